@@ -1,0 +1,1 @@
+"""Run configs: schema, YAML presets, overrides."""
