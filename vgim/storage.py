@@ -1,0 +1,311 @@
+"""One handle for a file or folder on any storage that pyarrow.fs reads: a path, NFS, s3://, gs://, ...
+
+A `Location` is only text, so it pickles and travels to workers; the filesystem behind it is opened once per
+process. What is written through it is whole or absent. Failures are `StorageError`: value, reason, fix.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit
+
+from pyarrow import ArrowException
+from pyarrow import fs as pafs
+
+from vgim.errors import StorageError
+
+TEMPORARY_MARK = ".tmp-"
+"""Part of the name of a file being written; listings leave such names out."""
+COPY_CHUNK_BYTES = 8 * 1024 * 1024
+
+Names = list[str]
+
+_FIXES = {
+    errno.EACCES: ("permission denied", "choose a folder that you may write to"),
+    errno.EPERM: ("permission denied", "choose a folder that you may write to"),
+    errno.ENOSPC: ("no space left on the device", "free some space or choose another place"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space or choose another place"),
+    errno.EROFS: ("the file system is read-only", "choose a place that can be written"),
+    errno.ENOENT: ("there is no such file or folder", "check the path"),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", "check the path"),
+    errno.EEXIST: ("a file stands where a folder is needed", "remove it or choose another place"),
+    errno.EISDIR: ("it is a folder, not a file", "check the path"),
+    errno.ENAMETOOLONG: ("the name is too long", "choose a shorter one"),
+}
+
+
+@contextmanager
+def _storage_errors(action: str, uri: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FIXES:
+            reason, fix = _FIXES[error.errno]
+        else:  # object stores put paragraphs in their messages; the first line says what matters
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            fix = "check the address, the credentials and the network"
+        raise StorageError(f"cannot {action} {uri}: {reason}; {fix}") from error
+
+
+@lru_cache(maxsize=64)
+def _filesystem(base: str) -> tuple[pafs.FileSystem, str]:
+    """The filesystem of `scheme://authority?query` and the path its root has there."""
+    try:
+        with _storage_errors("open", base):
+            filesystem, root = pafs.FileSystem.from_uri(base)
+            return filesystem, str(root)
+    except ArrowException as error:
+        raise StorageError(
+            f"cannot open {base}: {str(error).splitlines()[0]}; give a path or a URI such as s3://bucket/folder"
+        ) from error
+
+
+@dataclass(frozen=True, init=False, order=True)
+class Location:
+    """A file or folder, by absolute path or URI.
+
+    Takes a path (`~` and relative ones are resolved), a `file://` URI, which becomes a path, a URI of any
+    scheme pyarrow.fs knows, or another Location.
+    """
+
+    uri: str
+    """Absolute path for local storage, else the URI, without a slash at the end."""
+
+    def __init__(self, where: str | os.PathLike[str] | Location) -> None:
+        text = where.uri if isinstance(where, Location) else os.fspath(where)
+        if not text.strip():
+            raise StorageError("the location is empty; give a path or a URI such as s3://bucket/folder")
+        if "://" not in text:
+            text = str(Path(os.path.abspath(os.path.expanduser(text))))  # noqa: PTH100, PTH111 (no symlinks)
+        elif text.startswith("file://"):
+            text = os.path.abspath(unquote(urlsplit(text).path))  # noqa: PTH100
+        else:
+            parts = urlsplit(text)
+            text = parts._replace(path=parts.path.rstrip("/")).geturl()
+        object.__setattr__(self, "uri", text)
+
+    def __str__(self) -> str:
+        return self.uri
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine's file tree (NFS included)."""
+        return "://" not in self.uri
+
+    @property
+    def local_path(self) -> Path:
+        """The path of a local location; StorageError for any other."""
+        if not self.is_local:
+            raise StorageError(f"{self.uri} is not a local path; download it first or give a path")
+        return Path(self.uri)
+
+    @property
+    def name(self) -> str:
+        """The last part."""
+        return self.uri.partition("?")[0].rstrip("/").rpartition("/")[2]
+
+    @property
+    def parent(self) -> Location:
+        """The folder around it."""
+        parts = urlsplit(self.uri) if not self.is_local else None
+        if parts is None:
+            return Location(Path(self.uri).parent)
+        return Location(parts._replace(path=parts.path.rpartition("/")[0]).geturl())
+
+    def child(self, *parts: str) -> Location:
+        """The location below this one; a part may hold slashes."""
+        tail = "/".join(part.strip("/") for part in parts)
+        if self.is_local:
+            return Location(Path(self.uri) / tail)
+        split = urlsplit(self.uri)
+        return Location(split._replace(path=f"{split.path}/{tail}").geturl())
+
+    @property
+    def filesystem(self) -> pafs.FileSystem:
+        """The pyarrow filesystem, one per scheme and authority in this process."""
+        return self._open()[0]
+
+    @property
+    def fs_path(self) -> str:
+        """The path inside `filesystem`, as pyarrow's readers take it."""
+        return self._open()[1]
+
+    def _open(self) -> tuple[pafs.FileSystem, str]:
+        if self.is_local:
+            return _local(), self.uri
+        split = urlsplit(self.uri)
+        filesystem, root = _filesystem(split._replace(path="/" if not split.netloc else "").geturl())
+        key = split.path.strip("/")
+        return filesystem, f"{root.rstrip('/')}/{key}" if root.strip("/") else key
+
+    def _info(self) -> pafs.FileInfo:
+        filesystem, path = self._open()
+        with _storage_errors("look up", self.uri):
+            return filesystem.get_file_info(path)
+
+    def exists(self) -> bool:
+        """Whether a file or folder is there."""
+        return bool(self._info().type != pafs.FileType.NotFound)
+
+    def is_dir(self) -> bool:
+        """Whether a folder is there."""
+        return bool(self._info().type == pafs.FileType.Directory)
+
+    def size(self) -> int:
+        """Bytes of the file, or of all files below the folder."""
+        info = self._info()
+        if info.type == pafs.FileType.NotFound:
+            raise StorageError(f"cannot read the size of {self.uri}: there is no such file; check the path")
+        if info.type != pafs.FileType.Directory:
+            return int(info.size)
+        filesystem, path = self._open()
+        with _storage_errors("list", self.uri):
+            inside = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
+        return sum(int(entry.size or 0) for entry in inside if entry.is_file)
+
+    def list(self) -> Names:
+        """Names of the children, sorted, without unfinished writes; empty if there is no such folder."""
+        filesystem, path = self._open()
+        with _storage_errors("list", self.uri):
+            entries = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+        return sorted(entry.base_name for entry in entries if TEMPORARY_MARK not in entry.base_name)
+
+    def open_input(self) -> Any:
+        """A seekable binary file (pyarrow.NativeFile); close it, or use it in `with`."""
+        filesystem, path = self._open()
+        with _storage_errors("read", self.uri):
+            return filesystem.open_input_file(path)
+
+    def read_bytes(self) -> bytes:
+        """The whole file."""
+        filesystem, path = self._open()
+        with _storage_errors("read", self.uri), filesystem.open_input_stream(path) as stream:
+            return bytes(stream.read())
+
+    def read_text(self) -> str:
+        """The whole file as UTF-8; StorageError where it is not."""
+        try:
+            return self.read_bytes().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise StorageError(f"cannot read {self.uri} as text: {error.reason}; it must be UTF-8") from error
+
+    def write_bytes_atomic(self, data: bytes) -> None:
+        """Write the file whole or not at all, making the folders above it."""
+        with self.atomic_output() as out:
+            out.write(data)
+
+    @contextmanager
+    def atomic_output(self) -> Iterator[IO[bytes]]:
+        """A binary file that appears under its name only if the block ends without an error.
+
+        Local: written beside the target, synced, renamed. Elsewhere: spooled to a local temporary file and
+        put at the end, since a stream that is merely closed would publish half a file.
+        """
+        if self.is_local:
+            with _storage_errors("write", self.uri), _renamed_at_end(Path(self.uri)) as out:
+                yield out
+            return
+        filesystem, path = self._open()
+        with _storage_errors("write", self.uri), tempfile.TemporaryFile() as spool:
+            yield spool
+            spool.seek(0)
+            self.parent.make_dirs()
+            with filesystem.open_output_stream(path) as sink:
+                shutil.copyfileobj(spool, sink, COPY_CHUNK_BYTES)
+
+    def make_dirs(self) -> None:
+        """Make the folder and those above it; fine if it exists. Nothing to do on object stores' keys."""
+        filesystem, path = self._open()
+        if path.strip("/"):
+            with _storage_errors("make the folder", self.uri):
+                filesystem.create_dir(path, recursive=True)
+
+    def delete(self) -> None:
+        """Remove the file, or the folder with all in it; fine if there is nothing."""
+        filesystem, path = self._open()
+        kind = self._info().type
+        with _storage_errors("delete", self.uri):
+            if kind == pafs.FileType.Directory:
+                filesystem.delete_dir(path)
+            elif kind != pafs.FileType.NotFound:
+                filesystem.delete_file(path)
+
+    def move(self, to: Location) -> None:
+        """Rename a file or folder, replacing a file that stands there. Atomic on local storage only."""
+        with _storage_errors("move", f"{self.uri} to {to.uri}"):
+            if self.is_local and to.is_local:
+                to.local_path.parent.mkdir(parents=True, exist_ok=True)
+                self.local_path.replace(to.local_path)
+                return
+            # Object stores have no rename for folders: copy, then delete.
+            to.parent.make_dirs()
+            if self.is_dir():
+                to.make_dirs()
+                _copy_tree(self, to)
+            else:
+                pafs.copy_files(
+                    self.fs_path,
+                    to.fs_path,
+                    source_filesystem=self.filesystem,
+                    destination_filesystem=to.filesystem,
+                )
+            self.delete()
+
+    def upload_dir(self, local_dir: str | os.PathLike[str]) -> None:
+        """Copy all in `local_dir` to below this folder. Not atomic: write a marker after it."""
+        with _storage_errors("upload to", self.uri):
+            self.make_dirs()
+            _copy_tree(Location(local_dir), self)
+
+    def download_to(self, local_dir: str | os.PathLike[str]) -> None:
+        """Copy all below this folder to `local_dir`."""
+        if not self.exists():
+            raise StorageError(f"cannot download {self.uri}: there is no such folder; check the path")
+        with _storage_errors("download", self.uri):
+            Location(local_dir).make_dirs()
+            _copy_tree(self, Location(local_dir))
+
+
+@lru_cache(maxsize=1)
+def _local() -> pafs.FileSystem:
+    return pafs.LocalFileSystem()
+
+
+def _copy_tree(source: Location, target: Location) -> None:
+    pafs.copy_files(
+        source.fs_path,
+        target.fs_path,
+        source_filesystem=source.filesystem,
+        destination_filesystem=target.filesystem,
+    )
+
+
+@contextmanager
+def _renamed_at_end(path: Path) -> Iterator[IO[bytes]]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}{TEMPORARY_MARK}{uuid.uuid4().hex[:12]}")
+    try:
+        with temporary.open("xb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:  # the rename itself must survive a power cut, or a marker could outlive what it marks
+        os.fsync(folder)
+    except OSError:
+        pass  # some network file systems cannot sync a folder
+    finally:
+        os.close(folder)
