@@ -1,0 +1,71 @@
+"""The convolutions of one module: Conv1d, optional BatchNorm, ReLU.
+
+Shapes: B crops, L samples, T frames, C channels. Inside the stack the layout is BCT, torch's for Conv1d.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vgim.model.sync import RankBatchNorm
+
+BatchNormKind = Literal["none", "local", "sync"]
+
+
+class ConvSpec(NamedTuple):
+    """Kernel size, stride and zero padding of a convolution, in its own input's frames."""
+
+    kernel: int
+    stride: int
+    padding: int
+
+    def num_frames(self, num_in: int) -> int:
+        """Frames it makes of `num_in` frames or samples; 0 where the input is too short."""
+        return max(0, (num_in + 2 * self.padding - self.kernel) // self.stride + 1)
+
+    def num_needed(self, num_frames: int) -> int:
+        """Fewest input frames or samples that make `num_frames`."""
+        return max(1, (num_frames - 1) * self.stride + self.kernel - 2 * self.padding)
+
+
+class ConvStack(nn.Module):
+    """Convolutions `conv0`, `conv1`, … each followed by `norm0`, `norm1`, … (unless "none") and ReLU.
+
+    A convolution before a BatchNorm has no bias: the normalisation subtracts it again, so it would not learn.
+    Weights from a model that does have one lose nothing: its bias moves into the running mean
+    (`running_mean - bias`), and in training mode it has no effect at all.
+    """
+
+    def __init__(
+        self, specs: Sequence[ConvSpec], channels_in: int, channels: int, norm: BatchNormKind
+    ) -> None:
+        super().__init__()
+        self.specs = tuple(specs)
+        self.norm = norm
+        for i, spec in enumerate(self.specs):
+            conv = nn.Conv1d(channels_in if i == 0 else channels, channels, *spec, bias=norm == "none")
+            self.add_module(f"conv{i}", conv)
+            if norm == "local":
+                self.add_module(f"norm{i}", nn.BatchNorm1d(channels))
+            elif norm == "sync":
+                self.add_module(f"norm{i}", RankBatchNorm(channels))
+
+    def num_frames(self, num_in: int) -> int:
+        """Frames the stack makes of `num_in` frames or samples; 0 where the input is too short."""
+        for spec in self.specs:
+            num_in = spec.num_frames(num_in)
+        return num_in
+
+    def forward(self, x_BCT: Tensor) -> Tensor:
+        """[B, channels_in, T] → [B, channels, num_frames(T)]."""
+        for i in range(len(self.specs)):
+            x_BCT = self.get_submodule(f"conv{i}")(x_BCT)
+            if self.norm != "none":
+                x_BCT = self.get_submodule(f"norm{i}")(x_BCT)
+            # In place: neither a convolution's nor a BatchNorm's backward reads its own output.
+            x_BCT = F.relu(x_BCT, inplace=True)
+        return x_BCT

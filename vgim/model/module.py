@@ -1,0 +1,218 @@
+"""One greedy module: layers, an optional posterior, and its own InfoNCE loss (Löwe et al. 2019).
+
+Shapes: B crops, L samples, T frames, W window frames, C channels.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vgim.config.schema import ObjectiveConfig
+from vgim.errors import ConfigError
+from vgim.model.conv import BatchNormKind, ConvSpec, ConvStack
+from vgim.model.draws import Draws, make_draws
+from vgim.model.infonce import InfoNCE
+from vgim.model.posterior import GaussianHead, Posterior, kl_per_element, reduce_kl, sample
+from vgim.model.precision import at_least_fp32
+from vgim.model.randomness import DrawKey, draw_seed
+from vgim.model.sync import gather_rows, world_size
+
+ACTIVE_VARIANCE = 0.01
+"""A unit is active if its mean varies more than this over the data (Burda et al. 2015, appendix C)."""
+
+
+class ModuleSpec(NamedTuple):
+    """What one module is made of."""
+
+    convs: tuple[ConvSpec, ...]
+    """Its convolutions; none for the autoregressive module."""
+    channels_in: int
+    """Channels of its input; 1 where it reads audio."""
+    channels: int
+    """Channels of its convolutions, or of the latents that its GRU reads."""
+    gru_units: int
+    """Units of its GRU; 0 for none."""
+    posterior: bool
+    """Whether its latents are Gaussian."""
+    min_samples: int
+    """Shortest crop that gives it two frames, for the message when a crop is shorter."""
+
+
+class ModuleOutput(NamedTuple):
+    """What a forward pass gives: scalars, all but `loss` detached, and the next module's input."""
+
+    loss: Tensor
+    """InfoNCE + kld_weight · KL, to call backward on."""
+    nce: Tensor
+    """InfoNCE in nats; ln(1 + N) is chance."""
+    kl: Tensor
+    """KL summed over time, mean over crops and channels (the published unit), before free bits."""
+    kl_mean: Tensor
+    """KL per element in nats, comparable across depths."""
+    accuracy: Tensor
+    """Share of positives that score above all of their negatives; a tie counts as wrong."""
+    active_units: Tensor | None
+    """Share of channels whose mean varies by more than ACTIVE_VARIANCE; None if not measured."""
+    latents: Tensor
+    """z [B, T, C], detached."""
+
+
+class GreedyModule(nn.Module):
+    """Layers trained by their own loss; no gradient enters or leaves.
+
+    sim: z and c are two samples of the posterior that the head `posterior` gives. gim: there is no head and
+    c = z is the output of the last convolution, as in Löwe et al. (2019). A GRU, where there is one, makes
+    c = GRU(z): in the greedy families it is a module by itself, whose z is its input; in cpc it follows the
+    convolutions in one module, and the gradient runs through both.
+    """
+
+    def __init__(
+        self, index: int, spec: ModuleSpec, objective: ObjectiveConfig, batch_norm: BatchNormKind
+    ) -> None:
+        super().__init__()
+        self.index = index
+        self.spec = spec
+        self.objective = objective
+        self.layers = ConvStack(spec.convs, spec.channels_in, spec.channels, batch_norm)
+        self.posterior = GaussianHead(spec.channels) if spec.posterior else None
+        self.gru = nn.GRU(spec.channels, spec.gru_units, batch_first=True) if spec.gru_units else None
+        self.nce = InfoNCE(objective.prediction_steps, spec.gru_units or spec.channels, spec.channels)
+
+    @property
+    def channels_out(self) -> int:
+        """Channels of what `represent` gives."""
+        return self.spec.gru_units or self.spec.channels
+
+    def num_frames(self, num_in: int) -> int:
+        """Frames it makes of `num_in` frames of its input (samples, where it reads audio)."""
+        return self.layers.num_frames(num_in)
+
+    def draw(self, x: Tensor, key: DrawKey, *, deterministic: bool = False) -> Draws:
+        """The random draws of the forward pass over `x`.
+
+        Args:
+            x: The pass's input; only its shape and device matter.
+            key: Same key, same draws.
+            deterministic: c = z = μ; the negatives stay random.
+
+        Raises:
+            ConfigError: `x` gives fewer than two frames, so that nothing can be predicted.
+        """
+        objective = self.objective
+        num_frames = self.num_frames(x.shape[1])
+        num_window = min(num_frames, objective.window_frames or num_frames)
+        if num_window < 2:
+            raise self._too_short(num_frames)
+        # In eval mode the last batch may be of another size on each rank, which a gather cannot take.
+        pooled = objective.negatives == "global" and self.training
+        weight = self.nce.weight
+        return make_draws(
+            seed=draw_seed(key, self.index),
+            device=x.device,
+            dtype=weight.dtype,
+            num_crops=x.shape[0],
+            num_frames=num_frames,
+            num_window=num_window,
+            num_steps=objective.prediction_steps,
+            num_negatives=objective.num_negatives,
+            negatives=objective.negatives,
+            num_ranks=world_size() if pooled else 1,
+            noise_channels=0 if deterministic or self.posterior is None else self.spec.channels,
+        )
+
+    def forward(
+        self, x: Tensor, draws: Draws, kld_weight: float = 0.0, measure: bool = False
+    ) -> ModuleOutput:
+        """The module's loss on a batch.
+
+        Args:
+            x: Audio [B, L] for the first module, else the latents of the one before [B, T, C].
+            draws: From `draw`.
+            kld_weight: Weight of the KL term at this step.
+            measure: Also count active units.
+        """
+        h_BTC = self._layers(x)
+        start, num_window = draws.window_start, draws.negatives.shape[2]
+        window = slice(start, start + num_window)
+        if self.posterior is None:
+            z_BTC = mean_BTC = at_least_fp32(h_BTC)
+            if self.gru is not None:
+                mean_BTC = at_least_fp32(self.gru(h_BTC)[0])
+            c_BWC = mean_BTC[:, window]
+            kl = kl_mean = z_BTC.new_zeros(())
+            penalty = None
+        else:
+            posterior: Posterior = self.posterior(h_BTC)
+            z_BTC = mean_BTC = posterior.mu
+            c_BWC = z_BTC[:, window]
+            if draws.eps_z is not None and draws.eps_c is not None:
+                z_BTC = sample(posterior, draws.eps_z)
+                in_window = Posterior(posterior.mu[:, window], posterior.logvar[:, window])
+                c_BWC = sample(in_window, draws.eps_c)
+            penalty, kl, kl_mean = self._kl(posterior, kld_weight)
+        pool_RC = z_BTC.flatten(0, 1)
+        if draws.pooled:
+            pool_RC = gather_rows(pool_RC)
+        nce, accuracy = self.nce(c_BWC, z_BTC[:, window], pool_RC, draws.negatives)
+        return ModuleOutput(
+            loss=nce if penalty is None else nce + kld_weight * penalty,
+            nce=nce.detach(),
+            kl=kl,
+            kl_mean=kl_mean,
+            accuracy=accuracy,
+            active_units=active_units(mean_BTC.detach()) if measure else None,
+            latents=z_BTC.detach(),
+        )
+
+    def represent(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The module's representation of `x`, without a loss.
+
+        It is GRU(z) where the module has a GRU, else z: μ, or with a `generator` a sample of the posterior.
+        """
+        h_BTC = self._layers(x)
+        if self.gru is not None:
+            return at_least_fp32(self.gru(h_BTC)[0])
+        if self.posterior is None:
+            return at_least_fp32(h_BTC)
+        posterior: Posterior = self.posterior(h_BTC)
+        if generator is None:
+            return posterior.mu
+        mu = posterior.mu
+        eps = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
+        return sample(posterior, eps)
+
+    def _layers(self, x: Tensor) -> Tensor:
+        if not self.spec.convs:
+            return x
+        x_BCT = x[:, None] if x.ndim == 2 else x.mT
+        h_BTC: Tensor = self.layers(x_BCT).mT
+        return h_BTC
+
+    def _kl(self, posterior: Posterior, kld_weight: float) -> tuple[Tensor | None, Tensor, Tensor]:
+        """The term of the loss (None where its weight is 0), and KL in both units, detached."""
+        with torch.set_grad_enabled(kld_weight > 0 and torch.is_grad_enabled()):
+            kl_BTC = kl_per_element(*posterior)
+            objective = self.objective
+            penalty = (
+                reduce_kl(kl_BTC, objective.kl_reduction, objective.free_bits) if kld_weight > 0 else None
+            )
+        kl_mean = kl_BTC.detach().mean()
+        return penalty, kl_mean * kl_BTC.shape[1], kl_mean
+
+    def _too_short(self, num_frames: int) -> ConfigError:
+        if self.objective.window_frames == 1:
+            return ConfigError(
+                "objective.window_frames=1 leaves no later frame to predict; use 2 or more, or 0 for all"
+            )
+        return ConfigError(
+            f"data.crop_samples is too small: module {self.index} gets frames={num_frames} and needs 2 to "
+            f"predict one from another; use at least {self.spec.min_samples} samples, or fewer modules"
+        )
+
+
+def active_units(mean_BTC: Tensor) -> Tensor:
+    """Share of channels whose mean varies over frames by more than ACTIVE_VARIANCE (Burda et al. 2015)."""
+    return (mean_BTC.flatten(0, 1).var(0) > ACTIVE_VARIANCE).to(mean_BTC.dtype).mean()

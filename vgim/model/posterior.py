@@ -1,0 +1,63 @@
+"""The Gaussian posterior of a latent and its KL divergence from N(0, 1) (Kingma & Welling 2014).
+
+Shapes: B crops, T frames, C channels.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vgim.model.precision import at_least_fp32
+
+KLReduction = Literal["time_sum", "mean"]
+
+
+class Posterior(NamedTuple):
+    """A diagonal Gaussian per frame: mean and log variance, each [B, T, C], fp32 or finer."""
+
+    mu: Tensor
+    logvar: Tensor
+
+
+class GaussianHead(nn.Linear):
+    """μ and log σ² of every frame, from one fused 1×1 projection: rows 0..C-1 of the weight make μ."""
+
+    def __init__(self, channels: int) -> None:
+        # Linear and a 1×1 Conv1d have the same default initialisation (fan-in C).
+        super().__init__(channels, 2 * channels)
+
+    def forward(self, h_BTC: Tensor) -> Posterior:  # type: ignore[override]
+        mu_BTC, logvar_BTC = at_least_fp32(super().forward(h_BTC)).chunk(2, dim=-1)
+        return Posterior(mu_BTC, logvar_BTC)
+
+
+def sample(posterior: Posterior, eps_BTC: Tensor) -> Tensor:
+    """z = μ + σ·ε, for ε drawn from N(0, 1): the reparameterisation of Kingma & Welling (2014), eq. 4."""
+    return torch.addcmul(posterior.mu, torch.exp(0.5 * posterior.logvar), eps_BTC)
+
+
+def kl_per_element(mu_BTC: Tensor, logvar_BTC: Tensor) -> Tensor:
+    """KL(N(μ, σ²) ‖ N(0, 1)) in nats (Kingma & Welling 2014, appendix B)."""
+    # expm1(v) - v keeps its digits where σ² is near 1, as it is for an unused dimension.
+    return 0.5 * (mu_BTC.square() + torch.expm1(logvar_BTC) - logvar_BTC)
+
+
+def reduce_kl(kl_BTC: Tensor, reduction: KLReduction, free_bits: float = 0.0) -> Tensor:
+    """The KL term as one number.
+
+    Args:
+        kl_BTC: KL per element, in nats.
+        reduction: "time_sum" sums over time and averages over crops and channels (the published unit, where
+            the weight scales with T); "mean" averages over everything.
+        free_bits: Nats per channel and frame that cost nothing: a channel whose KL, averaged over crops and
+            frames, is lower counts as this much and gets no gradient (Kingma et al. 2016, eq. 15, with every
+            channel its own group). 0 is the plain reduction.
+    """
+    if free_bits > 0:
+        mean = kl_BTC.mean((0, 1)).clamp(min=free_bits).mean()
+    else:
+        mean = kl_BTC.mean()
+    return mean * kl_BTC.shape[1] if reduction == "time_sum" else mean

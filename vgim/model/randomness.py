@@ -1,0 +1,76 @@
+"""Random draws that depend on who asks and when, never on the process's global generators.
+
+Every module has a fresh generator at every step, seeded from (seed, module, step, rank, micro-batch,
+purpose). So a module draws the same numbers whatever the depth of the model, whichever rank it lives on, and after any
+interruption: a resumed run needs no generator state at all.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import NamedTuple
+
+import torch
+
+_MASK = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+class DrawKey(NamedTuple):
+    """What a training step's draws depend on, besides the module."""
+
+    seed: int
+    """The run's seed (`train.seed`)."""
+    step: int
+    """Optimiser step, counted from 0 over the whole run."""
+    rank: int = 0
+    """Data-parallel rank."""
+    micro_batch: int = 0
+    """Forward pass within the step (gradient accumulation), or the batch of a validation."""
+    purpose: str = "train"
+    """Keeps streams apart that share all else, such as "train" and "validation"."""
+
+
+def splitmix64(value: int) -> int:
+    """One output of SplitMix64 for the state `value`: a bijection on 64-bit integers (Steele et al. 2014)."""
+    value = (value + _GOLDEN) & _MASK
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+    return value ^ (value >> 31)
+
+
+def mix(*parts: int | str) -> int:
+    """A 64-bit hash of the parts in order; strings enter by their CRC-32, the same in every process."""
+    state = len(parts)
+    for part in parts:
+        number = zlib.crc32(part.encode()) if isinstance(part, str) else part
+        state = splitmix64(state ^ (number & _MASK))
+    return state
+
+
+def draw_seed(key: DrawKey, module: int) -> int:
+    """The 64-bit seed of `module`'s draws under `key`."""
+    return mix(key.purpose, key.seed, module, key.step, key.rank, key.micro_batch)
+
+
+def seeded_generator(device: torch.device | str, seed: int) -> torch.Generator:
+    """A new generator on `device` with this seed.
+
+    On a CPU torch keeps only the low 32 bits of a seed, which is why the hash must be good in all its bits.
+    """
+    made = torch.Generator(device=device)
+    made.manual_seed(seed)
+    return made
+
+
+def generator(
+    device: torch.device | str,
+    seed: int,
+    module: int,
+    step: int,
+    rank: int,
+    micro_batch: int = 0,
+    purpose: str = "train",
+) -> torch.Generator:
+    """The generator of one module at one step; the same arguments give the same draws."""
+    return seeded_generator(device, draw_seed(DrawKey(seed, step, rank, micro_batch, purpose), module))

@@ -1,0 +1,140 @@
+"""The encoder: a stack of greedy modules, built from the config.
+
+Shapes: B crops, L samples, T frames, C channels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vgim.config.schema import ModelConfig, ObjectiveConfig
+from vgim.errors import ConfigError
+from vgim.model.conv import ConvSpec
+from vgim.model.module import GreedyModule, ModuleSpec
+from vgim.model.randomness import mix
+
+
+class Encoder(nn.Module):
+    """Greedy modules in order; each reads the latents of the one before.
+
+    Names of parameters are stable, for checkpoints: `greedy.<module>.layers.conv<i>.weight`,
+    `….layers.norm<i>.weight`, `….posterior.weight`, `….gru.weight_ih_l0`, `….nce.weight`.
+    """
+
+    def __init__(
+        self, specs: list[ModuleSpec], model: ModelConfig, objective: ObjectiveConfig, seed: int
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+        self.greedy = nn.ModuleList()
+        for index, spec in enumerate(specs):
+            # Each module from its own seed, so that its weights are the same at any depth. Only the CPU's
+            # generator is used, and put back: torch.manual_seed would reseed the GPUs' as well.
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(mix("weights", seed, index))
+                self.greedy.append(GreedyModule(index, spec, objective, model.batch_norm))
+
+    def __len__(self) -> int:
+        return len(self.greedy)
+
+    def module(self, index: int) -> GreedyModule:
+        """Module `index`, counted from the input; negative counts from the last.
+
+        Raises:
+            ConfigError: There is no such module.
+        """
+        if not -len(self) <= index < len(self):
+            raise ConfigError(
+                f"module={index} but the encoder has {len(self)} modules; use 0 to {len(self) - 1}"
+            )
+        found = self.greedy[index]
+        assert isinstance(found, GreedyModule)
+        return found
+
+    def module_frames(self, num_samples: int) -> list[int]:
+        """Frames of each module's output for a crop of `num_samples`."""
+        frames = []
+        for index in range(len(self)):
+            num_samples = self.module(index).num_frames(num_samples)
+            frames.append(num_samples)
+        return frames
+
+    def check_crop(self, num_samples: int) -> None:
+        """Refuse crops from which a module could not learn.
+
+        Raises:
+            ConfigError: A module gets fewer than two frames.
+        """
+        for index, frames in enumerate(self.module_frames(num_samples)):
+            if frames < 2:
+                raise ConfigError(
+                    f"data.crop_samples={num_samples} gives module {index} only frames={frames}, and it "
+                    f"needs 2 to predict one from another; use at least {self.module(index).spec.min_samples}"
+                )
+
+    @torch.no_grad()
+    def encode(
+        self,
+        x_BL: Tensor,
+        module: int = -1,
+        deterministic: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """The representation [B, T, C] that a module gives, frozen: no losses and no graph.
+
+        Args:
+            x_BL: Audio, normalised as in training.
+            module: Which module; -1 is the last. One with a GRU gives the GRU's output.
+            deterministic: Use μ in every module; else sample, from `generator`.
+            generator: On the audio's device; needed unless deterministic.
+
+        Raises:
+            RuntimeError: The encoder is in training mode, in which BatchNorm would mix the crops of a batch.
+        """
+        if deterministic == (generator is not None):
+            raise ValueError("pass a generator with deterministic=False, and only then")
+        last = self.module(module).index
+        x = x_BL
+        for index in range(last + 1):
+            greedy = self.module(index)
+            if greedy.training:
+                raise RuntimeError("the encoder is in training mode; call encoder.eval() before encode()")
+            x = greedy.represent(x, generator)
+        return x
+
+
+def build_encoder(model: ModelConfig, objective: ObjectiveConfig, seed: int) -> Encoder:
+    """The encoder of a config on the CPU, its weights drawn from `seed` (torch's default distributions)."""
+    return Encoder(module_specs(model), model, objective, seed)
+
+
+def module_specs(model: ModelConfig) -> list[ModuleSpec]:
+    """What each module is made of, cut to `depth`."""
+    layers = [ConvSpec(*layer) for layer in zip(model.kernels, model.strides, model.paddings, strict=True)]
+    sizes = [len(layers)] if model.family == "cpc" else list(model.layers_per_module)
+    specs = []
+    first = 0
+    for size in sizes:
+        specs.append(
+            ModuleSpec(
+                convs=tuple(layers[first : first + size]),
+                channels_in=1 if first == 0 else model.channels,
+                channels=model.channels,
+                gru_units=model.gru_units if model.family == "cpc" else 0,
+                posterior=model.family == "sim",
+                min_samples=_samples_for_frames(2, layers[: first + size]),
+            )
+        )
+        first += size
+    if model.family != "cpc" and model.gru_units:
+        min_samples = _samples_for_frames(2, layers)
+        specs.append(ModuleSpec((), model.channels, model.channels, model.gru_units, False, min_samples))
+    return specs[: model.depth or len(specs)]
+
+
+def _samples_for_frames(num_frames: int, layers: list[ConvSpec]) -> int:
+    for layer in reversed(layers):
+        num_frames = layer.num_needed(num_frames)
+    return num_frames

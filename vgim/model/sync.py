@@ -1,0 +1,84 @@
+"""What a module exchanges with the other data-parallel ranks: BatchNorm statistics, and frames as negatives.
+
+Shapes: B crops, C channels, T frames, R rows (frames of all crops of a rank), W ranks.
+
+Both exchanges sum the ranks' gradients on the way back. DistributedDataParallel then divides by W, and the
+sum of the ranks' losses becomes their mean: the gradient is that of the mean loss over the union of the batches.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+
+def world_size() -> int:
+    """Ranks in the default process group; 1 where there is none."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows_RC: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows_RC) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows_RC.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        grad = grads[0].contiguous()
+        dist.all_reduce(grad)
+        return grad.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def gather_rows(rows_RC: Tensor) -> Tensor:
+    """All ranks' rows in the order of the ranks, [W·R, C], differentiable; every rank brings the same R."""
+    gathered: Tensor = _GatherRows.apply(rows_RC)
+    return gathered
+
+
+class _SumOverRanks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        total = grads[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+class RankBatchNorm(nn.SyncBatchNorm):
+    """BatchNorm over the batches of all ranks.
+
+    torch's own SyncBatchNorm runs on GPUs only; on a CPU the sums are exchanged here, to the same effect.
+    """
+
+    def forward(self, x_BCT: Tensor) -> Tensor:
+        if not self.training or world_size() == 1 or x_BCT.device.type != "cpu":
+            normed: Tensor = super().forward(x_BCT)
+            return normed
+        sums_2C = torch.cat([x_BCT.sum((0, 2)), x_BCT.square().sum((0, 2))])
+        count = x_BCT.new_tensor([x_BCT.shape[0] * x_BCT.shape[2]])
+        total = _SumOverRanks.apply(torch.cat([sums_2C, count]))
+        count = total[-1].detach()
+        mean_C, square_C = (total[:-1] / count).chunk(2)
+        var_C = (square_C - mean_C.square()).clamp(min=0)
+        self._update_running(mean_C.detach(), var_C.detach() * count / (count - 1))
+        scale_C = self.weight * torch.rsqrt(var_C + self.eps)
+        return x_BCT * scale_C[:, None] + (self.bias - mean_C * scale_C)[:, None]
+
+    def _update_running(self, mean_C: Tensor, var_C: Tensor) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.running_mean.lerp_(mean_C, self.momentum)
+        self.running_var.lerp_(var_C, self.momentum)
+        self.num_batches_tracked.add_(1)
