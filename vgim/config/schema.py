@@ -20,7 +20,7 @@ def default_home() -> str:
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class SyntheticConfig(Section):
@@ -37,7 +37,7 @@ class SyntheticConfig(Section):
 class DataConfig(Section):
     """What is read, and how utterances become crops."""
 
-    shards: str = Field(..., json_schema_extra=MAY_CHANGE)
+    shards: str = Field(..., min_length=1, json_schema_extra=MAY_CHANGE)
     """Folder or URI that `vgim data prepare` wrote. Its fingerprint, not its place, identifies the data."""
     synthetic: SyntheticConfig | None = None
     """When set and `data.shards` does not exist, make the embedded corpus there."""
@@ -84,9 +84,10 @@ class ModelConfig(Section):
                 f"kernels, strides and paddings have {num_layers}, {len(self.strides)} and "
                 f"{len(self.paddings)} entries; give each one entry per convolution"
             )
-        if any(v < 1 for v in (*self.kernels, *self.strides, *self.layers_per_module)) or min(
-            self.paddings, default=0
-        ) < 0:
+        if (
+            any(v < 1 for v in (*self.kernels, *self.strides, *self.layers_per_module))
+            or min(self.paddings, default=0) < 0
+        ):
             raise ValueError("kernels, strides and layers_per_module must be at least 1, paddings at least 0")
         if sum(self.layers_per_module) != num_layers:
             raise ValueError(
@@ -200,7 +201,9 @@ class ClusterConfig(Section):
 class StorageConfig(Section):
     """Where the run's folder goes."""
 
-    root: str = Field(default_factory=lambda: f"{default_home()}/runs", json_schema_extra=MAY_CHANGE)
+    root: str = Field(
+        default_factory=lambda: f"{default_home()}/runs", min_length=1, json_schema_extra=MAY_CHANGE
+    )
     """Folder or URI (any that pyarrow.fs reads) that holds the runs; all nodes must see it."""
     name: str = Field("", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$|^$", json_schema_extra=MAY_CHANGE)
     """Name of the run's folder; empty takes the preset's name."""

@@ -1,0 +1,36 @@
+"""What differs between two configs, and whether it forbids continuing one with the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from vgim.config.keys import dump, sections
+from vgim.config.schema import RunConfig
+from vgim.config.text import to_flow
+
+
+def config_difference(old: RunConfig, new: RunConfig) -> list[str]:
+    """Every key that differs, as "key: old → new"."""
+    return [f"{key}: {to_flow(was)} → {to_flow(now)}" for key, was, now in _pairs(dump(old), dump(new))]
+
+
+def blocking_difference(old: RunConfig, new: RunConfig) -> list[str]:
+    """The differences that make `new` another run than `old`: those in keys not marked `MAY_CHANGE`."""
+    leaves = sections().leaves
+    return [
+        f"{key}: {to_flow(was)} → {to_flow(now)}"
+        for key, was, now in _pairs(dump(old), dump(new))
+        if not (key in leaves and leaves[key].may_change)
+    ]
+
+
+def _pairs(
+    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    for name in new:
+        was, now = old[name], new[name]
+        if isinstance(was, Mapping) and isinstance(now, Mapping):
+            yield from _pairs(was, now, f"{prefix}{name}.")
+        elif was != now:
+            yield f"{prefix}{name}", was, now

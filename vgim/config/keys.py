@@ -1,0 +1,130 @@
+"""The keys of a run config, read off the schema: what messages and `vgim config keys` say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import NoneType
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from vgim.config.schema import RunConfig, Section
+from vgim.config.text import to_flow
+
+Tree = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Key:
+    """One leaf of the config, by its dotted name."""
+
+    name: str
+    expects: str
+    """The type and its bounds, in words."""
+    default: str
+    doc: str
+    types: frozenset[str]
+    """JSON types it takes: integer, number, string, boolean, array."""
+    may_change: bool
+
+
+@dataclass(frozen=True)
+class Sections:
+    """All leaves, and the sections that hold them (`""` is the whole config) with the names they take."""
+
+    leaves: dict[str, Key]
+    members: dict[str, tuple[str, ...]]
+    optional: frozenset[str]
+    """Sections that may be null."""
+
+
+@cache
+def sections() -> Sections:
+    """The schema as flat tables."""
+    leaves: dict[str, Key] = {}
+    members: dict[str, tuple[str, ...]] = {}
+    optional: set[str] = set()
+
+    def walk(model: type[Section], prefix: str) -> None:
+        schema = model.model_json_schema()["properties"]
+        members[prefix] = tuple(model.model_fields)
+        for name, field in model.model_fields.items():
+            dotted = f"{prefix}.{name}" if prefix else name
+            section, nullable = _section_of(field.annotation)
+            if section is None:
+                default = "(required)" if field.is_required() else _shown(field)
+                leaves[dotted] = Key(
+                    name=dotted,
+                    expects=_in_words(schema[name]),
+                    default=default,
+                    doc=" ".join((field.description or "").split()),
+                    types=frozenset(_json_types(schema[name])),
+                    may_change=schema[name].get("may_change", False),
+                )
+                continue
+            if nullable:
+                optional.add(dotted)
+            walk(section, dotted)
+
+    walk(RunConfig, "")
+    return Sections(leaves, members, frozenset(optional))
+
+
+def _section_of(annotation: Any) -> tuple[type[Section] | None, bool]:
+    """The section that an annotation names, if any, and whether it may be null instead."""
+    choices = get_args(annotation) or (annotation,)
+    found = [c for c in choices if isinstance(c, type) and issubclass(c, Section)]
+    return (found[0] if found else None), NoneType in choices
+
+
+def _shown(field: Any) -> str:
+    default = field.get_default(call_default_factory=True)
+    return to_flow(list(default) if isinstance(default, tuple) else default)
+
+
+def _json_types(schema: Mapping[str, Any]) -> Iterator[str]:
+    for choice in schema.get("anyOf", [schema]):
+        yield choice["type"]
+
+
+def _in_words(schema: Mapping[str, Any]) -> str:
+    """A leaf's JSON schema as a phrase that completes "it must be …"."""
+    if "anyOf" in schema:
+        return " or ".join(_in_words(choice) for choice in schema["anyOf"])
+    if "const" in schema:
+        return str(schema["const"])
+    if "enum" in schema:
+        values = schema["enum"]
+        return ("one of " if len(values) > 1 else "") + ", ".join(values)
+    if schema["type"] == "array":
+        return f"a list of {'integers' if schema['items']['type'] == 'integer' else 'values'}"
+    noun = {"integer": "an integer", "number": "a number", "string": "text", "boolean": "true or false"}
+    bounds = {
+        "minimum": "at least {}",
+        "exclusiveMinimum": "above {}",
+        "maximum": "at most {}",
+        "exclusiveMaximum": "below {}",
+        "minLength": "not empty",
+        "pattern": "matching {}",
+    }
+    said = [words.format(schema[key]) for key, words in bounds.items() if key in schema]
+    return " ".join([noun[schema["type"]], " and ".join(said)]).strip()
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted leaf → value; an absent optional section counts as a leaf whose value is None."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        dotted = f"{prefix}.{name}" if prefix else name
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, dotted)
+        else:
+            flat[dotted] = value
+    return flat
+
+
+def dump(config: BaseModel) -> Tree:
+    """A config as plain YAML types, in the schema's order."""
+    return config.model_dump(mode="json")

@@ -1,0 +1,96 @@
+"""From a preset and overrides to one validated, resolved config that remembers where each value came from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+
+from vgim.config.keys import Tree, dump, flatten, sections
+from vgim.config.messages import explain
+from vgim.config.overrides import OVERRIDE, lay_over, parse_override
+from vgim.config.places import resolve_places
+from vgim.config.presets import read_layers
+from vgim.config.schema import RunConfig
+from vgim.config.text import parse, to_block
+from vgim.errors import ConfigError
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class ResolvedConfig:
+    """A config, ready to run from any directory."""
+
+    config: RunConfig
+    sources: Mapping[str, str] = field(repr=False)
+    """Dotted key → "default", the preset file that set it, "override", or "the preset's name"."""
+    preset_name: str
+
+
+def load_config(preset: str, overrides: Sequence[str] = ()) -> ResolvedConfig:
+    """A preset by path or name, its `extends` beneath it and `key=value` overrides on top."""
+    preset_name, layers = read_layers(preset)
+    tree: Tree = {}
+    sources: dict[str, str] = {}
+    for layer in layers:
+        lay_over(tree, layer.tree, layer.source, sources)
+    for override in overrides:
+        lay_over(tree, parse_override(override), OVERRIDE, sources)
+    _name_run(tree, preset_name, sources)
+    config = resolve_places(_validate(tree, sources))
+    full = {key: sources.get(key, DEFAULT) for key in flatten(dump(config))}
+    return ResolvedConfig(config=config, sources=full, preset_name=preset_name)
+
+
+def to_yaml(config: RunConfig) -> str:
+    """The whole config as YAML; `from_yaml` reads it back unchanged."""
+    return to_block(dump(config))
+
+
+def from_yaml(text: str, where: str = "config.yaml") -> RunConfig:
+    """A resolved config as `to_yaml` wrote it; `where` names the file in errors."""
+    tree = parse(text, where)
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{where} holds no config; it should be the file that a run wrote")
+    clean: Tree = {}
+    sources: dict[str, str] = {}
+    lay_over(clean, tree, where, sources)
+    return _validate(clean, sources)
+
+
+def _name_run(tree: Tree, preset_name: str, sources: dict[str, str]) -> None:
+    """A run without a name takes its preset's, less what a folder's name may not hold."""
+    storage = tree.setdefault("storage", {})
+    if isinstance(storage, dict) and storage.get("name", "") == "":
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", preset_name).lstrip("._-")
+        lay_over(tree, {"storage": {"name": name or "run"}}, "the preset's name", sources)
+
+
+def _validate(tree: Tree, sources: Mapping[str, str]) -> RunConfig:
+    """Strictly: `train.epochs=true` is no number, and "3" in quotes is text."""
+    for name in sections().members[""]:
+        tree.setdefault(name, {})
+    try:
+        # By way of JSON, where strict still lets a list be a tuple and 1 be a float.
+        return RunConfig.model_validate_json(json.dumps(_whole_numbers(tree)), strict=True)
+    except ValidationError as error:
+        raise ConfigError(explain(error, tree, sources)) from None
+
+
+def _whole_numbers(tree: Tree, prefix: str = "") -> Tree:
+    """A copy in which `1e4` given to an integer key is the integer 10000."""
+    copy: Tree = {}
+    for name, value in tree.items():
+        dotted = f"{prefix}.{name}" if prefix else name
+        key = sections().leaves.get(dotted)
+        if isinstance(value, dict):
+            copy[name] = _whole_numbers(value, dotted)
+        elif isinstance(value, float) and key and "number" not in key.types and value.is_integer():
+            copy[name] = int(value)
+        else:
+            copy[name] = value
+    return copy

@@ -1,0 +1,92 @@
+"""Pydantic's findings as lines for people: the key, the value, what is allowed, where the value came from."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from vgim.config.keys import Tree, sections
+from vgim.config.text import to_flow
+
+
+def explain(error: ValidationError, tree: Tree, sources: Mapping[str, str]) -> str:
+    """One line per problem in `tree`. `sources` says where each dotted key was set."""
+    lines: dict[str, str] = {}  # by key: a union reports once for each of its choices
+    for finding in error.errors(include_url=False, include_context=True):
+        key = _key_of(finding["loc"])
+        lines.setdefault(key, _line(key, finding, tree, sources))
+    return "\n".join(lines.values())
+
+
+def _key_of(loc: tuple[int | str, ...]) -> str:
+    """The dotted key that a finding is about, without indices and pydantic's names of union choices."""
+    leaves = sections().leaves
+    parts: list[str] = []
+    for part in loc:
+        if ".".join(parts) in leaves:
+            break
+        parts.append(str(part))
+    return ".".join(parts)
+
+
+def _line(key: str, finding: ErrorDetails, tree: Tree, sources: Mapping[str, str]) -> str:
+    known = sections()
+    origin = _origin(key, sources)
+    if finding["type"] == "extra_forbidden":
+        return f"{key} is not a config key{origin}; {_nearest(key)}"
+    if finding["type"] == "missing":
+        return f"{key} is required: {known.leaves[key].doc} Give {key}=VALUE"
+    if finding["type"] == "value_error":  # one of the schema's own checks over several keys
+        reason = str(finding["ctx"]["error"])
+        return (f"{key}: " if key else "") + reason + _set_by(key, reason, sources)
+    return f"{key}={_value(tree, key)} is not allowed{origin}; it must be {known.leaves[key].expects}"
+
+
+def _value(tree: Tree, key: str) -> str:
+    value: Any = tree
+    for part in key.split("."):
+        value = value[part]
+    shown = to_flow(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+
+
+def _origin(key: str, sources: Mapping[str, str]) -> str:
+    """Where a key, or the first one under it, was set: ` (from configs/x.yaml)`."""
+    for name, source in sources.items():
+        if name == key or name.startswith(f"{key}."):
+            return f" (from {source})"
+    return ""
+
+
+def _set_by(section: str, reason: str, sources: Mapping[str, str]) -> str:
+    """Where the keys of a section that a check names in its reason were set."""
+    words = set(re.findall(r"[a-z_.]*[a-z_]", reason))
+    origins = [
+        f"{key} from {source}"
+        for key, source in sources.items()
+        if key in words
+        or (section and key.startswith(f"{section}.") and key.removeprefix(f"{section}.") in words)
+    ]
+    return f" ({', '.join(origins)})" if origins else ""
+
+
+def _nearest(key: str) -> str:
+    """The key that was probably meant: in the same section, in another, or else all the section has."""
+    known = sections()
+    section, _, name = key.rpartition(".")
+    members = known.members.get(section, ())
+    full = [f"{section}.{member}" if section else member for member in members]
+    near = difflib.get_close_matches(name, members, n=1, cutoff=0.75)
+    if near:
+        return f"did you mean {full[members.index(near[0])]}?"
+    elsewhere = [leaf for leaf in known.leaves if leaf.rpartition(".")[2] == name]
+    if not elsewhere:
+        elsewhere = difflib.get_close_matches(key, known.leaves, n=1, cutoff=0.8)
+    if elsewhere:
+        return f"did you mean {' or '.join(elsewhere)}?"
+    return f"{section or 'the config'} has {', '.join(members)}"

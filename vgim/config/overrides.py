@@ -1,0 +1,65 @@
+"""`a.b.c=value` on the command line, and how layers of config are laid over one another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vgim.config.keys import Tree, sections
+from vgim.config.text import parse, to_flow
+from vgim.errors import ConfigError
+
+OVERRIDE = "override"
+
+
+def parse_override(text: str) -> Tree:
+    """`train.seed=3` → `{"train": {"seed": 3}}`; the value is YAML."""
+    name, equals, raw = text.partition("=")
+    if not equals:
+        raise ConfigError(f"'{text}' is not an override; write key=value, for example train.seed=3")
+    parts = name.split(".")
+    if not all(part.isidentifier() for part in parts):
+        raise ConfigError(f"'{text}' does not name a key; write key=value, for example train.seed=3")
+    value = parse(raw, f"override '{text}'")
+    key = sections().leaves.get(name)
+    if key and key.types == {"string"} and isinstance(value, int | float):
+        value = raw.strip()  # storage.name=007 means the text, not the number seven
+    for part in reversed(parts):
+        value = {part: value}
+    return dict(value)
+
+
+def lay_over(
+    tree: Tree, layer: Mapping[str, Any], source: str, sources: dict[str, str], prefix: str = ""
+) -> None:
+    """Merge `layer` into `tree`, mappings key by key, anything else whole; note where each came from."""
+    for name, value in layer.items():
+        dotted = f"{prefix}.{name}" if prefix else name
+        if isinstance(value, Mapping) and value:
+            if not isinstance(tree.get(name), dict):
+                _replace(tree, name, {}, dotted, sources)
+            lay_over(tree[name], value, source, sources, dotted)
+            continue
+        if value == {} and isinstance(tree.get(name), dict):
+            continue  # `data.synthetic={}` opens the section where it is closed and changes nothing where not
+        _refuse_value_for_section(dotted, value, source)
+        _replace(tree, name, value, dotted, sources)
+        sources[dotted] = source
+
+
+def _refuse_value_for_section(key: str, value: Any, source: str) -> None:
+    """Before the section's other settings are lost to it: `train=3`, or a heading with nothing under it."""
+    known = sections()
+    if key not in known.members or value == {} or (value is None and key in known.optional):
+        return
+    allowed = " or null" if key in known.optional else ""
+    raise ConfigError(
+        f"{key} is a section{allowed}, not the value {to_flow(value)} (from {source}); "
+        f"set its keys, for example {key}.{known.members[key][0]}"
+    )
+
+
+def _replace(tree: Tree, name: str, value: Any, dotted: str, sources: dict[str, str]) -> None:
+    tree[name] = value
+    for gone in [key for key in sources if key == dotted or key.startswith(f"{dotted}.")]:
+        del sources[gone]

@@ -1,0 +1,123 @@
+"""Presets: YAML files found by path or by name, each of which may extend another.
+
+A preset's first comment line says what it is. A name that starts with `_` is a base for others to extend: it
+loads, but is not listed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vgim.config.keys import Tree, sections
+from vgim.config.text import parse
+from vgim.errors import ConfigError
+
+SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One preset file: what it sets, and how to call it in messages."""
+
+    tree: Tree
+    source: str
+
+
+def read_layers(preset: str) -> tuple[str, list[Layer]]:
+    """The name of a preset and its chain of `extends`, the most basic first."""
+    path = find_preset(preset)
+    name = path.stem
+    chain: list[Path] = []
+    layers: list[Layer] = []
+    while True:
+        if path in chain:
+            circle = " → ".join(shown(p) for p in [*chain[chain.index(path) :], path])
+            raise ConfigError(f"extends goes round in a circle: {circle}; let one of them extend nothing")
+        chain.append(path)
+        tree = _read(path)
+        parent = tree.pop("extends", None)
+        layers.insert(0, Layer(tree, shown(path)))
+        if parent is None:
+            return name, layers
+        if not isinstance(parent, str):
+            raise ConfigError(f"{shown(path)}: extends={parent} is not the name or path of a preset")
+        path = _find_parent(parent, path)
+
+
+def known_presets() -> dict[str, Path]:
+    """Presets by name, bases included; a name in ./configs hides the same name that the package ships."""
+    found: dict[str, Path] = {}
+    for folder in _folders():
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, path.resolve())
+    return found
+
+
+def headline(path: Path) -> str:
+    """The first line of a preset's header comment."""
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    return first.lstrip("# ").strip() if first.startswith("#") else ""
+
+
+def find_preset(preset: str) -> Path:
+    """The file that a path or a bare name stands for."""
+    if preset.endswith(SUFFIXES) or "/" in preset:
+        path = Path(preset).expanduser()
+        if path.is_file():
+            return path.resolve()
+        raise ConfigError(f"no preset file at {preset}; {_suggestion(path.stem)}")
+    known = known_presets()
+    if preset in known:
+        return known[preset]
+    raise ConfigError(f"no preset is called '{preset}'; {_suggestion(preset)}")
+
+
+def shown(path: Path) -> str:
+    """A path as messages give it: relative where it lies below the current directory."""
+    here = Path.cwd().resolve()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _folders() -> Iterator[Path]:
+    package = Path(__file__).resolve().parent.parent
+    yield Path("configs")
+    if (package.parent / "pyproject.toml").is_file():  # an editable install, or a clone
+        yield package.parent / "configs"
+    yield package / "presets"
+
+
+def _find_parent(parent: str, child: Path) -> Path:
+    """What a preset extends: a path is relative to its own folder, and so is a name, at first."""
+    beside = child.parent / Path(parent).expanduser()
+    if not parent.endswith(SUFFIXES):
+        beside = beside.with_name(f"{beside.name}.yaml")
+    if beside.is_file():
+        return beside.resolve()
+    try:
+        return find_preset(parent)
+    except ConfigError as error:
+        raise ConfigError(f"{shown(child)}: extends={parent}: {error}") from None
+
+
+def _read(path: Path) -> Tree:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{shown(path)} cannot be read as text: {error}") from None
+    tree = parse(text, shown(path))
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        keys = ", ".join(sections().members[""])
+        raise ConfigError(f"{shown(path)} holds no config; its top level takes extends and the keys {keys}")
+    return tree
+
+
+def _suggestion(name: str) -> str:
+    listed = [known for known in known_presets() if not known.startswith("_")]
+    near = difflib.get_close_matches(name, listed, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{hint}known presets: {', '.join(listed) or 'none'}"

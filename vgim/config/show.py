@@ -1,0 +1,55 @@
+"""Configs and their keys as text for the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+from vgim.config.keys import Tree, dump, sections
+from vgim.config.load import ResolvedConfig
+from vgim.config.presets import headline, known_presets
+from vgim.config.text import to_flow
+
+COMMENT_COLUMN = 40
+
+
+def annotated(resolved: ResolvedConfig) -> str:
+    """The resolved config as YAML, each value followed by where it came from."""
+    return "\n".join(_lines(dump(resolved.config), resolved.sources, depth=0, prefix=""))
+
+
+def as_json(resolved: ResolvedConfig) -> str:
+    """The preset's name, the config and the sources as one JSON object."""
+    record = {
+        "preset": resolved.preset_name,
+        "config": dump(resolved.config),
+        "sources": dict(resolved.sources),
+    }
+    return json.dumps(record, indent=2, ensure_ascii=False)
+
+
+def preset_list() -> str:
+    """Every preset that is meant to be run, with the first line of its header."""
+    listed = {name: path for name, path in known_presets().items() if not name.startswith("_")}
+    width = max(map(len, listed), default=0)
+    return "\n".join(f"{name:<{width}}  {headline(path)}" for name, path in sorted(listed.items()))
+
+
+def key_list() -> str:
+    """Every key with its type, its default and what it does."""
+    return "\n".join(
+        f"{key.name}: {key.expects}; default {key.default}\n    {key.doc}"
+        if key.default != "(required)"
+        else f"{key.name}: {key.expects}; required\n    {key.doc}"
+        for key in sections().leaves.values()
+    )
+
+
+def _lines(tree: Tree, sources: Mapping[str, str], depth: int, prefix: str) -> Iterator[str]:
+    for name, value in tree.items():
+        indent, dotted = "  " * depth, f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield f"{indent}{name}:"
+            yield from _lines(value, sources, depth + 1, f"{dotted}.")
+        else:
+            yield f"{f'{indent}{name}: {to_flow(value)}':<{COMMENT_COLUMN}}  # {sources[dotted]}"
