@@ -1,0 +1,128 @@
+"""What a wrong config is answered with: one line that names the key, the value, the remedy and the source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from vgim.config import load_config
+from vgim.errors import ConfigError
+
+WritePreset = Callable[[str, str], Path]
+
+
+def complaint(*overrides: str, preset: str = "quickstart") -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(preset, overrides)
+    return str(caught.value).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        (
+            "objective.kld_weigt=1",
+            "objective.kld_weigt is not a config key (from override); did you mean objective.kld_weight?",
+        ),
+        (
+            "kld_weight=1",
+            "kld_weight is not a config key (from override); did you mean objective.kld_weight?",
+        ),
+        (
+            "model.kld_weight=1",
+            "model.kld_weight is not a config key (from override); did you mean objective.kld_weight?",
+        ),
+        ("optm.seed=1", "optm is not a config key (from override); did you mean optim?"),
+        (
+            "optim.banana=1",
+            "optim.banana is not a config key (from override); "
+            "optim has learning_rate, decay_per_epoch, clip_norm",
+        ),
+        ("train.epochs=0", "train.epochs=0 is not allowed (from override); it must be an integer at least 1"),
+        (
+            "train.epochs=2.5",
+            "train.epochs=2.5 is not allowed (from override); it must be an integer at least 1",
+        ),
+        (
+            "train.epochs=true",
+            "train.epochs=true is not allowed (from override); it must be an integer at least 1",
+        ),
+        (
+            "train.epochs=",
+            "train.epochs=null is not allowed (from override); it must be an integer at least 1",
+        ),
+        (
+            "optim.learning_rate=fast",
+            "optim.learning_rate=fast is not allowed (from override); it must be a number above 0",
+        ),
+        (
+            "optim.learning_rate=.inf",
+            "optim.learning_rate=.inf is not allowed (from override); it must be a number above 0",
+        ),
+        (
+            "model.family=vim",
+            "model.family=vim is not allowed (from override); it must be one of sim, gim, cpc",
+        ),
+        (
+            "train.compile=on",
+            "train.compile='on' is not allowed (from override); it must be true or false",
+        ),
+        (
+            "cluster.threads_per_worker=many",
+            "cluster.threads_per_worker=many is not allowed (from override); "
+            "it must be an integer at least 1 or auto",
+        ),
+        (
+            "model.kernels=[10, eight]",
+            "model.kernels=[10, eight] is not allowed (from override); it must be a list of integers",
+        ),
+        ("data.shards=''", "data.shards='' is not allowed (from override); it must be text not empty"),
+        (
+            "train.epochs.x=3",
+            "train.epochs={x: 3} is not allowed (from override); it must be an integer at least 1",
+        ),
+        (
+            "model.depth=7",
+            "model: depth=7 but there are only 4 modules; use 0 for all of them (model.depth from override)",
+        ),
+    ],
+)
+def test_each_mistake_has_its_line(override: str, line: str) -> None:
+    assert complaint(override) == [line]
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    lines = complaint("train.epochs=0", "optim.learning_rate=-1", "model.chanels=3")
+    assert sorted(line.split(" ")[0] for line in lines) == [
+        "model.chanels",
+        "optim.learning_rate=-1",
+        "train.epochs=0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("train: {epochs: 3}", ["data.shards is required", "Give data.shards=VALUE"]),
+        (
+            "data: {shards: /s}\ntrain: {epochs: '3'}",
+            ["train.epochs='3'", "from configs/a.yaml", "an integer"],
+        ),
+        ("data: {shards: /s}\nstorage: {name: 7}", ["storage.name=7", "from configs/a.yaml", "text"]),
+        (
+            "data: {shards: /s}\nmodel: {family: gim}\nobjective: {kld_weight: 1.0}",
+            ["has no effect for model.family=gim", "objective.kld_weight from configs/a.yaml"],
+        ),
+    ],
+)
+def test_mistakes_in_a_file_name_the_file(write_preset: WritePreset, text: str, parts: Sequence[str]) -> None:
+    write_preset("a", text)
+    (line,) = complaint(preset="a")
+    assert all(part in line for part in parts), line
+
+
+def test_long_values_are_cut() -> None:
+    (line,) = complaint(f"train.epochs={'x' * 500}")
+    assert len(line) < 200

@@ -1,0 +1,116 @@
+"""`key=value` on the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vgim.config import load_config
+from vgim.config.overrides import lay_over, parse_override
+from vgim.config.text import to_flow
+from vgim.errors import ConfigError
+
+NAMES = st.lists(st.from_regex(r"\A[a-z_][a-z0-9_]{0,8}\Z"), min_size=1, max_size=4).map(".".join)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+
+
+def at(tree: Any, name: str) -> Any:
+    for part in name.split("."):
+        tree = tree[part]
+    return tree
+
+
+@settings(max_examples=60, deadline=None)
+@given(NAMES, SCALARS | st.lists(SCALARS))
+def test_any_value_written_as_an_override_reads_back(name: str, value: Any) -> None:
+    assert at(parse_override(f"{name}={to_flow(value)}"), name) == value
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_any_other_text_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_override(f"{text}!=1")
+    assert "\n" not in str(caught.value).replace(text, "")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 10**9), st.floats(1e-12, 1e3), st.sampled_from(["fp32", "bf16"]), st.booleans())
+def test_values_reach_the_config_with_their_type(
+    epochs: int, rate: float, precision: str, compiled: bool
+) -> None:
+    config = load_config(
+        "quickstart",
+        [
+            f"train.epochs={epochs}",
+            f"optim.learning_rate={rate}",
+            f"train.precision={precision}",
+            f"train.compile={to_flow(compiled)}",
+        ],
+    ).config
+    assert (config.train.epochs, config.optim.learning_rate) == (epochs, rate)
+    assert (config.train.precision, config.train.compile) == (precision, compiled)
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("optim.learning_rate=2e-4", "optim.learning_rate", 2e-4),
+        ("optim.learning_rate=1", "optim.learning_rate", 1.0),
+        ("train.max_steps=1e4", "train.max_steps", 10_000),
+        ("storage.name=007", "storage.name", "007"),
+        ("storage.name=2e-4", "storage.name", "2e-4"),
+        ("storage.name='12'", "storage.name", "12"),
+        ("model.strides=[5, 4, 2, 2, 1]", "model.strides", (5, 4, 2, 2, 1)),
+        ("cluster.cpus_per_worker=0.5", "cluster.cpus_per_worker", 0.5),
+        ("cluster.cpus_per_worker=auto", "cluster.cpus_per_worker", "auto"),
+        ("data.synthetic=null", "data.synthetic", None),
+        ("data.synthetic={speakers: 2}", "data.synthetic.speakers", 2),
+    ],
+)
+def test_override_is_typed_by_its_key(override: str, key: str, value: Any) -> None:
+    config: Any = load_config("quickstart", [override]).config
+    for part in key.split("."):
+        config = getattr(config, part)
+    assert config == value
+    assert type(config) is type(value)
+
+
+def test_later_override_wins() -> None:
+    assert load_config("quickstart", ["train.seed=1", "train.seed=2"]).config.train.seed == 2
+
+
+def test_an_empty_mapping_opens_an_optional_section_with_its_defaults() -> None:
+    config = load_config("librispeech-gim", ["data.synthetic={}"]).config
+    assert config.data.synthetic is not None
+    assert config.data.synthetic.speakers == 12
+
+
+def test_a_key_of_a_closed_section_opens_it() -> None:
+    config = load_config("quickstart", ["data.synthetic=null", "data.synthetic.seed=4"]).config
+    assert config.data.synthetic is not None
+    assert (config.data.synthetic.seed, config.data.synthetic.speakers) == (4, 12)
+
+
+@pytest.mark.parametrize("text", ["train.epochs", "=3", "train..epochs=3", "train.=3", "--x=3", "a b=1", ""])
+def test_text_that_names_no_key_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"key=value"):
+        parse_override(text)
+
+
+@pytest.mark.parametrize("override", ["train=3", "model=null", "data.synthetic=yes", "optim=[1]"])
+def test_a_section_takes_no_value(override: str) -> None:
+    with pytest.raises(ConfigError, match=r"is a section.* \(from override\); set its keys, for example "):
+        load_config("quickstart", [override])
+
+
+def test_replacing_a_mapping_forgets_where_its_keys_came_from() -> None:
+    sources: dict[str, str] = {}
+    tree: dict[str, Any] = {}
+    lay_over(tree, {"data": {"synthetic": {"seed": 1}}}, "a.yaml", sources)
+    lay_over(tree, {"data": {"synthetic": None}}, "b.yaml", sources)
+    assert tree == {"data": {"synthetic": None}}
+    assert sources == {"data.synthetic": "b.yaml"}

@@ -1,0 +1,134 @@
+"""Finding presets and laying them over what they extend."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vgim.config import from_yaml, load_config, to_yaml
+from vgim.config.presets import headline, known_presets
+from vgim.errors import ConfigError
+
+WritePreset = Callable[[str, str], Path]
+SHIPPED = (
+    "quickstart",
+    "librispeech-sim",
+    "librispeech-gim",
+    "librispeech-cpc",
+    "artificial-sim",
+    "artificial-gim",
+    "artificial-cpc",
+)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_preset_resolves_and_says_what_it_is(name: str) -> None:
+    resolved = load_config(name)
+    assert resolved.preset_name == resolved.config.storage.name == name
+    assert headline(known_presets()[name]).endswith(".")
+    assert from_yaml(to_yaml(resolved.config)) == resolved.config
+
+
+@pytest.mark.parametrize("family", ["sim", "gim", "cpc"])
+def test_published_hyperparameters(family: str) -> None:
+    speech = load_config(f"librispeech-{family}").config
+    assert (speech.train.batch_size, speech.optim.learning_rate) == (8, 2e-4)
+    assert (speech.data.crop, speech.data.crop_samples) == ("random", 20_480)
+    assert (speech.model.channels, speech.model.batch_norm) == (512, "local")
+    assert (speech.objective.prediction_steps, speech.objective.num_negatives) == (12, 10)
+    artificial = load_config(f"artificial-{family}").config
+    assert (artificial.train.batch_size, artificial.optim.learning_rate) == (64, 2e-4)
+    assert (artificial.data.crop, artificial.data.crop_samples) == ("first", 10_240)
+    assert (artificial.model.channels, artificial.model.batch_norm) == (512, "none")
+    assert speech.model.family == artificial.model.family == family
+    weights = {"sim": (0.001, 0.01)}.get(family, (0.0, 0.0))
+    assert (speech.objective.kld_weight, artificial.objective.kld_weight) == weights
+
+
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name.endswith("sim")] + ["quickstart"])
+def test_presets_with_a_kl_term_warm_it_up(name: str) -> None:
+    objective = load_config(name).config.objective
+    assert objective.kld_weight > 0
+    assert objective.kld_warmup_steps > 0
+
+
+def test_extends_merges_mappings_and_replaces_lists(write_preset: WritePreset) -> None:
+    write_preset("far", "data: {shards: /s, crop: tile}\nmodel: {kernels: [3, 3], strides: [2, 2]}\n")
+    write_preset("base", "extends: far\ntrain: {seed: 5, epochs: 7}\n")
+    write_preset(
+        "top",
+        """\
+        extends: base.yaml
+        model: {kernels: [9], strides: [3], paddings: [0], layers_per_module: [1]}
+        train: {epochs: 2}
+        """,
+    )
+    resolved = load_config("top")
+    assert resolved.config.model.kernels == (9,)
+    assert (resolved.config.data.crop, resolved.config.train.seed, resolved.config.train.epochs) == (
+        "tile",
+        5,
+        2,
+    )
+    assert resolved.sources["data.crop"] == "configs/far.yaml"
+    assert resolved.sources["train.seed"] == "configs/base.yaml"
+    assert resolved.sources["train.epochs"] == "configs/top.yaml"
+    assert resolved.sources["train.batch_size"] == "default"
+
+
+def test_extends_is_relative_to_the_preset_not_to_the_caller(
+    write_preset: WritePreset, tmp_path: Path
+) -> None:
+    write_preset("shared/base", "data: {shards: /s}\n")
+    write_preset("mine/top", "extends: ../shared/base\n")
+    os.chdir(tmp_path / "configs" / "shared")
+    assert load_config(str(tmp_path / "configs" / "mine" / "top.yaml")).config.data.shards == "/s"
+
+
+def test_a_preset_elsewhere_extends_a_shipped_one(write_preset: WritePreset) -> None:
+    write_preset("mine", "extends: librispeech-sim\nmodel: {channels: 64}\n")
+    config = load_config("configs/mine.yaml").config
+    assert (config.model.channels, config.objective.kld_weight) == (64, 0.001)
+
+
+def test_own_configs_folder_comes_before_the_shipped_presets(write_preset: WritePreset) -> None:
+    write_preset("quickstart", "data: {shards: /mine}\n")
+    assert load_config("quickstart").config.data.shards == "/mine"
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"a": "extends: a"}, r"in a circle: configs/a\.yaml → configs/a\.yaml"),
+        (
+            {"a": "extends: b", "b": "extends: c", "c": "extends: b"},
+            "b.yaml → configs/c.yaml → configs/b.yaml",
+        ),
+        ({"a": "extends: nowhere"}, "configs/a.yaml: extends=nowhere: no preset is called 'nowhere'"),
+        ({"a": "extends: [b]"}, "not the name or path"),
+        ({"a": "- 1"}, "holds no config"),
+        ({"a": "extends: b\nmodel:\n", "b": "data: {shards: /s}"}, r"model is a section, .*configs/a\.yaml"),
+    ],
+)
+def test_bad_chain_is_explained(write_preset: WritePreset, files: dict[str, str], reason: str) -> None:
+    for name, text in files.items():
+        write_preset(name, text)
+    with pytest.raises(ConfigError, match=reason):
+        load_config("a")
+
+
+def test_unknown_preset_names_the_nearest_and_lists_all() -> None:
+    with pytest.raises(ConfigError, match=r"did you mean librispeech-sim\?") as caught:
+        load_config("librispech-sim")
+    assert all(name in str(caught.value) for name in SHIPPED)
+    assert "_librispeech" not in str(caught.value)
+
+
+def test_missing_preset_file_is_named() -> None:
+    with pytest.raises(
+        ConfigError, match=r"no preset file at nowhere/quickstart\.yaml; did you mean quickstart"
+    ):
+        load_config("nowhere/quickstart.yaml")

@@ -1,0 +1,84 @@
+"""YAML as configs read and write it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vgim.config.text import parse, to_block, to_flow
+from vgim.errors import ConfigError
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=8)
+    | st.sampled_from(
+        ["on", "yes", "2e-4", "010", "1:30", "0x1f", "1_000", "~", "null", "2001-01-01", ".5", "<<", "="]
+    )
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2e-4", 2e-4),
+        ("1E3", 1000.0),
+        (".5", 0.5),
+        ("-.inf", float("-inf")),
+        ("20_480", 20480),
+        ("010", 10),
+        ("1:30", "1:30"),
+        ("on", "on"),
+        ("no", "no"),
+        ("true", True),
+        ("2001-01-01", "2001-01-01"),
+        ("~", None),
+        ("", None),
+        ("[1, 2e-4, x]", [1, 2e-4, "x"]),
+        ("'2e-4'", "2e-4"),
+    ],
+)
+def test_scalars_mean_what_they_look_like(text: str, value: Any) -> None:
+    parsed = parse(text, "here")
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+@settings(max_examples=60, deadline=None)
+@given(VALUES)
+def test_what_is_written_on_one_line_reads_back(value: Any) -> None:
+    line = to_flow(value)
+    assert "\n" not in line
+    assert parse(line, "here") == value
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.text(min_size=1, max_size=4), VALUES, min_size=1, max_size=3))
+def test_what_is_written_in_block_form_reads_back(tree: dict[str, Any]) -> None:
+    assert parse(to_block(tree), "here") == tree
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: 1\nb: 2\na: 3\n", r"x\.yaml, line 3: .*'a' appears twice"),
+        ("a: {b: 1, b: 2}", "'b' appears twice"),
+        ("1: 2", "1 is not text"),
+        ("a: [1", r"x\.yaml"),
+        ("a: !!python/object:os.system x", r"x\.yaml"),
+        ("a: \x00", r"x\.yaml"),
+    ],
+)
+def test_unusable_yaml_names_file_and_reason(text: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        parse(text, "x.yaml")

@@ -1,0 +1,72 @@
+"""Fixtures that every test may ask for. Nothing here starts Ray or reads a corpus until a test does.
+
+Real speech: set VGIM_REALDATA to a folder in LibriSpeech's layout. Without it, a corpus at
+`../shared/data/librispeech-mini` beside the clone is used where there is one, else those tests are skipped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Before torch is imported anywhere: many small tests are faster on one thread than on contended ones.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["RAY_DATA_USE_DATASOURCE_V2"] = "0"
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the coming default; silences its warning
+
+ROOT = Path(__file__).resolve().parent.parent
+OBJECT_STORE_BYTES = 200 * 2**20
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by the fixtures they use, so that `-m "not ray"` needs no decoration."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        if "ray_session" in names:
+            item.add_marker("ray")
+        if "realdata_dir" in names:
+            item.add_marker("realdata")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def vgim_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """VGIM_HOME for the session, so that no test writes into anybody's home."""
+    home = tmp_path_factory.mktemp("home")
+    before = os.environ.get("VGIM_HOME")
+    os.environ["VGIM_HOME"] = str(home)
+    yield home
+    if before is None:
+        del os.environ["VGIM_HOME"]
+    else:
+        os.environ["VGIM_HOME"] = before
+
+
+@pytest.fixture(scope="session")
+def ray_session(vgim_home: Path) -> Iterator[None]:
+    """The session's one Ray instance: four logical CPUs, so that Ray Data has some beside two workers."""
+    import ray
+
+    ray.init(
+        num_cpus=4,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        logging_level="ERROR",
+    )
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def realdata_dir() -> Path:
+    """A folder of real speech in LibriSpeech's layout; the test is skipped where there is none."""
+    named = os.environ.get("VGIM_REALDATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data" / "librispeech-mini"
+    if not folder.is_dir():
+        pytest.skip(f"no real speech at {folder}; set VGIM_REALDATA")
+    return folder

@@ -1,0 +1,114 @@
+"""The command line: what it prints, what it exits with, what it does not import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from vgim import __version__
+from vgim.cli import main
+from vgim.config import from_yaml, load_config
+from vgim.errors import DataError
+
+
+def vgim(*args: str) -> Result:
+    return CliRunner().invoke(main, args)
+
+
+def test_version_is_the_package_version() -> None:
+    assert vgim("--version").output == f"vgim, version {__version__}\n"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = ["ray", "torch", "pandas", "pydantic", "yaml"]
+    code = f"import sys, vgim.cli; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_config_show_prints_a_config_that_reads_back() -> None:
+    result = vgim("config", "show", "quickstart", "train.seed=3")
+    assert result.exit_code == 0
+    assert from_yaml(result.output) == load_config("quickstart", ["train.seed=3"]).config
+    lines = {line.split(":")[0].strip(): line for line in result.output.splitlines()}
+    assert lines["batch_norm"].endswith("# default")
+    assert lines["crop_samples"].endswith("# default")
+    assert lines["channels"].endswith("quickstart.yaml")
+
+
+def test_config_show_as_json_holds_the_sources() -> None:
+    record = json.loads(vgim("config", "show", "librispeech-sim", "train.seed=3", "--json").output)
+    assert record["preset"] == "librispeech-sim"
+    assert record["config"]["train"]["seed"] == 3
+    assert record["sources"]["train.seed"] == "override"
+    assert record["sources"]["model.channels"].endswith("_librispeech.yaml")
+
+
+def test_config_list_shows_presets_and_hides_bases() -> None:
+    output = vgim("config", "list").output
+    assert "librispeech-cpc  Contrastive Predictive Coding" in output
+    assert "_librispeech" not in output
+
+
+def test_config_keys_shows_type_default_and_meaning() -> None:
+    output = vgim("config", "keys").output
+    assert "data.shards: text not empty; required\n" in output
+    assert "objective.kld_weight: a number at least 0; default 0.0\n    Weight of the KL term.\n" in output
+
+
+def test_each_problem_is_a_line_on_stderr() -> None:
+    result = vgim("train", "quickstart", "train.epochs=0", "model.chanels=3")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("error: ") for line in lines)
+
+
+def test_unknown_preset_is_answered_before_anything_starts() -> None:
+    result = vgim("train", "quikstart")
+    assert (result.exit_code, "did you mean quickstart?" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("args", [["nonsense"], ["train"], ["config", "show"]])
+def test_wrong_usage_exits_2(args: list[str]) -> None:
+    assert vgim(*args).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "said"),
+    [
+        (
+            DataError("no shards at /s; run vgim data prepare"),
+            3,
+            "error: no shards at /s; run vgim data prepare\n",
+        ),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_errors_become_a_line_and_an_exit_code(
+    error: BaseException, exit_code: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("vgim.config.show.preset_list", fail)
+    result = vgim("config", "list")
+    assert (result.exit_code, result.stderr) == (exit_code, said)
+
+
+def test_our_own_defects_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("vgim.config.show.preset_list", fail)
+    assert isinstance(vgim("config", "list").exception, ZeroDivisionError)
+
+
+def test_presets_are_found_from_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert vgim("config", "show", "artificial-sim").exit_code == 0

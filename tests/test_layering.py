@@ -1,0 +1,85 @@
+"""Arrows point down only: who may import whom, read off the source, and what an import pulls in."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import vgim
+
+PACKAGE = Path(vgim.__file__).parent
+
+# Layer → the parts of vgim that it may import. The rest is out of bounds.
+MAY_IMPORT = {
+    "vgim.errors": set[str](),
+    "vgim.storage": {"vgim.errors"},
+    "vgim.config": {"vgim.errors", "vgim.storage"},
+    "vgim.data": {"vgim.errors", "vgim.storage", "vgim.config"},
+    "vgim.model": {"vgim.errors", "vgim.storage", "vgim.config"},
+}
+MODEL_NEVER = {"ray", "pandas", "pyarrow"}
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Every module that a file imports, at its top or inside a function, by absolute name."""
+    package = ("vgim", *path.relative_to(PACKAGE).parent.parts)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) + "." if node.level else ""
+            module = f"{base}{node.module or ''}".rstrip(".")
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def files_of(module: str) -> list[Path]:
+    place = PACKAGE.joinpath(*module.split(".")[1:])
+    return sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+
+
+def within(name: str, module: str) -> bool:
+    return name == module or name.startswith(f"{module}.")
+
+
+@pytest.mark.parametrize("layer", MAY_IMPORT)
+def test_a_layer_imports_only_what_lies_below_it(layer: str) -> None:
+    allowed = {layer, *MAY_IMPORT[layer]}
+    wrong = [
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path in files_of(layer)
+        for name in imports_of(path)
+        if within(name, "vgim")
+        and not any(within(name, module) for module in allowed)
+        and name != "vgim.__version__"
+    ]
+    assert not wrong
+
+
+def test_the_model_is_pure_torch() -> None:
+    wrong = [
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path in files_of("vgim.model")
+        for name in imports_of(path)
+        if name.split(".")[0] in MODEL_NEVER
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("module", ["vgim", "vgim.model", "vgim.config"])
+def test_import_pulls_in_neither_ray_nor_pandas(module: str) -> None:
+    code = f"import sys, {module}; print(sorted({{'ray', 'pandas'}} & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_every_module_has_a_docstring() -> None:
+    undocumented = [
+        str(path.relative_to(PACKAGE))
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.stat().st_size and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert not undocumented
