@@ -59,8 +59,8 @@ class _Dumper(yaml.SafeDumper):
         return super().represent_sequence(tag, sequence, flow_style=True)
 
     def represent_text(self, data: str) -> yaml.ScalarNode:
-        # PyYAML writes these line breaks bare where it need not quote, and then reads a space.
-        style = '"' if any(mark in data for mark in "\x85\u2028\u2029") else None
+        # Elsewhere PyYAML folds line breaks, and loses the rarer ones where it need not quote.
+        style = '"' if any(mark in data for mark in "\n\r\x85\u2028\u2029") else None
         return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
 

@@ -1,0 +1,51 @@
+# `make demo` and `make test` need nothing but Python 3.11 or newer: they make .venv and install into it.
+# Overridable: PYTHON (which interpreter makes the environment), VENV (where it lies), ARGS (for pytest).
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+install: $(STAMP) ## Make .venv and install vgim in it, for development
+
+# Once, and again when pyproject.toml changes.
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "vgim needs Python 3.11 or newer, with the venv module; found: $$(python3 --version 2>&1)." >&2; \
+		echo "Name one, for example: make $(MAKECMDGOALS) PYTHON=/usr/bin/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@echo "installing vgim and what it needs into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## Make a corpus, prepare it and train a first encoder on it: minutes on a CPU
+	$(BIN)/vgim data synth --out corpora/quickstart
+	$(BIN)/vgim data prepare librispeech --corpus corpora/quickstart --out shards/quickstart
+	$(BIN)/vgim train configs/quickstart.yaml data.shards=shards/quickstart storage.root=runs
+	@echo "the run is in runs/quickstart; look at it with: $(BIN)/tensorboard --logdir runs"
+
+test: $(STAMP) ## Run the test suite (ARGS='-k config' to choose)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## Lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## Put imports and formatting right
+	$(BIN)/ruff check --select I --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## Run every benchmark
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean: ## Remove caches and build leftovers; .venv, corpora, shards and runs stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find vgim ray_jobs tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
