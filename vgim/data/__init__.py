@@ -1,0 +1,1 @@
+"""Corpora → Parquet shards → streams of crops."""

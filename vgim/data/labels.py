@@ -1,0 +1,124 @@
+"""Phone labels: an utterance a line, its id and a class per 10 ms (CPC's format), and the classes' names.
+
+61-70968-0000 0 0 0 16 16 18 ...          phones.txt
+16 HH                                     phone_inventory.txt
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vgim.errors import DataError
+from vgim.storage import Location
+
+FRAME_SAMPLES = 160
+"""One label per 10 ms at 16 kHz."""
+LABELS_NAME = "phones.txt"
+INVENTORY_NAME = "phone_inventory.txt"
+MAX_CLASS = 32_767
+SHORT_BY_FRAMES = 3
+"""Aligners leave out a frame or two at the end; labels shorter by more than this belong to other audio."""
+
+Phones = npt.NDArray[np.int16]
+_CLASSES = re.compile(r"[0-9]{1,5}( [0-9]{1,5})*")
+
+
+@dataclass(frozen=True)
+class PhoneLabels:
+    """Labels of a corpus."""
+
+    phones: dict[str, Phones]
+    """Utterance id → class per 10 ms, [num_frames]."""
+    inventory: tuple[str, ...]
+    """Phone of each class."""
+
+
+def read_labels(where: str | Path | Location) -> PhoneLabels:
+    """Read a label file and the `phone_inventory.txt` beside it; without one, classes are named by number."""
+    file = Location(where)
+    if not file.exists():
+        raise DataError(f"there is no label file {file}; check --labels")
+    phones = parse_phones(file.read_text(), source=file.uri)
+    inventory_file = file.parent.child(INVENTORY_NAME)
+    highest = max((int(classes.max()) for classes in phones.values()), default=-1)
+    if not inventory_file.exists():
+        return PhoneLabels(phones, tuple(str(number) for number in range(highest + 1)))
+    inventory = parse_inventory(inventory_file.read_text(), source=inventory_file.uri)
+    if highest >= len(inventory):
+        culprit = next(name for name, classes in phones.items() if classes.max() >= len(inventory))
+        raise DataError(
+            f"{file}: {culprit} has class {int(phones[culprit].max())} but {INVENTORY_NAME} has classes 0 to "
+            f"{len(inventory) - 1}; the two files do not belong together"
+        )
+    return PhoneLabels(phones, inventory)
+
+
+def parse_phones(text: str, *, source: str) -> dict[str, Phones]:
+    """Parse `phones.txt`. DataError with source and line number for anything but an id and its classes."""
+    phones: dict[str, Phones] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        line = line.rstrip("\r")
+        if not line.strip():
+            continue
+        utterance_id, _, classes = line.partition(" ")
+        if not utterance_id or not _CLASSES.fullmatch(classes := classes.rstrip(" ")):
+            raise DataError(
+                f"{source}, line {number}: expected an utterance id and a class number per 10 ms, single "
+                f"spaces between, got {_excerpt(line)}"
+            )
+        values = np.array(classes.split(" ")).astype(np.int64)
+        if values.max() > MAX_CLASS:
+            raise DataError(f"{source}, line {number}: class {values.max()} is above {MAX_CLASS}")
+        if utterance_id in phones:
+            raise DataError(
+                f"{source}, line {number}: {utterance_id} has labels already; remove one of the lines"
+            )
+        phones[utterance_id] = values.astype(np.int16)
+    if not phones:
+        raise DataError(f"{source} holds no labels; expected lines such as `61-70968-0000 0 0 16 16`")
+    return phones
+
+
+def format_phones(phones: dict[str, Phones]) -> str:
+    """The text `parse_phones` reads."""
+    return "".join(f"{name} {' '.join(map(str, classes.tolist()))}\n" for name, classes in phones.items())
+
+
+def parse_inventory(text: str, *, source: str) -> tuple[str, ...]:
+    """Parse `phone_inventory.txt`: `class PHONE` lines whose classes are 0, 1, 2, ... in any order."""
+    names: dict[int, str] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        fields = line.split()
+        if not fields:
+            continue
+        if len(fields) != 2 or not re.fullmatch(r"[0-9]{1,5}", fields[0]):
+            raise DataError(f"{source}, line {number}: expected `class PHONE`, got {_excerpt(line)}")
+        phone_class, name = int(fields[0]), fields[1]
+        if phone_class in names or name in names.values():
+            raise DataError(f"{source}, line {number}: {_excerpt(line)} repeats a class or a phone")
+        names[phone_class] = name
+    if sorted(names) != list(range(len(names))) or not names:
+        raise DataError(
+            f"{source}: classes must be 0 to n - 1 without gaps, got {_excerpt(str(sorted(names)))}"
+        )
+    return tuple(names[phone_class] for phone_class in range(len(names)))
+
+
+def format_inventory(inventory: tuple[str, ...]) -> str:
+    """The text `parse_inventory` reads."""
+    return "".join(f"{number} {name}\n" for number, name in enumerate(inventory))
+
+
+def fits(num_frames: int, num_samples: int) -> bool:
+    """Whether so many labels can belong to so much audio."""
+    whole = num_samples // FRAME_SAMPLES
+    return whole - SHORT_BY_FRAMES <= num_frames <= whole + 1
+
+
+def _excerpt(line: str) -> str:
+    return repr(line if len(line) <= 40 else f"{line[:37]}...")

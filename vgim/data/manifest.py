@@ -1,0 +1,226 @@
+"""The manifest of a shard folder: what is in it, what was left out, and the fingerprint that names it.
+
+Layout: `manifest.json` (written last: it marks the folder complete), `index.parquet` (a row per utterance)
+and `train/`, `validation/`, `test/` with `00000.parquet`, ... A shard holds utterances of one split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vgim.errors import DataError
+from vgim.storage import COPY_CHUNK_BYTES, Location
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+INDEX_NAME = "index.parquet"
+PROGRESS_DIR = ".prepare"
+"""Holds one record per finished shard while a preparation runs; gone when it is complete."""
+SAMPLE_RATE_HZ = 16_000
+SPLITS = ("train", "validation", "test")
+
+CorpusName = Literal["librispeech", "artificial-speech", "synthetic"]
+Codec = Literal["pcm16", "flac"]
+SkipKind = Literal[
+    "corrupt", "truncated", "sample rate", "channels", "empty", "too short", "unexpected name", "unreadable"
+]
+OptionValue = str | int | float | bool | None
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Skipped(Record):
+    """One utterance that was not taken."""
+
+    path_or_id: str
+    kind: SkipKind
+    """What `skipped_by_reason` counts."""
+    reason: str
+    """The sentence for a reader, with the values found."""
+
+
+class ShardEntry(Record):
+    path: str
+    """Relative to the folder, e.g. `train/00000.parquet`."""
+    utterances: int
+    bytes: int
+    sha256: str
+
+
+class SplitSummary(Record):
+    utterances: int = 0
+    hours: float = 0.0
+    speakers: int = 0
+    shards: tuple[ShardEntry, ...] = ()
+
+
+class Manifest(Record):
+    """See the module's docstring. Means and deviations are of float PCM in [-1, 1] (int16 / 32768)."""
+
+    schema_version: int = SCHEMA_VERSION
+    corpus: CorpusName
+    codec: Codec
+    sample_rate_hz: int = SAMPLE_RATE_HZ
+    created: str
+    """ISO time; not part of the fingerprint."""
+    splits: dict[str, SplitSummary]
+    """Always train, validation and test, though one may be empty."""
+    speakers: tuple[str, ...]
+    """Sorted; a speaker's place is its class in the speaker probe."""
+    corpus_mean: float
+    """Over all samples of the train split."""
+    corpus_std: float
+    phone_inventory: tuple[str, ...] | None = None
+    """Phone of each class; None where the corpus has no labels."""
+    skipped: tuple[Skipped, ...] = ()
+    skipped_by_reason: dict[str, int] = {}
+    left_out: int = 0
+    """Utterances that stand in none of the given split lists."""
+    warnings: tuple[str, ...] = ()
+    options: dict[str, OptionValue] = {}
+    """The options of `prepare` that shape the result."""
+    plan: str
+    """Hash of the options and the corpus as found; tells whether preparing again would change anything."""
+    fingerprint: str
+    """Hash of the shards' contents; independent of time and place."""
+
+    @property
+    def num_utterances(self) -> int:
+        return sum(split.utterances for split in self.splits.values())
+
+    def split(self, name: str) -> SplitSummary:
+        """The split's summary; DataError for a name there is none of."""
+        if name not in self.splits:
+            raise DataError(f"there is no split {name!r}; the manifest has {', '.join(self.splits)}")
+        return self.splits[name]
+
+
+def fingerprint(shards: Iterable[ShardEntry]) -> str:
+    """sha256 over the sorted hashes of the shards and the schema version, in hex."""
+    digest = hashlib.sha256(f"vgim shards {SCHEMA_VERSION}\n".encode())
+    for sha256 in sorted(shard.sha256 for shard in shards):
+        digest.update(f"{sha256}\n".encode())
+    return digest.hexdigest()
+
+
+def count_by_reason(skipped: Iterable[Skipped]) -> dict[str, int]:
+    """How many were skipped for each kind of reason, most frequent first."""
+    return dict(Counter(item.kind for item in skipped).most_common())
+
+
+def counts_in_words(counts: Mapping[str, int]) -> str:
+    """`3 too short, 1 corrupt`."""
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
+
+
+def is_complete(folder: Location) -> bool:
+    """Whether the folder has its manifest."""
+    return folder.child(MANIFEST_NAME).exists()
+
+
+def read_manifest(uri: str | Location) -> Manifest:
+    """The manifest of a shard folder. DataError: folder, reason, fix, in one line."""
+    folder = Location(uri)
+    if not is_complete(folder):
+        if not folder.exists():
+            raise DataError(f"there is no shard folder {folder}; run `vgim data prepare ... --out {folder}`")
+        if folder.child(PROGRESS_DIR).exists():
+            raise DataError(
+                f"no {MANIFEST_NAME} in {folder}: its preparation was interrupted; run the same "
+                "`vgim data prepare` again, it goes on from the finished shards"
+            )
+        raise DataError(
+            f"no {MANIFEST_NAME} in {folder}: it is not a shard folder; check the path, or run "
+            "`vgim data prepare ...` with another --out"
+        )
+    text = folder.child(MANIFEST_NAME).read_text()
+    remedy = f"remove {folder} and run `vgim data prepare` again"
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{folder}/{MANIFEST_NAME} is not valid JSON (line {error.lineno}: {error.msg}); {remedy}"
+        ) from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        raise DataError(
+            f"{folder}/{MANIFEST_NAME} has schema_version {version!r} but this vgim reads {SCHEMA_VERSION}; "
+            f"use the vgim that wrote it, or {remedy}"
+        )
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "top level"
+        raise DataError(f"{folder}/{MANIFEST_NAME} is damaged ({where}: {first['msg']}); {remedy}") from error
+
+
+def write_manifest(folder: Location, manifest: Manifest) -> None:
+    """Write the completeness marker, whole or not at all."""
+    folder.child(MANIFEST_NAME).write_bytes_atomic((manifest.model_dump_json(indent=1) + "\n").encode())
+
+
+def _problems_by_size(folder: Location, manifest: Manifest) -> list[str]:
+    problems = []
+    for name, split in manifest.splits.items():
+        sizes = dict(list_sizes(folder.child(name)))
+        for shard in split.shards:
+            found = sizes.get(shard.path.rpartition("/")[2])
+            if found is None:
+                problems.append(f"{shard.path} is missing")
+            elif found != shard.bytes:
+                problems.append(f"{shard.path} has {found} bytes, expected {shard.bytes}")
+    if not folder.child(INDEX_NAME).exists():
+        problems.append(f"{INDEX_NAME} is missing")
+    return problems
+
+
+def list_sizes(folder: Location) -> list[tuple[str, int]]:
+    """Path below the folder and bytes of each file in it, at any depth, sorted; one listing call."""
+    from pyarrow.fs import FileSelector
+
+    base = folder.fs_path.rstrip("/")
+    entries = folder.filesystem.get_file_info(FileSelector(base, recursive=True, allow_not_found=True))
+    return sorted(
+        (entry.path[len(base) :].lstrip("/"), int(entry.size)) for entry in entries if entry.is_file
+    )
+
+
+def check_shards_present(uri: str | Location, manifest: Manifest) -> None:
+    """Cheap check that every shard is there with its size. DataError names the first that is not."""
+    problems = _problems_by_size(Location(uri), manifest)
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise DataError(
+            f"the shards in {uri} are not whole: {problems[0]}{more}; copy the folder again, or remove it "
+            "and run `vgim data prepare`"
+        )
+
+
+def verify(uri: str | Location) -> list[str]:
+    """Hash every shard anew; a sentence for each one missing or damaged, none if all is well."""
+    folder = Location(uri)
+    manifest = read_manifest(folder)
+    problems = _problems_by_size(folder, manifest)
+    known_bad = {problem.split(" ", 1)[0] for problem in problems}
+    for split in manifest.splits.values():
+        for shard in split.shards:
+            if shard.path not in known_bad and _sha256(folder.child(shard.path)) != shard.sha256:
+                problems.append(f"{shard.path} is damaged (its SHA-256 is not the manifest's)")
+    return problems
+
+
+def _sha256(file: Location) -> str:
+    digest = hashlib.sha256()
+    with file.open_input() as stream:
+        while chunk := stream.read(COPY_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
