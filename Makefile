@@ -17,8 +17,8 @@ install: $(STAMP) ## Make .venv and install vgim in it, for development
 
 # Once, and again when pyproject.toml changes.
 $(STAMP): pyproject.toml
-	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "vgim needs Python 3.11 or newer, with the venv module; found: $$(python3 --version 2>&1)." >&2; \
+	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "vgim needs Python 3.11 or newer with the venv module, which $(or $(PYTHON),python3) is not." >&2; \
 		echo "Name one, for example: make $(MAKECMDGOALS) PYTHON=/usr/bin/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	@echo "installing vgim and what it needs into $(VENV)"

@@ -1,0 +1,91 @@
+"""`vgim data`: from a folder of FLAC files to shards and what is said about them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner, Result
+
+from vgim.cli import main
+
+RATE_HZ = 16_000
+
+
+def vgim(*args: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Two speakers with six utterances of two seconds each, and one utterance that is too short."""
+    noise = np.random.default_rng(0)
+    for speaker in ("11", "12"):
+        chapter = tmp_path / "corpus" / "dev" / speaker / "7"
+        chapter.mkdir(parents=True)
+        names = [f"{speaker}-7-{index:04d}" for index in range(6)]
+        for name in names:
+            soundfile.write(chapter / f"{name}.flac", noise.uniform(-0.1, 0.1, 2 * RATE_HZ), RATE_HZ)
+        (chapter / f"{speaker}-7.trans.txt").write_text("".join(f"{name} NOISE\n" for name in names))
+    soundfile.write(chapter / "12-7-0006.flac", np.zeros(RATE_HZ), RATE_HZ)
+    return tmp_path / "corpus"
+
+
+def test_prepare_then_info(corpus: Path, tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    prepared = vgim("data", "prepare", "librispeech", "--corpus", corpus, "--out", shards, "--workers", "0")
+    assert prepared.exit_code == 0, prepared.output
+    assert "skipped: 1 too short" in prepared.stdout
+    assert "12-7-0006" in prepared.stdout
+    again = vgim("data", "prepare", "librispeech", "--corpus", corpus, "--out", shards, "--workers", "0")
+    assert again.stdout == prepared.stdout
+    assert "nothing to do" in again.stderr
+    told = vgim("data", "info", shards, "--verify")
+    assert (told.exit_code, told.stdout) == (0, prepared.stdout)
+    record = json.loads(vgim("data", "info", shards, "--json").stdout)
+    assert sum(split["utterances"] for split in record["splits"].values()) == 12
+
+
+def test_options_reach_the_shards(corpus: Path, tmp_path: Path) -> None:
+    options = [
+        "--codec",
+        "flac",
+        "--validation-fraction",
+        "0.5",
+        "--test-fraction",
+        "0",
+        "--min-samples",
+        "100",
+    ]
+    out = tmp_path / "shards"
+    result = vgim(
+        "data", "prepare", "librispeech", "--corpus", corpus, "--out", out, "--workers", "0", *options
+    )
+    assert result.exit_code == 0, result.output
+    record = json.loads(vgim("data", "info", out, "--json").stdout)
+    assert (record["codec"], record["skipped"]) == ("flac", [])
+    assert record["splits"]["test"]["utterances"] == 0
+
+
+def test_verify_names_the_damaged_shard(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    vgim("data", "prepare", "librispeech", "--corpus", corpus, "--out", out, "--workers", "0")
+    shard = next((out / "train").glob("*.parquet"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    result = vgim("data", "info", out, "--verify")
+    assert result.exit_code == 3
+    assert result.stderr.startswith("error: ")
+    assert f"train/{shard.name}" in result.stderr
+
+
+@pytest.mark.parametrize("verb", [["info"], ["prepare", "librispeech", "--out", "x", "--corpus"]])
+def test_a_folder_that_is_not_there_is_one_line(verb: list[str], tmp_path: Path) -> None:
+    result = vgim("data", *verb, tmp_path / "nowhere")
+    assert result.exit_code == 3
+    assert len(result.stderr.splitlines()) == 1
+    assert "nowhere" in result.stderr

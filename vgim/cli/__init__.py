@@ -1,0 +1,43 @@
+"""The `vgim` command: one module per group of verbs, one thin function per verb.
+
+A verb imports what it needs when it runs, so that `vgim --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from vgim import __version__
+from vgim.cli.config import config
+from vgim.cli.data import data
+from vgim.cli.train import runs, train
+from vgim.errors import VgimError
+
+INTERRUPTED = 130  # what shells report for Ctrl-C
+
+
+class Commands(click.Group):
+    """Turns the errors a user can cause into one line each and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VgimError as error:
+            for line in str(error).splitlines():
+                click.echo(f"error: {line}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="vgim")
+def main() -> None:
+    """Variational Greedy InfoMax speech encoders, trained on Ray."""
+
+
+for verb in (config, data, train, runs):
+    main.add_command(verb)

@@ -1,0 +1,41 @@
+"""`vgim config`: look at presets and config keys."""
+
+from __future__ import annotations
+
+import click
+
+from vgim.cli.options import json_option, overrides_argument
+
+
+@click.group()
+def config() -> None:
+    """Look at presets and config keys."""
+
+
+@config.command()
+@click.argument("preset")
+@overrides_argument
+@json_option
+def show(preset: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Print the resolved config and where each value came from."""
+    from vgim.config import load_config
+    from vgim.config import show as shown
+
+    resolved = load_config(preset, overrides)
+    click.echo(shown.as_json(resolved) if as_json else shown.annotated(resolved))
+
+
+@config.command("list")
+def list_presets() -> None:
+    """List the presets."""
+    from vgim.config.show import preset_list
+
+    click.echo(preset_list())
+
+
+@config.command()
+def keys() -> None:
+    """List every config key: its type, its default, what it does."""
+    from vgim.config.show import key_list
+
+    click.echo(key_list())
