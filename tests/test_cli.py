@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from vgim import __version__
 from vgim.cli import main
-from vgim.config import from_yaml, load_config
+from vgim.config import ResolvedConfig, from_yaml, load_config
 from vgim.errors import DataError
 
 
@@ -107,6 +108,33 @@ def test_our_own_defects_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("vgim.config.show.preset_list", fail)
     assert isinstance(vgim("config", "list").exception, ZeroDivisionError)
+
+
+def test_train_passes_on_what_it_was_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    seen: dict[str, Any] = {}
+
+    def train(resolved: ResolvedConfig, **options: Any) -> int:
+        seen.update(options, seed=resolved.config.train.seed)
+        return 6
+
+    monkeypatch.setattr("vgim.train.trainer.train", train)
+    chosen = ["--resume-from", "earlier", "--init-from", "other/run", "--address", "auto", "--verbose"]
+    result = vgim("train", "quickstart", "train.seed=4", "storage.root=runs", *chosen)
+    assert result.exit_code == 6
+    assert seen == {
+        "seed": 4,
+        "resume_from": f"{tmp_path}/runs/earlier",  # a bare name is a run under storage.root
+        "init_from": f"{tmp_path}/other/run",
+        "address": "auto",
+        "verbose": True,
+    }
+
+
+def test_runs_lists_the_default_storage(vgim_home: Path, tmp_path: Path) -> None:
+    result = vgim("runs", "$VGIM_HOME/nowhere")
+    assert (result.exit_code, str(vgim_home / "nowhere") in result.stderr) == (5, True)
+    assert json.loads(vgim("runs", str(tmp_path), "--json").stdout) == []
 
 
 def test_presets_are_found_from_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

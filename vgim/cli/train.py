@@ -10,8 +10,8 @@ from vgim.cli.options import json_option, overrides_argument
 @click.command()
 @click.argument("preset")
 @overrides_argument
-@click.option("--resume-from", metavar="RUN", help="Continue from the checkpoint of this run, state and all.")
-@click.option("--init-from", metavar="RUN", help="Start from the weights of this run or checkpoint.")
+@click.option("--resume-from", metavar="RUN", help="Go on from another run's checkpoint, state and all.")
+@click.option("--init-from", metavar="RUN", help="Start with the weights of another run or checkpoint.")
 @click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
 @click.option("--verbose", is_flag=True, help="Show Ray's own log lines.")
 @click.pass_context
@@ -27,31 +27,41 @@ def train(
     """Train an encoder. The same command again continues an interrupted run.
 
     PRESET is a name that `vgim config list` shows, or the path of a YAML file. KEY=VALUE changes a key of
-    `vgim config keys`, for example model.channels=64.
+    `vgim config keys`, for example model.channels=64. RUN is a path, a URI, or the name of a run under
+    storage.root.
     """
     from vgim.config import load_config
+    from vgim.config.places import resolve_run
 
     resolved = load_config(preset, overrides)  # a mistake in it is told before torch and Ray are imported
+    root = resolved.config.storage.root
     from vgim.train import trainer
 
-    ctx.exit(
-        trainer.train(
-            resolved, resume_from=resume_from, init_from=init_from, address=address, verbose=verbose
-        )
+    exit_code = trainer.train(
+        resolved,
+        resume_from=resume_from and resolve_run(resume_from, root, "--resume-from"),
+        init_from=init_from and resolve_run(init_from, root, "--init-from"),
+        address=address,
+        verbose=verbose,
     )
+    ctx.exit(exit_code)
 
 
 @click.command()
-@click.argument("storage")
+@click.argument("storage", default="$VGIM_HOME/runs")
 @json_option
 def runs(storage: str, as_json: bool) -> None:
-    """List the runs under STORAGE: state, family, KL weight, epoch, best loss."""
+    """List the runs under STORAGE: state, family, KL weight, epoch, best loss.
+
+    Without STORAGE, those under $VGIM_HOME/runs (~/vgim/runs), where runs go by default.
+    """
     import dataclasses
     import json
 
+    from vgim.config.places import resolve_place
     from vgim.train.runs import format_table, list_runs
 
-    summaries = list_runs(storage)
+    summaries = list_runs(resolve_place(storage, "STORAGE"))
     click.echo(
         json.dumps([dataclasses.asdict(summary) for summary in summaries], indent=2)
         if as_json

@@ -20,6 +20,13 @@ def resolve_places(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"data": data, "storage": storage})
 
 
+def resolve_run(run: str, root: str, option: str) -> str:
+    """A run or checkpoint that a user names: a path or URI, or the bare name of a run under `root`."""
+    if "/" in run or "$" in run or run.startswith("~") or os.path.lexists(run):
+        return resolve_place(run, option)
+    return f"{root.rstrip('/')}/{run}"
+
+
 def resolve_place(place: str, key: str) -> str:
     """Variables and `~` filled in, a relative path made absolute; a URI keeps its form."""
     known: Mapping[str, str] = {**os.environ, "VGIM_HOME": default_home()}
