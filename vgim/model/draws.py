@@ -24,8 +24,8 @@ class Draws(NamedTuple):
     window_start: int
     """First frame of the window that gives contexts and positives."""
     negatives: Tensor
-    """[1 or K, B, W, N]: rows of the pool [B·T, C] that serve as negatives for the context at window frame w. The first axis
-    has 1 entry where one draw serves all steps k, else one per step."""
+    """[1 or K, B, W, N]: rows of the pool [B·T, C] that serve as negatives for the context at a window
+    frame. The first axis has 1 entry where one draw serves all steps k, else one per step."""
     pooled: bool
     """Whether the pool is all ranks' frames (`negatives: global`): rank r's rows start at r·B·T."""
     eps_z: Tensor | None

@@ -15,9 +15,12 @@ from torch.nn import functional as F
 
 from vgim.model.precision import at_least_fp32
 
+TIE_EPS = 64
+"""Scores closer than this many rounding units of the positive's score are a tie."""
+
 
 class InfoNCEResult(NamedTuple):
-    """Two scalars: the loss in nats, and the share of positives ranked first."""
+    """Two scalars: the loss in nats, and the share of positives ranked first (a tie is not first)."""
 
     loss: Tensor
     accuracy: Tensor
@@ -55,7 +58,9 @@ class InfoNCE(nn.Module):
             # Cross-entropy = log(1 + Σ exp(s⁻ - s⁺)), without a copy that joins s⁺ to the s⁻.
             margins = negative_BWKN - positive_BWK[..., None]
             nce_BWK = F.softplus(margins.logsumexp(-1))
-            first_BWK = (margins.detach() < 0).all(-1)
+            # A negative may be the positive itself; its score then differs by rounding alone, and is a tie.
+            tie_BWK = TIE_EPS * torch.finfo(margins.dtype).eps * (1 + positive_BWK.detach().abs())
+            first_BWK = margins.detach().amax(-1) < -tie_BWK
             t = torch.arange(W, device=z_BWC.device)[:, None]
             valid_WK = t + torch.arange(1, K + 1, device=z_BWC.device) < W
             # Mean over crops and valid t for each k, then over k, as one weighting.

@@ -1,8 +1,8 @@
 """Random draws that depend on who asks and when, never on the process's global generators.
 
 Every module has a fresh generator at every step, seeded from (seed, module, step, rank, micro-batch,
-purpose). So a module draws the same numbers whatever the depth of the model, whichever rank it lives on, and after any
-interruption: a resumed run needs no generator state at all.
+purpose). So a module draws the same numbers whatever the depth of the model, in whichever process it
+lives, and after any interruption: a resumed run needs no generator state at all.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Shapes: B crops, C channels, T frames, R rows (frames of all crops of a rank), W ranks.
 
 Both exchanges sum the ranks' gradients on the way back. DistributedDataParallel then divides by W, and the
-sum of the ranks' losses becomes their mean: the gradient is that of the mean loss over the union of the batches.
+sum of the ranks' losses becomes their mean: the gradient is that of the mean loss over the union of the
+batches.
 """
 
 from __future__ import annotations
@@ -54,6 +55,11 @@ class _SumOverRanks(torch.autograd.Function):
         return total
 
 
+def _sum_over_ranks(values: Tensor) -> Tensor:
+    summed: Tensor = _SumOverRanks.apply(values)
+    return summed
+
+
 class RankBatchNorm(nn.SyncBatchNorm):
     """BatchNorm over the batches of all ranks.
 
@@ -64,15 +70,14 @@ class RankBatchNorm(nn.SyncBatchNorm):
         if not self.training or world_size() == 1 or x_BCT.device.type != "cpu":
             normed: Tensor = super().forward(x_BCT)
             return normed
-        sums_2C = torch.cat([x_BCT.sum((0, 2)), x_BCT.square().sum((0, 2))])
+        # Centred before it is squared: E[x²] - E[x]² loses its digits in fp32.
         count = x_BCT.new_tensor([x_BCT.shape[0] * x_BCT.shape[2]])
-        total = _SumOverRanks.apply(torch.cat([sums_2C, count]))
-        count = total[-1].detach()
-        mean_C, square_C = (total[:-1] / count).chunk(2)
-        var_C = (square_C - mean_C.square()).clamp(min=0)
+        totals = _sum_over_ranks(torch.cat([x_BCT.sum((0, 2)), count]))
+        count, mean_C = totals[-1].detach(), totals[:-1] / totals[-1].detach()
+        centred_BCT = x_BCT - mean_C[:, None]
+        var_C = _sum_over_ranks(centred_BCT.square().sum((0, 2))) / count
         self._update_running(mean_C.detach(), var_C.detach() * count / (count - 1))
-        scale_C = self.weight * torch.rsqrt(var_C + self.eps)
-        return x_BCT * scale_C[:, None] + (self.bias - mean_C * scale_C)[:, None]
+        return centred_BCT * (self.weight * torch.rsqrt(var_C + self.eps))[:, None] + self.bias[:, None]
 
     def _update_running(self, mean_C: Tensor, var_C: Tensor) -> None:
         assert self.running_mean is not None

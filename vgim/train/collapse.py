@@ -34,8 +34,8 @@ class CollapseWatch:
     """Says once when a module has collapsed, and once when it has recovered.
 
     A module looks collapsed where its InfoNCE is at least CHANCE_SHARE · ln(1 + N) and fewer than
-    FEWEST_ACTIVE of its units are active. It counts as collapsed when it has looked so at every observation over at least
-    `patience_steps`, all at or after `start_step` (the end of the KL warm-up). Its state is not kept in a
+    FEWEST_ACTIVE of its units are active. It counts as collapsed when it has looked so at every observation
+    over at least `patience_steps`, all at or after `start_step` (the end of the KL warm-up). Its state is in no
     checkpoint: a continued run starts to count anew.
     """
 

@@ -1,0 +1,107 @@
+"""The model again, slow and from the formulas: loops over crops, frames, steps and negatives, in fp64.
+
+It shares no code with the model. It takes a module's weights by name and its fixed draws, and gives the loss
+as a graph, so that autograd gives gradients to compare. Shapes: B crops, T frames, C channels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+Weights = dict[str, Tensor]
+TIE = 1e-11  # scores nearer than this differ by rounding alone
+
+
+def conv(x_BCT: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
+    """y[b, o, t] = bias[o] + Σ_j Σ_i weight[o, i, j] · x[b, i, stride·t + j - padding], zero outside x."""
+    length, kernel = x_BCT.shape[2], weight.shape[2]
+    num_frames = (length + 2 * padding - kernel) // stride + 1
+    frames = []
+    for t in range(num_frames):
+        total = torch.zeros(x_BCT.shape[0], weight.shape[0], dtype=x_BCT.dtype)
+        for j in range(kernel):
+            place = stride * t + j - padding
+            if 0 <= place < length:
+                total = total + x_BCT[:, :, place] @ weight[:, :, j].T
+        frames.append(total if bias is None else total + bias)
+    return torch.stack(frames, 2)
+
+
+def batch_norm(x_BCT: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+    """(x - mean) / sqrt(var + eps) · weight + bias, per channel over crops and frames, biased variance."""
+    channels = []
+    for c in range(x_BCT.shape[1]):
+        x = x_BCT[:, c]
+        mean = x.sum() / x.numel()
+        var = ((x - mean) ** 2).sum() / x.numel()
+        channels.append((x - mean) / (var + eps) ** 0.5 * weight[c] + bias[c])
+    return torch.stack(channels, 1)
+
+
+def gru(x_BTC: Tensor, w: Weights) -> Tensor:
+    """r, u = gates; n = tanh(W x + r ⊙ (U h)); h' = (1 - u) n + u h, from h = 0 (Cho et al. 2014)."""
+    units = w["gru.weight_hh_l0"].shape[1]
+    h = torch.zeros(x_BTC.shape[0], units, dtype=x_BTC.dtype)
+    out = []
+    for t in range(x_BTC.shape[1]):
+        from_x = x_BTC[:, t] @ w["gru.weight_ih_l0"].T + w["gru.bias_ih_l0"]
+        from_h = h @ w["gru.weight_hh_l0"].T + w["gru.bias_hh_l0"]
+        rx, ux, nx = from_x.split(units, 1)
+        rh, uh, nh = from_h.split(units, 1)
+        r, u = 1 / (1 + torch.exp(-(rx + rh))), 1 / (1 + torch.exp(-(ux + uh)))
+        h = (1 - u) * torch.tanh(nx + r * nh) + u * h
+        out.append(h)
+    return torch.stack(out, 1)
+
+
+def layers(x: Tensor, w: Weights, strides: list[int], paddings: list[int], norm: bool) -> Tensor:
+    """Audio [B, L] or latents [B, T, C] → [B, T, C]."""
+    h = x[:, None] if x.ndim == 2 else x.transpose(1, 2)
+    for i, (stride, padding) in enumerate(zip(strides, paddings, strict=True)):
+        h = conv(h, w[f"layers.conv{i}.weight"], w.get(f"layers.conv{i}.bias"), stride, padding)
+        if norm:
+            h = batch_norm(h, w[f"layers.norm{i}.weight"], w[f"layers.norm{i}.bias"])
+        h = torch.where(h > 0, h, torch.zeros_like(h))
+    return h.transpose(1, 2)
+
+
+def info_nce(
+    c_BWC: Tensor, z_BTC: Tensor, pool: Tensor, weight: Tensor, start: int, negatives: Tensor
+) -> tuple[Tensor, float]:
+    """-log(exp(s⁺) / (exp(s⁺) + Σ exp(s⁻))), mean over b and t for each k, then over k; and the accuracy."""
+    num_crops, num_window = c_BWC.shape[:2]
+    steps, shares = [], []
+    for k in range(1, len(weight) + 1):
+        losses, hits = [], []
+        for b in range(num_crops):
+            for t in range(num_window - k):
+                prediction = weight[k - 1] @ c_BWC[b, t]
+                positive = prediction @ z_BTC[b, start + t + k]
+                rows = negatives[min(k - 1, len(negatives) - 1), b, t].tolist()
+                others = torch.stack([prediction @ pool[row] for row in rows])
+                everything = torch.exp(positive) + torch.exp(others).sum()
+                losses.append(-torch.log(torch.exp(positive) / everything))
+                hits.append(all(float(positive.detach() - other.detach()) > TIE for other in others))
+        if losses:
+            steps.append(sum(losses) / len(losses))
+            shares.append(sum(hits) / len(hits))
+    return sum(steps) / len(steps), sum(shares) / len(shares)
+
+
+def kl(mu_BTC: Tensor, logvar_BTC: Tensor, reduction: str, free_bits: float) -> Tensor:
+    """½(μ² + σ² - 1 - log σ²), averaged per channel, at least free_bits; times T if summed over time."""
+    num_crops, num_frames, num_channels = mu_BTC.shape
+    total = torch.zeros((), dtype=mu_BTC.dtype)
+    for c in range(num_channels):
+        channel = torch.zeros((), dtype=mu_BTC.dtype)
+        for b in range(num_crops):
+            for t in range(num_frames):
+                mu, logvar = mu_BTC[b, t, c], logvar_BTC[b, t, c]
+                channel = channel + 0.5 * (mu**2 + torch.exp(logvar) - 1 - logvar)
+        channel = channel / (num_crops * num_frames)
+        if float(channel.detach()) < free_bits:
+            channel = torch.full((), free_bits, dtype=mu_BTC.dtype)
+        total = total + channel
+    mean = total / num_channels
+    return mean * num_frames if reduction == "time_sum" else mean
