@@ -49,6 +49,19 @@ def test_prepare_then_info(corpus: Path, tmp_path: Path) -> None:
     assert sum(split["utterances"] for split in record["splits"].values()) == 12
 
 
+def test_synth_makes_a_corpus_that_prepare_takes(tmp_path: Path) -> None:
+    size = ["--speakers", "2", "--utterances", "6"]
+    made = vgim("data", "synth", "--out", tmp_path / "corpus", *size)
+    assert made.exit_code == 0, made.output
+    assert "6 utterances of 2 speakers" in made.stdout
+    assert "it was there already" in vgim("data", "synth", "--out", tmp_path / "corpus", *size).stdout
+    places = ["--corpus", tmp_path / "corpus", "--out", tmp_path / "shards", "--workers", "0"]
+    prepared = vgim("data", "prepare", "librispeech", *places)
+    assert prepared.exit_code == 0, prepared.output
+    assert "phone labels: " in prepared.stdout
+    assert "phone labels: none" not in prepared.stdout
+
+
 def test_options_reach_the_shards(corpus: Path, tmp_path: Path) -> None:
     options = [
         "--codec",

@@ -46,6 +46,26 @@ def data() -> None:
     """Make a corpus, turn a corpus into shards, look at shards."""
 
 
+@data.command()
+@click.option("--out", required=True, help="Folder or URI for the corpus.")
+@click.option("--speakers", type=click.IntRange(min=1), default=12, show_default=True)
+@click.option("--utterances", type=click.IntRange(min=1), default=360, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def synth(out: str, speakers: int, utterances: int, seed: int) -> None:
+    """Make the embedded corpus: synthetic speech with known phones, in LibriSpeech's layout."""
+    from vgim.cli.shards import ProgressLine
+    from vgim.data.synthetic import synthesize
+
+    made = synthesize(
+        out, speakers=speakers, utterances=utterances, seed=seed, progress=ProgressLine().of_utterances
+    )
+    before = " (it was there already)" if made.unchanged else ""
+    click.echo(
+        f"{out}: {made.utterances:,} utterances of {made.speakers} speakers, {made.hours:.2f} hours, "
+        f"{made.phones} phones{before}"
+    )
+
+
 @data.group()
 def prepare() -> None:
     """Turn a corpus into Parquet shards with a manifest; again, it goes on where it stopped."""
@@ -78,7 +98,7 @@ def _prepare(corpus: Corpus, *, out: str, **options: Any) -> None:
     from vgim.data.prepare import prepare as write_shards
 
     given = {name: value for name, value in options.items() if value is not None}
-    click.echo(describe(out, write_shards(corpus, out, progress=ProgressLine(), **given)))
+    click.echo(describe(out, write_shards(corpus, out, progress=ProgressLine().of_shards, **given)))
 
 
 @data.command()

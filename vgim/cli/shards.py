@@ -1,4 +1,4 @@
-"""What `vgim data` tells of a shard folder: while it is written, and afterwards."""
+"""What `vgim data` tells of its work: progress while it goes on, and what a shard folder holds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,16 @@ class ProgressLine:
         self._terminal = sys.stderr.isatty()
         self._last = time.monotonic()
 
-    def __call__(self, progress: Progress) -> None:
+    def show(self, line: str, *, finished: bool) -> None:
+        """Show where the work stands."""
+        if self._terminal:
+            click.echo(f"\r{line}", nl=finished, err=True)
+        elif finished or time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            click.echo(line, err=True)
+
+    def of_shards(self, progress: Progress) -> None:
+        """The callback of `prepare`."""
         if progress.unchanged:
             click.echo("already prepared from the same corpus with the same options; nothing to do", err=True)
             return
@@ -33,12 +42,11 @@ class ProgressLine:
         )
         if progress.shards_reused:
             line += f" ({progress.shards_reused} shards were finished earlier)"
-        finished = progress.shards_done == progress.num_shards
-        if self._terminal:
-            click.echo(f"\r{line}", nl=finished, err=True)
-        elif finished or time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
-            self._last = time.monotonic()
-            click.echo(line, err=True)
+        self.show(line, finished=progress.shards_done == progress.num_shards)
+
+    def of_utterances(self, done: int, count: int) -> None:
+        """The callback of `synthesize`."""
+        self.show(f"{done:,} of {count:,} utterances", finished=done == count)
 
 
 def describe(place: str, manifest: Manifest) -> str:
