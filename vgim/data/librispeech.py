@@ -7,8 +7,9 @@ phones.txt, phone_inventory.txt                           labels, where there ar
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vgim.data.corpus import Corpus, SourceUtterance
 from vgim.data.labels import LABELS_NAME
@@ -42,16 +43,26 @@ def find_librispeech(root: str | Location, *, subsets: Sequence[str] | None = No
     warnings = (f"{len(silent)} utterances have no transcript: {few(silent)}",) if silent else ()
     # "61/70968/61-70968-0000.flac": the root is a subset, and the corpus's own files lie one folder up
     is_subset = utterances[0].path.count("/") <= 2
+    marker = _beside(folder, SYNTHETIC_MARKER, is_subset)
     return Corpus(
-        name="synthetic" if _beside(folder, SYNTHETIC_MARKER, is_subset) else "librispeech",
+        name="synthetic" if marker else "librispeech",
         root=folder,
         utterances=tuple(utterances),
         skipped=tuple(skipped),
         warnings=warnings,
         labels=_beside(folder, LABELS_NAME, is_subset),
         pcm_bytes_per_file_byte=FLAC_TO_PCM,
-        variant=",".join(sorted(subsets)) if subsets else None,
+        variant=synthetic_variant(json.loads(marker.read_text())) if marker else _names(subsets),
     )
+
+
+def synthetic_variant(facts: Mapping[str, object]) -> str:
+    """What tells one embedded corpus from another, as `Corpus.variant`."""
+    return " ".join(f"{name}={facts[name]}" for name in ("version", "speakers", "utterances", "seed"))
+
+
+def _names(subsets: Sequence[str] | None) -> str | None:
+    return ",".join(sorted(subsets)) if subsets else None
 
 
 def _utterances(
