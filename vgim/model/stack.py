@@ -71,7 +71,7 @@ class Encoder(nn.Module):
             if frames < 2:
                 raise ConfigError(
                     f"data.crop_samples={num_samples} gives module {index} only frames={frames}, and it "
-                    f"needs 2 to predict one from another; use at least {self.module(index).spec.min_samples}"
+                    f"needs 2 to predict one from another; use at least {self.module(-1).spec.min_samples}"
                 )
 
     @torch.no_grad()

@@ -58,7 +58,8 @@ class CollapseWatch:
             return []
         new = []
         for index, (state, loss, active) in enumerate(zip(self._states, nce, active_units, strict=True)):
-            if loss < CHANCE_SHARE * self._chance or active >= FEWEST_ACTIVE:
+            # Put so that a value that is not a number counts as no collapse.
+            if not (loss >= CHANCE_SHARE * self._chance and active < FEWEST_ACTIVE):
                 if state.warned:
                     new.append(self._recovery(index, step, loss, active))
                 self._states[index] = _State()
