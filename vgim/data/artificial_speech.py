@@ -7,6 +7,7 @@ split up data padded/{train,test}/bagidu_1_2_gi.wav       22.05 kHz; its second 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Literal
 
 from vgim.data.corpus import Corpus, SourceUtterance
@@ -25,7 +26,7 @@ _NAMES: dict[Part, re.Pattern[str]] = {
 }
 
 
-def find_artificial_speech(root: str | Location, *, part: Part = "words") -> Corpus:
+def find_artificial_speech(root: str | Path | Location, *, part: Part = "words") -> Corpus:
     """List one part of the corpus; `root` holds the part's folder or is that folder.
 
     The folders train and test are the splits; the transcript is the word or the syllable, the chapter the

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from vgim.data.corpus import Corpus, SourceUtterance
 from vgim.data.labels import LABELS_NAME
@@ -26,7 +27,7 @@ _AUDIO_SUFFIXES = (".flac", ".wav")
 _UTTERANCE = re.compile(r"([^-/]+)-([^-/]+)-([^-/]+)\.(flac|wav)")
 
 
-def find_librispeech(root: str | Location, *, subsets: Sequence[str] | None = None) -> Corpus:
+def find_librispeech(root: str | Path | Location, *, subsets: Sequence[str] | None = None) -> Corpus:
     """List the corpus at `root`: the folder of the subsets, one subset, or what holds `LibriSpeech/`.
 
     subsets: take only these folders, e.g. `["train-clean-100"]`. Opens transcripts, no audio. DataError if

@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from vgim.data.corpus import SourceUtterance
 from vgim.errors import ConfigError, DataError
@@ -80,7 +81,7 @@ def _held_out(count: int, validation_fraction: float, test_fraction: float) -> t
     return num_test, num_validation
 
 
-def read_list(where: str | Location) -> frozenset[str]:
+def read_list(where: str | Path | Location) -> frozenset[str]:
     """Ids of a list file: `103-1240-0000` a line; blank lines and what follows a `#` do not count."""
     file = Location(where)
     if not file.exists():

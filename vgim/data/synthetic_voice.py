@@ -24,7 +24,8 @@ Formants = tuple[float, float, float]
 Band = tuple[float, float, float]
 """Centre and width in Hz, gain in dB."""
 
-FFT_SIZE = 1024
+FFT_SIZE = 640
+"""Four frames: room for a window of two and for the ringing of the formants after it."""
 TICKS_PER_FRAME = 4
 TICK_SAMPLES = FRAME_SAMPLES // TICKS_PER_FRAME
 COARTICULATION_TICKS = 27
