@@ -141,7 +141,9 @@ def test_active_units_are_those_whose_mean_varies() -> None:
 
 def test_a_crop_too_short_is_refused_with_the_shortest_that_works() -> None:
     encoder = small_encoder()
-    with pytest.raises(ConfigError, match=r"crop_samples=12 .*module 1 .*frames=1.*at least (\d+)") as refusal:
+    with pytest.raises(
+        ConfigError, match=r"crop_samples=12 .*module 1 .*frames=1.*at least (\d+)"
+    ) as refusal:
         encoder.check_crop(12)
     shortest = int(str(refusal.value).split()[-1])
     encoder.check_crop(shortest)

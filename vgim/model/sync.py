@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from vgim.model.precision import at_least_fp32
+
 
 def world_size() -> int:
     """Ranks in the default process group; 1 where there is none."""
@@ -60,24 +62,25 @@ def _sum_over_ranks(values: Tensor) -> Tensor:
     return summed
 
 
-class RankBatchNorm(nn.SyncBatchNorm):
-    """BatchNorm over the batches of all ranks.
+class RankBatchNorm(nn.BatchNorm1d):
+    """BatchNorm over the batches of all ranks, on any device; statistics in fp32 or finer.
 
-    torch's own SyncBatchNorm runs on GPUs only; on a CPU the sums are exchanged here, to the same effect.
+    torch's own SyncBatchNorm runs on GPUs only, and DistributedDataParallel refuses it elsewhere.
     """
 
     def forward(self, x_BCT: Tensor) -> Tensor:
-        if not self.training or world_size() == 1 or x_BCT.device.type != "cpu":
-            normed: Tensor = super().forward(x_BCT)
-            return normed
-        # Centred before it is squared: E[x²] - E[x]² loses its digits in fp32.
-        count = x_BCT.new_tensor([x_BCT.shape[0] * x_BCT.shape[2]])
-        totals = _sum_over_ranks(torch.cat([x_BCT.sum((0, 2)), count]))
+        if not self.training or world_size() == 1:
+            return super().forward(x_BCT)
+        wide_BCT = at_least_fp32(x_BCT)
+        count = wide_BCT.new_tensor([x_BCT.shape[0] * x_BCT.shape[2]])
+        totals = _sum_over_ranks(torch.cat([wide_BCT.sum((0, 2)), count]))
         count, mean_C = totals[-1].detach(), totals[:-1] / totals[-1].detach()
-        centred_BCT = x_BCT - mean_C[:, None]
+        # Centred before it is squared: E[x²] - E[x]² loses its digits in fp32.
+        centred_BCT = wide_BCT - mean_C[:, None]
         var_C = _sum_over_ranks(centred_BCT.square().sum((0, 2))) / count
         self._update_running(mean_C.detach(), var_C.detach() * count / (count - 1))
-        return centred_BCT * (self.weight * torch.rsqrt(var_C + self.eps))[:, None] + self.bias[:, None]
+        scale_C = self.weight * torch.rsqrt(var_C + self.eps)
+        return (centred_BCT * scale_C[:, None] + self.bias[:, None]).to(x_BCT.dtype)
 
     def _update_running(self, mean_C: Tensor, var_C: Tensor) -> None:
         assert self.running_mean is not None
