@@ -1,0 +1,76 @@
+"""Audio files become int16 mono at 16 kHz, or say why not."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+
+from vgim.data.audio import AudioProblem, decode, encode_flac
+
+NOISE = np.random.default_rng(0).integers(-9000, 9000, 30_000, dtype=np.int16)
+
+
+def file_of(
+    samples: np.ndarray, rate: int = 16_000, container: str = "FLAC", subtype: str = "PCM_16"
+) -> bytes:
+    out = io.BytesIO()
+    soundfile.write(out, samples, rate, format=container, subtype=subtype)
+    return out.getvalue()
+
+
+def problem(data: bytes) -> AudioProblem:
+    with pytest.raises(AudioProblem) as caught:
+        decode(data)
+    assert "\n" not in caught.value.reason
+    return caught.value
+
+
+@pytest.mark.parametrize("container", ["FLAC", "WAV"])
+def test_samples_survive(container: str) -> None:
+    clip = decode(file_of(NOISE, container=container))
+    np.testing.assert_array_equal(clip.samples, NOISE)
+    assert clip.samples.dtype == np.int16
+    assert clip.is_plain_flac == (container == "FLAC")
+    np.testing.assert_array_equal(decode(encode_flac(NOISE)).samples, NOISE)
+
+
+def test_float_files_are_scaled() -> None:
+    floats = np.array([0.0, 0.5, -1.0, 2.0], np.float32)
+    assert decode(file_of(floats, container="WAV", subtype="FLOAT")).samples.tolist() == [
+        0,
+        16384,
+        -32768,
+        32767,
+    ]
+
+
+def test_what_cannot_be_used_says_why() -> None:
+    whole = file_of(NOISE)
+    assert problem(b"").kind == "empty"
+    assert problem(file_of(NOISE[:0], container="WAV")).kind == "empty"
+    assert problem(b"nothing of the kind" * 50).kind == "corrupt"
+    assert problem(whole[: len(whole) // 2]).kind in ("truncated", "corrupt")
+    assert "sample rate 8000 Hz, expected 16000" in problem(file_of(NOISE, 8000)).reason
+    stereo = problem(file_of(np.stack([NOISE, NOISE], axis=1)))
+    assert (stereo.kind, stereo.reason.split(",")[0]) == ("channels", "2 channels")
+
+
+def test_damage_in_the_middle_is_noticed() -> None:
+    data = bytearray(file_of(NOISE))
+    data[len(data) // 2 : len(data) // 2 + 2000] = bytes(2000)
+    assert problem(bytes(data)).kind in ("truncated", "corrupt")
+
+
+def test_resampling_keeps_a_tone_and_mixing_averages() -> None:
+    time = np.arange(44_100) / 44_100
+    tone = np.round(8000 * np.sin(2 * np.pi * 440 * time)).astype(np.int16)
+    clip = decode(file_of(tone, 44_100, "WAV"), resample=True)
+    expected = 8000 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
+    assert len(clip.samples) == 16_000
+    assert np.abs(clip.samples[500:-500] - expected[500:-500]).max() < 80
+    assert not clip.is_plain_flac
+    both = decode(file_of(np.stack([NOISE, -NOISE], axis=1), container="WAV"), mixdown=True)
+    assert np.abs(both.samples).max() == 0
