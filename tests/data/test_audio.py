@@ -52,7 +52,7 @@ def test_what_cannot_be_used_says_why() -> None:
     assert problem(b"").kind == "empty"
     assert problem(file_of(NOISE[:0], container="WAV")).kind == "empty"
     assert problem(b"nothing of the kind" * 50).kind == "corrupt"
-    assert problem(whole[: len(whole) // 2]).kind in ("truncated", "corrupt")
+    assert problem(whole[: len(whole) // 2]).kind == "truncated"
     assert "sample rate 8000 Hz, expected 16000" in problem(file_of(NOISE, 8000)).reason
     stereo = problem(file_of(np.stack([NOISE, NOISE], axis=1)))
     assert (stereo.kind, stereo.reason.split(",")[0]) == ("channels", "2 channels")

@@ -37,7 +37,7 @@ def test_odd_names_are_listed_and_missing_transcripts_counted(make_corpus) -> No
     (chapter / "1-7.trans.txt").write_text("1-7-0000 ONE\n1-7-0002 \n")
     corpus = find_librispeech(root)
     assert [item.kind for item in corpus.skipped] == ["unexpected name"] * 2
-    assert corpus.warnings == ("2 utterances have no transcript: 1-7-0001, 1-7-0002",)
+    assert corpus.warnings == ("no transcript for 2 utterances: 1-7-0001, 1-7-0002",)
 
 
 def test_an_empty_or_wrong_folder_is_told_the_layout(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from vgim.data.info import describe
 from vgim.data.librispeech import find_librispeech
 from vgim.data.manifest import (
     Manifest,
@@ -97,13 +96,3 @@ def test_damage_is_found_by_hash(shards: Path) -> None:
     assert verify(str(shards)) == ["test/00000.parquet is damaged (its SHA-256 is not the manifest's)"]
     path.write_bytes(data[:-1])
     assert "expected" in verify(str(shards))[0]
-    text = describe(shards, check_hashes=True).render()
-    assert "damaged      test/00000.parquet has" in text
-
-
-def test_the_description_has_what_one_asks_for(make_corpus, shards: Path) -> None:
-    text = describe(shards).render()
-    lines = text.splitlines()
-    assert lines[2].split()[:4] == ["train", "6", "0.003", "3"]
-    assert f"fingerprint  {read_manifest(str(shards)).fingerprint}" in lines
-    assert "verified     every shard is whole" in describe(shards, check_hashes=True).render()

@@ -80,7 +80,7 @@ def test_all_three_lists_leave_no_carving() -> None:
 
 def test_lists_that_cannot_be_are_refused() -> None:
     utterances = [source(name) for name in "abc"]
-    with pytest.raises(DataError, match="train and test lists share 1 utterances, such as b"):
+    with pytest.raises(DataError, match="train and test lists share 1 utterance, such as b"):
         split_by_lists(
             utterances, {"train": frozenset("ab"), "test": frozenset("bc")}, validation_fraction=0.1
         )
@@ -94,7 +94,7 @@ def test_lists_that_cannot_be_are_refused() -> None:
 
 def test_listed_utterances_that_are_absent_are_counted() -> None:
     result = split_by_lists([source("a")], {"train": frozenset("abc")}, validation_fraction=0.0)
-    assert result.warnings == ("2 utterances of the train list are not in the corpus: b, c",)
+    assert result.warnings == ("not in the corpus, but in the train list: 2 utterances: b, c",)
 
 
 def test_folders_are_splits() -> None:

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from vgim.config.schema import SyntheticConfig
 from vgim.data.labels import read_labels
 from vgim.data.librispeech import find_librispeech
 from vgim.data.manifest import read_manifest
 from vgim.data.prepare import prepare
-from vgim.data.synthetic import prepare_synthetic, synthesize
+from vgim.data.quickstart import prepare_embedded
+from vgim.data.synthetic import synthesize
 from vgim.data.synthetic_voice import PHONES
 from vgim.errors import ConfigError, DataError
 
@@ -121,9 +123,10 @@ def test_it_prepares_without_loss_and_straight_to_shards(corpus: Path, tmp_path:
     manifest = prepare(find_librispeech(corpus), tmp_path / "shards")
     assert manifest.num_utterances == 24
     assert (manifest.skipped, manifest.warnings) == ((), ())
-    straight = prepare_synthetic(tmp_path / "straight", speakers=4, utterances=24, seed=7)
+    config = SyntheticConfig(speakers=4, utterances=24, seed=7)
+    straight = prepare_embedded(tmp_path / "straight", config)
     assert straight.fingerprint == manifest.fingerprint
-    assert prepare_synthetic(tmp_path / "straight", speakers=4, utterances=24, seed=7) == straight
+    assert prepare_embedded(tmp_path / "straight", config) == straight
     with pytest.raises(DataError, match=r"seed=7\), not the embedded corpus with .* seed=8"):
-        prepare_synthetic(tmp_path / "straight", speakers=4, utterances=24, seed=8)
+        prepare_embedded(tmp_path / "straight", config.model_copy(update={"seed": 8}))
     assert read_manifest(tmp_path / "straight") == straight

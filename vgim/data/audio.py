@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +45,7 @@ def decode(data: bytes, *, resample: bool = False, mixdown: bool = False) -> Cli
     if not data:
         raise AudioProblem("empty", "the file has no bytes")
     try:
-        file = soundfile.SoundFile(io.BytesIO(data))
+        file = soundfile.SoundFile(stream := io.BytesIO(data))
     except (soundfile.SoundFileError, RuntimeError) as error:
         raise AudioProblem("corrupt", f"not readable as audio ({_short(error)})") from error
     with file:
@@ -59,7 +60,7 @@ def decode(data: bytes, *, resample: bool = False, mixdown: bool = False) -> Cli
             raise AudioProblem(
                 "channels", f"{file.channels} channels, expected 1; mix it down or use --mixdown"
             )
-        samples = _read_all(file)
+        samples = _read_all(file, ends_early=lambda: stream.tell() >= len(data))
         plain = file.format == "FLAC" and file.subtype == "PCM_16" and file.channels == 1
         rate = file.samplerate
     if samples.ndim == 2:
@@ -69,7 +70,7 @@ def decode(data: bytes, *, resample: bool = False, mixdown: bool = False) -> Cli
     return Clip(samples, is_plain_flac=plain and rate == SAMPLE_RATE_HZ)
 
 
-def _read_all(file: Any) -> Pcm16:
+def _read_all(file: Any, ends_early: Callable[[], bool]) -> Pcm16:
     expected = file.frames
     try:
         if file.subtype in ("FLOAT", "DOUBLE"):  # libsndfile does not scale floats to the integer range
@@ -78,6 +79,9 @@ def _read_all(file: Any) -> Pcm16:
         else:
             samples = np.asarray(file.read(dtype="int16"), dtype=np.int16)
     except (soundfile.SoundFileError, RuntimeError) as error:
+        if ends_early():
+            reason = f"the data ends before the {expected} samples that the header promises"
+            raise AudioProblem("truncated", reason) from error
         raise AudioProblem("corrupt", f"decoding stopped with an error ({_short(error)})") from error
     if len(samples) != expected:
         raise AudioProblem("truncated", f"truncated: {len(samples)} of {expected} samples could be decoded")

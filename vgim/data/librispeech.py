@@ -15,7 +15,7 @@ from pathlib import Path
 from vgim.data.corpus import Corpus, SourceUtterance
 from vgim.data.labels import LABELS_NAME
 from vgim.data.manifest import Skipped, list_sizes
-from vgim.data.splits import few
+from vgim.data.splits import counted, few
 from vgim.errors import DataError
 from vgim.storage import Location
 
@@ -41,7 +41,7 @@ def find_librispeech(root: str | Path | Location, *, subsets: Sequence[str] | No
     if not utterances:
         _complain(folder, files, subsets)
     silent = [item.utterance_id for item in utterances if not item.transcript]
-    warnings = (f"{len(silent)} utterances have no transcript: {few(silent)}",) if silent else ()
+    warnings = (f"no transcript for {counted(len(silent), 'utterance')}: {few(silent)}",) if silent else ()
     # "61/70968/61-70968-0000.flac": the root is a subset, and the corpus's own files lie one folder up
     is_subset = utterances[0].path.count("/") <= 2
     marker = _beside(folder, SYNTHETIC_MARKER, is_subset)

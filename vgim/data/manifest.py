@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -126,7 +127,7 @@ def is_complete(folder: Location) -> bool:
     return folder.child(MANIFEST_NAME).exists()
 
 
-def read_manifest(uri: str | Location) -> Manifest:
+def read_manifest(uri: str | os.PathLike[str] | Location) -> Manifest:
     """The manifest of a shard folder. DataError: folder, reason, fix, in one line."""
     folder = Location(uri)
     if not is_complete(folder):
@@ -194,7 +195,7 @@ def list_sizes(folder: Location) -> list[tuple[str, int]]:
     )
 
 
-def check_shards_present(uri: str | Location, manifest: Manifest) -> None:
+def check_shards_present(uri: str | os.PathLike[str] | Location, manifest: Manifest) -> None:
     """Cheap check that every shard is there with its size. DataError names the first that is not."""
     problems = _problems_by_size(Location(uri), manifest)
     if problems:
@@ -205,7 +206,7 @@ def check_shards_present(uri: str | Location, manifest: Manifest) -> None:
         )
 
 
-def verify(uri: str | Location) -> list[str]:
+def verify(uri: str | os.PathLike[str] | Location) -> list[str]:
     """Hash every shard anew; a sentence for each one missing or damaged, none if all is well."""
     folder = Location(uri)
     manifest = read_manifest(folder)

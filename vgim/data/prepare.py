@@ -50,6 +50,7 @@ from vgim.data.shards import (
 from vgim.data.splits import (
     Assignment,
     check_fractions,
+    counted,
     few,
     hash_split,
     read_list,
@@ -178,7 +179,7 @@ def _check(
     if double := sorted(utterance_id for utterance_id, count in counts.items() if count > 1):
         paths = [item.path for item in corpus.utterances if item.utterance_id == double[0]]
         raise DataError(
-            f"{len(double)} utterance ids in {corpus.root} occur more than once, such as {double[0]} in "
+            f"{counted(len(double), 'utterance id')} more than once in {corpus.root}, such as {double[0]} in "
             f"{' and '.join(paths)}; remove or rename one of the files"
         )
     if reading.strict and corpus.skipped:
@@ -313,6 +314,6 @@ def _label_warnings(labels: PhoneLabels | None, results: Sequence[ShardResult]) 
         row.utterance_id for result in results for row in result.rows if row.utterance_id not in labels.phones
     ]
     if misfits:
-        yield f"the labels of {len(misfits)} utterances do not fit their length, so left out: {few(misfits)}"
+        yield f"labels not as long as the audio, so left out, for {counted(len(misfits), 'utterance')}: {few(misfits)}"
     if without:
-        yield f"{len(without)} utterances have no phone labels: {few(without)}"
+        yield f"no phone labels for {counted(len(without), 'utterance')}: {few(without)}"

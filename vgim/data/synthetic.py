@@ -25,9 +25,8 @@ from vgim.data.labels import (
     format_inventory,
     format_phones,
 )
-from vgim.data.librispeech import SYNTHETIC_MARKER, find_librispeech, synthetic_variant
-from vgim.data.manifest import SAMPLE_RATE_HZ, Manifest, is_complete, read_manifest
-from vgim.data.prepare import prepare
+from vgim.data.librispeech import SYNTHETIC_MARKER
+from vgim.data.manifest import SAMPLE_RATE_HZ
 from vgim.data.splits import few
 from vgim.data.synthetic_voice import CLASS_OF, PHONES, SIL, Voice, synthesise_phones
 from vgim.errors import ConfigError, DataError
@@ -85,7 +84,7 @@ def synthesize(
     corpus, DataError if `out` holds something else.
     """
     folder = Location(out)
-    facts = _facts(speakers, utterances, seed)
+    facts = synthetic_facts(speakers, utterances, seed)
     if (hours := _made_before(folder, facts)) is not None:
         return SynthSummary(folder.uri, speakers, utterances, hours, len(PHONES), unchanged=True)
     if folder.is_local:
@@ -110,31 +109,8 @@ def synthesize(
     return SynthSummary(folder.uri, speakers, utterances, hours, len(PHONES), unchanged=False)
 
 
-def prepare_synthetic(
-    out: str | Path | Location, *, speakers: int = 12, utterances: int = 360, seed: int = 0
-) -> Manifest:
-    """The embedded corpus straight as shards, in this process; a complete folder of it is left alone.
-
-    Raises ConfigError as `synthesize`, DataError if `out` holds something else.
-    """
-    folder = Location(out)
-    wanted = synthetic_variant(_facts(speakers, utterances, seed))
-    if is_complete(folder):
-        manifest = read_manifest(folder)
-        found = manifest.options.get("part") if manifest.corpus == "synthetic" else "another corpus"
-        if found != wanted:
-            raise DataError(
-                f"{folder} holds {manifest.corpus} shards ({found}), not the embedded corpus with {wanted}; choose "
-                "another folder, or remove it"
-            )
-        return manifest
-    with tempfile.TemporaryDirectory() as scratch:
-        corpus = Path(scratch, "corpus")
-        synthesize(corpus, speakers=speakers, utterances=utterances, seed=seed)
-        return prepare(find_librispeech(corpus), folder, workers=0)
-
-
-def _facts(speakers: int, utterances: int, seed: int) -> dict[str, int]:
+def synthetic_facts(speakers: int, utterances: int, seed: int) -> dict[str, int]:
+    """What the corpus's marker holds; ConfigError for numbers that make no corpus."""
     if speakers < 1 or utterances < speakers or not 0 <= seed < 2**63:
         raise ConfigError(
             f"speakers={speakers}, utterances={utterances}, seed={seed}: at least one speaker, an utterance for each "
