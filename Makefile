@@ -15,14 +15,15 @@ help: ## Show this list
 
 install: $(STAMP) ## Make .venv and install vgim in it, for development
 
-# Once, and again when pyproject.toml changes.
+# Once, and again when pyproject.toml changes. Bytecode is left to the first import of what is used: compiling all
+# that torch and Ray bring takes longer.
 $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "vgim needs Python 3.11 or newer with the venv module, which $(or $(PYTHON),python3) is not." >&2; \
 		echo "Name one, for example: make $(MAKECMDGOALS) PYTHON=/usr/bin/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	@echo "installing vgim and what it needs into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
 demo: $(STAMP) ## Make a corpus, prepare it and train a first encoder on it: minutes on a CPU
