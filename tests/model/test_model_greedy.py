@@ -163,7 +163,7 @@ def test_a_window_of_one_frame_is_refused() -> None:
 def test_torch_compile_gives_the_same_loss() -> None:
     module = small_encoder().module(0)
     compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
-    for step in range(3):
+    for step in (1, 2):
         x = audio(2, 80)
         draws = module.draw(x, DrawKey(0, step))
         torch.testing.assert_close(compiled(x, draws, 0.01 * step).loss, module(x, draws, 0.01 * step).loss)

@@ -35,6 +35,10 @@ def share(draws: Draws, rank: int) -> Draws:
     )
 
 
+def buffers_of(module: GreedyModule) -> dict[str, torch.Tensor]:
+    return {name: buffer.clone() for name, buffer in module.named_buffers()}
+
+
 def one_rank(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=RANKS)
@@ -49,7 +53,10 @@ def one_rank(rank: int, folder: str) -> None:
         out = replica(x, share(draws, rank), KLD_WEIGHT)
         out.loss.backward()
         grads = {name: p.grad for name, p in module.named_parameters()}
-        results.append((out.loss.detach(), grads, dict(module.named_buffers()), out.latents))
+        results.append((out.loss.detach(), grads, buffers_of(module), out.latents))
+        if module.spec.convs:  # the layout of GPUs
+            x_BTC = x[..., None] if x.ndim == 2 else x
+            torch.testing.assert_close(module.layers(x_BTC), module.layers._by_channels(x_BTC.mT).mT)
         module.eval()
         own = module.draw(x[: CROPS - rank], KEY)  # ragged batches: no rank waits for another
         assert not own.pooled
@@ -69,7 +76,7 @@ def test_two_ranks_equal_one_process_with_the_union_batch(tmp_path: Path) -> Non
         out.loss.backward()
         grads = {name: p.grad for name, p in module.named_parameters()}
         latents = out.latents
-        expected.append((out.loss.detach(), grads, dict(module.named_buffers()), latents))
+        expected.append((out.loss.detach(), grads, buffers_of(module), latents))
     torch.save(inputs, tmp_path / "inputs.pt")
     multiprocessing.spawn(one_rank, (str(tmp_path),), nprocs=RANKS)
     ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=False) for rank in range(RANKS)]

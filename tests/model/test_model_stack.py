@@ -103,6 +103,8 @@ def test_encode_refuses_what_would_go_wrong_in_silence() -> None:
         encoder.encode(audio(2, 80))
     with pytest.raises(ConfigError, match="module=3 but the encoder has 3 modules"):
         encoder.eval().encode(audio(2, 80), module=3)
+    with pytest.raises(ConfigError, match="num_samples=2 makes no frame in module 2"):
+        encoder.encode(torch.zeros(1, 2).double())
     with pytest.raises(ValueError, match="generator"):
         encoder.encode(audio(2, 80), deterministic=False)
 

@@ -1,6 +1,6 @@
 """The convolutions of one module: Conv1d, optional BatchNorm, ReLU.
 
-Shapes: B crops, L samples, T frames, C channels. Inside the stack the layout is BCT, torch's for Conv1d.
+Shapes: B crops, L samples, T frames, C channels. R rows (frames of all crops).
 """
 
 from __future__ import annotations
@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vgim.model.blocked import blocked_conv1d
 from vgim.model.sync import RankBatchNorm
 
 BatchNormKind = Literal["none", "local", "sync"]
@@ -60,12 +62,31 @@ class ConvStack(nn.Module):
             num_in = spec.num_frames(num_in)
         return num_in
 
-    def forward(self, x_BCT: Tensor) -> Tensor:
-        """[B, channels_in, T] → [B, channels, num_frames(T)]."""
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """[B, T, channels_in] → [B, num_frames(T), channels]."""
+        if x_BTC.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+            return self._by_rows(x_BTC)
+        return self._by_channels(x_BTC.mT).mT
+
+    def _by_rows(self, x_BTC: Tensor) -> Tensor:
+        for i, spec in enumerate(self.specs):
+            conv = self.get_submodule(f"conv{i}")
+            assert isinstance(conv, nn.Conv1d)
+            num_frames = spec.num_frames(x_BTC.shape[1])
+            y_BTC = blocked_conv1d(x_BTC, conv.weight, conv.bias, spec.stride, spec.padding, num_frames)
+            y_RC = self._normalise(i, y_BTC.flatten(0, 1))
+            x_BTC = F.relu(y_RC, inplace=True).view(y_BTC.shape)
+        return x_BTC
+
+    def _by_channels(self, x_BCT: Tensor) -> Tensor:
         for i in range(len(self.specs)):
-            x_BCT = self.get_submodule(f"conv{i}")(x_BCT)
-            if self.norm != "none":
-                x_BCT = self.get_submodule(f"norm{i}")(x_BCT)
             # In place: neither a convolution's nor a BatchNorm's backward reads its own output.
-            x_BCT = F.relu(x_BCT, inplace=True)
+            x_BCT = F.relu(self._normalise(i, self.get_submodule(f"conv{i}")(x_BCT)), inplace=True)
         return x_BCT
+
+    def _normalise(self, i: int, x: Tensor) -> Tensor:
+        """Layer i's BatchNorm over [B, C, T] or rows [R, C]."""
+        if self.norm == "none":
+            return x
+        normed: Tensor = self.get_submodule(f"norm{i}")(x)
+        return normed

@@ -96,7 +96,8 @@ class GreedyModule(nn.Module):
         Args:
             x: The pass's input; only its shape and device matter.
             key: Same key, same draws.
-            deterministic: c = z = μ; the negatives stay random.
+            deterministic: c = z = μ; the negatives stay random. Otherwise z and c are sampled in eval mode
+                too, so that a validation loss is comparable with the training loss.
 
         Raises:
             ConfigError: `x` gives fewer than two frames, so that nothing can be predicted.
@@ -187,8 +188,7 @@ class GreedyModule(nn.Module):
     def _layers(self, x: Tensor) -> Tensor:
         if not self.spec.convs:
             return x
-        x_BCT = x[:, None] if x.ndim == 2 else x.mT
-        h_BTC: Tensor = self.layers(x_BCT).mT
+        h_BTC: Tensor = self.layers(x[..., None] if x.ndim == 2 else x)
         return h_BTC
 
     def _kl(self, posterior: Posterior, kld_weight: float) -> tuple[Tensor | None, Tensor, Tensor]:

@@ -91,11 +91,17 @@ class Encoder(nn.Module):
             generator: On the audio's device; needed unless deterministic.
 
         Raises:
+            ConfigError: There is no such module, or the audio is too short for it to make a frame.
             RuntimeError: The encoder is in training mode, in which BatchNorm would mix the crops of a batch.
         """
         if deterministic == (generator is not None):
             raise ValueError("pass a generator with deterministic=False, and only then")
         last = self.module(module).index
+        if self.module_frames(x_BL.shape[1])[last] == 0:
+            raise ConfigError(
+                f"num_samples={x_BL.shape[1]} makes no frame in module {last}; pass audio of at least "
+                f"{self.module(last).spec.min_samples} samples"
+            )
         x = x_BL
         for index in range(last + 1):
             greedy = self.module(index)

@@ -68,19 +68,21 @@ class RankBatchNorm(nn.BatchNorm1d):
     torch's own SyncBatchNorm runs on GPUs only, and DistributedDataParallel refuses it elsewhere.
     """
 
-    def forward(self, x_BCT: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
+        """Rows [R, C], or [B, C, T]."""
         if not self.training or world_size() == 1:
-            return super().forward(x_BCT)
-        wide_BCT = at_least_fp32(x_BCT)
-        count = wide_BCT.new_tensor([x_BCT.shape[0] * x_BCT.shape[2]])
-        totals = _sum_over_ranks(torch.cat([wide_BCT.sum((0, 2)), count]))
+            return super().forward(x)
+        rows_RC = at_least_fp32(x.mT.flatten(0, 1) if x.ndim == 3 else x)
+        sum_C, count = rows_RC.sum(0), rows_RC.new_tensor([len(rows_RC)])
+        totals = _sum_over_ranks(torch.cat([sum_C, count]))
         count, mean_C = totals[-1].detach(), totals[:-1] / totals[-1].detach()
         # Centred before it is squared: E[x²] - E[x]² loses its digits in fp32.
-        centred_BCT = wide_BCT - mean_C[:, None]
-        var_C = _sum_over_ranks(centred_BCT.square().sum((0, 2))) / count
+        centred_RC = rows_RC - mean_C
+        var_C = _sum_over_ranks(centred_RC.square().sum(0)) / count
         self._update_running(mean_C.detach(), var_C.detach() * count / (count - 1))
-        scale_C = self.weight * torch.rsqrt(var_C + self.eps)
-        return (centred_BCT * scale_C[:, None] + self.bias[:, None]).to(x_BCT.dtype)
+        normed_RC = centred_RC * (self.weight * torch.rsqrt(var_C + self.eps)) + self.bias
+        normed_RC = normed_RC.to(x.dtype)
+        return normed_RC.view(x.shape[0], -1, x.shape[1]).mT if x.ndim == 3 else normed_RC
 
     def _update_running(self, mean_C: Tensor, var_C: Tensor) -> None:
         assert self.running_mean is not None
