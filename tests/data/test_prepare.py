@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -271,6 +272,21 @@ def test_a_place_that_cannot_be_written_is_a_storage_error(make_corpus, tmp_path
         prepare(corpus, tmp_path / "file" / "out")
     with pytest.raises(DataError, match="is a file; choose a folder"):
         prepare(corpus, tmp_path / "file")
+
+
+def test_a_full_disk_is_a_storage_error_and_can_be_gone_on_from(
+    make_corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = find_librispeech(make_corpus())
+
+    def full(self: object, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("vgim.data.shards._HashingSink.write", full)
+    with pytest.raises(StorageError, match=r"cannot write .*train/00000\.parquet: no space left"):
+        prepare(corpus, tmp_path / "out")
+    monkeypatch.undo()
+    assert prepare(corpus, tmp_path / "out").num_utterances == 30
 
 
 def test_shards_may_lie_on_any_storage(make_corpus, tmp_path: Path) -> None:

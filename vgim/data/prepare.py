@@ -206,9 +206,8 @@ def _assign(
 
 
 def _labels(corpus: Corpus, given: str | None) -> PhoneLabels | None:
-    if given is None and corpus.labels is None:
-        return None
-    return read_labels(given if given is not None else corpus.labels)  # type: ignore[arg-type]
+    place = corpus.labels if given is None else Location(given)
+    return None if place is None else read_labels(place)
 
 
 def _hash_of(content: Any) -> str:

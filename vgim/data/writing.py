@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -103,6 +104,9 @@ def _in_ray(plans: Sequence[ShardPlan], out: Location, reading: ReadOptions, wor
     context = ray.data.DataContext.get_current()
     before = context.use_datasource_v2, context.enable_progress_bars
     context.use_datasource_v2 = context.enable_progress_bars = False
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         size = ray.data.TaskPoolStrategy(size=workers) if workers else None
         dataset = ray.data.from_items(tasks, override_num_blocks=len(tasks))
@@ -112,6 +116,7 @@ def _in_ray(plans: Sequence[ShardPlan], out: Location, reading: ReadOptions, wor
             yield ShardResult.model_validate_json(row["result"])
     finally:
         context.use_datasource_v2, context.enable_progress_bars = before
+        logger.setLevel(level)
 
 
 def _write_task(row: dict[str, Any]) -> dict[str, str]:
