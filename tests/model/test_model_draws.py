@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from model_cases import audio, small_encoder
 
 from vgim.model.draws import Draws, make_draws
-from vgim.model.randomness import DrawKey, draw_seed, generator, mix
+from vgim.model.randomness import DrawKey, draw_seed, mix, seeded_generator
 
 
 def draw(negatives: str, seed: int = 0, **changed: int) -> Draws:
@@ -39,8 +39,10 @@ def test_the_same_key_gives_the_same_draws_and_any_other_key_others() -> None:
         assert not torch.equal(first.eps_z, module.draw(x, key._replace(**change)).eps_z)
 
 
-def test_generators_repeat_for_the_same_tuple() -> None:
-    one, two = (torch.randn(4, generator=generator("cpu", 1, 2, 3, 4)) for _ in range(2))
+def test_generators_repeat_for_the_same_key_in_any_process() -> None:
+    seed = draw_seed(DrawKey(seed=1, step=2, rank=3), module=4)
+    assert seed == 0x5AC01DFD79891E1A
+    one, two = (torch.randn(4, generator=seeded_generator("cpu", seed)) for _ in range(2))
     assert torch.equal(one, two)
 
 

@@ -1,6 +1,6 @@
 """The convolutions of one module: Conv1d, optional BatchNorm, ReLU.
 
-Shapes: B crops, L samples, T frames, C channels. R rows (frames of all crops).
+Shapes: B crops, L samples, T frames, C channels, R rows (frames of all crops).
 """
 
 from __future__ import annotations
@@ -75,12 +75,12 @@ class ConvStack(nn.Module):
             num_frames = spec.num_frames(x_BTC.shape[1])
             y_BTC = blocked_conv1d(x_BTC, conv.weight, conv.bias, spec.stride, spec.padding, num_frames)
             y_RC = self._normalise(i, y_BTC.flatten(0, 1))
+            # In place: neither a convolution's nor a BatchNorm's backward reads its own output.
             x_BTC = F.relu(y_RC, inplace=True).view(y_BTC.shape)
         return x_BTC
 
     def _by_channels(self, x_BCT: Tensor) -> Tensor:
         for i in range(len(self.specs)):
-            # In place: neither a convolution's nor a BatchNorm's backward reads its own output.
             x_BCT = F.relu(self._normalise(i, self.get_submodule(f"conv{i}")(x_BCT)), inplace=True)
         return x_BCT
 

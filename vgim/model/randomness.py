@@ -61,16 +61,3 @@ def seeded_generator(device: torch.device | str, seed: int) -> torch.Generator:
     made = torch.Generator(device=device)
     made.manual_seed(seed)
     return made
-
-
-def generator(
-    device: torch.device | str,
-    seed: int,
-    module: int,
-    step: int,
-    rank: int,
-    micro_batch: int = 0,
-    purpose: str = "train",
-) -> torch.Generator:
-    """The generator of one module at one step; the same arguments give the same draws."""
-    return seeded_generator(device, draw_seed(DrawKey(seed, step, rank, micro_batch, purpose), module))
