@@ -1,0 +1,90 @@
+"""The Ray instance that a command works on, and how a run's workers share its CPUs and GPUs with Ray Data."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from vgim.config.schema import ClusterConfig
+from vgim.errors import ConfigError
+
+DATA_CPUS = 1.0  # kept free for Ray Data: without any, training waits for ever and nothing says so
+
+
+def ensure_ray(min_cpus: float = 0, *, address: str | None = None, verbose: bool = False) -> None:
+    """Connect to the cluster at `address` (or $RAY_ADDRESS), else start a private instance on this machine.
+
+    Args:
+        min_cpus: logical CPUs that a private instance offers at least, whatever the machine has.
+        address: `auto`, `host:port` or `ray://host:port`.
+        verbose: let Ray log as it likes.
+
+    Raises:
+        ConfigError: no cluster answers at the address.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return
+    quiet = {} if verbose else {"log_to_driver": False, "logging_level": logging.ERROR}
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    try:
+        if address == "local":
+            cores = os.cpu_count() or 1
+            ray.init("local", num_cpus=max(cores, math.ceil(min_cpus)), include_dashboard=False, **quiet)
+        else:
+            ray.init(address, **quiet)
+    except ConnectionError as error:
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"no Ray cluster answers at {address}: {first_line}; start one with `ray start --head`, "
+            "or leave --address and RAY_ADDRESS out to use this machine alone"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What each worker gets."""
+
+    workers: int
+    cpus_per_worker: float
+    use_gpu: bool
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.use_gpu else "cpu"
+
+
+def place(config: ClusterConfig, resources: dict[str, Any]) -> Placement:
+    """Share a cluster's resources (as `ray.cluster_resources()` gives them) between workers and Ray Data.
+
+    Raises:
+        ConfigError: the cluster cannot hold the workers beside Ray Data.
+    """
+    cpus, gpus, workers = float(resources.get("CPU", 0)), float(resources.get("GPU", 0)), config.workers
+    if config.device == "cuda" and gpus < workers:
+        raise ConfigError(
+            f"cluster.device=cuda asks for {workers} GPUs but the cluster has {gpus:g}; lower cluster.workers, "
+            "add nodes, or use cluster.device=auto"
+        )
+    use_gpu = config.device == "cuda" or (config.device == "auto" and gpus >= workers)
+    left = cpus - DATA_CPUS
+    if config.cpus_per_worker == "auto":
+        # Fractions are bookkeeping only: the threads a worker computes with are set apart from them.
+        share = min(1.0, math.floor(100 * left / workers) / 100)
+        if share < 0.01:
+            raise ConfigError(
+                f"the cluster has {cpus:g} CPUs, too few for cluster.workers={workers} and the data stream; "
+                "add nodes or lower cluster.workers"
+            )
+        return Placement(workers, share, use_gpu)
+    if config.cpus_per_worker * workers > left:
+        raise ConfigError(
+            f"cluster.workers={workers} x cluster.cpus_per_worker={config.cpus_per_worker:g} leaves the data "
+            f"stream less than {DATA_CPUS:g} of the cluster's {cpus:g} CPUs; use cluster.cpus_per_worker="
+            f"{max(left, 0) / workers:.2g} or auto"
+        )
+    return Placement(workers, config.cpus_per_worker, use_gpu)

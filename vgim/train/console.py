@@ -1,0 +1,117 @@
+"""What a person sees of a run: one live line, and sentences above it, read from the run's `metrics.jsonl`.
+
+The console follows the file, not the workers, so that it is the same for a run in this process, on this machine
+and on a cluster, and `tail -f` shows no less.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import TextIO
+
+from vgim.storage import Location
+from vgim.train.folder import METRICS
+from vgim.train.metrics import Record, parse
+
+POLL_SECONDS = 0.5
+PLAIN_SECONDS = 10.0  # between two progress lines where the output is no terminal
+
+
+class Console:
+    """Follows a run from the end of what is there; a context manager around the training.
+
+    Args:
+        run: its folder.
+        out: where to print; a terminal gets one line that is rewritten, anything else a line now and then.
+    """
+
+    def __init__(self, run: Location, out: TextIO | None = None) -> None:
+        self._place = run.child(METRICS)
+        self._out = out or sys.stdout
+        self._live = self._out.isatty()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="console", daemon=True)
+        self._started = time.time()
+        self._printed = 0.0
+        self._shown = ""
+
+    def __enter__(self) -> Console:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._clear()
+
+    def say(self, sentence: str) -> None:
+        """Print a sentence above the live line."""
+        self._clear()
+        print(sentence, file=self._out, flush=True)
+
+    def _follow(self) -> None:
+        seen = 0.0
+        while True:
+            last = self._stop.is_set()
+            try:
+                lines = self._place.read_text().splitlines() if self._place.exists() else []
+            except Exception:  # storage that stutters must not end the console; the next look may succeed
+                lines = []
+            fresh = [r for r in map(parse, lines) if r is not None and r["time"] > max(seen, self._started)]
+            for record in fresh:
+                self._show(record, newest=record is fresh[-1], last=last)
+                seen = record["time"]
+            if last:
+                return
+            self._stop.wait(POLL_SECONDS)
+
+    def _show(self, record: Record, *, newest: bool, last: bool) -> None:
+        if record["kind"] == "event":
+            self.say(record["message"])
+        elif record["kind"] == "validation":
+            self.say(validation_line(record))
+        elif newest and self._live:
+            self._clear()
+            self._shown = progress_line(record)
+            self._out.write(self._shown)
+            self._out.flush()
+        elif not self._live and (time.monotonic() - self._printed >= PLAIN_SECONDS or (last and newest)):
+            self._printed = time.monotonic()
+            self.say(progress_line(record))
+
+    def _clear(self) -> None:
+        if self._shown:
+            self._out.write("\r\x1b[2K")
+            self._shown = ""
+
+
+def progress_line(record: Record) -> str:
+    """`step 120/200  epoch 3.4  nce 1.98 2.11 2.03  41 utt/s  data wait 1.2%  ETA 0:32`."""
+    nce = " ".join(f"{module['nce']:.3f}" for module in record["modules"])
+    per_step = 1 / record["steps_per_s"]
+    eta = max(record["last_step"] - record["step"], 0) * per_step
+    return (
+        f"step {record['step']}/{record['last_step']}  epoch {record['epoch']:.2f}  nce {nce}  "
+        f"{record['utterances_per_s']:.1f} utt/s  data wait {record['data_wait_s'] / per_step:.1%}  "
+        f"ETA {clock(eta)}"
+    )
+
+
+def validation_line(record: Record) -> str:
+    """`step 120  validation: nce 1.98 2.11 2.03  accuracy 31% 28% 30%  (40 crops)`."""
+    nce = " ".join(f"{module['nce']:.3f}" for module in record["modules"])
+    accuracy = " ".join(f"{module['accuracy']:.0%}" for module in record["modules"])
+    kl = " ".join(f"{module['kl_per_element']:.3f}" for module in record["modules"])
+    return (
+        f"step {record['step']}  epoch {record['epoch']}  validation: nce {nce}  accuracy {accuracy}  "
+        f"kl/element {kl}  ({record['crops']} crops)"
+    )
+
+
+def clock(seconds: float) -> str:
+    """`1:02:03`, or `2:03` below an hour."""
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"

@@ -1,0 +1,81 @@
+"""One DistributedDataParallel per greedy module, whose gradient all-reduce outlives its backward.
+
+Plain DDP waits for its all-reduce at the end of a backward. Modules here have no gradient in common, so the wait
+can be put off until just before the optimiser step: module m's all-reduce then runs beside the forward and the
+backward of modules m+1, m+2, ...
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from vgim.model.stack import Encoder
+
+
+class Replicas:
+    """The modules of an encoder as this rank calls them: wrapped in DDP where there are other ranks.
+
+    Args:
+        encoder: on its device.
+        compile_modules: torch.compile each module's forward.
+    """
+
+    def __init__(self, encoder: Encoder, *, compile_modules: bool = False) -> None:
+        self.world_size = dist.get_world_size() if dist.is_initialized() else 1
+        self._pending: list[Any] = []
+        self.modules: list[Any] = []
+        for module in encoder.greedy:
+            called: Any = torch.compile(module) if compile_modules else module
+            if self.world_size > 1:
+                device = next(module.parameters()).device
+                called = DistributedDataParallel(
+                    called,
+                    device_ids=[device.index] if device.type == "cuda" else None,
+                    broadcast_buffers=False,  # `average_buffers` does it when they are read
+                    gradient_as_bucket_view=True,  # so that the all-reduce lands in the gradients themselves
+                )
+                called.register_comm_hook(self._pending, _reduce_later)
+            self.modules.append(called)
+
+    def __len__(self) -> int:
+        return len(self.modules)
+
+    def accumulating(self, module: int, more: bool) -> Any:
+        """Context of a forward and backward whose gradients are kept here because `more` of the step follow."""
+        wrapped = self.modules[module]
+        return wrapped.no_sync() if more and isinstance(wrapped, DistributedDataParallel) else nullcontext()
+
+    def wait(self) -> None:
+        """Wait until all gradients are the mean over the ranks."""
+        for work in self._pending:
+            work.wait()
+        self._pending.clear()
+
+
+def _reduce_later(pending: list[Any], bucket: Any) -> torch.futures.Future[torch.Tensor]:
+    """DDP communication hook: start the all-reduce and say at once that it is done; `wait` makes it true."""
+    buffer = bucket.buffer().div_(dist.get_world_size())
+    pending.append(dist.all_reduce(buffer, async_op=True))
+    done: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+    done.set_result(buffer)
+    return done
+
+
+@torch.no_grad()
+def average_buffers(encoder: Encoder) -> None:
+    """Give all ranks the mean of BatchNorm's running statistics, before they are used or saved."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return
+    buffers = [b for b in encoder.buffers() if b.is_floating_point()]
+    if not buffers:
+        return
+    flat = torch.cat([b.reshape(-1) for b in buffers])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for buffer, mean in zip(buffers, torch.split(flat, [b.numel() for b in buffers]), strict=True):
+        buffer.copy_(mean.view_as(buffer))

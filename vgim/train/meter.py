@@ -1,0 +1,92 @@
+"""Where the time of the steps goes, and their figures averaged between two records, over all ranks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from vgim.train.metrics import Record, finite
+from vgim.train.step import ModuleMetrics
+
+AVERAGED = ("loss", "nce", "kl", "kl_per_element", "accuracy", "grad_norm")
+
+
+class Meter:
+    """Collects steps since the last record.
+
+    Args:
+        crops_per_step: of all ranks.
+    """
+
+    def __init__(self, crops_per_step: int) -> None:
+        self._crops_per_step = crops_per_step
+        self._reset()
+
+    def _reset(self) -> None:
+        self._steps: list[Tensor] = []
+        self._waited = self._computed = self._paused = 0.0
+        self._since = time.perf_counter()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Time in here is waiting for data."""
+        begin = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - begin
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Time in here is the step; it ends in a synchronisation, so that this holds on a GPU as well."""
+        begin = time.perf_counter()
+        yield
+        self._computed += time.perf_counter() - begin
+
+    @contextmanager
+    def pausing(self) -> Iterator[None]:
+        """Time in here (validation, checkpoints) belongs to no step."""
+        begin = time.perf_counter()
+        yield
+        self._paused += time.perf_counter() - begin
+
+    def add(self, figures: Sequence[ModuleMetrics]) -> None:
+        """One step's figures."""
+        self._steps.append(torch.stack([torch.stack([getattr(f, n) for n in AVERAGED]) for f in figures]))
+
+    def record(self, figures: Sequence[ModuleMetrics], **more: Any) -> Record:
+        """What a `train` record says: means over the steps since the last one and over the ranks.
+
+        Seconds are per step: `data_wait_s` waiting for a batch, `compute_s` in the step, `overhead_s` neither.
+        """
+        num_steps = len(self._steps)
+        elapsed = time.perf_counter() - self._since - self._paused
+        means = torch.stack(self._steps).mean(0)
+        active = torch.stack([f.active_units for f in figures]).to(means.dtype)
+        seconds = means.new_tensor([elapsed, self._waited, self._computed]) / num_steps
+        flat = torch.cat([means.reshape(-1), active, seconds])
+        if dist.is_initialized():
+            dist.all_reduce(flat)
+            flat /= dist.get_world_size()
+        values = flat.tolist()
+        width = len(AVERAGED)
+        modules = []
+        for m in range(len(figures)):
+            named = zip(AVERAGED, values[m * width : (m + 1) * width], strict=True)
+            measured = {name: finite(value) for name, value in named}
+            modules.append({**measured, "active_units": finite(values[len(figures) * width + m])})
+        per_step, waited, computed = values[-3:]
+        self._reset()
+        return {
+            **more,
+            "steps_per_s": 1 / per_step,
+            "utterances_per_s": self._crops_per_step / per_step,
+            "data_wait_s": waited,
+            "compute_s": computed,
+            "overhead_s": max(per_step - waited - computed, 0.0),
+            "modules": modules,
+        }

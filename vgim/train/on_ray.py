@@ -1,0 +1,158 @@
+"""The loop on Ray Train: one DDP rank per worker, restarted from the last checkpoint when one is lost."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+
+import torch
+
+from vgim.cluster import DATA_CPUS, Placement, ensure_ray, place
+from vgim.data.stream import read_on_ray
+from vgim.errors import ConfigError, StorageError, TrainingError, VgimError
+from vgim.storage import Location
+from vgim.train.folder import RunFolder
+from vgim.train.loop import CollapsedError, Job, Rank, Worker
+from vgim.train.step import NotFiniteError
+
+RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
+CONTROLLER_RETRIES = 3  # Ray's own default retries an unschedulable group for ever
+
+
+def train_on_ray(job: Job, *, address: str | None, verbose: bool) -> str:
+    """Train with Ray Train's workers; returns a sentence on how it ended.
+
+    Raises:
+        VgimError: what a worker met, or that workers were lost too often or never came.
+    """
+    cluster = job.config.cluster
+    ensure_ray(min_cpus=cluster.workers + DATA_CPUS, address=address, verbose=verbose)
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    placement = place(cluster, ray.cluster_resources())
+    backend = cluster.backend if cluster.backend != "auto" else "nccl" if placement.use_gpu else "gloo"
+    if backend == "nccl" and not placement.use_gpu:
+        raise ConfigError("cluster.backend=nccl needs GPUs and the workers have none; use auto or gloo")
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(cluster.start_timeout_s))
+    if not verbose:
+        logging.getLogger("ray.train").setLevel(logging.CRITICAL)
+    run, storage = Location(job.run), job.config.storage
+    # Which checkpoints there are is read from the folder; Ray's list of them refuses one that was pruned.
+    run.child(RAY_SNAPSHOT).delete()
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"job": job, "placement": placement},
+        scaling_config=ScalingConfig(
+            num_workers=placement.workers,
+            use_gpu=placement.use_gpu,
+            resources_per_worker={
+                "CPU": placement.cpus_per_worker,
+                **({"GPU": 1} if placement.use_gpu else {}),
+            },
+        ),
+        run_config=RunConfig(
+            name=storage.name,
+            storage_path=storage.root,
+            failure_config=FailureConfig(
+                max_failures=cluster.max_failures, controller_failure_limit=CONTROLLER_RETRIES
+            ),
+        ),
+        torch_config=TorchConfig(backend=backend),
+    )
+    folder = RunFolder(run)
+    try:
+        trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        _explain(error, folder, cluster.max_failures)
+        raise
+    finally:
+        run.child(RAY_SNAPSHOT).delete()
+    record = folder.record()
+    if record is not None and record.state == "failed":
+        raise TrainingError(record.message)
+    return record.message if record is not None else ""
+
+
+def _work(payload: dict[str, object]) -> None:
+    """What Ray runs on each rank."""
+    import ray.train
+    import ray.train.torch
+
+    job, placement = payload["job"], payload["placement"]
+    assert isinstance(job, Job)
+    assert isinstance(placement, Placement)
+    folder = RunFolder(Location(job.run))
+    record = folder.record()
+    if record is not None and record.state == "failed":
+        return  # Ray restarts workers after any error; this launch met one that it would only meet again
+    context = ray.train.get_context()
+    wanted = job.config.cluster.threads_per_worker
+    share = max(1, (os.cpu_count() or 1) // context.get_local_world_size())
+    torch.set_num_threads(share if wanted == "auto" else wanted)
+    rank = context.get_world_rank()
+    worker = Worker(rank, context.get_world_size(), ray.train.torch.get_device(), read_on_ray, _report)
+    try:
+        message = Rank(job, worker).run()
+    except (NotFiniteError, CollapsedError) as error:  # on all ranks at one step: all return, none is lost
+        if rank == 0:
+            folder.set_state("failed", str(error))
+        return
+    except VgimError as error:
+        with suppress(StorageError):  # a full disk takes no note; the error itself reaches the driver
+            folder.set_state("failed", str(error))
+        raise
+    if rank == 0:
+        folder.set_state("finished", message)
+
+
+def _report(figures: dict[str, float], checkpoint: Location) -> None:
+    """Tell Ray Train (and through it Tune) of a checkpoint that is on storage already."""
+    import ray.train
+
+    storage = ray.train.get_context().get_storage()
+    path = f"{storage.experiment_fs_path}/{checkpoint.parent.name}/{checkpoint.name}"
+    ray.train.report(
+        figures,
+        checkpoint=ray.train.Checkpoint(path, filesystem=storage.storage_filesystem),
+        checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
+    )
+
+
+def _explain(error: Exception, folder: RunFolder, max_failures: int) -> None:
+    """Raise what a user can use of Ray's error; return if it is a defect of ours."""
+    import ray
+
+    record = folder.record()
+    if record is not None and record.state == "failed":
+        raise TrainingError(record.message) from error
+    failures = getattr(error, "worker_failures", {})
+    for rank, failure in sorted(failures.items()):
+        for cause in _causes(failure):
+            if isinstance(cause, VgimError):
+                raise cause from error
+            if isinstance(cause, ray.exceptions.RayActorError | ray.exceptions.NodeDiedError):
+                reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+                raise TrainingError(
+                    f"worker {rank} was lost ({reason}) and cluster.max_failures={max_failures} is used up; the "
+                    "same command goes on from the last checkpoint"
+                ) from error
+    controller = getattr(error, "controller_failure", None)
+    if controller is not None:
+        reason = (str(controller).strip().splitlines() or [type(controller).__name__])[0]
+        raise TrainingError(
+            f"the workers could not be started ({reason}); check `ray status` for the resources that "
+            "cluster.workers needs"
+        ) from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it wraps: Ray wraps a worker's exception in its own."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = getattr(error, "cause", None) or error.__cause__

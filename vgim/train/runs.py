@@ -1,0 +1,126 @@
+"""The runs on a storage, for `vgim runs`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+
+from vgim.errors import StorageError
+from vgim.storage import Location
+from vgim.train.checkpoint import complete_checkpoints
+from vgim.train.folder import RECORD, RunFolder
+from vgim.train.metrics import Record, read_metrics
+
+SILENT_SECONDS = 300.0  # a running run writes a record more often than this, or has died
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run as its folder tells it."""
+
+    name: str
+    uri: str
+    state: str
+    message: str
+    family: str
+    kld_weight: float
+    workers: int
+    step: int
+    epoch: float
+    best_loss: float | None
+    """Lowest mean validation loss over the modules."""
+    nce: tuple[float, ...]
+    """Validation InfoNCE of each module, the latest."""
+    checkpoints: int
+    updated: str
+
+
+def list_runs(storage: str) -> list[RunSummary]:
+    """All runs in a storage folder, by name; a run's own folder gives that run.
+
+    Raises:
+        StorageError: the storage cannot be read.
+    """
+    root = Location(storage)
+    if not root.exists():
+        raise StorageError(f"there is no folder {root.uri}; give the storage.root of some runs")
+    if root.child(RECORD).exists():
+        return [summarise(RunFolder(root))]
+    folders = [root.child(name) for name in root.list()]
+    return [summarise(RunFolder(f)) for f in folders if f.child(RECORD).exists()]
+
+
+def summarise(folder: RunFolder) -> RunSummary:
+    """One run's summary, from its record and its metrics."""
+    record = folder.record()
+    assert record is not None
+    metrics = list(read_metrics(folder.location))
+    validations = [r for r in metrics if r["kind"] == "validation"]
+    last_time, last_step = (metrics[-1]["time"], metrics[-1]["step"]) if metrics else (0.0, 0)
+    epochs = [r["epoch"] for r in metrics if "epoch" in r]
+    state: str = record.state
+    if state == "running" and time.time() - last_time > SILENT_SECONDS and _old(record.updated):
+        state = "interrupted"
+    return RunSummary(
+        name=record.name,
+        uri=folder.location.uri,
+        state=state,
+        message=record.message,
+        family=record.family,
+        kld_weight=record.kld_weight,
+        workers=record.workers,
+        step=int(last_step),
+        epoch=epochs[-1] if epochs else 0,
+        best_loss=min((v["loss"] for v in validations), default=None),
+        nce=_nce(validations[-1]) if validations else (),
+        checkpoints=len(complete_checkpoints(folder.location)),
+        updated=record.updated,
+    )
+
+
+def format_table(runs: Sequence[RunSummary]) -> str:
+    """The table that `vgim runs` prints."""
+    table = Table(box=None, header_style="bold")
+    for column in (
+        "run",
+        "state",
+        "family",
+        "kld_weight",
+        "workers",
+        "step",
+        "epoch",
+        "best loss",
+        "nce",
+        "ckpts",
+    ):
+        table.add_column(column, justify="left" if column in ("run", "state", "family") else "right")
+    for run in runs:
+        table.add_row(
+            run.name,
+            run.state,
+            run.family,
+            f"{run.kld_weight:g}",
+            str(run.workers),
+            str(run.step),
+            f"{run.epoch:.4g}",
+            "-" if run.best_loss is None else f"{run.best_loss:.4f}",
+            " ".join(f"{v:.3f}" for v in run.nce) or "-",
+            str(run.checkpoints),
+        )
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def _nce(validation: Record) -> tuple[float, ...]:
+    return tuple(module["nce"] for module in validation["modules"])
+
+
+def _old(updated: str) -> bool:
+    return (datetime.now(UTC) - datetime.fromisoformat(updated)).total_seconds() > SILENT_SECONDS

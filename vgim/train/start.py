@@ -1,0 +1,91 @@
+"""Where a run's weights come from: an ordered list, and the log says which it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from vgim.config import RunConfig
+from vgim.errors import CheckpointError
+from vgim.model.stack import Encoder
+from vgim.storage import Location
+from vgim.train.checkpoint import Checkpoint, complete_checkpoints, find, load_optimizer, load_weights
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where training goes on."""
+
+    step: int = 0
+    epoch: int = 0
+    step_in_epoch: int = 0
+    validation_loss: float | None = None
+
+
+def start_from(
+    run: Location,
+    encoder: Encoder,
+    optimizer: torch.optim.Optimizer,
+    config: RunConfig,
+    *,
+    world_size: int,
+    data_fingerprint: str,
+    resume_from: str | None,
+    init_from: str | None,
+) -> tuple[Place, list[str]]:
+    """Load the first that there is: the run's own last checkpoint, --resume-from, --init-from, fresh weights.
+
+    Returns:
+        The place, and sentences for the log: where the weights came from and what will differ.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged, or of another architecture.
+    """
+    own = complete_checkpoints(run)
+    if own:
+        return _resume(own[-1], encoder, optimizer, config, world_size, data_fingerprint, "this run's")
+    if resume_from:
+        return _resume(find(resume_from), encoder, optimizer, config, world_size, data_fingerprint, "the")
+    if init_from:
+        checkpoint = find(init_from)
+        load_weights(checkpoint, encoder)
+        return Place(), [f"weights from {checkpoint.location.uri}; optimiser and steps start afresh"]
+    return Place(), [f"weights drawn afresh from seed {config.train.seed}"]
+
+
+def _resume(
+    checkpoint: Checkpoint,
+    encoder: Encoder,
+    optimizer: torch.optim.Optimizer,
+    config: RunConfig,
+    world_size: int,
+    data_fingerprint: str,
+    whose: str,
+) -> tuple[Place, list[str]]:
+    load_weights(checkpoint, encoder)
+    load_optimizer(checkpoint, encoder, optimizer)
+    state = checkpoint.state
+    log = [
+        f"continuing from {whose} checkpoint {checkpoint.location.uri} "
+        f"(step {state.step}, epoch {state.epoch}, {state.step_in_epoch} steps into it)"
+    ]
+    step_in_epoch = state.step_in_epoch
+    then = state.world_size * state.batch_size * state.accumulate
+    here = world_size * config.train.batch_size * config.train.accumulate
+    if then != here or state.world_size != world_size:
+        step_in_epoch = state.step_in_epoch * then // here
+        log.append(
+            f"the batch was {state.world_size} workers x {state.batch_size} x {state.accumulate} = {then} crops and "
+            f"is now {here} over {world_size}: the weights will differ from those of an uninterrupted run, and "
+            f"epoch {state.epoch} goes on at step {step_in_epoch}"
+        )
+    if state.data_fingerprint != data_fingerprint:
+        if whose == "this run's":
+            raise CheckpointError(
+                f"{checkpoint.location.uri} was trained on data {state.data_fingerprint[:12]}, these shards are "
+                f"{data_fingerprint[:12]}; use --init-from to take the weights alone, under another storage.name"
+            )
+        step_in_epoch = 0
+        log.append(f"other data than before ({state.data_fingerprint[:12]}): epoch {state.epoch} starts over")
+    return Place(state.step, state.epoch, step_in_epoch, state.validation_loss), log

@@ -1,0 +1,45 @@
+"""What a checkpoint says about itself: one typed record, loaded strictly."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class FileStamp(BaseModel):
+    """A file of the checkpoint, so that a damaged one is never loaded."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bytes: int = Field(ge=0)
+    sha256: str
+
+
+class TrainingState(BaseModel):
+    """All that continuing exactly needs beside weights and optimiser.
+
+    Randomness needs no state: every draw comes from a generator seeded by (seed, module, step, rank), and the
+    order of the data is a function of (seed, epoch).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    step: int = Field(ge=0)
+    """Optimiser steps taken."""
+    epoch: int = Field(ge=0)
+    """Epoch of the next step."""
+    step_in_epoch: int = Field(ge=0)
+    """Steps of that epoch already taken: the place in the data."""
+    world_size: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    accumulate: int = Field(ge=1)
+    seed: int
+    data_fingerprint: str
+    validation_loss: float | None
+    """Mean over modules on the validation split, at this step or the last one before it that was validated."""
+    kld_weight: float
+    vgim_version: str
+    torch_version: str
+    files: dict[str, FileStamp]

@@ -1,0 +1,145 @@
+"""The greedy step, schedule `joint`: every batch runs through all modules, each with its own backward.
+
+A module's backward runs as soon as its loss is known, and its graph is freed before the next module starts, so
+that peak activation memory is that of the largest module, not of the sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vgim.config.schema import ObjectiveConfig, OptimConfig
+from vgim.errors import TrainingError
+from vgim.model.module import ModuleOutput
+from vgim.model.randomness import DrawKey
+from vgim.model.stack import Encoder
+from vgim.train.ddp import Replicas
+
+
+class NotFiniteError(TrainingError):
+    """A loss or gradient that is not finite, seen by all ranks alike, before the optimiser used it."""
+
+
+@dataclass(frozen=True)
+class ModuleMetrics:
+    """A module's figures of one step, mean over its micro-batches; scalars on the device."""
+
+    loss: Tensor
+    nce: Tensor
+    kl: Tensor  # reference units
+    kl_per_element: Tensor
+    accuracy: Tensor
+    grad_norm: Tensor  # before clipping
+    active_units: Tensor
+
+
+def kld_weight_at(objective: ObjectiveConfig, step: int) -> float:
+    """The KL term's weight at a step: linear from 0 over the warm-up."""
+    if step >= objective.kld_warmup_steps:
+        return objective.kld_weight
+    return objective.kld_weight * step / objective.kld_warmup_steps
+
+
+def learning_rate_at(optim: OptimConfig, epoch: int) -> float:
+    """Adam's step size in an epoch."""
+    return optim.learning_rate * optim.decay_per_epoch**epoch
+
+
+class JointStep:
+    """One optimiser step of all modules on this rank.
+
+    Args:
+        encoder: on its device, in training mode.
+        replicas: its modules as this rank calls them.
+        optimizer: over all its parameters.
+        seed: of noise and negatives; each draw has its own generator of (seed, module, step, rank).
+        rank: DDP rank.
+        autocast: dtype of the forward passes, None for fp32.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        replicas: Replicas,
+        optimizer: torch.optim.Optimizer,
+        *,
+        seed: int,
+        rank: int,
+        clip_norm: float,
+        autocast: torch.dtype | None,
+    ) -> None:
+        self._encoder, self._replicas, self._optimizer = encoder, replicas, optimizer
+        self._seed, self._rank, self._clip_norm, self._autocast = seed, rank, clip_norm, autocast
+        self._parameters = [list(module.parameters()) for module in encoder.greedy]
+
+    def __call__(
+        self, micro_batches: Sequence[Tensor], step: int, kld_weight: float, *, measure: bool
+    ) -> list[ModuleMetrics]:
+        """Forward, backward and update on `micro_batches` of audio [B, L].
+
+        Raises:
+            NotFiniteError: names the module and the step; weights and optimiser are as before the step.
+        """
+        outputs: list[list[ModuleOutput]] = [[] for _ in self._parameters]
+        for number, audio_BL in enumerate(micro_batches):
+            x = audio_BL
+            key = DrawKey(seed=self._seed, step=step, rank=self._rank, micro_batch=number)
+            last = number == len(micro_batches) - 1
+            for m, called in enumerate(self._replicas.modules):
+                with self._replicas.accumulating(m, more=not last):
+                    out = self._forward(called, m, x, key, kld_weight, measure)
+                    (out.loss / len(micro_batches)).backward()  # type: ignore[no-untyped-call]
+                x = out.latents
+                outputs[m].append(out._replace(loss=out.loss.detach(), latents=x[:0]))
+        self._replicas.wait()
+        norms = torch.stack(
+            [nn.utils.get_total_norm([p.grad for p in ps if p.grad is not None]) for ps in self._parameters]
+        )
+        self._refuse_not_finite(norms, outputs, step)
+        if self._clip_norm:
+            for parameters, norm in zip(self._parameters, norms, strict=True):
+                nn.utils.clip_grads_with_norm_(parameters, self._clip_norm, norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return [_metrics(outs, norm) for outs, norm in zip(outputs, norms, strict=True)]
+
+    def _forward(
+        self, called: nn.Module, m: int, x: Tensor, key: DrawKey, kld_weight: float, measure: bool
+    ) -> ModuleOutput:
+        draws = self._encoder.module(m).draw(x, key)
+        device_type = x.device.type
+        with torch.autocast(device_type, self._autocast, enabled=self._autocast is not None):
+            out: ModuleOutput = called(x, draws, kld_weight, measure)
+        return out
+
+    def _refuse_not_finite(self, norms: Tensor, outputs: list[list[ModuleOutput]], step: int) -> None:
+        """After the all-reduce a gradient is the same on all ranks, so that all of them stop at one step."""
+        if torch.isfinite(norms).all():
+            return
+        m = int((~torch.isfinite(norms)).nonzero()[0])
+        losses = ", ".join(f"{out.loss.item():.4g}" for out in outputs[m])
+        raise NotFiniteError(
+            f"the gradient of module {m} is not finite at step {step} (loss on this rank: {losses}); the step was "
+            "not taken and the last checkpoint is good; lower optim.learning_rate, set optim.clip_norm, or use "
+            "train.precision=fp32"
+        )
+
+
+def _metrics(outs: list[ModuleOutput], norm: Tensor) -> ModuleMetrics:
+    def mean(name: str) -> Tensor:
+        values = [getattr(out, name) for out in outs]
+        return torch.stack([v if v is not None else norm.new_tensor(float("nan")) for v in values]).mean()
+
+    return ModuleMetrics(
+        loss=mean("loss"),
+        nce=mean("nce"),
+        kl=mean("kl"),
+        kl_per_element=mean("kl_mean"),
+        accuracy=mean("accuracy"),
+        grad_norm=norm,
+        active_units=mean("active_units"),
+    )

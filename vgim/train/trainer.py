@@ -1,0 +1,106 @@
+"""Launches a run: claims its folder, finds it workers, watches them, and says how it ended."""
+
+from __future__ import annotations
+
+import torch
+
+from vgim.config import ResolvedConfig, RunConfig
+from vgim.data.manifest import check_shards_present, is_complete, read_manifest
+from vgim.data.stream import read_here
+from vgim.errors import VgimError
+from vgim.storage import Location
+from vgim.train.checkpoint import complete_checkpoints
+from vgim.train.console import Console
+from vgim.train.folder import RunFolder
+from vgim.train.loop import Job, Rank, Worker
+from vgim.train.on_ray import train_on_ray
+
+
+def train(
+    resolved: ResolvedConfig,
+    *,
+    resume_from: str | None = None,
+    init_from: str | None = None,
+    address: str | None = None,
+    verbose: bool = False,
+) -> int:
+    """Train a run to its end, or go on with it; a finished one is left alone.
+
+    Args:
+        resume_from: checkpoint or run to continue from if this run has no checkpoint of its own.
+        init_from: checkpoint or run to take only the weights from, likewise.
+        address: Ray cluster; None takes $RAY_ADDRESS, else starts Ray on this machine.
+        verbose: let Ray log.
+
+    Returns:
+        The process's exit code, 0.
+
+    Raises:
+        VgimError: whatever ended the run; `run.json` says the same.
+    """
+    config = resolved.config
+    run = Location(config.storage.root).child(config.storage.name)
+    shards = ensure_data(config)
+    manifest = read_manifest(shards)
+    check_shards_present(shards, manifest)
+    folder = RunFolder(run)
+    earlier = folder.record()
+    if earlier is not None and earlier.state == "finished" and _complete(run, config):
+        folder.claim(config, manifest.fingerprint)  # refuses another config under this name
+        folder.write(earlier)
+        print(
+            f"the run {run.uri} is finished ({earlier.message}); raise train.epochs or train.max_steps to go on"
+        )
+        return 0
+    folder.claim(config, manifest.fingerprint)
+    job = Job(config=config, run=run.uri, resume_from=resume_from, init_from=init_from)
+    print(f"run folder: {run.uri}")
+    print(f"watch it with: tensorboard --logdir {config.storage.root}")
+    try:
+        with Console(run):
+            message = (
+                _here(job)
+                if config.cluster.workers == 0
+                else train_on_ray(job, address=address, verbose=verbose)
+            )
+    except VgimError as error:
+        folder.set_state("failed", str(error))
+        raise
+    except (KeyboardInterrupt, SystemExit):  # Ray's own handler turns the first Ctrl-C into an exit
+        folder.set_state("interrupted", "stopped by the user")
+        print("interrupted; the same command goes on from the last checkpoint")
+        raise KeyboardInterrupt from None
+    folder.set_state("finished", message)
+    print(f"{message}: {run.uri}")
+    return 0
+
+
+def ensure_data(config: RunConfig) -> Location:
+    """The shard folder of a config; the embedded corpus is made where the config asks for it and it is missing."""
+    shards = Location(config.data.shards)
+    synthetic = config.data.synthetic
+    if synthetic is not None and not is_complete(shards):
+        from vgim.data.quickstart import prepare_embedded
+
+        print(f"making the embedded corpus in {shards.uri}")
+        prepare_embedded(shards, synthetic)
+    return shards
+
+
+def _complete(run: Location, config: RunConfig) -> bool:
+    """Whether the last checkpoint is where this config would end."""
+    found = complete_checkpoints(run)
+    if not found:
+        return False
+    state = found[-1].state
+    return state.epoch >= config.train.epochs or 0 < config.train.max_steps <= state.step
+
+
+def _here(job: Job) -> str:
+    """Train in this process, without Ray."""
+    cluster = job.config.cluster
+    device = cluster.device if cluster.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if cluster.threads_per_worker != "auto":
+        torch.set_num_threads(cluster.threads_per_worker)
+    worker = Worker(0, 1, torch.device(device), read_here, lambda figures, checkpoint: None)
+    return Rank(job, worker).run()

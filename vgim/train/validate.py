@@ -1,0 +1,67 @@
+"""The loss of each module on the validation split, the same crops and draws each time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from vgim.model.randomness import DrawKey
+from vgim.model.stack import Encoder
+from vgim.train.prefetch import DeviceBatch, Prefetcher
+
+FIGURES = ("loss", "nce", "kl", "kl_per_element", "accuracy", "active_units")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Means over the split's crops, over all ranks."""
+
+    modules: list[dict[str, float]]  # FIGURES of each module
+    num_crops: int
+
+    @property
+    def loss(self) -> float:
+        """Mean over modules, what the best checkpoint is chosen by; the KL term counts in full here."""
+        return sum(module["loss"] for module in self.modules) / len(self.modules)
+
+
+@torch.no_grad()
+def validate(
+    encoder: Encoder,
+    batches: Prefetcher,
+    to_audio: Callable[[DeviceBatch], Tensor],
+    *,
+    seed: int,
+    rank: int,
+    kld_weight: float,
+    autocast: torch.dtype | None,
+) -> Validation:
+    """Evaluate all modules. Ranks may have unequal numbers of batches: only the sums are reduced.
+
+    Sampling goes on as in training, with the validation's own seeds, so that the loss means the same.
+    """
+    device = next(encoder.parameters()).device
+    sums = torch.zeros(len(encoder), len(FIGURES) + 1, dtype=torch.float64, device=device)
+    encoder.eval()
+    try:
+        for number, batch in enumerate(batches):
+            x = to_audio(batch)
+            size = len(x)
+            for m in range(len(encoder)):
+                module = encoder.module(m)
+                draws = module.draw(x, DrawKey(seed, 0, rank, number, "validation"))
+                with torch.autocast(x.device.type, autocast, enabled=autocast is not None):
+                    out = module(x, draws, kld_weight, True)
+                figures = (out.loss, out.nce, out.kl, out.kl_mean, out.accuracy, out.active_units)
+                sums[m] += size * torch.stack([*figures, torch.ones_like(out.loss)]).double()
+                x = out.latents
+    finally:
+        encoder.train()
+    if dist.is_initialized():
+        dist.all_reduce(sums)
+    table = (sums[:, :-1] / sums[:, -1:]).tolist()
+    return Validation([dict(zip(FIGURES, row, strict=True)) for row in table], int(sums[0, -1].item()))
