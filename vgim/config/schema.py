@@ -112,6 +112,9 @@ class ObjectiveConfig(Section):
     negatives: Literal["batch", "sequence", "exact", "global"] = "batch"
     """batch: over all frames of the rank's batch, one draw for all k; sequence: of the same utterance;
     exact: never the positive, a draw per k; global: over the frames of all ranks."""
+    predictor_init: Literal["zero", "uniform"] = "zero"
+    """zero: the loss starts at chance, ln(1 + N); uniform: as published, where noise scores of deviation
+    sqrt(C/3) must first be unlearnt."""
     window_frames: int = Field(128, ge=0)
     """Frames that give contexts and positives when a module has more; 0 uses all."""
     kld_weight: float = Field(0.0, ge=0)

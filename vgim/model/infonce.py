@@ -7,7 +7,7 @@ N negatives, R rows of the pool of negatives.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,12 +29,14 @@ class InfoNCEResult(NamedTuple):
 class InfoNCE(nn.Module):
     """K linear maps without bias, `weight[k-1]` predicting z_{t+k} from c_t, and the contrastive loss."""
 
-    def __init__(self, num_steps: int, channels_context: int, channels_target: int) -> None:
+    def __init__(
+        self, num_steps: int, channels_context: int, channels_target: int, init: Literal["zero", "uniform"]
+    ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(num_steps, channels_target, channels_context))
-        # nn.Linear's default for one map of this fan-in.
-        bound = 1 / math.sqrt(channels_context)
-        nn.init.uniform_(self.weight, -bound, bound)
+        self.weight = nn.Parameter(torch.zeros(num_steps, channels_target, channels_context))
+        if init == "uniform":  # nn.Linear's default for one map of this fan-in
+            bound = 1 / math.sqrt(channels_context)
+            nn.init.uniform_(self.weight, -bound, bound)
 
     def forward(self, c_BWC: Tensor, z_BWC: Tensor, pool_RC: Tensor, negatives_KBWN: Tensor) -> InfoNCEResult:
         """Mean over steps of the cross-entropy of each positive among itself and N negatives.

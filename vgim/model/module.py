@@ -79,7 +79,12 @@ class GreedyModule(nn.Module):
         self.layers = ConvStack(spec.convs, spec.channels_in, spec.channels, batch_norm)
         self.posterior = GaussianHead(spec.channels) if spec.posterior else None
         self.gru = nn.GRU(spec.channels, spec.gru_units, batch_first=True) if spec.gru_units else None
-        self.nce = InfoNCE(objective.prediction_steps, spec.gru_units or spec.channels, spec.channels)
+        self.nce = InfoNCE(
+            objective.prediction_steps,
+            spec.gru_units or spec.channels,
+            spec.channels,
+            objective.predictor_init,
+        )
 
     @property
     def channels_out(self) -> int:
@@ -168,22 +173,24 @@ class GreedyModule(nn.Module):
             latents=z_BTC.detach(),
         )
 
-    def represent(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The module's representation of `x`, without a loss.
+    def distribution(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the module makes of `x`, without a loss: mean and deviation [B, T, C].
 
-        It is GRU(z) where the module has a GRU, else z: μ, or with a `generator` a sample of the posterior.
+        The mean is GRU(z) where the module has a GRU, else z or μ; there is a deviation only with a posterior.
         """
         h_BTC = self._layers(x)
-        if self.gru is not None:
-            return at_least_fp32(self.gru(h_BTC)[0])
         if self.posterior is None:
-            return at_least_fp32(h_BTC)
+            return at_least_fp32(h_BTC if self.gru is None else self.gru(h_BTC)[0]), None
         posterior: Posterior = self.posterior(h_BTC)
-        if generator is None:
-            return posterior.mu
-        mu = posterior.mu
-        eps = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
-        return sample(posterior, eps)
+        return posterior.mu, torch.exp(0.5 * posterior.logvar)
+
+    def represent(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The mean of `distribution`, or with a `generator` a sample where there is a posterior."""
+        mean, std = self.distribution(x)
+        if std is None or generator is None:
+            return mean
+        eps = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+        return torch.addcmul(mean, std, eps)
 
     def _layers(self, x: Tensor) -> Tensor:
         if not self.spec.convs:

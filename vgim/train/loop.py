@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -240,6 +241,7 @@ class Rank:
                 rank=self.worker.rank,
                 kld_weight=self.config.objective.kld_weight,
                 autocast=self.autocast,
+                look_at_first=partial(self._histograms, step),
             )
         finally:
             batches.close()
@@ -255,6 +257,18 @@ class Rank:
             )
             self.writer.flush()
         return found
+
+    def _histograms(self, step: int, audio_BL: Tensor) -> None:
+        """Distributions of every module's means and deviations, from rank 0's first validation batch."""
+        if self.writer is None:
+            return
+        x = audio_BL
+        for m in range(len(self.encoder)):
+            mean, std = self.encoder.module(m).distribution(x)
+            self.writer.histogram(f"latents/module{m}/mu", mean, step)
+            if std is not None:
+                self.writer.histogram(f"latents/module{m}/sigma", std, step)
+            x = mean
 
     def _checkpoint(self, place: Place, kld_weight: float) -> None:
         average_buffers(self.encoder)

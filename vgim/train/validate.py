@@ -39,10 +39,12 @@ def validate(
     rank: int,
     kld_weight: float,
     autocast: torch.dtype | None,
+    look_at_first: Callable[[Tensor], None] | None = None,
 ) -> Validation:
     """Evaluate all modules. Ranks may have unequal numbers of batches: only the sums are reduced.
 
     Sampling goes on as in training, with the validation's own seeds, so that the loss means the same.
+    `look_at_first` is given the audio of the first batch, with the encoder in evaluation mode.
     """
     device = next(encoder.parameters()).device
     sums = torch.zeros(len(encoder), len(FIGURES) + 1, dtype=torch.float64, device=device)
@@ -50,6 +52,8 @@ def validate(
     try:
         for number, batch in enumerate(batches):
             x = to_audio(batch)
+            if number == 0 and look_at_first is not None:
+                look_at_first(x)
             size = len(x)
             for m in range(len(encoder)):
                 module = encoder.module(m)
