@@ -11,6 +11,7 @@ from torch import Tensor
 
 import vgim
 from vgim.config import RunConfig
+from vgim.config.keys import dump, flatten
 from vgim.data.manifest import Manifest, read_manifest
 from vgim.data.stream import CropStream, Reader, Share
 from vgim.errors import TrainingError
@@ -109,6 +110,8 @@ class Rank:
         )
         if self.worker.rank == 0:
             self.writer = MetricsWriter(self.run_folder, place.step)
+            if place.step == 0:
+                self._hparams(self.writer)
             for sentence in log:
                 self.writer.event(place.step, sentence)
         try:
@@ -143,7 +146,7 @@ class Rank:
         try:
             steps_in_epoch = self.train_stream.steps_in(epoch)
             while True:
-                with meter.waiting():
+                with meter.waiting() if step > place.step else meter.pausing():  # the first waits for a start
                     micro_batches = [next(batches) for _ in range(train.accumulate)]
                 weight = kld_weight_at(self.config.objective, step)
                 rate = learning_rate_at(self.config.optim, epoch)
@@ -183,6 +186,12 @@ class Rank:
                     steps_in_epoch = self.train_stream.steps_in(epoch)
         finally:
             batches.close()
+
+    def _hparams(self, writer: MetricsWriter) -> None:
+        keys = flatten(dump(self.config))
+        chosen = {k: v for k, v in keys.items() if k.partition(".")[0] not in ("cluster", "storage")}
+        metrics = ["validation/loss", *(f"validation/module{m}/nce" for m in range(len(self.encoder)))]
+        writer.hparams(chosen, metrics)
 
     def _stream(self, shards: Location, split: str, limit: int) -> CropStream:
         train = self.config.train

@@ -12,7 +12,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +84,11 @@ class MetricsWriter:
     def histogram(self, tag: str, values: torch.Tensor, step: int) -> None:
         self._board.add_histogram(tag, values, step)
 
-    def hparams(self, values: Mapping[str, bool | int | float | str], metrics: Mapping[str, float]) -> None:
-        """Hyperparameters and final figures, for TensorBoard's HParams tab, in this run and no sub-run."""
+    def hparams(self, values: Mapping[str, object], metrics: Iterable[str]) -> None:
+        """For TensorBoard's HParams tab: the hyperparameters, and the tags whose values it shows beside them."""
+        known = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in values.items()}
         events = self._board._get_file_writer()  # type: ignore[no-untyped-call]
-        for summary in hparams(dict(values), dict(metrics)):  # type: ignore[no-untyped-call]
+        for summary in hparams(known, dict.fromkeys(metrics, 0.0)):  # type: ignore[no-untyped-call]
             events.add_summary(summary)
 
     def flush(self, *, force: bool = True) -> None:
