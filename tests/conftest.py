@@ -7,10 +7,14 @@ Real speech: set VGIM_REALDATA to a folder in LibriSpeech's layout. Without it, 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from vgim.config import ResolvedConfig
 
 # Before torch is imported anywhere: many small tests are faster on one thread than on contended ones.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -70,3 +74,57 @@ def realdata_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real speech at {folder}; set VGIM_REALDATA")
     return folder
+
+
+TINY = """
+data:
+  shards: {shards}
+  crop_samples: 5120
+  shuffle_window: 12
+model:
+  family: sim
+  channels: 8
+  gru_units: 8
+objective:
+  prediction_steps: 3
+  num_negatives: 5
+  kld_weight: 0.001
+  kld_warmup_steps: 8
+optim:
+  learning_rate: 1e-3
+train:
+  batch_size: 4
+  epochs: 2
+  log_every_steps: 1
+cluster:
+  workers: 0
+  device: cpu
+  threads_per_worker: 1
+storage:
+  root: {root}
+  name: run
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of an embedded corpus: 40 utterances of 4 speakers to train on, in 7 row groups, 4 to validate."""
+    from vgim.config.schema import SyntheticConfig
+    from vgim.data import shards
+    from vgim.data.quickstart import prepare_embedded
+
+    folder = tmp_path_factory.mktemp("tiny") / "shards"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "ROW_GROUP_ROWS", 6)
+        prepare_embedded(folder, SyntheticConfig(speakers=4, utterances=48, seed=0))
+    return folder
+
+
+@pytest.fixture
+def tiny_config(tiny_shards: Path, tmp_path: Path) -> Callable[..., ResolvedConfig]:
+    """`tiny_config("train.epochs=3", ...)`: a run of ten steps an epoch, each some milliseconds, in this process."""
+    from vgim.config import load_config
+
+    preset = tmp_path / "tiny.yaml"
+    preset.write_text(TINY.format(shards=tiny_shards, root=tmp_path / "runs"))
+    return lambda *overrides: load_config(str(preset), overrides)

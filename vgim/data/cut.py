@@ -32,8 +32,9 @@ def _open(path: str) -> pq.ParquetFile:
             return pq.ParquetFile(location.local_path, memory_map=True)
         return pq.ParquetFile(location.open_input(), pre_buffer=True)
     except (FileNotFoundError, pa.ArrowInvalid) as error:
+        reason = " ".join(str(error).split())
         raise DataError(
-            f"shard {path} cannot be read ({error}); check the folder with `vgim data info --verify`"
+            f"shard {path} cannot be read ({reason}); check the folder with `vgim data info --verify`"
         ) from error
 
 
@@ -51,8 +52,9 @@ def cut(shard_folder: str, split: str, codec: str, crop_samples: int, work: Work
         try:
             column = _open(path).read_row_group(row_group, columns=["audio"], use_threads=False)["audio"]
         except (OSError, pa.ArrowException) as error:
+            reason = " ".join(str(error).split())  # Arrow's own may have several lines
             raise DataError(
-                f"row group {row_group} of shard {path} cannot be read ({error}); "
+                f"row group {row_group} of shard {path} cannot be read ({reason}); "
                 "check the folder with `vgim data info --verify`"
             ) from error
         audio = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
