@@ -1,0 +1,48 @@
+"""`vgim import-reference` and `vgim export-reference`."""
+
+from __future__ import annotations
+
+import click
+
+from vgim.cli.options import overrides_argument
+
+
+@click.command("import-reference")
+@click.argument("file")
+@overrides_argument
+@click.option("--out", required=True, metavar="RUN", help="Folder of the run to make.")
+@click.option(
+    "--config",
+    "preset",
+    metavar="PRESET",
+    help="Gives strides and paddings, which FILE does not hold; by default librispeech-FAMILY.",
+)
+def import_reference(file: str, overrides: tuple[str, ...], out: str, preset: str | None) -> None:
+    """Make a run of a checkpoint of the public reference implementation.
+
+    FILE is its model_*.ckpt. Only weights are read, and nothing in FILE is executed. What FILE does not hold is
+    taken from PRESET and KEY=VALUE; all else must agree with them.
+    """
+    from vgim.config.places import resolve_place
+    from vgim.train.reference import import_reference as make_run
+
+    made = make_run(resolve_place(file, "FILE"), resolve_place(out, "--out"), preset, overrides)
+    for note in made.notes:
+        click.echo(note)
+    click.echo(f"run folder: {made.run}")
+
+
+@click.command("export-reference")
+@click.argument("run", metavar="RUN|CHECKPOINT")
+@click.option("--out", required=True, metavar="FILE.ckpt", help="File to write.")
+def export_reference(run: str, out: str) -> None:
+    """Write a run's last checkpoint, or a checkpoint, as the public reference implementation reads it.
+
+    RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs.
+    """
+    from vgim.config.places import resolve_place, resolve_run
+    from vgim.config.schema import default_home
+    from vgim.train.reference import export_reference as write_file
+
+    where = resolve_run(run, f"{default_home()}/runs", "RUN")
+    click.echo(f"wrote {write_file(where, resolve_place(out, '--out'))}")

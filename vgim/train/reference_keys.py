@@ -1,0 +1,199 @@
+"""The public reference's names for an encoder's tensors, and what an architecture is read off them.
+
+Tensors are held here under one spelling, without the file's prefix:
+
+    fullmodel.0.encoder.encoder.1.0.weight          module 0, layer 1, convolution; BatchNorm is `.1.1.`
+    fullmodel.0.encoder.encoder_mu.weight           head of μ, 1×1; that of log σ² is `encoder_var`
+    fullmodel.0.loss.predictor.weight               K maps, stacked on the output axis
+    fullmodel.3.autoregressor.gru.weight_ih_l0
+
+Files in circulation differ: the prefix (`module.` of DataParallel, or a wrapper's), `layer 1` for `1`, `model` for
+the inner `encoder` (Greedy InfoMax), and GRU cells without `_l0`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vgim.errors import CheckpointError
+
+Family = Literal["sim", "gim", "cpc"]
+Tensors = dict[str, Tensor]
+
+ROOT = "fullmodel"
+_MODULE = re.compile(rf"^(?P<prefix>.*?){ROOT}\.(?P<module>\d+)\.(?P<rest>.+)$")
+_LAYER = re.compile(r"^encoder\.(?:encoder|model)\.(?:layer )?(\d+)\.(\d+\.\w+)$")
+_HEAD = re.compile(r"^encoder\.encoder_(?:mu|var)\.(?:weight|bias)$")
+_GRU = re.compile(r"^autoregressor\.gru\.((?:weight|bias)_[ih]h)(?:_l0)?$")
+_PREDICTOR = "loss.predictor.weight"
+_CONV = re.compile(rf"^{ROOT}\.(\d+)\.encoder\.encoder\.(\d+)\.0\.weight$")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What the tensors say of the encoder; strides and paddings are not in them."""
+
+    family: Family
+    channels: int
+    kernels: tuple[int, ...]
+    layers_per_module: tuple[int, ...]
+    gru_units: int
+    batch_norm: bool
+    prediction_steps: int
+    biases: bool
+    """Whether convolutions before a BatchNorm have a bias that is not zero."""
+    heads: bool
+    """Whether modules have a head of μ that does something."""
+
+
+def normalise(tensors: Mapping[str, Tensor]) -> Tensors:
+    """The tensors under this module's spelling.
+
+    Raises:
+        CheckpointError: a name that no encoder of the reference has.
+    """
+    found: Tensors = {}
+    unknown = []
+    for key, tensor in tensors.items():
+        name = _spell(key)
+        if name is None or name in found:
+            unknown.append(key)
+        else:
+            found[name] = tensor
+    if unknown or not found:
+        raise CheckpointError(
+            f"it has tensors that no encoder of the reference has ({few(unknown)}); give the encoder's file, "
+            "such as model_99.ckpt, not a classifier's, a decoder's or an optimiser's"
+            if unknown
+            else "it holds no tensor; give the encoder's file, such as model_99.ckpt"
+        )
+    return found
+
+
+def _spell(key: str) -> str | None:
+    match = _MODULE.match(key)
+    if match is None:
+        return None
+    rest = match["rest"]
+    if layer := _LAYER.match(rest):
+        rest = f"encoder.encoder.{layer[1]}.{layer[2]}"
+    elif gru := _GRU.match(rest):
+        rest = f"autoregressor.gru.{gru[1]}_l0"
+    elif rest != _PREDICTOR and not _HEAD.match(rest):
+        return None
+    return f"{ROOT}.{int(match['module'])}.{rest}"
+
+
+def read_architecture(tensors: Tensors) -> Architecture:
+    """Infer family, sizes and options from names and shapes.
+
+    Raises:
+        CheckpointError: an architecture that vgim does not have; the message says which part.
+    """
+    num_modules = 1 + max(int(name.split(".")[1]) for name in tensors)
+    convs = [_convs(tensors, m) for m in range(num_modules)]
+    grus = [tensors.get(f"{ROOT}.{m}.autoregressor.gru.weight_hh_l0") for m in range(num_modules)]
+    last = num_modules - 1
+    for m, (module_convs, gru) in enumerate(zip(convs, grus, strict=True)):
+        if not module_convs and gru is None:
+            raise CheckpointError(f"module {m} of its {num_modules} has neither convolutions nor a GRU")
+        if gru is not None and (m != last or (module_convs and num_modules > 1)):
+            raise CheckpointError(
+                f"module {m} of its {num_modules} has a GRU; vgim knows one as the last module by itself, or in "
+                "the only module (cpc)"
+            )
+    if not convs[0]:
+        raise CheckpointError("its module 0 has no convolutions")
+    channels = convs[0][0].shape[0]
+    with_heads = [m for m in range(num_modules) if convs[m] and _has_head(tensors, m)]
+    is_cpc = num_modules == 1 and grus[0] is not None
+    return Architecture(
+        family="cpc" if is_cpc else "sim" if with_heads else "gim",
+        channels=channels,
+        kernels=tuple(weight.shape[2] for weights in convs for weight in weights),
+        layers_per_module=tuple(len(weights) for weights in convs if weights),
+        gru_units=0 if grus[last] is None else grus[last].shape[1],
+        batch_norm=any(".1.running_mean" in name for name in tensors),
+        prediction_steps=_prediction_steps(tensors, channels),
+        biases=any(bool(bias.any()) for bias in _biases_before_norm(tensors)),
+        heads=bool(with_heads),
+    )
+
+
+def _convs(tensors: Tensors, module: int) -> list[Tensor]:
+    """The weights of a module's convolutions in order."""
+    matches = (_CONV.match(name) for name in tensors)
+    layers = {int(m[2]): tensors[m[0]] for m in matches if m and int(m[1]) == module}
+    if sorted(layers) != list(range(len(layers))):
+        raise CheckpointError(
+            f"the layers of module {module} are numbered {sorted(layers)}: something without weights, such as "
+            "pooling, stands between its convolutions, which vgim does not have"
+        )
+    for j, weight in sorted(layers.items()):
+        if weight.ndim != 3:
+            raise CheckpointError(
+                f"module {module}, layer {j}: the convolution's weight has {weight.ndim} dimensions, not 3"
+            )
+    return [layers[j] for j in sorted(layers)]
+
+
+def _has_head(tensors: Tensors, module: int) -> bool:
+    """Whether μ is anything but the last convolution's output: exports write heads that do nothing."""
+    head = {key: tensors.get(f"{ROOT}.{module}.encoder.encoder_{key}") for key in no_head(1)}
+    if all(tensor is None for tensor in head.values()):
+        return False
+    nothing = no_head(max(len(tensor) for tensor in head.values() if tensor is not None))
+    return not all(
+        tensor is not None
+        and matrix(tensor).shape == nothing[key].shape
+        and bool((matrix(tensor) == nothing[key]).all())
+        for key, tensor in head.items()
+    )
+
+
+def no_head(channels: int) -> Tensors:
+    """Heads that leave the last convolution's output as it is: μ = h, log σ² = 0."""
+    return {
+        "mu.weight": torch.eye(channels),
+        "mu.bias": torch.zeros(channels),
+        "var.weight": torch.zeros(channels, channels),
+        "var.bias": torch.zeros(channels),
+    }
+
+
+def _prediction_steps(tensors: Tensors, channels: int) -> int:
+    rows = {name: len(tensor) for name, tensor in tensors.items() if name.endswith(_PREDICTOR)}
+    if not rows:
+        raise CheckpointError(
+            f"no module has its {_PREDICTOR}; give the file of an encoder trained by InfoNCE"
+        )
+    if len(set(rows.values())) > 1 or next(iter(rows.values())) % channels:
+        raise CheckpointError(
+            f"its predictors have {few(f'{count} rows in {name}' for name, count in rows.items())}; each should "
+            f"have K times the {channels} channels, with one K for all modules"
+        )
+    return next(iter(rows.values())) // channels
+
+
+def _biases_before_norm(tensors: Tensors) -> list[Tensor]:
+    names = (
+        name.replace(".1.running_mean", ".0.bias") for name in tensors if name.endswith(".1.running_mean")
+    )
+    return [tensors[name] for name in names if name in tensors]
+
+
+def matrix(tensor: Tensor) -> Tensor:
+    """A 1×1 convolution's weight as the matrix it is; anything else unchanged."""
+    return tensor[..., 0] if tensor.ndim == 3 and tensor.shape[2] == 1 else tensor
+
+
+def few(names: Iterable[str]) -> str:
+    """The first three, and how many more."""
+    listed = list(names)
+    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
