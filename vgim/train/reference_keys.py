@@ -112,13 +112,14 @@ def read_architecture(tensors: Tensors) -> Architecture:
         raise CheckpointError("its module 0 has no convolutions")
     channels = convs[0][0].shape[0]
     with_heads = [m for m in range(num_modules) if convs[m] and _has_head(tensors, m)]
-    is_cpc = num_modules == 1 and grus[0] is not None
+    last_gru = grus[last]
+    is_cpc = num_modules == 1 and last_gru is not None
     return Architecture(
         family="cpc" if is_cpc else "sim" if with_heads else "gim",
         channels=channels,
         kernels=tuple(weight.shape[2] for weights in convs for weight in weights),
         layers_per_module=tuple(len(weights) for weights in convs if weights),
-        gru_units=0 if grus[last] is None else grus[last].shape[1],
+        gru_units=0 if last_gru is None else last_gru.shape[1],
         batch_norm=any(".1.running_mean" in name for name in tensors),
         prediction_steps=_prediction_steps(tensors, channels),
         biases=any(bool(bias.any()) for bias in _biases_before_norm(tensors)),
