@@ -6,11 +6,13 @@ import logging
 import math
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vgim.config.schema import ClusterConfig
 from vgim.errors import ConfigError
 
+SCRATCH = "working_dir_files"  # a part of the path of every working directory that Ray unpacks
 DATA_CPUS = 1.0  # kept free for Ray Data: without any, training waits for ever and nothing says so
 
 
@@ -43,6 +45,20 @@ def ensure_ray(min_cpus: float = 0, *, address: str | None = None, verbose: bool
             f"no Ray cluster answers at {address}: {first_line}; start one with `ray start --head`, "
             "or leave --address and RAY_ADDRESS out to use this machine alone"
         ) from error
+
+
+def refuse_scratch(key: str, place: str) -> None:
+    """Refuse to keep anything in the working directory that Ray unpacks for a job, and deletes.
+
+    Raises:
+        ConfigError: the place is in there.
+    """
+    here = Path.cwd()
+    if SCRATCH in here.parts and Path(place).is_relative_to(here):
+        raise ConfigError(
+            f"{key}={Path(place).relative_to(here)} is relative, and a job's working directory is a copy that is "
+            "thrown away; give an absolute path on storage that all nodes see, or a URI"
+        )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -95,8 +96,10 @@ def artificial_speech(corpus: str, part: Any, **options: Any) -> None:
 
 def _prepare(corpus: Corpus, *, out: str, **options: Any) -> None:
     from vgim.cli.shards import ProgressLine, describe
+    from vgim.cluster import refuse_scratch
     from vgim.data.prepare import prepare as write_shards
 
+    refuse_scratch("--out", str(Path(out).absolute()) if "://" not in out else out)
     given = {name: value for name, value in options.items() if value is not None}
     click.echo(describe(out, write_shards(corpus, out, progress=ProgressLine().of_shards, **given)))
 

@@ -31,7 +31,7 @@ def _open(path: str) -> pq.ParquetFile:
         if location.is_local:
             return pq.ParquetFile(location.local_path, memory_map=True)
         return pq.ParquetFile(location.open_input(), pre_buffer=True)
-    except (FileNotFoundError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise DataError(
             f"shard {path} cannot be read ({reason}); check the folder with `vgim data info --verify`"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from vgim.data.crops import I64
 from vgim.data.cut import I16, cut
 from vgim.data.manifest import Manifest
 from vgim.data.plan import Order, SplitIndex, Work, epoch_order, works
-from vgim.errors import ConfigError, DataError
+from vgim.errors import ConfigError, DataError, VgimError
 from vgim.storage import Location
 
 MIN_WINDOWS = 64
@@ -188,14 +188,15 @@ def read_here(cut_one: Cut, portion: list[Work]) -> Iterator[I16]:
 def read_on_ray(cut_one: Cut, portion: list[Work]) -> Iterator[I16]:
     """Read with Ray Data: one task per window, in order, at most `READS_AT_ONCE` of them ahead."""
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     _configure_ray_data()
 
-    def read(batch: dict[str, NDArray[Any]]) -> dict[str, I16]:
-        return {"audio": cut_one(pickle.loads(batch["work"][0]))}  # our own bytes, from the lines below
+    def read(batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        try:
+            return {"audio": cut_one(pickle.loads(batch["work"][0]))}  # our own bytes, from the lines below
+        except VgimError as error:  # as data: what a task raises, Ray wraps until only text is left of it
+            return {"error": np.array([pickle.dumps(error)], dtype=object)}
 
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     items = [{"work": pickle.dumps(work)} for work in portion]
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         read,
@@ -203,10 +204,12 @@ def read_on_ray(cut_one: Cut, portion: list[Work]) -> Iterator[I16]:
         zero_copy_batch=True,
         num_cpus=READ_CPUS,
         concurrency=READS_AT_ONCE,
-        scheduling_strategy=here,
+        label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},
     )
-    blocks: Iterable[dict[str, I16]] = dataset.iter_batches(batch_size=None, prefetch_batches=1)
-    return (block["audio"] for block in blocks)
+    for block in dataset.iter_batches(batch_size=None, prefetch_batches=1):
+        if "error" in block:
+            raise pickle.loads(block["error"][0])
+        yield block["audio"]
 
 
 def _configure_ray_data() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from vgim.cluster import refuse_scratch
 from vgim.config import ResolvedConfig, RunConfig
 from vgim.data.manifest import check_shards_present, is_complete, read_manifest
 from vgim.data.stream import read_here
@@ -39,6 +40,8 @@ def train(
         VgimError: whatever ended the run; `run.json` says the same.
     """
     config = resolved.config
+    refuse_scratch("storage.root", config.storage.root)
+    refuse_scratch("data.shards", config.data.shards)
     run = Location(config.storage.root).child(config.storage.name)
     shards = ensure_data(config)
     manifest = read_manifest(shards)
