@@ -101,6 +101,13 @@ class ModelConfig(Section):
             raise ValueError("depth has no meaning for cpc, which is one module; leave it at 0")
         return self
 
+    @property
+    def num_modules(self) -> int:
+        """Modules with a loss of their own."""
+        if self.family == "cpc":
+            return 1
+        return self.depth or len(self.layers_per_module) + (self.gru_units > 0)
+
 
 class ObjectiveConfig(Section):
     """InfoNCE and the KL term (design, section 3)."""
@@ -151,12 +158,17 @@ class TrainConfig(Section):
     """Crops per worker and forward pass."""
     accumulate: int = Field(1, ge=1)
     """Forward passes per optimiser step."""
-    schedule: Literal["joint"] = "joint"
-    """joint: every batch runs through all modules, each with its own backward."""
+    schedule: Literal["joint", "sequential"] = "joint"
+    """joint: every batch runs through all modules, each with its own backward; sequential: one module after
+    the other, on those before it frozen. Epochs and steps are then each module's."""
     epochs: int = Field(1000, ge=1, json_schema_extra=MAY_CHANGE)
     """Epochs to train."""
+    module_epochs: tuple[Annotated[int, Field(ge=1)], ...] = Field((), json_schema_extra=MAY_CHANGE)
+    """Epochs of each module under schedule sequential; empty gives each `epochs`."""
     max_steps: int = Field(0, ge=0, json_schema_extra=MAY_CHANGE)
-    """Optimiser steps to train at most; 0 leaves it to `epochs`."""
+    """Optimiser steps to train at most; 0 leaves it to the epochs."""
+    early_stop_validations: int = Field(0, ge=0, json_schema_extra=MAY_CHANGE)
+    """Validations without a lower loss after which training (sequential: the module) ends; 0 never."""
     limit_train_batches: int = Field(0, ge=0)
     """Batches per worker and epoch at most; 0 for all."""
     limit_validation_batches: int = Field(0, ge=0, json_schema_extra=MAY_CHANGE)
@@ -229,5 +241,17 @@ class RunConfig(Section):
             raise ValueError(
                 f"objective.kld_weight={self.objective.kld_weight} has no effect for model.family="
                 f"{self.model.family}, which has no posterior; set it to 0 or use family sim"
+            )
+        if self.train.schedule == "sequential" and self.model.num_modules == 1:
+            raise ValueError("train.schedule=sequential has no meaning for one module; use joint")
+        if self.train.module_epochs and self.train.schedule != "sequential":
+            raise ValueError(
+                f"train.module_epochs={list(self.train.module_epochs)} has no effect under train.schedule="
+                f"{self.train.schedule}; leave it empty or use sequential"
+            )
+        if self.train.module_epochs and len(self.train.module_epochs) != self.model.num_modules:
+            raise ValueError(
+                f"train.module_epochs={list(self.train.module_epochs)} has {len(self.train.module_epochs)} "
+                f"entries but there are {self.model.num_modules} modules; give one for each"
             )
         return self

@@ -9,6 +9,7 @@ nothing in a checkpoint is executed when it is loaded.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import safetensors
@@ -128,9 +129,7 @@ def complete_checkpoints(run: Location) -> list[Checkpoint]:
 def prune(run: Location, *, keep_last: int, keep_best: int) -> None:
     """Delete all checkpoints but the newest `keep_last` and the `keep_best` of lowest validation loss."""
     checkpoints = complete_checkpoints(run)
-    scored = [c for c in checkpoints if c.state.validation_loss is not None]
-    best = sorted(scored, key=lambda c: (c.state.validation_loss, c.state.step))[:keep_best]
-    kept = {c.location for c in checkpoints[-keep_last:] + best}
+    kept = {c.location for c in checkpoints[-keep_last:] + _by_loss(checkpoints)[:keep_best]}
     for checkpoint in checkpoints:
         if checkpoint.location not in kept:
             checkpoint.location.child(STATE).delete()  # first, so that a half-deleted one is none
@@ -156,8 +155,15 @@ def find(where: str) -> Checkpoint:
 
 def best(where: str) -> Checkpoint:
     """The checkpoint of lowest validation loss of a run; the newest where none was validated."""
-    scored = [c for c in complete_checkpoints(Location(where)) if c.state.validation_loss is not None]
-    return min(scored, key=lambda c: c.state.validation_loss or 0.0) if scored else find(where)
+    scored = _by_loss(complete_checkpoints(Location(where)))
+    return scored[0] if scored else find(where)
+
+
+def _by_loss(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """Those that were validated, best first. Losses of different modules do not compare: later phases first."""
+    losses = [(c.state.validation_loss, c) for c in checkpoints]
+    scored = [(-c.state.phase, loss, c.state.step, c) for loss, c in losses if loss is not None]
+    return [c for *_, c in sorted(scored, key=lambda entry: entry[:3])]
 
 
 def load_weights(checkpoint: Checkpoint, encoder: Encoder) -> None:

@@ -40,24 +40,29 @@ class CollapseWatch:
     """
 
     def __init__(
-        self, num_modules: int, num_negatives: int, patience_steps: int, start_step: int = 0
+        self, modules: Sequence[int], num_negatives: int, patience_steps: int, start_step: int = 0
     ) -> None:
-        self._states = [_State() for _ in range(num_modules)]
+        self._states = {module: _State() for module in modules}
         self._chance = math.log(1 + num_negatives)
         self._patience_steps = patience_steps
         self._start_step = start_step
 
     @property
+    def modules(self) -> list[int]:
+        """Those that are watched, in the order in which `update` takes their measurements."""
+        return list(self._states)
+
+    @property
     def collapsed(self) -> list[int]:
         """Modules that count as collapsed now."""
-        return [index for index, state in enumerate(self._states) if state.warned]
+        return [module for module, state in self._states.items() if state.warned]
 
     def update(self, step: int, nce: Sequence[float], active_units: Sequence[float]) -> list[CollapseWarning]:
-        """Take the measurements of one step (nats; shares in [0, 1]), one per module; return what is new."""
+        """Take the measurements of one step (nats; shares in [0, 1]), one per watched module; return what is new."""
         if step < self._start_step:
             return []
         new = []
-        for index, (state, loss, active) in enumerate(zip(self._states, nce, active_units, strict=True)):
+        for (index, state), loss, active in zip(list(self._states.items()), nce, active_units, strict=True):
             # Put so that a value that is not a number counts as no collapse.
             if not (loss >= CHANCE_SHARE * self._chance and active < FEWEST_ACTIVE):
                 if state.warned:

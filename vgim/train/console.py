@@ -88,26 +88,32 @@ class Console:
 
 
 def progress_line(record: Record) -> str:
-    """`step 120/200  epoch 3.4  nce 1.98 2.11 2.03  41 utt/s  data wait 1.2%  ETA 0:32`."""
+    """`step 120/200  epoch 3.40  nce 1.980 2.110 2.030  41.0 utt/s  data wait 1.2%  ETA 0:32`."""
     nce = " ".join(f"{module['nce']:.3f}" for module in record["modules"])
     per_step = 1 / record["steps_per_s"]
     eta = max(record["last_step"] - record["step"], 0) * per_step
     return (
-        f"step {record['step']}/{record['last_step']}  epoch {record['epoch']:.2f}  nce {nce}  "
+        f"step {record['step']}/{record['last_step']}  epoch {record['epoch']:.2f}  {_which(record)}nce {nce}  "
         f"{record['utterances_per_s']:.1f} utt/s  data wait {record['data_wait_s'] / per_step:.1%}  "
         f"ETA {clock(eta)}"
     )
 
 
 def validation_line(record: Record) -> str:
-    """`step 120  validation: nce 1.98 2.11 2.03  accuracy 31% 28% 30%  (40 crops)`."""
+    """`step 120  epoch 3  validation: nce 1.98 2.11  accuracy 31% 28%  kl/element 0.03 0.04  (40 crops)`."""
     nce = " ".join(f"{module['nce']:.3f}" for module in record["modules"])
     accuracy = " ".join(f"{module['accuracy']:.0%}" for module in record["modules"])
     kl = " ".join(f"{module['kl_per_element']:.3f}" for module in record["modules"])
     return (
-        f"step {record['step']}  epoch {record['epoch']}  validation: nce {nce}  accuracy {accuracy}  "
+        f"step {record['step']}  epoch {record['epoch']}  validation: {_which(record)}nce {nce}  accuracy {accuracy}  "
         f"kl/element {kl}  ({record['crops']} crops)"
     )
+
+
+def _which(record: Record) -> str:
+    """Which modules the figures are of, where they are not all from the first on."""
+    first = record["modules"][0]["module"]
+    return f"module {first} " if first else ""
 
 
 def clock(seconds: float) -> str:

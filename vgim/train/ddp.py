@@ -7,6 +7,7 @@ backward of modules m+1, m+2, ...
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -18,18 +19,20 @@ from vgim.model.stack import Encoder
 
 
 class Replicas:
-    """The modules of an encoder as this rank calls them: wrapped in DDP where there are other ranks.
+    """Modules of an encoder as this rank calls them: wrapped in DDP where there are other ranks.
 
     Args:
         encoder: on its device.
+        modules: those that are trained, in order.
         compile_modules: torch.compile each module's forward.
     """
 
-    def __init__(self, encoder: Encoder, *, compile_modules: bool = False) -> None:
+    def __init__(self, encoder: Encoder, modules: Sequence[int], *, compile_modules: bool = False) -> None:
         self.world_size = dist.get_world_size() if dist.is_initialized() else 1
         self._pending: list[Any] = []
-        self.modules: list[Any] = []
-        for module in encoder.greedy:
+        self.modules: dict[int, Any] = {}
+        for m in modules:
+            module = encoder.module(m)
             called: Any = torch.compile(module) if compile_modules else module
             if self.world_size > 1:
                 device = next(module.parameters()).device
@@ -40,10 +43,7 @@ class Replicas:
                     gradient_as_bucket_view=True,  # so that the all-reduce lands in the gradients themselves
                 )
                 called.register_comm_hook(self._pending, _reduce_later)
-            self.modules.append(called)
-
-    def __len__(self) -> int:
-        return len(self.modules)
+            self.modules[m] = called
 
     def accumulating(self, module: int, more: bool) -> Any:
         """Context of a forward and backward whose gradients are kept here because `more` of the step follow."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 
 import torch
@@ -24,10 +24,11 @@ from vgim.train.ddp import Replicas, average_buffers
 from vgim.train.meter import Meter
 from vgim.train.metrics import MetricsWriter, Record
 from vgim.train.prefetch import DeviceBatch, Prefetcher
-from vgim.train.start import Place, start_from
+from vgim.train.schedule import Phase, Place, is_done, remaining
+from vgim.train.start import start_from
 from vgim.train.state import TrainingState
-from vgim.train.step import JointStep, kld_weight_at, learning_rate_at
-from vgim.train.validate import Validation, validate
+from vgim.train.step import GreedyStep, kld_weight_at, learning_rate_at
+from vgim.train.validate import validate
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Rank:
         self.manifest = read_manifest(shards)
         self.encoder = build_encoder(config.model, config.objective, config.train.seed)
         self.encoder.check_crop(config.data.crop_samples)
-        self.encoder.to(self.worker.device).train()
+        self.encoder.to(self.worker.device)
         self.optimizer = torch.optim.Adam(
             self.encoder.parameters(), lr=config.optim.learning_rate, fused=True
         )
@@ -83,14 +84,6 @@ class Rank:
         has_validation = bool(self.manifest.split("validation").utterances)
         limit = config.train.limit_validation_batches
         self.validation_stream = self._stream(shards, "validation", limit) if has_validation else None
-        has_posterior = [self.encoder.module(m).posterior is not None for m in range(len(self.encoder))]
-        self.watched = [m for m, has in enumerate(has_posterior) if has and config.objective.kld_weight > 0]
-        self.watch = CollapseWatch(
-            len(self.watched),
-            config.objective.num_negatives,
-            patience_steps=config.objective.collapse_patience_steps,
-            start_step=config.objective.kld_warmup_steps,
-        )
 
     def run(self) -> str:
         """Train to the end; returns a sentence on how it ended.
@@ -115,22 +108,26 @@ class Rank:
             for sentence in log:
                 self.writer.event(place.step, sentence)
         try:
-            return self._train(place)
+            for phase in remaining(place, self.config):
+                if phase.number > place.phase:
+                    place = place.in_next_phase()
+                if len(phase.modules) < len(self.encoder):
+                    self._say(place, f"module {phase.modules[0]} trains from step {place.step} on")
+                place = self._train(phase, place)
         finally:
             if self.writer is not None:
                 self.writer.close()
+        return f"finished at step {place.step}, epoch {place.epoch}"
 
-    def _train(self, place: Place) -> str:
-        train = self.config.train
-        step, epoch, in_epoch = place.step, place.epoch, place.step_in_epoch
-        last_loss = place.validation_loss
-        left = train.max_steps - step if train.max_steps else 0
-        if epoch >= train.epochs or (train.max_steps and left <= 0):
-            return f"nothing to do: the run is at step {step}, epoch {epoch}"
-        replicas = Replicas(self.encoder, compile_modules=train.compile)
-        take_step = JointStep(
+    def _train(self, phase: Phase, place: Place) -> Place:
+        """Train a phase from a place in it to its end."""
+        train, objective = self.config.train, self.config.objective
+        self.encoder.eval()
+        for m in phase.modules:
+            self.encoder.module(m).train()
+        take_step = GreedyStep(
             self.encoder,
-            replicas,
+            Replicas(self.encoder, phase.modules, compile_modules=train.compile),
             self.optimizer,
             seed=train.seed,
             rank=self.worker.rank,
@@ -138,54 +135,77 @@ class Rank:
             autocast=self.autocast,
         )
         batches = Prefetcher(
-            self.train_stream.train_batches(epoch, in_epoch, epochs=train.epochs, max_steps=left),
+            self.train_stream.train_batches(
+                place.epoch,
+                place.step_in_epoch,
+                epochs=place.epoch + phase.epochs - place.phase_epoch,
+                max_steps=max(train.max_steps - place.phase_step, 0),
+            ),
             depth=self.config.data.prefetch_batches,
             device=self.worker.device,
         )
-        meter = Meter(self.worker.world_size * train.batch_size * train.accumulate)
+        meter = Meter(phase.modules, self.worker.world_size * train.batch_size * train.accumulate)
+        watch = self._watch(phase, place)
+        first_step = place.step
         try:
-            steps_in_epoch = self.train_stream.steps_in(epoch)
             while True:
-                with meter.waiting() if step > place.step else meter.pausing():  # the first waits for a start
+                steps_in_epoch = self.train_stream.steps_in(place.epoch)
+                started = place.step > first_step
+                with (
+                    meter.waiting() if started else meter.pausing()
+                ):  # the first waits for the stream to start
                     micro_batches = [next(batches) for _ in range(train.accumulate)]
-                weight = kld_weight_at(self.config.objective, step)
-                rate = learning_rate_at(self.config.optim, epoch)
+                weight = kld_weight_at(objective, place.phase_step)
+                rate = learning_rate_at(self.config.optim, place.phase_epoch)
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate
-                due = (step + 1) % train.log_every_steps == 0 or step == place.step
+                due = (place.step + 1) % train.log_every_steps == 0 or not started
                 with meter.computing():
                     audio = [self._audio(batch) for batch in micro_batches]
-                    figures = take_step(audio, step, weight, measure=due)
+                    figures = take_step(audio, place.step, weight, measure=due)
                 meter.add(figures)
-                step, in_epoch = step + 1, in_epoch + 1
+                place = place.after_step(steps_in_epoch)
                 if due:
                     record = meter.record(
                         figures,
-                        step=step,
-                        epoch=round(epoch + in_epoch / steps_in_epoch, 4),
-                        last_step=train.max_steps or self._last_step(step, epoch, in_epoch),
+                        step=place.step,
+                        epoch=round(place.epoch + place.step_in_epoch / steps_in_epoch, 4),
+                        last_step=self._last_step(phase, place, steps_in_epoch),
                         learning_rate=rate,
                         kld_weight=weight,
                     )
-                    self._log(step, record)
-                ended = in_epoch >= steps_in_epoch
-                if ended:
-                    epoch, in_epoch = epoch + 1, 0
-                done = epoch >= train.epochs or step == train.max_steps
-                if done or (ended and epoch % train.validate_every_epochs == 0):
-                    with meter.pausing():
-                        found = self._validate(step, epoch)
-                        last_loss = found.loss if found else None
-                every = train.checkpoint_every_steps
-                if done or (step % every == 0 if every else ended):
-                    with meter.pausing():
-                        self._checkpoint(Place(step, epoch, in_epoch, last_loss), weight)
+                    self._log(record, place, watch)
+                with meter.pausing():
+                    place, done = self._between_steps(phase, place, weight)
                 if done:
-                    return f"finished at step {step}, epoch {epoch}"
-                if ended:
-                    steps_in_epoch = self.train_stream.steps_in(epoch)
+                    return place
         finally:
             batches.close()
+
+    def _between_steps(self, phase: Phase, place: Place, kld_weight: float) -> tuple[Place, bool]:
+        """Validate and checkpoint where they are due; says also whether the phase is done."""
+        train = self.config.train
+        epoch_ended, done = place.step_in_epoch == 0, is_done(place, phase, train)
+        if done or (epoch_ended and place.phase_epoch % train.validate_every_epochs == 0):
+            place = self._validate(phase, place)
+            done = is_done(place, phase, train)  # it may have stopped early
+        every = train.checkpoint_every_steps
+        if done or (place.step % every == 0 if every else epoch_ended):
+            self._checkpoint(place, kld_weight)
+        return place, done
+
+    def _watch(self, phase: Phase, place: Place) -> CollapseWatch | None:
+        """The watch over the posteriors that a phase trains; None where there is nothing to watch."""
+        objective = self.config.objective
+        watched = [m for m in phase.modules if self.encoder.module(m).posterior is not None]
+        if not watched or not objective.kld_weight:
+            return None
+        return CollapseWatch(
+            watched,
+            objective.num_negatives,
+            patience_steps=objective.collapse_patience_steps,
+            start_step=place.step - place.phase_step + objective.kld_warmup_steps,
+        )
 
     def _hparams(self, writer: MetricsWriter) -> None:
         keys = flatten(dump(self.config))
@@ -213,28 +233,34 @@ class Rank:
             return to_float(batch.audio_BL, mode, self.manifest.corpus_mean, self.manifest.corpus_std)
         return to_float(batch.audio_BL, mode, batch.mean_B, batch.std_B)
 
-    def _last_step(self, step: int, epoch: int, in_epoch: int) -> int:
-        """The run's last step; an estimate where `tile` crops make epochs unequal."""
-        return step - in_epoch + (self.config.train.epochs - epoch) * self.train_stream.steps_in(epoch)
+    def _last_step(self, phase: Phase, place: Place, steps_in_epoch: int) -> int:
+        """The phase's last step; an estimate where `tile` crops make epochs unequal."""
+        by_epochs = (phase.epochs - place.phase_epoch) * steps_in_epoch - place.step_in_epoch
+        by_steps = self.config.train.max_steps - place.phase_step
+        return place.step + (min(by_epochs, by_steps) if self.config.train.max_steps else by_epochs)
 
-    def _log(self, step: int, record: Record) -> None:
+    def _say(self, place: Place, sentence: str) -> None:
+        if self.writer is not None:
+            self.writer.event(place.step, sentence)
+
+    def _log(self, record: Record, place: Place, watch: CollapseWatch | None) -> None:
         if self.writer is not None:
             self.writer.train(record)
             self.writer.flush(force=False)
-        if not self.watched:
+        if watch is None:
             return
-        watched = [record["modules"][m] for m in self.watched]
-        for warning in self.watch.update(
-            step, [m["nce"] for m in watched], [m["active_units"] for m in watched]
+        figures = {module["module"]: module for module in record["modules"]}
+        watched = [figures[m] for m in watch.modules]
+        for warning in watch.update(
+            place.step, [m["nce"] for m in watched], [m["active_units"] for m in watched]
         ):
-            if self.writer is not None:
-                self.writer.event(step, warning.message)
+            self._say(place, warning.message)
             if self.config.objective.on_collapse == "stop" and warning.collapsed:
                 raise CollapsedError(f"{warning.message} (objective.on_collapse=stop)")
 
-    def _validate(self, step: int, epoch: int) -> Validation | None:
+    def _validate(self, phase: Phase, place: Place) -> Place:
         if self.validation_stream is None:
-            return None
+            return place
         average_buffers(self.encoder)
         batches = Prefetcher(
             self.validation_stream.validation_batches(),
@@ -244,35 +270,29 @@ class Rank:
         try:
             found = validate(
                 self.encoder,
+                phase.modules,
                 batches,
                 self._audio,
                 seed=self.config.train.seed,
                 rank=self.worker.rank,
                 kld_weight=self.config.objective.kld_weight,
                 autocast=self.autocast,
-                look_at_first=partial(self._histograms, step),
+                look_at_first=partial(self._histograms, place.step, max(phase.modules)),
             )
         finally:
             batches.close()
         if self.writer is not None:
-            self.writer.validation(
-                {
-                    "step": step,
-                    "epoch": epoch,
-                    "loss": found.loss,
-                    "crops": found.num_crops,
-                    "modules": found.modules,
-                }
-            )
+            figures = {"loss": found.loss, "crops": found.num_crops, "modules": found.modules}
+            self.writer.validation({"step": place.step, "epoch": place.epoch, **figures})
             self.writer.flush()
-        return found
+        return place.after_validation(found.loss)
 
-    def _histograms(self, step: int, audio_BL: Tensor) -> None:
-        """Distributions of every module's means and deviations, from rank 0's first validation batch."""
+    def _histograms(self, step: int, last_module: int, audio_BL: Tensor) -> None:
+        """Distributions of the modules' means and deviations, from rank 0's first validation batch."""
         if self.writer is None:
             return
         x = audio_BL
-        for m in range(len(self.encoder)):
+        for m in range(last_module + 1):
             mean, std = self.encoder.module(m).distribution(x)
             self.writer.histogram(f"latents/module{m}/mu", mean, step)
             if std is not None:
@@ -283,15 +303,12 @@ class Rank:
         average_buffers(self.encoder)
         train = self.config.train
         state = TrainingState(
-            step=place.step,
-            epoch=place.epoch,
-            step_in_epoch=place.step_in_epoch,
+            **asdict(place),
             world_size=self.worker.world_size,
             batch_size=train.batch_size,
             accumulate=train.accumulate,
             seed=train.seed,
             data_fingerprint=self.manifest.fingerprint,
-            validation_loss=place.validation_loss,
             kld_weight=kld_weight,
             vgim_version=vgim.__version__,
             torch_version=torch.__version__,

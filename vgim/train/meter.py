@@ -21,10 +21,12 @@ class Meter:
     """Collects steps since the last record.
 
     Args:
+        modules: indices of the modules whose figures come.
         crops_per_step: of all ranks.
     """
 
-    def __init__(self, crops_per_step: int) -> None:
+    def __init__(self, modules: Sequence[int], crops_per_step: int) -> None:
+        self._modules = modules
         self._crops_per_step = crops_per_step
         self._reset()
 
@@ -75,10 +77,11 @@ class Meter:
         values = flat.tolist()
         width = len(AVERAGED)
         modules = []
-        for m in range(len(figures)):
-            named = zip(AVERAGED, values[m * width : (m + 1) * width], strict=True)
+        for row, m in enumerate(self._modules):
+            named = zip(AVERAGED, values[row * width : (row + 1) * width], strict=True)
             measured = {name: finite(value) for name, value in named}
-            modules.append({**measured, "active_units": finite(values[len(figures) * width + m])})
+            active_units = finite(values[len(self._modules) * width + row])
+            modules.append({"module": m, **measured, "active_units": active_units})
         per_step, waited, computed = values[-3:]
         self._reset()
         return {

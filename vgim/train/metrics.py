@@ -109,10 +109,10 @@ class MetricsWriter:
             self._staging.cleanup()
 
     def _modules(self, prefix: str, modules: list[Record], step: int) -> None:
-        for number, figures in enumerate(modules):
+        for figures in modules:
             for name, value in figures.items():
-                if value is not None:
-                    self._board.add_scalar(f"{prefix}/module{number}/{name}", value, step)
+                if value is not None and name != "module":
+                    self._board.add_scalar(f"{prefix}/module{figures['module']}/{name}", value, step)
 
     def _append(self, record: Record) -> None:
         self._lines.write(json.dumps({**record, "time": round(time.time(), 3)}, allow_nan=False) + "\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import fields, replace
 
 import torch
 
@@ -11,16 +11,8 @@ from vgim.errors import CheckpointError
 from vgim.model.stack import Encoder
 from vgim.storage import Location
 from vgim.train.checkpoint import Checkpoint, complete_checkpoints, find, load_optimizer, load_weights
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where training goes on."""
-
-    step: int = 0
-    epoch: int = 0
-    step_in_epoch: int = 0
-    validation_loss: float | None = None
+from vgim.train.schedule import Place
+from vgim.train.state import TrainingState
 
 
 def start_from(
@@ -88,4 +80,9 @@ def _resume(
             )
         step_in_epoch = 0
         log.append(f"other data than before ({state.data_fingerprint[:12]}): epoch {state.epoch} starts over")
-    return Place(state.step, state.epoch, step_in_epoch, state.validation_loss), log
+    return replace(place_of(state), step_in_epoch=step_in_epoch), log
+
+
+def place_of(state: TrainingState) -> Place:
+    """Where a checkpoint was written."""
+    return Place(**{field.name: getattr(state, field.name) for field in fields(Place)})

@@ -32,13 +32,21 @@ class TrainingState(BaseModel):
     """Epoch of the next step."""
     step_in_epoch: int = Field(ge=0)
     """Steps of that epoch already taken: the place in the data."""
+    phase: int = Field(0, ge=0)
+    """Of the schedule: 0 for joint, the module for sequential."""
+    phase_step: int = Field(0, ge=0)
+    phase_epoch: int = Field(0, ge=0)
+    best_loss: float | None = None
+    """Lowest validation loss of the phase so far."""
+    stale_validations: int = Field(0, ge=0)
+    """Validations since then."""
     world_size: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     accumulate: int = Field(ge=1)
     seed: int
     data_fingerprint: str
     validation_loss: float | None
-    """Mean over modules on the validation split, at this step or the last one before it that was validated."""
+    """Mean over the phase's modules on the validation split, at this step or the last validated one before."""
     kld_weight: float
     vgim_version: str
     torch_version: str

@@ -1,4 +1,4 @@
-"""The greedy step, schedule `joint`: every batch runs through all modules, each with its own backward.
+"""The greedy step: a batch runs through the modules, and each that is trained has its own backward.
 
 A module's backward runs as soon as its loss is known, and its graph is freed before the next module starts, so
 that peak activation memory is that of the largest module, not of the sum.
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vgim.config.schema import ObjectiveConfig, OptimConfig
 from vgim.errors import TrainingError
 from vgim.model.module import ModuleOutput
-from vgim.model.randomness import DrawKey
+from vgim.model.randomness import DrawKey, draw_seed, seeded_generator
 from vgim.model.stack import Encoder
 from vgim.train.ddp import Replicas
 
@@ -49,13 +49,13 @@ def learning_rate_at(optim: OptimConfig, epoch: int) -> float:
     return optim.learning_rate * optim.decay_per_epoch**epoch
 
 
-class JointStep:
-    """One optimiser step of all modules on this rank.
+class GreedyStep:
+    """One optimiser step of a phase's modules on this rank.
 
     Args:
-        encoder: on its device, in training mode.
-        replicas: its modules as this rank calls them.
-        optimizer: over all its parameters.
+        encoder: on its device; the modules that are trained in training mode, those before them in eval mode.
+        replicas: the modules that are trained, as this rank calls them.
+        optimizer: over all parameters of the encoder; those of other modules have no gradient and stay.
         seed: of noise and negatives; each draw has its own generator of (seed, module, step, rank).
         rank: DDP rank.
         autocast: dtype of the forward passes, None for fp32.
@@ -74,22 +74,25 @@ class JointStep:
     ) -> None:
         self._encoder, self._replicas, self._optimizer = encoder, replicas, optimizer
         self._seed, self._rank, self._clip_norm, self._autocast = seed, rank, clip_norm, autocast
-        self._parameters = [list(module.parameters()) for module in encoder.greedy]
+        self._modules = replicas.modules
+        self._parameters = {m: list(encoder.module(m).parameters()) for m in self._modules}
 
     def __call__(
         self, micro_batches: Sequence[Tensor], step: int, kld_weight: float, *, measure: bool
     ) -> list[ModuleMetrics]:
-        """Forward, backward and update on `micro_batches` of audio [B, L].
+        """Forward, backward and update on `micro_batches` of audio [B, L]; figures of the trained modules.
 
         Raises:
             NotFiniteError: names the module and the step; weights and optimiser are as before the step.
         """
-        outputs: list[list[ModuleOutput]] = [[] for _ in self._parameters]
+        outputs: dict[int, list[ModuleOutput]] = {m: [] for m in self._modules}
         for number, audio_BL in enumerate(micro_batches):
             x = audio_BL
             key = DrawKey(seed=self._seed, step=step, rank=self._rank, micro_batch=number)
             last = number == len(micro_batches) - 1
-            for m, called in enumerate(self._replicas.modules):
+            for m in range(min(self._modules)):
+                x = frozen_latents(self._encoder, m, x, key, self._autocast)
+            for m, called in self._modules.items():
                 with self._replicas.accumulating(m, more=not last):
                     out = self._forward(called, m, x, key, kld_weight, measure)
                     (out.loss / len(micro_batches)).backward()  # type: ignore[no-untyped-call]
@@ -97,15 +100,18 @@ class JointStep:
                 outputs[m].append(out._replace(loss=out.loss.detach(), latents=x[:0]))
         self._replicas.wait()
         norms = torch.stack(
-            [nn.utils.get_total_norm([p.grad for p in ps if p.grad is not None]) for ps in self._parameters]
+            [
+                nn.utils.get_total_norm([p.grad for p in ps if p.grad is not None])
+                for ps in self._parameters.values()
+            ]
         )
         self._refuse_not_finite(norms, outputs, step)
         if self._clip_norm:
-            for parameters, norm in zip(self._parameters, norms, strict=True):
+            for parameters, norm in zip(self._parameters.values(), norms, strict=True):
                 nn.utils.clip_grads_with_norm_(parameters, self._clip_norm, norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return [_metrics(outs, norm) for outs, norm in zip(outputs, norms, strict=True)]
+        return [_metrics(outs, norm) for outs, norm in zip(outputs.values(), norms, strict=True)]
 
     def _forward(
         self, called: nn.Module, m: int, x: Tensor, key: DrawKey, kld_weight: float, measure: bool
@@ -116,17 +122,25 @@ class JointStep:
             out: ModuleOutput = called(x, draws, kld_weight, measure)
         return out
 
-    def _refuse_not_finite(self, norms: Tensor, outputs: list[list[ModuleOutput]], step: int) -> None:
+    def _refuse_not_finite(self, norms: Tensor, outputs: dict[int, list[ModuleOutput]], step: int) -> None:
         """After the all-reduce a gradient is the same on all ranks, so that all of them stop at one step."""
         if torch.isfinite(norms).all():
             return
-        m = int((~torch.isfinite(norms)).nonzero()[0])
+        m = list(outputs)[int((~torch.isfinite(norms)).nonzero()[0])]
         losses = ", ".join(f"{out.loss.item():.4g}" for out in outputs[m])
         raise NotFiniteError(
             f"the gradient of module {m} is not finite at step {step} (loss on this rank: {losses}); the step was "
             "not taken and the last checkpoint is good; lower optim.learning_rate, set optim.clip_norm, or use "
             "train.precision=fp32"
         )
+
+
+@torch.no_grad()
+def frozen_latents(encoder: Encoder, m: int, x: Tensor, key: DrawKey, autocast: torch.dtype | None) -> Tensor:
+    """What a module in eval mode passes on: a sample of its posterior, as in training, without a graph."""
+    generator = seeded_generator(x.device, draw_seed(key, m))
+    with torch.autocast(x.device.type, autocast, enabled=autocast is not None):
+        return encoder.module(m).represent(x, generator)
 
 
 def _metrics(outs: list[ModuleOutput], norm: Tensor) -> ModuleMetrics:

@@ -15,6 +15,8 @@ from vgim.train.console import Console
 from vgim.train.folder import RunFolder
 from vgim.train.loop import Job, Rank, Worker
 from vgim.train.on_ray import train_on_ray
+from vgim.train.schedule import remaining
+from vgim.train.start import place_of
 
 
 def train(
@@ -93,10 +95,7 @@ def ensure_data(config: RunConfig) -> Location:
 def _complete(run: Location, config: RunConfig) -> bool:
     """Whether the last checkpoint is where this config would end."""
     found = complete_checkpoints(run)
-    if not found:
-        return False
-    state = found[-1].state
-    return state.epoch >= config.train.epochs or 0 < config.train.max_steps <= state.step
+    return bool(found) and not remaining(place_of(found[-1].state), config)
 
 
 def _here(job: Job) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from vgim.model.randomness import DrawKey
 from vgim.model.stack import Encoder
 from vgim.train.prefetch import DeviceBatch, Prefetcher
+from vgim.train.step import frozen_latents
 
 FIGURES = ("loss", "nce", "kl", "kl_per_element", "accuracy", "active_units")
 
@@ -20,18 +21,19 @@ FIGURES = ("loss", "nce", "kl", "kl_per_element", "accuracy", "active_units")
 class Validation:
     """Means over the split's crops, over all ranks."""
 
-    modules: list[dict[str, float]]  # FIGURES of each module
+    modules: list[dict[str, float]]  # "module" and its FIGURES, of each module evaluated
     num_crops: int
 
     @property
     def loss(self) -> float:
-        """Mean over modules, what the best checkpoint is chosen by; the KL term counts in full here."""
+        """Mean over these modules, what the best checkpoint is chosen by; the KL term counts in full here."""
         return sum(module["loss"] for module in self.modules) / len(self.modules)
 
 
 @torch.no_grad()
 def validate(
     encoder: Encoder,
+    modules: Sequence[int],
     batches: Prefetcher,
     to_audio: Callable[[DeviceBatch], Tensor],
     *,
@@ -41,13 +43,14 @@ def validate(
     autocast: torch.dtype | None,
     look_at_first: Callable[[Tensor], None] | None = None,
 ) -> Validation:
-    """Evaluate all modules. Ranks may have unequal numbers of batches: only the sums are reduced.
+    """Evaluate modules, the encoder in eval mode. Ranks may have unequal numbers of batches: only the sums are reduced.
 
     Sampling goes on as in training, with the validation's own seeds, so that the loss means the same.
     `look_at_first` is given the audio of the first batch, with the encoder in evaluation mode.
     """
     device = next(encoder.parameters()).device
-    sums = torch.zeros(len(encoder), len(FIGURES) + 1, dtype=torch.float64, device=device)
+    sums = torch.zeros(len(modules), len(FIGURES) + 1, dtype=torch.float64, device=device)
+    were_training = [module for module in encoder.greedy if module.training]
     encoder.eval()
     try:
         for number, batch in enumerate(batches):
@@ -55,17 +58,24 @@ def validate(
             if number == 0 and look_at_first is not None:
                 look_at_first(x)
             size = len(x)
-            for m in range(len(encoder)):
+            key = DrawKey(seed, 0, rank, number, "validation")
+            for m in range(min(modules)):
+                x = frozen_latents(encoder, m, x, key, autocast)
+            for row, m in enumerate(modules):
                 module = encoder.module(m)
-                draws = module.draw(x, DrawKey(seed, 0, rank, number, "validation"))
+                draws = module.draw(x, key)
                 with torch.autocast(x.device.type, autocast, enabled=autocast is not None):
                     out = module(x, draws, kld_weight, True)
                 figures = (out.loss, out.nce, out.kl, out.kl_mean, out.accuracy, out.active_units)
-                sums[m] += size * torch.stack([*figures, torch.ones_like(out.loss)]).double()
+                sums[row] += size * torch.stack([*figures, torch.ones_like(out.loss)]).double()
                 x = out.latents
     finally:
-        encoder.train()
+        for trained in were_training:
+            trained.train()
     if dist.is_initialized():
         dist.all_reduce(sums)
     table = (sums[:, :-1] / sums[:, -1:]).tolist()
-    return Validation([dict(zip(FIGURES, row, strict=True)) for row in table], int(sums[0, -1].item()))
+    of_modules = [
+        {"module": m, **dict(zip(FIGURES, row, strict=True))} for m, row in zip(modules, table, strict=True)
+    ]
+    return Validation(of_modules, int(sums[0, -1].item()))

@@ -1,0 +1,88 @@
+"""What is trained when: a schedule is a list of phases, and a place says how far a run is in it.
+
+joint: one phase, in which every batch trains all modules. sequential: a phase per module, in which it trains alone
+while the modules before it are frozen. Epochs, steps, warm-up, decay and early stopping count within a phase.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from vgim.config.schema import RunConfig, TrainConfig
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with the same modules."""
+
+    number: int
+    modules: tuple[int, ...]
+    """Modules that are trained; those before them are frozen, those behind them not run."""
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run is. Steps and epochs count over the whole run, `phase_…` within the phase."""
+
+    step: int = 0
+    epoch: int = 0
+    step_in_epoch: int = 0
+    phase: int = 0
+    phase_step: int = 0
+    phase_epoch: int = 0
+    validation_loss: float | None = None
+    """At the last validation of the phase: mean over the modules that it trains."""
+    best_loss: float | None = None
+    stale_validations: int = 0
+    """Validations since the best one."""
+
+    def after_step(self, steps_in_epoch: int) -> Place:
+        """One step on."""
+        ended = self.step_in_epoch + 1 >= steps_in_epoch
+        return replace(
+            self,
+            step=self.step + 1,
+            phase_step=self.phase_step + 1,
+            step_in_epoch=0 if ended else self.step_in_epoch + 1,
+            epoch=self.epoch + ended,
+            phase_epoch=self.phase_epoch + ended,
+        )
+
+    def after_validation(self, loss: float) -> Place:
+        """The same place, knowing its validation loss."""
+        better = self.best_loss is None or loss < self.best_loss
+        return replace(
+            self,
+            validation_loss=loss,
+            best_loss=loss if better else self.best_loss,
+            stale_validations=0 if better else self.stale_validations + 1,
+        )
+
+    def in_next_phase(self) -> Place:
+        """The first place of the next phase; it starts with a new epoch of the data."""
+        return Place(step=self.step, epoch=self.epoch + (self.step_in_epoch > 0), phase=self.phase + 1)
+
+
+def phases(config: RunConfig) -> list[Phase]:
+    """The phases of a run, in order."""
+    train, num_modules = config.train, config.model.num_modules
+    if train.schedule == "joint":
+        return [Phase(0, tuple(range(num_modules)), train.epochs)]
+    epochs = train.module_epochs or (train.epochs,) * num_modules
+    return [Phase(m, (m,), epochs[m]) for m in range(num_modules)]
+
+
+def is_done(place: Place, phase: Phase, train: TrainConfig) -> bool:
+    """Whether a phase has had its epochs or steps, or stopped early."""
+    return (
+        place.phase_epoch >= phase.epochs
+        or 0 < train.max_steps <= place.phase_step
+        or 0 < train.early_stop_validations <= place.stale_validations
+    )
+
+
+def remaining(place: Place, config: RunConfig) -> list[Phase]:
+    """Phases with something left to do, from a place on; empty when the run is finished."""
+    ahead = phases(config)[place.phase :]
+    return ahead[1:] if ahead and is_done(place, ahead[0], config.train) else ahead
