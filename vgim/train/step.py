@@ -97,7 +97,7 @@ class GreedyStep:
                     out = self._forward(called, m, x, key, kld_weight, measure)
                     (out.loss / len(micro_batches)).backward()  # type: ignore[no-untyped-call]
                 x = out.latents
-                outputs[m].append(out._replace(loss=out.loss.detach(), latents=x[:0]))
+                outputs[m].append(out._replace(loss=out.loss.detach(), latents=x.new_empty(0)))
         self._replicas.wait()
         norms = torch.stack(
             [
