@@ -45,7 +45,8 @@ _FIXES = {
 
 
 @contextmanager
-def _storage_errors(action: str, uri: str) -> Iterator[None]:
+def storage_errors(action: str, uri: str) -> Iterator[None]:
+    """Turns what the system says of a failed `action` on `uri` into a StorageError."""
     try:
         yield
     except OSError as error:
@@ -61,7 +62,7 @@ def _storage_errors(action: str, uri: str) -> Iterator[None]:
 def _filesystem(base: str) -> tuple[pafs.FileSystem, str]:
     """The filesystem of `scheme://authority?query` and the path its root has there."""
     try:
-        with _storage_errors("open", base):
+        with storage_errors("open", base):
             filesystem, root = pafs.FileSystem.from_uri(base)
             return filesystem, str(root)
     except ArrowException as error:
@@ -150,7 +151,7 @@ class Location:
 
     def _info(self) -> pafs.FileInfo:
         filesystem, path = self._open()
-        with _storage_errors("look up", self.uri):
+        with storage_errors("look up", self.uri):
             return filesystem.get_file_info(path)
 
     def exists(self) -> bool:
@@ -169,27 +170,27 @@ class Location:
         if info.type != pafs.FileType.Directory:
             return int(info.size)
         filesystem, path = self._open()
-        with _storage_errors("list", self.uri):
+        with storage_errors("list", self.uri):
             inside = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
         return sum(int(entry.size or 0) for entry in inside if entry.is_file)
 
     def list(self) -> Names:
         """Names of the children, sorted, without unfinished writes; empty if there is no such folder."""
         filesystem, path = self._open()
-        with _storage_errors("list", self.uri):
+        with storage_errors("list", self.uri):
             entries = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True))
         return sorted(entry.base_name for entry in entries if TEMPORARY_MARK not in entry.base_name)
 
     def open_input(self) -> Any:
         """A seekable binary file (pyarrow.NativeFile); close it, or use it in `with`."""
         filesystem, path = self._open()
-        with _storage_errors("read", self.uri):
+        with storage_errors("read", self.uri):
             return filesystem.open_input_file(path)
 
     def read_bytes(self) -> bytes:
         """The whole file."""
         filesystem, path = self._open()
-        with _storage_errors("read", self.uri), filesystem.open_input_stream(path) as stream:
+        with storage_errors("read", self.uri), filesystem.open_input_stream(path) as stream:
             return bytes(stream.read())
 
     def read_text(self) -> str:
@@ -212,11 +213,11 @@ class Location:
         put at the end, since a stream that is merely closed would publish half a file.
         """
         if self.is_local:
-            with _storage_errors("write", self.uri), _renamed_at_end(Path(self.uri)) as out:
+            with storage_errors("write", self.uri), _renamed_at_end(Path(self.uri)) as out:
                 yield out
             return
         filesystem, path = self._open()
-        with _storage_errors("write", self.uri), tempfile.TemporaryFile() as spool:
+        with storage_errors("write", self.uri), tempfile.TemporaryFile() as spool:
             yield spool
             spool.seek(0)
             self.parent.make_dirs()
@@ -227,14 +228,14 @@ class Location:
         """Make the folder and those above it; fine if it exists. Nothing to do on object stores' keys."""
         filesystem, path = self._open()
         if path.strip("/"):
-            with _storage_errors("make the folder", self.uri):
+            with storage_errors("make the folder", self.uri):
                 filesystem.create_dir(path, recursive=True)
 
     def delete(self) -> None:
         """Remove the file, or the folder with all in it; fine if there is nothing."""
         filesystem, path = self._open()
         kind = self._info().type
-        with _storage_errors("delete", self.uri):
+        with storage_errors("delete", self.uri):
             if kind == pafs.FileType.Directory:
                 filesystem.delete_dir(path)
             elif kind != pafs.FileType.NotFound:
@@ -242,7 +243,7 @@ class Location:
 
     def move(self, to: Location) -> None:
         """Rename a file or folder, replacing a file that stands there. Atomic on local storage only."""
-        with _storage_errors("move", f"{self.uri} to {to.uri}"):
+        with storage_errors("move", f"{self.uri} to {to.uri}"):
             if self.is_local and to.is_local:
                 to.local_path.parent.mkdir(parents=True, exist_ok=True)
                 self.local_path.replace(to.local_path)
@@ -263,7 +264,7 @@ class Location:
 
     def upload_dir(self, local_dir: str | os.PathLike[str]) -> None:
         """Copy all in `local_dir` to below this folder. Not atomic: write a marker after it."""
-        with _storage_errors("upload to", self.uri):
+        with storage_errors("upload to", self.uri):
             self.make_dirs()
             _copy_tree(Location(local_dir), self)
 
@@ -271,7 +272,7 @@ class Location:
         """Copy all below this folder to `local_dir`."""
         if not self.exists():
             raise StorageError(f"cannot download {self.uri}: there is no such folder; check the path")
-        with _storage_errors("download", self.uri):
+        with storage_errors("download", self.uri):
             Location(local_dir).make_dirs()
             _copy_tree(self, Location(local_dir))
 

@@ -132,3 +132,10 @@ def test_missing_preset_file_is_named() -> None:
         ConfigError, match=r"no preset file at nowhere/quickstart\.yaml; did you mean quickstart"
     ):
         load_config("nowhere/quickstart.yaml")
+
+
+def test_preset_that_is_not_text_is_refused_in_one_line(tmp_path: Path) -> None:
+    preset = tmp_path / "binary.yaml"
+    preset.write_bytes(b"\x84\x00\xff")
+    with pytest.raises(ConfigError, match=r"binary\.yaml is not text; a preset is YAML in UTF-8$"):
+        load_config(str(preset))

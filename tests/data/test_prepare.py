@@ -120,6 +120,16 @@ def test_a_complete_folder_refuses_other_options_and_other_files(make_corpus, tm
         prepare(find_librispeech(root), root / "some-clean")
 
 
+def test_a_folder_may_hold_other_shard_folders(make_corpus, tmp_path: Path) -> None:
+    corpus = find_librispeech(make_corpus())
+    inner = prepare(corpus, tmp_path / "shards" / "inner")
+    assert prepare(corpus, tmp_path / "shards").fingerprint == inner.fingerprint
+    assert prepare(corpus, tmp_path / "shards" / "inner") == inner
+    prepare(corpus, tmp_path / "taken" / "train")  # the name of a split, whose folder would be swept
+    with pytest.raises(DataError, match=r"holds other files \(train\)"):
+        prepare(corpus, tmp_path / "taken")
+
+
 def test_a_killed_preparation_goes_on_where_it_was(
     make_corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

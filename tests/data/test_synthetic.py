@@ -16,7 +16,7 @@ from vgim.data.prepare import prepare
 from vgim.data.quickstart import prepare_embedded
 from vgim.data.synthetic import synthesize
 from vgim.data.synthetic_voice import PHONES
-from vgim.errors import ConfigError, DataError
+from vgim.errors import ConfigError, DataError, StorageError
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +117,12 @@ def test_a_killed_synthesis_leaves_nothing_under_the_name(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "corpus").mkdir()  # an empty folder is as good as none
     assert not synthesize(tmp_path / "corpus", speakers=2, utterances=4).unchanged
+
+
+def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"^cannot write .*/file/corpus: a part of the path is a file"):
+        synthesize(tmp_path / "file" / "corpus", speakers=2, utterances=4)
 
 
 def test_it_prepares_without_loss_and_straight_to_shards(corpus: Path, tmp_path: Path) -> None:

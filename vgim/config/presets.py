@@ -105,8 +105,10 @@ def _find_parent(parent: str, child: Path) -> Path:
 def _read(path: Path) -> Tree:
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{shown(path)} cannot be read as text: {error}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{shown(path)} is not text; a preset is YAML in UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"{shown(path)} cannot be read: {error.strerror}; check its permissions") from None
     tree = parse(text, shown(path))
     if tree is None:
         return {}

@@ -111,4 +111,6 @@ def encode_flac(samples: Pcm16, rate_hz: int = SAMPLE_RATE_HZ) -> bytes:
 
 
 def _short(error: Exception) -> str:
-    return str(error).replace("\n", " ").strip().rstrip(".")[-80:]
+    # libsndfile's own words, where there are any: str() also gives the address of the buffer that was read
+    words = str(getattr(error, "error_string", error)).removeprefix("Error : ")
+    return words.replace("\n", " ").strip().rstrip(".")[-80:]

@@ -30,7 +30,7 @@ from vgim.data.manifest import SAMPLE_RATE_HZ
 from vgim.data.splits import few
 from vgim.data.synthetic_voice import CLASS_OF, PHONES, SIL, Voice, synthesise_phones
 from vgim.errors import ConfigError, DataError
-from vgim.storage import TEMPORARY_MARK, Location
+from vgim.storage import TEMPORARY_MARK, Location, storage_errors
 
 SUBSET = "synth-clean"
 VERSION = 1
@@ -81,7 +81,7 @@ def synthesize(
     """Write the corpus to `out`, whole or not at all; the same arguments give the same bytes.
 
     progress: called with the number of utterances done and in all. Raises ConfigError for numbers that make no
-    corpus, DataError if `out` holds something else.
+    corpus, DataError if `out` holds something else, StorageError if it cannot be written.
     """
     folder = Location(out)
     facts = synthetic_facts(speakers, utterances, seed)
@@ -92,7 +92,8 @@ def synthesize(
         building = place.with_name(f".{place.name}{TEMPORARY_MARK}synth")
         shutil.rmtree(building, ignore_errors=True)  # what a killed call left
         try:
-            hours = _build(building, facts, progress)
+            with storage_errors("write", folder.uri):
+                hours = _build(building, facts, progress)
             if place.exists():
                 place.rmdir()  # empty, as _made_before saw; a rename needs its place free
             Location(building).move(folder)
@@ -100,7 +101,8 @@ def synthesize(
             shutil.rmtree(building, ignore_errors=True)
     else:
         with tempfile.TemporaryDirectory() as scratch:
-            hours = _build(Path(scratch), facts, progress)
+            with storage_errors("write", scratch):
+                hours = _build(Path(scratch), facts, progress)
             marker = Path(scratch, SYNTHETIC_MARKER)
             content = marker.read_bytes()
             marker.unlink()

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from vgim.data.manifest import PROGRESS_DIR, SPLITS, Skipped, list_sizes
+from vgim.data.manifest import PROGRESS_DIR, SPLITS, Skipped, is_complete, list_sizes
 from vgim.data.shards import ReadOptions, ShardPlan, ShardResult, finished, write_shard
 from vgim.data.splits import few
 from vgim.errors import DataError, StorageError
@@ -37,11 +37,13 @@ def claim(folder: Location, plan_hash: str, plans: Sequence[ShardPlan]) -> None:
     progress = folder.child(PROGRESS_DIR)
     if folder.exists() and not folder.is_dir():
         raise DataError(f"--out {folder} is a file; choose a folder")
-    if folder.list() and not progress.exists():
-        raise DataError(
-            f"--out {folder} holds other files ({few(folder.list())}) and no shards; choose an empty or new "
-            "folder"
-        )
+    if not progress.exists():
+        # shards/ may hold shards/quickstart: a shard folder within this one is not touched
+        others = [name for name in folder.list() if name in SPLITS or not is_complete(folder.child(name))]
+        if others:
+            raise DataError(
+                f"--out {folder} holds other files ({few(others)}) and no shards; choose an empty or new folder"
+            )
     progress.child("plan.json").write_bytes_atomic(json.dumps({"plan": plan_hash}).encode())
     wanted = {plan.path for plan in plans}
     for split in SPLITS:
