@@ -101,6 +101,7 @@ class Rank:
             resume_from=self.job.resume_from,
             init_from=self.job.init_from,
         )
+        place = place.within(self.train_stream.steps_in(place.epoch))
         if self.worker.rank == 0:
             self.writer = MetricsWriter(self.run_folder, place.step)
             if place.step == 0:

@@ -49,6 +49,12 @@ class Place:
             phase_epoch=self.phase_epoch + ended,
         )
 
+    def within(self, steps_in_epoch: int) -> Place:
+        """This place, or the next epoch's start where this one's end is passed: a changed batch may leave no step."""
+        if self.step_in_epoch < steps_in_epoch:
+            return self
+        return replace(self, step_in_epoch=0, epoch=self.epoch + 1, phase_epoch=self.phase_epoch + 1)
+
     def after_validation(self, loss: float) -> Place:
         """The same place, knowing its validation loss."""
         better = self.best_loss is None or loss < self.best_loss
