@@ -9,7 +9,7 @@ import re
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ from vgim.train.checkpoint import FOLDER, find, load_weights, save
 from vgim.train.folder import CONFIG, RECORD, RunFolder, RunRecord, git_revision, now, versions
 from vgim.train.reference_keys import Architecture, normalise, read_architecture
 from vgim.train.reference_weights import put_reference, to_reference
+from vgim.train.schedule import Place
 from vgim.train.state import TrainingState
 
 PREFIX = "module."  # the reference saves its DataParallel wrapper
@@ -168,15 +169,12 @@ def _write(run: Location, encoder: Encoder, config: RunConfig, source: Location,
     origin = f"reference-{sha256}"
     run.child(CONFIG).write_bytes_atomic(to_yaml(config).encode())
     state = TrainingState(
-        step=0,
-        epoch=0,
-        step_in_epoch=0,
+        **asdict(Place()),
         world_size=1,
         batch_size=config.train.batch_size,
         accumulate=config.train.accumulate,
         seed=config.train.seed,
         data_fingerprint=origin,
-        validation_loss=None,
         kld_weight=0.0,
         vgim_version=versions()["vgim"],
         torch_version=torch.__version__,
