@@ -1,0 +1,190 @@
+"""Crops/s of the stream, from PCM16 and FLAC shards, here and on Ray, beside plain loaders that read FLAC files.
+
+The loaders are a torch DataLoader whose item opens a FLAC, seeks, and reads one crop, and one that decodes the whole
+file and slices it. Rates count from the first batch to the end of the last whole epoch; what the first batch takes
+stands apart. Rounds are interleaved, medians are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from common import parser, print_table, start, write_json
+from torch.utils.data import DataLoader, Dataset
+
+from vgim.config.schema import DataConfig
+from vgim.data.librispeech import find_librispeech
+from vgim.data.manifest import read_manifest
+from vgim.data.prepare import prepare
+from vgim.data.stream import CropStream, Reader, Share, read_here, read_on_ray
+from vgim.data.synthetic import synthesize
+from vgim.storage import Location
+
+START_GRID = 160  # crops start at multiples of 10 ms, at least one of them in
+LOGICAL_CPUS = 4
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One reading of some epochs."""
+
+    crops_per_s: float
+    first_batch_s: float
+
+
+def timed(batches: Iterator[int]) -> Pass:
+    """Read to the end; each batch says how many crops it holds."""
+    began = time.perf_counter()
+    next(batches)
+    first = time.perf_counter()
+    num_crops = sum(batches)
+    return Pass(num_crops / (time.perf_counter() - first), first - began)
+
+
+def ours(shards: Path, args: argparse.Namespace, reader: Reader) -> Iterator[int]:
+    """Batches of our stream over whole epochs of the train split."""
+    config = DataConfig(shards=str(shards), crop_samples=args.samples)
+    stream = CropStream(
+        Location(shards),
+        read_manifest(shards),
+        config,
+        split="train",
+        share=Share(0, 1, args.batch),
+        seed=0,
+        reader=reader,
+    )
+    for batch in stream.train_batches(0, 0, epochs=args.epochs):
+        yield len(batch.audio)
+
+
+class FlacFiles(Dataset[torch.Tensor]):
+    """One crop of each file, from a random start."""
+
+    def __init__(self, files: list[Path], num_samples: int, whole: bool) -> None:
+        lengths = [soundfile.info(file).frames for file in files]
+        self.items = [(f, n) for f, n in zip(files, lengths, strict=True) if n >= num_samples + START_GRID]
+        self.num_samples, self.whole = num_samples, whole
+        self.starts = np.random.default_rng(0).random(len(self.items))
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        file, length = self.items[index]
+        places = (length - self.num_samples) // START_GRID
+        begin = START_GRID * (1 + int(self.starts[index] * places)) if places > 1 else START_GRID
+        begin = min(begin, length - self.num_samples)
+        if self.whole:
+            samples, _ = soundfile.read(file, dtype="int16")
+            return torch.from_numpy(samples[begin : begin + self.num_samples])
+        with soundfile.SoundFile(file) as source:
+            source.seek(begin)
+            return torch.from_numpy(source.read(self.num_samples, dtype="int16"))
+
+
+def plain(files: list[Path], args: argparse.Namespace, whole: bool, num_workers: int) -> Iterator[int]:
+    """Batches of a DataLoader; fewer epochs than ours, which are read in a fraction of the time."""
+    epochs = max(1, args.epochs // (10 if whole else 4))
+    dataset = FlacFiles(files, args.samples, whole)
+    # All epochs in one order: a DataLoader starts its workers anew for each iteration.
+    order = [i for _ in range(epochs) for i in torch.randperm(len(dataset)).tolist()]
+    loader = DataLoader(
+        dataset, batch_size=args.batch, sampler=order, num_workers=num_workers, drop_last=True
+    )
+    return (len(batch) for batch in loader)
+
+
+@contextmanager
+def local_ray() -> Iterator[None]:
+    """A Ray of our own on this machine, unless one is there."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(
+        address="local",
+        num_cpus=LOGICAL_CPUS,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def measure(args: argparse.Namespace, scratch: Path) -> dict[str, list[Pass]]:
+    """All variants, interleaved."""
+    corpus = args.corpus
+    if corpus is None:
+        corpus = scratch / "corpus"
+        synthesize(corpus, speakers=12, utterances=args.utterances)
+    passes: dict[str, Callable[[], Iterator[int]]] = {}
+    readers: dict[str, Reader] = (
+        {"here": read_here} if args.no_ray else {"here": read_here, "Ray": read_on_ray}
+    )
+    folders = [args.shards] if args.shards else []
+    if not folders:
+        for codec in ("pcm16", "flac"):
+            folders.append(scratch / codec)
+            prepare(find_librispeech(corpus), folders[-1], codec=codec, workers=0)
+    for shards in folders:
+        for name, reader in readers.items():
+            passes[f"{read_manifest(shards).codec} shards, {name}"] = partial(ours, shards, args, reader)
+    files = sorted(Path(corpus).rglob("*.flac"))
+    passes["FLAC files, seek"] = partial(plain, files, args, False, 0)
+    passes["FLAC files, seek, 2 workers"] = partial(plain, files, args, False, 2)
+    passes["FLAC files, decode whole"] = partial(plain, files, args, True, 0)
+    results: dict[str, list[Pass]] = {name: [] for name in passes}
+    for _ in range(args.rounds):
+        for name, batches in passes.items():
+            results[name].append(timed(batches()))
+    return results
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser(__doc__)
+    options.add_argument("--utterances", type=int, default=600, help="of the embedded corpus that it makes")
+    options.add_argument("--corpus", type=Path, help="FLAC in LibriSpeech's layout instead of it")
+    options.add_argument("--shards", type=Path, help="shards to stream instead of preparing the corpus")
+    options.add_argument("--epochs", type=int, default=20, help="of our stream in a round")
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--batch", type=int, default=8, help="crops a batch")
+    options.add_argument("--samples", type=int, default=20_480, help="samples a crop")
+    options.add_argument("--no-ray", action="store_true", help="leave out the stream on Ray")
+    args = options.parse_args(argv)
+    start(args)
+    with tempfile.TemporaryDirectory(prefix="vgim-bench-") as scratch:
+        if args.no_ray:
+            results = measure(args, Path(scratch))
+        else:
+            with local_ray():
+                results = measure(args, Path(scratch))
+    median = {name: statistics.median(p.crops_per_s for p in passes) for name, passes in results.items()}
+    first = {name: statistics.median(p.first_batch_s for p in passes) for name, passes in results.items()}
+    seek, whole = median["FLAC files, seek"], median["FLAC files, decode whole"]
+    print(f"\n{args.samples} samples, B={args.batch}; median of {args.rounds} rounds")
+    print_table(
+        ["stream", "crops/s", "x seek", "x whole", "first batch, s"],
+        [(name, rate, rate / seek, rate / whole, first[name]) for name, rate in median.items()],
+    )
+    write_json(args.json, {"crops_per_s": median, "first_batch_s": first})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

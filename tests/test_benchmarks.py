@@ -1,0 +1,143 @@
+"""The naive step computes what ours computes, and every benchmark runs and prints its table. No time is asserted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor
+
+from vgim.config.schema import ModelConfig, ObjectiveConfig
+from vgim.model.draws import Draws
+from vgim.model.randomness import DrawKey
+from vgim.model.stack import build_encoder
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+NAMES = ("common", "naive", "step", "stream")
+SMALL = ["--channels", "8", "--batch", "2", "--samples", "2000"]
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
+    """The scripts as modules, importing one another as they do when run."""
+    import importlib
+
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    found = {name: importlib.import_module(name) for name in NAMES}
+    for name in NAMES:
+        monkeypatch.delitem(sys.modules, name)
+    return found
+
+
+def for_all_frames(draws: Draws, num_frames: int, channels: int, naive: ModuleType) -> object:
+    """A module's draws as the naive module takes them: for frames outside of the window as well."""
+    _, B, W, N = draws.negatives.shape
+    window = slice(draws.window_start, draws.window_start + W)
+    rows = torch.zeros(N, B, num_frames, dtype=torch.long)
+    rows[:, :, window] = draws.negatives[0].permute(2, 0, 1)
+    eps_z, eps_c = torch.zeros(B, channels, num_frames), torch.zeros(B, channels, num_frames)
+    if draws.eps_z is not None and draws.eps_c is not None:
+        eps_z, eps_c[:, :, window] = draws.eps_z.mT, draws.eps_c.mT
+    return naive.NaiveDraws(draws.window_start, rows.flatten(1), eps_z, eps_c)
+
+
+@pytest.mark.parametrize("batch_norm", ["local", "none"])
+@pytest.mark.parametrize("family", ["sim", "gim", "cpc"])
+def test_the_naive_step_has_the_same_losses_and_gradients(
+    scripts: dict[str, ModuleType], family: str, batch_norm: str
+) -> None:
+    model = ModelConfig.model_validate(
+        {"family": family, "channels": 12, "gru_units": 8, "batch_norm": batch_norm}
+    )
+    kld_weight = 0.01 if family == "sim" else 0.0
+    objective = ObjectiveConfig(predictor_init="uniform", window_frames=40, prediction_steps=5)
+    ours = build_encoder(model, objective, 0).train()
+    theirs = scripts["naive"].NaiveEncoder(model, objective)
+    theirs.copy_from(ours)
+    audio = torch.randn(3, 4000, generator=torch.Generator().manual_seed(0))
+    x, draws, losses = audio, [], []
+    frames = ours.module_frames(audio.shape[1])
+    for m in range(len(ours)):
+        module = ours.module(m)
+        drawn = module.draw(x, DrawKey(seed=0, step=0))
+        out = module(x, drawn, kld_weight)
+        out.loss.backward()
+        losses.append(out.loss.detach())
+        draws.append(for_all_frames(drawn, frames[m], 12, scripts["naive"]))
+        x = out.latents
+    naive_losses: list[Tensor] = theirs(audio, kld_weight, draws)
+    torch.stack(naive_losses).sum().backward()
+    torch.testing.assert_close(torch.stack(naive_losses).detach(), torch.stack(losses), rtol=1e-4, atol=1e-4)
+    for m, module in enumerate(theirs.greedy):
+        gradient = ours.module(m).nce.weight.grad
+        assert gradient is not None
+        torch.testing.assert_close(module.predictor.weight.grad, gradient.flatten(0, 1), rtol=1e-3, atol=1e-5)
+        for j in range(len(ours.module(m).spec.convs)):
+            conv = ours.module(m).layers.get_submodule(f"conv{j}")
+            own = module.layers[j * (2 if batch_norm == "none" else 3)]
+            torch.testing.assert_close(own.weight.grad, conv.weight.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_useful_work_is_counted_as_it_is_without_meta_tensors(scripts: dict[str, ModuleType]) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    naive = scripts["naive"]
+    model, objective = ModelConfig(channels=8, gru_units=8), ObjectiveConfig(kld_weight=0.001)
+    step = naive.NaiveStep(naive.NaiveEncoder(model, objective))
+    with FlopCounterMode(display=False) as counter:
+        step(torch.randn(2, 4000), 0.001)
+    counted = naive.count_flops(model, objective, 2, 4000)
+    assert sum(flops.train for flops in counted) == counter.get_total_flops()
+
+
+def test_naive_prints_the_work_of_each_family(
+    scripts: dict[str, ModuleType], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert scripts["naive"].main(SMALL) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n{family} " in out for family in ("sim", "gim", "cpc"))
+
+
+def test_step_prints_a_row_for_every_way_to_take_a_step(
+    scripts: dict[str, ModuleType], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    figures = tmp_path / "step.json"
+    arguments = [*SMALL, "--steps", "1", "--no-memory", "--batches", "1", "2", "--json", str(figures)]
+    assert scripts["step"].main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "sim     naive" in out
+    assert "sequential 3" in out
+    assert "ms/utt" in out
+    rows = json.loads(figures.read_text())["steps"]
+    assert [row["variant"] for row in rows] == ["naive", "joint", *(f"sequential {m}" for m in range(4))]
+    assert rows[0]["speedup"] == 1
+    assert rows[1]["gflop"] == rows[0]["gflop"] > rows[-1]["gflop"]
+
+
+def test_memory_is_measured_in_a_process_of_its_own(scripts: dict[str, ModuleType]) -> None:
+    step = scripts["step"]
+    case = step.Case("sim", 32, 2, 20_480)
+    assert step.measure_memory(case, "joint", 1) > 0
+
+
+def test_stream_prints_crops_a_second_of_every_reader(
+    scripts: dict[str, ModuleType], ray_session: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--utterances", "30", "--epochs", "2", "--rounds", "1", "--batch", "4"]
+    assert scripts["stream"].main(arguments) == 0
+    out = capsys.readouterr().out
+    for name in ("pcm16 shards, here", "flac shards, Ray", "FLAC files, decode whole"):
+        assert name in out
+
+
+@pytest.mark.parametrize("name", ["naive", "step", "stream"])
+def test_help_is_there_and_nothing_runs_on_import(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / f"{name}.py"), "--help"], capture_output=True, text=True, check=True
+    )
+    assert "--threads" in done.stdout
