@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,11 +121,25 @@ def tiny_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def tiny_config(tiny_shards: Path, tmp_path: Path) -> Callable[..., ResolvedConfig]:
-    """`tiny_config("train.epochs=3", ...)`: a run of ten steps an epoch, each some milliseconds, in this process."""
+@pytest.fixture(scope="session")
+def tiny_config_in(tiny_shards: Path) -> Callable[..., ResolvedConfig]:
+    """`tiny_config_in(folder, "train.epochs=3", ...)`: a run of ten steps an epoch, each some milliseconds.
+
+    It is trained in this process, and lies in `folder/runs`.
+    """
     from vgim.config import load_config
 
-    preset = tmp_path / "tiny.yaml"
-    preset.write_text(TINY.format(shards=tiny_shards, root=tmp_path / "runs"))
-    return lambda *overrides: load_config(str(preset), overrides)
+    def make(folder: Path, *overrides: str) -> ResolvedConfig:
+        preset = folder / "tiny.yaml"
+        preset.write_text(TINY.format(shards=tiny_shards, root=folder / "runs"))
+        return load_config(str(preset), overrides)
+
+    return make
+
+
+@pytest.fixture
+def tiny_config(
+    tiny_config_in: Callable[..., ResolvedConfig], tmp_path: Path
+) -> Callable[..., ResolvedConfig]:
+    """`tiny_config("train.epochs=3", ...)`: such a run in the test's own folder."""
+    return partial(tiny_config_in, tmp_path)

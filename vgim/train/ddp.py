@@ -42,7 +42,8 @@ class Replicas:
                     broadcast_buffers=False,  # `average_buffers` does it when they are read
                     gradient_as_bucket_view=True,  # so that the all-reduce lands in the gradients themselves
                 )
-                called.register_comm_hook(self._pending, _reduce_later)
+                # DDP compares a hook's annotations with its own types, and ours are strings: a lambda has none.
+                called.register_comm_hook(self._pending, lambda state, bucket: _reduce_later(state, bucket))
             self.modules[m] = called
 
     def accumulating(self, module: int, more: bool) -> Any:
