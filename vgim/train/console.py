@@ -89,7 +89,7 @@ class Console:
 
 def progress_line(record: Record) -> str:
     """`step 120/200  epoch 3.40  nce 1.980 2.110 2.030  41.0 utt/s  data wait 1.2%  ETA 0:32`."""
-    nce = " ".join(f"{module['nce']:.3f}" for module in record["modules"])
+    nce = _figures(record, "nce", ".3f")
     per_step = 1 / record["steps_per_s"]
     eta = max(record["last_step"] - record["step"], 0) * per_step
     return (
@@ -101,13 +101,17 @@ def progress_line(record: Record) -> str:
 
 def validation_line(record: Record) -> str:
     """`step 120  epoch 3  validation: nce 1.98 2.11  accuracy 31% 28%  kl/element 0.03 0.04  (40 crops)`."""
-    nce = " ".join(f"{module['nce']:.3f}" for module in record["modules"])
-    accuracy = " ".join(f"{module['accuracy']:.0%}" for module in record["modules"])
-    kl = " ".join(f"{module['kl_per_element']:.3f}" for module in record["modules"])
+    nce, accuracy = _figures(record, "nce", ".3f"), _figures(record, "accuracy", ".0%")
+    kl = _figures(record, "kl_per_element", ".3f")
     return (
         f"step {record['step']}  epoch {record['epoch']}  validation: {_which(record)}nce {nce}  accuracy {accuracy}  "
         f"kl/element {kl}  ({record['crops']} crops)"
     )
+
+
+def _figures(record: Record, name: str, form: str) -> str:
+    """One figure of each module; `-` for one that was not finite."""
+    return " ".join("-" if m[name] is None else format(m[name], form) for m in record["modules"])
 
 
 def _which(record: Record) -> str:

@@ -64,6 +64,7 @@ class MetricsWriter:
 
     def train(self, record: Record) -> None:
         """A `train` record: see `loop`."""
+        record = only_finite(record)
         self._append({"kind": "train", **record})
         step = record["step"]
         for key, tag in TOP_LEVEL.items():
@@ -72,8 +73,10 @@ class MetricsWriter:
 
     def validation(self, record: Record) -> None:
         """A `validation` record: see `loop`."""
+        record = only_finite(record)
         self._append({"kind": "validation", **record})
-        self._board.add_scalar("validation/loss", record["loss"], record["step"])
+        if record["loss"] is not None:
+            self._board.add_scalar("validation/loss", record["loss"], record["step"])
         self._modules("validation", record["modules"], record["step"])
 
     def event(self, step: int, message: str) -> None:
@@ -150,6 +153,12 @@ def read_metrics(run: Location) -> Iterator[Record]:
                 yield record
 
 
-def finite(value: float) -> float | None:
+def only_finite(record: Record) -> Record:
+    """The record with None for figures that are not finite, those of its modules included."""
+    clean = {k: finite(v) if isinstance(v, float) else v for k, v in record.items()}
+    return {**clean, "modules": [{k: finite(v) for k, v in module.items()} for module in record["modules"]]}
+
+
+def finite(value: float | None) -> float | None:
     """None for what JSON cannot hold and a plot should not show."""
-    return value if math.isfinite(value) else None
+    return value if value is not None and math.isfinite(value) else None

@@ -34,7 +34,7 @@ class RunSummary:
     epoch: float
     best_loss: float | None
     """Lowest mean validation loss over the modules."""
-    nce: tuple[float, ...]
+    nce: tuple[float | None, ...]
     """Validation InfoNCE of each module, the latest."""
     checkpoints: int
     updated: str
@@ -76,7 +76,7 @@ def summarise(folder: RunFolder) -> RunSummary:
         workers=record.workers,
         step=int(last_step),
         epoch=epochs[-1] if epochs else 0,
-        best_loss=min((v["loss"] for v in validations), default=None),
+        best_loss=min((v["loss"] for v in validations if v["loss"] is not None), default=None),
         nce=_nce(validations[-1]) if validations else (),
         checkpoints=len(complete_checkpoints(folder.location)),
         updated=record.updated,
@@ -109,7 +109,7 @@ def format_table(runs: Sequence[RunSummary]) -> str:
             str(run.step),
             f"{run.epoch:.4g}",
             "-" if run.best_loss is None else f"{run.best_loss:.4f}",
-            " ".join(f"{v:.3f}" for v in run.nce) or "-",
+            " ".join("-" if v is None else f"{v:.3f}" for v in run.nce) or "-",
             str(run.checkpoints),
         )
     console = Console(width=200)
@@ -118,7 +118,7 @@ def format_table(runs: Sequence[RunSummary]) -> str:
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
-def _nce(validation: Record) -> tuple[float, ...]:
+def _nce(validation: Record) -> tuple[float | None, ...]:
     return tuple(module["nce"] for module in validation["modules"])
 
 

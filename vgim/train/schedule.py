@@ -6,6 +6,7 @@ while the modules before it are frozen. Epochs, steps, warm-up, decay and early 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from vgim.config.schema import RunConfig, TrainConfig
@@ -56,7 +57,9 @@ class Place:
         return replace(self, step_in_epoch=0, epoch=self.epoch + 1, phase_epoch=self.phase_epoch + 1)
 
     def after_validation(self, loss: float) -> Place:
-        """The same place, knowing its validation loss."""
+        """The same place, knowing its validation loss; one that is not finite counts as none and is not the best."""
+        if not math.isfinite(loss):
+            return replace(self, validation_loss=None, stale_validations=self.stale_validations + 1)
         better = self.best_loss is None or loss < self.best_loss
         return replace(
             self,
