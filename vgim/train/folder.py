@@ -88,6 +88,36 @@ class RunFolder:
         if record is not None:
             self.write(record.model_copy(update={"state": state, "message": message, "updated": now()}))
 
+    def check(self, config: RunConfig, data_fingerprint: str) -> RunRecord | None:
+        """The record of the run that is here; None where there is none.
+
+        Raises:
+            ConfigError: the name belongs to a run of another config; the differences are named.
+            DataError: the shards hold other data than the run was started on.
+            TrainingError: a live process on this machine is working on it.
+        """
+        before, earlier = self.config(), self.record()
+        if before is None or earlier is None:
+            return None
+        differences = blocking_difference(before, config)
+        if differences:
+            raise ConfigError(
+                f"the run {self.location.uri} exists with another config ({'; '.join(differences)}); "
+                "give this one a storage.name of its own, or set these keys as they were"
+            )
+        if earlier.data_fingerprint != data_fingerprint:
+            raise DataError(
+                f"the run {self.location.uri} was trained on data {earlier.data_fingerprint[:12]}, but "
+                f"{config.data.shards} holds {data_fingerprint[:12]}; give the shards it was started on, "
+                "or another storage.name"
+            )
+        if earlier.state == "running" and earlier.pid != os.getpid() and is_alive(earlier):
+            raise TrainingError(
+                f"process {earlier.pid} is training the run {self.location.uri}; wait for it, stop it, "
+                "or use another storage.name"
+            )
+        return earlier
+
     def claim(self, config: RunConfig, data_fingerprint: str) -> RunRecord | None:
         """Make the folder this run's, or find it to be this run's already.
 
@@ -95,30 +125,9 @@ class RunFolder:
             The record of the earlier launch that is to be continued; None for a new run.
 
         Raises:
-            ConfigError: the name belongs to a run of another config; the differences are named.
-            DataError: the shards hold other data than the run was started on.
-            TrainingError: a live process on this machine is working on it.
-            StorageError: the folder cannot be written.
+            VgimError: as `check`; StorageError where the folder cannot be written.
         """
-        before, earlier = self.config(), self.record()
-        if before is not None and earlier is not None:
-            differences = blocking_difference(before, config)
-            if differences:
-                raise ConfigError(
-                    f"the run {self.location.uri} exists with another config ({'; '.join(differences)}); "
-                    "give this one a storage.name of its own, or set these keys as they were"
-                )
-            if earlier.data_fingerprint != data_fingerprint:
-                raise DataError(
-                    f"the run {self.location.uri} was trained on data {earlier.data_fingerprint[:12]}, but "
-                    f"{config.data.shards} holds {data_fingerprint[:12]}; give the shards it was started on, "
-                    "or another storage.name"
-                )
-            if earlier.state == "running" and _alive(earlier):
-                raise TrainingError(
-                    f"process {earlier.pid} is training the run {self.location.uri}; wait for it, stop it, "
-                    "or use another storage.name"
-                )
+        earlier = self.check(config, data_fingerprint)
         self.location.child(CONFIG).write_bytes_atomic(to_yaml(config).encode())
         self.write(
             RunRecord(
@@ -165,8 +174,9 @@ def git_revision() -> str:
     return found.stdout.strip() if found.returncode == 0 else ""
 
 
-def _alive(record: RunRecord) -> bool:
-    if record.host != socket.gethostname() or record.pid == os.getpid():
+def is_alive(record: RunRecord) -> bool:
+    """Whether the process that drives a run is on this machine and still there."""
+    if not is_local(record):
         return False
     try:
         os.kill(record.pid, 0)
@@ -175,6 +185,11 @@ def _alive(record: RunRecord) -> bool:
     except PermissionError:
         return True
     return "python" in _command_of(record.pid)  # the number may have gone to another program since
+
+
+def is_local(record: RunRecord) -> bool:
+    """Whether a run is driven from this machine."""
+    return record.host == socket.gethostname()
 
 
 def _command_of(pid: int) -> str:

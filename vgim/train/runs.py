@@ -13,7 +13,7 @@ from rich.table import Table
 from vgim.errors import StorageError
 from vgim.storage import Location
 from vgim.train.checkpoint import complete_checkpoints
-from vgim.train.folder import RECORD, RunFolder
+from vgim.train.folder import RECORD, RunFolder, is_alive, is_local
 from vgim.train.metrics import Record, read_metrics
 
 SILENT_SECONDS = 300.0  # a running run writes a record more often than this, or has died
@@ -64,8 +64,10 @@ def summarise(folder: RunFolder) -> RunSummary:
     last_time, last_step = (metrics[-1]["time"], metrics[-1]["step"]) if metrics else (0.0, 0)
     epochs = [r["epoch"] for r in metrics if "epoch" in r]
     state: str = record.state
-    if state == "running" and time.time() - last_time > SILENT_SECONDS and _old(record.updated):
-        state = "interrupted"
+    if state == "running":
+        silent = time.time() - last_time > SILENT_SECONDS and _old(record.updated)
+        if (is_local(record) and not is_alive(record)) or silent:
+            state = "interrupted"
     return RunSummary(
         name=record.name,
         uri=folder.location.uri,

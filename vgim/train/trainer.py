@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
 import torch
 
 from vgim.cluster import refuse_scratch
 from vgim.config import ResolvedConfig, RunConfig
 from vgim.data.manifest import check_shards_present, is_complete, read_manifest
 from vgim.data.stream import read_here
-from vgim.errors import VgimError
+from vgim.errors import StorageError, VgimError
 from vgim.storage import Location
 from vgim.train.checkpoint import complete_checkpoints
 from vgim.train.console import Console
@@ -49,10 +54,8 @@ def train(
     manifest = read_manifest(shards)
     check_shards_present(shards, manifest)
     folder = RunFolder(run)
-    earlier = folder.record()
+    earlier = folder.check(config, manifest.fingerprint)
     if earlier is not None and earlier.state == "finished" and _complete(run, config):
-        folder.claim(config, manifest.fingerprint)  # refuses another config under this name
-        folder.write(earlier)
         print(
             f"the run {run.uri} is finished ({earlier.message}); raise train.epochs or train.max_steps to go on"
         )
@@ -62,14 +65,14 @@ def train(
     print(f"run folder: {run.uri}")
     print(f"watch it with: tensorboard --logdir {config.storage.root}")
     try:
-        with Console(run):
-            message = (
-                _here(job)
-                if config.cluster.workers == 0
-                else train_on_ray(job, address=address, verbose=verbose)
-            )
+        with _termination_interrupts(), Console(run):
+            if config.cluster.workers == 0:
+                message = _here(job)
+            else:
+                message = train_on_ray(job, address=address, verbose=verbose)
     except VgimError as error:
-        folder.set_state("failed", str(error))
+        with suppress(StorageError):  # a full disk takes no note; the error itself is what to tell
+            folder.set_state("failed", str(error))
         raise
     except (KeyboardInterrupt, SystemExit):  # Ray's own handler turns the first Ctrl-C into an exit
         folder.set_state("interrupted", "stopped by the user")
@@ -78,6 +81,19 @@ def train(
     folder.set_state("finished", message)
     print(f"{message}: {run.uri}")
     return 0
+
+
+@contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """SIGTERM, which `ray job stop` sends, ends a run as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def ensure_data(config: RunConfig) -> Location:
