@@ -1,0 +1,186 @@
+"""What the documentation says holds: links, commands, config keys, presets, fields, exit codes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import click
+import pytest
+
+from vgim import errors
+from vgim.cli import main
+from vgim.config import load_config
+from vgim.config.keys import sections
+from vgim.config.presets import known_presets
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(
+    ROOT.glob("docs/*.md")
+)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+JOBS = {"ray_jobs/train.py": ["train"], "ray_jobs/prepare.py": ["data", "prepare"]}
+PRESET = re.compile(r"(quickstart|(librispeech|artificial)-(sim|gim|cpc))(\.yaml)?")
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+
+
+def code_blocks(page: Path) -> Iterator[str]:
+    """Lines of fenced and of indented code."""
+    fenced = False
+    for line in page.read_text().splitlines():
+        if line.startswith("```"):
+            fenced = not fenced
+        elif fenced or line.startswith("    "):
+            yield line.strip()
+
+
+def inline_code(page: Path) -> list[str]:
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    kept = "\n".join(line for line in prose.splitlines() if not line.startswith("    "))
+    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", kept)]
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """What `vgim` is given by each line of a page's code, jobs included."""
+    for line in code_blocks(page):
+        if line.startswith("vgim "):
+            yield shlex.split(line, comments=True)[1:]
+        for script, verb in JOBS.items():
+            if f"python {script}" in line:
+                yield verb + shlex.split(line.partition(script)[2], comments=True)
+
+
+def parse(args: Iterable[str]) -> click.Context:
+    """Parse a command line as `vgim` would, without running it."""
+    command: click.Command = main
+    context, rest = None, list(args)
+    while True:
+        context = command.make_context(command.name, rest, parent=context)
+        if not isinstance(command, click.Group):
+            return context
+        name, found, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        assert found is not None, name
+        command = found
+
+
+def verbs(group: click.Group, prefix: str = "vgim") -> Iterator[str]:
+    for name, command in group.commands.items():
+        dotted = f"{prefix} {name}"
+        if isinstance(command, click.Group):
+            yield from verbs(command, dotted)
+        else:
+            yield dotted
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that headings get."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_commands_are_found_in_text() -> None:
+    found = list(commands(ROOT / "README.md"))
+    assert ["train", "configs/quickstart.yaml"] in found  # from the line with `ray job submit`
+    assert ["runs", "runs"] in found
+
+
+@pages
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(page.read_text()):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pages
+def test_commands_parse(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for args in commands(page):
+        if any("..." in arg for arg in args):
+            continue
+        context = parse(args)
+        if "preset" in context.params and "overrides" in context.params and context.params["preset"]:
+            load_config(context.params["preset"], context.params["overrides"])
+
+
+@pages
+def test_config_keys_exist(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    known = sections()
+    for code in inline_code(page):
+        match = re.fullmatch(r"([a-z]+(?:\.[a-z_]+)+)(=\S+)?", code)
+        if (
+            match is None
+            or match[1].partition(".")[0] not in known.members
+            or match[1].endswith((".py", ".md"))
+        ):
+            continue
+        assert match[1] in known.leaves or match[1] in known.members, code
+        if match[2]:
+            load_config("quickstart", [code])
+
+
+@pages
+def test_presets_exist(page: Path) -> None:
+    for code in inline_code(page):
+        for word in code.replace("configs/", "").split():
+            if re.fullmatch(r"(quickstart|librispeech-[a-z]+|artificial-[a-z]+)(\.yaml)?", word):
+                exists = word.removesuffix(".yaml") in known_presets() or f"vgim data prepare {word}" in set(
+                    verbs(main)
+                )
+                assert exists, code
+
+
+def test_every_preset_is_described() -> None:
+    named = {match[1] for code in inline_code(ROOT / "docs/config.md") if (match := PRESET.fullmatch(code))}
+    assert named == {name for name in known_presets() if not name.startswith("_")}
+
+
+def test_the_table_of_commands_is_whole() -> None:
+    table = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `vgim ")]
+    shown = {re.match(r"\| `(vgim(?: [a-z-]+)+)", line)[1] for line in table}  # type: ignore[index]
+    assert shown == set(verbs(main))
+
+
+def test_every_exit_code_is_explained() -> None:
+    rows = re.findall(r"^\| (\d+) \| (\w+)", (ROOT / "docs/cluster.md").read_text(), flags=re.MULTILINE)
+    told = {int(code): word for code, word in rows}
+    for error in errors.VgimError.__subclasses__():
+        assert error.__name__.lower().startswith(told[error.exit_code].lower()), error
+
+
+def test_every_field_is_explained() -> None:
+    from vgim.data.shards import INDEX_SCHEMA, SHARD_SCHEMA
+    from vgim.train.folder import RunRecord
+    from vgim.train.meter import AVERAGED
+    from vgim.train.state import TrainingState
+    from vgim.train.validate import FIGURES
+
+    expected = {
+        "runs.md": {*RunRecord.model_fields, *TrainingState.model_fields} - {"schema_version", "name"},
+        "data.md": {*SHARD_SCHEMA.names, *INDEX_SCHEMA.names},
+        "training.md": {
+            *AVERAGED,
+            *FIGURES,
+            "data_wait_s",
+            "compute_s",
+            "overhead_s",
+            "last_step",
+            "utterances_per_s",
+        },
+    }
+    for name, fields in expected.items():
+        assert fields - set(inline_code(ROOT / "docs" / name)) == set(), name
+
+
+def test_the_picture_is_well_formed() -> None:
+    picture = ElementTree.parse(ROOT / "docs/pipeline.svg").getroot()
+    assert picture.tag.endswith("svg")
+    assert "viewBox" in picture.attrib
