@@ -80,6 +80,11 @@ def complaint(*overrides: str, preset: str = "quickstart") -> list[str]:
         ),
         ("data.shards=''", "data.shards='' is not allowed (from override); it must be text not empty"),
         (
+            "storage.name=../x",
+            "storage.name=../x is not allowed (from override); "
+            "it must be text of letters, digits, dots, underscores and hyphens that starts with a letter or digit",
+        ),
+        (
             "train.epochs.x=3",
             "train.epochs={x: 3} is not allowed (from override); it must be an integer at least 1",
         ),

@@ -91,6 +91,8 @@ def _json_types(schema: Mapping[str, Any]) -> Iterator[str]:
 
 def _in_words(schema: Mapping[str, Any]) -> str:
     """A leaf's JSON schema as a phrase that completes "it must be …"."""
+    if "in_words" in schema:
+        return str(schema["in_words"])
     if "anyOf" in schema:
         return " or ".join(_in_words(choice) for choice in schema["anyOf"])
     if "const" in schema:
@@ -107,7 +109,6 @@ def _in_words(schema: Mapping[str, Any]) -> str:
         "maximum": "at most {}",
         "exclusiveMaximum": "below {}",
         "minLength": "not empty",
-        "pattern": "matching {}",
     }
     said = [words.format(schema[key]) for key, words in bounds.items() if key in schema]
     return " ".join([noun[schema["type"]], " and ".join(said)]).strip()

@@ -220,7 +220,14 @@ class StorageConfig(Section):
         default_factory=lambda: f"{default_home()}/runs", min_length=1, json_schema_extra=MAY_CHANGE
     )
     """Folder or URI (any that pyarrow.fs reads) that holds the runs; all nodes must see it."""
-    name: str = Field("", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$|^$", json_schema_extra=MAY_CHANGE)
+    name: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$|^$",
+        json_schema_extra={
+            **MAY_CHANGE,
+            "in_words": "text of letters, digits, dots, underscores and hyphens that starts with a letter or digit",
+        },
+    )
     """Name of the run's folder; empty takes the preset's name."""
 
 
