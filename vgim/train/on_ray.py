@@ -18,6 +18,7 @@ from vgim.train.loop import CollapsedError, Job, Rank, Worker
 from vgim.train.step import NotFiniteError
 
 RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
+RAY_MARKER = ".validate_storage_marker"  # by which Ray's workers find that they all see the storage
 CONTROLLER_RETRIES = 3  # Ray's own default retries an unschedulable group for ever
 
 
@@ -70,7 +71,8 @@ def train_on_ray(job: Job, *, address: str | None, verbose: bool) -> str:
         _explain(error, folder, cluster.max_failures)
         raise
     finally:
-        run.child(RAY_SNAPSHOT).delete()
+        for leftover in (RAY_SNAPSHOT, RAY_MARKER):
+            run.child(leftover).delete()
     record = folder.record()
     if record is not None and record.state == "failed":
         raise TrainingError(record.message)
