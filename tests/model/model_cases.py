@@ -27,7 +27,9 @@ SMALL: dict[str, Any] = {
 def small_encoder(seed: int = 0, *, model: dict[str, Any] | None = None, **objective: Any) -> Encoder:
     """An encoder of few channels in fp64, in training mode."""
     return build_encoder(
-        ModelConfig(**{**SMALL, **(model or {})}), ObjectiveConfig(**{"predictor_init": "uniform", **objective}), seed
+        ModelConfig(**{**SMALL, **(model or {})}),
+        ObjectiveConfig(**{"predictor_init": "uniform", **objective}),
+        seed,
     ).double()
 
 

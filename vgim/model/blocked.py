@@ -2,10 +2,12 @@
 
 torch's Conv1d on a CPU is held up by its backward. Where the stride is a good part of the kernel, as in this
 encoder (kernel = 2 · stride), cutting the input into blocks of one stride turns the convolution into
-ceil(kernel / stride) products with nothing computed twice, and frames stay rows, as InfoNCE wants them.
+ceil(kernel / stride) products with nothing computed twice, and frames stay rows, as InfoNCE wants them. What is
+left is moving memory, so nothing is copied that can be written where it is needed: ReLU puts its output between
+the zeros that the next convolution's padding asks for.
 
 Shapes: B crops, T frames out, C channels in, D channels out, K kernel, S stride, J blocks under a kernel,
-R rows (blocks of all crops).
+X = S·C values in a block, M = T + J - 1 blocks.
 """
 
 from __future__ import annotations
@@ -17,54 +19,132 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+FEW_VALUES = 64
+"""Kernels over no more values than this are gathered into one row: products so thin cost their memory alone."""
+MANY_FRAMES = 512
+"""Crops of this many frames are multiplied one by one; shorter ones together, with J - 1 rows lost between them."""
+
 
 class _SumOfShiftedProducts(torch.autograd.Function):
-    """y[r] = Σ_j rows[r + j] @ weight[j], for every r that has J - 1 rows after it; zeros for the last.
+    """y[b, t] = Σ_j blocks[b, t + j] @ weight[j].
 
-    By hand, because autograd would give each shifted slice a gradient as large as all of the rows.
+    By hand, because autograd would give each shifted slice a gradient as large as all of the blocks.
     """
 
     @staticmethod
-    def forward(ctx: Any, rows_RX: Tensor, weight_JXD: Tensor) -> Tensor:
-        ctx.save_for_backward(rows_RX, weight_JXD)
-        run = len(rows_RX) - len(weight_JXD) + 1
-        y_RD = rows_RX.new_zeros(len(rows_RX), weight_JXD.shape[2])
+    def forward(ctx: Any, blocks_BMX: Tensor, weight_JXD: Tensor) -> Tensor:
+        ctx.save_for_backward(blocks_BMX, weight_JXD)
+        B, M, X = blocks_BMX.shape
+        J, _, D = weight_JXD.shape
+        T = M - J + 1
+        if J == 1:
+            return (blocks_BMX.view(B * M, X) @ weight_JXD[0]).view(B, T, D)
+        if T >= MANY_FRAMES:
+            y_BTD = blocks_BMX.new_empty(B, T, D)
+            for y_TD, blocks_MX in zip(y_BTD, blocks_BMX, strict=True):
+                for j, weight_XD in enumerate(weight_JXD):
+                    y_TD.addmm_(blocks_MX[j : j + T], weight_XD, beta=0 if j == 0 else 1)
+            return y_BTD
+        rows_RX, run = blocks_BMX.view(B * M, X), B * M - J + 1
+        y_RD = blocks_BMX.new_empty(B * M, D)
         for j, weight_XD in enumerate(weight_JXD):
             y_RD[:run].addmm_(rows_RX[j : j + run], weight_XD, beta=0 if j == 0 else 1)
-        return y_RD
+        return y_RD.view(B, M, D)[:, :T].contiguous()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor]:
-        rows_RX, weight_JXD = ctx.saved_tensors
-        run = len(rows_RX) - len(weight_JXD) + 1
-        grad_y = grads[0][:run]
-        grad_weight = torch.stack([rows_RX[j : j + run].T @ grad_y for j in range(len(weight_JXD))])
-        if not ctx.needs_input_grad[0]:
-            return None, grad_weight
-        grad_rows = torch.zeros_like(rows_RX)
-        for j, weight_XD in enumerate(weight_JXD):
-            grad_rows[j : j + run].addmm_(grad_y, weight_XD.T)
-        return grad_rows, grad_weight
+        blocks_BMX, weight_JXD = ctx.saved_tensors
+        B, M, X = blocks_BMX.shape
+        J, _, D = weight_JXD.shape
+        T = M - J + 1
+        grad_BTD = grads[0].contiguous()
+        grad_blocks = torch.empty_like(blocks_BMX) if ctx.needs_input_grad[0] else None
+        if J > 1 and T >= MANY_FRAMES:
+            grad_weight = torch.empty_like(weight_JXD)
+            for b, (grad_TD, blocks_MX) in enumerate(zip(grad_BTD, blocks_BMX, strict=True)):
+                for j in range(J):
+                    grad_weight[j].addmm_(blocks_MX[j : j + T].T, grad_TD, beta=0 if b == 0 else 1)
+                if grad_blocks is not None:
+                    _spread(grad_blocks[b], grad_TD, weight_JXD)
+            return grad_blocks, grad_weight
+        # As one run of rows: the gradient of the rows between two crops is zero.
+        run = B * M - J + 1
+        grad_RD = F.pad(grad_BTD, (0, 0, 0, J - 1)).view(B * M, D)[:run]
+        rows_RX = blocks_BMX.view(B * M, X)
+        grad_weight = torch.stack([rows_RX[j : j + run].T @ grad_RD for j in range(J)])
+        if grad_blocks is not None:
+            _spread(grad_blocks.view(B * M, X), grad_RD, weight_JXD)
+        return grad_blocks, grad_weight
 
 
-def blocked_conv1d(
-    x_BTC: Tensor, weight_DCK: Tensor, bias_D: Tensor | None, stride: int, padding: int, num_frames: int
-) -> Tensor:
-    """What `F.conv1d` gives, for frames as rows: [B, T_in, C] → [B, num_frames, D].
+def _spread(grad_rows_RX: Tensor, grad_TD: Tensor, weight_JXD: Tensor) -> None:
+    """grad_rows[t + j] = Σ_j grad[t] @ weight[j].T, for R = T + J - 1 rows, every one of which is written."""
+    T = len(grad_TD)
+    grad_rows_RX[T:].zero_()
+    for j, weight_XD in enumerate(weight_JXD):
+        grad_rows_RX[j : j + T].addmm_(grad_TD, weight_XD.T, beta=0 if j == 0 else 1)
+
+
+class _PaddedRelu(torch.autograd.Function):
+    """ReLU of [B, T, C] into a tensor with zeros before and behind the frames; what is saved is the output."""
+
+    @staticmethod
+    def forward(ctx: Any, y_BTC: Tensor, before: int, num_frames: int) -> Tensor:
+        B, T, C = y_BTC.shape
+        T = min(T, num_frames - before)  # frames that no later kernel reaches are left out
+        out = y_BTC.new_empty(B, num_frames, C)
+        out[:, :before].zero_()
+        out[:, before + T :].zero_()
+        torch.clamp_min(y_BTC[:, :T], 0, out=out[:, before : before + T])
+        ctx.save_for_backward(out)
+        ctx.place = before, T, y_BTC.shape[1]
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (out,) = ctx.saved_tensors
+        before, T, num_in = ctx.place
+        inside = slice(before, before + T)
+        grad = torch.ops.aten.threshold_backward(grads[0][:, inside], out[:, inside], 0)
+        return F.pad(grad, (0, 0, 0, num_in - T)) if num_in > T else grad, None, None
+
+
+def num_padded(num_frames: int, kernel: int, stride: int) -> int:
+    """Input frames, zeros included, that `conv_of_padded` takes to make `num_frames` frames."""
+    return (num_frames + -(-kernel // stride) - 1) * stride
+
+
+def pad_frames(x_BTC: Tensor, before: int, num_frames: int) -> Tensor:
+    """`x` with zeros before and behind it, or cut behind, to `num_frames` frames."""
+    return F.pad(x_BTC, (0, 0, before, num_frames - before - x_BTC.shape[1]))
+
+
+def padded_relu(y_BTC: Tensor, before: int, num_frames: int) -> Tensor:
+    """`pad_frames(relu(y), before, num_frames)` in one pass."""
+    if torch.compiler.is_compiling():  # which fuses the two by itself, and cannot write into a slice
+        return pad_frames(F.relu(y_BTC), before, num_frames)
+    padded: Tensor = _PaddedRelu.apply(y_BTC, before, num_frames)
+    return padded
+
+
+def conv_of_padded(x_BTC: Tensor, weight_DCK: Tensor, bias_D: Tensor | None, stride: int) -> Tensor:
+    """What `F.conv1d` gives, for frames as rows, on input that is padded already: → [B, T, D].
 
     Args:
-        num_frames: Frames that the convolution makes of the input; at least 1.
+        x_BTC: Of `num_padded` frames, zeros included.
     """
     B, num_in, C = x_BTC.shape
     D, _, kernel = weight_DCK.shape
     J = -(-kernel // stride)
-    num_blocks = num_frames + J - 1
-    # What lies past the last frame's kernel is cut off (a negative padding) or made of zeros.
-    padded = F.pad(x_BTC, (0, 0, padding, num_blocks * stride - padding - num_in))
-    rows_RX = padded.reshape(B * num_blocks, stride * C)
-    weight_JXD = F.pad(weight_DCK, (0, J * stride - kernel)).permute(2, 1, 0).reshape(J, stride * C, D)
-    # All crops as one run of rows; the J - 1 frames that straddle two crops are dropped.
-    y_RD: Tensor = _SumOfShiftedProducts.apply(rows_RX, weight_JXD)
-    y_BTD = y_RD.view(B, num_blocks, D)[:, :num_frames]
+    if kernel * C <= FEW_VALUES:
+        num_frames = num_in // stride - J + 1
+        gathered_BTKC = x_BTC.unfold(1, kernel, stride)[:, :num_frames].transpose(2, 3)
+        blocks = gathered_BTKC.reshape(B, num_frames, kernel * C).contiguous()
+        weight_JXD = weight_DCK.permute(2, 1, 0).reshape(1, kernel * C, D)
+    else:
+        blocks = x_BTC.reshape(B, num_in // stride, stride * C)
+        weight_JXD = F.pad(weight_DCK, (0, J * stride - kernel)).permute(2, 1, 0).reshape(J, stride * C, D)
+    y_BTD: Tensor = _SumOfShiftedProducts.apply(blocks, weight_JXD)
     return y_BTD if bias_D is None else y_BTD + bias_D

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vgim.model.blocked import blocked_conv1d
+from vgim.model.blocked import conv_of_padded, num_padded, pad_frames, padded_relu
 from vgim.model.sync import RankBatchNorm
 
 BatchNormKind = Literal["none", "local", "sync"]
@@ -28,6 +28,10 @@ class ConvSpec(NamedTuple):
     def num_frames(self, num_in: int) -> int:
         """Frames it makes of `num_in` frames or samples; 0 where the input is too short."""
         return max(0, (num_in + 2 * self.padding - self.kernel) // self.stride + 1)
+
+    def num_padded(self, num_frames: int) -> int:
+        """Input frames, zeros included, that `conv_of_padded` takes to make `num_frames`."""
+        return num_padded(num_frames, self.kernel, self.stride)
 
     def num_needed(self, num_frames: int) -> int:
         """Fewest input frames or samples that make `num_frames`."""
@@ -69,15 +73,20 @@ class ConvStack(nn.Module):
         return self._by_channels(x_BTC.mT).mT
 
     def _by_rows(self, x_BTC: Tensor) -> Tensor:
+        num_frames = x_BTC.shape[1]
         for i, spec in enumerate(self.specs):
+            num_frames = spec.num_frames(num_frames)
+            num_padded = spec.num_padded(num_frames)
+            if i == 0:
+                x_BTC = pad_frames(x_BTC, spec.padding, num_padded)
+            else:
+                x_BTC = padded_relu(x_BTC, spec.padding, num_padded)
             conv = self.get_submodule(f"conv{i}")
             assert isinstance(conv, nn.Conv1d)
-            num_frames = spec.num_frames(x_BTC.shape[1])
-            y_BTC = blocked_conv1d(x_BTC, conv.weight, conv.bias, spec.stride, spec.padding, num_frames)
-            y_RC = self._normalise(i, y_BTC.flatten(0, 1))
-            # In place: neither a convolution's nor a BatchNorm's backward reads its own output.
-            x_BTC = F.relu(y_RC, inplace=True).view(y_BTC.shape)
-        return x_BTC
+            y_BTC = conv_of_padded(x_BTC, conv.weight, conv.bias, spec.stride)
+            x_BTC = self._normalise(i, y_BTC.flatten(0, 1)).view(y_BTC.shape)
+        # In place: neither a convolution's nor a BatchNorm's backward reads its own output.
+        return F.relu(x_BTC, inplace=True)
 
     def _by_channels(self, x_BCT: Tensor) -> Tensor:
         for i in range(len(self.specs)):
