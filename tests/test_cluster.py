@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -84,12 +85,28 @@ def test_an_address_where_no_cluster_answers_is_told(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refuse)
-    with pytest.raises(ConfigError) as e:
-        ensure_ray(address="10.0.0.9:6379")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(ConfigError) as e:
+            ensure_ray(address=address)
     assert str(e.value) == (
-        "no Ray cluster answers at 10.0.0.9:6379: Could not connect to 10.0.0.9:6379; start one with "
-        "`ray start --head`, or leave --address and RAY_ADDRESS out to use this machine alone"
+        f"no Ray cluster lets us in at {address}: Could not connect to {address}; start one with `ray start --head`, "
+        "check that RAY_AUTH_MODE and the token are the cluster's, or leave --address and RAY_ADDRESS out to use this "
+        "machine alone"
     )
+
+
+def test_an_address_where_nothing_listens_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("Ray would try for minutes"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    with pytest.raises(
+        ConfigError, match=f"no Ray cluster answers at {address}: Connection refused; start one"
+    ):
+        ensure_ray(address=address)
 
 
 @pytest.mark.parametrize(("min_cpus", "expected"), [(1, 3), (2.5, 3), (4.5, 5)])

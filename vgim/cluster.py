@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from vgim.config.schema import ClusterConfig
 from vgim.errors import ConfigError
 
 SCRATCH = "working_dir_files"  # a part of the path of every working directory that Ray unpacks
+CONNECT_TIMEOUT_S = 5.0
 DATA_CPUS = 1.0  # kept free for Ray Data: without any, training waits for ever and nothing says so
 
 
@@ -27,12 +29,17 @@ def ensure_ray(min_cpus: float = 0, *, address: str | None = None, verbose: bool
     Raises:
         ConfigError: no cluster answers at the address.
     """
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    if address != "local":
+        # Read when Ray is imported; by default it tries for ten minutes, with a line for each try.
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")
     import ray
 
     if ray.is_initialized():
         return
+    if address != "local":
+        _check_reachable(address)
     quiet = {} if verbose else {"log_to_driver": False, "logging_level": logging.ERROR}
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
     try:
         if address == "local":
             cores = os.cpu_count() or 1
@@ -42,8 +49,27 @@ def ensure_ray(min_cpus: float = 0, *, address: str | None = None, verbose: bool
     except ConnectionError as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(
-            f"no Ray cluster answers at {address}: {first_line}; start one with `ray start --head`, "
-            "or leave --address and RAY_ADDRESS out to use this machine alone"
+            f"no Ray cluster lets us in at {address}: {first_line}; start one with `ray start --head`, check that "
+            "RAY_AUTH_MODE and the token are the cluster's, or leave --address and RAY_ADDRESS out to use this "
+            "machine alone"
+        ) from error
+
+
+def _check_reachable(address: str) -> None:
+    """Tell at once that nothing listens at HOST:PORT.
+
+    Raises:
+        ConfigError: nothing does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise ConfigError(
+            f"no Ray cluster answers at {address}: {error.strerror or error}; start one with `ray start --head`, or "
+            "leave --address and RAY_ADDRESS out to use this machine alone"
         ) from error
 
 

@@ -69,6 +69,22 @@ def test_a_new_run_notes_what_it_is(tiny_config: Maker) -> None:
     assert record.command == tuple(sys.argv)
 
 
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run counts as one that has a checkpoint."""
+    monkeypatch.setattr("vgim.train.folder.complete_checkpoints", lambda run: [run])
+
+
+def test_a_run_without_a_checkpoint_gives_its_name_to_another_config(tiny_config: Maker) -> None:
+    folder, _ = claim(tiny_config("train.batch_size=400"))
+    folder.set_state("failed", "too few crops")
+    claim(tiny_config("train.batch_size=4"), "b" * 64)
+    found = folder.config()
+    assert found is not None
+    assert (found.train.batch_size, record_of(folder).data_fingerprint) == (4, "b" * 64)
+
+
+@pytest.mark.usefixtures("trained")
 def test_another_config_under_the_name_is_refused_with_the_difference(tiny_config: Maker) -> None:
     folder, _ = claim(tiny_config())
     before = files_of(folder.location.local_path)
@@ -90,6 +106,7 @@ def test_keys_that_change_no_step_may_differ(tiny_config: Maker) -> None:
     assert folder.config() == longer.config
 
 
+@pytest.mark.usefixtures("trained")
 def test_other_data_is_refused_with_both_fingerprints(tiny_config: Maker) -> None:
     claim(tiny_config())
     with pytest.raises(DataError, match=r"was trained on data aaaaaaaaaaaa, but .* holds bbbbbbbbbbbb"):

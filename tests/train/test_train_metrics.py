@@ -52,7 +52,15 @@ def figures(value: float = 1.0) -> dict[str, Any]:
 
 
 def train_record(step: int, value: float = 1.0) -> dict[str, Any]:
-    names = ("learning_rate", "kld_weight", "utterances_per_s", "steps_per_s", "data_wait_s", "compute_s")
+    names = (
+        "learning_rate",
+        "kld_weight",
+        "utterances_per_s",
+        "steps_per_s",
+        "data_wait_s",
+        "compute_s",
+        "overhead_s",
+    )
     return {
         "step": step,
         "epoch": step / 10,

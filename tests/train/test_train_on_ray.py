@@ -15,7 +15,7 @@ import pytest
 from train_cases import assert_same, last_checkpoint, rank_here, records, run_of, without_timings
 
 from vgim.config import ResolvedConfig, RunConfig
-from vgim.errors import TrainingError
+from vgim.errors import DataError, TrainingError, VgimError
 from vgim.train.folder import RunFolder
 from vgim.train.trainer import train
 
@@ -158,12 +158,14 @@ def test_a_user_error_in_a_worker_ends_the_run_with_its_message(
 ) -> None:
     if fault == "damaged shard":  # one rank meets it while the other waits for its gradients
         settings = ["cluster.workers=2", f"data.shards={damaged_shards(tiny_shards, tmp_path / 'damaged')}"]
+        kind: type[VgimError] = DataError
         message = r"^row group 3 of shard .*train/00000\.parquet cannot be read"
     else:
         settings = ["cluster.workers=1", "optim.learning_rate=1e30"]
+        kind = TrainingError
         message = r"^the gradient of module \d is not finite at step \d"
     resolved = tiny_config(*settings)
-    with pytest.raises(TrainingError, match=message) as e:
+    with pytest.raises(kind, match=message) as e:
         train(resolved)
     assert "\n" not in str(e.value)
     assert state_of(resolved.config) == ("failed", str(e.value))

@@ -19,8 +19,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vgim.config import RunConfig, blocking_difference, from_yaml, to_yaml
-from vgim.errors import ConfigError, DataError, StorageError, TrainingError
+from vgim.errors import ConfigError, DataError, StorageError, TrainingError, VgimError
 from vgim.storage import Location
+from vgim.train.checkpoint import complete_checkpoints
 
 CONFIG, RECORD, METRICS, TENSORBOARD = "config.yaml", "run.json", "metrics.jsonl", "tensorboard"
 
@@ -37,10 +38,14 @@ class RunRecord(BaseModel):
     state: State
     message: str = ""
     """Why it failed, or how it ended."""
+    error: str = ""
+    """Name of the class of the error that ended it."""
     created: str
     updated: str
     launches: int
     """Times the command was started."""
+    attempts: int = 0
+    """Times this launch started its workers; more than one if some were lost."""
     command: tuple[str, ...]
     host: str
     pid: int
@@ -82,11 +87,27 @@ class RunFolder:
     def write(self, record: RunRecord) -> None:
         self.location.child(RECORD).write_bytes_atomic(record.model_dump_json(indent=2).encode())
 
-    def set_state(self, state: State, message: str = "") -> None:
+    def set_state(self, state: State, message: str = "", error: str = "") -> None:
         """Note how the run stands."""
         record = self.record()
         if record is not None:
-            self.write(record.model_copy(update={"state": state, "message": message, "updated": now()}))
+            self.write(
+                record.model_copy(
+                    update={"state": state, "message": message, "error": error, "updated": now()}
+                )
+            )
+
+    def begin_attempt(self) -> int:
+        """Note that workers start to train; returns how many times this launch started them before."""
+        record = self.record()
+        if record is None:
+            return 0
+        self.write(record.model_copy(update={"attempts": record.attempts + 1}))
+        return record.attempts
+
+    def fail(self, error: VgimError) -> None:
+        """Note what ended the run."""
+        self.set_state("failed", str(error), type(error).__name__)
 
     def check(self, config: RunConfig, data_fingerprint: str) -> RunRecord | None:
         """The record of the run that is here; None where there is none.
@@ -99,6 +120,13 @@ class RunFolder:
         before, earlier = self.config(), self.record()
         if before is None or earlier is None:
             return None
+        if earlier.state == "running" and earlier.pid != os.getpid() and is_alive(earlier):
+            raise TrainingError(
+                f"process {earlier.pid} is training the run {self.location.uri}; wait for it, stop it, "
+                "or use another storage.name"
+            )
+        if not complete_checkpoints(self.location):
+            return earlier  # nothing was trained yet, so nothing is lost to another config
         differences = blocking_difference(before, config)
         if differences:
             raise ConfigError(
@@ -110,11 +138,6 @@ class RunFolder:
                 f"the run {self.location.uri} was trained on data {earlier.data_fingerprint[:12]}, but "
                 f"{config.data.shards} holds {data_fingerprint[:12]}; give the shards it was started on, "
                 "or another storage.name"
-            )
-        if earlier.state == "running" and earlier.pid != os.getpid() and is_alive(earlier):
-            raise TrainingError(
-                f"process {earlier.pid} is training the run {self.location.uri}; wait for it, stop it, "
-                "or use another storage.name"
             )
         return earlier
 

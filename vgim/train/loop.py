@@ -39,6 +39,8 @@ class Job:
     run: str
     resume_from: str | None = None
     init_from: str | None = None
+    lost_workers: int = 0
+    """Times that this launch's workers were lost and started again."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ class Rank:
             self.writer = MetricsWriter(self.run_folder, place.step)
             if place.step == 0:
                 self._hparams(self.writer)
+            if self.job.lost_workers:
+                log.insert(0, f"workers were lost and started again ({self.job.lost_workers} so far)")
             for sentence in log:
                 self.writer.event(place.step, sentence)
         try:

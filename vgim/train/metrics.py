@@ -33,6 +33,7 @@ TOP_LEVEL = {
     "steps_per_s": "speed/steps_per_s",
     "data_wait_s": "speed/data_wait_s",
     "compute_s": "speed/compute_s",
+    "overhead_s": "speed/overhead_s",
     "epoch": "speed/epoch",
 }
 

@@ -6,14 +6,16 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 import torch
 
+from vgim import errors
 from vgim.cluster import DATA_CPUS, Placement, ensure_ray, place
 from vgim.data.stream import read_on_ray
 from vgim.errors import ConfigError, StorageError, TrainingError, VgimError
 from vgim.storage import Location
-from vgim.train.folder import RunFolder
+from vgim.train.folder import RunFolder, RunRecord
 from vgim.train.loop import CollapsedError, Job, Rank, Worker
 from vgim.train.step import NotFiniteError
 
@@ -75,7 +77,7 @@ def train_on_ray(job: Job, *, address: str | None, verbose: bool) -> str:
             run.child(leftover).delete()
     record = folder.record()
     if record is not None and record.state == "failed":
-        raise TrainingError(record.message)
+        raise _error_of(record)
     return record.message if record is not None else ""
 
 
@@ -96,16 +98,17 @@ def _work(payload: dict[str, object]) -> None:
     share = max(1, (os.cpu_count() or 1) // context.get_local_world_size())
     torch.set_num_threads(share if wanted == "auto" else wanted)
     rank = context.get_world_rank()
+    lost = folder.begin_attempt() if rank == 0 else 0
     worker = Worker(rank, context.get_world_size(), ray.train.torch.get_device(), read_on_ray, _report)
     try:
-        message = Rank(job, worker).run()
+        message = Rank(replace(job, lost_workers=lost), worker).run()
     except (NotFiniteError, CollapsedError) as error:  # on all ranks at one step: all return, none is lost
         if rank == 0:
-            folder.set_state("failed", str(error))
+            folder.fail(error)
         return
     except VgimError as error:
         with suppress(StorageError):  # a full disk takes no note; the error itself reaches the driver
-            folder.set_state("failed", str(error))
+            folder.fail(error)
         raise
     if rank == 0:
         folder.set_state("finished", message)
@@ -130,7 +133,7 @@ def _explain(error: Exception, folder: RunFolder, max_failures: int) -> None:
 
     record = folder.record()
     if record is not None and record.state == "failed":
-        raise TrainingError(record.message) from error
+        raise _error_of(record) from error
     failures = getattr(error, "worker_failures", {})
     for rank, failure in sorted(failures.items()):
         for cause in _causes(failure):
@@ -149,6 +152,13 @@ def _explain(error: Exception, folder: RunFolder, max_failures: int) -> None:
             f"the workers could not be started ({reason}); check `ray status` for the resources that "
             "cluster.workers needs"
         ) from error
+
+
+def _error_of(record: RunRecord) -> VgimError:
+    """The error that ended a run, with the exit code of its class."""
+    kind = getattr(errors, record.error, TrainingError)
+    error: VgimError = kind(record.message)
+    return error
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -33,7 +33,7 @@ class RunSummary:
     step: int
     epoch: float
     best_loss: float | None
-    """Lowest mean validation loss over the modules."""
+    """Lowest mean validation loss over the modules that were trained last."""
     nce: tuple[float | None, ...]
     """Validation InfoNCE of each module, the latest."""
     checkpoints: int
@@ -61,6 +61,8 @@ def summarise(folder: RunFolder) -> RunSummary:
     assert record is not None
     metrics = list(read_metrics(folder.location))
     validations = [r for r in metrics if r["kind"] == "validation"]
+    if validations:  # losses of different modules, under schedule sequential, do not compare
+        validations = [v for v in validations if _modules(v) == _modules(validations[-1])]
     last_time, last_step = (metrics[-1]["time"], metrics[-1]["step"]) if metrics else (0.0, 0)
     epochs = [r["epoch"] for r in metrics if "epoch" in r]
     state: str = record.state
@@ -118,6 +120,10 @@ def format_table(runs: Sequence[RunSummary]) -> str:
     with console.capture() as captured:
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def _modules(validation: Record) -> list[int]:
+    return [module["module"] for module in validation["modules"]]
 
 
 def _nce(validation: Record) -> tuple[float | None, ...]:

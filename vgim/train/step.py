@@ -130,7 +130,7 @@ class GreedyStep:
         losses = ", ".join(f"{out.loss.item():.4g}" for out in outputs[m])
         raise NotFiniteError(
             f"the gradient of module {m} is not finite at step {step} (loss on this rank: {losses}); the step was "
-            "not taken and the last checkpoint is good; lower optim.learning_rate, set optim.clip_norm, or use "
+            "not taken, checkpoints are untouched; lower optim.learning_rate, set optim.clip_norm, or use "
             "train.precision=fp32"
         )
 

@@ -13,9 +13,9 @@ from vgim.cluster import refuse_scratch
 from vgim.config import ResolvedConfig, RunConfig
 from vgim.data.manifest import check_shards_present, is_complete, read_manifest
 from vgim.data.stream import read_here
-from vgim.errors import StorageError, VgimError
+from vgim.errors import ConfigError, StorageError, VgimError
 from vgim.storage import Location
-from vgim.train.checkpoint import complete_checkpoints
+from vgim.train.checkpoint import check_same_architecture, complete_checkpoints, find
 from vgim.train.console import Console
 from vgim.train.folder import RunFolder
 from vgim.train.loop import Job, Rank, Worker
@@ -60,6 +60,9 @@ def train(
             f"the run {run.uri} is finished ({earlier.message}); raise train.epochs or train.max_steps to go on"
         )
         return 0
+    for named in (resume_from, init_from):
+        if named is not None:  # told here, before workers are started
+            check_same_architecture(find(named), config.model)
     folder.claim(config, manifest.fingerprint)
     job = Job(config=config, run=run.uri, resume_from=resume_from, init_from=init_from)
     print(f"run folder: {run.uri}")
@@ -72,7 +75,10 @@ def train(
                 message = train_on_ray(job, address=address, verbose=verbose)
     except VgimError as error:
         with suppress(StorageError):  # a full disk takes no note; the error itself is what to tell
-            folder.set_state("failed", str(error))
+            folder.fail(error)
+        raise
+    except Exception as error:  # a defect of ours: it keeps its traceback, and the run does not seem to go on
+        folder.set_state("failed", f"internal error: {type(error).__name__}", type(error).__name__)
         raise
     except (KeyboardInterrupt, SystemExit):  # Ray's own handler turns the first Ctrl-C into an exit
         folder.set_state("interrupted", "stopped by the user")
@@ -118,6 +124,8 @@ def _here(job: Job) -> str:
     """Train in this process, without Ray."""
     cluster = job.config.cluster
     device = cluster.device if cluster.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("cluster.device=cuda but torch finds no GPU here; use cluster.device=auto or cpu")
     if cluster.threads_per_worker != "auto":
         torch.set_num_threads(cluster.threads_per_worker)
     worker = Worker(0, 1, torch.device(device), read_here, lambda figures, checkpoint: None)
