@@ -28,6 +28,7 @@ from naive import NaiveEncoder, NaiveStep, count_flops
 from vgim.config.schema import ModelConfig, ObjectiveConfig
 from vgim.model.stack import build_encoder
 from vgim.train.ddp import Replicas
+from vgim.train.memory import keep_freed_memory
 from vgim.train.step import GreedyStep
 
 FAMILIES = ("sim", "gim", "cpc")
@@ -238,6 +239,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--no-memory", action="store_true", help="leave memory out")
     options.add_argument("--memory-of", help=argparse.SUPPRESS)
     args = options.parse_args(argv)
+    keep_freed_memory()  # as training does on CPUs; the naive step gains from it as well
     if args.memory_of:
         if args.threads:
             torch.set_num_threads(args.threads)

@@ -17,6 +17,7 @@ from vgim.errors import ConfigError, StorageError, TrainingError, VgimError
 from vgim.storage import Location
 from vgim.train.folder import RunFolder, RunRecord
 from vgim.train.loop import CollapsedError, Job, Rank, Worker
+from vgim.train.memory import keep_freed_memory
 from vgim.train.step import NotFiniteError
 
 RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
@@ -98,6 +99,8 @@ def _work(payload: dict[str, object]) -> None:
     share = max(1, (os.cpu_count() or 1) // context.get_local_world_size())
     torch.set_num_threads(share if wanted == "auto" else wanted)
     rank = context.get_world_rank()
+    if not placement.use_gpu:
+        keep_freed_memory()
     lost = folder.begin_attempt() if rank == 0 else 0
     worker = Worker(rank, context.get_world_size(), ray.train.torch.get_device(), read_on_ray, _report)
     try:

@@ -19,6 +19,7 @@ from vgim.train.checkpoint import check_same_architecture, complete_checkpoints,
 from vgim.train.console import Console
 from vgim.train.folder import RunFolder
 from vgim.train.loop import Job, Rank, Worker
+from vgim.train.memory import keep_freed_memory
 from vgim.train.on_ray import train_on_ray
 from vgim.train.schedule import remaining
 from vgim.train.start import place_of
@@ -128,5 +129,7 @@ def _here(job: Job) -> str:
         raise ConfigError("cluster.device=cuda but torch finds no GPU here; use cluster.device=auto or cpu")
     if cluster.threads_per_worker != "auto":
         torch.set_num_threads(cluster.threads_per_worker)
+    if device == "cpu":
+        keep_freed_memory()
     worker = Worker(0, 1, torch.device(device), read_here, lambda figures, checkpoint: None)
     return Rank(job, worker).run()
