@@ -15,8 +15,8 @@ if sys.argv[1] == "kept" and not keep_freed_memory():
 def faults():
     blocks = [torch.empty(16 * 2**20).fill_(1) for _ in range(2)]
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-faults()
-before = faults()
+for _ in range(20):  # until the heap has found its shape
+    before = faults()
 print(faults() - before)
 """
 
@@ -30,5 +30,4 @@ def test_large_blocks_cost_no_new_pages_once_they_were_used() -> None:
     kept = new_pages("kept")
     if kept == "unsupported":
         pytest.skip("the C library is not glibc")
-    assert int(kept) < 100
-    assert int(new_pages("default")) > 1000  # what it saves: a page of 4 KiB each
+    assert int(kept) < int(new_pages("default")) / 10
