@@ -24,8 +24,11 @@ I16 = NDArray[np.int16]
 
 
 @lru_cache(maxsize=16)
-def _open(path: str) -> pq.ParquetFile:
-    """Footers are parsed once per process; a shard folder is never rewritten in place."""
+def open_shard(path: str) -> pq.ParquetFile:
+    """A shard's Parquet file; DataError where it cannot be read.
+
+    Footers are parsed once per process; a shard folder is never rewritten in place.
+    """
     location = Location(path)
     try:
         if location.is_local:
@@ -50,7 +53,7 @@ def cut(shard_folder: str, split: str, codec: str, crop_samples: int, work: Work
     for number, (shard, row_group) in enumerate(zip(work.shards, work.row_groups, strict=True)):
         path = Location(shard_folder).child(split, f"{shard:05d}.parquet").uri
         try:
-            column = _open(path).read_row_group(row_group, columns=["audio"], use_threads=False)["audio"]
+            column = open_shard(path).read_row_group(row_group, columns=["audio"], use_threads=False)["audio"]
         except (OSError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())  # Arrow's own may have several lines
             raise DataError(
