@@ -22,7 +22,11 @@ PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md"
     ROOT.glob("docs/*.md")
 )
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-JOBS = {"ray_jobs/train.py": ["train"], "ray_jobs/prepare.py": ["data", "prepare"]}
+JOBS = {
+    "ray_jobs/train.py": ["train"],
+    "ray_jobs/prepare.py": ["data", "prepare"],
+    "ray_jobs/probe.py": ["probe"],
+}
 PRESET = re.compile(r"(quickstart|(librispeech|artificial)-(sim|gim|cpc))(\.yaml)?")
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
@@ -158,6 +162,7 @@ def test_every_exit_code_is_explained() -> None:
 
 def test_every_field_is_explained() -> None:
     from vgim.data.shards import INDEX_SCHEMA, SHARD_SCHEMA
+    from vgim.downstream.result import ProbeOptions, ProbeResult, SeedResult
     from vgim.train.folder import RunRecord
     from vgim.train.meter import AVERAGED
     from vgim.train.state import TrainingState
@@ -165,6 +170,12 @@ def test_every_field_is_explained() -> None:
 
     expected = {
         "runs.md": {*RunRecord.model_fields, *TrainingState.model_fields} - {"schema_version", "name"},
+        "probes.md": {
+            *ProbeResult.model_fields,
+            *SeedResult.model_fields,
+            *(set(ProbeOptions.model_fields) - {"device"}),
+        }
+        - {"schema_version"},
         "data.md": {*SHARD_SCHEMA.names, *INDEX_SCHEMA.names},
         "training.md": {
             *AVERAGED,

@@ -23,6 +23,15 @@ MAY_IMPORT = {
     "vgim.data": {"vgim.errors", "vgim.storage", "vgim.config", "vgim.cluster"},
     "vgim.model": {"vgim.errors", "vgim.storage", "vgim.config"},
     "vgim.train": {"vgim.errors", "vgim.storage", "vgim.config", "vgim.cluster", "vgim.data", "vgim.model"},
+    "vgim.downstream": {
+        "vgim.errors",
+        "vgim.storage",
+        "vgim.config",
+        "vgim.data",
+        "vgim.model",
+        "vgim.train",
+        "vgim.encoder",
+    },
 }
 VERSION = {"vgim", "vgim.__version__"}
 MODEL_NEVER = {"ray", "pandas", "pyarrow"}
@@ -74,9 +83,9 @@ def test_the_model_is_pure_torch() -> None:
 
 
 # vgim.encoder, which has load_encoder, imports vgim.model: one start of torch checks both.
-@pytest.mark.parametrize("module", ["vgim", "vgim.config", "vgim.encoder"])
-def test_import_pulls_in_neither_ray_nor_pandas(module: str) -> None:
-    code = f"import sys, {module}; print(sorted({{'ray', 'pandas'}} & set(sys.modules)))"
+@pytest.mark.parametrize("module", ["vgim", "vgim.config", "vgim.encoder", "vgim.downstream.job"])
+def test_import_pulls_in_neither_ray_nor_pandas_nor_matplotlib(module: str) -> None:
+    code = f"import sys, {module}; print(sorted({{'ray', 'pandas', 'matplotlib'}} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 

@@ -1,0 +1,299 @@
+"""A probe as a whole: what it leaves, that it is honest, and that it tells signal from noise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from downstream_cases import make_syllables
+
+from vgim.config import ResolvedConfig
+from vgim.data.cut import I16
+from vgim.data.manifest import read_manifest
+from vgim.data.utterances import Utterance, read_lengths, read_utterances
+from vgim.downstream import job, pictures, sources
+from vgim.downstream.features import Clips, View
+from vgim.downstream.gather import check_memory
+from vgim.downstream.job import SEEDS_IDLE, probe
+from vgim.downstream.phone import PhoneProbe
+from vgim.downstream.result import ProbeOptions, ProbeResult
+from vgim.downstream.writing import read_result
+from vgim.errors import CheckpointError, ConfigError, DataError
+from vgim.storage import Location
+from vgim.train.trainer import train
+
+CHANNELS = 16
+
+
+class Fake:
+    """Features that either hold the label or are noise, drawn afresh for every utterance."""
+
+    clips_at_once = 1
+    views = (View(0, 160, CHANNELS),)
+
+    def __init__(self, *, hold_label: bool) -> None:
+        self.hold_label = hold_label
+        self.seen: list[list[str]] = []
+        self.phones: dict[str, list[int]] = {}
+
+    def min_samples(self) -> int:
+        return 160
+
+    def __call__(self, clips: Clips) -> list[torch.Tensor]:
+        (heard,) = clips.utterances
+        num_frames = clips.audio_BL.shape[1] // 160
+        rng = np.random.default_rng(list(heard.utterance_id.encode()))
+        features_TC = torch.from_numpy(rng.normal(size=(num_frames, CHANNELS))).float()
+        if self.hold_label:
+            assert heard.phones is not None
+            features_TC[:, 0] = int(heard.speaker_id)
+            labels = torch.from_numpy(heard.phones).float()
+            num = min(num_frames, len(labels))
+            features_TC[num_frames - num :, 1] = torch.sin(labels[:num])
+            features_TC[num_frames - num :, 2] = torch.cos(labels[:num])
+            features_TC[:, 3:] = torch.nn.functional.one_hot(
+                torch.tensor(int(heard.speaker_id) % 13), 13
+            ).float()
+        return [features_TC[None]]
+
+
+def run_with(fake: Fake, run: Path, monkeypatch: pytest.MonkeyPatch, **options: object) -> ProbeResult:
+    monkeypatch.setattr(job, "feature_source", lambda *_: (fake, 0))
+    (result,) = probe(str(run), ProbeOptions.model_validate({"encoders": ("random",), **options}))
+    return result
+
+
+def test_features_that_hold_the_speaker_give_all_of_them(
+    probed_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run_with(Fake(hold_label=True), probed_run, monkeypatch, task="speaker")
+    assert result.accuracy == 1.0
+    assert result.interval_over_utterances.high == pytest.approx(1)
+    assert set(result.per_class.values()) == {1.0}
+
+
+@pytest.mark.parametrize("task", ["speaker", "phone"])
+def test_noise_gives_chance_within_its_interval(
+    probed_run: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    result = run_with(Fake(hold_label=False), probed_run, monkeypatch, task=task)
+    interval = result.interval_over_utterances
+    level = result.chance if task == "speaker" else result.majority
+    assert interval.low <= level <= interval.high
+
+
+def test_each_split_is_read_for_what_it_is_for(probed_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def spy(*args: object) -> Iterator[Utterance]:
+        asked.append(str(args[2]))
+        return read_utterances(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(job, "read_utterances", spy)
+    fits: list[int] = []
+    solve = job.fit_lbfgs
+
+    def fit(*args: object, **options: object) -> object:
+        fits.extend(len(e.y_N) for e in args[:2])  # type: ignore[attr-defined]
+        return solve(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(job, "fit_lbfgs", fit)
+    (result,) = probe(str(probed_run), ProbeOptions(task="speaker", encoders=("mfcc",)))
+    splits = read_manifest(result.data).splits
+    assert asked == ["train", "validation", "test"]
+    assert fits == [splits["train"].utterances, splits["validation"].utterances]  # test is not among them
+    assert result.num_test == splits["test"].utterances
+    ids = [set(read_lengths(Location(result.data), split)) for split in splits]
+    assert sum(map(len, ids)) == len(set.union(*ids))
+    assert result.test_utterances_seen == 0
+
+
+def test_a_probe_leaves_its_result_confusion_picture_and_events(probed_run: Path) -> None:
+    options = ProbeOptions(task="phone", module=None, encoders=("trained", "mfcc"), max_utterances=10)
+    results = probe(str(probed_run), options)
+    assert [(r.encoder, r.module) for r in results] == [*(("trained", m) for m in range(4)), ("mfcc", None)]
+    names = [*(f"phone-trained-module{m}-first10" for m in range(4)), "phone-mfcc-first10"]
+    for name, result in zip(names, results, strict=True):
+        folder = probed_run / "probes" / name
+        assert read_result(Location(folder)) == result
+        json.loads((folder / "result.json").read_text(), parse_constant=pytest.fail)
+        stored = np.load(folder / "confusion.npz")
+        assert stored["confusion"].sum() == result.num_test
+        assert stored["confusion"].trace() / result.num_test == pytest.approx(result.accuracy)
+        assert stored["classes"].tolist() == list(result.per_class)
+        assert (folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
+        assert len(list((folder / "tensorboard").iterdir())) == 1
+    assert (probed_run / "probes" / "phone-modules.png").exists()
+    trained, mfcc = results[0], results[-1]
+    assert (trained.step, trained.test_utterances_seen) == (20, 0)
+    assert (mfcc.num_features, mfcc.step, mfcc.checkpoint) == (39, None, None)
+    assert trained.num_train_utterances == 10
+    assert trained.num_train == mfcc.num_train
+    assert mfcc.accuracy > mfcc.majority + 0.2
+
+
+def test_a_repeated_probe_replaces_its_folder(probed_run: Path) -> None:
+    options = ProbeOptions(task="speaker", module=0)
+    one = probe(str(probed_run), options)[0]
+    again = probe(str(probed_run), options)[0]
+    assert one.model_copy(update={"created": again.created}) == again
+    assert len(list((probed_run / "probes" / "speaker-trained-module0" / "tensorboard").iterdir())) == 1
+
+
+def test_random_encoders_vary_with_the_seed_and_say_how_batch_norm_was_set(probed_run: Path) -> None:
+    (result,) = probe(str(probed_run), ProbeOptions(task="speaker", module=1, encoders=("random",), seeds=3))
+    assert result.batch_norm_clips == 40
+    assert len({fit.validation_loss for fit in result.fits}) == 3
+    assert result.interval_over_seeds is not None
+    assert result.accuracy == pytest.approx(np.mean([fit.accuracy for fit in result.fits]))
+    assert result.step is None
+
+
+def test_seeds_that_change_nothing_are_not_run(probed_run: Path) -> None:
+    said: list[str] = []
+    options = ProbeOptions(task="speaker", seeds=4, whole_utterances=True)
+    (result,) = probe(str(probed_run), options, said.append)
+    assert (len(result.fits), result.interval_over_seeds) == (1, None)
+    assert result.notes == (SEEDS_IDLE,)
+    assert any(SEEDS_IDLE in line for line in said)
+    (sampled,) = probe(str(probed_run), options.model_copy(update={"sampled": True, "seeds": 2}))
+    assert len({fit.validation_loss for fit in sampled.fits}) == 2
+    assert (probed_run / "probes" / "speaker-trained-module3-sampled-whole" / "result.json").exists()
+
+
+def test_adam_is_the_published_alternative(probed_run: Path) -> None:
+    options = ProbeOptions(task="speaker", solver="adam", seeds=2, encoders=("mfcc",))
+    (result,) = probe(str(probed_run), options)
+    assert [(fit.seed, fit.epochs, fit.l2) for fit in result.fits] == [(0, 50, None), (1, 50, None)]
+
+
+def test_a_checkpoint_may_be_named(probed_run: Path) -> None:
+    folder = probed_run / "checkpoints" / "step-00000010"
+    (result,) = probe(str(folder), ProbeOptions(task="speaker"))
+    assert (result.step, result.checkpoint) == (10, str(folder))
+    assert (probed_run / "probes" / "speaker-trained-module3-step10").is_dir()
+
+
+@pytest.fixture(scope="module")
+def syllables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_syllables(tmp_path_factory.mktemp("syllables"))
+
+
+@pytest.mark.parametrize("task", ["syllable", "vowel"])
+def test_tones_are_told_apart_with_and_without_bias(probed_run: Path, syllables: Path, task: str) -> None:
+    for bias in (True, False):
+        options = {"task": task, "encoders": ("mfcc",), "shards": str(syllables), "bias": bias}
+        (result,) = probe(str(probed_run), ProbeOptions.model_validate(options))
+        assert result.accuracy > 0.9
+        assert len(result.per_class) == (9 if task == "syllable" else 3)
+        assert result.num_test == 18
+
+
+def test_other_shards_have_a_folder_of_their_own_and_what_was_seen_is_counted(
+    probed_run: Path, syllables: Path, tmp_path: Path, tiny_config_in: Callable[..., ResolvedConfig]
+) -> None:
+    (other,) = probe(str(probed_run), ProbeOptions(task="vowel", shards=str(syllables)))
+    assert other.test_utterances_seen == 0
+    assert (probed_run / "probes" / f"vowel-trained-module3-data{other.data_fingerprint[:8]}").is_dir()
+
+
+def test_mistakes_are_told_in_a_line(probed_run: Path, syllables: Path, tmp_path: Path) -> None:
+    wrong: list[tuple[str, dict[str, object], type[Exception], str]] = [
+        (
+            str(probed_run),
+            {"task": "phone", "module": 4},
+            ConfigError,
+            "--module 4, but the run's encoder has 4",
+        ),
+        (str(probed_run), {"task": "syllable"}, DataError, "these shards hold the corpus synthetic"),
+        (str(probed_run), {"task": "phone", "shards": str(syllables)}, DataError, "needs phone labels"),
+        (str(probed_run), {"task": "speaker", "shards": str(syllables)}, DataError, "needs two speakers"),
+        (
+            str(probed_run),
+            {"task": "phone", "shards": f"{tmp_path}/no"},
+            DataError,
+            "there is no shard folder",
+        ),
+        (str(tmp_path), {"task": "phone"}, CheckpointError, "is no run: it has no config.yaml"),
+    ]
+    for run, options, error, words in wrong:
+        with pytest.raises(error, match=words) as caught:
+            probe(run, ProbeOptions.model_validate(options))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_run_without_checkpoint_serves_the_baselines_alone(probed_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes((probed_run / "config.yaml").read_bytes())
+    with pytest.raises(CheckpointError, match="holds no complete checkpoint"):
+        probe(str(tmp_path), ProbeOptions(task="speaker"))
+    probe(str(tmp_path), ProbeOptions(task="speaker", encoders=("mfcc", "random")))
+
+
+def test_options_without_effect_are_noted(probed_run: Path) -> None:
+    options = ProbeOptions(task="speaker", encoders=("mfcc",), patience=2, sampled=True, checkpoint="best")
+    (result,) = probe(str(probed_run), options)
+    assert [note.split(" has no effect")[0] for note in result.notes] == [
+        "--patience",
+        "--sampled",
+        "--checkpoint",
+    ]
+
+
+def test_gim_cannot_be_sampled(tiny_config_in: Callable[..., ResolvedConfig], tmp_path: Path) -> None:
+    resolved = tiny_config_in(tmp_path, "model.family=gim", "objective.kld_weight=0", "train.max_steps=1")
+    train(resolved)
+    with pytest.raises(ConfigError, match=r"--sampled has no effect: model.family=gim has no posterior"):
+        probe(str(tmp_path / "runs" / "run"), ProbeOptions(task="speaker", sampled=True))
+
+
+def test_without_matplotlib_there_is_a_note_and_no_picture(
+    probed_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    assert not pictures.can_draw()
+    said: list[str] = []
+    probe(str(probed_run), ProbeOptions(task="speaker", module=2), said.append)
+    assert "pip install 'vgim[analysis]'" in said[-1]
+    folder = probed_run / "probes" / "speaker-trained-module2"
+    assert sorted(path.name for path in folder.iterdir()) == ["confusion.npz", "result.json", "tensorboard"]
+
+
+def test_features_beyond_memory_are_refused_with_what_would_do(tiny_shards: Path) -> None:
+    task = PhoneProbe(read_manifest(tiny_shards))
+    views = [View(0, 160, 512)]
+    check_memory(task, views, [16_000] * 100)
+    with pytest.raises(ConfigError, match=r"use --max-utterances \d+, or one --module"):
+        check_memory(task, views, [10**9] * 100_000)
+
+
+def test_utterances_too_short_for_a_crop_are_counted(
+    probed_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths: list[int] = []
+
+    def crop(audio: I16, _: object) -> I16 | None:
+        lengths.append(len(audio))
+        return None if len(lengths) % 10 == 0 else audio[:5120]
+
+    monkeypatch.setattr(job, "first_crop", crop)
+    (result,) = probe(str(probed_run), ProbeOptions(task="speaker", encoders=("mfcc",)))
+    assert result.num_left_out == len(lengths) // 10
+    assert result.num_train + result.num_validation + result.num_test + result.num_left_out == 48
+
+
+def test_the_batch_norm_clips_come_from_train_alone(
+    probed_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def spy(*args: object) -> Iterable[Utterance]:
+        asked.append(str(args[2]))
+        return read_utterances(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sources, "read_utterances", spy)
+    probe(str(probed_run), ProbeOptions(task="speaker", module=0, encoders=("random",)))
+    assert asked == ["train"]

@@ -1,0 +1,94 @@
+"""`vgim probe`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vgim.cli.options import json_option
+from vgim.errors import ConfigError
+
+TASKS = ["speaker", "phone", "syllable", "vowel"]
+ENCODERS = ["trained", "random", "mfcc"]
+
+
+@click.command()
+@click.argument("run")
+@click.option("--task", required=True, type=click.Choice(TASKS), help="What is read off the features.")
+@click.option("--module", type=int, help="Which module, from 0; -1, the default, is the last.")
+@click.option("--all-modules", is_flag=True, help="Every module, encoded once.")
+@click.option(
+    "--encoder",
+    "encoders",
+    multiple=True,
+    type=click.Choice(ENCODERS),
+    help="trained (default), or a baseline: untrained weights, MFCC. Repeatable, for one table.",
+)
+@click.option("--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True)
+@click.option(
+    "--solver",
+    type=click.Choice(["lbfgs", "adam"]),
+    default="lbfgs",
+    show_default=True,
+    help="lbfgs: the optimum, deterministic; adam: as published.",
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Repetitions.")
+@click.option("--sampled", is_flag=True, help="Samples of the posterior as features, not its mean.")
+@click.option("--whole-utterances", is_flag=True, help="speaker: whole utterances, not crops.")
+@click.option("--bias/--no-bias", default=True, show_default=True, help="Whether the linear map has a bias.")
+@click.option("--patience", type=click.IntRange(min=0), default=0, help="adam: stop early on validation.")
+@click.option("--shards", help="Probe on these shards, not on those the run was trained on.")
+@click.option("--max-utterances", type=click.IntRange(min=0), default=0, help="Train on at most so many.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@json_option
+def probe(
+    run: str,
+    task: str,
+    module: int | None,
+    all_modules: bool,
+    encoders: tuple[str, ...],
+    shards: str | None,
+    as_json: bool,
+    **options: object,
+) -> None:
+    """Tell how good an encoder is: a linear classifier on its frozen features.
+
+    RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. Trains on the shards' train split, chooses
+    on validation, reports on test; writes RUN/probes/ and prints a table.
+    """
+    from vgim.config.places import resolve_place, resolve_run
+    from vgim.config.schema import default_home
+
+    if all_modules and module is not None:
+        raise ConfigError(f"--module {module} and --all-modules exclude each other; give one")
+    where = resolve_run(run, resolve_place(f"{default_home()}/runs", "RUN"), "RUN")
+    _refuse_scratch("RUN", where)
+    if shards is not None:
+        shards = resolve_place(shards, "--shards")
+        _refuse_scratch("--shards", shards)
+
+    from vgim.downstream.job import probe as probe_run
+    from vgim.downstream.result import ProbeOptions, format_table
+
+    chosen = {
+        **options,
+        "task": task,
+        "module": None if all_modules else -1 if module is None else module,
+        "encoders": tuple(dict.fromkeys(encoders)) or ("trained",),
+        "shards": shards,
+    }
+    results = probe_run(
+        where, ProbeOptions.model_validate(chosen), say=lambda line: click.echo(line, err=True)
+    )
+    if as_json:
+        click.echo("[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]")
+    else:
+        click.echo(format_table(results))
+
+
+def _refuse_scratch(key: str, place: str) -> None:
+    from vgim.cluster import refuse_scratch
+
+    if "://" not in place:
+        refuse_scratch(key, str(Path(place).absolute()))

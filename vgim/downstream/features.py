@@ -1,0 +1,164 @@
+"""Frozen features of utterances, in batches, each with its true length.
+
+An utterance is never padded: zeros after its end would be seen by the convolutions of its last frames. A batch
+therefore holds clips of one length; whole utterances mostly go one at a time.
+
+Shapes: B clips, L samples, T frames, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vgim.data.cut import I16
+from vgim.data.utterances import Utterance
+from vgim.model.audio import Normalize, to_float
+from vgim.model.randomness import mix, seeded_generator
+from vgim.model.stack import Encoder
+
+CLIPS_AT_ONCE = 32
+
+Clip = Callable[[Utterance], I16 | None]
+"""What of an utterance is encoded; None leaves it out, as too short."""
+
+
+class View(NamedTuple):
+    """One representation that a source gives of the same audio."""
+
+    module: int | None
+    """The encoder's module; None for features of no encoder."""
+    hop_samples: int
+    """Samples between two frames."""
+    channels: int
+
+
+class Clips(NamedTuple):
+    """B clips of one length, on the host."""
+
+    utterances: list[Utterance]
+    audio_BL: Tensor
+    """int16."""
+
+
+class FeatureSource(Protocol):
+    """Makes features of audio; frozen."""
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """What it gives of each clip."""
+
+    @property
+    def clips_at_once(self) -> int:
+        """Clips of one length that it takes together."""
+
+    def min_samples(self) -> int:
+        """Shortest clip that gives every view a frame."""
+
+    def __call__(self, clips: Clips) -> list[Tensor]:
+        """Features [B, T, C] of each view, on the CPU."""
+
+
+@dataclass(frozen=True)
+class EncoderFeatures:
+    """Modules of an encoder in evaluation mode: μ or z of convolutions, the context of a GRU."""
+
+    encoder: Encoder
+    modules: tuple[int, ...]
+    """Ascending, each counted from the input."""
+    normalize: Normalize
+    corpus: tuple[float, float]
+    """Mean and deviation of the corpus it was trained on, for `normalize: corpus`."""
+    sample_seed: int | None = None
+    """Seed of posterior samples in every module; None takes μ."""
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        return tuple(
+            View(m, hop_samples(self.encoder, m), self.encoder.module(m).channels_out) for m in self.modules
+        )
+
+    @property
+    def clips_at_once(self) -> int:
+        return CLIPS_AT_ONCE if self.sample_seed is None else 1  # an utterance's draws are its own
+
+    def min_samples(self) -> int:
+        return min_samples(self.encoder, self.modules[-1])
+
+    @torch.no_grad()
+    def __call__(self, clips: Clips) -> list[Tensor]:
+        device = next(self.encoder.parameters()).device
+        x = normalised(clips, self.normalize, self.corpus, device)
+        generator = None
+        if self.sample_seed is not None:
+            seed = mix("probe sample", self.sample_seed, clips.utterances[0].utterance_id)
+            generator = seeded_generator(device, seed)
+        found = []
+        for index in range(self.modules[-1] + 1):
+            x = self.encoder.module(index).represent(x, generator)
+            if index in self.modules:
+                found.append(x.cpu())
+        return found
+
+
+def hop_samples(encoder: Encoder, module: int) -> int:
+    """Samples between two frames of a module's output."""
+    hop = 1
+    for index in range(module + 1):
+        for conv in encoder.module(index).spec.convs:
+            hop *= conv.stride
+    return hop
+
+
+def min_samples(encoder: Encoder, module: int) -> int:
+    """Fewest samples that give a module, and each one before it, a frame."""
+    num = 1
+    for index in reversed(range(module + 1)):
+        for conv in reversed(encoder.module(index).spec.convs):
+            num = conv.num_needed(num)
+    return num
+
+
+def normalised(
+    clips: Clips, mode: Normalize, corpus: tuple[float, float], device: torch.device | str
+) -> Tensor:
+    """The clips as float audio [B, L], normalised as in training, on the device."""
+    audio_BL = clips.audio_BL.to(device)
+    if mode == "utterance":
+        mean_B, std_B = torch.tensor([(u.mean, u.std) for u in clips.utterances], device=device).T
+        return to_float(audio_BL, mode, mean_B, std_B)
+    return to_float(audio_BL, mode, *corpus)
+
+
+def batch_clips(utterances: Iterable[Utterance], clip: Clip, min_samples: int, size: int) -> Iterator[Clips]:
+    """Clips of one length together, at most `size`, in the utterances' order; those too short are left out."""
+    held: list[tuple[Utterance, I16]] = []
+    for utterance in utterances:
+        audio = clip(utterance)
+        if audio is None or len(audio) < min_samples:
+            continue
+        if held and (len(held) == size or len(held[0][1]) != len(audio)):
+            yield _clips(held)
+            held = []
+        held.append((utterance, audio))
+    if held:
+        yield _clips(held)
+
+
+def stream_features(
+    source: FeatureSource, utterances: Iterable[Utterance], clip: Clip
+) -> Iterator[tuple[Utterance, list[Tensor]]]:
+    """Each utterance with its features [T, C] of every view, T its true number of frames."""
+    for clips in batch_clips(utterances, clip, source.min_samples(), source.clips_at_once):
+        of_views = source(clips)
+        for i, utterance in enumerate(clips.utterances):
+            yield utterance, [features_BTC[i] for features_BTC in of_views]
+
+
+def _clips(held: list[tuple[Utterance, I16]]) -> Clips:
+    return Clips([u for u, _ in held], torch.from_numpy(np.stack([audio for _, audio in held])))

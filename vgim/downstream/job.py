@@ -1,0 +1,125 @@
+"""A probe from the run's name to its results: `vgim probe` and ray_jobs/probe.py call `probe`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from vgim.data.crops import I64
+from vgim.data.cut import I16
+from vgim.data.utterances import Utterance, first_crop, read_lengths, read_utterances
+from vgim.downstream.features import Clip, FeatureSource, View
+from vgim.downstream.gather import Gathered, check_memory, gather, whole
+from vgim.downstream.pictures import WITHOUT_MATPLOTLIB, can_draw
+from vgim.downstream.result import EncoderKind, ProbeOptions, ProbeResult
+from vgim.downstream.scores import score
+from vgim.downstream.setting import Setting, open_setting
+from vgim.downstream.solvers import ADAM_BATCH, fit_adam, fit_lbfgs
+from vgim.downstream.sources import draws_features, feature_source
+from vgim.downstream.summary import Fit, Splits, summarise
+from vgim.downstream.writing import write_modules_picture, write_result
+
+SEEDS_IDLE = "the seeds change nothing: features and lbfgs are deterministic, so there is one fit"
+
+Say = Callable[[str], None]
+
+
+def probe(run: str, options: ProbeOptions, say: Say = lambda line: None) -> list[ProbeResult]:
+    """Fit and test a linear classifier on frozen features; write a folder below RUN/probes for each result.
+
+    Args:
+        run: A run's folder or a checkpoint's, a path or a URI.
+        say: Told notes and progress.
+
+    Returns:
+        A result for every encoder and module asked for, in that order.
+
+    Raises:
+        VgimError: No run, no checkpoint, no such module, shards that do not fit the task.
+    """
+    setting = open_setting(run, options)
+    for note in setting.notes:
+        say(f"note: {note}")
+    results = []
+    for kind in options.encoders:
+        for result, confusion_KK in _results(setting, kind, say):
+            write_result(setting.run, result, confusion_KK)
+            results.append(result)
+    if len({result.module for result in results if result.module is not None}) > 1:
+        write_modules_picture(setting.run, results)
+    if not can_draw():
+        say(f"note: {WITHOUT_MATPLOTLIB}")
+    return results
+
+
+def _results(setting: Setting, kind: EncoderKind, say: Say) -> list[tuple[ProbeResult, I64]]:
+    """Result and confusion matrix of each view of a kind of encoder; features are computed once a seed."""
+    options, notes = setting.options, list(setting.notes)
+    num_seeds = options.seeds
+    if num_seeds > 1 and options.solver == "lbfgs" and not draws_features(setting, kind):
+        num_seeds = 1
+        notes.append(SEEDS_IDLE)
+        say(f"note: {kind}: {SEEDS_IDLE}")
+    views: tuple[View, ...] = ()
+    splits: list[Splits] = []
+    fits: list[list[Fit]] = []
+    num_clips = 0
+    for seed in range(num_seeds):
+        if not splits or draws_features(setting, kind):
+            splits = []  # freed before the next are made
+            source, num_clips = feature_source(setting, kind, seed)
+            views = source.views
+            splits = _splits(setting, source)
+            fits = fits or [[] for _ in views]
+        for view, of_view, found in zip(views, splits, fits, strict=True):
+            found.append(_fit(setting, of_view, seed))
+            module = "" if view.module is None else f" module {view.module}"
+            accuracy = found[-1].scores.accuracy
+            say(f"{options.task} from {kind}{module}, seed {seed}: {accuracy:.1%}")
+    return [
+        summarise(setting, kind, view, of_view, found, batch_norm_clips=num_clips, notes=notes)
+        for view, of_view, found in zip(views, splits, fits, strict=True)
+    ]
+
+
+def _splits(setting: Setting, source: FeatureSource) -> list[Splits]:
+    """Each view's examples of the three splits."""
+    limit = setting.options.max_utterances
+    lengths = list(read_lengths(setting.shards, "train").values())
+    check_memory(setting.task, source.views, lengths[: limit or None])
+    clip: Clip = whole
+    if setting.task.crops and not setting.options.whole_utterances:
+        clip = partial(_crop, setting)
+
+    def of(split: str, limit: int = 0) -> list[Gathered]:
+        utterances = read_utterances(setting.shards, setting.manifest, split, limit)
+        return gather(source, setting.task, utterances, clip, split)
+
+    parts = zip(of("train", limit), of("validation"), of("test"), strict=True)
+    return [Splits(*of_view) for of_view in parts]
+
+
+def _crop(setting: Setting, utterance: Utterance) -> I16 | None:
+    return first_crop(utterance.audio, setting.config.data)
+
+
+def _fit(setting: Setting, splits: Splits, seed: int) -> Fit:
+    """Train on `train`, choose on `validation`, look at `test` once."""
+    options, device, task = setting.options, setting.device, setting.task
+    data = splits.train.examples(device), splits.validation.examples(device)
+    if options.solver == "lbfgs":
+        fitted = fit_lbfgs(*data, len(task.classes), bias=options.bias)
+    else:
+        fitted = fit_adam(
+            *data,
+            len(task.classes),
+            bias=options.bias,
+            seed=seed,
+            learning_rate=task.learning_rate,
+            epochs=task.epochs,
+            batch_size=ADAM_BATCH[task.unit],
+            patience=options.patience,
+        )
+    predicted_N = fitted.predict(splits.test.x_NC.to(device)).cpu()
+    scores = score(predicted_N, splits.test.y_N, splits.test.owner_N, len(task.classes))
+    return Fit(seed, fitted, scores)

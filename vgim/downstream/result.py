@@ -1,0 +1,163 @@
+"""What a probe is asked (`ProbeOptions`) and what it leaves (`result.json`, a `ProbeResult`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vgim.config import RunConfig
+
+Task = Literal["speaker", "phone", "syllable", "vowel"]
+EncoderKind = Literal["trained", "random", "mfcc"]
+Solver = Literal["lbfgs", "adam"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ProbeOptions(Record):
+    """Everything that shapes the numbers of a probe, beside the run and the shards."""
+
+    task: Task
+    encoders: tuple[EncoderKind, ...] = ("trained",)
+    module: int | None = -1
+    """Counted from the input, negative from the last; None for all modules."""
+    checkpoint: Literal["last", "best", "named"] = "last"
+    """named: RUN was a checkpoint's folder."""
+    solver: Solver = "lbfgs"
+    seeds: int = Field(1, ge=1)
+    sampled: bool = False
+    """Features are samples of the posterior, not its mean."""
+    whole_utterances: bool = False
+    """Speaker: encode whole utterances, not crops."""
+    bias: bool = True
+    shards: str | None = None
+    """Probe on other shards than the run was trained on."""
+    max_utterances: int = Field(0, ge=0)
+    """Training utterances at most; 0 for all."""
+    patience: int = Field(0, ge=0)
+    """adam: epochs without a lower validation loss after which it stops; 0 trains them all."""
+    device: Device = "auto"
+
+
+class Interval(Record):
+    """Ends of a 95 % interval."""
+
+    low: float
+    high: float
+
+
+class SeedResult(Record):
+    """One fit."""
+
+    seed: int
+    accuracy: float
+    """On the test split."""
+    validation_loss: float
+    l2: float | None = None
+    epochs: int | None = None
+
+
+class ProbeResult(Record):
+    """See docs/probes.md."""
+
+    schema_version: Literal[1] = 1
+    task: Task
+    encoder: EncoderKind
+    module: int | None
+    """None for MFCC."""
+    num_features: int
+    step: int | None
+    """Optimiser steps behind a trained encoder."""
+    checkpoint: str | None
+    """Where the trained encoder's weights are."""
+    accuracy: float
+    """Share of right test examples, mean over seeds."""
+    interval_over_utterances: Interval
+    """For other utterances of the same kind."""
+    interval_over_seeds: Interval | None
+    """Of the mean over seeds; None for one seed."""
+    majority: float
+    """Accuracy of always naming the most frequent class of the train split."""
+    chance: float
+    """One over the number of classes."""
+    per_class: dict[str, float | None]
+    """Accuracy of each class; None for one that is not in the test split."""
+    unit: Literal["frame", "utterance"]
+    """What an example is."""
+    num_train: int
+    num_validation: int
+    num_test: int
+    """Examples of each split."""
+    num_train_utterances: int
+    num_validation_utterances: int
+    num_test_utterances: int
+    num_left_out: int
+    """Utterances of the three splits that were too short or had no label."""
+    test_utterances_seen: int | None
+    """Test utterances whose audio the encoder was trained on; None where that cannot be told."""
+    batch_norm_clips: int
+    """Training clips that gave a random encoder's BatchNorm its statistics; 0 for others."""
+    fits: tuple[SeedResult, ...]
+    notes: tuple[str, ...]
+    options: ProbeOptions
+    data: str
+    data_fingerprint: str
+    run_config: RunConfig
+    created: str
+    versions: dict[str, str]
+    git_revision: str
+
+
+def folder_name(result: ProbeResult) -> str:
+    """Name of the result's folder under RUN/probes: one for each combination that can be compared."""
+    options = result.options
+    parts: list[str] = [result.task, result.encoder]
+    if result.module is not None:
+        parts.append(f"module{result.module}")
+        parts += ["sampled"] * options.sampled
+    if result.encoder == "trained" and options.checkpoint != "last":
+        parts.append(f"step{result.step}" if options.checkpoint == "named" else options.checkpoint)
+    if options.shards is not None:
+        parts.append(f"data{result.data_fingerprint[:8]}")
+    parts += [f"first{options.max_utterances}"] * bool(options.max_utterances)
+    parts += ["whole"] * options.whole_utterances
+    parts += ["nobias"] * (not options.bias)
+    parts += [options.solver] * (options.solver != "lbfgs")
+    return "-".join(parts)
+
+
+def format_table(results: Sequence[ProbeResult]) -> str:
+    """The results as a table for a terminal."""
+    rows = [("encoder", "module", "accuracy", "95 % utterances", "95 % seeds", "majority", "train", "test")]
+    for result in results:
+        seeds = result.interval_over_seeds
+        rows.append(
+            (
+                result.encoder,
+                "-" if result.module is None else str(result.module),
+                f"{result.accuracy:.1%}",
+                in_percent(result.interval_over_utterances),
+                in_percent(seeds) if seeds else "-",
+                f"{result.majority:.1%}",
+                f"{result.num_train:,}",
+                f"{result.num_test:,}",
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def in_percent(interval: Interval) -> str:
+    """`41.2 to 45.0`."""
+    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"

@@ -1,0 +1,98 @@
+"""From predictions to figures: accuracy, per class, and 95 % intervals.
+
+Shapes: N examples, U utterances, K classes, S seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vgim.data.crops import I64
+
+BOOTSTRAP_DRAWS = 2_000
+Z_95 = 1.959964
+T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""97.5 % quantile of Student's t for 1, 2, ... degrees of freedom; beyond these `Z_95` is widened."""
+
+
+class Scores(NamedTuple):
+    """What came out on the test split, for one seed."""
+
+    confusion_KK: I64
+    """Examples by true class (row) and predicted class (column)."""
+    correct_U: I64
+    """Right examples of each test utterance."""
+    count_U: I64
+    """Examples of each test utterance."""
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.correct_U.sum() / self.count_U.sum())
+
+
+def score(predicted_N: Tensor, truth_N: Tensor, owner_N: Tensor, num_classes: int) -> Scores:
+    """Compare predictions with the truth; `owner_N` is the utterance of each example, counted from 0."""
+    cells = torch.bincount(truth_N * num_classes + predicted_N, minlength=num_classes**2)
+    right_N = (predicted_N == truth_N).double()
+    num_utterances = int(owner_N.max()) + 1
+    return Scores(
+        cells.view(num_classes, num_classes).numpy(),
+        torch.bincount(owner_N, right_N, minlength=num_utterances).long().numpy(),
+        torch.bincount(owner_N, minlength=num_utterances).numpy(),
+    )
+
+
+def per_class(confusion_KK: I64) -> list[float | None]:
+    """Accuracy of each class; None for one that the test split does not hold."""
+    totals = confusion_KK.sum(1)
+    hits = confusion_KK.diagonal()
+    return [float(hit / total) if total else None for hit, total in zip(hits, totals, strict=True)]
+
+
+def over_seeds(accuracies: list[float]) -> tuple[float, float] | None:
+    """95 % interval of the mean over S seeds, by Student's t; None for one seed."""
+    num = len(accuracies)
+    if num < 2:
+        return None
+    half = _t_quantile(num - 1) * float(np.std(accuracies, ddof=1)) / math.sqrt(num)
+    mean = float(np.mean(accuracies))
+    return max(0.0, mean - half), min(1.0, mean + half)
+
+
+def over_utterances(correct_U: NDArray[np.float64], count_U: I64) -> tuple[float, float]:
+    """95 % interval for other utterances of the same kind as the test split's.
+
+    With one example an utterance, Wilson's (1927), which holds at 0 and 1 too. With many, the frames of an
+    utterance are no independent examples, so whole utterances are drawn again (bootstrap percentiles).
+
+    Args:
+        correct_U: Right examples of each utterance; a mean over seeds need not be whole.
+        count_U: Examples of each.
+    """
+    if (count_U <= 1).all():
+        return wilson(float(correct_U.sum() / count_U.sum()), int(count_U.sum()))
+    num = len(count_U)
+    drawn = np.random.default_rng(0).integers(num, size=(BOOTSTRAP_DRAWS, num))
+    ratios = correct_U[drawn].sum(1) / np.maximum(1, count_U[drawn].sum(1))
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def wilson(share: float, num: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval of a share of `num` trials."""
+    z2 = Z_95**2
+    centre = (share + z2 / (2 * num)) / (1 + z2 / num)
+    half = Z_95 / (1 + z2 / num) * math.sqrt(share * (1 - share) / num + z2 / (4 * num**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _t_quantile(freedom: int) -> float:
+    if freedom <= len(T_95):
+        return T_95[freedom - 1]
+    return Z_95 * (1 + (Z_95**2 + 1) / (4 * freedom))  # Cornish-Fisher, right to 0.01 from 11 on

@@ -1,0 +1,110 @@
+"""From the fits of all seeds to one result.
+
+Shapes: K classes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from vgim.data.crops import I64
+from vgim.downstream.features import View
+from vgim.downstream.gather import Gathered
+from vgim.downstream.honesty import count_seen
+from vgim.downstream.result import EncoderKind, Interval, ProbeResult, SeedResult
+from vgim.downstream.scores import Scores, over_seeds, over_utterances, per_class
+from vgim.downstream.setting import Setting
+from vgim.downstream.solvers import Fitted
+from vgim.train.folder import git_revision, now, versions
+
+
+class Fit(NamedTuple):
+    """One seed's classifier and how it did on the test split."""
+
+    seed: int
+    fitted: Fitted
+    scores: Scores
+
+
+class Splits(NamedTuple):
+    """The examples of one view."""
+
+    train: Gathered
+    validation: Gathered
+    test: Gathered
+
+
+def summarise(
+    setting: Setting,
+    kind: EncoderKind,
+    view: View,
+    splits: Splits,
+    fits: list[Fit],
+    *,
+    batch_norm_clips: int,
+    notes: list[str],
+) -> tuple[ProbeResult, I64]:
+    """The result, and the confusion matrix [K, K] summed over seeds (rows are true classes)."""
+    classes, scores = setting.task.classes, [fit.scores for fit in fits]
+    accuracies = [s.accuracy for s in scores]
+    confusion_KK = np.sum([s.confusion_KK for s in scores], axis=0)
+    correct_U = np.mean([s.correct_U for s in scores], axis=0)
+    counts_K, test_K = (torch.bincount(g.y_N, minlength=len(classes)) for g in (splits.train, splits.test))
+    if untaught := int(((counts_K == 0) & (test_K > 0)).sum()):
+        notes = [*notes, f"classes of the test split that are not in the train split: {untaught}"]
+    checkpoint = setting.trained.checkpoint if kind == "trained" and setting.trained else None
+    seen: int | None = 0
+    if checkpoint is not None:
+        trained_on = checkpoint.state.data_fingerprint
+        seen = count_seen(setting.config, trained_on, setting.shards, setting.manifest)
+    result = ProbeResult(
+        task=setting.options.task,
+        encoder=kind,
+        module=view.module,
+        num_features=view.channels,
+        step=None if checkpoint is None else checkpoint.state.step,
+        checkpoint=None if checkpoint is None else checkpoint.location.uri,
+        accuracy=float(np.mean(accuracies)),
+        interval_over_utterances=_interval(over_utterances(correct_U, scores[0].count_U)),
+        interval_over_seeds=_interval(seeds) if (seeds := over_seeds(accuracies)) else None,
+        majority=float(test_K[counts_K.argmax()] / test_K.sum()),
+        chance=1 / len(classes),
+        per_class=dict(zip(classes, per_class(confusion_KK), strict=True)),
+        unit=setting.task.unit,
+        num_train=len(splits.train.y_N),
+        num_validation=len(splits.validation.y_N),
+        num_test=len(splits.test.y_N),
+        num_train_utterances=splits.train.num_utterances,
+        num_validation_utterances=splits.validation.num_utterances,
+        num_test_utterances=splits.test.num_utterances,
+        num_left_out=sum(split.num_left_out for split in splits),
+        test_utterances_seen=seen,
+        batch_norm_clips=batch_norm_clips,
+        fits=tuple(_of_seed(fit) for fit in fits),
+        notes=tuple(notes),
+        options=setting.options,
+        data=setting.shards.uri,
+        data_fingerprint=setting.manifest.fingerprint,
+        run_config=setting.config,
+        created=now(),
+        versions=versions(),
+        git_revision=git_revision(),
+    )
+    return result, confusion_KK
+
+
+def _of_seed(fit: Fit) -> SeedResult:
+    return SeedResult(
+        seed=fit.seed,
+        accuracy=fit.scores.accuracy,
+        validation_loss=fit.fitted.validation_loss,
+        l2=fit.fitted.l2,
+        epochs=fit.fitted.epochs,
+    )
+
+
+def _interval(ends: tuple[float, float]) -> Interval:
+    return Interval(low=ends[0], high=ends[1])

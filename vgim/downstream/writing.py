@@ -1,0 +1,64 @@
+"""A probe's folder below its run: result.json, written last, beside the confusion matrix and TensorBoard events."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from vgim.data.crops import I64
+from vgim.downstream.pictures import can_draw, confusion_picture, modules_picture
+from vgim.downstream.result import ProbeResult, folder_name
+from vgim.storage import Location
+
+FOLDER, RESULT, CONFUSION, PICTURE, TENSORBOARD = (
+    "probes",
+    "result.json",
+    "confusion.npz",
+    "confusion.png",
+    "tensorboard",
+)
+
+
+def write_result(run: Location, result: ProbeResult, confusion_KK: I64) -> Location:
+    """Write a probe's folder, replacing an earlier one of the same name; returns where it is."""
+    place = run.child(FOLDER, folder_name(result))
+    place.delete()
+    table = io.BytesIO()
+    np.savez(table, confusion=confusion_KK, classes=np.array(list(result.per_class)))
+    place.child(CONFUSION).write_bytes_atomic(table.getvalue())
+    if can_draw():
+        place.child(PICTURE).write_bytes_atomic(confusion_picture(confusion_KK, result))
+    with tempfile.TemporaryDirectory(prefix="vgim-probe-") as staging:
+        _write_events(Path(staging), result)
+        place.child(TENSORBOARD).upload_dir(staging)
+    place.child(RESULT).write_bytes_atomic((result.model_dump_json(indent=1) + "\n").encode())
+    return place
+
+
+def write_modules_picture(run: Location, results: Sequence[ProbeResult]) -> Location | None:
+    """The picture of accuracy against depth; None without matplotlib."""
+    if not can_draw():
+        return None
+    place = run.child(FOLDER, f"{results[0].task}-modules.png")
+    place.write_bytes_atomic(modules_picture(results))
+    return place
+
+
+def read_result(place: Location) -> ProbeResult:
+    """The result in a probe's folder."""
+    return ProbeResult.model_validate_json(place.child(RESULT).read_bytes())
+
+
+def _write_events(folder: Path, result: ProbeResult) -> None:
+    of = result.encoder if result.module is None else f"{result.encoder}/module{result.module}"
+    prefix, step = f"probe/{result.task}/{of}", result.step or 0
+    with SummaryWriter(str(folder)) as board:
+        board.add_scalar(f"{prefix}/accuracy", result.accuracy, step)
+        board.add_scalar(f"{prefix}/accuracy_low", result.interval_over_utterances.low, step)
+        board.add_scalar(f"{prefix}/accuracy_high", result.interval_over_utterances.high, step)
+        board.add_scalar(f"{prefix}/majority", result.majority, step)
