@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,6 +109,13 @@ def test_mistakes_are_one_line_and_an_exit_code(run: Path, tmp_path: Path) -> No
         assert (result.exit_code, result.stdout) == (code, "")
         assert words in result.stderr
         assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_job_takes_what_the_command_takes() -> None:
+    script = Path(__file__).parent.parent / "ray_jobs" / "probe.py"
+    said = subprocess.check_output([sys.executable, script, "--help"], text=True)
+    ours = vgim("probe", "--help").stdout
+    assert said.partition("Options")[2].split() == ours.partition("Options")[2].split()
 
 
 def test_a_job_refuses_places_in_its_throw_away_copy(

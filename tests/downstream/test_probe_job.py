@@ -113,10 +113,10 @@ def test_each_split_is_read_for_what_it_is_for(probed_run: Path, monkeypatch: py
 
 
 def test_a_probe_leaves_its_result_confusion_picture_and_events(probed_run: Path) -> None:
-    options = ProbeOptions(task="phone", module=None, encoders=("trained", "mfcc"), max_utterances=10)
+    options = ProbeOptions(task="phone", module=None, encoders=("trained", "mfcc"), max_utterances=5)
     results = probe(str(probed_run), options)
     assert [(r.encoder, r.module) for r in results] == [*(("trained", m) for m in range(4)), ("mfcc", None)]
-    names = [*(f"phone-trained-module{m}-first10" for m in range(4)), "phone-mfcc-first10"]
+    names = [*(f"phone-trained-module{m}-first5" for m in range(4)), "phone-mfcc-first5"]
     for name, result in zip(names, results, strict=True):
         folder = probed_run / "probes" / name
         assert read_result(Location(folder)) == result
@@ -131,7 +131,7 @@ def test_a_probe_leaves_its_result_confusion_picture_and_events(probed_run: Path
     trained, mfcc = results[0], results[-1]
     assert (trained.step, trained.test_utterances_seen) == (20, 0)
     assert (mfcc.num_features, mfcc.step, mfcc.checkpoint) == (39, None, None)
-    assert trained.num_train_utterances == 10
+    assert trained.num_train_utterances == 5
     assert trained.num_train == mfcc.num_train
     assert mfcc.accuracy > mfcc.majority + 0.2
 
@@ -169,6 +169,29 @@ def test_adam_is_the_published_alternative(probed_run: Path) -> None:
     options = ProbeOptions(task="speaker", solver="adam", seeds=2, encoders=("mfcc",))
     (result,) = probe(str(probed_run), options)
     assert [(fit.seed, fit.epochs, fit.l2) for fit in result.fits] == [(0, 50, None), (1, 50, None)]
+
+
+def test_a_run_may_lie_on_any_storage(probed_run: Path, tmp_path: Path) -> None:
+    remote = Location(f"mock://probes/{tmp_path.name}")
+    for name in ("config.yaml", "run.json"):
+        remote.child(name).write_bytes_atomic((probed_run / name).read_bytes())
+    remote.child("checkpoints").upload_dir(probed_run / "checkpoints")
+    for _ in range(2):  # the second replaces the first
+        (result,) = probe(remote.uri, ProbeOptions(task="speaker"))
+    folder = remote.child("probes", "speaker-trained-module3")
+    assert folder.list() == ["confusion.npz", "confusion.png", "result.json", "tensorboard"]
+    assert len(folder.child("tensorboard").list()) == 1
+    assert read_result(folder) == result
+
+
+def test_tensorboard_has_the_accuracy_at_the_checkpoints_step(probed_run: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (result,) = probe(str(probed_run), ProbeOptions(task="speaker", module=1))
+    board = EventAccumulator(str(probed_run / "probes" / "speaker-trained-module1" / "tensorboard"))
+    board.Reload()
+    (event,) = board.Scalars("probe/speaker/trained/module1/accuracy")
+    assert (event.step, event.value) == (20, pytest.approx(result.accuracy))
 
 
 def test_a_checkpoint_may_be_named(probed_run: Path) -> None:

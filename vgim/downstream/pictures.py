@@ -13,6 +13,8 @@ from vgim.downstream.result import ProbeResult
 
 WITHOUT_MATPLOTLIB = "no pictures: matplotlib is not installed; pip install 'vgim[analysis]' draws them"
 INCHES_PER_CLASS = 0.22
+ASIDE = 0.06
+"""Between two encoders at the same module, so that both intervals are seen."""
 STYLES = {"trained": "o-", "random": "s--", "mfcc": ":"}
 
 
@@ -47,16 +49,17 @@ def modules_picture(results: Sequence[ProbeResult]) -> bytes:
     """Accuracy at each module with its interval over utterances, a line per encoder."""
     figure = _figure(6, 4)
     axes = figure.add_subplot()
-    for encoder in dict.fromkeys(result.encoder for result in results):
+    for number, encoder in enumerate(dict.fromkeys(result.encoder for result in results)):
         own = [result for result in results if result.encoder == encoder]
         y = [result.accuracy for result in own]
+        ends = [(r.interval_over_utterances.low, r.interval_over_utterances.high) for r in own]
         if own[0].module is None:
             axes.axhline(y[0], linestyle=STYLES[encoder], color="black", label=encoder)
+            axes.axhspan(*ends[0], color="black", alpha=0.1, linewidth=0)
             continue
-        ends = [(r.interval_over_utterances.low, r.interval_over_utterances.high) for r in own]
         error = [[max(0.0, a - low), max(0.0, high - a)] for a, (low, high) in zip(y, ends, strict=True)]
-        modules = [result.module for result in own]
-        axes.errorbar(modules, y, np.transpose(error), fmt=STYLES[encoder], capsize=3, label=encoder)
+        at = [(result.module or 0) + ASIDE * number for result in own]
+        axes.errorbar(at, y, np.transpose(error), fmt=STYLES[encoder], capsize=3, label=encoder)
     axes.axhline(results[0].majority, color="grey", linewidth=0.8, label="majority")
     axes.set_xticks(sorted({result.module for result in results if result.module is not None}))
     axes.set_xlabel("module")

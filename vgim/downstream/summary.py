@@ -70,7 +70,7 @@ def summarise(
         accuracy=float(np.mean(accuracies)),
         interval_over_utterances=_interval(over_utterances(correct_U, scores[0].count_U)),
         interval_over_seeds=_interval(seeds) if (seeds := over_seeds(accuracies)) else None,
-        majority=float(test_K[counts_K.argmax()] / test_K.sum()),
+        majority=int(test_K[counts_K.argmax()]) / len(splits.test.y_N),
         chance=1 / len(classes),
         per_class=dict(zip(classes, per_class(confusion_KK), strict=True)),
         unit=setting.task.unit,
