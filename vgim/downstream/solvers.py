@@ -17,7 +17,7 @@ from vgim.model.randomness import mix, seeded_generator
 
 L2_PATH = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 """Penalties that are tried, strongest first, each from the optimum of the one before."""
-MAX_ITERATIONS = 100
+MAX_ITERATIONS = 200
 """Of L-BFGS, for each penalty."""
 SMALLEST_SCALE = 1e-6
 """Features that vary less are not divided by their deviation: dead channels."""
