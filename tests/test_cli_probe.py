@@ -46,9 +46,9 @@ def test_it_prints_a_table_and_writes_below_the_run(run: Path) -> None:
     result = vgim("probe", str(run), "--task", "speaker", "--encoder", "trained", "--encoder", "mfcc")
     assert result.exit_code == 0, result.stderr
     header, trained, mfcc = result.stdout.splitlines()
-    assert header.split()[:3] == ["encoder", "module", "accuracy"]
-    assert trained.split()[:2] == ["trained", "3"]
-    assert mfcc.split()[:2] == ["mfcc", "-"]
+    assert header.split()[:4] == ["encoder", "step", "module", "accuracy"]
+    assert trained.split()[:3] == ["trained", "2", "3"]
+    assert mfcc.split()[:3] == ["mfcc", "-", "-"]
     assert "speaker from trained module 3, seed 0: " in result.stderr
     assert (run / "probes" / "speaker-mfcc" / "result.json").exists()
 
@@ -102,6 +102,8 @@ def test_mistakes_are_one_line_and_an_exit_code(run: Path, tmp_path: Path) -> No
             "--module 9, but the run's encoder has 4 modules",
         ),
         ([str(run), "--task", "speaker", "--module", "1", "--all-modules"], 2, "exclude each other"),
+        ([str(run), "--task", "speaker", "--all-epochs", "--checkpoint", "best"], 2, "exclude each other"),
+        ([f"{tmp_path}/none", "--task", "speaker", "--all-epochs"], 4, "holds no complete checkpoint"),
         ([str(run), "--task", "vowel"], 3, "--task vowel needs the syllables of Artificial Speech"),
         ([f"{tmp_path}/none", "--task", "speaker"], 4, "is no run: it has no config.yaml"),
     ):

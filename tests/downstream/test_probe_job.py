@@ -15,10 +15,10 @@ from vgim.config import ResolvedConfig
 from vgim.data.cut import I16
 from vgim.data.manifest import read_manifest
 from vgim.data.utterances import Utterance, read_lengths, read_utterances
-from vgim.downstream import job, pictures, sources
+from vgim.downstream import job, pictures, solvers, sources
 from vgim.downstream.features import Clips, View
 from vgim.downstream.gather import check_memory
-from vgim.downstream.job import SEEDS_IDLE, probe
+from vgim.downstream.job import SEEDS_IDLE, probe, probe_epochs
 from vgim.downstream.phone import PhoneProbe
 from vgim.downstream.result import ProbeOptions, ProbeResult
 from vgim.downstream.writing import read_result
@@ -112,7 +112,10 @@ def test_each_split_is_read_for_what_it_is_for(probed_run: Path, monkeypatch: py
     assert result.test_utterances_seen == 0
 
 
-def test_a_probe_leaves_its_result_confusion_picture_and_events(probed_run: Path) -> None:
+def test_a_probe_leaves_its_result_confusion_picture_and_events(
+    probed_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(solvers, "L2_PATH", (1e-2, 1e-3))
     options = ProbeOptions(task="phone", module=None, encoders=("trained", "mfcc"), max_utterances=5)
     results = probe(str(probed_run), options)
     assert [(r.encoder, r.module) for r in results] == [*(("trained", m) for m in range(4)), ("mfcc", None)]
@@ -169,6 +172,27 @@ def test_adam_is_the_published_alternative(probed_run: Path) -> None:
     options = ProbeOptions(task="speaker", solver="adam", seeds=2, encoders=("mfcc",))
     (result,) = probe(str(probed_run), options)
     assert [(fit.seed, fit.epochs, fit.l2) for fit in result.fits] == [(0, 50, None), (1, 50, None)]
+
+
+def test_a_checkpoint_is_not_the_best_of_one(probed_run: Path) -> None:
+    folder = probed_run / "checkpoints" / "step-00000010"
+    with pytest.raises(ConfigError, match=r"--checkpoint best, but \S+ is one checkpoint"):
+        probe(str(folder), ProbeOptions(task="speaker", checkpoint="best"))
+
+
+def test_all_epochs_are_the_checkpoints_and_the_baselines_once(probed_run: Path) -> None:
+    options = ProbeOptions(task="speaker", module=0, encoders=("mfcc", "trained", "random"))
+    results = probe_epochs(str(probed_run), options)
+    assert [(r.encoder, r.step) for r in results] == [
+        ("trained", 10),
+        ("trained", 20),
+        ("mfcc", None),
+        ("random", None),
+    ]
+    last = probe(str(probed_run), ProbeOptions(task="speaker", module=0))[0]
+    assert results[1].fits == last.fits
+    assert (probed_run / "probes" / "speaker-epochs.png").read_bytes().startswith(b"\x89PNG")
+    assert (probed_run / "probes" / "speaker-trained-module0-step10").is_dir()
 
 
 def test_a_run_may_lie_on_any_storage(probed_run: Path, tmp_path: Path) -> None:

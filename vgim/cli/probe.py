@@ -25,6 +25,7 @@ ENCODERS = ["trained", "random", "mfcc"]
     type=click.Choice(ENCODERS),
     help="trained (default), or a baseline: untrained weights, MFCC. Repeatable, for one table.",
 )
+@click.option("--all-epochs", is_flag=True, help="Every checkpoint that RUN kept, and their curve.")
 @click.option("--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True)
 @click.option(
     "--solver",
@@ -47,6 +48,7 @@ def probe(
     task: str,
     module: int | None,
     all_modules: bool,
+    all_epochs: bool,
     encoders: tuple[str, ...],
     shards: str | None,
     as_json: bool,
@@ -60,6 +62,8 @@ def probe(
     from vgim.config.places import resolve_place, resolve_run
     from vgim.config.schema import default_home
 
+    if all_epochs and options["checkpoint"] == "best":
+        raise ConfigError("--all-epochs and --checkpoint best exclude each other; give one")
     if all_modules and module is not None:
         raise ConfigError(f"--module {module} and --all-modules exclude each other; give one")
     where = resolve_run(run, resolve_place(f"{default_home()}/runs", "RUN"), "RUN")
@@ -68,7 +72,7 @@ def probe(
         shards = resolve_place(shards, "--shards")
         _refuse_scratch("--shards", shards)
 
-    from vgim.downstream.job import probe as probe_run
+    from vgim.downstream import job
     from vgim.downstream.result import ProbeOptions, format_table
 
     chosen = {
@@ -78,6 +82,7 @@ def probe(
         "encoders": tuple(dict.fromkeys(encoders)) or ("trained",),
         "shards": shards,
     }
+    probe_run = job.probe_epochs if all_epochs else job.probe
     results = probe_run(
         where, ProbeOptions.model_validate(chosen), say=lambda line: click.echo(line, err=True)
     )

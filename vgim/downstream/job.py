@@ -17,7 +17,9 @@ from vgim.downstream.setting import Setting, open_setting
 from vgim.downstream.solvers import ADAM_BATCH, fit_adam, fit_lbfgs
 from vgim.downstream.sources import draws_features, feature_source
 from vgim.downstream.summary import Fit, Splits, summarise
-from vgim.downstream.writing import write_modules_picture, write_result
+from vgim.downstream.writing import write_epochs_picture, write_modules_picture, write_result
+from vgim.storage import Location
+from vgim.train.checkpoint import complete_checkpoints, find
 
 SEEDS_IDLE = "the seeds change nothing: features and lbfgs are deterministic, so there is one fit"
 
@@ -37,6 +39,37 @@ def probe(run: str, options: ProbeOptions, say: Say = lambda line: None) -> list
     Raises:
         VgimError: No run, no checkpoint, no such module, shards that do not fit the task.
     """
+    folder, results = _probe(run, options, say)
+    _draw(folder, results, say)
+    return results
+
+
+def probe_epochs(run: str, options: ProbeOptions, say: Say = lambda line: None) -> list[ProbeResult]:
+    """`probe` of every checkpoint that a run kept, oldest first, then once of the baselines.
+
+    Args:
+        run: A run's folder, a path or a URI.
+        say: As for `probe`.
+
+    Raises:
+        VgimError: As `probe`; CheckpointError where the run has no checkpoint.
+    """
+    find(run)
+    trained: list[ProbeResult] = []
+    for checkpoint in complete_checkpoints(Location(run)):
+        say(f"step {checkpoint.state.step}:")
+        _, last = _probe(checkpoint.location.uri, options.model_copy(update={"encoders": ("trained",)}), say)
+        trained += last
+    kinds = tuple(kind for kind in options.encoders if kind != "trained")
+    baselines = _probe(run, options.model_copy(update={"encoders": kinds}), say)[1] if kinds else []
+    if can_draw():
+        write_epochs_picture(Location(run), [*trained, *baselines])
+    _draw(Location(run), [*last, *baselines], say)
+    return [*trained, *baselines]
+
+
+def _probe(run: str, options: ProbeOptions, say: Say) -> tuple[Location, list[ProbeResult]]:
+    """The run's folder and the results, each of which is written as soon as it is there."""
     setting = open_setting(run, options)
     for note in setting.notes:
         say(f"note: {note}")
@@ -45,11 +78,15 @@ def probe(run: str, options: ProbeOptions, say: Say = lambda line: None) -> list
         for result, confusion_KK in _results(setting, kind, say):
             write_result(setting.run, result, confusion_KK)
             results.append(result)
-    if len({result.module for result in results if result.module is not None}) > 1:
-        write_modules_picture(setting.run, results)
+    return setting.run, results
+
+
+def _draw(run: Location, results: list[ProbeResult], say: Say) -> None:
+    """The picture of depth, where there are modules to compare."""
     if not can_draw():
         say(f"note: {WITHOUT_MATPLOTLIB}")
-    return results
+    elif len({result.module for result in results if result.module is not None}) > 1:
+        write_modules_picture(run, results)
 
 
 def _results(setting: Setting, kind: EncoderKind, say: Say) -> list[tuple[ProbeResult, I64]]:

@@ -47,27 +47,63 @@ def confusion_picture(confusion_KK: I64, result: ProbeResult) -> bytes:
 
 def modules_picture(results: Sequence[ProbeResult]) -> bytes:
     """Accuracy at each module with its interval over utterances, a line per encoder."""
-    figure = _figure(6, 4)
-    axes = figure.add_subplot()
+    figure, axes = _accuracies(results, "module")
     for number, encoder in enumerate(dict.fromkeys(result.encoder for result in results)):
         own = [result for result in results if result.encoder == encoder]
-        y = [result.accuracy for result in own]
-        ends = [(r.interval_over_utterances.low, r.interval_over_utterances.high) for r in own]
         if own[0].module is None:
-            axes.axhline(y[0], linestyle=STYLES[encoder], color="black", label=encoder)
-            axes.axhspan(*ends[0], color="black", alpha=0.1, linewidth=0)
+            _level(axes, own[0], "black")
             continue
-        error = [[max(0.0, a - low), max(0.0, high - a)] for a, (low, high) in zip(y, ends, strict=True)]
         at = [(result.module or 0) + ASIDE * number for result in own]
-        axes.errorbar(at, y, np.transpose(error), fmt=STYLES[encoder], capsize=3, label=encoder)
-    axes.axhline(results[0].majority, color="grey", linewidth=0.8, label="majority")
+        axes.errorbar(at, *_with_errors(own), fmt=STYLES[encoder], capsize=3, label=encoder)
     axes.set_xticks(sorted({result.module for result in results if result.module is not None}))
-    axes.set_xlabel("module")
+    figure.legend(loc="outside right upper", fontsize=8)
+    return _png(figure)
+
+
+def epochs_picture(results: Sequence[ProbeResult]) -> bytes:
+    """Accuracy of trained encoders at each checkpoint, a line per module; baselines as levels."""
+    figure, axes = _accuracies(results, "optimiser steps")
+    for module in sorted({result.module for result in results if result.module is not None}):
+        own = [result for result in results if result.module == module]
+        trained = [result for result in own if result.encoder == "trained"]
+        steps = [result.step or 0 for result in trained]
+        axes.errorbar(
+            steps, *_with_errors(trained), fmt="o-", capsize=3, color=f"C{module}", label=_of(trained[0])
+        )
+        for result in own:
+            if result.encoder == "random":
+                axes.axhline(result.accuracy, linestyle="--", color=f"C{module}", label=_of(result))
+    for result in results:
+        if result.module is None:
+            _level(axes, result, "black")
+    figure.legend(loc="outside right upper", fontsize=8)
+    return _png(figure)
+
+
+def _accuracies(results: Sequence[ProbeResult], x: str) -> tuple[Any, Any]:
+    """A figure with the axis of accuracy and the level of the majority class."""
+    figure = _figure(7.5, 4)
+    axes = figure.add_subplot()
+    axes.axhline(results[0].majority, color="grey", linewidth=0.8, label="majority")
+    axes.set_xlabel(x)
     axes.set_ylabel("accuracy")
     axes.set_ylim(0, 1)
     axes.set_title(results[0].task)
-    axes.legend()
-    return _png(figure)
+    return figure, axes
+
+
+def _level(axes: Any, result: ProbeResult, color: str) -> None:
+    interval = result.interval_over_utterances
+    axes.axhline(result.accuracy, linestyle=STYLES[result.encoder], color=color, label=_of(result))
+    axes.axhspan(interval.low, interval.high, color=color, alpha=0.1, linewidth=0)
+
+
+def _with_errors(results: Sequence[ProbeResult]) -> tuple[list[float], list[list[float]]]:
+    """Accuracies, and how far their intervals reach down and up."""
+    y = [result.accuracy for result in results]
+    ends = [result.interval_over_utterances for result in results]
+    down = [max(0.0, a - end.low) for a, end in zip(y, ends, strict=True)]
+    return y, [down, [max(0.0, end.high - a) for a, end in zip(y, ends, strict=True)]]
 
 
 def _of(result: ProbeResult) -> str:

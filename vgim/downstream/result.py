@@ -133,12 +133,25 @@ def folder_name(result: ProbeResult) -> str:
 
 def format_table(results: Sequence[ProbeResult]) -> str:
     """The results as a table for a terminal."""
-    rows = [("encoder", "module", "accuracy", "95 % utterances", "95 % seeds", "majority", "train", "test")]
+    rows = [
+        (
+            "encoder",
+            "step",
+            "module",
+            "accuracy",
+            "95 % utterances",
+            "95 % seeds",
+            "majority",
+            "train",
+            "test",
+        )
+    ]
     for result in results:
         seeds = result.interval_over_seeds
         rows.append(
             (
                 result.encoder,
+                "-" if result.step is None else f"{result.step:,}",
                 "-" if result.module is None else str(result.module),
                 f"{result.accuracy:.1%}",
                 in_percent(result.interval_over_utterances),

@@ -64,6 +64,10 @@ def open_setting(where: str, options: ProbeOptions) -> Setting:
     place = Location(where)
     run = place
     if place.child(STATE).exists():
+        if options.checkpoint == "best":
+            raise ConfigError(
+                f"--checkpoint best, but {place.uri} is one checkpoint; name the run, or leave --checkpoint out"
+            )
         run = place.parent.parent
         options = options.model_copy(update={"checkpoint": "named"})
     config = RunFolder(place).config()

@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from vgim.data.crops import I64
-from vgim.downstream.pictures import can_draw, confusion_picture, modules_picture
+from vgim.downstream.pictures import can_draw, confusion_picture, epochs_picture, modules_picture
 from vgim.downstream.result import ProbeResult, folder_name
 from vgim.storage import Location
 
@@ -40,13 +40,14 @@ def write_result(run: Location, result: ProbeResult, confusion_KK: I64) -> Locat
     return place
 
 
-def write_modules_picture(run: Location, results: Sequence[ProbeResult]) -> Location | None:
-    """The picture of accuracy against depth; None without matplotlib."""
-    if not can_draw():
-        return None
-    place = run.child(FOLDER, f"{results[0].task}-modules.png")
-    place.write_bytes_atomic(modules_picture(results))
-    return place
+def write_modules_picture(run: Location, results: Sequence[ProbeResult]) -> None:
+    """The picture of accuracy against depth; needs matplotlib."""
+    run.child(FOLDER, f"{results[0].task}-modules.png").write_bytes_atomic(modules_picture(results))
+
+
+def write_epochs_picture(run: Location, results: Sequence[ProbeResult]) -> None:
+    """The picture of accuracy against training; needs matplotlib."""
+    run.child(FOLDER, f"{results[0].task}-epochs.png").write_bytes_atomic(epochs_picture(results))
 
 
 def read_result(place: Location) -> ProbeResult:
