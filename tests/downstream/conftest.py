@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from downstream_cases import make_syllables
 
 from vgim.config import ResolvedConfig
 
@@ -28,3 +29,9 @@ def probed_run(
     train(resolved)
     storage = resolved.config.storage
     return Path(storage.root, storage.name)
+
+
+@pytest.fixture(scope="session")
+def syllables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of Artificial Speech syllables."""
+    return make_syllables(tmp_path_factory.mktemp("syllables"))
