@@ -74,8 +74,8 @@ def per_label(features_TC: Tensor, hop_samples: int, num_labels: int) -> Tensor:
 def align(features_TC: Tensor, labels_N: Tensor) -> Examples:
     """Pair frames with labels of the same hop, of which there may be a few more or fewer.
 
-    Where there are more frames, the first are left out, so that both end together (Löwe et al. 2019 found it
-    better so). Where there are more labels, the last are.
+    Where there are more frames, the first are left out, so that both end together, as the published probes of
+    Greedy InfoMax do. Where there are more labels, the last are.
     """
     num = min(len(features_TC), len(labels_N))
     return Examples(features_TC[len(features_TC) - num :], labels_N[:num])
