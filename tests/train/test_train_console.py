@@ -237,3 +237,13 @@ def test_storage_that_is_not_there_is_told(tmp_path: Path) -> None:
         list_runs(str(tmp_path / "nowhere"))
     assert list_runs(str(tmp_path)) == []
     assert len(format_table([]).splitlines()) == 1
+
+
+def test_a_run_that_cannot_be_read_is_listed_and_hides_no_other(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text("{}")
+    found = list_runs(str(tmp_path))
+    assert [(run.name, run.state) for run in found] == [("a", "unreadable"), ("b", "unreadable")]
+    assert "does not read as a run's record" in found[0].message
+    assert "unreadable" in format_table(found)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
-from vgim.errors import StorageError
+from vgim.errors import StorageError, VgimError
 from vgim.storage import Location
 from vgim.train.checkpoint import complete_checkpoints
 from vgim.train.folder import RECORD, RunFolder, is_alive, is_local
@@ -52,7 +52,29 @@ def list_runs(storage: str) -> list[RunSummary]:
     if root.child(RECORD).exists():
         return [summarise(RunFolder(root))]
     folders = [root.child(name) for name in root.list()]
-    return [summarise(RunFolder(f)) for f in folders if f.child(RECORD).exists()]
+    return [_summarise_or_say(RunFolder(f)) for f in folders if f.child(RECORD).exists()]
+
+
+def _summarise_or_say(folder: RunFolder) -> RunSummary:
+    """One run's summary; a run that cannot be read is listed as such and hides no other."""
+    try:
+        return summarise(folder)
+    except VgimError as error:
+        return RunSummary(
+            name=folder.location.name,
+            uri=folder.location.uri,
+            state="unreadable",
+            message=str(error),
+            family="-",
+            kld_weight=0.0,
+            workers=0,
+            step=0,
+            epoch=0.0,
+            best_loss=None,
+            nce=(),
+            checkpoints=0,
+            updated="",
+        )
 
 
 def summarise(folder: RunFolder) -> RunSummary:
@@ -123,7 +145,7 @@ def format_table(runs: Sequence[RunSummary]) -> str:
 
 
 def _modules(validation: Record) -> list[int]:
-    return [module["module"] for module in validation["modules"]]
+    return [module.get("module", number) for number, module in enumerate(validation["modules"])]
 
 
 def _nce(validation: Record) -> tuple[float | None, ...]:
