@@ -36,6 +36,7 @@ class Console:
         self._started = time.time()
         self._printed = 0.0
         self._shown = ""
+        self._untold: Record | None = None  # the newest progress that was not printed: it is at the end
 
     def __enter__(self) -> Console:
         self._thread.start()
@@ -61,13 +62,15 @@ class Console:
                 lines = []
             fresh = [r for r in map(parse, lines) if r is not None and r["time"] > max(seen, self._started)]
             for record in fresh:
-                self._show(record, newest=record is fresh[-1], last=last)
+                self._show(record, newest=record is fresh[-1])
                 seen = record["time"]
             if last:
+                if self._untold is not None and not self._live:
+                    self.say(progress_line(self._untold))
                 return
             self._stop.wait(POLL_SECONDS)
 
-    def _show(self, record: Record, *, newest: bool, last: bool) -> None:
+    def _show(self, record: Record, *, newest: bool) -> None:
         if record["kind"] == "event":
             self.say(record["message"])
         elif record["kind"] == "validation":
@@ -77,9 +80,12 @@ class Console:
             self._shown = progress_line(record)
             self._out.write(self._shown)
             self._out.flush()
-        elif not self._live and (time.monotonic() - self._printed >= PLAIN_SECONDS or (last and newest)):
+        elif not self._live and time.monotonic() - self._printed >= PLAIN_SECONDS:
             self._printed = time.monotonic()
+            self._untold = None
             self.say(progress_line(record))
+        else:
+            self._untold = record
 
     def _clear(self) -> None:
         if self._shown:
