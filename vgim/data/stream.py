@@ -95,13 +95,15 @@ class CropStream:
             return cut(folder, split, codec, length, work)
 
         self._cut = cut_here
-        self._orders: dict[int, Order] = {}
+        self._latest: tuple[int, Order] | None = None
 
     def _order(self, epoch: int) -> Order:
-        if epoch not in self._orders:  # the last one is asked for again and again, earlier ones never
-            order = epoch_order(self.index, self._config, seed=self._seed, epoch=epoch)
-            self._orders = {epoch: order}
-        return self._orders[epoch]
+        # The loop asks for its epoch while a thread plans later ones: the pair is read once and replaced whole.
+        latest = self._latest
+        if latest is None or latest[0] != epoch:
+            latest = epoch, epoch_order(self.index, self._config, seed=self._seed, epoch=epoch)
+            self._latest = latest
+        return latest[1]
 
     def steps_in(self, epoch: int) -> int:
         """Optimiser steps of each rank in an epoch. Only `tile` crops make it differ between epochs."""

@@ -156,9 +156,8 @@ class Rank:
             while True:
                 steps_in_epoch = self.train_stream.steps_in(place.epoch)
                 started = place.step > first_step
-                with (
-                    meter.waiting() if started else meter.pausing()
-                ):  # the first waits for the stream to start
+                # The first batch waits for the stream to start, which is no step's time.
+                with meter.waiting() if started else meter.pausing():
                     micro_batches = [next(batches) for _ in range(train.accumulate)]
                 weight = kld_weight_at(objective, place.phase_step)
                 rate = learning_rate_at(self.config.optim, place.phase_epoch)
