@@ -33,13 +33,18 @@ class SyllableProbe:
     crops: ClassVar[bool] = False
     epochs: ClassVar[int] = 50
     learning_rate: ClassVar[float] = 1e-3
+    inventory: ClassVar[tuple[str, ...]] = SYLLABLES
 
     def __init__(self, manifest: Manifest) -> None:
         check_syllables(self.name, manifest)
-        self.classes: tuple[str, ...] = SYLLABLES
+        self.classes: tuple[str, ...] = self.inventory
 
     def examples(self, utterance: Utterance, features_TC: Tensor, hop_samples: int) -> Examples | None:
         """One example; none for a syllable that is not one of the nine."""
         if utterance.transcript not in SYLLABLES:
             return None
-        return mean_over_time(features_TC, SYLLABLES.index(utterance.transcript))
+        return mean_over_time(features_TC, self.classes.index(self.label_of(utterance.transcript)))
+
+    def label_of(self, syllable: str) -> str:
+        """Its class."""
+        return syllable
