@@ -10,7 +10,7 @@ from downstream_cases import utterance
 from vgim.config.schema import ModelConfig, ObjectiveConfig
 from vgim.data.cut import I16
 from vgim.data.utterances import Utterance
-from vgim.downstream.features import EncoderFeatures, batch_clips, hop_samples, min_samples, stream_features
+from vgim.downstream.features import EncoderFeatures, Reading, batch_clips, stream_features
 from vgim.downstream.gather import whole
 from vgim.model.audio import to_float
 from vgim.model.stack import Encoder, build_encoder
@@ -24,7 +24,8 @@ def encoder(**model: object) -> Encoder:
 
 
 def source(built: Encoder, **options: object) -> EncoderFeatures:
-    settings = {"modules": tuple(range(len(built))), "normalize": "none", "corpus": (0.0, 1.0), **options}
+    every = tuple(Reading(module) for module in range(len(built)))
+    settings = {"readings": every, "normalize": "none", "corpus": (0.0, 1.0), **options}
     return EncoderFeatures(built, **settings)  # type: ignore[arg-type]
 
 
@@ -54,6 +55,24 @@ def test_cpc_gives_its_context() -> None:
     assert features_TC.shape[1] == 6
 
 
+@pytest.mark.parametrize("family", ["sim", "gim", "cpc"])
+def test_layers_and_outputs_come_together_each_with_its_hop(family: str, spoken: list[Utterance]) -> None:
+    built = encoder(family=family)
+    readings = [Reading(m, j) for m in range(len(built)) for j in (*built.module(m).spec.inner_layers, None)]
+    assert len(readings) == {"sim": 9, "gim": 6, "cpc": 6}[family]
+    made = source(built, readings=tuple(readings))
+    for heard, features in stream_features(made, spoken[:3], whole):
+        x_BL = torch.from_numpy(heard.audio)[None].float() / 32_768
+        for at, view, features_TC in zip(readings, made.views, features, strict=True):
+            assert (view.module, view.layer) == at
+            torch.testing.assert_close(features_TC, built.encode(x_BL, *at)[0])
+            assert abs(len(features_TC) - len(heard.audio) / view.hop_samples) < 2
+            assert features_TC.shape[1] == view.channels
+            alone = source(built, readings=(at,))
+            ((_, (same,)),) = stream_features(alone, [heard], whole)
+            torch.testing.assert_close(same, features_TC)
+
+
 def test_audio_is_normalised_as_in_training(spoken: list[Utterance]) -> None:
     built = encoder()
     raw = torch.from_numpy(np.stack([spoken[0].audio, spoken[1].audio]))
@@ -64,7 +83,7 @@ def test_audio_is_normalised_as_in_training(spoken: list[Utterance]) -> None:
         "corpus": to_float(raw, "corpus", 0.1, 0.5),
     }
     for mode, x_BL in expected.items():
-        made = source(built, normalize=mode, corpus=(0.1, 0.5), modules=(1,))
+        made = source(built, normalize=mode, corpus=(0.1, 0.5), readings=(Reading(1),))
         for i, (_, (features_TC,)) in enumerate(stream_features(made, spoken[:2], whole)):
             torch.testing.assert_close(features_TC, built.encode(x_BL, 1)[i])
 
@@ -73,7 +92,7 @@ def test_a_sample_belongs_to_utterance_and_seed(spoken: list[Utterance]) -> None
     built = encoder()
 
     def sampled(seed: int, heard: list[Utterance]) -> torch.Tensor:
-        made = source(built, modules=(2,), sample_seed=seed)
+        made = source(built, readings=(Reading(2),), sample_seed=seed)
         return {u.utterance_id: f for u, (f,) in stream_features(made, heard, whole)}["u4"]
 
     assert torch.equal(sampled(0, spoken), sampled(0, spoken[4:]))
@@ -90,10 +109,8 @@ def test_batches_hold_one_length_and_leave_out_what_is_too_short(spoken: list[Ut
     assert list(batch_clips(spoken, never, 1, 2)) == []
 
 
-def test_hops_and_shortest_clips_follow_from_the_layers() -> None:
+def test_clips_are_long_enough_for_every_reading() -> None:
     built = encoder()
-    assert [hop_samples(built, m) for m in range(4)] == [20, 80, 160, 160]
-    for module in range(4):
-        shortest = min_samples(built, module)
-        assert built.module_frames(shortest)[module] == 1
-        assert 0 in built.module_frames(shortest - 1)[: module + 1]
+    for at in (Reading(0, 0), Reading(0), Reading(1, 1), Reading(3)):
+        shortest = source(built, readings=(Reading(0, 0), at)).min_samples()
+        assert built.encode(torch.zeros(1, shortest), *at).shape[1] == 1

@@ -12,7 +12,7 @@ import pytest
 from vgim.config import ResolvedConfig
 from vgim.downstream import pictures, solvers
 from vgim.downstream.job import SEEDS_IDLE, probe, probe_epochs
-from vgim.downstream.result import ProbeOptions
+from vgim.downstream.result import ProbeOptions, format_table
 from vgim.downstream.writing import read_result
 from vgim.errors import CheckpointError, ConfigError, DataError
 from vgim.storage import Location
@@ -46,6 +46,23 @@ def test_a_probe_leaves_its_result_confusion_picture_and_events(
     assert trained.num_train_utterances == 5
     assert trained.num_train == mfcc.num_train
     assert mfcc.accuracy > mfcc.majority + 0.2
+
+
+def test_every_layer_of_cpc_is_probed_with_its_own_folder_and_picture(
+    tiny_config_in: Callable[..., ResolvedConfig], tmp_path: Path
+) -> None:
+    train(tiny_config_in(tmp_path, "model.family=cpc", "objective.kld_weight=0", "train.max_steps=1"))
+    run = tmp_path / "runs" / "run"
+    results = probe(str(run), ProbeOptions(task="speaker", all_layers=True))
+    assert [r.layer for r in results] == [0, 1, 2, 3, 4, None]
+    assert {r.module for r in results} == {0}
+    assert (run / "probes" / "speaker-layers.png").read_bytes().startswith(b"\x89PNG")
+    assert read_result(Location(run / "probes" / "speaker-trained-module0-layer3")) == results[3]
+    (alone,) = probe(str(run), ProbeOptions(task="speaker", layer=-2))
+    assert (alone.layer, alone.fits) == (3, results[3].fits)
+    assert len({fit.validation_loss for r in results for fit in r.fits}) == 6
+    assert "  0 layer 3  " in format_table(results).splitlines()[4]
+    assert pictures.epochs_picture(results).startswith(b"\x89PNG")
 
 
 def test_a_repeated_probe_replaces_its_folder(probed_run: Path) -> None:
@@ -149,6 +166,25 @@ def test_mistakes_are_told_in_a_line(probed_run: Path, syllables: Path, tmp_path
             {"task": "phone", "module": 4},
             ConfigError,
             "--module 4, but the run's encoder has 4",
+        ),
+        (
+            str(probed_run),
+            {"task": "phone", "module": 0, "layer": 2},
+            ConfigError,
+            "--layer 2, but module 0 has its convolutions 0 to 1",
+        ),
+        (
+            str(probed_run),
+            {"task": "phone", "layer": 0},
+            ConfigError,
+            "--layer 0, but module 3 has no convolutions",
+        ),
+        (str(probed_run), {"task": "phone", "module": None, "layer": 0}, ConfigError, "not --all-modules"),
+        (
+            str(probed_run),
+            {"task": "phone", "layer": 0, "all_layers": True},
+            ConfigError,
+            "exclude each other",
         ),
         (str(probed_run), {"task": "syllable"}, DataError, "these shards hold the corpus synthetic"),
         (str(probed_run), {"task": "phone", "shards": str(syllables)}, DataError, "needs phone labels"),

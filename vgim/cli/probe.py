@@ -19,6 +19,14 @@ ENCODERS = ["trained", "random", "mfcc"]
 @click.option("--module", type=int, help="Which module, from 0; -1, the default, is the last.")
 @click.option("--all-modules", is_flag=True, help="Every module, encoded once.")
 @click.option(
+    "--layer",
+    type=int,
+    help="One of the module's convolutions, from 0, instead of its output; -1 is its last.",
+)
+@click.option(
+    "--all-layers", is_flag=True, help="Every convolution of the module, or of all, and the outputs."
+)
+@click.option(
     "--encoder",
     "encoders",
     multiple=True,

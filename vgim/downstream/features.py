@@ -36,6 +36,17 @@ class View(NamedTuple):
     hop_samples: int
     """Samples between two frames."""
     channels: int
+    layer: int | None = None
+    """The module's convolution; None for its output."""
+
+
+class Reading(NamedTuple):
+    """Where in an encoder features are read."""
+
+    module: int
+    """Counted from the input."""
+    layer: int | None = None
+    """One of the module's convolutions, from 0, after BatchNorm and ReLU; None for the module's output."""
 
 
 class Clips(NamedTuple):
@@ -66,11 +77,11 @@ class FeatureSource(Protocol):
 
 @dataclass(frozen=True)
 class EncoderFeatures:
-    """Modules of an encoder in evaluation mode: μ or z of convolutions, the context of a GRU."""
+    """Parts of an encoder in evaluation mode: of a module μ or z, or the context of its GRU; or a convolution."""
 
     encoder: Encoder
-    modules: tuple[int, ...]
-    """Ascending, each counted from the input."""
+    readings: tuple[Reading, ...]
+    """In the order of depth."""
     normalize: Normalize
     corpus: tuple[float, float]
     """Mean and deviation of the corpus it was trained on, for `normalize: corpus`."""
@@ -79,8 +90,9 @@ class EncoderFeatures:
 
     @property
     def views(self) -> tuple[View, ...]:
+        encoder = self.encoder
         return tuple(
-            View(m, hop_samples(self.encoder, m), self.encoder.module(m).channels_out) for m in self.modules
+            View(at.module, encoder.hop_samples(*at), encoder.channels(*at), at.layer) for at in self.readings
         )
 
     @property
@@ -88,7 +100,7 @@ class EncoderFeatures:
         return CLIPS_AT_ONCE if self.sample_seed is None else 1  # an utterance's draws are its own
 
     def min_samples(self) -> int:
-        return min_samples(self.encoder, self.modules[-1])
+        return max(self.encoder.min_samples(*at) for at in self.readings)
 
     @torch.no_grad()
     def __call__(self, clips: Clips) -> list[Tensor]:
@@ -99,29 +111,17 @@ class EncoderFeatures:
             seed = mix("probe sample", self.sample_seed, clips.utterances[0].utterance_id)
             generator = seeded_generator(device, seed)
         found = []
-        for index in range(self.modules[-1] + 1):
-            x = self.encoder.module(index).represent(x, generator)
-            if index in self.modules:
+        deepest = self.readings[-1]
+        for index in range(deepest.module + 1):
+            module = self.encoder.module(index)
+            if self.readings == (deepest,) and index == deepest.module and deepest.layer is not None:
+                return [module.layer(x, deepest.layer).cpu()]  # what follows it is not needed
+            layers = [at.layer for at in self.readings if at.module == index and at.layer is not None]
+            inner, x = module.layers_and_output(x, layers, generator)
+            found += [layer.cpu() for layer in inner]
+            if Reading(index) in self.readings:
                 found.append(x.cpu())
         return found
-
-
-def hop_samples(encoder: Encoder, module: int) -> int:
-    """Samples between two frames of a module's output."""
-    hop = 1
-    for index in range(module + 1):
-        for conv in encoder.module(index).spec.convs:
-            hop *= conv.stride
-    return hop
-
-
-def min_samples(encoder: Encoder, module: int) -> int:
-    """Fewest samples that give a module, and each one before it, a frame."""
-    num = 1
-    for index in reversed(range(module + 1)):
-        for conv in reversed(encoder.module(index).spec.convs):
-            num = conv.num_needed(num)
-    return num
 
 
 def normalised(

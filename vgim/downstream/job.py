@@ -11,7 +11,7 @@ from vgim.data.utterances import Utterance, first_crop, read_lengths, read_utter
 from vgim.downstream.features import Clip, FeatureSource, View
 from vgim.downstream.gather import Gathered, check_memory, gather, whole
 from vgim.downstream.pictures import WITHOUT_MATPLOTLIB, can_draw
-from vgim.downstream.result import EncoderKind, ProbeOptions, ProbeResult
+from vgim.downstream.result import EncoderKind, ProbeOptions, ProbeResult, place_name
 from vgim.downstream.scores import score
 from vgim.downstream.setting import Setting, open_setting
 from vgim.downstream.solvers import ADAM_BATCH, fit_adam, fit_lbfgs
@@ -85,7 +85,7 @@ def _draw(run: Location, results: list[ProbeResult], say: Say) -> None:
     """The picture of depth, where there are modules to compare."""
     if not can_draw():
         say(f"note: {WITHOUT_MATPLOTLIB}")
-    elif len({result.module for result in results if result.module is not None}) > 1:
+    elif len({(result.module, result.layer) for result in results if result.module is not None}) > 1:
         write_modules_picture(run, results)
 
 
@@ -110,9 +110,8 @@ def _results(setting: Setting, kind: EncoderKind, say: Say) -> list[tuple[ProbeR
             fits = fits or [[] for _ in views]
         for view, of_view, found in zip(views, splits, fits, strict=True):
             found.append(_fit(setting, of_view, seed))
-            module = "" if view.module is None else f" module {view.module}"
-            accuracy = found[-1].scores.accuracy
-            say(f"{options.task} from {kind}{module}, seed {seed}: {accuracy:.1%}")
+            of = " ".join((kind, place_name(view.module, view.layer))).rstrip()
+            say(f"{options.task} from {of}, seed {seed}: {found[-1].scores.accuracy:.1%}")
     return [
         summarise(setting, kind, view, of_view, found, batch_norm_clips=num_clips, notes=notes)
         for view, of_view, found in zip(views, splits, fits, strict=True)

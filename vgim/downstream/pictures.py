@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from vgim.data.crops import I64
-from vgim.downstream.result import ProbeResult
+from vgim.downstream.result import ProbeResult, place_name
 
 WITHOUT_MATPLOTLIB = "no pictures: matplotlib is not installed; pip install 'vgim[analysis]' draws them"
 INCHES_PER_CLASS = 0.22
@@ -46,16 +47,21 @@ def confusion_picture(confusion_KK: I64, result: ProbeResult) -> bytes:
 
 
 def modules_picture(results: Sequence[ProbeResult]) -> bytes:
-    """Accuracy at each module with its interval over utterances, a line per encoder."""
-    figure, axes = _accuracies(results, "module")
+    """Accuracy at each module, or layer, with its interval over utterances, a line per encoder."""
+    places = _places(results)
+    by_layer = any(layer is not None for _, layer in places)
+    figure, axes = _accuracies(results, "depth" if by_layer else "module")
     for number, encoder in enumerate(dict.fromkeys(result.encoder for result in results)):
         own = [result for result in results if result.encoder == encoder]
         if own[0].module is None:
             _level(axes, own[0], "black")
             continue
-        at = [(result.module or 0) + ASIDE * number for result in own]
+        at = [places.index((result.module or 0, result.layer)) + ASIDE * number for result in own]
         axes.errorbar(at, *_with_errors(own), fmt=STYLES[encoder], capsize=3, label=encoder)
-    axes.set_xticks(sorted({result.module for result in results if result.module is not None}))
+    names = [
+        place_name(*place).replace(" layer", "\nlayer") if by_layer else str(place[0]) for place in places
+    ]
+    axes.set_xticks(range(len(places)), names, fontsize=8 if by_layer else None)
     figure.legend(loc="outside right upper", fontsize=8)
     return _png(figure)
 
@@ -63,16 +69,17 @@ def modules_picture(results: Sequence[ProbeResult]) -> bytes:
 def epochs_picture(results: Sequence[ProbeResult]) -> bytes:
     """Accuracy of trained encoders at each checkpoint, a line per module; baselines as levels."""
     figure, axes = _accuracies(results, "optimiser steps")
-    for module in sorted({result.module for result in results if result.module is not None}):
-        own = [result for result in results if result.module == module]
+    for number, place in enumerate(_places(results)):
+        own = [result for result in results if (result.module, result.layer) == place]
         trained = [result for result in own if result.encoder == "trained"]
         steps = [result.step or 0 for result in trained]
-        axes.errorbar(
-            steps, *_with_errors(trained), fmt="o-", capsize=3, color=f"C{module}", label=_of(trained[0])
-        )
+        color, label = f"C{number}", _of(trained[0])
+        axes.errorbar(steps, *_with_errors(trained), fmt="o-", capsize=3, color=color, label=label)
         for result in own:
-            if result.encoder == "random":
-                axes.axhline(result.accuracy, linestyle="--", color=f"C{module}", label=_of(result))
+            if result.encoder != "trained":
+                axes.axhline(
+                    result.accuracy, linestyle=STYLES[result.encoder][1:], color=color, label=_of(result)
+                )
     for result in results:
         if result.module is None:
             _level(axes, result, "black")
@@ -92,6 +99,12 @@ def _accuracies(results: Sequence[ProbeResult], x: str) -> tuple[Any, Any]:
     return figure, axes
 
 
+def _places(results: Sequence[ProbeResult]) -> list[tuple[int, int | None]]:
+    """Modules and layers of the results in the order of depth: a module's output follows its layers."""
+    found = {(result.module, result.layer) for result in results if result.module is not None}
+    return sorted(found, key=lambda place: (place[0], math.inf if place[1] is None else place[1]))
+
+
 def _level(axes: Any, result: ProbeResult, color: str) -> None:
     interval = result.interval_over_utterances
     axes.axhline(result.accuracy, linestyle=STYLES[result.encoder], color=color, label=_of(result))
@@ -107,7 +120,7 @@ def _with_errors(results: Sequence[ProbeResult]) -> tuple[list[float], list[list
 
 
 def _of(result: ProbeResult) -> str:
-    return result.encoder if result.module is None else f"{result.encoder} module {result.module}"
+    return f"{result.encoder} {place_name(result.module, result.layer)}".rstrip()
 
 
 def _figure(width: float, height: float) -> Any:

@@ -26,6 +26,10 @@ class ProbeOptions(Record):
     encoders: tuple[EncoderKind, ...] = ("trained",)
     module: int | None = -1
     """Counted from the input, negative from the last; None for all modules."""
+    layer: int | None = None
+    """One of the module's convolutions, negative from its last; None for its output."""
+    all_layers: bool = False
+    """Every convolution of the modules, and their outputs."""
     checkpoint: Literal["last", "best", "named"] = "last"
     """named: RUN was a checkpoint's folder."""
     solver: Solver = "lbfgs"
@@ -70,6 +74,8 @@ class ProbeResult(Record):
     encoder: EncoderKind
     module: int | None
     """None for MFCC."""
+    layer: int | None = None
+    """Which of the module's convolutions; None for the module's output."""
     num_features: int
     step: int | None
     """Optimiser steps behind a trained encoder."""
@@ -119,6 +125,7 @@ def folder_name(result: ProbeResult) -> str:
     parts: list[str] = [result.task, result.encoder]
     if result.module is not None:
         parts.append(f"module{result.module}")
+        parts += [f"layer{result.layer}"] * (result.layer is not None)
         parts += ["sampled"] * options.sampled
     if result.encoder == "trained" and options.checkpoint != "last":
         parts.append(f"step{result.step}" if options.checkpoint == "named" else options.checkpoint)
@@ -152,7 +159,7 @@ def format_table(results: Sequence[ProbeResult]) -> str:
             (
                 result.encoder,
                 "-" if result.step is None else f"{result.step:,}",
-                "-" if result.module is None else str(result.module),
+                place_name(result.module, result.layer).removeprefix("module ") or "-",
                 f"{result.accuracy:.1%}",
                 in_percent(result.interval_over_utterances),
                 in_percent(seeds) if seeds else "-",
@@ -169,6 +176,13 @@ def format_table(results: Sequence[ProbeResult]) -> str:
         ).rstrip()
         for row in rows
     )
+
+
+def place_name(module: int | None, layer: int | None) -> str:
+    """`module 1` or `module 1 layer 0`; nothing for features of no encoder."""
+    if module is None:
+        return ""
+    return f"module {module}" if layer is None else f"module {module} layer {layer}"
 
 
 def in_percent(interval: Interval) -> str:

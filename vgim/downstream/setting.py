@@ -9,6 +9,7 @@ import torch
 
 from vgim.config import RunConfig
 from vgim.data.manifest import Manifest, check_shards_present, read_manifest
+from vgim.downstream.features import Reading
 from vgim.downstream.phone import PhoneProbe
 from vgim.downstream.probe import Probe
 from vgim.downstream.result import ProbeOptions
@@ -17,6 +18,7 @@ from vgim.downstream.syllable import SyllableProbe
 from vgim.downstream.vowel import VowelProbe
 from vgim.encoder import FrozenEncoder, load_encoder
 from vgim.errors import CheckpointError, ConfigError
+from vgim.model.stack import module_specs
 from vgim.storage import Location
 from vgim.train.checkpoint import STATE
 from vgim.train.folder import CONFIG, RunFolder
@@ -42,8 +44,8 @@ class Setting:
     manifest: Manifest
     """Of the shards."""
     task: Probe
-    modules: tuple[int, ...]
-    """Ascending, counted from the input."""
+    readings: tuple[Reading, ...]
+    """In the order of depth."""
     trained: FrozenEncoder | None
     """None if it is not asked for."""
     corpus: tuple[float, float]
@@ -73,7 +75,7 @@ def open_setting(where: str, options: ProbeOptions) -> Setting:
     config = RunFolder(place).config()
     if config is None:
         raise CheckpointError(f"{place.uri} is no run: it has no {CONFIG}; name a run's folder")
-    modules = _modules(config, options)
+    readings = _readings(config, options)
     if options.sampled and config.model.family != "sim":
         raise ConfigError(
             f"--sampled has no effect: model.family={config.model.family} has no posterior; leave it out"
@@ -98,12 +100,34 @@ def open_setting(where: str, options: ProbeOptions) -> Setting:
         shards=shards,
         manifest=manifest,
         task=task,
-        modules=modules,
+        readings=readings,
         trained=trained,
         corpus=corpus,
         device=device,
         notes=tuple(_without_effect(options, task)),
     )
+
+
+def _readings(config: RunConfig, options: ProbeOptions) -> tuple[Reading, ...]:
+    modules, specs = _modules(config, options), module_specs(config.model)
+    if options.layer is None:
+        inner = {m: specs[m].inner_layers if options.all_layers else () for m in modules}
+        return tuple(Reading(m, layer) for m in modules for layer in (*inner[m], None))
+    if options.all_layers:
+        raise ConfigError(f"--layer {options.layer} and --all-layers exclude each other; give one")
+    if options.module is None:
+        raise ConfigError(f"--layer {options.layer} is of one module; give --module M, not --all-modules")
+    (module,), num_layers = modules, len(specs[modules[0]].convs)
+    if not num_layers:
+        raise ConfigError(
+            f"--layer {options.layer}, but module {module} has no convolutions; give --module M with one before it"
+        )
+    if not -num_layers <= options.layer < num_layers:
+        raise ConfigError(
+            f"--layer {options.layer}, but module {module} has its convolutions 0 to {num_layers - 1}; use one of "
+            "them, or leave --layer out for the module's output"
+        )
+    return (Reading(module, options.layer % num_layers),)
 
 
 def _modules(config: RunConfig, options: ProbeOptions) -> tuple[int, ...]:
@@ -136,5 +160,7 @@ def _without_effect(options: ProbeOptions, task: Probe) -> Iterator[str]:
             yield "--sampled has no effect on mfcc"
         if options.module != -1:
             yield "--module has no effect on mfcc"
+        if options.layer is not None or options.all_layers:
+            yield "--layer has no effect on mfcc"
     if options.checkpoint == "best" and "trained" not in options.encoders:
         yield "--checkpoint has no effect without --encoder trained"

@@ -5,13 +5,7 @@ from __future__ import annotations
 from vgim.data.cut import I16
 from vgim.data.utterances import Utterance, first_crop, read_utterances
 from vgim.downstream.baselines import Mfcc, adapt_batch_norm, untrained_encoder
-from vgim.downstream.features import (
-    CLIPS_AT_ONCE,
-    EncoderFeatures,
-    FeatureSource,
-    batch_clips,
-    min_samples,
-)
+from vgim.downstream.features import CLIPS_AT_ONCE, EncoderFeatures, FeatureSource, batch_clips
 from vgim.downstream.result import EncoderKind
 from vgim.downstream.setting import Setting
 from vgim.model.stack import Encoder
@@ -38,7 +32,7 @@ def feature_source(setting: Setting, kind: EncoderKind, seed: int) -> tuple[Feat
         num_clips = _adapt(encoder, setting)
     sample_seed = seed if setting.options.sampled else None
     normalize = setting.config.data.normalize
-    return EncoderFeatures(encoder, setting.modules, normalize, setting.corpus, sample_seed), num_clips
+    return EncoderFeatures(encoder, setting.readings, normalize, setting.corpus, sample_seed), num_clips
 
 
 def _adapt(encoder: Encoder, setting: Setting) -> int:
@@ -48,6 +42,6 @@ def _adapt(encoder: Encoder, setting: Setting) -> int:
 
     limit = setting.options.max_utterances or BATCH_NORM_CLIPS
     utterances = read_utterances(setting.shards, setting.manifest, "train", min(limit, BATCH_NORM_CLIPS))
-    shortest = min_samples(encoder, len(encoder) - 1)
+    shortest = encoder.min_samples(-1)
     clips = batch_clips(utterances, crop_or_whole, shortest, CLIPS_AT_ONCE)
     return adapt_batch_norm(encoder, clips, setting.config, setting.corpus)

@@ -64,6 +64,7 @@ def summarise(
         task=setting.options.task,
         encoder=kind,
         module=view.module,
+        layer=view.layer,
         num_features=view.channels,
         step=None if checkpoint is None else checkpoint.state.step,
         checkpoint=None if checkpoint is None else checkpoint.location.uri,

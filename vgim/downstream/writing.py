@@ -41,8 +41,9 @@ def write_result(run: Location, result: ProbeResult, confusion_KK: I64) -> Locat
 
 
 def write_modules_picture(run: Location, results: Sequence[ProbeResult]) -> None:
-    """The picture of accuracy against depth; needs matplotlib."""
-    run.child(FOLDER, f"{results[0].task}-modules.png").write_bytes_atomic(modules_picture(results))
+    """The picture of accuracy against depth, by modules or by layers; needs matplotlib."""
+    by = "modules" if all(result.layer is None for result in results) else "layers"
+    run.child(FOLDER, f"{results[0].task}-{by}.png").write_bytes_atomic(modules_picture(results))
 
 
 def write_epochs_picture(run: Location, results: Sequence[ProbeResult]) -> None:
@@ -56,8 +57,10 @@ def read_result(place: Location) -> ProbeResult:
 
 
 def _write_events(folder: Path, result: ProbeResult) -> None:
-    of = result.encoder if result.module is None else f"{result.encoder}/module{result.module}"
-    prefix, step = f"probe/{result.task}/{of}", result.step or 0
+    parts = ["probe", result.task, result.encoder]
+    parts += [f"module{result.module}"] * (result.module is not None)
+    parts += [f"layer{result.layer}"] * (result.layer is not None)
+    prefix, step = "/".join(parts), result.step or 0
     with SummaryWriter(str(folder)) as board:
         board.add_scalar(f"{prefix}/accuracy", result.accuracy, step)
         board.add_scalar(f"{prefix}/accuracy_low", result.interval_over_utterances.low, step)

@@ -41,6 +41,11 @@ class ModuleSpec(NamedTuple):
     min_samples: int
     """Shortest crop that gives it two frames, for the message when a crop is shorter."""
 
+    @property
+    def inner_layers(self) -> range:
+        """Its convolutions but the last where that one's output is the module's: there's no posterior and no GRU."""
+        return range(len(self.convs) - (not self.posterior and not self.gru_units))
+
 
 class ModuleOutput(NamedTuple):
     """What a forward pass gives: scalars, all but `loss` detached, and the next module's input."""
@@ -91,11 +96,6 @@ class GreedyModule(nn.Module):
     def channels_out(self) -> int:
         """Channels of what `represent` gives."""
         return self.spec.gru_units or self.spec.channels
-
-    @property
-    def output_is_a_layer(self) -> bool:
-        """Whether what `represent` gives is the last convolution's output: there is no posterior and no GRU."""
-        return self.posterior is None and self.gru is None
 
     def num_frames(self, num_in: int) -> int:
         """Frames it makes of `num_in` frames of its input (samples, where it reads audio)."""
