@@ -18,6 +18,7 @@ from vgim.downstream.gather import check_memory
 from vgim.downstream.job import probe
 from vgim.downstream.phone import PhoneProbe
 from vgim.downstream.result import ProbeOptions, ProbeResult
+from vgim.downstream.sources import Preparation
 from vgim.errors import ConfigError
 from vgim.storage import Location
 
@@ -57,7 +58,7 @@ class Fake:
 
 
 def run_with(fake: Fake, run: Path, monkeypatch: pytest.MonkeyPatch, **options: object) -> ProbeResult:
-    monkeypatch.setattr(job, "feature_source", lambda *_: (fake, 0))
+    monkeypatch.setattr(job, "feature_source", lambda *_: (fake, Preparation()))
     (result,) = probe(str(run), ProbeOptions.model_validate({"encoders": ("random",), **options}))
     return result
 

@@ -10,7 +10,7 @@ from vgim.cli.options import json_option
 from vgim.errors import ConfigError
 
 TASKS = ["speaker", "phone", "syllable", "vowel"]
-ENCODERS = ["trained", "random", "mfcc"]
+ENCODERS = ["trained", "random", "mfcc", "supervised", "greedy-supervised"]
 
 
 @click.command()
@@ -31,7 +31,7 @@ ENCODERS = ["trained", "random", "mfcc"]
     "encoders",
     multiple=True,
     type=click.Choice(ENCODERS),
-    help="trained (default), or a baseline: untrained weights, MFCC. Repeatable, for one table.",
+    help="trained (default), or a baseline: untrained, MFCC, or trained on the labels. Repeatable, for one table.",
 )
 @click.option("--all-epochs", is_flag=True, help="Every checkpoint that RUN kept, and their curve.")
 @click.option("--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True)
@@ -49,6 +49,13 @@ ENCODERS = ["trained", "random", "mfcc"]
 @click.option("--patience", type=click.IntRange(min=0), default=0, help="adam: stop early on validation.")
 @click.option("--shards", help="Probe on these shards, not on those the run was trained on.")
 @click.option("--max-utterances", type=click.IntRange(min=0), default=0, help="Train on at most so many.")
+@click.option(
+    "--supervised-epochs",
+    type=click.IntRange(min=1),
+    default=40,
+    show_default=True,
+    help="Train supervised encoders for at most so many epochs; validation ends it sooner.",
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @json_option
 def probe(

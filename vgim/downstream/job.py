@@ -15,7 +15,7 @@ from vgim.downstream.result import EncoderKind, ProbeOptions, ProbeResult, place
 from vgim.downstream.scores import score
 from vgim.downstream.setting import Setting, open_setting
 from vgim.downstream.solvers import ADAM_BATCH, fit_adam, fit_lbfgs
-from vgim.downstream.sources import draws_features, feature_source
+from vgim.downstream.sources import Preparation, draws_features, feature_source
 from vgim.downstream.summary import Fit, Splits, summarise
 from vgim.downstream.writing import write_epochs_picture, write_modules_picture, write_result
 from vgim.storage import Location
@@ -100,11 +100,12 @@ def _results(setting: Setting, kind: EncoderKind, say: Say) -> list[tuple[ProbeR
     views: tuple[View, ...] = ()
     splits: list[Splits] = []
     fits: list[list[Fit]] = []
-    num_clips = 0
+    prepared: list[Preparation] = []
     for seed in range(num_seeds):
         if not splits or draws_features(setting, kind):
             splits = []  # freed before the next are made
-            source, num_clips = feature_source(setting, kind, seed)
+            source, made = feature_source(setting, kind, seed, say)
+            prepared.append(made)
             views = source.views
             splits = _splits(setting, source)
             fits = fits or [[] for _ in views]
@@ -113,7 +114,7 @@ def _results(setting: Setting, kind: EncoderKind, say: Say) -> list[tuple[ProbeR
             of = " ".join((kind, place_name(view.module, view.layer))).rstrip()
             say(f"{options.task} from {of}, seed {seed}: {found[-1].scores.accuracy:.1%}")
     return [
-        summarise(setting, kind, view, of_view, found, batch_norm_clips=num_clips, notes=notes)
+        summarise(setting, kind, view, of_view, found, prepared=prepared, notes=notes)
         for view, of_view, found in zip(views, splits, fits, strict=True)
     ]
 

@@ -16,7 +16,7 @@ WITHOUT_MATPLOTLIB = "no pictures: matplotlib is not installed; pip install 'vgi
 INCHES_PER_CLASS = 0.22
 ASIDE = 0.06
 """Between two encoders at the same module, so that both intervals are seen."""
-STYLES = {"trained": "o-", "random": "s--", "mfcc": ":"}
+STYLES = {"trained": "o-", "random": "s--", "mfcc": ":", "supervised": "^-.", "greedy-supervised": "v-."}
 
 
 def can_draw() -> bool:

@@ -10,9 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from vgim.config import RunConfig
 
 Task = Literal["speaker", "phone", "syllable", "vowel"]
-EncoderKind = Literal["trained", "random", "mfcc"]
+EncoderKind = Literal["trained", "random", "mfcc", "supervised", "greedy-supervised"]
+SupervisedKind = Literal["supervised", "greedy-supervised"]
 Solver = Literal["lbfgs", "adam"]
 Device = Literal["auto", "cpu", "cuda"]
+
+
+SUPERVISED_EPOCHS = 40
 
 
 class Record(BaseModel):
@@ -45,6 +49,8 @@ class ProbeOptions(Record):
     """Training utterances at most; 0 for all."""
     patience: int = Field(0, ge=0)
     """adam: epochs without a lower validation loss after which it stops; 0 trains them all."""
+    supervised_epochs: int = Field(SUPERVISED_EPOCHS, ge=1)
+    """Epochs over the train split that a supervised encoder is trained at most."""
     device: Device = "auto"
 
 
@@ -108,6 +114,8 @@ class ProbeResult(Record):
     """Test utterances whose audio the encoder was trained on; None where that cannot be told."""
     batch_norm_clips: int
     """Training clips that gave a random encoder's BatchNorm its statistics; 0 for others."""
+    label_epochs: tuple[int, ...] = ()
+    """Epochs that a supervised encoder was trained on the labels, for each seed; empty for others."""
     fits: tuple[SeedResult, ...]
     notes: tuple[str, ...]
     options: ProbeOptions
@@ -129,6 +137,8 @@ def folder_name(result: ProbeResult) -> str:
         parts += ["sampled"] * options.sampled
     if result.encoder == "trained" and options.checkpoint != "last":
         parts.append(f"step{result.step}" if options.checkpoint == "named" else options.checkpoint)
+    if result.label_epochs and options.supervised_epochs != SUPERVISED_EPOCHS:
+        parts.append(f"epochs{options.supervised_epochs}")
     if options.shards is not None:
         parts.append(f"data{result.data_fingerprint[:8]}")
     parts += [f"first{options.max_utterances}"] * bool(options.max_utterances)

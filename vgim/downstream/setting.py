@@ -12,7 +12,7 @@ from vgim.data.manifest import Manifest, check_shards_present, read_manifest
 from vgim.downstream.features import Reading
 from vgim.downstream.phone import PhoneProbe
 from vgim.downstream.probe import Probe
-from vgim.downstream.result import ProbeOptions
+from vgim.downstream.result import SUPERVISED_EPOCHS, ProbeOptions
 from vgim.downstream.speaker import SpeakerProbe
 from vgim.downstream.syllable import SyllableProbe
 from vgim.downstream.vowel import VowelProbe
@@ -79,6 +79,11 @@ def open_setting(where: str, options: ProbeOptions) -> Setting:
     if options.sampled and config.model.family != "sim":
         raise ConfigError(
             f"--sampled has no effect: model.family={config.model.family} has no posterior; leave it out"
+        )
+    if "greedy-supervised" in options.encoders and config.model.num_modules == 1:
+        raise ConfigError(
+            "--encoder greedy-supervised, but the run's encoder is one module, which makes it the same as --encoder "
+            "supervised; use that"
         )
     device = _device(options)
     shards = Location(options.shards or config.data.shards)
@@ -162,5 +167,8 @@ def _without_effect(options: ProbeOptions, task: Probe) -> Iterator[str]:
             yield "--module has no effect on mfcc"
         if options.layer is not None or options.all_layers:
             yield "--layer has no effect on mfcc"
+    taught = {"supervised", "greedy-supervised"} & set(options.encoders)
+    if options.supervised_epochs != SUPERVISED_EPOCHS and not taught:
+        yield "--supervised-epochs has no effect without --encoder supervised or greedy-supervised"
     if options.checkpoint == "best" and "trained" not in options.encoders:
         yield "--checkpoint has no effect without --encoder trained"

@@ -18,7 +18,13 @@ from vgim.downstream.result import EncoderKind, Interval, ProbeResult, SeedResul
 from vgim.downstream.scores import Scores, over_seeds, over_utterances, per_class
 from vgim.downstream.setting import Setting
 from vgim.downstream.solvers import Fitted
+from vgim.downstream.sources import Preparation
 from vgim.train.folder import git_revision, now, versions
+
+SAW_LABELS = (
+    "this encoder was trained on the labels of the train split that the probe learns from, and chosen on the "
+    "validation split's; it is no measure of what is learnt without labels"
+)
 
 
 class Fit(NamedTuple):
@@ -44,7 +50,7 @@ def summarise(
     splits: Splits,
     fits: list[Fit],
     *,
-    batch_norm_clips: int,
+    prepared: list[Preparation],
     notes: list[str],
 ) -> tuple[ProbeResult, I64]:
     """The result, and the confusion matrix [K, K] summed over seeds (rows are true classes)."""
@@ -55,6 +61,9 @@ def summarise(
     counts_K, test_K = (torch.bincount(g.y_N, minlength=len(classes)) for g in (splits.train, splits.test))
     if untaught := int(((counts_K == 0) & (test_K > 0)).sum()):
         notes = [*notes, f"classes of the test split that are not in the train split: {untaught}"]
+    label_epochs = tuple(made.label_epochs for made in prepared if made.label_epochs)
+    if label_epochs:
+        notes = [*notes, SAW_LABELS]
     checkpoint = setting.trained.checkpoint if kind == "trained" and setting.trained else None
     seen: int | None = 0
     if checkpoint is not None:
@@ -83,7 +92,8 @@ def summarise(
         num_test_utterances=splits.test.num_utterances,
         num_left_out=sum(split.num_left_out for split in splits),
         test_utterances_seen=seen,
-        batch_norm_clips=batch_norm_clips,
+        batch_norm_clips=prepared[-1].batch_norm_clips,
+        label_epochs=label_epochs,
         fits=tuple(_of_seed(fit) for fit in fits),
         notes=tuple(notes),
         options=setting.options,
