@@ -72,7 +72,7 @@ def test_a_bare_name_is_a_run_at_home_and_defaults_are_the_last_module_and_check
 def test_every_option_is_passed_on(asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     flags = "--all-modules --sampled --whole-utterances --no-bias --checkpoint best --solver adam"
-    numbers = "--layer -1 --all-layers --seeds 3 --patience 2 --max-utterances 9 --device cpu --shards sh"
+    numbers = "--supervised-epochs 7 --layer -1 --all-layers --seeds 3 --patience 2 --max-utterances 9 --device cpu --shards sh"
     encoders = "--encoder random --encoder mfcc --encoder random"
     assert vgim("probe", "runs/x", "--task", "vowel", *f"{flags} {numbers} {encoders}".split()).exit_code == 0
     where, options = asked
@@ -92,6 +92,7 @@ def test_every_option_is_passed_on(asked: list[Any], tmp_path: Path, monkeypatch
         "shards": f"{tmp_path}/sh",
         "max_utterances": 9,
         "patience": 2,
+        "supervised_epochs": 7,
         "device": "cpu",
     }
 
