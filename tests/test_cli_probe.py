@@ -72,9 +72,15 @@ def test_a_bare_name_is_a_run_at_home_and_defaults_are_the_last_module_and_check
 def test_every_option_is_passed_on(asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     flags = "--all-modules --sampled --whole-utterances --no-bias --checkpoint best --solver adam"
-    numbers = "--supervised-epochs 7 --layer -1 --all-layers --seeds 3 --patience 2 --max-utterances 9 --device cpu --shards sh"
+    layers = "--layer -1 --all-layers --supervised-epochs 7"
+    numbers = "--seeds 3 --patience 2 --max-utterances 9 --device cpu --shards sh"
     encoders = "--encoder random --encoder mfcc --encoder random"
-    assert vgim("probe", "runs/x", "--task", "vowel", *f"{flags} {numbers} {encoders}".split()).exit_code == 0
+    assert (
+        vgim(
+            "probe", "runs/x", "--task", "vowel", *f"{flags} {layers} {numbers} {encoders}".split()
+        ).exit_code
+        == 0
+    )
     where, options = asked
     assert where == f"{tmp_path}/runs/x"
     assert options.model_dump() == {
