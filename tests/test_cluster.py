@@ -138,3 +138,14 @@ def test_a_cluster_named_by_ray_address_is_joined(monkeypatch: pytest.MonkeyPatc
     ensure_ray()
     ensure_ray(address="10.0.0.9:6379")
     assert asked == ["auto", "10.0.0.9:6379"]
+
+
+def test_an_autoscaling_cluster_is_asked_for_what_it_does_not_have_yet() -> None:
+    placement = place(cluster(workers=8, device="cuda", autoscaling=True), {"CPU": 2.0})
+    assert (placement.workers, placement.cpus_per_worker, placement.use_gpu) == (8, 1.0, True)
+    assert not place(cluster(workers=3, device="cpu", autoscaling=True, cpus_per_worker=2), {}).use_gpu
+
+
+def test_autoscaling_must_be_told_the_device() -> None:
+    with pytest.raises(ValueError, match="needs to know what to ask for"):
+        cluster(workers=8, autoscaling=True)

@@ -123,7 +123,7 @@ def test_config_keys_exist(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if (
             match is None
             or match[1].partition(".")[0] not in known.members
-            or match[1].endswith((".py", ".md"))
+            or match[1].endswith((".py", ".md", ".yaml"))
         ):
             continue
         assert match[1] in known.leaves or match[1] in known.members, code

@@ -107,10 +107,13 @@ def place(config: ClusterConfig, resources: dict[str, Any]) -> Placement:
         ConfigError: the cluster cannot hold the workers beside Ray Data.
     """
     cpus, gpus, workers = float(resources.get("CPU", 0)), float(resources.get("GPU", 0)), config.workers
+    if config.autoscaling:  # what is there now says nothing; nodes come for what is asked
+        wanted = 1.0 if config.cpus_per_worker == "auto" else config.cpus_per_worker
+        return Placement(workers, wanted, config.device == "cuda")
     if config.device == "cuda" and gpus < workers:
         raise ConfigError(
             f"cluster.device=cuda asks for {workers} GPUs but the cluster has {gpus:g}; lower cluster.workers, "
-            "add nodes, or use cluster.device=auto"
+            "add nodes, use cluster.device=auto, or say cluster.autoscaling=true if the cluster adds nodes by itself"
         )
     use_gpu = config.device == "cuda" or (config.device == "auto" and gpus >= workers)
     left = cpus - DATA_CPUS

@@ -207,10 +207,21 @@ class ClusterConfig(Section):
     """Logical CPUs Ray sets aside per worker; auto leaves some for Ray Data, without which nothing moves."""
     threads_per_worker: AutoOrCount = Field("auto", json_schema_extra=MAY_CHANGE)
     """torch threads per worker; auto shares the node's cores among its workers."""
+    autoscaling: bool = Field(False, json_schema_extra=MAY_CHANGE)
+    """The cluster adds nodes when they are asked for: workers may need more than it has now. Needs `device` cuda
+    or cpu, since GPUs that are not there yet cannot be counted."""
     max_failures: int = Field(3, ge=0, json_schema_extra=MAY_CHANGE)
     """Times a lost worker is replaced before the run fails."""
     start_timeout_s: int = Field(300, ge=10, json_schema_extra=MAY_CHANGE)
     """Seconds to wait for the cluster to offer the workers' resources."""
+
+    @model_validator(mode="after")
+    def _device_is_known(self) -> ClusterConfig:
+        if self.autoscaling and self.device == "auto":
+            raise ValueError(
+                "autoscaling=true needs to know what to ask for; set device=cuda for one GPU per worker, or device=cpu"
+            )
+        return self
 
 
 class StorageConfig(Section):

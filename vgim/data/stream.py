@@ -199,6 +199,7 @@ def read_on_ray(cut_one: Cut, portion: list[Work]) -> Iterator[I16]:
         except VgimError as error:  # as data: what a task raises, Ray wraps until only text is left of it
             return {"error": np.array([pickle.dumps(error)], dtype=object)}
 
+    here = ray.get_runtime_context().get_node_id()
     items = [{"work": pickle.dumps(work)} for work in portion]
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         read,
@@ -206,7 +207,9 @@ def read_on_ray(cut_one: Cut, portion: list[Work]) -> Iterator[I16]:
         zero_copy_batch=True,
         num_cpus=READ_CPUS,
         concurrency=READS_AT_ONCE,
-        label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},
+        label_selector={"ray.io/node-id": here},
+        # Workers, of this run or of others, may hold all of the node's CPUs: rather over the network than never.
+        fallback_strategy=[{"label_selector": {"ray.io/node-id": f"!{here}"}}],
     )
     for block in dataset.iter_batches(batch_size=None, prefetch_batches=1):
         if "error" in block:
