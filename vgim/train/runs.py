@@ -13,7 +13,7 @@ from rich.table import Table
 from vgim.errors import StorageError, VgimError
 from vgim.storage import Location
 from vgim.train.checkpoint import complete_checkpoints
-from vgim.train.folder import RECORD, RunFolder, is_alive, is_local
+from vgim.train.folder import RECORD, RunFolder, RunRecord, is_alive, is_local
 from vgim.train.metrics import Record, read_metrics
 
 SILENT_SECONDS = 300.0  # a running run writes a record more often than this, or has died
@@ -87,15 +87,10 @@ def summarise(folder: RunFolder) -> RunSummary:
         validations = [v for v in validations if _modules(v) == _modules(validations[-1])]
     last_time, last_step = (metrics[-1]["time"], metrics[-1]["step"]) if metrics else (0.0, 0)
     epochs = [r["epoch"] for r in metrics if "epoch" in r]
-    state: str = record.state
-    if state == "running":
-        silent = time.time() - last_time > SILENT_SECONDS and _old(record.updated)
-        if (is_local(record) and not is_alive(record)) or silent:
-            state = "interrupted"
     return RunSummary(
         name=record.name,
         uri=folder.location.uri,
-        state=state,
+        state=state_now(record, last_time),
         message=record.message,
         family=record.family,
         kld_weight=record.kld_weight,
@@ -107,6 +102,16 @@ def summarise(folder: RunFolder) -> RunSummary:
         checkpoints=len(complete_checkpoints(folder.location)),
         updated=record.updated,
     )
+
+
+def state_now(record: RunRecord, last_time: float) -> str:
+    """How a run stands, given when its metrics were last written (seconds since 1970): one that was killed could
+    not note that, and shows as interrupted."""
+    if record.state == "running":
+        silent = time.time() - last_time > SILENT_SECONDS and _old(record.updated)
+        if (is_local(record) and not is_alive(record)) or silent:
+            return "interrupted"
+    return record.state
 
 
 def format_table(runs: Sequence[RunSummary]) -> str:

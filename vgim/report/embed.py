@@ -1,0 +1,144 @@
+"""Pictures and sounds as data URIs, checked before they go onto the page and kept within its budget."""
+
+from __future__ import annotations
+
+import base64
+import io
+import struct
+import wave
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vgim.errors import VgimError
+from vgim.report.notes import Notes
+from vgim.storage import Location
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a page may hold."""
+
+    clips: int = 16
+    """Sounds of each kind (reconstructions, samples, ...) of each decoder and module."""
+    megabytes: float = 24.0
+    """Of pictures and sounds together, before base64, which adds a third."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG on the page."""
+
+    uri: str
+    width: int
+    height: int
+    caption: str
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A sound on the page."""
+
+    uri: str
+    seconds: float
+
+
+@dataclass
+class Embedder:
+    """Turns files into data URIs as long as the budget lasts, and counts."""
+
+    limits: Limits
+    notes: Notes
+    num_pictures: int = 0
+    num_clips: int = 0
+    num_over: int = 0
+    """Files that the budget left out."""
+    num_bytes: int = 0
+
+    def picture(self, place: Location, caption: str) -> Picture | None:
+        """A PNG; None where it is damaged, which is noted, or too much for the page."""
+        data = self._read(place)
+        if data is None:
+            return None
+        try:
+            width, height = png_size(data)
+        except ValueError as error:
+            self.notes.damage(place, str(error))
+            return None
+        self.num_pictures += 1
+        self.num_bytes += len(data)
+        return Picture(_data_uri("image/png", data), width, height, caption)
+
+    def clip(self, place: Location) -> Clip | None:
+        """A WAV file; None where it is damaged, which is noted, or too much for the page."""
+        data = self._read(place)
+        if data is None:
+            return None
+        try:
+            seconds = wav_seconds(data)
+        except ValueError as error:
+            self.notes.damage(place, str(error))
+            return None
+        self.num_clips += 1
+        self.num_bytes += len(data)
+        return Clip(_data_uri("audio/wav", data), seconds)
+
+    def _read(self, place: Location) -> bytes | None:
+        try:
+            if self.num_bytes + place.size() > self.limits.megabytes * 1e6:
+                self.num_over += 1
+                return None
+            return place.read_bytes()
+        except VgimError as error:
+            self.notes.damage(place, str(error))
+            return None
+
+
+def inside(folder: Location, relative: str) -> Location:
+    """The file that a record in a folder names; ValueError for a name that leads out of it."""
+    if not relative or relative.startswith("/") or ".." in relative.split("/") or "://" in relative:
+        raise ValueError(f"the name {relative!r} does not lie inside the folder")
+    return folder.child(relative)
+
+
+def png_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a whole PNG, every chunk checked; ValueError for anything else."""
+    chunks = list(_png_chunks(data))
+    if not chunks or chunks[0][0] != b"IHDR" or chunks[-1][0] != b"IEND":
+        raise ValueError("it is no whole PNG")
+    width, height = struct.unpack(">II", chunks[0][1][:8])
+    if not width or not height:
+        raise ValueError("it is an empty PNG")
+    return width, height
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Names and contents of a PNG's chunks, up to the first that is damaged."""
+    if not data.startswith(PNG):
+        return
+    at = len(PNG)
+    while at + 12 <= len(data):
+        (length,) = struct.unpack(">I", data[at : at + 4])
+        body, check = data[at + 4 : at + 8 + length], data[at + 8 + length : at + 12 + length]
+        if len(check) < 4 or struct.unpack(">I", check)[0] != zlib.crc32(body):
+            return
+        yield body[:4], body[4:]
+        at += 12 + length
+
+
+def wav_seconds(data: bytes) -> float:
+    """Duration of a whole PCM WAV file; ValueError for anything else."""
+    try:
+        with wave.open(io.BytesIO(data)) as file:
+            promised = file.getnframes() * file.getnchannels() * file.getsampwidth()
+            if not promised or len(file.readframes(file.getnframes())) < promised:
+                raise ValueError("it is no whole WAV file")
+            return float(file.getnframes() / file.getframerate())
+    except (wave.Error, EOFError, ZeroDivisionError) as error:
+        raise ValueError(f"it is no whole WAV file ({error or 'it ends early'})") from error
+
+
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,110 @@
+"""What `vgim latents` left below RUN/latents/moduleM/ANALYSIS: sentences, figures, tables and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+from vgim.report.embed import Embedder, Picture, inside
+from vgim.report.notes import Notes, children, read_json
+from vgim.report.tables import Table, cell
+from vgim.storage import Location
+
+FOLDER, RESULT = "latents", "result.json"
+
+Value = float | int | str | bool | None
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class PictureRecord(_Record):
+    file: str
+    caption: str = ""
+
+
+class TableRecord(_Record):
+    title: str = ""
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Value, ...], ...] = ()
+
+
+class AnalysisRecord(_Record):
+    """`result.json`."""
+
+    analysis: str
+    module: int | None = None
+    title: str
+    summary: tuple[str, ...] = ()
+    figures: dict[str, Value] = {}
+    pictures: tuple[PictureRecord, ...] = ()
+    tables: tuple[TableRecord, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One analysis, ready to show."""
+
+    name: str
+    module: str
+    title: str
+    summary: tuple[str, ...]
+    figures: tuple[tuple[str, str], ...]
+    pictures: tuple[Picture, ...]
+    tables: tuple[Table, ...]
+    notes: tuple[str, ...]
+
+
+def analyses(run: Location, embedder: Embedder, notes: Notes) -> tuple[Analysis, ...]:
+    """Every analysis of a run, by module and name."""
+    return tuple(_analyses(run.child(FOLDER), embedder, notes))
+
+
+def _analyses(folder: Location, embedder: Embedder, notes: Notes) -> Iterator[Analysis]:
+    for module in sorted(children(folder, notes), key=_numbered):
+        for name in children(folder.child(module), notes):
+            place = folder.child(module, name)
+            record = read_json(place.child(RESULT), AnalysisRecord, notes)
+            if record is not None:
+                yield _shown(module, record, place, embedder, notes)
+
+
+def _shown(
+    module: str, record: AnalysisRecord, place: Location, embedder: Embedder, notes: Notes
+) -> Analysis:
+    pictures = []
+    for one in record.pictures:
+        try:
+            picture = embedder.picture(inside(place, one.file), one.caption or record.title)
+        except ValueError as error:
+            notes.damage(place.child(RESULT), str(error))
+            continue
+        if picture is not None:
+            pictures.append(picture)
+    tables = []
+    for table in record.tables:
+        if any(len(row) != len(table.columns) for row in table.rows):
+            notes.damage(place.child(RESULT), f"its table {table.title!r} has rows of different lengths")
+            continue
+        rows = tuple(tuple(cell(value) for value in row) for row in table.rows)
+        tables.append(Table(table.title, table.columns, rows))
+    return Analysis(
+        name=record.analysis,
+        module=f"module {record.module}" if record.module is not None else module,
+        title=record.title,
+        summary=record.summary,
+        figures=tuple((name.replace("_", " "), cell(value)) for name, value in record.figures.items()),
+        pictures=tuple(pictures),
+        tables=tuple(tables),
+        notes=record.notes,
+    )
+
+
+def _numbered(name: str) -> tuple[str, int, str]:
+    """Sorts module2 before module10."""
+    digits = name.lstrip("abcdefghijklmnopqrstuvwxyz-_")
+    return (name.removesuffix(digits), int(digits) if digits.isdigit() else 0, name)
