@@ -26,11 +26,13 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## Make a corpus, prepare it and train a first encoder on it: minutes on a CPU
+demo: $(STAMP) ## Make a corpus, prepare it, train a first encoder, probe it, report: minutes on a CPU
 	$(BIN)/vgim data synth --out corpora/quickstart
 	$(BIN)/vgim data prepare librispeech --corpus corpora/quickstart --out shards/quickstart
 	$(BIN)/vgim train configs/quickstart.yaml data.shards=shards/quickstart storage.root=runs
-	@echo "the run is in runs/quickstart; look at it with: $(BIN)/tensorboard --logdir runs"
+	$(BIN)/vgim probe runs/quickstart --task phone --all-modules --encoder trained --encoder random --encoder mfcc
+	$(BIN)/vgim report runs/quickstart
+	@echo "open that page in a browser; the curves are also in: $(BIN)/tensorboard --logdir runs"
 
 test: $(STAMP) ## Run the test suite (ARGS='-k config' to choose)
 	$(BIN)/python -m pytest $(ARGS)

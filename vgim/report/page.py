@@ -132,7 +132,12 @@ def render(page: Page) -> str:
     """The page as HTML: no address in it is fetched, and its policy forbids that any could be."""
     loader = PackageLoader("vgim.report")
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     style, script = (loader.get_source(environment, name)[0] for name in ("style.css", "script.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -1,0 +1,40 @@
+"""A run with something of everything; tests that damage one copy it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from report_cases import write_everything
+
+from vgim.config import ResolvedConfig, RunConfig
+
+
+@pytest.fixture(autouse=True)
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages need not outlive a power cut here."""
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
+
+
+@pytest.fixture(scope="session")
+def config(
+    tiny_config_in: Callable[..., ResolvedConfig], tmp_path_factory: pytest.TempPathFactory
+) -> RunConfig:
+    return tiny_config_in(tmp_path_factory.mktemp("report-config")).config
+
+
+@pytest.fixture(scope="session")
+def whole_run(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Training, probes, an analysis and a decoder; not to be written into."""
+    run = tmp_path_factory.mktemp("report") / "whole"
+    write_everything(run, config)
+    return run
+
+
+@pytest.fixture
+def run(whole_run: Path, tmp_path: Path) -> Path:
+    """A copy of one's own."""
+    return Path(shutil.copytree(whole_run, tmp_path / "run"))

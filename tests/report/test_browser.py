@@ -1,0 +1,162 @@
+"""The page in headless Chromium: skipped where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import Page, find_browser
+
+from vgim.report.page import write_report
+
+PROGRAM = find_browser()
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium on this machine")
+
+PLAY_ALL = """
+Promise.all([...document.querySelectorAll('audio')].map(async (audio) => {
+  await new Promise((done) => audio.readyState >= 1 ? done() : audio.addEventListener('loadedmetadata', done));
+  const promised = parseFloat(audio.getAttribute('aria-label').match(/([0-9.]+) seconds$/)[1]);
+  const ended = new Promise((done) => audio.addEventListener('ended', done, { once: true }));
+  const again = () => audio.play().catch(() => setTimeout(again, 20));  // another sound paused it
+  audio.addEventListener('pause', () => { if (!audio.ended) again(); });
+  return { promised, duration: audio.duration, error: audio.error && audio.error.message };
+}))
+"""
+PLAY_ONE = """
+(async (number) => {
+  const audio = document.querySelectorAll('audio')[number];
+  const ended = new Promise((done) => audio.addEventListener('ended', done, { once: true }));
+  await audio.play();
+  await ended;
+  return audio.currentTime;
+})(%d)
+"""
+# Every text's colour against what lies behind it (WCAG 2, contrast of text), for HTML and SVG.
+CONTRASTS = """
+(() => {
+  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  const rgba = (css) => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = css; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data].map((v) => v / 255);
+  };
+  const light = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const behind = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const color = rgba(getComputedStyle(at).backgroundColor);
+      if (color[3] === 1) return color;
+    }
+    throw new Error('no background');
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const low = [];
+  let count = 0;
+  for (let text = walker.nextNode(); text; text = walker.nextNode()) {
+    const element = text.parentElement;
+    if (!text.data.trim() || element.closest('script, desc, title')) continue;
+    const style = getComputedStyle(element);
+    const front = rgba(element.closest('svg') ? style.fill : style.color), back = behind(element);
+    const [a, b] = [light(front), light(back)].sort((p, q) => q - p);
+    const contrast = (a + 0.05) / (b + 0.05);
+    count += 1;
+    if (front[3] !== 1 || contrast < 4.5) low.push([text.data.trim().slice(0, 40), style.color, contrast]);
+  }
+  return { count, low };
+})()
+"""
+
+
+@pytest.fixture(scope="module")
+def url(whole_run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    out = tmp_path_factory.mktemp("browser") / "report.html"
+    write_report(str(whole_run), [str(whole_run)], out=str(out))
+    return out.as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    assert PROGRAM is not None
+    with Page(PROGRAM, tmp_path_factory.mktemp("profile")) as page:
+        yield page
+
+
+@pytest.fixture
+def page(browser: Page, url: str) -> Page:
+    browser.show(1280, "light")
+    browser.requests.clear()
+    browser.complaints.clear()
+    browser.open(url)
+    return browser
+
+
+def test_it_loads_without_complaint_and_without_the_network(page: Page, url: str) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    page.evaluate("new Promise((done) => setTimeout(done, 200))")
+    assert page.complaints == []
+    assert {request for request in page.requests if not request.startswith("data:")} == {url}
+
+
+def test_every_picture_has_loaded(page: Page) -> None:
+    sizes = page.evaluate(
+        "Promise.all([...document.images].map((one) => one.decode().then(() => one.naturalWidth)))"
+    )
+    assert len(sizes) == 10
+    assert min(sizes) > 0
+
+
+def test_sounds_have_their_length_and_play_to_their_end(page: Page) -> None:
+    sounds: list[dict[str, Any]] = page.evaluate(PLAY_ALL)
+    assert len(sounds) == 15
+    for sound in sounds:
+        assert sound["error"] is None
+        assert sound["duration"] == pytest.approx(sound["promised"], abs=0.01)
+    for number in (0, 1, 14):
+        assert page.evaluate(PLAY_ONE % number) == pytest.approx(sounds[number]["promised"], abs=0.02)
+
+
+def test_one_sound_silences_another(page: Page) -> None:
+    first = "document.querySelectorAll('audio')[0]"
+    assert page.evaluate(
+        f"{first}.play().then(() => document.querySelectorAll('audio')[1].play()).then(() => {first}.paused)"
+    )
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_nothing_is_wider_than_the_screen(page: Page, width: int) -> None:
+    page.show(width, "light")
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_is_legible(page: Page, scheme: str) -> None:
+    page.show(1280, scheme)
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    found = page.evaluate(CONTRASTS)
+    assert found["low"] == []
+    assert found["count"] > 200
+
+
+def test_light_and_dark_follow_the_system_until_the_reader_chooses(page: Page) -> None:
+    color = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(color)
+    page.show(1280, "dark")
+    dark = page.evaluate(color)
+    assert light != dark
+    page.evaluate("document.querySelector('#tools button').click()")
+    assert page.evaluate(color) == light
+    page.show(1280, "light")
+    page.evaluate("document.querySelector('#tools button').click()")
+    assert page.evaluate(color) == dark
+
+
+def test_a_command_is_copied_whole(page: Page) -> None:
+    page.evaluate(
+        "navigator.clipboard.writeText = async (text) => { window.copied = text; };"
+        "document.querySelector('#commands').parentElement.querySelector('.command button').click()"
+    )
+    assert page.evaluate("window.copied") == "vgim train tiny.yaml 'storage.name=a run'"
