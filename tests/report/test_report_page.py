@@ -276,3 +276,24 @@ def test_decoders_and_modules_come_in_the_order_of_their_numbers(run: Path, conf
     assert [t.split()[-1] for t in titles if t.startswith("Distribution")] == ["latents"] * 3
     assert page.words.index("latents module 2") < page.words.index("latents module 10")
     assert titles.index("module0-mse") < titles.index("module1-mse")
+
+
+def test_a_study_of_few_labels_is_a_table_and_its_picture(run: Path) -> None:
+    folder = run / "probes" / "phone-labels-module2"
+    folder.mkdir()
+    point = {"encoder": "trained", "features": "mean", "num_labels": 40, "accuracy": 0.625, "more": 1}
+    points = [
+        {**point, "labels_per_class": 10, "interval": {"low": 0.6, "high": 0.65}},
+        {**point, "labels_per_class": None, "interval": None},
+    ]
+    study = {"task": "phone", "module": 2, "points": points, "majority": 0.2, "notes": ["of ten subsets"]}
+    (folder / "result.json").write_text(json.dumps(study))
+    (folder / "labels.png").write_bytes(png())
+    page = read(run)
+    assert (3, "Phone from few labels, module 2") in page.headings
+    assert "10 trained mean 62.5% 60.0 to 65.0 40 all trained mean 62.5% – 40" in page.words
+    assert "of ten subsets" in page.words
+    assert len(page.of("img")) == 11
+    assert "left out" not in page.words
+    (folder / "result.json").write_text('{"points": 1}')
+    assert "probes/phone-labels-module2/result.json is left out" in read(run).words

@@ -10,7 +10,7 @@ from vgim.config.difference import config_difference
 from vgim.downstream.result import ProbeResult, in_percent
 from vgim.errors import VgimError
 from vgim.report.notes import Notes
-from vgim.report.probes import BASELINES, encoder_name, read_results
+from vgim.report.probes import BASELINES, encoder_name, layer_of, place_in, read_results
 from vgim.report.records import MetricsRecord, read_records
 from vgim.report.tables import Table, cell
 from vgim.storage import Location
@@ -91,7 +91,7 @@ def _probes(task: str, runs: Sequence[_Run]) -> Table:
                 rows.append(
                     (
                         run.name,
-                        "–" if result.module is None else str(result.module),
+                        place_in(result),
                         encoder_name(result),
                         f"{result.accuracy:.1%}",
                         in_percent(result.interval_over_utterances),
@@ -105,5 +105,7 @@ def _probes(task: str, runs: Sequence[_Run]) -> Table:
     )
 
 
-def _order(result: ProbeResult) -> tuple[bool, int, bool, str]:
-    return result.module is None, result.module or 0, result.encoder in BASELINES, encoder_name(result)
+def _order(result: ProbeResult) -> tuple[bool, int, int, bool, str]:
+    layer = layer_of(result)
+    depth = 10**6 if layer is None else layer
+    return result.module is None, result.module or 0, depth, result.encoder in BASELINES, encoder_name(result)

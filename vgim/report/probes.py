@@ -10,6 +10,7 @@ from vgim.downstream.result import ProbeResult, in_percent
 from vgim.downstream.writing import FOLDER, PICTURE, RESULT
 from vgim.report.chart import Chart, Level, Series, draw
 from vgim.report.embed import Embedder, Picture
+from vgim.report.limited import Study, is_study, studies
 from vgim.report.notes import Notes, children, listed, read_json
 from vgim.report.shell import baselines_command, probe_command
 from vgim.report.tables import Table
@@ -52,6 +53,7 @@ class ProbeTable:
 
 @dataclass(frozen=True)
 class Probes:
+    studies: tuple[Study, ...]
     tables: tuple[ProbeTable, ...]
     commands: tuple[str, ...]
 
@@ -66,7 +68,11 @@ def probes(run: Location, embedder: Embedder, notes: Notes) -> Probes:
         _table(run, number, sorted(group, key=_place), embedder, notes)
         for number, group in enumerate(groups[key] for key in sorted(groups, key=str))
     ]
-    return Probes(tuple(tables), tuple(probe_command(run.uri, [one.result for one in found])))
+    return Probes(
+        studies(run.child(FOLDER), embedder, notes),
+        tuple(tables),
+        tuple(probe_command(run.uri, [one.result for one in found])),
+    )
 
 
 def read_results(run: Location, notes: Notes) -> list[Found]:
@@ -74,17 +80,12 @@ def read_results(run: Location, notes: Notes) -> list[Found]:
     found = []
     for name in children(run.child(FOLDER), notes):
         place = run.child(FOLDER, name)
-        if name.endswith((".png", ".json", ".csv")) or not _is_probe(place):
+        if is_study(place):
             continue
         result = read_json(place.child(RESULT), ProbeResult, notes)
         if result is not None:
             found.append(Found(place, result))
     return found
-
-
-def _is_probe(place: Location) -> bool:
-    """Whether a folder is a probe's: other jobs write below RUN/probes too."""
-    return place.child(RESULT).exists()
 
 
 def _setting(result: ProbeResult) -> tuple[object, ...]:
@@ -104,7 +105,8 @@ def _place(found: Found) -> tuple[object, ...]:
     result = found.result
     rank = ORDER.index(result.encoder) if result.encoder in ORDER else len(ORDER)
     module = result.module if result.module is not None else 10**6
-    return (module, rank, result.options.sampled, result.step or 0)
+    layer = layer_of(result)
+    return (module, 10**6 if layer is None else layer, rank, result.options.sampled, result.step or 0)
 
 
 def _table(
@@ -143,7 +145,7 @@ def _columns(results: Sequence[ProbeResult]) -> tuple[str, ...]:
 def _row(result: ProbeResult, results: Sequence[ProbeResult]) -> tuple[str, ...]:
     seeds = result.interval_over_seeds
     row = [
-        "–" if result.module is None else str(result.module),
+        place_in(result),
         encoder_name(result),
         f"{result.accuracy:.1%}",
         in_percent(result.interval_over_utterances),
@@ -152,6 +154,20 @@ def _row(result: ProbeResult, results: Sequence[ProbeResult]) -> tuple[str, ...]
         row.append(in_percent(seeds) if seeds else "–")
     step = "–" if result.step is None else f"{result.step:,}"
     return (*row, step, str(result.num_features), f"{result.num_test:,}")
+
+
+def place_in(result: ProbeResult) -> str:
+    """`1`, or `1 layer 0`: which module, and which of its convolutions where it is not its output."""
+    if result.module is None:
+        return "–"
+    layer = layer_of(result)
+    return str(result.module) if layer is None else f"{result.module} layer {layer}"
+
+
+def layer_of(result: ProbeResult) -> int | None:
+    """The convolution that was probed; None for a module's output."""
+    layer: int | None = getattr(result, "layer", None)
+    return layer
 
 
 def encoder_name(result: ProbeResult) -> str:
@@ -183,7 +199,9 @@ def _chart(name: str, title: str, results: Sequence[ProbeResult]) -> Chart | Non
     """Accuracy against depth with intervals; encoders without modules are levels."""
     placed: dict[str, list[ProbeResult]] = {}
     latest: dict[tuple[str, int | None], ProbeResult] = {}
-    for result in results:  # of several checkpoints, the last
+    for result in results:  # of several checkpoints, the last; inner convolutions stand in the table alone
+        if layer_of(result) is not None:
+            continue
         latest[encoder_name(result), result.module] = result
     for (label, _), result in latest.items():
         placed.setdefault(label, []).append(result)

@@ -8,15 +8,9 @@ from pathlib import PurePosixPath
 
 from vgim.downstream.result import ProbeOptions, ProbeResult
 
-DEFAULTS = ProbeOptions(task="phone")
-FLAGS = {"sampled": "--sampled", "whole_utterances": "--whole-utterances"}
-VALUES = {
-    "solver": "--solver",
-    "seeds": "--seeds",
-    "shards": "--shards",
-    "max_utterances": "--max-utterances",
-    "patience": "--patience",
-}
+DEFAULTS = ProbeOptions(task="phone").model_dump()
+SPOKEN = {"task", "encoders", "module", "checkpoint", "device"}
+"""Options that `_probe` puts into words of their own, or that say nothing of the result."""
 
 
 def command_line(command: Sequence[str]) -> str:
@@ -44,17 +38,17 @@ def _probe(run: str, result: ProbeResult) -> str:
     options = result.options
     named = options.checkpoint == "named" and result.checkpoint is not None
     words = ["vgim", "probe", str(result.checkpoint) if named else run, "--task", options.task]
-    if options.module is None:
-        words.append("--all-modules")
-    elif options.module != DEFAULTS.module:
-        words += ["--module", str(options.module)]
-    if options.encoders != DEFAULTS.encoders:
+    words += ["--all-modules"] if options.module is None else []
+    words += ["--module", str(options.module)] if options.module not in (None, DEFAULTS["module"]) else []
+    if options.encoders != DEFAULTS["encoders"]:
         words += [word for encoder in options.encoders for word in ("--encoder", encoder)]
-    if options.checkpoint == "best":
-        words += ["--checkpoint", "best"]
-    for name, option in VALUES.items():
-        if (value := getattr(options, name)) != getattr(DEFAULTS, name):
-            words += [option, str(value)]
-    words += [flag for name, flag in FLAGS.items() if getattr(options, name)]
-    words += ["--no-bias"] * (not options.bias)
+    words += ["--checkpoint", "best"] * (options.checkpoint == "best")
+    for name, value in options.model_dump(exclude=SPOKEN).items():
+        flag = name.replace("_", "-")
+        if value == DEFAULTS[name]:
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", str(value)]
     return shlex.join(words)

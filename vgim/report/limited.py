@@ -1,0 +1,97 @@
+"""Studies of few labels below RUN/probes: accuracy against labels per class, as a table and its picture."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+from vgim.downstream.result import Interval, in_percent
+from vgim.downstream.writing import RESULT
+from vgim.errors import VgimError
+from vgim.report.embed import Embedder, Picture
+from vgim.report.notes import Notes, children, read_json
+from vgim.report.tables import Table
+from vgim.storage import Location
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class PointRecord(_Record):
+    """One kind of features at one number of labels."""
+
+    encoder: str
+    features: str
+    labels_per_class: int | None
+    """None for all."""
+    num_labels: int
+    accuracy: float
+    interval: Interval | None = None
+
+
+class StudyRecord(_Record):
+    """What the page shows of `result.json`."""
+
+    task: str
+    module: int | None
+    points: tuple[PointRecord, ...]
+    majority: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study, ready to show."""
+
+    heading: str
+    setting: str
+    table: Table
+    pictures: tuple[Picture, ...]
+    notes: tuple[str, ...]
+
+
+def is_study(place: Location) -> bool:
+    """Whether a folder holds a study, not one probe: its result has points."""
+    try:
+        parsed = json.loads(place.child(RESULT).read_bytes())
+    except (VgimError, ValueError):
+        return False
+    return isinstance(parsed, dict) and "points" in parsed
+
+
+def studies(folder: Location, embedder: Embedder, notes: Notes) -> tuple[Study, ...]:
+    """Every study of few labels, by folder."""
+    places = [folder.child(name) for name in children(folder, notes)]
+    records = [
+        (place, read_json(place.child(RESULT), StudyRecord, notes)) for place in places if is_study(place)
+    ]
+    return tuple(_study(place, record, embedder, notes) for place, record in records if record is not None)
+
+
+def _study(place: Location, record: StudyRecord, embedder: Embedder, notes: Notes) -> Study:
+    at = f", module {record.module}" if record.module is not None else ""
+    heading = f"{record.task.capitalize()} from few labels{at}"
+    files = [name for name in children(place, notes) if name.endswith(".png")]
+    pictures = [embedder.picture(place.child(name), heading) for name in files]
+    rows = tuple(
+        (
+            "all" if point.labels_per_class is None else f"{point.labels_per_class:,}",
+            point.encoder,
+            point.features,
+            f"{point.accuracy:.1%}",
+            in_percent(point.interval) if point.interval else "–",
+            f"{point.num_labels:,}",
+        )
+        for point in record.points
+    )
+    columns = ("labels per class", "encoder", "features", "accuracy", "95 % over seeds", "labels in all")
+    return Study(
+        heading=heading,
+        setting=f"Accuracy on the test split; the majority class is {record.majority:.1%} of it.",
+        table=Table(heading, columns, rows),
+        pictures=tuple(picture for picture in pictures if picture is not None),
+        notes=record.notes,
+    )
