@@ -14,13 +14,10 @@ from vgim.report.page import write_report
 PROGRAM = find_browser()
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium on this machine")
 
-PLAY_ALL = """
+LENGTHS = """
 Promise.all([...document.querySelectorAll('audio')].map(async (audio) => {
   await new Promise((done) => audio.readyState >= 1 ? done() : audio.addEventListener('loadedmetadata', done));
   const promised = parseFloat(audio.getAttribute('aria-label').match(/([0-9.]+) seconds$/)[1]);
-  const ended = new Promise((done) => audio.addEventListener('ended', done, { once: true }));
-  const again = () => audio.play().catch(() => setTimeout(again, 20));  // another sound paused it
-  audio.addEventListener('pause', () => { if (!audio.ended) again(); });
   return { promised, duration: audio.duration, error: audio.error && audio.error.message };
 }))
 """
@@ -109,7 +106,7 @@ def test_every_picture_has_loaded(page: Page) -> None:
 
 
 def test_sounds_have_their_length_and_play_to_their_end(page: Page) -> None:
-    sounds: list[dict[str, Any]] = page.evaluate(PLAY_ALL)
+    sounds: list[dict[str, Any]] = page.evaluate(LENGTHS)
     assert len(sounds) == 15
     for sound in sounds:
         assert sound["error"] is None

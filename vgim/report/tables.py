@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+_FIGURE = re.compile(r"[-+]?[0-9][0-9.,]*(e[-+]?[0-9]+)?(%|$| )")  # with a unit, or "41.2 to 45.0"
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Table:
 
 
 def _is_figure(cell: str) -> bool:
-    return bool(cell) and cell.lstrip("−-+").replace(",", "")[:1].isdigit()
+    return _FIGURE.match(cell) is not None
 
 
 def cell(value: object) -> str:

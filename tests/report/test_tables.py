@@ -1,0 +1,28 @@
+"""Tables: which columns are figures, and how values are written."""
+
+from __future__ import annotations
+
+import pytest
+
+from vgim.report.tables import Table, cell
+
+
+def test_columns_of_figures_are_told_from_names() -> None:
+    rows = (("202dafbf", "1,000", "41.2 to 45.0", "–"), ("1abc", "–", "3 to 4", "1.25 ms"))
+    assert Table("", ("hash", "count", "interval", "period"), rows).numeric == (False, True, True, True)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (1234, "1,234"),
+        (2.0, "2"),
+        (0.123456, "0.1235"),
+        (True, "True"),
+        ("a", "a"),
+        (1e30, "1e+30"),
+    ],
+)
+def test_values_are_written_shortly(value: object, text: str) -> None:
+    assert cell(value) == text
