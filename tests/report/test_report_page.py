@@ -297,3 +297,9 @@ def test_a_study_of_few_labels_is_a_table_and_its_picture(run: Path) -> None:
     assert "left out" not in page.words
     (folder / "result.json").write_text('{"points": 1}')
     assert "probes/phone-labels-module2/result.json is left out" in read(run).words
+
+
+def test_inner_convolutions_stand_before_their_modules_output(run: Path, config: RunConfig) -> None:
+    write_probe(run, config, "phone", "trained", 1, layer=0, accuracy=0.123)
+    page = read(run)
+    assert page.words.index("1 layer 0 trained 12.3%") < page.words.index("1 trained 55.0%")

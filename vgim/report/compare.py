@@ -10,7 +10,7 @@ from vgim.config.difference import config_difference
 from vgim.downstream.result import ProbeResult, in_percent
 from vgim.errors import VgimError
 from vgim.report.notes import Notes
-from vgim.report.probes import BASELINES, encoder_name, layer_of, place_in, read_results
+from vgim.report.probes import BASELINES, encoder_name, place_in, read_results
 from vgim.report.records import MetricsRecord, read_records
 from vgim.report.tables import Table, cell
 from vgim.storage import Location
@@ -106,6 +106,5 @@ def _probes(task: str, runs: Sequence[_Run]) -> Table:
 
 
 def _order(result: ProbeResult) -> tuple[bool, int, int, bool, str]:
-    layer = layer_of(result)
-    depth = 10**6 if layer is None else layer
+    depth = 10**6 if result.layer is None else result.layer
     return result.module is None, result.module or 0, depth, result.encoder in BASELINES, encoder_name(result)

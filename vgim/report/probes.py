@@ -105,8 +105,8 @@ def _place(found: Found) -> tuple[object, ...]:
     result = found.result
     rank = ORDER.index(result.encoder) if result.encoder in ORDER else len(ORDER)
     module = result.module if result.module is not None else 10**6
-    layer = layer_of(result)
-    return (module, 10**6 if layer is None else layer, rank, result.options.sampled, result.step or 0)
+    layer = 10**6 if result.layer is None else result.layer
+    return (module, layer, rank, result.options.sampled, result.step or 0)
 
 
 def _table(
@@ -160,14 +160,7 @@ def place_in(result: ProbeResult) -> str:
     """`1`, or `1 layer 0`: which module, and which of its convolutions where it is not its output."""
     if result.module is None:
         return "–"
-    layer = layer_of(result)
-    return str(result.module) if layer is None else f"{result.module} layer {layer}"
-
-
-def layer_of(result: ProbeResult) -> int | None:
-    """The convolution that was probed; None for a module's output."""
-    layer: int | None = getattr(result, "layer", None)
-    return layer
+    return str(result.module) if result.layer is None else f"{result.module} layer {result.layer}"
 
 
 def encoder_name(result: ProbeResult) -> str:
@@ -200,7 +193,7 @@ def _chart(name: str, title: str, results: Sequence[ProbeResult]) -> Chart | Non
     placed: dict[str, list[ProbeResult]] = {}
     latest: dict[tuple[str, int | None], ProbeResult] = {}
     for result in results:  # of several checkpoints, the last; inner convolutions stand in the table alone
-        if layer_of(result) is not None:
+        if result.layer is not None:
             continue
         latest[encoder_name(result), result.module] = result
     for (label, _), result in latest.items():
