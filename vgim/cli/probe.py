@@ -42,11 +42,14 @@ ENCODERS = ["trained", "random", "mfcc", "supervised", "greedy-supervised"]
     show_default=True,
     help="lbfgs: the optimum, deterministic; adam: as published.",
 )
-@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Repetitions.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Repetitions: 1, or 10 subsets of the labels.")
 @click.option("--sampled", is_flag=True, help="Samples of the posterior as features, not its mean.")
 @click.option("--whole-utterances", is_flag=True, help="speaker: whole utterances, not crops.")
 @click.option("--bias/--no-bias", default=True, show_default=True, help="Whether the linear map has a bias.")
 @click.option("--patience", type=click.IntRange(min=0), default=0, help="adam: stop early on validation.")
+@click.option("--labels-per-class", help="Study few labels: numbers or `all`, such as 1,10,100,all.")
+@click.option("--draws", type=click.IntRange(min=1), help="Samples of each labelled example; 16.")
+@click.option("--logit-std", type=float, help="Few labels: deviation of a logit a priori; 4 nats.")
 @click.option("--shards", help="Probe on these shards, not on those the run was trained on.")
 @click.option("--max-utterances", type=click.IntRange(min=0), default=0, help="Train on at most so many.")
 @click.option(
@@ -66,6 +69,10 @@ def probe(
     all_epochs: bool,
     encoders: tuple[str, ...],
     shards: str | None,
+    seeds: int | None,
+    labels_per_class: str | None,
+    draws: int | None,
+    logit_std: float | None,
     as_json: bool,
     **options: object,
 ) -> None:
@@ -77,6 +84,15 @@ def probe(
     from vgim.config.places import resolve_place, resolve_run
     from vgim.config.schema import default_home
 
+    study = {"draws": draws, "logit_std": logit_std}
+    given = {key: value for key, value in study.items() if value is not None}
+    if labels_per_class is None and given:
+        name = next(iter(given)).replace("_", "-")
+        raise ConfigError(
+            f"--{name} {next(iter(given.values()))} is for --labels-per-class alone; give both or neither"
+        )
+    if labels_per_class is not None and all_epochs:
+        raise ConfigError("--labels-per-class and --all-epochs exclude each other; give one")
     if all_epochs and options["checkpoint"] == "best":
         raise ConfigError("--all-epochs and --checkpoint best exclude each other; give one")
     if all_modules and module is not None:
@@ -97,6 +113,10 @@ def probe(
         "encoders": tuple(dict.fromkeys(encoders)) or ("trained",),
         "shards": shards,
     }
+    if labels_per_class is not None:
+        _study(where, {**chosen, **given, "labels_per_class": labels_per_class}, seeds, as_json)
+        return
+    chosen["seeds"] = seeds or 1
     probe_run = job.probe_epochs if all_epochs else job.probe
     results = probe_run(
         where, ProbeOptions.model_validate(chosen), say=lambda line: click.echo(line, err=True)
@@ -105,6 +125,25 @@ def probe(
         click.echo("[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]")
     else:
         click.echo(format_table(results))
+
+
+def _study(where: str, chosen: dict[str, object], seeds: int | None, as_json: bool) -> None:
+    from vgim.downstream.limited import study
+    from vgim.downstream.limited_result import LimitedOptions, format_limited, parse_labels
+
+    chosen["labels_per_class"] = parse_labels(str(chosen["labels_per_class"]))
+    if seeds is not None:
+        chosen["seeds"] = seeds
+    if not 0 < float(str(chosen.get("logit_std", 1))) < float("inf"):
+        raise ConfigError(f"--logit-std {chosen['logit_std']} is no deviation; give a number above 0")
+    results = study(where, LimitedOptions.model_validate(chosen), lambda line: click.echo(line, err=True))
+    if as_json:
+        click.echo("[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]")
+        return
+    for result in results:
+        click.echo(format_limited(result))
+        for note in result.notes:
+            click.echo(f"note: {note}")
 
 
 def _refuse_scratch(key: str, place: str) -> None:

@@ -31,9 +31,14 @@ class Gathered(NamedTuple):
     y_N: Tensor
     owner_N: Tensor
     """Utterance of each example, counted over those that gave any."""
-    num_utterances: int
+    utterance_ids: tuple[str, ...]
+    """Of the utterances that gave any."""
     num_left_out: int
     """Utterances that gave none: too short, or without a label."""
+
+    @property
+    def num_utterances(self) -> int:
+        return len(self.utterance_ids)
 
     def examples(self, device: torch.device | str) -> Examples:
         """What a solver takes."""
@@ -62,11 +67,13 @@ def gather(
             yield utterance
 
     found: list[list[Examples]] = [[] for _ in source.views]
+    names: list[list[str]] = [[] for _ in source.views]
     for utterance, features in stream_features(source, counted(), clip):
-        for view, features_TC, examples in zip(source.views, features, found, strict=True):
+        for number, (view, features_TC) in enumerate(zip(source.views, features, strict=True)):
             given = probe.examples(utterance, features_TC, view.hop_samples)
             if given is not None and len(given.y_N):
-                examples.append(given)
+                found[number].append(given)
+                names[number].append(utterance.utterance_id)
     if not all(found):
         raise DataError(
             f"none of the {num_read} utterances of the {split} split can be used for --task {probe.name}: each is "
@@ -81,7 +88,7 @@ def gather(
                 torch.cat([e.x_NC for e in examples]),
                 torch.cat([e.y_N for e in examples]),
                 owner_N,
-                len(examples),
+                tuple(names[number]),
                 num_read - len(examples),
             )
         )

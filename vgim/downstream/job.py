@@ -124,16 +124,18 @@ def _splits(setting: Setting, source: FeatureSource) -> list[Splits]:
     limit = setting.options.max_utterances
     lengths = list(read_lengths(setting.shards, "train").values())
     check_memory(setting.task, source.views, lengths[: limit or None])
+    parts = (gather_split(setting, source, split) for split in ("train", "validation", "test"))
+    return [Splits(*of_view) for of_view in zip(*parts, strict=True)]
+
+
+def gather_split(setting: Setting, source: FeatureSource, split: str) -> list[Gathered]:
+    """A split's examples in each of the source's views."""
+    limit = setting.options.max_utterances if split == "train" else 0
     clip: Clip = whole
     if setting.task.crops and not setting.options.whole_utterances:
         clip = partial(_crop, setting)
-
-    def of(split: str, limit: int = 0) -> list[Gathered]:
-        utterances = read_utterances(setting.shards, setting.manifest, split, limit)
-        return gather(source, setting.task, utterances, clip, split)
-
-    parts = zip(of("train", limit), of("validation"), of("test"), strict=True)
-    return [Splits(*of_view) for of_view in parts]
+    utterances = read_utterances(setting.shards, setting.manifest, split, limit)
+    return gather(source, setting.task, utterances, clip, split)
 
 
 def _crop(setting: Setting, utterance: Utterance) -> I16 | None:

@@ -139,13 +139,18 @@ def folder_name(result: ProbeResult) -> str:
         parts.append(f"step{result.step}" if options.checkpoint == "named" else options.checkpoint)
     if result.label_epochs and options.supervised_epochs != SUPERVISED_EPOCHS:
         parts.append(f"epochs{options.supervised_epochs}")
-    if options.shards is not None:
-        parts.append(f"data{result.data_fingerprint[:8]}")
+    parts += unusual_options(options, result.data_fingerprint)
+    parts += [options.solver] * (options.solver != "lbfgs")
+    return "-".join(parts)
+
+
+def unusual_options(options: ProbeOptions, data_fingerprint: str) -> list[str]:
+    """Parts of a folder's name for what was not the default: which data, and how the classifier looks at it."""
+    parts = [] if options.shards is None else [f"data{data_fingerprint[:8]}"]
     parts += [f"first{options.max_utterances}"] * bool(options.max_utterances)
     parts += ["whole"] * options.whole_utterances
     parts += ["nobias"] * (not options.bias)
-    parts += [options.solver] * (options.solver != "lbfgs")
-    return "-".join(parts)
+    return parts
 
 
 def format_table(results: Sequence[ProbeResult]) -> str:

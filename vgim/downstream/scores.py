@@ -6,6 +6,7 @@ Shapes: N examples, U utterances, K classes, S seeds.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,13 +57,19 @@ def per_class(confusion_KK: I64) -> list[float | None]:
 
 
 def over_seeds(accuracies: list[float]) -> tuple[float, float] | None:
-    """95 % interval of the mean over S seeds, by Student's t; None for one seed."""
-    num = len(accuracies)
+    """95 % interval of the mean accuracy over S seeds, by Student's t; None for one seed."""
+    ends = of_mean(accuracies)
+    return None if ends is None else (max(0.0, ends[0]), min(1.0, ends[1]))
+
+
+def of_mean(values: Sequence[float]) -> tuple[float, float] | None:
+    """95 % interval of the mean of independent values, by Student's t; None for one value."""
+    num = len(values)
     if num < 2:
         return None
-    half = _t_quantile(num - 1) * float(np.std(accuracies, ddof=1)) / math.sqrt(num)
-    mean = float(np.mean(accuracies))
-    return max(0.0, mean - half), min(1.0, mean + half)
+    half = _t_quantile(num - 1) * float(np.std(values, ddof=1)) / math.sqrt(num)
+    mean = float(np.mean(values))
+    return mean - half, mean + half
 
 
 def over_utterances(correct_U: NDArray[np.float64], count_U: I64) -> tuple[float, float]:

@@ -75,13 +75,19 @@ def fit_lbfgs(train: Examples, validation: Examples, num_classes: int, *, bias: 
     return Fitted(w_KC, b_K - w_KC @ mean_C, loss, l2, None)
 
 
-def minimise(x_NC: Tensor, y_N: Tensor, w_KC: Tensor, b_K: Tensor, l2: float, *, bias: bool) -> None:
-    """Move weights and bias to the minimum of mean cross-entropy + l2/2 · ‖W‖², in place."""
+def minimise(
+    x_NC: Tensor, y_N: Tensor, w_KC: Tensor, b_K: Tensor, l2: float, *, bias: bool, tolerance: float = 1e-6
+) -> None:
+    """Move weights and bias to the minimum of mean cross-entropy + l2/2 · ‖W‖², in place.
+
+    Args:
+        tolerance: It ends where no element of the gradient is larger.
+    """
     # A gradient of our own: autograd would keep several tensors [N, K] of a large split.
     optimizer = torch.optim.LBFGS(
         [w_KC, b_K] if bias else [w_KC],
         max_iter=MAX_ITERATIONS,
-        tolerance_grad=1e-6,
+        tolerance_grad=tolerance,
         tolerance_change=1e-9,
         line_search_fn="strong_wolfe",
     )
