@@ -114,6 +114,8 @@ def _check(options: LimitedOptions) -> None:
         )
     if options.solver != "lbfgs":
         raise ConfigError(f"--labels-per-class uses lbfgs, not --solver {options.solver}; leave --solver out")
+    if options.layer is not None or options.all_layers:
+        raise ConfigError("--labels-per-class studies outputs of modules; leave --layer and --all-layers out")
     if options.sampled:
         raise ConfigError("--labels-per-class studies both μ and samples; leave --sampled out")
 
@@ -124,13 +126,13 @@ def _encode(setting: Setting, options: LimitedOptions, say: Say) -> list[Encoded
     sources = [(kind, *feature_source(setting, kind, 0)) for kind in options.encoders]
     check_memory(setting.task, [view for _, source, _ in sources for view in source.views], lengths)
     found = []
-    for kind, source, num_clips in sources:
+    for kind, source, made in sources:
         say(f"encoding with {kind}")
         splits = zip(
             gather_split(setting, source, "train"), gather_split(setting, source, "test"), strict=True
         )
         found += [
-            Encoded(kind, view, num_clips, *of_view)
+            Encoded(kind, view, made.batch_norm_clips, *of_view)
             for view, of_view in zip(source.views, splits, strict=True)
         ]
     return found
