@@ -34,6 +34,7 @@ from vgim.train.step import GreedyStep
 FAMILIES = ("sim", "gim", "cpc")
 KLD_WEIGHT = {"sim": 0.001, "gim": 0.0, "cpc": 0.0}
 MIB = 2**20
+PLAIN = "naive, plain malloc"
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,51 @@ class Built:
 
     take: Callable[[], object]
     parameters: list[torch.nn.Parameter]
+    process: subprocess.Popen[str] | None = None
+    """Where it runs, if not here; it ends when its input is closed."""
 
 
 def build_naive(case: Case) -> Built:
     step = NaiveStep(NaiveEncoder(*case.configs()))
     audio = case.audio()
     return Built(lambda: step(audio, KLD_WEIGHT[case.family]), list(step.encoder.parameters()))
+
+
+def build_naive_plain(case: Case) -> Built:
+    """The naive step in a process of its own, whose allocator is as the C library sets it."""
+    child = subprocess.Popen(
+        [*this_script(case, torch.get_num_threads()), "--serve-plain"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    requests, answers = child.stdin, child.stdout
+
+    def take() -> None:
+        requests.write("step\n")
+        requests.flush()
+        if not answers.readline():
+            raise RuntimeError(f"the process of the plain naive step ended with {child.wait()}")
+
+    return Built(take, [], child)
+
+
+def serve_plain(case: Case) -> None:
+    """Take a naive step for every line of the standard input, and answer with a line."""
+    built = build_naive(case)
+    for _ in sys.stdin:
+        built.take()
+        print("done", flush=True)
+
+
+def this_script(case: Case, threads: int) -> list[str]:
+    """The command that runs this script on `case`."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--families", case.family]
+    for name in ("channels", "batch", "samples"):
+        command += [f"--{name}", str(getattr(case, name))]
+    return [*command, "--threads", str(threads)]
 
 
 def build_greedy(case: Case, modules: Sequence[int]) -> Built:
@@ -88,6 +128,8 @@ class Variant:
     build: Callable[[Case], Built]
     modules: tuple[int, ...]
     """Modules that it trains, whose work counts besides passing the batch through those before."""
+    timed_only: bool = False
+    """Whether its memory is left out."""
     whole: bool = True
     """Whether its step does all of the naive step's work, so that a speed-up has a meaning."""
 
@@ -97,6 +139,7 @@ def variants(case: Case) -> dict[str, Variant]:
     everything = tuple(range(case.configs()[0].num_modules))
     found = {
         "naive": Variant(build_naive, everything),
+        PLAIN: Variant(build_naive_plain, everything, timed_only=True),
         "joint": Variant(lambda c: build_greedy(c, everything), everything),
     }
     if len(everything) > 1:
@@ -116,10 +159,14 @@ def measure_times(case: Case, rounds: int) -> list[dict[str, Any]]:
     """Each variant's step and sgemm, interleaved."""
     product, product_flops = sgemm()
     compared = variants(case)
-    actions: dict[str, Callable[[], object]] = {
-        name: variant.build(case).take for name, variant in compared.items()
-    }
-    median = medians(interleaved({"sgemm": product, **actions}, rounds))
+    built = {name: variant.build(case) for name, variant in compared.items()}
+    actions: dict[str, Callable[[], object]] = {name: of.take for name, of in built.items()}
+    try:
+        median = medians(interleaved({"sgemm": product, **actions}, rounds))
+    finally:
+        for of in built.values():
+            if of.process is not None:
+                of.process.communicate()
     rate = product_flops / median["sgemm"]
     rows = []
     for name, variant in compared.items():
@@ -131,6 +178,7 @@ def measure_times(case: Case, rounds: int) -> list[dict[str, Any]]:
                 "seconds": median[name],
                 "utterances_per_s": case.batch / median[name],
                 "speedup": median["naive"] / median[name] if variant.whole else None,
+                "speedup_on_plain": median[PLAIN] / median[name] if variant.whole else None,
                 "gflop": flops / 1e9,
                 "gflop_per_s": flops / median[name] / 1e9,
                 "sgemm_gflop_per_s": rate / 1e9,
@@ -142,10 +190,7 @@ def measure_times(case: Case, rounds: int) -> list[dict[str, Any]]:
 
 def measure_memory(case: Case, variant: str, threads: int) -> float:
     """MiB that the variant's step needs at its peak above weights, gradients and optimiser state."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--memory-of", variant]
-    for name in ("channels", "batch", "samples"):
-        command += [f"--{name}", str(getattr(case, name))]
-    command += ["--families", case.family, "--threads", str(threads)]
+    command = [*this_script(case, threads), "--memory-of", variant]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(json.loads(done.stdout.splitlines()[-1])["mib_above_idle"])
 
@@ -179,7 +224,7 @@ def compare(args: argparse.Namespace) -> list[dict[str, Any]]:
     for family in args.families:
         case = Case(family, args.channels, args.batch, args.samples)
         for row in measure_times(case, args.steps):
-            if not args.no_memory:
+            if not args.no_memory and not variants(case)[row["variant"]].timed_only:
                 row["mib_above_idle"] = measure_memory(case, row["variant"], args.threads)
             rows.append(row)
     naive_mib = {row["family"]: row.get("mib_above_idle") for row in rows if row["variant"] == "naive"}
@@ -187,7 +232,19 @@ def compare(args: argparse.Namespace) -> list[dict[str, Any]]:
         f"\nB={args.batch}, {args.samples} samples, {args.channels} channels; median of {args.steps} rounds"
     )
     print_table(
-        ["family", "step", "s", "utt/s", "x naive", "GFLOP", "GFLOP/s", "of sgemm", "MiB", "of naive"],
+        [
+            "family",
+            "step",
+            "s",
+            "utt/s",
+            "x naive",
+            "x plain",
+            "GFLOP",
+            "GFLOP/s",
+            "of sgemm",
+            "MiB",
+            "of naive",
+        ],
         [
             (
                 row["family"],
@@ -195,11 +252,12 @@ def compare(args: argparse.Namespace) -> list[dict[str, Any]]:
                 row["seconds"],
                 row["utterances_per_s"],
                 row["speedup"],
+                row["speedup_on_plain"],
                 row["gflop"],
                 row["gflop_per_s"],
                 f"{row['share_of_sgemm']:.0%} of {row['sgemm_gflop_per_s']:.0f}",
                 row.get("mib_above_idle"),
-                None if args.no_memory else row["mib_above_idle"] / naive_mib[row["family"]],
+                row["mib_above_idle"] / naive_mib[row["family"]] if "mib_above_idle" in row else None,
             )
             for row in rows
         ],
@@ -238,7 +296,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     options.add_argument("--no-memory", action="store_true", help="leave memory out")
     options.add_argument("--memory-of", help=argparse.SUPPRESS)
+    options.add_argument("--serve-plain", action="store_true", help=argparse.SUPPRESS)
     args = options.parse_args(argv)
+    if args.serve_plain:
+        torch.set_num_threads(args.threads)
+        serve_plain(Case(args.families[0], args.channels, args.batch, args.samples))
+        return 0
     keep_freed_memory()  # as training does on CPUs; the naive step gains from it as well
     if args.memory_of:
         if args.threads:

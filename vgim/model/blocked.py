@@ -12,12 +12,16 @@ X = S·C values in a block, M = T + J - 1 blocks.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from vgim.model.filtering import TapGradient, Taps, filter_rows, pays
 
 FEW_VALUES = 64
 """Kernels over no more values than this are gathered into one row: products so thin cost their memory alone."""
@@ -39,16 +43,14 @@ class _SumOfShiftedProducts(torch.autograd.Function):
         T = M - J + 1
         if J == 1:
             return (blocks_BMX.view(B * M, X) @ weight_JXD[0]).view(B, T, D)
+        correlate = _correlation(weight_JXD.unbind(), B * T)
         if T >= MANY_FRAMES:
             y_BTD = blocks_BMX.new_empty(B, T, D)
             for y_TD, blocks_MX in zip(y_BTD, blocks_BMX, strict=True):
-                for j, weight_XD in enumerate(weight_JXD):
-                    y_TD.addmm_(blocks_MX[j : j + T], weight_XD, beta=0 if j == 0 else 1)
+                correlate(blocks_MX, y_TD)
             return y_BTD
-        rows_RX, run = blocks_BMX.view(B * M, X), B * M - J + 1
         y_RD = blocks_BMX.new_empty(B * M, D)
-        for j, weight_XD in enumerate(weight_JXD):
-            y_RD[:run].addmm_(rows_RX[j : j + run], weight_XD, beta=0 if j == 0 else 1)
+        correlate(blocks_BMX.view(B * M, X), y_RD[: B * M - J + 1])
         return y_RD.view(B, M, D)[:, :T].contiguous()
 
     @staticmethod
@@ -58,32 +60,60 @@ class _SumOfShiftedProducts(torch.autograd.Function):
         B, M, X = blocks_BMX.shape
         J, _, D = weight_JXD.shape
         T = M - J + 1
-        grad_BTD = grads[0].contiguous()
-        grad_blocks = torch.empty_like(blocks_BMX) if ctx.needs_input_grad[0] else None
-        if J > 1 and T >= MANY_FRAMES:
-            grad_weight = torch.empty_like(weight_JXD)
-            for b, (grad_TD, blocks_MX) in enumerate(zip(grad_BTD, blocks_BMX, strict=True)):
-                for j in range(J):
-                    grad_weight[j].addmm_(blocks_MX[j : j + T].T, grad_TD, beta=0 if b == 0 else 1)
-                if grad_blocks is not None:
-                    _spread(grad_blocks[b], grad_TD, weight_JXD)
-            return grad_blocks, grad_weight
-        # As one run of rows: the gradient of the rows between two crops is zero.
-        run = B * M - J + 1
-        grad_RD = F.pad(grad_BTD, (0, 0, 0, J - 1)).view(B * M, D)[:run]
         rows_RX = blocks_BMX.view(B * M, X)
-        grad_weight = torch.stack([rows_RX[j : j + run].T @ grad_RD for j in range(J)])
-        if grad_blocks is not None:
-            _spread(grad_blocks.view(B * M, X), grad_RD, weight_JXD)
-        return grad_blocks, grad_weight
+        grad_RD = _between_zeros(grads[0], J - 1)
+        runs = [(b * M, T) for b in range(B)] if T >= MANY_FRAMES else [(0, B * M - J + 1)]
+        of_weight = (TapGradient if pays(J, B * T, D) else _PlainTapGradient)(weight_JXD)
+        for first, num_out in runs:
+            of_weight.add(
+                rows_RX[first : first + num_out + J - 1], grad_RD[first + J - 1 : first + J - 1 + num_out]
+            )
+        grad_blocks = None
+        if ctx.needs_input_grad[0]:
+            # A correlation again: of the gradient with the taps in reverse.
+            grad_blocks = torch.empty_like(blocks_BMX)
+            correlate = _correlation([tap_XD.T for tap_XD in reversed(weight_JXD)], B * T)
+            for first, num_out in runs:
+                behind = first + num_out + J - 1
+                correlate(grad_RD[first : behind + J - 1], grad_blocks.view(B * M, X)[first:behind])
+        return grad_blocks, of_weight.total()
 
 
-def _spread(grad_rows_RX: Tensor, grad_TD: Tensor, weight_JXD: Tensor) -> None:
-    """grad_rows[t + j] = Σ_j grad[t] @ weight[j].T, for R = T + J - 1 rows, every one of which is written."""
-    T = len(grad_TD)
-    grad_rows_RX[T:].zero_()
-    for j, weight_XD in enumerate(weight_JXD):
-        grad_rows_RX[j : j + T].addmm_(grad_TD, weight_XD.T, beta=0 if j == 0 else 1)
+def _between_zeros(grad_BTD: Tensor, num_zeros: int) -> Tensor:
+    """As rows, with rows of zeros before, between and behind the crops, which shifted products run over."""
+    B, T, D = grad_BTD.shape
+    if num_zeros == 0:
+        return grad_BTD.reshape(B * T, D)
+    M = num_zeros + T
+    grad_RD = grad_BTD.new_zeros(B * M + num_zeros, D)
+    grad_RD[: B * M].view(B, M, D)[:, num_zeros:] = grad_BTD
+    return grad_RD
+
+
+def _correlation(taps: Sequence[Tensor], num_rows: int) -> Callable[[Tensor, Tensor], None]:
+    """The function that writes Σ_j rows[t + j] @ taps[j] to its second argument, for `num_rows` rows in all."""
+    if pays(len(taps), num_rows, min(taps[0].shape)):
+        return partial(filter_rows, Taps.of(*taps))
+    return partial(_sum_products, taps)
+
+
+def _sum_products(taps: Sequence[Tensor], rows_RX: Tensor, out_TD: Tensor) -> None:
+    for j, tap_XD in enumerate(taps):
+        out_TD.addmm_(rows_RX[j : j + len(out_TD)], tap_XD, beta=0 if j == 0 else 1)
+
+
+class _PlainTapGradient:
+    """Σ_t rows[t + j].T @ grad[t] for every tap j, added up over runs of rows."""
+
+    def __init__(self, weight_JXD: Tensor) -> None:
+        self._total_JXD = weight_JXD.new_zeros(weight_JXD.shape)
+
+    def add(self, rows_RX: Tensor, grad_TD: Tensor) -> None:
+        for j, total_XD in enumerate(self._total_JXD):
+            total_XD.addmm_(rows_RX[j : j + len(grad_TD)].T, grad_TD)
+
+    def total(self) -> Tensor:
+        return self._total_JXD
 
 
 class _PaddedRelu(torch.autograd.Function):
