@@ -149,7 +149,7 @@ def _modules(validation: Record) -> list[int]:
 
 
 def _nce(validation: Record) -> tuple[float | None, ...]:
-    return tuple(module["nce"] for module in validation["modules"])
+    return tuple(module.get("nce") for module in validation["modules"])
 
 
 def _old(updated: str) -> bool:
