@@ -106,6 +106,17 @@ def test_modules_give_their_own_frames(run: str) -> None:
         encoder(audio(), module=4)
 
 
+def test_layers_of_a_module_are_read_by_name(run: str) -> None:
+    encoder = load_encoder(run)
+    shapes = [tuple(encoder(audio(), module=0, layer=layer).shape) for layer in range(2)]
+    assert shapes == [(2, 1023, 8), (2, 255, 8)]
+    assert not torch.equal(encoder(audio(), module=0, layer=1), encoder(audio(), module=0))
+    with pytest.raises(
+        ConfigError, match="layer=1 but module 2 has its convolutions 0 to 0; use one of them"
+    ):
+        encoder(audio(), module=2, layer=1)
+
+
 def test_a_generator_samples_the_posterior_reproducibly(run: str) -> None:
     encoder = load_encoder(run)
 

@@ -31,16 +31,25 @@ class FrozenEncoder(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, audio_BL: Tensor, module: int = -1, generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self,
+        audio_BL: Tensor,
+        module: int = -1,
+        layer: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """Latents [B, T, C] of a module: μ, or with a generator a sample of the posterior.
 
         Args:
             audio_BL: 16 kHz mono [B, L], int16 or float in [-1, 1]; for `data.normalize` other than none, float
                 that was normalised in the same way.
             module: which; -1 is the last.
+            layer: one of the module's convolutions, after BatchNorm and ReLU, instead of its output; -1 is its last.
+            generator: of the samples of this module and those before it.
         """
         x_BL = to_float(audio_BL, "none")
-        return self.encoder.encode(x_BL, module, deterministic=generator is None, generator=generator)
+        deterministic = generator is None
+        return self.encoder.encode(x_BL, module, layer, deterministic=deterministic, generator=generator)
 
 
 def load_encoder(where: str, *, which: str = "last", device: str | torch.device = "cpu") -> FrozenEncoder:

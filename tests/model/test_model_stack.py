@@ -97,6 +97,66 @@ def test_encode_gives_each_module_and_samples_on_request(module: int) -> None:
     assert not torch.equal(drawn[0], mean)
 
 
+@pytest.mark.parametrize("batch_norm", ["none", "local"])
+def test_a_layer_is_what_the_next_convolution_reads(batch_norm: str) -> None:
+    encoder = small_encoder(model={"family": "cpc", "batch_norm": batch_norm})
+    x_BL = audio(2, 80)
+    encoder.module(0).layers(x_BL[..., None])  # BatchNorm gets statistics
+    layers = encoder.eval().module(0).layers
+    h_BCT = x_BL[:, None]
+    for layer in range(3):
+        h_BCT = layers.get_submodule(f"conv{layer}")(h_BCT)
+        h_BCT = F.relu(h_BCT if batch_norm == "none" else layers.get_submodule(f"norm{layer}")(h_BCT))
+        torch.testing.assert_close(encoder.encode(x_BL, layer=layer), h_BCT.mT)
+        assert torch.equal(encoder.encode(x_BL, layer=layer - 3), encoder.encode(x_BL, layer=layer))
+
+
+def test_layers_come_in_one_pass_beside_the_output() -> None:
+    encoder = small_encoder().eval()
+    x_BL = audio(2, 80)
+    for chosen in ((), (0,), (1,), (0, 1)):
+        module = encoder.module(0)
+        draws = [torch.Generator().manual_seed(0) for _ in range(2)]
+        inner, output = module.layers_and_output(x_BL, chosen, draws[0])
+        assert torch.equal(output, module.represent(x_BL, draws[1]))
+        for layer, found in zip(chosen, inner, strict=True):
+            torch.testing.assert_close(found, encoder.encode(x_BL, 0, layer))
+
+
+def test_a_layer_reads_samples_of_the_modules_before_it() -> None:
+    encoder, x_BL = small_encoder().eval(), audio(2, 80)
+
+    def sampled(module: int) -> torch.Tensor:
+        draw = torch.Generator().manual_seed(0)
+        return encoder.encode(x_BL, module, layer=0, deterministic=False, generator=draw)
+
+    assert torch.equal(sampled(0), encoder.encode(x_BL, 0, layer=0))
+    assert not torch.equal(sampled(1), encoder.encode(x_BL, 1, layer=0))
+
+
+@pytest.mark.parametrize("family", ["sim", "cpc"])
+def test_hops_channels_and_shortest_audio_follow_from_the_layers(family: str) -> None:
+    encoder = small_encoder(model={"family": family}).eval()
+    hops = {"sim": {(0, 0): 3, (0, None): 6, (1, 0): 12, (2, None): 12}, "cpc": {(0, 1): 6, (0, None): 12}}
+    for (module, layer), hop in hops[family].items():
+        assert encoder.hop_samples(module, layer) == hop
+        shortest = encoder.min_samples(module, layer)
+        found = encoder.encode(audio(1, shortest), module, layer)
+        assert found.shape == (1, 1, encoder.channels(module, layer))
+        with pytest.raises(ConfigError, match=f"pass audio of at least {shortest} samples"):
+            encoder.encode(audio(1, shortest - 1), module, layer)
+
+
+def test_layers_that_are_not_there_are_refused() -> None:
+    encoder = small_encoder().eval()
+    with pytest.raises(
+        ConfigError, match="layer=2 but module 0 has its convolutions 0 to 1; use one of them"
+    ):
+        encoder.encode(audio(1, 80), module=0, layer=2)
+    with pytest.raises(ConfigError, match="layer=0 but module 2 has no convolutions"):
+        encoder.encode(audio(1, 80), layer=0)
+
+
 def test_encode_refuses_what_would_go_wrong_in_silence() -> None:
     encoder = small_encoder()
     with pytest.raises(RuntimeError, match="training mode"):

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from vgim.model.blocked import conv_of_padded, num_padded, pad_frames, padded_relu
 from vgim.model.sync import RankBatchNorm
 
+ALL = slice(None)
 BatchNormKind = Literal["none", "local", "sync"]
 
 
@@ -66,18 +67,20 @@ class ConvStack(nn.Module):
             num_in = spec.num_frames(num_in)
         return num_in
 
-    def forward(self, x_BTC: Tensor) -> Tensor:
-        """[B, T, channels_in] → [B, num_frames(T), channels]."""
+    def forward(self, x_BTC: Tensor, layers: slice = ALL) -> Tensor:
+        """[B, T, channels_in] → [B, num_frames(T), channels], by all layers or by some that follow each other."""
         if x_BTC.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
-            return self._by_rows(x_BTC)
-        return self._by_channels(x_BTC.mT).mT
+            return self._by_rows(x_BTC, layers)
+        return self._by_channels(x_BTC.mT, layers).mT
 
-    def _by_rows(self, x_BTC: Tensor) -> Tensor:
+    def _by_rows(self, x_BTC: Tensor, layers: slice = ALL) -> Tensor:
         num_frames = x_BTC.shape[1]
-        for i, spec in enumerate(self.specs):
+        chosen = range(len(self.specs))[layers]
+        for i in chosen:
+            spec = self.specs[i]
             num_frames = spec.num_frames(num_frames)
             num_padded = spec.num_padded(num_frames)
-            if i == 0:
+            if i == chosen.start:
                 x_BTC = pad_frames(x_BTC, spec.padding, num_padded)
             else:
                 x_BTC = padded_relu(x_BTC, spec.padding, num_padded)
@@ -88,8 +91,8 @@ class ConvStack(nn.Module):
         # In place: neither a convolution's nor a BatchNorm's backward reads its own output.
         return F.relu(x_BTC, inplace=True)
 
-    def _by_channels(self, x_BCT: Tensor) -> Tensor:
-        for i in range(len(self.specs)):
+    def _by_channels(self, x_BCT: Tensor, layers: slice = ALL) -> Tensor:
+        for i in range(len(self.specs))[layers]:
             x_BCT = F.relu(self._normalise(i, self.get_submodule(f"conv{i}")(x_BCT)), inplace=True)
         return x_BCT
 

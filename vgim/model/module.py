@@ -5,6 +5,7 @@ Shapes: B crops, L samples, T frames, W window frames, C channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from vgim.config.schema import ObjectiveConfig
 from vgim.errors import ConfigError
-from vgim.model.conv import BatchNormKind, ConvSpec, ConvStack
+from vgim.model.conv import ALL, BatchNormKind, ConvSpec, ConvStack
 from vgim.model.draws import Draws, make_draws
 from vgim.model.infonce import InfoNCE
 from vgim.model.posterior import GaussianHead, Posterior, kl_per_element, reduce_kl, sample
@@ -91,9 +92,32 @@ class GreedyModule(nn.Module):
         """Channels of what `represent` gives."""
         return self.spec.gru_units or self.spec.channels
 
+    @property
+    def output_is_a_layer(self) -> bool:
+        """Whether what `represent` gives is the last convolution's output: there is no posterior and no GRU."""
+        return self.posterior is None and self.gru is None
+
     def num_frames(self, num_in: int) -> int:
         """Frames it makes of `num_in` frames of its input (samples, where it reads audio)."""
         return self.layers.num_frames(num_in)
+
+    def layer_index(self, layer: int) -> int:
+        """A convolution's place in the module, from 0; a negative `layer` counts from the last.
+
+        Raises:
+            ConfigError: The module has no such convolution.
+        """
+        num_layers = len(self.spec.convs)
+        if -num_layers <= layer < num_layers:
+            return layer % num_layers
+        if not num_layers:
+            raise ConfigError(
+                f"layer={layer} but module {self.index} has no convolutions; name a module before it, or no layer"
+            )
+        raise ConfigError(
+            f"layer={layer} but module {self.index} has its convolutions 0 to {num_layers - 1}; use one of them, or "
+            "no layer for the module's output"
+        )
 
     def draw(self, x: Tensor, key: DrawKey, *, deterministic: bool = False) -> Draws:
         """The random draws of the forward pass over `x`.
@@ -178,24 +202,38 @@ class GreedyModule(nn.Module):
 
         The mean is GRU(z) where the module has a GRU, else z or μ; there is a deviation only with a posterior.
         """
-        h_BTC = self._layers(x)
+        return self._distribution(self._layers(x))
+
+    def represent(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The mean of `distribution`, or with a `generator` a sample where there is a posterior."""
+        return _drawn(*self.distribution(x), generator)
+
+    def layer(self, x: Tensor, layer: int) -> Tensor:
+        """What convolution `layer` gives of the module's input `x`, after BatchNorm and ReLU: [B, T, C]."""
+        return at_least_fp32(self._layers(x, slice(self.layer_index(layer) + 1)))
+
+    def layers_and_output(
+        self, x: Tensor, layers: Sequence[int], generator: torch.Generator | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """`layer` of each of `layers`, ascending from 0, and `represent`, in one pass over `x`."""
+        inner = []
+        done = 0
+        for layer in layers:
+            x = self._layers(x, slice(done, layer + 1))
+            inner.append(at_least_fp32(x))
+            done = layer + 1
+        return inner, _drawn(*self._distribution(self._layers(x, slice(done, None))), generator)
+
+    def _distribution(self, h_BTC: Tensor) -> tuple[Tensor, Tensor | None]:
         if self.posterior is None:
             return at_least_fp32(h_BTC if self.gru is None else self.gru(h_BTC)[0]), None
         posterior: Posterior = self.posterior(h_BTC)
         return posterior.mu, torch.exp(0.5 * posterior.logvar)
 
-    def represent(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The mean of `distribution`, or with a `generator` a sample where there is a posterior."""
-        mean, std = self.distribution(x)
-        if std is None or generator is None:
-            return mean
-        eps = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-        return torch.addcmul(mean, std, eps)
-
-    def _layers(self, x: Tensor) -> Tensor:
-        if not self.spec.convs:
+    def _layers(self, x: Tensor, layers: slice = ALL) -> Tensor:
+        if not self.spec.convs[layers]:
             return x
-        h_BTC: Tensor = self.layers(x[..., None] if x.ndim == 2 else x)
+        h_BTC: Tensor = self.layers(x[..., None] if x.ndim == 2 else x, layers)
         return h_BTC
 
     def _kl(self, posterior: Posterior, kld_weight: float) -> tuple[Tensor | None, Tensor, Tensor]:
@@ -218,6 +256,13 @@ class GreedyModule(nn.Module):
             f"data.crop_samples is too small: module {self.index} gets frames={num_frames} and needs 2 to "
             f"predict one from another; use at least {self.spec.min_samples} samples, or fewer modules"
         )
+
+
+def _drawn(mean: Tensor, std: Tensor | None, generator: torch.Generator | None) -> Tensor:
+    if std is None or generator is None:
+        return mean
+    eps = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+    return torch.addcmul(mean, std, eps)
 
 
 def active_units(mean_BTC: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ Shapes: B crops, L samples, T frames, C channels.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -79,6 +81,7 @@ class Encoder(nn.Module):
         self,
         x_BL: Tensor,
         module: int = -1,
+        layer: int | None = None,
         deterministic: bool = True,
         generator: torch.Generator | None = None,
     ) -> Tensor:
@@ -87,28 +90,55 @@ class Encoder(nn.Module):
         Args:
             x_BL: Audio, normalised as in training.
             module: Which module; -1 is the last. One with a GRU gives the GRU's output.
+            layer: One of the module's convolutions, after BatchNorm and ReLU, instead of the module's output;
+                counted within the module, -1 is its last.
             deterministic: Use μ in every module; else sample, from `generator`.
             generator: On the audio's device; needed unless deterministic.
 
         Raises:
-            ConfigError: There is no such module, or the audio is too short for it to make a frame.
+            ConfigError: There is no such module or layer, or the audio is too short for it to make a frame.
             RuntimeError: The encoder is in training mode, in which BatchNorm would mix the crops of a batch.
         """
         if deterministic == (generator is not None):
             raise ValueError("pass a generator with deterministic=False, and only then")
         last = self.module(module).index
-        if self.module_frames(x_BL.shape[1])[last] == 0:
+        if layer is not None:
+            layer = self.module(last).layer_index(layer)
+        if x_BL.shape[1] < (needed := self.min_samples(last, layer)):
             raise ConfigError(
-                f"num_samples={x_BL.shape[1]} makes no frame in module {last}; pass audio of at least "
-                f"{self.module(last).spec.min_samples} samples"
+                f"num_samples={x_BL.shape[1]} makes no frame in module {last}; pass audio of at least {needed} samples"
             )
         x = x_BL
         for index in range(last + 1):
             greedy = self.module(index)
             if greedy.training:
                 raise RuntimeError("the encoder is in training mode; call encoder.eval() before encode()")
+            if index == last and layer is not None:
+                return greedy.layer(x, layer)
             x = greedy.represent(x, generator)
         return x
+
+    def hop_samples(self, module: int, layer: int | None = None) -> int:
+        """Samples between two frames of what `encode` gives of this module or layer."""
+        return math.prod(conv.stride for conv in self._convs(module, layer))
+
+    def min_samples(self, module: int, layer: int | None = None) -> int:
+        """Fewest samples of which `encode` makes a frame of this module or layer."""
+        num = 1
+        for conv in reversed(self._convs(module, layer)):
+            num = conv.num_needed(num)
+        return num
+
+    def channels(self, module: int, layer: int | None = None) -> int:
+        """Channels of what `encode` gives of this module or layer."""
+        greedy = self.module(module)
+        return greedy.channels_out if layer is None else greedy.spec.channels
+
+    def _convs(self, module: int, layer: int | None) -> list[ConvSpec]:
+        """The convolutions between the audio and this module's output or layer."""
+        greedy = self.module(module)
+        own = greedy.spec.convs if layer is None else greedy.spec.convs[: greedy.layer_index(layer) + 1]
+        return [conv for index in range(greedy.index) for conv in self.module(index).spec.convs] + list(own)
 
 
 def build_encoder(model: ModelConfig, objective: ObjectiveConfig, seed: int) -> Encoder:
