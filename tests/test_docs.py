@@ -26,6 +26,7 @@ JOBS = {
     "ray_jobs/train.py": ["train"],
     "ray_jobs/prepare.py": ["data", "prepare"],
     "ray_jobs/probe.py": ["probe"],
+    "ray_jobs/decode.py": ["decode", "train"],
 }
 PRESET = re.compile(r"(quickstart|(librispeech|artificial)-(sim|gim|cpc))(\.yaml)?")
 
