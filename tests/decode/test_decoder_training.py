@@ -123,6 +123,18 @@ def test_a_decoder_outlives_the_checkpoint_that_it_decodes(run: Path) -> None:
     assert decoder.encoder.checkpoint.state.step == 2
 
 
+def test_a_folder_in_which_nothing_was_trained_takes_the_encoder_that_is_asked_for(run: Path) -> None:
+    config = config_of(run, "a")
+    kept = folder_of(config).child(ENCODER)
+    state = find(str(run)).state
+    other = state.model_copy(
+        update={"files": {**state.files, "weights.safetensors": state.files["config.yaml"]}}
+    )
+    kept.child("state.json").write_bytes_atomic(other.model_dump_json().encode())
+    keep_encoder(find(str(run)), kept)
+    assert find(kept.uri).state == state
+
+
 def test_several_decoders_must_be_told_apart(run: Path) -> None:
     with pytest.raises(CheckpointError, match="has no decoder; train one"):
         load_decoder(str(run))

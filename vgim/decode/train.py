@@ -141,7 +141,11 @@ def keep_encoder(checkpoint: Checkpoint, place: Location) -> None:
         CheckpointError: It has gone.
     """
     if place.child(STATE).exists():
-        return
+        if Checkpoint.open(place).state.files[WEIGHTS] == checkpoint.state.files[WEIGHTS]:
+            return
+        place.child(
+            STATE
+        ).delete()  # of a launch that trained nothing: another encoder would have been refused
     for name in (WEIGHTS, CONFIG, STATE):  # the state last, since it makes a checkpoint of them
         source = checkpoint.location.child(name)
         if not source.exists():
