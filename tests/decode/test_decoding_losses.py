@@ -67,3 +67,13 @@ def test_log_spectral_distance_of_half_the_level_is_six_decibels() -> None:
     assert log_spectral_distance_db(audio() / 2, audio()).tolist() == pytest.approx(
         [20 * math.log10(2)] * 2, rel=0.02
     )
+
+
+def test_the_command_offers_the_losses_that_the_config_takes() -> None:
+    from typing import get_args
+
+    from vgim.cli.decode import LOSSES
+    from vgim.config.decoder import Loss
+
+    assert tuple(LOSSES) == get_args(Loss)
+    assert all(set(weighted_terms(loss, 1.0)) <= set(TERMS) for loss in LOSSES)
