@@ -27,6 +27,7 @@ JOBS = {
     "ray_jobs/prepare.py": ["data", "prepare"],
     "ray_jobs/probe.py": ["probe"],
     "ray_jobs/report.py": ["report"],
+    "ray_jobs/decode.py": ["decode", "train"],
 }
 PRESET = re.compile(r"(quickstart|(librispeech|artificial)-(sim|gim|cpc))(\.yaml)?")
 

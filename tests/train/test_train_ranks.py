@@ -122,7 +122,7 @@ def run(kind: type[Rank], config: RunConfig, rank: int) -> Found:
     except NotFiniteError as error:
         found["ended"] = f"refused: {error}"
     found["reports"] = reports
-    found["weights"] = {name: p.detach().clone() for name, p in made.encoder.named_parameters()}
+    found["weights"] = {name: p.detach().clone() for name, p in made.learner.network.named_parameters()}
     return found
 
 
@@ -210,11 +210,11 @@ def test_metrics_are_means_over_the_ranks(
         job = Job(config=config, run=run_of(config).uri)
         worker = Worker(rank, RANKS, torch.device("cpu"), read_here, lambda *_: None)
         alone = Rank(job, worker)
-        alone.encoder.train()
+        alone.learner.network.train()
         batch = next(alone.train_stream.train_batches(0, 0, epochs=1))
         x = torch.from_numpy(batch.audio).float() / 32_768
         key = DrawKey(config.train.seed, 0, rank)
-        out = alone.encoder.module(0)(x, alone.encoder.module(0).draw(x, key), 0.0)
+        out = alone.learner.network.module(0)(x, alone.learner.network.module(0).draw(x, key), 0.0)
         losses.append(float(out.nce))
     told = records(run_of(config), "train")[0]["modules"][0]
     assert told["nce"] == pytest.approx(sum(losses) / RANKS, rel=1e-5)

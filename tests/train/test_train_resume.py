@@ -168,8 +168,8 @@ def start(
     rank = rank_here(config)
     place, log = start_from(
         run_of(config),
-        rank.encoder,
-        rank.optimizer,
+        rank.learner.network,
+        rank.learner.optimizer,
         config,
         **{
             "world_size": world_size,
@@ -179,7 +179,7 @@ def start(
             **options,
         },
     )
-    return place, log, weights_of(rank.encoder)
+    return place, log, weights_of(rank.learner.network)
 
 
 def test_weights_come_from_the_first_of_own_resume_from_init_from_and_scratch(tiny_config: Maker) -> None:
@@ -215,11 +215,11 @@ def test_resuming_takes_the_optimiser_and_initialising_does_not(tiny_config: Mak
     source = finished(tiny_config, "source")
     rank = rank_here(tiny_config("storage.name=new").config)
     options: dict[str, Any] = {"world_size": 1, "data_fingerprint": rank.manifest.fingerprint}
-    where = (run_of(rank.config), rank.encoder, rank.optimizer, rank.config)
+    where = (run_of(rank.config), rank.learner.network, rank.learner.optimizer, rank.config)
     start_from(*where, **options, resume_from=None, init_from=run_of(source).uri)
-    assert not rank.optimizer.state_dict()["state"]
+    assert not rank.learner.optimizer.state_dict()["state"]
     start_from(*where, **options, resume_from=run_of(source).uri, init_from=None)
-    assert rank.optimizer.state_dict()["state"]
+    assert rank.learner.optimizer.state_dict()["state"]
 
 
 def test_another_batch_is_told_and_the_place_in_the_epoch_kept(tiny_config: Maker) -> None:

@@ -75,7 +75,7 @@ def test_each_module_trains_alone_on_frozen_ones(tiny_config: Maker) -> None:
 def test_a_run_stops_early_when_validation_no_longer_falls(
     tiny_config: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vgim.train import loop
+    from vgim.train import greedy
     from vgim.train.validate import Validation
 
     losses = iter([3.0, 2.0, 2.5, 2.1, 1.0])
@@ -84,7 +84,7 @@ def test_a_run_stops_early_when_validation_no_longer_falls(
         loss = next(losses)
         return Validation([{"module": 0, "loss": loss, "nce": loss}], 4)
 
-    monkeypatch.setattr(loop, "validate", scripted)
+    monkeypatch.setattr(greedy, "validate", scripted)
     config = tiny_config("train.epochs=9", "train.early_stop_validations=2").config
     assert rank_here(config).run() == "finished at step 40, epoch 4"
     state = last_checkpoint(config).state

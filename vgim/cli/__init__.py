@@ -12,6 +12,7 @@ import click
 from vgim import __version__
 from vgim.cli.config import config
 from vgim.cli.data import data
+from vgim.cli.decode import decode
 from vgim.cli.probe import probe
 from vgim.cli.reference import export_reference, import_reference
 from vgim.cli.report import report
@@ -42,5 +43,5 @@ def main() -> None:
     """Variational Greedy InfoMax speech encoders, trained on Ray."""
 
 
-for verb in (config, data, train, runs, probe, report, import_reference, export_reference):
+for verb in (config, data, train, runs, probe, decode, report, import_reference, export_reference):
     main.add_command(verb)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from vgim.config.decoder import AnyConfig
 from vgim.config.keys import dump, sections
-from vgim.config.schema import RunConfig
 from vgim.config.text import to_flow
 
 
-def config_difference(old: RunConfig, new: RunConfig) -> list[str]:
+def config_difference(old: AnyConfig, new: AnyConfig) -> list[str]:
     """Every key that differs, as "key: old → new"."""
     return [f"{key}: {to_flow(was)} → {to_flow(now)}" for key, was, now in _pairs(dump(old), dump(new))]
 
 
-def blocking_difference(old: RunConfig, new: RunConfig) -> list[str]:
+def blocking_difference(old: AnyConfig, new: AnyConfig) -> list[str]:
     """The differences that make `new` another run than `old`: those in keys not marked `MAY_CHANGE`."""
-    leaves = sections().leaves
+    leaves = sections(type(new)).leaves
     return [
         f"{key}: {to_flow(was)} → {to_flow(now)}"
         for key, was, now in _pairs(dump(old), dump(new))

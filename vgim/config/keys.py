@@ -41,8 +41,8 @@ class Sections:
 
 
 @cache
-def sections() -> Sections:
-    """The schema as flat tables."""
+def sections(root: type[Section] = RunConfig) -> Sections:
+    """A config's schema as flat tables."""
     leaves: dict[str, Key] = {}
     members: dict[str, tuple[str, ...]] = {}
     optional: set[str] = set()
@@ -68,7 +68,7 @@ def sections() -> Sections:
                 optional.add(dotted)
             walk(section, dotted)
 
-    walk(RunConfig, "")
+    walk(root, "")
     return Sections(leaves, members, frozenset(optional))
 
 

@@ -6,10 +6,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from pydantic import ValidationError
 
-from vgim.config.keys import Tree, dump, flatten, sections
+from vgim.config.decoder import AnyConfig, DecoderConfig
+from vgim.config.keys import Sections, Tree, dump, flatten, sections
 from vgim.config.messages import explain
 from vgim.config.overrides import OVERRIDE, lay_over, parse_override
 from vgim.config.places import resolve_places
@@ -19,6 +21,7 @@ from vgim.config.text import parse, to_block
 from vgim.errors import ConfigError
 
 DEFAULT = "default"
+Config = TypeVar("Config", RunConfig, DecoderConfig, AnyConfig)
 
 
 @dataclass(frozen=True)
@@ -41,25 +44,25 @@ def load_config(preset: str, overrides: Sequence[str] = ()) -> ResolvedConfig:
     for override in overrides:
         lay_over(tree, parse_override(override), OVERRIDE, sources)
     _name_run(tree, preset_name, sources)
-    config = resolve_places(_validate(tree, sources))
+    config = resolve_places(validate(tree, sources, RunConfig))
     full = {key: sources.get(key, DEFAULT) for key in flatten(dump(config))}
     return ResolvedConfig(config=config, sources=full, preset_name=preset_name)
 
 
-def to_yaml(config: RunConfig) -> str:
+def to_yaml(config: AnyConfig) -> str:
     """The whole config as YAML; `from_yaml` reads it back unchanged."""
     return to_block(dump(config))
 
 
-def from_yaml(text: str, where: str = "config.yaml") -> RunConfig:
-    """A resolved config as `to_yaml` wrote it; `where` names the file in errors."""
+def from_yaml(text: str, where: str = "config.yaml", root: type[Config] = RunConfig) -> Config:  # type: ignore[assignment]
+    """A resolved config as `to_yaml` wrote it; `where` names the file in errors, `root` the kind of config."""
     tree = parse(text, where)
     if not isinstance(tree, dict):
         raise ConfigError(f"{where} holds no config; it should be the file that a run wrote")
     clean: Tree = {}
     sources: dict[str, str] = {}
-    lay_over(clean, tree, where, sources)
-    return _validate(clean, sources)
+    lay_over(clean, tree, where, sources, root=root)
+    return validate(clean, sources, root)
 
 
 def _name_run(tree: Tree, preset_name: str, sources: dict[str, str]) -> None:
@@ -70,25 +73,25 @@ def _name_run(tree: Tree, preset_name: str, sources: dict[str, str]) -> None:
         lay_over(tree, {"storage": {"name": name or "run"}}, "the preset's name", sources)
 
 
-def _validate(tree: Tree, sources: Mapping[str, str]) -> RunConfig:
-    """Strictly: `train.epochs=true` is no number, and "3" in quotes is text."""
-    for name in sections().members[""]:
+def validate(tree: Tree, sources: Mapping[str, str], root: type[Config]) -> Config:
+    """A tree as a config, strictly: `train.epochs=true` is no number, and "3" in quotes is text."""
+    for name in sections(root).members[""]:
         tree.setdefault(name, {})
     try:
         # By way of JSON, where strict still lets a list be a tuple and 1 be a float.
-        return RunConfig.model_validate_json(json.dumps(_whole_numbers(tree)), strict=True)
+        return root.model_validate_json(json.dumps(_whole_numbers(tree, sections(root))), strict=True)
     except ValidationError as error:
-        raise ConfigError(explain(error, tree, sources)) from None
+        raise ConfigError(explain(error, tree, sources, root)) from None
 
 
-def _whole_numbers(tree: Tree, prefix: str = "") -> Tree:
+def _whole_numbers(tree: Tree, known: Sections, prefix: str = "") -> Tree:
     """A copy in which `1e4` given to an integer key is the integer 10000."""
     copy: Tree = {}
     for name, value in tree.items():
         dotted = f"{prefix}.{name}" if prefix else name
-        key = sections().leaves.get(dotted)
+        key = known.leaves.get(dotted)
         if isinstance(value, dict):
-            copy[name] = _whole_numbers(value, dotted)
+            copy[name] = _whole_numbers(value, known, dotted)
         elif isinstance(value, float) and key and "number" not in key.types and value.is_integer():
             copy[name] = int(value)
         else:

@@ -10,35 +10,37 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from vgim.config.keys import Tree, sections
+from vgim.config.keys import Sections, Tree, sections
+from vgim.config.schema import RunConfig, Section
 from vgim.config.text import to_flow
 
 
-def explain(error: ValidationError, tree: Tree, sources: Mapping[str, str]) -> str:
+def explain(
+    error: ValidationError, tree: Tree, sources: Mapping[str, str], root: type[Section] = RunConfig
+) -> str:
     """One line per problem in `tree`. `sources` says where each dotted key was set."""
+    known = sections(root)
     lines: dict[str, str] = {}  # by key: a union reports once for each of its choices
     for finding in error.errors(include_url=False, include_context=True):
-        key = _key_of(finding["loc"])
-        lines.setdefault(key, _line(key, finding, tree, sources))
+        key = _key_of(finding["loc"], known)
+        lines.setdefault(key, _line(key, finding, tree, sources, known))
     return "\n".join(lines.values())
 
 
-def _key_of(loc: tuple[int | str, ...]) -> str:
+def _key_of(loc: tuple[int | str, ...], known: Sections) -> str:
     """The dotted key that a finding is about, without indices and pydantic's names of union choices."""
-    leaves = sections().leaves
     parts: list[str] = []
     for part in loc:
-        if ".".join(parts) in leaves:
+        if ".".join(parts) in known.leaves:
             break
         parts.append(str(part))
     return ".".join(parts)
 
 
-def _line(key: str, finding: ErrorDetails, tree: Tree, sources: Mapping[str, str]) -> str:
-    known = sections()
+def _line(key: str, finding: ErrorDetails, tree: Tree, sources: Mapping[str, str], known: Sections) -> str:
     origin = _origin(key, sources)
     if finding["type"] == "extra_forbidden":
-        return f"{key} is not a config key{origin}; {_nearest(key)}"
+        return f"{key} is not a config key{origin}; {_nearest(key, known)}"
     if finding["type"] == "missing":
         return f"{key} is required: {known.leaves[key].doc} Give {key}=VALUE"
     if finding["type"] == "value_error":  # one of the schema's own checks over several keys
@@ -75,9 +77,8 @@ def _set_by(section: str, reason: str, sources: Mapping[str, str]) -> str:
     return f" ({', '.join(origins)})" if origins else ""
 
 
-def _nearest(key: str) -> str:
+def _nearest(key: str, known: Sections) -> str:
     """The key that was probably meant: in the same section, in another, or else all the section has."""
-    known = sections()
     section, _, name = key.rpartition(".")
     members = known.members.get(section, ())
     full = [f"{section}.{member}" if section else member for member in members]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vgim.config.keys import Tree, sections
+from vgim.config.keys import Sections, Tree, sections
+from vgim.config.schema import RunConfig, Section
 from vgim.config.text import parse, to_flow
 from vgim.errors import ConfigError
 
 OVERRIDE = "override"
 
 
-def parse_override(text: str) -> Tree:
+def parse_override(text: str, root: type[Section] = RunConfig) -> Tree:
     """`train.seed=3` → `{"train": {"seed": 3}}`; the value is YAML."""
     name, equals, raw = text.partition("=")
     if not equals:
@@ -21,7 +22,7 @@ def parse_override(text: str) -> Tree:
     if not all(part.isidentifier() for part in parts):
         raise ConfigError(f"'{text}' does not name a key; write key=value, for example train.seed=3")
     value = parse(raw, f"override '{text}'")
-    key = sections().leaves.get(name)
+    key = sections(root).leaves.get(name)
     if key and key.types == {"string"} and isinstance(value, int | float):
         value = raw.strip()  # storage.name=007 means the text, not the number seven
     for part in reversed(parts):
@@ -30,7 +31,12 @@ def parse_override(text: str) -> Tree:
 
 
 def lay_over(
-    tree: Tree, layer: Mapping[str, Any], source: str, sources: dict[str, str], prefix: str = ""
+    tree: Tree,
+    layer: Mapping[str, Any],
+    source: str,
+    sources: dict[str, str],
+    prefix: str = "",
+    root: type[Section] = RunConfig,
 ) -> None:
     """Merge `layer` into `tree`, mappings key by key, anything else whole; note where each came from."""
     for name, value in layer.items():
@@ -38,18 +44,17 @@ def lay_over(
         if isinstance(value, Mapping) and value:
             if not isinstance(tree.get(name), dict):
                 _replace(tree, name, {}, dotted, sources)
-            lay_over(tree[name], value, source, sources, dotted)
+            lay_over(tree[name], value, source, sources, dotted, root)
             continue
         if value == {} and isinstance(tree.get(name), dict):
             continue  # `data.synthetic={}` opens the section where it is closed and changes nothing where not
-        _refuse_value_for_section(dotted, value, source)
+        _refuse_value_for_section(dotted, value, source, sections(root))
         _replace(tree, name, value, dotted, sources)
         sources[dotted] = source
 
 
-def _refuse_value_for_section(key: str, value: Any, source: str) -> None:
+def _refuse_value_for_section(key: str, value: Any, source: str, known: Sections) -> None:
     """Before the section's other settings are lost to it: `train=3`, or a heading with nothing under it."""
-    known = sections()
     if key not in known.members or value == {} or (value is None and key in known.optional):
         return
     allowed = " or null" if key in known.optional else ""

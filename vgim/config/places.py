@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from typing import TypeVar
 
+from vgim.config.decoder import DecoderConfig
 from vgim.config.schema import RunConfig, default_home
 from vgim.errors import ConfigError
+
+Config = TypeVar("Config", RunConfig, DecoderConfig)
 
 _URI = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
-def resolve_places(config: RunConfig) -> RunConfig:
+def resolve_places(config: Config) -> Config:
     """The config with absolute places: workers run in folders of their own, where others mean nothing."""
     data = config.data.model_copy(update={"shards": resolve_place(config.data.shards, "data.shards")})
     storage = config.storage.model_copy(update={"root": resolve_place(config.storage.root, "storage.root")})

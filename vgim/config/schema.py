@@ -273,3 +273,23 @@ class RunConfig(Section):
                 f"entries but there are {self.model.num_modules} modules; give one for each"
             )
         return self
+
+    @property
+    def family(self) -> str:
+        """`model.family`, as for every config that is trained."""
+        return self.model.family
+
+    @property
+    def kld_weight(self) -> float:
+        """`objective.kld_weight`, likewise."""
+        return self.objective.kld_weight
+
+    @property
+    def trained_modules(self) -> tuple[int, ...]:
+        """Modules with a loss of their own."""
+        return tuple(range(self.model.num_modules))
+
+    @property
+    def architecture(self) -> dict[str, Section]:
+        """The sections that say which weights fit."""
+        return {"model": self.model}

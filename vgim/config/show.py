@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from vgim.config.keys import Tree, dump, sections
 from vgim.config.load import ResolvedConfig
 from vgim.config.presets import headline, known_presets
+from vgim.config.schema import RunConfig, Section
 from vgim.config.text import to_flow
 
 COMMENT_COLUMN = 40
@@ -35,13 +36,13 @@ def preset_list() -> str:
     return "\n".join(f"{name:<{width}}  {headline(path)}" for name, path in sorted(listed.items()))
 
 
-def key_list() -> str:
-    """Every key with its type, its default and what it does."""
+def key_list(root: type[Section] = RunConfig) -> str:
+    """Every key of a config with its type, its default and what it does."""
     return "\n".join(
         f"{key.name}: {key.expects}; default {key.default}\n    {key.doc}"
         if key.default != "(required)"
         else f"{key.name}: {key.expects}; required\n    {key.doc}"
-        for key in sections().leaves.values()
+        for key in sections(root).leaves.values()
     )
 
 

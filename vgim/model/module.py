@@ -97,6 +97,11 @@ class GreedyModule(nn.Module):
         """Channels of what `represent` gives."""
         return self.spec.gru_units or self.spec.channels
 
+    @property
+    def output_is_a_layer(self) -> bool:
+        """Whether what `represent` gives is the last convolution's output: there is no posterior and no GRU."""
+        return self.posterior is None and self.gru is None
+
     def num_frames(self, num_in: int) -> int:
         """Frames it makes of `num_in` frames of its input (samples, where it reads audio)."""
         return self.layers.num_frames(num_in)

@@ -9,17 +9,18 @@ nothing in a checkpoint is executed when it is loaded.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import safetensors
 import safetensors.torch
 import torch
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
-from vgim.config import RunConfig, from_yaml, to_yaml
-from vgim.config.schema import ModelConfig
+from vgim.config import AnyConfig, DecoderConfig, RunConfig, from_yaml, to_yaml
+from vgim.config.schema import Section
 from vgim.errors import CheckpointError, VgimError
 from vgim.model.stack import Encoder
 from vgim.storage import Location
@@ -33,6 +34,8 @@ WEIGHTS, OPTIMIZER, CONFIG, STATE = (
     "state.json",
 )
 PREFIX = "step-"
+
+Config = TypeVar("Config", RunConfig, DecoderConfig, AnyConfig)
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,9 @@ class Checkpoint:
                 "it was damaged or written by another version of vgim"
             ) from error
 
-    def config(self) -> RunConfig:
-        """The resolved config of the run that wrote it."""
-        return from_yaml(self._file(CONFIG).decode(), self.location.child(CONFIG).uri)
+    def config(self, root: type[Config] = RunConfig) -> Config:  # type: ignore[assignment]
+        """The resolved config of the run that wrote it, of the kind that the run has."""
+        return from_yaml(self._file(CONFIG).decode(), self.location.child(CONFIG).uri, root)
 
     def weights(self) -> dict[str, Tensor]:
         """Parameters and buffers by name, on the CPU."""
@@ -92,7 +95,11 @@ def location_of(run: Location, step: int) -> Location:
 
 
 def save(
-    run: Location, encoder: Encoder, optimizer: torch.optim.Optimizer, config: RunConfig, state: TrainingState
+    run: Location,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: AnyConfig,
+    state: TrainingState,
 ) -> Checkpoint:
     """Write a checkpoint of `run`; `state.files` is filled in here.
 
@@ -103,8 +110,8 @@ def save(
     if location.child(STATE).exists():  # the same step of the same run: the same bytes
         return Checkpoint.open(location)
     contents = {
-        WEIGHTS: safetensors.torch.save(_on_cpu(encoder.state_dict())),
-        OPTIMIZER: safetensors.torch.save(_on_cpu(_flatten(encoder, optimizer))),
+        WEIGHTS: safetensors.torch.save(_on_cpu(network.state_dict())),
+        OPTIMIZER: safetensors.torch.save(_on_cpu(_flatten(network, optimizer))),
         CONFIG: to_yaml(config).encode(),
     }
     stamps = {}
@@ -172,9 +179,18 @@ def load_weights(checkpoint: Checkpoint, encoder: Encoder) -> None:
     Raises:
         CheckpointError: another architecture (each differing key is named), missing or damaged files.
     """
-    check_same_architecture(checkpoint, encoder.model)
+    check_same_architecture(checkpoint, {"model": encoder.model})
+    load_tensors(checkpoint, encoder)
+
+
+def load_tensors(checkpoint: Checkpoint, network: nn.Module) -> None:
+    """Put a checkpoint's weights into a network that has the same tensors.
+
+    Raises:
+        CheckpointError: it has others, which are named; missing or damaged files.
+    """
     weights = checkpoint.weights()
-    ours = encoder.state_dict()
+    ours = network.state_dict()
     wrong = [
         f"{name} {_shape(weights.get(name))} where this run has {_shape(ours.get(name))}"
         for name in sorted(ours.keys() | weights.keys())
@@ -186,21 +202,26 @@ def load_weights(checkpoint: Checkpoint, encoder: Encoder) -> None:
             f"{checkpoint.location.uri} has other tensors than this run: {'; '.join(wrong[:3])}{more}; "
             "use the config that it was trained with (config.yaml beside the weights)"
         )
-    encoder.load_state_dict(weights)
+    network.load_state_dict(weights)
 
 
-def check_same_architecture(checkpoint: Checkpoint, model: ModelConfig) -> None:
-    """Refuse a checkpoint whose `model` section differs, naming the keys."""
+def check_same_architecture(
+    checkpoint: Checkpoint,
+    sections: Mapping[str, Section],
+    root: type[RunConfig] | type[DecoderConfig] = RunConfig,
+) -> None:
+    """Refuse a checkpoint in whose config one of `sections` differs, naming the keys."""
     try:
-        theirs = checkpoint.config().model
+        theirs = checkpoint.config(root)
     except CheckpointError:
         raise
     except VgimError as error:
         raise CheckpointError(f"{checkpoint.location.child(CONFIG).uri} does not read: {error}") from error
     differing = [
-        f"model.{key}={getattr(theirs, key)!r} there, {getattr(model, key)!r} here"
-        for key in ModelConfig.model_fields
-        if getattr(theirs, key) != getattr(model, key)
+        f"{name}.{key}={there!r} there, {here!r} here"
+        for name, section in sections.items()
+        for key, here in section
+        if (there := getattr(getattr(theirs, name), key)) != here
     ]
     if differing:
         raise CheckpointError(
@@ -209,14 +230,14 @@ def check_same_architecture(checkpoint: Checkpoint, model: ModelConfig) -> None:
         )
 
 
-def load_optimizer(checkpoint: Checkpoint, encoder: Encoder, optimizer: torch.optim.Optimizer) -> None:
-    """Put a checkpoint's optimiser state in place; `load_weights` has checked the architecture."""
+def load_optimizer(checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put a checkpoint's optimiser state in place; `load_tensors` has checked the architecture."""
     flat = checkpoint.optimizer()
     by_name: dict[str, dict[str, Tensor]] = {}
     for key, tensor in flat.items():
         name, _, kind = key.rpartition("/")
         by_name.setdefault(name, {})[kind] = tensor
-    names = [name for name, _ in encoder.named_parameters()]
+    names = [name for name, _ in network.named_parameters()]
     if set(by_name) - set(names):
         raise CheckpointError(
             f"{checkpoint.location.child(OPTIMIZER).uri} holds state of unknown parameters "
@@ -227,8 +248,8 @@ def load_optimizer(checkpoint: Checkpoint, encoder: Encoder, optimizer: torch.op
     optimizer.load_state_dict(current)
 
 
-def _flatten(encoder: Encoder, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    names = [name for name, _ in encoder.named_parameters()]  # Adam was given the parameters in this order
+def _flatten(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    names = [name for name, _ in network.named_parameters()]  # Adam was given the parameters in this order
     return {
         f"{names[i]}/{kind}": value
         for i, kinds in optimizer.state_dict()["state"].items()

@@ -95,11 +95,12 @@ class Console:
 
 def progress_line(record: Record) -> str:
     """`step 120/200  epoch 3.40  nce 1.980 2.110 2.030  41.0 utt/s  data wait 1.2%  ETA 0:32`."""
-    nce = _figures(record, "nce", ".3f")
+    figure = "nce" if "nce" in record["modules"][0] else "loss"
+    shown = _figures(record, figure, ".3f" if figure == "nce" else ".4g")
     per_step = 1 / record["steps_per_s"]
     eta = max(record["last_step"] - record["step"], 0) * per_step
     return (
-        f"step {record['step']}/{record['last_step']}  epoch {record['epoch']:.2f}  {_which(record)}nce {nce}  "
+        f"step {record['step']}/{record['last_step']}  epoch {record['epoch']:.2f}  {_which(record)}{figure} {shown}  "
         f"{record['utterances_per_s']:.1f} utt/s  data wait {record['data_wait_s'] / per_step:.1%}  "
         f"ETA {clock(eta)}"
     )
@@ -107,11 +108,27 @@ def progress_line(record: Record) -> str:
 
 def validation_line(record: Record) -> str:
     """`step 120  epoch 3  validation: nce 1.98 2.11  accuracy 31% 28%  kl/element 0.03 0.04  (40 crops)`."""
+    if "nce" not in record["modules"][0]:
+        return _decoder_line(record)
     nce, accuracy = _figures(record, "nce", ".3f"), _figures(record, "accuracy", ".0%")
     kl = _figures(record, "kl_per_element", ".3f")
     return (
         f"step {record['step']}  epoch {record['epoch']}  validation: {_which(record)}nce {nce}  accuracy {accuracy}  "
         f"kl/element {kl}  ({record['crops']} crops)"
+    )
+
+
+def _decoder_line(record: Record) -> str:
+    """`step 36  epoch 1  validation: module 0 loss 0.0021  si_sdr_db 3.12  log_spectral_…  (40 crops)`."""
+    (module,) = record["modules"]
+    figures = "  ".join(
+        f"{name} {'-' if value is None else format(value, '.4g')}"
+        for name, value in module.items()
+        if name != "module"
+    )
+    return (
+        f"step {record['step']}  epoch {record['epoch']}  validation: module {module['module']} {figures}  "
+        f"({record['crops']} crops)"
     )
 
 

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vgim.model.stack import Encoder
+
+class Modular(Protocol):
+    """An encoder, or whatever else has modules by number."""
+
+    def module(self, index: int) -> nn.Module:
+        """Module `index`."""
 
 
 class Replicas:
@@ -27,7 +33,7 @@ class Replicas:
         compile_modules: torch.compile each module's forward.
     """
 
-    def __init__(self, encoder: Encoder, modules: Sequence[int], *, compile_modules: bool = False) -> None:
+    def __init__(self, encoder: Modular, modules: Sequence[int], *, compile_modules: bool = False) -> None:
         self.world_size = dist.get_world_size() if dist.is_initialized() else 1
         self._pending: list[Any] = []
         self.modules: dict[int, Any] = {}
@@ -68,11 +74,11 @@ def _reduce_later(pending: list[Any], bucket: Any) -> torch.futures.Future[torch
 
 
 @torch.no_grad()
-def average_buffers(encoder: Encoder) -> None:
+def average_buffers(network: nn.Module) -> None:
     """Give all ranks the mean of BatchNorm's running statistics, before they are used or saved."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return
-    buffers = [b for b in encoder.buffers() if b.is_floating_point()]
+    buffers = [b for b in network.buffers() if b.is_floating_point()]
     if not buffers:
         return
     flat = torch.cat([b.reshape(-1) for b in buffers])

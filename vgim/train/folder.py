@@ -14,17 +14,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vgim.config import RunConfig, blocking_difference, from_yaml, to_yaml
+from vgim.config import AnyConfig, DecoderConfig, RunConfig, blocking_difference, from_yaml, to_yaml
 from vgim.errors import ConfigError, DataError, StorageError, TrainingError, VgimError
 from vgim.storage import Location
 from vgim.train.checkpoint import complete_checkpoints
 
 CONFIG, RECORD, METRICS, TENSORBOARD = "config.yaml", "run.json", "metrics.jsonl", "tensorboard"
 
+Config = TypeVar("Config", RunConfig, DecoderConfig, AnyConfig)
 State = Literal["running", "finished", "failed", "interrupted"]
 
 
@@ -68,8 +69,15 @@ class RunFolder:
 
     def config(self) -> RunConfig | None:
         """The resolved config that the run was started with; None where there is no run."""
+        return self._config(RunConfig)
+
+    def decoder_config(self) -> DecoderConfig | None:
+        """The same, where the run is a decoder's."""
+        return self._config(DecoderConfig)
+
+    def _config(self, root: type[Config]) -> Config | None:
         place = self.location.child(CONFIG)
-        return from_yaml(place.read_text(), place.uri) if place.exists() else None
+        return from_yaml(place.read_text(), place.uri, root) if place.exists() else None
 
     def record(self) -> RunRecord | None:
         """The run's record; None where there is no run."""
@@ -109,7 +117,7 @@ class RunFolder:
         """Note what ended the run."""
         self.set_state("failed", str(error), type(error).__name__)
 
-    def check(self, config: RunConfig, data_fingerprint: str) -> RunRecord | None:
+    def check(self, config: AnyConfig, data_fingerprint: str) -> RunRecord | None:
         """The record of the run that is here; None where there is none.
 
         Raises:
@@ -117,7 +125,7 @@ class RunFolder:
             DataError: the shards hold other data than the run was started on.
             TrainingError: a live process on this machine is working on it.
         """
-        before, earlier = self.config(), self.record()
+        before, earlier = self._config(type(config)), self.record()
         if before is None or earlier is None:
             return None
         if earlier.state == "running" and earlier.pid != os.getpid() and is_alive(earlier):
@@ -141,7 +149,7 @@ class RunFolder:
             )
         return earlier
 
-    def claim(self, config: RunConfig, data_fingerprint: str) -> RunRecord | None:
+    def claim(self, config: AnyConfig, data_fingerprint: str) -> RunRecord | None:
         """Make the folder this run's, or find it to be this run's already.
 
         Returns:
@@ -165,8 +173,8 @@ class RunFolder:
                 seed=config.train.seed,
                 data_fingerprint=data_fingerprint,
                 data=config.data.shards,
-                family=config.model.family,
-                kld_weight=config.objective.kld_weight,
+                family=config.family,
+                kld_weight=config.kld_weight,
                 workers=config.cluster.workers,
                 versions=versions(),
                 git_revision=git_revision(),

@@ -2,61 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor
 
 import vgim
-from vgim.config import RunConfig
+from vgim.config import AnyConfig
 from vgim.config.keys import dump, flatten
 from vgim.data.manifest import Manifest, read_manifest
-from vgim.data.stream import CropStream, Reader, Share
-from vgim.errors import TrainingError
+from vgim.data.stream import CropStream, Share
 from vgim.model.audio import to_float
-from vgim.model.stack import Encoder, build_encoder
 from vgim.storage import Location
 from vgim.train import checkpoint as checkpoints
-from vgim.train.collapse import CollapseWatch
-from vgim.train.ddp import Replicas, average_buffers
+from vgim.train.ddp import average_buffers
+from vgim.train.greedy import GreedyLearner
+from vgim.train.learner import Around, Learner, LearnerFactory, Worker
 from vgim.train.meter import Meter
 from vgim.train.metrics import MetricsWriter, Record
 from vgim.train.prefetch import DeviceBatch, Prefetcher
 from vgim.train.schedule import Phase, Place, is_done, remaining
 from vgim.train.start import start_from
 from vgim.train.state import TrainingState
-from vgim.train.step import GreedyStep, kld_weight_at, learning_rate_at
-from vgim.train.validate import validate
+from vgim.train.step import learning_rate_at
 
 
 @dataclass(frozen=True)
 class Job:
     """What to train; the same on every rank."""
 
-    config: RunConfig
+    config: AnyConfig
     run: str
     resume_from: str | None = None
     init_from: str | None = None
     lost_workers: int = 0
     """Times that this launch's workers were lost and started again."""
-
-
-@dataclass(frozen=True)
-class Worker:
-    """Who trains it: this rank's place among the others and its way to the outside."""
-
-    rank: int
-    world_size: int
-    device: torch.device
-    reader: Reader
-    report: Callable[[dict[str, float], Location], None]
-    """Called by all ranks after each checkpoint with its figures and place."""
-
-
-class CollapsedError(TrainingError):
-    """A posterior collapsed and `objective.on_collapse=stop`; all ranks see it at one step."""
+    learner: LearnerFactory = GreedyLearner
 
 
 @dataclass
@@ -65,9 +46,9 @@ class Rank:
 
     job: Job
     worker: Worker
-    config: RunConfig = field(init=False)
+    config: AnyConfig = field(init=False)
     manifest: Manifest = field(init=False)
-    encoder: Encoder = field(init=False)
+    learner: Learner = field(init=False)
     writer: MetricsWriter | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -75,13 +56,7 @@ class Rank:
         self.run_folder = Location(self.job.run)
         shards = Location(config.data.shards)
         self.manifest = read_manifest(shards)
-        self.encoder = build_encoder(config.model, config.objective, config.train.seed)
-        self.encoder.check_crop(config.data.crop_samples)
-        self.encoder.to(self.worker.device)
-        self.optimizer = torch.optim.Adam(
-            self.encoder.parameters(), lr=config.optim.learning_rate, fused=True
-        )
-        self.autocast = torch.bfloat16 if config.train.precision == "bf16" else None
+        self.learner = self.job.learner(config, Around(self.run_folder, self.worker, self.manifest))
         self.train_stream = self._stream(shards, "train", config.train.limit_train_batches)
         has_validation = bool(self.manifest.split("validation").utterances)
         limit = config.train.limit_validation_batches
@@ -95,8 +70,8 @@ class Rank:
         """
         place, log = start_from(
             self.run_folder,
-            self.encoder,
-            self.optimizer,
+            self.learner.network,
+            self.learner.optimizer,
             self.config,
             world_size=self.worker.world_size,
             data_fingerprint=self.manifest.fingerprint,
@@ -116,7 +91,7 @@ class Rank:
             for phase in remaining(place, self.config):
                 if phase.number > place.phase:
                     place = place.in_next_phase()
-                if len(phase.modules) < len(self.encoder):
+                if self.config.train.schedule == "sequential":
                     self._say(place, f"module {phase.modules[0]} trains from step {place.step} on")
                 place = self._train(phase, place)
         finally:
@@ -126,19 +101,8 @@ class Rank:
 
     def _train(self, phase: Phase, place: Place) -> Place:
         """Train a phase from a place in it to its end."""
-        train, objective = self.config.train, self.config.objective
-        self.encoder.eval()
-        for m in phase.modules:
-            self.encoder.module(m).train()
-        take_step = GreedyStep(
-            self.encoder,
-            Replicas(self.encoder, phase.modules, compile_modules=train.compile),
-            self.optimizer,
-            seed=train.seed,
-            rank=self.worker.rank,
-            clip_norm=self.config.optim.clip_norm,
-            autocast=self.autocast,
-        )
+        train, learner = self.config.train, self.learner
+        learner.begin(phase, place)
         batches = Prefetcher(
             self.train_stream.train_batches(
                 place.epoch,
@@ -149,8 +113,8 @@ class Rank:
             depth=self.config.data.prefetch_batches,
             device=self.worker.device,
         )
-        meter = Meter(phase.modules, self.worker.world_size * train.batch_size * train.accumulate)
-        watch = self._watch(phase, place)
+        crops_per_step = self.worker.world_size * train.batch_size * train.accumulate
+        meter = Meter(phase.modules, crops_per_step, learner.averaged, learner.latest)
         first_step = place.step
         try:
             while True:
@@ -159,15 +123,15 @@ class Rank:
                 # The first batch waits for the stream to start, which is no step's time.
                 with meter.waiting() if started else meter.pausing():
                     micro_batches = [next(batches) for _ in range(train.accumulate)]
-                weight = kld_weight_at(objective, place.phase_step)
                 rate = learning_rate_at(self.config.optim, place.phase_epoch)
-                for group in self.optimizer.param_groups:
+                for group in learner.optimizer.param_groups:
                     group["lr"] = rate
                 due = (place.step + 1) % train.log_every_steps == 0 or not started
                 with meter.computing():
                     audio = [self._audio(batch) for batch in micro_batches]
-                    figures = take_step(audio, place.step, weight, measure=due)
+                    figures = learner.step(audio, place, measure=due)
                 meter.add(figures)
+                taken_at = place
                 place = place.after_step(steps_in_epoch)
                 if due:
                     record = meter.record(
@@ -176,11 +140,11 @@ class Rank:
                         epoch=round(place.epoch + place.step_in_epoch / steps_in_epoch, 4),
                         last_step=self._last_step(phase, place, steps_in_epoch),
                         learning_rate=rate,
-                        kld_weight=weight,
+                        **learner.settings(taken_at),
                     )
-                    self._log(record, place, watch)
+                    self._log(record, place)
                 with meter.pausing():
-                    place, done = self._between_steps(phase, place, weight)
+                    place, done = self._between_steps(phase, place, learner.kld_weight(taken_at))
                 if done:
                     return place
         finally:
@@ -198,24 +162,10 @@ class Rank:
             self._checkpoint(place, kld_weight)
         return place, done
 
-    def _watch(self, phase: Phase, place: Place) -> CollapseWatch | None:
-        """The watch over the posteriors that a phase trains; None where there is nothing to watch."""
-        objective = self.config.objective
-        watched = [m for m in phase.modules if self.encoder.module(m).posterior is not None]
-        if not watched or not objective.kld_weight:
-            return None
-        return CollapseWatch(
-            watched,
-            objective.num_negatives,
-            patience_steps=objective.collapse_patience_steps,
-            start_step=place.step - place.phase_step + objective.kld_warmup_steps,
-        )
-
     def _hparams(self, writer: MetricsWriter) -> None:
         keys = flatten(dump(self.config))
         chosen = {k: v for k, v in keys.items() if k.partition(".")[0] not in ("cluster", "storage")}
-        metrics = ["validation/loss", *(f"validation/module{m}/nce" for m in range(len(self.encoder)))]
-        writer.hparams(chosen, metrics)
+        writer.hparams(chosen, self.learner.headline)
 
     def _stream(self, shards: Location, split: str, limit: int) -> CropStream:
         train = self.config.train
@@ -247,42 +197,23 @@ class Rank:
         if self.writer is not None:
             self.writer.event(place.step, sentence)
 
-    def _log(self, record: Record, place: Place, watch: CollapseWatch | None) -> None:
+    def _log(self, record: Record, place: Place) -> None:
         if self.writer is not None:
             self.writer.train(record)
             self.writer.flush(force=False)
-        if watch is None:
-            return
-        figures = {module["module"]: module for module in record["modules"]}
-        watched = [figures[m] for m in watch.modules]
-        for warning in watch.update(
-            place.step, [m["nce"] for m in watched], [m["active_units"] for m in watched]
-        ):
-            self._say(place, warning.message)
-            if self.config.objective.on_collapse == "stop" and warning.collapsed:
-                raise CollapsedError(f"{warning.message} (objective.on_collapse=stop)")
+        self.learner.watch(record, place, lambda sentence: self._say(place, sentence))
 
     def _validate(self, phase: Phase, place: Place) -> Place:
         if self.validation_stream is None:
             return place
-        average_buffers(self.encoder)
+        average_buffers(self.learner.network)
         batches = Prefetcher(
             self.validation_stream.validation_batches(),
             depth=self.config.data.prefetch_batches,
             device=self.worker.device,
         )
         try:
-            found = validate(
-                self.encoder,
-                phase.modules,
-                batches,
-                self._audio,
-                seed=self.config.train.seed,
-                rank=self.worker.rank,
-                kld_weight=self.config.objective.kld_weight,
-                autocast=self.autocast,
-                look_at_first=partial(self._histograms, place.step, max(phase.modules)),
-            )
+            found = self.learner.validate(phase, place, batches, self._audio, self.writer)
         finally:
             batches.close()
         if self.writer is not None:
@@ -291,20 +222,8 @@ class Rank:
             self.writer.flush()
         return place.after_validation(found.loss)
 
-    def _histograms(self, step: int, last_module: int, audio_BL: Tensor) -> None:
-        """Distributions of the modules' means and deviations, from rank 0's first validation batch."""
-        if self.writer is None:
-            return
-        x = audio_BL
-        for m in range(last_module + 1):
-            mean, std = self.encoder.module(m).distribution(x)
-            self.writer.histogram(f"latents/module{m}/mu", mean, step)
-            if std is not None:
-                self.writer.histogram(f"latents/module{m}/sigma", std, step)
-            x = mean
-
     def _checkpoint(self, place: Place, kld_weight: float) -> None:
-        average_buffers(self.encoder)
+        average_buffers(self.learner.network)
         train = self.config.train
         state = TrainingState(
             **asdict(place),
@@ -320,7 +239,9 @@ class Rank:
         )
         location = checkpoints.location_of(self.run_folder, state.step)
         if self.worker.rank == 0:
-            checkpoints.save(self.run_folder, self.encoder, self.optimizer, self.config, state)
+            checkpoints.save(
+                self.run_folder, self.learner.network, self.learner.optimizer, self.config, state
+            )
             checkpoints.prune(self.run_folder, keep_last=train.keep_last, keep_best=train.keep_best)
         figures = {"step": float(place.step), "epoch": float(place.epoch)}
         if place.validation_loss is not None:

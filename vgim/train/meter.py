@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,9 +12,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from vgim.train.metrics import Record, finite
-from vgim.train.step import ModuleMetrics
 
 AVERAGED = ("loss", "nce", "kl", "kl_per_element", "accuracy", "grad_norm")
+"""Of a greedy module."""
+
+Figures = Sequence[Mapping[str, Tensor]]
 
 
 class Meter:
@@ -23,11 +25,16 @@ class Meter:
     Args:
         modules: indices of the modules whose figures come.
         crops_per_step: of all ranks.
+        averaged: names of the figures that a record holds as means over its steps.
+        latest: names of those that it holds as they were at the last step.
     """
 
-    def __init__(self, modules: Sequence[int], crops_per_step: int) -> None:
+    def __init__(
+        self, modules: Sequence[int], crops_per_step: int, averaged: Sequence[str], latest: Sequence[str]
+    ) -> None:
         self._modules = modules
         self._crops_per_step = crops_per_step
+        self._averaged, self._latest = averaged, latest
         self._reset()
 
     def _reset(self) -> None:
@@ -56,11 +63,11 @@ class Meter:
         yield
         self._paused += time.perf_counter() - begin
 
-    def add(self, figures: Sequence[ModuleMetrics]) -> None:
-        """One step's figures."""
-        self._steps.append(torch.stack([torch.stack([getattr(f, n) for n in AVERAGED]) for f in figures]))
+    def add(self, figures: Figures) -> None:
+        """One step's figures, a mapping per module."""
+        self._steps.append(torch.stack([torch.stack([f[n] for n in self._averaged]) for f in figures]))
 
-    def record(self, figures: Sequence[ModuleMetrics], **more: Any) -> Record:
+    def record(self, figures: Figures, **more: Any) -> Record:
         """What a `train` record says: means over the steps since the last one and over the ranks.
 
         Seconds are per step: `data_wait_s` waiting for a batch, `compute_s` in the step, `overhead_s` neither.
@@ -68,20 +75,22 @@ class Meter:
         num_steps = len(self._steps)
         elapsed = time.perf_counter() - self._since - self._paused
         means = torch.stack(self._steps).mean(0)
-        active = torch.stack([f.active_units for f in figures]).to(means.dtype)
+        last = [f[name].to(means.dtype) for f in figures for name in self._latest]
         seconds = means.new_tensor([elapsed, self._waited, self._computed]) / num_steps
-        flat = torch.cat([means.reshape(-1), active, seconds])
+        flat = torch.cat([means.reshape(-1), *(value.reshape(1) for value in last), seconds])
         if dist.is_initialized():
             dist.all_reduce(flat)
             flat /= dist.get_world_size()
         values = flat.tolist()
-        width = len(AVERAGED)
-        modules = []
-        for row, m in enumerate(self._modules):
-            named = zip(AVERAGED, values[row * width : (row + 1) * width], strict=True)
-            measured = {name: finite(value) for name, value in named}
-            active_units = finite(values[len(self._modules) * width + row])
-            modules.append({"module": m, **measured, "active_units": active_units})
+        averaged, latest = iter(values), iter(values[means.numel() :])
+        modules = [
+            {
+                "module": m,
+                **{name: finite(next(averaged)) for name in self._averaged},
+                **{name: finite(next(latest)) for name in self._latest},
+            }
+            for m in self._modules
+        ]
         per_step, waited, computed = values[-3:]
         self._reset()
         return {

@@ -16,10 +16,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from vgim.data.manifest import SAMPLE_RATE_HZ
 from vgim.storage import Location
 from vgim.train.folder import METRICS, TENSORBOARD
 
@@ -69,6 +72,8 @@ class MetricsWriter:
         self._append({"kind": "train", **record})
         step = record["step"]
         for key, tag in TOP_LEVEL.items():
+            if key not in record:
+                continue
             self._board.add_scalar(tag, record[key], step)
         self._modules("train", record["modules"], step)
 
@@ -87,6 +92,14 @@ class MetricsWriter:
 
     def histogram(self, tag: str, values: torch.Tensor, step: int) -> None:
         self._board.add_histogram(tag, values, step)
+
+    def image(self, tag: str, image_HWC: NDArray[np.uint8], step: int) -> None:
+        """A picture, 8 bits a channel."""
+        self._board.add_image(tag, image_HWC, step, dataformats="HWC")
+
+    def audio(self, tag: str, audio_L: torch.Tensor, step: int) -> None:
+        """16 kHz mono in [-1, 1]."""
+        self._board.add_audio(tag, audio_L.cpu(), step, sample_rate=SAMPLE_RATE_HZ)
 
     def hparams(self, values: Mapping[str, object], metrics: Iterable[str]) -> None:
         """For TensorBoard's HParams tab: the hyperparameters, and the tags whose values it shows beside them."""

@@ -16,7 +16,9 @@ from vgim.data.stream import read_on_ray
 from vgim.errors import ConfigError, StorageError, TrainingError, VgimError
 from vgim.storage import Location
 from vgim.train.folder import RunFolder, RunRecord
-from vgim.train.loop import CollapsedError, Job, Rank, Worker
+from vgim.train.greedy import CollapsedError
+from vgim.train.learner import Worker
+from vgim.train.loop import Job, Rank
 from vgim.train.memory import keep_freed_memory
 from vgim.train.step import NotFiniteError
 

@@ -143,6 +143,21 @@ def format_table(runs: Sequence[RunSummary]) -> str:
             " ".join("-" if v is None else f"{v:.3f}" for v in run.nce) or "-",
             str(run.checkpoints),
         )
+    return _printed(table)
+
+
+def format_decoders(runs: Sequence[RunSummary]) -> str:
+    """The table that `vgim decode list` prints."""
+    table = Table(box=None, header_style="bold")
+    for column in ("decoder", "state", "step", "epoch", "best loss", "ckpts"):
+        table.add_column(column, justify="left" if column in ("decoder", "state") else "right")
+    for run in runs:
+        best = "-" if run.best_loss is None else f"{run.best_loss:.4g}"
+        table.add_row(run.name, run.state, str(run.step), f"{run.epoch:.4g}", best, str(run.checkpoints))
+    return _printed(table)
+
+
+def _printed(table: Table) -> str:
     console = Console(width=200)
     with console.capture() as captured:
         console.print(table)
@@ -154,7 +169,7 @@ def _modules(validation: Record) -> list[int]:
 
 
 def _nce(validation: Record) -> tuple[float | None, ...]:
-    return tuple(module["nce"] for module in validation["modules"])
+    return tuple(module.get("nce") for module in validation["modules"])
 
 
 def _old(updated: str) -> bool:

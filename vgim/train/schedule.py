@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from vgim.config.schema import RunConfig, TrainConfig
+from vgim.config import AnyConfig
+from vgim.config.schema import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,13 @@ class Place:
         return Place(step=self.step, epoch=self.epoch + (self.step_in_epoch > 0), phase=self.phase + 1)
 
 
-def phases(config: RunConfig) -> list[Phase]:
+def phases(config: AnyConfig) -> list[Phase]:
     """The phases of a run, in order."""
-    train, num_modules = config.train, config.model.num_modules
+    train, modules = config.train, config.trained_modules
     if train.schedule == "joint":
-        return [Phase(0, tuple(range(num_modules)), train.epochs)]
-    epochs = train.module_epochs or (train.epochs,) * num_modules
-    return [Phase(m, (m,), epochs[m]) for m in range(num_modules)]
+        return [Phase(0, modules, train.epochs)]
+    epochs = train.module_epochs or (train.epochs,) * len(modules)
+    return [Phase(m, (m,), epochs[m]) for m in modules]
 
 
 def is_done(place: Place, phase: Phase, train: TrainConfig) -> bool:
@@ -91,7 +92,7 @@ def is_done(place: Place, phase: Phase, train: TrainConfig) -> bool:
     )
 
 
-def remaining(place: Place, config: RunConfig) -> list[Phase]:
+def remaining(place: Place, config: AnyConfig) -> list[Phase]:
     """Phases with something left to do, from a place on; empty when the run is finished."""
     ahead = phases(config)[place.phase :]
     return ahead[1:] if ahead and is_done(place, ahead[0], config.train) else ahead

@@ -5,21 +5,28 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 import torch
+from torch import nn
 
-from vgim.config import RunConfig
+from vgim.config import AnyConfig
 from vgim.errors import CheckpointError
-from vgim.model.stack import Encoder
 from vgim.storage import Location
-from vgim.train.checkpoint import Checkpoint, complete_checkpoints, find, load_optimizer, load_weights
+from vgim.train.checkpoint import (
+    Checkpoint,
+    check_same_architecture,
+    complete_checkpoints,
+    find,
+    load_optimizer,
+    load_tensors,
+)
 from vgim.train.schedule import Place
 from vgim.train.state import TrainingState
 
 
 def start_from(
     run: Location,
-    encoder: Encoder,
+    network: nn.Module,
     optimizer: torch.optim.Optimizer,
-    config: RunConfig,
+    config: AnyConfig,
     *,
     world_size: int,
     data_fingerprint: str,
@@ -36,27 +43,27 @@ def start_from(
     """
     own = complete_checkpoints(run)
     if own:
-        return _resume(own[-1], encoder, optimizer, config, world_size, data_fingerprint, "this run's")
+        return _resume(own[-1], network, optimizer, config, world_size, data_fingerprint, "this run's")
     if resume_from:
-        return _resume(find(resume_from), encoder, optimizer, config, world_size, data_fingerprint, "the")
+        return _resume(find(resume_from), network, optimizer, config, world_size, data_fingerprint, "the")
     if init_from:
         checkpoint = find(init_from)
-        load_weights(checkpoint, encoder)
+        _load_weights(checkpoint, network, config)
         return Place(), [f"weights from {checkpoint.location.uri}; optimiser and steps start afresh"]
     return Place(), [f"weights drawn afresh from seed {config.train.seed}"]
 
 
 def _resume(
     checkpoint: Checkpoint,
-    encoder: Encoder,
+    network: nn.Module,
     optimizer: torch.optim.Optimizer,
-    config: RunConfig,
+    config: AnyConfig,
     world_size: int,
     data_fingerprint: str,
     whose: str,
 ) -> tuple[Place, list[str]]:
-    load_weights(checkpoint, encoder)
-    load_optimizer(checkpoint, encoder, optimizer)
+    _load_weights(checkpoint, network, config)
+    load_optimizer(checkpoint, network, optimizer)
     state = checkpoint.state
     log = [
         f"continuing from {whose} checkpoint {checkpoint.location.uri} "
@@ -86,3 +93,8 @@ def _resume(
 def place_of(state: TrainingState) -> Place:
     """Where a checkpoint was written."""
     return Place(**{field.name: getattr(state, field.name) for field in fields(Place)})
+
+
+def _load_weights(checkpoint: Checkpoint, network: nn.Module, config: AnyConfig) -> None:
+    check_same_architecture(checkpoint, config.architecture, type(config))
+    load_tensors(checkpoint, network)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import torch
 
 from vgim.cluster import refuse_scratch
-from vgim.config import ResolvedConfig, RunConfig
+from vgim.config import AnyConfig, ResolvedConfig
 from vgim.data.manifest import check_shards_present, is_complete, read_manifest
 from vgim.data.stream import read_here
 from vgim.errors import ConfigError, StorageError, VgimError
@@ -18,7 +18,8 @@ from vgim.storage import Location
 from vgim.train.checkpoint import check_same_architecture, complete_checkpoints, find
 from vgim.train.console import Console
 from vgim.train.folder import RunFolder
-from vgim.train.loop import Job, Rank, Worker
+from vgim.train.learner import Worker
+from vgim.train.loop import Job, Rank
 from vgim.train.memory import keep_freed_memory
 from vgim.train.on_ray import train_on_ray
 from vgim.train.schedule import remaining
@@ -48,9 +49,30 @@ def train(
         VgimError: whatever ended the run; `run.json` says the same.
     """
     config = resolved.config
+    job = Job(config=config, run=run_of(config).uri, resume_from=resume_from, init_from=init_from)
+    return launch(job, address=address, verbose=verbose)
+
+
+def run_of(config: AnyConfig) -> Location:
+    """The folder of a config's run."""
+    return Location(config.storage.root).child(config.storage.name)
+
+
+def launch(
+    job: Job,
+    *,
+    address: str | None = None,
+    verbose: bool = False,
+    prepare: Callable[[], None] = lambda: None,
+) -> int:
+    """Train what a job says to its end, or go on with it; `train` says more.
+
+    Args:
+        prepare: called when the folder is this run's and before any worker starts, to put there what they need.
+    """
+    config, run = job.config, Location(job.run)
     refuse_scratch("storage.root", config.storage.root)
     refuse_scratch("data.shards", config.data.shards)
-    run = Location(config.storage.root).child(config.storage.name)
     shards = ensure_data(config)
     manifest = read_manifest(shards)
     check_shards_present(shards, manifest)
@@ -61,14 +83,14 @@ def train(
             f"the run {run.uri} is finished ({earlier.message}); raise train.epochs or train.max_steps to go on"
         )
         return 0
-    for named in (resume_from, init_from):
+    for named in (job.resume_from, job.init_from):
         if named is not None:  # told here, before workers are started
-            check_same_architecture(find(named), config.model)
+            check_same_architecture(find(named), config.architecture, type(config))
     folder.claim(config, manifest.fingerprint)
-    job = Job(config=config, run=run.uri, resume_from=resume_from, init_from=init_from)
     print(f"run folder: {run.uri}")
     print(f"watch it with: tensorboard --logdir {config.storage.root}")
     try:
+        prepare()
         with _termination_interrupts(), Console(run):
             if config.cluster.workers == 0:
                 message = _here(job)
@@ -103,7 +125,7 @@ def _termination_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def ensure_data(config: RunConfig) -> Location:
+def ensure_data(config: AnyConfig) -> Location:
     """The shard folder of a config; the embedded corpus is made where the config asks for it and it is missing."""
     shards = Location(config.data.shards)
     synthetic = config.data.synthetic
@@ -115,7 +137,7 @@ def ensure_data(config: RunConfig) -> Location:
     return shards
 
 
-def _complete(run: Location, config: RunConfig) -> bool:
+def _complete(run: Location, config: AnyConfig) -> bool:
     """Whether the last checkpoint is where this config would end."""
     found = complete_checkpoints(run)
     return bool(found) and not remaining(place_of(found[-1].state), config)

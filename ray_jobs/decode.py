@@ -1,0 +1,15 @@
+"""Train a decoder on a cluster: `ray job submit --working-dir . -- python ray_jobs/decode.py /shared/runs/sim
+--module 0 --loss mse+stft`.
+
+Takes what `vgim decode train` takes. RUN is an absolute path, a URI or the name of a run under $VGIM_HOME/runs; the
+decoder's folder below it is all that the job leaves.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from vgim.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["decode", "train", "--address", "auto", *sys.argv[1:]]))

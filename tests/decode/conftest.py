@@ -1,0 +1,37 @@
+"""An encoder's run of two steps, and what its decoders are made of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vgim.config import ResolvedConfig
+
+
+@pytest.fixture(autouse=True)
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints need not outlive a power cut here."""
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
+
+
+@pytest.fixture(scope="session")
+def encoder_run(
+    tiny_config_in: Callable[..., ResolvedConfig], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run of the small encoder; copy it before you write into it."""
+    from vgim.train.trainer import train
+
+    folder = tmp_path_factory.mktemp("encoder")
+    assert train(tiny_config_in(folder, "train.max_steps=2")) == 0
+    return folder / "runs" / "run"
+
+
+@pytest.fixture
+def run(encoder_run: Path, tmp_path: Path) -> Path:
+    """A copy of that run."""
+    import shutil
+
+    return Path(shutil.copytree(encoder_run, tmp_path / "run"))

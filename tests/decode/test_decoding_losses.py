@@ -1,0 +1,79 @@
+"""The distances: zero at equality, finite gradients, and the sizes that their formulas say."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from vgim.decode.losses import TERMS, log_spectral_distance_db, si_sdr_db, weighted_terms
+
+terms = pytest.mark.parametrize("name", TERMS)
+
+
+def audio(seed: int = 0, size: float = 0.1) -> Tensor:
+    return size * torch.randn(2, 5_120, generator=torch.Generator().manual_seed(seed))
+
+
+@terms
+def test_a_perfect_reconstruction_costs_nothing_and_another_does(name: str) -> None:
+    assert float(TERMS[name](audio(), audio())) == 0
+    assert float(TERMS[name](audio(1), audio())) > 0
+    assert float(TERMS[name](0.5 * audio(), audio())) < float(TERMS[name](0 * audio(), audio()))
+
+
+@terms
+@pytest.mark.parametrize(
+    "output", [audio(1), torch.zeros(2, 5_120), audio()], ids=["noise", "silence", "equal"]
+)
+@pytest.mark.parametrize("target", [audio(), torch.zeros(2, 5_120)], ids=["audio", "silence"])
+def test_gradients_are_finite_even_in_silence(name: str, output: Tensor, target: Tensor) -> None:
+    output = output.clone().requires_grad_()
+    loss = TERMS[name](output, target)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert output.grad is not None
+    assert torch.isfinite(output.grad).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "factor"), [("mse", 4), ("spectral", 16), ("fft", 2), ("mel", 1), ("stft", 1)]
+)
+def test_twice_as_loud_scales_a_loss_as_its_unit_says(name: str, factor: float) -> None:
+    once = TERMS[name](audio(1), audio())
+    twice = TERMS[name](2 * audio(1), 2 * audio())
+    assert float(twice) == pytest.approx(factor * float(once), rel=0.02)
+
+
+def test_mel_is_in_decibels() -> None:
+    assert float(TERMS["mel"](audio() / 10, audio())) == pytest.approx(20**2, rel=1e-3)
+
+
+def test_a_sum_weighs_its_second_term() -> None:
+    assert weighted_terms("mse+stft", 0.25) == {"mse": 1.0, "stft": 0.25}
+    assert weighted_terms("mel", 0.25) == {"mel": 1.0}
+
+
+def test_si_sdr_ignores_scale_and_measures_noise() -> None:
+    noisy = audio() + audio(1, size=0.01)
+    assert si_sdr_db(noisy, audio()).tolist() == pytest.approx([20, 20], abs=0.5)
+    torch.testing.assert_close(si_sdr_db(3 * noisy, audio()), si_sdr_db(noisy, audio()), atol=1e-2, rtol=0)
+    assert torch.isfinite(si_sdr_db(torch.zeros(2, 5_120), audio())).all()
+
+
+def test_log_spectral_distance_of_half_the_level_is_six_decibels() -> None:
+    assert log_spectral_distance_db(audio() / 2, audio()).tolist() == pytest.approx(
+        [20 * math.log10(2)] * 2, rel=0.02
+    )
+
+
+def test_the_command_offers_the_losses_that_the_config_takes() -> None:
+    from typing import get_args
+
+    from vgim.cli.decode import LOSSES
+    from vgim.config.decoder import Loss
+
+    assert tuple(LOSSES) == get_args(Loss)
+    assert all(set(weighted_terms(loss, 1.0)) <= set(TERMS) for loss in LOSSES)

@@ -1,0 +1,176 @@
+"""`vgim decode ...`: decoders, and what they let one hear."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from vgim.cli.options import overrides_argument
+from vgim.errors import ConfigError
+
+LOSSES = ["mse", "spectral", "mse+spectral", "fft", "mse+fft", "mel", "mse+mel", "stft", "mse+stft"]
+
+decoder_option = click.option("--decoder", metavar="NAME", help="Which of RUN's decoders, if it has several.")
+checkpoint_option = click.option(
+    "--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True
+)
+out_option = click.option("--out", help="Folder for the files, instead of the decoder's own.")
+
+
+@click.group()
+def decode() -> None:
+    """Train decoders, and listen to latents: reconstructions, draws, interpolations, traversals."""
+
+
+@decode.command()
+@click.argument("run")
+@overrides_argument
+@click.option(
+    "--module", type=int, default=-1, show_default=True, help="Which module, from 0; -1 is the last."
+)
+@click.option("--layer", type=int, help="One of the module's convolutions, instead of its latents.")
+@click.option("--loss", type=click.Choice(LOSSES), default="mse", show_default=True)
+@click.option("--sampled", is_flag=True, help="Decode samples of the posterior, not its mean.")
+@click.option("--name", help="Put behind the folder's name, for a second decoder of the same kind.")
+@click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
+@click.option("--verbose", is_flag=True, help="Show Ray's own log lines.")
+@click.pass_context
+def train(
+    ctx: click.Context,
+    /,
+    run: str,
+    overrides: tuple[str, ...],
+    address: str | None,
+    verbose: bool,
+    **options: Any,
+) -> None:
+    """Train a decoder of RUN's latents. The same command again continues an interrupted one.
+
+    RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs; or a checkpoint of it. KEY=VALUE changes the
+    decoder's config, for example decoder.channels=128 or train.epochs=50.
+    """
+    where = _place(run, "RUN")
+    from vgim.decode.train import DecoderOptions, train_decoder
+
+    ctx.exit(
+        train_decoder(
+            where, DecoderOptions(**options), overrides, address=address, verbose=verbose, say=click.echo
+        )
+    )
+
+
+@decode.command("list")
+@click.argument("run")
+def list_(run: str) -> None:
+    """List the decoders of RUN: state, step, best validation loss."""
+    where = _place(run, "RUN")
+    from vgim.decoder import FOLDER
+    from vgim.storage import Location
+    from vgim.train.runs import format_decoders, list_runs
+
+    folder = Location(where).child(FOLDER)
+    click.echo(format_decoders(list_runs(folder.uri)) if folder.exists() else f"{where} has no decoders")
+
+
+@decode.command("file")
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT.wav")
+@click.option("--run", required=True, help="The encoder's run, or a decoder's folder.")
+@decoder_option
+@checkpoint_option
+def file(source: str, target: str, run: str, decoder: str | None, checkpoint: str) -> None:
+    """Send a sound file through encoder and decoder. IN is 16 kHz mono, of any format that libsndfile reads."""
+    from vgim.config.places import resolve_place
+    from vgim.decode.audio import read_audio, write_wav
+    from vgim.decode.listen import open_studio
+    from vgim.storage import Location
+
+    samples = read_audio(resolve_place(source, "IN"))
+    studio = open_studio(_place(run, "--run"), decoder=decoder, which=checkpoint)
+    write_wav(Location(resolve_place(target, "OUT.wav")), studio.reconstruct(samples))
+
+
+@decode.command()
+@click.argument("run")
+@click.option("--count", type=click.IntRange(min=1), default=8, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@decoder_option
+@checkpoint_option
+@out_option
+def sample(run: str, count: int, seed: int, **which: Any) -> None:
+    """Decode draws from N(0, I)."""
+    from vgim.decode import listen
+
+    _print(listen.sample(_studio(run, **which), count, seed))
+
+
+@decode.command()
+@click.argument("run")
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.option("--steps", type=click.IntRange(min=2), default=9, show_default=True, help="A and B included.")
+@decoder_option
+@checkpoint_option
+@out_option
+def interpolate(run: str, first: str, second: str, steps: int, **which: Any) -> None:
+    """Decode the way from the latents of file A to those of file B."""
+    from vgim.config.places import resolve_place
+    from vgim.decode import listen
+
+    files = resolve_place(first, "A"), resolve_place(second, "B")
+    _print(listen.interpolate(_studio(run, **which), *files, steps))
+
+
+@decode.command()
+@click.argument("run")
+@click.argument("source", metavar="FILE")
+@click.option("--dims", required=True, help="Dimensions to move, such as 3,17.")
+@click.option("--range", "bounds", default="-2.68,2.68", show_default=True, help="From, to.")
+@click.option("--steps", type=click.IntRange(min=2), default=5, show_default=True)
+@decoder_option
+@checkpoint_option
+@out_option
+def traverse(run: str, source: str, dims: str, bounds: str, steps: int, **which: Any) -> None:
+    """Decode FILE with one dimension of its latents set to one value after another."""
+    from vgim.config.places import resolve_place
+    from vgim.decode import listen
+
+    chosen = [int(dim) for dim in _numbers("--dims", dims)]
+    ends = _numbers("--range", bounds)
+    if len(ends) != 2 or any(
+        dim != number for dim, number in zip(chosen, _numbers("--dims", dims), strict=True)
+    ):
+        raise ConfigError(
+            f"--dims {dims} --range {bounds}: give whole numbers such as 3,17 and two ends such as -2.68,2.68"
+        )
+    place = resolve_place(source, "FILE")
+    _print(listen.traverse(_studio(run, **which), place, chosen, (ends[0], ends[1]), steps))
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"{option} {text} is no list of numbers; separate them by commas") from None
+
+
+def _studio(run: str, decoder: str | None, checkpoint: str, out: str | None) -> Any:
+    from vgim.config.places import resolve_place
+    from vgim.decode.listen import open_studio
+
+    place = None if out is None else resolve_place(out, "--out")
+    return open_studio(_place(run, "RUN"), decoder=decoder, which=checkpoint, out=place)
+
+
+def _place(run: str, option: str) -> str:
+    """A run by its path or URI, or by its name under $VGIM_HOME/runs."""
+    from vgim.config.places import resolve_place, resolve_run
+    from vgim.config.schema import default_home
+
+    return resolve_run(run, resolve_place(f"{default_home()}/runs", option), option)
+
+
+def _print(places: list[Any]) -> None:
+    for place in places:
+        click.echo(place.uri)

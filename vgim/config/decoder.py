@@ -1,0 +1,113 @@
+"""A decoder's training run: the encoder it decodes, its loss, and the sections that every run has."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from vgim.config.schema import (
+    MAY_CHANGE,
+    ClusterConfig,
+    DataConfig,
+    OptimConfig,
+    RunConfig,
+    Section,
+    StorageConfig,
+    TrainConfig,
+)
+
+Loss = Literal["mse", "spectral", "mse+spectral", "fft", "mse+fft", "mel", "mse+mel", "stft", "mse+stft"]
+
+
+class SourceConfig(Section):
+    """What is decoded: latents of one checkpoint of an encoder. The command fills it in."""
+
+    run: str = Field(..., min_length=1, json_schema_extra=MAY_CHANGE)
+    """The run that trained the encoder. The hash, not the place, identifies it."""
+    step: int = Field(..., ge=0)
+    """Optimiser step of its checkpoint."""
+    weights: str = Field(..., pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of the checkpoint's weights."""
+    family: Literal["sim", "gim", "cpc"]
+    """The encoder's."""
+    kld_weight: float = Field(0.0, ge=0)
+    """That the encoder was trained with."""
+    module: int = Field(..., ge=0)
+    """Module whose latents are decoded, from 0."""
+    layer: int = Field(-1, ge=-1)
+    """Convolution of the module whose output is decoded, from 0; -1 decodes the module's own latents."""
+    latents: Literal["mean", "sample"] = "mean"
+    """mean: the posterior's mean; sample: a fresh sample of every module's posterior at every step."""
+
+
+class DecoderModelConfig(Section):
+    """The decoder: the encoder's convolutions, transposed, in reverse."""
+
+    channels: int = Field(512, gt=0)
+    """Channels between its layers; the command takes the encoder's."""
+
+
+class DecodingObjectiveConfig(Section):
+    """What makes a reconstruction good."""
+
+    loss: Loss = "mse"
+    """Distance from the audio: a term, or the sum of mse and another."""
+    weight: float = Field(1.0, gt=0)
+    """Weight of the other term in a sum with mse."""
+
+
+class ListenConfig(Section):
+    """What can be heard and seen in TensorBoard."""
+
+    every_epochs: int = Field(10, ge=1, json_schema_extra=MAY_CHANGE)
+    """Epochs between two sets of audio and spectrograms, at a validation; the last one has a set as well."""
+    crops: int = Field(4, ge=0, json_schema_extra=MAY_CHANGE)
+    """Validation crops, and draws from N(0, I), in a set; 0 for none."""
+
+
+class DecoderConfig(Section):
+    """One training run of a decoder."""
+
+    encoder: SourceConfig
+    data: DataConfig
+    decoder: DecoderModelConfig = DecoderModelConfig()
+    objective: DecodingObjectiveConfig = DecodingObjectiveConfig()
+    listen: ListenConfig = ListenConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    storage: StorageConfig = StorageConfig()
+
+    @model_validator(mode="after")
+    def _one_network(self) -> DecoderConfig:
+        if self.train.schedule != "joint" or self.train.module_epochs:
+            raise ValueError(
+                "train.schedule and train.module_epochs have no effect on a decoder, which is one network; "
+                "leave them out"
+            )
+        return self
+
+    @property
+    def family(self) -> str:
+        """The encoder's."""
+        return self.encoder.family
+
+    @property
+    def kld_weight(self) -> float:
+        """The encoder's."""
+        return self.encoder.kld_weight
+
+    @property
+    def trained_modules(self) -> tuple[int, ...]:
+        """The module whose decoder it is."""
+        return (self.encoder.module,)
+
+    @property
+    def architecture(self) -> dict[str, Section]:
+        """The sections that say which weights fit."""
+        return {"decoder": self.decoder}
+
+
+AnyConfig = RunConfig | DecoderConfig
+"""Config of whatever the trainer trains."""

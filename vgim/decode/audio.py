@@ -1,0 +1,100 @@
+"""Sound files in and out of a decoder's folder, and `audio/index.json`, which lists those that are there."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import soundfile
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
+from torch import Tensor
+
+from vgim.data.audio import PCM16_SCALE, AudioProblem, Pcm16, decode
+from vgim.data.manifest import SAMPLE_RATE_HZ
+from vgim.errors import DataError, StorageError
+from vgim.storage import Location
+
+AUDIO, INDEX = "audio", "index.json"
+
+Group = Literal["reconstruction", "sample", "interpolation", "traversal"]
+FOLDERS: dict[Group, str] = {
+    "reconstruction": "reconstructions",
+    "sample": "samples",
+    "interpolation": "interpolations",
+    "traversal": "traversals",
+}
+
+
+class AudioEntry(BaseModel):
+    """A sound of a decoder. Files are relative to the index's folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    group: Group
+    title: str
+    original: str | None = None
+    """What a reconstruction is of."""
+    value: float | None = None
+    """Share of the way from A to B of an interpolation; the dimension's value in a traversal."""
+    dimension: int | None = None
+    """Which a traversal sets."""
+
+
+class AudioIndex(RootModel[tuple[AudioEntry, ...]]):
+    """`audio/index.json`."""
+
+
+def read_index(folder: Location) -> tuple[AudioEntry, ...]:
+    """The sounds in `folder`; none where there is no index.
+
+    Raises:
+        StorageError: It does not read.
+    """
+    place = folder.child(INDEX)
+    if not place.exists():
+        return ()
+    try:
+        return AudioIndex.model_validate_json(place.read_bytes()).root
+    except ValidationError as error:
+        raise StorageError(
+            f"{place.uri} does not read as an index of sounds ({error.errors()[0]['msg']}); delete it and decode again"
+        ) from error
+
+
+def add_to_index(folder: Location, entries: Sequence[AudioEntry]) -> None:
+    """Note sounds that were written, replacing entries of the same files."""
+    known = {entry.file: entry for entry in read_index(folder)}
+    index = AudioIndex(tuple((known | {entry.file: entry for entry in entries}).values()))
+    folder.child(INDEX).write_bytes_atomic((index.model_dump_json(indent=1) + "\n").encode())
+
+
+def read_audio(file: str) -> Pcm16:
+    """A sound file of any format that libsndfile reads, 16 kHz mono.
+
+    Raises:
+        DataError: It has another sample rate or more channels, or is no audio.
+    """
+    place = Location(file)
+    try:
+        return decode(place.read_bytes()).samples
+    except AudioProblem as problem:
+        if problem.kind == "sample rate":
+            reason = f"{problem.reason.partition(';')[0]}; resample it first"
+        elif problem.kind == "channels":
+            reason = f"{problem.reason.partition(';')[0]}; mix it down first"
+        else:
+            reason = f"{problem.reason}; give a WAV, FLAC or other file that libsndfile reads"
+        raise DataError(f"{place.uri} cannot be decoded: {reason}") from problem
+
+
+def write_wav(place: Location, audio_L: Tensor) -> None:
+    """Float audio as 16 kHz PCM16, turned down where it would clip."""
+    samples = audio_L.detach().double().cpu().numpy()
+    samples = samples / max(1.0, np.abs(samples).max(initial=0.0) * PCM16_SCALE / (PCM16_SCALE - 1))
+    pcm = np.rint(samples * PCM16_SCALE).clip(-PCM16_SCALE, PCM16_SCALE - 1).astype(np.int16)
+    out = io.BytesIO()
+    soundfile.write(out, pcm, SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
+    place.write_bytes_atomic(out.getvalue())

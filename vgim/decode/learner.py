@@ -1,0 +1,166 @@
+"""A decoder as the loop trains it: the frozen encoder makes latents of every crop, the decoder the crop of them.
+
+Shapes: B crops, L samples, T frames, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from vgim.config import DecoderConfig
+from vgim.decode.losses import TERMS, log_spectral_distance_db, si_sdr_db, weighted_terms
+from vgim.decode.pictures import compare, spectrogram
+from vgim.decoder import ENCODER, build_decoder, layer_of
+from vgim.encoder import load_encoder
+from vgim.model.decoding import Decoder
+from vgim.model.randomness import DrawKey, draw_seed, seeded_generator
+from vgim.train.ddp import Replicas
+from vgim.train.learner import Around, ToAudio
+from vgim.train.metrics import MetricsWriter, Record
+from vgim.train.prefetch import Prefetcher
+from vgim.train.schedule import Phase, Place
+from vgim.train.step import NotFiniteError
+from vgim.train.validate import Validation
+
+
+class DecoderLearner:
+    """A `Learner`: the decoder of one module's latents. Its figures are those of that module."""
+
+    latest: tuple[str, ...] = ()
+
+    def __init__(self, config: DecoderConfig, around: Around) -> None:
+        self._config, self._worker = config, around.worker
+        self._module, self._layer = config.encoder.module, layer_of(config)
+        device = around.worker.device
+        self._encoder = load_encoder(around.run.child(ENCODER).uri, device=device).encoder
+        self.network: Decoder = build_decoder(config, self._encoder).to(device)
+        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
+            self.network.parameters(), lr=config.optim.learning_rate, fused=True
+        )
+        self._weights = weighted_terms(config.objective.loss, config.objective.weight)
+        self._terms = tuple(name for name in self._weights if name != config.objective.loss)
+        self.averaged = ("loss", *self._terms, "grad_norm")
+        self._autocast = torch.bfloat16 if config.train.precision == "bf16" else None
+        self._replicas: Replicas | None = None
+
+    def module(self, index: int) -> nn.Module:
+        """The decoder, whichever module it is of: what `Replicas` wraps."""
+        return self.network
+
+    @property
+    def headline(self) -> Sequence[str]:
+        return ["validation/loss", f"validation/module{self._module}/si_sdr_db"]
+
+    def begin(self, phase: Phase, place: Place) -> None:
+        self.network.train()
+        self._replicas = Replicas(self, phase.modules, compile_modules=self._config.train.compile)
+
+    def step(self, audio: Sequence[Tensor], place: Place, *, measure: bool) -> Sequence[Mapping[str, Tensor]]:
+        assert self._replicas is not None
+        called = self._replicas.modules[self._module]
+        found: list[dict[str, Tensor]] = []
+        for number, audio_BL in enumerate(audio):
+            key = DrawKey(self._config.train.seed, place.step, self._worker.rank, number, "decoder")
+            latents_BTC = self._latents(audio_BL, key)
+            with self._replicas.accumulating(self._module, more=number < len(audio) - 1):
+                figures = self._loss(self._decode(called, latents_BTC, audio_BL.shape[1]), audio_BL)
+                (figures["loss"] / len(audio)).backward()  # type: ignore[no-untyped-call]
+            found.append({name: value.detach() for name, value in figures.items()})
+        self._replicas.wait()
+        parameters = list(self.network.parameters())
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if not torch.isfinite(norm):  # the same on all ranks, after the all-reduce
+            losses = ", ".join(f"{figures['loss'].item():.4g}" for figures in found)
+            raise NotFiniteError(
+                f"the gradient of the decoder is not finite at step {place.step} (loss on this rank: {losses}); the "
+                "step was not taken, checkpoints are untouched; lower optim.learning_rate, or set optim.clip_norm"
+            )
+        if self._config.optim.clip_norm:
+            nn.utils.clip_grads_with_norm_(parameters, self._config.optim.clip_norm, norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        means = {name: torch.stack([figures[name] for figures in found]).mean() for name in found[0]}
+        return [means | {"grad_norm": norm}]
+
+    def settings(self, place: Place) -> dict[str, float]:
+        return {}
+
+    def kld_weight(self, place: Place) -> float:
+        return self._config.encoder.kld_weight
+
+    def watch(self, record: Record, place: Place, say: Callable[[str], None]) -> None:
+        """A decoder has no posterior that could collapse."""
+
+    @torch.no_grad()
+    def validate(
+        self, phase: Phase, place: Place, batches: Prefetcher, to_audio: ToAudio, writer: MetricsWriter | None
+    ) -> Validation:
+        """Means over the crops; ranks may have unequal numbers of batches, so only the sums are reduced."""
+        names = ("loss", *self._terms, "si_sdr_db", "log_spectral_distance_db")
+        sums = torch.zeros(len(names) + 1, dtype=torch.float64, device=self._worker.device)
+        self.network.eval()
+        for number, batch in enumerate(batches):
+            audio_BL = to_audio(batch)
+            key = DrawKey(self._config.train.seed, 0, self._worker.rank, number, "decoder validation")
+            output_BL = self._decode(self.network, self._latents(audio_BL, key), audio_BL.shape[1])
+            figures = self._loss(output_BL, audio_BL)
+            figures["si_sdr_db"] = si_sdr_db(output_BL, audio_BL).mean()
+            figures["log_spectral_distance_db"] = log_spectral_distance_db(output_BL, audio_BL).mean()
+            row = torch.stack([*(figures[name] for name in names), torch.ones_like(figures["loss"])])
+            sums += len(audio_BL) * row.double()
+            if number == 0 and writer is not None and self._listens(phase, place):
+                self._show(writer, place.step, audio_BL, output_BL)
+        self.network.train()
+        if dist.is_initialized():
+            dist.all_reduce(sums)
+        means = (sums[:-1] / sums[-1]).tolist()
+        return Validation(
+            [{"module": self._module, **dict(zip(names, means, strict=True))}], int(sums[-1].item())
+        )
+
+    def _latents(self, audio_BL: Tensor, key: DrawKey) -> Tensor:
+        """What the frozen encoder makes of the audio; samples are drawn anew for every key."""
+        sampled = self._config.encoder.latents == "sample"
+        generator = seeded_generator(audio_BL.device, draw_seed(key, self._module)) if sampled else None
+        with torch.autocast(audio_BL.device.type, self._autocast, enabled=self._autocast is not None):
+            return self._encoder.encode(
+                audio_BL, self._module, self._layer, deterministic=not sampled, generator=generator
+            )
+
+    def _decode(self, called: nn.Module, latents_BTC: Tensor, num_samples: int) -> Tensor:
+        with torch.autocast(latents_BTC.device.type, self._autocast, enabled=self._autocast is not None):
+            output_BL: Tensor = called(latents_BTC, num_samples)
+        return output_BL
+
+    def _loss(self, output_BL: Tensor, audio_BL: Tensor) -> dict[str, Tensor]:
+        terms = {name: TERMS[name](output_BL, audio_BL) for name in self._weights}
+        loss = torch.stack([self._weights[name] * value for name, value in terms.items()]).sum()
+        return {"loss": loss, **{name: terms[name] for name in self._terms}}
+
+    def _listens(self, phase: Phase, place: Place) -> bool:
+        listen, train = self._config.listen, self._config.train
+        last = place.phase_epoch >= phase.epochs or 0 < train.max_steps <= place.phase_step
+        return listen.crops > 0 and (last or place.epoch % listen.every_epochs == 0)
+
+    def _show(self, writer: MetricsWriter, step: int, audio_BL: Tensor, output_BL: Tensor) -> None:
+        """Reconstructions of the first validation crops and draws from N(0, I), to hear and to see."""
+        crops = min(self._config.listen.crops, len(audio_BL))
+        generator = seeded_generator(audio_BL.device, self._config.train.seed)
+        shape = (
+            crops,
+            self.network.num_frames(audio_BL.shape[1]),
+            self._encoder.channels(self._module, self._layer),
+        )
+        draws_BTC = torch.randn(shape, generator=generator, device=audio_BL.device)
+        drawn_BL = self.network(draws_BTC, audio_BL.shape[1])
+        for i in range(crops):
+            loudest = audio_BL[i].abs().max().clamp_min(1e-6)  # one scale for both, in whatever units
+            writer.audio(f"original/{i}", (audio_BL[i] / loudest).clamp(-1, 1), step)
+            writer.audio(f"reconstruction/{i}", (output_BL[i] / loudest).clamp(-1, 1), step)
+            writer.audio(f"draw/{i}", drawn_BL[i] / drawn_BL[i].abs().max().clamp_min(1e-6), step)
+            writer.image(f"reconstruction/{i}", compare(audio_BL[i], output_BL[i]), step)
+            writer.image(f"draw/{i}", spectrogram(drawn_BL[i]), step)

@@ -1,0 +1,211 @@
+"""What a trained decoder lets one hear: files, draws from N(0, I), ways between utterances, single dimensions.
+
+Shapes: T frames, C channels, L samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import torch
+from torch import Tensor
+
+from vgim.data.audio import PCM16_SCALE, Pcm16
+from vgim.data.manifest import check_shards_present, read_manifest
+from vgim.data.utterances import read_utterances
+from vgim.decode.audio import AUDIO, FOLDERS, AudioEntry, Group, add_to_index, read_audio, write_wav
+from vgim.decoder import FrozenDecoder, find_decoder, load_decoder
+from vgim.errors import ConfigError
+from vgim.model.audio import SMALLEST_STD, to_float
+from vgim.model.randomness import mix, seeded_generator
+from vgim.storage import Location
+
+LEFT_UTTERANCES, LEFT_DRAWS, LONGEST_SAMPLES = 4, 4, 80_000
+
+
+@dataclass(frozen=True)
+class Studio:
+    """A decoder, and where its sounds go."""
+
+    decoder: FrozenDecoder
+    out: Location
+    indexed: bool
+    """Whether `out` is the decoder's own folder of sounds, which has an index."""
+    corpus: tuple[float, float]
+    """Mean and deviation of the shards that it was trained on; read only where audio is normalised."""
+
+    @torch.no_grad()
+    def latents(self, samples: Pcm16) -> Tensor:
+        """Latents [1, T, C] of an utterance, their mean where they have a distribution."""
+        audio_BL = torch.from_numpy(samples)[None].to(self._device)
+        mode = self.decoder.config.data.normalize
+        mean, std = self._scale(samples)
+        if mode == "utterance":
+            x_BL = to_float(audio_BL, mode, torch.tensor([mean]), torch.tensor([std]))
+        else:
+            x_BL = to_float(audio_BL, mode, mean, std)
+        latents_BTC: Tensor = self.decoder.encoder(x_BL, self.decoder.module, self.decoder.layer)
+        return latents_BTC
+
+    @torch.no_grad()
+    def audio(self, latents_BTC: Tensor, num_samples: int, like: Pcm16 | None = None) -> Tensor:
+        """Audio [L] of latents [1, T, C] in [-1, 1] or beyond, at the level of the utterance `like`, or the corpus."""
+        mean, std = self._scale(like)
+        audio_L: Tensor = self.decoder(latents_BTC.to(self._device), num_samples)[0]
+        return audio_L * (1.0 if std < SMALLEST_STD else std) + mean
+
+    def reconstruct(self, samples: Pcm16) -> Tensor:
+        """An utterance through encoder and decoder, [L]."""
+        return self.audio(self.latents(samples), len(samples), samples)
+
+    def add(self, group: Group, sounds: Sequence[tuple[AudioEntry, Tensor]]) -> list[Location]:
+        """Write sounds, whose entries name their files, and note them in the index."""
+        places = []
+        for entry, audio_L in sounds:
+            places.append(self.out.child(entry.file))
+            write_wav(places[-1], audio_L)
+        if self.indexed:
+            add_to_index(self.out, [entry for entry, _ in sounds])
+        return places
+
+    def file(self, group: Group, name: str) -> str:
+        """Where a sound goes, relative to `out`."""
+        return f"{FOLDERS[group]}/{name}.wav" if self.indexed else f"{name}.wav"
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.decoder.parameters()).device
+
+    def _scale(self, samples: Pcm16 | None) -> tuple[float, float]:
+        mode = self.decoder.config.data.normalize
+        if mode == "none":
+            return 0.0, 1.0
+        if mode == "corpus" or samples is None:
+            return self.corpus
+        x = samples.astype("float64") / PCM16_SCALE
+        return float(x.mean()), float(x.std())
+
+
+def open_studio(
+    run: str, *, decoder: str | None = None, which: str = "last", out: str | None = None
+) -> Studio:
+    """Load a decoder; `run` is its folder, or the encoder's run, whose only or named decoder it is.
+
+    Raises:
+        VgimError: There is no such decoder; its shards are gone where audio is normalised by them.
+    """
+    folder = find_decoder(Location(run), decoder)
+    loaded = load_decoder(folder.uri, which=which)
+    data = loaded.config.data
+    corpus = (0.0, 1.0)
+    if data.normalize != "none":
+        manifest = read_manifest(Location(data.shards))
+        corpus = (manifest.corpus_mean, manifest.corpus_std)
+    place = folder.child(AUDIO) if out is None else Location(out)
+    return Studio(loaded, place, out is None, corpus)
+
+
+def sample(studio: Studio, count: int, seed: int = 0) -> list[Location]:
+    """Draws z ~ N(0, I) for every frame, decoded; each as long as a training crop."""
+    num_samples = studio.decoder.config.data.crop_samples
+    shape = (1, studio.decoder.decoder.num_frames(num_samples), _channels(studio))
+    sounds = []
+    for i in range(count):
+        z_BTC = torch.randn(shape, generator=seeded_generator("cpu", mix("draw", seed, i)))
+        name = f"seed{seed}-{i}"
+        entry = AudioEntry(file=studio.file("sample", name), group="sample", title=f"draw {i} of seed {seed}")
+        sounds.append((entry, studio.audio(z_BTC, num_samples)))
+    return studio.add("sample", sounds)
+
+
+def interpolate(studio: Studio, first: str, second: str, steps: int) -> list[Location]:
+    """On the straight line from A's latents to B's; the longer utterance is cut to the shorter."""
+    a, b = read_audio(first), read_audio(second)
+    num_samples = min(len(a), len(b))
+    a, b = a[:num_samples], b[:num_samples]
+    from_BTC, to_BTC = studio.latents(a), studio.latents(b)
+    names = f"{_stem(first)} to {_stem(second)}"
+    sounds = []
+    for i in range(steps):
+        share = i / (steps - 1)
+        name = f"{_stem(first)}-{_stem(second)}-{i:02d}"
+        entry = AudioEntry(
+            file=studio.file("interpolation", name), group="interpolation", title=names, value=share
+        )
+        sounds.append((entry, studio.audio(torch.lerp(from_BTC, to_BTC, share), num_samples, a)))
+    return studio.add("interpolation", sounds)
+
+
+def traverse(
+    studio: Studio, file: str, dims: Sequence[int], bounds: tuple[float, float], steps: int
+) -> list[Location]:
+    """An utterance, one dimension of whose latents has the same value in every frame.
+
+    Raises:
+        ConfigError: There is no such dimension.
+    """
+    samples = read_audio(file)
+    latents_BTC = studio.latents(samples)
+    num = latents_BTC.shape[2]
+    for dim in dims:
+        if not 0 <= dim < num:
+            raise ConfigError(f"--dims {dim}, but the latents have {num} dimensions; use 0 to {num - 1}")
+    sounds = []
+    for dim in dims:
+        for i in range(steps):
+            value = bounds[0] + (bounds[1] - bounds[0]) * i / (steps - 1)
+            moved_BTC = latents_BTC.clone()
+            moved_BTC[..., dim] = value
+            name = f"{_stem(file)}-dim{dim}-{i:02d}"
+            entry = AudioEntry(
+                file=studio.file("traversal", name),
+                group="traversal",
+                title=_stem(file),
+                value=value,
+                dimension=dim,
+            )
+            sounds.append((entry, studio.audio(moved_BTC, len(samples), samples)))
+    return studio.add("traversal", sounds)
+
+
+def reconstruct_split(studio: Studio, split: str, count: int) -> list[Location]:
+    """The first utterances of a split, at most five seconds of each, beside what the decoder makes of them."""
+    shards = Location(studio.decoder.config.data.shards)
+    manifest = read_manifest(shards)
+    if not manifest.split(split).utterances:
+        return []
+    check_shards_present(shards, manifest)
+    sounds = []
+    shortest = studio.decoder.encoder.encoder.min_samples(studio.decoder.module, studio.decoder.layer)
+    for utterance in read_utterances(shards, manifest, split, count):
+        samples = utterance.audio[:LONGEST_SAMPLES]
+        if len(samples) < shortest:
+            continue
+        original = studio.file("reconstruction", f"{utterance.utterance_id}-original")
+        write_wav(studio.out.child(original), torch.from_numpy(samples) / PCM16_SCALE)
+        entry = AudioEntry(
+            file=studio.file("reconstruction", utterance.utterance_id),
+            group="reconstruction",
+            title=utterance.utterance_id,
+            original=original,
+        )
+        sounds.append((entry, studio.reconstruct(samples)))
+    return studio.add("reconstruction", sounds)
+
+
+def leave_audio(folder: Location, say: Callable[[str], None]) -> None:
+    """What is there to hear when training ends: some validation utterances and draws."""
+    studio = open_studio(folder.uri)
+    places = [*reconstruct_split(studio, "validation", LEFT_UTTERANCES), *sample(studio, LEFT_DRAWS)]
+    say(f"{len(places)} sounds in {studio.out.uri}")
+
+
+def _channels(studio: Studio) -> int:
+    decoder = studio.decoder
+    return decoder.encoder.encoder.channels(decoder.module, decoder.layer)
+
+
+def _stem(file: str) -> str:
+    return PurePosixPath(Location(file).name).stem

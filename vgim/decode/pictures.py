@@ -1,0 +1,38 @@
+"""Spectrograms as 8-bit pictures, for TensorBoard.
+
+Shapes: L samples, F frequencies, T frames, H height, W width.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+NUM_POINTS, HOP, RANGE_DB, GAP = 512, 64, 80.0, 4
+
+Picture = NDArray[np.uint8]
+
+
+def spectrogram(audio_L: Tensor, loudest: float | None = None) -> Picture:
+    """[H, W, 1]: log magnitude over 80 dB below the loudest point, low frequencies at the bottom, loud is dark."""
+    decibels_FT = _decibels(audio_L)
+    top = float(decibels_FT.max()) if loudest is None else loudest
+    shade_FT = ((decibels_FT - top) / RANGE_DB + 1).clamp(0, 1)
+    return (255 * (1 - shade_FT)).flip(0).byte().cpu().numpy()[..., None]
+
+
+def compare(original_L: Tensor, reconstruction_L: Tensor) -> Picture:
+    """The original above its reconstruction, on the original's scale."""
+    top = float(_decibels(original_L).max())
+    above, below = spectrogram(original_L, top), spectrogram(reconstruction_L, top)
+    return np.concatenate([above, np.zeros((GAP, above.shape[1], 1), np.uint8), below])
+
+
+def _decibels(audio_L: Tensor) -> Tensor:
+    window = torch.hann_window(NUM_POINTS, device=audio_L.device)
+    spectrum_FT = torch.stft(
+        audio_L.float(), NUM_POINTS, HOP, window=window, pad_mode="constant", return_complex=True
+    )
+    return 20 * spectrum_FT.abs().clamp_min(1e-7).log10()

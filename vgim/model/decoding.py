@@ -1,0 +1,122 @@
+"""The decoder: an encoder's convolutions, transposed, in reverse, from latents back to audio.
+
+Shapes: B crops, L samples, T frames, C channels in, D channels out, K kernel, S stride, J blocks under a kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vgim.errors import ConfigError
+from vgim.model.conv import ConvSpec
+from vgim.model.randomness import mix
+from vgim.model.stack import Encoder
+
+
+def convs_between(encoder: Encoder, module: int, layer: int | None) -> tuple[ConvSpec, ...]:
+    """The convolutions between the audio and a module's output, or one of its layers."""
+    greedy = encoder.module(module)
+    own = greedy.spec.convs if layer is None else greedy.spec.convs[: greedy.layer_index(layer) + 1]
+    return (*(conv for index in range(greedy.index) for conv in encoder.module(index).spec.convs), *own)
+
+
+class Decoder(nn.Module):
+    """Transposed convolutions `deconv<i>`, each the mirror of the encoder's convolution i, with ReLU between.
+
+    A transposed convolution leaves open which of `stride` lengths its output has: what the encoder cut off is
+    unknown to the latents. Here every layer is told the length that the encoder had, so that the audio's is exact.
+
+    Args:
+        convs: The encoder's convolutions, from the audio on.
+        channels_in: Channels of the latents.
+        channels: Between the layers.
+        seed: Of the first weights.
+    """
+
+    def __init__(self, convs: Sequence[ConvSpec], channels_in: int, channels: int, seed: int) -> None:
+        super().__init__()
+        self.convs = tuple(convs)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(mix("decoder", seed))
+            for i in reversed(range(len(self.convs))):
+                first, last = i == len(self.convs) - 1, i == 0
+                spec = self.convs[i]
+                deconv = nn.ConvTranspose1d(
+                    channels_in if first else channels, 1 if last else channels, *spec
+                )
+                self.add_module(f"deconv{i}", deconv)
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames that the encoder makes of so many samples."""
+        return self._lengths(num_samples)[-1]
+
+    def natural_samples(self, num_frames: int) -> int:
+        """A length of which the encoder makes `num_frames` frames: frames · hop where that is one."""
+        least = hop = 1
+        least = num_frames
+        for conv in reversed(self.convs):
+            least, hop = conv.num_needed(least), hop * conv.stride
+        return max(least, num_frames * hop) if self.num_frames(num_frames * hop) == num_frames else least
+
+    def forward(self, latents_BTC: Tensor, num_samples: int | None = None) -> Tensor:
+        """Latents → audio [B, num_samples], as float32 in the units that the encoder was trained on.
+
+        Args:
+            num_samples: Length of the audio that the latents are of; None takes the natural one.
+
+        Raises:
+            ConfigError: The encoder makes another number of frames of so many samples.
+        """
+        num_frames = latents_BTC.shape[1]
+        if num_samples is None:
+            num_samples = self.natural_samples(num_frames)
+        lengths = self._lengths(num_samples)
+        if lengths[-1] != num_frames or not num_frames:
+            raise ConfigError(
+                f"num_samples={num_samples} makes {lengths[-1]} frames, but the latents have {num_frames}; pass the "
+                f"length of the audio they are of, such as {self.natural_samples(max(1, num_frames))}"
+            )
+        x_BTC = latents_BTC
+        for i in reversed(range(len(self.convs))):
+            deconv = self.get_submodule(f"deconv{i}")
+            assert isinstance(deconv, nn.ConvTranspose1d)
+            assert deconv.bias is not None
+            x_BTC = transposed(x_BTC, deconv.weight, deconv.bias, self.convs[i], lengths[i])
+            if i:
+                x_BTC = F.relu(x_BTC, inplace=True)
+        return x_BTC[..., 0].float()
+
+    def _lengths(self, num_samples: int) -> list[int]:
+        """Samples, then frames of each convolution's output."""
+        lengths = [num_samples]
+        for conv in self.convs:
+            lengths.append(conv.num_frames(lengths[-1]))
+        return lengths
+
+
+def transposed(x_BTC: Tensor, weight_CDK: Tensor, bias_D: Tensor, conv: ConvSpec, length: int) -> Tensor:
+    """What `F.conv_transpose1d` gives with the output padding that makes `length` frames, for frames as rows.
+
+    One matrix product makes each frame's K output frames; where they overlap, blocks of a stride are added. On a
+    CPU that is several times as fast as torch's own.
+
+    Args:
+        conv: The convolution that it mirrors, which makes T frames of `length`.
+    """
+    B, T, C = x_BTC.shape
+    D, stride = weight_CDK.shape[1], conv.stride
+    J = -(-conv.kernel // stride)
+    padded_CDK = F.pad(weight_CDK, (0, J * stride - conv.kernel))
+    weight_CX = padded_CDK.transpose(1, 2).reshape(C, J * stride * D)
+    blocks_BTJX = (x_BTC @ weight_CX).view(B, T, J, stride * D)
+    y_BTX = blocks_BTJX[:, :, 0]
+    if J > 1:
+        y_BTX = F.pad(y_BTX, (0, 0, 0, J - 1))
+        for j in range(1, J):
+            y_BTX = y_BTX + F.pad(blocks_BTJX[:, :, j], (0, 0, j, J - 1 - j))
+    y_BLD = y_BTX.reshape(B, -1, D)[:, conv.padding : conv.padding + length]
+    return F.pad(y_BLD, (0, 0, 0, length - y_BLD.shape[1])) + bias_D

@@ -1,0 +1,131 @@
+"""The greedy encoder as the loop trains it: modules with losses of their own, and a watch over their posteriors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from vgim.config import RunConfig
+from vgim.errors import TrainingError
+from vgim.model.stack import build_encoder
+from vgim.train.collapse import CollapseWatch
+from vgim.train.ddp import Replicas
+from vgim.train.learner import Around, ToAudio
+from vgim.train.meter import AVERAGED
+from vgim.train.metrics import MetricsWriter, Record
+from vgim.train.prefetch import Prefetcher
+from vgim.train.schedule import Phase, Place
+from vgim.train.step import GreedyStep, kld_weight_at
+from vgim.train.validate import Validation, validate
+
+
+class CollapsedError(TrainingError):
+    """A posterior collapsed and `objective.on_collapse=stop`; all ranks see it at one step."""
+
+
+class GreedyLearner:
+    """A `Learner`: an encoder, all modules or one after the other."""
+
+    averaged = AVERAGED
+    latest = ("active_units",)
+
+    def __init__(self, config: RunConfig, around: Around) -> None:
+        self._config, self._worker = config, around.worker
+        self.network = build_encoder(config.model, config.objective, config.train.seed)
+        self.network.check_crop(config.data.crop_samples)
+        self.network.to(around.worker.device)
+        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
+            self.network.parameters(), lr=config.optim.learning_rate, fused=True
+        )
+        self._autocast = torch.bfloat16 if config.train.precision == "bf16" else None
+        self._watch: CollapseWatch | None = None
+        self._take: GreedyStep | None = None
+
+    @property
+    def headline(self) -> Sequence[str]:
+        return ["validation/loss", *(f"validation/module{m}/nce" for m in range(len(self.network)))]
+
+    def begin(self, phase: Phase, place: Place) -> None:
+        self.network.eval()
+        for m in phase.modules:
+            self.network.module(m).train()
+        self._take = GreedyStep(
+            self.network,
+            Replicas(self.network, phase.modules, compile_modules=self._config.train.compile),
+            self.optimizer,
+            seed=self._config.train.seed,
+            rank=self._worker.rank,
+            clip_norm=self._config.optim.clip_norm,
+            autocast=self._autocast,
+        )
+        self._watch = self._watch_over(phase, place)
+
+    def step(self, audio: Sequence[Tensor], place: Place, *, measure: bool) -> Sequence[Mapping[str, Tensor]]:
+        assert self._take is not None
+        weight = self.kld_weight(place)
+        return [vars(figures) for figures in self._take(audio, place.step, weight, measure=measure)]
+
+    def kld_weight(self, place: Place) -> float:
+        return kld_weight_at(self._config.objective, place.phase_step)
+
+    def settings(self, place: Place) -> dict[str, float]:
+        return {"kld_weight": self.kld_weight(place)}
+
+    def watch(self, record: Record, place: Place, say: Callable[[str], None]) -> None:
+        """Say what is new about collapsed posteriors.
+
+        Raises:
+            CollapsedError: one has collapsed, and the config says stop.
+        """
+        if self._watch is None:
+            return
+        figures = {module["module"]: module for module in record["modules"]}
+        watched = [figures[m] for m in self._watch.modules]
+        for warning in self._watch.update(
+            place.step, [m["nce"] for m in watched], [m["active_units"] for m in watched]
+        ):
+            say(warning.message)
+            if self._config.objective.on_collapse == "stop" and warning.collapsed:
+                raise CollapsedError(f"{warning.message} (objective.on_collapse=stop)")
+
+    def validate(
+        self, phase: Phase, place: Place, batches: Prefetcher, to_audio: ToAudio, writer: MetricsWriter | None
+    ) -> Validation:
+        look = partial(self._histograms, writer, place.step, max(phase.modules)) if writer else None
+        return validate(
+            self.network,
+            phase.modules,
+            batches,
+            to_audio,
+            seed=self._config.train.seed,
+            rank=self._worker.rank,
+            kld_weight=self._config.objective.kld_weight,
+            autocast=self._autocast,
+            look_at_first=look,
+        )
+
+    def _watch_over(self, phase: Phase, place: Place) -> CollapseWatch | None:
+        """The watch over the posteriors that a phase trains; None where there is nothing to watch."""
+        objective = self._config.objective
+        watched = [m for m in phase.modules if self.network.module(m).posterior is not None]
+        if not watched or not objective.kld_weight:
+            return None
+        return CollapseWatch(
+            watched,
+            objective.num_negatives,
+            patience_steps=objective.collapse_patience_steps,
+            start_step=place.step - place.phase_step + objective.kld_warmup_steps,
+        )
+
+    def _histograms(self, writer: MetricsWriter, step: int, last_module: int, audio_BL: Tensor) -> None:
+        """Distributions of the modules' means and deviations, from rank 0's first validation batch."""
+        x = audio_BL
+        for m in range(last_module + 1):
+            mean, std = self.network.module(m).distribution(x)
+            writer.histogram(f"latents/module{m}/mu", mean, step)
+            if std is not None:
+                writer.histogram(f"latents/module{m}/sigma", std, step)
+            x = mean

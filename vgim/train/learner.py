@@ -1,0 +1,98 @@
+"""What the loop trains: a `Learner`, made on every rank from the job's config.
+
+The loop owns the order of things (phases, batches, validation, checkpoints, records); a learner owns the numbers.
+The greedy encoder is one learner, its decoders are another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from vgim.data.manifest import Manifest
+from vgim.data.stream import Reader
+from vgim.storage import Location
+from vgim.train.metrics import MetricsWriter, Record
+from vgim.train.prefetch import DeviceBatch, Prefetcher
+from vgim.train.schedule import Phase, Place
+from vgim.train.validate import Validation
+
+ToAudio = Callable[[DeviceBatch], Tensor]
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Who trains it: this rank's place among the others and its way to the outside."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+    reader: Reader
+    report: Callable[[dict[str, float], Location], None]
+    """Called by all ranks after each checkpoint with its figures and place."""
+
+
+@dataclass(frozen=True)
+class Around:
+    """What a learner is made in, beside its config."""
+
+    run: Location
+    """The run's folder."""
+    worker: Worker
+    manifest: Manifest
+    """Of the shards."""
+
+
+class Learner(Protocol):
+    """Something to train. Randomness comes from (seed, …, step, rank), so that it needs no state of its own."""
+
+    optimizer: torch.optim.Optimizer
+    """Over all parameters of `network`, in their order; the loop sets its learning rate."""
+    averaged: tuple[str, ...]
+    """Figures of `step` that a record holds as means over the steps since the last one."""
+    latest: tuple[str, ...]
+    """Those it holds as they were at the last step."""
+
+    @property
+    def network(self) -> nn.Module:
+        """On the worker's device. Its parameters and buffers are what a checkpoint holds."""
+
+    @property
+    def headline(self) -> Sequence[str]:
+        """TensorBoard tags to show beside the hyperparameters."""
+
+    def begin(self, phase: Phase, place: Place) -> None:
+        """Get ready to take the steps of a phase, from a place in it on."""
+
+    def step(self, audio: Sequence[Tensor], place: Place, *, measure: bool) -> Sequence[Mapping[str, Tensor]]:
+        """One optimiser step on micro-batches of audio [B, L], normalised.
+
+        Returns:
+            Figures, scalars on the device, of each module of the phase; those that only a record needs may be
+            missing numbers unless `measure`.
+
+        Raises:
+            NotFiniteError: on all ranks, before the optimiser used what is not finite.
+        """
+
+    def settings(self, place: Place) -> dict[str, float]:
+        """Numbers that records hold beside the figures and that the steps at a place are taken with."""
+
+    def watch(self, record: Record, place: Place, say: Callable[[str], None]) -> None:
+        """Look at a record on all ranks alike; may say something, or end the run with a VgimError."""
+
+    def validate(
+        self, phase: Phase, place: Place, batches: Prefetcher, to_audio: ToAudio, writer: MetricsWriter | None
+    ) -> Validation:
+        """Figures over the validation split; on the rank that has a writer, pictures of its first batch too."""
+
+    def kld_weight(self, place: Place) -> float:
+        """What a checkpoint notes as the KL term's weight."""
+
+
+LearnerFactory = Callable[..., Any]
+"""`factory(config, around)` gives a `Learner`; picklable, since workers call it."""
