@@ -59,6 +59,7 @@ ENCODERS = ["trained", "random", "mfcc", "supervised", "greedy-supervised"]
     show_default=True,
     help="Train supervised encoders for at most so many epochs; validation ends it sooner.",
 )
+@click.option("--cache-features", is_flag=True, help="Keep features in RUN/features, and use what is kept.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @json_option
 def probe(

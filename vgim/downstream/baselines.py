@@ -90,6 +90,9 @@ class Mfcc:
         }
         return MFCC(SAMPLE_RATE_HZ, NUM_MFCC, log_mels=True, melkwargs=mel), ComputeDeltas()
 
+    def identity(self) -> dict[str, object]:
+        return {"mfcc": [NUM_MFCC, NUM_MELS, WINDOW_SAMPLES]}
+
     def min_samples(self) -> int:
         return HOP_SAMPLES
 

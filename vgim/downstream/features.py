@@ -8,8 +8,10 @@ Shapes: B clips, L samples, T frames, C channels.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -68,6 +70,9 @@ class FeatureSource(Protocol):
     def clips_at_once(self) -> int:
         """Clips of one length that it takes together."""
 
+    def identity(self) -> dict[str, object]:
+        """What decides its numbers, beside the view and the audio; JSON takes it."""
+
     def min_samples(self) -> int:
         """Shortest clip that gives every view a frame."""
 
@@ -98,6 +103,22 @@ class EncoderFeatures:
     @property
     def clips_at_once(self) -> int:
         return CLIPS_AT_ONCE if self.sample_seed is None else 1  # an utterance's draws are its own
+
+    def identity(self) -> dict[str, object]:
+        return {
+            "weights": self._weights_sha256,
+            "normalize": self.normalize,
+            "corpus": self.corpus,
+            "sample_seed": self.sample_seed,
+        }
+
+    @cached_property
+    def _weights_sha256(self) -> str:
+        digest = hashlib.sha256()
+        for name, value in sorted(self.encoder.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def min_samples(self) -> int:
         return max(self.encoder.min_samples(*at) for at in self.readings)

@@ -6,7 +6,7 @@ Shapes: N examples, C channels.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -22,6 +22,9 @@ from vgim.errors import ConfigError, DataError
 BYTES_PER_FEATURE = 4
 COPIES = 2
 """Of the features: as they are, and standardised."""
+
+
+Stream = Callable[[FeatureSource, Iterable[Utterance], Clip], Iterator[tuple[Utterance, list[Tensor]]]]
 
 
 class Gathered(NamedTuple):
@@ -51,9 +54,17 @@ def whole(utterance: Utterance) -> I16:
 
 
 def gather(
-    source: FeatureSource, probe: Probe, utterances: Iterable[Utterance], clip: Clip, split: str
+    source: FeatureSource,
+    probe: Probe,
+    utterances: Iterable[Utterance],
+    clip: Clip,
+    split: str,
+    stream: Stream = stream_features,
 ) -> list[Gathered]:
     """Encode a split once and label its features: a `Gathered` for each of the source's views.
+
+    Args:
+        stream: Where the features come from, if they are kept somewhere.
 
     Raises:
         DataError: No utterance of it gave an example.
@@ -68,7 +79,7 @@ def gather(
 
     found: list[list[Examples]] = [[] for _ in source.views]
     names: list[list[str]] = [[] for _ in source.views]
-    for utterance, features in stream_features(source, counted(), clip):
+    for utterance, features in stream(source, counted(), clip):
         for number, (view, features_TC) in enumerate(zip(source.views, features, strict=True)):
             given = probe.examples(utterance, features_TC, view.hop_samples)
             if given is not None and len(given.y_N):

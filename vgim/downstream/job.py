@@ -8,8 +8,9 @@ from functools import partial
 from vgim.data.crops import I64
 from vgim.data.cut import I16
 from vgim.data.utterances import Utterance, first_crop, read_lengths, read_utterances
-from vgim.downstream.features import Clip, FeatureSource, View
-from vgim.downstream.gather import Gathered, check_memory, gather, whole
+from vgim.downstream.feature_cache import FOLDER, DamagedCacheError, FeatureCache
+from vgim.downstream.features import Clip, FeatureSource, View, stream_features
+from vgim.downstream.gather import Gathered, Stream, check_memory, gather, whole
 from vgim.downstream.pictures import WITHOUT_MATPLOTLIB, can_draw
 from vgim.downstream.result import EncoderKind, ProbeOptions, ProbeResult, place_name
 from vgim.downstream.scores import score
@@ -107,7 +108,7 @@ def _results(setting: Setting, kind: EncoderKind, say: Say) -> list[tuple[ProbeR
             source, made = feature_source(setting, kind, seed, say)
             prepared.append(made)
             views = source.views
-            splits = _splits(setting, source)
+            splits = _splits(setting, source, say)
             fits = fits or [[] for _ in views]
         for view, of_view, found in zip(views, splits, fits, strict=True):
             found.append(_fit(setting, of_view, seed))
@@ -119,23 +120,44 @@ def _results(setting: Setting, kind: EncoderKind, say: Say) -> list[tuple[ProbeR
     ]
 
 
-def _splits(setting: Setting, source: FeatureSource) -> list[Splits]:
+def _splits(setting: Setting, source: FeatureSource, say: Say) -> list[Splits]:
     """Each view's examples of the three splits."""
     limit = setting.options.max_utterances
     lengths = list(read_lengths(setting.shards, "train").values())
     check_memory(setting.task, source.views, lengths[: limit or None])
-    parts = (gather_split(setting, source, split) for split in ("train", "validation", "test"))
+    parts = (gather_split(setting, source, split, say) for split in ("train", "validation", "test"))
     return [Splits(*of_view) for of_view in zip(*parts, strict=True)]
 
 
-def gather_split(setting: Setting, source: FeatureSource, split: str) -> list[Gathered]:
-    """A split's examples in each of the source's views."""
+def gather_split(
+    setting: Setting, source: FeatureSource, split: str, say: Say = lambda line: None
+) -> list[Gathered]:
+    """A split's examples in each of the source's views; from kept features where they were asked for."""
     limit = setting.options.max_utterances if split == "train" else 0
     clip: Clip = whole
     if setting.task.crops and not setting.options.whole_utterances:
         clip = partial(_crop, setting)
-    utterances = read_utterances(setting.shards, setting.manifest, split, limit)
-    return gather(source, setting.task, utterances, clip, split)
+
+    def gathered(stream: Stream) -> list[Gathered]:
+        utterances = read_utterances(setting.shards, setting.manifest, split, limit)
+        return gather(source, setting.task, utterances, clip, split, stream)
+
+    if not setting.options.cache_features:
+        return gathered(stream_features)
+    config = setting.config.data
+    of_split = {
+        "shards": setting.manifest.fingerprint,
+        "split": split,
+        "limit": limit,
+        "clip": "whole" if clip is whole else [config.crop, config.crop_samples],
+    }
+    cache = FeatureCache(setting.run.child(FOLDER), of_split)
+    try:
+        return gathered(cache.stream)
+    except DamagedCacheError as error:
+        say(f"note: {error}; its features are computed anew")
+        cache.drop(source)
+        return gathered(cache.stream)
 
 
 def _crop(setting: Setting, utterance: Utterance) -> I16 | None:

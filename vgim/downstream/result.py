@@ -51,6 +51,8 @@ class ProbeOptions(Record):
     """adam: epochs without a lower validation loss after which it stops; 0 trains them all."""
     supervised_epochs: int = Field(SUPERVISED_EPOCHS, ge=1)
     """Epochs over the train split that a supervised encoder is trained at most."""
+    cache_features: bool = False
+    """Keep features in RUN/features, and read those that are kept."""
     device: Device = "auto"
 
 
