@@ -73,7 +73,7 @@ def epochs_picture(results: Sequence[ProbeResult]) -> bytes:
         own = [result for result in results if (result.module, result.layer) == place]
         trained = [result for result in own if result.encoder == "trained"]
         steps = [result.step or 0 for result in trained]
-        color, label = f"C{number}", _of(trained[0])
+        color, label = f"C{number}", f"trained {place_name(*place)}"
         axes.errorbar(steps, *_with_errors(trained), fmt="o-", capsize=3, color=color, label=label)
         for result in own:
             if result.encoder != "trained":
