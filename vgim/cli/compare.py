@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 import click
 
@@ -45,16 +46,14 @@ def compare(
     home = resolve_place(f"{default_home()}/runs", "RUN")
     comparison = read([resolve_run(run, home, "RUN") for run in runs])
     table = comparison_table(comparison)
-    outputs = (
-        (csv_file, "--csv", lambda: as_csv(comparison).encode()),
-        (markdown_file, "--markdown", lambda: as_markdown(table).encode()),
-        (picture_file, "--picture", lambda: comparison_picture(comparison)),
-    )
-    for file, option, make in outputs:
-        if file:
-            Location(resolve_place(file, option)).write_bytes_atomic(make())
+    if csv_file:
+        Location(resolve_place(csv_file, "--csv")).write_bytes_atomic(as_csv(comparison).encode())
+    if markdown_file:
+        Location(resolve_place(markdown_file, "--markdown")).write_bytes_atomic(as_markdown(table).encode())
+    if picture_file:
+        Location(resolve_place(picture_file, "--picture")).write_bytes_atomic(comparison_picture(comparison))
     if as_json:
         click.echo(comparison.model_dump_json(indent=2))
     else:
-        width = shutil.get_terminal_size().columns if click.get_text_stream("stdout").isatty() else 0
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
         click.echo(as_text(table, width))

@@ -243,7 +243,10 @@ def _results(place: Location, name: str, notes: list[str]) -> list[ProbeResult]:
             if file.exists():
                 found.append(ProbeResult.model_validate_json(file.read_bytes()))
         except (ValidationError, StorageError) as error:
-            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            reason = str(error)
+            if isinstance(error, ValidationError):
+                first = error.errors()[0]
+                reason = ".".join(map(str, first["loc"])) + f": {first['msg']}"
             notes.append(
                 f"{name}: probes/{folder}/{RESULT} is left out, it does not read as a result: {reason}"
             )
