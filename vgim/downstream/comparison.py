@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from vgim.config import RunConfig
 from vgim.downstream.naming import distinct_names
-from vgim.downstream.result import Interval, ProbeResult, Record
+from vgim.downstream.result import SUPERVISED_EPOCHS, Interval, ProbeResult, Record, unusual_options
 from vgim.downstream.writing import FOLDER, RESULT
 from vgim.errors import CheckpointError, ConfigError, StorageError, VgimError
 from vgim.model.stack import build_encoder, module_specs
@@ -261,7 +261,7 @@ def _newest(results: Iterable[ProbeResult]) -> list[ProbeResult]:
 
     best: dict[tuple[object, ...], ProbeResult] = {}
     for result in results:
-        key = (result.task, variant(result), result.encoder, result.module, _layer(result))
+        key = (result.task, variant(result), result.encoder, result.module, result.layer)
         if key not in best or rank(result) > rank(best[key]):
             best[key] = result
     order = sorted(best, key=lambda key: tuple("" if part is None else str(part) for part in key))
@@ -273,16 +273,11 @@ def variant(result: ProbeResult) -> str:
     options = result.options
     words = ["sampled"] * options.sampled
     words += ["best"] * (options.checkpoint == "best")
-    words += [f"data {result.data_fingerprint[:8]}"] * (options.shards is not None)
-    words += [f"first {options.max_utterances}"] * bool(options.max_utterances)
-    words += ["whole"] * options.whole_utterances + ["no bias"] * (not options.bias)
+    if result.label_epochs and options.supervised_epochs != SUPERVISED_EPOCHS:
+        words.append(f"epochs{options.supervised_epochs}")
+    words += unusual_options(options, result.data_fingerprint)
     words += [options.solver] * (options.solver != "lbfgs")
     return ", ".join(words)
-
-
-def _layer(result: ProbeResult) -> int | None:
-    layer: int | None = getattr(result, "layer", None)
-    return layer
 
 
 def _figures(result: ProbeResult) -> ProbeFigures:
@@ -291,7 +286,7 @@ def _figures(result: ProbeResult) -> ProbeFigures:
         variant=variant(result),
         encoder=result.encoder,
         module=result.module,
-        layer=_layer(result),
+        layer=result.layer,
         step=result.step,
         accuracy=result.accuracy,
         interval_over_utterances=result.interval_over_utterances,

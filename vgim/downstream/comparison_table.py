@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from vgim.downstream.comparison import BASELINES, ComparedRun, Comparison, ModuleFigures, ProbeFigures
-from vgim.downstream.result import in_percent
+from vgim.downstream.result import in_percent, place_name
 
 DASH = "-"
 
@@ -116,8 +116,7 @@ def _order(place: Place) -> tuple[int, str, int, int]:
 
 def place_in_words(encoder: str, module: int | None, layer: int | None) -> str:
     """`trained module 2`, `mfcc`."""
-    words = [encoder] + ([] if module is None else [f"module {module}"])
-    return " ".join(words + ([] if layer is None else [f"layer {layer}"]))
+    return f"{encoder} {place_name(module, layer)}".rstrip()
 
 
 def _accuracy(probe: ProbeFigures) -> str:
