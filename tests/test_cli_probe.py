@@ -14,6 +14,8 @@ from click.testing import CliRunner, Result
 
 from vgim.cli import main
 from vgim.config import ResolvedConfig
+from vgim.downstream.pieces import one_after_the_other
+from vgim.ray_tasks import run_on_ray
 
 
 def vgim(*args: str) -> Result:
@@ -34,11 +36,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the job was given, which does nothing."""
     given: list[Any] = []
 
-    def probe(where: str, options: Any, say: object) -> list[object]:
-        given.extend([where, options])
-        return []
+    def probe_many(
+        runs: list[str], wanted: list[Any], say: object, **how: object
+    ) -> tuple[list[object], None]:
+        given.extend([*runs, *wanted, how])
+        return [], None
 
-    monkeypatch.setattr("vgim.downstream.job.probe", probe)
+    monkeypatch.setattr("vgim.downstream.job.probe_many", probe_many)
     return given
 
 
@@ -63,15 +67,16 @@ def test_a_bare_name_is_a_run_at_home_and_defaults_are_the_last_module_and_check
     asked: list[Any], vgim_home: Path
 ) -> None:
     assert vgim("probe", "sim-4", "--task", "phone").exit_code == 0
-    where, options = asked
+    where, options, how = asked
     assert where == f"{vgim_home}/runs/sim-4"
+    assert how == {"all_epochs": False, "runner": one_after_the_other}
     assert (options.module, options.encoders, options.checkpoint) == (-1, ("trained",), "last")
     assert (options.solver, options.bias, options.seeds, options.shards) == ("lbfgs", True, 1, None)
 
 
 def test_every_option_is_passed_on(asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    flags = "--all-modules --sampled --whole-utterances --no-bias --checkpoint best --solver adam"
+    flags = "--all-epochs --all-modules --sampled --whole-utterances --no-bias --solver adam"
     layers = "--layer -1 --all-layers --supervised-epochs 7"
     numbers = "--seeds 3 --patience 2 --max-utterances 9 --device cpu --shards sh"
     encoders = "--encoder random --encoder mfcc --encoder random"
@@ -81,15 +86,16 @@ def test_every_option_is_passed_on(asked: list[Any], tmp_path: Path, monkeypatch
         ).exit_code
         == 0
     )
-    where, options = asked
+    where, options, how = asked
     assert where == f"{tmp_path}/runs/x"
+    assert how["all_epochs"]
     assert options.model_dump() == {
         "task": "vowel",
         "encoders": ("random", "mfcc"),
         "module": None,
         "layer": -1,
         "all_layers": True,
-        "checkpoint": "best",
+        "checkpoint": "last",
         "solver": "adam",
         "seeds": 3,
         "sampled": True,
@@ -103,6 +109,36 @@ def test_every_option_is_passed_on(asked: list[Any], tmp_path: Path, monkeypatch
     }
 
 
+def test_runs_and_tasks_are_probed_each_once_by_as_many_workers(
+    asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tasks = "--task phone --task speaker --task phone"
+    cluster = "--workers 3 --address auto --device cpu"
+    assert vgim("probe", "runs/x", "y", "./runs/x", *f"{tasks} {cluster}".split()).exit_code == 0
+    *where, phone, speaker, how = asked
+    assert [Path(run).name for run in where] == ["x", "y"]
+    assert (phone.task, speaker.task) == ("phone", "speaker")
+    assert how["runner"].func is run_on_ray
+    assert how["runner"].keywords == {"workers": 3, "device": "cpu", "address": "auto"}
+
+
+def test_the_tables_of_several_are_told_apart_and_a_failure_leaves_the_others(
+    run: Path, tmp_path: Path
+) -> None:
+    result = vgim("probe", str(run), f"{tmp_path}/none", "--task", "speaker", "--task", "vowel")
+    assert result.exit_code == 3
+    assert result.stdout.splitlines()[0] == "run, speaker:"
+    assert result.stdout.splitlines()[2].startswith("trained")
+    told = [line for line in result.stderr.splitlines() if " failed: " in line]
+    assert [line.partition(" failed: ")[0] for line in told] == [
+        "run vowel",
+        "none speaker",
+        "none vowel",
+        "error: 3 of 4 probes",
+    ]
+
+
 def test_mistakes_are_one_line_and_an_exit_code(run: Path, tmp_path: Path) -> None:
     for args, code, words in (
         (
@@ -112,7 +148,13 @@ def test_mistakes_are_one_line_and_an_exit_code(run: Path, tmp_path: Path) -> No
         ),
         ([str(run), "--task", "speaker", "--module", "1", "--all-modules"], 2, "exclude each other"),
         ([str(run), "--task", "speaker", "--all-epochs", "--checkpoint", "best"], 2, "exclude each other"),
-        ([f"{tmp_path}/none", "--task", "speaker", "--all-epochs"], 4, "holds no complete checkpoint"),
+        ([f"{tmp_path}/none", "--task", "speaker", "--all-epochs"], 4, "is no run: it has no config.yaml"),
+        (
+            [f"{run}/checkpoints/step-00000002", "--task", "speaker", "--all-epochs"],
+            2,
+            "is one checkpoint; name its run",
+        ),
+        ([str(run), "--task", "speaker", "--address", "auto"], 2, "no effect without Ray; give --workers"),
         ([str(run), "--task", "vowel"], 3, "--task vowel needs the syllables of Artificial Speech"),
         ([f"{tmp_path}/none", "--task", "speaker"], 4, "is no run: it has no config.yaml"),
     ):

@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "vgim.storage": {"vgim.errors"},
     "vgim.config": {"vgim.errors", "vgim.storage"},
     "vgim.cluster": {"vgim.errors", "vgim.config"},
+    "vgim.ray_tasks": {"vgim.errors", "vgim.cluster"},
     "vgim.data": {"vgim.errors", "vgim.storage", "vgim.config", "vgim.cluster"},
     "vgim.model": {"vgim.errors", "vgim.storage", "vgim.config"},
     "vgim.train": {"vgim.errors", "vgim.storage", "vgim.config", "vgim.cluster", "vgim.data", "vgim.model"},

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from vgim import __version__
+from vgim.cli.compare import compare
 from vgim.cli.config import config
 from vgim.cli.data import data
 from vgim.cli.decode import decode
@@ -43,5 +44,5 @@ def main() -> None:
     """Variational Greedy InfoMax speech encoders, trained on Ray."""
 
 
-for verb in (config, data, train, runs, probe, decode, report, import_reference, export_reference):
+for verb in (config, data, train, runs, probe, compare, decode, report, import_reference, export_reference):
     main.add_command(verb)

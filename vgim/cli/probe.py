@@ -14,8 +14,15 @@ ENCODERS = ["trained", "random", "mfcc", "supervised", "greedy-supervised"]
 
 
 @click.command()
-@click.argument("run")
-@click.option("--task", required=True, type=click.Choice(TASKS), help="What is read off the features.")
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.option(
+    "--task",
+    "tasks",
+    required=True,
+    multiple=True,
+    type=click.Choice(TASKS),
+    help="What is read off the features. Repeatable.",
+)
 @click.option("--module", type=int, help="Which module, from 0; -1, the default, is the last.")
 @click.option("--all-modules", is_flag=True, help="Every module, encoded once.")
 @click.option(
@@ -61,10 +68,18 @@ ENCODERS = ["trained", "random", "mfcc", "supervised", "greedy-supervised"]
 )
 @click.option("--cache-features", is_flag=True, help="Keep features in RUN/features, and use what is kept.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Probes that Ray computes side by side; 0 computes one after the other, without Ray.",
+)
+@click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
 @json_option
 def probe(
-    run: str,
-    task: str,
+    runs: tuple[str, ...],
+    tasks: tuple[str, ...],
     module: int | None,
     all_modules: bool,
     all_epochs: bool,
@@ -74,14 +89,19 @@ def probe(
     labels_per_class: str | None,
     draws: int | None,
     logit_std: float | None,
+    device: str,
+    workers: int,
+    address: str | None,
     as_json: bool,
     **options: object,
 ) -> None:
     """Tell how good an encoder is: a linear classifier on its frozen features.
 
     RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. Trains on the shards' train split, chooses
-    on validation, reports on test; writes RUN/probes/ and prints a table.
+    on validation, reports on test; writes RUN/probes/ and prints a table for each run and task.
     """
+    from functools import partial
+
     from vgim.config.places import resolve_place, resolve_run
     from vgim.config.schema import default_home
 
@@ -92,40 +112,62 @@ def probe(
         raise ConfigError(
             f"--{name} {next(iter(given.values()))} is for --labels-per-class alone; give both or neither"
         )
+    if labels_per_class is not None and (workers or len(runs) > 1 or len(tasks) > 1):
+        raise ConfigError(
+            "--labels-per-class studies one run and one task in its own process; give one RUN and one --task, "
+            "and leave --workers out"
+        )
     if labels_per_class is not None and all_epochs:
         raise ConfigError("--labels-per-class and --all-epochs exclude each other; give one")
     if all_epochs and options["checkpoint"] == "best":
         raise ConfigError("--all-epochs and --checkpoint best exclude each other; give one")
     if all_modules and module is not None:
         raise ConfigError(f"--module {module} and --all-modules exclude each other; give one")
-    where = resolve_run(run, resolve_place(f"{default_home()}/runs", "RUN"), "RUN")
-    _refuse_scratch("RUN", where)
+    if address is not None and not workers:
+        raise ConfigError(f"--address {address} has no effect without Ray; give --workers too")
+    home = resolve_place(f"{default_home()}/runs", "RUN")
+    places = [resolve_run(run, home, "RUN") for run in runs]
+    for place in places:
+        _refuse_scratch("RUN", place)
     if shards is not None:
         shards = resolve_place(shards, "--shards")
         _refuse_scratch("--shards", shards)
 
     from vgim.downstream import job
+    from vgim.downstream.pieces import one_after_the_other
     from vgim.downstream.result import ProbeOptions, format_table
+    from vgim.ray_tasks import run_on_ray
 
-    chosen = {
+    chosen: dict[str, object] = {
         **options,
-        "task": task,
         "module": None if all_modules else -1 if module is None else module,
         "encoders": tuple(dict.fromkeys(encoders)) or ("trained",),
         "shards": shards,
+        "device": device,
     }
     if labels_per_class is not None:
-        _study(where, {**chosen, **given, "labels_per_class": labels_per_class}, seeds, as_json)
+        chosen |= {"task": tasks[0], **given, "labels_per_class": labels_per_class}
+        _study(places[0], chosen, seeds, as_json)
         return
     chosen["seeds"] = seeds or 1
-    probe_run = job.probe_epochs if all_epochs else job.probe
-    results = probe_run(
-        where, ProbeOptions.model_validate(chosen), say=lambda line: click.echo(line, err=True)
+    side_by_side = partial(run_on_ray, workers=workers, device=device, address=address)
+    found, error = job.probe_many(
+        list(dict.fromkeys(places)),
+        [ProbeOptions.model_validate({**chosen, "task": task}) for task in dict.fromkeys(tasks)],
+        lambda line: click.echo(line, err=True),
+        all_epochs=all_epochs,
+        runner=side_by_side if workers else one_after_the_other,
     )
-    if as_json:
-        click.echo("[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]")
-    else:
-        click.echo(format_table(results))
+    probes = [probed for probed in found if probed.results]
+    if as_json and probes:
+        records = [result for probed in probes for result in probed.results]
+        click.echo("[" + ",\n".join(record.model_dump_json(indent=2) for record in records) + "]")
+    for probed in probes if not as_json else []:
+        if len(found) > 1:
+            click.echo(f"{probed.run}, {probed.task}:")
+        click.echo(format_table(probed.results))
+    if error is not None:
+        raise error
 
 
 def _study(where: str, chosen: dict[str, object], seeds: int | None, as_json: bool) -> None:

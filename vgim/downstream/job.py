@@ -1,9 +1,10 @@
-"""A probe from the run's name to its results: `vgim probe` and ray_jobs/probe.py call `probe`."""
+"""Probes from the runs' names to their results: `vgim probe` and ray_jobs/probe.py call `probe_many`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 from vgim.data.crops import I64
 from vgim.data.cut import I16
@@ -12,19 +13,28 @@ from vgim.downstream.feature_cache import FOLDER, DamagedCacheError, FeatureCach
 from vgim.downstream.features import Clip, FeatureSource, View, stream_features
 from vgim.downstream.gather import Gathered, Stream, check_memory, gather, whole
 from vgim.downstream.pictures import WITHOUT_MATPLOTLIB, can_draw
-from vgim.downstream.result import EncoderKind, ProbeOptions, ProbeResult, place_name
+from vgim.downstream.pieces import Outcome, Piece, Runner, Say, one_after_the_other, plan
+from vgim.downstream.result import EncoderKind, ProbeOptions, ProbeResult, Task, place_name
 from vgim.downstream.scores import score
 from vgim.downstream.setting import Setting, open_setting
 from vgim.downstream.solvers import ADAM_BATCH, fit_adam, fit_lbfgs
 from vgim.downstream.sources import Preparation, draws_features, feature_source
 from vgim.downstream.summary import Fit, Splits, summarise
 from vgim.downstream.writing import write_epochs_picture, write_modules_picture, write_result
+from vgim.errors import VgimError
 from vgim.storage import Location
-from vgim.train.checkpoint import complete_checkpoints, find
 
 SEEDS_IDLE = "the seeds change nothing: features and lbfgs are deterministic, so there is one fit"
 
-Say = Callable[[str], None]
+
+class Probed(NamedTuple):
+    """What came of one run and one task."""
+
+    run: str
+    """Its name among the runs of the command."""
+    task: Task
+    results: list[ProbeResult]
+    """In the order of the encoders and modules asked for; those of checkpoints first, oldest first."""
 
 
 def probe(run: str, options: ProbeOptions, say: Say = lambda line: None) -> list[ProbeResult]:
@@ -40,9 +50,7 @@ def probe(run: str, options: ProbeOptions, say: Say = lambda line: None) -> list
     Raises:
         VgimError: No run, no checkpoint, no such module, shards that do not fit the task.
     """
-    folder, results = _probe(run, options, say)
-    _draw(folder, results, say)
-    return results
+    return _only(probe_many([run], [options], say))
 
 
 def probe_epochs(run: str, options: ProbeOptions, say: Say = lambda line: None) -> list[ProbeResult]:
@@ -55,39 +63,97 @@ def probe_epochs(run: str, options: ProbeOptions, say: Say = lambda line: None) 
     Raises:
         VgimError: As `probe`; CheckpointError where the run has no checkpoint.
     """
-    find(run)
-    trained: list[ProbeResult] = []
-    for checkpoint in complete_checkpoints(Location(run)):
-        say(f"step {checkpoint.state.step}:")
-        _, last = _probe(checkpoint.location.uri, options.model_copy(update={"encoders": ("trained",)}), say)
-        trained += last
-    kinds = tuple(kind for kind in options.encoders if kind != "trained")
-    baselines = _probe(run, options.model_copy(update={"encoders": kinds}), say)[1] if kinds else []
-    if can_draw():
-        write_epochs_picture(Location(run), [*trained, *baselines])
-    _draw(Location(run), [*last, *baselines], say)
-    return [*trained, *baselines]
+    return _only(probe_many([run], [options], say, all_epochs=True))
 
 
-def _probe(run: str, options: ProbeOptions, say: Say) -> tuple[Location, list[ProbeResult]]:
-    """The run's folder and the results, each of which is written as soon as it is there."""
-    setting = open_setting(run, options)
-    for note in setting.notes:
-        say(f"note: {note}")
-    results = []
-    for kind in options.encoders:
-        for result, confusion_KK in _results(setting, kind, say):
-            write_result(setting.run, result, confusion_KK)
-            results.append(result)
-    return setting.run, results
+def _only(found: tuple[list[Probed], VgimError | None]) -> list[ProbeResult]:
+    (probed,), error = found
+    if error is not None:
+        raise error
+    return probed.results
 
 
-def _draw(run: Location, results: list[ProbeResult], say: Say) -> None:
-    """The picture of depth, where there are modules to compare."""
+def probe_many(
+    runs: Sequence[str],
+    wanted: Sequence[ProbeOptions],
+    say: Say = lambda line: None,
+    *,
+    all_epochs: bool = False,
+    runner: Runner = one_after_the_other,
+) -> tuple[list[Probed], VgimError | None]:
+    """`probe`, or `probe_epochs`, of several runs on several tasks.
+
+    Args:
+        runs: Folders, paths or URIs; each once.
+        wanted: The options of each task, each once.
+        say: Told notes and progress, with the run's name in front where there are several.
+        runner: Where the pieces are computed; see `vgim.ray_tasks`.
+
+    Returns:
+        What each run and task gave, and the error that tells what failed; the rest is written all the same.
+    """
+    groups = plan(runs, wanted, say, all_epochs=all_epochs, check_device=runner is one_after_the_other)
+    pieces = [piece for group in groups for piece in group.pieces]
+    failed = {f"{group.run} {group.task}": group.error for group in groups if group.error is not None}
+    alone = len(pieces) + len(failed) == 1
+    if not alone:
+        for name, error in failed.items():
+            say(f"{name} failed: {error}")
+    outcomes = iter(runner(partial(_attempt, quiet=alone), pieces, say))
+    found = []
+    for group in groups:
+        results: list[ProbeResult] = []
+        for piece, outcome in zip(group.pieces, outcomes, strict=False):
+            if isinstance(outcome, VgimError):
+                failed[piece.name] = outcome
+            else:
+                results += outcome
+        _draw(group.folder, results, all_epochs)
+        found.append(Probed(group.run, group.task, results))
     if not can_draw():
         say(f"note: {WITHOUT_MATPLOTLIB}")
-    elif len({(result.module, result.layer) for result in results if result.module is not None}) > 1:
-        write_modules_picture(run, results)
+    return found, _error_of(failed, len(pieces) + sum(group.error is not None for group in groups))
+
+
+def _error_of(failed: dict[str, VgimError], num: int) -> VgimError | None:
+    if not failed:
+        return None
+    first = next(iter(failed.values()))
+    if num == 1:
+        return first
+    return type(first)(f"{len(failed)} of {num} probes failed: {', '.join(failed)}; the reasons are above")
+
+
+def _attempt(piece: Piece, say: Say, *, quiet: bool) -> Outcome:
+    """A piece's results, or the error that a user caused."""
+    try:
+        return _probe(piece, lambda line: say(piece.label + line))
+    except VgimError as error:
+        if not quiet:
+            say(f"{piece.name} failed: {error}")
+        return error
+
+
+def _probe(piece: Piece, say: Say) -> list[ProbeResult]:
+    """A piece's results, each written as soon as all are there."""
+    setting = open_setting(piece.where, piece.options, kinds=(piece.kind,))
+    results = []
+    for result, confusion_KK in _results(setting, piece.kind, say):
+        write_result(setting.run, result, confusion_KK)
+        results.append(result)
+    return results
+
+
+def _draw(run: Location, results: list[ProbeResult], all_epochs: bool) -> None:
+    """The pictures of depth and of training, where there is something to compare."""
+    if not can_draw() or not results:
+        return
+    if all_epochs:
+        write_epochs_picture(run, results)
+    newest = max((result.step or 0 for result in results), default=0)
+    last = [result for result in results if result.encoder != "trained" or result.step == newest]
+    if len({(result.module, result.layer) for result in last if result.module is not None}) > 1:
+        write_modules_picture(run, last)
 
 
 def _results(setting: Setting, kind: EncoderKind, say: Say) -> list[tuple[ProbeResult, I64]]:

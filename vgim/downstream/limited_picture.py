@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vgim.downstream.limited_result import LimitedResult, curves, limited_folder_name, points_csv
-from vgim.downstream.pictures import _figure, _png, can_draw
+from vgim.downstream.pictures import as_png, can_draw, new_figure
 from vgim.downstream.writing import FOLDER, RESULT
 from vgim.storage import Location
 
@@ -29,7 +29,7 @@ def write_limited(run: Location, result: LimitedResult) -> Location:
 
 def labels_picture(result: LimitedResult) -> bytes:
     """Accuracy against labelled examples per class, a line for each features, with 95 % bands, as PNG."""
-    figure = _figure(7.5, 4)
+    figure = new_figure(7.5, 4)
     axes = figure.add_subplot()
     axes.axhline(result.majority, color="grey", linewidth=0.8, label="majority")
     axes.set_xscale("log")
@@ -46,4 +46,4 @@ def labels_picture(result: LimitedResult) -> bytes:
         axes.fill_between([x for x, _ in banded], lows, highs, color=color, alpha=0.2, linewidth=0)
     axes.set_ylim(bottom=0)
     figure.legend(loc="outside right upper", fontsize=8)
-    return _png(figure)
+    return as_png(figure)

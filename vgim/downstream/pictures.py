@@ -33,7 +33,7 @@ def confusion_picture(confusion_KK: I64, result: ProbeResult) -> bytes:
     classes = list(result.per_class)
     shares = confusion_KK / np.maximum(1, confusion_KK.sum(1, keepdims=True))
     size = max(4.0, INCHES_PER_CLASS * len(classes) + 1.5)
-    figure = _figure(size + 1, size)
+    figure = new_figure(size + 1, size)
     axes = figure.add_subplot()
     image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
     figure.colorbar(image, ax=axes, label="share of the true class")
@@ -43,7 +43,7 @@ def confusion_picture(confusion_KK: I64, result: ProbeResult) -> bytes:
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(f"{result.task}, {_of(result)}: {result.accuracy:.1%}")
-    return _png(figure)
+    return as_png(figure)
 
 
 def modules_picture(results: Sequence[ProbeResult]) -> bytes:
@@ -63,7 +63,7 @@ def modules_picture(results: Sequence[ProbeResult]) -> bytes:
     ]
     axes.set_xticks(range(len(places)), names, fontsize=8 if by_layer else None)
     figure.legend(loc="outside right upper", fontsize=8)
-    return _png(figure)
+    return as_png(figure)
 
 
 def epochs_picture(results: Sequence[ProbeResult]) -> bytes:
@@ -73,7 +73,7 @@ def epochs_picture(results: Sequence[ProbeResult]) -> bytes:
         own = [result for result in results if (result.module, result.layer) == place]
         trained = [result for result in own if result.encoder == "trained"]
         steps = [result.step or 0 for result in trained]
-        color, label = f"C{number}", _of(trained[0])
+        color, label = f"C{number}", f"trained {place_name(*place)}"
         axes.errorbar(steps, *_with_errors(trained), fmt="o-", capsize=3, color=color, label=label)
         for result in own:
             if result.encoder != "trained":
@@ -84,12 +84,12 @@ def epochs_picture(results: Sequence[ProbeResult]) -> bytes:
         if result.module is None:
             _level(axes, result, "black")
     figure.legend(loc="outside right upper", fontsize=8)
-    return _png(figure)
+    return as_png(figure)
 
 
 def _accuracies(results: Sequence[ProbeResult], x: str) -> tuple[Any, Any]:
     """A figure with the axis of accuracy and the level of the majority class."""
-    figure = _figure(7.5, 4)
+    figure = new_figure(7.5, 4)
     axes = figure.add_subplot()
     axes.axhline(results[0].majority, color="grey", linewidth=0.8, label="majority")
     axes.set_xlabel(x)
@@ -123,13 +123,15 @@ def _of(result: ProbeResult) -> str:
     return f"{result.encoder} {place_name(result.module, result.layer)}".rstrip()
 
 
-def _figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float) -> Any:
+    """An empty matplotlib figure, in inches."""
     from matplotlib.figure import Figure  # not pyplot: no display and no global state
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _png(figure: Any) -> bytes:
+def as_png(figure: Any) -> bytes:
+    """The figure's PNG."""
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=120, metadata={"Software": None})
     return out.getvalue()

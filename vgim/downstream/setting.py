@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from vgim.data.manifest import Manifest, check_shards_present, read_manifest
 from vgim.downstream.features import Reading
 from vgim.downstream.phone import PhoneProbe
 from vgim.downstream.probe import Probe
-from vgim.downstream.result import SUPERVISED_EPOCHS, ProbeOptions
+from vgim.downstream.result import SUPERVISED_EPOCHS, EncoderKind, ProbeOptions
 from vgim.downstream.speaker import SpeakerProbe
 from vgim.downstream.syllable import SyllableProbe
 from vgim.downstream.vowel import VowelProbe
@@ -54,11 +54,12 @@ class Setting:
     notes: tuple[str, ...]
 
 
-def open_setting(where: str, options: ProbeOptions) -> Setting:
+def open_setting(where: str, options: ProbeOptions, kinds: Sequence[EncoderKind] | None = None) -> Setting:
     """Find the run, its weights, the shards and the task.
 
     Args:
         where: A run's folder or a checkpoint's, a path or a URI.
+        kinds: Those of the options' encoders that will be used; None for all.
 
     Raises:
         VgimError: One of them is not there, or does not fit another.
@@ -91,7 +92,7 @@ def open_setting(where: str, options: ProbeOptions) -> Setting:
     check_shards_present(shards, manifest)
     task = PROBES[options.task](manifest)
     trained = None
-    if "trained" in options.encoders:
+    if "trained" in (options.encoders if kinds is None else kinds):
         which = "best" if options.checkpoint == "best" else "last"
         trained = load_encoder(place.uri, which=which, device=device)
     corpus = (0.0, 1.0)

@@ -1,0 +1,123 @@
+"""Several runs and tasks in one command: the same results in any way, and a failure that leaves the others."""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from vgim.downstream.job import probe, probe_many
+from vgim.downstream.naming import distinct_names
+from vgim.downstream.result import ProbeOptions, ProbeResult
+from vgim.errors import CheckpointError, ConfigError
+from vgim.ray_tasks import run_on_ray
+from vgim.storage import Location
+
+SPEAKER = ProbeOptions(task="speaker", module=1, encoders=("trained", "random", "mfcc"), device="cpu")
+PHONE = ProbeOptions(task="phone", module=2, encoders=("trained", "mfcc"), max_utterances=4, device="cpu")
+
+
+def copy_of(run: Path, to: Path) -> Path:
+    shutil.copytree(run, to, ignore=shutil.ignore_patterns("probes", "tensorboard"))
+    return to
+
+
+def timeless(results: list[ProbeResult]) -> list[ProbeResult]:
+    return [result.model_copy(update={"created": ""}) for result in results]
+
+
+def test_side_by_side_gives_what_one_after_the_other_does(
+    ray_session: None, probed_run: Path, tmp_path: Path
+) -> None:
+    runs = [str(copy_of(probed_run, tmp_path / name)) for name in ("one", "two")]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone, error = probe_many(runs, [SPEAKER, PHONE])
+    finally:
+        torch.set_num_threads(threads)
+    assert error is None
+    said: list[str] = []
+    runner = partial(run_on_ray, workers=2, device="cpu")
+    together, error = probe_many(runs, [SPEAKER, PHONE], said.append, runner=runner)
+    assert error is None
+    assert [(p.run, p.task) for p in together] == [(p.run, p.task) for p in alone]
+    assert [timeless(p.results) for p in together] == [timeless(p.results) for p in alone]
+    assert [len(p.results) for p in alone] == [3, 2, 3, 2]
+    assert "two: phone from mfcc, seed 0: " in "\n".join(said)
+    assert all(line.startswith(("one: ", "two: ")) for line in said)
+
+
+def test_a_piece_that_fails_leaves_the_others_and_is_named(probed_run: Path, tmp_path: Path) -> None:
+    good, bad = copy_of(probed_run, tmp_path / "good"), copy_of(probed_run, tmp_path / "bad")
+    shutil.rmtree(bad / "checkpoints")
+    said: list[str] = []
+    wanted = SPEAKER.model_copy(update={"encoders": ("trained", "mfcc")})
+    (of_bad, of_good), error = probe_many([str(bad), str(good)], [wanted], said.append)
+    assert [r.encoder for r in of_bad.results] == ["mfcc"]
+    assert [r.encoder for r in of_good.results] == ["trained", "mfcc"]
+    assert (bad / "probes" / "speaker-mfcc" / "result.json").exists()
+    assert isinstance(error, CheckpointError)
+    assert str(error) == "1 of 4 probes failed: bad speaker trained; the reasons are above"
+    (line,) = (line for line in said if "failed" in line)
+    assert line.startswith("bad speaker trained failed: ")
+    assert "holds no complete checkpoint" in line
+
+
+def test_what_a_whole_run_lacks_is_told_once(probed_run: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    wanted = SPEAKER.model_copy(update={"module": 9})
+    found, error = probe_many([str(probed_run), str(tmp_path)], [wanted, PHONE], said.append)
+    assert [len(p.results) for p in found] == [0, 2, 0, 0]
+    assert isinstance(error, ConfigError)
+    assert [line.partition(" failed: ")[0] for line in said if " failed: " in line] == [
+        f"{probed_run.name} speaker",
+        f"{tmp_path.name} speaker",
+        f"{tmp_path.name} phone",
+    ]
+
+
+def test_a_run_beside_its_checkpoint_gets_each_baseline_once(probed_run: Path, tmp_path: Path) -> None:
+    run = copy_of(probed_run, tmp_path / "run")
+    wanted = SPEAKER.model_copy(update={"encoders": ("trained", "mfcc")})
+    found, _ = probe_many([str(run), str(run / "checkpoints" / "step-00000010")], [wanted])
+    assert [[(r.encoder, r.step) for r in p.results] for p in found] == [
+        [("trained", 20), ("mfcc", None)],
+        [("trained", 10)],
+    ]
+    assert [p.run for p in found] == ["run", "run step-00000010"]
+
+
+def test_all_epochs_of_several_runs(probed_run: Path, tmp_path: Path) -> None:
+    runs = [copy_of(probed_run, tmp_path / name) for name in ("one", "two")]
+    said: list[str] = []
+    wanted = SPEAKER.model_copy(update={"encoders": ("trained", "mfcc"), "module": None})
+    found, error = probe_many([str(run) for run in runs], [wanted], said.append, all_epochs=True)
+    assert error is None
+    for probed, run in zip(found, runs, strict=True):
+        assert [(r.step, r.module) for r in probed.results] == [
+            *((step, m) for step in (10, 20) for m in range(4)),
+            (None, None),
+        ]
+        for name in ("speaker-epochs.png", "speaker-modules.png"):
+            assert (run / "probes" / name).exists()
+    assert any(line.startswith("two: step 10: speaker from trained module 3") for line in said)
+
+
+def test_names_go_as_far_back_as_they_must() -> None:
+    def names(*places: str) -> list[str]:
+        return distinct_names([Location(place) for place in places])
+
+    assert names("/a/sim") == ["sim"]
+    assert names("/a/sim", "/a/gim") == ["sim", "gim"]
+    assert names("/a/x/sim", "/b/x/sim", "/a/x/gim") == ["a/x/sim", "b/x/sim", "a/x/gim"]
+
+
+def test_one_alone_raises_its_own_error(tmp_path: Path) -> None:
+    said: list[str] = []
+    with pytest.raises(CheckpointError, match="is no run"):
+        probe(str(tmp_path), SPEAKER, said.append)
+    assert said == []

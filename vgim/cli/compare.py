@@ -1,0 +1,59 @@
+"""`vgim compare`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+import click
+
+from vgim.cli.options import json_option
+from vgim.errors import ConfigError
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.option("--csv", "csv_file", metavar="FILE", help="Write a row for each run, with unrounded numbers.")
+@click.option("--markdown", "markdown_file", metavar="FILE", help="Write the table as Markdown.")
+@click.option(
+    "--picture", "picture_file", metavar="FILE", help="Draw accuracy and InfoNCE by module, as PNG."
+)
+@json_option
+def compare(
+    runs: tuple[str, ...],
+    csv_file: str | None,
+    markdown_file: str | None,
+    picture_file: str | None,
+    as_json: bool,
+) -> None:
+    """Put runs side by side: what they are, cost and learnt, and what their probes found beside the baselines.
+
+    RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. Reads only what training and `vgim probe`
+    left. FILE is a path or a URI.
+    """
+    from vgim.config.places import resolve_place, resolve_run
+    from vgim.config.schema import default_home
+    from vgim.downstream.comparison import compare as read
+    from vgim.downstream.comparison_picture import comparison_picture
+    from vgim.downstream.comparison_table import as_csv, as_markdown, as_text, comparison_table
+    from vgim.downstream.pictures import can_draw
+    from vgim.storage import Location
+
+    if picture_file and not can_draw():
+        raise ConfigError(
+            f"--picture {picture_file}, but matplotlib is not installed; pip install 'vgim[analysis]'"
+        )
+    home = resolve_place(f"{default_home()}/runs", "RUN")
+    comparison = read([resolve_run(run, home, "RUN") for run in runs])
+    table = comparison_table(comparison)
+    if csv_file:
+        Location(resolve_place(csv_file, "--csv")).write_bytes_atomic(as_csv(comparison).encode())
+    if markdown_file:
+        Location(resolve_place(markdown_file, "--markdown")).write_bytes_atomic(as_markdown(table).encode())
+    if picture_file:
+        Location(resolve_place(picture_file, "--picture")).write_bytes_atomic(comparison_picture(comparison))
+    if as_json:
+        click.echo(comparison.model_dump_json(indent=2))
+    else:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+        click.echo(as_text(table, width))
