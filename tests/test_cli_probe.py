@@ -77,7 +77,7 @@ def test_a_bare_name_is_a_run_at_home_and_defaults_are_the_last_module_and_check
 def test_every_option_is_passed_on(asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     flags = "--all-epochs --all-modules --sampled --whole-utterances --no-bias --solver adam"
-    layers = "--layer -1 --all-layers --supervised-epochs 7"
+    layers = "--layer -1 --all-layers --supervised-epochs 7 --cache-features"
     numbers = "--seeds 3 --patience 2 --max-utterances 9 --device cpu --shards sh"
     encoders = "--encoder random --encoder mfcc --encoder random"
     assert (
@@ -105,6 +105,7 @@ def test_every_option_is_passed_on(asked: list[Any], tmp_path: Path, monkeypatch
         "max_utterances": 9,
         "patience": 2,
         "supervised_epochs": 7,
+        "cache_features": True,
         "device": "cpu",
     }
 
