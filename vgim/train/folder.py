@@ -26,7 +26,7 @@ from vgim.train.checkpoint import complete_checkpoints
 CONFIG, RECORD, METRICS, TENSORBOARD = "config.yaml", "run.json", "metrics.jsonl", "tensorboard"
 
 Config = TypeVar("Config", RunConfig, DecoderConfig, AnyConfig)
-State = Literal["running", "finished", "failed", "interrupted"]
+State = Literal["running", "finished", "failed", "interrupted", "stopped"]
 
 
 class RunRecord(BaseModel):
