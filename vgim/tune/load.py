@@ -31,8 +31,8 @@ class Sweep:
     config: SweepConfig
     base: RunConfig
     """The base with the overrides; its storage.root holds the sweep's folder."""
-    preset: str
-    """Path of the base's file."""
+    preset: str | None
+    """Path of the base's file; None for a sweep that is read from its own folder."""
     source: str
     """What messages call the sweep file."""
 

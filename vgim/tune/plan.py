@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vgim.config import RunConfig, load_config
+from vgim.config import RunConfig, from_yaml, load_config
 from vgim.config.keys import dump
 from vgim.config.overrides import lay_over
 from vgim.config.presets import Layer
+from vgim.config.text import to_block
 from vgim.errors import ConfigError
 from vgim.storage import Location
 from vgim.tune.load import Sweep
@@ -63,9 +64,18 @@ def trial_of(sweep: Sweep, values: Values) -> Trial:
         Layer(tree, f"the space of {sweep.source}"),
         Layer({"storage": {"root": sweep.trials.uri, "name": name}}, "the sweep"),
     ]
-    config = load_config(sweep.preset, sweep.config.overrides, on_top).config
+    config = _config(sweep, on_top)
     _check_module(sweep, config)
     return Trial(name, values, config)
+
+
+def _config(sweep: Sweep, on_top: Sequence[Layer]) -> RunConfig:
+    if sweep.preset is not None:
+        return load_config(sweep.preset, sweep.config.overrides, on_top).config
+    tree = dump(sweep.base)
+    for layer in on_top:
+        lay_over(tree, layer.tree, layer.source, {})
+    return from_yaml(to_block(tree), sweep.source)
 
 
 def trials_of(sweep: Sweep) -> list[Trial]:

@@ -62,6 +62,12 @@ class Axis:
         """Whether two draws of it hardly ever agree."""
         return self.range is not None and self.range.kind != "int"
 
+    def rounded(self, value: Any) -> Any:
+        """A value of a log or uniform range with as many digits as our own draws have; any other as it is."""
+        if self.range is None or not self.is_real:
+            return value
+        return min(max(float(f"{value:.{DIGITS}g}"), self.range.low), self.range.high)
+
     @property
     def ends(self) -> tuple[Any, ...]:
         """Values that show whether all are allowed: both ends of a range, all of a list."""
