@@ -6,6 +6,8 @@ is the first d phases of a deeper one. So the deeper run takes its weights, its 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
@@ -19,9 +21,11 @@ from vgim.train.checkpoint import (
     load_optimizer,
 )
 from vgim.train.folder import METRICS, TENSORBOARD
-from vgim.train.metrics import MetricsWriter, read_metrics
+from vgim.train.metrics import MetricsWriter, Record, read_metrics
 
 SEQUENTIAL = "sequential"
+INHERITED = "it has modules 0 to "
+"""How the event begins by which a deeper run tells that it starts from a shallower one's end."""
 
 
 def is_shallower(checkpoint: Checkpoint, config: AnyConfig) -> bool:
@@ -58,6 +62,13 @@ def shallower_run(run: Location, resume_from: str | None, config: AnyConfig) -> 
         return None
     checkpoint = find(resume_from)
     return checkpoint.location.parent.parent if is_shallower(checkpoint, config) else None
+
+
+def inherited_steps(records: Iterable[Record]) -> int:
+    """Optimiser steps that a run's records tell of but a shallower run took."""
+    return max(
+        (r["step"] for r in records if r["kind"] == "event" and r["message"].startswith(INHERITED)), default=0
+    )
 
 
 def writer_with_history(run: Location, shallower: Location, step: int) -> MetricsWriter:

@@ -18,7 +18,7 @@ from vgim.train.checkpoint import (
     load_optimizer,
     load_tensors,
 )
-from vgim.train.deepen import is_shallower, load_first_modules
+from vgim.train.deepen import INHERITED, is_shallower, load_first_modules
 from vgim.train.schedule import Place
 from vgim.train.state import TrainingState
 
@@ -70,9 +70,7 @@ def _resume(
     ]
     if is_shallower(checkpoint, config):
         load_first_modules(checkpoint, network, optimizer)
-        log.append(
-            f"it has modules 0 to {checkpoint.config().model.num_modules - 1}; those behind are drawn afresh"
-        )
+        log.append(f"{INHERITED}{checkpoint.config().model.num_modules - 1}; those behind are drawn afresh")
     else:
         _load_weights(checkpoint, network, config)
         load_optimizer(checkpoint, network, optimizer)

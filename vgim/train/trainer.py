@@ -82,7 +82,7 @@ def launch(
     check_shards_present(shards, manifest)
     folder = RunFolder(run)
     earlier = folder.check(config, manifest.fingerprint)
-    if earlier is not None and earlier.state == "finished" and _complete(run, config):
+    if earlier is not None and earlier.state == "finished" and is_complete_run(run, config):
         print(
             f"the run {run.uri} is finished ({earlier.message}); raise train.epochs or train.max_steps to go on"
         )
@@ -142,7 +142,7 @@ def ensure_data(config: AnyConfig) -> Location:
     return shards
 
 
-def _complete(run: Location, config: AnyConfig) -> bool:
+def is_complete_run(run: Location, config: AnyConfig) -> bool:
     """Whether the last checkpoint is where this config would end."""
     found = complete_checkpoints(run)
     return bool(found) and not remaining(place_of(found[-1].state), config)

@@ -30,7 +30,7 @@ from vgim.tune.resources import Shares, share_out
 from vgim.tune.results import SweepResult, collect, format_table
 from vgim.tune.schedule import optuna_search, scheduler_of
 from vgim.tune.space import Values
-from vgim.tune.trial import ENDED, Setting, epochs_of
+from vgim.tune.trial import Setting, epochs_of, has_ended
 from vgim.tune.tuner import run_tuner
 
 TUNE = "tune"
@@ -150,7 +150,7 @@ def _announce(
     )
     if len(chains) < len(trials):
         print(f"{len(chains)} chains of trials that differ in depth alone, each trained as one run")
-    ended = [trial for trial in trials if _state(trial) in ENDED]
+    ended = [trial for trial in trials if has_ended(trial)]
     if ended:
         print(f"{len(ended)} of them have ended already and are not run again")
     print(f"resources: {shares.describe()}")
@@ -239,10 +239,5 @@ def _rounded(plan: Sweep, params: Values) -> Values:
     return {axis.key: axis.rounded(params[axis.key]) for axis in plan.config.axes}
 
 
-def _state(trial: Trial) -> str:
-    record = RunFolder(trial.run).record()
-    return record.state if record is not None else "waiting"
-
-
 def _has_ended(chain: Chain) -> bool:
-    return all(_state(trial) in ENDED for trial in chain.trials)
+    return all(has_ended(trial) for trial in chain.trials)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -15,6 +14,7 @@ from rich.table import Table
 from vgim.config.text import to_flow
 from vgim.storage import Location
 from vgim.train.checkpoint import complete_checkpoints
+from vgim.train.deepen import inherited_steps
 from vgim.train.folder import RunFolder
 from vgim.train.metrics import Record, read_metrics
 from vgim.tune.config import MetricConfig
@@ -165,18 +165,16 @@ def _of_trial(trial: Trial, metric: MetricConfig) -> TrialResult:
         depth=depth,
         nce=tuple(latest.get(m, {}).get("nce") for m in range(depth)),
         kl_per_element=tuple(latest.get(m, {}).get("kl_per_element") for m in range(depth)),
-        train_seconds=_seconds(records, record.created if record is not None else ""),
+        train_seconds=_seconds(records),
     )
 
 
-def _seconds(records: Sequence[Record], created: str) -> float:
-    """Time in steps since the run was made: records that it took over from a shallower run are older."""
-    since = datetime.fromisoformat(created).timestamp() if created else 0.0
-    seconds, before = 0.0, 0
+def _seconds(records: Sequence[Record]) -> float:
+    """Time in the run's own steps, validation and checkpoints not counted."""
+    seconds, before = 0.0, inherited_steps(records)
     for record in records:
-        if record["kind"] == "train":
-            if record["time"] >= since:
-                seconds += (record["step"] - before) / record["steps_per_s"]
+        if record["kind"] == "train" and record["step"] > before:
+            seconds += (record["step"] - before) / record["steps_per_s"]
             before = record["step"]
     return seconds
 

@@ -12,14 +12,13 @@ from vgim.config.load import ResolvedConfig
 from vgim.errors import CheckpointError, StorageError
 from vgim.train.folder import RunFolder, is_alive
 from vgim.train.schedule import phases
-from vgim.train.trainer import train
+from vgim.train.trainer import is_complete_run, train
 from vgim.tune.config import MetricConfig
 from vgim.tune.follow import Follower, Report
 from vgim.tune.plan import Chain, Trial
 
 POLL_SECONDS = 0.5
 LEAVE_SECONDS = 60.0
-ENDED = ("finished", "stopped")
 
 Tell = Callable[[Trial, Report], None]
 
@@ -49,8 +48,7 @@ def run_chain(chain: Chain, setting: Setting, tell: Tell) -> None:
 def run_trial(trial: Trial, before: Trial | None, setting: Setting, tell: Tell) -> None:
     """Train one trial and tell its metric as it comes. One that has ended tells what it told before."""
     follower = Follower(trial.run, trial.config, setting.metric)
-    record = RunFolder(trial.run).record()
-    if record is None or record.state not in ENDED:
+    if not has_ended(trial):
         _wait_for_the_launch_before(trial)
         training = _Training(trial, before, setting)
         training.start()
@@ -66,6 +64,16 @@ def run_trial(trial: Trial, before: Trial | None, setting: Setting, tell: Tell) 
             raise training.error
     for report in follower.new_reports(ended=True):
         tell(trial, report)
+
+
+def has_ended(trial: Trial) -> bool:
+    """Whether nothing of a trial is left: it was stopped, or has finished all that its config now asks for."""
+    record = RunFolder(trial.run).record()
+    if record is None:
+        return False
+    return record.state == "stopped" or (
+        record.state == "finished" and is_complete_run(trial.run, trial.config)
+    )
 
 
 def epochs_of(trial: Trial) -> int:
