@@ -17,6 +17,7 @@ from vgim.cluster import ensure_ray, refuse_scratch
 from vgim.config import from_yaml
 from vgim.config.keys import dump, flatten
 from vgim.data.manifest import check_shards_present, read_manifest
+from vgim.downstream.setting import PROBES
 from vgim.errors import DataError, TrainingError, VgimError
 from vgim.storage import Location
 from vgim.train.folder import RunFolder
@@ -76,10 +77,11 @@ def sweep(
     shards = ensure_data(plan.base)
     manifest = read_manifest(shards)
     check_shards_present(shards, manifest)
-    if plan.config.metric.kind == "nce" and not manifest.split("validation").utterances:
-        raise DataError(
-            f"{shards.uri} has no validation split, which metric.kind=nce needs; prepare it again"
-        )
+    metric = plan.config.metric
+    if not manifest.split("validation").utterances:
+        raise DataError(f"{shards.uri} has no validation split, which every metric needs; prepare it again")
+    if metric.kind == "probe":
+        PROBES[metric.task](manifest)  # says what the shards lack for it
     folder.claim(plan)
     if left or plan.config.search == "optuna":
         _run(plan, chains, left, shares, most_epochs, address, verbose)

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
 from vgim.cluster import Placement
 from vgim.config.load import ResolvedConfig
 from vgim.errors import CheckpointError, StorageError
@@ -39,6 +41,7 @@ def run_chain(chain: Chain, setting: Setting, tell: Tell) -> None:
     Raises:
         VgimError: what ended a trial; those behind it in the chain are not started.
     """
+    torch.set_num_threads(setting.threads)  # of the probes; workers set their own
     before: Trial | None = None
     for trial in chain.trials:
         run_trial(trial, before, setting, tell)
