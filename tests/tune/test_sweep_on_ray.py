@@ -48,10 +48,10 @@ def test_asha_stops_the_worse_trials_and_frees_their_place(ray_session: None, ti
     plan = tiny_sweep(
         # From the best to the worst, so that each later one is behind those that have reported.
         {"optim.learning_rate": "[3e-3, 1e-6, 1e-7]"},
-        "train.epochs=60",
+        "train.epochs=20",
         "train.limit_train_batches=4",
         "trials_at_once=1",
-        scheduler="{kind: asha, grace_epochs: 5, reduction_factor: 2}",
+        scheduler="{kind: asha, grace_epochs: 3, reduction_factor: 2}",
     )
     result = sweep(plan)
     assert result is not None
@@ -60,5 +60,5 @@ def test_asha_stops_the_worse_trials_and_frees_their_place(ray_session: None, ti
     stopped = [trial for rate, trial in by_rate.items() if rate < 1e-3]
     assert [trial.state for trial in stopped] == ["stopped", "stopped"]
     assert all(trial.message.startswith("stopped by the sweep") for trial in stopped)
-    assert all(trial.step < 240 for trial in stopped)
+    assert all(trial.step < 80 for trial in stopped)
     assert result.best == by_rate[3e-3].id

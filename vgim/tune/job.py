@@ -39,6 +39,7 @@ SETTINGS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: runs are marked as interrupted
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # a trial's run has records of its own
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial may end before it has the metric
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "10",  # the driver of a stopped trial is training, and does not leave by itself
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 
