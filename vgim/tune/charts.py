@@ -97,8 +97,12 @@ class Axis:
             value = 10**self._low if self._log else self._low
             return (Tick(self(value), f"{value:.4g}"),)
         if self._log:
-            whole = range(math.ceil(self._low - 1e-9), math.floor(self._high + 1e-9) + 1)
-            return tuple(Tick(self(10.0**e), f"{10.0**e:g}") for e in whole)
+            decades = range(math.floor(self._low), math.ceil(self._high) + 1)
+            low, high = 10.0 ** (self._low - 1e-9), 10.0 ** (self._high + 1e-9)
+            named = [10.0**e for e in decades if low <= 10.0**e <= high]
+            if len(named) < 3:
+                named = [f * 10.0**e for e in decades for f in (1, 2, 5) if low <= f * 10.0**e <= high]
+            return tuple(Tick(self(value), f"{value:g}") for value in named)
         step = 10.0 ** math.floor(math.log10((self._high - self._low) / most))
         step = next(step * f for f in (1, 2, 5, 10, 20) if (self._high - self._low) / (step * f) <= most)
         first = math.ceil(self._low / step - 1e-9)
