@@ -73,7 +73,7 @@ def probe_checkpoint(checkpoint: Checkpoint, metric: MetricConfig) -> QuickProbe
     return QuickProbe(
         step=checkpoint.state.step,
         epoch=checkpoint.state.epoch,
-        module=setting.modules[0],
+        module=metric.module % setting.config.model.num_modules,
         task=metric.task,
         max_utterances=metric.max_utterances,
         accuracy=scores.accuracy,
