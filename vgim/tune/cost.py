@@ -17,6 +17,7 @@ from vgim.train.metrics import read_metrics
 from vgim.train.schedule import phases
 from vgim.tune.plan import Chain
 from vgim.tune.resources import Shares
+from vgim.tune.trial import has_ended
 
 Rates = dict[tuple[str, tuple[int, ...]], list[float]]
 """(shape, modules that are trained) → steps a second."""
@@ -53,7 +54,7 @@ def _phases(chain: Chain) -> Iterator[tuple[RunConfig, tuple[int, ...], int]]:
     done = 0
     for trial in chain.trials:
         own = phases(trial.config)
-        for phase in own[done:]:
+        for phase in own[done:] if not has_ended(trial) else ():
             yield trial.config, phase.modules, phase.epochs
         done = len(own) if len(chain.trials) > 1 else 0
 

@@ -22,6 +22,7 @@ from vgim.errors import DataError, TrainingError, VgimError
 from vgim.storage import Location
 from vgim.train.folder import RunFolder
 from vgim.train.trainer import ensure_data, termination_interrupts
+from vgim.tune.config import MetricConfig
 from vgim.tune.cost import estimate
 from vgim.tune.folder import BASE, SweepFolder
 from vgim.tune.load import Sweep
@@ -31,7 +32,7 @@ from vgim.tune.resources import Shares, share_out
 from vgim.tune.results import SweepResult, collect, format_table
 from vgim.tune.schedule import optuna_search, scheduler_of
 from vgim.tune.space import Values
-from vgim.tune.trial import Setting, epochs_of, has_ended
+from vgim.tune.trial import Setting, epochs_of, has_ended, has_told
 from vgim.tune.tuner import run_tuner
 
 TUNE = "tune"
@@ -70,7 +71,7 @@ def sweep(
     most_epochs = max((epochs_of(trial) for trial in trials), default=plan.base.train.epochs)
     if plan.config.scheduler.kind != "none":
         scheduler_of(plan, most_epochs)  # a mistake in it is told before anything starts
-    left = [chain for chain in chains if not _has_ended(chain)]
+    left = [chain for chain in chains if not _has_ended(chain, plan.config.metric)]
     _announce(plan, trials, chains, left, shares)
     if dry_run:
         return None
@@ -189,7 +190,11 @@ def _run(
         search, wanted = optuna_search(plan, known.trials), plan.config.samples - num_ended
     else:
         # A scheduler compares with what has ended, too: those trials tell it what they told before, and train nothing.
-        chosen = sorted(chains, key=lambda c: not _has_ended(c)) if scheduler is not None else list(left)
+        chosen = (
+            sorted(chains, key=lambda c: not _has_ended(c, setting.metric))
+            if scheduler is not None
+            else list(left)
+        )
         wanted = len(chosen)
     store = plan.folder.child(TUNE)
     store.delete()
@@ -242,5 +247,5 @@ def _rounded(plan: Sweep, params: Values) -> Values:
     return {axis.key: axis.rounded(params[axis.key]) for axis in plan.config.axes}
 
 
-def _has_ended(chain: Chain) -> bool:
-    return all(has_ended(trial) for trial in chain.trials)
+def _has_ended(chain: Chain, metric: MetricConfig) -> bool:
+    return all(has_ended(trial) and has_told(trial, metric) for trial in chain.trials)

@@ -12,11 +12,12 @@ import torch
 from vgim.cluster import Placement
 from vgim.config.load import ResolvedConfig
 from vgim.errors import CheckpointError, StorageError
+from vgim.train.checkpoint import complete_checkpoints
 from vgim.train.folder import RunFolder, is_alive
 from vgim.train.schedule import phases
 from vgim.train.trainer import is_complete_run, train
 from vgim.tune.config import MetricConfig
-from vgim.tune.follow import Follower, Report
+from vgim.tune.follow import Follower, Report, reports
 from vgim.tune.plan import Chain, Trial
 
 POLL_SECONDS = 0.5
@@ -77,6 +78,14 @@ def has_ended(trial: Trial) -> bool:
     return record.state == "stopped" or (
         record.state == "finished" and is_complete_run(trial.run, trial.config)
     )
+
+
+def has_told(trial: Trial, metric: MetricConfig) -> bool:
+    """Whether the metric of the weights that a trial ended with is known: a probe may have been cut off."""
+    told, checkpoints = reports(trial.run, trial.config, metric), complete_checkpoints(trial.run)
+    if metric.kind == "probe" and told and checkpoints:
+        return told[-1].step == checkpoints[-1].state.step
+    return bool(told)
 
 
 def epochs_of(trial: Trial) -> int:
