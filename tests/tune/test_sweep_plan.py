@@ -116,5 +116,5 @@ def test_the_cost_is_known_from_measured_rates_alone(tiny_sweep: Maker) -> None:
     assert "cannot be known" in before
     train(ResolvedConfig(chains[0].trials[1].config, {}, ""))
     after = estimate(chains, shares, [plan.trials])
-    assert "40 steps in all" in after
+    assert "30 steps in all" in after  # less the deeper trial of the first chain, which has ended
     assert "of training at measured step rates" in after
