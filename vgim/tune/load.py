@@ -57,9 +57,9 @@ def load_sweep(file: str, overrides: Sequence[str] = ()) -> Sweep:
     own = [text for text in overrides if not _is_of_the_run(text)]
     tree: Tree = {}
     sources: dict[str, str] = {}
-    lay_over(tree, read_tree(path), shown(path), sources, model=SweepConfig)
+    lay_over(tree, read_tree(path), shown(path), sources, root=SweepConfig)
     for text in own:
-        lay_over(tree, parse_override(text), OVERRIDE, sources, model=SweepConfig)
+        lay_over(tree, parse_override(text), OVERRIDE, sources, root=SweepConfig)
     config = _validate(tree, sources)
     if not config.name:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-")
@@ -96,7 +96,7 @@ def from_yaml(text: str, where: str) -> SweepConfig:
         raise ConfigError(f"{where} holds no sweep; it should be the file that a sweep wrote")
     clean: Tree = {}
     sources: dict[str, str] = {}
-    lay_over(clean, tree, where, sources, model=SweepConfig)
+    lay_over(clean, tree, where, sources, root=SweepConfig)
     return _validate(clean, sources)
 
 
