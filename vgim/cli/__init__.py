@@ -45,5 +45,17 @@ def main() -> None:
     """Variational Greedy InfoMax speech encoders, trained on Ray."""
 
 
-for verb in (config, data, train, runs, probe, compare, decode, report, sweep, import_reference, export_reference):
+for verb in (
+    config,
+    data,
+    train,
+    runs,
+    probe,
+    compare,
+    decode,
+    report,
+    sweep,
+    import_reference,
+    export_reference,
+):
     main.add_command(verb)
