@@ -56,6 +56,7 @@ def ray_session(vgim_home: Path) -> Iterator[None]:
     import ray
 
     ray.init(
+        "local",  # whatever cluster happens to run on the machine
         num_cpus=4,
         include_dashboard=False,
         log_to_driver=False,

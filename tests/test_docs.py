@@ -28,6 +28,7 @@ JOBS = {
     "ray_jobs/probe.py": ["probe"],
     "ray_jobs/report.py": ["report"],
     "ray_jobs/decode.py": ["decode", "train"],
+    "ray_jobs/sweep.py": ["sweep", "run"],
 }
 PRESET = re.compile(r"(quickstart|(librispeech|artificial)-(sim|gim|cpc))(\.yaml)?")
 
@@ -75,7 +76,7 @@ def parse(args: Iterable[str]) -> click.Context:
 
 def verbs(group: click.Group, prefix: str = "vgim") -> Iterator[str]:
     for name, command in group.commands.items():
-        dotted = f"{prefix} {name}"
+        dotted = prefix if name == getattr(group, "default", None) else f"{prefix} {name}"
         if isinstance(command, click.Group):
             yield from verbs(command, dotted)
         else:

@@ -34,6 +34,7 @@ MAY_IMPORT = {
         "vgim.encoder",
     },
 }
+MAY_IMPORT["vgim.tune"] = {*MAY_IMPORT["vgim.downstream"], "vgim.downstream", "vgim.cluster"}
 MAY_IMPORT["vgim.report"] = {*MAY_IMPORT["vgim.downstream"], "vgim.downstream"}
 MAY_IMPORT["vgim.decode"] = MAY_IMPORT["vgim.downstream"] | {"vgim.decoder"}
 VERSION = {"vgim", "vgim.__version__"}
@@ -88,7 +89,15 @@ def test_the_model_is_pure_torch() -> None:
 # vgim.encoder, which has load_encoder, imports vgim.model: one start of torch checks both.
 @pytest.mark.parametrize(
     "module",
-    ["vgim", "vgim.config", "vgim.encoder", "vgim.decoder", "vgim.downstream.job", "vgim.report.page"],
+    [
+        "vgim",
+        "vgim.config",
+        "vgim.encoder",
+        "vgim.decoder",
+        "vgim.downstream.job",
+        "vgim.report.page",
+        "vgim.tune.job",
+    ],
 )
 def test_import_pulls_in_neither_ray_nor_pandas_nor_matplotlib(module: str) -> None:
     code = f"import sys, {module}; print(sorted({{'ray', 'pandas', 'matplotlib'}} & set(sys.modules)))"

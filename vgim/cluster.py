@@ -18,13 +18,16 @@ CONNECT_TIMEOUT_S = 5.0
 DATA_CPUS = 1.0  # kept free for Ray Data: without any, training waits for ever and nothing says so
 
 
-def ensure_ray(min_cpus: float = 0, *, address: str | None = None, verbose: bool = False) -> None:
+def ensure_ray(
+    min_cpus: float = 0, *, address: str | None = None, verbose: bool = False, dashboard: bool = False
+) -> None:
     """Connect to the cluster at `address` (or $RAY_ADDRESS), else start a private instance on this machine.
 
     Args:
         min_cpus: logical CPUs that a private instance offers at least, whatever the machine has.
         address: `auto`, `host:port` or `ray://host:port`.
         verbose: let Ray log as it likes.
+        dashboard: start a private instance's dashboard, and with it the State API.
 
     Raises:
         ConfigError: no cluster answers at the address.
@@ -43,7 +46,7 @@ def ensure_ray(min_cpus: float = 0, *, address: str | None = None, verbose: bool
     try:
         if address == "local":
             cores = os.cpu_count() or 1
-            ray.init("local", num_cpus=max(cores, math.ceil(min_cpus)), include_dashboard=False, **quiet)
+            ray.init("local", num_cpus=max(cores, math.ceil(min_cpus)), include_dashboard=dashboard, **quiet)
         else:
             ray.init(address, **quiet)
     except ConnectionError as error:

@@ -17,6 +17,7 @@ from vgim.cli.decode import decode
 from vgim.cli.probe import probe
 from vgim.cli.reference import export_reference, import_reference
 from vgim.cli.report import report
+from vgim.cli.sweep import sweep
 from vgim.cli.train import runs, train
 from vgim.errors import VgimError
 
@@ -44,5 +45,17 @@ def main() -> None:
     """Variational Greedy InfoMax speech encoders, trained on Ray."""
 
 
-for verb in (config, data, train, runs, probe, compare, decode, report, import_reference, export_reference):
+for verb in (
+    config,
+    data,
+    train,
+    runs,
+    probe,
+    compare,
+    decode,
+    report,
+    sweep,
+    import_reference,
+    export_reference,
+):
     main.add_command(verb)

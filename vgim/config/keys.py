@@ -26,7 +26,7 @@ class Key:
     default: str
     doc: str
     types: frozenset[str]
-    """JSON types it takes: integer, number, string, boolean, array."""
+    """JSON types it takes: integer, number, string, boolean, array, object."""
     may_change: bool
 
 
@@ -47,10 +47,10 @@ def sections(root: type[Section] = RunConfig) -> Sections:
     members: dict[str, tuple[str, ...]] = {}
     optional: set[str] = set()
 
-    def walk(model: type[Section], prefix: str) -> None:
-        schema = model.model_json_schema()["properties"]
-        members[prefix] = tuple(model.model_fields)
-        for name, field in model.model_fields.items():
+    def walk(part: type[Section], prefix: str) -> None:
+        schema = part.model_json_schema()["properties"]
+        members[prefix] = tuple(part.model_fields)
+        for name, field in part.model_fields.items():
             dotted = f"{prefix}.{name}" if prefix else name
             section, nullable = _section_of(field.annotation)
             if section is None:

@@ -15,7 +15,7 @@ from vgim.config.keys import Sections, Tree, dump, flatten, sections
 from vgim.config.messages import explain
 from vgim.config.overrides import OVERRIDE, lay_over, parse_override
 from vgim.config.places import resolve_places
-from vgim.config.presets import read_layers
+from vgim.config.presets import Layer, read_layers
 from vgim.config.schema import RunConfig
 from vgim.config.text import parse, to_block
 from vgim.errors import ConfigError
@@ -34,8 +34,8 @@ class ResolvedConfig:
     preset_name: str
 
 
-def load_config(preset: str, overrides: Sequence[str] = ()) -> ResolvedConfig:
-    """A preset by path or name, its `extends` beneath it and `key=value` overrides on top."""
+def load_config(preset: str, overrides: Sequence[str] = (), on_top: Sequence[Layer] = ()) -> ResolvedConfig:
+    """A preset by path or name, its `extends` beneath it, `key=value` overrides and further layers on top."""
     preset_name, layers = read_layers(preset)
     tree: Tree = {}
     sources: dict[str, str] = {}
@@ -43,6 +43,8 @@ def load_config(preset: str, overrides: Sequence[str] = ()) -> ResolvedConfig:
         lay_over(tree, layer.tree, layer.source, sources)
     for override in overrides:
         lay_over(tree, parse_override(override), OVERRIDE, sources)
+    for layer in on_top:
+        lay_over(tree, layer.tree, layer.source, sources)
     _name_run(tree, preset_name, sources)
     config = resolve_places(validate(tree, sources, RunConfig))
     full = {key: sources.get(key, DEFAULT) for key in flatten(dump(config))}

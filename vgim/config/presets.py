@@ -1,7 +1,7 @@
 """Presets: YAML files found by path or by name, each of which may extend another.
 
 A preset's first comment line says what it is. A name that starts with `_` is a base for others to extend: it
-loads, but is not listed.
+loads, but is not listed. One that starts with `sweep-` is no run but a sweep over runs (vgim/tune).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from vgim.config.text import parse
 from vgim.errors import ConfigError
 
 SUFFIXES = (".yaml", ".yml")
+SWEEP = "sweep-"
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,27 @@ def read_layers(preset: str) -> tuple[str, list[Layer]]:
             circle = " → ".join(shown(p) for p in [*chain[chain.index(path) :], path])
             raise ConfigError(f"extends goes round in a circle: {circle}; let one of them extend nothing")
         chain.append(path)
-        tree = _read(path)
+        tree = read_tree(path)
         parent = tree.pop("extends", None)
         layers.insert(0, Layer(tree, shown(path)))
         if parent is None:
             return name, layers
         if not isinstance(parent, str):
             raise ConfigError(f"{shown(path)}: extends={parent} is not the name or path of a preset")
-        path = _find_parent(parent, path)
+        path = find_parent(parent, path)
 
 
 def known_presets() -> dict[str, Path]:
     """Presets by name, bases included; a name in ./configs hides the same name that the package ships."""
+    return {name: path for name, path in _shipped().items() if not name.startswith(SWEEP)}
+
+
+def known_sweeps() -> dict[str, Path]:
+    """Sweep files by name, found as presets are."""
+    return {name: path for name, path in _shipped().items() if name.startswith(SWEEP)}
+
+
+def _shipped() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in _folders():
         for path in sorted(folder.glob("*.yaml")):
@@ -89,8 +99,8 @@ def _folders() -> Iterator[Path]:
     yield package / "presets"
 
 
-def _find_parent(parent: str, child: Path) -> Path:
-    """What a preset extends: a path is relative to its own folder, and so is a name, at first."""
+def find_parent(parent: str, child: Path, key: str = "extends") -> Path:
+    """The preset that a file names under `key`: a path is relative to its own folder, and so is a name, at first."""
     beside = child.parent / Path(parent).expanduser()
     if not parent.endswith(SUFFIXES):
         beside = beside.with_name(f"{beside.name}.yaml")
@@ -99,10 +109,11 @@ def _find_parent(parent: str, child: Path) -> Path:
     try:
         return find_preset(parent)
     except ConfigError as error:
-        raise ConfigError(f"{shown(child)}: extends={parent}: {error}") from None
+        raise ConfigError(f"{shown(child)}: {key}={parent}: {error}") from None
 
 
-def _read(path: Path) -> Tree:
+def read_tree(path: Path) -> Tree:
+    """What a file of presets holds, as a tree."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:

@@ -260,7 +260,8 @@ class RunConfig(Section):
                 f"objective.kld_weight={self.objective.kld_weight} has no effect for model.family="
                 f"{self.model.family}, which has no posterior; set it to 0 or use family sim"
             )
-        if self.train.schedule == "sequential" and self.model.num_modules == 1:
+        # A depth of 1 is the first phase of a deeper run, and may be continued as one.
+        if self.train.schedule == "sequential" and self.model.num_modules == 1 and not self.model.depth:
             raise ValueError("train.schedule=sequential has no meaning for one module; use joint")
         if self.train.module_epochs and self.train.schedule != "sequential":
             raise ValueError(

@@ -26,7 +26,7 @@ from vgim.train.checkpoint import complete_checkpoints
 CONFIG, RECORD, METRICS, TENSORBOARD = "config.yaml", "run.json", "metrics.jsonl", "tensorboard"
 
 Config = TypeVar("Config", RunConfig, DecoderConfig, AnyConfig)
-State = Literal["running", "finished", "failed", "interrupted"]
+State = Literal["running", "finished", "failed", "interrupted", "stopped"]
 
 
 class RunRecord(BaseModel):
@@ -207,15 +207,20 @@ def git_revision() -> str:
 
 def is_alive(record: RunRecord) -> bool:
     """Whether the process that drives a run is on this machine and still there."""
-    if not is_local(record):
+    return process_is_alive(record.host, record.pid)
+
+
+def process_is_alive(host: str, pid: int) -> bool:
+    """Whether a Python process is on this machine and still there."""
+    if host != socket.gethostname():
         return False
     try:
-        os.kill(record.pid, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return "python" in _command_of(record.pid)  # the number may have gone to another program since
+    return "python" in _command_of(pid)  # the number may have gone to another program since
 
 
 def is_local(record: RunRecord) -> bool:

@@ -46,7 +46,9 @@ class GreedyLearner:
 
     @property
     def headline(self) -> Sequence[str]:
-        return ["validation/loss", *(f"validation/module{m}/nce" for m in range(len(self.network)))]
+        # TensorBoard shows the columns of any one run for all: the same for every depth.
+        whole = self.network.model.model_copy(update={"depth": 0}).num_modules
+        return ["validation/loss", *(f"validation/module{m}/nce" for m in range(whole))]
 
     def begin(self, phase: Phase, place: Place) -> None:
         self.network.eval()

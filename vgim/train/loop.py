@@ -16,6 +16,7 @@ from vgim.model.audio import to_float
 from vgim.storage import Location
 from vgim.train import checkpoint as checkpoints
 from vgim.train.ddp import average_buffers
+from vgim.train.deepen import shallower_run, writer_with_history
 from vgim.train.greedy import GreedyLearner
 from vgim.train.learner import Around, Learner, LearnerFactory, Worker
 from vgim.train.meter import Meter
@@ -68,6 +69,7 @@ class Rank:
         Raises:
             VgimError: NotFiniteError and CollapsedError on all ranks at one step, others on this rank alone.
         """
+        shallower = shallower_run(self.run_folder, self.job.resume_from, self.config)
         place, log = start_from(
             self.run_folder,
             self.learner.network,
@@ -80,8 +82,11 @@ class Rank:
         )
         place = place.within(self.train_stream.steps_in(place.epoch))
         if self.worker.rank == 0:
-            self.writer = MetricsWriter(self.run_folder, place.step)
-            if place.step == 0:
+            if shallower is not None:
+                self.writer = writer_with_history(self.run_folder, shallower, place.step)
+            else:
+                self.writer = MetricsWriter(self.run_folder, place.step)
+            if place.step == 0 or shallower is not None:
                 self._hparams(self.writer)
             if self.job.lost_workers:
                 log.insert(0, f"workers were lost and started again ({self.job.lost_workers} so far)")
@@ -94,6 +99,12 @@ class Rank:
                 if self.config.train.schedule == "sequential":
                     self._say(place, f"module {phase.modules[0]} trains from step {place.step} on")
                 place = self._train(phase, place)
+            if self.writer is not None:
+                self.writer.end_session(failed=False)
+        except Exception:
+            if self.writer is not None:
+                self.writer.end_session(failed=True)
+            raise
         finally:
             if self.writer is not None:
                 self.writer.close()

@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from vgim.data.manifest import SAMPLE_RATE_HZ
 from vgim.storage import Location
 from vgim.train.folder import METRICS, TENSORBOARD
+from vgim.train.hparams import session_end, session_start
 
+SESSION_END = ".session_end"  # of an event file's name: how a run ended is taken back when the run goes on
 SYNC_SECONDS = 30.0  # between two copies to storage that is no file system
 
 Record = dict[str, Any]
@@ -61,6 +62,7 @@ class MetricsWriter:
                 (self._folder / METRICS).write_bytes(run.child(METRICS).read_bytes())
         self._path = self._folder / METRICS
         self._drop_after(from_step)
+        self._drop_session_end()
         self._lines = self._path.open("a", buffering=1)
         purge = from_step + 1 if from_step else None
         self._board = SummaryWriter(str(self._folder / TENSORBOARD), purge_step=purge, flush_secs=10)
@@ -103,10 +105,22 @@ class MetricsWriter:
 
     def hparams(self, values: Mapping[str, object], metrics: Iterable[str]) -> None:
         """For TensorBoard's HParams tab: the hyperparameters, and the tags whose values it shows beside them."""
-        known = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in values.items()}
         events = self._board._get_file_writer()  # type: ignore[no-untyped-call]
-        for summary in hparams(known, dict.fromkeys(metrics, 0.0)):  # type: ignore[no-untyped-call]
+        for summary in session_start(values, metrics):
             events.add_summary(summary)
+
+    def end_session(self, *, failed: bool) -> None:
+        """For the HParams tab: how the run ended. Of one that was killed or interrupted it says nothing."""
+        with SummaryWriter(str(self._folder / TENSORBOARD), filename_suffix=SESSION_END) as board:
+            board._get_file_writer().add_summary(session_end(failed=failed))
+
+    def replay(self, record: Record) -> None:
+        """A record of an earlier run that this one continues, with its own time."""
+        kind, rest = record["kind"], {key: value for key, value in record.items() if key != "kind"}
+        if kind == "event":
+            self._append(record)
+        else:
+            (self.train if kind == "train" else self.validation)(rest)
 
     def flush(self, *, force: bool = True) -> None:
         """Make what was written visible to readers; without `force`, at most every `SYNC_SECONDS`."""
@@ -132,7 +146,15 @@ class MetricsWriter:
                     self._board.add_scalar(f"{prefix}/module{figures['module']}/{name}", value, step)
 
     def _append(self, record: Record) -> None:
-        self._lines.write(json.dumps({**record, "time": round(time.time(), 3)}, allow_nan=False) + "\n")
+        self._lines.write(
+            json.dumps({**record, "time": record.get("time", round(time.time(), 3))}, allow_nan=False) + "\n"
+        )
+
+    def _drop_session_end(self) -> None:
+        for folder in {Location(self._folder), self._run}:
+            for name in folder.child(TENSORBOARD).list():
+                if name.endswith(SESSION_END):
+                    folder.child(TENSORBOARD, name).delete()
 
     def _drop_after(self, step: int) -> None:
         if not self._path.exists():

@@ -27,8 +27,11 @@ RAY_MARKER = ".validate_storage_marker"  # by which Ray's workers find that they
 CONTROLLER_RETRIES = 3  # Ray's own default retries an unschedulable group for ever
 
 
-def train_on_ray(job: Job, *, address: str | None, verbose: bool) -> str:
+def train_on_ray(job: Job, *, address: str | None, verbose: bool, placement: Placement | None = None) -> str:
     """Train with Ray Train's workers; returns a sentence on how it ended.
+
+    Args:
+        placement: what the workers get; None shares the whole cluster among them.
 
     Raises:
         VgimError: what a worker met, or that workers were lost too often or never came.
@@ -39,7 +42,7 @@ def train_on_ray(job: Job, *, address: str | None, verbose: bool) -> str:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    placement = place(cluster, ray.cluster_resources())
+    placement = placement or place(cluster, ray.cluster_resources())
     backend = cluster.backend if cluster.backend != "auto" else "nccl" if placement.use_gpu else "gloo"
     if backend == "nccl" and not placement.use_gpu:
         raise ConfigError("cluster.backend=nccl needs GPUs and the workers have none; use auto or gloo")

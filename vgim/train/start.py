@@ -18,6 +18,7 @@ from vgim.train.checkpoint import (
     load_optimizer,
     load_tensors,
 )
+from vgim.train.deepen import INHERITED, is_shallower, load_first_modules
 from vgim.train.schedule import Place
 from vgim.train.state import TrainingState
 
@@ -62,13 +63,17 @@ def _resume(
     data_fingerprint: str,
     whose: str,
 ) -> tuple[Place, list[str]]:
-    _load_weights(checkpoint, network, config)
-    load_optimizer(checkpoint, network, optimizer)
     state = checkpoint.state
     log = [
         f"continuing from {whose} checkpoint {checkpoint.location.uri} "
         f"(step {state.step}, epoch {state.epoch}, {state.step_in_epoch} steps into it)"
     ]
+    if is_shallower(checkpoint, config):
+        load_first_modules(checkpoint, network, optimizer)
+        log.append(f"{INHERITED}{checkpoint.config().model.num_modules - 1}; those behind are drawn afresh")
+    else:
+        _load_weights(checkpoint, network, config)
+        load_optimizer(checkpoint, network, optimizer)
     step_in_epoch = state.step_in_epoch
     then = state.world_size * state.batch_size * state.accumulate
     here = world_size * config.train.batch_size * config.train.accumulate

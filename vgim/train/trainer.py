@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import torch
 
-from vgim.cluster import refuse_scratch
+from vgim.cluster import Placement, refuse_scratch
 from vgim.config import AnyConfig, ResolvedConfig
 from vgim.data.manifest import check_shards_present, is_complete, read_manifest
 from vgim.data.stream import read_here
@@ -17,6 +17,7 @@ from vgim.errors import ConfigError, StorageError, VgimError
 from vgim.storage import Location
 from vgim.train.checkpoint import check_same_architecture, complete_checkpoints, find
 from vgim.train.console import Console
+from vgim.train.deepen import check_resumable
 from vgim.train.folder import RunFolder
 from vgim.train.learner import Worker
 from vgim.train.loop import Job, Rank
@@ -33,6 +34,7 @@ def train(
     init_from: str | None = None,
     address: str | None = None,
     verbose: bool = False,
+    placement: Placement | None = None,
 ) -> int:
     """Train a run to its end, or go on with it; a finished one is left alone.
 
@@ -41,6 +43,7 @@ def train(
         init_from: checkpoint or run to take only the weights from, likewise.
         address: Ray cluster; None takes $RAY_ADDRESS, else starts Ray on this machine.
         verbose: let Ray log.
+        placement: what the workers get of a cluster that others use as well; None for all of it.
 
     Returns:
         The process's exit code, 0.
@@ -50,7 +53,7 @@ def train(
     """
     config = resolved.config
     job = Job(config=config, run=run_of(config).uri, resume_from=resume_from, init_from=init_from)
-    return launch(job, address=address, verbose=verbose)
+    return launch(job, address=address, verbose=verbose, placement=placement)
 
 
 def run_of(config: AnyConfig) -> Location:
@@ -63,6 +66,7 @@ def launch(
     *,
     address: str | None = None,
     verbose: bool = False,
+    placement: Placement | None = None,
     prepare: Callable[[], None] = lambda: None,
 ) -> int:
     """Train what a job says to its end, or go on with it; `train` says more.
@@ -78,24 +82,25 @@ def launch(
     check_shards_present(shards, manifest)
     folder = RunFolder(run)
     earlier = folder.check(config, manifest.fingerprint)
-    if earlier is not None and earlier.state == "finished" and _complete(run, config):
+    if earlier is not None and earlier.state == "finished" and is_complete_run(run, config):
         print(
             f"the run {run.uri} is finished ({earlier.message}); raise train.epochs or train.max_steps to go on"
         )
         return 0
-    for named in (job.resume_from, job.init_from):
-        if named is not None:  # told here, before workers are started
-            check_same_architecture(find(named), config.architecture, type(config))
+    if job.resume_from is not None:  # told here, before workers are started
+        check_resumable(find(job.resume_from), config)
+    if job.init_from is not None:
+        check_same_architecture(find(job.init_from), config.architecture, type(config))
     folder.claim(config, manifest.fingerprint)
     print(f"run folder: {run.uri}")
     print(f"watch it with: tensorboard --logdir {config.storage.root}")
     try:
         prepare()
-        with _termination_interrupts(), Console(run):
+        with termination_interrupts(), Console(run):
             if config.cluster.workers == 0:
                 message = _here(job)
             else:
-                message = train_on_ray(job, address=address, verbose=verbose)
+                message = train_on_ray(job, address=address, verbose=verbose, placement=placement)
     except VgimError as error:
         with suppress(StorageError):  # a full disk takes no note; the error itself is what to tell
             folder.fail(error)
@@ -113,7 +118,7 @@ def launch(
 
 
 @contextmanager
-def _termination_interrupts() -> Iterator[None]:
+def termination_interrupts() -> Iterator[None]:
     """SIGTERM, which `ray job stop` sends, ends a run as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -137,7 +142,7 @@ def ensure_data(config: AnyConfig) -> Location:
     return shards
 
 
-def _complete(run: Location, config: AnyConfig) -> bool:
+def is_complete_run(run: Location, config: AnyConfig) -> bool:
     """Whether the last checkpoint is where this config would end."""
     found = complete_checkpoints(run)
     return bool(found) and not remaining(place_of(found[-1].state), config)

@@ -1,0 +1,13 @@
+"""Run a sweep on a cluster: `ray job submit --working-dir . -- python ray_jobs/sweep.py configs/sweep-kld.yaml`.
+
+Takes what `vgim sweep` takes. The same job again goes on with what is left.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from vgim.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["sweep", "run", "--address", "auto", *sys.argv[1:]]))

@@ -1,0 +1,64 @@
+"""Sweeps through Ray Tune: to the end and on from there, with a trial that fails, and with trials that are stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from vgim.train.folder import RunFolder
+from vgim.tune.job import sweep
+from vgim.tune.load import Sweep
+from vgim.tune.plan import trials_of
+
+Maker = Callable[..., Sweep]
+
+
+def launches(plan: Sweep) -> dict[str, int]:
+    records = {trial.id: RunFolder(trial.run).record() for trial in trials_of(plan)}
+    return {name: record.launches for name, record in records.items() if record is not None}
+
+
+def test_a_sweep_runs_to_its_end_and_its_command_again_tries_only_what_failed(
+    ray_session: None, tiny_sweep: Maker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = {"optim.learning_rate": "[1e-3, 1e30]", "model.depth": "[1, 2]"}
+    plan = tiny_sweep(space, "train.schedule=sequential", "train.epochs=1")
+    sweep(plan, dry_run=True)
+    assert "4 trials by grid" in capsys.readouterr().out
+    assert not plan.folder.exists()
+    result = sweep(plan)
+    assert result is not None
+    states = {trial.id: trial.state for trial in result.trials}
+    assert states == {
+        "learning_rate0.001-depth1": "finished",
+        "learning_rate0.001-depth2": "finished",
+        "learning_rate1e_30-depth1": "failed",
+        "learning_rate1e_30-depth2": "waiting",  # it would have started from the one that failed
+    }
+    told = capsys.readouterr().out
+    assert "learning_rate1e_30-depth1 failed: the gradient of module 0 is not finite" in told
+    assert launches(plan) == dict.fromkeys(list(states)[:3], 1)
+    sweep(plan)
+    assert list(launches(plan).values()) == [1, 1, 2]
+    assert "2 of them have ended already and are not run again" in capsys.readouterr().out
+
+
+def test_asha_stops_the_worse_trials_and_frees_their_place(ray_session: None, tiny_sweep: Maker) -> None:
+    plan = tiny_sweep(
+        # From the best to the worst, so that each later one is behind those that have reported.
+        {"optim.learning_rate": "[3e-3, 1e-6, 1e-7]"},
+        "train.epochs=20",
+        "train.limit_train_batches=4",
+        "trials_at_once=1",
+        scheduler="{kind: asha, grace_epochs: 3, reduction_factor: 2}",
+    )
+    result = sweep(plan)
+    assert result is not None
+    by_rate = {trial.values["optim.learning_rate"]: trial for trial in result.trials}
+    assert by_rate[3e-3].state == "finished"
+    stopped = [trial for rate, trial in by_rate.items() if rate < 1e-3]
+    assert [trial.state for trial in stopped] == ["stopped", "stopped"]
+    assert all(trial.message.startswith("stopped by the sweep") for trial in stopped)
+    assert all(trial.step < 80 for trial in stopped)
+    assert result.best == by_rate[3e-3].id

@@ -1,0 +1,120 @@
+"""Trials, chains, resources, cost: what a sweep would do, without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from vgim.config.load import ResolvedConfig
+from vgim.config.schema import ClusterConfig
+from vgim.errors import ConfigError
+from vgim.train.trainer import train
+from vgim.tune.cost import estimate
+from vgim.tune.load import Sweep, from_yaml, to_yaml
+from vgim.tune.plan import chains_of, trials_of
+from vgim.tune.resources import share_out
+
+Maker = Callable[..., Sweep]
+SPACE = {"objective.kld_weight": "[0.001, 0.01]", "model.depth": "[2, 1]"}
+
+
+def ids(chains: Any) -> list[list[str]]:
+    return [[trial.id for trial in chain.trials] for chain in chains]
+
+
+def test_trials_are_runs_of_the_base_below_the_sweep(tiny_sweep: Maker) -> None:
+    plan = tiny_sweep(SPACE, "train.epochs=3", "name=mine")
+    trials = trials_of(plan)
+    assert [t.id for t in trials][:2] == ["kld_weight0.001-depth2", "kld_weight0.001-depth1"]
+    first = trials[0]
+    assert (first.config.objective.kld_weight, first.config.model.depth, first.config.train.epochs) == (
+        0.001,
+        2,
+        3,
+    )
+    assert first.run.uri == f"{plan.base.storage.root}/mine/trials/kld_weight0.001-depth2"
+    assert from_yaml(to_yaml(plan.config), "x") == plan.config
+
+
+def test_trials_that_differ_in_depth_alone_are_one_chain_under_sequential(tiny_sweep: Maker) -> None:
+    plan = tiny_sweep(SPACE, "train.schedule=sequential")
+    assert ids(chains_of(plan, trials_of(plan))) == [
+        ["kld_weight0.001-depth1", "kld_weight0.001-depth2"],
+        ["kld_weight0.01-depth1", "kld_weight0.01-depth2"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("train.schedule=joint",),
+        ("train.schedule=sequential", "share_depth=false"),
+        ("train.schedule=sequential", "scheduler.kind=asha"),
+    ],
+)
+def test_elsewhere_every_trial_is_trained_from_its_start(
+    tiny_sweep: Maker, settings: tuple[str, ...]
+) -> None:
+    plan = tiny_sweep(SPACE, *settings)
+    assert [len(chain.trials) for chain in chains_of(plan, trials_of(plan))] == [1] * 4
+
+
+@pytest.mark.parametrize(
+    ("resources", "workers", "private", "at_once", "cpus", "gpu", "threads"),
+    [
+        ({"CPU": 2.0}, 1, True, 2, 1.0, False, 1),  # each has a core for its worker
+        ({"CPU": 2.0}, 1, False, 1, 1.0, False, 2),  # one worker, one for Ray Data
+        ({"CPU": 2.0}, 2, False, 1, 0.5, False, 1),  # as in a single run
+        ({"CPU": 2.0}, 2, True, 1, 1.0, False, 1),
+        ({"CPU": 64.0}, 3, False, 16, 1.0, False, 1),
+        ({"CPU": 64.0, "GPU": 8.0}, 2, False, 4, 1.0, True, 8),
+        ({"CPU": 6.0, "GPU": 8.0}, 1, False, 3, 1.0, True, 2),  # CPUs are what is short
+    ],
+)
+def test_every_trial_gets_its_workers_and_a_cpu_for_ray_data(
+    tiny_sweep: Maker,
+    resources: dict[str, float],
+    workers: int,
+    private: bool,
+    at_once: int,
+    cpus: float,
+    gpu: bool,
+    threads: int,
+) -> None:
+    plan = tiny_sweep(SPACE)
+    cluster = ClusterConfig(workers=workers)
+    shares = share_out(
+        plan.config, plan.base.model_copy(update={"cluster": cluster}), resources, private=private
+    )
+    assert shares.placement is not None
+    given = shares.placement
+    assert (shares.trials_at_once, given.cpus_per_worker, given.use_gpu) == (at_once, cpus, gpu)
+    assert shares.threads == threads
+    offered = shares.logical_cpus if private else resources["CPU"]
+    assert at_once * (workers * given.cpus_per_worker + 1) <= offered
+    assert shares.driver["cpu"] == 0
+
+
+def test_more_trials_at_once_than_fit_are_refused(tiny_sweep: Maker) -> None:
+    plan = tiny_sweep(SPACE, "trials_at_once=4", "cluster.workers=1")
+    with pytest.raises(ConfigError, match=r"trials_at_once=4 leaves each trial 0\.5 of 2 CPUs"):
+        share_out(plan.config, plan.base, {"CPU": 2.0}, private=False)
+    cuda = plan.base.model_copy(update={"cluster": ClusterConfig(workers=2, device="cuda")})
+    with pytest.raises(ConfigError, match="would take 8 of 4"):
+        share_out(plan.config, cuda, {"CPU": 64.0, "GPU": 4.0}, private=False)
+
+
+def test_the_cost_is_known_from_measured_rates_alone(tiny_sweep: Maker) -> None:
+    plan = tiny_sweep(SPACE, "train.schedule=sequential", "train.epochs=1", "trials_at_once=1")
+    trials = trials_of(plan)
+    chains = chains_of(plan, trials)
+    shares = share_out(plan.config, plan.base, {"CPU": 2.0}, private=True)
+    before = estimate(chains, shares, [plan.trials])
+    assert "40 steps in all" in before  # two chains, two phases each, ten steps a phase: depths share
+    assert "cannot be known" in before
+    train(ResolvedConfig(chains[0].trials[1].config, {}, ""))
+    after = estimate(chains, shares, [plan.trials])
+    assert "30 steps in all" in after  # less the deeper trial of the first chain, which has ended
+    assert "of training at measured step rates" in after

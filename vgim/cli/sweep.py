@@ -1,0 +1,95 @@
+"""`vgim sweep`, `vgim sweep show` and `vgim sweep best`."""
+
+from __future__ import annotations
+
+import click
+
+from vgim.cli.options import json_option, overrides_argument
+
+
+class WithDefault(click.Group):
+    """A group whose first word is a command, or else the argument of the default one."""
+
+    default = "run"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, "-h", "--help"):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=WithDefault, subcommand_metavar="FILE [KEY=VALUE]... | COMMAND [ARGS]...")
+def sweep() -> None:
+    """Train one config many times, with other values of some keys, and compare.
+
+    `vgim sweep FILE` runs the sweep of FILE; `vgim sweep run --help` tells its options.
+    """
+
+
+@sweep.command()
+@click.argument("file")
+@overrides_argument
+@click.option("--dry-run", is_flag=True, help="Say what would run where, and its cost; run nothing.")
+@click.option("--trials-at-once", type=click.IntRange(min=1), help="Trials that run at the same time.")
+@click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
+@click.option("--verbose", is_flag=True, help="Show Ray's own log lines.")
+def run(
+    file: str,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    trials_at_once: int | None,
+    address: str | None,
+    verbose: bool,
+) -> None:
+    """Run a sweep. The same command again goes on with what is left.
+
+    FILE is the path of a sweep file, or the name of one that comes with vgim. KEY=VALUE changes a key of it
+    (samples=8), or of the base run (train.epochs=5).
+    """
+    from vgim.tune.load import load_sweep
+
+    at_once = [f"trials_at_once={trials_at_once}"] if trials_at_once is not None else []
+    plan = load_sweep(
+        file, [*overrides, *at_once]
+    )  # a mistake in it is told before torch and Ray are imported
+    from vgim.tune.job import sweep as run_sweep
+
+    run_sweep(plan, dry_run=dry_run, address=address, verbose=verbose)
+
+
+@sweep.command()
+@click.argument("sweep_folder", metavar="SWEEP")
+@json_option
+def show(sweep_folder: str, as_json: bool) -> None:
+    """Print a sweep's results, and write them and its page anew; it may still run.
+
+    SWEEP is a path, a URI, or the name of a sweep under $VGIM_HOME/runs.
+    """
+    from vgim.tune.job import show as read_results
+    from vgim.tune.results import format_table
+
+    result = read_results(_resolve(sweep_folder))
+    click.echo(result.model_dump_json(indent=2) if as_json else format_table(result))
+
+
+@sweep.command()
+@click.argument("sweep_folder", metavar="SWEEP")
+@click.option("--copy-to", metavar="RUN", help="Copy its run to this folder.")
+def best(sweep_folder: str, copy_to: str | None) -> None:
+    """Name the best trial of a sweep, and copy its run.
+
+    SWEEP is a path, a URI, or the name of a sweep under $VGIM_HOME/runs; RUN likewise.
+    """
+    from vgim.tune.best import best as find_best
+
+    target = None if copy_to is None else _resolve(copy_to)
+    won = find_best(_resolve(sweep_folder), target)
+    click.echo(f"{won.id}: metric {won.metric:.4f}, run folder {target or won.run}")
+
+
+def _resolve(place: str) -> str:
+    from vgim.config.places import resolve_place, resolve_run
+    from vgim.config.schema import default_home
+
+    root = resolve_place(f"{default_home()}/runs", "SWEEP")
+    return resolve_run(place, root, "SWEEP")

@@ -1,0 +1,47 @@
+"""The trial that won, as a run of its own."""
+
+from __future__ import annotations
+
+import tempfile
+
+from vgim.config import RunConfig, to_yaml
+from vgim.errors import StorageError
+from vgim.storage import Location
+from vgim.train.folder import CONFIG, RECORD, RunFolder
+from vgim.tune.job import show
+from vgim.tune.results import TrialResult
+
+
+def best(where: str, copy_to: str | None) -> TrialResult:
+    """The finished trial with the best metric; with `copy_to`, a copy of its run there.
+
+    Raises:
+        StorageError: there is no sweep, no trial of it has finished, or there is something at `copy_to`.
+    """
+    result = show(where)
+    won = [trial for trial in result.trials if trial.id == result.best]
+    if not won:
+        raise StorageError(f"no trial of {where} has finished with a metric; let the sweep go on")
+    if copy_to is not None:
+        _copy(Location(won[0].run), Location(copy_to))
+    return won[0]
+
+
+def _copy(run: Location, target: Location) -> None:
+    if target.exists():
+        raise StorageError(f"{target.uri} exists; name a folder that does not")
+    record, config = RunFolder(run).record(), RunFolder(run).config()
+    assert record is not None
+    assert isinstance(config, RunConfig)
+    with tempfile.TemporaryDirectory(prefix="vgim-best-") as staging:
+        for name in run.list():
+            if name not in (RECORD, CONFIG):
+                part = run.child(name)
+                if part.is_dir():
+                    part.download_to(f"{staging}/{name}")
+                else:
+                    Location(staging).child(name).write_bytes_atomic(part.read_bytes())
+        target.upload_dir(staging)
+    storage = config.storage.model_copy(update={"root": target.parent.uri, "name": target.name})
+    target.child(CONFIG).write_bytes_atomic(to_yaml(config.model_copy(update={"storage": storage})).encode())
+    RunFolder(target).write(record.model_copy(update={"name": target.name}))

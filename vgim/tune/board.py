@@ -1,0 +1,40 @@
+"""A sweep in TensorBoard's HParams tab: a session per trial, with the keys of the space and what they led to."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from vgim.storage import Location
+from vgim.train.hparams import session_end, session_start
+from vgim.tune.results import SweepResult, TrialResult
+
+FOLDER = "tensorboard"
+METRIC, NCE, KL = "sweep/metric", "sweep/nce", "sweep/kl_per_element"
+
+
+def write_board(folder: Location, result: SweepResult) -> None:
+    """Write SWEEP/tensorboard anew: it is small, and an event file cannot be changed."""
+    with tempfile.TemporaryDirectory(prefix="vgim-sweep-") as staging:
+        for trial in result.trials:
+            if trial.state != "waiting":
+                _session(Path(staging) / trial.id, trial)
+        folder.child(FOLDER).delete()
+        folder.child(FOLDER).upload_dir(staging)
+
+
+def _session(folder: Path, trial: TrialResult) -> None:
+    with SummaryWriter(str(folder)) as board:
+        events = board._get_file_writer()
+        for summary in session_start(trial.values, (METRIC, NCE, KL)):
+            events.add_summary(summary)
+        for epoch, value in trial.curve:
+            board.add_scalar(METRIC, value, epoch)
+        at = trial.curve[-1][0] if trial.curve else 0
+        for tag, of_modules in ((NCE, trial.nce), (KL, trial.kl_per_element)):
+            if of_modules and of_modules[-1] is not None:
+                board.add_scalar(tag, of_modules[-1], at)
+        if trial.state in ("finished", "failed"):
+            events.add_summary(session_end(failed=trial.state == "failed"))

@@ -1,0 +1,105 @@
+"""What a sweep file says: a base preset, a space of config keys around it, a metric, and how trials are run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from vgim.config.schema import MAY_CHANGE, Section
+from vgim.tune.space import Axis, parse_space
+
+
+class MetricConfig(Section):
+    """What trials are compared by, at the end and on the way."""
+
+    kind: Literal["nce", "probe"] = "nce"
+    """nce: a module's validation InfoNCE, lower is better; probe: validation accuracy of a small linear probe on
+    its features, higher is better. Losses with different kld_weight do not compare, and neither kind holds one."""
+    module: int = -1
+    """Whose, counted from 0; -1 is the last of each trial."""
+    task: Literal["speaker", "phone", "syllable", "vowel"] = "phone"
+    """probe: what is read off the features."""
+    max_utterances: int = Field(200, ge=1)
+    """probe: utterances of the train split, and of validation, at most."""
+    every_epochs: int = Field(1, ge=1)
+    """probe: epochs between two probes; the last checkpoint is always probed."""
+
+    @property
+    def mode(self) -> Literal["min", "max"]:
+        """Which way is better."""
+        return "min" if self.kind == "nce" else "max"
+
+
+class SchedulerConfig(Section):
+    """Which trials go on."""
+
+    kind: Literal["none", "asha"] = "none"
+    """none: all, to their end; asha: the better ones, by asynchronous successive halving."""
+    grace_epochs: int = Field(1, ge=1)
+    """asha: epochs that every trial gets."""
+    reduction_factor: int = Field(3, ge=2)
+    """asha: of so many trials one goes on, each time that the epochs have grown by this factor."""
+
+
+class SweepConfig(Section):
+    """One sweep."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$|^$")] = Field(
+        "",
+        json_schema_extra={
+            "in_words": "text of letters, digits, dots, underscores and hyphens that starts with a letter or digit"
+        },
+    )
+    """Name of the sweep's folder under the base's storage.root; empty takes the file's name."""
+    base: str = Field(..., min_length=1)
+    """Preset that every trial starts from, by name or by a path relative to this file."""
+    overrides: tuple[str, ...] = Field((), json_schema_extra={"in_words": "a list of key=value"})
+    """What to change in the base for all trials, as on the command line."""
+    space: dict[str, Any] = Field(
+        ..., min_length=1, json_schema_extra={"in_words": "config keys, each with a list or a range"}
+    )
+    """Config key → a list of values, or a range: `log 1e-4..1e-1`, `uniform 0..1`, `int 2..8`."""
+    search: Literal["grid", "random", "optuna"] = "grid"
+    """grid: all combinations; random: independent draws; optuna: draws that learn from earlier trials."""
+    samples: int = Field(0, ge=0)
+    """random, optuna: number of trials; grid: points on each range."""
+    seed: int = Field(0, ge=0)
+    """Seed of the draws. The trials' own seed is train.seed."""
+    metric: MetricConfig = MetricConfig()
+    scheduler: SchedulerConfig = SchedulerConfig()
+    trials_at_once: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", json_schema_extra=MAY_CHANGE
+    )
+    """Trials that run at the same time; auto: as many as give each worker a CPU (or GPU) of its own."""
+    share_depth: bool = True
+    """Trials that differ in model.depth alone, under schedule sequential, train their first modules once."""
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The space, parsed."""
+        return parse_space(self.space)
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> SweepConfig:
+        axes = self.axes
+        ranges = [axis.key for axis in axes if axis.range is not None]
+        if self.search == "grid" and ranges and self.samples < 2:
+            raise ValueError(
+                f"samples={self.samples} points on {ranges[0]} make no grid; give samples at least 2, or a list"
+            )
+        if self.search == "grid" and not ranges and self.samples:
+            raise ValueError(
+                f"samples={self.samples} has no effect: search=grid with lists alone takes every combination; "
+                "leave samples out, or use search=random"
+            )
+        if self.search != "grid" and self.samples < 1:
+            raise ValueError(
+                f"samples={self.samples}, but search={self.search} needs their number; set samples"
+            )
+        if self.search == "optuna" and not any(axis.is_real for axis in axes):
+            raise ValueError(
+                "search=optuna would propose the same trial twice: no key of the space has a log or uniform range; "
+                "use search=grid"
+            )
+        return self

@@ -1,0 +1,81 @@
+"""A sweep's folder: what it is, who works on it, and the trials that it has.
+
+SWEEP/  sweep.yaml  base.yaml  sweep.json  trials/ID/ (runs)  results.json  results.csv  sweep.html  tensorboard/
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import dataclass
+
+from vgim.config import blocking_difference
+from vgim.config import from_yaml as run_from_yaml
+from vgim.config import to_yaml as run_to_yaml
+from vgim.config.keys import dump
+from vgim.config.text import to_flow
+from vgim.errors import ConfigError, StorageError, TrainingError
+from vgim.storage import Location
+from vgim.train.folder import now, process_is_alive, versions
+from vgim.tune.config import SweepConfig
+from vgim.tune.load import Sweep, from_yaml, to_yaml
+
+CONFIG, BASE, RECORD = "sweep.yaml", "base.yaml", "sweep.json"
+FREE = ("trials_at_once", "overrides", "base", "name")  # the base's own difference is looked at key by key
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """Reads and writes a sweep's folder."""
+
+    location: Location
+
+    def config(self) -> SweepConfig:
+        """What the sweep was started with.
+
+        Raises:
+            StorageError: there is no sweep here.
+        """
+        place = self.location.child(CONFIG)
+        if not place.exists():
+            raise StorageError(f"{self.location.uri} is no sweep: it has no {CONFIG}; name the folder of one")
+        return from_yaml(place.read_text(), place.uri)
+
+    def claim(self, sweep: Sweep) -> None:
+        """Make the folder this sweep's, or find it to be this sweep's already.
+
+        Raises:
+            ConfigError: it belongs to another sweep; the differences are named.
+            TrainingError: a live process on this machine is working on it.
+        """
+        if self.location.child(CONFIG).exists():
+            self._check(sweep)
+        self.location.child(CONFIG).write_bytes_atomic(to_yaml(sweep.config).encode())
+        self.location.child(BASE).write_bytes_atomic(run_to_yaml(sweep.base).encode())
+        record = {"host": socket.gethostname(), "pid": os.getpid(), "started": now(), "versions": versions()}
+        self.location.child(RECORD).write_bytes_atomic(json.dumps(record, indent=1).encode())
+
+    def _check(self, sweep: Sweep) -> None:
+        before, base = self.config(), self.location.child(BASE)
+        record = self.location.child(RECORD)
+        if record.exists():
+            known = json.loads(record.read_bytes())
+            if known["pid"] != os.getpid() and process_is_alive(known["host"], known["pid"]):
+                raise TrainingError(
+                    f"process {known['pid']} is working on the sweep {self.location.uri}; wait for it, stop it, or "
+                    "use another name"
+                )
+        old, new = dump(before), dump(sweep.config)
+        differing = [
+            f"{key}: {to_flow(old[key])} → {to_flow(new[key])}"
+            for key in new
+            if key not in FREE and old[key] != new[key]
+        ]
+        if base.exists():
+            differing += blocking_difference(run_from_yaml(base.read_text(), base.uri), sweep.base)
+        if differing:
+            raise ConfigError(
+                f"the sweep {self.location.uri} exists with other settings ({'; '.join(differing)}); give this one "
+                "another name=NAME, or set these as they were"
+            )

@@ -1,0 +1,114 @@
+"""From a sweep file and overrides to a checked sweep: its config, its base run, and where it lies."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from vgim.config import RunConfig, load_config
+from vgim.config.keys import Tree, dump, sections
+from vgim.config.messages import explain
+from vgim.config.overrides import OVERRIDE, lay_over, parse_override
+from vgim.config.presets import SUFFIXES, find_parent, known_sweeps, read_tree, shown
+from vgim.config.text import parse, to_block
+from vgim.errors import ConfigError
+from vgim.storage import Location
+from vgim.tune.config import SweepConfig
+
+TRIALS = "trials"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that is ready to be planned."""
+
+    config: SweepConfig
+    base: RunConfig
+    """The base with the overrides; its storage.root holds the sweep's folder."""
+    preset: str | None
+    """Path of the base's file; None for a sweep that is read from its own folder."""
+    source: str
+    """What messages call the sweep file."""
+
+    @property
+    def folder(self) -> Location:
+        """SWEEP."""
+        return Location(self.base.storage.root).child(self.config.name)
+
+    @property
+    def trials(self) -> Location:
+        """The folder that holds the trials' runs."""
+        return self.folder.child(TRIALS)
+
+
+def load_sweep(file: str, overrides: Sequence[str] = ()) -> Sweep:
+    """A sweep file by path or name; `key=value` changes a key of the sweep, or one of the base run.
+
+    Raises:
+        ConfigError: everything that is wrong with it, a line each.
+    """
+    path = find_sweep(file)
+    own = [text for text in overrides if not _is_of_the_run(text)]
+    tree: Tree = {}
+    sources: dict[str, str] = {}
+    lay_over(tree, read_tree(path), shown(path), sources, root=SweepConfig)
+    for text in own:
+        lay_over(tree, parse_override(text), OVERRIDE, sources, root=SweepConfig)
+    config = _validate(tree, sources)
+    if not config.name:
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-")
+        config = config.model_copy(update={"name": name or "sweep"})
+    of_runs = [*config.overrides, *(text for text in overrides if _is_of_the_run(text))]
+    config = config.model_copy(update={"overrides": tuple(of_runs)})
+    preset = str(find_parent(config.base, path, "base"))
+    return Sweep(config, load_config(preset, of_runs).config, preset, shown(path))
+
+
+def find_sweep(file: str) -> Path:
+    """The file that a path or a bare name stands for."""
+    known = known_sweeps()
+    if file.endswith(SUFFIXES) or "/" in file:
+        path = Path(file).expanduser()
+        if path.is_file():
+            return path.resolve()
+    elif file in known:
+        return known[file]
+    near = difflib.get_close_matches(Path(file).stem, known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise ConfigError(f"no sweep file is called '{file}'; {hint}known sweeps: {', '.join(known) or 'none'}")
+
+
+def to_yaml(config: SweepConfig) -> str:
+    """The whole sweep as YAML; `from_yaml` reads it back unchanged."""
+    return to_block(dump(config))
+
+
+def from_yaml(text: str, where: str) -> SweepConfig:
+    """A sweep's config as `to_yaml` wrote it; `where` names the file in errors."""
+    tree = parse(text, where)
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{where} holds no sweep; it should be the file that a sweep wrote")
+    clean: Tree = {}
+    sources: dict[str, str] = {}
+    lay_over(clean, tree, where, sources, root=SweepConfig)
+    return _validate(clean, sources)
+
+
+def _is_of_the_run(override: str) -> bool:
+    """`train.epochs=3` is the run's, `samples=8` and `metric.task=speaker` the sweep's."""
+    return override.partition("=")[0].partition(".")[0] in sections().members[""]
+
+
+def _validate(tree: Tree, sources: dict[str, str]) -> SweepConfig:
+    for name in ("metric", "scheduler"):
+        tree.setdefault(name, {})
+    try:
+        return SweepConfig.model_validate_json(json.dumps(tree), strict=True)
+    except ValidationError as error:
+        raise ConfigError(explain(error, tree, sources, SweepConfig)) from None

@@ -1,0 +1,38 @@
+"""`sweep.html`: one self-contained page that loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+import vgim
+from vgim.config.text import to_flow
+from vgim.tune.charts import metric_against, parallel_coordinates, pareto
+from vgim.tune.results import SweepResult, ranked
+
+KLD_WEIGHT = "objective.kld_weight"
+
+
+def render(result: SweepResult) -> str:
+    """The page."""
+    environment = Environment(
+        loader=PackageLoader("vgim.tune"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    keys = sorted(result.keys, key=lambda key: key != KLD_WEIGHT)  # the KL weight first
+    keys = [key for key in keys if key != "model.depth"] or keys
+    best = ranked(result.trials, result.metric)
+    states = {t.state: sum(u.state == t.state for u in result.trials) for t in result.trials}
+    charts = [metric_against(result, key) for key in keys[:3]]
+    return environment.get_template("sweep.html").render(
+        result=result,
+        coordinates=parallel_coordinates(result),
+        charts=[chart for chart in (*charts, pareto(result)) if chart is not None],
+        rows=[*best, *(t for t in result.trials if t not in best)],
+        states=", ".join(f"{count} {state}" for state, count in states.items()),
+        better="lower" if result.metric.mode == "min" else "higher",
+        text=to_flow,
+        version=vgim.__version__,
+    )
