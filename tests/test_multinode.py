@@ -8,7 +8,9 @@ import secrets
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +30,7 @@ TRAINING = """
 extends: quickstart
 model: {{channels: 8, gru_units: 8}}
 data: {{shards: {shards}, crop_samples: 5120, shuffle_window: 12, synthetic: null}}
-train: {{batch_size: 4, epochs: 40, checkpoint_every_steps: 20, validate_every_epochs: 20, log_every_steps: 1}}
+train: {{batch_size: 4, epochs: 100, checkpoint_every_steps: 20, validate_every_epochs: 50, log_every_steps: 1}}
 cluster: {{workers: 2, device: cpu, threads_per_worker: 1, cpus_per_worker: 1.5}}
 storage: {{root: {root}, name: sim}}
 """
@@ -40,6 +42,15 @@ class Nodes:
 
     process: subprocess.Popen[str]
     env: dict[str, str]
+    metrics_at: list[str]
+
+    def metrics(self) -> str:
+        """What the nodes export."""
+        pages = []
+        for address in self.metrics_at:
+            with suppress(OSError), urllib.request.urlopen(f"http://{address}", timeout=5) as page:
+                pages.append(page.read().decode())
+        return "\n".join(pages)
 
     def kill_node_of_a(self, worker: str) -> None:
         assert self.process.stdin is not None
@@ -94,7 +105,7 @@ def nodes() -> Iterator[Nodes]:
     assert process.stdout is not None
     try:
         where = json.loads(process.stdout.readline())
-        yield Nodes(process, {**env, "RAY_API_SERVER_ADDRESS": where["dashboard"]})
+        yield Nodes(process, {**env, "RAY_API_SERVER_ADDRESS": where["dashboard"]}, where["metrics"])
     finally:
         process.stdin.close()
         try:
@@ -127,6 +138,7 @@ def test_three_nodes_prepare_train_and_probe_though_one_is_lost(nodes: Nodes, tm
     run = Location(str(runs / "sim"))
     training = nodes.submit("ray_jobs/train.py", str(config))
     wait_until(lambda: last_step(run) > 40, training)  # there is a checkpoint
+    wait_until(lambda: "ray_vgim_nce{" in nodes.metrics(), training)
     nodes.kill_node_of_a("RayTrainWorker")
     output, _ = training.communicate(timeout=200)
     assert training.returncode == 0, output

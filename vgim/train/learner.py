@@ -34,6 +34,8 @@ class Worker:
     reader: Reader
     report: Callable[[dict[str, float], Location], None]
     """Called by all ranks after each checkpoint with its figures and place."""
+    observe: Callable[[str, Record], None] = lambda kind, record: None
+    """Called on rank 0 with each `train` and `validation` record, and the step of each `checkpoint`."""
 
 
 @dataclass(frozen=True)

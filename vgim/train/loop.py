@@ -212,6 +212,7 @@ class Rank:
         if self.writer is not None:
             self.writer.train(record)
             self.writer.flush(force=False)
+            self.worker.observe("train", record)
         self.learner.watch(record, place, lambda sentence: self._say(place, sentence))
 
     def _validate(self, phase: Phase, place: Place) -> Place:
@@ -229,8 +230,10 @@ class Rank:
             batches.close()
         if self.writer is not None:
             figures = {"loss": found.loss, "crops": found.num_crops, "modules": found.modules}
-            self.writer.validation({"step": place.step, "epoch": place.epoch, **figures})
+            record = {"step": place.step, "epoch": place.epoch, **figures}
+            self.writer.validation(record)
             self.writer.flush()
+            self.worker.observe("validation", record)
         return place.after_validation(found.loss)
 
     def _checkpoint(self, place: Place, kld_weight: float) -> None:
@@ -254,6 +257,7 @@ class Rank:
                 self.run_folder, self.learner.network, self.learner.optimizer, self.config, state
             )
             checkpoints.prune(self.run_folder, keep_last=train.keep_last, keep_best=train.keep_best)
+            self.worker.observe("checkpoint", {"step": place.step})
         figures = {"step": float(place.step), "epoch": float(place.epoch)}
         if place.validation_loss is not None:
             figures["validation_loss"] = place.validation_loss

@@ -16,6 +16,7 @@ from vgim.data.stream import read_on_ray
 from vgim.errors import ConfigError, StorageError, TrainingError, VgimError
 from vgim.storage import Location
 from vgim.train.folder import RunFolder, RunRecord
+from vgim.train.gauges import Gauges
 from vgim.train.greedy import CollapsedError
 from vgim.train.learner import Worker
 from vgim.train.loop import Job, Rank
@@ -107,7 +108,14 @@ def _work(payload: dict[str, object]) -> None:
     if not placement.use_gpu:
         keep_freed_memory()
     lost = folder.begin_attempt() if rank == 0 else 0
-    worker = Worker(rank, context.get_world_size(), ray.train.torch.get_device(), read_on_ray, _report)
+    worker = Worker(
+        rank,
+        context.get_world_size(),
+        ray.train.torch.get_device(),
+        read_on_ray,
+        _report,
+        **({"observe": Gauges(Location(job.run).name)} if rank == 0 else {}),
+    )
     try:
         message = Rank(replace(job, lost_workers=lost), worker).run()
     except (NotFiniteError, CollapsedError) as error:  # on all ranks at one step: all return, none is lost
