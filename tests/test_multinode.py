@@ -48,7 +48,7 @@ class Nodes:
         """What the nodes export."""
         pages = []
         for address in self.metrics_at:
-            with suppress(OSError), urllib.request.urlopen(f"http://{address}", timeout=5) as page:
+            with suppress(OSError), urllib.request.urlopen(address, timeout=5) as page:
                 pages.append(page.read().decode())
         return "\n".join(pages)
 
