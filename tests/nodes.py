@@ -51,7 +51,10 @@ def main(cpus: list[int]) -> None:
     ]
     cluster.wait_for_nodes()
     time.sleep(1)
-    metrics = [f"http://{node.node_ip_address}:{node.metrics_export_port}/metrics" for node in (cluster.head_node, *nodes)]
+    metrics = [
+        f"http://{node.node_ip_address}:{node.metrics_export_port}/metrics"
+        for node in (cluster.head_node, *nodes)
+    ]
     where = {"address": cluster.address, "dashboard": f"http://127.0.0.1:{port}", "metrics": metrics}
     print(json.dumps(where), flush=True)
     for line in sys.stdin:
