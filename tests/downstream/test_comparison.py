@@ -148,3 +148,14 @@ def test_the_command_prints_and_writes(runs: tuple[Path, Path], tmp_path: Path) 
     assert (tmp_path / "picture").read_bytes().startswith(b"\x89PNG")
     records = json.loads(CliRunner().invoke(main, ["compare", str(runs[0]), "--json"]).stdout)
     assert records["runs"][0]["name"] == "one"
+
+
+def test_studies_of_few_labels_stand_aside(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    from vgim.downstream.limited import study
+    from vgim.downstream.limited_result import LimitedOptions
+
+    run = Path(shutil.copytree(runs[0], tmp_path / "studied"))
+    before = compare([str(run)])
+    study(str(run), LimitedOptions(task="speaker", labels_per_class=(1, 2), seeds=2, device="cpu"))
+    assert len(list((run / "probes").glob("speaker-labels*/result.json"))) == 1
+    assert compare([str(run)]) == before

@@ -12,6 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from vgim.config import RunConfig
+from vgim.downstream.limited_result import LimitedResult
 from vgim.downstream.naming import distinct_names
 from vgim.downstream.result import SUPERVISED_EPOCHS, Interval, ProbeResult, Record, unusual_options
 from vgim.downstream.writing import FOLDER, RESULT
@@ -239,18 +240,32 @@ def _results(place: Location, name: str, notes: list[str]) -> list[ProbeResult]:
     found = []
     for folder in place.child(FOLDER).list():
         file = place.child(FOLDER, folder, RESULT)
+        if not file.exists():
+            continue
+        reason = ""
         try:
-            if file.exists():
-                found.append(ProbeResult.model_validate_json(file.read_bytes()))
-        except (ValidationError, StorageError) as error:
+            text = file.read_bytes()
+            if not _is_study(text):
+                found.append(ProbeResult.model_validate_json(text))
+        except StorageError as error:
             reason = str(error)
-            if isinstance(error, ValidationError):
-                first = error.errors()[0]
-                reason = ".".join(map(str, first["loc"])) + f": {first['msg']}"
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+        if reason:
             notes.append(
                 f"{name}: probes/{folder}/{RESULT} is left out, it does not read as a result: {reason}"
             )
     return found
+
+
+def _is_study(text: bytes) -> bool:
+    """Whether it is a study of few labels, whose accuracies are of other training data."""
+    try:
+        LimitedResult.model_validate_json(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def _newest(results: Iterable[ProbeResult]) -> list[ProbeResult]:
