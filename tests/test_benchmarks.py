@@ -18,7 +18,7 @@ from vgim.model.randomness import DrawKey
 from vgim.model.stack import build_encoder
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-NAMES = ("common", "naive", "step", "stream")
+NAMES = ("common", "naive", "step", "stream", "scaling")
 SMALL = ["--channels", "8", "--batch", "2", "--samples", "2000"]
 
 
@@ -137,7 +137,31 @@ def test_stream_prints_crops_a_second_of_every_reader(
         assert name in out
 
 
-@pytest.mark.parametrize("name", ["naive", "step", "stream"])
+def test_scaling_measures_two_workers_and_predicts_many(tmp_path: Path) -> None:
+    figures = tmp_path / "scaling.json"  # as a script: the processes that it starts import it
+    arguments = ["--channels", "8", "--batch", "2", "--samples", "2000", "--steps", "1", "--rounds", "1"]
+    script = [sys.executable, str(BENCHMARKS / "scaling.py"), *arguments, "--json", str(figures)]
+    done = subprocess.run(script, capture_output=True, text=True, check=True)
+    assert "assumed:" in done.stdout
+    found = json.loads(figures.read_text())
+    assert found["efficiency"] == found["step_s"][0] / found["step_s"][1]
+    assert [row[0] for row in found["predictions"]] == ["1", "2", "8", "64", "512"]
+
+
+def test_the_timeline_hides_an_all_reduce_behind_later_modules(scripts: dict[str, ModuleType]) -> None:
+    scaling = scripts["scaling"]
+    costs = scaling.Costs((1.0, 1.0), (2.0, 2.0), (0.5, 0.5), (100, 300), 0.5)
+    free, slow = scaling.Link(1e12, 0.0), scaling.Link(100.0, 0.0)  # bytes per second
+    assert scaling.joint_s(costs, free, 2) == pytest.approx(costs.step_s)
+    # The first module's second on the network hides behind the other module, the last one's three do not.
+    assert scaling.joint_s(costs, slow, 2) == pytest.approx(costs.step_s + 3)
+    assert scaling.sequential_s(costs, slow, 2) == pytest.approx(3 + 3 + 0.5 + 0.5 + 1 + 3)
+    assert scaling.parallel_s(costs, free, 2) == pytest.approx(2 * (3 + 0.5 * 3 / 4))
+    assert scaling.Link(100.0, 1.0).all_reduce_s(100, 8) == pytest.approx(2 * 7 / 8 + 2 * 3)
+    assert scaling.Link(100.0, 1.0).all_reduce_s(100, 1) == 0
+
+
+@pytest.mark.parametrize("name", ["naive", "step", "stream", "scaling"])
 def test_help_is_there_and_nothing_runs_on_import(name: str) -> None:
     done = subprocess.run(
         [sys.executable, str(BENCHMARKS / f"{name}.py"), "--help"], capture_output=True, text=True, check=True

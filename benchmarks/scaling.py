@@ -1,0 +1,312 @@
+"""What a second worker gains here, and what a model fitted to this machine's own costs predicts of many GPUs.
+
+Measured: the joint step with one rank and with two (gloo, one thread each, the same batch a rank), each module's
+forward and backward, all-reduces of growing size, and the stream. Predicted: weak-scaling efficiency of the schedules,
+from a timeline in which module m's all-reduce runs beside the work of the modules after it. Assumptions are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from common import parser, print_machine, print_table, write_json
+
+from vgim.config.schema import DataConfig, ModelConfig, ObjectiveConfig, SyntheticConfig
+from vgim.data.manifest import read_manifest
+from vgim.data.quickstart import prepare_embedded
+from vgim.data.stream import CropStream, Share, read_here
+from vgim.model.randomness import DrawKey
+from vgim.model.stack import Encoder, build_encoder
+from vgim.storage import Location
+from vgim.train.ddp import Replicas
+from vgim.train.step import GreedyStep, frozen_latents
+
+KLD_WEIGHT = 0.001
+REDUCED_MIB = (0.25, 1.0, 4.0, 16.0)
+WORKERS = (1, 2, 8, 64, 512)
+GROUP = 8
+"""GPUs in a node, within which all-reduces are taken to cost nothing beside those between nodes."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds of one rank's step, by module, and bytes of its gradients."""
+
+    forward_s: tuple[float, ...]
+    backward_s: tuple[float, ...]
+    frozen_s: tuple[float, ...]
+    gradient_bytes: tuple[int, ...]
+    other_s: float
+    """Of the step, in no module: the optimiser above all."""
+
+    @property
+    def step_s(self) -> float:
+        return sum(self.forward_s) + sum(self.backward_s) + self.other_s
+
+
+@dataclass(frozen=True)
+class Link:
+    """An all-reduce over n ranks takes 2(n - 1)/n · bytes / bandwidth + 2 · log2(n) · latency."""
+
+    bytes_per_s: float
+    latency_s: float
+
+    def all_reduce_s(self, num_bytes: int, ranks: int) -> float:
+        if ranks < 2:
+            return 0.0
+        hops = (ranks - 1).bit_length()
+        return 2 * (ranks - 1) / ranks * num_bytes / self.bytes_per_s + 2 * hops * self.latency_s
+
+
+def joint_s(costs: Costs, link: Link, ranks: int) -> float:
+    """Modules one after the other; each all-reduce starts when its module's backward ends, one at a time."""
+    now = network_free = 0.0
+    for forward, backward, num_bytes in zip(
+        costs.forward_s, costs.backward_s, costs.gradient_bytes, strict=True
+    ):
+        now += forward + backward
+        network_free = max(now, network_free) + link.all_reduce_s(num_bytes, ranks)
+    return max(now, network_free) + costs.other_s
+
+
+def sequential_s(costs: Costs, link: Link, ranks: int) -> float:
+    """One step of each module's phase, added up: frozen modules before it, then its own, then its all-reduce."""
+    total = 0.0
+    for m, num_bytes in enumerate(costs.gradient_bytes):
+        own = costs.forward_s[m] + costs.backward_s[m]
+        share = costs.other_s * num_bytes / sum(costs.gradient_bytes)
+        total += sum(costs.frozen_s[:m]) + own + link.all_reduce_s(num_bytes, ranks) + share
+    return total
+
+
+def parallel_s(costs: Costs, link: Link, ranks: int) -> float:
+    """Modules on ranks of their own, each replicated ranks / modules times: the slowest stage sets the pace."""
+    num_modules = len(costs.forward_s)
+    replicas = max(1, ranks // num_modules)
+    stages = [
+        costs.forward_s[m]
+        + costs.backward_s[m]
+        + costs.other_s * num_bytes / sum(costs.gradient_bytes)
+        + link.all_reduce_s(num_bytes, replicas)
+        for m, num_bytes in enumerate(costs.gradient_bytes)
+    ]
+    return (
+        max(stages) * num_modules
+    )  # as time per step and rank, to compare with a rank that does all modules
+
+
+def build(args: argparse.Namespace) -> tuple[Encoder, torch.optim.Optimizer]:
+    model = ModelConfig(channels=args.channels, gru_units=min(256, args.channels))
+    encoder = build_encoder(model, ObjectiveConfig(kld_weight=KLD_WEIGHT), 0).train()
+    return encoder, torch.optim.Adam(encoder.parameters(), lr=2e-4, fused=True)
+
+
+def step_times(args: argparse.Namespace, rank: int) -> list[float]:
+    """Seconds of each of some joint steps, after one that is not counted."""
+    encoder, optimizer = build(args)
+    replicas = Replicas(encoder, range(len(encoder)))
+    take = GreedyStep(encoder, replicas, optimizer, seed=0, rank=rank, clip_norm=0.0, autocast=None)
+    audio = 0.1 * torch.randn(args.batch, args.samples, generator=torch.Generator().manual_seed(rank))
+    seconds = []
+    for step in range(args.steps + 1):
+        began = time.perf_counter()
+        take([audio], step, KLD_WEIGHT, measure=False)
+        seconds.append(time.perf_counter() - began)
+    return seconds[1:]
+
+
+def work(rank: int, ranks: int, folder: str, args: argparse.Namespace) -> None:
+    """One rank: steps, and where there are several also all-reduces."""
+    torch.set_num_threads(1)
+    found: dict[str, list[float]] = {}
+    if ranks > 1:
+        dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=ranks)
+    found["step"] = step_times(args, rank)
+    for mib in REDUCED_MIB if ranks > 1 else ():
+        buffer = torch.zeros(int(mib * 2**18))
+        found[f"reduce {mib}"] = []
+        for _ in range(args.steps + 1):
+            dist.barrier()
+            began = time.perf_counter()
+            dist.all_reduce(buffer)
+            found[f"reduce {mib}"].append(time.perf_counter() - began)
+    if rank == 0:
+        torch.save(found, f"{folder}/found.pt")
+    if ranks > 1:
+        dist.destroy_process_group()
+
+
+def measured(ranks: int, args: argparse.Namespace) -> dict[str, list[float]]:
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(work, (ranks, folder, args), nprocs=ranks)
+        found: dict[str, list[float]] = torch.load(f"{folder}/found.pt")
+        return found
+
+
+def module_costs(args: argparse.Namespace, step_s: float) -> Costs:
+    """Forward, backward and frozen pass of each module, alone, on one thread."""
+    torch.set_num_threads(1)
+    encoder, _ = build(args)
+    audio = 0.1 * torch.randn(args.batch, args.samples)
+    forward, backward, frozen, sizes = [], [], [], []
+    x = audio
+    for m in range(len(encoder)):
+        module = encoder.module(m)
+        key = DrawKey(0, 0, 0)
+        forwards, backwards = [], []
+        for _ in range(args.steps + 1):
+            began = time.perf_counter()
+            out = module(x, module.draw(x, key), KLD_WEIGHT)
+            middle = time.perf_counter()
+            out.loss.backward()
+            backwards.append(time.perf_counter() - middle)
+            forwards.append(middle - began)
+            module.zero_grad()
+        module.eval()
+        began = time.perf_counter()
+        frozen_latents(encoder, m, x, key, None)
+        frozen.append(time.perf_counter() - began)
+        module.train()
+        forward.append(statistics.median(forwards[1:]))
+        backward.append(statistics.median(backwards[1:]))
+        sizes.append(sum(p.numel() * 4 for p in module.parameters()))
+        x = out.latents
+    other = max(0.0, step_s - sum(forward) - sum(backward))
+    return Costs(tuple(forward), tuple(backward), tuple(frozen), tuple(sizes), other)
+
+
+def fitted(seconds: dict[str, list[float]]) -> Link:
+    """Latency and bandwidth of two ranks' all-reduces: least squares over their sizes."""
+    sizes = torch.tensor([mib * 2**20 for mib in REDUCED_MIB], dtype=torch.double)
+    times = torch.tensor([statistics.median(seconds[f"reduce {mib}"][1:]) for mib in REDUCED_MIB]).double()
+    design = torch.stack([sizes, torch.ones_like(sizes)], 1)
+    slope, start = torch.linalg.lstsq(design, times[:, None]).solution[:, 0].tolist()
+    return Link(1 / max(slope, 1e-15), max(start, 0.0) / 2)  # two ranks: 2(n-1)/n = 1, and two hops
+
+
+def stream_rate(args: argparse.Namespace) -> float:
+    """Crops/s that one core reads from PCM16 shards."""
+    with tempfile.TemporaryDirectory() as folder:
+        shards = Path(folder) / "shards"
+        prepare_embedded(shards, SyntheticConfig(speakers=4, utterances=120))
+        config = DataConfig(shards=str(shards), crop_samples=args.samples)
+        stream = CropStream(
+            Location(shards),
+            read_manifest(shards),
+            config,
+            split="train",
+            share=Share(0, 1, args.batch),
+            seed=0,
+            reader=read_here,
+        )
+        began, num_crops = time.perf_counter(), 0
+        for batch in stream.train_batches(0, 0, epochs=20):
+            num_crops += len(batch.audio)
+        return num_crops / (time.perf_counter() - began)
+
+
+def predictions(costs: Costs, link: Link, speedup: float) -> list[Sequence[object]]:
+    """Efficiency of each schedule by workers: the ideal time over the predicted."""
+    fast = Costs(
+        tuple(s / speedup for s in costs.forward_s),
+        tuple(s / speedup for s in costs.backward_s),
+        tuple(s / speedup for s in costs.frozen_s),
+        costs.gradient_bytes,
+        costs.other_s / speedup,
+    )
+    alone = [schedule(fast, link, 1) for schedule in (joint_s, sequential_s)]
+    rows: list[Sequence[object]] = []
+    for workers in WORKERS:
+        nodes = max(1, workers // GROUP)
+        rows.append(
+            (
+                str(workers),
+                alone[0] / joint_s(fast, link, nodes),
+                alone[1] / sequential_s(fast, link, nodes),
+                None if workers < len(costs.forward_s) else alone[0] / parallel_s(fast, link, nodes),
+            )
+        )
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    made = parser(__doc__)
+    made.add_argument("--channels", type=int, default=128)
+    made.add_argument("--batch", type=int, default=8)
+    made.add_argument("--samples", type=int, default=20_480)
+    made.add_argument("--steps", type=int, default=8, help="timed steps in a round")
+    made.add_argument("--rounds", type=int, default=3, help="rounds of one rank and two, interleaved")
+    made.add_argument("--speedup", type=float, default=100.0, help="of a GPU over one core here, assumed")
+    made.add_argument("--gigabits", type=float, default=100.0, help="between nodes, assumed")
+    made.add_argument("--latency-us", type=float, default=20.0, help="of a hop between nodes, assumed")
+    args = made.parse_args(argv)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    print_machine()
+    one, two, reduces = [], [], {}
+    for _ in range(args.rounds):
+        one += measured(1, args)["step"]
+        reduces = measured(2, args)
+        two += reduces["step"]
+    step_1, step_2 = statistics.median(one), statistics.median(two)
+    costs = module_costs(args, step_1)
+    here = fitted(reduces)
+    rate = stream_rate(args)
+    print_table(
+        ("here", "s/step", "utterances/s", "efficiency"),
+        [
+            ("1 worker, 1 thread", step_1, args.batch / step_1, 1.0),
+            ("2 workers, 1 thread each", step_2, 2 * args.batch / step_2, step_1 / step_2),
+            ("2 workers, the model", joint_s(costs, here, 2), None, costs.step_s / joint_s(costs, here, 2)),
+        ],
+    )
+    print_table(
+        ("module", "forward, s", "backward, s", "frozen, s", "gradients, MiB"),
+        [
+            (str(m), f, b, z, size / 2**20)
+            for m, (f, b, z, size) in enumerate(
+                zip(costs.forward_s, costs.backward_s, costs.frozen_s, costs.gradient_bytes, strict=True)
+            )
+        ],
+    )
+    print(
+        f"all-reduce here: {here.bytes_per_s / 2**30:.2f} GiB/s and {here.latency_s * 1e6:.0f} us a hop; "
+        f"the stream: {rate:.0f} crops/s a core"
+    )
+    between = Link(args.gigabits * 1e9 / 8, args.latency_us * 1e-6)
+    rows = predictions(costs, between, args.speedup)
+    print_table(("GPUs", "joint", "sequential", "parallel"), rows)
+    per_gpu = args.batch * args.speedup / step_1
+    print(
+        f"assumed: a GPU is {args.speedup:g}x one core here in every part of the step; nodes of {GROUP} GPUs, free "
+        f"all-reduces inside, {args.gigabits:g} Gbit/s and {args.latency_us:g} us a hop between; the batch a GPU is "
+        "that of a worker here; no stragglers; parallel is a schedule that vgim does not have yet, its transfers of "
+        f"latents hidden. Such a GPU takes {per_gpu:.0f} crops/s, that is {per_gpu / rate:.2f} cores of reading."
+    )
+    write_json(
+        args.json,
+        {
+            "step_s": [step_1, step_2],
+            "efficiency": step_1 / step_2,
+            "costs": vars(costs),
+            "link": vars(here),
+            "stream_crops_per_s": rate,
+            "predictions": [list(row) for row in rows],
+        },
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
