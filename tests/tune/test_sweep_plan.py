@@ -106,6 +106,18 @@ def test_more_trials_at_once_than_fit_are_refused(tiny_sweep: Maker) -> None:
         share_out(plan.config, cuda, {"CPU": 64.0, "GPU": 4.0}, private=False)
 
 
+def test_a_growing_cluster_is_asked_for_what_it_does_not_have_yet(tiny_sweep: Maker) -> None:
+    plan = tiny_sweep(SPACE, "trials_at_once=4")
+    growing = ClusterConfig(workers=2, device="cuda", autoscaling=True)
+    base = plan.base.model_copy(update={"cluster": growing})
+    shares = share_out(plan.config, base, {"CPU": 2.0}, private=False)
+    assert shares.placement is not None
+    given = shares.placement
+    assert (shares.trials_at_once, given.workers, given.cpus_per_worker, given.use_gpu) == (4, 2, 1.0, True)
+    alone = plan.base.model_copy(update={"cluster": growing.model_copy(update={"workers": 0})})
+    assert share_out(plan.config, alone, {"CPU": 2.0}, private=False).driver == {"cpu": 1.0, "gpu": 1.0}
+
+
 def test_the_cost_is_known_from_measured_rates_alone(tiny_sweep: Maker) -> None:
     plan = tiny_sweep(SPACE, "train.schedule=sequential", "train.epochs=1", "trials_at_once=1")
     trials = trials_of(plan)

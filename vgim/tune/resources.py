@@ -60,19 +60,22 @@ def share_out(sweep: SweepConfig, base: RunConfig, resources: dict[str, float], 
     if on_gpu:
         fitting = math.floor(gpus / workers) if private else min(fitting, math.floor(gpus / workers))
     at_once = max(1, fitting) if sweep.trials_at_once == "auto" else sweep.trials_at_once
-    if cluster.device == "cuda" and gpus < at_once * workers:
+    grows = cluster.autoscaling and not private
+    if cluster.device == "cuda" and gpus < at_once * workers and not grows:
         raise ConfigError(
             f"cluster.device=cuda asks for {workers} GPUs a trial, and {at_once} trials at once would take "
             f"{at_once * workers} of {gpus:g}; lower trials_at_once or cluster.workers"
         )
     wanted = cluster.threads_per_worker
-    threads = max(1, math.floor(cpus / (at_once * workers))) if wanted == "auto" else wanted
+    # Where nodes come when they are asked for, what there is now is no measure.
+    share_of_cores = asked if grows else cpus / (at_once * workers)
+    threads = max(1, math.floor(share_of_cores)) if wanted == "auto" else wanted
     if not cluster.workers:
-        if not private and at_once > cpus:
+        if not private and at_once > cpus and not grows:
             raise ConfigError(
                 f"trials_at_once={at_once}, but the cluster has {cpus:g} CPUs; use at most {cpus:.0f}"
             )
-        driver = {"cpu": 1.0, "gpu": 1.0} if on_gpu and gpus >= at_once else {"cpu": 1.0}
+        driver = {"cpu": 1.0, "gpu": 1.0} if on_gpu and (gpus >= at_once or grows) else {"cpu": 1.0}
         return Shares(at_once, None, threads, driver, float(at_once))
     offered = at_once * (workers * asked + DATA_CPUS) if private else cpus
     share = {"CPU": offered / at_once, "GPU": float(math.floor(gpus / at_once)) if on_gpu else 0.0}
