@@ -97,7 +97,7 @@ def test_sounds_have_their_original_beside_them_and_their_length(whole_run: Path
     )
     assert "8 channels; 300 steps; finished" in page.words
     assert "SI-SDR, dB 5.9 log-spectral distance, dB 12.3" in page.words
-    assert "SI-SDR (dB) over optimiser steps: module 1 from -2.7 to 5.9." in page.words
+    assert "SI-SDR (dB, higher is better) over optimiser steps: module 1 from -3.13 to 5.87." in page.words
     for heading in ("Reconstructions", "Samples from N(0, 1)", "Interpolations", "Traversals"):
         assert (4, heading) in page.headings
 

@@ -28,8 +28,8 @@ HEADINGS = {
 }
 CURVES = {
     "loss": "Loss of the decoder",
-    "si_sdr_db": "SI-SDR (dB)",
-    "log_spectral_distance_db": "Log-spectral distance (dB)",
+    "si_sdr_db": "SI-SDR (dB, higher is better)",
+    "log_spectral_distance_db": "Log-spectral distance (dB, lower is better)",
 }
 IN_DB = {"si_sdr_db": "SI-SDR, dB", "log_spectral_distance_db": "log-spectral distance, dB"}
 
