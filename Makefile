@@ -26,10 +26,12 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## Make a corpus, prepare it, train a first encoder, probe it, report: minutes on a CPU
+demo: $(STAMP) ## Make a corpus, prepare it, train an encoder and a decoder, probe, report: minutes on a CPU
 	$(BIN)/vgim data synth --out corpora/quickstart
 	$(BIN)/vgim data prepare librispeech --corpus corpora/quickstart --out shards/quickstart
 	$(BIN)/vgim train configs/quickstart.yaml data.shards=shards/quickstart storage.root=runs
+	$(BIN)/vgim decode train runs/quickstart --module 0 --loss mse+stft train.batch_size=8 train.epochs=10 \
+		optim.learning_rate=1e-3 cluster.workers=0
 	$(BIN)/vgim probe runs/quickstart --task phone --all-modules --encoder trained --encoder random --encoder mfcc
 	$(BIN)/vgim report runs/quickstart
 	@echo "open that page in a browser; the curves are also in: $(BIN)/tensorboard --logdir runs"

@@ -40,7 +40,7 @@ class Reading(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self._open.pop() == tag, tag
-        self.text += " " * (tag in ("td", "th"))
+        self.text += " " * (tag in ("td", "th", "dt"))
 
     def handle_data(self, data: str) -> None:
         if {"script", "style"} & set(self._open):

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vgim.config import RunConfig, to_yaml
+from vgim.config import DecoderConfig, RunConfig, to_yaml
+from vgim.config.decoder import AnyConfig
 from vgim.downstream.result import ProbeOptions, ProbeResult
 from vgim.downstream.writing import write_result
 from vgim.storage import Location
@@ -70,6 +71,18 @@ def write_metrics(run: Path, num_records: int = 30, *, collapsed: bool = False) 
     (run / "metrics.jsonl").write_text(text)
 
 
+def write_decoder_metrics(folder: Path) -> None:
+    """A loss that falls, and distances in dB that improve."""
+    lines: list[dict[str, Any]] = []
+    for i in range(30):
+        step, train = 10 * (i + 1), {"module": 1, "loss": 0.5 / (i + 1), "mse": 0.4 / (i + 1), "stft": 3.0}
+        lines.append({"kind": "train", "step": step, "steps_per_s": 5.0, "modules": [train]})
+        if i % 3 == 2:
+            found = train | {"si_sdr_db": i / 3 - 3.8, "log_spectral_distance_db": 22 - i / 3}
+            lines.append({"kind": "validation", "step": step, "modules": [found]})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
 def _figures(module: int, share: float, collapsed: bool) -> dict[str, float]:
     chance = math.log(6)
     gone = collapsed and module == 1
@@ -83,7 +96,7 @@ def _figures(module: int, share: float, collapsed: bool) -> dict[str, float]:
     }
 
 
-def write_run(run: Path, config: RunConfig, state: str = "finished", message: str = "finished") -> None:
+def write_run(run: Path, config: AnyConfig, state: str = "finished", message: str = "finished") -> None:
     """config.yaml, run.json, metrics.jsonl."""
     from vgim.data.manifest import read_manifest
 
@@ -185,7 +198,12 @@ def write_analysis(run: Path, module: int = 1, name: str = "distribution", **cha
 def write_decoder(run: Path, config: RunConfig, name: str = "module1-mse") -> Path:
     """A decoder's folder: a run of its own, with sounds of every kind."""
     folder = run / "decoder" / name
-    write_run(folder, config)
+    source = {"run": str(run), "step": 20, "weights": "0" * 64, "family": "sim", "module": 1}
+    objective = {"loss": "mse+stft", "weight": 0.003}
+    model = {"channels": config.model.channels}
+    sections = {"encoder": source, "decoder": model, "objective": objective, "data": config.data}
+    write_run(folder, DecoderConfig.model_validate(sections))
+    write_decoder_metrics(folder)
     entries: list[dict[str, Any]] = []
 
     def entry(group: str, file: str, **more: Any) -> None:

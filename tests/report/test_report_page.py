@@ -92,8 +92,28 @@ def test_sounds_have_their_original_beside_them_and_their_length(whole_run: Path
     assert "utterance 0, original, 0.75 seconds" in labels
     assert "utterance 0, decoded, 0.50 seconds" in labels
     assert len(labels) == 15
+    assert (
+        "Decodes the latents of module 1, of a checkpoint at step 20; loss mse + 0.003 × stft" in page.words
+    )
+    assert "8 channels; 300 steps; finished" in page.words
+    assert "SI-SDR, dB 5.9 log-spectral distance, dB 12.3" in page.words
+    assert "SI-SDR (dB, higher is better) over optimiser steps: module 1 from -3.13 to 5.87." in page.words
     for heading in ("Reconstructions", "Samples from N(0, 1)", "Interpolations", "Traversals"):
         assert (4, heading) in page.headings
+
+
+def test_commands_are_told_in_the_order_of_the_work(run: Path, tmp_path: Path) -> None:
+    index = run / "decoder" / "module1-mse" / "audio" / "index.json"
+    entries = json.loads(index.read_text())
+    for entry in entries:
+        if entry["group"] == "traversal":
+            entry["command"] = ["/opt/bin/vgim", "decode", "traverse", str(run), "a b.flac", "--dims", "3"]
+    index.write_text(json.dumps(entries))
+    words = read(run).words.partition("Commands What was typed")[2]
+    told = ("vgim train", "vgim probe", f"vgim decode traverse {run} 'a b.flac' --dims 3", "vgim report")
+    places = [words.index(command) for command in told]
+    assert places == sorted(places)
+    assert words.count("vgim decode traverse") == 1
 
 
 def test_nothing_is_fetched_and_every_picture_and_control_is_described(
@@ -246,8 +266,23 @@ def test_other_runs_stand_beside_it(run: Path, config: RunConfig, tmp_path: Path
     write_probes(other, changed, ["trained"])
     page = read(run, compare=[str(other), str(tmp_path / "none")])
     assert "optim.learning_rate: 0.001 → 0.5" in page.words
-    assert "other 0 trained 50.0% 44.0 to 55.0" in page.words
-    assert f"{tmp_path}/none is left out: it is no run" in page.words
+    assert "run other run state finished finished" in page.words
+    assert "trained module 0 50.0 (44.0 to 55.0) 50.0 (44.0 to 55.0)" in page.words
+    assert "mfcc 40.0 (34.0 to 45.0) – " in page.words
+    assert "other: phone has no mfcc and no random baseline" in page.words
+    assert f"{tmp_path}/none is left out: {tmp_path}/none is no run" in page.words
+
+
+def test_a_damaged_run_does_not_hide_those_beside_it(run: Path, config: RunConfig, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    write_run(other, config)
+    (run / "config.yaml").write_text("model: 3")
+    page = read(run, compare=[str(other)])
+    assert "config.yaml is left out: " in page.words
+    assert "other run state finished family" in page.words.partition("Comparison")[2]
+    assert "What differs" not in page.words
+    (other / "config.yaml").write_text("model: 3")
+    assert (2, "Comparison") not in read(run, compare=[str(other)]).headings
 
 
 def test_a_run_may_lie_on_any_storage(run: Path, tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ class AudioEntry(BaseModel):
     """Share of the way from A to B of an interpolation; the dimension's value in a traversal."""
     dimension: int | None = None
     """Which a traversal sets."""
+    command: tuple[str, ...] = ()
+    """What was typed for it."""
 
 
 class AudioIndex(RootModel[tuple[AudioEntry, ...]]):

@@ -5,6 +5,7 @@ Shapes: T frames, C channels, L samples.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -67,7 +68,8 @@ class Studio:
             places.append(self.out.child(entry.file))
             write_wav(places[-1], audio_L)
         if self.indexed:
-            add_to_index(self.out, [entry for entry, _ in sounds])
+            command = tuple(sys.argv)
+            add_to_index(self.out, [entry.model_copy(update={"command": command}) for entry, _ in sounds])
         return places
 
     def file(self, group: Group, name: str) -> str:

@@ -122,7 +122,7 @@ def compare(runs: Sequence[str]) -> Comparison:
     """
     places = list(dict.fromkeys(Location(run) for run in runs))
     notes: list[str] = []
-    configs = [_config(place) for place in places]
+    configs = [compared_config(place) for place in places]
     compared = [
         _run(place, name, config, notes)
         for place, name, config in zip(places, distinct_names(places), configs, strict=True)
@@ -131,7 +131,12 @@ def compare(runs: Sequence[str]) -> Comparison:
     return Comparison(runs=tuple(compared), notes=tuple(notes))
 
 
-def _config(place: Location) -> RunConfig:
+def compared_config(place: Location) -> RunConfig:
+    """The config of a run that is to be compared.
+
+    Raises:
+        VgimError: It is no run, or its config does not read.
+    """
     if place.child(STATE).exists():
         raise ConfigError(f"{place.uri} is one checkpoint; name its run")
     config = RunFolder(place).config()

@@ -95,14 +95,15 @@ def draw(
     """Place series and levels on axes.
 
     Args:
-        y_range: ends of the y axis; by default from 0 to what all but 2 % of the values stay below.
+        y_range: ends of the y axis; by default from 0, or the least value below it, to what all but 2 % of the values
+            stay below.
         x_ticks: the only x values that are named, with some room around; by default round numbers.
         percent: y is a share.
         room: left free at the right of named x values, for the names of levels.
     """
     xs = [x for line in series for x, _ in line.points]
     ys = [y for line in series for _, y in line.points] + [level.y for level in levels]
-    low, high = y_range or (0.0, 1.08 * _bulk_maximum(ys))
+    low, high = y_range or (min([0.0, *ys]), max(0.0, 1.08 * _bulk_maximum(ys)))
     left, right = (min(xs), max(xs)) if xs else (0.0, 1.0)
     if x_ticks is not None:
         left, right = min(x_ticks) - 0.4, max(x_ticks) + 0.4 + room

@@ -55,11 +55,18 @@ def training(records: Sequence[MetricsRecord], config: RunConfig | None, notes: 
 
 
 def figure_chart(
-    name: str, title: str, figure: str, records: Iterable[MetricsRecord], levels: Sequence[Level] = ()
+    name: str,
+    title: str,
+    figure: str,
+    records: Iterable[MetricsRecord],
+    levels: Sequence[Level] = (),
+    *,
+    numbered: bool = True,
 ) -> Chart | None:
     """One figure of all modules over training; None where no module has it, or it is 0 throughout.
 
-    Validation is the line, the training batches a faint one behind it; without validation, they are the line.
+    Validation is the line, the training batches a faint one behind it; without validation, they are the line. A line
+    is numbered with its module unless it is alone of its kind.
     """
     points: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for record in records:
@@ -78,7 +85,9 @@ def figure_chart(
             series.append(Series("", module, f"module {module}, training batches", tuple(train), "faint"))
         line = validation or train
         split = "validation" if validation else "training batches"
-        series.append(Series(str(module), module, f"module {module}, {split}", tuple(line)))
+        series.append(
+            Series(str(module) if numbered else "", module, f"module {module}, {split}", tuple(line))
+        )
         told.append(f"module {module} from {line[0][1]:.3g} to {line[-1][1]:.3g}")
     return draw(
         name,

@@ -202,7 +202,7 @@ def _commands(
     commands = [
         command_line(record.command) if record else "",
         *probed.commands,
-        *(decoder.command for decoder in heard),
+        *(command for decoder in heard for command in decoder.commands),
         command_line(report),
     ]
     return tuple(dict.fromkeys(filter(None, commands)))

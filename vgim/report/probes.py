@@ -60,7 +60,7 @@ class Probes:
 
 def probes(run: Location, embedder: Embedder, notes: Notes) -> Probes:
     """All that lies below RUN/probes."""
-    found = read_results(run, notes)
+    found = _read_results(run, notes)
     groups: dict[tuple[object, ...], list[Found]] = {}
     for one in found:
         groups.setdefault(_setting(one.result), []).append(one)
@@ -75,7 +75,7 @@ def probes(run: Location, embedder: Embedder, notes: Notes) -> Probes:
     )
 
 
-def read_results(run: Location, notes: Notes) -> list[Found]:
+def _read_results(run: Location, notes: Notes) -> list[Found]:
     """Every probe result of a run, by folder; those that do not read are noted."""
     found = []
     for name in children(run.child(FOLDER), notes):
@@ -126,7 +126,7 @@ def _table(
         table=Table(title, _columns(results), tuple(_row(result, results) for result in results)),
         chart=_chart(f"probe-{number}", title, results),
         key=tuple(
-            (line, n) for n, line in enumerate(dict.fromkeys(map(encoder_name, results))) if line != MFCC
+            (line, n) for n, line in enumerate(dict.fromkeys(map(_encoder_name, results))) if line != MFCC
         ),
         confusions=_confusions(found, embedder),
         curve=_curve(run, results, embedder),
@@ -145,8 +145,8 @@ def _columns(results: Sequence[ProbeResult]) -> tuple[str, ...]:
 def _row(result: ProbeResult, results: Sequence[ProbeResult]) -> tuple[str, ...]:
     seeds = result.interval_over_seeds
     row = [
-        place_in(result),
-        encoder_name(result),
+        _place_in(result),
+        _encoder_name(result),
         f"{result.accuracy:.1%}",
         in_percent(result.interval_over_utterances),
     ]
@@ -156,14 +156,14 @@ def _row(result: ProbeResult, results: Sequence[ProbeResult]) -> tuple[str, ...]
     return (*row, step, str(result.num_features), f"{result.num_test:,}")
 
 
-def place_in(result: ProbeResult) -> str:
+def _place_in(result: ProbeResult) -> str:
     """`1`, or `1 layer 0`: which module, and which of its convolutions where it is not its output."""
     if result.module is None:
         return "–"
     return str(result.module) if result.layer is None else f"{result.module} layer {result.layer}"
 
 
-def encoder_name(result: ProbeResult) -> str:
+def _encoder_name(result: ProbeResult) -> str:
     """`trained, sampled`."""
     more = ", sampled" * result.options.sampled + ", best checkpoint" * (result.options.checkpoint == "best")
     return MFCC if result.encoder == "mfcc" else result.encoder + more
@@ -195,7 +195,7 @@ def _chart(name: str, title: str, results: Sequence[ProbeResult]) -> Chart | Non
     for result in results:  # of several checkpoints, the last; inner convolutions stand in the table alone
         if result.layer is not None:
             continue
-        latest[encoder_name(result), result.module] = result
+        latest[_encoder_name(result), result.module] = result
     for (label, _), result in latest.items():
         placed.setdefault(label, []).append(result)
     levels = [Level(results[0].majority, f"majority {results[0].majority:.1%}")]
@@ -244,7 +244,7 @@ def _confusions(found: Sequence[Found], embedder: Embedder) -> tuple[Picture, ..
         file = place.child(PICTURE)
         if not file.exists():
             continue
-        of = encoder_name(result) + (f" module {result.module}" if result.module is not None else "")
+        of = _encoder_name(result) + (f" module {result.module}" if result.module is not None else "")
         step = f" at step {result.step:,}" if result.step else ""
         picture = embedder.picture(
             file,

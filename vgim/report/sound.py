@@ -1,20 +1,23 @@
-"""What decoders left below RUN/decoder/NAME: their own training, and sounds to listen to."""
+"""What decoders left below RUN/decoder/NAME: their own training, how close they come, and sounds to listen to."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, RootModel
 
+from vgim.config import DecoderConfig
+from vgim.errors import VgimError
 from vgim.report.chart import Chart
 from vgim.report.curves import figure_chart
 from vgim.report.embed import Clip, Embedder, inside
 from vgim.report.notes import Notes, children, read_json
 from vgim.report.records import MetricsRecord, read_records
 from vgim.report.shell import command_line
+from vgim.report.tables import cell
 from vgim.storage import Location
-from vgim.train.folder import RECORD, RunRecord
+from vgim.train.folder import CONFIG, RECORD, RunFolder, RunRecord
 
 FOLDER, AUDIO, INDEX = "decoder", "audio", "index.json"
 HEADINGS = {
@@ -23,6 +26,12 @@ HEADINGS = {
     "interpolation": "Interpolations",
     "traversal": "Traversals",
 }
+CURVES = {
+    "loss": "Loss of the decoder",
+    "si_sdr_db": "SI-SDR (dB, higher is better)",
+    "log_spectral_distance_db": "Log-spectral distance (dB, lower is better)",
+}
+IN_DB = {"si_sdr_db": "SI-SDR, dB", "log_spectral_distance_db": "log-spectral distance, dB"}
 
 
 class AudioRecord(BaseModel):
@@ -38,6 +47,8 @@ class AudioRecord(BaseModel):
     """Where on a traversal's or an interpolation's way."""
     dimension: int | None = None
     """Which dimension a traversal moves."""
+    command: tuple[str, ...] = ()
+    """What was typed for it."""
 
 
 class AudioIndex(RootModel[tuple[AudioRecord, ...]]):
@@ -77,10 +88,15 @@ class Decoder:
     """One decoder of a run."""
 
     name: str
-    state: str
-    command: str
+    setting: str
+    """What it decodes, its loss, and how far it was trained."""
     charts: tuple[Chart, ...]
+    measured_at: int
+    """Step of the latest validation; 0 for none."""
+    figures: tuple[tuple[str, str], ...]
+    """Of that validation: names and values."""
     groups: tuple[Group, ...]
+    commands: tuple[str, ...]
 
 
 def decoders(run: Location, embedder: Embedder, notes: Notes) -> tuple[Decoder, ...]:
@@ -94,21 +110,58 @@ def decoders(run: Location, embedder: Embedder, notes: Notes) -> tuple[Decoder, 
 def _decoder(number: int, place: Location, embedder: Embedder, notes: Notes) -> Decoder:
     record = read_json(place.child(RECORD), RunRecord, notes)
     index = read_json(place.child(AUDIO, INDEX), AudioIndex, notes)
+    records, entries = read_records(place, notes), index.root if index else ()
+    charts = [
+        figure_chart(f"decoder{number}-{figure}", title, figure, records, numbered=False)
+        for figure, title in CURVES.items()
+    ]
+    measured = next((r for r in reversed(records) if r.kind == "validation" and r.modules), None)
+    typed = [record.command if record else (), *(entry.command for entry in entries)]
     return Decoder(
         name=place.name,
-        state=record.message or record.state if record else "",
-        command=command_line(record.command) if record else "",
-        charts=_charts(number, read_records(place, notes)),
-        groups=_groups(place.child(AUDIO), index.root if index else (), embedder, notes),
+        setting=_setting(_config(place, notes), record, records),
+        charts=tuple(chart for chart in charts if chart is not None),
+        measured_at=measured.step if measured else 0,
+        figures=tuple(_figures(measured)) if measured else (),
+        groups=_groups(place.child(AUDIO), entries, embedder, notes),
+        commands=tuple(dict.fromkeys(command_line(command) for command in typed)),
     )
 
 
-def _charts(number: int, records: Sequence[MetricsRecord]) -> tuple[Chart, ...]:
-    charts = []
-    chart = figure_chart(f"decoder{number}-loss", "Loss of the decoder", "loss", records)
-    if chart is not None:
-        charts.append(chart)
-    return tuple(charts)
+def _config(place: Location, notes: Notes) -> DecoderConfig | None:
+    try:
+        return RunFolder(place).decoder_config()
+    except VgimError as error:
+        notes.damage(place.child(CONFIG), str(error))
+        return None
+
+
+def _setting(config: DecoderConfig | None, record: RunRecord | None, records: Sequence[MetricsRecord]) -> str:
+    parts = []
+    if config is not None:
+        source, objective = config.encoder, config.objective
+        what = "sampled latents" if source.latents == "sample" else "the latents"
+        what = f"convolution {source.layer}" if source.layer >= 0 else what
+        first, plus, second = objective.loss.partition("+")
+        loss = f"{first} + {objective.weight:g} × {second}" if plus else first
+        parts += [
+            f"Decodes {what} of module {source.module}, of a checkpoint at step {source.step:,}",
+            f"loss {loss}",
+            f"{config.decoder.channels} channels",
+        ]
+    step = max((one.step for one in records), default=0)
+    parts += [f"{step:,} steps"] * bool(step)
+    parts += [record.message or record.state] if record else []
+    return "; ".join(parts)
+
+
+def _figures(record: MetricsRecord) -> Iterator[tuple[str, str]]:
+    """The loss, its terms, and what no loss is: distances in dB."""
+    for name, value in record.modules[0].items():
+        if name in IN_DB and value is not None:
+            yield IN_DB[name], f"{value:.1f}"
+        elif name != "module":
+            yield name.replace("_", " "), cell(value)
 
 
 def _groups(
