@@ -14,6 +14,7 @@ from vgim.cli.compare import compare
 from vgim.cli.config import config
 from vgim.cli.data import data
 from vgim.cli.decode import decode
+from vgim.cli.latents import latents
 from vgim.cli.probe import probe
 from vgim.cli.reference import export_reference, import_reference
 from vgim.cli.report import report
@@ -44,5 +45,17 @@ def main() -> None:
     """Variational Greedy InfoMax speech encoders, trained on Ray."""
 
 
-for verb in (config, data, train, runs, probe, compare, decode, report, import_reference, export_reference):
+for verb in (
+    config,
+    data,
+    train,
+    runs,
+    probe,
+    compare,
+    decode,
+    latents,
+    report,
+    import_reference,
+    export_reference,
+):
     main.add_command(verb)
