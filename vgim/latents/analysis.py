@@ -12,6 +12,7 @@ from vgim.decoder import FrozenDecoder
 from vgim.latents.frames import Frames
 from vgim.latents.result import AnalysisName, Cell, Curve, LatentOptions, Table
 from vgim.latents.subject import Subject
+from vgim.storage import Location
 
 Need = Literal["labels", "decoder"]
 
@@ -65,7 +66,7 @@ class Look:
     frames: Frames
     decoder: FrozenDecoder | None
     """For the module; None where there is none."""
-    decoder_uri: str | None = None
+    decoder_at: Location | None = None
     """Where it is."""
 
 

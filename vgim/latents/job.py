@@ -10,7 +10,7 @@ from vgim.latents.analysis import Analysis, Finding, Look
 from vgim.latents.decoders import find_decoder
 from vgim.latents.decoding import no_decoder
 from vgim.latents.frames import sample_frames
-from vgim.latents.labels_of_frames import labellings
+from vgim.latents.probing import settings
 from vgim.latents.registry import ANALYSES
 from vgim.latents.result import AnalysisResult, LatentOptions
 from vgim.latents.subject import Subject, open_subject
@@ -49,9 +49,13 @@ def analyse(
     results = []
     for module in subject.modules:
         look = _look(subject, module, options, say)
-        beside = {name: _look(other, module, options, say) for name, other in others[module].items()}
+        beside = {name: _beside(other, look, say) for name, other in others[module].items()}
         for analysis in ANALYSES:
-            if analysis.name not in options.only or not _can(analysis, look):
+            if analysis.name not in options.only:
+                continue
+            if not _can(analysis, look):
+                if "labels" in analysis.needs:
+                    say(f"note: {analysis.name} is left out: the shards have no labels for a probe")
                 continue
             say(f"module {module}: {analysis.name}")
             finding = analysis.run(look)
@@ -90,18 +94,24 @@ def _others(
     return found
 
 
-def _look(subject: Subject, module: int, options: LatentOptions, say: Say) -> Look:
-    decoder, uri = None, None
+def _beside(subject: Subject, look: Look, say: Say) -> Look:
+    """The same module of another run; of its decoders, one of the same name before others."""
+    prefer = look.decoder_at.name if look.decoder_at is not None else None
+    return _look(subject, look.module, look.options.model_copy(update={"decoder": None}), say, prefer)
+
+
+def _look(subject: Subject, module: int, options: LatentOptions, say: Say, prefer: str | None = None) -> Look:
+    decoder, place = None, None
     if {"contribution", "smoothness"} & set(options.only):
-        found = find_decoder(subject, module, options.decoder)
+        found = find_decoder(subject, module, options.decoder, prefer=prefer)
         if found is None:
             say(f"note: {no_decoder(subject.run.uri, module)}")
         else:
-            decoder, uri = found
-    return Look(subject, module, options, sample_frames(subject, module, options), decoder, uri)
+            decoder, place = found
+    return Look(subject, module, options, sample_frames(subject, module, options), decoder, place)
 
 
 def _can(analysis: Analysis, look: Look) -> bool:
     if "decoder" in analysis.needs and look.decoder is None:
         return False
-    return "labels" not in analysis.needs or bool(labellings(look.subject.manifest))
+    return "labels" not in analysis.needs or any(True for _ in settings(look))

@@ -155,9 +155,7 @@ def shared(labels_N: I64, nearest_N: I64) -> tuple[float, float, int] | None:
 
 def _picture(way: str, xy_N2: F32, labels_N: I64, labelling: Labelling) -> Drawn:
     file = f"{way.lower().replace('-', '')}-{labelling.name}.png"
-    caption = (
-        f"{way} of the latents, coloured by {labelling.name}; names stand at the middle of their frames."
-    )
+    caption = f"{way} of the latents, coloured by {labelling.name}; a name on the map stands at its median."
     return Drawn(file, caption, scatter_picture(xy_N2, labels_N, labelling, way))
 
 

@@ -13,12 +13,14 @@ from vgim.downstream.pictures import as_png, new_figure
 from vgim.latents.frames import F32
 from vgim.latents.labels_of_frames import NO_LABEL, Labelling
 
+MOST_IN_LEGEND = 20
+"""Colours that the eye tells apart; more classes are named where they lie."""
 MOST_NAMES = 50
 """Classes beyond these, the rarest, get no name in the picture."""
 
 
 def scatter_picture(xy_N2: F32, labels_N: I64, labelling: Labelling, way: str) -> bytes:
-    """Points coloured by class; those without a label are grey. A class's name stands at its median."""
+    """Points coloured by class, grey without one; many classes are named at their medians, few in a legend."""
     from matplotlib import colormaps
     from matplotlib.patheffects import withStroke
 
@@ -27,16 +29,18 @@ def scatter_picture(xy_N2: F32, labels_N: I64, labelling: Labelling, way: str) -
     rest = labels_N == NO_LABEL
     axes.scatter(*xy_N2[rest].T, s=3, color="lightgrey", linewidths=0)
     present, counts = np.unique(labels_N[~rest], return_counts=True)
-    colors = colormaps["tab20" if len(present) <= 20 else "gist_rainbow"]
+    few = len(present) <= MOST_IN_LEGEND
+    colors = colormaps["tab20" if few else "gist_rainbow"]
     for number, label in enumerate(present):
         own = xy_N2[labels_N == label]
-        color = colors(number if len(present) <= 20 else number / max(1, len(present) - 1))
-        axes.scatter(*own.T, s=6, color=color, linewidths=0, alpha=0.7)
-        if counts[number] < np.sort(counts)[::-1][: MOST_NAMES + 1].min() + (len(counts) > MOST_NAMES):
+        color = colors(number if few else number / max(1, len(present) - 1))
+        name = labelling.classes[label]
+        axes.scatter(*own.T, s=6, color=color, linewidths=0, alpha=0.7, label=name)
+        if few or counts[number] < np.sort(counts)[::-1][: MOST_NAMES + 1].min() + (len(counts) > MOST_NAMES):
             continue
         axes.text(
             *np.median(own, 0),
-            labelling.classes[label],
+            name,
             fontsize=8,
             ha="center",
             va="center",
@@ -44,6 +48,8 @@ def scatter_picture(xy_N2: F32, labels_N: I64, labelling: Labelling, way: str) -
         )
     axes.set_xticks([])
     axes.set_yticks([])
+    if few and len(present):
+        drawing.legend(loc="outside right upper", fontsize=8, markerscale=3)
     axes.set_title(f"{way} by {labelling.name}")
     return as_png(drawing)
 

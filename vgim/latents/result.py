@@ -34,19 +34,19 @@ class LatentOptions(Record):
     """Whose frames are looked at; probes learn on train and choose on validation."""
     max_utterances: int = Field(200, ge=2)
     """Of each split that is read."""
-    max_frames: int = Field(20_000, ge=100)
+    max_frames: int = Field(8_000, ge=100)
     """Frames of the split, drawn evenly over its utterances; also the most examples a probe takes of a split."""
-    map_frames: int = Field(2_000, ge=50)
+    map_frames: int = Field(1_000, ge=50)
     """Frames in the t-SNE and in the projector."""
-    information_frames: int = Field(3_000, ge=50)
+    information_frames: int = Field(1_000, ge=50)
     """Examples from which mutual information is estimated."""
-    density_frames: int = Field(2_000, ge=100)
+    density_frames: int = Field(1_000, ge=100)
     """Frames from which total correlation is estimated."""
-    subsets: int = Field(24, ge=2)
+    subsets: int = Field(16, ge=2)
     """Random subsets for each total correlation."""
-    pairs: int = Field(24, ge=2)
+    pairs: int = Field(16, ge=2)
     """Pairs of utterances that are swapped and interpolated."""
-    steps: int = Field(16, ge=2)
+    steps: int = Field(12, ge=2)
     """Steps of an interpolation."""
     epsilons: tuple[float, ...] = (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
     """Sizes of the attack on the audio, whose full scale is 1."""
@@ -112,6 +112,8 @@ class AnalysisResult(Record):
     compared_with: dict[str, dict[str, FiniteFloat]]
     """The same figures of each other run."""
     options: LatentOptions
+    command: tuple[str, ...]
+    """That made it, as a list of arguments."""
     data: str
     data_fingerprint: str
     created: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import sys
 import tempfile
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def record(look: Look, analysis: Analysis, finding: Finding, others: dict[str, F
         )
         tables.append(Table(title="Beside other runs", columns=("figure", "this run", *compared), rows=rows))
     notes = [*finding.notes, *(f"{name} is left out: it is not finite" for name in infinite)]
-    decoder = look.decoder if "decoder" in analysis.needs else None
+    decoder = look.decoder_at if "decoder" in analysis.needs else None
     return AnalysisResult(
         analysis=analysis.name,
         module=look.module,
@@ -53,9 +54,10 @@ def record(look: Look, analysis: Analysis, finding: Finding, others: dict[str, F
         family=look.subject.config.model.family,
         step=trained.checkpoint.state.step,
         checkpoint=trained.checkpoint.location.uri,
-        decoder=None if decoder is None else look.decoder_uri,
+        decoder=None if decoder is None else decoder.uri,
         compared_with=compared,
         options=look.options,
+        command=tuple(sys.argv),
         data=look.subject.shards.uri,
         data_fingerprint=look.subject.manifest.fingerprint,
         created=now(),
