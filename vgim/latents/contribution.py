@@ -110,7 +110,7 @@ def _finding(look: Look, errors_PODS: F64, sizes: list[int]) -> Finding:
                     score_S,
                     low_S,
                     high_S,
-                    "o-s--"[2 * o : 2 * o + 3],
+                    ("o-", "s--")[o],
                 )
             )
             if o == 0:
@@ -123,6 +123,7 @@ def _finding(look: Look, errors_PODS: F64, sizes: list[int]) -> Finding:
                         y=tuple(score_S.tolist()),
                         low=tuple(low_S.tolist()),
                         high=tuple(high_S.tolist()),
+                        log_x=True,
                     )
                 )
             rows += [
@@ -149,7 +150,12 @@ def _finding(look: Look, errors_PODS: F64, sizes: list[int]) -> Finding:
                 f"Error to the other utterance after swapping dimensions, relative to none swapped, on {domain}; "
                 "bands are 95 % over pairs.",
                 lines_picture(
-                    lines, "dimensions swapped", "relative error", f"{domain}, module {look.module}"
+                    lines,
+                    "dimensions swapped",
+                    "relative error",
+                    f"{domain}, module {look.module}",
+                    x_scale="symlog",
+                    x_threshold=sizes[1],
                 ),
             )
         )

@@ -38,7 +38,7 @@ def lines_picture(
     """Lines over one another, each with its band.
 
     Args:
-        x_scale: linear, log, or symlog, which has room for 0 below `x_threshold`.
+        x_scale: linear, log, or symlog, which has room for 0 below `x_threshold` and a tick at every x.
         level: A horizontal line and its name.
     """
     drawing = new_figure(7, 4)
@@ -51,6 +51,9 @@ def lines_picture(
         axes.axhline(level[1], color="grey", linewidth=0.8, linestyle="--", label=level[0])
     if x_scale == "symlog":
         axes.set_xscale("symlog", linthresh=x_threshold)
+        ticks = sorted({float(x) for line in lines for x in line.x})
+        axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
+        axes.set_xticks([], minor=True)
     else:
         axes.set_xscale(x_scale)
     axes.set_ylim(bottom=min(0.0, *(min(line.y) for line in lines)))
