@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
@@ -25,11 +26,11 @@ class Sheet(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A picture."""
+    """A picture, drawn when it is written: runs that are compared with have theirs left out."""
 
     file: str
     caption: str
-    png: bytes
+    draw: Callable[[], bytes]
 
 
 class Embedding(NamedTuple):

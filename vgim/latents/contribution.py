@@ -11,6 +11,7 @@ Shapes: P pairs, B clips, T frames, C channels, L samples, S sizes.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -149,7 +150,8 @@ def _finding(look: Look, errors_PODS: F64, sizes: list[int]) -> Finding:
                 f"{short}.png",
                 f"Error to the other utterance after swapping dimensions, relative to none swapped, on {domain}; "
                 "bands are 95 % over pairs.",
-                lines_picture(
+                partial(
+                    lines_picture,
                     lines,
                     "dimensions swapped",
                     "relative error",

@@ -10,6 +10,7 @@ Shapes: V windows, W frames of a window, C channels, D parts.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -147,7 +148,7 @@ def _finding(look: Look, rows: list[tuple[str, int, int, float, float]], notes: 
             Drawn(
                 "subsets.png",
                 "Total correlation of each random subset, and of the same with every part shuffled (truth: 0).",
-                subsets_picture(boxes),
+                partial(subsets_picture, boxes),
             )
         )
     finding.tables.append(

@@ -5,6 +5,7 @@ Shapes: N frames, C channels.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -132,17 +133,17 @@ def _gaussian(frames: Frames) -> Finding:
                 "kl.png",
                 "KL from N(0, 1) of each dimension, largest first, with the parts of the variance of z that the "
                 "mean and the posterior's own width give.",
-                kl_picture(kl_C[order_C], mu_NC.var(0)[order_C], (std_NC**2).mean(0)[order_C]),
+                partial(kl_picture, kl_C[order_C], mu_NC.var(0)[order_C], (std_NC**2).mean(0)[order_C]),
             ),
             Drawn(
                 "histograms.png",
                 "Histograms of z for dimensions from the most to the least KL; the line is N(0, 1).",
-                histograms_picture(frames.z_NC, order_C, [f"KL {kl_C[c]:.3f}" for c in order_C]),
+                partial(histograms_picture, frames.z_NC, order_C, [f"KL {kl_C[c]:.3f}" for c in order_C]),
             ),
             Drawn(
                 "dimensions.png",
                 "Density of z in every dimension, a column each, in order of KL; the margin shows N(0, 1).",
-                density_picture(frames.z_NC[:, order_C]),
+                partial(density_picture, frames.z_NC[:, order_C]),
             ),
         ],
         tables=[
@@ -198,12 +199,12 @@ def _plain(frames: Frames) -> Finding:
             Drawn(
                 "histograms.png",
                 "Histograms of the output for dimensions from the most to the least deviation.",
-                histograms_picture(x_NC, order_C, labels, with_normal=False),
+                partial(histograms_picture, x_NC, order_C, labels, with_normal=False),
             ),
             Drawn(
                 "dimensions.png",
                 "Density of every dimension, a column each, in order of deviation.",
-                density_picture(x_NC[:, order_C], with_normal=False),
+                partial(density_picture, x_NC[:, order_C], with_normal=False),
             ),
         ],
         curves=[_sorted_curve("Deviation per dimension, largest first", "deviation", of_x.std_C[order_C])],

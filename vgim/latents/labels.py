@@ -6,6 +6,7 @@ Shapes: N examples, C channels, K classes.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import ClassVar, NamedTuple, cast
 
 import numpy as np
@@ -143,21 +144,30 @@ def _add(finding: Finding, setting: Setting, found: Carriers) -> None:
         Drawn(
             f"{task}-weights.png",
             f"Weights of the {task} probe on standardised latents; dimensions from the heaviest.",
-            weights_picture(found.weight_KC[:, by_weight], by_weight, classes, task),
+            partial(weights_picture, found.weight_KC[:, by_weight], by_weight, classes, task),
         ),
         Drawn(
             f"{task}-ranking.png",
             f"Weight and mutual information of each dimension for {task}, each in its own order; the line is the "
             "largest information that shuffled labels give.",
-            ranking_picture(
-                found.mass_C, found.information_C, by_weight, by_information, found.by_chance, task
+            partial(
+                ranking_picture,
+                found.mass_C,
+                found.information_C,
+                by_weight,
+                by_information,
+                found.by_chance,
+                task,
             ),
         ),
         Drawn(
             f"{task}-concentration.png",
             f"Share of {task}'s weight and information in the n heaviest dimensions; the diagonal is an even spread.",
-            concentration_picture(
-                cumulative_share(found.mass_C), cumulative_share(found.information_C), task
+            partial(
+                concentration_picture,
+                cumulative_share(found.mass_C),
+                cumulative_share(found.information_C),
+                task,
             ),
         ),
     ]

@@ -5,6 +5,7 @@ Shapes: N frames, C channels, K classes.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -64,7 +65,11 @@ class MapAnalysis:
             )
         figures |= {"components_for_90_percent": num_90, "effective_components": effective}
         pictures.append(
-            Drawn("spectrum.png", "Variance that the principal components hold.", spectrum_picture(share_C))
+            Drawn(
+                "spectrum.png",
+                "Variance that the principal components hold.",
+                partial(spectrum_picture, share_C),
+            )
         )
         return Finding(
             summary=summary,
@@ -156,7 +161,7 @@ def shared(labels_N: I64, nearest_N: I64) -> tuple[float, float, int] | None:
 def _picture(way: str, xy_N2: F32, labels_N: I64, labelling: Labelling) -> Drawn:
     file = f"{way.lower().replace('-', '')}-{labelling.name}.png"
     caption = f"{way} of the latents, coloured by {labelling.name}; a name on the map stands at its median."
-    return Drawn(file, caption, scatter_picture(xy_N2, labels_N, labelling, way))
+    return Drawn(file, caption, partial(scatter_picture, xy_N2, labels_N, labelling, way))
 
 
 def _metadata(frames: Frames, rows: I64) -> tuple[list[str], list[list[str]]]:

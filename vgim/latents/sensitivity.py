@@ -9,6 +9,7 @@ Shapes: N examples, L samples, T frames, C channels, K classes.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -184,7 +185,8 @@ def _finding(
     scores = {name: _accuracies(counts) for name, counts in curves.items()}
     styles = ("o-", "^:", "s--")
     positive = [epsilon for epsilon in epsilons if epsilon > 0]
-    picture = lines_picture(
+    picture = partial(
+        lines_picture,
         [
             Line(name, epsilons, *score, style)
             for (name, score), style in zip(scores.items(), styles, strict=True)

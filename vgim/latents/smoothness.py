@@ -9,6 +9,7 @@ Shapes: P pairs, S steps, T frames, C channels, M mel bands.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -110,7 +111,8 @@ def _finding(look: Look, paths: list[Path]) -> Finding:
             Drawn(
                 "steps.png",
                 "Share of the decoded path that each step of the interpolation covers; the band is 95 % over pairs.",
-                lines_picture(
+                partial(
+                    lines_picture,
                     [Line("mean over pairs", curve.x, curve.y, curve.low, curve.high, "o-")],
                     curve.x_label,
                     curve.y_label,

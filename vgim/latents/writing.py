@@ -7,6 +7,7 @@ import io
 import math
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from torch.utils.tensorboard.writer import SummaryWriter
@@ -81,7 +82,7 @@ def overlays(this: str, finding: Finding, others: dict[str, Finding]) -> list[Dr
                 Drawn(
                     f"compare{number}.png",
                     f"{curve.title}: {this} beside {', '.join(n for n, _ in found)}.",
-                    overlay_picture([(this, curve), *found]),
+                    partial(overlay_picture, [(this, curve), *found]),
                 )
             )
     return drawn
@@ -96,7 +97,7 @@ def write(run: Location, result: AnalysisResult, finding: Finding) -> Location:
     if finding.curves:
         place.child(CURVES).write_bytes_atomic(_csv(_curves_sheet(finding.curves)))
     for picture in finding.pictures:
-        place.child(picture.file).write_bytes_atomic(picture.png)
+        place.child(picture.file).write_bytes_atomic(picture.draw())
     with tempfile.TemporaryDirectory(prefix="vgim-latents-") as staging:
         _write_events(Path(staging), result, finding)
         place.child(TENSORBOARD).upload_dir(staging)
