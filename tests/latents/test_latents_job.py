@@ -11,13 +11,13 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vgim.data.utterances import read_utterances
-from vgim.downstream.solvers import Fitted
+from vgim.downstream.solvers import fit_lbfgs
 from vgim.errors import ConfigError, DataError
 from vgim.latents import job
 from vgim.latents.analysis import Look
 from vgim.latents.frames import sample_frames
 from vgim.latents.job import analyse
-from vgim.latents.probing import encoder_features, settings
+from vgim.latents.probing import encoder_features, examples_of, settings
 from vgim.latents.result import ANALYSIS_NAMES, AnalysisResult, LatentOptions, format_table
 from vgim.latents.sensitivity import Probed, attack
 from vgim.latents.subject import open_subject
@@ -146,10 +146,9 @@ def test_fgsm_leaves_what_it_does_not_touch_and_beats_noise(plain_run: Path) -> 
     setting = next(one for one in settings(look) if one.task.name == "phone")
     utterances = list(read_utterances(setting.shards, setting.manifest, "test", 4))
     source = encoder_features(look)
-    generator = torch.Generator().manual_seed(0)
-    weight_KC = torch.randn(len(setting.task.classes), look.frames.num_channels, generator=generator)
-    probed = Probed(source, Fitted(weight_KC, torch.zeros(len(weight_KC)), 0.0, None, None))
-    epsilons = (0.0, 0.003)
+    train, validation = (examples_of(look, setting, source, split) for split in ("train", "validation"))
+    probed = Probed(source, fit_lbfgs(train, validation, len(setting.task.classes)))
+    epsilons = (0.0, 0.02)
     fgsm = attack(probed, setting, utterances, epsilons, 0)
     noise = attack(probed, setting, utterances, epsilons, 0, noise_seed=0)
     assert [counts.right[0] for counts in fgsm] == [counts.right[0] for counts in noise]
