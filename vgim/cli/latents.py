@@ -26,7 +26,7 @@ ANALYSES = ["distribution", "map", "labels", "contribution", "correlation", "smo
 @click.option("--max-utterances", type=click.IntRange(min=2), default=200, show_default=True, help="A split.")
 @click.option("--max-frames", type=click.IntRange(min=100), default=8_000, show_default=True)
 @click.option("--map-frames", type=click.IntRange(min=50), default=1_000, show_default=True, help="In t-SNE.")
-@click.option("--pairs", type=click.IntRange(min=2), default=16, show_default=True, help="That are decoded.")
+@click.option("--pairs", type=click.IntRange(min=2), default=24, show_default=True, help="That are decoded.")
 @click.option("--subsets", type=click.IntRange(min=2), default=16, show_default=True, help="For correlation.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every draw.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)

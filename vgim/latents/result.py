@@ -44,7 +44,7 @@ class LatentOptions(Record):
     """Frames from which total correlation is estimated."""
     subsets: int = Field(16, ge=2)
     """Random subsets for each total correlation."""
-    pairs: int = Field(16, ge=2)
+    pairs: int = Field(24, ge=2)
     """Pairs of utterances that are swapped and interpolated."""
     steps: int = Field(12, ge=2)
     """Steps of an interpolation."""
