@@ -26,6 +26,7 @@ JOBS = {
     "ray_jobs/train.py": ["train"],
     "ray_jobs/prepare.py": ["data", "prepare"],
     "ray_jobs/probe.py": ["probe"],
+    "ray_jobs/latents.py": ["latents"],
     "ray_jobs/report.py": ["report"],
     "ray_jobs/decode.py": ["decode", "train"],
     "ray_jobs/sweep.py": ["sweep", "run"],
@@ -166,6 +167,7 @@ def test_every_exit_code_is_explained() -> None:
 def test_every_field_is_explained() -> None:
     from vgim.data.shards import INDEX_SCHEMA, SHARD_SCHEMA
     from vgim.downstream.result import ProbeOptions, ProbeResult, SeedResult
+    from vgim.latents.result import AnalysisResult
     from vgim.train.folder import RunRecord
     from vgim.train.meter import AVERAGED
     from vgim.train.state import TrainingState
@@ -179,6 +181,7 @@ def test_every_field_is_explained() -> None:
             *(set(ProbeOptions.model_fields) - {"device"}),
         }
         - {"schema_version"},
+        "latents.md": {*AnalysisResult.model_fields} - {"schema_version"},
         "data.md": {*SHARD_SCHEMA.names, *INDEX_SCHEMA.names},
         "training.md": {
             *AVERAGED,

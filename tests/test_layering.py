@@ -37,6 +37,7 @@ MAY_IMPORT = {
 MAY_IMPORT["vgim.tune"] = {*MAY_IMPORT["vgim.downstream"], "vgim.downstream", "vgim.cluster"}
 MAY_IMPORT["vgim.report"] = {*MAY_IMPORT["vgim.downstream"], "vgim.downstream"}
 MAY_IMPORT["vgim.decode"] = MAY_IMPORT["vgim.downstream"] | {"vgim.decoder"}
+MAY_IMPORT["vgim.latents"] = {*MAY_IMPORT["vgim.report"], "vgim.decoder"}
 VERSION = {"vgim", "vgim.__version__"}
 MODEL_NEVER = {"ray", "pandas", "pyarrow"}
 

@@ -189,6 +189,7 @@ def write_analysis(run: Path, module: int = 1, name: str = "distribution", **cha
         "pictures": [{"file": "histogram.png", "caption": "Histogram of every dimension"}],
         "tables": [{"title": "Largest KL", "columns": ["dimension", "KL"], "rows": [[3, 1.25], [0, 0.5]]}],
         "notes": ["of the test split"],
+        "command": ["/opt/bin/vgim", "latents", str(run), "--all-modules"],
         **changes,
     }
     (folder / "result.json").write_text(json.dumps(record))

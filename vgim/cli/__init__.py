@@ -14,6 +14,7 @@ from vgim.cli.compare import compare
 from vgim.cli.config import config
 from vgim.cli.data import data
 from vgim.cli.decode import decode
+from vgim.cli.latents import latents
 from vgim.cli.probe import probe
 from vgim.cli.reference import export_reference, import_reference
 from vgim.cli.report import report
@@ -53,6 +54,7 @@ for verb in (
     probe,
     compare,
     decode,
+    latents,
     report,
     sweep,
     import_reference,

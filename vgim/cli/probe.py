@@ -128,10 +128,10 @@ def probe(
     home = resolve_place(f"{default_home()}/runs", "RUN")
     places = [resolve_run(run, home, "RUN") for run in runs]
     for place in places:
-        _refuse_scratch("RUN", place)
+        refuse_scratch_place("RUN", place)
     if shards is not None:
         shards = resolve_place(shards, "--shards")
-        _refuse_scratch("--shards", shards)
+        refuse_scratch_place("--shards", shards)
 
     from vgim.downstream import job
     from vgim.downstream.pieces import one_after_the_other
@@ -189,7 +189,7 @@ def _study(where: str, chosen: dict[str, object], seeds: int | None, as_json: bo
             click.echo(f"note: {note}")
 
 
-def _refuse_scratch(key: str, place: str) -> None:
+def refuse_scratch_place(key: str, place: str) -> None:
     from vgim.cluster import refuse_scratch
 
     if "://" not in place:

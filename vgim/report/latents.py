@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vgim.report.embed import Embedder, Picture, inside
 from vgim.report.notes import Notes, children, read_json
+from vgim.report.shell import command_line
 from vgim.report.tables import Table, cell
 from vgim.storage import Location
 
@@ -43,6 +44,7 @@ class AnalysisRecord(_Record):
     pictures: tuple[PictureRecord, ...] = ()
     tables: tuple[TableRecord, ...] = ()
     notes: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Analysis:
     pictures: tuple[Picture, ...]
     tables: tuple[Table, ...]
     notes: tuple[str, ...]
+    command: str
 
 
 def analyses(run: Location, embedder: Embedder, notes: Notes) -> tuple[Analysis, ...]:
@@ -101,6 +104,7 @@ def _shown(
         pictures=tuple(pictures),
         tables=tuple(tables),
         notes=record.notes,
+        command=command_line(record.command),
     )
 
 

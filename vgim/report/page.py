@@ -203,6 +203,7 @@ def _commands(
         command_line(record.command) if record else "",
         *probed.commands,
         *(command for decoder in heard for command in decoder.commands),
+        *(analysis.command for analysis in looked),
         command_line(report),
     ]
     return tuple(dict.fromkeys(filter(None, commands)))

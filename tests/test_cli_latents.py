@@ -1,0 +1,82 @@
+"""`vgim latents`: what it passes on and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from vgim.cli import main
+from vgim.cli.latents import ANALYSES
+from vgim.latents.result import ANALYSIS_NAMES, LatentOptions
+
+
+def vgim(*args: str) -> Result:
+    return CliRunner().invoke(main, args)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the job was given, which does nothing."""
+    given: list[Any] = []
+
+    def analyse(run: str, options: LatentOptions, compare: list[str], say: object) -> list[object]:
+        given.extend([run, options, compare])
+        return []
+
+    monkeypatch.setattr("vgim.latents.job.analyse", analyse)
+    return given
+
+
+def test_defaults_are_those_of_the_job(asked: list[Any], vgim_home: Path) -> None:
+    assert vgim("latents", "sim-4").exit_code == 0
+    assert asked == [f"{vgim_home}/runs/sim-4", LatentOptions(), []]
+    assert set(ANALYSES) == set(ANALYSIS_NAMES)
+
+
+def test_options_reach_the_job(asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    bounds = "--max-utterances 3 --max-frames 101 --map-frames 51 --pairs 5 --subsets 6 --seed 7"
+    chosen = (
+        "--all-modules --only map,labels --checkpoint best --decoder d --shards sh --split train --device cpu"
+    )
+    result = vgim("latents", "runs/x", "--compare", "runs/y", *bounds.split(), *chosen.split())
+    assert result.exit_code == 0, result.output
+    run, options, compare = asked
+    assert (run, compare) == (f"{tmp_path}/runs/x", [f"{tmp_path}/runs/y"])
+    assert options == LatentOptions(
+        module=None,
+        only=("map", "labels"),
+        checkpoint="best",
+        decoder="d",
+        shards=f"{tmp_path}/sh",
+        split="train",
+        max_utterances=3,
+        max_frames=101,
+        map_frames=51,
+        pairs=5,
+        subsets=6,
+        seed=7,
+        device="cpu",
+    )
+
+
+def test_an_unknown_analysis_is_named() -> None:
+    result = vgim("latents", "x", "--only", "map,tsne")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: --only 'tsne' is no analysis; use distribution, map,")
+
+
+def test_a_module_and_all_of_them_exclude_each_other() -> None:
+    result = vgim("latents", "x", "--module", "1", "--all-modules")
+    assert result.exit_code == 2
+    assert "exclude each other" in result.stderr
+
+
+def test_no_run_takes_one_line(tmp_path: Path) -> None:
+    result = vgim("latents", str(tmp_path / "none"))
+    assert result.exit_code != 0
+    assert "is no run" in result.stderr
+    assert len(result.stderr.splitlines()) == 1

@@ -1,0 +1,82 @@
+"""`vgim latents`."""
+
+from __future__ import annotations
+
+import click
+
+from vgim.cli.options import json_option
+from vgim.cli.probe import refuse_scratch_place
+from vgim.errors import ConfigError
+
+ANALYSES = ["distribution", "map", "labels", "contribution", "correlation", "smoothness", "sensitivity"]
+
+
+@click.command()
+@click.argument("run")
+@click.option("--module", type=int, help="Which module, from 0; -1, the default, is the last.")
+@click.option("--all-modules", is_flag=True, help="Every module.")
+@click.option("--only", help=f"Analyses, with commas between: {', '.join(ANALYSES)}. All by default.")
+@click.option("--compare", multiple=True, metavar="RUN", help="Another run to lay beside. Repeatable.")
+@click.option("--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True)
+@click.option("--decoder", help="Which decoder below RUN/decoder.")
+@click.option("--shards", help="Look at these shards, not at those the run was trained on.")
+@click.option(
+    "--split", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True
+)
+@click.option("--max-utterances", type=click.IntRange(min=2), default=200, show_default=True, help="A split.")
+@click.option("--max-frames", type=click.IntRange(min=100), default=8_000, show_default=True)
+@click.option("--map-frames", type=click.IntRange(min=50), default=1_000, show_default=True, help="In t-SNE.")
+@click.option("--pairs", type=click.IntRange(min=2), default=24, show_default=True, help="That are decoded.")
+@click.option("--subsets", type=click.IntRange(min=2), default=16, show_default=True, help="For correlation.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of every draw.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@json_option
+def latents(
+    run: str,
+    module: int | None,
+    all_modules: bool,
+    only: str | None,
+    compare: tuple[str, ...],
+    shards: str | None,
+    as_json: bool,
+    **options: object,
+) -> None:
+    """Look inside an encoder: what each dimension holds, and how smooth the space is.
+
+    RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. Writes RUN/latents/ and prints a table.
+    """
+    from vgim.config.places import resolve_place, resolve_run
+    from vgim.config.schema import default_home
+
+    if all_modules and module is not None:
+        raise ConfigError(f"--module {module} and --all-modules exclude each other; give one")
+    names = list(dict.fromkeys(name.strip() for name in only.split(","))) if only is not None else ANALYSES
+    for name in names:
+        if name not in ANALYSES:
+            raise ConfigError(f"--only {name!r} is no analysis; use {', '.join(ANALYSES)}")
+    home = resolve_place(f"{default_home()}/runs", "RUN")
+    where = resolve_run(run, home, "RUN")
+    others = [resolve_run(other, home, "--compare") for other in compare]
+    refuse_scratch_place("RUN", where)
+    for other in others:
+        refuse_scratch_place("--compare", other)
+    if shards is not None:
+        shards = resolve_place(shards, "--shards")
+        refuse_scratch_place("--shards", shards)
+
+    from vgim.latents.job import analyse
+    from vgim.latents.result import LatentOptions, format_table
+
+    chosen = {
+        **options,
+        "module": None if all_modules else -1 if module is None else module,
+        "only": tuple(names),
+        "shards": shards,
+    }
+    results = analyse(
+        where, LatentOptions.model_validate(chosen), others, say=lambda line: click.echo(line, err=True)
+    )
+    if as_json:
+        click.echo("[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]")
+    else:
+        click.echo(format_table(results))

@@ -1,0 +1,80 @@
+"""Lines with bands, and one run's curves over another's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgim.downstream.pictures import as_png, new_figure
+from vgim.latents.result import Curve
+
+Values = Sequence[float] | NDArray[np.float64]
+
+
+class Line(NamedTuple):
+    """A line of a picture."""
+
+    label: str
+    x: Values
+    y: Values
+    low: Values = ()
+    high: Values = ()
+    style: str = "-"
+
+
+def lines_picture(
+    lines: Sequence[Line],
+    x_label: str,
+    y_label: str,
+    title: str,
+    *,
+    x_scale: str = "linear",
+    x_threshold: float = 0.0,
+    level: tuple[str, float] | None = None,
+) -> bytes:
+    """Lines over one another, each with its band.
+
+    Args:
+        x_scale: linear, log, or symlog, which has room for 0 below `x_threshold` and a tick at every x.
+        level: A horizontal line and its name.
+    """
+    drawing = new_figure(7, 4)
+    axes = drawing.add_subplot()
+    for number, line in enumerate(lines):
+        axes.plot(line.x, line.y, line.style, color=f"C{number}", label=line.label, markersize=4)
+        if len(line.low):
+            axes.fill_between(line.x, line.low, line.high, color=f"C{number}", alpha=0.15, linewidth=0)
+    if level is not None:
+        axes.axhline(level[1], color="grey", linewidth=0.8, linestyle="--", label=level[0])
+    if x_scale == "symlog":
+        axes.set_xscale("symlog", linthresh=x_threshold)
+        ticks = sorted({float(x) for line in lines for x in line.x})
+        axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
+        axes.set_xticks([], minor=True)
+    else:
+        axes.set_xscale(x_scale)
+    axes.set_ylim(bottom=min(0.0, *(min(line.y) for line in lines)))
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.set_title(title)
+    if len(lines) > 1 or level is not None:
+        drawing.legend(loc="outside right upper", fontsize=8)
+    return as_png(drawing)
+
+
+def overlay_picture(of_runs: Sequence[tuple[str, Curve]]) -> bytes:
+    """The same curve of several runs."""
+    first = of_runs[0][1]
+    lines = [Line(name, curve.x, curve.y, curve.low, curve.high) for name, curve in of_runs]
+    positive = [x for _, curve in of_runs for x in curve.x if x > 0]
+    return lines_picture(
+        lines,
+        first.x_label,
+        first.y_label,
+        first.title,
+        x_scale="symlog" if first.log_x else "linear",
+        x_threshold=min(positive, default=1.0),
+    )

@@ -1,0 +1,113 @@
+"""What the analyses that decode share: the decoder of a module, pairs of utterances, log-mel frames.
+
+Shapes: U utterances, P pairs, B clips, T frames, C channels, L samples, M mel bands.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vgim.data.crops import HOP_SAMPLES, I64
+from vgim.data.cut import I16
+from vgim.data.manifest import SAMPLE_RATE_HZ
+from vgim.data.utterances import Utterance, first_crop, read_utterances
+from vgim.decoder import FrozenDecoder
+from vgim.downstream.features import EncoderFeatures, Reading, batch_clips
+from vgim.errors import DataError
+from vgim.latents.result import LatentOptions
+from vgim.latents.subject import Subject
+from vgim.model.randomness import mix
+
+NUM_MELS = 80
+WINDOW_SAMPLES = 400
+"""25 ms."""
+FLOOR = 1e-5
+"""Power added before the logarithm: about that of PCM16's last bit."""
+CLIPS_AT_ONCE = 16
+
+
+class Pairs(NamedTuple):
+    """Latents of crops of one length, and which two are looked at together."""
+
+    latents_UTC: Tensor
+    first_P: I64
+    second_P: I64
+    num_samples: int
+    """Of a crop."""
+
+
+def make_pairs(subject: Subject, decoder: FrozenDecoder, options: LatentOptions) -> Pairs:
+    """The first crops of utterances, encoded by the decoder's own encoder, in seeded ordered pairs of two.
+
+    Raises:
+        DataError: Fewer than two utterances are long enough for a crop.
+    """
+    frozen = decoder.encoder
+    source = EncoderFeatures(
+        frozen.encoder, (Reading(decoder.module),), frozen.config.data.normalize, subject.corpus
+    )
+    utterances = read_utterances(subject.shards, subject.manifest, options.split, 2 * options.pairs)
+    crop = partial(_crop, subject)
+    latents = [
+        source(clips)[0] for clips in batch_clips(utterances, crop, source.min_samples(), CLIPS_AT_ONCE)
+    ]
+    num = sum(map(len, latents))
+    if num < 2:
+        raise DataError(
+            f"{num} of the utterances of the {options.split} split of {subject.shards.uri} are as long as a crop of "
+            f"{subject.config.data.crop_samples} samples, and a pair takes two; use another --split or other --shards"
+        )
+    rng = np.random.default_rng(mix("pairs", options.seed))
+    # A pair is a number below num · (num - 1): the first, and how far on the second is.
+    drawn = rng.choice(num * (num - 1), size=min(options.pairs, num * (num - 1)), replace=False)
+    first_P = drawn // (num - 1)
+    second_P = (first_P + 1 + drawn % (num - 1)) % num
+    return Pairs(torch.cat(latents), first_P, second_P, subject.config.data.crop_samples)
+
+
+@torch.no_grad()
+def decode(decoder: FrozenDecoder, latents_BTC: Tensor, num_samples: int, device: torch.device) -> Tensor:
+    """Audio [B, L] on the CPU, some clips at a time."""
+    parts = [decoder(part.to(device), num_samples).cpu() for part in torch.split(latents_BTC, CLIPS_AT_ONCE)]
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def log_mel(audio_BL: Tensor) -> Tensor:
+    """Natural logarithm of the power in 80 mel bands, [B, T, M]: 25 ms windows every 10 ms."""
+    x_BMT: Tensor = _mel()(audio_BL)
+    return (x_BMT + FLOOR).log().mT
+
+
+def interval(values_P: np.ndarray[Any, np.dtype[np.float64]], seed: int) -> tuple[float, float]:
+    """95 % interval of the mean over pairs (bootstrap, 2,000 draws)."""
+    rng = np.random.default_rng(mix("bootstrap", seed))
+    means = values_P[rng.integers(len(values_P), size=(2_000, len(values_P)))].mean(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def no_decoder(run: str, module: int) -> str:
+    """What to say where there is none."""
+    return (
+        f"module {module} has no decoder, so contribution and smoothness are left out; "
+        f"`vgim decode train {run} --module {module}` makes one"
+    )
+
+
+def _crop(subject: Subject, utterance: Utterance) -> I16 | None:
+    return first_crop(utterance.audio, subject.config.data)
+
+
+@lru_cache(maxsize=1)
+def _mel() -> Any:
+    from torchaudio.transforms import MelSpectrogram
+
+    return MelSpectrogram(
+        SAMPLE_RATE_HZ, WINDOW_SAMPLES, WINDOW_SAMPLES, HOP_SAMPLES, n_mels=NUM_MELS, center=False
+    )

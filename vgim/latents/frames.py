@@ -1,0 +1,160 @@
+"""A bounded, seeded sample of a module's latents over a split, with the labels of its frames.
+
+Shapes: N frames, V windows, W frames of a window, T frames of an utterance, C channels, L samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vgim.data.crops import I64
+from vgim.data.utterances import read_lengths, read_utterances
+from vgim.downstream.features import Clips, normalised
+from vgim.errors import DataError
+from vgim.latents.labels_of_frames import Labelling, label_frames, labellings
+from vgim.latents.result import LatentOptions
+from vgim.latents.subject import Subject
+from vgim.model.randomness import mix, seeded_generator
+from vgim.model.stack import Encoder
+
+F32 = NDArray[np.float32]
+WINDOW = 4
+"""Frames of a window, for dependence over time."""
+
+
+class Posteriors(NamedTuple):
+    """Gaussians as they are in training: each module reads a sample of the one before."""
+
+    mu_NC: F32
+    std_NC: F32
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frames drawn evenly over the first utterances of a split."""
+
+    mean_NC: F32
+    """What downstream jobs read: the module's μ or output, with μ in every module before it."""
+    z_NC: F32
+    """A sample of the posterior of each; the same as `mean_NC` where there is no posterior."""
+    posteriors: Posteriors | None
+    """None for a module without a posterior."""
+    windows_VWC: F32
+    """`z` of WINDOW frames in a row."""
+    owner_N: I64
+    """Utterance of each frame, counted from 0."""
+    frame_N: I64
+    """Its place in the utterance."""
+    utterance_ids: tuple[str, ...]
+    labellings: tuple[Labelling, ...]
+    labels: dict[str, I64]
+    """Class of each frame by labelling, [N]; NO_LABEL where there is none."""
+    hop_samples: int
+
+    @property
+    def num_channels(self) -> int:
+        return int(self.mean_NC.shape[1])
+
+
+class _Encoded(NamedTuple):
+    mean_TC: Tensor
+    z_TC: Tensor
+    mu_TC: Tensor | None
+    std_TC: Tensor | None
+
+
+def sample_frames(subject: Subject, module: int, options: LatentOptions) -> Frames:
+    """Encode the first utterances of the split, whole, and keep frames of each.
+
+    Which frames and which samples are drawn depends on the seed and the utterance alone.
+
+    Raises:
+        DataError: No utterance is long enough for a frame.
+    """
+    assert subject.trained is not None
+    encoder = subject.trained.encoder
+    hop, shortest = encoder.hop_samples(module), encoder.min_samples(module)
+    ways = tuple(labellings(subject.manifest))
+    lengths = list(read_lengths(subject.shards, options.split).values())[: options.max_utterances]
+    num_frames = sum(max(0, n // hop) for n in lengths if n >= shortest)
+    share = min(1.0, options.max_frames / max(1, num_frames))
+    window_share = min(1.0, options.density_frames / max(1, num_frames))
+    parts: list[dict[str, NDArray[np.generic]]] = []
+    ids: list[str] = []
+    for utterance in read_utterances(subject.shards, subject.manifest, options.split, options.max_utterances):
+        if len(utterance.audio) < shortest:
+            continue
+        audio_BL = torch.from_numpy(utterance.audio)[None]
+        x_BL = normalised(
+            Clips([utterance], audio_BL), subject.config.data.normalize, subject.corpus, subject.device
+        )
+        seed = mix("latents", options.seed, utterance.utterance_id)
+        encoded = _encode(encoder, x_BL, module, seed)
+        rng = np.random.default_rng(seed)
+        num = len(encoded.mean_TC)
+        kept = np.sort(rng.permutation(num)[: max(1, round(share * num))])
+        starts = rng.permutation(max(0, num - WINDOW + 1))[: max(1, round(window_share * num))]
+        z_TC = encoded.z_TC.numpy()
+        part: dict[str, NDArray[np.generic]] = {
+            "mean": encoded.mean_TC.numpy()[kept],
+            "z": z_TC[kept],
+            "windows": z_TC[starts[:, None] + np.arange(WINDOW)],
+            "owner": np.full(len(kept), len(ids)),
+            "frame": kept,
+        }
+        if encoded.mu_TC is not None and encoded.std_TC is not None:
+            part |= {"mu": encoded.mu_TC.numpy()[kept], "std": encoded.std_TC.numpy()[kept]}
+        for way in ways:
+            part[way.name] = label_frames(way, subject.manifest, utterance, num, hop)[kept]
+        parts.append(part)
+        ids.append(utterance.utterance_id)
+    if not parts:
+        raise DataError(
+            f"none of the {len(lengths)} utterances of the {options.split} split of {subject.shards.uri} is as long "
+            f"as module {module} needs ({shortest} samples); use another --split or other --shards"
+        )
+    joined = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
+    posteriors = Posteriors(joined["mu"], joined["std"]) if "mu" in joined else None
+    return Frames(
+        mean_NC=joined["mean"],
+        z_NC=joined["z"],
+        posteriors=posteriors,
+        windows_VWC=joined["windows"],
+        owner_N=joined["owner"],
+        frame_N=joined["frame"],
+        utterance_ids=tuple(ids),
+        labellings=ways,
+        labels={way.name: joined[way.name] for way in ways},
+        hop_samples=hop,
+    )
+
+
+@torch.no_grad()
+def _encode(encoder: Encoder, x_BL: Tensor, module: int, seed: int) -> _Encoded:
+    """One utterance through the modules twice: with μ between them, and with samples as in training."""
+    device = x_BL.device
+    greedy = encoder.module(module)
+    x = x_BL
+    for index in range(module):
+        x = encoder.module(index).represent(x)
+    mean_BTC, std_BTC = greedy.distribution(x)
+    if std_BTC is None:
+        mean_TC = mean_BTC[0].cpu()
+        return _Encoded(mean_TC, mean_TC, None, None)
+    generator = seeded_generator(device, seed)
+    mu_BTC = mean_BTC
+    if module:
+        x = x_BL
+        for index in range(module):
+            x = encoder.module(index).represent(x, generator)
+        mu_BTC, std_BTC = greedy.distribution(x)
+    assert std_BTC is not None
+    eps_BTC = torch.randn(mu_BTC.shape, generator=generator, device=device, dtype=mu_BTC.dtype)
+    z_BTC = torch.addcmul(mu_BTC, std_BTC, eps_BTC)
+    return _Encoded(mean_BTC[0].cpu(), z_BTC[0].cpu(), mu_BTC[0].cpu(), std_BTC[0].cpu())

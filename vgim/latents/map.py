@@ -1,0 +1,185 @@
+"""Maps of the latents in two dimensions, coloured by what is said and by whom: PCA, t-SNE, TensorBoard's projector.
+
+Shapes: N frames, C channels, K classes.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgim.data.crops import I64
+from vgim.latents.analysis import Drawn, Embedding, Finding, Look, Need, Sheet
+from vgim.latents.frames import F32, Frames
+from vgim.latents.labels_of_frames import NO_LABEL, Labelling
+from vgim.latents.map_pictures import scatter_picture, spectrum_picture
+from vgim.latents.result import AnalysisName, LatentOptions, Table
+from vgim.model.randomness import mix
+
+F64 = NDArray[np.float64]
+PERPLEXITY = 30
+NEIGHBOURS_AT_ONCE = 512
+
+
+class MapAnalysis:
+    """PCA of all frames, t-SNE of some, and whether neighbours share their labels."""
+
+    name: ClassVar[AnalysisName] = "map"
+    title: ClassVar[str] = "Maps of the latents"
+    needs: ClassVar[frozenset[Need]] = frozenset()
+
+    def run(self, look: Look) -> Finding:
+        """Looks at μ, or at the output of a module without a posterior."""
+        frames, options = look.frames, look.options
+        rows = choose(frames, options)
+        spectrum_C, components_2C, mean_C = principal(frames.mean_NC)
+        points_NC = frames.mean_NC[rows]
+        pca_N2 = np.asarray((points_NC - mean_C) @ components_2C.T, np.float32)
+        tsne_N2 = t_sne(points_NC, options.seed)
+        share_C = spectrum_C / max(float(spectrum_C.sum()), 1e-12)
+        num_90 = int(np.searchsorted(np.cumsum(share_C), 0.9 - 1e-9)) + 1
+        effective = float(spectrum_C.sum() ** 2 / max(float((spectrum_C**2).sum()), 1e-24))
+        nearest_N = nearest_elsewhere(points_NC, frames.owner_N[rows])
+        figures: dict[str, float] = {}
+        summary = [
+            f"{num_90} of {len(share_C)} principal components hold 90 % of the variance of the latents; their "
+            f"effective number (participation ratio) is {effective:.1f}."
+        ]
+        table: list[tuple[str, float, float, int]] = []
+        pictures = []
+        for labelling in frames.labellings:
+            labels_N = frames.labels[labelling.name][rows]
+            same = shared(labels_N, nearest_N)
+            if same is not None:
+                figures[f"{labelling.name}_of_neighbour"], figures[f"{labelling.name}_by_chance"] = same[:2]
+                table.append((labelling.name, *same))
+            for way, xy_N2 in (("t-SNE", tsne_N2), ("PCA", pca_N2)):
+                pictures.append(_picture(way, xy_N2, labels_N, labelling))
+        for name, found, chance, _ in table:
+            summary.append(
+                f"The nearest latent in another utterance has the same {name} in {found:.1%} of cases "
+                f"({chance:.1%} by chance)."
+            )
+        figures |= {"components_for_90_percent": num_90, "effective_components": effective}
+        pictures.append(
+            Drawn(
+                "spectrum.png",
+                "Variance that the principal components hold.",
+                partial(spectrum_picture, share_C),
+            )
+        )
+        return Finding(
+            summary=summary,
+            figures={**figures, "num_frames": len(rows)},
+            pictures=pictures,
+            tables=[
+                Table(
+                    title="Labels of the nearest latent in another utterance",
+                    columns=("label", "the same", "by chance", "frames"),
+                    rows=tuple(table),
+                )
+            ]
+            if table
+            else [],
+            sheets={"points.csv": _sheet(frames, rows, pca_N2, tsne_N2)},
+            notes=[
+                f"t-SNE of {len(rows)} frames, perplexity {perplexity(len(rows))}: distances between its clusters and "
+                "their sizes mean little.",
+            ],
+            embedding=Embedding(points_NC, *_metadata(frames, rows)),
+        )
+
+
+def choose(frames: Frames, options: LatentOptions) -> I64:
+    """Frames for the map, drawn from those there are."""
+    rng = np.random.default_rng(mix("map", options.seed))
+    return np.sort(rng.permutation(len(frames.mean_NC))[: options.map_frames])
+
+
+def principal(x_NC: F32) -> tuple[F64, F32, F32]:
+    """Variance along every principal component [C], the first two components [2, C], the mean [C]."""
+    from sklearn.decomposition import PCA
+
+    found = PCA(svd_solver="covariance_eigh").fit(x_NC)
+    first_2C = found.components_[:2]
+    if len(first_2C) < 2:  # one channel
+        first_2C = np.concatenate([first_2C, np.zeros_like(first_2C)])
+    return found.explained_variance_.astype(np.float64), first_2C.astype(np.float32), found.mean_
+
+
+def perplexity(num: int) -> int:
+    """t-SNE needs more points than this; a third of them at most."""
+    return min(PERPLEXITY, max(1, (num - 1) // 3))
+
+
+def t_sne(x_NC: F32, seed: int) -> F32:
+    """The map of van der Maaten & Hinton (2008), started from PCA, [N, 2]."""
+    from sklearn.manifold import TSNE
+
+    varies = x_NC[:, x_NC.std(0) > 0]
+    if varies.shape[1] < 2:
+        return np.zeros((len(x_NC), 2), np.float32)
+    made = TSNE(
+        perplexity=perplexity(len(x_NC)), init="pca", random_state=mix("t-SNE", seed) % 2**32
+    ).fit_transform(varies)
+    return np.asarray(made, np.float32)
+
+
+def nearest_elsewhere(x_NC: F32, owner_N: I64) -> I64:
+    """The nearest point of another owner for each, by Euclidean distance; NO_LABEL where there is no other.
+
+    A frame's neighbour in its own utterance shares its speaker and mostly its phone, whatever the encoder.
+    """
+    found = np.full(len(x_NC), NO_LABEL)
+    square_N = np.square(x_NC).sum(1)
+    for start in range(0, len(x_NC), NEIGHBOURS_AT_ONCE):
+        part = slice(start, start + NEIGHBOURS_AT_ONCE)
+        distance = square_N[None] - 2 * x_NC[part] @ x_NC.T
+        distance[owner_N[part, None] == owner_N[None]] = np.inf
+        found[part] = np.where(np.isfinite(distance).any(1), distance.argmin(1), NO_LABEL)
+    return found
+
+
+def shared(labels_N: I64, nearest_N: I64) -> tuple[float, float, int] | None:
+    """Share of labelled points whose neighbour has their label, what chance gives, and how many points there were.
+
+    Only pairs count of which both are labelled. Chance is Σ p² over the classes of the neighbours' partners.
+    """
+    with_N = (labels_N != NO_LABEL) & (nearest_N != NO_LABEL)
+    with_N[with_N] = labels_N[nearest_N[with_N]] != NO_LABEL
+    if not with_N.any():
+        return None
+    own, other = labels_N[with_N], labels_N[nearest_N[with_N]]
+    size = int(max(own.max(), other.max())) + 1
+    chance = (np.bincount(own, minlength=size) / len(own)) @ (np.bincount(other, minlength=size) / len(own))
+    return float((own == other).mean()), float(chance), len(own)
+
+
+def _picture(way: str, xy_N2: F32, labels_N: I64, labelling: Labelling) -> Drawn:
+    file = f"{way.lower().replace('-', '')}-{labelling.name}.png"
+    caption = f"{way} of the latents, coloured by {labelling.name}; a name on the map stands at its median."
+    return Drawn(file, caption, partial(scatter_picture, xy_N2, labels_N, labelling, way))
+
+
+def _metadata(frames: Frames, rows: I64) -> tuple[list[str], list[list[str]]]:
+    names = [labelling.name for labelling in frames.labellings]
+    metadata = []
+    for row in rows:
+        own = [frames.utterance_ids[frames.owner_N[row]], str(frames.frame_N[row])]
+        for labelling in frames.labellings:
+            label = frames.labels[labelling.name][row]
+            own.append("-" if label == NO_LABEL else labelling.classes[label])
+        metadata.append(own)
+    return ["utterance", "frame", *names], metadata
+
+
+def _sheet(frames: Frames, rows: I64, pca_N2: F32, tsne_N2: F32) -> Sheet:
+    header, metadata = _metadata(frames, rows)
+    places = np.concatenate([pca_N2, tsne_N2], 1).tolist()
+    return Sheet(
+        (*header, "pca_1", "pca_2", "tsne_1", "tsne_2"),
+        [(*labels, *place) for labels, place in zip(metadata, places, strict=True)],
+    )

@@ -1,0 +1,266 @@
+"""How far an adversary gets: accuracy of the frozen encoder and a linear probe under FGSM (Goodfellow et al. 2015).
+
+x' = x + ε · sign(∇ₓ cross-entropy). On audio, ε is in units of its full scale 1, and x' is clipped to [-1, 1]; on
+latents, in units of each dimension's root mean square, where the probe is all that is attacked. Beside it stand
+random signs of the same ε, which tell the adversary from mere noise, and an untrained encoder with its own probe.
+
+Shapes: N examples, L samples, T frames, C channels, K classes.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from vgim.data.utterances import Utterance, read_utterances
+from vgim.downstream.features import EncoderFeatures
+from vgim.downstream.probe import Examples
+from vgim.downstream.scores import over_utterances
+from vgim.downstream.setting import Setting
+from vgim.downstream.solvers import Fitted, fit_lbfgs
+from vgim.downstream.sources import feature_source
+from vgim.latents.analysis import Drawn, Finding, Look, Need, Sheet
+from vgim.latents.curves import Line, lines_picture
+from vgim.latents.probing import clip_of, encoder_features, examples_of, settings
+from vgim.latents.result import AnalysisName, Curve, Table
+from vgim.model.audio import to_float
+from vgim.model.randomness import mix, seeded_generator
+
+ATTACKED_UTTERANCES = 24
+"""Of the split, at most: each takes a pass backward through the encoder and one forward for every ε."""
+LATENT_EPSILONS = (0.0, 0.03, 0.1, 0.3, 1.0)
+F64 = NDArray[np.float64]
+
+
+class Counts(NamedTuple):
+    """Right and all examples of an utterance."""
+
+    right: list[int]
+    """For each ε."""
+    num: int
+
+
+class Probed(NamedTuple):
+    """An encoder with a linear probe on it."""
+
+    source: EncoderFeatures
+    fitted: Fitted
+
+
+class SensitivityAnalysis:
+    """Accuracy against ε of the probe whose labels are finest: phones where there are any."""
+
+    name: ClassVar[AnalysisName] = "sensitivity"
+    title: ClassVar[str] = "Adversarial sensitivity of the probe"
+    needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
+
+    def run(self, look: Look) -> Finding:
+        """Fits a probe on the trained and on an untrained encoder, and attacks both."""
+        by_task = {setting.task.name: setting for setting in settings(look)}
+        setting = by_task.get("phone") or by_task.get("syllable") or next(iter(by_task.values()))
+        trained = _fit(look, setting, encoder_features(look))
+        untrained_source, _ = feature_source(setting, "random", look.options.seed)
+        assert isinstance(untrained_source, EncoderFeatures)
+        untrained = _fit(look, setting, untrained_source)
+        utterances = list(
+            read_utterances(
+                setting.shards,
+                setting.manifest,
+                look.options.split,
+                min(ATTACKED_UTTERANCES, look.options.max_utterances),
+            )
+        )
+        epsilons = look.options.epsilons
+        curves = {
+            "trained, FGSM": attack(trained, setting, utterances, epsilons, look.module),
+            "trained, random signs": attack(
+                trained, setting, utterances, epsilons, look.module, noise_seed=look.options.seed
+            ),
+            "untrained, FGSM": attack(untrained, setting, utterances, epsilons, look.module),
+        }
+        test = examples_of(look, setting, trained.source, look.options.split)
+        majority = float((test.y_N == test.y_N.bincount().argmax()).double().mean())
+        return _finding(look, setting, curves, attack_latents(trained.fitted, test), majority)
+
+
+def attack(
+    probed: Probed,
+    setting: Setting,
+    utterances: list[Utterance],
+    epsilons: tuple[float, ...],
+    module: int,
+    noise_seed: int | None = None,
+) -> list[Counts]:
+    """Right examples of each utterance for every ε.
+
+    Args:
+        noise_seed: Takes random signs of this seed instead of the gradient's.
+    """
+    encoder = probed.source.encoder
+    hop, shortest = encoder.hop_samples(module), encoder.min_samples(module)
+    device = next(encoder.parameters()).device
+    weight_KC, bias_K = probed.fitted.weight_KC.to(device), probed.fitted.bias_K.to(device)
+
+    def logits(x_BL: Tensor, utterance: Utterance) -> tuple[Tensor, Tensor] | None:
+        x = _normalised(probed.source, x_BL, utterance)
+        for index in range(module + 1):
+            x = encoder.module(index).represent(x)
+        examples = setting.task.examples(utterance, x[0], hop)
+        if examples is None or not len(examples.y_N):
+            return None
+        return examples.x_NC @ weight_KC.T + bias_K, examples.y_N.to(device)
+
+    found = []
+    for utterance in utterances:
+        clip = clip_of(setting, utterance)
+        if clip is None or len(clip) < shortest:
+            continue
+        x_BL = to_float(torch.from_numpy(clip)[None], "none").to(device).requires_grad_()
+        clean = logits(x_BL, utterance)
+        if clean is None:
+            continue
+        if noise_seed is None:
+            (gradient_BL,) = torch.autograd.grad(F.cross_entropy(*clean), x_BL)
+            sign_BL = gradient_BL.sign()
+        else:
+            generator = seeded_generator("cpu", mix("signs", noise_seed, utterance.utterance_id))
+            sign_BL = (torch.randint(2, x_BL.shape, generator=generator) * 2.0 - 1).to(device)
+        right = []
+        for epsilon in epsilons:
+            with torch.no_grad():
+                moved_BL = (x_BL + epsilon * sign_BL).clamp(-1, 1)
+                after = logits(moved_BL, utterance)
+            assert after is not None
+            right.append(int((after[0].argmax(1) == after[1]).sum()))
+        found.append(Counts(right, len(clean[1])))
+    return found
+
+
+def attack_latents(fitted: Fitted, test: Examples) -> list[float]:
+    """Accuracy under FGSM on the probe's own input, for each of LATENT_EPSILONS."""
+    x_NC = test.x_NC.clone().requires_grad_()
+    logits_NK = x_NC @ fitted.weight_KC.T + fitted.bias_K
+    (gradient_NC,) = torch.autograd.grad(F.cross_entropy(logits_NK, test.y_N), x_NC)
+    step_NC = gradient_NC.sign() * test.x_NC.square().mean(0).sqrt()
+    return [
+        float((fitted.predict(test.x_NC + epsilon * step_NC) == test.y_N).double().mean())
+        for epsilon in LATENT_EPSILONS
+    ]
+
+
+def _normalised(source: EncoderFeatures, x_BL: Tensor, utterance: Utterance) -> Tensor:
+    if source.normalize == "utterance":
+        mean_B, std_B = torch.tensor([[utterance.mean], [utterance.std]], device=x_BL.device)
+        return to_float(x_BL, "utterance", mean_B, std_B)
+    return to_float(x_BL, source.normalize, *source.corpus)
+
+
+def _fit(look: Look, setting: Setting, source: EncoderFeatures) -> Probed:
+    train, validation = (examples_of(look, setting, source, split) for split in ("train", "validation"))
+    return Probed(source, fit_lbfgs(train, validation, len(setting.task.classes)))
+
+
+def _accuracies(counts: list[Counts]) -> tuple[F64, F64, F64]:
+    """Accuracy and its 95 % interval over utterances for each ε."""
+    right_UE = np.array([count.right for count in counts], dtype=np.float64)
+    num_U = np.array([count.num for count in counts])
+    ends = np.array([over_utterances(right_U, num_U) for right_U in right_UE.T])
+    return right_UE.sum(0) / num_U.sum(), ends[:, 0], ends[:, 1]
+
+
+def _finding(
+    look: Look,
+    setting: Setting,
+    curves: dict[str, list[Counts]],
+    of_latents: list[float],
+    majority: float,
+) -> Finding:
+    epsilons, task = look.options.epsilons, setting.task.name
+    scores = {name: _accuracies(counts) for name, counts in curves.items()}
+    styles = ("o-", "^:", "s--")
+    positive = [epsilon for epsilon in epsilons if epsilon > 0]
+    picture = partial(
+        lines_picture,
+        [
+            Line(name, epsilons, *score, style)
+            for (name, score), style in zip(scores.items(), styles, strict=True)
+        ],
+        "ε (full scale is 1)",
+        "accuracy",
+        f"{task} probe on module {look.module} under attack",
+        x_scale="symlog",
+        x_threshold=min(positive, default=1.0),
+        level=("majority", majority),
+    )
+    rows = [
+        (name, epsilon, float(score[0][i]), float(score[1][i]), float(score[2][i]))
+        for name, score in scores.items()
+        for i, epsilon in enumerate(epsilons)
+    ]
+    latent_rows = [
+        ("latents, FGSM", epsilon, accuracy, None, None)
+        for epsilon, accuracy in zip(LATENT_EPSILONS, of_latents, strict=True)
+    ]
+    fgsm, noise, untrained = (score[0] for score in scores.values())
+    halved = next((e for e, a in zip(epsilons, fgsm, strict=True) if a <= fgsm[0] / 2), None)
+    last = len(epsilons) - 1
+    figures = {"clean_accuracy": float(fgsm[0]), "untrained_clean_accuracy": float(untrained[0])}
+    for i, epsilon in enumerate(epsilons):
+        if epsilon > 0:
+            figures[f"accuracy_at_{epsilon:g}"] = float(fgsm[i])
+            figures[f"noise_accuracy_at_{epsilon:g}"] = float(noise[i])
+            figures[f"untrained_accuracy_at_{epsilon:g}"] = float(untrained[i])
+    figures |= {"majority": majority, "num_utterances": len(curves["trained, FGSM"])}
+    for epsilon, accuracy in zip(LATENT_EPSILONS[1:], of_latents[1:], strict=True):
+        figures[f"latent_accuracy_at_{epsilon:g}"] = accuracy
+    score = scores["trained, FGSM"]
+    return Finding(
+        summary=[
+            f"The {task} probe is right in {fgsm[0]:.1%} of clean examples and in {fgsm[last]:.1%} under FGSM with "
+            f"ε = {epsilons[last]:g} on the audio; random signs of that size leave {noise[last]:.1%}.",
+            f"On an untrained encoder it falls from {untrained[0]:.1%} to {untrained[last]:.1%}.",
+            f"The attack halves accuracy at ε = {halved:g}."
+            if halved is not None
+            else f"No ε up to {max(epsilons):g} halves accuracy.",
+        ],
+        figures=figures,
+        pictures=[
+            Drawn(
+                "attack.png",
+                "Accuracy against the size of the attack on the audio; bands are 95 % over utterances.",
+                picture,
+            )
+        ],
+        tables=[
+            Table(
+                title=f"Accuracy of the {task} probe",
+                columns=("encoder and attack", "ε", "accuracy", "low", "high"),
+                rows=(*rows, *latent_rows),
+            )
+        ],
+        curves=[
+            Curve(
+                title=f"Accuracy of the {task} probe under FGSM on the audio",
+                x_label="ε (full scale is 1)",
+                y_label="accuracy",
+                x=tuple(epsilons),
+                y=tuple(score[0].tolist()),
+                low=tuple(score[1].tolist()),
+                high=tuple(score[2].tolist()),
+                log_x=True,
+            )
+        ],
+        sheets={
+            "accuracy.csv": Sheet(("attack", "epsilon", "accuracy", "low", "high"), [*rows, *latent_rows])
+        },
+        notes=[
+            "FGSM is one step of the gradient: a lower bound of what an adversary can do.",
+            "ε on latents is in units of each dimension's root mean square.",
+        ],
+    )

@@ -1,0 +1,147 @@
+"""An analysis's folder below its run: result.json, written last, beside pictures, CSV and TensorBoard events."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from vgim.latents.analysis import Analysis, Drawn, Finding, Look, Sheet
+from vgim.latents.curves import overlay_picture
+from vgim.latents.result import AnalysisResult, Curve, Picture, Table
+from vgim.storage import Location
+from vgim.train.folder import git_revision, now, versions
+
+FOLDER, RESULT, TENSORBOARD, CURVES = "latents", "result.json", "tensorboard", "curves.csv"
+
+
+def folder_of(run: Location, module: int, analysis: str) -> Location:
+    """Where an analysis of a module is."""
+    return run.child(FOLDER, f"module{module}", analysis)
+
+
+def record(look: Look, analysis: Analysis, finding: Finding, others: dict[str, Finding]) -> AnalysisResult:
+    """The finding as it is stored. Figures that are no finite numbers become notes."""
+    trained = look.subject.trained
+    assert trained is not None
+    figures, infinite = _finite(finding)
+    tables = list(finding.tables)
+    compared = {name: _finite(other)[0] for name, other in others.items()}
+    if compared:
+        rows = tuple(
+            (figure, value, *(of.get(figure) for of in compared.values()))
+            for figure, value in figures.items()
+        )
+        tables.append(Table(title="Beside other runs", columns=("figure", "this run", *compared), rows=rows))
+    notes = [*finding.notes, *(f"{name} is left out: it is not finite" for name in infinite)]
+    decoder = look.decoder_at if "decoder" in analysis.needs else None
+    return AnalysisResult(
+        analysis=analysis.name,
+        module=look.module,
+        title=analysis.title,
+        summary=tuple(finding.summary),
+        figures=figures,
+        pictures=tuple(Picture(file=p.file, caption=p.caption) for p in finding.pictures),
+        tables=tuple(tables),
+        curves=tuple(finding.curves),
+        data_files=(*finding.sheets, *([CURVES] if finding.curves else [])),
+        notes=tuple(notes),
+        family=look.subject.config.model.family,
+        step=trained.checkpoint.state.step,
+        checkpoint=trained.checkpoint.location.uri,
+        decoder=None if decoder is None else decoder.uri,
+        compared_with=compared,
+        options=look.options,
+        command=tuple(sys.argv),
+        data=look.subject.shards.uri,
+        data_fingerprint=look.subject.manifest.fingerprint,
+        created=now(),
+        versions=versions(),
+        git_revision=git_revision(),
+    )
+
+
+def overlays(this: str, finding: Finding, others: dict[str, Finding]) -> list[Drawn]:
+    """This run's curves over those of the same name of other runs."""
+    drawn = []
+    for number, curve in enumerate(finding.curves):
+        found = [
+            (name, other_curve)
+            for name, other in others.items()
+            for other_curve in other.curves
+            if other_curve.title == curve.title
+        ]
+        if found:
+            drawn.append(
+                Drawn(
+                    f"compare{number}.png",
+                    f"{curve.title}: {this} beside {', '.join(n for n, _ in found)}.",
+                    partial(overlay_picture, [(this, curve), *found]),
+                )
+            )
+    return drawn
+
+
+def write(run: Location, result: AnalysisResult, finding: Finding) -> Location:
+    """Write an analysis's folder, replacing an earlier one; returns where it is."""
+    place = folder_of(run, result.module, result.analysis)
+    place.delete()
+    for file, sheet in finding.sheets.items():
+        place.child(file).write_bytes_atomic(_csv(sheet))
+    if finding.curves:
+        place.child(CURVES).write_bytes_atomic(_csv(_curves_sheet(finding.curves)))
+    for picture in finding.pictures:
+        place.child(picture.file).write_bytes_atomic(picture.draw())
+    with tempfile.TemporaryDirectory(prefix="vgim-latents-") as staging:
+        _write_events(Path(staging), result, finding)
+        place.child(TENSORBOARD).upload_dir(staging)
+    place.child(RESULT).write_bytes_atomic((result.model_dump_json(indent=1) + "\n").encode())
+    return place
+
+
+def read_result(place: Location) -> AnalysisResult:
+    """The result in an analysis's folder."""
+    return AnalysisResult.model_validate_json(place.child(RESULT).read_bytes())
+
+
+def _finite(finding: Finding) -> tuple[dict[str, float], list[str]]:
+    finite = {name: float(value) for name, value in finding.figures.items() if math.isfinite(value)}
+    return finite, [name for name in finding.figures if name not in finite]
+
+
+def _csv(sheet: Sheet) -> bytes:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(sheet.columns)
+    writer.writerows(sheet.rows)
+    return out.getvalue().encode()
+
+
+def _curves_sheet(curves: list[Curve]) -> Sheet:
+    rows = [
+        (curve.title, x, y, *(ends[i] if ends else None for ends in (curve.low, curve.high)))
+        for curve in curves
+        for i, (x, y) in enumerate(zip(curve.x, curve.y, strict=True))
+    ]
+    return Sheet(("curve", "x", "y", "low", "high"), list(rows))
+
+
+def _write_events(folder: Path, result: AnalysisResult, finding: Finding) -> None:
+    prefix = f"latents/module{result.module}/{result.analysis}"
+    with SummaryWriter(str(folder)) as board:
+        for name, value in result.figures.items():
+            board.add_scalar(f"{prefix}/{name}", value, result.step)
+        if (embedding := finding.embedding) is not None:
+            board.add_embedding(
+                embedding.points_NC,
+                metadata=embedding.metadata,
+                metadata_header=embedding.header,
+                tag="latents",
+                global_step=result.step,
+            )
