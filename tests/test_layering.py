@@ -96,6 +96,7 @@ def test_the_model_is_pure_torch() -> None:
         "vgim.encoder",
         "vgim.decoder",
         "vgim.downstream.job",
+        "vgim.latents.job",
         "vgim.report.page",
         "vgim.tune.job",
     ],

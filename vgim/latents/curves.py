@@ -50,10 +50,11 @@ def lines_picture(
     if level is not None:
         axes.axhline(level[1], color="grey", linewidth=0.8, linestyle="--", label=level[0])
     if x_scale == "symlog":
-        axes.set_xscale("symlog", linthresh=x_threshold)
+        axes.set_xscale("symlog", linthresh=x_threshold, linscale=0.4)
         ticks = sorted({float(x) for line in lines for x in line.x})
         axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
         axes.set_xticks([], minor=True)
+        axes.set_xlim(left=ticks[0] - 0.2 * x_threshold)
     else:
         axes.set_xscale(x_scale)
     axes.set_ylim(bottom=min(0.0, *(min(line.y) for line in lines)))
@@ -61,7 +62,7 @@ def lines_picture(
     axes.set_ylabel(y_label)
     axes.set_title(title)
     if len(lines) > 1 or level is not None:
-        drawing.legend(loc="outside right upper", fontsize=8)
+        drawing.legend(loc="outside lower center", ncols=4, fontsize=8)
     return as_png(drawing)
 
 

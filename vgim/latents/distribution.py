@@ -153,7 +153,10 @@ def _gaussian(frames: Frames) -> Finding:
                 rows=tuple(rows),
             )
         ],
-        curves=[_sorted_curve("KL per dimension, largest first", "KL (nats per frame)", kl_C[order_C])],
+        curves=[
+            _sorted_curve("KL per dimension, largest first", "KL (nats per frame)", kl_C[order_C]),
+            _deviations(frames),
+        ],
         sheets={
             "dimensions.csv": _sheet(
                 of_z,
@@ -207,10 +210,16 @@ def _plain(frames: Frames) -> Finding:
                 partial(density_picture, x_NC[:, order_C], with_normal=False),
             ),
         ],
-        curves=[_sorted_curve("Deviation per dimension, largest first", "deviation", of_x.std_C[order_C])],
+        curves=[_deviations(frames)],
         sheets={"dimensions.csv": _sheet(of_x, zero_share=zeros_C, active=active_C)},
         notes=["KL and the distance from N(0, 1) have no meaning without a posterior, and are left out."],
     )
+
+
+def _deviations(frames: Frames) -> Curve:
+    """Of μ or the output, which all families have."""
+    std_C = np.sort(moments(frames.mean_NC).std_C)[::-1]
+    return _sorted_curve("Deviation per dimension, largest first", "deviation", std_C)
 
 
 def _sorted_curve(title: str, y_label: str, y_C: F64) -> Curve:

@@ -210,13 +210,17 @@ def _finding(
     fgsm, noise, untrained = (score[0] for score in scores.values())
     halved = next((e for e, a in zip(epsilons, fgsm, strict=True) if a <= fgsm[0] / 2), None)
     last = len(epsilons) - 1
-    figures = {"clean_accuracy": float(fgsm[0]), "untrained_clean_accuracy": float(untrained[0])}
-    for i, epsilon in enumerate(epsilons):
+    figures = {"clean_accuracy": float(fgsm[0])}
+    for i, epsilon in reversed(list(enumerate(epsilons))):
         if epsilon > 0:
             figures[f"accuracy_at_{epsilon:g}"] = float(fgsm[i])
             figures[f"noise_accuracy_at_{epsilon:g}"] = float(noise[i])
             figures[f"untrained_accuracy_at_{epsilon:g}"] = float(untrained[i])
-    figures |= {"majority": majority, "num_utterances": len(curves["trained, FGSM"])}
+    figures |= {
+        "untrained_clean_accuracy": float(untrained[0]),
+        "majority": majority,
+        "num_utterances": len(curves["trained, FGSM"]),
+    }
     for epsilon, accuracy in zip(LATENT_EPSILONS[1:], of_latents[1:], strict=True):
         figures[f"latent_accuracy_at_{epsilon:g}"] = accuracy
     score = scores["trained, FGSM"]
