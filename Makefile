@@ -26,13 +26,16 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
+# cluster.workers=0 spares the decoder Ray's start; a quarter of the training utterances spares the probe three quarters
+# of its time for one to three points of accuracy.
 demo: $(STAMP) ## Make a corpus, prepare it, train an encoder and a decoder, probe, report: minutes on a CPU
 	$(BIN)/vgim data synth --out corpora/quickstart
 	$(BIN)/vgim data prepare librispeech --corpus corpora/quickstart --out shards/quickstart
 	$(BIN)/vgim train configs/quickstart.yaml data.shards=shards/quickstart storage.root=runs
 	$(BIN)/vgim decode train runs/quickstart --module 0 --loss mse+stft train.batch_size=8 train.epochs=10 \
 		optim.learning_rate=1e-3 cluster.workers=0
-	$(BIN)/vgim probe runs/quickstart --task phone --all-modules --encoder trained --encoder random --encoder mfcc
+	$(BIN)/vgim probe runs/quickstart --task phone --all-modules --encoder trained --encoder random --encoder mfcc \
+		--max-utterances 72
 	$(BIN)/vgim report runs/quickstart
 	@echo "open that page in a browser; the curves are also in: $(BIN)/tensorboard --logdir runs"
 
