@@ -109,8 +109,15 @@ def test_commands_are_told_in_the_order_of_the_work(run: Path, tmp_path: Path) -
         if entry["group"] == "traversal":
             entry["command"] = ["/opt/bin/vgim", "decode", "traverse", str(run), "a b.flac", "--dims", "3"]
     index.write_text(json.dumps(entries))
+    write_analysis(run)
     words = read(run).words.partition("Commands What was typed")[2]
-    told = ("vgim train", "vgim probe", f"vgim decode traverse {run} 'a b.flac' --dims 3", "vgim report")
+    told = (
+        "vgim train",
+        "vgim probe",
+        f"vgim decode traverse {run} 'a b.flac' --dims 3",
+        f"vgim latents {run} --all-modules",
+        "vgim report",
+    )
     places = [words.index(command) for command in told]
     assert places == sorted(places)
     assert words.count("vgim decode traverse") == 1
