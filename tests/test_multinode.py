@@ -30,7 +30,7 @@ TRAINING = """
 extends: quickstart
 model: {{channels: 8, gru_units: 8}}
 data: {{shards: {shards}, crop_samples: 5120, shuffle_window: 12, synthetic: null}}
-train: {{batch_size: 4, epochs: 100, checkpoint_every_steps: 20, validate_every_epochs: 50, log_every_steps: 1}}
+train: {{batch_size: 4, epochs: 60, checkpoint_every_steps: 20, validate_every_epochs: 30, log_every_steps: 1}}
 cluster: {{workers: 2, device: cpu, threads_per_worker: 1, cpus_per_worker: 1.5}}
 storage: {{root: {root}, name: sim}}
 """
@@ -70,7 +70,7 @@ class Nodes:
             "--",
         ]
         return subprocess.Popen(
-            [*submit, "python", *command],
+            [*submit, sys.executable, *command],
             env=self.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -89,6 +89,7 @@ def nodes() -> Iterator[Nodes]:
     env = {
         **os.environ,
         "RAY_AUTH_MODE": "token",
+        "RAY_metrics_report_interval_ms": "1000",
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
         "PYTHONPATH": str(ROOT),
     }
