@@ -144,6 +144,7 @@ def work(rank: int, ranks: int, folder: str, args: argparse.Namespace) -> None:
     if rank == 0:
         torch.save(found, f"{folder}/found.pt")
     if ranks > 1:
+        dist.barrier()  # a rank that leaves first would end the other's connection under it
         dist.destroy_process_group()
 
 
