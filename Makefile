@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml
 
 # cluster.workers=0 spares the decoder Ray's start; a quarter of the training utterances spares the probe three quarters
 # of its time for one to three points of accuracy.
-demo: $(STAMP) ## Make a corpus, prepare it, train an encoder and a decoder, probe, report: minutes on a CPU
+demo: $(STAMP) ## Make a corpus, prepare it, train an encoder and a decoder, probe, look at latents, report
 	$(BIN)/vgim data synth --out corpora/quickstart
 	$(BIN)/vgim data prepare librispeech --corpus corpora/quickstart --out shards/quickstart
 	$(BIN)/vgim train configs/quickstart.yaml data.shards=shards/quickstart storage.root=runs
@@ -36,6 +36,7 @@ demo: $(STAMP) ## Make a corpus, prepare it, train an encoder and a decoder, pro
 		optim.learning_rate=1e-3 cluster.workers=0
 	$(BIN)/vgim probe runs/quickstart --task phone --all-modules --encoder trained --encoder random --encoder mfcc \
 		--max-utterances 72
+	$(BIN)/vgim latents runs/quickstart --module 0
 	$(BIN)/vgim report runs/quickstart
 	@echo "open that page in a browser; the curves are also in: $(BIN)/tensorboard --logdir runs"
 
