@@ -30,7 +30,7 @@ TRAINING = """
 extends: quickstart
 model: {{channels: 8, gru_units: 8}}
 data: {{shards: {shards}, crop_samples: 5120, shuffle_window: 12, synthetic: null}}
-train: {{batch_size: 4, epochs: 60, checkpoint_every_steps: 20, validate_every_epochs: 30, log_every_steps: 1}}
+train: {{batch_size: 4, epochs: 24, checkpoint_every_steps: 20, validate_every_epochs: 12, log_every_steps: 1}}
 cluster: {{workers: 2, device: cpu, threads_per_worker: 1, cpus_per_worker: 1.5}}
 storage: {{root: {root}, name: sim}}
 """
