@@ -30,6 +30,7 @@ from vgim.model.randomness import DrawKey
 from vgim.model.stack import Encoder, build_encoder
 from vgim.storage import Location
 from vgim.train.ddp import Replicas
+from vgim.train.passes import EagerPasses
 from vgim.train.step import GreedyStep, frozen_latents
 
 KLD_WEIGHT = 0.001
@@ -116,7 +117,8 @@ def step_times(args: argparse.Namespace, rank: int) -> list[float]:
     """Seconds of each of some joint steps, after one that is not counted."""
     encoder, optimizer = build(args)
     replicas = Replicas(encoder, range(len(encoder)))
-    take = GreedyStep(encoder, replicas, optimizer, seed=0, rank=rank, clip_norm=0.0, autocast=None)
+    passes = EagerPasses(encoder, replicas, None)
+    take = GreedyStep(encoder, passes, optimizer, seed=0, rank=rank, clip_norm=0.0, autocast=None)
     audio = 0.1 * torch.randn(args.batch, args.samples, generator=torch.Generator().manual_seed(rank))
     seconds = []
     for step in range(args.steps + 1):

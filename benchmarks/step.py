@@ -27,8 +27,8 @@ from naive import NaiveEncoder, NaiveStep, count_flops
 
 from vgim.config.schema import ModelConfig, ObjectiveConfig
 from vgim.model.stack import build_encoder
-from vgim.train.ddp import Replicas
 from vgim.train.memory import keep_freed_memory
+from vgim.train.passes import passes_of
 from vgim.train.step import GreedyStep
 
 FAMILIES = ("sim", "gim", "cpc")
@@ -113,9 +113,8 @@ def build_greedy(case: Case, modules: Sequence[int]) -> Built:
     for m in modules:
         encoder.module(m).train()
     optimizer = torch.optim.Adam(encoder.parameters(), lr=2e-4, fused=True)
-    step = GreedyStep(
-        encoder, Replicas(encoder, modules), optimizer, seed=0, rank=0, clip_norm=0.0, autocast=None
-    )
+    passes = passes_of(encoder, modules, autocast=None)
+    step = GreedyStep(encoder, passes, optimizer, seed=0, rank=0, clip_norm=0.0, autocast=None)
     audio, number = case.audio(), count()
     trained = [p for m in modules for p in encoder.module(m).parameters()]
     return Built(lambda: step([audio], next(number), KLD_WEIGHT[case.family], measure=False), trained)

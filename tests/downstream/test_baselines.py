@@ -62,7 +62,7 @@ def test_batch_norm_gets_the_datas_statistics_and_weights_stay(kind: str) -> Non
         moved = not torch.equal(tensor, before[name])
         assert moved == (name.rpartition(".")[2] in ("running_mean", "running_var", "num_batches_tracked"))
     x_BTC = torch.stack([torch.from_numpy(u.audio) for u in spoken]).float()[..., None] / 32_768
-    normed_RC = encoder.module(0).layers._by_channels(x_BTC.mT).mT.flatten(0, 1)
+    normed_RC = encoder.module(0).layers._channels_last(x_BTC).flatten(0, 1)
     # ReLU of a standard normal has mean 0.40: the same, roughly, for every channel
     assert ((normed_RC.mean(0) > 0.2) & (normed_RC.mean(0) < 0.6)).all()
 

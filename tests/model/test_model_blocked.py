@@ -13,10 +13,10 @@ from vgim.model import blocked
 
 
 @pytest.mark.parametrize("batch_norm", ["none", "local", "sync"])
-def test_rows_and_channels_first_give_the_same_latents(batch_norm: str) -> None:
+def test_blocks_and_channels_last_give_the_same_latents(batch_norm: str) -> None:
     layers = small_encoder(model={"batch_norm": batch_norm}).module(0).layers
     x_BTC = audio(3, 80)[..., None]
-    torch.testing.assert_close(layers._by_rows(x_BTC), layers._by_channels(x_BTC.mT).mT)
+    torch.testing.assert_close(layers._in_blocks(x_BTC), layers._channels_last(x_BTC))
 
 
 @settings(max_examples=60, deadline=None)

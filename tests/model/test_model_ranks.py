@@ -56,7 +56,7 @@ def one_rank(rank: int, folder: str) -> None:
         results.append((out.loss.detach(), grads, buffers_of(module), out.latents))
         if module.spec.convs:  # the layout of GPUs
             x_BTC = x[..., None] if x.ndim == 2 else x
-            torch.testing.assert_close(module.layers(x_BTC), module.layers._by_channels(x_BTC.mT).mT)
+            torch.testing.assert_close(module.layers(x_BTC), module.layers._channels_last(x_BTC))
         module.eval()
         own = module.draw(x[: CROPS - rank], KEY)  # ragged batches: no rank waits for another
         assert not own.pooled

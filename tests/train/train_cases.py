@@ -18,6 +18,7 @@ from vgim.storage import Location
 from vgim.train.checkpoint import Checkpoint, complete_checkpoints
 from vgim.train.ddp import Replicas
 from vgim.train.loop import Job, Rank, Worker
+from vgim.train.passes import EagerPasses
 from vgim.train.step import GreedyStep
 
 SAMPLES = 5_120
@@ -55,7 +56,7 @@ def step_of(
     """The joint step over all modules."""
     return GreedyStep(
         encoder,
-        replicas or replicas_of(encoder),
+        EagerPasses(encoder, replicas or replicas_of(encoder), None),
         optimizer,
         seed=3,
         rank=rank,
@@ -99,7 +100,8 @@ def rank_here(
 ) -> Rank:
     """The one rank of a run, in a folder that it needs not claim."""
     run_of(config).make_dirs()
-    worker = Worker(0, 1, torch.device("cpu"), read_here, report)
+    device = "cpu" if config.cluster.device == "auto" else config.cluster.device
+    worker = Worker(0, 1, torch.device(device), read_here, report)
     return kind(Job(config=config, run=run_of(config).uri, **job), worker)
 
 

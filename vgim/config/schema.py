@@ -173,10 +173,12 @@ class TrainConfig(Section):
     """Batches per worker and epoch at most; 0 for all."""
     limit_validation_batches: int = Field(0, ge=0, json_schema_extra=MAY_CHANGE)
     """Validation batches per worker at most; 0 for all."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: autocast; InfoNCE logits and KL stay in fp32."""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """bf16: autocast; InfoNCE logits and KL stay in fp32. tf32: fp32 whose products a GPU rounds to ten bits."""
     compile: bool = Field(False, json_schema_extra=MAY_CHANGE)
     """torch.compile each module."""
+    cuda_graphs: bool = Field(True, json_schema_extra=MAY_CHANGE)
+    """On a GPU, launch a module's forward and backward as one CUDA graph."""
     log_every_steps: int = Field(10, ge=1, json_schema_extra=MAY_CHANGE)
     """Steps between two records of the metrics."""
     validate_every_epochs: int = Field(1, ge=1, json_schema_extra=MAY_CHANGE)

@@ -17,6 +17,7 @@ from vgim.decode.pictures import compare, spectrogram
 from vgim.decoder import ENCODER, build_decoder, layer_of
 from vgim.encoder import load_encoder
 from vgim.model.decoding import Decoder
+from vgim.model.precision import set_precision
 from vgim.model.randomness import DrawKey, draw_seed, seeded_generator
 from vgim.train.ddp import Replicas
 from vgim.train.learner import Around, ToAudio
@@ -44,7 +45,7 @@ class DecoderLearner:
         self._weights = weighted_terms(config.objective.loss, config.objective.weight)
         self._terms = tuple(name for name in self._weights if name != config.objective.loss)
         self.averaged = ("loss", *self._terms, "grad_norm")
-        self._autocast = torch.bfloat16 if config.train.precision == "bf16" else None
+        self._autocast = set_precision(config.train.precision)
         self._replicas: Replicas | None = None
 
     def module(self, index: int) -> nn.Module:

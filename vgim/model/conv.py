@@ -1,6 +1,6 @@
-"""The convolutions of one module: Conv1d, optional BatchNorm, ReLU.
+"""The convolutions of one module: Conv1d, optional BatchNorm, ReLU. Frames stay rows throughout.
 
-Shapes: B crops, L samples, T frames, C channels, R rows (frames of all crops).
+Shapes: B crops, L samples, T frames, C channels in, D channels out, K kernel, R rows (frames of all crops).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from vgim.model.blocked import conv_of_padded, num_padded, pad_frames, padded_re
 from vgim.model.sync import RankBatchNorm
 
 ALL = slice(None)
+ROW_VALUES = 16
+"""Values to a multiple of which a row is filled up: 32 bytes of bf16."""
 BatchNormKind = Literal["none", "local", "sync"]
 
 
@@ -70,10 +72,16 @@ class ConvStack(nn.Module):
     def forward(self, x_BTC: Tensor, layers: slice = ALL) -> Tensor:
         """[B, T, channels_in] → [B, num_frames(T), channels], by all layers or by some that follow each other."""
         if x_BTC.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
-            return self._by_rows(x_BTC, layers)
-        return self._by_channels(x_BTC.mT, layers).mT
+            return self._in_blocks(x_BTC, layers)
+        return self._channels_last(x_BTC, layers)
 
-    def _by_rows(self, x_BTC: Tensor, layers: slice = ALL) -> Tensor:
+    def _channels_last(self, x_BTC: Tensor, layers: slice = ALL) -> Tensor:
+        for i in range(len(self.specs))[layers]:
+            y_BTC = conv_channels_last(x_BTC, *self._conv(i), self.specs[i])
+            x_BTC = F.relu(self._normalise(i, y_BTC), inplace=True)
+        return x_BTC
+
+    def _in_blocks(self, x_BTC: Tensor, layers: slice = ALL) -> Tensor:
         num_frames = x_BTC.shape[1]
         chosen = range(len(self.specs))[layers]
         for i in chosen:
@@ -84,21 +92,39 @@ class ConvStack(nn.Module):
                 x_BTC = pad_frames(x_BTC, spec.padding, num_padded)
             else:
                 x_BTC = padded_relu(x_BTC, spec.padding, num_padded)
-            conv = self.get_submodule(f"conv{i}")
-            assert isinstance(conv, nn.Conv1d)
-            y_BTC = conv_of_padded(x_BTC, conv.weight, conv.bias, spec.stride)
-            x_BTC = self._normalise(i, y_BTC.flatten(0, 1)).view(y_BTC.shape)
+            x_BTC = self._normalise(i, conv_of_padded(x_BTC, *self._conv(i), spec.stride))
         # In place: neither a convolution's nor a BatchNorm's backward reads its own output.
         return F.relu(x_BTC, inplace=True)
 
-    def _by_channels(self, x_BCT: Tensor, layers: slice = ALL) -> Tensor:
-        for i in range(len(self.specs))[layers]:
-            x_BCT = F.relu(self._normalise(i, self.get_submodule(f"conv{i}")(x_BCT)), inplace=True)
-        return x_BCT
+    def _conv(self, i: int) -> tuple[Tensor, Tensor | None]:
+        """Layer i's weight [D, C, K] and bias."""
+        conv = self.get_submodule(f"conv{i}")
+        assert isinstance(conv, nn.Conv1d)
+        return conv.weight, conv.bias
 
-    def _normalise(self, i: int, x: Tensor) -> Tensor:
-        """Layer i's BatchNorm over [B, C, T] or rows [R, C]."""
+    def _normalise(self, i: int, y_BTC: Tensor) -> Tensor:
+        """Layer i's BatchNorm, over rows: all frames of all crops."""
         if self.norm == "none":
-            return x
-        normed: Tensor = self.get_submodule(f"norm{i}")(x)
-        return normed
+            return y_BTC
+        normed_RC: Tensor = self.get_submodule(f"norm{i}")(y_BTC.flatten(0, 1))
+        return normed_RC.view(y_BTC.shape)
+
+
+def conv_channels_last(x_BTC: Tensor, weight_DCK: Tensor, bias_D: Tensor | None, spec: ConvSpec) -> Tensor:
+    """What `F.conv1d` gives, for frames as rows, by the library's convolution: → [B, T, D].
+
+    As an image of height 1 in the channels-last layout, rows of frames need no transposition, and a GPU has its
+    fastest kernels for it. Audio has one channel, where layouts can't be told apart and the output would be
+    transposed: its windows, ten values wide, are multiplied as rows instead.
+    """
+    if x_BTC.shape[2] == 1:
+        # Wider windows, which meet zeros of the weight, so that rows start where a GPU can load them whole.
+        width = -(-spec.kernel // ROW_VALUES) * ROW_VALUES
+        num_frames = spec.num_frames(x_BTC.shape[1])
+        behind = (num_frames - 1) * spec.stride + width - spec.padding - x_BTC.shape[1]
+        windows_BTK = F.pad(x_BTC[..., 0], (spec.padding, behind)).unfold(1, width, spec.stride)
+        return F.linear(windows_BTK, F.pad(weight_DCK[:, 0], (0, width - spec.kernel)), bias_D)
+    y_BD1T = F.conv2d(
+        x_BTC.mT.unsqueeze(2), weight_DCK.unsqueeze(2), bias_D, (1, spec.stride), (0, spec.padding)
+    )
+    return y_BD1T.squeeze(2).mT

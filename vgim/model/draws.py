@@ -21,8 +21,9 @@ Negatives = Literal["batch", "sequence", "exact", "global"]
 class Draws(NamedTuple):
     """The window, the negatives and the noise of one forward pass."""
 
-    window_start: int
-    """First frame of the window that gives contexts and positives."""
+    window_start: int | Tensor
+    """First frame of the window that gives contexts and positives. As a tensor, [], it may change between replays
+    of a CUDA graph."""
     negatives: Tensor
     """[1 or K, B, W, N]: rows of the pool [B·T, C] that serve as negatives for the context at a window
     frame. The first axis has 1 entry where one draw serves all steps k, else one per step."""

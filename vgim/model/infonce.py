@@ -1,16 +1,17 @@
 """InfoNCE over time (van den Oord et al. 2018, eq. 3 and 4; per module as in Löwe et al. 2019).
 
 Shapes: B crops, T frames, W window frames, C channels (Cc of contexts, Cz of targets), K prediction steps,
-N negatives, R rows of the pool of negatives.
+N negatives, R rows of the pool of negatives; G groups of M and N rows.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from vgim.model.precision import at_least_fp32
@@ -54,7 +55,10 @@ class InfoNCE(nn.Module):
         # One wide product for all steps, as rows [B·W, K, Cz]; what is past the window's end is masked below.
         predictions = F.linear(c_BWC.reshape(B * W, -1), self.weight[:K].flatten(0, 1)).view(B, W, K, Cz)
         with torch.autocast(c_BWC.device.type, enabled=False):
-            predictions, z_BWC, pool_RC = (at_least_fp32(x) for x in (predictions, z_BWC, pool_RC))
+            # On a GPU half precision is multiplied as it is and summed in fp32; the scores are fp32 either way.
+            if predictions.device.type == "cpu":
+                predictions = at_least_fp32(predictions)
+            z_BWC, pool_RC = z_BWC.to(predictions.dtype), pool_RC.to(predictions.dtype)
             positive_BWK = self._positive_scores(predictions, z_BWC)
             negative_BWKN = self._negative_scores(predictions, pool_RC, negatives_KBWN[:K])
             # Cross-entropy = log(1 + Σ exp(s⁻ - s⁺)), without a copy that joins s⁺ to the s⁻.
@@ -71,13 +75,7 @@ class InfoNCE(nn.Module):
 
     @staticmethod
     def _positive_scores(predictions: Tensor, z_BWC: Tensor) -> Tensor:
-        W, K = predictions.shape[1:3]
-        padded = F.pad(z_BWC, (0, 0, 0, K))
-        scores = [
-            (prediction * padded[:, k : k + W]).sum(-1)
-            for k, prediction in enumerate(predictions.unbind(2), start=1)
-        ]
-        return torch.stack(scores, -1)
+        return (positives_by_step if z_BWC.device.type == "cpu" else positives_by_band)(predictions, z_BWC)
 
     @staticmethod
     def _negative_scores(predictions: Tensor, pool_RC: Tensor, negatives_KBWN: Tensor) -> Tensor:
@@ -85,9 +83,54 @@ class InfoNCE(nn.Module):
         N = negatives_KBWN.shape[-1]
         if len(negatives_KBWN) == 1:
             rows = F.embedding(negatives_KBWN.view(B * W, N), pool_RC)
-            return torch.bmm(predictions.view(B * W, K, Cz), rows.mT).view(B, W, K, N)
+            return score_products(predictions.view(B * W, K, Cz), rows).view(B, W, K, N)
         scores = []
         for rows_BWN, prediction in zip(negatives_KBWN, predictions.unbind(2), strict=True):
             rows = F.embedding(rows_BWN.reshape(B * W, N), pool_RC)
-            scores.append(torch.bmm(rows, prediction.reshape(B * W, Cz, 1)).view(B, W, N))
+            scores.append(score_products(rows, prediction.reshape(B * W, 1, Cz)).view(B, W, N))
         return torch.stack(scores, 2)
+
+
+def positives_by_step(predictions: Tensor, z_BWC: Tensor) -> Tensor:
+    """Scores [B, W, K] of each prediction of [B, W, K, C] with its frame, 1 to K later; any number past the end."""
+    W, K = predictions.shape[1:3]
+    padded = F.pad(z_BWC, (0, 0, 0, K))
+    scores = [
+        (prediction * padded[:, k : k + W]).sum(-1)
+        for k, prediction in enumerate(predictions.unbind(2), start=1)
+    ]
+    return torch.stack(scores, -1)
+
+
+def positives_by_band(predictions: Tensor, z_BWC: Tensor) -> Tensor:
+    """The same, as a band of all frames' products: W times the arithmetic in one product, where K passes were."""
+    B, W, K, C = predictions.shape
+    step_K = torch.arange(1, K + 1, device=z_BWC.device)
+    later_WK = (torch.arange(W, device=z_BWC.device)[:, None] + step_K).clamp_(max=W - 1)
+    scores_BWKW = score_products(predictions.view(B, W * K, C), z_BWC).view(B, W, K, W)
+    return scores_BWKW.gather(3, later_WK[None, :, :, None].expand(B, W, K, 1))[..., 0]
+
+
+class _Fp32Products(torch.autograd.Function):
+    """a @ b.mT of half precision, in fp32: no score is rounded on its way out of the product."""
+
+    @staticmethod
+    def forward(ctx: Any, a_GMC: Tensor, b_GNC: Tensor) -> Tensor:
+        ctx.save_for_backward(a_GMC, b_GNC)
+        products: Tensor = torch.bmm(a_GMC, b_GNC.mT, out_dtype=torch.float32)
+        return products
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        a_GMC, b_GNC = ctx.saved_tensors
+        grad_GMN = grads[0].to(a_GMC.dtype)
+        return torch.bmm(grad_GMN, b_GNC), torch.bmm(grad_GMN.mT, a_GMC)
+
+
+def score_products(a_GMC: Tensor, b_GNC: Tensor) -> Tensor:
+    """Inner products of all rows of `a` with all rows of `b`, group by group: [G, M, N], fp32 or finer."""
+    if a_GMC.dtype == torch.bfloat16:
+        products: Tensor = _Fp32Products.apply(a_GMC, b_GNC)
+        return products
+    return torch.bmm(a_GMC, b_GNC.mT)

@@ -6,6 +6,7 @@ Shapes: B crops, L samples, T frames, W window frames, C channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -159,39 +160,37 @@ class GreedyModule(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, draws: Draws, kld_weight: float = 0.0, measure: bool = False
+        self, x: Tensor, draws: Draws, kld_weight: float | Tensor = 0.0, measure: bool = False
     ) -> ModuleOutput:
         """The module's loss on a batch.
 
         Args:
             x: Audio [B, L] for the first module, else the latents of the one before [B, T, C].
             draws: From `draw`.
-            kld_weight: Weight of the KL term at this step.
+            kld_weight: Weight of the KL term at this step; the term is left out where it is the number 0.
             measure: Also count active units.
         """
         h_BTC = self._layers(x)
-        start, num_window = draws.window_start, draws.negatives.shape[2]
-        window = slice(start, start + num_window)
+        in_window = partial(_frames, start=draws.window_start, num=draws.negatives.shape[2])
         if self.posterior is None:
             z_BTC = mean_BTC = at_least_fp32(h_BTC)
             if self.gru is not None:
-                mean_BTC = at_least_fp32(self.gru(h_BTC)[0])
-            c_BWC = mean_BTC[:, window]
+                mean_BTC = self._recur(z_BTC)
+            c_BWC = in_window(mean_BTC)
             kl = kl_mean = z_BTC.new_zeros(())
             penalty = None
         else:
             posterior: Posterior = self.posterior(h_BTC)
             z_BTC = mean_BTC = posterior.mu
-            c_BWC = z_BTC[:, window]
+            c_BWC = in_window(z_BTC)
             if draws.eps_z is not None and draws.eps_c is not None:
                 z_BTC = sample(posterior, draws.eps_z)
-                in_window = Posterior(posterior.mu[:, window], posterior.logvar[:, window])
-                c_BWC = sample(in_window, draws.eps_c)
+                c_BWC = sample(Posterior(c_BWC, in_window(posterior.logvar)), draws.eps_c)
             penalty, kl, kl_mean = self._kl(posterior, kld_weight)
         pool_RC = z_BTC.flatten(0, 1)
         if draws.pooled:
             pool_RC = gather_rows(pool_RC)
-        nce, accuracy = self.nce(c_BWC, z_BTC[:, window], pool_RC, draws.negatives)
+        nce, accuracy = self.nce(c_BWC, in_window(z_BTC), pool_RC, draws.negatives)
         return ModuleOutput(
             loss=nce if penalty is None else nce + kld_weight * penalty,
             nce=nce.detach(),
@@ -231,7 +230,7 @@ class GreedyModule(nn.Module):
 
     def _distribution(self, h_BTC: Tensor) -> tuple[Tensor, Tensor | None]:
         if self.posterior is None:
-            return at_least_fp32(h_BTC if self.gru is None else self.gru(h_BTC)[0]), None
+            return at_least_fp32(h_BTC) if self.gru is None else self._recur(h_BTC), None
         posterior: Posterior = self.posterior(h_BTC)
         return posterior.mu, torch.exp(0.5 * posterior.logvar)
 
@@ -241,14 +240,20 @@ class GreedyModule(nn.Module):
         h_BTC: Tensor = self.layers(x[..., None] if x.ndim == 2 else x, layers)
         return h_BTC
 
-    def _kl(self, posterior: Posterior, kld_weight: float) -> tuple[Tensor | None, Tensor, Tensor]:
+    def _recur(self, h_BTC: Tensor) -> Tensor:
+        """The GRU's output, in fp32 or finer: autocast would run cuDNN's in fp16, where small gradients vanish."""
+        assert self.gru is not None
+        with torch.autocast(h_BTC.device.type, enabled=False):
+            out_BTC: Tensor = self.gru(at_least_fp32(h_BTC))[0]
+        return out_BTC
+
+    def _kl(self, posterior: Posterior, kld_weight: float | Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         """The term of the loss (None where its weight is 0), and KL in both units, detached."""
-        with torch.set_grad_enabled(kld_weight > 0 and torch.is_grad_enabled()):
+        penalised = isinstance(kld_weight, Tensor) or kld_weight > 0
+        with torch.set_grad_enabled(penalised and torch.is_grad_enabled()):
             kl_BTC = kl_per_element(*posterior)
             objective = self.objective
-            penalty = (
-                reduce_kl(kl_BTC, objective.kl_reduction, objective.free_bits) if kld_weight > 0 else None
-            )
+            penalty = reduce_kl(kl_BTC, objective.kl_reduction, objective.free_bits) if penalised else None
         kl_mean = kl_BTC.detach().mean()
         return penalty, kl_mean * kl_BTC.shape[1], kl_mean
 
@@ -268,6 +273,15 @@ def _drawn(mean: Tensor, std: Tensor | None, generator: torch.Generator | None) 
         return mean
     eps = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
     return torch.addcmul(mean, std, eps)
+
+
+def _frames(x_BTC: Tensor, start: int | Tensor, num: int) -> Tensor:
+    """Frames start to start + num - 1."""
+    if num == x_BTC.shape[1]:
+        return x_BTC
+    if isinstance(start, Tensor):
+        return x_BTC.index_select(1, start + torch.arange(num, device=x_BTC.device))
+    return x_BTC[:, start : start + num]
 
 
 def active_units(mean_BTC: Tensor) -> Tensor:

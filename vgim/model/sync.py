@@ -68,11 +68,11 @@ class RankBatchNorm(nn.BatchNorm1d):
     torch's own SyncBatchNorm runs on GPUs only, and DistributedDataParallel refuses it elsewhere.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Rows [R, C], or [B, C, T]."""
+    def forward(self, x_RC: Tensor) -> Tensor:
+        """Over rows: [R, C] → [R, C]."""
         if not self.training or world_size() == 1:
-            return super().forward(x)
-        rows_RC = at_least_fp32(x.mT.flatten(0, 1) if x.ndim == 3 else x)
+            return super().forward(x_RC)
+        rows_RC = at_least_fp32(x_RC)
         sum_C, count = rows_RC.sum(0), rows_RC.new_tensor([len(rows_RC)])
         totals = _sum_over_ranks(torch.cat([sum_C, count]))
         count, mean_C = totals[-1].detach(), totals[:-1] / totals[-1].detach()
@@ -81,8 +81,7 @@ class RankBatchNorm(nn.BatchNorm1d):
         var_C = _sum_over_ranks(centred_RC.square().sum(0)) / count
         self._update_running(mean_C.detach(), var_C.detach() * count / (count - 1))
         normed_RC = centred_RC * (self.weight * torch.rsqrt(var_C + self.eps)) + self.bias
-        normed_RC = normed_RC.to(x.dtype)
-        return normed_RC.view(x.shape[0], -1, x.shape[1]).mT if x.ndim == 3 else normed_RC
+        return normed_RC.to(x_RC.dtype)
 
     def _update_running(self, mean_C: Tensor, var_C: Tensor) -> None:
         assert self.running_mean is not None

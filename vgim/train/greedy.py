@@ -10,12 +10,13 @@ from torch import Tensor
 
 from vgim.config import RunConfig
 from vgim.errors import TrainingError
+from vgim.model.precision import set_precision
 from vgim.model.stack import build_encoder
 from vgim.train.collapse import CollapseWatch
-from vgim.train.ddp import Replicas
 from vgim.train.learner import Around, ToAudio
 from vgim.train.meter import AVERAGED
 from vgim.train.metrics import MetricsWriter, Record
+from vgim.train.passes import passes_of
 from vgim.train.prefetch import Prefetcher
 from vgim.train.schedule import Phase, Place
 from vgim.train.step import GreedyStep, kld_weight_at
@@ -40,7 +41,7 @@ class GreedyLearner:
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.optim.learning_rate, fused=True
         )
-        self._autocast = torch.bfloat16 if config.train.precision == "bf16" else None
+        self._autocast = set_precision(config.train.precision)
         self._watch: CollapseWatch | None = None
         self._take: GreedyStep | None = None
 
@@ -56,7 +57,13 @@ class GreedyLearner:
             self.network.module(m).train()
         self._take = GreedyStep(
             self.network,
-            Replicas(self.network, phase.modules, compile_modules=self._config.train.compile),
+            passes_of(
+                self.network,
+                phase.modules,
+                autocast=self._autocast,
+                compile_modules=self._config.train.compile,
+                cuda_graphs=self._config.train.cuda_graphs,
+            ),
             self.optimizer,
             seed=self._config.train.seed,
             rank=self._worker.rank,

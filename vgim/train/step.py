@@ -17,7 +17,7 @@ from vgim.errors import TrainingError
 from vgim.model.module import ModuleOutput
 from vgim.model.randomness import DrawKey, draw_seed, seeded_generator
 from vgim.model.stack import Encoder
-from vgim.train.ddp import Replicas
+from vgim.train.passes import Passes, Weights
 
 
 class NotFiniteError(TrainingError):
@@ -54,7 +54,7 @@ class GreedyStep:
 
     Args:
         encoder: on its device; the modules that are trained in training mode, those before them in eval mode.
-        replicas: the modules that are trained, as this rank calls them.
+        passes: of the modules that are trained.
         optimizer: over all parameters of the encoder; those of other modules have no gradient and stay.
         seed: of noise and negatives; each draw has its own generator of (seed, module, step, rank).
         rank: DDP rank.
@@ -64,7 +64,7 @@ class GreedyStep:
     def __init__(
         self,
         encoder: Encoder,
-        replicas: Replicas,
+        passes: Passes,
         optimizer: torch.optim.Optimizer,
         *,
         seed: int,
@@ -72,10 +72,8 @@ class GreedyStep:
         clip_norm: float,
         autocast: torch.dtype | None,
     ) -> None:
-        self._encoder, self._replicas, self._optimizer = encoder, replicas, optimizer
+        self._encoder, self._passes, self._optimizer = encoder, passes, optimizer
         self._seed, self._rank, self._clip_norm, self._autocast = seed, rank, clip_norm, autocast
-        self._modules = replicas.modules
-        self._parameters = {m: list(encoder.module(m).parameters()) for m in self._modules}
 
     def __call__(
         self, micro_batches: Sequence[Tensor], step: int, kld_weight: float, *, measure: bool
@@ -85,42 +83,29 @@ class GreedyStep:
         Raises:
             NotFiniteError: names the module and the step; weights and optimiser are as before the step.
         """
-        outputs: dict[int, list[ModuleOutput]] = {m: [] for m in self._modules}
+        passes = self._passes
+        outputs: dict[int, list[ModuleOutput]] = {m: [] for m in passes.modules}
+        weights = Weights(kld_weight, 1 / len(micro_batches))
         for number, audio_BL in enumerate(micro_batches):
             x = audio_BL
             key = DrawKey(seed=self._seed, step=step, rank=self._rank, micro_batch=number)
             last = number == len(micro_batches) - 1
-            for m in range(min(self._modules)):
+            for m in range(min(passes.modules)):
                 x = frozen_latents(self._encoder, m, x, key, self._autocast)
-            for m, called in self._modules.items():
-                with self._replicas.accumulating(m, more=not last):
-                    out = self._forward(called, m, x, key, kld_weight, measure)
-                    (out.loss / len(micro_batches)).backward()  # type: ignore[no-untyped-call]
+            for m in passes.modules:
+                draws = self._encoder.module(m).draw(x, key)
+                out = passes.take(m, x, draws, weights, measure=measure, last=last)
                 x = out.latents
-                outputs[m].append(out._replace(loss=out.loss.detach(), latents=x.new_empty(0)))
-        self._replicas.wait()
-        norms = torch.stack(
-            [
-                nn.utils.get_total_norm([p.grad for p in ps if p.grad is not None])
-                for ps in self._parameters.values()
-            ]
-        )
+                outputs[m].append(out._replace(latents=x.new_empty(0)))
+        passes.wait()
+        norms = torch.stack([passes.grad_norm(m) for m in passes.modules])
         self._refuse_not_finite(norms, outputs, step)
         if self._clip_norm:
-            for parameters, norm in zip(self._parameters.values(), norms, strict=True):
-                nn.utils.clip_grads_with_norm_(parameters, self._clip_norm, norm)
+            for m, norm in zip(passes.modules, norms, strict=True):
+                nn.utils.clip_grads_with_norm_(self._encoder.module(m).parameters(), self._clip_norm, norm)
         self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        passes.forget()
         return [_metrics(outs, norm) for outs, norm in zip(outputs.values(), norms, strict=True)]
-
-    def _forward(
-        self, called: nn.Module, m: int, x: Tensor, key: DrawKey, kld_weight: float, measure: bool
-    ) -> ModuleOutput:
-        draws = self._encoder.module(m).draw(x, key)
-        device_type = x.device.type
-        with torch.autocast(device_type, self._autocast, enabled=self._autocast is not None):
-            out: ModuleOutput = called(x, draws, kld_weight, measure)
-        return out
 
     def _refuse_not_finite(self, norms: Tensor, outputs: dict[int, list[ModuleOutput]], step: int) -> None:
         """After the all-reduce a gradient is the same on all ranks, so that all of them stop at one step."""
@@ -146,7 +131,9 @@ def frozen_latents(encoder: Encoder, m: int, x: Tensor, key: DrawKey, autocast: 
 def _metrics(outs: list[ModuleOutput], norm: Tensor) -> ModuleMetrics:
     def mean(name: str) -> Tensor:
         values = [getattr(out, name) for out in outs]
-        return torch.stack([v if v is not None else norm.new_tensor(float("nan")) for v in values]).mean()
+        if values[0] is None:
+            return norm.new_tensor(float("nan"))
+        return values[0] if len(values) == 1 else torch.stack(values).mean()
 
     return ModuleMetrics(
         loss=mean("loss"),

@@ -1,0 +1,192 @@
+"""The greedy step on a GPU beside a naive one, by precision: milliseconds, utterances/s, memory, MFU.
+
+MFU (model FLOPs utilisation) is the rate of useful work, what the naive step's FLOPs count to, over the rate of a
+large matrix product in the same precision, measured in the same run. Times are medians of interleaved rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from common import parser, print_table, start, write_json
+from naive import NaiveEncoder, NaiveStep
+from step import FAMILIES, KLD_WEIGHT, Case, useful_flops
+
+from vgim.model.precision import Precision, set_precision
+from vgim.model.stack import build_encoder
+from vgim.train.passes import passes_of
+from vgim.train.step import GreedyStep
+
+PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "bf16")
+PRODUCT_SIZE = 8192
+STEPS_A_ROUND = 5
+Step = Callable[[], object]
+
+
+def naive_step(case: Case, precision: Precision) -> Step:
+    autocast = set_precision(precision)
+    step, audio = NaiveStep(NaiveEncoder(*case.configs()).cuda()), case.audio().cuda()
+
+    def take() -> None:
+        with torch.autocast("cuda", autocast, enabled=autocast is not None):
+            step(audio, KLD_WEIGHT[case.family])
+
+    return take
+
+
+def greedy_step(
+    case: Case, precision: Precision, *, cuda_graphs: bool, compile_modules: bool = False
+) -> Step:
+    autocast = set_precision(precision)
+    encoder = build_encoder(*case.configs(), 0).cuda().train()
+    passes = passes_of(
+        encoder,
+        range(len(encoder)),
+        autocast=autocast,
+        cuda_graphs=cuda_graphs,
+        compile_modules=compile_modules,
+    )
+    optimizer = torch.optim.Adam(encoder.parameters(), lr=2e-4, fused=True)
+    step = GreedyStep(encoder, passes, optimizer, seed=0, rank=0, clip_norm=0.0, autocast=autocast)
+    audio, number = case.audio().cuda(), iter(range(10**9))
+    return lambda: step([audio], next(number), KLD_WEIGHT[case.family], measure=False)
+
+
+def product_rate(precision: Precision) -> float:
+    """FLOP/s of a large matrix product."""
+    set_precision(precision)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = (torch.randn(PRODUCT_SIZE, PRODUCT_SIZE, device="cuda", dtype=dtype) for _ in range(2))
+    out = torch.empty_like(a)
+    return 2 * PRODUCT_SIZE**3 / statistics.median(seconds(lambda: torch.mm(a, b, out=out)) for _ in range(5))
+
+
+def seconds(action: Step) -> float:
+    """Of one call, over a few of them."""
+    began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    began.record()
+    for _ in range(STEPS_A_ROUND):
+        action()
+    ended.record()
+    torch.cuda.synchronize()
+    return float(began.elapsed_time(ended)) / 1000 / STEPS_A_ROUND
+
+
+def peak_mib(action: Step) -> float:
+    """Memory at the peak of a step above what lies there between steps."""
+    torch.cuda.synchronize()
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    idle = torch.cuda.memory_allocated()
+    action()
+    return float(torch.cuda.max_memory_allocated() - idle) / 2**20
+
+
+def measure(case: Case, precision: Precision, *, rounds: int, compiled: bool) -> list[dict[str, Any]]:
+    """All variants of a case in one precision."""
+    before = torch.cuda.memory_allocated()
+    built: dict[str, Step] = {"naive": naive_step(case, precision)}
+    built["joint, eager"] = greedy_step(case, precision, cuda_graphs=False)
+    if compiled:
+        built["joint, compiled"] = greedy_step(case, precision, cuda_graphs=False, compile_modules=True)
+    peaks: dict[str, float | None] = {}
+    for name, take in built.items():
+        for _ in range(3):
+            take()
+        peaks[name] = peak_mib(take)
+    free = torch.cuda.mem_get_info()[0]
+    built["joint, graphs"] = greedy_step(case, precision, cuda_graphs=True)
+    for _ in range(3):
+        built["joint, graphs"]()
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    peaks["joint, graphs"] = (free - torch.cuda.mem_get_info()[0]) / 2**20  # its memory is never given back
+    rate = product_rate(precision)
+    taken: dict[str, list[float]] = {name: [] for name in built}
+    for _ in range(rounds):
+        for name, take in built.items():
+            taken[name].append(seconds(take))
+    flops = useful_flops(case, range(case.configs()[0].num_modules))
+    median = {name: statistics.median(values) for name, values in taken.items()}
+    del built
+    gc.collect()
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_allocated() - before < 2**28, "a variant is still in memory"
+    return [
+        {
+            "family": case.family,
+            "precision": precision,
+            "batch": case.batch,
+            "variant": name,
+            "ms": 1000 * s,
+            "utterances_per_s": case.batch / s,
+            "speedup": median["naive"] / s,
+            "tflop_per_s": flops / s / 1e12,
+            "product_tflop_per_s": rate / 1e12,
+            "mfu": flops / s / rate,
+            "mib": peaks[name],
+        }
+        for name, s in median.items()
+    ]
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    print_table(
+        ["family", "precision", "B", "step", "ms", "utt/s", "x naive", "TFLOP/s", "MFU", "MiB"],
+        [
+            (
+                row["family"],
+                row["precision"],
+                row["batch"],
+                row["variant"],
+                row["ms"],
+                row["utterances_per_s"],
+                row["speedup"],
+                row["tflop_per_s"],
+                f"{row['mfu']:.1%} of {row['product_tflop_per_s']:.0f}",
+                row["mib"],
+            )
+            for row in rows
+        ],
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser(__doc__)
+    options.add_argument("--families", nargs="+", choices=FAMILIES, default=["sim"])
+    options.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    options.add_argument("--batches", type=int, nargs="+", default=[8, 64])
+    options.add_argument("--channels", type=int, default=512)
+    options.add_argument("--samples", type=int, default=20_480, help="samples a crop")
+    options.add_argument("--rounds", type=int, default=5, help="timed rounds, of five steps each")
+    options.add_argument(
+        "--compiled", action="store_true", help="also train.compile, which takes a minute to start"
+    )
+    args: argparse.Namespace = options.parse_args(argv)
+    if not torch.cuda.is_available():
+        print("torch finds no GPU; nothing to measure")
+        return 0
+    start(args)
+    print(torch.cuda.get_device_name())
+    rows = []
+    for family in args.families:
+        for batch in args.batches:
+            case = Case(family, args.channels, batch, args.samples)
+            for precision in args.precisions:
+                measured = measure(case, precision, rounds=args.rounds, compiled=args.compiled)
+                show(measured)
+                rows += measured
+    write_json(args.json, {"device": torch.cuda.get_device_name(), "steps": rows})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
