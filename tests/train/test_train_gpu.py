@@ -83,7 +83,12 @@ def test_graphs_of_half_precision_follow_fp32() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(
-    "settings", [[], ["train.schedule=sequential", "train.epochs=1"], ["train.accumulate=2"]]
+    "settings",
+    [
+        ["train.epochs=2"],
+        ["train.schedule=sequential", "train.epochs=1"],
+        ["train.accumulate=2", "train.epochs=4"],
+    ],
 )
 def test_killed_run_equals_straight_run_on_a_gpu(
     tiny_config: Maker, settings: list[str], precision: str
@@ -94,8 +99,8 @@ def test_killed_run_equals_straight_run_on_a_gpu(
         "train.checkpoint_every_steps=7",
         *settings,
     ]
-    straight = tiny_config("storage.name=straight", "train.epochs=4", *every).config
-    killed = tiny_config("storage.name=killed", "train.epochs=4", *every).config
+    straight = tiny_config("storage.name=straight", *every).config
+    killed = tiny_config("storage.name=killed", *every).config
     rank_here(straight).run()
     with pytest.raises(Killed):
         rank_here(killed, Mortal).run()

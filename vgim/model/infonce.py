@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from vgim.model import fused
+from vgim.model.draws import Draws
 from vgim.model.precision import at_least_fp32
 
 TIE_EPS = 64
@@ -39,18 +41,19 @@ class InfoNCE(nn.Module):
             bound = 1 / math.sqrt(channels_context)
             nn.init.uniform_(self.weight, -bound, bound)
 
-    def forward(self, c_BWC: Tensor, z_BWC: Tensor, pool_RC: Tensor, negatives_KBWN: Tensor) -> InfoNCEResult:
+    def forward(self, c_BWC: Tensor, z_BTC: Tensor, pool_RC: Tensor, draws: Draws) -> InfoNCEResult:
         """Mean over steps of the cross-entropy of each positive among itself and N negatives.
 
         Args:
             c_BWC: Contexts of the window.
-            z_BWC: Targets of the same frames; the positive of (t, k) is frame t + k.
+            z_BTC: Targets of all frames; the positive of (t, k) is frame t + k.
             pool_RC: Rows that negatives are taken from.
-            negatives_KBWN: Rows for each context; see `Draws`.
+            draws: The window, and the negatives of each context.
 
         Steps k ≥ W have no positive and are left out; W must be at least 2.
         """
-        B, W, Cz = z_BWC.shape
+        B, W, _ = c_BWC.shape
+        Cz = z_BTC.shape[2]
         K = min(len(self.weight), W - 1)
         # One wide product for all steps, as rows [B·W, K, Cz]; what is past the window's end is masked below.
         predictions = F.linear(c_BWC.reshape(B * W, -1), self.weight[:K].flatten(0, 1)).view(B, W, K, Cz)
@@ -58,9 +61,12 @@ class InfoNCE(nn.Module):
             # On a GPU half precision is multiplied as it is and summed in fp32; the scores are fp32 either way.
             if predictions.device.type == "cpu":
                 predictions = at_least_fp32(predictions)
-            z_BWC, pool_RC = z_BWC.to(predictions.dtype), pool_RC.to(predictions.dtype)
+            z_BTC, pool_RC = z_BTC.to(predictions.dtype), pool_RC.to(predictions.dtype)
+            if fused.applies(predictions) and len(draws.negatives) == 1:
+                return InfoNCEResult(*fused.info_nce(predictions, z_BTC, pool_RC, draws, TIE_EPS))
+            z_BWC = draws.window(z_BTC)
             positive_BWK = self._positive_scores(predictions, z_BWC)
-            negative_BWKN = self._negative_scores(predictions, pool_RC, negatives_KBWN[:K])
+            negative_BWKN = self._negative_scores(predictions, pool_RC, draws.negatives[:K])
             # Cross-entropy = log(1 + Σ exp(s⁻ - s⁺)), without a copy that joins s⁺ to the s⁻.
             margins = negative_BWKN - positive_BWK[..., None]
             nce_BWK = F.softplus(margins.logsumexp(-1))

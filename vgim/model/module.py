@@ -6,7 +6,6 @@ Shapes: B crops, L samples, T frames, W window frames, C channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,10 +13,11 @@ from torch import Tensor, nn
 
 from vgim.config.schema import ObjectiveConfig
 from vgim.errors import ConfigError
+from vgim.model import fused
 from vgim.model.conv import ALL, BatchNormKind, ConvSpec, ConvStack
 from vgim.model.draws import Draws, make_draws
 from vgim.model.infonce import InfoNCE
-from vgim.model.posterior import GaussianHead, Posterior, kl_per_element, reduce_kl, sample
+from vgim.model.posterior import GaussianHead, Posterior, in_unit, kl_per_element, reduce_kl, sample
 from vgim.model.precision import at_least_fp32
 from vgim.model.randomness import DrawKey, draw_seed
 from vgim.model.sync import gather_rows, world_size
@@ -171,30 +171,23 @@ class GreedyModule(nn.Module):
             measure: Also count active units.
         """
         h_BTC = self._layers(x)
-        in_window = partial(_frames, start=draws.window_start, num=draws.negatives.shape[2])
-        if self.posterior is None:
-            z_BTC = mean_BTC = at_least_fp32(h_BTC)
+        penalty = None
+        if self.posterior is not None:
+            z_BTC, c_BWC, mean_BTC, penalty, kl_mean = self._sampled(h_BTC, draws, kld_weight)
+        else:
+            z_BTC = mean_BTC = h_BTC
             if self.gru is not None:
                 mean_BTC = self._recur(z_BTC)
-            c_BWC = in_window(mean_BTC)
-            kl = kl_mean = z_BTC.new_zeros(())
-            penalty = None
-        else:
-            posterior: Posterior = self.posterior(h_BTC)
-            z_BTC = mean_BTC = posterior.mu
-            c_BWC = in_window(z_BTC)
-            if draws.eps_z is not None and draws.eps_c is not None:
-                z_BTC = sample(posterior, draws.eps_z)
-                c_BWC = sample(Posterior(c_BWC, in_window(posterior.logvar)), draws.eps_c)
-            penalty, kl, kl_mean = self._kl(posterior, kld_weight)
+            c_BWC = draws.window(mean_BTC)
+            kl_mean = at_least_fp32(z_BTC.new_zeros(()))
         pool_RC = z_BTC.flatten(0, 1)
         if draws.pooled:
             pool_RC = gather_rows(pool_RC)
-        nce, accuracy = self.nce(c_BWC, in_window(z_BTC), pool_RC, draws.negatives)
+        nce, accuracy = self.nce(c_BWC, z_BTC, pool_RC, draws)
         return ModuleOutput(
             loss=nce if penalty is None else nce + kld_weight * penalty,
             nce=nce.detach(),
-            kl=kl,
+            kl=kl_mean * z_BTC.shape[1],
             kl_mean=kl_mean,
             accuracy=accuracy,
             active_units=active_units(mean_BTC.detach()) if measure else None,
@@ -247,15 +240,30 @@ class GreedyModule(nn.Module):
             out_BTC: Tensor = self.gru(at_least_fp32(h_BTC))[0]
         return out_BTC
 
-    def _kl(self, posterior: Posterior, kld_weight: float | Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
-        """The term of the loss (None where its weight is 0), and KL in both units, detached."""
+    def _sampled(
+        self, h_BTC: Tensor, draws: Draws, kld_weight: float | Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor]:
+        """Targets [B, T, C], contexts [B, W, C] and means [B, T, C]; the KL term, None where its weight is the
+        number 0; and the mean of KL per element, detached.
+        """
+        assert self.posterior is not None
+        objective = self.objective
         penalised = isinstance(kld_weight, Tensor) or kld_weight > 0
+        head_BTX = self.posterior.project(h_BTC)
+        sampled = draws.eps_z is not None and draws.eps_c is not None
+        if sampled and objective.free_bits == 0 and fused.applies(head_BTX):
+            z_BTC, c_BWC, kl_mean = fused.sample_and_kl(head_BTX, draws)
+            penalty = in_unit(kl_mean, head_BTX.shape[1], objective.kl_reduction) if penalised else None
+            return z_BTC, c_BWC, head_BTX[..., : self.spec.channels], penalty, kl_mean.detach()
+        posterior = self.posterior.split(head_BTX)
+        z_BTC, c_BWC = posterior.mu, draws.window(posterior.mu)
+        if draws.eps_z is not None and draws.eps_c is not None:
+            z_BTC = sample(posterior, draws.eps_z)
+            c_BWC = sample(Posterior(c_BWC, draws.window(posterior.logvar)), draws.eps_c)
         with torch.set_grad_enabled(penalised and torch.is_grad_enabled()):
             kl_BTC = kl_per_element(*posterior)
-            objective = self.objective
             penalty = reduce_kl(kl_BTC, objective.kl_reduction, objective.free_bits) if penalised else None
-        kl_mean = kl_BTC.detach().mean()
-        return penalty, kl_mean * kl_BTC.shape[1], kl_mean
+        return z_BTC, c_BWC, posterior.mu, penalty, kl_BTC.detach().mean()
 
     def _too_short(self, num_frames: int) -> ConfigError:
         if self.objective.window_frames == 1:
@@ -275,15 +283,7 @@ def _drawn(mean: Tensor, std: Tensor | None, generator: torch.Generator | None) 
     return torch.addcmul(mean, std, eps)
 
 
-def _frames(x_BTC: Tensor, start: int | Tensor, num: int) -> Tensor:
-    """Frames start to start + num - 1."""
-    if num == x_BTC.shape[1]:
-        return x_BTC
-    if isinstance(start, Tensor):
-        return x_BTC.index_select(1, start + torch.arange(num, device=x_BTC.device))
-    return x_BTC[:, start : start + num]
-
-
 def active_units(mean_BTC: Tensor) -> Tensor:
     """Share of channels whose mean varies over frames by more than ACTIVE_VARIANCE (Burda et al. 2015)."""
-    return (mean_BTC.flatten(0, 1).var(0) > ACTIVE_VARIANCE).to(mean_BTC.dtype).mean()
+    mean_RC = at_least_fp32(mean_BTC).flatten(0, 1)
+    return (mean_RC.var(0) > ACTIVE_VARIANCE).to(mean_RC.dtype).mean()

@@ -30,7 +30,16 @@ class GaussianHead(nn.Linear):
         super().__init__(channels, 2 * channels)
 
     def forward(self, h_BTC: Tensor) -> Posterior:  # type: ignore[override]
-        mu_BTC, logvar_BTC = at_least_fp32(super().forward(h_BTC)).chunk(2, dim=-1)
+        return self.split(self.project(h_BTC))
+
+    def project(self, h_BTC: Tensor) -> Tensor:
+        """μ and log σ² side by side, [B, T, 2·C], in the precision of the product."""
+        return super().forward(h_BTC)
+
+    @staticmethod
+    def split(head_BTX: Tensor) -> Posterior:
+        """What `project` gives, in two."""
+        mu_BTC, logvar_BTC = at_least_fp32(head_BTX).chunk(2, dim=-1)
         return Posterior(mu_BTC, logvar_BTC)
 
 
@@ -60,4 +69,9 @@ def reduce_kl(kl_BTC: Tensor, reduction: KLReduction, free_bits: float = 0.0) ->
         mean = kl_BTC.mean((0, 1)).clamp(min=free_bits).mean()
     else:
         mean = kl_BTC.mean()
-    return mean * kl_BTC.shape[1] if reduction == "time_sum" else mean
+    return in_unit(mean, kl_BTC.shape[1], reduction)
+
+
+def in_unit(kl_mean: Tensor, num_frames: int, reduction: KLReduction) -> Tensor:
+    """A mean of KL over all elements as what `reduction` makes of them."""
+    return kl_mean * num_frames if reduction == "time_sum" else kl_mean

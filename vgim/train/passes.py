@@ -97,9 +97,13 @@ class GraphedPasses:
     def __init__(self, encoder: Encoder, modules: Sequence[int], autocast: torch.dtype | None) -> None:
         self.modules = list(modules)
         self._encoder, self._autocast = encoder, autocast
+        for parameter in encoder.parameters():
+            parameter.grad = None  # zeros of a phase before would still move its modules, by Adam's momentum
         self._gradients = {m: _flat_gradient(encoder.module(m)) for m in self.modules}
         self._captured: dict[int, _Captured] = {}
+        # One pool and one stream for all: a stream more is a workspace more.
         self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream(self._gradients[self.modules[0]].device)  # type: ignore[no-untyped-call]
         self._pending: list[Any] = []
 
     def take(
@@ -107,7 +111,8 @@ class GraphedPasses:
     ) -> ModuleOutput:
         if m not in self._captured:
             before = self._gradients[m].clone()
-            self._captured[m] = _Captured(self._encoder.module(m), x, draws, self._autocast, self._pool)
+            module = self._encoder.module(m)
+            self._captured[m] = _Captured(module, x, draws, self._autocast, self._pool, self._stream)
             self._gradients[m].copy_(before)
         out = self._captured[m].replay(x, draws, weights)
         if last and dist.is_initialized() and dist.get_world_size() > 1:
@@ -133,7 +138,13 @@ class _Captured:
     """One module's pass as a graph, and the memory that it reads and writes."""
 
     def __init__(
-        self, module: GreedyModule, x: Tensor, draws: Draws, autocast: torch.dtype | None, pool: Any
+        self,
+        module: GreedyModule,
+        x: Tensor,
+        draws: Draws,
+        autocast: torch.dtype | None,
+        pool: Any,
+        stream: torch.cuda.Stream,
     ) -> None:
         self._module, self._autocast = module, autocast
         # Both are kept as they are; the module before writes its latents into `x` at every replay.
@@ -141,7 +152,6 @@ class _Captured:
         self._draws = draws._replace(window_start=torch.zeros((), dtype=torch.int64, device=x.device))
         self._kld, self._share = (torch.zeros((), device=x.device) for _ in range(2))
         buffers = [buffer.clone() for buffer in module.buffers()]
-        stream = torch.cuda.Stream(x.device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(x.device))
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP_PASSES):
