@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from test_train_resume import Killed, Mortal, assert_same_runs
+from torch import distributed as dist
+from torch import multiprocessing
 from train_cases import (
     adam,
     assert_same,
@@ -121,3 +124,27 @@ def test_a_checkpoint_of_a_gpu_is_read_on_a_cpu_and_trained_on(tiny_config: Make
     assert_same(weights_of(on_cpu), before)
     train(tiny_config("cluster.device=cpu", "train.epochs=2"))
     assert last_checkpoint(run.config).state.epoch == 2
+
+
+def one_rank(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+    found = {}
+    for graphs in (False, True):
+        encoder = small_encoder(objective={"kld_weight": 0.01}, batch_norm="none").cuda().train()
+        passes = passes_of(encoder, range(len(encoder)), autocast=None, cuda_graphs=graphs)
+        step = GreedyStep(encoder, passes, adam(encoder), seed=3, rank=rank, clip_norm=0.0, autocast=None)
+        for number in range(4):
+            batches = [audio(3, 100 * rank + 10 * number + n).cuda() for n in range(2)]
+            step(batches, number, 0.01, measure=False)
+        found[type(passes).__name__] = {name: tensor.cpu() for name, tensor in weights_of(encoder).items()}
+    torch.save(found, f"{folder}/rank{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_two_ranks_share_the_gradients_of_their_graphs_as_ddp_does(tmp_path: Path) -> None:
+    multiprocessing.spawn(one_rank, (str(tmp_path),), nprocs=2)
+    one, other = (torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2))
+    assert_same(one["GraphedPasses"], other["GraphedPasses"])
+    for name, weight in one["EagerPasses"].items():
+        torch.testing.assert_close(one["GraphedPasses"][name], weight, rtol=1e-3, atol=1e-4, msg=name)
