@@ -40,8 +40,9 @@ demo: $(STAMP) ## Make a corpus, prepare it, train an encoder and a decoder, pro
 	$(BIN)/vgim report runs/quickstart
 	@echo "open that page in a browser; the curves are also in: $(BIN)/tensorboard --logdir runs"
 
+# All of it in two processes; a choice in one, where debuggers work and nothing waits for a second start.
 test: $(STAMP) ## Run the test suite (ARGS='-k config' to choose)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),-n 2)
 
 check: $(STAMP) ## Lint, formatting and types
 	$(BIN)/ruff check .

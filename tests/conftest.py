@@ -6,12 +6,14 @@ Real speech: set VGIM_REALDATA to a folder in LibriSpeech's layout. Without it, 
 
 from __future__ import annotations
 
+import ast
 import os
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -22,6 +24,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["RAY_DATA_USE_DATASOURCE_V2"] = "0"
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the coming default; silences its warning
+os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # as `ensure_ray` has it on one machine
+os.environ.setdefault("RAY_worker_niceness", "0")  # else the tests beside them hold up every all-reduce
+os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "600000")  # the next test has use for them
+
+hypothesis.settings.register_profile("vgim", deadline=None)  # an example takes longer beside Ray's start
+hypothesis.settings.load_profile("vgim")
 
 ROOT = Path(__file__).resolve().parent.parent
 OBJECT_STORE_BYTES = 200 * 2**20
@@ -44,6 +52,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("realdata")
         if item.get_closest_marker("gpu") and not has_gpu():
             item.add_marker(pytest.mark.skip("torch finds no GPU"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of the processes that run tests, one takes all that use Ray, first; the others take the rest."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class RayInOne(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            return "ray" if test.partition("[")[0] in on_ray(file) else nodeid
+
+    return RayInOne(config, log)
+
+
+@cache
+def on_ray(file: str) -> set[str]:
+    """Functions of a test file that are marked for Ray, that take the session's Ray, or what takes it."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+    takes = {function.name: {argument.arg for argument in function.args.args} for function in functions}
+    if "pytestmark = pytest.mark.ray" in text:
+        return set(takes)
+    found = {f.name for f in functions if "pytest.mark.ray" in map(ast.unparse, f.decorator_list)}
+    found.add("ray_session")
+    while more := {name for name, arguments in takes.items() if arguments & found} - found:
+        found |= more
+    return found
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -30,7 +30,7 @@ TRAINING = """
 extends: quickstart
 model: {{channels: 8, gru_units: 8}}
 data: {{shards: {shards}, crop_samples: 5120, shuffle_window: 12, synthetic: null}}
-train: {{batch_size: 4, epochs: 24, checkpoint_every_steps: 20, validate_every_epochs: 12, log_every_steps: 1}}
+train: {{batch_size: 4, epochs: 14, checkpoint_every_steps: 10, validate_every_epochs: 7, log_every_steps: 1}}
 cluster: {{workers: 2, device: cpu, threads_per_worker: 1, cpus_per_worker: 1.5}}
 storage: {{root: {root}, name: sim}}
 """
@@ -79,7 +79,7 @@ class Nodes:
 
     def run(self, *command: str) -> str:
         job = self.submit(*command)
-        output, _ = job.communicate(timeout=150)
+        output, _ = job.communicate(timeout=300)
         assert job.returncode == 0, output
         return output
 
@@ -89,7 +89,10 @@ def nodes() -> Iterator[Nodes]:
     env = {
         **os.environ,
         "RAY_AUTH_MODE": "token",
-        "RAY_metrics_report_interval_ms": "1000",
+        "RAY_metrics_report_interval_ms": "500",
+        "RAY_health_check_period_ms": "500",  # a dead node is missed five times; by default every three seconds
+        "RAY_enable_worker_prestart": "0",  # jobs take none of the workers that each node would keep ready
+        "RAY_prestart_worker_first_driver": "0",
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
         "PYTHONPATH": str(ROOT),
     }
@@ -115,7 +118,7 @@ def nodes() -> Iterator[Nodes]:
             process.kill()
 
 
-def wait_until(condition: Callable[[], bool], job: subprocess.Popen[str], timeout_s: float = 120) -> None:
+def wait_until(condition: Callable[[], bool], job: subprocess.Popen[str], timeout_s: float = 300) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert job.poll() is None, job.communicate()[0]
@@ -138,10 +141,10 @@ def test_three_nodes_prepare_train_and_probe_though_one_is_lost(nodes: Nodes, tm
     config.write_text(TRAINING.format(shards=shards, root=runs))
     run = Location(str(runs / "sim"))
     training = nodes.submit("ray_jobs/train.py", str(config))
-    wait_until(lambda: last_step(run) > 40, training)  # there is a checkpoint
+    wait_until(lambda: last_step(run) > 10, training)  # there is a checkpoint
     wait_until(lambda: "ray_vgim_nce{" in nodes.metrics(), training)
     nodes.kill_node_of_a("RayTrainWorker")
-    output, _ = training.communicate(timeout=200)
+    output, _ = training.communicate(timeout=300)
     assert training.returncode == 0, output
     record = RunFolder(run).record()
     assert record is not None

@@ -58,7 +58,7 @@ def _meet(number: int, say: Say, *, folder: Path, others: int) -> int:
     """Waits until so many others work at the same time."""
     (folder / str(number)).touch()
     say(f"{number} is here")
-    late = time.monotonic() + 20
+    late = time.monotonic() + 60
     while len(list(folder.iterdir())) < others and time.monotonic() < late:
         time.sleep(0.01)
     return number * 10
@@ -122,14 +122,25 @@ def test_waiting_for_a_place_is_told_once(
 
     monkeypatch.setattr(ray_tasks, "PATIENCE_SECONDS", 0.5)
 
+    told = tmp_path / "told"
+
     @ray.remote(num_cpus=4)  # the whole cluster
     def busy() -> None:
-        time.sleep(2)
+        late = time.monotonic() + 60
+        while not told.exists() and time.monotonic() < late:
+            time.sleep(0.05)
 
     taken = busy.remote()
     while ray.available_resources().get("CPU", 0):
         time.sleep(0.05)
     said: list[str] = []
-    assert run_on_ray(partial(_count, folder=tmp_path), [7], said.append, workers=1) == [1]
+
+    def say(line: str) -> None:
+        said.append(line)
+        told.touch()
+
+    place = tmp_path / "pieces"
+    place.mkdir()
+    assert run_on_ray(partial(_count, folder=place), [7], say, workers=1) == [1]
     assert said == ["waiting for a place: each piece needs 1 CPU, the cluster has 0 CPU and 0 GPU free"]
     ray.get(taken)

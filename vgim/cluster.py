@@ -45,6 +45,8 @@ def ensure_ray(
     quiet = {} if verbose else {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address == "local":
+            # Nobody takes this node away, so that no process of each training need watch for that.
+            os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
             cores = os.cpu_count() or 1
             ray.init("local", num_cpus=max(cores, math.ceil(min_cpus)), include_dashboard=dashboard, **quiet)
         else:

@@ -23,9 +23,9 @@ Maker = Callable[..., ResolvedConfig]
 
 # Long enough to be killed in: 5 steps an epoch on two workers, some hundredths of a second each.
 LONG = (
-    "train.epochs=16",
-    "train.checkpoint_every_steps=20",
-    "train.validate_every_epochs=8",
+    "train.epochs=8",
+    "train.checkpoint_every_steps=10",
+    "train.validate_every_epochs=4",
     "cluster.workers=2",
 )
 
@@ -62,11 +62,11 @@ def test_one_worker_trains_as_this_process_does(ray_session: None, tiny_config: 
 def test_two_workers_train_and_leave_the_same_folder(undisturbed: RunConfig) -> None:
     run = run_of(undisturbed)
     assert run.list() == ["checkpoints", "config.yaml", "metrics.jsonl", "run.json", "tensorboard"]
-    assert state_of(undisturbed) == ("finished", "finished at step 80, epoch 16")
+    assert state_of(undisturbed) == ("finished", "finished at step 40, epoch 8")
     state = last_checkpoint(undisturbed).state
-    assert (state.world_size, state.step, state.epoch) == (2, 80, 16)
+    assert (state.world_size, state.step, state.epoch) == (2, 40, 8)
     told = records(run, "train")
-    assert [r["step"] for r in told] == list(range(1, 81))
+    assert [r["step"] for r in told] == list(range(1, 41))
     assert [r["crops"] for r in records(run, "validation")] == [4, 4]  # of both workers together
     for record in told:
         assert record["utterances_per_s"] == pytest.approx(8 * record["steps_per_s"])  # of both workers
@@ -132,7 +132,7 @@ def test_a_killed_worker_is_recovered_from(
     told = [r["message"] for r in records(run, "event")]
     assert told[0] == "weights drawn afresh from seed 0"
     assert told[-1].startswith("continuing from this run's checkpoint")
-    assert state_of(resolved.config) == ("finished", "finished at step 80, epoch 16")
+    assert state_of(resolved.config) == ("finished", "finished at step 40, epoch 8")
     assert_same(last_checkpoint(resolved.config).weights(), last_checkpoint(undisturbed).weights())
     assert_same(last_checkpoint(resolved.config).optimizer(), last_checkpoint(undisturbed).optimizer())
     found, expected = (without_timings(records(r, "train", "validation")) for r in (run, run_of(undisturbed)))
@@ -164,8 +164,14 @@ def test_a_user_error_in_a_worker_ends_the_run_with_its_message(
         settings = ["cluster.workers=1", "optim.learning_rate=1e30"]
         kind = TrainingError
         message = r"^the gradient of module \d is not finite at step \d"
+    import ray.train
+
     resolved = tiny_config(*settings)
     with pytest.raises(kind, match=message) as e:
         train(resolved)
     assert "\n" not in str(e.value)
     assert state_of(resolved.config) == ("failed", str(e.value))
+    if (
+        fault == "damaged shard"
+    ):  # Ray gave up; new workers would have found the run failed, and ended without error
+        assert isinstance(e.value.__cause__, ray.train.ControllerError)

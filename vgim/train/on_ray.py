@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
 
@@ -26,6 +28,8 @@ from vgim.train.step import NotFiniteError
 RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
 RAY_MARKER = ".validate_storage_marker"  # by which Ray's workers find that they all see the storage
 CONTROLLER_RETRIES = 3  # Ray's own default retries an unschedulable group for ever
+POLL_SECONDS = 0.5
+"""Between Ray's looks at the workers, for which each checkpoint and the end of a run wait. Ray's default is 2."""
 
 
 def train_on_ray(job: Job, *, address: str | None, verbose: bool, placement: Placement | None = None) -> str:
@@ -48,14 +52,14 @@ def train_on_ray(job: Job, *, address: str | None, verbose: bool, placement: Pla
     if backend == "nccl" and not placement.use_gpu:
         raise ConfigError("cluster.backend=nccl needs GPUs and the workers have none; use auto or gloo")
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(cluster.start_timeout_s))
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(POLL_SECONDS))
     if not verbose:
         logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     run, storage = Location(job.run), job.config.storage
     # Which checkpoints there are is read from the folder; Ray's list of them refuses one that was pruned.
     run.child(RAY_SNAPSHOT).delete()
     trainer = TorchTrainer(
-        _work,
-        train_loop_config={"job": job, "placement": placement},
+        partial(_work, job, placement),  # not as train_loop_config: the controller would load all it needs
         scaling_config=ScalingConfig(
             num_workers=placement.workers,
             use_gpu=placement.use_gpu,
@@ -70,13 +74,14 @@ def train_on_ray(job: Job, *, address: str | None, verbose: bool, placement: Pla
             failure_config=FailureConfig(
                 max_failures=cluster.max_failures, controller_failure_limit=CONTROLLER_RETRIES
             ),
+            callbacks=[_no_second_try()],
         ),
         torch_config=TorchConfig(backend=backend),
     )
     folder = RunFolder(run)
     try:
         trainer.fit()
-    except ray.train.TrainingFailedError as error:
+    except (ray.train.TrainingFailedError, ray.exceptions.RayTaskError) as error:
         _explain(error, folder, cluster.max_failures)
         raise
     finally:
@@ -88,18 +93,28 @@ def train_on_ray(job: Job, *, address: str | None, verbose: bool, placement: Pla
     return record.message if record is not None else ""
 
 
-def _work(payload: dict[str, object]) -> None:
+def _no_second_try() -> Any:
+    """A callback by which a user's error, which new workers would only meet again, ends the run at once."""
+    from ray.train import UserCallback
+
+    class NoSecondTry(UserCallback):  # type: ignore[misc]
+        def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+            for error in worker_exceptions.values():
+                if isinstance(error, VgimError):
+                    raise error  # what fails in Ray's controller is not tried again
+
+    return NoSecondTry()
+
+
+def _work(job: Job, placement: Placement) -> None:
     """What Ray runs on each rank."""
     import ray.train
     import ray.train.torch
 
-    job, placement = payload["job"], payload["placement"]
-    assert isinstance(job, Job)
-    assert isinstance(placement, Placement)
     folder = RunFolder(Location(job.run))
     record = folder.record()
     if record is not None and record.state == "failed":
-        return  # Ray restarts workers after any error; this launch met one that it would only meet again
+        return  # another rank's error had Ray start new workers before the one that ends the run was told
     context = ray.train.get_context()
     wanted = job.config.cluster.threads_per_worker
     share = max(1, (os.cpu_count() or 1) // context.get_local_world_size())
@@ -162,6 +177,8 @@ def _explain(error: Exception, folder: RunFolder, max_failures: int) -> None:
                     "same command goes on from the last checkpoint"
                 ) from error
     controller = getattr(error, "controller_failure", None)
+    if isinstance(controller, VgimError):
+        raise controller from error
     if controller is not None:
         reason = (str(controller).strip().splitlines() or [type(controller).__name__])[0]
         raise TrainingError(
