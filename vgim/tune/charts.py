@@ -162,33 +162,63 @@ def metric_against(result: SweepResult, key: str) -> Chart | None:
     )
 
 
-def pareto(result: SweepResult) -> Chart | None:
-    """The metric against KL per element of the module that it is of; those that none beats in both are joined."""
+def pareto_of_kl(result: SweepResult) -> Chart | None:
+    """The metric against KL per element of the module that it is of."""
     points = []
     for trial in scored(result):
         kl = trial.kl_per_element[result.metric.module % trial.depth]
         if kl is None:  # a GRU has no posterior: the last module that has one
             kl = next((value for value in reversed(trial.kl_per_element) if value is not None), None)
-        if kl is not None:
-            points.append((kl, trial))
+        points.append((kl, trial))
+    return _pareto(
+        result,
+        points,
+        "KL per element",
+        "KL per element (nats; less is told of each input)",
+        "KL per element",
+    )
+
+
+def pareto_of_normality(result: SweepResult) -> Chart | None:
+    """The metric against the distance of the aggregate posterior from N(0, 1)."""
+    points = [(trial.mean_ks, trial) for trial in scored(result)]
+    return _pareto(
+        result,
+        points,
+        "latent normality",
+        "Kolmogorov-Smirnov distance from N(0, 1), mean of the dimensions",
+        "KS distance",
+    )
+
+
+def _pareto(
+    result: SweepResult,
+    found: Sequence[tuple[float | None, TrialResult]],
+    title: str,
+    x_label: str,
+    short: str,
+) -> Chart | None:
+    """The metric against a figure that should be low; those that none beats in both are joined."""
+    points = [(figure, trial, trial.metric or 0.0) for figure, trial in found if figure is not None]
     if len(points) < 2:
         return None
-    x_axis = Axis([kl for kl, _ in points], LEFT, RIGHT)
-    y_axis = Axis([t.metric for _, t in points], BOTTOM, TOP)
-    front = front_of([(kl, t.metric or 0.0) for kl, t in points], maximise=result.metric.mode == "max")
-    on_front = sorted((points[i] for i in front), key=lambda p: p[0])
-    path = "M" + "L".join(f"{x_axis(kl):g} {y_axis(t.metric):g}" for kl, t in on_front)
+    x_axis = Axis([figure for figure, _, _ in points], LEFT, RIGHT)
+    y_axis = Axis([metric for _, _, metric in points], BOTTOM, TOP)
+    front = front_of([(figure, metric) for figure, _, metric in points], maximise=result.metric.mode == "max")
+    joined = sorted((x_axis(points[i][0]), y_axis(points[i][2])) for i in front)
+    path = "M" + "L".join(f"{x:g} {y:g}" for x, y in joined)
     return Chart(
-        "Metric against KL per element",
-        "KL per element (nats; lower is nearer to N(0, 1))",
+        f"Metric against {title}",
+        x_label,
         result.metric_name,
         x_axis.ticks(),
         y_axis.ticks(),
         (Line(path, 1, "no trial is better in both"),),
         tuple(
-            Mark(x_axis(kl), y_axis(t.metric), 0, label(t, kl), i in front)
-            for i, (kl, t) in enumerate(points)
+            Mark(x_axis(figure), y_axis(metric), 0, f"{label(trial)}\n{short} {figure:.4g}", i in front)
+            for i, (figure, trial, metric) in enumerate(points)
         ),
+        (("no other trial is better in both", 1), ("trial", 0)),
     )
 
 
@@ -207,8 +237,7 @@ def scored(result: SweepResult) -> list[TrialResult]:
     return [t for t in result.trials if t.metric is not None]
 
 
-def label(trial: TrialResult, kl: float | None = None) -> str:
+def label(trial: TrialResult) -> str:
     """What is shown when a trial is pointed at."""
-    told = [f"{trial.id} ({trial.state})", f"metric {trial.metric:.4f}" if trial.metric is not None else ""]
-    told += [f"KL per element {kl:.4g}"] if kl is not None else []
-    return "\n".join(line for line in told if line)
+    metric = f"\nmetric {trial.metric:.4f}" if trial.metric is not None else ""
+    return f"{trial.id} ({trial.state}){metric}"
