@@ -6,6 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import vgim
 from vgim.config.text import to_flow
+from vgim.tune import charts as drawing
 from vgim.tune.charts import metric_against, parallel_coordinates, pareto_of_kl, pareto_of_normality
 from vgim.tune.results import SweepResult, ranked
 
@@ -32,8 +33,10 @@ def render(result: SweepResult) -> str:
     ]
     return environment.get_template("sweep.html").render(
         result=result,
+        box={name: getattr(drawing, name) for name in ("LEFT", "RIGHT", "TOP", "BOTTOM")},
         coordinates=parallel_coordinates(result),
         charts=[chart for chart in charts if chart is not None],
+        ends=[t for t in result.trials if t.state in ("failed", "stopped", "interrupted") and t.message],
         rows=[*best, *(t for t in result.trials if t not in best)],
         states=", ".join(f"{count} {state}" for state, count in states.items()),
         better="lower" if result.metric.mode == "min" else "higher",
