@@ -33,10 +33,9 @@ def _session(folder: Path, trial: TrialResult) -> None:
         for epoch, value in trial.curve:
             board.add_scalar(METRIC, value, epoch)
         at = trial.curve[-1][0] if trial.curve else 0
-        for tag, of_modules in ((NCE, trial.nce), (KL, trial.kl_per_element)):
-            if of_modules and of_modules[-1] is not None:
-                board.add_scalar(tag, of_modules[-1], at)
-        if trial.mean_ks is not None:
-            board.add_scalar(KS, trial.mean_ks, at)
+        kl = [value for value in trial.kl_per_element if value is not None]
+        for tag, figure in ((NCE, trial.nce[-1]), (KL, kl[-1] if kl else None), (KS, trial.mean_ks)):
+            if figure is not None:
+                board.add_scalar(tag, figure, at)
         if trial.state in ("finished", "failed"):
             events.add_summary(session_end(failed=trial.state == "failed"))

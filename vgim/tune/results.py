@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vgim.config.text import to_flow
+from vgim.model.stack import module_specs
 from vgim.storage import Location
 from vgim.train.checkpoint import complete_checkpoints
 from vgim.train.deepen import inherited_steps
@@ -48,7 +49,7 @@ class TrialResult(BaseModel):
     """Modules."""
     nce: tuple[float | None, ...]
     kl_per_element: tuple[float | None, ...]
-    """Of each module, at its latest validation."""
+    """Of each module, at its latest validation; None of modules without a posterior, whose KL is no figure."""
     mean_ks: float | None = None
     """Distance of the latents from N(0, 1), see `normality`; None where nothing was measured, or has no posterior."""
     train_seconds: float
@@ -167,7 +168,10 @@ def _of_trial(trial: Trial, metric: MetricConfig) -> TrialResult:
         step=checkpoints[-1].state.step if checkpoints else 0,
         depth=depth,
         nce=tuple(latest.get(m, {}).get("nce") for m in range(depth)),
-        kl_per_element=tuple(latest.get(m, {}).get("kl_per_element") for m in range(depth)),
+        kl_per_element=tuple(
+            latest.get(m, {}).get("kl_per_element") if spec.posterior else None
+            for m, spec in enumerate(module_specs(trial.config.model))
+        ),
         mean_ks=normality[-1].mean_ks if normality else None,
         train_seconds=_seconds(records),
     )
