@@ -33,7 +33,7 @@ def render(result: SweepResult) -> str:
     ]
     return environment.get_template("sweep.html").render(
         result=result,
-        box={name: getattr(drawing, name) for name in ("LEFT", "RIGHT", "TOP", "BOTTOM")},
+        box=drawing,
         coordinates=parallel_coordinates(result),
         charts=[chart for chart in charts if chart is not None],
         ends=[t for t in result.trials if t.state in ("failed", "stopped", "interrupted") and t.message],
