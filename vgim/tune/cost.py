@@ -141,7 +141,7 @@ def _shape(config: RunConfig) -> str:
         (
             tree["model"],
             data["crop_samples"],
-            [train[key] for key in ("batch_size", "accumulate", "precision", "compile")],
+            [train[key] for key in ("batch_size", "accumulate", "precision", "compile", "cuda_graphs")],
             [objective[key] for key in ("prediction_steps", "num_negatives", "negatives", "window_frames")],
             tree["cluster"]["workers"],
         )

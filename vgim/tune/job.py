@@ -177,7 +177,7 @@ def _announce(
             shares,
             [plan.folder.parent],
             price_per_gpu_hour=price_per_gpu_hour,
-            stops_early=plan.config.scheduler.kind != "none",
+            stops_early=plan.config.scheduler.kind == "asha",
         )
         print(told)
 
