@@ -34,10 +34,10 @@ MAY_IMPORT = {
         "vgim.encoder",
     },
 }
-MAY_IMPORT["vgim.tune"] = {*MAY_IMPORT["vgim.downstream"], "vgim.downstream", "vgim.cluster"}
 MAY_IMPORT["vgim.report"] = {*MAY_IMPORT["vgim.downstream"], "vgim.downstream"}
 MAY_IMPORT["vgim.decode"] = MAY_IMPORT["vgim.downstream"] | {"vgim.decoder"}
 MAY_IMPORT["vgim.latents"] = {*MAY_IMPORT["vgim.report"], "vgim.decoder"}
+MAY_IMPORT["vgim.tune"] = {*MAY_IMPORT["vgim.latents"], "vgim.latents", "vgim.cluster"}
 VERSION = {"vgim", "vgim.__version__"}
 MODEL_NEVER = {"ray", "pandas", "pyarrow"}
 

@@ -17,8 +17,10 @@ from train_cases import last_checkpoint, rank_here, records, run_of
 
 from vgim.config import ResolvedConfig
 from vgim.data.manifest import read_manifest
+from vgim.data.stream import read_here
 from vgim.errors import DataError
 from vgim.storage import Location
+from vgim.train.learner import Worker
 from vgim.train.metrics import MetricsWriter, read_metrics
 from vgim.train.runs import list_runs
 from vgim.train.trainer import train
@@ -307,3 +309,14 @@ def test_an_error_of_the_stream_ends_the_run_with_its_own_message(
     (summary,) = list_runs(run_of(tiny_config().config).parent.uri)
     assert (summary.state, summary.message) == ("failed", "shard x has gone")
     assert json.loads(run_of(tiny_config().config).child("run.json").read_text())["state"] == "failed"
+
+
+def test_records_name_the_device_that_steps_are_taken_on(
+    tiny_config: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config("train.max_steps=2").config
+    rank_here(config).run()
+    assert {record["device"] for record in records(run_of(config), "train")} == {"cpu"}
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    on_gpu = Worker(1, 2, torch.device("cuda", 1), read_here, lambda figures, checkpoint: None)
+    assert on_gpu.device_name == "GPU 1"

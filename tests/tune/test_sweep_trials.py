@@ -149,7 +149,7 @@ def test_results_are_files_for_people_and_programs(finished: tuple[Sweep, SweepR
 def test_the_page_shows_every_trial_and_loads_nothing(finished: tuple[Sweep, SweepResult]) -> None:
     plan, result = finished
     page = (plan.folder.local_path / "sweep.html").read_text()
-    assert page.count("<title>kld_weight") >= 3 * len(result.trials)  # in each of three pictures
+    assert page.count("<title>kld_weight") >= 4 * len(result.trials)  # in each of four pictures
     assert "prefers" in page or "light-dark(" in page
     assert not re.findall(r"(?:src|href)=\"(?!data:)[^\"]*\"|@import|https?://", page)
     for axis in ("kld_weight", "depth", "metric"):
@@ -170,6 +170,7 @@ def test_tensorboards_hparams_tab_shows_the_sweep(finished: tuple[Sweep, SweepRe
         figures = shown[trial.values["objective.kld_weight"], trial.values["model.depth"]]
         assert figures["sweep/metric"] == pytest.approx(trial.metric)
         assert figures["sweep/kl_per_element"] == pytest.approx(trial.kl_per_element[-1])
+        assert figures["sweep/mean_ks"] == pytest.approx(trial.mean_ks)
 
 
 def test_a_failed_run_is_no_success_in_tensorboard(tiny_sweep: Maker) -> None:

@@ -30,6 +30,12 @@ def sweep() -> None:
 @click.argument("file")
 @overrides_argument
 @click.option("--dry-run", is_flag=True, help="Say what would run where, and its cost; run nothing.")
+@click.option(
+    "--price-per-gpu-hour",
+    type=click.FloatRange(min=0),
+    metavar="PRICE",
+    help="What an hour of one GPU costs you, in any currency: the cost is then told in it as well.",
+)
 @click.option("--trials-at-once", type=click.IntRange(min=1), help="Trials that run at the same time.")
 @click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
 @click.option("--verbose", is_flag=True, help="Show Ray's own log lines.")
@@ -37,6 +43,7 @@ def run(
     file: str,
     overrides: tuple[str, ...],
     dry_run: bool,
+    price_per_gpu_hour: float | None,
     trials_at_once: int | None,
     address: str | None,
     verbose: bool,
@@ -54,7 +61,7 @@ def run(
     )  # a mistake in it is told before torch and Ray are imported
     from vgim.tune.job import sweep as run_sweep
 
-    run_sweep(plan, dry_run=dry_run, address=address, verbose=verbose)
+    run_sweep(plan, dry_run=dry_run, price_per_gpu_hour=price_per_gpu_hour, address=address, verbose=verbose)
 
 
 @sweep.command()

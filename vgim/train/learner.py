@@ -37,6 +37,11 @@ class Worker:
     observe: Callable[[str, Record], None] = lambda kind, record: None
     """Called on rank 0 with each `train` and `validation` record, and the step of each `checkpoint`."""
 
+    @property
+    def device_name(self) -> str:
+        """What steps are taken on, for records: `cpu`, or a GPU's name."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+
 
 @dataclass(frozen=True)
 class Around:

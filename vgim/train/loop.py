@@ -151,6 +151,7 @@ class Rank:
                         epoch=round(place.epoch + place.step_in_epoch / steps_in_epoch, 4),
                         last_step=self._last_step(phase, place, steps_in_epoch),
                         learning_rate=rate,
+                        device=self.worker.device_name,
                         **learner.settings(taken_at),
                     )
                     self._log(record, place)

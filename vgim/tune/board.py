@@ -12,7 +12,7 @@ from vgim.train.hparams import session_end, session_start
 from vgim.tune.results import SweepResult, TrialResult
 
 FOLDER = "tensorboard"
-METRIC, NCE, KL = "sweep/metric", "sweep/nce", "sweep/kl_per_element"
+METRIC, NCE, KL, KS = "sweep/metric", "sweep/nce", "sweep/kl_per_element", "sweep/mean_ks"
 
 
 def write_board(folder: Location, result: SweepResult) -> None:
@@ -28,13 +28,14 @@ def write_board(folder: Location, result: SweepResult) -> None:
 def _session(folder: Path, trial: TrialResult) -> None:
     with SummaryWriter(str(folder)) as board:
         events = board._get_file_writer()
-        for summary in session_start(trial.values, (METRIC, NCE, KL)):
+        for summary in session_start(trial.values, (METRIC, NCE, KL, KS)):
             events.add_summary(summary)
         for epoch, value in trial.curve:
             board.add_scalar(METRIC, value, epoch)
         at = trial.curve[-1][0] if trial.curve else 0
-        for tag, of_modules in ((NCE, trial.nce), (KL, trial.kl_per_element)):
-            if of_modules and of_modules[-1] is not None:
-                board.add_scalar(tag, of_modules[-1], at)
+        kl = [value for value in trial.kl_per_element if value is not None]
+        for tag, figure in ((NCE, trial.nce[-1]), (KL, kl[-1] if kl else None), (KS, trial.mean_ks)):
+            if figure is not None:
+                board.add_scalar(tag, figure, at)
         if trial.state in ("finished", "failed"):
             events.add_summary(session_end(failed=trial.state == "failed"))

@@ -10,9 +10,10 @@ from typing import Any
 from vgim.config.text import to_flow
 from vgim.tune.results import SweepResult, TrialResult
 
-WIDTH, HEIGHT = 640, 320
-LEFT, RIGHT, TOP, BOTTOM = 56, 610, 34, 272
+LEFT, RIGHT, TOP, BOTTOM = 84, 616, 42, 272
+LAST = 580  # the last axis of parallel coordinates, whose numbers are written behind it
 NUM_COLORS = 8
+BEATEN_BY_NONE = "no trial is better in both"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Line:
 
     path: str
     color: int
+    """In parallel coordinates its place among all, the worst 0."""
     label: str
     best: bool = False
 
@@ -47,6 +49,8 @@ class Chart:
     """Two axes, marks, lines."""
 
     title: str
+    note: str
+    """A sentence on how to read it; may be empty."""
     x_label: str
     y_label: str
     x_ticks: tuple[Tick, ...]
@@ -75,6 +79,7 @@ class Axis:
         low, high = (
             (min(numbers), max(numbers)) if self.is_number else (0.0, max(1.0, len(self._names) - 1.0))
         )
+        self._whole = all(isinstance(v, int) for v in numbers)
         self._log = self.is_number and low > 0 and high / low >= 20
         self._low, self._high = (
             (math.log10(low), math.log10(high)) if self._log else (float(low), float(high))
@@ -89,7 +94,7 @@ class Axis:
         share = (size - self._low) / span if span > 0 else 0.5
         return round(self._start + share * (self._end - self._start), 1)
 
-    def ticks(self, most: int = 5) -> tuple[Tick, ...]:
+    def ticks(self, most: int = 6) -> tuple[Tick, ...]:
         """Where to write what."""
         if not self.is_number:
             return tuple(Tick(self(name), name) for name in self._names[:12])
@@ -105,6 +110,7 @@ class Axis:
             return tuple(Tick(self(value), f"{value:g}") for value in named)
         step = 10.0 ** math.floor(math.log10((self._high - self._low) / most))
         step = next(step * f for f in (1, 2, 5, 10, 20) if (self._high - self._low) / (step * f) <= most)
+        step = max(step, 1.0) if self._whole else step
         first = math.ceil(self._low / step - 1e-9)
         values = [i * step for i in range(first, math.floor(self._high / step + 1e-9) + 1)]
         return tuple(Tick(self(v), f"{round(v, 10):g}") for v in values)
@@ -118,7 +124,7 @@ def parallel_coordinates(result: SweepResult) -> Coordinates | None:
     columns = [[t.values[key] for t in trials] for key in result.keys] + [[t.metric for t in trials]]
     names = [key.rpartition(".")[2] for key in result.keys] + ["metric"]
     scales = [Axis(column, BOTTOM, TOP) for column in columns]
-    at = [LEFT + i * (RIGHT - LEFT) / (len(names) - 1) for i in range(len(names))]
+    at = [LEFT + i * (LAST - LEFT) / (len(names) - 1) for i in range(len(names))]
     worst_first = sorted(trials, key=lambda t: t.metric or 0.0, reverse=result.metric.mode == "min")
     lines = []
     for rank, trial in enumerate(worst_first):
@@ -152,6 +158,7 @@ def metric_against(result: SweepResult, key: str) -> Chart | None:
         marks += [Mark(x, y, color, label(t), t.id == result.best) for x, y, t in placed]
     return Chart(
         f"Metric against {key}",
+        "",
         key,
         result.metric_name,
         x_axis.ticks(),
@@ -162,33 +169,60 @@ def metric_against(result: SweepResult, key: str) -> Chart | None:
     )
 
 
-def pareto(result: SweepResult) -> Chart | None:
-    """The metric against KL per element of the module that it is of; those that none beats in both are joined."""
+def pareto_of_kl(result: SweepResult) -> Chart | None:
+    """The metric against KL per element of the module that it is of."""
     points = []
     for trial in scored(result):
         kl = trial.kl_per_element[result.metric.module % trial.depth]
         if kl is None:  # a GRU has no posterior: the last module that has one
             kl = next((value for value in reversed(trial.kl_per_element) if value is not None), None)
-        if kl is not None:
-            points.append((kl, trial))
+        points.append((kl, trial))
+    note = "The KL of each frame's posterior from N(0, 1): 0 where it tells nothing of the input."
+    return _pareto(result, points, "KL per element", note, "KL per element (nats)")
+
+
+def pareto_of_normality(result: SweepResult) -> Chart | None:
+    """The metric against the distance of the aggregate posterior from N(0, 1)."""
+    points = [(trial.mean_ks, trial) for trial in scored(result)]
+    note = "The latents of all frames together: 0 where each dimension is distributed as N(0, 1)."
+    return _pareto(result, points, "latent normality", note, "KS distance from N(0, 1)")
+
+
+def _pareto(
+    result: SweepResult,
+    found: Sequence[tuple[float | None, TrialResult]],
+    title: str,
+    note: str,
+    x_label: str,
+) -> Chart | None:
+    """The metric against a figure that should be low; those that none beats in both are joined."""
+    points = [(figure, trial, trial.metric or 0.0) for figure, trial in found if figure is not None]
     if len(points) < 2:
         return None
-    x_axis = Axis([kl for kl, _ in points], LEFT, RIGHT)
-    y_axis = Axis([t.metric for _, t in points], BOTTOM, TOP)
-    front = front_of([(kl, t.metric or 0.0) for kl, t in points], maximise=result.metric.mode == "max")
-    on_front = sorted((points[i] for i in front), key=lambda p: p[0])
-    path = "M" + "L".join(f"{x_axis(kl):g} {y_axis(t.metric):g}" for kl, t in on_front)
+    x_axis = Axis([figure for figure, _, _ in points], LEFT, RIGHT)
+    y_axis = Axis([metric for _, _, metric in points], BOTTOM, TOP)
+    front = front_of([(figure, metric) for figure, _, metric in points], maximise=result.metric.mode == "max")
+    joined = sorted((x_axis(points[i][0]), y_axis(points[i][2])) for i in front)
+    marks = [
+        Mark(
+            x_axis(figure),
+            y_axis(metric),
+            int(i in front),
+            f"{label(trial)}\n{x_label}: {figure:.4g}",
+            trial.id == result.best,
+        )
+        for i, (figure, trial, metric) in enumerate(points)
+    ]
     return Chart(
-        "Metric against KL per element",
-        "KL per element (nats; lower is nearer to N(0, 1))",
+        f"Metric against {title}",
+        note,
+        x_label,
         result.metric_name,
         x_axis.ticks(),
         y_axis.ticks(),
-        (Line(path, 1, "no trial is better in both"),),
-        tuple(
-            Mark(x_axis(kl), y_axis(t.metric), 0, label(t, kl), i in front)
-            for i, (kl, t) in enumerate(points)
-        ),
+        (Line("M" + "L".join(f"{x:g} {y:g}" for x, y in joined), 1, BEATEN_BY_NONE),),
+        tuple(marks),
+        ((BEATEN_BY_NONE, 1), ("other trials", 0)),
     )
 
 
@@ -207,8 +241,7 @@ def scored(result: SweepResult) -> list[TrialResult]:
     return [t for t in result.trials if t.metric is not None]
 
 
-def label(trial: TrialResult, kl: float | None = None) -> str:
+def label(trial: TrialResult) -> str:
     """What is shown when a trial is pointed at."""
-    told = [f"{trial.id} ({trial.state})", f"metric {trial.metric:.4f}" if trial.metric is not None else ""]
-    told += [f"KL per element {kl:.4g}"] if kl is not None else []
-    return "\n".join(line for line in told if line)
+    metric = f"\nmetric {trial.metric:.4f}" if trial.metric is not None else ""
+    return f"{trial.id} ({trial.state}){metric}"

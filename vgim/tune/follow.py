@@ -12,6 +12,7 @@ from vgim.train.checkpoint import Checkpoint, complete_checkpoints
 from vgim.train.metrics import read_metrics
 from vgim.train.schedule import phases
 from vgim.tune.config import MetricConfig
+from vgim.tune.normality import add_normality, measure, posterior_module, read_normality
 from vgim.tune.quick_probe import add_probe, probe_checkpoint, read_probes
 
 
@@ -44,7 +45,8 @@ def reports(run: Location, config: RunConfig, metric: MetricConfig) -> list[Repo
 
 @dataclass
 class Follower:
-    """Finds what is new of a run's metric; probes its checkpoints where the metric asks for that."""
+    """Finds what is new of a run's metric; probes its checkpoints where the metric asks for that, and measures how
+    normal their latents are."""
 
     run: Location
     config: RunConfig
@@ -54,8 +56,8 @@ class Follower:
 
     def new_reports(self, *, ended: bool) -> Iterator[Report]:
         """What has come since the last look; `ended` says that the run will give no more."""
-        if self.metric.kind == "probe":
-            self._probe(ended=ended)
+        if ended or self.metric.kind == "probe":
+            self._look(ended=ended)
         for report in reports(self.run, self.config, self.metric):
             if report.step not in self._told:
                 self._told.add(report.step)
@@ -65,18 +67,26 @@ class Follower:
         """Let a report come again at the next look."""
         self._told.discard(report.step)
 
-    def _probe(self, *, ended: bool) -> None:
-        done = {probe.step for probe in read_probes(self.run, self.metric)}
+    def _look(self, *, ended: bool) -> None:
+        """Look at the last checkpoint of a run that has ended, and before that at each that is to be probed."""
+        probing, module = self.metric.kind == "probe", posterior_module(self.config, self.metric)
+        probed = {probe.step for probe in read_probes(self.run, self.metric)}
+        measured = {found.step for found in read_normality(self.run, self.config, self.metric)}
         checkpoints = complete_checkpoints(self.run)
         for checkpoint in checkpoints:
-            last = ended and checkpoint is checkpoints[-1]
-            if checkpoint.state.step not in done and (last or self._is_due(checkpoint)):
-                try:
+            step, last = checkpoint.state.step, ended and checkpoint is checkpoints[-1]
+            if not (last or (probing and self._is_due(checkpoint))):
+                continue
+            try:
+                # Normality first: what has been probed is not looked at again by a later launch.
+                if module is not None and step not in measured:
+                    add_normality(self.run, measure(checkpoint, module))
+                if probing and step not in probed:
                     add_probe(self.run, probe_checkpoint(checkpoint, self.metric))
-                except (CheckpointError, StorageError):
-                    if last:
-                        raise
-                    # It was pruned while it was read: training went on, and there will be another.
+            except (CheckpointError, StorageError):
+                if last:
+                    raise
+                # It was pruned while it was read: training went on, and there will be another.
 
     def _is_due(self, checkpoint: Checkpoint) -> bool:
         state, module = checkpoint.state, self.metric.module % self.config.model.num_modules

@@ -46,12 +46,18 @@ SETTINGS = {
 
 
 def sweep(
-    plan: Sweep, *, dry_run: bool = False, address: str | None = None, verbose: bool = False
+    plan: Sweep,
+    *,
+    dry_run: bool = False,
+    price_per_gpu_hour: float | None = None,
+    address: str | None = None,
+    verbose: bool = False,
 ) -> SweepResult | None:
     """Run a sweep to its end, or go on with it; trials that have ended are left alone.
 
     Args:
         dry_run: say what would be run, and where, and what it would cost; nothing is written.
+        price_per_gpu_hour: makes money of the estimated GPU-hours.
         address: Ray cluster; None takes $RAY_ADDRESS, else starts Ray on this machine.
         verbose: let Ray log.
 
@@ -72,7 +78,7 @@ def sweep(
     if plan.config.scheduler.kind != "none":
         scheduler_of(plan, most_epochs)  # a mistake in it is told before anything starts
     left = [chain for chain in chains if not _has_ended(chain, plan.config.metric)]
-    _announce(plan, trials, chains, left, shares)
+    _announce(plan, trials, chains, left, shares, price_per_gpu_hour)
     if dry_run:
         return None
     folder = SweepFolder(plan.folder)
@@ -145,7 +151,12 @@ def _resources(private: bool, address: str | None, verbose: bool) -> dict[str, f
 
 
 def _announce(
-    plan: Sweep, trials: Sequence[Trial], chains: Sequence[Chain], left: Sequence[Chain], shares: Shares
+    plan: Sweep,
+    trials: Sequence[Trial],
+    chains: Sequence[Chain],
+    left: Sequence[Chain],
+    shares: Shares,
+    price_per_gpu_hour: float | None,
 ) -> None:
     optuna = plan.config.search == "optuna"
     num = plan.config.samples if optuna else len(trials)
@@ -161,7 +172,14 @@ def _announce(
     if optuna:
         print("cost: cannot be known before optuna has chosen the trials")
     else:
-        print(estimate(left, shares, [plan.trials, plan.folder.parent]))
+        told = estimate(
+            left,
+            shares,
+            [plan.folder.parent],
+            price_per_gpu_hour=price_per_gpu_hour,
+            stops_early=plan.config.scheduler.kind == "asha",
+        )
+        print(told)
 
 
 def _run(

@@ -6,7 +6,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import vgim
 from vgim.config.text import to_flow
-from vgim.tune.charts import metric_against, parallel_coordinates, pareto
+from vgim.tune import charts as drawing
+from vgim.tune.charts import metric_against, parallel_coordinates, pareto_of_kl, pareto_of_normality
 from vgim.tune.results import SweepResult, ranked
 
 KLD_WEIGHT = "objective.kld_weight"
@@ -25,11 +26,17 @@ def render(result: SweepResult) -> str:
     keys = [key for key in keys if key != "model.depth"] or keys
     best = ranked(result.trials, result.metric)
     states = {t.state: sum(u.state == t.state for u in result.trials) for t in result.trials}
-    charts = [metric_against(result, key) for key in keys[:3]]
+    charts = [
+        *(metric_against(result, key) for key in keys[:3]),
+        pareto_of_kl(result),
+        pareto_of_normality(result),
+    ]
     return environment.get_template("sweep.html").render(
         result=result,
+        box=drawing,
         coordinates=parallel_coordinates(result),
-        charts=[chart for chart in (*charts, pareto(result)) if chart is not None],
+        charts=[chart for chart in charts if chart is not None],
+        ends=[t for t in result.trials if t.state in ("failed", "stopped", "interrupted") and t.message],
         rows=[*best, *(t for t in result.trials if t not in best)],
         states=", ".join(f"{count} {state}" for state, count in states.items()),
         better="lower" if result.metric.mode == "min" else "higher",

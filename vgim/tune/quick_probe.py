@@ -6,10 +6,9 @@ looked at, so that `vgim probe` of the trial that won still says something.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from vgim.data.cut import I16
 from vgim.data.utterances import Utterance, first_crop, read_utterances
@@ -22,6 +21,7 @@ from vgim.downstream.sources import feature_source
 from vgim.storage import Location
 from vgim.train.checkpoint import Checkpoint
 from vgim.tune.config import MetricConfig
+from vgim.tune.lines import add_line, read_lines
 
 FILE = "quick_probe.jsonl"
 
@@ -83,20 +83,11 @@ def probe_checkpoint(checkpoint: Checkpoint, metric: MetricConfig) -> QuickProbe
 
 def read_probes(run: Location, metric: MetricConfig) -> Iterator[QuickProbe]:
     """The quick probes of a run that answer to a metric, oldest first."""
-    place = run.child(FILE)
-    if not place.exists():
-        return
-    for line in place.read_text().splitlines():
-        try:
-            probe = QuickProbe.model_validate(json.loads(line))
-        except (ValidationError, json.JSONDecodeError):
-            continue
+    for probe in read_lines(run.child(FILE), QuickProbe):
         if (probe.task, probe.max_utterances) == (metric.task, metric.max_utterances):
             yield probe
 
 
 def add_probe(run: Location, probe: QuickProbe) -> None:
     """Note a probe in its run's folder."""
-    place = run.child(FILE)
-    before = place.read_text() if place.exists() else ""
-    place.write_bytes_atomic(f"{before}{probe.model_dump_json()}\n".encode())
+    add_line(run.child(FILE), probe)

@@ -25,6 +25,13 @@ class Shares:
     logical_cpus: float
     """That a private Ray must offer for all this."""
 
+    @property
+    def gpus(self) -> float:
+        """That a trial holds while it runs."""
+        if self.placement is None:
+            return self.driver.get("gpu", 0.0)
+        return float(self.placement.workers) if self.placement.use_gpu else 0.0
+
     def describe(self) -> str:
         """One line."""
         if self.placement is None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vgim.config.text import to_flow
+from vgim.model.stack import module_specs
 from vgim.storage import Location
 from vgim.train.checkpoint import complete_checkpoints
 from vgim.train.deepen import inherited_steps
@@ -19,6 +20,7 @@ from vgim.train.folder import RunFolder
 from vgim.train.metrics import Record, read_metrics
 from vgim.tune.config import MetricConfig
 from vgim.tune.follow import reports
+from vgim.tune.normality import read_normality
 from vgim.tune.plan import Trial
 
 RESULTS, CSV, PAGE = "results.json", "results.csv", "sweep.html"
@@ -47,7 +49,9 @@ class TrialResult(BaseModel):
     """Modules."""
     nce: tuple[float | None, ...]
     kl_per_element: tuple[float | None, ...]
-    """Of each module, at its latest validation."""
+    """Of each module, at its latest validation; None of modules without a posterior, whose KL is no figure."""
+    mean_ks: float | None = None
+    """Distance of the latents from N(0, 1), see `normality`; None where nothing was measured, or has no posterior."""
     train_seconds: float
     """In steps of its own; what a shallower trial trained for it is not counted."""
 
@@ -94,17 +98,15 @@ def write(folder: Location, result: SweepResult) -> None:
     """results.json and results.csv."""
     out = io.StringIO()
     rows = csv.writer(out)
-    rows.writerow(
-        ["id", "state", *result.keys, "metric", "step", "nce", "kl_per_element", "train_seconds", "message"]
-    )
+    figures = ("metric", "step", "nce", "kl_per_element", "mean_ks", "train_seconds", "message")
+    rows.writerow(["id", "state", *result.keys, *figures])
     for t in result.trials:
-        figures = [
+        nce, kl = (
             " ".join("" if v is None else f"{v:.6g}" for v in row) for row in (t.nce, t.kl_per_element)
-        ]
-        values = [to_flow(t.values.get(key)) for key in result.keys]
-        rows.writerow(
-            [t.id, t.state, *values, t.metric, t.step, *figures, round(t.train_seconds, 1), t.message]
         )
+        values = [to_flow(t.values.get(key)) for key in result.keys]
+        told = (t.metric, t.step, nce, kl, t.mean_ks, round(t.train_seconds, 1), t.message)
+        rows.writerow([t.id, t.state, *values, *told])
     folder.child(CSV).write_bytes_atomic(out.getvalue().encode())
     folder.child(RESULTS).write_bytes_atomic(result.model_dump_json(indent=1).encode())
 
@@ -120,7 +122,7 @@ def format_table(result: SweepResult) -> str:
     rest = [t for t in result.trials if t not in best]
     short = [key.rpartition(".")[2] for key in result.keys]
     table = Table(box=None, header_style="bold")
-    for column in ("trial", "state", *short, "metric", "step", "nce", "kl/element"):
+    for column in ("trial", "state", *short, "metric", "step", "nce", "kl/element", "ks"):
         table.add_column(column, justify="left" if column in ("trial", "state") else "right", no_wrap=True)
     for t in [*best, *rest]:
         table.add_row(
@@ -131,6 +133,7 @@ def format_table(result: SweepResult) -> str:
             str(t.step),
             _row(t.nce),
             _row(t.kl_per_element),
+            "-" if t.mean_ks is None else f"{t.mean_ks:.3f}",
         )
     console = Console(width=240)
     with console.capture() as captured:
@@ -148,6 +151,7 @@ def _of_trial(trial: Trial, metric: MetricConfig) -> TrialResult:
     record = RunFolder(trial.run).record()
     records = list(read_metrics(trial.run)) if record is not None else []
     told = reports(trial.run, trial.config, metric) if record is not None else []
+    normality = list(read_normality(trial.run, trial.config, metric)) if record is not None else []
     latest: dict[int, Record] = {}
     for validation in (r for r in records if r["kind"] == "validation"):
         latest |= {module["module"]: module for module in validation["modules"]}
@@ -164,7 +168,11 @@ def _of_trial(trial: Trial, metric: MetricConfig) -> TrialResult:
         step=checkpoints[-1].state.step if checkpoints else 0,
         depth=depth,
         nce=tuple(latest.get(m, {}).get("nce") for m in range(depth)),
-        kl_per_element=tuple(latest.get(m, {}).get("kl_per_element") for m in range(depth)),
+        kl_per_element=tuple(
+            latest.get(m, {}).get("kl_per_element") if spec.posterior else None
+            for m, spec in enumerate(module_specs(trial.config.model))
+        ),
+        mean_ks=normality[-1].mean_ks if normality else None,
         train_seconds=_seconds(records),
     )
 

@@ -30,6 +30,41 @@ FLAGS = (
     "--autoplay-policy=no-user-gesture-required",
     "--remote-debugging-pipe",
 )
+# Every text's colour against what lies behind it (WCAG 2, contrast of text), for HTML and SVG.
+CONTRASTS = """
+(() => {
+  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  const rgba = (css) => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = css; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data].map((v) => v / 255);
+  };
+  const light = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const behind = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const color = rgba(getComputedStyle(at).backgroundColor);
+      if (color[3] === 1) return color;
+    }
+    throw new Error('no background');
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const low = [];
+  let count = 0;
+  for (let text = walker.nextNode(); text; text = walker.nextNode()) {
+    const element = text.parentElement;
+    if (!text.data.trim() || element.closest('script, desc, title')) continue;
+    const style = getComputedStyle(element);
+    const front = rgba(element.closest('svg') ? style.fill : style.color), back = behind(element);
+    const [a, b] = [light(front), light(back)].sort((p, q) => q - p);
+    const contrast = (a + 0.05) / (b + 0.05);
+    count += 1;
+    if (front[3] !== 1 || contrast < 4.5) low.push([text.data.trim().slice(0, 40), style.color, contrast]);
+  }
+  return { count, low };
+})()
+"""
 
 
 def find_browser() -> str | None:

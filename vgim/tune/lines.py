@@ -1,0 +1,30 @@
+"""Records that a trial adds to its run's folder, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from vgim.storage import Location
+
+Line = TypeVar("Line", bound=BaseModel)
+
+
+def read_lines(place: Location, kind: type[Line]) -> Iterator[Line]:
+    """The records of a file, oldest first; none where there is no file. Lines of another shape are passed over."""
+    if not place.exists():
+        return
+    for line in place.read_text().splitlines():
+        try:
+            yield kind.model_validate(json.loads(line))
+        except (ValidationError, json.JSONDecodeError):
+            continue
+
+
+def add_line(place: Location, record: BaseModel) -> None:
+    """Add a record to a file."""
+    before = place.read_text() if place.exists() else ""
+    place.write_bytes_atomic(f"{before}{record.model_dump_json()}\n".encode())
