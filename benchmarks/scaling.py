@@ -202,7 +202,7 @@ def stream_rate(args: argparse.Namespace) -> float:
     """Crops/s that one core reads from PCM16 shards."""
     with tempfile.TemporaryDirectory() as folder:
         shards = Path(folder) / "shards"
-        prepare_embedded(shards, SyntheticConfig(speakers=4, utterances=120))
+        prepare_embedded(shards, SyntheticConfig(speakers=4, utterances=args.utterances))
         config = DataConfig(shards=str(shards), crop_samples=args.samples)
         stream = CropStream(
             Location(shards),
@@ -250,6 +250,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     made.add_argument("--samples", type=int, default=20_480)
     made.add_argument("--steps", type=int, default=8, help="timed steps in a round")
     made.add_argument("--rounds", type=int, default=3, help="rounds of one rank and two, interleaved")
+    made.add_argument("--utterances", type=int, default=120, help="of the corpus that is streamed")
     made.add_argument("--speedup", type=float, default=100.0, help="of a GPU over one core here, assumed")
     made.add_argument("--gigabits", type=float, default=100.0, help="between nodes, assumed")
     made.add_argument("--latency-us", type=float, default=20.0, help="of a hop between nodes, assumed")

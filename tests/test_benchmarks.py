@@ -18,7 +18,7 @@ from vgim.model.randomness import DrawKey
 from vgim.model.stack import build_encoder
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-NAMES = ("common", "naive", "step", "stream", "scaling")
+NAMES = ("common", "naive", "step", "step_gpu", "stream", "scaling")
 SMALL = ["--channels", "8", "--batch", "2", "--samples", "2000"]
 
 
@@ -140,6 +140,7 @@ def test_stream_prints_crops_a_second_of_every_reader(
 def test_scaling_measures_two_workers_and_predicts_many(tmp_path: Path) -> None:
     figures = tmp_path / "scaling.json"  # as a script: the processes that it starts import it
     arguments = ["--channels", "8", "--batch", "2", "--samples", "2000", "--steps", "1", "--rounds", "1"]
+    arguments += ["--utterances", "24"]
     script = [sys.executable, str(BENCHMARKS / "scaling.py"), *arguments, "--json", str(figures)]
     done = subprocess.run(script, capture_output=True, text=True, check=True)
     assert "assumed:" in done.stdout
@@ -161,9 +162,24 @@ def test_the_timeline_hides_an_all_reduce_behind_later_modules(scripts: dict[str
     assert scaling.Link(100.0, 1.0).all_reduce_s(100, 1) == 0
 
 
-@pytest.mark.parametrize("name", ["naive", "step", "stream", "scaling"])
-def test_help_is_there_and_nothing_runs_on_import(name: str) -> None:
-    done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / f"{name}.py"), "--help"], capture_output=True, text=True, check=True
-    )
-    assert "--threads" in done.stdout
+@pytest.mark.gpu
+def test_step_gpu_prints_a_row_for_every_precision_and_way(
+    scripts: dict[str, ModuleType], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--channels", "32", "--samples", "10000", "--batches", "2", "--rounds", "1"]
+    assert scripts["step_gpu"].main(arguments) == 0
+    out = capsys.readouterr().out
+    for precision in ("fp32", "tf32", "bf16"):
+        assert all(
+            f"sim     {precision}       2  {way}" in out for way in ("naive", "joint, eager", "joint, graphs")
+        )
+
+
+@pytest.mark.parametrize("name", ["naive", "step", "step_gpu", "stream", "scaling"])
+def test_help_is_there_and_nothing_runs_on_import(
+    scripts: dict[str, ModuleType], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not capsys.readouterr().out
+    with pytest.raises(SystemExit, match="0"):
+        scripts[name].main(["--help"])
+    assert "--threads" in capsys.readouterr().out

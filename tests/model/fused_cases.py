@@ -5,8 +5,6 @@ Usage: fused_cases.py; it prints nothing if all is the same, and fails otherwise
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 from torch.nn import functional as F
 
@@ -15,7 +13,7 @@ from vgim.model.draws import Draws
 from vgim.model.infonce import TIE_EPS, InfoNCE
 from vgim.model.posterior import Posterior, kl_per_element, sample
 
-B, T, C = 2, 13, 20  # neither a power of two nor a multiple of what a program takes
+B, T, C = 2, 7, 20  # neither a power of two nor a multiple of what a program takes
 generator = torch.Generator().manual_seed(0)
 
 
@@ -64,8 +62,12 @@ def check_loss(draws: Draws, num_steps: int, pool_is_z: bool) -> None:
     )
 
 
-for num_window, start, num_negatives in ((9, 3, 4), (13, 0, 17), (2, 11, 1)):
+for num_window, start, num_negatives, num_steps, pool_is_z in (
+    (5, 1, 3, 3, True),
+    (5, 2, 17, 3, False),  # more negatives than the least that is padded to
+    (7, 0, 1, 12, True),  # all frames, and more steps than they have
+    (2, 5, 2, 12, False),
+):
     case = draws_of(num_window, start, num_negatives)
     check_sampling(case)
-    for num_steps, pool_is_z in itertools.product((5, 12), (True, False)):
-        check_loss(case, num_steps, pool_is_z)
+    check_loss(case, num_steps, pool_is_z)
