@@ -63,6 +63,13 @@ def test_one_high_start_does_not_flatten_the_rest() -> None:
     assert chart.end_labels[0][1] < (TOP + BOTTOM) / 2
 
 
+def test_a_level_far_above_what_was_reached_lies_within_the_axes() -> None:
+    points = tuple((float(x), 0.5) for x in range(200))
+    chart = draw("c", "t", "d", "x", [Series("0", 0, "module 0", points)], [Level(2.398, "chance")])
+    (level,) = chart.levels
+    assert TOP <= level[0] <= BOTTOM
+
+
 def test_points_lie_within_the_axes() -> None:
     points = tuple((float(x), math.sin(x) + 1) for x in range(20))
     (line,) = draw("c", "t", "d", "x", [Series("0", 0, "module 0", points)], y_range=(0, 2)).lines

@@ -103,7 +103,8 @@ def draw(
     """
     xs = [x for line in series for x, _ in line.points]
     ys = [y for line in series for _, y in line.points] + [level.y for level in levels]
-    low, high = y_range or (min([0.0, *ys]), max(0.0, 1.08 * _bulk_maximum(ys)))
+    highest = max([0.0, _bulk_maximum(ys), *(level.y for level in levels)])
+    low, high = y_range or (min([0.0, *ys]), 1.08 * highest)
     left, right = (min(xs), max(xs)) if xs else (0.0, 1.0)
     if x_ticks is not None:
         left, right = min(x_ticks) - 0.4, max(x_ticks) + 0.4 + room
