@@ -54,6 +54,8 @@ class Rank:
 
     def __post_init__(self) -> None:
         self.config = config = self.job.config
+        if self.worker.device.type == "cuda":
+            torch.cuda.set_device(self.worker.device)  # where graphs and Triton's kernels go
         self.run_folder = Location(self.job.run)
         shards = Location(config.data.shards)
         self.manifest = read_manifest(shards)
