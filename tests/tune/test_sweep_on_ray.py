@@ -6,10 +6,16 @@ from collections.abc import Callable
 
 import pytest
 
+from vgim.config import ResolvedConfig
 from vgim.train.folder import RunFolder
+from vgim.train.metrics import read_metrics
+from vgim.train.trainer import train
 from vgim.tune.job import sweep
 from vgim.tune.load import Sweep
 from vgim.tune.plan import trials_of
+from vgim.tune.takeover import read_lineage
+
+NO_PROCESS = 2**22 + 1  # above any that Linux gives
 
 Maker = Callable[..., Sweep]
 
@@ -42,6 +48,39 @@ def test_a_sweep_runs_to_its_end_and_its_command_again_tries_only_what_failed(
     sweep(plan)
     assert list(launches(plan).values()) == [1, 1, 2]
     assert "2 of them have ended already and are not run again" in capsys.readouterr().out
+
+
+def test_a_population_that_was_killed_goes_on_and_its_worse_member_takes_over_the_better(
+    ray_session: None, tiny_sweep: Maker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = tiny_sweep(
+        {"optim.learning_rate": "log 1e-7..3e-3"},
+        "train.epochs=4",
+        samples="2",
+        scheduler="{kind: pbt, interval_epochs: 2, quantile: 0.5, resample_probability: 0}",
+    )
+    bad, good = trials_of(plan)
+    train(ResolvedConfig(good.config, {}, ""), until_epoch=2)  # so far one had come; then all were killed
+    record = RunFolder(good.run).record()
+    assert record is not None
+    RunFolder(good.run).write(record.model_copy(update={"state": "running", "pid": NO_PROCESS}))
+    result = sweep(plan)
+    assert result is not None
+    assert [trial.state for trial in result.trials] == ["finished", "finished"]
+    for member in (bad, good):
+        steps = [r["step"] for r in read_metrics(member.run) if r["kind"] == "train"]
+        assert steps == list(range(1, 41))
+    first, second = read_lineage(bad.run).stretches
+    assert (first.run, first.values) == (good.id, {"optim.learning_rate": 3e-3})
+    assert (second.run, second.step, second.taken_from) == (
+        bad.id,
+        20,
+        good.run.child("checkpoints/step-00000020").uri,
+    )
+    assert second.values in ({"optim.learning_rate": 2.4e-3}, {"optim.learning_rate": 3e-3})  # of 3.6e-3
+    assert result.trials[0].values == second.values
+    assert f"{bad.id} goes on from {second.taken_from} (epoch 2)" in capsys.readouterr().out
+    assert launches(plan) == {bad.id: 2, good.id: 2}
 
 
 def test_asha_stops_the_worse_trials_and_frees_their_place(ray_session: None, tiny_sweep: Maker) -> None:
