@@ -90,6 +90,7 @@ def test_asha_stops_the_worse_trials_and_frees_their_place(ray_session: None, ti
         "train.epochs=20",
         "train.limit_train_batches=4",
         "trials_at_once=1",
+        "cluster.workers=1",
         scheduler="{kind: asha, grace_epochs: 3, reduction_factor: 2}",
     )
     result = sweep(plan)

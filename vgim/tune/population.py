@@ -8,6 +8,7 @@ number of steps.
 from __future__ import annotations
 
 import json
+import os
 import random
 import tempfile
 from collections.abc import Callable, Sequence
@@ -90,6 +91,9 @@ def run_population(
     interval = sweep.config.scheduler.interval_epochs
 
     def drive(params: dict[str, Any]) -> None:
+        # Ray gives up a member whose process it wants to use again, and which does not leave its report by then.
+        os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "60")
+
         def tell(leg: Leg) -> None:
             figures = {METRIC: leg.report.value, TIME: leg.report.epoch, SAYS: leg.says}
             with tempfile.TemporaryDirectory(prefix="vgim-handed-") as folder:
@@ -113,7 +117,9 @@ def run_population(
         says=lambda trial, result: f"{trial} {result[SAYS]}" if result.get(SAYS) else "",
         param_space={POINT: tune.grid_search([{NAME: m.id, VALUES: dict(m.values)} for m in members])},
         scheduler=population_scheduler(sweep),
+        reuse_actors=True,  # all pause at each comparison; a process that imports torch anew would cost seconds
         trial_name_creator=lambda trial: trial.config[POINT][NAME],
+        trial_dirname_creator=lambda trial: str(trial),
     )
 
 
