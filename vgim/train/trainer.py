@@ -114,7 +114,9 @@ def launch(
             folder.fail(error)
         raise
     except Exception as error:  # a defect of ours: it keeps its traceback, and the run does not seem to go on
-        folder.set_state("failed", f"internal error: {type(error).__name__}", type(error).__name__)
+        record = folder.record()
+        if record is None or record.state != "stopped":  # a sweep that stops a trial takes its workers away
+            folder.set_state("failed", f"internal error: {type(error).__name__}", type(error).__name__)
         raise
     except (KeyboardInterrupt, SystemExit):  # Ray's own handler turns the first Ctrl-C into an exit
         folder.set_state("interrupted", "stopped by the user")
