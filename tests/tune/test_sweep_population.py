@@ -50,6 +50,7 @@ class Gone(Exception):  # noqa: N818
 def population(tiny_sweep: Maker, *overrides: str, rates: str = "[1e-3, 1e-2]", **keys: str) -> Sweep:
     return tiny_sweep(
         {RATE: rates},
+        "model.depth=1",
         "train.epochs=3",
         f"train.limit_train_batches={STEPS}",
         "train.limit_validation_batches=1",
@@ -287,6 +288,7 @@ def test_perturbed_values_stay_in_the_space(factor: float, count: int) -> None:
         (["scheduler.interval_epochs=3"], "interval_epochs=3, but a member has 3 epochs"),
         (["train.validate_every_epochs=2"], "is no multiple of train.validate_every_epochs=2"),
         ([f"space.{RATE}=[1e-3]"], "with 1 member has none to take over from"),
+        (["trials_at_once=1"], "has no effect on scheduler.kind=pbt on a cluster"),
         (["cluster.workers=2"], "trains its 2 members side by side, and there is room for 1"),
     ],
 )
@@ -294,9 +296,10 @@ def test_what_a_population_cannot_do_is_told_before_anything_starts(
     tiny_sweep: Maker, overrides: list[str], told: str
 ) -> None:
     plan = population(tiny_sweep, *overrides)
-    shares = share_out(plan.config, plan.base, {"CPU": 2.0}, private=True)
+    private = "trials_at_once=1" not in overrides
+    shares = share_out(plan.config, plan.base, {"CPU": 2.0}, private=private)
     with pytest.raises(ConfigError, match=told):
-        check_population(plan, trials_of(plan), shares)
+        check_population(plan, trials_of(plan), shares, private=private)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +320,7 @@ def test_only_what_may_change_in_the_middle_of_a_run_is_mutated(
 
 
 def test_the_population_goes_on_where_the_member_that_all_wait_for_has_failed(tiny_sweep: Maker) -> None:
-    scheduler = population_scheduler(population(tiny_sweep))
+    scheduler = population_scheduler(population(tiny_sweep), seed=0)
     compared: list[Any] = []
     scheduler.on_trial_result = lambda controller, trial, result: compared.append(trial)
 

@@ -82,7 +82,7 @@ def sweep(
     most_epochs = max((epochs_of(trial) for trial in trials), default=plan.base.train.epochs)
     # A mistake in the scheduler is told before anything starts.
     if pbt:
-        check_population(plan, trials, shares)
+        check_population(plan, trials, shares, private=private)
     else:
         scheduler_of(plan, most_epochs)
     left = [chain for chain in chains if not _has_ended(chain, plan.config.metric)]

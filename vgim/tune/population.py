@@ -24,6 +24,7 @@ from vgim.tune.mutation import inside, mutations
 from vgim.tune.plan import Chain, Trial
 from vgim.tune.resources import Shares
 from vgim.tune.schedule import METRIC, TIME
+from vgim.tune.takeover import read_lineage
 from vgim.tune.trial import Setting
 from vgim.tune.tuner import fit
 
@@ -31,8 +32,11 @@ POINT, VALUES, NAME, SAYS = "point", "values", "name", "says"
 HANDED = "handed.json"
 
 
-def check_population(sweep: Sweep, members: Sequence[Trial], shares: Shares) -> None:
+def check_population(sweep: Sweep, members: Sequence[Trial], shares: Shares, *, private: bool) -> None:
     """Refuse what population based training cannot do.
+
+    Args:
+        private: Ray is started for this sweep, with as many CPUs as members are to be trained at once.
 
     Raises:
         ConfigError: the setting, the reason, the fix.
@@ -67,6 +71,11 @@ def check_population(sweep: Sweep, members: Sequence[Trial], shares: Shares) -> 
             f"scheduler.kind=pbt trains its {len(members)} members side by side, and there is room for "
             f"{shares.trials_at_once}; lower samples, set trials_at_once={len(members)} to let them share the CPUs, "
             "or set cluster.workers=0, with which they take turns"
+        )
+    if not private and isinstance(sweep.config.trials_at_once, int) and shares.trials_at_once < len(members):
+        raise ConfigError(
+            f"trials_at_once={shares.trials_at_once} has no effect on scheduler.kind=pbt on a cluster: of its "
+            f"{len(members)} members it trains as many at once as have a CPU; set trials_at_once=auto"
         )
 
 
@@ -105,25 +114,29 @@ def run_population(
         member = by_name[tune.get_context().get_trial_name()]
         run_member(member, params[POINT][VALUES], setting, interval, tell, _handed(tune.get_checkpoint()))
 
-    random.seed(
-        mix("pbt", sweep.config.seed, len(members))
-    )  # Ray's scheduler draws from Python's own generator
-    fit(
-        drive,
-        store,
-        shares,
-        chain_of=lambda trial: Chain((by_name[str(trial)],)),
-        ended=ended,
-        says=lambda trial, result: f"{trial} {result[SAYS]}" if result.get(SAYS) else "",
-        param_space={POINT: tune.grid_search([{NAME: m.id, VALUES: dict(m.values)} for m in members])},
-        scheduler=population_scheduler(sweep),
-        reuse_actors=True,  # all pause at each comparison; a process that imports torch anew would cost seconds
-        trial_name_creator=lambda trial: trial.config[POINT][NAME],
-        trial_dirname_creator=lambda trial: str(trial),
-    )
+    # A later launch must not draw what the first one drew.
+    seed = mix("pbt", sweep.config.seed, sum(len(read_lineage(m.run).stretches) for m in members))
+    before = random.getstate()
+    random.seed(seed)  # Ray's scheduler draws from Python's own generator
+    try:
+        fit(
+            drive,
+            store,
+            shares,
+            chain_of=lambda trial: Chain((by_name[str(trial)],)),
+            ended=ended,
+            says=lambda trial, result: f"{trial} {result[SAYS]}" if result.get(SAYS) else "",
+            param_space={POINT: tune.grid_search([{NAME: m.id, VALUES: dict(m.values)} for m in members])},
+            scheduler=population_scheduler(sweep, seed),
+            reuse_actors=True,  # all pause at each comparison; a process that imports torch anew costs seconds
+            trial_name_creator=lambda trial: trial.config[POINT][NAME],
+            trial_dirname_creator=lambda trial: str(trial),
+        )
+    finally:
+        random.setstate(before)
 
 
-def population_scheduler(sweep: Sweep) -> Any:
+def population_scheduler(sweep: Sweep, seed: int) -> Any:
     """Ray's scheduler, which also goes on where the member that all wait for has failed or ended."""
     from ray.tune.experiment import Trial as TuneTrial
     from ray.tune.schedulers import PopulationBasedTraining
@@ -153,7 +166,7 @@ def population_scheduler(sweep: Sweep) -> Any:
         metric=METRIC,
         mode=config.metric.mode,
         perturbation_interval=config.scheduler.interval_epochs,
-        hyperparam_mutations={POINT: {VALUES: mutations(axes, mix("mutations", config.seed) % 2**63)}},
+        hyperparam_mutations={POINT: {VALUES: mutations(axes, seed)}},
         quantile_fraction=config.scheduler.quantile,
         resample_probability=config.scheduler.resample_probability,
         custom_explore_fn=explored,
