@@ -28,7 +28,7 @@ from vgim.tune import takeover
 from vgim.tune.folder import SweepFolder
 from vgim.tune.job import show
 from vgim.tune.load import Sweep
-from vgim.tune.member import Handed, Leg, present, run_member, worst
+from vgim.tune.member import Handed, Leg, first_comparison, present, run_member, worst
 from vgim.tune.mutation import inside, mutations
 from vgim.tune.plan import Trial, trials_of
 from vgim.tune.population import check_population, population_scheduler
@@ -127,7 +127,8 @@ def test_a_takeover_is_the_others_checkpoint_trained_on_with_the_new_value(tiny_
         watch=lambda leg: taken.append(same(find(bad.run.uri), kept)),
     )
     assert taken == [True, False]
-    assert [(leg.report.epoch, leg.report.step) for leg in told] == [(1, STEPS), (2, 2 * STEPS)]
+    assert [leg.report and (leg.report.epoch, leg.report.step) for leg in told] == [None, (2, 2 * STEPS)]
+    assert all(leg.handed is not None and leg.handed.run == bad.run.uri for leg in told)
     assert told[0].says == f"goes on from {source.location.uri} (epoch 1); {RATE}: 0.001 → 0.002"
     train(ResolvedConfig(straight, {}, ""), resume_from=kept.location.uri)
     assert same(find(bad.run.uri), find(straight.storage.root + "/straight"))
@@ -178,6 +179,20 @@ def test_a_member_waits_as_interrupted_and_keeps_what_others_may_take(tiny_sweep
     assert [c.state.step for c in complete_checkpoints(member.run)] == [2 * STEPS, 3 * STEPS]
 
 
+def test_a_member_tells_each_leg_once_and_all_are_compared_where_none_has_been(tiny_sweep: Maker) -> None:
+    plan = population(tiny_sweep)
+    ahead, behind = trials_of(plan)
+    assert first_comparison([ahead, behind], 1) == 1
+    go_on(plan, ahead, legs=1)
+    go_on(plan, ahead, legs=2)
+    go_on(plan, behind, legs=1)
+    assert first_comparison([ahead, behind], 1) == 2
+    at = find(ahead.run.uri).state.step
+    legs = go_on(plan, ahead, handed=Handed(ahead.run.uri, at))  # the scheduler knows it from this launch
+    assert legs == []  # what is left is the last one
+    assert first_comparison([ahead, behind], 1) == 1
+
+
 def test_a_killed_member_goes_on_with_its_own_values(
     tiny_sweep: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,7 +213,7 @@ def test_a_killed_member_goes_on_with_its_own_values(
             go_on(plan, bad, rate=2e-3, handed=leg.handed)
     again = present(trials_of(plan)[1])  # as the same command finds it
     assert again.values == {RATE: 2e-3}
-    assert [leg.report.epoch for leg in go_on(plan, again)] == [2]
+    assert [leg.report and leg.report.epoch for leg in go_on(plan, again)] == [2]
     assert steps(bad.run) == list(range(1, 3 * STEPS + 1))
     assert rates(bad.run) == [1e-3] * STEPS + [2e-3] * 2 * STEPS
     assert [t.values for t in show_trials(plan)] == [{RATE: 1e-3}, {RATE: 2e-3}]
@@ -246,6 +261,7 @@ def test_a_member_that_fails_tells_the_worst_and_is_cured_by_anothers_weights(ti
     with pytest.raises(TrainingError, match="is not finite"):  # where the scheduler lets it be as it is
         go_on(plan, bad)
     (failed,) = go_on(plan, bad, legs=1)
+    assert failed.report is not None
     assert (failed.report.value, failed.report.epoch) == (worst(plan.config.metric), 1)
     assert failed.handed is None
     go_on(plan, bad, rate=2e-3, handed=leg.handed)
@@ -258,10 +274,10 @@ def test_the_quick_probe_is_taken_at_the_end_of_each_leg_and_taken_over(tiny_swe
     plan = population(tiny_sweep, metric=metric)
     good, bad = trials_of(plan)
     (leg,) = go_on(plan, good, legs=1)
+    assert leg.report is not None
     assert 0 <= leg.report.value <= 1
     go_on(plan, good, legs=2)
-    told = go_on(plan, bad, rate=2e-3, handed=leg.handed)
-    assert told[0].report == leg.report
+    go_on(plan, bad, rate=2e-3, handed=leg.handed)
     lines = [json.loads(line) for line in (bad.run.local_path / "quick_probe.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
 
@@ -320,7 +336,7 @@ def test_only_what_may_change_in_the_middle_of_a_run_is_mutated(
 
 
 def test_the_population_goes_on_where_the_member_that_all_wait_for_has_failed(tiny_sweep: Maker) -> None:
-    scheduler = population_scheduler(population(tiny_sweep), seed=0)
+    scheduler = population_scheduler(population(tiny_sweep), seed=0, first=1)
     compared: list[Any] = []
     scheduler.on_trial_result = lambda controller, trial, result: compared.append(trial)
 

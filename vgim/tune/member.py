@@ -7,7 +7,7 @@ those of a better one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,12 +38,13 @@ class Handed:
 class Leg:
     """What a member tells after a leg."""
 
-    report: Report
-    """The worst metric there is where the leg failed, so that another's weights are taken."""
+    report: Report | None
+    """The worst metric there is where the leg failed, so that another's weights are taken; None after a takeover, which
+    is no leg."""
     handed: Handed | None
     """Its newest checkpoint; None if it has none."""
     says: str = ""
-    """What it has taken over since its last leg."""
+    """What it has taken over."""
 
 
 def run_member(
@@ -53,13 +54,16 @@ def run_member(
     interval: int,
     tell: Callable[[Leg], None],
     handed: Handed | None,
+    first: int = 0,
 ) -> None:
     """Train a member to its end in legs of `interval` epochs, or go on with it.
 
     Args:
         values: what the scheduler wants it to be trained with from here on.
         tell: may not return, where the scheduler does not let the member go on as it is. The last leg is not told.
-        handed: what the scheduler wants it to go on from; another's checkpoint is taken over.
+        handed: what the scheduler wants it to go on from; another's checkpoint is taken over. None where it has not
+            heard of this member yet.
+        first: epoch of the scheduler's first comparison, for which a member that fails before it waits.
 
     Raises:
         VgimError: what ended it, and was not cured by another's weights.
@@ -67,20 +71,21 @@ def run_member(
     torch.set_num_threads(setting.threads)  # of the probes; workers set their own
     member = with_values(member, values)
     wait_for_the_launch_before(member)
-    says = ""
     if handed is not None and handed.run != member.run.uri:
         says = take_over(member.run, _given(handed), member.config, list(values))
+        tell(Leg(None, _handed(member), says))
     elif not complete_checkpoints(member.run):
         start_lineage(member.run, member.config, list(values))
     follower = Follower(member.run, member.config, setting.metric)
+    newest = _newest(member)
+    told = newest if handed is not None else None
     while not has_ended(member):
         list(follower.new_reports(ended=True))  # takes the probes that are due
         newest = _newest(member)
-        epoch = 0 if newest is None else newest.state.epoch
-        if newest is not None and newest.state.step_in_epoch == 0 and epoch % interval == 0:
-            tell(Leg(_report(member, newest, setting.metric), _handed(member), says))
-            says = ""
-        until = (epoch // interval + 1) * interval
+        if newest is not None and newest != told and _ends_a_leg(newest, interval):
+            told = newest
+            tell(Leg(_report(member, newest, setting.metric), _handed(member)))
+        until = _next_end(newest, interval)
         try:
             train(
                 launchable(member.config, setting),
@@ -90,9 +95,20 @@ def run_member(
             )
         except VgimError:
             if until < epochs_of(member):
-                tell(Leg(Report(0, until, worst(setting.metric)), _handed(member)))
+                tell(Leg(Report(0, max(until, first), worst(setting.metric)), _handed(member)))
             raise
     list(follower.new_reports(ended=True))
+
+
+def first_comparison(members: Sequence[Trial], interval: int) -> int:
+    """The epoch of the first comparison that none of the members has passed."""
+    ahead = [interval]
+    for member in members:
+        newest = _newest(member)
+        if newest is not None and not has_ended(member):
+            at = newest.state.epoch if _ends_a_leg(newest, interval) else _next_end(newest, interval)
+            ahead += [at] if at < epochs_of(member) else []
+    return max(ahead)
 
 
 def present(member: Trial) -> Trial:
@@ -107,6 +123,15 @@ def present(member: Trial) -> Trial:
 def worst(metric: MetricConfig) -> float:
     """The metric of a member that has none."""
     return math.inf if metric.mode == "min" else -math.inf
+
+
+def _ends_a_leg(checkpoint: Checkpoint, interval: int) -> bool:
+    return checkpoint.state.step_in_epoch == 0 and checkpoint.state.epoch % interval == 0
+
+
+def _next_end(checkpoint: Checkpoint | None, interval: int) -> int:
+    """The epoch at which the leg behind a checkpoint ends."""
+    return ((0 if checkpoint is None else checkpoint.state.epoch) // interval + 1) * interval
 
 
 def _report(member: Trial, newest: Checkpoint, metric: MetricConfig) -> Report:

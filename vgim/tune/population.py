@@ -19,7 +19,7 @@ from vgim.errors import ConfigError
 from vgim.model.randomness import mix
 from vgim.storage import Location
 from vgim.tune.load import Sweep
-from vgim.tune.member import Handed, Leg, run_member
+from vgim.tune.member import Handed, Leg, first_comparison, run_member
 from vgim.tune.mutation import inside, mutations
 from vgim.tune.plan import Chain, Trial
 from vgim.tune.resources import Shares
@@ -98,13 +98,16 @@ def run_population(
 
     by_name = {member.id: member for member in members}
     interval = sweep.config.scheduler.interval_epochs
+    first = first_comparison(members, interval)
 
     def drive(params: dict[str, Any]) -> None:
         # Ray gives up a member whose process it wants to use again, and which does not leave its report by then.
         os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "60")
 
         def tell(leg: Leg) -> None:
-            figures = {METRIC: leg.report.value, TIME: leg.report.epoch, SAYS: leg.says}
+            figures: dict[str, Any] = {SAYS: leg.says}
+            if leg.report is not None:
+                figures |= {METRIC: leg.report.value, TIME: leg.report.epoch}
             with tempfile.TemporaryDirectory(prefix="vgim-handed-") as folder:
                 if leg.handed is not None:
                     Path(folder, HANDED).write_text(json.dumps(vars(leg.handed)))
@@ -112,7 +115,8 @@ def run_population(
 
         # The parameters of a member that takes over are those of the other one: only its name is still its own.
         member = by_name[tune.get_context().get_trial_name()]
-        run_member(member, params[POINT][VALUES], setting, interval, tell, _handed(tune.get_checkpoint()))
+        handed = _handed(tune.get_checkpoint())
+        run_member(member, params[POINT][VALUES], setting, interval, tell, handed, first)
 
     # A later launch must not draw what the first one drew.
     seed = mix("pbt", sweep.config.seed, sum(len(read_lineage(m.run).stretches) for m in members))
@@ -127,7 +131,7 @@ def run_population(
             ended=ended,
             says=lambda trial, result: f"{trial} {result[SAYS]}" if result.get(SAYS) else "",
             param_space={POINT: tune.grid_search([{NAME: m.id, VALUES: dict(m.values)} for m in members])},
-            scheduler=population_scheduler(sweep, seed),
+            scheduler=population_scheduler(sweep, seed, first),
             reuse_actors=True,  # all pause at each comparison; a process that imports torch anew costs seconds
             trial_name_creator=lambda trial: trial.config[POINT][NAME],
             trial_dirname_creator=lambda trial: str(trial),
@@ -136,8 +140,12 @@ def run_population(
         random.setstate(before)
 
 
-def population_scheduler(sweep: Sweep, seed: int) -> Any:
-    """Ray's scheduler, which also goes on where the member that all wait for has failed or ended."""
+def population_scheduler(sweep: Sweep, seed: int, first: int) -> Any:
+    """Ray's scheduler, which also goes on where the member that all wait for has failed or ended.
+
+    Args:
+        first: epoch of the first comparison. None may be past it: Ray lets a member that is ahead wait for ever.
+    """
     from ray.tune.experiment import Trial as TuneTrial
     from ray.tune.schedulers import PopulationBasedTraining
 
@@ -166,12 +174,13 @@ def population_scheduler(sweep: Sweep, seed: int) -> Any:
         metric=METRIC,
         mode=config.metric.mode,
         perturbation_interval=config.scheduler.interval_epochs,
+        burn_in_period=first,
         hyperparam_mutations={POINT: {VALUES: mutations(axes, seed)}},
         quantile_fraction=config.scheduler.quantile,
         resample_probability=config.scheduler.resample_probability,
         custom_explore_fn=explored,
         log_config=False,  # each run's lineage.json says it
-        require_attrs=False,
+        require_attrs=False,  # a takeover is told without a metric
         synch=True,
     )
 
