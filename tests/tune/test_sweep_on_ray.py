@@ -58,6 +58,7 @@ def test_a_population_that_was_killed_goes_on_and_its_worse_member_takes_over_th
     plan = tiny_sweep(
         {"optim.learning_rate": "log 1e-4..0.3"},  # one that trains, and one that diverges
         "train.epochs=3",
+        "train.limit_train_batches=4",
         samples="2",
         scheduler="{kind: pbt, quantile: 0.5, resample_probability: 0}",
     )
@@ -79,13 +80,13 @@ def test_a_population_that_was_killed_goes_on_and_its_worse_member_takes_over_th
     assert [trial.state for trial in result.trials] == ["finished", "finished"]
     for member in (bad, good):
         steps = [r["step"] for r in read_metrics(member.run) if r["kind"] == "train"]
-        assert steps == list(range(1, 31))
+        assert steps == list(range(1, 13))
     first, second = read_lineage(bad.run).stretches
     assert (first.run, first.values) == (good.id, {"optim.learning_rate": 1e-4})
     assert (second.run, second.step, second.taken_from) == (
         bad.id,
-        20,
-        good.run.child("checkpoints/step-00000020").uri,
+        8,
+        good.run.child("checkpoints/step-00000008").uri,
     )
     assert second.values in ({"optim.learning_rate": 1.2e-4}, {"optim.learning_rate": 1e-4})  # not 0.8e-4
     assert result.trials[1].values == second.values
@@ -96,24 +97,24 @@ def test_a_population_that_was_killed_goes_on_and_its_worse_member_takes_over_th
 def test_asha_stops_the_worse_trial_frees_its_place_and_leaves_the_better_one_whole(
     ray_session: None, tiny_sweep: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(
-        "TUNE_FORCE_TRIAL_CLEANUP_S", "1"
-    )  # what the driver of a stopped trial gets to leave in
+    import ray
+
+    monkeypatch.setenv("TUNE_FORCE_TRIAL_CLEANUP_S", "1")  # a stopped trial's driver does not leave by itself
     plan = tiny_sweep(
-        {"optim.learning_rate": "[3e-3, 1e-7]"},  # the better first, so that the later one is behind it
-        "train.epochs=8",
+        {"optim.learning_rate": "[1e-4, 0.3]"},  # the better first, so that the later one is behind it
+        "train.epochs=5",
         "train.limit_train_batches=4",
         "trials_at_once=1",
         "cluster.workers=1",
-        scheduler="{kind: asha, grace_epochs: 3, reduction_factor: 2}",
+        scheduler="{kind: asha, grace_epochs: 1, reduction_factor: 2}",
     )
     result = sweep(plan)
     assert result is not None
     better, worse = result.trials
-    assert (better.state, better.step, result.best) == ("finished", 32, better.id)
-    assert (worse.state, worse.step < 32) == ("stopped", True)
+    assert (better.state, better.step, result.best) == ("finished", 20, better.id)
+    assert (worse.state, worse.step < 20) == ("stopped", True)
     assert worse.message.startswith("stopped by the sweep")
-    assert [epoch for epoch, _ in better.curve] == list(range(1, 9))
+    assert [epoch for epoch, _ in better.curve] == list(range(1, 6))
     for trial in trials_of(plan):
         steps = [r["step"] for r in read_metrics(trial.run) if r["kind"] == "train"]
         assert steps == list(range(1, len(steps) + 1))
