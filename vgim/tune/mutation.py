@@ -10,7 +10,7 @@ import numpy as np
 from vgim.tune.space import Axis, Values
 
 MUTABLE = ("objective.kld_weight", "objective.free_bits", "optim.learning_rate", "optim.clip_norm")
-"""Keys that neither the weights' shapes, nor the data, nor the phases, nor what InfoNCE measures depend on."""
+"""All that neither the weights' shapes, nor the data, nor the phases, nor what InfoNCE measures depend on."""
 _REASONS = {
     "model": "it decides which weights fit, and members take over each other's",
     "data": "it changes what a step reads, and a member goes on in the middle of another's data",

@@ -96,7 +96,8 @@ def take_over(run: Location, source: Checkpoint, config: RunConfig, keys: Sequen
     writer.hparams(hyperparameters(config), headline(config.model))
     writer.event(state.step, sentence)
     writer.close()
-    run.child(quick_probe.FILE).write_bytes_atomic(quick_probe.until(told, state.step).encode())
+    if told:
+        run.child(quick_probe.FILE).write_bytes_atomic(quick_probe.until(told, state.step).encode())
     run.child(CONFIG).write_bytes_atomic(to_yaml(config).encode())
     here = Stretch(
         step=state.step,
