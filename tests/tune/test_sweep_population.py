@@ -278,8 +278,9 @@ def test_the_quick_probe_is_taken_at_the_end_of_each_leg_and_taken_over(tiny_swe
     assert 0 <= leg.report.value <= 1
     go_on(plan, good, legs=2)
     go_on(plan, bad, rate=2e-3, handed=leg.handed)
-    lines = [json.loads(line) for line in (bad.run.local_path / "quick_probe.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    for name in ("quick_probe.jsonl", "latent_normality.jsonl"):
+        lines = [json.loads(line) for line in (bad.run.local_path / name).read_text().splitlines()]
+        assert [line["step"] for line in lines] == [STEPS, 2 * STEPS, 3 * STEPS]
 
 
 @given(st.floats(0.1, 10), st.integers(1, 50))

@@ -88,12 +88,6 @@ def read_probes(run: Location, metric: MetricConfig) -> Iterator[QuickProbe]:
             yield probe
 
 
-def until(text: str, step: int) -> str:
-    """The lines of a `quick_probe.jsonl` that tell of no later step."""
-    kept = [line for line in text.splitlines() if json.loads(line)["step"] <= step]
-    return "".join(f"{line}\n" for line in kept)
-
-
 def add_probe(run: Location, probe: QuickProbe) -> None:
     """Note a probe in its run's folder."""
     add_line(run.child(FILE), probe)

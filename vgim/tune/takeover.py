@@ -20,10 +20,12 @@ from vgim.train.folder import CONFIG, METRICS, TENSORBOARD
 from vgim.train.greedy import headline
 from vgim.train.hparams import hyperparameters
 from vgim.train.metrics import MetricsWriter, read_metrics
-from vgim.tune import quick_probe
+from vgim.tune import normality, quick_probe
+from vgim.tune.lines import lines_until
 
 LINEAGE = "lineage.json"
-HISTORY = (METRICS, TENSORBOARD, quick_probe.FILE, LINEAGE)
+LOOKS = (quick_probe.FILE, normality.FILE)
+HISTORY = (METRICS, TENSORBOARD, *LOOKS, LINEAGE)
 
 
 class Stretch(BaseModel):
@@ -79,8 +81,7 @@ def take_over(run: Location, source: Checkpoint, config: RunConfig, keys: Sequen
     contents, state = source.contents(), source.state
     theirs = source.location.parent.parent
     records = [record for record in read_metrics(theirs) if record["step"] <= state.step]
-    probes = theirs.child(quick_probe.FILE)
-    told = probes.read_text() if probes.exists() else ""
+    looks = {name: lines_until(theirs.child(name), state.step) for name in LOOKS}
     before = [s for s in read_lineage(theirs).stretches if s.step < state.step]
     changes = [line for line in config_difference(source.config(), config) if line.partition(":")[0] in keys]
     sentence = "; ".join([f"goes on from {source.location.uri} (epoch {state.epoch})", *changes])
@@ -96,8 +97,8 @@ def take_over(run: Location, source: Checkpoint, config: RunConfig, keys: Sequen
     writer.hparams(hyperparameters(config), headline(config.model))
     writer.event(state.step, sentence)
     writer.close()
-    if told:
-        run.child(quick_probe.FILE).write_bytes_atomic(quick_probe.until(told, state.step).encode())
+    for name in (name for name in LOOKS if looks[name]):
+        run.child(name).write_bytes_atomic(looks[name])
     run.child(CONFIG).write_bytes_atomic(to_yaml(config).encode())
     here = Stretch(
         step=state.step,
