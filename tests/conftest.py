@@ -103,7 +103,7 @@ def ray_session(vgim_home: Path) -> Iterator[None]:
     ray.init(
         "local",  # whatever cluster happens to run on the machine
         num_cpus=4,
-        include_dashboard=False,
+        include_dashboard=True,  # through which the CPUs of a trial that Tune stops are freed
         log_to_driver=False,
         object_store_memory=OBJECT_STORE_BYTES,
         logging_level="ERROR",

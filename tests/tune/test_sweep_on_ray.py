@@ -6,10 +6,17 @@ from collections.abc import Callable
 
 import pytest
 
+from vgim.train.checkpoint import complete_checkpoints
 from vgim.train.folder import RunFolder
+from vgim.train.metrics import read_metrics
 from vgim.tune.job import sweep
 from vgim.tune.load import Sweep
+from vgim.tune.member import Leg, run_member
 from vgim.tune.plan import trials_of
+from vgim.tune.takeover import read_lineage
+from vgim.tune.trial import Setting
+
+NO_PROCESS = 2**22 + 1  # above any that Linux gives
 
 Maker = Callable[..., Sweep]
 
@@ -44,21 +51,68 @@ def test_a_sweep_runs_to_its_end_and_its_command_again_tries_only_what_failed(
     assert "2 of them have ended already and are not run again" in capsys.readouterr().out
 
 
-def test_asha_stops_the_worse_trials_and_frees_their_place(ray_session: None, tiny_sweep: Maker) -> None:
+def test_a_population_that_was_killed_goes_on_and_its_worse_member_takes_over_the_better(
+    ray_session: None, tiny_sweep: Maker, capsys: pytest.CaptureFixture[str]
+) -> None:
     plan = tiny_sweep(
-        # From the best to the worst, so that each later one is behind those that have reported.
-        {"optim.learning_rate": "[3e-3, 1e-6, 1e-7]"},
-        "train.epochs=20",
+        {"optim.learning_rate": "log 1e-4..0.3"},  # one that trains, and one that diverges
+        "train.epochs=3",
+        "train.limit_train_batches=4",
+        samples="2",
+        scheduler="{kind: pbt, quantile: 0.5, resample_probability: 0}",
+    )
+    good, bad = trials_of(plan)
+
+    def killed(leg: Leg) -> None:
+        assert leg.report is not None
+        if leg.report.epoch == 2:  # ahead of the other one, which has not begun
+            raise KeyboardInterrupt
+
+    setting = Setting(plan.config.metric, None, 1)
+    with pytest.raises(KeyboardInterrupt):
+        run_member(good, good.values, setting, 1, killed, None)
+    record = RunFolder(good.run).record()
+    assert record is not None
+    RunFolder(good.run).write(record.model_copy(update={"state": "running", "pid": NO_PROCESS}))
+    result = sweep(plan)
+    assert result is not None
+    assert [trial.state for trial in result.trials] == ["finished", "finished"]
+    for member in (bad, good):
+        steps = [r["step"] for r in read_metrics(member.run) if r["kind"] == "train"]
+        assert steps == list(range(1, 13))
+    first, second = read_lineage(bad.run).stretches
+    assert (first.run, first.values) == (good.id, {"optim.learning_rate": 1e-4})
+    assert (second.run, second.step, second.taken_from) == (
+        bad.id,
+        8,
+        good.run.child("checkpoints/step-00000008").uri,
+    )
+    assert second.values in ({"optim.learning_rate": 1.2e-4}, {"optim.learning_rate": 1e-4})  # not 0.8e-4
+    assert result.trials[1].values == second.values
+    assert f"{bad.id} goes on from {second.taken_from} (epoch 2)" in capsys.readouterr().out
+    assert launches(plan) == {good.id: 3, bad.id: 3}
+
+
+def test_asha_stops_the_worse_trial_and_leaves_the_better_one_whole(
+    ray_session: None, tiny_sweep: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNE_FORCE_TRIAL_CLEANUP_S", "1")  # a stopped trial's driver does not leave by itself
+    plan = tiny_sweep(
+        {"optim.learning_rate": "[1e-4, 0.3]"},  # the better first, so that the later one is behind it
+        "train.epochs=5",
         "train.limit_train_batches=4",
         "trials_at_once=1",
-        scheduler="{kind: asha, grace_epochs: 3, reduction_factor: 2}",
+        "cluster.workers=1",
+        scheduler="{kind: asha, grace_epochs: 1, reduction_factor: 2}",
     )
     result = sweep(plan)
     assert result is not None
-    by_rate = {trial.values["optim.learning_rate"]: trial for trial in result.trials}
-    assert by_rate[3e-3].state == "finished"
-    stopped = [trial for rate, trial in by_rate.items() if rate < 1e-3]
-    assert [trial.state for trial in stopped] == ["stopped", "stopped"]
-    assert all(trial.message.startswith("stopped by the sweep") for trial in stopped)
-    assert all(trial.step < 80 for trial in stopped)
-    assert result.best == by_rate[3e-3].id
+    better, worse = result.trials
+    assert (better.state, better.step, result.best) == ("finished", 20, better.id)
+    assert (worse.state, worse.step < 20) == ("stopped", True)
+    assert worse.message.startswith("stopped by the sweep")
+    assert [epoch for epoch, _ in better.curve] == list(range(1, 6))
+    for trial in trials_of(plan):
+        steps = [r["step"] for r in read_metrics(trial.run) if r["kind"] == "train"]
+        assert steps == list(range(1, len(steps) + 1))
+        complete_checkpoints(trial.run)[-1].contents()  # raises for one that is damaged

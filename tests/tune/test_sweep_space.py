@@ -77,6 +77,14 @@ def test_corners_reach_every_end() -> None:
             ["search=optuna", "samples=3", "space.objective.kld_weight=[0.1, 0.2]"],
             "propose the same trial twice",
         ),
+        (
+            ["scheduler.kind=pbt"],
+            r"space.model.depth cannot change in the middle of a run.*it decides which weights fit.*overrides",
+        ),
+        (
+            ["scheduler.kind=pbt", "search=optuna"],
+            "both choose the values of trials; use search=random",
+        ),
         (["train.epochs=none"], r"train.epochs=none is not allowed \(from override\)"),
     ],
 )

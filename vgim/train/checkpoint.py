@@ -79,6 +79,19 @@ class Checkpoint:
         """Optimiser state as `<parameter>/<state>`, on the CPU."""
         return _tensors(self._file(OPTIMIZER))
 
+    def contents(self) -> dict[str, bytes]:
+        """Its files but `state.json`, for `put`.
+
+        Raises:
+            CheckpointError: one is missing or damaged.
+        """
+        return {name: self._file(name) for name in self.state.files}
+
+    def delete(self) -> None:
+        """Remove it; a half-removed one is no complete checkpoint any more."""
+        self.location.child(STATE).delete()
+        self.location.delete()
+
     def _file(self, name: str) -> bytes:
         stamp = self.state.files.get(name)
         place = self.location.child(name)
@@ -114,7 +127,12 @@ def save(
         OPTIMIZER: safetensors.torch.save(_on_cpu(_flatten(network, optimizer))),
         CONFIG: to_yaml(config).encode(),
     }
-    stamps = {}
+    return put(run, state, contents)
+
+
+def put(run: Location, state: TrainingState, contents: Mapping[str, bytes]) -> Checkpoint:
+    """Write a checkpoint's files, and the state that makes it one last; `state.files` is filled in here."""
+    location, stamps = location_of(run, state.step), {}
     for name, data in contents.items():
         location.child(name).write_bytes_atomic(data)
         stamps[name] = FileStamp(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
@@ -133,14 +151,13 @@ def complete_checkpoints(run: Location) -> list[Checkpoint]:
     return sorted(found, key=lambda c: c.state.step)
 
 
-def prune(run: Location, *, keep_last: int, keep_best: int) -> None:
-    """Delete all checkpoints but the newest `keep_last` and the `keep_best` of lowest validation loss."""
+def prune(run: Location, *, keep_last: int, keep_best: int, keep_step: int | None = None) -> None:
+    """Delete all but the newest `keep_last`, the `keep_best` of lowest validation loss, and that of `keep_step`."""
     checkpoints = complete_checkpoints(run)
     kept = {c.location for c in checkpoints[-keep_last:] + _by_loss(checkpoints)[:keep_best]}
     for checkpoint in checkpoints:
-        if checkpoint.location not in kept:
-            checkpoint.location.child(STATE).delete()  # first, so that a half-deleted one is none
-            checkpoint.location.delete()
+        if checkpoint.location not in kept and checkpoint.state.step != keep_step:
+            checkpoint.delete()
 
 
 def find(where: str) -> Checkpoint:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vgim.config import RunConfig
+from vgim.config.schema import ModelConfig
 from vgim.errors import TrainingError
 from vgim.model.precision import set_precision
 from vgim.model.stack import build_encoder
@@ -25,6 +26,13 @@ from vgim.train.validate import Validation, validate
 
 class CollapsedError(TrainingError):
     """A posterior collapsed and `objective.on_collapse=stop`; all ranks see it at one step."""
+
+
+def headline(model: ModelConfig) -> list[str]:
+    """TensorBoard tags to show beside the hyperparameters."""
+    # TensorBoard shows the columns of any one run for all: the same for every depth.
+    whole = model.model_copy(update={"depth": 0}).num_modules
+    return ["validation/loss", *(f"validation/module{m}/nce" for m in range(whole))]
 
 
 class GreedyLearner:
@@ -47,9 +55,7 @@ class GreedyLearner:
 
     @property
     def headline(self) -> Sequence[str]:
-        # TensorBoard shows the columns of any one run for all: the same for every depth.
-        whole = self.network.model.model_copy(update={"depth": 0}).num_modules
-        return ["validation/loss", *(f"validation/module{m}/nce" for m in range(whole))]
+        return headline(self.network.model)
 
     def begin(self, phase: Phase, place: Place) -> None:
         self.network.eval()

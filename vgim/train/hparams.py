@@ -12,6 +12,15 @@ from tensorboard.plugins.hparams.metadata import SESSION_END_INFO_TAG, create_su
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from torch.utils.tensorboard.summary import hparams
 
+from vgim.config import AnyConfig
+from vgim.config.keys import dump, flatten
+
+
+def hyperparameters(config: AnyConfig) -> dict[str, Any]:
+    """The keys of a run's config that say what was trained; where it ran and lies is left out."""
+    keys = flatten(dump(config))
+    return {key: value for key, value in keys.items() if key.partition(".")[0] not in ("cluster", "storage")}
+
 
 def session_start(values: Mapping[str, object], metrics: Iterable[str]) -> list[Any]:
     """The hyperparameters, and the tags whose latest values are shown beside them."""

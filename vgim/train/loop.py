@@ -9,7 +9,6 @@ from torch import Tensor
 
 import vgim
 from vgim.config import AnyConfig
-from vgim.config.keys import dump, flatten
 from vgim.data.manifest import Manifest, read_manifest
 from vgim.data.stream import CropStream, Share
 from vgim.model.audio import to_float
@@ -17,7 +16,9 @@ from vgim.storage import Location
 from vgim.train import checkpoint as checkpoints
 from vgim.train.ddp import average_buffers
 from vgim.train.deepen import shallower_run, writer_with_history
+from vgim.train.folder import State
 from vgim.train.greedy import GreedyLearner
+from vgim.train.hparams import hyperparameters
 from vgim.train.learner import Around, Learner, LearnerFactory, Worker
 from vgim.train.meter import Meter
 from vgim.train.metrics import MetricsWriter, Record
@@ -36,6 +37,8 @@ class Job:
     run: str
     resume_from: str | None = None
     init_from: str | None = None
+    until_epoch: int = 0
+    """Pause where this epoch would begin, with a checkpoint; 0 trains to the end."""
     lost_workers: int = 0
     """Times that this launch's workers were lost and started again."""
     learner: LearnerFactory = GreedyLearner
@@ -51,6 +54,10 @@ class Rank:
     manifest: Manifest = field(init=False)
     learner: Learner = field(init=False)
     writer: MetricsWriter | None = field(init=False, default=None)
+    state: State = field(init=False, default="running")
+    """How the run stands when `run` has returned: finished, or interrupted where it paused."""
+    _kept: int | None = field(init=False, default=None)
+    """Step of a checkpoint that is not pruned."""
 
     def __post_init__(self) -> None:
         self.config = config = self.job.config
@@ -83,6 +90,8 @@ class Rank:
             init_from=self.job.init_from,
         )
         place = place.within(self.train_stream.steps_in(place.epoch))
+        if self.job.until_epoch:  # others may still take over what this one paused at
+            self._kept = place.step
         if self.worker.rank == 0:
             if shallower is not None:
                 self.writer = writer_with_history(self.run_folder, shallower, place.step)
@@ -96,11 +105,16 @@ class Rank:
                 self.writer.event(place.step, sentence)
         try:
             for phase in remaining(place, self.config):
+                if self._pauses_at(place):
+                    break
                 if phase.number > place.phase:
                     place = place.in_next_phase()
                 if self.config.train.schedule == "sequential":
                     self._say(place, f"module {phase.modules[0]} trains from step {place.step} on")
                 place = self._train(phase, place)
+            if remaining(place, self.config):
+                self.state = "interrupted"
+                return f"paused at step {place.step}, epoch {place.epoch}"
             if self.writer is not None:
                 self.writer.end_session(failed=False)
         except Exception:
@@ -110,10 +124,14 @@ class Rank:
         finally:
             if self.writer is not None:
                 self.writer.close()
+        self.state = "finished"
         return f"finished at step {place.step}, epoch {place.epoch}"
 
+    def _pauses_at(self, place: Place) -> bool:
+        return place.step_in_epoch == 0 and 0 < self.job.until_epoch <= place.epoch
+
     def _train(self, phase: Phase, place: Place) -> Place:
-        """Train a phase from a place in it to its end."""
+        """Train a phase from a place in it to its end, or to where the run pauses."""
         train, learner = self.config.train, self.learner
         learner.begin(phase, place)
         batches = Prefetcher(
@@ -165,21 +183,20 @@ class Rank:
             batches.close()
 
     def _between_steps(self, phase: Phase, place: Place, kld_weight: float) -> tuple[Place, bool]:
-        """Validate and checkpoint where they are due; says also whether the phase is done."""
+        """Validate and checkpoint where they are due; says also whether to leave the phase."""
         train = self.config.train
         epoch_ended, done = place.step_in_epoch == 0, is_done(place, phase, train)
         if done or (epoch_ended and place.phase_epoch % train.validate_every_epochs == 0):
             place = self._validate(phase, place)
             done = is_done(place, phase, train)  # it may have stopped early
+        done = done or self._pauses_at(place)
         every = train.checkpoint_every_steps
         if done or (place.step % every == 0 if every else epoch_ended):
             self._checkpoint(place, kld_weight)
         return place, done
 
     def _hparams(self, writer: MetricsWriter) -> None:
-        keys = flatten(dump(self.config))
-        chosen = {k: v for k, v in keys.items() if k.partition(".")[0] not in ("cluster", "storage")}
-        writer.hparams(chosen, self.learner.headline)
+        writer.hparams(hyperparameters(self.config), self.learner.headline)
 
     def _stream(self, shards: Location, split: str, limit: int) -> CropStream:
         train = self.config.train
@@ -259,7 +276,9 @@ class Rank:
             checkpoints.save(
                 self.run_folder, self.learner.network, self.learner.optimizer, self.config, state
             )
-            checkpoints.prune(self.run_folder, keep_last=train.keep_last, keep_best=train.keep_best)
+            checkpoints.prune(
+                self.run_folder, keep_last=train.keep_last, keep_best=train.keep_best, keep_step=self._kept
+            )
             self.worker.observe("checkpoint", {"step": place.step})
         figures = {"step": float(place.step), "epoch": float(place.epoch)}
         if place.validation_loss is not None:

@@ -132,7 +132,8 @@ def _work(job: Job, placement: Placement) -> None:
         **({"observe": Gauges(Location(job.run).name)} if rank == 0 else {}),
     )
     try:
-        message = Rank(replace(job, lost_workers=lost), worker).run()
+        training = Rank(replace(job, lost_workers=lost), worker)
+        message = training.run()
     except (NotFiniteError, CollapsedError) as error:  # on all ranks at one step: all return, none is lost
         if rank == 0:
             folder.fail(error)
@@ -142,7 +143,7 @@ def _work(job: Job, placement: Placement) -> None:
             folder.fail(error)
         raise
     if rank == 0:
-        folder.set_state("finished", message)
+        folder.set_state(training.state, message)
 
 
 def _report(figures: dict[str, float], checkpoint: Location) -> None:

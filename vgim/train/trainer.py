@@ -32,6 +32,7 @@ def train(
     *,
     resume_from: str | None = None,
     init_from: str | None = None,
+    until_epoch: int = 0,
     address: str | None = None,
     verbose: bool = False,
     placement: Placement | None = None,
@@ -41,6 +42,7 @@ def train(
     Args:
         resume_from: checkpoint or run to continue from if this run has no checkpoint of its own.
         init_from: checkpoint or run to take only the weights from, likewise.
+        until_epoch: pause where this epoch would begin; 0 trains to the end.
         address: Ray cluster; None takes $RAY_ADDRESS, else starts Ray on this machine.
         verbose: let Ray log.
         placement: what the workers get of a cluster that others use as well; None for all of it.
@@ -52,7 +54,13 @@ def train(
         VgimError: whatever ended the run; `run.json` says the same.
     """
     config = resolved.config
-    job = Job(config=config, run=run_of(config).uri, resume_from=resume_from, init_from=init_from)
+    job = Job(
+        config=config,
+        run=run_of(config).uri,
+        resume_from=resume_from,
+        init_from=init_from,
+        until_epoch=until_epoch,
+    )
     return launch(job, address=address, verbose=verbose, placement=placement)
 
 
@@ -106,13 +114,14 @@ def launch(
             folder.fail(error)
         raise
     except Exception as error:  # a defect of ours: it keeps its traceback, and the run does not seem to go on
-        folder.set_state("failed", f"internal error: {type(error).__name__}", type(error).__name__)
+        record = folder.record()
+        if record is None or record.state != "stopped":  # a sweep that stops a trial takes its workers away
+            folder.set_state("failed", f"internal error: {type(error).__name__}", type(error).__name__)
         raise
     except (KeyboardInterrupt, SystemExit):  # Ray's own handler turns the first Ctrl-C into an exit
         folder.set_state("interrupted", "stopped by the user")
         print("interrupted; the same command goes on from the last checkpoint")
         raise KeyboardInterrupt from None
-    folder.set_state("finished", message)
     print(f"{message}: {run.uri}")
     return 0
 
@@ -159,4 +168,7 @@ def _here(job: Job) -> str:
     if device == "cpu":
         keep_freed_memory()
     worker = Worker(0, 1, torch.device(device), read_here, lambda figures, checkpoint: None)
-    return Rank(job, worker).run()
+    rank = Rank(job, worker)
+    message = rank.run()
+    RunFolder(Location(job.run)).set_state(rank.state, message)
+    return message

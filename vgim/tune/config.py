@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from vgim.config.schema import MAY_CHANGE, Section
+from vgim.tune.mutation import check_mutable
 from vgim.tune.space import Axis, parse_space
 
 
@@ -34,12 +35,19 @@ class MetricConfig(Section):
 class SchedulerConfig(Section):
     """Which trials go on."""
 
-    kind: Literal["none", "asha"] = "none"
-    """none: all, to their end; asha: the better ones, by asynchronous successive halving."""
+    kind: Literal["none", "asha", "pbt"] = "none"
+    """none: all, to their end; asha: the better ones, by asynchronous successive halving; pbt: all, of which the
+    worse go on from the better ones' weights with perturbed values, by population based training."""
     grace_epochs: int = Field(1, ge=1)
     """asha: epochs that every trial gets."""
     reduction_factor: int = Field(3, ge=2)
     """asha: of so many trials one goes on, each time that the epochs have grown by this factor."""
+    interval_epochs: int = Field(1, ge=1)
+    """pbt: epochs between two comparisons."""
+    quantile: float = Field(0.25, gt=0, le=0.5)
+    """pbt: share of the trials that go on from others' weights, and of those whose they take."""
+    resample_probability: float = Field(0.25, ge=0, le=1)
+    """pbt: chance that a value is drawn anew from the space, and not moved: by 0.8 or 1.2, or to a list's next."""
 
 
 class SweepConfig(Section):
@@ -102,4 +110,10 @@ class SweepConfig(Section):
                 "search=optuna would propose the same trial twice: no key of the space has a log or uniform range; "
                 "use search=grid"
             )
+        if self.scheduler.kind == "pbt":
+            if self.search == "optuna":
+                raise ValueError(
+                    "search=optuna and scheduler.kind=pbt both choose the values of trials; use search=random with pbt"
+                )
+            check_mutable(axes)
         return self

@@ -26,7 +26,9 @@ from vgim.tune.config import MetricConfig
 from vgim.tune.cost import estimate
 from vgim.tune.folder import BASE, SweepFolder
 from vgim.tune.load import Sweep
+from vgim.tune.member import present
 from vgim.tune.plan import Chain, Trial, all_trials, chains_of, trial_of, trials_of
+from vgim.tune.population import check_population, run_population
 from vgim.tune.report import write_all
 from vgim.tune.resources import Shares, share_out
 from vgim.tune.results import SweepResult, collect, format_table
@@ -69,14 +71,20 @@ def sweep(
     """
     refuse_scratch("storage.root", plan.base.storage.root)
     refuse_scratch("data.shards", plan.base.data.shards)
+    pbt = plan.config.scheduler.kind == "pbt"
     trials = trials_of(plan) if plan.config.search != "optuna" else known_trials(plan, check=True)
+    if pbt:
+        trials = [present(member) for member in trials]
     chains = chains_of(plan, trials)
     private = (address or os.environ.get("RAY_ADDRESS") or "local") == "local"
     resources = _resources(private, address, verbose)
     shares = share_out(plan.config, plan.base, resources, private=private)
     most_epochs = max((epochs_of(trial) for trial in trials), default=plan.base.train.epochs)
-    if plan.config.scheduler.kind != "none":
-        scheduler_of(plan, most_epochs)  # a mistake in it is told before anything starts
+    # A mistake in the scheduler is told before anything starts.
+    if pbt:
+        check_population(plan, trials, shares, private=private)
+    else:
+        scheduler_of(plan, most_epochs)
     left = [chain for chain in chains if not _has_ended(chain, plan.config.metric)]
     _announce(plan, trials, chains, left, shares, price_per_gpu_hour)
     if dry_run:
@@ -93,7 +101,7 @@ def sweep(
     folder.claim(plan)
     if left or plan.config.search == "optuna":
         _run(plan, chains, left, shares, most_epochs, address, verbose)
-    result = write_all(plan, known_trials(plan) if plan.config.search == "optuna" else trials)
+    result = write_all(plan, _trials_now(plan, trials))
     print(format_table(result))
     print(f"results: {plan.folder.child('sweep.html').uri}")
     if result.best is None:
@@ -127,8 +135,7 @@ def show(where: str) -> SweepResult:
         StorageError: there is no sweep.
     """
     plan = reopen(where)
-    trials = known_trials(plan) if plan.config.search == "optuna" else trials_of(plan)
-    return write_all(plan, trials)
+    return write_all(plan, _trials_now(plan, ()))
 
 
 def reopen(where: str) -> Sweep:
@@ -136,6 +143,14 @@ def reopen(where: str) -> Sweep:
     folder = SweepFolder(Location(where))
     config, base = folder.config(), folder.location.child(BASE)
     return Sweep(config, from_yaml(base.read_text(), base.uri), None, folder.location.uri)
+
+
+def _trials_now(plan: Sweep, trials: Sequence[Trial]) -> list[Trial]:
+    """The trials with the values that they have by now; `trials` where they are known already."""
+    if plan.config.search == "optuna":
+        return known_trials(plan)
+    trials = trials or trials_of(plan)
+    return [present(t) for t in trials] if plan.config.scheduler.kind == "pbt" else list(trials)
 
 
 def _resources(private: bool, address: str | None, verbose: bool) -> dict[str, float]:
@@ -199,7 +214,7 @@ def _run(
             logging.getLogger(name).setLevel(logging.CRITICAL)
     setting = Setting(plan.config.metric, shares.placement, shares.threads, verbose)
     search: Any = None
-    scheduler = scheduler_of(plan, most_epochs) if plan.config.scheduler.kind != "none" else None
+    scheduler = scheduler_of(plan, most_epochs)
     if plan.config.search == "optuna":
         known = collect(plan.config.name, plan.config.metric, (), list(all_trials(chains)))
         num_ended = sum(t.state in ("finished", "stopped", "failed") for t in known.trials)
@@ -231,15 +246,19 @@ def _run(
                 flush=True,
             )
         with suppress(VgimError):
-            write_all(plan, known_trials(plan) if search is not None else list(all_trials(chains)))
+            write_all(plan, _trials_now(plan, list(all_trials(chains))))
 
     try:
         with termination_interrupts():
-            run_tuner(
-                store, chain_of, setting, shares, wanted, scheduler=scheduler, search=search, ended=ended
-            )
+            if plan.config.scheduler.kind == "pbt":
+                members = [chain.trials[0] for chain in left]
+                run_population(store, plan, members, setting, shares, ended=ended)
+            else:
+                run_tuner(
+                    store, chain_of, setting, shares, wanted, scheduler=scheduler, search=search, ended=ended
+                )
     except (KeyboardInterrupt, SystemExit):
-        for trial in known_trials(plan):
+        for trial in _trials_now(plan, list(all_trials(chains))):
             record = RunFolder(trial.run).record()
             if record is not None and record.state == "running":
                 RunFolder(trial.run).set_state("interrupted", "stopped by the user")

@@ -28,3 +28,9 @@ def add_line(place: Location, record: BaseModel) -> None:
     """Add a record to a file."""
     before = place.read_text() if place.exists() else ""
     place.write_bytes_atomic(f"{before}{record.model_dump_json()}\n".encode())
+
+
+def lines_until(place: Location, step: int) -> bytes:
+    """The lines of a file of records that tell of no later step; nothing where there is no file."""
+    lines = place.read_text().splitlines() if place.exists() else []
+    return "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step).encode()

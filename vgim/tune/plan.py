@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vgim.config import RunConfig, from_yaml, load_config
@@ -48,25 +48,39 @@ class Chain:
     trials: tuple[Trial, ...]
 
 
-def trial_of(sweep: Sweep, values: Values) -> Trial:
+def trial_of(sweep: Sweep, values: Values, name: str = "") -> Trial:
     """The trial at a point of the space.
+
+    Args:
+        name: its name; empty for one that is made of the values.
 
     Raises:
         ConfigError: the config that results is not allowed.
     """
-    name = trial_id(values)
-    tree: dict[str, Any] = {}
-    for key, value in values.items():
-        for part in reversed(key.split(".")):
-            value = {part: value}
-        lay_over(tree, value, "", {})
+    name = name or trial_id(values)
     on_top = [
-        Layer(tree, f"the space of {sweep.source}"),
+        Layer(_tree(values), f"the space of {sweep.source}"),
         Layer({"storage": {"root": sweep.trials.uri, "name": name}}, "the sweep"),
     ]
     config = _config(sweep, on_top)
     _check_module(sweep, config)
     return Trial(name, values, config)
+
+
+def with_values(trial: Trial, values: Values) -> Trial:
+    """The same run with other values."""
+    tree = dump(trial.config)
+    lay_over(tree, _tree(values), "", {})
+    return replace(trial, values=dict(values), config=from_yaml(to_block(tree), trial.id))
+
+
+def _tree(values: Values) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        lay_over(tree, value, "", {})
+    return tree
 
 
 def _config(sweep: Sweep, on_top: Sequence[Layer]) -> RunConfig:
@@ -92,6 +106,8 @@ def trials_of(sweep: Sweep) -> list[Trial]:
     points = (
         grid(axes, config.samples) if config.search == "grid" else draws(axes, config.samples, config.seed)
     )
+    if config.scheduler.kind == "pbt":  # whose values change, so that no name is made of them
+        return [trial_of(sweep, values, f"member-{i}") for i, values in enumerate(points)]
     found = {trial.id: trial for trial in (trial_of(sweep, values) for values in points)}  # draws may repeat
     return list(found.values())
 

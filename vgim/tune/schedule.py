@@ -15,11 +15,11 @@ METRIC, TIME = "metric", "epoch"
 
 
 def scheduler_of(sweep: Sweep, most_epochs: int) -> Any:
-    """None for none: first in, first out."""
+    """ASHA where the sweep asks for it; None for first in, first out."""
     from ray.tune.schedulers import ASHAScheduler
 
     chosen = sweep.config.scheduler
-    if chosen.kind == "none":
+    if chosen.kind != "asha":
         return None
     if chosen.grace_epochs >= most_epochs:
         raise ConfigError(

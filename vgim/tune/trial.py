@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from vgim.cluster import Placement
+from vgim.config import RunConfig
 from vgim.config.load import ResolvedConfig
 from vgim.errors import CheckpointError, StorageError
 from vgim.train.checkpoint import complete_checkpoints
@@ -53,7 +54,7 @@ def run_trial(trial: Trial, before: Trial | None, setting: Setting, tell: Tell) 
     """Train one trial and tell its metric as it comes. One that has ended tells what it told before."""
     follower = Follower(trial.run, trial.config, setting.metric)
     if not has_ended(trial):
-        _wait_for_the_launch_before(trial)
+        wait_for_the_launch_before(trial)
         training = _Training(trial, before, setting)
         training.start()
         while training.is_alive():
@@ -109,12 +110,9 @@ class _Training(threading.Thread):
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        config = self._trial.config
-        cluster = config.cluster.model_copy(update={"threads_per_worker": self._setting.threads})
-        resolved = ResolvedConfig(config.model_copy(update={"cluster": cluster}), {}, "")
         try:
             train(
-                resolved,
+                launchable(self._trial.config, self._setting),
                 resume_from=self._before.run.uri if self._before is not None else None,
                 verbose=self._setting.verbose,
                 placement=self._setting.placement,
@@ -123,7 +121,13 @@ class _Training(threading.Thread):
             self.error = error
 
 
-def _wait_for_the_launch_before(trial: Trial) -> None:
+def launchable(config: RunConfig, setting: Setting) -> ResolvedConfig:
+    """A trial's config with the threads that its workers get."""
+    cluster = config.cluster.model_copy(update={"threads_per_worker": setting.threads})
+    return ResolvedConfig(config.model_copy(update={"cluster": cluster}), {}, "")
+
+
+def wait_for_the_launch_before(trial: Trial) -> None:
     """A driver that was killed leaves processes that notice a little later; the run is theirs until then."""
     deadline = time.monotonic() + LEAVE_SECONDS
     record = RunFolder(trial.run).record()

@@ -32,17 +32,7 @@ def run_tuner(
         chain_of: what a set of parameters stands for.
         ended: told of each chain that has ended, with what its process died of, if it did.
     """
-    import ray
     from ray import tune
-
-    class Watch(tune.Callback):  # type: ignore[misc]
-        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            ended(chain_of(trial.config), None)
-
-        def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            error = trial.get_error()
-            lines = str(getattr(error, "cause", None) or error).strip().splitlines()
-            ended(chain_of(trial.config), lines[-1] if lines else type(error).__name__)
 
     def drive(params: Values) -> None:
         def tell(trial: Trial, report: Report) -> None:
@@ -50,16 +40,60 @@ def run_tuner(
 
         run_chain(chain_of(params), setting, tell)
 
-    space = None if search is not None else {"chain": tune.grid_search(list(range(num_trials)))}
+    fit(
+        drive,
+        store,
+        shares,
+        chain_of=lambda trial: chain_of(trial.config),
+        ended=ended,
+        param_space=None if search is not None else {"chain": tune.grid_search(list(range(num_trials)))},
+        num_samples=num_trials if search is not None else 1,
+        max_concurrent_trials=shares.trials_at_once,
+        scheduler=scheduler,
+        search_alg=search,
+    )
+
+
+def fit(
+    drive: Callable[[Values], None],
+    store: Location,
+    shares: Shares,
+    *,
+    chain_of: Callable[[Any], Chain],
+    ended: Callable[[Chain, str | None], None],
+    says: Callable[[Any, dict[str, Any]], str] = lambda trial, result: "",
+    param_space: dict[str, Any] | None,
+    **tune_config: Any,
+) -> None:
+    """Run Tune with `drive` as a trial's function.
+
+    Args:
+        chain_of: what one of Tune's trials stands for.
+        says: a sentence to print of a trial and its report, if there is anything to say.
+    """
+    import ray
+    from ray import tune
+
+    class Watch(tune.Callback):  # type: ignore[misc]
+        def on_trial_result(
+            self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
+        ) -> None:
+            sentence = says(trial, result)
+            if sentence:
+                print(sentence, flush=True)
+
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            ended(chain_of(trial), None)
+
+        def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            error = trial.get_error()
+            lines = str(getattr(error, "cause", None) or error).strip().splitlines()
+            ended(chain_of(trial), lines[-1] if lines else type(error).__name__)
+
     tuner = tune.Tuner(
         tune.with_resources(drive, shares.driver),
-        param_space=space,
-        tune_config=tune.TuneConfig(
-            num_samples=num_trials if search is not None else 1,
-            max_concurrent_trials=shares.trials_at_once,
-            scheduler=scheduler,
-            search_alg=search,
-        ),
+        param_space=param_space,
+        tune_config=tune.TuneConfig(**tune_config),
         run_config=tune.RunConfig(
             name=store.name, storage_path=store.parent.uri, callbacks=[Watch()], verbose=0
         ),
