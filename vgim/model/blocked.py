@@ -137,8 +137,13 @@ class _PaddedRelu(torch.autograd.Function):
         (out,) = ctx.saved_tensors
         before, T, num_in = ctx.place
         inside = slice(before, before + T)
-        grad = torch.ops.aten.threshold_backward(grads[0][:, inside], out[:, inside], 0)
-        return F.pad(grad, (0, 0, 0, num_in - T)) if num_in > T else grad, None, None
+        B, _, C = out.shape
+        grad = out.new_empty(B, num_in, C)
+        grad[:, T:].zero_()
+        torch.ops.aten.threshold_backward.grad_input(
+            grads[0][:, inside], out[:, inside], 0, grad_input=grad[:, :T]
+        )
+        return grad, None, None
 
 
 def num_padded(num_frames: int, kernel: int, stride: int) -> int:

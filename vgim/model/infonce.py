@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from vgim.model import fused
+from vgim.model import fused, scores
 from vgim.model.draws import Draws
 from vgim.model.precision import at_least_fp32
 
@@ -53,31 +53,39 @@ class InfoNCE(nn.Module):
         Steps k ≥ W have no positive and are left out; W must be at least 2.
         """
         B, W, _ = c_BWC.shape
-        Cz = z_BTC.shape[2]
         K = min(len(self.weight), W - 1)
+        weight = self.weight[:K]
+        shared = len(draws.negatives) == 1
+        if shared and scores.applies(c_BWC):
+            return self._result(*scores.scores(c_BWC, weight, z_BTC, pool_RC, draws))
         # One wide product for all steps, as rows [B·W, K, Cz]; what is past the window's end is masked below.
-        predictions = F.linear(c_BWC.reshape(B * W, -1), self.weight[:K].flatten(0, 1)).view(B, W, K, Cz)
+        predictions = F.linear(c_BWC.reshape(B * W, -1), weight.flatten(0, 1)).view(B, W, K, -1)
         with torch.autocast(c_BWC.device.type, enabled=False):
             # On a GPU half precision is multiplied as it is and summed in fp32; the scores are fp32 either way.
             if predictions.device.type == "cpu":
                 predictions = at_least_fp32(predictions)
             z_BTC, pool_RC = z_BTC.to(predictions.dtype), pool_RC.to(predictions.dtype)
-            if fused.applies(predictions) and len(draws.negatives) == 1:
+            if shared and fused.applies(predictions):
                 return InfoNCEResult(*fused.info_nce(predictions, z_BTC, pool_RC, draws, TIE_EPS))
-            z_BWC = draws.window(z_BTC)
-            positive_BWK = self._positive_scores(predictions, z_BWC)
-            negative_BWKN = self._negative_scores(predictions, pool_RC, draws.negatives[:K])
-            # Cross-entropy = log(1 + Σ exp(s⁻ - s⁺)), without a copy that joins s⁺ to the s⁻.
-            margins = negative_BWKN - positive_BWK[..., None]
-            nce_BWK = F.softplus(margins.logsumexp(-1))
-            # A negative may be the positive itself; its score then differs by rounding alone, and is a tie.
-            tie_BWK = TIE_EPS * torch.finfo(margins.dtype).eps * (1 + positive_BWK.detach().abs())
-            first_BWK = margins.detach().amax(-1) < -tie_BWK
-            t = torch.arange(W, device=z_BWC.device)[:, None]
-            valid_WK = t + torch.arange(1, K + 1, device=z_BWC.device) < W
-            # Mean over crops and valid t for each k, then over k, as one weighting.
-            share_WK = valid_WK.to(nce_BWK.dtype) / (valid_WK.sum(0) * (B * K))
-            return InfoNCEResult((nce_BWK * share_WK).sum(), (first_BWK * share_WK).sum())
+            positive_BWK = self._positive_scores(predictions, draws.window(z_BTC))
+            return self._result(
+                positive_BWK, self._negative_scores(predictions, pool_RC, draws.negatives[:K])
+            )
+
+    @staticmethod
+    def _result(positive_BWK: Tensor, negative_BWKN: Tensor) -> InfoNCEResult:
+        B, W, K = positive_BWK.shape
+        # Cross-entropy = log(1 + Σ exp(s⁻ - s⁺)), without a copy that joins s⁺ to the s⁻.
+        margins = negative_BWKN - positive_BWK[..., None]
+        nce_BWK = F.softplus(margins.logsumexp(-1))
+        # A negative may be the positive itself; its score then differs by rounding alone, and is a tie.
+        tie_BWK = TIE_EPS * torch.finfo(margins.dtype).eps * (1 + positive_BWK.detach().abs())
+        first_BWK = margins.detach().amax(-1) < -tie_BWK
+        t = torch.arange(W, device=margins.device)[:, None]
+        valid_WK = t + torch.arange(1, K + 1, device=margins.device) < W
+        # Mean over crops and valid t for each k, then over k, as one weighting.
+        share_WK = valid_WK.to(nce_BWK.dtype) / (valid_WK.sum(0) * (B * K))
+        return InfoNCEResult((nce_BWK * share_WK).sum(), (first_BWK * share_WK).sum())
 
     @staticmethod
     def _positive_scores(predictions: Tensor, z_BWC: Tensor) -> Tensor:
