@@ -128,14 +128,15 @@ def step_times(args: argparse.Namespace, rank: int) -> list[float]:
     return seconds[1:]
 
 
-def work(rank: int, ranks: int, folder: str, args: argparse.Namespace) -> None:
-    """One rank: steps, and where there are several also all-reduces."""
+def work(rank: int, folder: str, args: argparse.Namespace) -> None:
+    """One of two ranks: steps of the first one alone, then of both, and all-reduces."""
     torch.set_num_threads(1)
     found: dict[str, list[float]] = {}
-    if ranks > 1:
-        dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=ranks)
+    if rank == 0:  # the other one sleeps until they meet
+        found["alone"] = step_times(args, rank)
+    dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
     found["step"] = step_times(args, rank)
-    for mib in REDUCED_MIB if ranks > 1 else ():
+    for mib in REDUCED_MIB:
         buffer = torch.zeros(int(mib * 2**18))
         found[f"reduce {mib}"] = []
         for _ in range(args.steps + 1):
@@ -145,14 +146,14 @@ def work(rank: int, ranks: int, folder: str, args: argparse.Namespace) -> None:
             found[f"reduce {mib}"].append(time.perf_counter() - began)
     if rank == 0:
         torch.save(found, f"{folder}/found.pt")
-    if ranks > 1:
-        dist.barrier()  # a rank that leaves first would end the other's connection under it
-        dist.destroy_process_group()
+    dist.barrier()  # a rank that leaves first would end the other's connection under it
+    dist.destroy_process_group()
 
 
-def measured(ranks: int, args: argparse.Namespace) -> dict[str, list[float]]:
+def measured(args: argparse.Namespace) -> dict[str, list[float]]:
+    """What rank 0 found in a round."""
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(work, (ranks, folder, args), nprocs=ranks)
+        mp.spawn(work, (folder, args), nprocs=2)
         found: dict[str, list[float]] = torch.load(f"{folder}/found.pt")
         return found
 
@@ -260,8 +261,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print_machine()
     one, two, reduces = [], [], {}
     for _ in range(args.rounds):
-        one += measured(1, args)["step"]
-        reduces = measured(2, args)
+        reduces = measured(args)
+        one += reduces["alone"]
         two += reduces["step"]
     step_1, step_2 = statistics.median(one), statistics.median(two)
     costs = module_costs(args, step_1)

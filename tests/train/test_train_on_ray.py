@@ -1,4 +1,7 @@
-"""Runs on Ray Train: one worker and two, a worker that is killed, errors that end a run with their message."""
+"""Runs on Ray Train: two workers, one that is killed, errors that end a run with their message.
+
+That one worker trains as this process does is part of tests/tune/test_sweep_on_ray.py, whose trials have one.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from train_cases import assert_same, last_checkpoint, rank_here, records, run_of, without_timings
+from train_cases import assert_same, last_checkpoint, records, run_of, without_timings
 
 from vgim.config import ResolvedConfig, RunConfig
 from vgim.errors import DataError, TrainingError, VgimError
@@ -46,17 +49,6 @@ def state_of(config: RunConfig) -> tuple[str, str]:
     record = RunFolder(run_of(config)).record()
     assert record is not None
     return record.state, record.message
-
-
-def test_one_worker_trains_as_this_process_does(ray_session: None, tiny_config: Maker) -> None:
-    one = tiny_config("storage.name=one", "cluster.workers=1", "train.max_steps=12")
-    assert train(one) == 0
-    here = tiny_config("storage.name=here", "train.max_steps=12").config
-    rank_here(here).run()
-    assert state_of(one.config) == ("finished", "finished at step 12, epoch 1")
-    assert_same(last_checkpoint(one.config).weights(), last_checkpoint(here).weights())
-    told, expected = (without_timings(records(run_of(c), "train", "validation")) for c in (one.config, here))
-    assert told == expected
 
 
 def test_two_workers_train_and_leave_the_same_folder(undisturbed: RunConfig) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import torch
 
+from vgim.config import ResolvedConfig
 from vgim.train.checkpoint import complete_checkpoints
 from vgim.train.folder import RunFolder
 from vgim.train.metrics import read_metrics
+from vgim.train.trainer import run_of, train
 from vgim.tune.job import sweep
 from vgim.tune.load import Sweep
 from vgim.tune.member import Leg, run_member
@@ -93,8 +96,11 @@ def test_a_population_that_was_killed_goes_on_and_its_worse_member_takes_over_th
     assert launches(plan) == {good.id: 3, bad.id: 3}
 
 
-def test_asha_stops_the_worse_trial_and_leaves_the_better_one_whole(
-    ray_session: None, tiny_sweep: Maker, monkeypatch: pytest.MonkeyPatch
+def test_asha_stops_the_worse_trial_and_the_better_ones_worker_trains_as_this_process_does(
+    ray_session: None,
+    tiny_sweep: Maker,
+    tiny_config: Callable[..., ResolvedConfig],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TUNE_FORCE_TRIAL_CLEANUP_S", "1")  # a stopped trial's driver does not leave by itself
     plan = tiny_sweep(
@@ -116,3 +122,13 @@ def test_asha_stops_the_worse_trial_and_leaves_the_better_one_whole(
         steps = [r["step"] for r in read_metrics(trial.run) if r["kind"] == "train"]
         assert steps == list(range(1, len(steps) + 1))
         complete_checkpoints(trial.run)[-1].contents()  # raises for one that is damaged
+    here = tiny_config(
+        "optim.learning_rate=1e-4", "train.epochs=5", "train.limit_train_batches=4", "storage.name=here"
+    )
+    train(here)
+    on_ray, in_process = trials_of(plan)[0].run, run_of(here.config)
+    one, other = (complete_checkpoints(run)[-1].weights() for run in (on_ray, in_process))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    one, other = ([r["modules"] for r in read_metrics(run) if "modules" in r] for run in (on_ray, in_process))
+    assert one == other
