@@ -16,12 +16,32 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from vgim.model.sync import world_size
+
 
 class Modular(Protocol):
     """An encoder, or whatever else has modules by number."""
 
     def module(self, index: int) -> nn.Module:
         """Module `index`."""
+
+
+class Reductions:
+    """All-reduces under way, which make tensors the mean over the ranks."""
+
+    def __init__(self) -> None:
+        self._pending: list[Any] = []
+
+    def start(self, tensor: torch.Tensor) -> None:
+        """Begin to average `tensor`, in place."""
+        tensor.div_(world_size())
+        self._pending.append(dist.all_reduce(tensor, async_op=True))
+
+    def wait(self) -> None:
+        """Wait until all that were started are done."""
+        for work in self._pending:
+            work.wait()
+        self._pending.clear()
 
 
 class Replicas:
@@ -34,13 +54,12 @@ class Replicas:
     """
 
     def __init__(self, encoder: Modular, modules: Sequence[int], *, compile_modules: bool = False) -> None:
-        self.world_size = dist.get_world_size() if dist.is_initialized() else 1
-        self._pending: list[Any] = []
+        self._reductions = Reductions()
         self.modules: dict[int, Any] = {}
         for m in modules:
             module = encoder.module(m)
             called: Any = torch.compile(module) if compile_modules else module
-            if self.world_size > 1:
+            if world_size() > 1:
                 device = next(module.parameters()).device
                 called = DistributedDataParallel(
                     called,
@@ -49,7 +68,9 @@ class Replicas:
                     gradient_as_bucket_view=True,  # so that the all-reduce lands in the gradients themselves
                 )
                 # DDP compares a hook's annotations with its own types, and ours are strings: a lambda has none.
-                called.register_comm_hook(self._pending, lambda state, bucket: _reduce_later(state, bucket))
+                called.register_comm_hook(
+                    self._reductions, lambda state, bucket: _reduce_later(state, bucket)
+                )
             self.modules[m] = called
 
     def accumulating(self, module: int, more: bool) -> Any:
@@ -59,15 +80,13 @@ class Replicas:
 
     def wait(self) -> None:
         """Wait until all gradients are the mean over the ranks."""
-        for work in self._pending:
-            work.wait()
-        self._pending.clear()
+        self._reductions.wait()
 
 
-def _reduce_later(pending: list[Any], bucket: Any) -> torch.futures.Future[torch.Tensor]:
+def _reduce_later(reductions: Reductions, bucket: Any) -> torch.futures.Future[torch.Tensor]:
     """DDP communication hook: start the all-reduce and say at once that it is done; `wait` makes it true."""
-    buffer = bucket.buffer().div_(dist.get_world_size())
-    pending.append(dist.all_reduce(buffer, async_op=True))
+    buffer = bucket.buffer()
+    reductions.start(buffer)
     done: torch.futures.Future[torch.Tensor] = torch.futures.Future()
     done.set_result(buffer)
     return done
@@ -76,13 +95,13 @@ def _reduce_later(pending: list[Any], bucket: Any) -> torch.futures.Future[torch
 @torch.no_grad()
 def average_buffers(network: nn.Module) -> None:
     """Give all ranks the mean of BatchNorm's running statistics, before they are used or saved."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
+    if world_size() == 1:
         return
     buffers = [b for b in network.buffers() if b.is_floating_point()]
     if not buffers:
         return
     flat = torch.cat([b.reshape(-1) for b in buffers])
     dist.all_reduce(flat)
-    flat /= dist.get_world_size()
+    flat /= world_size()
     for buffer, mean in zip(buffers, torch.split(flat, [b.numel() for b in buffers]), strict=True):
         buffer.copy_(mean.view_as(buffer))

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from vgim.model.draws import Draws
 from vgim.model.module import GreedyModule, ModuleOutput
 from vgim.model.stack import Encoder
-from vgim.train.ddp import Replicas
+from vgim.model.sync import world_size
+from vgim.train.ddp import Reductions, Replicas
 
 WARM_UP_PASSES = 3  # in which libraries choose their algorithms and take their workspaces
 
@@ -104,7 +104,7 @@ class GraphedPasses:
         # One pool and one stream for all: a stream more is a workspace more.
         self._pool = torch.cuda.graph_pool_handle()
         self._stream = torch.cuda.Stream(self._gradients[self.modules[0]].device)  # type: ignore[no-untyped-call]
-        self._pending: list[Any] = []
+        self._reductions = Reductions()
 
     def take(
         self, m: int, x: Tensor, draws: Draws, weights: Weights, *, measure: bool, last: bool
@@ -115,15 +115,12 @@ class GraphedPasses:
             self._captured[m] = _Captured(module, x, draws, self._autocast, self._pool, self._stream)
             self._gradients[m].copy_(before)
         out = self._captured[m].replay(x, draws, weights)
-        if last and dist.is_initialized() and dist.get_world_size() > 1:
-            gradient = self._gradients[m].div_(dist.get_world_size())
-            self._pending.append(dist.all_reduce(gradient, async_op=True))
+        if last and world_size() > 1:
+            self._reductions.start(self._gradients[m])
         return out
 
     def wait(self) -> None:
-        for work in self._pending:
-            work.wait()
-        self._pending.clear()
+        self._reductions.wait()
 
     def grad_norm(self, m: int) -> Tensor:
         norm: Tensor = torch.linalg.vector_norm(self._gradients[m])
@@ -214,8 +211,7 @@ def passes_of(
     A pass in which the ranks talk (`negatives: global`, `batch_norm: sync`) and a compiled module run without.
     """
     device = next(encoder.parameters()).device
-    several = dist.is_initialized() and dist.get_world_size() > 1
     talks = encoder.objective.negatives == "global" or encoder.model.batch_norm == "sync"
-    if device.type == "cuda" and cuda_graphs and not compile_modules and not (several and talks):
+    if device.type == "cuda" and cuda_graphs and not compile_modules and not (world_size() > 1 and talks):
         return GraphedPasses(encoder, modules, autocast)
     return EagerPasses(encoder, Replicas(encoder, modules, compile_modules=compile_modules), autocast)
