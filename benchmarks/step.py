@@ -107,15 +107,22 @@ def this_script(case: Case, threads: int) -> list[str]:
     return [*command, "--threads", str(threads)]
 
 
-def build_greedy(case: Case, modules: Sequence[int]) -> Built:
-    """Our step, training `modules` on those before them frozen."""
-    encoder = build_encoder(*case.configs(), 0).eval()
+def build_greedy(
+    case: Case,
+    modules: Sequence[int],
+    *,
+    device: str = "cpu",
+    autocast: torch.dtype | None = None,
+    **how: bool,
+) -> Built:
+    """Our step, training `modules` on those before them frozen; `how` goes to `passes_of`."""
+    encoder = build_encoder(*case.configs(), 0).to(device).eval()
     for m in modules:
         encoder.module(m).train()
     optimizer = torch.optim.Adam(encoder.parameters(), lr=2e-4, fused=True)
-    passes = passes_of(encoder, modules, autocast=None)
-    step = GreedyStep(encoder, passes, optimizer, seed=0, rank=0, clip_norm=0.0, autocast=None)
-    audio, number = case.audio(), count()
+    passes = passes_of(encoder, modules, autocast=autocast, **how)
+    step = GreedyStep(encoder, passes, optimizer, seed=0, rank=0, clip_norm=0.0, autocast=autocast)
+    audio, number = case.audio().to(device), count()
     trained = [p for m in modules for p in encoder.module(m).parameters()]
     return Built(lambda: step([audio], next(number), KLD_WEIGHT[case.family], measure=False), trained)
 

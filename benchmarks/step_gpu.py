@@ -16,12 +16,10 @@ from typing import Any
 import torch
 from common import parser, print_table, start, write_json
 from naive import NaiveEncoder, NaiveStep
-from step import FAMILIES, KLD_WEIGHT, Case, useful_flops
+from step import FAMILIES, KLD_WEIGHT, Case, build_greedy, useful_flops
 
 from vgim.model.precision import Precision, set_precision
 from vgim.model.stack import build_encoder
-from vgim.train.passes import passes_of
-from vgim.train.step import GreedyStep
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "bf16")
 PRODUCT_SIZE = 8192
@@ -40,22 +38,10 @@ def naive_step(case: Case, precision: Precision) -> Step:
     return take
 
 
-def greedy_step(
-    case: Case, precision: Precision, *, cuda_graphs: bool, compile_modules: bool = False
-) -> Step:
+def greedy_step(case: Case, precision: Precision, **how: bool) -> Step:
     autocast = set_precision(precision)
-    encoder = build_encoder(*case.configs(), 0).cuda().train()
-    passes = passes_of(
-        encoder,
-        range(len(encoder)),
-        autocast=autocast,
-        cuda_graphs=cuda_graphs,
-        compile_modules=compile_modules,
-    )
-    optimizer = torch.optim.Adam(encoder.parameters(), lr=2e-4, fused=True)
-    step = GreedyStep(encoder, passes, optimizer, seed=0, rank=0, clip_norm=0.0, autocast=autocast)
-    audio, number = case.audio().cuda(), iter(range(10**9))
-    return lambda: step([audio], next(number), KLD_WEIGHT[case.family], measure=False)
+    everything = range(case.configs()[0].num_modules)
+    return build_greedy(case, everything, device="cuda", autocast=autocast, **how).take
 
 
 def product_rate(precision: Precision) -> float:
