@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 
-from vgim.config.keys import dump, flatten
 from vgim.errors import CheckpointError, VgimError
 from vgim.storage import Location
 from vgim.train.checkpoint import Checkpoint, complete_checkpoints, find, location_of
@@ -22,7 +21,7 @@ from vgim.tune.config import MetricConfig
 from vgim.tune.follow import Follower, Report, reports
 from vgim.tune.plan import Trial, with_values
 from vgim.tune.space import Values
-from vgim.tune.takeover import start_lineage, take_over
+from vgim.tune.takeover import start_lineage, take_over, values_of
 from vgim.tune.trial import Setting, epochs_of, has_ended, launchable, wait_for_the_launch_before
 
 
@@ -114,10 +113,7 @@ def first_comparison(members: Sequence[Trial], interval: int) -> int:
 def present(member: Trial) -> Trial:
     """A member with the values that its run has now."""
     config = RunFolder(member.run).config()
-    if config is None:
-        return member
-    flat = flatten(dump(config))
-    return with_values(member, {key: flat[key] for key in member.values})
+    return member if config is None else with_values(member, values_of(config, member.values))
 
 
 def worst(metric: MetricConfig) -> float:

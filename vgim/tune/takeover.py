@@ -7,7 +7,7 @@ held from which step on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -62,7 +62,7 @@ def start_lineage(run: Location, config: RunConfig, keys: Sequence[str]) -> None
     """Note with what a run without a checkpoint starts; of a takeover that was cut off nothing is left."""
     for name in HISTORY:
         run.child(name).delete()
-    first = Stretch(step=0, epoch=0, run=run.name, taken_from="", values=_values(config, keys))
+    first = Stretch(step=0, epoch=0, run=run.name, taken_from="", values=values_of(config, keys))
     _write(run, Lineage(stretches=(first,)))
 
 
@@ -105,7 +105,7 @@ def take_over(run: Location, source: Checkpoint, config: RunConfig, keys: Sequen
         epoch=state.epoch,
         run=run.name,
         taken_from=source.location.uri,
-        values=_values(config, keys),
+        values=values_of(config, keys),
     )
     _write(run, Lineage(stretches=(*before, here)))
     put(run, state, contents)
@@ -116,6 +116,7 @@ def _write(run: Location, lineage: Lineage) -> None:
     run.child(LINEAGE).write_bytes_atomic(lineage.model_dump_json(indent=1).encode())
 
 
-def _values(config: RunConfig, keys: Sequence[str]) -> dict[str, Any]:
+def values_of(config: RunConfig, keys: Iterable[str]) -> dict[str, Any]:
+    """What a config has for some of its keys."""
     flat = flatten(dump(config))
     return {key: flat[key] for key in keys}
