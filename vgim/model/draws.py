@@ -50,7 +50,10 @@ class Draws(NamedTuple):
 
     def start_on_device(self) -> Tensor:
         """The window's first frame as a tensor, [] int64."""
-        return torch.as_tensor(self.window_start, device=self.negatives.device)
+        if isinstance(self.window_start, Tensor):
+            return self.window_start
+        # Filled there: a number that is copied to a GPU has to be waited for.
+        return torch.full((), self.window_start, dtype=torch.int64, device=self.negatives.device)
 
 
 def make_draws(
