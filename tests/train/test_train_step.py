@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from vgim.model.draws import Draws
 from vgim.model.module import GreedyModule, ModuleOutput
 from vgim.model.randomness import DrawKey
 from vgim.model.stack import Encoder
-from vgim.train.step import NotFiniteError, kld_weight_at, learning_rate_at
+from vgim.train.passes import passes_of
+from vgim.train.step import GreedyStep, NotFiniteError, kld_weight_at, learning_rate_at
 
 Gradients = dict[str, Tensor]
 
@@ -226,3 +228,19 @@ def test_the_learning_rate_decays_by_epoch() -> None:
     optim = OptimConfig(learning_rate=1e-3, decay_per_epoch=0.5)
     assert [learning_rate_at(optim, epoch) for epoch in range(3)] == pytest.approx([1e-3, 5e-4, 2.5e-4])
     assert learning_rate_at(OptimConfig(learning_rate=1e-3), 50) == 1e-3
+
+
+def test_compiled_passes_equal_plain_ones_and_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At every step another window and, in the warm-up, another KL weight."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    weights = []
+    for compiled in (True, False):
+        encoder = small_encoder(objective={"window_frames": 16, "kld_weight": 0.01})
+        passes = passes_of(encoder, range(len(encoder)), autocast=None, compile_modules=compiled)
+        step = GreedyStep(encoder, passes, adam(encoder), seed=3, rank=0, clip_norm=0.0, autocast=None)
+        step([audio(2)], 0, 0.0, measure=False)
+        with torch._dynamo.config.patch(error_on_recompile=True):
+            for number in (1, 2, 3):
+                step([audio(2, number)], number, 0.002 * number, measure=number == 2)
+        weights.append(weights_of(encoder))
+    torch.testing.assert_close(weights[0], weights[1])

@@ -176,7 +176,7 @@ class GreedyModule(nn.Module):
             z_BTC, c_BWC, mean_BTC, penalty, kl_mean = self._sampled(h_BTC, draws, kld_weight)
         else:
             z_BTC = mean_BTC = h_BTC
-            if self.gru is not None:
+            if self.spec.gru_units:  # not `self.gru`, at whose sight torch.compile gives up
                 mean_BTC = self._recur(z_BTC)
             c_BWC = draws.window(mean_BTC)
             kl_mean = at_least_fp32(z_BTC.new_zeros(()))
@@ -233,6 +233,7 @@ class GreedyModule(nn.Module):
         h_BTC: Tensor = self.layers(x[..., None] if x.ndim == 2 else x, layers)
         return h_BTC
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # which cannot compile a GRU
     def _recur(self, h_BTC: Tensor) -> Tensor:
         """The GRU's output, in fp32 or finer: autocast would run cuDNN's in fp16, where small gradients vanish."""
         assert self.gru is not None

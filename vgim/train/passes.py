@@ -59,19 +59,32 @@ class Passes(Protocol):
 
 
 class EagerPasses:
-    """Passes kernel by kernel, through DDP where there are other ranks."""
+    """Passes kernel by kernel, through DDP where there are other ranks.
 
-    def __init__(self, encoder: Encoder, replicas: Replicas, autocast: torch.dtype | None) -> None:
-        self._replicas, self._autocast = replicas, autocast
+    Args:
+        compiled: whether torch.compile made the replicas: what changes from step to step goes in as a tensor, and units
+            are counted always, so that each module is compiled once.
+    """
+
+    def __init__(
+        self, encoder: Encoder, replicas: Replicas, autocast: torch.dtype | None, *, compiled: bool = False
+    ) -> None:
+        self._replicas, self._autocast, self._compiled = replicas, autocast, compiled
+        self._has_kl = encoder.objective.kld_weight > 0
         self.modules = list(replicas.modules)
         self._parameters = {m: list(encoder.module(m).parameters()) for m in self.modules}
 
     def take(
         self, m: int, x: Tensor, draws: Draws, weights: Weights, *, measure: bool, last: bool
     ) -> ModuleOutput:
+        kld: float | Tensor = weights.kld
+        if self._compiled:
+            draws = draws._replace(window_start=draws.start_on_device())
+            kld = torch.full((), weights.kld, device=x.device) if self._has_kl else 0.0
+            measure = True
         with self._replicas.accumulating(m, more=not last):
             with torch.autocast(x.device.type, self._autocast, enabled=self._autocast is not None):
-                out: ModuleOutput = self._replicas.modules[m](x, draws, weights.kld, measure)
+                out: ModuleOutput = self._replicas.modules[m](x, draws, kld, measure)
             (out.loss * weights.share).backward()  # type: ignore[no-untyped-call]
         return out._replace(loss=out.loss.detach())
 
@@ -214,4 +227,5 @@ def passes_of(
     talks = encoder.objective.negatives == "global" or encoder.model.batch_norm == "sync"
     if device.type == "cuda" and cuda_graphs and not compile_modules and not (world_size() > 1 and talks):
         return GraphedPasses(encoder, modules, autocast)
-    return EagerPasses(encoder, Replicas(encoder, modules, compile_modules=compile_modules), autocast)
+    replicas = Replicas(encoder, modules, compile_modules=compile_modules)
+    return EagerPasses(encoder, replicas, autocast, compiled=compile_modules)
