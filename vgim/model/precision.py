@@ -20,6 +20,21 @@ def set_precision(precision: Precision) -> torch.dtype | None:
     return torch.bfloat16 if precision == "bf16" else None
 
 
+def slowed_by(precision: Precision, device: torch.device) -> str | None:
+    """Why products of this precision crawl on the device, as a sentence for the log; None where they don't."""
+    if precision != "bf16" or device.type != "cpu" or _cpu_multiplies_bf16():
+        return None
+    return (
+        "train.precision=bf16 on a CPU without instructions for it: a step may take tens of times as long as in fp32; "
+        "use train.precision=fp32 here"
+    )
+
+
+def _cpu_multiplies_bf16() -> bool:
+    has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return has_onednn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def at_least_fp32(x: Tensor) -> Tensor:
     """bf16 and fp16 as fp32; everything else unchanged."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

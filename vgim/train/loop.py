@@ -12,6 +12,7 @@ from vgim.config import AnyConfig
 from vgim.data.manifest import Manifest, read_manifest
 from vgim.data.stream import CropStream, Share
 from vgim.model.audio import to_float
+from vgim.model.precision import slowed_by
 from vgim.storage import Location
 from vgim.train import checkpoint as checkpoints
 from vgim.train.ddp import average_buffers
@@ -101,6 +102,8 @@ class Rank:
                 self._hparams(self.writer)
             if self.job.lost_workers:
                 log.insert(0, f"workers were lost and started again ({self.job.lost_workers} so far)")
+            if slow := slowed_by(self.config.train.precision, self.worker.device):
+                log.append(slow)
             for sentence in log:
                 self.writer.event(place.step, sentence)
         try:
