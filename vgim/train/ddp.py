@@ -54,6 +54,7 @@ class Replicas:
     """
 
     def __init__(self, encoder: Modular, modules: Sequence[int], *, compile_modules: bool = False) -> None:
+        self.compiled = compile_modules
         self._reductions = Reductions()
         self.modules: dict[int, Any] = {}
         for m in modules:

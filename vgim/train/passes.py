@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from vgim.config.schema import ObjectiveConfig
 from vgim.model.draws import Draws
 from vgim.model.module import GreedyModule, ModuleOutput
 from vgim.model.stack import Encoder
@@ -61,16 +62,12 @@ class Passes(Protocol):
 class EagerPasses:
     """Passes kernel by kernel, through DDP where there are other ranks.
 
-    Args:
-        compiled: whether torch.compile made the replicas: what changes from step to step goes in as a tensor, and units
-            are counted always, so that each module is compiled once.
+    Into compiled replicas, what changes from step to step goes as a tensor, and they count units always, so that each
+    is compiled once.
     """
 
-    def __init__(
-        self, encoder: Encoder, replicas: Replicas, autocast: torch.dtype | None, *, compiled: bool = False
-    ) -> None:
-        self._replicas, self._autocast, self._compiled = replicas, autocast, compiled
-        self._has_kl = encoder.objective.kld_weight > 0
+    def __init__(self, encoder: Encoder, replicas: Replicas, autocast: torch.dtype | None) -> None:
+        self._replicas, self._autocast, self._objective = replicas, autocast, encoder.objective
         self.modules = list(replicas.modules)
         self._parameters = {m: list(encoder.module(m).parameters()) for m in self.modules}
 
@@ -78,9 +75,9 @@ class EagerPasses:
         self, m: int, x: Tensor, draws: Draws, weights: Weights, *, measure: bool, last: bool
     ) -> ModuleOutput:
         kld: float | Tensor = weights.kld
-        if self._compiled:
+        if self._replicas.compiled:
             draws = draws._replace(window_start=draws.start_on_device())
-            kld = torch.full((), weights.kld, device=x.device) if self._has_kl else 0.0
+            kld = _kld_of_all_steps(self._objective, torch.full((), weights.kld, device=x.device))
             measure = True
         with self._replicas.accumulating(m, more=not last):
             with torch.autocast(x.device.type, self._autocast, enabled=self._autocast is not None):
@@ -187,12 +184,17 @@ class _Captured:
         return ModuleOutput(loss, nce, kl, kl_mean, accuracy, active_units, self._latents)
 
     def _pass(self) -> tuple[Tensor, Tensor]:
-        kld_weight = self._kld if self._module.objective.kld_weight > 0 else 0.0
+        kld_weight = _kld_of_all_steps(self._module.objective, self._kld)
         # A cast of a weight that autocast keeps would be made once, outside of the graph or inside.
         with torch.autocast("cuda", self._autocast, enabled=self._autocast is not None, cache_enabled=False):
             out: ModuleOutput = self._module(self._x, self._draws, kld_weight, True)
         (out.loss * self._share).backward()  # type: ignore[no-untyped-call]
         return torch.stack([value.detach().float() for value in out[:-1] if value is not None]), out.latents
+
+
+def _kld_of_all_steps(objective: ObjectiveConfig, weight: Tensor) -> float | Tensor:
+    """The KL term's weight in a pass that is made once for all steps: the number 0 where none of them has the term."""
+    return weight if objective.kld_weight > 0 else 0.0
 
 
 def _set(ours: Tensor, value: Any) -> None:
@@ -227,5 +229,4 @@ def passes_of(
     talks = encoder.objective.negatives == "global" or encoder.model.batch_norm == "sync"
     if device.type == "cuda" and cuda_graphs and not compile_modules and not (world_size() > 1 and talks):
         return GraphedPasses(encoder, modules, autocast)
-    replicas = Replicas(encoder, modules, compile_modules=compile_modules)
-    return EagerPasses(encoder, replicas, autocast, compiled=compile_modules)
+    return EagerPasses(encoder, Replicas(encoder, modules, compile_modules=compile_modules), autocast)
