@@ -23,9 +23,9 @@ import torch.multiprocessing as mp
 from common import parser, print_machine, print_table, write_json
 
 from vgim.config.schema import DataConfig, ModelConfig, ObjectiveConfig, SyntheticConfig
-from vgim.data.manifest import read_manifest
-from vgim.data.quickstart import prepare_embedded
-from vgim.data.stream import CropStream, Share, read_here
+from vgim.data.shards.embedded import prepare_embedded
+from vgim.data.shards.manifest import read_manifest
+from vgim.data.stream.stream import CropStream, Share, read_here
 from vgim.model.randomness import DrawKey
 from vgim.model.stack import Encoder, build_encoder
 from vgim.storage import Location

@@ -27,7 +27,7 @@ from naive import NaiveEncoder, NaiveStep, count_flops
 
 from vgim.config.schema import ModelConfig, ObjectiveConfig
 from vgim.model.stack import build_encoder
-from vgim.train.memory import keep_freed_memory
+from vgim.train.malloc import keep_freed_memory
 from vgim.train.passes import passes_of
 from vgim.train.step import GreedyStep
 

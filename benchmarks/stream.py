@@ -25,11 +25,11 @@ from common import parser, print_table, start, write_json
 from torch.utils.data import DataLoader, Dataset
 
 from vgim.config.schema import DataConfig
-from vgim.data.librispeech import find_librispeech
-from vgim.data.manifest import read_manifest
-from vgim.data.prepare import prepare
-from vgim.data.stream import CropStream, Reader, Share, read_here, read_on_ray
-from vgim.data.synthetic import synthesize
+from vgim.data.corpora.librispeech import find_librispeech
+from vgim.data.corpora.synthetic import synthesize
+from vgim.data.shards.manifest import read_manifest
+from vgim.data.shards.prepare import prepare
+from vgim.data.stream.stream import CropStream, Reader, Share, read_here, read_on_ray
 from vgim.storage import Location
 
 START_GRID = 160  # crops start at multiples of 10 ms, at least one of them in

@@ -95,6 +95,12 @@ def vgim_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.environ["VGIM_HOME"] = before
 
 
+@pytest.fixture(autouse=True)
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of tests need not outlive a power cut."""
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
+
+
 @pytest.fixture(scope="session")
 def ray_session(vgim_home: Path) -> Iterator[None]:
     """The session's one Ray instance: four logical CPUs, so that Ray Data has some beside two workers."""
@@ -157,12 +163,12 @@ storage:
 def tiny_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shards of an embedded corpus: 40 utterances of 4 speakers to train on, in 7 row groups, 4 to validate."""
     from vgim.config.schema import SyntheticConfig
-    from vgim.data import shards
-    from vgim.data.quickstart import prepare_embedded
+    from vgim.data.shards import write
+    from vgim.data.shards.embedded import prepare_embedded
 
     folder = tmp_path_factory.mktemp("tiny") / "shards"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "ROW_GROUP_ROWS", 6)
+        patch.setattr(write, "ROW_GROUP_ROWS", 6)
         prepare_embedded(folder, SyntheticConfig(speakers=4, utterances=48, seed=0))
     return folder
 
@@ -189,3 +195,16 @@ def tiny_config(
 ) -> Callable[..., ResolvedConfig]:
     """`tiny_config("train.epochs=3", ...)`: such a run in the test's own folder."""
     return partial(tiny_config_in, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def probed_run(
+    tiny_config_in: Callable[..., ResolvedConfig], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of a run of twenty steps; tests write below its `probes`."""
+    from vgim.train.trainer import train
+
+    resolved = tiny_config_in(tmp_path_factory.mktemp("probed"))
+    train(resolved)
+    storage = resolved.config.storage
+    return Path(storage.root, storage.name)

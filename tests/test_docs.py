@@ -165,12 +165,12 @@ def test_every_exit_code_is_explained() -> None:
 
 
 def test_every_field_is_explained() -> None:
-    from vgim.data.shards import INDEX_SCHEMA, SHARD_SCHEMA
+    from vgim.data.shards.write import INDEX_SCHEMA, SHARD_SCHEMA
     from vgim.downstream.result import ProbeOptions, ProbeResult, SeedResult
     from vgim.latents.result import AnalysisResult
-    from vgim.train.folder import RunRecord
+    from vgim.runs.folder import RunRecord
+    from vgim.runs.training_state import TrainingState
     from vgim.train.meter import AVERAGED
-    from vgim.train.state import TrainingState
     from vgim.train.validate import FIGURES
 
     expected = {

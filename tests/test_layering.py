@@ -14,30 +14,33 @@ import vgim
 
 PACKAGE = Path(vgim.__file__).parent
 
-# Layer → the parts of vgim that it may import. The rest is out of bounds.
-MAY_IMPORT = {
-    "vgim.errors": set[str](),
+BASE = {"vgim.errors", "vgim.storage", "vgim.config"}
+# Room → the rooms that it may import, itself and what lies below. Anything else is an arrow up.
+MAY_IMPORT: dict[str, set[str]] = {
+    "vgim.errors": set(),
     "vgim.storage": {"vgim.errors"},
     "vgim.config": {"vgim.errors", "vgim.storage"},
+    "vgim.jsonl": {"vgim.errors", "vgim.storage"},
     "vgim.cluster": {"vgim.errors", "vgim.config"},
-    "vgim.ray_tasks": {"vgim.errors", "vgim.cluster"},
-    "vgim.data": {"vgim.errors", "vgim.storage", "vgim.config", "vgim.cluster"},
-    "vgim.model": {"vgim.errors", "vgim.storage", "vgim.config"},
-    "vgim.train": {"vgim.errors", "vgim.storage", "vgim.config", "vgim.cluster", "vgim.data", "vgim.model"},
-    "vgim.downstream": {
-        "vgim.errors",
-        "vgim.storage",
-        "vgim.config",
-        "vgim.data",
-        "vgim.model",
-        "vgim.train",
-        "vgim.encoder",
-    },
+    "vgim.data": BASE | {"vgim.cluster"},
+    "vgim.model": BASE,
 }
-MAY_IMPORT["vgim.report"] = {*MAY_IMPORT["vgim.downstream"], "vgim.downstream"}
-MAY_IMPORT["vgim.decode"] = MAY_IMPORT["vgim.downstream"] | {"vgim.decoder"}
-MAY_IMPORT["vgim.latents"] = {*MAY_IMPORT["vgim.report"], "vgim.decoder"}
-MAY_IMPORT["vgim.tune"] = {*MAY_IMPORT["vgim.latents"], "vgim.latents", "vgim.cluster"}
+MAY_IMPORT["vgim.runs"] = BASE | {"vgim.data", "vgim.model"}
+MAY_IMPORT["vgim.pretrained"] = BASE | {"vgim.model", "vgim.runs"}
+MAY_IMPORT["vgim.train"] = BASE | {"vgim.cluster", "vgim.data", "vgim.model", "vgim.runs"}
+MAY_IMPORT["vgim.interop"] = BASE | {"vgim.model", "vgim.runs", "vgim.train"}
+MAY_IMPORT["vgim.downstream"] = BASE | {
+    "vgim.data",
+    "vgim.model",
+    "vgim.runs",
+    "vgim.pretrained",
+    "vgim.train",
+}
+MAY_IMPORT["vgim.decode"] = MAY_IMPORT["vgim.downstream"]
+MAY_IMPORT["vgim.latents"] = MAY_IMPORT["vgim.downstream"] | {"vgim.downstream"}
+MAY_IMPORT["vgim.compare"] = BASE | {"vgim.model", "vgim.runs", "vgim.downstream"}
+MAY_IMPORT["vgim.report"] = BASE | {"vgim.data", "vgim.model", "vgim.runs", "vgim.downstream", "vgim.compare"}
+MAY_IMPORT["vgim.tune"] = MAY_IMPORT["vgim.latents"] | {"vgim.latents", "vgim.cluster", "vgim.jsonl"}
 VERSION = {"vgim", "vgim.__version__"}
 MODEL_NEVER = {"ray", "pandas", "pyarrow"}
 
@@ -92,8 +95,8 @@ LIGHT = [
     "vgim",
     "vgim.config",
     "vgim.model",
-    "vgim.encoder",
-    "vgim.decoder",
+    "vgim.pretrained.encoder",
+    "vgim.pretrained.decoder",
     "vgim.downstream.job",
     "vgim.latents.job",
     "vgim.report.page",

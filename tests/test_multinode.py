@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from vgim.cli import main
+from vgim.runs.folder import RunFolder
+from vgim.runs.metrics import read_metrics
 from vgim.storage import Location
-from vgim.train.folder import RunFolder
-from vgim.train.metrics import read_metrics
 
 pytestmark = pytest.mark.ray
 

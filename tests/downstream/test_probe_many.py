@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from vgim.cluster.tasks import run_on_ray
 from vgim.downstream.job import probe, probe_many
-from vgim.downstream.naming import distinct_names
 from vgim.downstream.result import ProbeOptions, ProbeResult
 from vgim.errors import CheckpointError, ConfigError
-from vgim.ray_tasks import run_on_ray
+from vgim.runs.run_names import distinct_names
 from vgim.storage import Location
 
 SPEAKER = ProbeOptions(task="speaker", module=1, encoders=("trained", "random", "mfcc"), device="cpu")

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from vgim.data.cut import I16
-from vgim.data.manifest import read_manifest
-from vgim.data.utterances import Utterance, read_lengths, read_utterances
-from vgim.downstream import job, sources
-from vgim.downstream.features import Clips, View
-from vgim.downstream.gather import check_memory
+from vgim.data.shards.manifest import read_manifest
+from vgim.data.shards.read import Utterance, read_lengths, read_utterances
+from vgim.data.stream.cut import I16
+from vgim.downstream import job
+from vgim.downstream.features import encoders
+from vgim.downstream.features.encoders import Preparation
+from vgim.downstream.features.examples import check_memory
+from vgim.downstream.features.features import Clips, View
 from vgim.downstream.job import probe
-from vgim.downstream.phone import PhoneProbe
+from vgim.downstream.probes.phone import PhoneProbe
 from vgim.downstream.result import ProbeOptions, ProbeResult
-from vgim.downstream.sources import Preparation
 from vgim.errors import ConfigError
 from vgim.storage import Location
 
@@ -150,6 +151,6 @@ def test_the_batch_norm_clips_come_from_train_alone(
         asked.append(str(args[2]))
         return read_utterances(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sources, "read_utterances", spy)
+    monkeypatch.setattr(encoders, "read_utterances", spy)
     probe(str(probed_run), ProbeOptions(task="speaker", module=0, encoders=("random",)))
     assert asked == ["train"]

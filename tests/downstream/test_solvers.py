@@ -8,7 +8,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from vgim.downstream import solvers
-from vgim.downstream.probe import Examples
+from vgim.downstream.probes.probe import Examples
 from vgim.downstream.solvers import Fitted, fit_adam, fit_lbfgs, minimise
 
 CLASSES, FEATURES = 4, 6

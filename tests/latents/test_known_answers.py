@@ -10,13 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vgim.downstream.probe import Examples
+from vgim.downstream.probes.probe import Examples
 from vgim.downstream.solvers import fit_lbfgs
 from vgim.latents.contribution import most_different, relative, swap, swap_sizes
 from vgim.latents.correlation import shuffle, total_correlation
 from vgim.latents.distribution import active, kl_per_dimension, ks_against_normal, moments
+from vgim.latents.frame_labels import NO_LABEL
 from vgim.latents.labels import cumulative_share, dimensions_for, information, standardised
-from vgim.latents.labels_of_frames import NO_LABEL
 from vgim.latents.map import nearest_elsewhere, perplexity, principal, shared
 from vgim.latents.sensitivity import LATENT_EPSILONS, attack_latents
 from vgim.latents.smoothness import path_of

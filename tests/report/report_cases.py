@@ -15,8 +15,8 @@ from vgim.config import DecoderConfig, RunConfig, to_yaml
 from vgim.config.decoder import AnyConfig
 from vgim.downstream.result import ProbeOptions, ProbeResult
 from vgim.downstream.writing import write_result
+from vgim.runs.folder import RunFolder
 from vgim.storage import Location
-from vgim.train.folder import RunFolder
 
 MODULES = 4
 FINAL_ACCURACY = {"trained": 0.5, "random": 0.3, "mfcc": 0.4}
@@ -98,7 +98,7 @@ def _figures(module: int, share: float, collapsed: bool) -> dict[str, float]:
 
 def write_run(run: Path, config: AnyConfig, state: str = "finished", message: str = "finished") -> None:
     """config.yaml, run.json, metrics.jsonl."""
-    from vgim.data.manifest import read_manifest
+    from vgim.data.shards.manifest import read_manifest
 
     folder = RunFolder(Location(run))
     run.mkdir(parents=True, exist_ok=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import CONTRASTS, Page, find_browser
 
+from tests.browser import CONTRASTS, Page, find_browser
 from vgim.report.page import write_report
 
 PROGRAM = find_browser()

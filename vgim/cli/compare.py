@@ -31,11 +31,11 @@ def compare(
     RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. Reads only what training and `vgim probe`
     left. FILE is a path or a URI.
     """
+    from vgim.compare.comparison import compare as read
+    from vgim.compare.picture import comparison_picture
+    from vgim.compare.table import as_csv, as_markdown, as_text, comparison_table
     from vgim.config.places import resolve_place, resolve_run
     from vgim.config.schema import default_home
-    from vgim.downstream.comparison import compare as read
-    from vgim.downstream.comparison_picture import comparison_picture
-    from vgim.downstream.comparison_table import as_csv, as_markdown, as_text, comparison_table
     from vgim.downstream.pictures import can_draw
     from vgim.storage import Location
 

@@ -12,7 +12,7 @@ from vgim.cli.options import json_option
 from vgim.errors import DataError
 
 if TYPE_CHECKING:
-    from vgim.data.corpus import Corpus
+    from vgim.data.corpora.corpus import Corpus
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
@@ -55,7 +55,7 @@ def data() -> None:
 def synth(out: str, speakers: int, utterances: int, seed: int) -> None:
     """Make the embedded corpus: synthetic speech with known phones, in LibriSpeech's layout."""
     from vgim.cli.shards import ProgressLine
-    from vgim.data.synthetic import synthesize
+    from vgim.data.corpora.synthetic import synthesize
 
     made = synthesize(
         out, speakers=speakers, utterances=utterances, seed=seed, progress=ProgressLine().of_utterances
@@ -79,7 +79,7 @@ def prepare() -> None:
 @prepare_options
 def librispeech(corpus: str, subsets: tuple[str, ...], **options: Any) -> None:
     """LibriSpeech's layout: SUBSET/SPEAKER/CHAPTER/SPEAKER-CHAPTER-UTTERANCE.flac."""
-    from vgim.data.librispeech import find_librispeech
+    from vgim.data.corpora.librispeech import find_librispeech
 
     _prepare(find_librispeech(corpus, subsets=subsets or None), **options)
 
@@ -89,15 +89,15 @@ def librispeech(corpus: str, subsets: tuple[str, ...], **options: Any) -> None:
 @prepare_options
 def artificial_speech(corpus: str, part: Any, **options: Any) -> None:
     """Artificial Speech: the words of reshuffledv2, or the syllables cut from them."""
-    from vgim.data.artificial_speech import find_artificial_speech
+    from vgim.data.corpora.artificial_speech import find_artificial_speech
 
     _prepare(find_artificial_speech(corpus, part=part), **options)
 
 
 def _prepare(corpus: Corpus, *, out: str, **options: Any) -> None:
     from vgim.cli.shards import ProgressLine, describe
-    from vgim.cluster import refuse_scratch
-    from vgim.data.prepare import prepare as write_shards
+    from vgim.cluster.connect import refuse_scratch
+    from vgim.data.shards.prepare import prepare as write_shards
 
     refuse_scratch("--out", str(Path(out).absolute()) if "://" not in out else out)
     given = {name: value for name, value in options.items() if value is not None}
@@ -111,7 +111,7 @@ def _prepare(corpus: Corpus, *, out: str, **options: Any) -> None:
 def info(shards: str, verify: bool, as_json: bool) -> None:
     """Say what a shard folder holds."""
     from vgim.cli.shards import describe
-    from vgim.data import manifest as manifests
+    from vgim.data.shards import manifest as manifests
 
     manifest = manifests.read_manifest(shards)
     manifests.check_shards_present(shards, manifest)

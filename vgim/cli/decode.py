@@ -65,9 +65,9 @@ def train(
 def list_(run: str) -> None:
     """List the decoders of RUN: state, step, best validation loss."""
     where = _place(run, "RUN")
-    from vgim.decoder import FOLDER
+    from vgim.pretrained.decoder import FOLDER
+    from vgim.runs.listing import format_decoders, list_runs
     from vgim.storage import Location
-    from vgim.train.runs import format_decoders, list_runs
 
     folder = Location(where).child(FOLDER)
     click.echo(format_decoders(list_runs(folder.uri)) if folder.exists() else f"{where} has no decoders")

@@ -133,10 +133,10 @@ def probe(
         shards = resolve_place(shards, "--shards")
         refuse_scratch_place("--shards", shards)
 
+    from vgim.cluster.tasks import run_on_ray
     from vgim.downstream import job
-    from vgim.downstream.pieces import one_after_the_other
+    from vgim.downstream.probe_plan import one_after_the_other
     from vgim.downstream.result import ProbeOptions, format_table
-    from vgim.ray_tasks import run_on_ray
 
     chosen: dict[str, object] = {
         **options,
@@ -171,8 +171,8 @@ def probe(
 
 
 def _study(where: str, chosen: dict[str, object], seeds: int | None, as_json: bool) -> None:
-    from vgim.downstream.limited import study
-    from vgim.downstream.limited_result import LimitedOptions, format_limited, parse_labels
+    from vgim.downstream.few_labels.result import LimitedOptions, format_limited, parse_labels
+    from vgim.downstream.few_labels.study import study
 
     chosen["labels_per_class"] = parse_labels(str(chosen["labels_per_class"]))
     if seeds is not None:
@@ -190,7 +190,7 @@ def _study(where: str, chosen: dict[str, object], seeds: int | None, as_json: bo
 
 
 def refuse_scratch_place(key: str, place: str) -> None:
-    from vgim.cluster import refuse_scratch
+    from vgim.cluster.connect import refuse_scratch
 
     if "://" not in place:
         refuse_scratch(key, str(Path(place).absolute()))

@@ -24,7 +24,7 @@ def import_reference(file: str, overrides: tuple[str, ...], out: str, preset: st
     taken from PRESET and KEY=VALUE; all else must agree with them.
     """
     from vgim.config.places import resolve_place
-    from vgim.train.reference import import_reference as make_run
+    from vgim.interop.reference import import_reference as make_run
 
     made = make_run(resolve_place(file, "FILE"), resolve_place(out, "--out"), preset, overrides)
     for note in made.notes:
@@ -42,7 +42,7 @@ def export_reference(run: str, out: str) -> None:
     """
     from vgim.config.places import resolve_place, resolve_run
     from vgim.config.schema import default_home
-    from vgim.train.reference import export_reference as write_file
+    from vgim.interop.reference import export_reference as write_file
 
     where = resolve_run(run, f"{default_home()}/runs", "RUN")
     click.echo(f"wrote {write_file(where, resolve_place(out, '--out'))}")

@@ -25,7 +25,7 @@ def report(run: str, compare: tuple[str, ...], out: str | None, clips: int, max_
     RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. The page shows what lies in the run's folder:
     training, probes, latent analyses, decoded sounds. It needs no network.
     """
-    from vgim.cluster import refuse_scratch
+    from vgim.cluster.connect import refuse_scratch
     from vgim.config.places import resolve_place, resolve_run
     from vgim.config.schema import default_home
 

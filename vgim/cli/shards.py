@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from vgim.data.manifest import Manifest
-    from vgim.data.writing import Progress
+    from vgim.data.shards.manifest import Manifest
+    from vgim.data.shards.write_all import Progress
 
 SECONDS_BETWEEN_LINES = 15.0
 MAX_LISTED = 10

@@ -59,7 +59,7 @@ def runs(storage: str, as_json: bool) -> None:
     import json
 
     from vgim.config.places import resolve_place
-    from vgim.train.runs import format_table, list_runs
+    from vgim.runs.listing import format_table, list_runs
 
     summaries = list_runs(resolve_place(storage, "STORAGE"))
     click.echo(

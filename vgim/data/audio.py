@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from vgim.data.manifest import SAMPLE_RATE_HZ, SkipKind
+from vgim.data.shards.manifest import SAMPLE_RATE_HZ, SkipKind
 
 Pcm16 = npt.NDArray[np.int16]
 PCM16_SCALE = 32_768

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 from torch import Tensor
 
 from vgim.data.audio import PCM16_SCALE, AudioProblem, Pcm16, decode
-from vgim.data.manifest import SAMPLE_RATE_HZ
+from vgim.data.shards.manifest import SAMPLE_RATE_HZ
 from vgim.errors import DataError, StorageError
 from vgim.storage import Location
 

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from vgim.config import DecoderConfig
 from vgim.decode.losses import TERMS, log_spectral_distance_db, si_sdr_db, weighted_terms
 from vgim.decode.pictures import compare, spectrogram
-from vgim.decoder import ENCODER, build_decoder, layer_of
-from vgim.encoder import load_encoder
 from vgim.model.decoding import Decoder
 from vgim.model.precision import set_precision
 from vgim.model.randomness import DrawKey, draw_seed, seeded_generator
+from vgim.pretrained.decoder import ENCODER, build_decoder, layer_of
+from vgim.pretrained.encoder import load_encoder
+from vgim.runs.metrics import MetricsWriter, Record
 from vgim.train.ddp import Replicas
 from vgim.train.learner import Around, ToAudio
-from vgim.train.metrics import MetricsWriter, Record
 from vgim.train.prefetch import Prefetcher
 from vgim.train.schedule import Phase, Place
 from vgim.train.step import NotFiniteError

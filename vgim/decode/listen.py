@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from vgim.data.audio import PCM16_SCALE, Pcm16
-from vgim.data.manifest import check_shards_present, read_manifest
-from vgim.data.utterances import read_utterances
+from vgim.data.shards.manifest import check_shards_present, read_manifest
+from vgim.data.shards.read import read_utterances
 from vgim.decode.audio import AUDIO, FOLDERS, AudioEntry, Group, add_to_index, read_audio, write_wav
-from vgim.decoder import FrozenDecoder, find_decoder, load_decoder
 from vgim.errors import ConfigError
 from vgim.model.audio import SMALLEST_STD, to_float
 from vgim.model.randomness import mix, seeded_generator
+from vgim.pretrained.decoder import FrozenDecoder, find_decoder, load_decoder
 from vgim.storage import Location
 
 LEFT_UTTERANCES, LEFT_DRAWS, LONGEST_SAMPLES = 4, 4, 80_000

@@ -13,12 +13,12 @@ from vgim.config.places import resolve_places
 from vgim.decode.learner import DecoderLearner
 from vgim.decode.listen import leave_audio
 from vgim.decode.losses import DEFAULT_WEIGHTS
-from vgim.decoder import ENCODER, FOLDER
 from vgim.errors import CheckpointError, ConfigError
 from vgim.model.stack import build_encoder
+from vgim.pretrained.decoder import ENCODER, FOLDER
+from vgim.runs.checkpoint import CONFIG, STATE, WEIGHTS, Checkpoint, find
+from vgim.runs.folder import RunFolder
 from vgim.storage import Location
-from vgim.train.checkpoint import CONFIG, STATE, WEIGHTS, Checkpoint, find
-from vgim.train.folder import RunFolder
 from vgim.train.loop import Job
 from vgim.train.trainer import launch, run_of
 

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-from vgim.data.crops import I64
-from vgim.data.cut import I16
-from vgim.data.utterances import Utterance, first_crop, read_lengths, read_utterances
-from vgim.downstream.feature_cache import FOLDER, DamagedCacheError, FeatureCache
-from vgim.downstream.features import Clip, FeatureSource, View, stream_features
-from vgim.downstream.gather import Gathered, Stream, check_memory, gather, whole
+from vgim.data.shards.read import Utterance, first_crop, read_lengths, read_utterances
+from vgim.data.stream.crops import I64
+from vgim.data.stream.cut import I16
+from vgim.downstream.context import Setting, open_setting
+from vgim.downstream.features.cache import FOLDER, DamagedCacheError, FeatureCache
+from vgim.downstream.features.encoders import Preparation, draws_features, feature_source
+from vgim.downstream.features.examples import Gathered, Stream, check_memory, gather, whole
+from vgim.downstream.features.features import Clip, FeatureSource, View, stream_features
 from vgim.downstream.pictures import WITHOUT_MATPLOTLIB, can_draw
-from vgim.downstream.pieces import Outcome, Piece, Runner, Say, one_after_the_other, plan
+from vgim.downstream.probe_plan import Outcome, Piece, Runner, Say, one_after_the_other, plan
 from vgim.downstream.result import EncoderKind, ProbeOptions, ProbeResult, Task, place_name
 from vgim.downstream.scores import score
-from vgim.downstream.setting import Setting, open_setting
 from vgim.downstream.solvers import ADAM_BATCH, fit_adam, fit_lbfgs
-from vgim.downstream.sources import Preparation, draws_features, feature_source
 from vgim.downstream.summary import Fit, Splits, summarise
 from vgim.downstream.writing import write_epochs_picture, write_modules_picture, write_result
 from vgim.errors import VgimError
@@ -87,7 +87,7 @@ def probe_many(
         runs: Folders, paths or URIs; each once.
         wanted: The options of each task, each once.
         say: Told notes and progress, with the run's name in front where there are several.
-        runner: Where the pieces are computed; see `vgim.ray_tasks`.
+        runner: Where the pieces are computed; see `vgim.cluster.tasks`.
 
     Returns:
         What each run and task gave, and the error that tells what failed; the rest is written all the same.

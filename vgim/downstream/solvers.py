@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vgim.downstream.probe import Examples
+from vgim.downstream.probes.probe import Examples
 from vgim.model.randomness import mix, seeded_generator
 
 L2_PATH = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)

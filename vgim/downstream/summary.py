@@ -10,16 +10,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from vgim.data.crops import I64
-from vgim.downstream.features import View
-from vgim.downstream.gather import Gathered
-from vgim.downstream.honesty import count_seen
+from vgim.data.stream.crops import I64
+from vgim.downstream.context import Setting
+from vgim.downstream.features.encoders import Preparation
+from vgim.downstream.features.examples import Gathered
+from vgim.downstream.features.features import View
+from vgim.downstream.leakage import count_seen
 from vgim.downstream.result import EncoderKind, Interval, ProbeResult, SeedResult
 from vgim.downstream.scores import Scores, over_seeds, over_utterances, per_class
-from vgim.downstream.setting import Setting
 from vgim.downstream.solvers import Fitted
-from vgim.downstream.sources import Preparation
-from vgim.train.folder import git_revision, now, versions
+from vgim.runs.folder import git_revision, now, versions
 
 SAW_LABELS = (
     "this encoder was trained on the labels of the train split that the probe learns from, and chosen on the "

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from vgim.data.crops import I64
+from vgim.data.stream.crops import I64
 from vgim.downstream.pictures import can_draw, confusion_picture, epochs_picture, modules_picture
 from vgim.downstream.result import ProbeResult, folder_name
 from vgim.storage import Location

@@ -9,10 +9,10 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vgim.decoder import FrozenDecoder
 from vgim.latents.frames import Frames
 from vgim.latents.result import AnalysisName, Cell, Curve, LatentOptions, Table
 from vgim.latents.subject import Subject
+from vgim.pretrained.decoder import FrozenDecoder
 from vgim.storage import Location
 
 Need = Literal["labels", "decoder"]

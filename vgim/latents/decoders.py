@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from vgim.decoder import FOLDER, FrozenDecoder, list_decoders, load_decoder
 from vgim.errors import ConfigError
 from vgim.latents.subject import Subject
+from vgim.pretrained.decoder import FOLDER, FrozenDecoder, list_decoders, load_decoder
+from vgim.runs.checkpoint import complete_checkpoints
 from vgim.storage import Location
-from vgim.train.checkpoint import complete_checkpoints
 
 
 def find_decoder(

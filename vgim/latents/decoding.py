@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vgim.data.crops import HOP_SAMPLES, I64
-from vgim.data.cut import I16
-from vgim.data.manifest import SAMPLE_RATE_HZ
-from vgim.data.utterances import Utterance, first_crop, read_utterances
-from vgim.decoder import FrozenDecoder
-from vgim.downstream.features import EncoderFeatures, Reading, batch_clips
+from vgim.data.shards.manifest import SAMPLE_RATE_HZ
+from vgim.data.shards.read import Utterance, first_crop, read_utterances
+from vgim.data.stream.crops import HOP_SAMPLES, I64
+from vgim.data.stream.cut import I16
+from vgim.downstream.features.features import EncoderFeatures, Reading, batch_clips
 from vgim.errors import DataError
 from vgim.latents.result import LatentOptions
 from vgim.latents.subject import Subject
 from vgim.model.randomness import mix
+from vgim.pretrained.decoder import FrozenDecoder
 
 NUM_MELS = 80
 WINDOW_SAMPLES = 400

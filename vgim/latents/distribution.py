@@ -16,9 +16,9 @@ from vgim.latents.analysis import Drawn, Finding, Look, Need, Sheet
 from vgim.latents.distribution_pictures import density_picture, histograms_picture, kl_picture
 from vgim.latents.frames import F32, Frames
 from vgim.latents.result import AnalysisName, Curve, Table
+from vgim.model.collapse import FEWEST_ACTIVE
 from vgim.model.module import ACTIVE_VARIANCE
 from vgim.model.posterior import kl_per_element
-from vgim.train.collapse import FEWEST_ACTIVE
 
 NO_INFORMATION = 0.01
 """Nats per frame below which a dimension that is not active counts as collapsed onto its prior."""

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vgim.data.crops import I64
-from vgim.data.utterances import read_lengths, read_utterances
-from vgim.downstream.features import Clips, normalised
+from vgim.data.shards.read import read_lengths, read_utterances
+from vgim.data.stream.crops import I64
+from vgim.downstream.features.features import Clips, normalised
 from vgim.errors import DataError
-from vgim.latents.labels_of_frames import Labelling, label_frames, labellings
+from vgim.latents.frame_labels import Labelling, label_frames, labellings
 from vgim.latents.result import LatentOptions
 from vgim.latents.subject import Subject
 from vgim.model.randomness import mix, seeded_generator

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vgim.data.crops import I64
-from vgim.downstream.probe import Examples
-from vgim.downstream.setting import Setting
+from vgim.data.stream.crops import I64
+from vgim.downstream.context import Setting
+from vgim.downstream.probes.probe import Examples
 from vgim.downstream.solvers import Fitted, fit_lbfgs
 from vgim.latents.analysis import Drawn, Finding, Look, Need, Sheet
 from vgim.latents.labels_pictures import concentration_picture, ranking_picture, weights_picture

@@ -11,10 +11,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vgim.data.crops import I64
+from vgim.data.stream.crops import I64
 from vgim.latents.analysis import Drawn, Embedding, Finding, Look, Need, Sheet
+from vgim.latents.frame_labels import NO_LABEL, Labelling
 from vgim.latents.frames import F32, Frames
-from vgim.latents.labels_of_frames import NO_LABEL, Labelling
 from vgim.latents.map_pictures import scatter_picture, spectrum_picture
 from vgim.latents.result import AnalysisName, LatentOptions, Table
 from vgim.model.randomness import mix

@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vgim.data.crops import I64
+from vgim.data.stream.crops import I64
 from vgim.downstream.pictures import as_png, new_figure
+from vgim.latents.frame_labels import NO_LABEL, Labelling
 from vgim.latents.frames import F32
-from vgim.latents.labels_of_frames import NO_LABEL, Labelling
 
 MOST_IN_LEGEND = 20
 """Colours that the eye tells apart; more classes are named where they lie."""

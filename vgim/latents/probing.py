@@ -11,16 +11,16 @@ from typing import cast
 
 import torch
 
-from vgim.data.cut import I16
-from vgim.data.utterances import Utterance, first_crop, read_utterances
-from vgim.downstream.features import EncoderFeatures, FeatureSource, Reading
-from vgim.downstream.gather import gather, whole
-from vgim.downstream.probe import Examples
+from vgim.data.shards.read import Utterance, first_crop, read_utterances
+from vgim.data.stream.cut import I16
+from vgim.downstream.context import PROBES, Setting
+from vgim.downstream.features.examples import gather, whole
+from vgim.downstream.features.features import EncoderFeatures, FeatureSource, Reading
+from vgim.downstream.probes.probe import Examples
 from vgim.downstream.result import ProbeOptions, Task
-from vgim.downstream.setting import PROBES, Setting
 from vgim.errors import DataError
 from vgim.latents.analysis import Look
-from vgim.latents.labels_of_frames import labellings
+from vgim.latents.frame_labels import labellings
 from vgim.model.randomness import mix, seeded_generator
 
 

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from vgim.data.utterances import Utterance, read_utterances
-from vgim.downstream.features import EncoderFeatures
-from vgim.downstream.probe import Examples
+from vgim.data.shards.read import Utterance, read_utterances
+from vgim.downstream.context import Setting
+from vgim.downstream.features.encoders import feature_source
+from vgim.downstream.features.features import EncoderFeatures
+from vgim.downstream.probes.probe import Examples
 from vgim.downstream.scores import over_utterances
-from vgim.downstream.setting import Setting
 from vgim.downstream.solvers import Fitted, fit_lbfgs
-from vgim.downstream.sources import feature_source
 from vgim.latents.analysis import Drawn, Finding, Look, Need, Sheet
 from vgim.latents.curves import Line, lines_picture
 from vgim.latents.probing import clip_of, encoder_features, examples_of, settings

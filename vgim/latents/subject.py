@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 
 from vgim.config import RunConfig
-from vgim.data.manifest import Manifest, check_shards_present, read_manifest
+from vgim.data.shards.manifest import Manifest, check_shards_present, read_manifest
 from vgim.downstream.result import Device
-from vgim.encoder import FrozenEncoder, load_encoder
 from vgim.errors import CheckpointError, ConfigError
 from vgim.latents.result import CheckpointChoice
+from vgim.pretrained.encoder import FrozenEncoder, load_encoder
+from vgim.runs.checkpoint import STATE
+from vgim.runs.folder import CONFIG, RunFolder
 from vgim.storage import Location
-from vgim.train.checkpoint import STATE
-from vgim.train.folder import CONFIG, RunFolder
 
 
 @dataclass(frozen=True)

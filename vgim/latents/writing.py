@@ -15,8 +15,8 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from vgim.latents.analysis import Analysis, Drawn, Finding, Look, Sheet
 from vgim.latents.curves import overlay_picture
 from vgim.latents.result import AnalysisResult, Curve, Picture, Table
+from vgim.runs.folder import git_revision, now, versions
 from vgim.storage import Location
-from vgim.train.folder import git_revision, now, versions
 
 FOLDER, RESULT, TENSORBOARD, CURVES = "latents", "result.json", "tensorboard", "curves.csv"
 

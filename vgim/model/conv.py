@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vgim.model.blocked import conv_of_padded, num_padded, pad_frames, padded_relu
+from vgim.model.kernels.blocked import conv_of_padded, num_padded, pad_frames, padded_relu
 from vgim.model.sync import RankBatchNorm
 
 ALL = slice(None)

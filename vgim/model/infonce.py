@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from vgim.model import fused, scores
 from vgim.model.draws import Draws
+from vgim.model.kernels import fused, scores
 from vgim.model.precision import at_least_fp32
 
 TIE_EPS = 64

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from vgim.config.schema import ObjectiveConfig
 from vgim.errors import ConfigError
-from vgim.model import fused
 from vgim.model.conv import ALL, BatchNormKind, ConvSpec, ConvStack
 from vgim.model.draws import Draws, make_draws
 from vgim.model.infonce import InfoNCE
+from vgim.model.kernels import fused
 from vgim.model.posterior import GaussianHead, Posterior, in_unit, kl_per_element, reduce_kl, sample
 from vgim.model.precision import at_least_fp32
 from vgim.model.randomness import DrawKey, draw_seed

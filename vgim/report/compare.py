@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vgim.compare.comparison import compare, compared_config
+from vgim.compare.table import ComparisonTable, comparison_table
 from vgim.config import RunConfig
 from vgim.config.difference import config_difference
-from vgim.downstream.comparison import compare, compared_config
-from vgim.downstream.comparison_table import ComparisonTable, comparison_table
 from vgim.errors import VgimError
 from vgim.report.notes import Notes
 from vgim.storage import Location

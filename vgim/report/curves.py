@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vgim.config import RunConfig
+from vgim.model.collapse import CHANCE_SHARE, FEWEST_ACTIVE
 from vgim.report.chart import Chart, Level, Series, draw
 from vgim.report.notes import Notes
 from vgim.report.records import MetricsRecord
 from vgim.report.tables import Table
-from vgim.train.collapse import CHANCE_SHARE, FEWEST_ACTIVE
 
 LOSSES = {
     "nce": "InfoNCE (nats)",

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
+from vgim.report.commands import command_line
 from vgim.report.embed import Embedder, Picture, inside
 from vgim.report.notes import Notes, children, read_json
-from vgim.report.shell import command_line
 from vgim.report.tables import Table, cell
 from vgim.storage import Location
 

@@ -14,7 +14,8 @@ from markupsafe import Markup
 from vgim import __version__
 from vgim.config import RunConfig, to_yaml
 from vgim.errors import StorageError, VgimError
-from vgim.report import words
+from vgim.report import config_text
+from vgim.report.commands import command_line
 from vgim.report.compare import Comparison, comparison
 from vgim.report.curves import Training, training
 from vgim.report.embed import Embedder, Limits
@@ -22,12 +23,11 @@ from vgim.report.latents import Analysis, analyses
 from vgim.report.notes import Notes
 from vgim.report.probes import Probes, probes
 from vgim.report.records import MetricsRecord, read_records, stepping_seconds
-from vgim.report.shell import command_line
 from vgim.report.sound import Decoder, decoders
 from vgim.report.tables import Table
+from vgim.runs.folder import CONFIG, METRICS, RECORD, RunFolder, RunRecord
+from vgim.runs.listing import state_now
 from vgim.storage import Location
-from vgim.train.folder import CONFIG, METRICS, RECORD, RunFolder, RunRecord
-from vgim.train.runs import state_now
 
 REPORT = "report.html"
 
@@ -44,8 +44,8 @@ class Page:
     """The uri as a shell takes it."""
     state: str
     lead: str
-    facts: tuple[words.Fact, ...]
-    origin: tuple[words.Fact, ...]
+    facts: tuple[config_text.Fact, ...]
+    origin: tuple[config_text.Fact, ...]
     modules: Table | None
     data: Table | None
     config: str
@@ -98,7 +98,7 @@ def gather(run: Location, compare: Sequence[Location], limits: Limits) -> Page:
     embedder = Embedder(limits, notes)
     config, record = _config(run, notes), _record(run, notes)
     records = read_records(run, notes)
-    data = words.read_data(config, record, notes) if config else None
+    data = config_text.read_data(config, record, notes) if config else None
     state = _state(record, records, notes)
     learnt = training(records, config, notes)
     probed, looked, heard = (
@@ -111,11 +111,11 @@ def gather(run: Location, compare: Sequence[Location], limits: Limits) -> Page:
         uri=run.uri,
         quoted=shlex.quote(run.uri),
         state=state,
-        lead=words.lead(config, record, data, state, _progress(records)),
-        facts=tuple(words.facts(config, data, stepping_seconds(records))) if config else (),
-        origin=tuple(words.origin(record)) if record else (),
-        modules=words.modules_table(config) if config else None,
-        data=words.data_table(data) if data else None,
+        lead=config_text.lead(config, record, data, state, _progress(records)),
+        facts=tuple(config_text.facts(config, data, stepping_seconds(records))) if config else (),
+        origin=tuple(config_text.origin(record)) if record else (),
+        modules=config_text.modules_table(config) if config else None,
+        data=config_text.data_table(data) if data else None,
         config=to_yaml(config) if config else "",
         training=learnt,
         probes=probed,

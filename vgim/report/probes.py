@@ -9,10 +9,10 @@ from typing import NamedTuple
 from vgim.downstream.result import ProbeResult, in_percent
 from vgim.downstream.writing import FOLDER, PICTURE, RESULT
 from vgim.report.chart import Chart, Level, Series, draw
+from vgim.report.commands import baselines_command, probe_command
 from vgim.report.embed import Embedder, Picture
-from vgim.report.limited import Study, is_study, studies
+from vgim.report.few_labels import Study, is_study, studies
 from vgim.report.notes import Notes, children, listed, read_json
-from vgim.report.shell import baselines_command, probe_command
 from vgim.report.tables import Table
 from vgim.storage import Location
 

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vgim.errors import VgimError
 from vgim.report.notes import Notes
+from vgim.runs.folder import METRICS
 from vgim.storage import Location
-from vgim.train.folder import METRICS
 
 Figures = dict[str, float | None]
 

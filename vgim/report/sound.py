@@ -10,14 +10,14 @@ from pydantic import BaseModel, ConfigDict, RootModel
 from vgim.config import DecoderConfig
 from vgim.errors import VgimError
 from vgim.report.chart import Chart
+from vgim.report.commands import command_line
 from vgim.report.curves import figure_chart
 from vgim.report.embed import Clip, Embedder, inside
 from vgim.report.notes import Notes, children, read_json
 from vgim.report.records import MetricsRecord, read_records
-from vgim.report.shell import command_line
 from vgim.report.tables import cell
+from vgim.runs.folder import CONFIG, RECORD, RunFolder, RunRecord
 from vgim.storage import Location
-from vgim.train.folder import CONFIG, RECORD, RunFolder, RunRecord
 
 FOLDER, AUDIO, INDEX = "decoder", "audio", "index.json"
 HEADINGS = {

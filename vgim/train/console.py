@@ -11,9 +11,9 @@ import threading
 import time
 from typing import TextIO
 
+from vgim.runs.folder import METRICS
+from vgim.runs.metrics import Record, parse
 from vgim.storage import Location
-from vgim.train.folder import METRICS
-from vgim.train.metrics import Record, parse
 
 POLL_SECONDS = 0.5
 PLAIN_SECONDS = 10.0  # between two progress lines where the output is no terminal

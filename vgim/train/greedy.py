@@ -11,12 +11,12 @@ from torch import Tensor
 from vgim.config import RunConfig
 from vgim.config.schema import ModelConfig
 from vgim.errors import TrainingError
+from vgim.model.collapse import CollapseWatch
 from vgim.model.precision import set_precision
 from vgim.model.stack import build_encoder
-from vgim.train.collapse import CollapseWatch
+from vgim.runs.metrics import MetricsWriter, Record
 from vgim.train.learner import Around, ToAudio
 from vgim.train.meter import AVERAGED
-from vgim.train.metrics import MetricsWriter, Record
 from vgim.train.passes import passes_of
 from vgim.train.prefetch import Prefetcher
 from vgim.train.schedule import Phase, Place

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from vgim.data.manifest import Manifest
-from vgim.data.stream import Reader
+from vgim.data.shards.manifest import Manifest
+from vgim.data.stream.stream import Reader
+from vgim.runs.metrics import MetricsWriter, Record
 from vgim.storage import Location
-from vgim.train.metrics import MetricsWriter, Record
 from vgim.train.prefetch import DeviceBatch, Prefetcher
 from vgim.train.schedule import Phase, Place
 from vgim.train.validate import Validation

@@ -9,24 +9,24 @@ from torch import Tensor
 
 import vgim
 from vgim.config import AnyConfig
-from vgim.data.manifest import Manifest, read_manifest
-from vgim.data.stream import CropStream, Share
+from vgim.data.shards.manifest import Manifest, read_manifest
+from vgim.data.stream.stream import CropStream, Share
 from vgim.model.audio import to_float
 from vgim.model.precision import slowed_by
+from vgim.runs import checkpoint as checkpoints
+from vgim.runs.folder import State
+from vgim.runs.hparams import hyperparameters
+from vgim.runs.metrics import MetricsWriter, Record
+from vgim.runs.training_state import TrainingState
 from vgim.storage import Location
-from vgim.train import checkpoint as checkpoints
 from vgim.train.ddp import average_buffers
-from vgim.train.deepen import shallower_run, writer_with_history
-from vgim.train.folder import State
+from vgim.train.depth_resume import shallower_run, writer_with_history
 from vgim.train.greedy import GreedyLearner
-from vgim.train.hparams import hyperparameters
+from vgim.train.initialize import start_from
 from vgim.train.learner import Around, Learner, LearnerFactory, Worker
 from vgim.train.meter import Meter
-from vgim.train.metrics import MetricsWriter, Record
 from vgim.train.prefetch import DeviceBatch, Prefetcher
 from vgim.train.schedule import Phase, Place, is_done, remaining
-from vgim.train.start import start_from
-from vgim.train.state import TrainingState
 from vgim.train.step import learning_rate_at
 
 

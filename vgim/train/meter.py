@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from vgim.train.metrics import Record, finite
+from vgim.runs.metrics import Record, finite
 
 AVERAGED = ("loss", "nce", "kl", "kl_per_element", "accuracy", "grad_norm")
 """Of a greedy module."""

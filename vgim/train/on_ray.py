@@ -13,16 +13,16 @@ from typing import Any
 import torch
 
 from vgim import errors
-from vgim.cluster import DATA_CPUS, Placement, ensure_ray, place
-from vgim.data.stream import read_on_ray
+from vgim.cluster.connect import DATA_CPUS, Placement, ensure_ray, place
+from vgim.data.stream.stream import read_on_ray
 from vgim.errors import ConfigError, StorageError, TrainingError, VgimError
+from vgim.runs.folder import RunFolder, RunRecord
 from vgim.storage import Location
-from vgim.train.folder import RunFolder, RunRecord
-from vgim.train.gauges import Gauges
 from vgim.train.greedy import CollapsedError
 from vgim.train.learner import Worker
 from vgim.train.loop import Job, Rank
-from vgim.train.memory import keep_freed_memory
+from vgim.train.malloc import keep_freed_memory
+from vgim.train.prometheus import Gauges
 from vgim.train.step import NotFiniteError
 
 RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"

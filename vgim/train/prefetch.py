@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vgim.data.stream import Batch
+from vgim.data.stream.stream import Batch
 
 
 @dataclass(frozen=True)

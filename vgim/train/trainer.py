@@ -9,22 +9,22 @@ from contextlib import contextmanager, suppress
 
 import torch
 
-from vgim.cluster import Placement, refuse_scratch
+from vgim.cluster.connect import Placement, refuse_scratch
 from vgim.config import AnyConfig, ResolvedConfig
-from vgim.data.manifest import check_shards_present, is_complete, read_manifest
-from vgim.data.stream import read_here
+from vgim.data.shards.manifest import check_shards_present, is_complete, read_manifest
+from vgim.data.stream.stream import read_here
 from vgim.errors import ConfigError, StorageError, VgimError
+from vgim.runs.checkpoint import check_same_architecture, complete_checkpoints, find
+from vgim.runs.folder import RunFolder
 from vgim.storage import Location
-from vgim.train.checkpoint import check_same_architecture, complete_checkpoints, find
 from vgim.train.console import Console
-from vgim.train.deepen import check_resumable
-from vgim.train.folder import RunFolder
+from vgim.train.depth_resume import check_resumable
+from vgim.train.initialize import place_of
 from vgim.train.learner import Worker
 from vgim.train.loop import Job, Rank
-from vgim.train.memory import keep_freed_memory
+from vgim.train.malloc import keep_freed_memory
 from vgim.train.on_ray import train_on_ray
 from vgim.train.schedule import remaining
-from vgim.train.start import place_of
 
 
 def train(
@@ -144,7 +144,7 @@ def ensure_data(config: AnyConfig) -> Location:
     shards = Location(config.data.shards)
     synthetic = config.data.synthetic
     if synthetic is not None and not is_complete(shards):
-        from vgim.data.quickstart import prepare_embedded
+        from vgim.data.shards.embedded import prepare_embedded
 
         print(f"making the embedded corpus in {shards.uri}")
         prepare_embedded(shards, synthetic)

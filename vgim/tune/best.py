@@ -6,8 +6,8 @@ import tempfile
 
 from vgim.config import RunConfig, to_yaml
 from vgim.errors import StorageError
+from vgim.runs.folder import CONFIG, RECORD, RunFolder
 from vgim.storage import Location
-from vgim.train.folder import CONFIG, RECORD, RunFolder
 from vgim.tune.job import show
 from vgim.tune.results import TrialResult
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from vgim.config.schema import MAY_CHANGE, Section
-from vgim.tune.mutation import check_mutable
+from vgim.tune.pbt_mutation import check_mutable
 from vgim.tune.space import Axis, parse_space
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 from vgim.config import RunConfig
 from vgim.config.keys import dump
-from vgim.data.manifest import is_complete, read_manifest
-from vgim.data.stream import CropStream, Share, read_here
+from vgim.data.shards.manifest import is_complete, read_manifest
+from vgim.data.stream.stream import CropStream, Share, read_here
 from vgim.errors import ConfigError, VgimError
+from vgim.runs.folder import RunFolder
+from vgim.runs.metrics import read_metrics
 from vgim.storage import Location
 from vgim.train.console import clock
-from vgim.train.folder import RunFolder
-from vgim.train.metrics import read_metrics
 from vgim.train.schedule import phases
 from vgim.tune.load import TRIALS
 from vgim.tune.plan import Chain

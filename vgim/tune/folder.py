@@ -16,8 +16,8 @@ from vgim.config import to_yaml as run_to_yaml
 from vgim.config.keys import dump
 from vgim.config.text import to_flow
 from vgim.errors import ConfigError, StorageError, TrainingError
+from vgim.runs.folder import now, process_is_alive, versions
 from vgim.storage import Location
-from vgim.train.folder import now, process_is_alive, versions
 from vgim.tune.config import SweepConfig
 from vgim.tune.load import Sweep, from_yaml, to_yaml
 

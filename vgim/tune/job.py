@@ -13,26 +13,26 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from vgim.cluster import ensure_ray, refuse_scratch
+from vgim.cluster.connect import ensure_ray, refuse_scratch
 from vgim.config import from_yaml
 from vgim.config.keys import dump, flatten
-from vgim.data.manifest import check_shards_present, read_manifest
-from vgim.downstream.setting import PROBES
+from vgim.data.shards.manifest import check_shards_present, read_manifest
+from vgim.downstream.context import PROBES
 from vgim.errors import DataError, TrainingError, VgimError
+from vgim.runs.folder import RunFolder
 from vgim.storage import Location
-from vgim.train.folder import RunFolder
 from vgim.train.trainer import ensure_data, termination_interrupts
 from vgim.tune.config import MetricConfig
 from vgim.tune.cost import estimate
 from vgim.tune.folder import BASE, SweepFolder
 from vgim.tune.load import Sweep
-from vgim.tune.member import present
+from vgim.tune.pbt import check_population, run_population
+from vgim.tune.pbt_member import present
 from vgim.tune.plan import Chain, Trial, all_trials, chains_of, trial_of, trials_of
-from vgim.tune.population import check_population, run_population
 from vgim.tune.report import write_all
 from vgim.tune.resources import Shares, share_out
 from vgim.tune.results import SweepResult, collect, format_table
-from vgim.tune.schedule import optuna_search, scheduler_of
+from vgim.tune.schedulers import optuna_search, scheduler_of
 from vgim.tune.space import Values
 from vgim.tune.trial import Setting, epochs_of, has_ended, has_told
 from vgim.tune.tuner import run_tuner

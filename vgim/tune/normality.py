@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from pydantic import BaseModel, ConfigDict
 
 from vgim.config import RunConfig
+from vgim.jsonl import add_line, read_lines
 from vgim.latents.distribution import ks_against_normal
 from vgim.latents.frames import sample_frames
 from vgim.latents.result import LatentOptions
 from vgim.latents.subject import open_subject
 from vgim.model.stack import module_specs
+from vgim.runs.checkpoint import Checkpoint
 from vgim.storage import Location
-from vgim.train.checkpoint import Checkpoint
 from vgim.tune.config import MetricConfig
-from vgim.tune.lines import add_line, read_lines
 
 FILE = "latent_normality.jsonl"
 MAX_UTTERANCES = 64

@@ -10,18 +10,18 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
-from vgim.data.cut import I16
-from vgim.data.utterances import Utterance, first_crop, read_utterances
-from vgim.downstream.gather import gather, whole
+from vgim.data.shards.read import Utterance, first_crop, read_utterances
+from vgim.data.stream.cut import I16
+from vgim.downstream.context import open_setting
+from vgim.downstream.features.encoders import feature_source
+from vgim.downstream.features.examples import gather, whole
 from vgim.downstream.result import ProbeOptions
 from vgim.downstream.scores import score
-from vgim.downstream.setting import open_setting
 from vgim.downstream.solvers import fit_lbfgs
-from vgim.downstream.sources import feature_source
+from vgim.jsonl import add_line, read_lines
+from vgim.runs.checkpoint import Checkpoint
 from vgim.storage import Location
-from vgim.train.checkpoint import Checkpoint
 from vgim.tune.config import MetricConfig
-from vgim.tune.lines import add_line, read_lines
 
 FILE = "quick_probe.jsonl"
 

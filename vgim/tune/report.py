@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vgim.tune.board import write_board
 from vgim.tune.load import Sweep
 from vgim.tune.page import render
 from vgim.tune.plan import Trial
 from vgim.tune.results import PAGE, SweepResult, collect, write
+from vgim.tune.tensorboard import write_board
 
 
 def write_all(sweep: Sweep, trials: Sequence[Trial]) -> SweepResult:

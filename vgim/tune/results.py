@@ -13,15 +13,15 @@ from rich.table import Table
 
 from vgim.config.text import to_flow
 from vgim.model.stack import module_specs
+from vgim.runs.checkpoint import complete_checkpoints
+from vgim.runs.folder import RunFolder
+from vgim.runs.metrics import Record, read_metrics
 from vgim.storage import Location
-from vgim.train.checkpoint import complete_checkpoints
-from vgim.train.deepen import inherited_steps
-from vgim.train.folder import RunFolder
-from vgim.train.metrics import Record, read_metrics
+from vgim.train.depth_resume import inherited_steps
 from vgim.tune.config import MetricConfig
-from vgim.tune.follow import reports
 from vgim.tune.normality import read_normality
 from vgim.tune.plan import Trial
+from vgim.tune.trial_reports import reports
 
 RESULTS, CSV, PAGE = "results.json", "results.csv", "sweep.html"
 TrialState = Literal["waiting", "running", "finished", "failed", "interrupted", "stopped"]

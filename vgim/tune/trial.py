@@ -9,17 +9,17 @@ from dataclasses import dataclass
 
 import torch
 
-from vgim.cluster import Placement
+from vgim.cluster.connect import Placement
 from vgim.config import RunConfig
 from vgim.config.load import ResolvedConfig
 from vgim.errors import CheckpointError, StorageError
-from vgim.train.checkpoint import complete_checkpoints
-from vgim.train.folder import RunFolder, is_alive
+from vgim.runs.checkpoint import complete_checkpoints
+from vgim.runs.folder import RunFolder, is_alive
 from vgim.train.schedule import phases
 from vgim.train.trainer import is_complete_run, train
 from vgim.tune.config import MetricConfig
-from vgim.tune.follow import Follower, Report, reports
 from vgim.tune.plan import Chain, Trial
+from vgim.tune.trial_reports import Follower, Report, reports
 
 POLL_SECONDS = 0.5
 LEAVE_SECONDS = 60.0

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from vgim.storage import Location
-from vgim.tune.follow import Report
 from vgim.tune.plan import Chain, Trial
 from vgim.tune.resources import Shares
-from vgim.tune.schedule import METRIC, TIME
+from vgim.tune.schedulers import METRIC, TIME
 from vgim.tune.space import Values
 from vgim.tune.trial import Setting, run_chain
+from vgim.tune.trial_reports import Report
 
 
 def run_tuner(

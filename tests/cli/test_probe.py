@@ -1,0 +1,185 @@
+"""`vgim probe`: what it passes on, what it prints, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from vgim.cli import main
+from vgim.cluster.tasks import run_on_ray
+from vgim.config import ResolvedConfig
+from vgim.downstream.probe_plan import one_after_the_other
+
+
+def vgim(*args: str) -> Result:
+    return CliRunner().invoke(main, args)
+
+
+@pytest.fixture(scope="module")
+def run(tiny_config_in: Callable[..., ResolvedConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from vgim.train.trainer import train
+
+    resolved = tiny_config_in(tmp_path_factory.mktemp("cli-probe"), "train.max_steps=2")
+    train(resolved)
+    return Path(resolved.config.storage.root, "run")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the job was given, which does nothing."""
+    given: list[Any] = []
+
+    def probe_many(
+        runs: list[str], wanted: list[Any], say: object, **how: object
+    ) -> tuple[list[object], None]:
+        given.extend([*runs, *wanted, how])
+        return [], None
+
+    monkeypatch.setattr("vgim.downstream.job.probe_many", probe_many)
+    return given
+
+
+def test_it_prints_a_table_and_writes_below_the_run(run: Path) -> None:
+    result = vgim("probe", str(run), "--task", "speaker", "--encoder", "trained", "--encoder", "mfcc")
+    assert result.exit_code == 0, result.stderr
+    header, trained, mfcc = result.stdout.splitlines()
+    assert header.split()[:4] == ["encoder", "step", "module", "accuracy"]
+    assert trained.split()[:3] == ["trained", "2", "3"]
+    assert mfcc.split()[:3] == ["mfcc", "-", "-"]
+    assert "speaker from trained module 3, seed 0: " in result.stderr
+    assert (run / "probes" / "speaker-mfcc" / "result.json").exists()
+
+
+def test_as_json_it_prints_the_records(run: Path) -> None:
+    result = vgim("probe", str(run), "--task", "speaker", "--module", "0", "--json")
+    (record,) = json.loads(result.stdout)
+    assert record == json.loads((run / "probes" / "speaker-trained-module0" / "result.json").read_text())
+
+
+def test_a_bare_name_is_a_run_at_home_and_defaults_are_the_last_module_and_checkpoint(
+    asked: list[Any], vgim_home: Path
+) -> None:
+    assert vgim("probe", "sim-4", "--task", "phone").exit_code == 0
+    where, options, how = asked
+    assert where == f"{vgim_home}/runs/sim-4"
+    assert how == {"all_epochs": False, "runner": one_after_the_other}
+    assert (options.module, options.encoders, options.checkpoint) == (-1, ("trained",), "last")
+    assert (options.solver, options.bias, options.seeds, options.shards) == ("lbfgs", True, 1, None)
+
+
+def test_every_option_is_passed_on(asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = "--all-epochs --all-modules --sampled --whole-utterances --no-bias --solver adam"
+    layers = "--layer -1 --all-layers --supervised-epochs 7 --cache-features"
+    numbers = "--seeds 3 --patience 2 --max-utterances 9 --device cpu --shards sh"
+    encoders = "--encoder random --encoder mfcc --encoder random"
+    assert (
+        vgim(
+            "probe", "runs/x", "--task", "vowel", *f"{flags} {layers} {numbers} {encoders}".split()
+        ).exit_code
+        == 0
+    )
+    where, options, how = asked
+    assert where == f"{tmp_path}/runs/x"
+    assert how["all_epochs"]
+    assert options.model_dump() == {
+        "task": "vowel",
+        "encoders": ("random", "mfcc"),
+        "module": None,
+        "layer": -1,
+        "all_layers": True,
+        "checkpoint": "last",
+        "solver": "adam",
+        "seeds": 3,
+        "sampled": True,
+        "whole_utterances": True,
+        "bias": False,
+        "shards": f"{tmp_path}/sh",
+        "max_utterances": 9,
+        "patience": 2,
+        "supervised_epochs": 7,
+        "cache_features": True,
+        "device": "cpu",
+    }
+
+
+def test_runs_and_tasks_are_probed_each_once_by_as_many_workers(
+    asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tasks = "--task phone --task speaker --task phone"
+    cluster = "--workers 3 --address auto --device cpu"
+    assert vgim("probe", "runs/x", "y", "./runs/x", *f"{tasks} {cluster}".split()).exit_code == 0
+    *where, phone, speaker, how = asked
+    assert [Path(run).name for run in where] == ["x", "y"]
+    assert (phone.task, speaker.task) == ("phone", "speaker")
+    assert how["runner"].func is run_on_ray
+    assert how["runner"].keywords == {"workers": 3, "device": "cpu", "address": "auto"}
+
+
+def test_the_tables_of_several_are_told_apart_and_a_failure_leaves_the_others(
+    run: Path, tmp_path: Path
+) -> None:
+    result = vgim("probe", str(run), f"{tmp_path}/none", "--task", "speaker", "--task", "vowel")
+    assert result.exit_code == 3
+    assert result.stdout.splitlines()[0] == "run, speaker:"
+    assert result.stdout.splitlines()[2].startswith("trained")
+    told = [line for line in result.stderr.splitlines() if " failed: " in line]
+    assert [line.partition(" failed: ")[0] for line in told] == [
+        "run vowel",
+        "none speaker",
+        "none vowel",
+        "error: 3 of 4 probes",
+    ]
+
+
+def test_mistakes_are_one_line_and_an_exit_code(run: Path, tmp_path: Path) -> None:
+    for args, code, words in (
+        (
+            [str(run), "--task", "speaker", "--module", "9"],
+            2,
+            "--module 9, but the run's encoder has 4 modules",
+        ),
+        ([str(run), "--task", "speaker", "--module", "1", "--all-modules"], 2, "exclude each other"),
+        ([str(run), "--task", "speaker", "--all-epochs", "--checkpoint", "best"], 2, "exclude each other"),
+        ([f"{tmp_path}/none", "--task", "speaker", "--all-epochs"], 4, "is no run: it has no config.yaml"),
+        (
+            [f"{run}/checkpoints/step-00000002", "--task", "speaker", "--all-epochs"],
+            2,
+            "is one checkpoint; name its run",
+        ),
+        ([str(run), "--task", "speaker", "--address", "auto"], 2, "no effect without Ray; give --workers"),
+        ([str(run), "--task", "vowel"], 3, "--task vowel needs the syllables of Artificial Speech"),
+        ([f"{tmp_path}/none", "--task", "speaker"], 4, "is no run: it has no config.yaml"),
+    ):
+        result = vgim("probe", *args)
+        assert (result.exit_code, result.stdout) == (code, "")
+        assert words in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_job_takes_what_the_command_takes() -> None:
+    script = Path(__file__).parents[2] / "ray_jobs" / "probe.py"
+    said = subprocess.check_output([sys.executable, script, "--help"], text=True)
+    ours = vgim("probe", "--help").stdout
+    assert said.partition("Options")[2].split() == ours.partition("Options")[2].split()
+
+
+def test_a_job_refuses_places_in_its_throw_away_copy(
+    asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "working_dir_files" / "pkg"
+    scratch.mkdir(parents=True)
+    monkeypatch.chdir(scratch)
+    for args, key in ((["runs/x"], "RUN=runs/x"), (["/shared/x", "--shards", "sh"], "--shards=sh")):
+        result = vgim("probe", *args, "--task", "phone")
+        assert result.exit_code == 2
+        assert f"{key} is relative, and a job's working directory" in result.stderr
+    assert asked == []

@@ -1,0 +1,161 @@
+"""Runs beside one another: what is read, what is noted, and how it is shown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from vgim.cli import main
+from vgim.compare.comparison import compare
+from vgim.compare.picture import comparison_picture
+from vgim.compare.table import DASH, as_csv, as_markdown, as_text, comparison_table
+from vgim.downstream.job import probe
+from vgim.downstream.result import ProbeOptions
+from vgim.errors import CheckpointError, ConfigError
+from vgim.pretrained.encoder import load_encoder
+
+
+@pytest.fixture(scope="module")
+def runs(probed_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """One with probes and baselines, one of other data and negatives with neither, and a damaged result."""
+    folder = tmp_path_factory.mktemp("compared")
+    keep = shutil.ignore_patterns("probes", "tensorboard")
+    one, two = (Path(shutil.copytree(probed_run, folder / name, ignore=keep)) for name in ("one", "two"))
+    options = {"task": "speaker", "module": None, "encoders": ("trained", "random", "mfcc")}
+    probe(str(one), ProbeOptions.model_validate(options))
+    probe(str(two / "checkpoints" / "step-00000010"), ProbeOptions(task="speaker", module=0))
+    for name, text in (("foreign", '{"task": "speaker"}'), ("cut", '{"task"'), ("bytes", "\x00")):
+        (two / "probes" / name).mkdir()
+        (two / "probes" / name / "result.json").write_text(text)
+    record = json.loads((two / "run.json").read_text())
+    (two / "run.json").write_text(json.dumps({**record, "data_fingerprint": "0" * 64}))
+    config = (two / "config.yaml").read_text()
+    assert "num_negatives: 5" in config
+    (two / "config.yaml").write_text(config.replace("num_negatives: 5", "num_negatives: 6"))
+    return one, two
+
+
+def test_figures_are_those_of_the_run(runs: tuple[Path, Path]) -> None:
+    (run,) = compare([str(runs[0])]).runs
+    lines = [json.loads(line) for line in (runs[0] / "metrics.jsonl").read_text().splitlines()]
+    last = [line for line in lines if line["kind"] == "validation"][-1]
+    assert [m.nce for m in run.modules] == [m["nce"] for m in last["modules"]]
+    assert [m.kl_per_element is None for m in run.modules] == [False, False, False, True]
+    assert run.cost is not None
+    steps = [line["compute_s"] for line in lines if line["kind"] == "train"]
+    assert run.cost.step_s == pytest.approx(sum(steps))
+    assert (run.cost.utterances, run.step, run.workers) == (80, 20, 0)
+    every = sum(p.numel() for p in load_encoder(str(runs[0])).encoder.parameters())
+    assert run.encoder_parameters + run.predictor_parameters == every
+    assert run.predictor_parameters == 4 * 3 * 8 * 8  # modules, steps, channels
+
+
+def test_a_module_at_chance_without_active_units_is_flagged(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(runs[0], tmp_path / "fallen"))
+    record = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    figures = ((1.7, 0.0), (1.79, 0.0), (1.79, 0.9), (1.7, 0.9))  # chance is ln 6 = 1.7918
+    for module, (nce, active) in zip(record["modules"], figures, strict=True):
+        module |= {"nce": nce, "active_units": active}
+    with (run / "metrics.jsonl").open("a") as out:
+        out.write(json.dumps(record) + "\n")
+    assert [m.collapsed for m in compare([str(run)]).runs[0].modules] == [False, True, False, False]
+
+
+def test_what_does_not_compare_or_read_or_is_old_is_noted(runs: tuple[Path, Path]) -> None:
+    notes = "\n".join(compare([str(run) for run in runs]).notes)
+    for words in (
+        "two: probes/foreign/result.json is left out",
+        "two: probes/cut/result.json is left out",
+        "two: probes/bytes/result.json is left out",
+        "two: speaker has no mfcc and no random baseline",
+        "two: probed at step 10, and its newest checkpoint is of step 20",
+        "trained on different data",
+        "objective.num_negatives is 5 or 6",
+    ):
+        assert words in notes
+    assert compare([str(runs[0])]).notes == ()
+
+
+def test_baselines_stand_before_the_trained_and_have_a_row_without_results(runs: tuple[Path, Path]) -> None:
+    one, two = (comparison_table(compare([str(run)])).sections[-1].rows for run in runs)
+    assert [row[0] for row in one] == [
+        "majority",
+        "mfcc",
+        *(f"random module {m}" for m in range(4)),
+        *(f"trained module {m}" for m in range(4)),
+    ]
+    assert DASH not in [row[1] for row in one]
+    assert [(row[0], row[1] == DASH) for row in two] == [
+        ("majority", False),
+        ("mfcc", True),
+        ("random", True),
+        ("trained module 0", False),
+    ]
+
+
+def test_text_wraps_runs_that_do_not_fit_and_loses_none(runs: tuple[Path, Path]) -> None:
+    table = comparison_table(compare([str(run) for run in runs]))
+    wide, narrow = as_text(table), as_text(table, width=50)
+    assert wide.splitlines()[0].split() == ["one", "two"]
+    assert max(len(line) for line in narrow.splitlines() if not line.startswith("note")) <= 50
+    assert narrow.count("kld_weight") == 2
+    assert as_markdown(table).count("| **") == len(table.sections)
+
+
+def test_csv_has_a_row_a_run_and_unrounded_numbers(runs: tuple[Path, Path]) -> None:
+    comparison = compare([str(run) for run in runs])
+    one, two = csv.DictReader(io.StringIO(as_csv(comparison)))
+    assert float(one["module0_nce"]) == comparison.runs[0].modules[0].nce
+    assert float(one["speaker_mfcc_accuracy"]) > 0
+    assert two["speaker_mfcc_accuracy"] == ""
+
+
+def test_the_picture_is_drawn_for_any_of_them(runs: tuple[Path, Path]) -> None:
+    for chosen in (runs, runs[:1], runs[1:]):
+        assert comparison_picture(compare([str(run) for run in chosen])).startswith(b"\x89PNG")
+
+
+def test_a_run_that_tells_little_has_dashes(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copy(runs[0] / "config.yaml", tmp_path / "config.yaml")
+    (run,) = compare([str(tmp_path)]).runs
+    assert (run.state, run.cost, run.probes, run.modules[0].nce) == (None, None, (), None)
+    (tmp_path / "run.json").write_text("{}")
+    comparison = compare([str(tmp_path)])
+    assert "its record or metrics cannot be read" in comparison.notes[0]
+    assert comparison_picture(comparison)
+
+
+def test_what_is_no_run_is_refused(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is no run"):
+        compare([str(runs[0]), str(tmp_path)])
+    with pytest.raises(ConfigError, match="is one checkpoint; name its run"):
+        compare([str(runs[0] / "checkpoints" / "step-00000020")])
+
+
+def test_the_command_prints_and_writes(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    files = [f"--{kind}={tmp_path}/{kind}" for kind in ("csv", "markdown", "picture")]
+    result = CliRunner().invoke(main, ["compare", *map(str, runs), *files])
+    assert result.exit_code == 0, result.stderr
+    table = comparison_table(compare([str(run) for run in runs]))
+    assert result.stdout == as_text(table) + "\n"
+    assert (tmp_path / "markdown").read_text() == as_markdown(table)
+    assert (tmp_path / "picture").read_bytes().startswith(b"\x89PNG")
+    records = json.loads(CliRunner().invoke(main, ["compare", str(runs[0]), "--json"]).stdout)
+    assert records["runs"][0]["name"] == "one"
+
+
+def test_studies_of_few_labels_stand_aside(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    from vgim.downstream.few_labels.result import LimitedOptions
+    from vgim.downstream.few_labels.study import study
+
+    run = Path(shutil.copytree(runs[0], tmp_path / "studied"))
+    before = compare([str(run)])
+    study(str(run), LimitedOptions(task="speaker", labels_per_class=(1, 2), seeds=2, device="cpu"))
+    assert len(list((run / "probes").glob("speaker-labels*/result.json"))) == 1
+    assert compare([str(run)]) == before

@@ -1,0 +1,330 @@
+"""Preparing is idempotent, resumable and atomic, and says what it left out."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from vgim.data.corpora.librispeech import find_librispeech
+from vgim.data.shards import write_all
+from vgim.data.shards.manifest import read_manifest, verify
+from vgim.data.shards.prepare import prepare
+from vgim.data.shards.write_all import Progress
+from vgim.errors import ConfigError, DataError, StorageError
+from vgim.storage import Location
+
+SMALL = 300_000  # bytes per shard: about six of the fixture's utterances
+
+
+def shards_of(out: Path) -> dict[str, pq.ParquetFile]:
+    return {str(path.relative_to(out)): pq.ParquetFile(path) for path in sorted(out.glob("*/*.parquet"))}
+
+
+def test_the_shards_hold_the_corpus(make_corpus, tmp_path: Path) -> None:
+    root, out = make_corpus(labels=True), tmp_path / "out"
+    manifest = prepare(find_librispeech(root), out, target_shard_bytes=SMALL)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "index.parquet",
+        "manifest.json",
+        "test",
+        "train",
+        "validation",
+    ]
+    assert read_manifest(str(out)) == manifest
+    assert {name: split.utterances for name, split in manifest.splits.items()} == {
+        "train": 24,
+        "validation": 3,
+        "test": 3,
+    }
+    assert manifest.speakers == ("1", "2", "3")
+    assert manifest.phone_inventory == ("SIL", "AA", "T")
+
+    index = pq.read_table(out / "index.parquet").to_pylist()
+    assert len(index) == 30
+    train_audio = []
+    for row in index:
+        file = pq.ParquetFile(out / row["split"] / f"{row['shard']:05d}.parquet")
+        stored = file.read_row_group(row["row_group"]).slice(row["row"], 1).to_pylist()[0]
+        speaker, chapter, _ = row["utterance_id"].split("-")
+        original, _ = soundfile.read(
+            root / "some-clean" / speaker / chapter / f"{row['utterance_id']}.flac", dtype="int16"
+        )
+        np.testing.assert_array_equal(np.frombuffer(stored["audio"], "<i2"), original)
+        assert {key: stored[key] for key in ("speaker_id", "chapter_id", "split")} == {
+            "speaker_id": speaker,
+            "chapter_id": chapter,
+            "split": row["split"],
+        }
+        assert stored["sample_rate"] == 16_000
+        assert stored["num_samples"] == row["num_samples"] == len(original)
+        assert len(stored["phones"]) == len(original) // 160 - 1
+        assert stored["audio_mean"] == pytest.approx(float((original / 32768).mean()), abs=1e-7)
+        assert row["audio_std"] == pytest.approx(float((original / 32768).std()), rel=1e-5)
+        if row["split"] == "train":
+            train_audio.append(original / 32768)
+    everything = np.concatenate(train_audio)
+    assert manifest.corpus_mean == pytest.approx(everything.mean(), abs=1e-9)
+    assert manifest.corpus_std == pytest.approx(everything.std(), rel=1e-9)
+    order = [
+        (["train", "validation", "test"].index(r["split"]), r["shard"], r["row_group"], r["row"])
+        for r in index
+    ]
+    assert order == sorted(order)
+
+
+def test_audio_is_stored_plain_and_speakers_are_mixed(make_corpus, tmp_path: Path) -> None:
+    prepare(find_librispeech(make_corpus()), tmp_path / "out")
+    file = pq.ParquetFile(tmp_path / "out" / "train" / "00000.parquet")
+    column = file.metadata.row_group(0).column(6)
+    assert (column.path_in_schema, column.compression) == ("audio", "UNCOMPRESSED")
+    assert not column.has_dictionary_page
+    speakers = file.read(columns=["speaker_id"])["speaker_id"].to_pylist()
+    assert speakers != sorted(speakers)
+
+
+def test_flac_keeps_the_bytes_of_the_files(make_corpus, tmp_path: Path) -> None:
+    root = make_corpus(speakers=1, utterances=3)
+    prepare(find_librispeech(root), tmp_path / "out", codec="flac")
+    rows = [row for file in shards_of(tmp_path / "out").values() for row in file.read().to_pylist()]
+    for row in rows:
+        path = root / "some-clean" / "1" / "7" / f"{row['utterance_id']}.flac"
+        assert row["audio"] == path.read_bytes()
+        assert row["phones"] is None
+
+
+def test_preparing_again_changes_nothing_and_says_so(make_corpus, tmp_path: Path) -> None:
+    root, out = make_corpus(), tmp_path / "out"
+    first = prepare(find_librispeech(root), out)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    heard: list[Progress] = []
+    assert prepare(find_librispeech(root), out, progress=heard.append) == first
+    assert [item.unchanged for item in heard] == [True]
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_a_complete_folder_refuses_other_options_and_other_files(make_corpus, tmp_path: Path) -> None:
+    root, out = make_corpus(), tmp_path / "out"
+    prepare(find_librispeech(root), out)
+    with pytest.raises(DataError, match="was prepared with codec=pcm16, not flac; choose another --out"):
+        prepare(find_librispeech(root), out, codec="flac")
+    (root / "some-clean" / "1" / "7" / "1-7-0000.flac").unlink()
+    with pytest.raises(DataError, match=r"was prepared from other files.*choose another --out"):
+        prepare(find_librispeech(root), out)
+    with pytest.raises(DataError, match=r"holds other files \(1, 2, 3\)"):
+        prepare(find_librispeech(root), root / "some-clean")
+
+
+def test_a_folder_may_hold_other_shard_folders(make_corpus, tmp_path: Path) -> None:
+    corpus = find_librispeech(make_corpus())
+    inner = prepare(corpus, tmp_path / "shards" / "inner")
+    assert prepare(corpus, tmp_path / "shards").fingerprint == inner.fingerprint
+    assert prepare(corpus, tmp_path / "shards" / "inner") == inner
+    prepare(corpus, tmp_path / "taken" / "train")  # the name of a split, whose folder would be swept
+    with pytest.raises(DataError, match=r"holds other files \(train\)"):
+        prepare(corpus, tmp_path / "taken")
+
+
+def test_a_killed_preparation_goes_on_where_it_was(
+    make_corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, out = find_librispeech(make_corpus(labels=True)), tmp_path / "killed"
+    straight = prepare(corpus, tmp_path / "straight", target_shard_bytes=SMALL)
+
+    write, written = write_all.write_shard, []
+
+    def dies(plan, *args):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(plan.path)
+        return write(plan, *args)
+
+    monkeypatch.setattr(write_all, "write_shard", dies)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(corpus, out, target_shard_bytes=SMALL)
+    monkeypatch.undo()
+    with pytest.raises(DataError, match="interrupted; run the same"):
+        read_manifest(str(out))
+    # a kill in the middle of a write leaves a part of a shard under a temporary name
+    (out / "train" / ".00003.parquet.tmp-0123").write_bytes(b"half")
+
+    before = {path: (out / path).stat().st_mtime_ns for path in written}
+    heard: list[Progress] = []
+    manifest = prepare(corpus, out, target_shard_bytes=SMALL, progress=heard.append)
+    assert {path: (out / path).stat().st_mtime_ns for path in written} == before
+    assert heard[0].shards_reused == heard[0].shards_done == 2
+    assert manifest.fingerprint == straight.fingerprint
+    assert manifest.model_copy(update={"created": straight.created}) == straight
+    assert sorted(p.name for p in out.rglob("*")) == sorted(
+        p.name for p in (tmp_path / "straight").rglob("*")
+    )
+    assert verify(str(out)) == []
+
+
+def test_an_interrupted_folder_takes_other_options(
+    make_corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, out = find_librispeech(make_corpus()), tmp_path / "out"
+
+    def dies(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vgim.data.shards.prepare.write_manifest", dies)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(corpus, out, target_shard_bytes=SMALL)
+    monkeypatch.undo()
+    manifest = prepare(corpus, out, codec="flac")
+    assert manifest.fingerprint == prepare(corpus, tmp_path / "other", codec="flac").fingerprint
+    assert len(shards_of(out)) == 3
+
+
+@pytest.fixture
+def damaged(make_corpus: Callable[..., Path]) -> Path:
+    """A corpus with one of each kind of bad file."""
+    root = make_corpus(utterances=12)
+    chapter = root / "some-clean" / "1" / "7"
+    noise = np.random.default_rng(0).integers(-3000, 3000, 40_000, dtype=np.int16)
+    (chapter / "1-7-0000.flac").write_bytes(b"not audio at all" * 100)
+    whole = (chapter / "1-7-0001.flac").read_bytes()
+    (chapter / "1-7-0001.flac").write_bytes(whole[: len(whole) // 2])
+    soundfile.write(chapter / "1-7-0002.flac", noise, 8_000)
+    soundfile.write(chapter / "1-7-0003.flac", np.stack([noise, noise], axis=1), 16_000)
+    (chapter / "1-7-0004.flac").write_bytes(b"")
+    soundfile.write(chapter / "1-7-0005.flac", noise[:20_639], 16_000)
+    soundfile.write(chapter / "1-7-0006.flac", noise[:20_640], 16_000)
+    return root
+
+
+def test_bad_files_are_skipped_counted_and_listed(damaged: Path, tmp_path: Path) -> None:
+    manifest = prepare(find_librispeech(damaged), tmp_path / "out")
+    assert manifest.num_utterances == 30
+    kinds = {item.path_or_id[-13:-5]: item.kind for item in manifest.skipped}
+    assert kinds["1-7-0000"] == "corrupt"
+    assert kinds["1-7-0001"] == "truncated"
+    assert kinds["1-7-0002"] == "sample rate"
+    assert kinds["1-7-0003"] == "channels"
+    assert kinds["1-7-0004"] == "empty"
+    assert kinds["1-7-0005"] == "too short"
+    assert sum(manifest.skipped_by_reason.values()) == len(kinds) == 6
+    assert "20639 samples, at least 20640 needed" in {item.reason for item in manifest.skipped}
+
+
+def test_resample_and_mixdown_take_what_would_be_skipped(damaged: Path, tmp_path: Path) -> None:
+    manifest = prepare(find_librispeech(damaged), tmp_path / "out", resample=True, mixdown=True)
+    assert manifest.num_utterances == 32
+    assert "sample rate" not in manifest.skipped_by_reason
+
+
+def test_strict_fails_at_the_first_bad_file(damaged: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"1-7-000\d\.flac: .*leave out --strict"):
+        prepare(find_librispeech(damaged), tmp_path / "out", strict=True)
+    assert prepare(find_librispeech(damaged), tmp_path / "out").num_utterances == 30
+
+
+def test_a_corpus_of_bad_files_only_is_an_error(make_corpus, tmp_path: Path) -> None:
+    root = make_corpus(speakers=1, utterances=3)
+    with pytest.raises(
+        DataError, match=r"none of the 3 audio files in .* could be used: 3 too short; the first is"
+    ):
+        prepare(find_librispeech(root), tmp_path / "out", min_samples=1_000_000)
+
+
+def test_an_id_that_occurs_twice_is_an_error(make_corpus, tmp_path: Path) -> None:
+    root = make_corpus(speakers=1, utterances=3)
+    chapter = root / "some-clean" / "1" / "7"
+    (root / "other" / "1" / "7").mkdir(parents=True)
+    (root / "other" / "1" / "7" / "1-7-0000.flac").write_bytes((chapter / "1-7-0000.flac").read_bytes())
+    with pytest.raises(DataError, match=r"1 utterance id more than once in .* such as 1-7-0000 in other/1/7"):
+        prepare(find_librispeech(root), tmp_path / "out")
+
+
+def test_labels_of_other_audio_are_left_out_with_a_warning(make_corpus, tmp_path: Path) -> None:
+    root = make_corpus(speakers=1, utterances=4, labels=True)
+    lines = (root / "phones.txt").read_text().splitlines()
+    (root / "phones.txt").write_text(f"{lines[0]} 1 1 1 1\n{lines[1]}\n{lines[2]}\n")
+    manifest = prepare(find_librispeech(root), tmp_path / "out")
+    assert manifest.warnings == (
+        "labels not as long as the audio, so left out, for 1 utterance: 1-7-0000",
+        "no phone labels for 1 utterance: 1-7-0003",
+    )
+
+
+def test_published_lists_rule(make_corpus, tmp_path: Path) -> None:
+    root = make_corpus(speakers=1, utterances=10)
+    (tmp_path / "train").write_text("".join(f"1-7-{n:04d}\n" for n in range(6)))
+    (tmp_path / "test").write_text("1-7-0007\n1-7-9999\n")
+    lists = {"train_list": str(tmp_path / "train"), "test_list": str(tmp_path / "test")}
+    manifest = prepare(find_librispeech(root), tmp_path / "out", **lists)
+    assert [split.utterances for split in manifest.splits.values()] == [5, 1, 1]
+    assert manifest.left_out == 3
+    assert manifest.warnings == ("not in the corpus, but in the test list: 1 utterance: 1-7-9999",)
+    (tmp_path / "test").write_text("1-7-0008\n")
+    with pytest.raises(DataError, match=r"was prepared with test_list=\(list .{8}\), not \(list"):
+        prepare(find_librispeech(root), tmp_path / "out", **lists)
+
+
+def test_options_that_cannot_be_are_refused(make_corpus, tmp_path: Path) -> None:
+    corpus = find_librispeech(make_corpus(speakers=1, utterances=3))
+    for options in ({"workers": -1}, {"min_samples": -1}, {"target_shard_bytes": 0}, {"test_fraction": 1.0}):
+        with pytest.raises(ConfigError, match=f"{next(iter(options))}="):
+            prepare(corpus, tmp_path / "out", **options)
+
+
+def test_a_place_that_cannot_be_written_is_a_storage_error(make_corpus, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    corpus = find_librispeech(make_corpus(speakers=1, utterances=3))
+    with pytest.raises(StorageError, match=r"cannot write .*file/out"):
+        prepare(corpus, tmp_path / "file" / "out")
+    with pytest.raises(DataError, match="is a file; choose a folder"):
+        prepare(corpus, tmp_path / "file")
+
+
+def test_a_full_disk_is_a_storage_error_and_can_be_gone_on_from(
+    make_corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = find_librispeech(make_corpus())
+
+    def full(self: object, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("vgim.data.shards.write._HashingSink.write", full)
+    with pytest.raises(StorageError, match=r"cannot write .*train/00000\.parquet: no space left"):
+        prepare(corpus, tmp_path / "out")
+    monkeypatch.undo()
+    assert prepare(corpus, tmp_path / "out").num_utterances == 30
+
+
+def test_shards_may_lie_on_any_storage(make_corpus, tmp_path: Path) -> None:
+    corpus = find_librispeech(make_corpus(speakers=2, utterances=4))
+    out = Location(f"mock://prepare/{tmp_path.name}")
+    manifest = prepare(corpus, out)
+    assert verify(out) == []
+    assert manifest.fingerprint == prepare(corpus, tmp_path / "local").fingerprint
+    assert prepare(corpus, out) == manifest
+
+
+@pytest.mark.ray
+def test_preparing_in_parallel_gives_the_same_shards(make_corpus, tmp_path: Path, ray_session: None) -> None:
+    corpus = find_librispeech(make_corpus(labels=True))
+    one = prepare(corpus, tmp_path / "one", target_shard_bytes=SMALL, workers=0)
+    many = prepare(corpus, tmp_path / "many", target_shard_bytes=SMALL, workers=2)
+    assert many.model_copy(update={"created": one.created}) == one
+    assert (tmp_path / "many" / "index.parquet").read_bytes() == (
+        tmp_path / "one" / "index.parquet"
+    ).read_bytes()
+
+
+@pytest.mark.realdata
+def test_real_speech_is_prepared_with_its_phones(realdata_dir: Path, tmp_path: Path) -> None:
+    manifest = prepare(find_librispeech(realdata_dir), tmp_path / "out", workers=0)
+    assert manifest.corpus == "librispeech"
+    assert manifest.num_utterances > 0
+    assert manifest.phone_inventory is not None
+    assert manifest.corpus_std == pytest.approx(0.06, abs=0.02)
+    row = pq.ParquetFile(tmp_path / "out" / "test" / "00000.parquet").read_row_group(0).to_pylist()[0]
+    assert 0 <= row["num_samples"] // 160 - len(row["phones"]) <= 3

@@ -1,0 +1,118 @@
+"""Train, validation and test are three different things, and stay what they are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vgim.data.corpora.corpus import SourceUtterance
+from vgim.data.shards.splits import hash_split, read_list, split_by_folders, split_by_lists
+from vgim.errors import ConfigError, DataError
+
+corpora = st.dictionaries(st.integers(0, 5000).map(str), st.sampled_from("abcd"), max_size=80)
+fractions = st.floats(0, 0.49)
+
+
+def source(utterance_id: str, speaker: str = "s", split: str | None = None) -> SourceUtterance:
+    return SourceUtterance(utterance_id, speaker, "c", f"{utterance_id}.flac", 1, "", split)
+
+
+@given(corpora, fractions, fractions, st.integers(0, 5))
+def test_every_utterance_is_in_one_split_and_every_speaker_trains(
+    speaker_of: dict[str, str], validation: float, test: float, seed: int
+) -> None:
+    splits = hash_split(speaker_of, validation_fraction=validation, test_fraction=test, seed=seed)
+    assert splits.keys() == speaker_of.keys()
+    assert set(splits.values()) <= {"train", "validation", "test"}
+    for speaker, count in Counter(speaker_of.values()).items():
+        mine = Counter(splits[name] for name, who in speaker_of.items() if who == speaker)
+        assert mine["train"] >= 1
+        if count >= 3:
+            assert (mine["validation"] >= 1) == (validation > 0)
+            assert (mine["test"] >= 1) == (test > 0)
+
+
+@given(corpora, corpora)
+def test_other_speakers_change_nothing(before: dict[str, str], added: dict[str, str]) -> None:
+    options = {"validation_fraction": 0.1, "test_fraction": 0.1}
+    others = {n: who for n, who in added.items() if n not in before and who not in before.values()}
+    assert hash_split(before, **options).items() <= hash_split({**before, **others}, **options).items()
+
+
+def test_one_more_utterance_moves_at_most_the_two_at_the_borders() -> None:
+    before = {f"u{i}": "s" for i in range(200)}
+    old = hash_split(before, validation_fraction=0.1, test_fraction=0.1)
+    for extra in range(50):
+        new = hash_split({**before, f"x{extra}": "s"}, validation_fraction=0.1, test_fraction=0.1)
+        assert sum(old[name] != new[name] for name in before) <= 2
+
+
+def test_fractions_that_leave_nothing_are_refused() -> None:
+    with pytest.raises(ConfigError, match="leave nothing to train"):
+        hash_split({}, validation_fraction=0.5, test_fraction=0.5)
+    with pytest.raises(ConfigError, match=r"test_fraction=-0\.1"):
+        hash_split({}, validation_fraction=0.5, test_fraction=-0.1)
+
+
+@given(st.sets(st.integers(0, 200), min_size=4, max_size=60), st.randoms(use_true_random=False))
+def test_lists_are_obeyed_and_validation_comes_from_train(numbers: set[int], random: object) -> None:
+    names = [f"1-1-{number:04d}" for number in sorted(numbers)]
+    test, train = frozenset(names[:1]), frozenset(names[1:-1])
+    result = split_by_lists(
+        [source(name) for name in names], {"train": train, "test": test}, validation_fraction=0.3
+    )
+    assert {name for name, split in result.split_of.items() if split == "test"} == test
+    assert {name for name, split in result.split_of.items() if split != "test"} == train
+    assert result.left_out == 1
+    assert ("validation" in result.split_of.values()) == (len(train) >= 2)
+
+
+def test_all_three_lists_leave_no_carving() -> None:
+    lists = {"train": frozenset("a"), "validation": frozenset("b"), "test": frozenset("c")}
+    result = split_by_lists([source(name) for name in "abcd"], lists, validation_fraction=0.5)
+    assert result.split_of == {"a": "train", "b": "validation", "c": "test"}
+    assert result.left_out == 1
+
+
+def test_lists_that_cannot_be_are_refused() -> None:
+    utterances = [source(name) for name in "abc"]
+    with pytest.raises(DataError, match="train and test lists share 1 utterance, such as b"):
+        split_by_lists(
+            utterances, {"train": frozenset("ab"), "test": frozenset("bc")}, validation_fraction=0.1
+        )
+    with pytest.raises(DataError, match="none of the 2 utterances in the test list, such as x"):
+        split_by_lists(
+            utterances, {"train": frozenset("ab"), "test": frozenset("xy")}, validation_fraction=0.1
+        )
+    with pytest.raises(ConfigError, match="not for train"):
+        split_by_lists(utterances, {"test": frozenset("a")}, validation_fraction=0.1)
+
+
+def test_listed_utterances_that_are_absent_are_counted() -> None:
+    result = split_by_lists([source("a")], {"train": frozenset("abc")}, validation_fraction=0.0)
+    assert result.warnings == ("not in the corpus, but in the train list: 2 utterances: b, c",)
+
+
+def test_folders_are_splits() -> None:
+    utterances = [source(f"u{i}", split="train") for i in range(20)] + [source("t", split="test")]
+    split_of = split_by_folders(utterances, validation_fraction=0.1).split_of
+    assert Counter(split_of.values()) == {"train": 18, "validation": 2, "test": 1}
+    assert split_of["t"] == "test"
+
+
+def test_list_files_may_have_comments(tmp_path: Path) -> None:
+    file = tmp_path / "train_split.txt"
+    file.write_text("# published\n103-1240-0000\n\n103-1240-0001  # odd one\r\n")
+    assert read_list(file) == {"103-1240-0000", "103-1240-0001"}
+    file.write_text("103-1240-0000\n103-1240-0001 extra\n")
+    with pytest.raises(DataError, match=r"line 2: expected one utterance id, got '103-1240-0001 extra'"):
+        read_list(file)
+    file.write_text("# nothing\n")
+    with pytest.raises(DataError, match="names no utterance"):
+        read_list(file)
+    with pytest.raises(DataError, match="no split list"):
+        read_list(tmp_path / "absent")

@@ -1,0 +1,125 @@
+"""Crops from shards are the samples of the corpus, whatever the codec; damaged shards are told in one line."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from vgim.config.schema import DataConfig
+from vgim.data.corpora.librispeech import find_librispeech
+from vgim.data.shards.prepare import prepare
+from vgim.data.stream.cut import cut
+from vgim.data.stream.order import SplitIndex, epoch_order, works
+from vgim.errors import DataError
+from vgim.storage import Location
+
+LENGTH = 4_000
+SMALL = 200_000  # bytes a shard, so that there are several
+
+Shards = dict[str, Path]
+
+
+@pytest.fixture
+def corpus(make_corpus: Callable[..., Path]) -> Path:
+    return make_corpus(speakers=2, utterances=8)
+
+
+@pytest.fixture
+def shards(corpus: Path, tmp_path: Path) -> Shards:
+    """The corpus in both codecs."""
+    out = {codec: tmp_path / codec for codec in ("pcm16", "flac")}
+    for codec, folder in out.items():
+        prepare(find_librispeech(corpus), folder, codec=codec, target_shard_bytes=SMALL, workers=0)
+    return out
+
+
+def cut_epoch(
+    folder: Path, codec: str, *, crop: str = "random", length: int = LENGTH
+) -> dict[str, np.ndarray]:
+    """Crops of one epoch of the train split, by `utterance@start`."""
+    config = DataConfig(**{"shards": "none", "crop": crop, "crop_samples": length, "shuffle_window": 5})
+    index = SplitIndex.read(Location(folder), "train", config)
+    order = epoch_order(index, config, seed=1, epoch=0)
+    found = {}
+    for work in works(index, order, 0, len(order.start)):
+        crops = cut(str(folder), "train", codec, length, work)
+        assert crops.dtype == np.int16
+        assert crops.shape == (len(work), length)
+        for crop_samples, utterance, start in zip(crops, work.utterance, work.start, strict=True):
+            found[f"{index.utterance_ids[utterance]}@{start}"] = crop_samples
+    return found
+
+
+def original(corpus: Path, key: str, length: int = LENGTH) -> np.ndarray:
+    """The same samples as soundfile reads them from the corpus, zero-padded."""
+    utterance, _, start = key.partition("@")
+    speaker, chapter, _ = utterance.split("-")
+    path = corpus / "some-clean" / speaker / chapter / f"{utterance}.flac"
+    samples, _ = soundfile.read(path, start=int(start), frames=length, dtype="int16")
+    return np.pad(samples, (0, length - len(samples)))
+
+
+@pytest.mark.parametrize("crop", ["random", "tile"])
+def test_crops_are_the_corpus_samples_in_both_codecs(corpus: Path, shards: Shards, crop: str) -> None:
+    assert len(list((shards["pcm16"] / "train").iterdir())) > 1
+    plain = cut_epoch(shards["pcm16"], "pcm16", crop=crop)
+    assert len(plain) >= 12
+    for key, samples in plain.items():
+        np.testing.assert_array_equal(samples, original(corpus, key), err_msg=key)
+    packed = cut_epoch(shards["flac"], "flac", crop=crop)
+    assert packed.keys() == plain.keys()
+    for key, samples in packed.items():
+        np.testing.assert_array_equal(samples, plain[key], err_msg=key)
+
+
+@pytest.mark.parametrize("codec", ["pcm16", "flac"])
+def test_what_is_shorter_than_the_crop_is_padded_with_zeros(corpus: Path, shards: Shards, codec: str) -> None:
+    length = 40_000
+    found = cut_epoch(shards[codec], codec, crop="first", length=length)
+    assert len(found) >= 12
+    for key, samples in found.items():
+        assert not samples[-length // 4 :].any()
+        np.testing.assert_array_equal(samples, original(corpus, key, length), err_msg=key)
+
+
+@pytest.mark.parametrize("codec", ["pcm16", "flac"])
+def test_a_missing_shard_is_told_in_one_line(shards: Shards, codec: str) -> None:
+    shard = min((shards[codec] / "train").iterdir())
+    shard.unlink()
+    with pytest.raises(DataError, match=r"shard .*/train/00000.parquet cannot be read .*--verify") as e:
+        cut_epoch(shards[codec], codec)
+    assert "\n" not in str(e.value)
+
+
+def test_a_truncated_shard_is_told_in_one_line(shards: Shards) -> None:
+    shard = min((shards["pcm16"] / "train").iterdir())
+    shard.write_bytes(shard.read_bytes()[:-1000])
+    with pytest.raises(DataError, match=r"shard .*/train/00000.parquet cannot be read .*--verify") as e:
+        cut_epoch(shards["pcm16"], "pcm16")
+    assert "\n" not in str(e.value)
+
+
+def test_a_shard_damaged_inside_is_told_in_one_line(shards: Shards) -> None:
+    shard = min((shards["pcm16"] / "train").iterdir())
+    column = pq.ParquetFile(shard).metadata.row_group(0)
+    audio = next(c for c in map(column.column, range(column.num_columns)) if c.path_in_schema == "audio")
+    data = bytearray(shard.read_bytes())
+    data[audio.data_page_offset : audio.data_page_offset + 16] = b"\xff" * 16
+    shard.write_bytes(data)
+    with pytest.raises(DataError, match=r"row group 0 of shard .*/train/00000.parquet .*--verify") as e:
+        cut_epoch(shards["pcm16"], "pcm16")
+    assert "\n" not in str(e.value)
+
+
+def test_flac_that_does_not_decode_is_told_in_one_line(shards: Shards, tmp_path: Path) -> None:
+    folder = tmp_path / "garbled"
+    shutil.copytree(shards["pcm16"], folder)  # PCM16 read as FLAC: bytes that are no FLAC
+    with pytest.raises(DataError, match=r"shard .*garbled.* holds FLAC that does not decode") as e:
+        cut_epoch(folder, "flac")
+    assert "\n" not in str(e.value)

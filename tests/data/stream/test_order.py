@@ -1,0 +1,153 @@
+"""The order of an epoch: every utterance once, one sequence for all ranks, reproducible, enterable anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vgim.config.schema import DataConfig
+from vgim.data.stream.order import Order, SplitIndex, Work, epoch_order, works
+from vgim.errors import DataError
+from vgim.storage import Location
+
+LENGTH = 1_600
+group_sizes = st.lists(st.integers(1, 9), min_size=1, max_size=12)
+
+
+def config(**more: Any) -> DataConfig:
+    return DataConfig(**{"shards": "none", "crop_samples": LENGTH, "shuffle_window": 8, **more})
+
+
+def index_of(sizes: list[int], seed: int = 0) -> SplitIndex:
+    """An index whose row groups have these sizes, three to a shard."""
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    count = len(group)
+    rng = np.random.default_rng(seed)
+    return SplitIndex(
+        utterance_ids=[f"utterance-{number}" for number in range(count)],
+        num_samples=rng.integers(2 * LENGTH, 6 * LENGTH, count),
+        group=group,
+        row=np.concatenate([np.arange(size) for size in sizes]),
+        mean=np.zeros(count, np.float32),
+        std=np.ones(count, np.float32),
+        groups=np.array([(number // 3, number % 3) for number in range(len(sizes))]),
+        num_too_short=0,
+    )
+
+
+def pairs(order: Order) -> list[tuple[int, int]]:
+    return list(zip(order.utterance.tolist(), order.start.tolist(), strict=True))
+
+
+def crops_of(index: SplitIndex, read: list[Work]) -> list[tuple[int, int]]:
+    """What the reads cut, looked up by shard, row group and row: as a reader would find it."""
+    where = {
+        (*index.groups[group].tolist(), int(row)): ordinal
+        for ordinal, (group, row) in enumerate(zip(index.group, index.row, strict=True))
+    }
+    return [
+        (where[work.shards[group], work.row_groups[group], int(row)], int(start))
+        for work in read
+        for group, row, start in zip(work.group, work.row, work.start, strict=True)
+    ]
+
+
+@given(group_sizes, st.integers(0, 2**31), st.integers(0, 50), st.integers(1, 20))
+def test_every_utterance_comes_once_an_epoch(sizes: list[int], seed: int, epoch: int, window: int) -> None:
+    index = index_of(sizes)
+    order = epoch_order(index, config(shuffle_window=window), seed=seed, epoch=epoch)
+    assert sorted(order.utterance.tolist()) == list(range(sum(sizes)))
+    assert (np.diff(order.window) >= 0).all()
+
+
+def test_tiles_are_each_taken_once_and_cover_nearly_all_audio() -> None:
+    index = index_of([5, 7, 6])
+    order = epoch_order(index, config(crop="tile"), seed=1, epoch=2)
+    assert len(set(pairs(order))) == len(order.start)
+    assert len(order.start) * LENGTH > index.num_samples.sum() - 18 * 2 * LENGTH
+    assert set(order.utterance.tolist()) == set(range(18))
+
+
+def test_the_order_is_reproducible_and_fresh_for_each_epoch_and_seed() -> None:
+    index = index_of([6] * 20)
+    order = {(s, e): epoch_order(index, config(), seed=s, epoch=e) for s in range(2) for e in range(3)}
+    assert pairs(order[1, 2]) == pairs(epoch_order(index, config(), seed=1, epoch=2))
+    sequences = {tuple(o.utterance.tolist()) for o in order.values()}
+    assert len(sequences) == 6
+    windows = {key: tuple(index.group[o.utterance][o.window == o.window[0]]) for key, o in order.items()}
+    firsts = {key: set(groups) for key, groups in windows.items()}
+    # Row groups are drawn anew as well, not only the crops within their windows.
+    assert any(firsts[0, 0] != firsts[0, epoch] for epoch in (1, 2))
+    assert any(firsts[0, epoch] != firsts[1, epoch] for epoch in range(3))
+
+
+def test_crops_of_a_window_are_mixed_over_its_row_groups() -> None:
+    index = index_of([8] * 8)
+    order = epoch_order(index, config(shuffle_window=32), seed=0, epoch=0)
+    groups = index.group[order.utterance]
+    assert len(set(groups[:32].tolist())) == 4
+    assert np.count_nonzero(np.diff(groups[:32])) > 12  # four blocks in a row would have 3 changes
+
+
+def test_without_shuffling_the_order_is_that_of_the_shards() -> None:
+    order = epoch_order(index_of([3, 4, 5]), config(), seed=3, epoch=4, shuffle=False)
+    assert order.utterance.tolist() == list(range(12))
+
+
+@given(group_sizes, st.data(), st.sampled_from(["random", "tile", "first"]))
+def test_the_reads_of_any_stretch_are_that_stretch_of_the_order(
+    sizes: list[int], data: st.DataObject, crop: str
+) -> None:
+    index = index_of(sizes)
+    order = epoch_order(index, config(crop=crop), seed=data.draw(st.integers(0, 99)), epoch=0)
+    lo = data.draw(st.integers(0, len(order.start)))
+    hi = data.draw(st.integers(lo, len(order.start)))
+    read = list(works(index, order, lo, hi))
+    assert crops_of(index, read) == pairs(order)[lo:hi]
+    assert [int(u) for work in read for u in work.utterance] == order.utterance[lo:hi].tolist()
+    assert all(len(work) > 0 for work in read)
+
+
+@given(st.lists(st.integers(1, 6), min_size=30, max_size=40), st.integers(1, 3), st.integers(0, 99))
+def test_a_row_group_is_read_once_by_one_rank_or_by_two_at_a_border(
+    sizes: list[int], num_ranks: int, seed: int
+) -> None:
+    index = index_of(sizes)
+    order = epoch_order(index, config(shuffle_window=2), seed=seed, epoch=0)
+    share = len(order.start) // num_ranks  # at least 10 crops, and a window has at most 7
+    readers: dict[tuple[int, int], list[int]] = {}
+    for rank in range(num_ranks):
+        for work in works(index, order, rank * share, (rank + 1) * share):
+            for place in zip(work.shards, work.row_groups, strict=True):
+                readers.setdefault(place, []).append(rank)
+    assert all(len(ranks) <= min(2, num_ranks) for ranks in readers.values())
+    assert all(len(set(ranks)) == len(ranks) for ranks in readers.values())
+
+
+def test_a_split_whose_utterances_are_all_too_short_is_refused_with_the_longest(tiny_shards: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"data\.crop_samples=200000 \(the longest has \d+ samples\); shorten"
+    ) as e:
+        SplitIndex.read(Location(tiny_shards), "train", config(crop_samples=200_000))
+    assert "\n" not in str(e.value)
+
+
+def test_utterances_that_are_too_short_are_left_out_and_counted(tiny_shards: Path) -> None:
+    whole = SplitIndex.read(Location(tiny_shards), "train", config(crop_samples=5_120))
+    limit = int(np.median(whole.num_samples))
+    some = SplitIndex.read(Location(tiny_shards), "train", config(crop_samples=limit, crop="tile"))
+    assert len(whole.utterance_ids) == 40
+    assert whole.num_too_short == 0
+    assert some.num_too_short == int((whole.num_samples < limit).sum()) > 0
+    assert some.num_too_short + len(some.utterance_ids) == 40
+    assert some.num_samples.min() >= limit
+
+
+def test_a_split_without_utterances_is_named(tiny_shards: Path) -> None:
+    with pytest.raises(DataError, match="has no other split; prepare it again"):
+        SplitIndex.read(Location(tiny_shards), "other", config())

@@ -1,0 +1,247 @@
+"""The stream gives each rank its part of one order, from any place, with Ray and without."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vgim.config.schema import DataConfig
+from vgim.data.shards.manifest import read_manifest
+from vgim.data.stream import stream
+from vgim.data.stream.order import Work
+from vgim.data.stream.stream import Batch, CropStream, Cut, Reader, Share, read_here, read_on_ray
+from vgim.errors import ConfigError, DataError
+from vgim.storage import Location
+
+LENGTH = 5_120
+EPOCHS = 3
+
+StreamMaker = Callable[..., CropStream]
+Crop = tuple[str, int]
+
+
+def blank(cut: Cut, portion: list[Work]) -> Iterator[np.ndarray]:
+    """A reader for tests of the order alone: as many crops, none of them read."""
+    return (np.zeros((len(work), LENGTH), np.int16) for work in portion)
+
+
+@pytest.fixture
+def make_stream(tiny_shards: Path) -> StreamMaker:
+    """`make_stream(rank, world_size, batch_size=...)` over the tiny shards."""
+    manifest = read_manifest(tiny_shards)
+
+    def make(
+        rank: int = 0,
+        world_size: int = 1,
+        *,
+        batch_size: int = 4,
+        accumulate: int = 1,
+        limit: int = 0,
+        seed: int = 7,
+        split: str = "train",
+        reader: Reader = read_here,
+        shards: Path = tiny_shards,
+        **config: Any,
+    ) -> CropStream:
+        settings = {"shards": str(shards), "crop_samples": LENGTH, "shuffle_window": 12, **config}
+        return CropStream(
+            Location(shards),
+            manifest,
+            DataConfig(**settings),
+            split=split,
+            share=Share(rank, world_size, batch_size, accumulate, limit),
+            seed=seed,
+            reader=reader,
+        )
+
+    return make
+
+
+def crops_of(of: CropStream, batches: Iterator[Batch]) -> list[list[Crop]]:
+    """The crops of each batch."""
+    return [
+        [(of.index.utterance_ids[u], int(s)) for u, s in zip(b.utterance, b.start, strict=True)]
+        for b in batches
+    ]
+
+
+def audio_by_utterance(shards: Path, split: str) -> dict[str, np.ndarray]:
+    found = {}
+    for path in sorted((shards / split).iterdir()):
+        for row in pq.read_table(path, columns=["utterance_id", "audio"]).to_pylist():
+            found[row["utterance_id"]] = np.frombuffer(row["audio"], "<i2")
+    return found
+
+
+def test_batches_hold_the_audio_they_say_they_hold(make_stream: StreamMaker, tiny_shards: Path) -> None:
+    audio = audio_by_utterance(tiny_shards, "train")
+    of = make_stream()
+    batches = list(of.train_batches(0, 0, epochs=1))
+    assert len(batches) == of.steps_in(0) == 10
+    for batch, crops in zip(batches, crops_of(of, iter(batches)), strict=True):
+        assert batch.audio.shape == (4, LENGTH)
+        for samples, (utterance, start) in zip(batch.audio, crops, strict=True):
+            np.testing.assert_array_equal(samples, audio[utterance][start : start + LENGTH])
+
+
+def test_batches_carry_mean_and_deviation_of_the_whole_utterances(
+    make_stream: StreamMaker, tiny_shards: Path
+) -> None:
+    audio = audio_by_utterance(tiny_shards, "train")
+    of = make_stream()
+    for batch, crops in zip(
+        of.train_batches(0, 0, epochs=1), crops_of(of, of.train_batches(0, 0, epochs=1)), strict=True
+    ):
+        whole = [audio[utterance] / 32_768 for utterance, _ in crops]
+        np.testing.assert_allclose(batch.mean, [samples.mean() for samples in whole], atol=1e-6)
+        np.testing.assert_allclose(batch.std, [samples.std() for samples in whole], rtol=1e-5)
+
+
+@pytest.mark.parametrize("crop", ["random", "tile"])
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_the_ranks_together_take_a_beginning_of_one_order_in_equally_many_steps(
+    make_stream: StreamMaker, crop: str, world_size: int
+) -> None:
+    alone = make_stream(batch_size=1, reader=blank, crop=crop)
+    for epoch in range(2):
+        order = [c for b in crops_of(alone, alone.train_batches(epoch, 0, epochs=epoch + 1)) for c in b]
+        taken, steps = [], set()
+        for rank in range(world_size):
+            of = make_stream(rank, world_size, batch_size=3, reader=blank, crop=crop)
+            batches = crops_of(of, of.train_batches(epoch, 0, epochs=epoch + 1))
+            assert {len(batch) for batch in batches} == {3}
+            steps.add(len(batches))
+            taken += [crop for batch in batches for crop in batch]
+        assert steps == {len(order) // (3 * world_size)}
+        assert taken == order[: len(taken)]
+        assert len(order) - len(taken) < 3 * world_size
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(st.data(), st.sampled_from(["random", "tile"]), st.integers(1, 3), st.integers(1, 2))
+def test_from_any_place_on_comes_the_tail_of_the_uninterrupted_sequence(
+    make_stream: StreamMaker, data: st.DataObject, crop: str, world_size: int, accumulate: int
+) -> None:
+    rank = data.draw(st.integers(0, world_size - 1))
+    options = {"accumulate": accumulate, "reader": blank, "crop": crop, "seed": data.draw(st.integers(0, 99))}
+    of = make_stream(rank, world_size, **options)
+    whole = crops_of(of, of.train_batches(0, 0, epochs=EPOCHS))
+    steps = [of.steps_in(epoch) for epoch in range(EPOCHS)]
+    assert len(whole) == sum(steps) * accumulate
+    epoch = data.draw(st.integers(0, EPOCHS - 1))
+    step = data.draw(st.integers(0, steps[epoch]))
+    place = (sum(steps[:epoch]) + step) * accumulate
+    max_steps = data.draw(st.integers(0, 30))
+    again = make_stream(rank, world_size, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream, "MIN_WINDOWS", data.draw(st.sampled_from([1, 5, 64])))
+        tail = crops_of(again, again.train_batches(epoch, step, epochs=EPOCHS, max_steps=max_steps))
+    assert tail == whole[place : place + max_steps * accumulate if max_steps else None]
+
+
+def test_every_epoch_has_its_own_order_and_crops(make_stream: StreamMaker) -> None:
+    of = make_stream(reader=blank)
+    batches = crops_of(of, of.train_batches(0, 0, epochs=2))
+    first, second = ([c for b in batches[half : half + 10] for c in b] for half in (0, 10))
+    assert {u for u, _ in first} == {u for u, _ in second}
+    assert [u for u, _ in first] != [u for u, _ in second]
+    assert len(set(first) & set(second)) < 10
+
+
+def test_a_limit_of_batches_takes_that_many_of_each_epoch(make_stream: StreamMaker) -> None:
+    of = make_stream(limit=4, accumulate=2, reader=blank)
+    assert [of.steps_in(epoch) for epoch in range(2)] == [2, 2]
+    assert len(list(of.train_batches(0, 0, epochs=3))) == 12
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_validation_covers_the_split_once_over_the_ranks(
+    make_stream: StreamMaker, world_size: int, batch_size: int
+) -> None:
+    seen, sizes = [], []
+    for rank in range(world_size):
+        of = make_stream(rank, world_size, split="validation", batch_size=batch_size)
+        batches = crops_of(of, of.validation_batches())
+        assert batches == crops_of(of, of.validation_batches())  # the same crops each time
+        seen += [utterance for batch in batches for utterance, _ in batch]
+        sizes += [len(batch) for batch in batches]
+    assert sorted(seen) == sorted(of.index.utterance_ids)
+    assert len(seen) == 4
+    assert max(sizes) <= batch_size
+
+
+def test_a_limit_of_validation_batches_holds_for_each_rank(make_stream: StreamMaker) -> None:
+    of = make_stream(1, 2, split="validation", batch_size=1, limit=1)
+    assert [len(batch) for batch in crops_of(of, of.validation_batches())] == [1]
+
+
+def test_too_few_crops_for_one_step_are_told_with_the_keys_that_ask_for_them(
+    make_stream: StreamMaker,
+) -> None:
+    with pytest.raises(ConfigError) as e:
+        make_stream(0, 3, batch_size=8, accumulate=2).steps_in(0)
+    assert str(e.value) == (
+        "the train split gives 40 crops an epoch, too few for one step of 3 workers x train.batch_size=8 x "
+        "train.accumulate=2; lower one of them or prepare more audio"
+    )
+
+
+def test_a_reader_that_loses_crops_is_found_out(make_stream: StreamMaker) -> None:
+    def lossy(cut: Cut, portion: list[Work]) -> Iterator[np.ndarray]:
+        return blank(cut, portion[:-1])
+
+    with pytest.raises(DataError, match=r"gave \d+ crops where 40 were planned"):
+        list(make_stream(reader=lossy).train_batches(0, 0, epochs=1))
+
+
+def test_a_shard_that_goes_missing_ends_the_stream_with_its_name(
+    make_stream: StreamMaker, tiny_shards: Path, tmp_path: Path
+) -> None:
+    of = make_stream(shards=without_train_shard(tiny_shards, tmp_path))
+    with pytest.raises(DataError, match=r"shard .*train/00000.parquet cannot be read"):
+        next(of.train_batches(0, 0, epochs=1))
+
+
+@pytest.mark.parametrize("windows", ["one to a portion", "all in one portion", "blocks larger than batches"])
+def test_ray_reads_the_very_batches_that_this_process_reads(
+    ray_session: None, make_stream: StreamMaker, monkeypatch: pytest.MonkeyPatch, windows: str
+) -> None:
+    options: dict[str, Any] = {"crop": "tile", "world_size": 2, "rank": 1, "batch_size": 5}
+    if windows == "one to a portion":
+        monkeypatch.setattr(stream, "MIN_WINDOWS", 1)
+    if windows == "blocks larger than batches":
+        options |= {"shuffle_window": 256, "batch_size": 3}
+    here, there = (make_stream(**options, reader=reader) for reader in (read_here, read_on_ray))
+    if windows == "blocks larger than batches":
+        assert len(list(here._stretch(0, 0, here.steps_in(0), here.steps_in(0)))) == 1
+    expected = list(here.train_batches(0, 3, epochs=2))
+    found = list(there.train_batches(0, 3, epochs=2))
+    assert len(found) == len(expected) > here.steps_in(1)
+    for one, other in zip(found, expected, strict=True):
+        for column in ("audio", "mean", "std", "utterance", "start"):
+            np.testing.assert_array_equal(getattr(one, column), getattr(other, column))
+
+
+def test_an_error_in_a_read_task_reaches_the_rank_with_its_own_message(
+    ray_session: None, make_stream: StreamMaker, tiny_shards: Path, tmp_path: Path
+) -> None:
+    of = make_stream(shards=without_train_shard(tiny_shards, tmp_path), reader=read_on_ray)
+    with pytest.raises(DataError, match=r"^shard .*train/00000.parquet cannot be read .*--verify`$") as e:
+        list(of.train_batches(0, 0, epochs=1))
+    assert "\n" not in str(e.value)
+
+
+def without_train_shard(shards: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "lacking"
+    shutil.copytree(shards, folder)
+    (folder / "train" / "00000.parquet").unlink()
+    return folder

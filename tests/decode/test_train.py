@@ -1,0 +1,213 @@
+"""Decoders train by the trainer: exact resumption, ranks, figures, what the folder holds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import distributed as dist
+from torch import multiprocessing
+
+from vgim.config import DecoderConfig
+from vgim.data.stream.stream import read_here
+from vgim.decode.learner import DecoderLearner
+from vgim.decode.train import DecoderOptions, decoder_config, keep_encoder, train_decoder
+from vgim.errors import CheckpointError, ConfigError
+from vgim.pretrained.decoder import ENCODER, list_decoders, load_decoder
+from vgim.runs.checkpoint import complete_checkpoints, find
+from vgim.runs.folder import RunFolder
+from vgim.runs.metrics import read_metrics
+from vgim.storage import Location
+from vgim.train.learner import Worker
+from vgim.train.loop import Job, Rank
+
+QUICK = ("train.batch_size=4", "train.epochs=2", "optim.learning_rate=1e-3", "listen.crops=1")
+
+
+class Killed(BaseException):
+    """What the process dies of."""
+
+
+class Mortal(Rank):
+    """A rank that dies after it has logged a step."""
+
+    def _log(self, record: dict[str, Any], *more: Any) -> None:
+        super()._log(record, *more)
+        if record["step"] == 13:
+            raise Killed
+
+
+def config_of(run: Path, name: str, *overrides: str, **options: Any) -> DecoderConfig:
+    """The config of a decoder, whose folder has its encoder."""
+    checkpoint = find(str(run))
+    chosen = DecoderOptions(**{"module": 0, "loss": "mse+stft", "name": name, **options})
+    config = decoder_config(
+        checkpoint, Location(run), chosen, (*QUICK, "train.log_every_steps=1", *overrides)
+    )
+    keep_encoder(checkpoint, folder_of(config).child(ENCODER))
+    return config
+
+
+def folder_of(config: DecoderConfig) -> Location:
+    return Location(config.storage.root).child(config.storage.name)
+
+
+def rank_of(config: DecoderConfig, kind: type[Rank] = Rank, rank: int = 0, world_size: int = 1) -> Rank:
+    worker = Worker(rank, world_size, torch.device("cpu"), read_here, lambda *_: None)
+    return kind(Job(config=config, run=folder_of(config).uri, learner=DecoderLearner), worker)
+
+
+def last(config: DecoderConfig) -> dict[str, torch.Tensor]:
+    checkpoint = complete_checkpoints(folder_of(config))[-1]
+    return {**checkpoint.weights(), **checkpoint.optimizer()}
+
+
+def figures(config: DecoderConfig, kind: str) -> list[Any]:
+    return [(r["step"], r["modules"]) for r in read_metrics(folder_of(config)) if r["kind"] == kind]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"sampled": True, "module": 2, "loss": "mse"}], ids=["mean", "sampled"]
+)
+def test_killed_run_equals_straight_run(run: Path, options: dict[str, Any]) -> None:
+    every = "train.checkpoint_every_steps=6"
+    straight, killed = (config_of(run, name, every, **options) for name in ("straight", "killed"))
+    rank_of(straight).run()
+    with pytest.raises(Killed):
+        rank_of(killed, Mortal).run()
+    assert complete_checkpoints(folder_of(killed))[-1].state.step == 12
+    rank_of(killed).run()
+    one, other = last(straight), last(killed)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    for kind in ("train", "validation"):
+        assert figures(straight, kind) == figures(killed, kind)
+    assert len(figures(straight, "train")) == 20
+
+
+def test_the_command_trains_a_decoder_that_loads_and_leaves_something_to_hear(run: Path) -> None:
+    told: list[str] = []
+    assert train_decoder(str(run), DecoderOptions(module=0), QUICK, say=told.append) == 0
+    assert list_decoders(Location(run)) == ["module0-mse"]
+    folder = run / "decoder" / "module0-mse"
+    assert {path.name for path in folder.iterdir()} == {
+        "audio", "checkpoints", "config.yaml", "encoder", "metrics.jsonl", "run.json", "tensorboard"
+    }  # fmt: skip
+    record = RunFolder(Location(folder)).record()
+    assert record is not None
+    assert (record.state, record.family) == ("finished", "sim")
+    losses = [r["loss"] for r in read_metrics(Location(folder)) if r["kind"] == "validation"]
+    assert losses[-1] < losses[0]
+    entries = json.loads((folder / "audio" / "index.json").read_text())
+    assert [e["group"] for e in entries] == ["reconstruction"] * 4 + ["sample"] * 4
+    assert all((folder / "audio" / e["file"]).exists() for e in entries)
+    tags = EventAccumulator(str(folder / "tensorboard")).Reload().Tags()
+    assert set(tags["audio"]) == {"original/0", "reconstruction/0", "draw/0"}
+    assert set(tags["images"]) == {"reconstruction/0", "draw/0"}
+    assert {"train/module0/loss", "validation/module0/si_sdr_db", "validation/loss"} <= set(tags["scalars"])
+    decoder = load_decoder(str(run))
+    assert (decoder.module, decoder.layer) == (0, None)
+    latents = decoder.encoder(torch.zeros(1, 5_000), decoder.module)
+    assert decoder(latents, 5_000).shape == (1, 5_000)
+
+
+def test_a_decoder_outlives_the_checkpoint_that_it_decodes(run: Path) -> None:
+    assert train_decoder(str(run), DecoderOptions(module=0), (*QUICK, "train.max_steps=2")) == 0
+    shutil.rmtree(run / "checkpoints")
+    decoder = load_decoder(str(run / "decoder" / "module0-mse"))
+    assert decoder.encoder.checkpoint.state.step == 2
+
+
+def test_a_folder_in_which_nothing_was_trained_takes_the_encoder_that_is_asked_for(run: Path) -> None:
+    config = config_of(run, "a")
+    kept = folder_of(config).child(ENCODER)
+    state = find(str(run)).state
+    other = state.model_copy(
+        update={"files": {**state.files, "weights.safetensors": state.files["config.yaml"]}}
+    )
+    kept.child("state.json").write_bytes_atomic(other.model_dump_json().encode())
+    keep_encoder(find(str(run)), kept)
+    assert find(kept.uri).state == state
+
+
+def test_several_decoders_must_be_told_apart(run: Path) -> None:
+    with pytest.raises(CheckpointError, match="has no decoder; train one"):
+        load_decoder(str(run))
+    for name in ("a", "b"):
+        config_of(run, name)
+    with pytest.raises(
+        CheckpointError, match="has 2 decoders; name one of module0-mse-stft-a, module0-mse-stft-b"
+    ):
+        load_decoder(str(run))
+
+
+@pytest.mark.parametrize(
+    ("options", "overrides", "message"),
+    [
+        ({"module": 9}, (), "module=9 but the encoder has 4 modules"),
+        ({"layer": 5}, (), "layer=5 but module 0 has its convolutions 0 to 1"),
+        ({}, ("decoder.chanels=3",), "did you mean decoder.channels"),
+        ({}, ("objective.loss=mel",), "use --module, --layer, --sampled, --loss or --name"),
+        (
+            {},
+            ("train.schedule=sequential",),
+            "train.schedule and train.module_epochs have no effect on a decoder",
+        ),
+        ({}, ("data.crop_samples=8",), "data.crop_samples=8 makes no frame in module 0"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(
+    run: Path, options: dict[str, Any], overrides: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as e:
+        config_of(run, "wrong", *overrides, **options)
+    assert "\n" not in str(e.value)
+
+
+def test_published_defaults_hold_and_the_encoder_gives_data_and_channels(run: Path) -> None:
+    config = decoder_config(find(str(run)), Location(run), DecoderOptions())
+    assert (config.optim.learning_rate, config.train.batch_size, config.train.epochs) == (2e-4, 64, 200)
+    assert (config.decoder.channels, config.data.crop_samples, config.encoder.module) == (8, 5_120, 3)
+
+
+def two_ranks(rank: int, config: DecoderConfig, meet: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{meet}", rank=rank, world_size=2)
+    rank_of(config, rank=rank, world_size=2).run()
+    dist.destroy_process_group()
+
+
+def test_two_ranks_take_the_step_of_one_with_both_their_crops(run: Path, tmp_path: Path) -> None:
+    batch = "train.batch_size={}"
+    two = config_of(run, "two", batch.format(4), "train.max_steps=1", loss="mse")
+    multiprocessing.spawn(two_ranks, (two, str(tmp_path / "meet")), nprocs=2)
+    both = rank_of(config_of(run, "both", batch.format(4), "train.max_steps=1", loss="mse"))
+    parts = [rank_of(two, rank=r, world_size=2) for r in range(2)]
+    audio = [
+        torch.from_numpy(next(p.train_stream.train_batches(0, 0, epochs=1)).audio) / 32_768 for p in parts
+    ]
+    from vgim.train.schedule import Place, phases
+
+    both.learner.begin(phases(both.config)[0], Place())
+    both.learner.step([torch.cat(audio)], Place(), measure=True)
+    saved = complete_checkpoints(folder_of(two))[-1].weights()
+    for name, weight in both.learner.network.state_dict().items():
+        torch.testing.assert_close(saved[name], weight, atol=2e-5, rtol=0)
+
+
+def test_ray_trains_the_decoder_that_this_process_does(ray_session: None, run: Path) -> None:
+    there = train_decoder(
+        str(run), DecoderOptions(module=0, name="ray"), (*QUICK, "train.max_steps=6", "cluster.workers=1")
+    )
+    here = train_decoder(str(run), DecoderOptions(module=0, name="here"), (*QUICK, "train.max_steps=6"))
+    assert (there, here) == (0, 0)
+    one, other = (
+        complete_checkpoints(Location(run).child("decoder", f"module0-mse-{name}"))[-1].weights()
+        for name in ("ray", "here")
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)

@@ -1,0 +1,73 @@
+"""Baselines: MFCC on the labels' grid, an untrained encoder whose BatchNorm normalises."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.downstream.cases import utterance
+from vgim.config import ResolvedConfig, load_config
+from vgim.downstream.features.baselines import Mfcc, adapt_batch_norm, untrained_encoder
+from vgim.downstream.features.examples import whole
+from vgim.downstream.features.features import batch_clips, stream_features
+from vgim.model.stack import build_encoder
+
+
+def resolved(*overrides: str) -> ResolvedConfig:
+    return load_config("quickstart", ["model.channels=8", "model.gru_units=8", *overrides])
+
+
+@pytest.mark.parametrize("num_samples", [160, 319, 320, 20_480, 5_133])
+def test_mfcc_has_39_features_for_every_whole_10_ms(num_samples: int) -> None:
+    ((_, (features_TC,)),) = stream_features(Mfcc(), [utterance(num_samples)], whole)
+    assert features_TC.shape == (num_samples // 160, 39)
+    assert torch.isfinite(features_TC).all()
+
+
+def test_mfcc_frames_are_centred_on_their_label() -> None:
+    click = utterance(3200)
+    click.audio[:] = 0
+    click.audio[160 * 7 + 60 : 160 * 7 + 100] = 20_000  # in the middle of the eighth label
+    ((_, (features_TC,)),) = stream_features(Mfcc(), [click], whole)
+    assert int(features_TC[:, 0].argmax()) == 7
+
+
+def test_mfcc_of_a_clip_does_not_depend_on_its_batch() -> None:
+    loud, quiet = utterance(3200, name="loud"), utterance(3200, name="quiet")
+    quiet.audio[:] = quiet.audio // 1000
+    together = [f for _, (f,) in stream_features(Mfcc(), [loud, quiet], whole)]
+    ((_, (alone,)),) = stream_features(Mfcc(), [quiet], whole)
+    torch.testing.assert_close(together[1], alone)
+
+
+def test_the_untrained_encoder_has_other_weights_than_the_run_began_with() -> None:
+    config = resolved().config
+    began = build_encoder(config.model, config.objective, config.train.seed).state_dict()
+    one, again, other = (untrained_encoder(config, seed).state_dict() for seed in (0, 0, 1))
+    name = "greedy.0.layers.conv0.weight"
+    assert torch.equal(one[name], again[name])
+    assert not torch.equal(one[name], began[name])
+    assert not torch.equal(one[name], other[name])
+
+
+@pytest.mark.parametrize("kind", ["local", "sync"])
+def test_batch_norm_gets_the_datas_statistics_and_weights_stay(kind: str) -> None:
+    config = resolved(f"model.batch_norm={kind}").config
+    encoder = untrained_encoder(config, 0)
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    spoken = [utterance(5120, seed=i) for i in range(8)]
+    assert adapt_batch_norm(encoder, batch_clips(spoken, whole, 1000, 8), config, (0.0, 1.0)) == 8
+    assert not encoder.training
+    for name, tensor in encoder.state_dict().items():
+        moved = not torch.equal(tensor, before[name])
+        assert moved == (name.rpartition(".")[2] in ("running_mean", "running_var", "num_batches_tracked"))
+    x_BTC = torch.stack([torch.from_numpy(u.audio) for u in spoken]).float()[..., None] / 32_768
+    normed_RC = encoder.module(0).layers._channels_last(x_BTC).flatten(0, 1)
+    # ReLU of a standard normal has mean 0.40: the same, roughly, for every channel
+    assert ((normed_RC.mean(0) > 0.2) & (normed_RC.mean(0) < 0.6)).all()
+
+
+def test_without_batch_norm_there_is_nothing_to_adapt() -> None:
+    config = resolved("model.batch_norm=none").config
+    encoder = untrained_encoder(config, 0)
+    assert adapt_batch_norm(encoder, iter([]), config, (0.0, 1.0)) == 0

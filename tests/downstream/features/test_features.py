@@ -1,0 +1,116 @@
+"""Features in batches are those of each utterance alone, at its true length."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.downstream.cases import utterance
+from vgim.config.schema import ModelConfig, ObjectiveConfig
+from vgim.data.shards.read import Utterance
+from vgim.data.stream.cut import I16
+from vgim.downstream.features.examples import whole
+from vgim.downstream.features.features import EncoderFeatures, Reading, batch_clips, stream_features
+from vgim.model.audio import to_float
+from vgim.model.stack import Encoder, build_encoder
+
+LENGTHS = (5120, 5120, 4000, 4000, 4000, 7777, 20, 5120)
+
+
+def encoder(**model: object) -> Encoder:
+    config = ModelConfig.model_validate({"channels": 8, "gru_units": 6, **model})
+    return build_encoder(config, ObjectiveConfig(), 0).eval()
+
+
+def source(built: Encoder, **options: object) -> EncoderFeatures:
+    every = tuple(Reading(module) for module in range(len(built)))
+    settings = {"readings": every, "normalize": "none", "corpus": (0.0, 1.0), **options}
+    return EncoderFeatures(built, **settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def spoken() -> list[Utterance]:
+    return [utterance(n, name=f"u{i}", seed=i) for i, n in enumerate(LENGTHS)]
+
+
+def test_they_equal_the_encoders_own_output_for_each_utterance(spoken: list[Utterance]) -> None:
+    built = encoder()
+    found = list(stream_features(source(built), spoken, whole))
+    assert [u.utterance_id for u, _ in found] == ["u0", "u1", "u2", "u3", "u4", "u5", "u7"]  # u6: no frame
+    for heard, features in found:
+        x_BL = torch.from_numpy(heard.audio)[None].float() / 32_768
+        frames = built.module_frames(len(heard.audio))
+        for module, features_TC in enumerate(features):
+            assert features_TC.shape == (frames[module], [8, 8, 8, 6][module])
+            torch.testing.assert_close(features_TC, built.encode(x_BL, module)[0])
+
+
+def test_cpc_gives_its_context() -> None:
+    built = encoder(family="cpc")
+    heard = utterance(5120)
+    ((_, (features_TC,)),) = stream_features(source(built), [heard], whole)
+    x_BL = torch.from_numpy(heard.audio)[None].float() / 32_768
+    torch.testing.assert_close(features_TC, built.encode(x_BL)[0])
+    assert features_TC.shape[1] == 6
+
+
+@pytest.mark.parametrize("family", ["sim", "gim", "cpc"])
+def test_layers_and_outputs_come_together_each_with_its_hop(family: str, spoken: list[Utterance]) -> None:
+    built = encoder(family=family)
+    readings = [Reading(m, j) for m in range(len(built)) for j in (*built.module(m).spec.inner_layers, None)]
+    assert len(readings) == {"sim": 9, "gim": 6, "cpc": 6}[family]
+    made = source(built, readings=tuple(readings))
+    for heard, features in stream_features(made, spoken[:3], whole):
+        x_BL = torch.from_numpy(heard.audio)[None].float() / 32_768
+        for at, view, features_TC in zip(readings, made.views, features, strict=True):
+            assert (view.module, view.layer) == at
+            torch.testing.assert_close(features_TC, built.encode(x_BL, *at)[0])
+            assert abs(len(features_TC) - len(heard.audio) / view.hop_samples) < 2
+            assert features_TC.shape[1] == view.channels
+            alone = source(built, readings=(at,))
+            ((_, (same,)),) = stream_features(alone, [heard], whole)
+            torch.testing.assert_close(same, features_TC)
+
+
+def test_audio_is_normalised_as_in_training(spoken: list[Utterance]) -> None:
+    built = encoder()
+    raw = torch.from_numpy(np.stack([spoken[0].audio, spoken[1].audio]))
+    mean = torch.tensor([u.mean for u in spoken[:2]], dtype=torch.float32)
+    std = torch.tensor([u.std for u in spoken[:2]], dtype=torch.float32)
+    expected = {
+        "utterance": to_float(raw, "utterance", mean, std),
+        "corpus": to_float(raw, "corpus", 0.1, 0.5),
+    }
+    for mode, x_BL in expected.items():
+        made = source(built, normalize=mode, corpus=(0.1, 0.5), readings=(Reading(1),))
+        for i, (_, (features_TC,)) in enumerate(stream_features(made, spoken[:2], whole)):
+            torch.testing.assert_close(features_TC, built.encode(x_BL, 1)[i])
+
+
+def test_a_sample_belongs_to_utterance_and_seed(spoken: list[Utterance]) -> None:
+    built = encoder()
+
+    def sampled(seed: int, heard: list[Utterance]) -> torch.Tensor:
+        made = source(built, readings=(Reading(2),), sample_seed=seed)
+        return {u.utterance_id: f for u, (f,) in stream_features(made, heard, whole)}["u4"]
+
+    assert torch.equal(sampled(0, spoken), sampled(0, spoken[4:]))
+    assert not torch.equal(sampled(0, spoken), sampled(1, spoken))
+
+
+def test_batches_hold_one_length_and_leave_out_what_is_too_short(spoken: list[Utterance]) -> None:
+    sizes = [tuple(c.audio_BL.shape) for c in batch_clips(spoken, whole, 200, 2)]
+    assert sizes == [(2, 5120), (2, 4000), (1, 4000), (1, 7777), (1, 5120)]
+
+    def never(_: Utterance) -> I16 | None:
+        return None
+
+    assert list(batch_clips(spoken, never, 1, 2)) == []
+
+
+def test_clips_are_long_enough_for_every_reading() -> None:
+    built = encoder()
+    for at in (Reading(0, 0), Reading(0), Reading(1, 1), Reading(3)):
+        shortest = source(built, readings=(Reading(0, 0), at)).min_samples()
+        assert built.encode(torch.zeros(1, shortest), *at).shape[1] == 1

@@ -1,0 +1,195 @@
+"""Supervised encoders learn the labels, and each label loss reaches the modules it is for and no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.downstream.cases import utterance
+from vgim.config import to_yaml
+from vgim.config.schema import DataConfig
+from vgim.data.shards.read import Utterance
+from vgim.downstream.context import Setting, open_setting
+from vgim.downstream.features import supervised
+from vgim.downstream.features.labeled_clips import crops, labelled_crops, mixed, training_batches
+from vgim.downstream.features.supervised import Taught, teach
+from vgim.downstream.job import probe
+from vgim.downstream.result import ProbeOptions
+from vgim.errors import ConfigError, DataError, TrainingError
+
+
+def data(**keys: object) -> DataConfig:
+    return DataConfig.model_validate({"shards": "s", "crop_samples": 5120, **keys})
+
+
+def setting(run: Path, **options: Any) -> Setting:
+    return open_setting(str(run), ProbeOptions(encoders=("supervised",), **options))
+
+
+@given(
+    num_samples=st.integers(5120, 40_000),
+    missing=st.integers(-2, 3),
+    seed=st.integers(0, 9),
+    epoch=st.integers(0, 9),
+)
+def test_labels_stay_with_their_audio(num_samples: int, missing: int, seed: int, epoch: int) -> None:
+    num_labels = num_samples // 160 - missing
+    heard = utterance(num_samples, phones=list(range(num_labels)))
+    for cell in range(num_samples // 160):  # each 10 ms of audio holds the number of its label
+        heard.audio[cell * 160 : cell * 160 + 160] = cell - max(0, missing)
+    found = labelled_crops(heard, data(), seed, epoch)
+    if min(num_labels, num_samples // 160) >= 32:
+        assert found
+    for crop in found:
+        assert len(crop.audio) == 5120
+        assert crop.phones is not None
+        assert (crop.audio.reshape(32, 160) == crop.phones[:, None]).all()
+    pieces = [int(crop.phones[0]) for crop in found]  # type: ignore[index]
+    assert np.diff(pieces).tolist() == [32] * (len(pieces) - 1)
+
+
+def test_another_epoch_cuts_elsewhere_and_the_same_one_does_not() -> None:
+    heard = utterance(20_000, phones=[0] * 125)
+    firsts = {tuple(labelled_crops(heard, data(), 0, epoch)[0].audio[:160]) for epoch in range(8)}
+    assert len(firsts) > 4
+    assert (
+        labelled_crops(heard, data(), 0, 3)[0].audio == labelled_crops(heard, data(), 0, 3)[0].audio
+    ).all()
+
+
+@pytest.mark.parametrize(
+    ("crop", "num_samples", "num"), [("random", 5279, 0), ("random", 5280, 1), ("first", 700, 1)]
+)
+def test_crops_are_those_of_training(crop: str, num_samples: int, num: int) -> None:
+    found = crops(utterance(num_samples), data(crop=crop), 0, 0)
+    assert [len(clip.audio) for clip in found] == [5120] * num
+
+
+@given(lengths=st.lists(st.integers(100, 400), max_size=40), size=st.integers(1, 9))
+def test_batches_hold_every_clip_once_and_lose_little_of_it(lengths: list[int], size: int) -> None:
+    clips = [utterance(n, name=str(i)) for i, n in enumerate(lengths)]
+    batches = list(mixed(clips, size, np.random.default_rng(0)))
+    names = [u.utterance_id for batch in batches for u in batch.utterances]
+    assert sorted(names) == sorted(u.utterance_id for u in clips)
+    sizes = [len(batch.utterances) for batch in batches]
+    assert not sizes or (max(sizes) <= size and max(sizes) - min(sizes) <= 1)
+    for batch in batches:
+        assert batch.audio_BL.shape == (len(batch.utterances), min(len(u.audio) for u in batch.utterances))
+
+
+def test_an_epoch_is_the_train_split_in_an_order_of_its_own(probed_run: Path) -> None:
+    task = setting(probed_run, task="speaker")
+
+    def epoch(number: int, seed: int = 0) -> list[Utterance]:
+        batches = training_batches(task, min_samples=1, seed=seed, epoch=number)
+        return [u for batch in batches for u in batch.utterances]
+
+    orders = [[u.utterance_id for u in epoch(*key)] for key in ((1,), (1,), (2,), (1, 1))]
+    assert len(set(orders[0])) == len(orders[0]) == 40
+    assert orders[0] == orders[1]
+    assert len({tuple(order) for order in orders}) == 3
+    assert {tuple(sorted(order)) for order in orders} == {tuple(sorted(orders[0]))}
+    few = setting(probed_run, task="speaker", max_utterances=5)
+    assert sum(len(b.utterances) for b in training_batches(few, min_samples=1, seed=0, epoch=1)) == 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "moved"), [("supervised", [True] * 4), ("greedy-supervised", [False, False, True, False])]
+)
+def test_a_label_loss_reaches_its_own_modules(
+    probed_run: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, moved: list[bool]
+) -> None:
+    """Only the third module's label loss is left, or the last's where that is the only one."""
+    real = supervised.F.cross_entropy
+    task = setting(probed_run, task="speaker", supervised_epochs=1)
+    taught_parts = 1 if kind == "supervised" else 4
+    calls: list[int] = []
+
+    class Losses:
+        @staticmethod
+        def cross_entropy(logits: torch.Tensor, y: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
+            calls.append(len(calls))
+            kept = taught_parts == 1 or calls[-1] % 4 == 2 or reduction == "sum"
+            return real(logits, y, reduction=reduction) * (1.0 if kept else 0.0)
+
+    monkeypatch.setattr(supervised, "F", Losses)
+    before = supervised.untrained_encoder(task.config, 0).state_dict()
+    after = teach(task, kind, 0).encoder.state_dict()
+    names = ["layers.conv0.weight"] * 3 + ["gru.weight_ih_l0"]
+    found = [
+        not torch.equal(before[f"greedy.{m}.{n}"], after[f"greedy.{m}.{n}"]) for m, n in enumerate(names)
+    ]
+    assert found == moved
+    nce = [torch.equal(before[f"greedy.{m}.nce.weight"], after[f"greedy.{m}.nce.weight"]) for m in range(4)]
+    assert all(nce)
+
+
+def test_the_best_epoch_is_kept_and_ends_the_rest(probed_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([3.0, 2.0, 2.5, 2.4, 2.0, 2.2, 2.1, 1.0])
+    monkeypatch.setattr(supervised, "_validate", lambda *_: next(losses))
+    task = setting(probed_run, task="speaker", supervised_epochs=8)
+    said: list[str] = []
+    stopped = teach(task, "supervised", 0, said.append)
+    assert (stopped.epochs, stopped.validation_loss, len(said)) == (2, 2.0, 2 + supervised.PATIENCE)
+    monkeypatch.undo()
+    two = teach(setting(probed_run, task="speaker", supervised_epochs=2), "supervised", 0)
+    weights = [t.encoder.state_dict() for t in (stopped, two)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.fixture(scope="module")
+def taught(probed_run: Path) -> Taught:
+    """On tones: two epochs."""
+    return teach(setting(probed_run, task="phone", supervised_epochs=2), "greedy-supervised", 0)
+
+
+def test_the_seed_alone_decides(probed_run: Path, taught: Taught) -> None:
+    task = setting(probed_run, task="phone", supervised_epochs=2)
+    again, other = (teach(task, "greedy-supervised", seed) for seed in (0, 1))
+    name = "greedy.0.layers.conv0.weight"
+    assert torch.equal(taught.encoder.state_dict()[name], again.encoder.state_dict()[name])
+    assert not torch.equal(taught.encoder.state_dict()[name], other.encoder.state_dict()[name])
+
+
+def test_supervised_encoders_beat_untrained_ones_and_say_what_they_saw(
+    probed_run: Path, syllables: Path
+) -> None:
+    options = ProbeOptions(
+        task="syllable",
+        shards=str(syllables),
+        encoders=("random", "supervised", "greedy-supervised"),
+        module=2,
+        seeds=2,
+    )
+    random, *taught = probe(str(probed_run), options)
+    assert random.label_epochs == ()
+    for result in taught:
+        assert result.accuracy > random.accuracy + 0.1
+        assert len(result.label_epochs) == len(result.fits) == 2
+        assert any("was trained on the labels" in note for note in result.notes)
+        assert (result.batch_norm_clips, result.step, result.checkpoint) == (0, None, None)
+    names = {path.name for path in (probed_run / "probes").iterdir()}
+    assert any(name.startswith("syllable-greedy-supervised-module2-data") for name in names)
+
+
+def test_what_cannot_be_taught_is_told(probed_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = setting(probed_run, task="speaker")
+    monkeypatch.setattr(supervised, "training_batches", lambda *_, **__: iter(()))
+    with pytest.raises(DataError, match="gives no labelled clip for --task speaker"):
+        teach(task, "supervised", 0)
+    monkeypatch.setattr(supervised, "_train_epoch", lambda *_: float("nan"))
+    with pytest.raises(TrainingError, match="label loss of --encoder supervised is not finite in epoch 1"):
+        teach(task, "supervised", 0)
+
+
+def test_one_module_is_not_taught_greedily(tiny_config_in: Any, tmp_path: Path) -> None:
+    resolved = tiny_config_in(tmp_path, "model.family=cpc", "objective.kld_weight=0")
+    (tmp_path / "config.yaml").write_text(to_yaml(resolved.config))
+    with pytest.raises(ConfigError, match="the run's encoder is one module"):
+        probe(str(tmp_path), ProbeOptions(task="speaker", encoders=("greedy-supervised",)))

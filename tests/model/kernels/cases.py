@@ -1,0 +1,73 @@
+"""Run with TRITON_INTERPRET=1, which executes kernels on a CPU: the fused kernels beside torch's operations.
+
+Usage: fused_cases.py; it prints nothing if all is the same, and fails otherwise.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from vgim.model.draws import Draws
+from vgim.model.infonce import TIE_EPS, InfoNCE
+from vgim.model.kernels import fused
+from vgim.model.posterior import Posterior, kl_per_element, sample
+
+B, T, C = 2, 7, 20  # neither a power of two nor a multiple of what a program takes
+generator = torch.Generator().manual_seed(0)
+
+
+def drawn(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=generator).requires_grad_()
+
+
+def draws_of(num_window: int, start: int, num_negatives: int) -> Draws:
+    rows = torch.randint(B * T, (1, B, num_window, num_negatives), generator=generator)
+    eps_z, eps_c = drawn(B, T, C).detach(), drawn(B, num_window, C).detach()
+    return Draws(start, rows, False, eps_z, eps_c)
+
+
+def check_sampling(draws: Draws) -> None:
+    head = drawn(B, T, 2 * C)
+    posterior = Posterior(*head.chunk(2, -1))
+    in_window = Posterior(draws.window(posterior.mu), draws.window(posterior.logvar))
+    assert draws.eps_z is not None
+    assert draws.eps_c is not None
+    expected = (
+        sample(posterior, draws.eps_z),
+        sample(in_window, draws.eps_c),
+        kl_per_element(*posterior).mean(),
+    )
+    got = fused.sample_and_kl(head, draws)
+    grads = [drawn(*tensor.shape).detach() for tensor in expected]
+    torch.testing.assert_close(got, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(got, head, grads), torch.autograd.grad(expected, head, grads)
+    )
+
+
+def check_loss(draws: Draws, num_steps: int, pool_is_z: bool) -> None:
+    nce = InfoNCE(num_steps, C, C, "uniform")
+    c_BWC, z_BTC, other = drawn(B, draws.num_window, C), drawn(B, T, C), drawn(B * T, C)
+    pool = z_BTC.view(B * T, C) if pool_is_z else other
+    inputs = [c_BWC, z_BTC, nce.weight, *([] if pool_is_z else [other])]
+    expected = nce(c_BWC, z_BTC, pool, draws)
+    steps = min(num_steps, draws.num_window - 1)
+    wide = F.linear(c_BWC, nce.weight[:steps].flatten(0, 1))
+    predictions = wide.view(B, draws.num_window, steps, C)
+    got = fused.info_nce(predictions, z_BTC, pool, draws, TIE_EPS)
+    torch.testing.assert_close(got, tuple(expected))
+    torch.testing.assert_close(
+        torch.autograd.grad(3 * got[0], inputs), torch.autograd.grad(3 * expected.loss, inputs)
+    )
+
+
+for num_window, start, num_negatives, num_steps, pool_is_z in (
+    (5, 1, 3, 3, True),
+    (5, 2, 17, 3, False),  # more negatives than the least that is padded to
+    (7, 0, 1, 12, True),  # all frames, and more steps than they have
+    (2, 5, 2, 12, False),
+):
+    case = draws_of(num_window, start, num_negatives)
+    check_sampling(case)
+    check_loss(case, num_steps, pool_is_z)

@@ -1,0 +1,169 @@
+"""What makes training greedy: no gradient crosses a module's border, and depth changes nothing before it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from tests.model.cases import audio, small_encoder
+from vgim.errors import ConfigError
+from vgim.model.module import active_units
+from vgim.model.randomness import DrawKey
+from vgim.model.stack import Encoder
+
+KEY = DrawKey(seed=1, step=5)
+
+
+def run_through(encoder: Encoder, x: torch.Tensor) -> list[torch.Tensor]:
+    losses = []
+    for index in range(len(encoder)):
+        module = encoder.module(index)
+        out = module(x, module.draw(x, KEY), 0.01)
+        losses.append(out.loss)
+        x = out.latents
+    return losses
+
+
+@pytest.mark.parametrize("family", ["sim", "gim"])
+def test_a_loss_reaches_its_own_module_only(family: str) -> None:
+    encoder = small_encoder(model={"family": family})
+    losses = run_through(encoder, audio(2, 80))
+    for index, loss in enumerate(losses):
+        encoder.zero_grad(set_to_none=True)
+        loss.backward()
+        for other in range(len(encoder)):
+            grads = [p.grad is not None for p in encoder.module(other).parameters()]
+            assert all(grads) if other == index else not any(grads)
+
+
+def test_only_the_loss_has_a_graph() -> None:
+    module = small_encoder().module(0)
+    x = audio(2, 80)
+    out = module(x, module.draw(x, KEY), 0.01, measure=True)
+    assert [name for name, value in out._asdict().items() if value.requires_grad] == ["loss"]
+
+
+def test_cpc_trains_its_convolutions_through_the_gru() -> None:
+    encoder = small_encoder(model={"family": "cpc"})
+    assert len(encoder) == 1
+    (loss,) = run_through(encoder, audio(2, 80))
+    loss.backward()
+    assert encoder.module(0).get_parameter("layers.conv0.weight").grad.abs().sum() > 0
+
+
+def test_depth_changes_neither_weights_nor_losses_before_it() -> None:
+    deep, shallow = small_encoder(seed=4), small_encoder(seed=4, model={"depth": 1})
+    assert (len(deep), len(shallow)) == (3, 1)
+    for name, weight in shallow.state_dict().items():
+        assert torch.equal(weight, deep.state_dict()[name])
+    x = audio(2, 80)
+    assert torch.equal(run_through(shallow, x)[0], run_through(deep, x)[0])
+
+
+def test_seeds_give_other_weights() -> None:
+    one, two = small_encoder(seed=1), small_encoder(seed=2)
+    assert not torch.equal(one.module(0).nce.weight, two.module(0).nce.weight)
+    assert not torch.equal(one.module(0).nce.weight[:, :, :4], one.module(2).nce.weight)
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    before = torch.random.get_rng_state()
+    encoder = small_encoder()
+    run_through(encoder, audio(2, 80))
+    encoder.eval().encode(audio(2, 80))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_contexts_and_targets_are_two_samples() -> None:
+    module = small_encoder().module(0)
+    draws = module.draw(audio(2, 80), KEY)
+    in_window = draws.eps_z[:, draws.window_start :][:, : draws.eps_c.shape[1]]
+    assert draws.eps_c.shape == in_window.shape
+    assert not torch.isclose(in_window, draws.eps_c).any()
+
+
+def test_deterministic_latents_are_the_means() -> None:
+    encoder = small_encoder().eval()
+    module = encoder.module(0)
+    x = audio(2, 80)
+    out = module(x, module.draw(x, KEY, deterministic=True))
+    assert torch.equal(out.latents, encoder.encode(x, module=0))
+
+
+def test_a_loss_of_equal_scores_is_chance() -> None:
+    module = small_encoder(num_negatives=10).module(0)
+    with torch.no_grad():
+        module.nce.weight.zero_()
+    x = audio(4, 80)
+    out = module(x, module.draw(x, KEY))
+    assert float(out.nce) == pytest.approx(math.log(11))
+    assert float(out.accuracy) == 0  # ties do not count
+
+
+def test_a_fixed_batch_is_learnt_far_below_chance() -> None:
+    encoder = small_encoder(model={"channels": 32, "gru_units": 0, "depth": 1}, prediction_steps=3).float()
+    module = encoder.module(0)
+    time = torch.arange(600) / 40
+    x = torch.stack([torch.sin(time * rate) * (1 + torch.cos(time / 7)) for rate in (1.0, 2.3, 3.1, 5.0)])
+    optimizer = torch.optim.Adam(module.parameters(), 3e-3)
+    for step in range(150):
+        out = module(x, module.draw(x, DrawKey(0, step)), 1e-4)
+        optimizer.zero_grad()
+        out.loss.backward()
+        optimizer.step()
+    assert float(out.nce) < 0.6 * math.log(11)
+    assert float(out.accuracy) > 0.6
+
+
+def test_kld_weight_of_zero_leaves_an_infinite_kl_out_of_the_loss() -> None:
+    module = small_encoder().module(0)
+    with torch.no_grad():
+        module.posterior.bias[0] = 1e200  # μ² overflows
+    x = audio(2, 80)
+    out = module(x, module.draw(x, KEY, deterministic=True), 0.0)
+    assert torch.isinf(out.kl)
+    assert not torch.isinf(out.loss)
+
+
+def test_active_units_are_those_whose_mean_varies() -> None:
+    mean = torch.zeros(2, 50, 4)
+    mean[..., 1] = torch.linspace(-1, 1, 50)
+    mean[..., 2] = 7.0
+    mean[..., 3] = 0.05 * torch.linspace(-1, 1, 50)
+    assert float(active_units(mean)) == 0.25
+    module = small_encoder().module(0)
+    x = audio(2, 80)
+    assert module(x, module.draw(x, KEY)).active_units is None
+    assert 0 <= float(module(x, module.draw(x, KEY), measure=True).active_units) <= 1
+
+
+def test_a_crop_too_short_is_refused_with_the_shortest_that_works() -> None:
+    encoder = small_encoder()
+    with pytest.raises(
+        ConfigError, match=r"crop_samples=12 .*module 1 .*frames=1.*at least (\d+)"
+    ) as refusal:
+        encoder.check_crop(12)
+    shortest = int(str(refusal.value).split()[-1])
+    encoder.check_crop(shortest)
+    with pytest.raises(ConfigError):
+        encoder.check_crop(shortest - 1)
+    run_through(encoder, audio(3, shortest))
+    with pytest.raises(ConfigError, match=f"crop_samples.*frames=1.*at least {shortest} samples"):
+        run_through(encoder, audio(3, shortest - 1))
+
+
+def test_a_window_of_one_frame_is_refused() -> None:
+    module = small_encoder(window_frames=1).module(0)
+    with pytest.raises(ConfigError, match="window_frames=1"):
+        module.draw(audio(2, 80), KEY)
+
+
+def test_torch_compile_gives_the_same_loss() -> None:
+    module = small_encoder().module(0)
+    compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
+    for step in (1, 2):
+        x = audio(2, 80)
+        draws = module.draw(x, DrawKey(0, step))
+        torch.testing.assert_close(compiled(x, draws, 0.01 * step).loss, module(x, draws, 0.01 * step).loss)

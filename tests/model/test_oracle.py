@@ -1,0 +1,138 @@
+"""The model agrees with the oracle: losses, accuracy, latents and the gradient of every parameter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.model.cases import assert_agree, audio, expect, small_encoder
+from vgim.model.randomness import DrawKey
+
+
+def check_all_modules(
+    num_crops: int,
+    num_samples: int,
+    *,
+    kld_weight: float = 0.0,
+    deterministic: bool = False,
+    model: dict[str, Any] | None = None,
+    **objective: Any,
+) -> None:
+    encoder = small_encoder(model=model, **objective)
+    x = audio(num_crops, num_samples)
+    for index in range(len(encoder)):
+        module = encoder.module(index)
+        draws = module.draw(x, DrawKey(seed=3, step=index), deterministic=deterministic)
+        out = module(x, draws, kld_weight)
+        assert_agree(module, out, expect(module, x, draws, kld_weight))
+        x = out.latents
+
+
+@pytest.mark.parametrize("negatives", ["batch", "sequence", "exact", "global"])
+@pytest.mark.parametrize("family", ["sim", "gim", "cpc"])
+def test_every_family_with_every_kind_of_negatives(family: str, negatives: str) -> None:
+    check_all_modules(
+        3,
+        60,
+        model={"family": family},
+        kld_weight=0.03 if family == "sim" else 0.0,
+        prediction_steps=3,
+        num_negatives=4,
+        negatives=negatives,
+        window_frames=7,
+    )
+
+
+@pytest.mark.parametrize("steps", [10, 12])
+@pytest.mark.parametrize("window", [0, 14])
+def test_published_numbers_of_steps(steps: int, window: int) -> None:
+    check_all_modules(
+        2,
+        180,
+        model={"layers_per_module": (1, 2)},
+        prediction_steps=steps,
+        num_negatives=10,
+        window_frames=window,
+        kld_weight=0.0035,
+    )
+
+
+@pytest.mark.parametrize("batch_norm", ["none", "local", "sync"])
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_normalisation_and_deterministic_latents(batch_norm: str, deterministic: bool) -> None:
+    check_all_modules(
+        3,
+        48,
+        model={"batch_norm": batch_norm},
+        deterministic=deterministic,
+        prediction_steps=2,
+        num_negatives=3,
+        kld_weight=0.01,
+    )
+
+
+@pytest.mark.parametrize("reduction", ["time_sum", "mean"])
+@pytest.mark.parametrize("free_bits", [0.0, 0.3])
+def test_kl_reductions_and_free_bits(reduction: str, free_bits: float) -> None:
+    check_all_modules(
+        2,
+        60,
+        kld_weight=0.5,
+        kl_reduction=reduction,
+        free_bits=free_bits,
+        prediction_steps=2,
+        num_negatives=2,
+    )
+
+
+@pytest.mark.parametrize("gru_units", [0, 4])
+def test_cpc_with_and_without_a_gru(gru_units: int) -> None:
+    check_all_modules(2, 80, model={"family": "cpc", "gru_units": gru_units}, prediction_steps=2)
+
+
+def test_more_steps_than_frames() -> None:
+    check_all_modules(1, 30, prediction_steps=12, num_negatives=2, negatives="exact")
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    num_crops=st.integers(1, 5),
+    num_samples=st.integers(24, 70),
+    steps=st.integers(1, 6),
+    num_negatives=st.integers(1, 5),
+    window=st.sampled_from([0, 2, 3, 5]),
+    negatives=st.sampled_from(["batch", "sequence", "exact"]),
+    family=st.sampled_from(["sim", "gim"]),
+)
+def test_any_shape(
+    num_crops: int, num_samples: int, steps: int, num_negatives: int, window: int, negatives: str, family: str
+) -> None:
+    check_all_modules(
+        num_crops,
+        num_samples,
+        model={"family": family, "batch_norm": "none", "gru_units": 0},
+        kld_weight=0.1 if family == "sim" else 0.0,
+        prediction_steps=steps,
+        num_negatives=num_negatives,
+        window_frames=window,
+        negatives=negatives,
+    )
+
+
+def test_half_precision_keeps_losses_in_fp32() -> None:
+    encoder = small_encoder(model={"channels": 32}).float()
+    x = audio(4, 200).float()
+    for index in range(len(encoder)):
+        module = encoder.module(index)
+        draws = module.draw(x, DrawKey(0, 0))
+        exact = module(x, draws, 0.01)
+        with torch.autocast("cpu", torch.bfloat16):
+            out = module(x, draws, 0.01)
+        out.loss.backward()
+        assert {out.loss.dtype, out.nce.dtype, out.kl.dtype, out.latents.dtype} == {torch.float32}
+        torch.testing.assert_close(out.loss, exact.loss, rtol=0.03, atol=0.03)
+        x = exact.latents

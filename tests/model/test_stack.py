@@ -1,0 +1,175 @@
+"""The encoder as a whole: sizes, frames, names, frozen use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from tests.model.cases import audio, small_encoder
+from vgim.config.schema import ModelConfig, ObjectiveConfig
+from vgim.errors import ConfigError
+from vgim.model.conv import ConvSpec
+from vgim.model.stack import build_encoder
+
+
+def test_the_published_encoder_has_its_published_size_and_frames() -> None:
+    encoder = build_encoder(ModelConfig(), ObjectiveConfig(prediction_steps=10), seed=0)
+    assert sum(p.numel() for p in encoder.parameters()) == 16_595_456
+    assert encoder.module_frames(20_480) == [1023, 257, 128, 128]
+    assert encoder.module_frames(10_240) == [511, 129, 64, 64]
+    assert encoder.module(2).channels_out == 512
+    assert encoder.module(-1).channels_out == 256
+
+
+@given(
+    kernel=st.integers(1, 12), stride=st.integers(1, 6), padding=st.integers(0, 3), length=st.integers(1, 90)
+)
+def test_frames_are_counted_as_torch_counts_them(kernel: int, stride: int, padding: int, length: int) -> None:
+    spec = ConvSpec(kernel, stride, padding)
+    if length + 2 * padding < kernel:
+        assert spec.num_frames(length) == 0
+        return
+    frames = F.conv1d(torch.zeros(1, 1, length), torch.zeros(1, 1, kernel), None, stride, padding).shape[2]
+    assert spec.num_frames(length) == frames
+    assert spec.num_frames(spec.num_needed(frames)) == frames
+    assert spec.num_needed(frames) == 1 or spec.num_frames(spec.num_needed(frames) - 1) < frames
+
+
+@pytest.mark.parametrize(
+    ("model", "classes"),
+    [
+        ({}, ["sim", "sim", "gru"]),
+        ({"gru_units": 0}, ["sim", "sim"]),
+        ({"depth": 2}, ["sim", "sim"]),
+        ({"family": "gim"}, ["conv", "conv", "gru"]),
+        ({"family": "cpc"}, ["conv+gru"]),
+        ({"family": "cpc", "gru_units": 0}, ["conv"]),
+        ({"layers_per_module": (1, 1, 1), "gru_units": 0}, ["sim", "sim", "sim"]),
+    ],
+)
+def test_families_are_cut_into_their_modules(model: dict, classes: list[str]) -> None:
+    encoder = small_encoder(model=model)
+    found = []
+    for index in range(len(encoder)):
+        module = encoder.module(index)
+        parts = ["conv"] if module.spec.convs else []
+        parts = ["sim"] if module.posterior is not None else parts
+        found.append("+".join(parts + (["gru"] if module.gru is not None else [])))
+    assert found == classes
+
+
+def test_parameter_names_are_those_of_checkpoints() -> None:
+    names = [name for name, _ in small_encoder(model={"batch_norm": "none"}).named_parameters()]
+    assert names[:7] == [
+        "greedy.0.layers.conv0.weight",
+        "greedy.0.layers.conv0.bias",
+        "greedy.0.layers.conv1.weight",
+        "greedy.0.layers.conv1.bias",
+        "greedy.0.posterior.weight",
+        "greedy.0.posterior.bias",
+        "greedy.0.nce.weight",
+    ]
+    local, sync = (small_encoder(model={"batch_norm": kind}).state_dict() for kind in ("local", "sync"))
+    assert list(local) == list(sync)
+    assert "greedy.0.layers.conv0.bias" not in local
+
+
+@pytest.mark.parametrize("module", [0, 1, 2])
+def test_encode_gives_each_module_and_samples_on_request(module: int) -> None:
+    encoder = small_encoder().eval()
+    x = audio(2, 80)
+    mean = encoder.encode(x, module=module)
+    assert mean.shape == (2, encoder.module_frames(80)[module], encoder.module(module).channels_out)
+    assert not mean.requires_grad
+    assert torch.equal(mean, encoder.encode(x, module=module - 3))
+    drawn = [
+        encoder.encode(x, module, deterministic=False, generator=torch.Generator().manual_seed(seed))
+        for seed in (0, 0, 1)
+    ]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], mean)
+
+
+@pytest.mark.parametrize("batch_norm", ["none", "local"])
+def test_a_layer_is_what_the_next_convolution_reads(batch_norm: str) -> None:
+    encoder = small_encoder(model={"family": "cpc", "batch_norm": batch_norm})
+    x_BL = audio(2, 80)
+    encoder.module(0).layers(x_BL[..., None])  # BatchNorm gets statistics
+    layers = encoder.eval().module(0).layers
+    h_BCT = x_BL[:, None]
+    for layer in range(3):
+        h_BCT = layers.get_submodule(f"conv{layer}")(h_BCT)
+        h_BCT = F.relu(h_BCT if batch_norm == "none" else layers.get_submodule(f"norm{layer}")(h_BCT))
+        torch.testing.assert_close(encoder.encode(x_BL, layer=layer), h_BCT.mT)
+        assert torch.equal(encoder.encode(x_BL, layer=layer - 3), encoder.encode(x_BL, layer=layer))
+
+
+def test_layers_come_in_one_pass_beside_the_output() -> None:
+    encoder = small_encoder().eval()
+    x_BL = audio(2, 80)
+    for chosen in ((), (0,), (1,), (0, 1)):
+        module = encoder.module(0)
+        draws = [torch.Generator().manual_seed(0) for _ in range(2)]
+        inner, output = module.layers_and_output(x_BL, chosen, draws[0])
+        assert torch.equal(output, module.represent(x_BL, draws[1]))
+        for layer, found in zip(chosen, inner, strict=True):
+            torch.testing.assert_close(found, encoder.encode(x_BL, 0, layer))
+
+
+def test_a_layer_reads_samples_of_the_modules_before_it() -> None:
+    encoder, x_BL = small_encoder().eval(), audio(2, 80)
+
+    def sampled(module: int) -> torch.Tensor:
+        draw = torch.Generator().manual_seed(0)
+        return encoder.encode(x_BL, module, layer=0, deterministic=False, generator=draw)
+
+    assert torch.equal(sampled(0), encoder.encode(x_BL, 0, layer=0))
+    assert not torch.equal(sampled(1), encoder.encode(x_BL, 1, layer=0))
+
+
+@pytest.mark.parametrize("family", ["sim", "cpc"])
+def test_hops_channels_and_shortest_audio_follow_from_the_layers(family: str) -> None:
+    encoder = small_encoder(model={"family": family}).eval()
+    hops = {"sim": {(0, 0): 3, (0, None): 6, (1, 0): 12, (2, None): 12}, "cpc": {(0, 1): 6, (0, None): 12}}
+    for (module, layer), hop in hops[family].items():
+        assert encoder.hop_samples(module, layer) == hop
+        shortest = encoder.min_samples(module, layer)
+        found = encoder.encode(audio(1, shortest), module, layer)
+        assert found.shape == (1, 1, encoder.channels(module, layer))
+        with pytest.raises(ConfigError, match=f"pass audio of at least {shortest} samples"):
+            encoder.encode(audio(1, shortest - 1), module, layer)
+
+
+def test_layers_that_are_not_there_are_refused() -> None:
+    encoder = small_encoder().eval()
+    with pytest.raises(
+        ConfigError, match="layer=2 but module 0 has its convolutions 0 to 1; use one of them"
+    ):
+        encoder.encode(audio(1, 80), module=0, layer=2)
+    with pytest.raises(ConfigError, match="layer=0 but module 2 has no convolutions"):
+        encoder.encode(audio(1, 80), layer=0)
+
+
+def test_encode_refuses_what_would_go_wrong_in_silence() -> None:
+    encoder = small_encoder()
+    with pytest.raises(RuntimeError, match="training mode"):
+        encoder.encode(audio(2, 80))
+    with pytest.raises(ConfigError, match="module=3 but the encoder has 3 modules"):
+        encoder.eval().encode(audio(2, 80), module=3)
+    with pytest.raises(ConfigError, match="num_samples=2 makes no frame in module 2"):
+        encoder.encode(torch.zeros(1, 2).double())
+    with pytest.raises(ValueError, match="generator"):
+        encoder.encode(audio(2, 80), deterministic=False)
+
+
+def test_the_model_imports_neither_ray_nor_pandas() -> None:
+    code = "import sys, vgim.model; print(sorted({'ray', 'pandas', 'pyarrow'} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

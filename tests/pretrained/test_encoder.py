@@ -1,0 +1,152 @@
+"""A trained encoder is opened frozen, from a run or a checkpoint, without Ray."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from vgim import load_encoder
+from vgim.config import ResolvedConfig, RunConfig
+from vgim.errors import CheckpointError, ConfigError
+from vgim.pretrained.encoder import FrozenEncoder
+from vgim.runs.checkpoint import complete_checkpoints
+from vgim.storage import Location
+from vgim.train.trainer import train
+
+SAMPLES = 5_120
+
+
+@pytest.fixture(scope="module")
+def trained(
+    tiny_config_in: Callable[..., ResolvedConfig], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[RunConfig, str]:
+    """A run's config and place; it has four checkpoints."""
+    resolved = tiny_config_in(tmp_path_factory.mktemp("encoder"), "train.keep_last=4", "train.epochs=4")
+    train(resolved)
+    storage = resolved.config.storage
+    return resolved.config, f"{storage.root}/{storage.name}"
+
+
+@pytest.fixture(scope="module")
+def run(trained: tuple[RunConfig, str]) -> str:
+    return trained[1]
+
+
+def audio() -> torch.Tensor:
+    return torch.randint(-3000, 3000, (2, SAMPLES), generator=torch.Generator().manual_seed(0)).to(
+        torch.int16
+    )
+
+
+def test_it_has_the_weights_of_the_last_checkpoint_and_the_runs_config(
+    trained: tuple[RunConfig, str],
+) -> None:
+    config, run = trained
+    encoder = load_encoder(run)
+    assert encoder.config == config
+    assert encoder.checkpoint.state.step == 40
+    saved = complete_checkpoints(Location(run))[-1].weights()
+    state = encoder.encoder.state_dict()
+    assert state.keys() == saved.keys()
+    assert all(torch.equal(state[name], saved[name]) for name in saved)
+
+
+def test_the_best_is_that_of_the_lowest_validation_loss(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = {c.state.step: c.state.validation_loss for c in complete_checkpoints(Location(run))}
+    assert load_encoder(run, which="best").checkpoint.state.step == min(losses, key=lambda s: losses[s] or 9)
+    folder = Location(run).child("checkpoints", "step-00000020", "state.json")
+    kept = folder.read_bytes()
+    folder.write_bytes_atomic(
+        kept.replace(f'"validation_loss": {losses[20]}'.encode(), b'"validation_loss": 0.5')
+    )
+    try:
+        assert load_encoder(run, which="best").checkpoint.state.step == 20
+        assert load_encoder(run, which="last").checkpoint.state.step == 40
+    finally:
+        folder.write_bytes_atomic(kept)
+    with pytest.raises(ValueError, match="which='newest'; use 'last' or 'best'"):
+        load_encoder(run, which="newest")
+
+
+def test_a_checkpoint_may_be_named_itself(run: str) -> None:
+    encoder = load_encoder(f"{run}/checkpoints/step-00000010")
+    assert encoder.checkpoint.state.step == 10
+    assert not torch.equal(encoder(audio()), load_encoder(run)(audio()))
+
+
+def test_it_is_frozen_and_stays_in_evaluation_mode(run: str) -> None:
+    encoder = load_encoder(run)
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    probe = torch.nn.Sequential(encoder, torch.nn.Linear(8, 2)).train()
+    assert not any(module.training for module in encoder.modules())
+    assert not any(p.requires_grad for p in encoder.parameters())
+    probe(audio()).sum().backward()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
+    assert probe[1].weight.grad is not None
+
+
+def test_a_crop_encodes_the_same_alone_and_in_a_batch(run: str) -> None:
+    encoder = load_encoder(run)
+    torch.testing.assert_close(encoder(audio())[:1], encoder(audio()[:1]))
+    as_float = audio().float() / 32_768
+    torch.testing.assert_close(encoder(as_float), encoder(audio()))
+
+
+def test_modules_give_their_own_frames(run: str) -> None:
+    encoder = load_encoder(run)
+    frames = encoder.encoder.module_frames(SAMPLES)
+    assert [tuple(encoder(audio(), module=m).shape) for m in range(4)] == [(2, f, 8) for f in frames]
+    assert torch.equal(encoder(audio()), encoder(audio(), module=3))
+    with pytest.raises(ConfigError, match="module=4 but the encoder has 4 modules"):
+        encoder(audio(), module=4)
+
+
+def test_layers_of_a_module_are_read_by_name(run: str) -> None:
+    encoder = load_encoder(run)
+    shapes = [tuple(encoder(audio(), module=0, layer=layer).shape) for layer in range(2)]
+    assert shapes == [(2, 1023, 8), (2, 255, 8)]
+    assert not torch.equal(encoder(audio(), module=0, layer=1), encoder(audio(), module=0))
+    with pytest.raises(
+        ConfigError, match="layer=1 but module 2 has its convolutions 0 to 0; use one of them"
+    ):
+        encoder(audio(), module=2, layer=1)
+
+
+def test_a_generator_samples_the_posterior_reproducibly(run: str) -> None:
+    encoder = load_encoder(run)
+
+    def sample(seed: int) -> torch.Tensor:
+        return encoder(audio(), module=0, generator=torch.Generator().manual_seed(seed))
+
+    mean = encoder(audio(), module=0)
+    assert torch.equal(sample(1), sample(1))
+    assert not torch.equal(sample(1), sample(2))
+    average = torch.stack([sample(seed) for seed in range(200)]).mean(0)
+    assert (average - mean).abs().mean() < 0.2 * (sample(1) - mean).abs().mean()
+
+
+def test_opening_one_needs_neither_ray_nor_pandas(run: str) -> None:
+    code = (
+        "import sys, torch; from vgim import load_encoder; "
+        f"encoder = load_encoder({run!r}); "
+        f"print(tuple(encoder(torch.zeros(1, {SAMPLES})).shape), sorted({{'ray', 'pandas'}} & set(sys.modules)))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "(1, 32, 8) []"
+
+
+def test_what_is_no_run_is_told(tmp_path: Path) -> None:
+    for which in ("last", "best"):
+        with pytest.raises(CheckpointError, match=r"holds no complete checkpoint; name a run's folder") as e:
+            load_encoder(str(tmp_path / "nothing"), which=which)
+        assert "\n" not in str(e.value)
+
+
+def test_it_may_be_opened_in_another_precision_or_place(run: str) -> None:
+    assert isinstance(load_encoder(run, device=torch.device("cpu")), FrozenEncoder)
+    half = load_encoder(run).to(torch.float64)
+    assert next(half.parameters()).dtype == torch.float64

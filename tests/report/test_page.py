@@ -1,0 +1,347 @@
+"""The page: what it says of a run, what it does with damage, and that it is safe and whole."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.report.page_cases import Reading
+from tests.report.report_cases import (
+    png,
+    write_analysis,
+    write_decoder,
+    write_metrics,
+    write_probe,
+    write_probes,
+    write_run,
+    write_wav,
+)
+from vgim.config import RunConfig
+from vgim.errors import StorageError
+from vgim.report.embed import Limits
+from vgim.report.page import write_report
+from vgim.storage import Location
+
+
+def read(run: Path, **more: object) -> Reading:
+    return Reading(write_report(str(run), **more).read_text())  # type: ignore[arg-type]
+
+
+def test_it_says_what_was_trained_and_how_it_went(whole_run: Path, tmp_path: Path) -> None:
+    page = read(whole_run, out=str(tmp_path / "page.html"))
+    for words in (
+        "A V-GIM encoder of 4 greedy modules, 8 channels wide, trained with InfoNCE and a KL term of weight 0.001",
+        "of the embedded synthetic corpus by 4 speakers. It finished at step 300, epoch 10.",
+        "chance is ln 6 = 1.792 nats",
+        "60 s in steps",  # 300 steps, 5 a second
+        "convolutions 10/5, 8/4, Gaussian posterior 8 1.25 ms",
+        "vgim train tiny.yaml 'storage.name=a run'",
+    ):
+        assert words in page.words, words
+    assert not (whole_run / "report.html").exists()
+
+
+def test_curves_are_drawn_for_every_module_with_chance(whole_run: Path, tmp_path: Path) -> None:
+    page = read(whole_run, out=str(tmp_path / "page.html"))
+    assert "InfoNCE (nats) over optimiser steps: module 0 from" in page.words
+    assert f"Chance, ln 6: {math.log(6):.3g}." in page.words
+    assert (
+        "module 2 from" in page.words.partition("KL to N(0, 1), per element (nats) over optimiser steps")[2]
+    )
+    kl = page.words.partition("KL to N(0, 1), per element (nats) over optimiser steps")[2].partition(". ")[0]
+    assert "module 3" not in kl  # the GRU has no posterior
+
+
+def test_probes_stand_beside_their_baselines_with_intervals(whole_run: Path, tmp_path: Path) -> None:
+    page = read(whole_run, out=str(tmp_path / "page.html"))
+    assert "0 trained 50.0% 44.0 to 55.0" in page.words
+    assert "0 random 30.0% 24.0 to 35.0" in page.words
+    assert "– MFCC 40.0% 34.0 to 45.0" in page.words
+    assert "Confusion matrices (9)" in page.words
+    assert "baseline" not in page.words
+    probe = (
+        f"vgim probe {whole_run} --task phone --all-modules --encoder trained --encoder random --encoder mfcc"
+    )
+    assert page.words.count(probe) == 1
+
+
+def test_a_probe_without_baselines_is_named_as_such_with_the_command_that_adds_them(
+    run: Path, config: RunConfig
+) -> None:
+    write_probe(run, config, "speaker", "trained", 3, options={"encoders": ("trained",), "module": -1})
+    page = read(run)
+    assert "the speaker probe has no random and mfcc baseline beside it" in page.words
+    assert f"vgim probe {run} --task speaker --encoder random --encoder mfcc" in page.words
+
+
+def test_results_of_other_settings_stand_in_tables_of_their_own(run: Path, config: RunConfig) -> None:
+    for encoder in ("trained", "random", "mfcc"):
+        module = None if encoder == "mfcc" else 0
+        write_probe(run, config, "phone", encoder, module, options={"max_utterances": 5})
+    page = read(run)
+    assert [text for level, text in page.headings if level == 3].count("Phone") == 2
+
+
+def test_sounds_have_their_original_beside_them_and_their_length(whole_run: Path, tmp_path: Path) -> None:
+    page = read(whole_run, out=str(tmp_path / "page.html"))
+    labels = [sound["aria-label"] for sound in page.of("audio")]
+    assert "utterance 0, original, 0.75 seconds" in labels
+    assert "utterance 0, decoded, 0.50 seconds" in labels
+    assert len(labels) == 15
+    assert (
+        "Decodes the latents of module 1, of a checkpoint at step 20; loss mse + 0.003 × stft" in page.words
+    )
+    assert "8 channels; 300 steps; finished" in page.words
+    assert "SI-SDR, dB 5.9 log-spectral distance, dB 12.3" in page.words
+    assert "SI-SDR (dB, higher is better) over optimiser steps: module 1 from -3.13 to 5.87." in page.words
+    for heading in ("Reconstructions", "Samples from N(0, 1)", "Interpolations", "Traversals"):
+        assert (4, heading) in page.headings
+
+
+def test_commands_are_told_in_the_order_of_the_work(run: Path, tmp_path: Path) -> None:
+    index = run / "decoder" / "module1-mse" / "audio" / "index.json"
+    entries = json.loads(index.read_text())
+    for entry in entries:
+        if entry["group"] == "traversal":
+            entry["command"] = ["/opt/bin/vgim", "decode", "traverse", str(run), "a b.flac", "--dims", "3"]
+    index.write_text(json.dumps(entries))
+    write_analysis(run)
+    words = read(run).words.partition("Commands What was typed")[2]
+    told = (
+        "vgim train",
+        "vgim probe",
+        f"vgim decode traverse {run} 'a b.flac' --dims 3",
+        f"vgim latents {run} --all-modules",
+        "vgim report",
+    )
+    places = [words.index(command) for command in told]
+    assert places == sorted(places)
+    assert words.count("vgim decode traverse") == 1
+
+
+def test_nothing_is_fetched_and_every_picture_and_control_is_described(
+    whole_run: Path, tmp_path: Path
+) -> None:
+    page = read(whole_run, out=str(tmp_path / "page.html"))
+    for _, attributes in page.attributes:
+        for name in ("src", "href", "data", "action"):
+            assert (attributes.get(name) or "#").startswith(("data:", "#"))
+    assert all(picture["alt"] and picture["width"] for picture in page.of("img"))
+    assert all(sound["aria-label"] for sound in page.of("audio"))
+    levels = [level for level, _ in page.headings]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    ids = [attributes["id"] for _, attributes in page.attributes if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = {link["href"] for link in page.of("a")}
+    assert targets <= {f"#{one}" for one in ids}
+
+
+def test_the_same_files_give_the_same_bytes(whole_run: Path, tmp_path: Path) -> None:
+    pages = [write_report(str(whole_run), out=str(tmp_path / name)).read_bytes() for name in ("a", "b")]
+    assert pages[0] == pages[1]
+
+
+def test_text_of_the_run_is_never_markup(run: Path, config: RunConfig) -> None:
+    evil = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
+    write_analysis(
+        run,
+        title=evil,
+        summary=[evil],
+        figures={evil: 1},
+        notes=[evil],
+        pictures=[{"file": "histogram.png", "caption": evil}],
+        tables=[{"title": evil, "columns": [evil], "rows": [[evil]]}],
+    )
+    index = run / "decoder" / "module1-mse" / "audio" / "index.json"
+    entries = json.loads(index.read_text())
+    entries[0] |= {"title": evil, "group": evil}
+    index.write_text(json.dumps(entries))
+    record = json.loads((run / "run.json").read_text())
+    record |= {
+        "message": evil,
+        "state": "failed",
+        "command": ["vgim", evil],
+        "git_revision": evil,
+        "host": evil,
+    }
+    (run / "run.json").write_text(json.dumps(record))
+    page = read(run)
+    assert len(page.of("script")) == 1
+    assert not any("onerror" in attributes for _, attributes in page.attributes)
+    assert page.text.count("<script>alert(1)</script>") >= 8
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_shown(run: Path) -> None:
+    damaged = {
+        "run.json": b"{",
+        "probes/phone-mfcc/result.json": b'{"task": "phone"}',
+        "probes/phone-trained-module0/confusion.png": png()[:-20],
+        "latents/module1/distribution/histogram.png": b"no picture",
+        "decoder/module1-mse/audio/reconstruction0.wav": b"RIFF",
+    }
+    for name, data in damaged.items():
+        (run / name).write_bytes(data)
+    with (run / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"kind": "train", "st\xff')
+    said: list[str] = []
+    page = read(run, say=said.append)
+    for name in damaged:
+        assert f"{name} is left out: " in page.words, name
+        assert any(line.startswith(f"{name} is left out: ") for line in said), name
+    assert "metrics.jsonl: 1 of 42 lines can't be read and are left out" in page.words
+    assert "0 trained 50.0% 44.0 to 55.0" in page.words
+    assert "Most dimensions stay close to N(0, 1)." in page.words
+    assert len(page.of("audio")) == 13  # a reconstruction is gone, and its original with it
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "run.json", "metrics.jsonl"])
+@pytest.mark.parametrize("damage", [None, b"", b"[]", b"\xff\xfe", b"{}"])
+def test_no_state_of_the_runs_own_files_is_a_crash(run: Path, name: str, damage: bytes | None) -> None:
+    if damage is None:
+        (run / name).unlink()
+    else:
+        (run / name).write_bytes(damage)
+    page = read(run)
+    assert (2, "Probes") in page.headings
+    if name != "metrics.jsonl" or damage:
+        assert name in page.words
+
+
+@pytest.mark.parametrize(
+    "damage", ['{"audio": 1}', "[[]]", '[{"file": "../../run.json", "group": "sample"}]']
+)
+def test_an_index_of_sounds_that_makes_no_sense_is_named(run: Path, damage: str) -> None:
+    (run / "decoder" / "module1-mse" / "audio" / "index.json").write_text(damage)
+    page = read(run)
+    assert "decoder/module1-mse/audio/index.json is left out: " in page.words
+    assert page.of("audio") == []
+
+
+def test_a_table_with_uneven_rows_is_named(run: Path) -> None:
+    write_analysis(run, tables=[{"title": "odd", "columns": ["a", "b"], "rows": [[1]]}])
+    assert "its table 'odd' has rows of different lengths" in read(run).words
+
+
+def test_collapse_and_failure_stand_at_the_top(run: Path) -> None:
+    write_metrics(run, collapsed=True)
+    record = json.loads((run / "run.json").read_text())
+    record |= {"state": "failed", "message": "the loss of module 1 is not finite"}
+    (run / "run.json").write_text(json.dumps(record))
+    page = read(run)
+    top = page.words.partition("What was trained Encoder")[0]
+    assert "the run failed: the loss of module 1 is not finite" in top
+    assert "module 1 looks collapsed: at the last validation its InfoNCE is 1.792" in top
+    assert "module 0 looks" not in page.words
+
+
+def test_a_recovered_module_is_not_warned_of(run: Path) -> None:
+    with (run / "metrics.jsonl").open("a") as file:
+        for number, word in enumerate(("collapsed", "recovered")):
+            line = {"kind": "event", "step": 300 + number, "message": f"module 1 has {word}: so"}
+            file.write(json.dumps({**line, "time": 0}) + "\n")
+    assert "Before you read on" not in read(run).words
+
+
+def test_a_fresh_run_says_which_commands_make_the_rest(config: RunConfig, tmp_path: Path) -> None:
+    run = tmp_path / "a run"
+    write_run(run, config)
+    page = read(run)
+    for command in ("vgim probe", "vgim latents", "vgim decode train"):
+        assert f"{command} '{run}'" in page.words
+
+
+def test_the_page_is_bounded_and_says_what_it_left_out(run: Path) -> None:
+    page = read(run, limits=Limits(clips=2))
+    assert len(page.of("audio")) == 10
+    assert "2 of 3" in page.words
+    assert "--clips 3" in page.words
+    page = read(run, limits=Limits(megabytes=0.02))
+    assert len(page.of("audio")) < 5
+    assert "more would not fit into 0.02 MB" in page.words
+
+
+def test_other_runs_stand_beside_it(run: Path, config: RunConfig, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    changed = config.model_copy(update={"optim": config.optim.model_copy(update={"learning_rate": 0.5})})
+    write_run(other, changed)
+    write_probes(other, changed, ["trained"])
+    page = read(run, compare=[str(other), str(tmp_path / "none")])
+    assert "optim.learning_rate: 0.001 → 0.5" in page.words
+    assert "run other run state finished finished" in page.words
+    assert "trained module 0 50.0 (44.0 to 55.0) 50.0 (44.0 to 55.0)" in page.words
+    assert "mfcc 40.0 (34.0 to 45.0) – " in page.words
+    assert "other: phone has no mfcc and no random baseline" in page.words
+    assert f"{tmp_path}/none is left out: {tmp_path}/none is no run" in page.words
+
+
+def test_a_damaged_run_does_not_hide_those_beside_it(run: Path, config: RunConfig, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    write_run(other, config)
+    (run / "config.yaml").write_text("model: 3")
+    page = read(run, compare=[str(other)])
+    assert "config.yaml is left out: " in page.words
+    assert "other run state finished family" in page.words.partition("Comparison")[2]
+    assert "What differs" not in page.words
+    (other / "config.yaml").write_text("model: 3")
+    assert (2, "Comparison") not in read(run, compare=[str(other)]).headings
+
+
+def test_a_run_may_lie_on_any_storage(run: Path, tmp_path: Path) -> None:
+    remote = Location(f"mock://report/{tmp_path.name}")
+    remote.upload_dir(run)
+    page = write_report(remote.uri)
+    assert page.uri == f"{remote.uri}/report.html"
+    here = Reading(write_report(str(run)).read_text())
+    there = Reading(page.read_text())
+    assert len(there.of("audio")) == len(here.of("audio")) == 15
+    assert len(there.of("img")) == len(here.of("img")) == 10
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"is no run: it has no config\.yaml; name a run's folder"):
+        write_report(str(tmp_path))
+
+
+def test_decoders_and_modules_come_in_the_order_of_their_numbers(run: Path, config: RunConfig) -> None:
+    write_analysis(run, module=10)
+    write_analysis(run, module=2)
+    write_decoder(run, config, "module0-mse")
+    write_wav(run / "decoder" / "module0-mse" / "audio" / "sample0.wav")
+    page = read(run)
+    titles = [text for level, text in page.headings if level == 3]
+    assert [t.split()[-1] for t in titles if t.startswith("Distribution")] == ["latents"] * 3
+    assert page.words.index("latents module 2") < page.words.index("latents module 10")
+    assert titles.index("module0-mse") < titles.index("module1-mse")
+
+
+def test_a_study_of_few_labels_is_a_table_and_its_picture(run: Path) -> None:
+    folder = run / "probes" / "phone-labels-module2"
+    folder.mkdir()
+    point = {"encoder": "trained", "features": "mean", "num_labels": 40, "accuracy": 0.625, "more": 1}
+    points = [
+        {**point, "labels_per_class": 10, "interval": {"low": 0.6, "high": 0.65}},
+        {**point, "labels_per_class": None, "interval": None},
+    ]
+    study = {"task": "phone", "module": 2, "points": points, "majority": 0.2, "notes": ["of ten subsets"]}
+    (folder / "result.json").write_text(json.dumps(study))
+    (folder / "labels.png").write_bytes(png())
+    page = read(run)
+    assert (3, "Phone from few labels, module 2") in page.headings
+    assert "10 trained mean 62.5% 60.0 to 65.0 40 all trained mean 62.5% – 40" in page.words
+    assert "of ten subsets" in page.words
+    assert len(page.of("img")) == 11
+    assert "left out" not in page.words
+    (folder / "result.json").write_text('{"points": 1}')
+    assert "probes/phone-labels-module2/result.json is left out" in read(run).words
+
+
+def test_inner_convolutions_stand_before_their_modules_output(run: Path, config: RunConfig) -> None:
+    write_probe(run, config, "phone", "trained", 1, layer=0, accuracy=0.123)
+    page = read(run)
+    assert page.words.index("1 layer 0 trained 12.3%") < page.words.index("1 trained 55.0%")

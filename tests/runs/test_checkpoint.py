@@ -1,0 +1,264 @@
+"""Checkpoints are whole or absent, say what is wrong with them, and execute nothing."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.train.cases import adam, assert_same, audio, differ, small_encoder, step_of, weights_of
+from vgim.config import RunConfig
+from vgim.config.schema import DataConfig, ModelConfig, ObjectiveConfig
+from vgim.errors import CheckpointError, StorageError
+from vgim.model.stack import Encoder
+from vgim.runs import checkpoint as checkpoints
+from vgim.runs.checkpoint import Checkpoint, best, complete_checkpoints, find, location_of, prune, save
+from vgim.runs.training_state import TrainingState
+from vgim.storage import Location
+
+Tensors = dict[str, torch.Tensor]
+
+
+def config_of(encoder: Encoder) -> RunConfig:
+    return RunConfig(data=DataConfig(shards="none"), model=encoder.model, objective=encoder.objective)
+
+
+def state(step: int, loss: float | None = None, **more: Any) -> TrainingState:
+    values: dict[str, Any] = {
+        "step": step,
+        "epoch": 1,
+        "step_in_epoch": step,
+        "phase": 0,
+        "phase_step": step,
+        "phase_epoch": 1,
+        "best_loss": loss,
+        "stale_validations": 0,
+        "world_size": 1,
+        "batch_size": 4,
+        "accumulate": 1,
+        "seed": 0,
+        "data_fingerprint": "f" * 64,
+        "validation_loss": loss,
+        "kld_weight": 0.25,
+        "vgim_version": "0",
+        "torch_version": "2",
+        "files": {},
+    }
+    return TrainingState(**{**values, **more})
+
+
+def trained(steps: int = 2, **model: Any) -> tuple[Encoder, torch.optim.Optimizer]:
+    encoder = small_encoder(**model)
+    optimizer = adam(encoder)
+    take = step_of(encoder, optimizer)
+    for step in range(steps):
+        take([audio(4, step)], step, 0.0, measure=False)
+    return encoder, optimizer
+
+
+def state_of(optimizer: torch.optim.Optimizer) -> Tensors:
+    kinds = optimizer.state_dict()["state"]
+    return {f"{n}/{kind}": value for n, values in kinds.items() for kind, value in values.items()}
+
+
+@pytest.fixture(params=["local", "remote"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    return Location(tmp_path / "run" if request.param == "local" else f"mock://runs/{tmp_path.name}")
+
+
+def save_some(run: Location, losses: dict[int, float | None]) -> None:
+    encoder, optimizer = trained(0)
+    for step, loss in losses.items():
+        save(run, encoder, optimizer, config_of(encoder), state(step, loss))
+
+
+def steps_of(run: Location) -> list[int]:
+    return [c.state.step for c in complete_checkpoints(run)]
+
+
+def test_weights_optimiser_config_and_state_come_back_as_they_were(run: Location) -> None:
+    encoder, optimizer = trained()
+    saved = save(run, encoder, optimizer, config_of(encoder), state(20, 1.5))
+    found = find(run.uri)
+    assert found == saved
+    assert found.config() == config_of(encoder)
+    assert found.state == state(20, 1.5, files=found.state.files)
+    fresh = small_encoder()
+    fresh_optimizer = adam(fresh)
+    assert differ(weights_of(fresh), weights_of(encoder))
+    checkpoints.load_weights(found, fresh)
+    checkpoints.load_optimizer(found, fresh, fresh_optimizer)
+    assert_same(weights_of(fresh), weights_of(encoder))
+    assert_same(state_of(fresh_optimizer), state_of(optimizer))
+    assert len(state_of(optimizer)) == 3 * len(list(encoder.parameters()))
+    assert {group["lr"] for group in fresh_optimizer.param_groups} == {2e-4}
+
+
+def test_an_optimiser_that_took_no_step_comes_back_empty(run: Location) -> None:
+    encoder, optimizer = trained(0)
+    save(run, encoder, optimizer, config_of(encoder), state(0))
+    checkpoints.load_optimizer(find(run.uri), encoder, optimizer)
+    assert not optimizer.state_dict()["state"]
+
+
+def test_loading_unpickles_nothing(run: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, optimizer = trained()
+    save(run, encoder, optimizer, config_of(encoder), state(1))
+    assert location_of(run, 1).list() == [
+        "config.yaml",
+        "optimizer.safetensors",
+        "state.json",
+        "weights.safetensors",
+    ]
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("unpickled")
+
+    for module, name in ((pickle, "load"), (pickle, "loads"), (pickle, "Unpickler"), (torch, "load")):
+        monkeypatch.setattr(module, name, refuse)
+    found = find(run.uri)
+    checkpoints.load_weights(found, encoder)
+    checkpoints.load_optimizer(found, encoder, optimizer)
+
+
+@pytest.mark.parametrize("stop_at", range(1, 5))
+def test_a_checkpoint_whose_writing_stopped_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
+) -> None:
+    run = Location(tmp_path)
+    save_some(run, {10: None})
+    written: list[str] = []
+    write = Location.write_bytes_atomic
+
+    def stopping(self: Location, data: bytes) -> None:
+        if len(written) + 1 == stop_at:
+            raise StorageError("the disk is full")
+        written.append(self.name)
+        write(self, data)
+
+    monkeypatch.setattr(Location, "write_bytes_atomic", stopping)
+    with pytest.raises(StorageError, match="full"):
+        save_some(run, {20: None})
+    monkeypatch.undo()
+    assert len(written) == stop_at - 1
+    assert steps_of(run) == [10]
+    assert find(run.uri).state.step == 10
+    with pytest.raises(
+        CheckpointError, match=r"step-00000020 is no complete checkpoint: it has no state.json"
+    ):
+        Checkpoint.open(location_of(run, 20))
+    save_some(run, {20: None})  # the step taken again is saved over the half
+    assert steps_of(run) == [10, 20]
+    assert find(run.uri).weights()
+
+
+def test_a_step_that_is_saved_already_is_left_as_it_is(tmp_path: Path) -> None:
+    encoder, optimizer = trained()
+    save(Location(tmp_path), encoder, optimizer, config_of(encoder), state(5))
+    files = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+    again = save(Location(tmp_path), encoder, optimizer, config_of(encoder), state(5))
+    assert again.state.files
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()} == files
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.safetensors", "config.yaml"])
+def test_a_damaged_byte_is_found_and_the_file_named(tmp_path: Path, name: str) -> None:
+    encoder, optimizer = trained()
+    found = save(Location(tmp_path), encoder, optimizer, config_of(encoder), state(5))
+    path = found.location.child(name).local_path
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+    def load() -> None:
+        checkpoints.load_weights(found, encoder)
+        checkpoints.load_optimizer(found, encoder, optimizer)
+
+    with pytest.raises(CheckpointError, match=rf"step-00000005/{name} is damaged.*use an earlier checkpoint"):
+        load()
+    path.unlink()
+    with pytest.raises(CheckpointError, match=rf"step-00000005/{name} is missing"):
+        load()
+
+
+def test_a_state_of_another_version_or_with_leftovers_is_refused(tmp_path: Path) -> None:
+    save_some(Location(tmp_path), {5: None})
+    path = location_of(Location(tmp_path), 5).child("state.json").local_path
+    good = json.loads(path.read_text())
+    for change in ({"schema_version": 2}, {"left_over": 1}, {"step": "many"}):
+        path.write_text(json.dumps({**good, **change}))
+        with pytest.raises(CheckpointError, match=rf"state.json does not read .*{next(iter(change))}") as e:
+            find(str(tmp_path))
+        assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ({"channels": 16}, "model.channels=16 there, 8 here"),
+        ({"gru_units": 4}, "model.gru_units=4 there, 8 here"),
+        ({"family": "gim", "depth": 2}, "model.family='gim' there, 'sim' here; model.depth=2 there, 0 here"),
+    ],
+)
+def test_another_architecture_is_refused_by_its_keys(
+    tmp_path: Path, model: dict[str, Any], told: str
+) -> None:
+    encoder, optimizer = trained(0, **model)
+    found = save(Location(tmp_path), encoder, optimizer, config_of(encoder), state(1))
+    here = small_encoder()
+    before = weights_of(here)
+    with pytest.raises(CheckpointError) as e:
+        checkpoints.load_weights(found, here)
+    assert f"({told})" in str(e.value)
+    assert_same(weights_of(here), before)
+
+
+def test_other_tensors_of_the_same_model_section_are_named(tmp_path: Path) -> None:
+    encoder = small_encoder(objective={"prediction_steps": 5})
+    found = save(Location(tmp_path), encoder, adam(encoder), config_of(encoder), state(1))
+    with pytest.raises(CheckpointError) as e:
+        checkpoints.load_weights(found, small_encoder())
+    assert "has other tensors than this run: greedy.0.nce.weight" in str(e.value)
+    assert "and 1 more" in str(e.value)
+
+
+def test_pruning_keeps_the_newest_and_the_best(run: Location) -> None:
+    save_some(run, {1: 3.0, 2: 1.0, 3: None, 4: 2.0, 5: 2.5, 6: None})
+    prune(run, keep_last=2, keep_best=2)
+    assert steps_of(run) == [2, 4, 5, 6]
+    assert best(run.uri).state.step == 2
+    prune(run, keep_last=1, keep_best=0)
+    assert steps_of(run) == [6]
+    assert run.child("checkpoints").list() == ["step-00000006"]
+    assert best(run.uri).state.step == 6  # none was validated: the newest
+
+
+def test_pruning_leaves_a_half_written_folder_and_other_files_alone(tmp_path: Path) -> None:
+    run = Location(tmp_path)
+    save_some(run, {1: None, 2: None, 3: None})
+    location_of(run, 3).child("state.json").delete()
+    (tmp_path / "checkpoints" / "notes.txt").write_text("mine")
+    prune(run, keep_last=1, keep_best=1)
+    assert run.child("checkpoints").list() == ["notes.txt", "step-00000002", "step-00000003"]
+
+
+def test_a_user_may_name_a_checkpoint_or_its_run(tmp_path: Path) -> None:
+    save_some(Location(tmp_path), {1: None, 2: None})
+    assert find(str(tmp_path)).state.step == 2
+    assert find(location_of(Location(tmp_path), 1).uri).state.step == 1
+    with pytest.raises(CheckpointError, match=r"nowhere holds no complete checkpoint; name a run's folder"):
+        find(str(tmp_path / "nowhere"))
+
+
+def test_models_that_differ_only_in_objective_share_weights(tmp_path: Path) -> None:
+    encoder, optimizer = trained()
+    found = save(Location(tmp_path), encoder, optimizer, config_of(encoder), state(1))
+    other = small_encoder(objective={"num_negatives": 7, "kld_weight": 0.5})
+    checkpoints.load_weights(found, other)
+    assert_same(weights_of(other), weights_of(encoder))
+    assert ModelConfig(channels=8, gru_units=8) == other.model
+    assert other.objective != ObjectiveConfig()

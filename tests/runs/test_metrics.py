@@ -1,0 +1,322 @@
+"""What a run writes while it trains reads back: in TensorBoard's own reader, and line by line."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from tests.train.cases import last_checkpoint, rank_here, records, run_of
+from vgim.config import ResolvedConfig
+from vgim.data.shards.manifest import read_manifest
+from vgim.data.stream.stream import read_here
+from vgim.errors import DataError
+from vgim.runs.listing import list_runs
+from vgim.runs.metrics import MetricsWriter, read_metrics
+from vgim.storage import Location
+from vgim.train.learner import Worker
+from vgim.train.trainer import train
+
+Maker = Callable[..., ResolvedConfig]
+
+PER_MODULE = ("loss", "nce", "kl", "kl_per_element", "accuracy", "active_units")
+RUN_WIDE = (
+    "optim/learning_rate",
+    "optim/kld_weight",
+    "speed/utterances_per_s",
+    "speed/steps_per_s",
+    "speed/data_wait_s",
+    "speed/compute_s",
+    "speed/epoch",
+)
+
+
+def board(folder: Path) -> EventAccumulator:
+    reader = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0, "histograms": 0})
+    reader.Reload()
+    return reader
+
+
+def steps(reader: EventAccumulator, tag: str) -> list[int]:
+    return [event.step for event in reader.Scalars(tag)]
+
+
+def figures(value: float = 1.0) -> dict[str, Any]:
+    return {"module": 0, **dict.fromkeys((*PER_MODULE, "grad_norm"), value)}
+
+
+def train_record(step: int, value: float = 1.0) -> dict[str, Any]:
+    names = (
+        "learning_rate",
+        "kld_weight",
+        "utterances_per_s",
+        "steps_per_s",
+        "data_wait_s",
+        "compute_s",
+        "overhead_s",
+    )
+    return {
+        "step": step,
+        "epoch": step / 10,
+        "last_step": 20,
+        **dict.fromkeys(names, value),
+        "modules": [figures(value)],
+    }
+
+
+def test_tensorboard_reads_every_figure_of_the_issue(tiny_config: Maker) -> None:
+    config = tiny_config("train.max_steps=15").config
+    rank_here(config).run()
+    reader = board(run_of(config).local_path)
+    tags = reader.Tags()
+    expected = {f"train/module{m}/{name}" for m in range(4) for name in (*PER_MODULE, "grad_norm")}
+    expected |= {f"validation/module{m}/{name}" for m in range(4) for name in PER_MODULE}
+    assert expected | {*RUN_WIDE, "validation/loss"} <= set(tags["scalars"])
+    assert set(tags["histograms"]) == {
+        *(f"latents/module{m}/mu" for m in range(4)),
+        *(f"latents/module{m}/sigma" for m in range(3)),
+    }
+    assert steps(reader, "train/module3/nce") == list(range(1, 16))
+    assert steps(reader, "validation/module0/nce") == [10, 15]
+    assert [h.step for h in reader.Histograms("latents/module2/sigma")] == [10, 15]
+    assert reader.Histograms("latents/module2/sigma")[0].histogram_value.min > 0
+    assert any("events" in tag for tag in tags["tensors"])
+
+
+def test_tensorboards_figures_are_those_of_metrics_jsonl(tiny_config: Maker) -> None:
+    config = tiny_config("train.max_steps=12").config
+    rank_here(config).run()
+    reader, run = board(run_of(config).local_path), run_of(config)
+    for kind, names in (("train", (*PER_MODULE, "grad_norm")), ("validation", PER_MODULE)):
+        told = records(run, kind)
+        for m in range(4):
+            for name in names:
+                shown = [event.value for event in reader.Scalars(f"{kind}/module{m}/{name}")]
+                assert shown == pytest.approx([r["modules"][m][name] for r in told], rel=1e-6)
+    for tag in RUN_WIDE:
+        shown = [event.value for event in reader.Scalars(tag)]
+        assert shown == pytest.approx([r[tag.partition("/")[2]] for r in records(run, "train")], rel=1e-6)
+
+
+def test_the_figures_mean_what_they_say(tiny_config: Maker) -> None:
+    config = tiny_config("objective.kld_weight=0.01", "optim.decay_per_epoch=0.5").config
+    rank_here(config).run()
+    told = records(run_of(config), "train")
+    assert [r["kld_weight"] for r in told[:9]] == pytest.approx([0.01 * min(s, 8) / 8 for s in range(9)])
+    assert {r["learning_rate"] for r in told[:10]} == {1e-3}
+    assert {r["learning_rate"] for r in told[10:]} == {5e-4}
+    assert told[0]["modules"][0]["nce"] == pytest.approx(math.log(6), rel=1e-3)  # predictors start at zero
+    for record in told:
+        for module, frames in zip(record["modules"], (255, 64, 32), strict=False):
+            assert module["kl"] == pytest.approx(frames * module["kl_per_element"], rel=0.02)
+            assert module["loss"] == pytest.approx(
+                module["nce"] + record["kld_weight"] * module["kl"], rel=1e-4
+            )
+        assert record["utterances_per_s"] == pytest.approx(4 * record["steps_per_s"])
+        total = record["data_wait_s"] + record["compute_s"] + record["overhead_s"]
+        assert total == pytest.approx(1 / record["steps_per_s"], rel=0.05)
+    assert [r["epoch"] for r in told] == pytest.approx([step / 10 for step in range(1, 21)])
+    for record in records(run_of(config), "validation"):
+        assert record["loss"] == pytest.approx(np.mean([m["loss"] for m in record["modules"]]))
+
+
+def test_hyperparameters_are_there_for_tensorboards_tab(tiny_config: Maker) -> None:
+    config = tiny_config("train.max_steps=2").config
+    rank_here(config).run()
+    reader = board(run_of(config).local_path)
+    content = reader.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
+    assert start.hparams["model.channels"].number_value == 8
+    assert start.hparams["objective.kld_weight"].number_value == 0.001
+    assert start.hparams["model.family"].string_value == "sim"
+    content = reader.summary_metadata["_hparams_/experiment"].plugin_data.content
+    experiment = plugin_data_pb2.HParamsPluginData.FromString(content).experiment
+    shown = {info.name.tag for info in experiment.metric_infos}
+    assert shown
+    assert shown <= set(reader.Tags()["scalars"])  # its columns show values that are really there
+
+
+def test_steps_that_are_taken_again_show_once(tmp_path: Path) -> None:
+    run = Location(tmp_path)
+    first = MetricsWriter(run, 0)
+    first.event(0, "start")
+    for step in range(1, 8):
+        first.train(train_record(step))
+    first.close()
+    again = MetricsWriter(run, 4)
+    again.event(4, "continued")
+    for step in range(5, 10):
+        again.train(train_record(step, 2.0))
+    again.close()
+    told = records(run)
+    assert [(r["kind"], r["step"]) for r in told] == [
+        ("event", 0),
+        *(("train", s) for s in range(1, 5)),
+        ("event", 4),
+        *(("train", s) for s in range(5, 10)),
+    ]
+    shown = board(tmp_path).Scalars("train/module0/nce")
+    assert [(e.step, e.value) for e in shown] == [(s, 1.0 if s <= 4 else 2.0) for s in range(1, 10)]
+
+
+def test_starting_over_drops_figures_but_keeps_what_was_told(tmp_path: Path) -> None:
+    run = Location(tmp_path)
+    first = MetricsWriter(run, 0)
+    first.event(0, "a first start")
+    first.train(train_record(1))
+    first.close()
+    MetricsWriter(run, 0).close()
+    assert [(r["kind"], r["step"]) for r in records(run)] == [("event", 0)]
+
+
+def test_a_half_written_line_is_passed_over_and_dropped_on_resumption(tmp_path: Path) -> None:
+    run = Location(tmp_path)
+    first = MetricsWriter(run, 0)
+    first.train(train_record(1))
+    first.train(train_record(2))
+    first.close()
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(path.read_text()[:-40])
+    assert [r["step"] for r in read_metrics(run)] == [1]
+    again = MetricsWriter(run, 1)
+    again.train(train_record(2))
+    again.close()
+    assert [r["step"] for r in records(run)] == [1, 2]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_validation_that_is_not_finite_is_written_as_null(tmp_path: Path, value: float) -> None:
+    run = Location(tmp_path)
+    writer = MetricsWriter(run, 0)
+    writer.validation(
+        {"step": 1, "epoch": 1, "crops": 4, "loss": value, "modules": [{**figures(), "loss": value}]}
+    )
+    writer.close()
+    (told,) = records(run, "validation")
+    assert told["loss"] is None
+    assert told["modules"][0]["loss"] is None
+    assert told["modules"][0]["nce"] == 1.0
+    assert "validation/module0/loss" not in board(tmp_path).Tags()["scalars"]
+
+
+def test_metrics_of_a_run_without_any_are_none(tmp_path: Path) -> None:
+    assert list(read_metrics(Location(tmp_path))) == []
+
+
+def test_metrics_on_storage_that_is_no_file_system_are_copied_there(tmp_path: Path) -> None:
+    run = Location(f"mock://metrics/{tmp_path.name}")
+    first = MetricsWriter(run, 0)
+    first.train(train_record(1))
+    first.flush()
+    assert [r["step"] for r in read_metrics(run)] == [1]
+    first.train(train_record(2))
+    first.histogram("latents/module0/mu", torch.arange(5.0), 2)
+    first.close()
+    again = MetricsWriter(run, 1)
+    again.train(train_record(2, 3.0))
+    again.close()
+    assert [(r["step"], r["modules"][0]["nce"]) for r in read_metrics(run)] == [(1, 1.0), (2, 3.0)]
+    run.download_to(tmp_path / "copy")
+    assert [(e.step, e.value) for e in board(tmp_path / "copy").Scalars("train/module0/nce")] == [
+        (1, 1.0),
+        (2, 3.0),
+    ]
+
+
+def test_a_whole_run_on_storage_that_is_no_file_system(tiny_config: Maker, tmp_path: Path) -> None:
+    root = f"mock://training/{tmp_path.name}"
+    for max_steps in (3, 5):
+        assert train(tiny_config(f"storage.root={root}", f"train.max_steps={max_steps}")) == 0
+    (summary,) = list_runs(root)
+    assert (summary.state, summary.step, summary.checkpoints) == ("finished", 5, 2)
+    assert [r["step"] for r in read_metrics(Location(root).child("run")) if r["kind"] == "train"] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
+    config = tiny_config(f"storage.root={root}").config
+    assert last_checkpoint(config).weights()
+
+
+@pytest.mark.parametrize("mode", ["none", "corpus", "utterance"])
+def test_audio_reaches_the_model_normalised_as_the_config_says(tiny_config: Maker, mode: str) -> None:
+    from vgim.train.prefetch import DeviceBatch
+
+    rank = rank_here(tiny_config(f"data.normalize={mode}").config)
+    batch = next(rank.train_stream.train_batches(0, 0, epochs=1))
+    found = rank._audio(DeviceBatch(*map(torch.from_numpy, (batch.audio, batch.mean, batch.std))))
+    plain = batch.audio.astype(np.float64) / 32_768
+    manifest = read_manifest(tiny_config().config.data.shards)
+    mean, std = {
+        "none": (0.0, 1.0),
+        "corpus": (manifest.corpus_mean, manifest.corpus_std),
+        "utterance": (batch.mean[:, None], batch.std[:, None]),
+    }[mode]
+    np.testing.assert_allclose(found.numpy(), (plain - mean) / std, rtol=1e-4, atol=1e-5)
+    assert found.dtype == torch.float32
+    if mode != "none":
+        assert 0.3 < float(found.std()) < 3
+
+
+def test_a_collapsed_posterior_is_told_and_ends_the_run_where_the_config_says_stop(
+    tiny_config: Maker,
+) -> None:
+    from vgim.train.greedy import CollapsedError
+
+    hopeless = [
+        "objective.kld_weight=5",
+        "objective.kld_warmup_steps=0",
+        "objective.collapse_patience_steps=5",
+    ]
+    hopeless += ["train.epochs=6", "train.validate_every_epochs=9", "optim.learning_rate=3e-2"]
+    warned = tiny_config(*hopeless, "storage.name=warned").config
+    rank_here(warned).run()
+    told = [r["message"] for r in records(run_of(warned), "event") if "has collapsed" in r["message"]]
+    assert told
+    assert "objective.kld_warmup_steps" in told[0]
+    stopped = tiny_config(*hopeless, "storage.name=stopped", "objective.on_collapse=stop").config
+    with pytest.raises(CollapsedError, match=r"module \d has collapsed.*objective.on_collapse=stop"):
+        rank_here(stopped).run()
+
+
+def test_an_error_of_the_stream_ends_the_run_with_its_own_message(
+    tiny_config: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vgim.data.stream import stream
+
+    cut = stream.cut
+    calls: list[int] = []
+
+    def fail_late(*args: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4:
+            raise DataError("shard x has gone")
+        return cut(*args)
+
+    monkeypatch.setattr(stream, "cut", fail_late)
+    with pytest.raises(DataError, match="shard x has gone"):
+        train(tiny_config())
+    (summary,) = list_runs(run_of(tiny_config().config).parent.uri)
+    assert (summary.state, summary.message) == ("failed", "shard x has gone")
+    assert json.loads(run_of(tiny_config().config).child("run.json").read_text())["state"] == "failed"
+
+
+def test_records_name_the_device_that_steps_are_taken_on(
+    tiny_config: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config("train.max_steps=2").config
+    rank_here(config).run()
+    assert {record["device"] for record in records(run_of(config), "train")} == {"cpu"}
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    on_gpu = Worker(1, 2, torch.device("cuda", 1), read_here, lambda figures, checkpoint: None)
+    assert on_gpu.device_name == "GPU 1"

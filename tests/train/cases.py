@@ -1,0 +1,120 @@
+"""What the tests of training share: small encoders, comparisons bit for bit, one rank in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vgim.config import RunConfig
+from vgim.config.schema import ModelConfig, ObjectiveConfig, OptimConfig
+from vgim.data.stream.stream import read_here
+from vgim.model.stack import Encoder, build_encoder
+from vgim.runs.checkpoint import Checkpoint, complete_checkpoints
+from vgim.storage import Location
+from vgim.train.ddp import Replicas
+from vgim.train.loop import Job, Rank, Worker
+from vgim.train.passes import EagerPasses
+from vgim.train.step import GreedyStep
+
+SAMPLES = 5_120
+TIMINGS = ("time", "steps_per_s", "utterances_per_s", "data_wait_s", "compute_s", "overhead_s")
+
+
+def small_encoder(*, objective: dict[str, Any] | None = None, **model: Any) -> Encoder:
+    """An encoder of eight channels in training mode, whose predictors are not zero."""
+    return build_encoder(
+        ModelConfig(**{"channels": 8, "gru_units": 8, **model}),
+        ObjectiveConfig(
+            **{"prediction_steps": 3, "num_negatives": 5, "predictor_init": "uniform", **(objective or {})}
+        ),
+        seed=0,
+    )
+
+
+def adam(encoder: Encoder, **optim: Any) -> torch.optim.Optimizer:
+    return torch.optim.Adam(encoder.parameters(), lr=OptimConfig(**optim).learning_rate, fused=True)
+
+
+def replicas_of(encoder: Encoder) -> Replicas:
+    """All of its modules."""
+    return Replicas(encoder, range(len(encoder)))
+
+
+def step_of(
+    encoder: Encoder,
+    optimizer: torch.optim.Optimizer,
+    *,
+    clip_norm: float = 0.0,
+    replicas: Replicas | None = None,
+    rank: int = 0,
+) -> GreedyStep:
+    """The joint step over all modules."""
+    return GreedyStep(
+        encoder,
+        EagerPasses(encoder, replicas or replicas_of(encoder), None),
+        optimizer,
+        seed=3,
+        rank=rank,
+        clip_norm=clip_norm,
+        autocast=None,
+    )
+
+
+def audio(num_crops: int, seed: int = 0, num_samples: int = SAMPLES) -> Tensor:
+    return torch.randn(num_crops, num_samples, generator=torch.Generator().manual_seed(seed)) * 0.1
+
+
+def weights_of(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    """Bit for bit."""
+    assert one.keys() == other.keys()
+    differing = [name for name in one if not torch.equal(one[name], other[name])]
+    assert not differing, f"{len(differing)} of {len(one)} tensors differ, first {differing[0]}"
+
+
+def differ(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def run_of(config: RunConfig) -> Location:
+    return Location(config.storage.root).child(config.storage.name)
+
+
+def last_checkpoint(config: RunConfig) -> Checkpoint:
+    return complete_checkpoints(run_of(config))[-1]
+
+
+def rank_here(
+    config: RunConfig,
+    kind: type[Rank] = Rank,
+    report: Callable[[dict[str, float], Location], None] = lambda figures, checkpoint: None,
+    **job: Any,
+) -> Rank:
+    """The one rank of a run, in a folder that it needs not claim."""
+    run_of(config).make_dirs()
+    device = "cpu" if config.cluster.device == "auto" else config.cluster.device
+    worker = Worker(0, 1, torch.device(device), read_here, report)
+    return kind(Job(config=config, run=run_of(config).uri, **job), worker)
+
+
+def records(run: Location | Path, *kinds: str) -> list[dict[str, Any]]:
+    """Records of metrics.jsonl, every line of which must be JSON proper."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    lines = Path(str(run), "metrics.jsonl").read_text().splitlines()
+    found = [json.loads(line, parse_constant=refuse) for line in lines]
+    return [record for record in found if not kinds or record["kind"] in kinds]
+
+
+def without_timings(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in record.items() if key not in TIMINGS} for record in found]

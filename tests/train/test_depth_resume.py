@@ -1,0 +1,85 @@
+"""A deeper run that starts from a shallower one's end is the deeper run, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.train.cases import assert_same, last_checkpoint, rank_here, records, run_of, without_timings
+from vgim.config import ResolvedConfig
+from vgim.errors import CheckpointError
+from vgim.train.trainer import train
+
+Maker = Callable[..., ResolvedConfig]
+
+SEQUENTIAL = ("train.schedule=sequential", "train.max_steps=12", "train.epochs=2")  # ends inside an epoch
+
+
+def test_a_chain_of_depths_is_the_deepest_run(tiny_config: Maker) -> None:
+    whole = tiny_config(*SEQUENTIAL, "storage.name=whole").config
+    rank_here(whole).run()
+    before = None
+    for depth in (1, 2, 4):
+        resolved = tiny_config(*SEQUENTIAL, f"model.depth={depth}", f"storage.name=depth{depth}")
+        assert train(resolved, resume_from=before) == 0
+        before = run_of(resolved.config).uri
+        found = last_checkpoint(resolved.config)
+        modules = tuple(f"greedy.{m}." for m in range(depth))
+        assert len(found.weights()) > 0
+        expected = last_checkpoint(whole).weights()
+        assert_same(found.weights(), {k: v for k, v in expected.items() if k.startswith(modules)})
+        assert found.state.step == 12 * depth
+    assert_same(found.optimizer(), last_checkpoint(whole).optimizer())
+    kinds = ("train", "validation")
+    assert without_timings(records(run_of(resolved.config), *kinds)) == without_timings(
+        records(run_of(whole), *kinds)
+    )
+
+
+def test_a_deeper_run_tells_what_the_shallower_one_told_and_where_it_came_from(tiny_config: Maker) -> None:
+    shallow = tiny_config(*SEQUENTIAL, "model.depth=1", "storage.name=shallow")
+    deep = tiny_config(*SEQUENTIAL, "model.depth=2", "storage.name=deep")
+    train(shallow)
+    train(deep, resume_from=run_of(shallow.config).uri)
+    told = [record["message"] for record in records(run_of(deep.config), "event")]
+    assert any(f"continuing from the checkpoint {run_of(shallow.config).uri}/checkpoints" in m for m in told)
+    assert "it has modules 0 to 0; those behind are drawn afresh" in told
+    reader = EventAccumulator(
+        str(run_of(deep.config).local_path / "tensorboard"), size_guidance={"scalars": 0}
+    )
+    reader.Reload()
+    assert [event.step for event in reader.Scalars("train/module0/nce")] == list(range(1, 13))
+    assert [event.step for event in reader.Scalars("train/module1/nce")] == list(range(13, 25))
+    assert "_hparams_/session_start_info" in reader.summary_metadata
+
+
+def test_a_deeper_run_that_was_cut_short_early_tells_everything_once(tiny_config: Maker) -> None:
+    shallow = tiny_config(*SEQUENTIAL, "model.depth=1", "storage.name=shallow")
+    train(shallow)
+    deep = tiny_config(*SEQUENTIAL, "model.depth=2", "storage.name=deep").config
+    source = run_of(shallow.config).uri
+    rank = rank_here(deep, resume_from=source)
+    rank._train = lambda phase, place: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        rank.run()
+    rank_here(deep, resume_from=source).run()
+    assert [r["step"] for r in records(run_of(deep), "train")] == list(range(1, 25))
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        (("train.schedule=joint",), "model.depth=1 there, 2 here"),
+        (("train.schedule=sequential", "model.gru_units=4"), "model.gru_units=8 there, 4 here"),
+    ],
+)
+def test_only_a_sequential_run_of_the_same_modules_deepens_another(
+    tiny_config: Maker, setting: tuple[str, ...], named: str
+) -> None:
+    shallow = tiny_config(*SEQUENTIAL, "model.depth=1", "train.max_steps=1", "storage.name=shallow")
+    train(shallow)
+    deep = tiny_config(*setting, "model.depth=2", "storage.name=deep")
+    with pytest.raises(CheckpointError, match=named):
+        train(deep, resume_from=run_of(shallow.config).uri)

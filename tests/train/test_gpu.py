@@ -1,0 +1,150 @@
+"""Training on a GPU: graphs change nothing but the time, and what it writes is read anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import distributed as dist
+from torch import multiprocessing
+
+from tests.train.cases import (
+    adam,
+    assert_same,
+    audio,
+    last_checkpoint,
+    rank_here,
+    run_of,
+    small_encoder,
+    weights_of,
+)
+from tests.train.test_resume import Killed, Mortal, assert_same_runs
+from vgim.config import ResolvedConfig
+from vgim.model.precision import set_precision
+from vgim.model.stack import Encoder
+from vgim.pretrained.encoder import load_encoder
+from vgim.train.passes import EagerPasses, GraphedPasses, passes_of
+from vgim.train.step import GreedyStep, ModuleMetrics
+from vgim.train.trainer import train
+
+pytestmark = pytest.mark.gpu
+Maker = Callable[..., ResolvedConfig]
+
+
+def trained(
+    encoder: Encoder, *, graphs: bool, modules: list[int], micro_batches: int, autocast: torch.dtype | None
+) -> list[list[ModuleMetrics]]:
+    """Six steps, the KL term's weight growing as it does in a warm-up, gradients clipped."""
+    set_precision("bf16" if autocast else "fp32")
+    encoder.cuda().eval()
+    for m in modules:
+        encoder.module(m).train()
+    passes = passes_of(encoder, modules, autocast=autocast, cuda_graphs=graphs)
+    assert isinstance(passes, GraphedPasses if graphs else EagerPasses)
+    step = GreedyStep(encoder, passes, adam(encoder), seed=3, rank=0, clip_norm=1.0, autocast=autocast)
+    crops = [audio(4, seed).cuda() for seed in range(6 * micro_batches)]
+    batches = [crops[first : first + micro_batches] for first in range(0, len(crops), micro_batches)]
+    return [step(batch, number, 0.01 * number, measure=True) for number, batch in enumerate(batches)]
+
+
+@pytest.mark.parametrize(
+    ("family", "modules", "micro_batches"),
+    [
+        ("sim", [0, 1, 2, 3], 1),
+        ("sim", [0, 1, 2, 3], 2),
+        ("sim", [2], 1),
+        ("gim", [0, 1, 2, 3], 1),
+        ("cpc", [0], 1),
+    ],
+)
+def test_graphs_take_the_steps_of_eager_passes(family: str, modules: list[int], micro_batches: int) -> None:
+    options: dict[str, Any] = {"modules": modules, "micro_batches": micro_batches, "autocast": None}
+    found = {}
+    for graphs in (False, True):
+        encoder = small_encoder(objective={"window_frames": 24, "kld_weight": 0.01}, family=family)
+        metrics = trained(encoder, graphs=graphs, **options)
+        found[graphs] = metrics, weights_of(encoder)
+    for eager, graphed in zip(found[False][0], found[True][0], strict=True):
+        for one, other in zip(eager, graphed, strict=True):
+            for name, value in vars(one).items():
+                torch.testing.assert_close(getattr(other, name), value, rtol=1e-4, atol=1e-5)
+    for name, weight in found[False][1].items():
+        torch.testing.assert_close(found[True][1][name], weight, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_graphs_of_half_precision_follow_fp32() -> None:
+    losses = {}
+    for autocast in (None, torch.bfloat16):
+        encoder = small_encoder(objective={"kld_weight": 0.01}, channels=64)
+        metrics = trained(encoder, graphs=True, modules=[0, 1, 2, 3], micro_batches=1, autocast=autocast)
+        losses[autocast] = torch.stack([torch.stack([m.loss for m in step]) for step in metrics])
+    torch.testing.assert_close(losses[torch.bfloat16], losses[None], rtol=3e-2, atol=0)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["train.epochs=2"],
+        ["train.schedule=sequential", "train.epochs=1"],
+        ["train.accumulate=2", "train.epochs=4"],
+    ],
+)
+def test_killed_run_equals_straight_run_on_a_gpu(
+    tiny_config: Maker, settings: list[str], precision: str
+) -> None:
+    every = [
+        "cluster.device=cuda",
+        f"train.precision={precision}",
+        "train.checkpoint_every_steps=7",
+        *settings,
+    ]
+    straight = tiny_config("storage.name=straight", *every).config
+    killed = tiny_config("storage.name=killed", *every).config
+    rank_here(straight).run()
+    with pytest.raises(Killed):
+        rank_here(killed, Mortal).run()
+    assert last_checkpoint(killed).state.step == 14
+    rank_here(killed).run()
+    assert_same_runs(straight, killed)
+
+
+def test_a_checkpoint_of_a_gpu_is_read_on_a_cpu_and_trained_on(tiny_config: Maker) -> None:
+    run = tiny_config("cluster.device=cuda", "train.epochs=1")
+    train(run)
+    folder = run_of(run.config)
+    on_cpu = load_encoder(folder.uri, device="cpu").encoder
+    on_gpu = load_encoder(folder.uri, device="cuda").encoder
+    x = audio(2)
+    torch.testing.assert_close(on_gpu.encode(x.cuda()).cpu(), on_cpu.encode(x), rtol=1e-3, atol=1e-4)
+    before = last_checkpoint(run.config).weights()
+    assert_same(weights_of(on_cpu), before)
+    train(tiny_config("cluster.device=cpu", "train.epochs=2"))
+    assert last_checkpoint(run.config).state.epoch == 2
+
+
+def one_rank(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+    found = {}
+    for graphs in (False, True):
+        encoder = small_encoder(objective={"kld_weight": 0.01}, batch_norm="none").cuda().train()
+        passes = passes_of(encoder, range(len(encoder)), autocast=None, cuda_graphs=graphs)
+        step = GreedyStep(encoder, passes, adam(encoder), seed=3, rank=rank, clip_norm=0.0, autocast=None)
+        for number in range(4):
+            batches = [audio(3, 100 * rank + 10 * number + n).cuda() for n in range(2)]
+            step(batches, number, 0.01, measure=False)
+        found[type(passes).__name__] = {name: tensor.cpu() for name, tensor in weights_of(encoder).items()}
+    torch.save(found, f"{folder}/rank{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_two_ranks_share_the_gradients_of_their_graphs_as_ddp_does(tmp_path: Path) -> None:
+    multiprocessing.spawn(one_rank, (str(tmp_path),), nprocs=2)
+    one, other = (torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2))
+    assert_same(one["GraphedPasses"], other["GraphedPasses"])
+    for name, weight in one["EagerPasses"].items():
+        torch.testing.assert_close(one["GraphedPasses"][name], weight, rtol=1e-3, atol=1e-4, msg=name)

@@ -1,0 +1,243 @@
+"""Two ranks over gloo, without Ray: the deferred all-reduce, averaged statistics, whole runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, multiprocessing, nn
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from tests.train.cases import (
+    adam,
+    assert_same,
+    audio,
+    last_checkpoint,
+    rank_here,
+    records,
+    replicas_of,
+    run_of,
+    small_encoder,
+    step_of,
+    weights_of,
+    without_timings,
+)
+from vgim.config import ResolvedConfig, RunConfig
+from vgim.data.stream.stream import Batch, read_here
+from vgim.model.randomness import DrawKey
+from vgim.model.stack import Encoder
+from vgim.train.ddp import average_buffers
+from vgim.train.loop import Job, Rank, Worker
+from vgim.train.prefetch import DeviceBatch
+from vgim.train.step import NotFiniteError
+
+RANKS, CROPS, STEPS, MICRO_BATCHES, KLD_WEIGHT = 2, 3, 4, 2, 0.01
+Found = dict[str, Any]
+
+
+def micro_batches(rank: int, step: int) -> list[Tensor]:
+    return [audio(CROPS, seed=100 * rank + 10 * step + n) for n in range(MICRO_BATCHES)]
+
+
+def gradient_step(modules: list[nn.Module], encoder: Encoder, rank: int, step: int, share: float) -> None:
+    """Forward and backward of one rank's micro-batches, written out; gradients add up in the parameters."""
+    for number, batch in enumerate(micro_batches(rank, step)):
+        x = batch
+        key = DrawKey(seed=3, step=step, rank=rank, micro_batch=number)
+        for m, module in enumerate(modules):
+            out = module(x, encoder.module(m).draw(x, key), KLD_WEIGHT, False)
+            (out.loss * share).backward()
+            x = out.latents
+
+
+def trained_by_step(rank: int, **model: Any) -> Encoder:
+    encoder = small_encoder(**model)
+    take = step_of(encoder, adam(encoder), rank=rank)
+    for step in range(STEPS):
+        take(micro_batches(rank, step), step, KLD_WEIGHT, measure=False)
+    return encoder
+
+
+def trained_by_plain_ddp(rank: int, **model: Any) -> Encoder:
+    encoder = small_encoder(**model)
+    optimizer = adam(encoder)
+    wrapped = [
+        DistributedDataParallel(encoder.module(m), broadcast_buffers=False) for m in range(len(encoder))
+    ]
+    for step in range(STEPS):
+        # No `no_sync`: plain DDP reduces each micro-batch's gradient, which adds up to the same.
+        gradient_step(list(wrapped), encoder, rank, step, 1 / MICRO_BATCHES)
+        optimizer.step()
+        optimizer.zero_grad()
+    return encoder
+
+
+def one_rank(rank: int, folder: str, configs: dict[str, RunConfig]) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=RANKS)
+    found: Found = {
+        "step": weights_of(trained_by_step(rank, batch_norm="none")),
+        "plain": weights_of(trained_by_plain_ddp(rank, batch_norm="none")),
+    }
+    normed = trained_by_step(rank, batch_norm="local")
+    found["buffers before"] = weights_of(normed)
+    average_buffers(normed)
+    found["buffers after"] = weights_of(normed)
+    replicas = replicas_of(small_encoder())
+    found["wrapped"] = all(isinstance(m, DistributedDataParallel) for m in replicas.modules.values())
+    for name, config in configs.items():
+        kind = Poisoned if name == "poisoned" else Rank
+        found[name] = run(kind, config, rank)
+    torch.save(found, f"{folder}/rank{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+class Poisoned(Rank):
+    """Rank 1 meets audio that is not finite in its third step; rank 0 does not."""
+
+    num_batches = 0
+
+    def _audio(self, batch: DeviceBatch) -> Tensor:
+        self.num_batches += 1
+        x_BL = super()._audio(batch)
+        return x_BL * float("nan") if self.worker.rank == 1 and self.num_batches == 3 else x_BL
+
+
+def run(kind: type[Rank], config: RunConfig, rank: int) -> Found:
+    """A whole run of this rank: how it ended, and which crops it had."""
+    reports: list[dict[str, float]] = []
+    location = run_of(config)
+    location.make_dirs()
+    worker = Worker(rank, RANKS, torch.device("cpu"), read_here, lambda figures, _: reports.append(figures))
+    made = kind(Job(config=config, run=location.uri), worker)
+    assert made.validation_stream is not None
+    batches: list[Batch] = list(made.validation_stream.validation_batches())
+    found: Found = {"validated": [int(u) for b in batches for u in b.utterance]}
+    try:
+        found["ended"] = made.run()
+    except NotFiniteError as error:
+        found["ended"] = f"refused: {error}"
+    found["reports"] = reports
+    found["weights"] = {name: p.detach().clone() for name, p in made.learner.network.named_parameters()}
+    return found
+
+
+@pytest.fixture(scope="module")
+def configs(
+    tiny_config_in: Callable[..., ResolvedConfig], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, RunConfig]:
+    folder = tmp_path_factory.mktemp("runs")
+    overrides = {
+        "whole": ["train.batch_size=3", "train.log_every_steps=2"],
+        "poisoned": ["train.max_steps=6", "train.checkpoint_every_steps=2"],
+    }
+    return {name: tiny_config_in(folder, f"storage.name={name}", *o).config for name, o in overrides.items()}
+
+
+@pytest.fixture(scope="module")
+def ranks(configs: dict[str, RunConfig], tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
+    """What the two ranks found, in one start of two processes."""
+    folder = tmp_path_factory.mktemp("ranks")
+    multiprocessing.spawn(one_rank, (str(folder), configs), nprocs=RANKS)
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(RANKS)]
+
+
+def test_the_deferred_all_reduce_equals_plain_ddp(ranks: list[Found]) -> None:
+    for found in ranks:
+        assert found["wrapped"]
+        for name, tensor in found["plain"].items():
+            torch.testing.assert_close(found["step"][name], tensor, rtol=1e-5, atol=1e-6)
+
+
+def test_the_ranks_hold_the_same_weights_to_the_bit(ranks: list[Found]) -> None:
+    assert_same(ranks[0]["step"], ranks[1]["step"])
+    assert_same(ranks[0]["whole"]["weights"], ranks[1]["whole"]["weights"])
+
+
+def test_the_ranks_take_the_steps_of_one_process_with_the_union_of_their_batches(ranks: list[Found]) -> None:
+    encoder = small_encoder(batch_norm="none")
+    start = weights_of(encoder)
+    optimizer = adam(encoder)
+    modules: list[nn.Module] = [encoder.module(m) for m in range(len(encoder))]
+    for step in range(STEPS):
+        for rank in range(RANKS):
+            gradient_step(modules, encoder, rank, step, 1 / (RANKS * MICRO_BATCHES))
+        optimizer.step()
+        optimizer.zero_grad()
+    for name, tensor in weights_of(encoder).items():
+        torch.testing.assert_close(ranks[0]["step"][name], tensor, rtol=1e-5, atol=1e-6)
+        assert not torch.equal(tensor, start[name]), name
+
+
+def test_averaged_buffers_are_the_mean_of_the_ranks_own(ranks: list[Found]) -> None:
+    one, other = (found["buffers before"] for found in ranks)
+    running = [name for name in one if "running_" in name]
+    assert len(running) == 10
+    assert not any(torch.equal(one[name], other[name]) for name in running)
+    for name, tensor in one.items():
+        expected = (tensor + other[name]) / 2 if name in running else tensor
+        for found in ranks:
+            torch.testing.assert_close(found["buffers after"][name], expected)
+
+
+def test_a_run_on_two_ranks_reports_together_and_validates_the_whole_split_once(
+    ranks: list[Found], configs: dict[str, RunConfig]
+) -> None:
+    whole = [found["whole"] for found in ranks]
+    assert {found["ended"] for found in whole} == {"finished at step 12, epoch 2"}  # 40 crops, 6 a step
+    assert sorted(u for found in whole for u in found["validated"]) == [0, 1, 2, 3]
+    assert whole[0]["reports"] == whole[1]["reports"]
+    assert [r["step"] for r in whole[0]["reports"]] == [6, 12]
+    folder = run_of(configs["whole"])
+    assert [r["crops"] for r in records(folder, "validation")] == [4, 4]
+    assert [r["step"] for r in records(folder, "train")] == [1, 2, 4, 6, 8, 10, 12]
+    state = last_checkpoint(configs["whole"]).state
+    assert (state.world_size, state.batch_size, state.step) == (2, 3, 12)
+    saved = last_checkpoint(configs["whole"]).weights()
+    assert_same({name: saved[name] for name in whole[1]["weights"]}, whole[1]["weights"])
+
+
+def test_metrics_are_means_over_the_ranks(
+    ranks: list[Found], configs: dict[str, RunConfig], tiny_config: Callable[..., ResolvedConfig]
+) -> None:
+    config = configs["whole"]
+    losses = []
+    for rank in range(RANKS):  # the first step of each rank, taken here
+        job = Job(config=config, run=run_of(config).uri)
+        worker = Worker(rank, RANKS, torch.device("cpu"), read_here, lambda *_: None)
+        alone = Rank(job, worker)
+        alone.learner.network.train()
+        batch = next(alone.train_stream.train_batches(0, 0, epochs=1))
+        x = torch.from_numpy(batch.audio).float() / 32_768
+        key = DrawKey(config.train.seed, 0, rank)
+        out = alone.learner.network.module(0)(x, alone.learner.network.module(0).draw(x, key), 0.0)
+        losses.append(float(out.nce))
+    told = records(run_of(config), "train")[0]["modules"][0]
+    assert told["nce"] == pytest.approx(sum(losses) / RANKS, rel=1e-5)
+    one = tiny_config("train.max_steps=1", "train.log_every_steps=2", "train.batch_size=3").config
+    rank_here(one).run()
+    first = records(run_of(one), "train")[0]["modules"][0]
+    assert first["nce"] == pytest.approx(losses[0], rel=1e-5)  # rank 0's crops are the same
+
+
+def test_a_rank_with_bad_audio_stops_all_ranks_at_one_step_before_the_optimiser(
+    ranks: list[Found], configs: dict[str, RunConfig]
+) -> None:
+    config = configs["poisoned"]
+    ended = [found["poisoned"]["ended"] for found in ranks]
+    for sentence in ended:
+        assert sentence.startswith(
+            "refused: the gradient of module 0 is not finite at step 2 (loss on this rank: "
+        )
+    assert "loss on this rank: nan" in ended[1]
+    assert "loss on this rank: nan" not in ended[0]
+    assert_same(ranks[0]["poisoned"]["weights"], ranks[1]["poisoned"]["weights"])
+    saved = last_checkpoint(config).weights()  # of step 2, just before
+    assert last_checkpoint(config).state.step == 2
+    for name, tensor in ranks[0]["poisoned"]["weights"].items():
+        assert torch.equal(saved[name], tensor), name
+    assert without_timings(records(run_of(config), "train"))[-1]["step"] == 2

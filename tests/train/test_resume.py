@@ -1,0 +1,301 @@
+"""A killed run equals a straight one, bit for bit; and the log says where the weights came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from tests.train.cases import (
+    adam,
+    assert_same,
+    differ,
+    last_checkpoint,
+    rank_here,
+    records,
+    run_of,
+    small_encoder,
+    weights_of,
+    without_timings,
+)
+from vgim.config import ResolvedConfig, RunConfig
+from vgim.errors import CheckpointError
+from vgim.runs.checkpoint import complete_checkpoints, location_of
+from vgim.runs.metrics import Record
+from vgim.storage import Location
+from vgim.train.initialize import start_from
+from vgim.train.loop import Rank
+from vgim.train.schedule import Place
+
+Maker = Callable[..., ResolvedConfig]
+
+
+class Killed(BaseException):
+    """What the process dies of."""
+
+
+class Mortal(Rank):
+    """A rank that dies after it has logged a step."""
+
+    dies_at = 17
+
+    def _log(self, record: Record, *more: Any) -> None:
+        super()._log(record, *more)
+        if record["step"] == self.dies_at:
+            raise Killed
+
+
+def assert_same_runs(one: RunConfig, other: RunConfig) -> None:
+    """Weights, BatchNorm's statistics, optimiser, state and metrics, bit for bit."""
+    a, b = last_checkpoint(one), last_checkpoint(other)
+    assert a.state.model_copy(update={"files": {}}) == b.state.model_copy(update={"files": {}})
+    assert_same(a.weights(), b.weights())
+    assert_same(a.optimizer(), b.optimizer())
+    kinds = ("train", "validation")
+    told, expected = (without_timings(records(run_of(config), *kinds)) for config in (one, other))
+    assert told == expected
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(["objective.kld_warmup_steps=18"], id="sim with BatchNorm and warm-up"),
+        pytest.param(["data.crop=tile", "train.max_steps=40"], id="tile"),
+        pytest.param(
+            ["train.accumulate=2", "optim.clip_norm=0.5", "model.depth=2", "train.epochs=4"],
+            id="accumulation",
+        ),
+        pytest.param(
+            ["model.family=cpc", "objective.kld_weight=0", "optim.decay_per_epoch=0.5"], id="cpc with decay"
+        ),
+        pytest.param(["train.schedule=sequential", "train.epochs=1"], id="one module after the other"),
+    ],
+)
+def test_killed_run_equals_straight_run(tiny_config: Maker, settings: list[str]) -> None:
+    every = ["train.checkpoint_every_steps=7", *settings]
+    straight = tiny_config("storage.name=straight", *every).config
+    killed = tiny_config("storage.name=killed", *every).config
+    rank_here(straight).run()
+    with pytest.raises(Killed):
+        rank_here(killed, Mortal).run()
+    place = last_checkpoint(killed).state
+    assert place.step == 14  # in the middle of an epoch, and some steps before its death
+    assert place.step_in_epoch > 0
+    assert records(run_of(killed), "train")[-1]["step"] == 17
+    rank_here(killed).run()
+    assert_same_runs(killed, straight)
+    assert last_checkpoint(straight).state.step > 17
+
+
+def test_a_run_killed_over_and_over_equals_a_straight_one(tiny_config: Maker) -> None:
+    straight = tiny_config("storage.name=straight", "train.checkpoint_every_steps=3").config
+    killed = tiny_config("storage.name=killed", "train.checkpoint_every_steps=3").config
+    rank_here(straight).run()
+    for step in (2, 4, 8, 11, 16):  # the first before any checkpoint
+        rank = rank_here(killed, Mortal)
+        assert isinstance(rank, Mortal)
+        rank.dies_at = step
+        with pytest.raises(Killed):
+            rank.run()
+    rank_here(killed).run()
+    assert_same_runs(killed, straight)
+
+
+def test_a_run_killed_at_the_end_of_an_epoch_goes_on_with_the_next(tiny_config: Maker) -> None:
+    straight, killed = (tiny_config(f"storage.name={name}").config for name in ("straight", "killed"))
+    rank_here(straight).run()
+
+    def die(figures: dict[str, float], checkpoint: Location) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        rank_here(killed, report=die).run()
+    place = last_checkpoint(killed).state
+    assert (place.step, place.epoch, place.step_in_epoch) == (10, 1, 0)
+    assert place.validation_loss is not None
+    rank_here(killed).run()
+    assert_same_runs(killed, straight)
+
+
+def test_raising_max_steps_goes_on_as_if_it_had_never_stopped(tiny_config: Maker) -> None:
+    straight = tiny_config("storage.name=straight", "train.max_steps=18").config
+    rank_here(straight).run()
+    for max_steps in (7, 12, 18):
+        longer = tiny_config("storage.name=longer", f"train.max_steps={max_steps}").config
+        assert rank_here(longer).run() == f"finished at step {max_steps}, epoch {max_steps // 10}"
+    assert_same(last_checkpoint(longer).weights(), last_checkpoint(straight).weights())
+    assert_same(last_checkpoint(longer).optimizer(), last_checkpoint(straight).optimizer())
+    told, expected = (without_timings(records(run_of(c), "train")) for c in (longer, straight))
+    for record in (*told, *expected):
+        del record["last_step"]
+    assert told == expected
+
+
+def test_a_run_at_its_end_has_nothing_to_do(tiny_config: Maker) -> None:
+    config = tiny_config("train.max_steps=3").config
+    rank_here(config).run()
+    before = last_checkpoint(config)
+    assert rank_here(config).run() == "finished at step 3, epoch 0"
+    assert last_checkpoint(config) == before
+
+
+def test_metrics_of_the_steps_that_are_taken_again_are_dropped(tiny_config: Maker) -> None:
+    config = tiny_config("train.checkpoint_every_steps=7").config
+    with pytest.raises(Killed):
+        rank_here(config, Mortal).run()
+    with (run_of(config).local_path / "metrics.jsonl").open("a") as out:
+        out.write('{"kind": "train", "step": 1')  # the line it died in
+    rank_here(config).run()
+    assert [r["step"] for r in records(run_of(config), "train")] == list(range(1, 21))
+    events = [r["message"] for r in records(run_of(config), "event")]
+    assert events[0] == "weights drawn afresh from seed 0"
+    assert events[-1].startswith("continuing from this run's checkpoint")
+    assert "step 14, epoch 1, 4 steps into it" in events[-1]
+
+
+def finished(tiny_config: Maker, name: str, *more: str) -> RunConfig:
+    config: RunConfig = tiny_config(f"storage.name={name}", "train.max_steps=2", *more).config
+    rank_here(config).run()
+    return config
+
+
+def start(
+    config: RunConfig, *, world_size: int = 1, **options: Any
+) -> tuple[Place, list[str], dict[str, torch.Tensor]]:
+    """Where a run of this config would start, and with which weights."""
+    rank = rank_here(config)
+    place, log = start_from(
+        run_of(config),
+        rank.learner.network,
+        rank.learner.optimizer,
+        config,
+        **{
+            "world_size": world_size,
+            "data_fingerprint": rank.manifest.fingerprint,
+            "resume_from": None,
+            "init_from": None,
+            **options,
+        },
+    )
+    return place, log, weights_of(rank.learner.network)
+
+
+def test_weights_come_from_the_first_of_own_resume_from_init_from_and_scratch(tiny_config: Maker) -> None:
+    uri = {
+        n: run_of(finished(tiny_config, n, f"train.seed={s}")).uri
+        for s, n in enumerate(("own", "older", "other"))
+    }
+    weights = {name: complete_checkpoints(Location(place))[-1].weights() for name, place in uri.items()}
+    own, new = (tiny_config(f"storage.name={name}").config for name in ("own", "new"))
+
+    place, log, found = start(own, resume_from=uri["older"], init_from=uri["other"])
+    assert log[0].startswith(f"continuing from this run's checkpoint {uri['own']}/checkpoints/step-00000002")
+    assert place.step == 2
+    assert_same(found, weights["own"])
+
+    place, log, found = start(new, resume_from=uri["older"], init_from=uri["other"])
+    assert log[0].startswith(f"continuing from the checkpoint {uri['older']}/checkpoints/step-00000002")
+    assert (place.step, place.step_in_epoch) == (2, 2)
+    assert_same(found, weights["older"])
+
+    place, log, found = start(new, init_from=uri["other"])
+    assert log == [f"weights from {uri['other']}/checkpoints/step-00000002; optimiser and steps start afresh"]
+    assert place == Place()
+    assert_same(found, weights["other"])
+
+    place, log, found = start(new)
+    assert log == ["weights drawn afresh from seed 0"]
+    assert place == Place()
+    assert all(differ(found, others) for others in weights.values())
+
+
+def test_resuming_takes_the_optimiser_and_initialising_does_not(tiny_config: Maker) -> None:
+    source = finished(tiny_config, "source")
+    rank = rank_here(tiny_config("storage.name=new").config)
+    options: dict[str, Any] = {"world_size": 1, "data_fingerprint": rank.manifest.fingerprint}
+    where = (run_of(rank.config), rank.learner.network, rank.learner.optimizer, rank.config)
+    start_from(*where, **options, resume_from=None, init_from=run_of(source).uri)
+    assert not rank.learner.optimizer.state_dict()["state"]
+    start_from(*where, **options, resume_from=run_of(source).uri, init_from=None)
+    assert rank.learner.optimizer.state_dict()["state"]
+
+
+def test_another_batch_is_told_and_the_place_in_the_epoch_kept(tiny_config: Maker) -> None:
+    config = tiny_config("storage.name=own", "train.max_steps=6").config
+    rank_here(config).run()
+    place, log, _ = start(config, world_size=3)
+    assert (place.step, place.epoch, place.step_in_epoch) == (6, 0, 2)  # 24 crops are taken, 12 at a time
+    assert log[1] == (
+        "the batch was 1 workers x 4 x 1 = 4 crops and is now 12 over 3: the weights will differ from those of an "
+        "uninterrupted run, and epoch 0 goes on at step 2"
+    )
+    same_batch = config.model_copy(update={"train": config.train.model_copy(update={"batch_size": 2})})
+    place, log, _ = start(same_batch, world_size=2)
+    assert place.step_in_epoch == 6
+    assert "is now 4 over 2: the weights will differ" in log[1]
+    assert len(start(config)[1]) == 1  # nothing changed: nothing to tell
+
+
+def test_a_changed_batch_trains_on_to_the_end(tiny_config: Maker) -> None:
+    config = tiny_config("train.max_steps=6").config
+    rank_here(config).run()
+    larger = tiny_config("train.batch_size=10", "train.epochs=1").config
+    assert rank_here(larger).run() == "finished at step 8, epoch 1"  # 24 of 40 crops taken: place 2 of 4
+
+
+def test_a_place_past_the_end_of_a_shorter_epoch_still_trains(tiny_config: Maker) -> None:
+    config = tiny_config("train.max_steps=9").config
+    rank_here(config).run()
+    larger = tiny_config(
+        "train.batch_size=13", "train.epochs=2"
+    ).config  # 36 crops taken, 3 steps of 13 an epoch
+    assert rank_here(larger).run() == "finished at step 13, epoch 2"
+
+
+def test_a_batch_for_which_the_epoch_is_over_goes_on_with_the_next_epoch(tiny_config: Maker) -> None:
+    config = tiny_config("train.max_steps=9").config
+    rank_here(config).run()
+    larger = tiny_config("train.batch_size=12", "train.epochs=2").config  # 36 crops taken: 3 steps of 3
+    assert rank_here(larger).run() == "finished at step 12, epoch 2"
+
+
+def test_other_data_is_refused_for_the_runs_own_checkpoint_and_starts_the_epoch_over_for_anothers(
+    tiny_config: Maker,
+) -> None:
+    own = finished(tiny_config, "own")
+    with pytest.raises(
+        CheckpointError, match=r"was trained on data [0-9a-f]{12}, these shards are dddddddddddd"
+    ):
+        start(own, data_fingerprint="d" * 64)
+    new = tiny_config("storage.name=new").config
+    place, log, _ = start(new, data_fingerprint="d" * 64, resume_from=run_of(own).uri)
+    assert (place.step, place.epoch, place.step_in_epoch) == (2, 0, 0)
+    assert log[1].startswith("other data than before")
+
+
+def test_a_half_written_last_checkpoint_is_passed_over(tiny_config: Maker) -> None:
+    config = tiny_config("train.checkpoint_every_steps=3", "train.max_steps=6").config
+    rank_here(config).run()
+    location_of(run_of(config), 6).child("state.json").delete()
+    place, log, _ = start(config)
+    assert place.step == 3
+    assert "step-00000003" in log[0]
+
+
+def test_a_resumed_run_may_not_be_of_another_width(tiny_config: Maker) -> None:
+    source = finished(tiny_config, "source")
+    wider = tiny_config("storage.name=wider", "model.channels=16").config
+    for option in ("resume_from", "init_from"):
+        with pytest.raises(CheckpointError, match=r"model\.channels=8 there, 16 here"):
+            start(wider, **{option: run_of(source).uri})
+
+
+def test_loading_into_the_small_encoder_of_the_tests_is_strict(tiny_config: Maker) -> None:
+    from vgim.runs.checkpoint import load_optimizer
+
+    source = last_checkpoint(finished(tiny_config, "source"))
+    shallow = small_encoder(depth=1)
+    with pytest.raises(CheckpointError, match=r"holds state of unknown parameters \(greedy\.1"):
+        load_optimizer(source, shallow, adam(shallow))

@@ -1,0 +1,92 @@
+"""Places in a schedule: steps, epochs, phases, early stopping."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.train.cases import assert_same, differ, last_checkpoint, rank_here, records, run_of
+from vgim.config import ResolvedConfig
+from vgim.train.schedule import Place, phases, remaining
+
+Maker = Callable[..., ResolvedConfig]
+
+
+def test_the_best_loss_and_the_validations_since_are_kept() -> None:
+    place = Place()
+    for loss in (3.0, 2.0, 2.0, 2.5):
+        place = place.after_validation(loss)
+    assert (place.validation_loss, place.best_loss, place.stale_validations) == (2.5, 2.0, 2)
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_validation_that_is_not_finite_is_never_the_best(loss: float) -> None:
+    assert Place().after_validation(loss).best_loss is None
+    place = Place().after_validation(2.0).after_validation(loss)
+    assert (place.validation_loss, place.best_loss, place.stale_validations) == (None, 2.0, 1)
+    assert place.after_validation(1.0).best_loss == 1.0
+
+
+def test_a_joint_run_is_one_phase_and_a_sequential_one_has_one_per_module(tiny_config: Maker) -> None:
+    joint = phases(tiny_config().config)
+    assert [(p.modules, p.epochs) for p in joint] == [((0, 1, 2, 3), 2)]
+    each = phases(tiny_config("train.schedule=sequential").config)
+    assert [(p.modules, p.epochs) for p in each] == [((m,), 2) for m in range(4)]
+    own = tiny_config("train.schedule=sequential", "train.module_epochs=[1, 2, 3, 1]").config
+    assert [p.epochs for p in phases(own)] == [1, 2, 3, 1]
+
+
+def test_nothing_remains_of_a_finished_run_and_more_epochs_bring_it_back(tiny_config: Maker) -> None:
+    place = Place(step=20, epoch=2, phase_step=20, phase_epoch=2)
+    assert remaining(place, tiny_config().config) == []
+    assert len(remaining(place, tiny_config("train.epochs=3").config)) == 1
+    assert remaining(place, tiny_config("train.epochs=3", "train.max_steps=20").config) == []
+
+
+def test_each_module_trains_alone_on_frozen_ones(tiny_config: Maker) -> None:
+    config = tiny_config(
+        "train.schedule=sequential", "train.max_steps=3", "train.keep_last=9", "model.depth=3"
+    ).config
+    assert rank_here(config).run().startswith("finished at step 9")
+    told = records(run_of(config), "train")
+    assert [[m["module"] for m in r["modules"]] for r in told] == [[0]] * 3 + [[1]] * 3 + [[2]] * 3
+    assert [r["kld_weight"] for r in told] == pytest.approx(
+        [0.0, 0.001 / 8, 0.002 / 8] * 3
+    )  # warm-up per module
+    from vgim.runs.checkpoint import complete_checkpoints
+
+    saved = [c.weights() for c in complete_checkpoints(run_of(config))]
+    assert len(saved) == 3
+
+    def part(weights: dict[str, Any], m: int) -> dict[str, Any]:
+        return {name: tensor for name, tensor in weights.items() if name.startswith(f"greedy.{m}.")}
+
+    for after in (1, 2):
+        for m in range(3):
+            if m == after:
+                assert differ(part(saved[after - 1], m), part(saved[after], m))
+            else:  # BatchNorm's statistics among it
+                assert_same(part(saved[after - 1], m), part(saved[after], m))
+
+
+def test_a_run_stops_early_when_validation_no_longer_falls(
+    tiny_config: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vgim.train import greedy
+    from vgim.train.validate import Validation
+
+    losses = iter([3.0, 2.0, 2.5, 2.1, 1.0])
+
+    def scripted(*_: Any, **__: Any) -> Validation:
+        loss = next(losses)
+        return Validation([{"module": 0, "loss": loss, "nce": loss}], 4)
+
+    monkeypatch.setattr(greedy, "validate", scripted)
+    config = tiny_config("train.epochs=9", "train.early_stop_validations=2").config
+    assert rank_here(config).run() == "finished at step 40, epoch 4"
+    state = last_checkpoint(config).state
+    assert (state.best_loss, state.validation_loss, state.stale_validations) == (2.0, 2.1, 2)
+    assert remaining(Place(40, 4, 0, 0, 40, 4, 2.1, 2.0, 2), config) == []

@@ -1,0 +1,146 @@
+"""`sweep.html` as it is written, and as a browser shows it: the latter is skipped where there is none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.browser import CONTRASTS, Page, find_browser
+from tests.tune.page_results import made_up
+from vgim.tune.charts import pareto_of_kl, pareto_of_normality
+from vgim.tune.page import render
+from vgim.tune.results import SweepResult
+
+PROGRAM = find_browser()
+in_browser = pytest.mark.skipif(PROGRAM is None, reason="no Chromium on this machine")
+CHARTS = [
+    "Metric against objective.kld_weight",
+    "Metric against KL per element",
+    "Metric against latent normality",
+]
+# Texts of a drawing that lie outside of it, or over another that belongs to the same drawing.
+MISPLACED = """
+[...document.querySelectorAll('svg')].flatMap((svg) => {
+  const texts = [...svg.querySelectorAll('text')].map((one) => [one.textContent, one.getBoundingClientRect()]);
+  const overlap = (a, b) => a.left < b.right && b.left < a.right && a.top + 2 < b.bottom && b.top + 2 < a.bottom;
+  const outside = texts.filter(([, box]) => box.left < 0 || box.right > innerWidth).map(([text]) => text);
+  const over = texts.flatMap(([one, a], i) => texts.slice(i + 1)
+    .filter(([, b]) => overlap(a, b)).map(([other]) => `${one} over ${other}`));
+  return [...outside, ...over];
+})
+"""
+SIZES = """
+[...document.querySelectorAll('svg text')].map((one) => {
+  const scale = one.ownerSVGElement.getBoundingClientRect().width / one.ownerSVGElement.viewBox.baseVal.width;
+  return parseFloat(getComputedStyle(one).fontSize) * scale;
+})
+"""
+
+
+def without(result: SweepResult, **figures: object) -> SweepResult:
+    trials = tuple(trial.model_copy(update=figures) for trial in result.trials)
+    return result.model_copy(update={"trials": trials})
+
+
+def test_the_front_is_of_the_trials_that_none_beats_in_both() -> None:
+    result = made_up()
+    chart = pareto_of_normality(result)
+    assert chart is not None
+    assert len(chart.marks) == 26  # all but the one that failed and the one that waits
+    told = {(t.mean_ks, t.metric): t.id for t in result.trials if t.metric is not None}
+    front = {
+        name
+        for (ks, metric), name in told.items()
+        if not any(k <= ks and m >= metric and (k, m) != (ks, metric) for k, m in told)
+    }
+    assert 1 < len(front) < 26
+    assert {mark.label.split(" ")[0] for mark in chart.marks if mark.color == 1} == front
+    assert chart.lines[0].path.count("L") == len(front) - 1
+    assert [mark.label.split(" ")[0] for mark in chart.marks if mark.ringed] == [result.best]
+
+
+def test_what_has_no_posterior_has_no_front() -> None:
+    plain = without(made_up(), kl_per_element=(None,) * 4, mean_ks=None)
+    assert pareto_of_kl(plain) is None
+    assert pareto_of_normality(plain) is None
+    assert "KL per element</figcaption>" not in render(plain)
+
+
+def test_reasons_are_told_of_trials_that_did_not_finish() -> None:
+    page = render(made_up())
+    ends = re.findall(r'<li>(\S+) <span class="\w+">(\w+)</span>: ([^<]+)</li>', page)
+    assert [(name, state) for name, state, _ in ends] == [
+        ("kld_weight0.1-depth2", "stopped"),
+        ("kld_weight0.1-depth3", "failed"),
+    ]
+    assert "is not finite at step 812" in ends[1][2]
+
+
+def test_names_and_reasons_are_shown_and_not_obeyed() -> None:
+    evil = made_up().model_copy(update={"name": "<script>alert(1)</script>"})
+    assert "<script" not in render(evil)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    assert PROGRAM is not None
+    file = tmp_path_factory.mktemp("sweep-page") / "sweep.html"
+    file.write_text(render(made_up()))
+    with Page(PROGRAM, tmp_path_factory.mktemp("profile")) as opened:
+        opened.show(1280, "light")
+        opened.open(file.as_uri())
+        yield opened
+
+
+@in_browser
+def test_every_picture_is_there_without_complaint_and_without_the_network(page: Page) -> None:
+    assert page.complaints == []
+    assert len(page.requests) == 1
+    assert (
+        page.evaluate("[...document.querySelectorAll('figcaption')].map((one) => one.textContent)") == CHARTS
+    )
+    lines = page.evaluate("document.querySelectorAll('.coordinates .line').length")
+    dots = page.evaluate("document.querySelectorAll('.charts .mark').length")
+    assert (lines, dots) == (26, 3 * 26)
+    drawn = page.evaluate(
+        "[...document.querySelectorAll('svg')].map((one) => one.getBoundingClientRect().height)"
+    )
+    assert len(drawn) == 4
+    assert min(drawn) > 100
+
+
+@in_browser
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_nothing_is_wider_than_the_screen_and_every_number_can_be_read(page: Page, width: int) -> None:
+    page.show(width, "light")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(MISPLACED) == []
+    assert min(page.evaluate(SIZES)) >= 10
+
+
+@in_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_is_legible(page: Page, scheme: str) -> None:
+    page.show(1280, scheme)
+    found = page.evaluate(CONTRASTS)
+    assert found["low"] == []
+    assert found["count"] > 200
+
+
+@in_browser
+def test_the_names_of_many_keys_do_not_run_into_each_other(page: Page, tmp_path: Path) -> None:
+    keys = ("objective.kld_weight", "model.depth", "optim.learning_rate", "train.batch_size", "train.epochs")
+    values = dict(zip(keys, (0.1, 3, 0.001, 16, 20), strict=True))
+    many = without(made_up(), values=values).model_copy(update={"keys": keys})
+    file = tmp_path / "many.html"
+    file.write_text(render(many))
+    page.show(360, "light")
+    page.open(file.as_uri())
+    names = "[...document.querySelectorAll('.coordinates .name')].map((one) => one.getBoundingClientRect())"
+    assert page.evaluate(
+        f"(() => {{ const all = {names}; return all.every((a, i) => all.slice(i + 1).every((b) => "
+        "a.right < b.left || b.right < a.left || a.bottom < b.top + 2 || b.bottom < a.top + 2)); })()"
+    )

@@ -1,0 +1,1 @@
+"""Runs side by side: cost, losses and probe results."""

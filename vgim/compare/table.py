@@ -1,0 +1,196 @@
+"""A comparison as one table: a row for each figure, a column for each run, as text, Markdown or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from vgim.compare.comparison import BASELINES, ComparedRun, Comparison, ModuleFigures, ProbeFigures
+from vgim.downstream.result import in_percent, place_name
+
+DASH = "-"
+
+
+class Section(NamedTuple):
+    """Rows that belong together: each a label and a cell for every run."""
+
+    title: str
+    rows: list[tuple[str, ...]]
+
+
+class ComparisonTable(NamedTuple):
+    """What every rendering shows."""
+
+    names: tuple[str, ...]
+    sections: list[Section]
+    notes: tuple[str, ...]
+
+
+def comparison_table(comparison: Comparison) -> ComparisonTable:
+    """The table; a dash where a run does not tell."""
+    runs = comparison.runs
+    sections = [Section("run", _rows(runs, RUN_ROWS)), *_of_modules(runs)]
+    for task, variant in comparison.tasks():
+        title = f"probe: {task}" + (f" ({variant})" if variant else "") + ", % (95 % interval)"
+        sections.append(Section(title, _of_task(runs, task, variant)))
+    return ComparisonTable(tuple(run.name for run in runs), sections, comparison.notes)
+
+
+Cell = Callable[[ComparedRun], str | None]
+
+RUN_ROWS: list[tuple[str, Cell]] = [
+    ("state", lambda run: run.state),
+    ("family", lambda run: run.family),
+    ("kld_weight", lambda run: f"{run.kld_weight:g}"),
+    ("modules", lambda run: str(run.num_modules)),
+    ("channels", lambda run: str(run.channels)),
+    ("steps", lambda run: None if run.step is None else f"{run.step:,}"),
+    ("epochs", lambda run: None if run.epoch is None else f"{run.epoch:.4g}"),
+    ("encoder parameters", lambda run: f"{run.encoder_parameters:,}"),
+    ("predictor parameters", lambda run: f"{run.predictor_parameters:,}"),
+    ("time in steps", lambda run: None if run.cost is None else _time(run.cost.step_s)),
+    ("crops seen", lambda run: None if run.cost is None else f"{run.cost.utterances:,}"),
+    ("workers", lambda run: None if run.workers is None else str(run.workers)),
+    ("device", lambda run: run.device),
+    ("data", lambda run: run.data_fingerprint and run.data_fingerprint[:12]),
+]
+
+MODULE_ROWS: list[tuple[str, Callable[[ModuleFigures], str | None]]] = [
+    ("InfoNCE, nats", lambda m: None if m.nce is None else f"{m.nce:.3f}"),
+    ("accuracy, %", lambda m: None if m.accuracy is None else f"{100 * m.accuracy:.1f}"),
+    ("KL per element, nats", lambda m: None if m.kl_per_element is None else f"{m.kl_per_element:.3f}"),
+    ("collapsed", lambda m: None if m.collapsed is None else "yes" if m.collapsed else "no"),
+]
+
+
+def _rows(runs: Sequence[ComparedRun], rows: Sequence[tuple[str, Cell]]) -> list[tuple[str, ...]]:
+    return [(label, *(cell(run) or DASH for run in runs)) for label, cell in rows]
+
+
+def _of_modules(runs: Sequence[ComparedRun]) -> Iterator[Section]:
+    depth = max((len(run.modules) for run in runs), default=0)
+    for title, cell in MODULE_ROWS:
+        rows: list[tuple[str, ...]] = [
+            (
+                f"module {m}",
+                *((cell(r.modules[m]) if m < len(r.modules) else None) or DASH for r in runs),
+            )
+            for m in range(depth)
+        ]
+        if title.startswith("InfoNCE"):
+            rows.append(("chance", *(f"{run.chance_nce:.3f}" for run in runs)))
+        yield Section(f"validation: {title}", rows)
+
+
+def _of_task(runs: Sequence[ComparedRun], task: str, variant: str) -> list[tuple[str, ...]]:
+    """The majority, the baselines, whether there are any or not, and the trained encoders."""
+    found = [{_place(p): p for p in run.probes if (p.task, p.variant) == (task, variant)} for run in runs]
+    places = dict.fromkeys(place for of_run in found for place in of_run)
+    for kind in BASELINES:
+        if not any(place[0] == kind for place in places):
+            places[kind, None, None] = None
+    majorities = [next((f"{100 * p.majority:.1f}" for p in of_run.values()), DASH) for of_run in found]
+    rows: list[tuple[str, ...]] = [("majority", *majorities)]
+    for place in sorted(places, key=_order):
+        cells = [_accuracy(of_run[place]) if place in of_run else DASH for of_run in found]
+        rows.append((place_in_words(*place), *cells))
+    return rows
+
+
+Place = tuple[str, int | None, int | None]
+
+
+def _place(probe: ProbeFigures) -> Place:
+    return probe.encoder, probe.module, probe.layer
+
+
+def _order(place: Place) -> tuple[int, str, int, int]:
+    """MFCC, random, other baselines, and the trained encoder last; the convolutions of a module before its output."""
+    kind, module, layer = place
+    known = [*BASELINES, kind]
+    rank = len(known) if kind == "trained" else known.index(kind)
+    return rank, kind, -1 if module is None else module, 1_000 if layer is None else layer
+
+
+def place_in_words(encoder: str, module: int | None, layer: int | None) -> str:
+    """`trained module 2`, `mfcc`."""
+    return f"{encoder} {place_name(module, layer)}".rstrip()
+
+
+def _accuracy(probe: ProbeFigures) -> str:
+    return f"{100 * probe.accuracy:.1f} ({in_percent(probe.interval_over_utterances)})"
+
+
+def _time(seconds: float) -> str:
+    """`1:02:03`."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def as_text(table: ComparisonTable, width: int = 0) -> str:
+    """For a terminal of so many columns; runs that do not fit beside the others go below them. 0 for no limit."""
+    rows = [row for section in table.sections for row in section.rows]
+    widths = [max(len(head), *(len(row[i]) for row in rows)) for i, head in enumerate(("", *table.names))]
+    blocks: list[list[int]] = [[]]
+    used = widths[0]
+    for column in range(1, len(widths)):
+        if width and blocks[-1] and used + 2 + widths[column] > width:
+            blocks.append([])
+            used = widths[0]
+        blocks[-1].append(column)
+        used += 2 + widths[column]
+    lines = []
+    for block in blocks:
+        lines.append(_line(("", *table.names), [0, *block], widths))
+        for section in table.sections:
+            lines += ["", section.title]
+            lines += [_line(row, [0, *block], widths) for row in section.rows]
+        lines.append("")
+    return "\n".join([*lines, *(f"note: {note}" for note in table.notes)]).rstrip()
+
+
+def _line(row: Sequence[str], columns: Sequence[int], widths: Sequence[int]) -> str:
+    first, *others = columns
+    return "  ".join([row[first].ljust(widths[first]), *(row[c].rjust(widths[c]) for c in others)]).rstrip()
+
+
+def as_markdown(table: ComparisonTable) -> str:
+    """One table, with a bold row in front of each section, and the notes as a list."""
+    lines = ["| | " + " | ".join(map(_cell, table.names)) + " |", "|---|" + "---:|" * len(table.names)]
+    for section in table.sections:
+        lines.append(f"| **{section.title}** |" + " |" * len(table.names))
+        lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in section.rows]
+    return "\n".join([*lines, "", *(f"- {_cell(note)}" for note in table.notes)]).rstrip() + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def as_csv(comparison: Comparison) -> str:
+    """A row for each run and unrounded numbers, for programs; empty where a run does not tell."""
+    records = [_record(run) for run in comparison.runs]
+    columns = dict.fromkeys(column for record in records for column in record)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return out.getvalue()
+
+
+def _record(run: ComparedRun) -> dict[str, object]:
+    record: dict[str, object] = run.model_dump(exclude={"cost", "modules", "probes"})
+    record |= run.cost.model_dump() if run.cost is not None else {}
+    for module in run.modules:
+        figures = module.model_dump(exclude={"module"})
+        record |= {f"module{module.module}_{name}": value for name, value in figures.items()}
+    for probe in run.probes:
+        words = [probe.task, probe.variant, place_in_words(*_place(probe))]
+        name = "_".join(word.replace(",", "").replace(" ", "_") for word in words if word)
+        record[f"{name}_accuracy"] = probe.accuracy
+        record[f"{name}_low"] = probe.interval_over_utterances.low
+        record[f"{name}_high"] = probe.interval_over_utterances.high
+    return record

@@ -1,0 +1,75 @@
+"""The Artificial Speech corpus of Smooth InfoMax: words of three syllables, and the same words cut up.
+
+reshuffledv2/{train,test}/bagidu_1.wav                    44.1 kHz; a word, take 1
+split up data padded/{train,test}/bagidu_1_2_gi.wav       22.05 kHz; its second syllable
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from vgim.data.corpora.corpus import Corpus, SourceUtterance
+from vgim.data.shards.manifest import Skipped, list_sizes
+from vgim.errors import DataError
+from vgim.storage import Location
+
+Part = Literal["words", "syllables"]
+SPEAKER_ID = "artificial"
+"""The corpus has one synthetic voice."""
+FOLDERS: dict[Part, str] = {"words": "reshuffledv2", "syllables": "split up data padded"}
+RATES_HZ: dict[Part, int] = {"words": 44_100, "syllables": 22_050}
+_NAMES: dict[Part, re.Pattern[str]] = {
+    "words": re.compile(r"(?P<word>[a-z]+)_(?P<take>[0-9]+)\.wav"),
+    "syllables": re.compile(r"(?P<word>[a-z]+)_(?P<take>[0-9]+)_(?P<place>[0-9]+)_(?P<syllable>[a-z]+)\.wav"),
+}
+
+
+def find_artificial_speech(root: str | Path | Location, *, part: Part = "words") -> Corpus:
+    """List one part of the corpus; `root` holds the part's folder or is that folder.
+
+    The folders train and test are the splits; the transcript is the word or the syllable, the chapter the
+    word. DataError if nothing of the expected layout is there.
+    """
+    folder = Location(root)
+    if not folder.exists():
+        raise DataError(f"there is no folder {folder}; give the one that holds {FOLDERS[part]!r}")
+    inner = folder.child(FOLDERS[part])
+    base = inner if inner.exists() else folder
+    utterances, skipped = [], []
+    for path, size in list_sizes(base):
+        split, _, name = path.rpartition("/")
+        if not name.lower().endswith(".wav") or split not in ("train", "validation", "test"):
+            continue
+        match = _NAMES[part].fullmatch(name)
+        if match is None:
+            expected = "bagidu_1.wav" if part == "words" else "bagidu_1_2_gi.wav"
+            reason = f"not named like {expected}, so no {part[:-1]} can be read from it"
+            skipped.append(Skipped(path_or_id=path, kind="unexpected name", reason=reason))
+            continue
+        utterances.append(
+            SourceUtterance(
+                utterance_id=name.rpartition(".")[0],
+                speaker_id=SPEAKER_ID,
+                chapter_id=match["word"],
+                path=path,
+                size_bytes=size,
+                transcript=match["word"] if part == "words" else match["syllable"],
+                split=split,
+            )
+        )
+    if not utterances:
+        found = f"; {len(skipped)} WAV files there have other names" if skipped else ""
+        raise DataError(
+            f"no {part} in {base}: expected {FOLDERS[part]}/{{train,test}}/*.wav{found}; check the path and "
+            "the part"
+        )
+    return Corpus(
+        name="artificial-speech",
+        root=base,
+        utterances=tuple(utterances),
+        skipped=tuple(skipped),
+        pcm_bytes_per_file_byte=16_000 / RATES_HZ[part],
+        variant=part,
+    )

@@ -1,0 +1,1 @@
+"""Parquet shards on storage: preparing, writing, reading them, and their manifest."""

@@ -1,0 +1,165 @@
+"""Which utterance is train, validation or test: published lists, published folders, or a hash per speaker."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vgim.data.corpora.corpus import SourceUtterance
+from vgim.errors import ConfigError, DataError
+from vgim.storage import Location
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Split of every utterance that is used."""
+
+    split_of: dict[str, str]
+    left_out: int = 0
+    """Utterances that no list names."""
+    warnings: tuple[str, ...] = ()
+
+
+def hash_order(utterance_id: str, seed: int) -> bytes:
+    """A place in a shuffled order that depends on the id and the seed alone."""
+    return hashlib.blake2b(utterance_id.encode(), digest_size=16, salt=seed.to_bytes(16, "little")).digest()
+
+
+def check_fractions(validation_fraction: float, test_fraction: float) -> None:
+    """ConfigError unless both are fractions that leave something to train on."""
+    for name, value in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
+        if not 0 <= value < 1:
+            raise ConfigError(f"{name}={value} must be at least 0 and below 1")
+    if validation_fraction + test_fraction >= 1:
+        raise ConfigError(
+            f"validation_fraction={validation_fraction} and test_fraction={test_fraction} leave nothing to "
+            "train on; lower one of them"
+        )
+
+
+def hash_split(
+    speaker_of: Mapping[str, str], *, validation_fraction: float, test_fraction: float, seed: int = 0
+) -> dict[str, str]:
+    """Split by hash within each speaker: utterance id → split.
+
+    A speaker's utterances are ordered by hash and cut by rank, so that one with enough of them is in every
+    split, other speakers change nothing, and new utterances of a speaker move only those at the two borders.
+    Speakers with fewer utterances than splits are train only.
+    """
+    check_fractions(validation_fraction, test_fraction)
+    by_speaker: dict[str, list[str]] = defaultdict(list)
+    for utterance_id, speaker_id in speaker_of.items():
+        by_speaker[speaker_id].append(utterance_id)
+    splits: dict[str, str] = {}
+    for ids in by_speaker.values():
+        ids.sort(key=lambda utterance_id: (hash_order(utterance_id, seed), utterance_id))
+        num_test, num_validation = _held_out(len(ids), validation_fraction, test_fraction)
+        for rank, utterance_id in enumerate(ids):
+            if rank < num_test:
+                splits[utterance_id] = "test"
+            elif rank < num_test + num_validation:
+                splits[utterance_id] = "validation"
+            else:
+                splits[utterance_id] = "train"
+    return splits
+
+
+def _held_out(count: int, validation_fraction: float, test_fraction: float) -> tuple[int, int]:
+    wanted = (test_fraction > 0) + (validation_fraction > 0)
+    if count <= wanted:
+        return 0, 0
+    num_test = max(1, int(count * test_fraction + 0.5)) if test_fraction > 0 else 0
+    num_validation = max(1, int(count * validation_fraction + 0.5)) if validation_fraction > 0 else 0
+    while num_test + num_validation >= count:  # large fractions of few utterances: train keeps one
+        if num_test >= num_validation:
+            num_test -= 1
+        else:
+            num_validation -= 1
+    return num_test, num_validation
+
+
+def read_list(where: str | Path | Location) -> frozenset[str]:
+    """Ids of a list file: `103-1240-0000` a line; blank lines and what follows a `#` do not count."""
+    file = Location(where)
+    if not file.exists():
+        raise DataError(f"there is no split list {file}; check the path")
+    ids = set()
+    for number, line in enumerate(file.read_text().splitlines(), start=1):
+        words = line.partition("#")[0].split()
+        if len(words) > 1:
+            raise DataError(f"{file}, line {number}: expected one utterance id, got {line.strip()!r}")
+        ids.update(words)
+    if not ids:
+        raise DataError(f"the split list {file} names no utterance; expected one id a line")
+    return frozenset(ids)
+
+
+def split_by_lists(
+    utterances: Sequence[SourceUtterance],
+    lists: Mapping[str, frozenset[str]],
+    *,
+    validation_fraction: float,
+    seed: int = 0,
+) -> Assignment:
+    """Split by published lists (split → ids); validation, if not listed, is carved from train, never test."""
+    if "train" not in lists:
+        raise ConfigError(f"split lists are given for {', '.join(lists)} but not for train; add --train-list")
+    names = list(lists)
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            if both := lists[first] & lists[second]:
+                raise DataError(
+                    f"the {first} and {second} lists share {counted(len(both), 'utterance')}, such as {min(both)}; an "
+                    "utterance can be in one split only"
+                )
+    listed = {utterance_id: name for name, ids in lists.items() for utterance_id in ids}
+    present = {item.utterance_id: item.speaker_id for item in utterances}
+    split_of = {utterance_id: listed[utterance_id] for utterance_id in present if utterance_id in listed}
+    warnings = []
+    for name, ids in lists.items():
+        absent = sorted(ids - present.keys())
+        if len(absent) == len(ids):
+            raise DataError(
+                f"none of the {len(ids)} utterances in the {name} list, such as {absent[0]}, is in the "
+                "corpus; the list belongs to another subset"
+            )
+        if absent:
+            warnings.append(
+                f"not in the corpus, but in the {name} list: {counted(len(absent), 'utterance')}: {few(absent)}"
+            )
+    if "validation" not in lists and validation_fraction > 0:
+        split_of = _carve_validation(split_of, present, validation_fraction, seed)
+    return Assignment(split_of, left_out=len(present) - len(split_of), warnings=tuple(warnings))
+
+
+def split_by_folders(
+    utterances: Sequence[SourceUtterance], *, validation_fraction: float, seed: int = 0
+) -> Assignment:
+    """Split by the corpus's own folders; validation, if it has none, is carved from train."""
+    split_of = {item.utterance_id: item.split for item in utterances if item.split is not None}
+    if "validation" not in split_of.values() and validation_fraction > 0:
+        speaker_of = {item.utterance_id: item.speaker_id for item in utterances}
+        split_of = _carve_validation(split_of, speaker_of, validation_fraction, seed)
+    return Assignment(split_of, left_out=len(utterances) - len(split_of))
+
+
+def _carve_validation(
+    split_of: Mapping[str, str], speaker_of: Mapping[str, str], fraction: float, seed: int
+) -> dict[str, str]:
+    train = {name: speaker_of[name] for name, split in split_of.items() if split == "train"}
+    return {**split_of, **hash_split(train, validation_fraction=fraction, test_fraction=0.0, seed=seed)}
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 utterance`, `2 utterances`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def few(names: Iterable[str], count: int = 3) -> str:
+    """The first names, and how many more."""
+    names = list(names)
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more

@@ -1,0 +1,130 @@
+"""Running the shard plans of a preparation, in this process or as Ray Data tasks, resumably."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from vgim.data.shards.manifest import PROGRESS_DIR, SPLITS, Skipped, is_complete, list_sizes
+from vgim.data.shards.splits import few
+from vgim.data.shards.write import ReadOptions, ShardPlan, ShardResult, finished, write_shard
+from vgim.errors import DataError, StorageError
+from vgim.storage import TEMPORARY_MARK, Location
+
+Results = Generator[ShardResult, None, None]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the callback of `prepare` gets, once before the first shard and after each."""
+
+    shards_done: int
+    num_shards: int
+    utterances_done: int
+    shards_reused: int
+    """Shards that an earlier, interrupted call had finished; all of them where the folder was complete."""
+    unchanged: bool = False
+    """The folder was complete already, and nothing was done."""
+
+
+def claim(folder: Location, plan_hash: str, plans: Sequence[ShardPlan]) -> None:
+    """Make the folder ours: refuse one that holds other things, sweep out what an older plan left."""
+    progress = folder.child(PROGRESS_DIR)
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"--out {folder} is a file; choose a folder")
+    if not progress.exists():
+        # shards/ may hold shards/quickstart: a shard folder within this one is not touched
+        others = [name for name in folder.list() if name in SPLITS or not is_complete(folder.child(name))]
+        if others:
+            raise DataError(
+                f"--out {folder} holds other files ({few(others)}) and no shards; choose an empty or new folder"
+            )
+    progress.child("plan.json").write_bytes_atomic(json.dumps({"plan": plan_hash}).encode())
+    wanted = {plan.path for plan in plans}
+    for split in SPLITS:
+        for name, _ in list_sizes(folder.child(split)):
+            if f"{split}/{name}" not in wanted or TEMPORARY_MARK in name:
+                folder.child(split, name).delete()
+
+
+def fail_strictly(item: Skipped, root: Location) -> None:
+    """DataError for a file that `strict` does not let pass."""
+    raise DataError(
+        f"{root.child(item.path_or_id)}: {item.kind}: {item.reason}; mend or remove the file, or leave out "
+        "--strict to skip it"
+    )
+
+
+def write_all(
+    plans: Sequence[ShardPlan],
+    out: Location,
+    reading: ReadOptions,
+    use_ray: bool,
+    workers: int | None,
+    report: Callable[[Progress], None],
+) -> list[ShardResult]:
+    """Write the shards that are not finished yet; the results of all, in order of split and number."""
+    results = [result for plan in plans if (result := finished(plan, out)) is not None]
+    for result in results:  # finished by a call that was not strict
+        if reading.strict and result.skipped:
+            fail_strictly(result.skipped[0], Location(plans[0].corpus_root))
+    done = {(result.split, result.number) for result in results}
+    missing = [plan for plan in plans if (plan.split, plan.number) not in done]
+    utterances = sum(result.entry.utterances for result in results)
+    report(Progress(len(results), len(plans), utterances, len(done)))
+    writing = _in_ray(missing, out, reading, workers) if use_ray else _in_process(missing, out, reading)
+    with closing(writing):
+        for result in writing:
+            if reading.strict and result.skipped:
+                fail_strictly(result.skipped[0], Location(plans[0].corpus_root))
+            results.append(result)
+            utterances += result.entry.utterances
+            report(Progress(len(results), len(plans), utterances, len(done)))
+    return sorted(results, key=lambda result: (SPLITS.index(result.split), result.number))
+
+
+def _in_process(plans: Sequence[ShardPlan], out: Location, reading: ReadOptions) -> Results:
+    for plan in plans:
+        yield write_shard(plan, out, reading)
+
+
+def _in_ray(plans: Sequence[ShardPlan], out: Location, reading: ReadOptions, workers: int | None) -> Results:
+    """One Ray Data task per shard; results come in any order."""
+    if not plans:
+        return
+    import ray.data
+
+    from vgim.cluster.connect import ensure_ray
+
+    ensure_ray(min_cpus=1)
+    tasks = [{"task": pickle.dumps((plan, out.uri, reading))} for plan in plans]
+    context = ray.data.DataContext.get_current()
+    before = context.use_datasource_v2, context.enable_progress_bars
+    context.use_datasource_v2 = context.enable_progress_bars = False
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        size = ray.data.TaskPoolStrategy(size=workers) if workers else None
+        dataset = ray.data.from_items(tasks, override_num_blocks=len(tasks))
+        for row in dataset.map(_write_task, compute=size, num_cpus=1).iter_rows():
+            if row["error"]:
+                raise StorageError(row["error"])
+            yield ShardResult.model_validate_json(row["result"])
+    finally:
+        context.use_datasource_v2, context.enable_progress_bars = before
+        logger.setLevel(level)
+
+
+def _write_task(row: dict[str, Any]) -> dict[str, str]:
+    """Runs on a worker. A full disk is told, not raised: Ray would wrap it in pages of traceback."""
+    plan, out, reading = pickle.loads(row["task"])
+    try:
+        return {"result": write_shard(plan, Location(out), reading).model_dump_json(), "error": ""}
+    except StorageError as error:
+        return {"result": "", "error": str(error)}

@@ -1,0 +1,1 @@
+"""Frozen features of utterances: from trained encoders, from baselines, and from the cache."""

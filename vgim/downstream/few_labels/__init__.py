@@ -1,0 +1,1 @@
+"""The study of few labels: accuracy against labels per class."""

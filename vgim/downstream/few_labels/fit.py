@@ -1,0 +1,138 @@
+"""Fits of a linear classifier to few labels: one for every subset, all on the same terms.
+
+Shapes: N examples of the train split, S test examples, M rows of a fit, C features, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vgim.downstream.few_labels.subsets import label_order, labelled
+from vgim.downstream.solvers import ROWS_AT_ONCE, SMALLEST_SCALE, Fitted, minimise
+
+TOLERANCE = 1e-4
+"""Largest element of the gradient where a fit ends."""
+SAMPLED_ROWS = 65_536
+"""Rows to which the draws of a fit's labelled examples may add up."""
+
+RowsOf = Callable[[Tensor, int], Tensor]
+"""Features [draws · labels, C] of some labelled rows: all of the first draw, then all of the second, ..."""
+
+
+class Moments:
+    """Mean and mean square of each feature over the train split, which takes no label."""
+
+    def __init__(self) -> None:
+        self.num = 0
+        self.sum_C: Tensor | None = None
+        self.squares_C: Tensor | None = None
+
+    def add(self, x_NC: Tensor) -> None:
+        """Count these examples in."""
+        parts = [x.double() for x in torch.split(x_NC, ROWS_AT_ONCE)]
+        sum_C = torch.stack([x.sum(0) for x in parts]).sum(0)
+        squares_C = torch.stack([x.square().sum(0) for x in parts]).sum(0)
+        self.sum_C = sum_C if self.sum_C is None else self.sum_C + sum_C
+        self.squares_C = squares_C if self.squares_C is None else self.squares_C + squares_C
+        self.num += len(x_NC)
+
+    def standard(self, *, centre: bool) -> tuple[Tensor, Tensor]:
+        """What is taken off each feature and what it is divided by, [C] each, float32."""
+        assert self.sum_C is not None
+        assert self.squares_C is not None
+        mean_C = self.sum_C / self.num if centre else torch.zeros_like(self.sum_C)
+        scale_C = (self.squares_C / self.num - mean_C.square()).clamp(min=0).sqrt()
+        scale_C = torch.where(scale_C < SMALLEST_SCALE, torch.ones_like(scale_C), scale_C)
+        return mean_C.float(), scale_C.float()
+
+
+@dataclass(frozen=True)
+class FewLabels:
+    """The labels of the examples that all features have, and the subsets of them that are known."""
+
+    y_N: Tensor
+    truth_S: Tensor
+    """Classes of the test examples."""
+    num_classes: int
+    sizes: tuple[int | None, ...]
+    """Labels per class; None for all."""
+    subsets: dict[tuple[int | None, int], Tensor]
+    """Labelled rows by labels per class and seed, ascending; all labels have one seed only."""
+
+    @classmethod
+    def draw(
+        cls,
+        y_N: Tensor,
+        owner_N: Tensor,
+        truth_S: Tensor,
+        num_classes: int,
+        sizes: Sequence[int | None],
+        num_seeds: int,
+    ) -> FewLabels:
+        """The subsets of each seed."""
+        orders = [label_order(y_N, owner_N, num_classes, seed) for seed in range(num_seeds)]
+        subsets = {
+            (size, seed): labelled(orders[seed], size)
+            for size in sizes
+            for seed in range(1 if size is None else num_seeds)
+        }
+        return cls(y_N, truth_S, num_classes, tuple(sizes), subsets)
+
+    def num_labels(self, size: int | None) -> int:
+        """Labelled examples of all classes: the same for each seed."""
+        return len(self.subsets[size, 0])
+
+    def num_short(self, size: int | None) -> int:
+        """Classes with fewer than `size` examples."""
+        return 0 if size is None else int((torch.bincount(self.y_N, minlength=self.num_classes) < size).sum())
+
+    def num_draws(self, size: int | None, most: int) -> int:
+        """Samples of each labelled example, so that a fit has at most `SAMPLED_ROWS`; one at least."""
+        return max(1, min(most, SAMPLED_ROWS // self.num_labels(size)))
+
+    def rows_of_draw(self, draw: int, most: int) -> Tensor:
+        """Examples of which the draw, counted from 0, is used by any fit; ascending."""
+        used = [rows for (size, _), rows in self.subsets.items() if self.num_draws(size, most) > draw]
+        return torch.unique(torch.cat(used)) if used else torch.empty(0, dtype=torch.int64)
+
+
+def fit_subsets(
+    labels: FewLabels,
+    rows_of: RowsOf,
+    test_SC: Tensor,
+    moments: Moments,
+    *,
+    draws: int,
+    bias: bool,
+    logit_std: float,
+    device: torch.device,
+) -> Iterable[tuple[int | None, list[float]]]:
+    """Fit a classifier to every subset; for each number of labels per class the test accuracies of its seeds.
+
+    The penalty is fixed, since few labels leave none to choose it by: λ/2 · ‖W‖² beside the cross-entropy summed
+    over labelled examples (and averaged over their draws), λ = C / logit_std². With features of unit variance it
+    is the prior under which a logit has the deviation `logit_std`, whatever the number of features.
+
+    Args:
+        draws: At most so many samples of each labelled example.
+    """
+    mean_C, scale_C = (t.to(device) for t in moments.standard(centre=bias))
+    test_SC, truth_S = test_SC.to(device), labels.truth_S.to(device)
+    for size in labels.sizes:
+        num_draws, accuracies = labels.num_draws(size, draws), []
+        for seed in range(sum(key[0] == size for key in labels.subsets)):
+            rows = labels.subsets[size, seed]
+            x_MC = (rows_of(rows, num_draws).to(device) - mean_C) / scale_C
+            y_M = labels.y_N[rows].repeat(num_draws).to(device)
+            w_KC = x_MC.new_zeros(labels.num_classes, x_MC.shape[1])
+            b_K = x_MC.new_zeros(labels.num_classes)
+            l2 = x_MC.shape[1] / logit_std**2 / len(rows)
+            minimise(x_MC, y_M, w_KC, b_K, l2, bias=bias, tolerance=TOLERANCE)
+            w_KC /= scale_C
+            fitted = Fitted(w_KC, b_K - w_KC @ mean_C, float("nan"), l2, None)
+            accuracies.append(float((fitted.predict(test_SC) == truth_S).double().mean()))
+        yield size, accuracies

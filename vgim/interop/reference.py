@@ -1,0 +1,224 @@
+"""Checkpoints of the public reference implementation (`model_*.ckpt`) as runs, and the way back; weights only."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from vgim.config import RunConfig, load_config, to_yaml
+from vgim.config.schema import StorageConfig
+from vgim.errors import CheckpointError, ConfigError, StorageError
+from vgim.interop.reference_keys import Architecture, normalise, read_architecture
+from vgim.interop.reference_weights import put_reference, to_reference
+from vgim.model.stack import Encoder, build_encoder, module_specs
+from vgim.runs.checkpoint import FOLDER, find, load_weights, save
+from vgim.runs.folder import CONFIG, RECORD, RunFolder, RunRecord, git_revision, now, versions
+from vgim.runs.training_state import TrainingState
+from vgim.storage import Location
+from vgim.train.schedule import Place
+
+PREFIX = "module."  # the reference saves its DataParallel wrapper
+_FORBIDDEN = re.compile(r"GLOBAL (\S+)")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A run that was made of a reference checkpoint."""
+
+    run: str
+    architecture: Architecture
+    notes: list[str]
+    """What whoever uses it should know, a sentence each."""
+
+
+def import_reference(file: str, out: str, preset: str | None, overrides: Sequence[str] = ()) -> Imported:
+    """Make a run of a reference checkpoint.
+
+    Args:
+        file: path or URI of the checkpoint.
+        out: the run's folder, which must not hold a run.
+        preset: config that gives strides, paddings and all that is not in the file; None takes the LibriSpeech
+            preset of the file's family.
+        overrides: `key=value`.
+
+    Raises:
+        CheckpointError: the file does not load as weights alone, has unknown or missing tensors, or another
+            architecture than the config, whose differing keys are named.
+        ConfigError, StorageError: as their names say.
+    """
+    source, run = Location(file), Location(out)
+    for name in (RECORD, CONFIG, FOLDER):
+        if run.child(name).exists():
+            raise StorageError(f"{run.uri} holds a run already; give --out a folder of its own")
+    data = source.read_bytes()
+    try:
+        tensors = normalise(_load(data))
+        architecture = read_architecture(tensors)
+        preset = preset or f"librispeech-{architecture.family}"
+        config = _placed(load_config(preset, overrides).config, run)
+        _check_agrees(architecture, config, preset)
+        encoder = build_encoder(config.model, config.objective, config.train.seed)
+        put_reference(encoder, tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{source.uri}: {error}") from error
+    _write(run, encoder, config, source, hashlib.sha256(data).hexdigest())
+    return Imported(run.uri, architecture, _notes(architecture, config, preset))
+
+
+def export_reference(where: str, out: str) -> str:
+    """Write the weights of a run's last checkpoint, or of a checkpoint, as the reference's file; gives its place."""
+    checkpoint, place = find(where), Location(out)
+    if place.exists():
+        raise StorageError(f"{place.uri} exists; remove it, or give --out another name")
+    config = checkpoint.config()
+    encoder = build_encoder(config.model, config.objective, config.train.seed)
+    load_weights(checkpoint, encoder)
+    data = io.BytesIO()
+    torch.save({PREFIX + name: tensor for name, tensor in to_reference(encoder).items()}, data)
+    place.write_bytes_atomic(data.getvalue())
+    return place.uri
+
+
+def _load(data: bytes) -> dict[str, Tensor]:
+    """The state dict in a file, without executing anything in it."""
+    try:
+        loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a file that is none makes the unpickler raise
+        forbidden = _FORBIDDEN.search(str(error))
+        raise CheckpointError(
+            f"it holds the Python object {forbidden[1].rstrip('.')}, and loading that would run code; save the "
+            "state_dict() alone, with tensors in it and nothing else"
+            if forbidden
+            else "it does not read as weights that torch.save wrote; it is damaged, or another kind of file"
+        ) from error
+    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise CheckpointError("it holds more than tensors by name; save the state_dict() alone")
+    return loaded
+
+
+def _placed(config: RunConfig, run: Location) -> RunConfig:
+    """The config with its storage where the run goes."""
+    try:
+        storage = StorageConfig(root=run.parent.uri, name=run.name)
+    except ValidationError:
+        raise ConfigError(
+            f"--out {run.uri}: a run's name holds letters, digits, '.', '_' and '-', and begins with a letter or digit"
+        ) from None
+    return config.model_copy(update={"storage": storage})
+
+
+def _check_agrees(theirs: Architecture, config: RunConfig, preset: str) -> None:
+    """Refuse a file whose architecture is not the config's, with the overrides that make it so."""
+    specs = module_specs(config.model)
+    ours: dict[str, Any] = {
+        "model.family": config.model.family,
+        "model.channels": config.model.channels,
+        "model.kernels": tuple(conv.kernel for spec in specs for conv in spec.convs),
+        "model.layers_per_module": tuple(len(spec.convs) for spec in specs if spec.convs),
+        "model.gru_units": sum(spec.gru_units for spec in specs),
+        "model.batch_norm": config.model.batch_norm,
+        "objective.prediction_steps": config.objective.prediction_steps,
+    }
+    batch_norm = "none" if not theirs.batch_norm else "local"
+    if theirs.batch_norm and config.model.batch_norm != "none":
+        batch_norm = config.model.batch_norm  # local or sync: the same weights
+    found: dict[str, Any] = {
+        "model.family": theirs.family,
+        "model.channels": theirs.channels,
+        "model.kernels": theirs.kernels,
+        "model.layers_per_module": theirs.layers_per_module,
+        "model.gru_units": theirs.gru_units,
+        "model.batch_norm": batch_norm,
+        "objective.prediction_steps": theirs.prediction_steps,
+    }
+    differing = [key for key in ours if ours[key] != found[key]]
+    if not differing:
+        return
+    named = "; ".join(
+        f"{key}={_shown(found[key])} in the file, {_shown(ours[key])} in {preset}" for key in differing
+    )
+    fix = "add " + " ".join(f"{key}={_shown(found[key])}" for key in differing)
+    if "model.family" in differing:
+        fix = f"use a preset of family {theirs.family}"
+        if theirs.family == "sim" and config.model.family == "gim":
+            fix += " (its modules have heads of μ, which our gim has not; as sim, deterministic latents are those μ)"
+    elif "model.kernels" in differing:
+        fix += ", with model.strides and model.paddings to match, or model.depth where the file has fewer modules"
+    raise CheckpointError(f"another architecture than the config: {named}; {fix}")
+
+
+def _shown(value: Any) -> str:
+    return str(list(value)).replace(" ", "") if isinstance(value, tuple) else str(value)
+
+
+def _write(run: Location, encoder: Encoder, config: RunConfig, source: Location, sha256: str) -> None:
+    """The run's folder: one checkpoint at step 0, the record last."""
+    origin = f"reference-{sha256}"
+    run.child(CONFIG).write_bytes_atomic(to_yaml(config).encode())
+    state = TrainingState(
+        **asdict(Place()),
+        world_size=1,
+        batch_size=config.train.batch_size,
+        accumulate=config.train.accumulate,
+        seed=config.train.seed,
+        data_fingerprint=origin,
+        kld_weight=0.0,
+        vgim_version=versions()["vgim"],
+        torch_version=torch.__version__,
+        files={},
+    )
+    save(run, encoder, torch.optim.Adam(encoder.parameters()), config, state)
+    RunFolder(run).write(
+        RunRecord(
+            name=run.name,
+            state="finished",
+            message=f"weights imported from {source.uri}",
+            created=now(),
+            updated=now(),
+            launches=0,
+            command=tuple(sys.argv),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            seed=config.train.seed,
+            data_fingerprint=origin,
+            data=source.uri,
+            family=config.model.family,
+            kld_weight=config.objective.kld_weight,
+            workers=0,
+            versions=versions(),
+            git_revision=git_revision(),
+        )
+    )
+
+
+def _notes(theirs: Architecture, config: RunConfig, preset: str) -> list[str]:
+    convs = [conv for spec in module_specs(config.model) for conv in spec.convs]
+    notes = [
+        f"strides {_shown(tuple(c.stride for c in convs))} and paddings {_shown(tuple(c.padding for c in convs))} are "
+        f"those of {preset}: the file does not hold them"
+    ]
+    if theirs.biases:
+        notes.append(
+            "biases before BatchNorm moved into its running means: what the encoder computes is the same"
+        )
+    if theirs.family == "sim":
+        notes.append(
+            "the file does not say whether latents were sampled (sim) or were the means μ (the reference's gim has the "
+            "same heads): encode with μ, the default, and it is the same"
+        )
+    if theirs.family == "cpc" and theirs.heads:
+        notes.append("the head of μ moved into GRU and predictors: contexts and losses are the same")
+    return notes

@@ -1,0 +1,123 @@
+"""An encoder's weights under the public reference's names, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from vgim.errors import CheckpointError
+from vgim.interop.reference_keys import ROOT, Tensors, few, matrix, no_head
+from vgim.model.stack import Encoder
+
+_HEADS = ("mu.weight", "mu.bias", "var.weight", "var.bias")
+
+
+def to_reference(encoder: Encoder) -> Tensors:
+    """An encoder's tensors under the reference's names, without the prefix.
+
+    The reference's convolutions have a bias also before BatchNorm, and its modules heads in every family: zeros,
+    and heads that do nothing, take the place of what ours have not.
+    """
+    ours = encoder.state_dict()
+    theirs: Tensors = {}
+    for m in range(len(encoder)):
+        spec = encoder.module(m).spec
+        for j in range(len(spec.convs)):
+            conv, layer = f"greedy.{m}.layers.conv{j}.", f"{ROOT}.{m}.encoder.encoder.{j}."
+            theirs[layer + "0.weight"] = ours[conv + "weight"]
+            theirs[layer + "0.bias"] = ours.get(conv + "bias", torch.zeros(spec.channels))
+            norm = f"greedy.{m}.layers.norm{j}."
+            theirs |= {f"{layer}1.{key[len(norm) :]}": ours[key] for key in ours if key.startswith(norm)}
+        if spec.convs:
+            theirs |= {
+                f"{ROOT}.{m}.encoder.encoder_{key}": head for key, head in _heads(ours, m, spec.channels)
+            }
+        gru = f"greedy.{m}.gru."
+        theirs |= {
+            f"{ROOT}.{m}.autoregressor.gru.{key[len(gru) :]}": ours[key]
+            for key in ours
+            if key.startswith(gru)
+        }
+        theirs[f"{ROOT}.{m}.loss.predictor.weight"] = ours[f"greedy.{m}.nce.weight"].flatten(0, 1)
+    return {name: tensor.clone() for name, tensor in theirs.items()}
+
+
+def _heads(ours: Mapping[str, Tensor], module: int, channels: int) -> list[tuple[str, Tensor]]:
+    """1×1 convolutions of μ and log σ²."""
+    weight = ours.get(f"greedy.{module}.posterior.weight")
+    heads = no_head(channels)
+    if weight is not None:
+        bias = ours[f"greedy.{module}.posterior.bias"]
+        heads = dict(
+            zip(_HEADS, (weight[:channels], bias[:channels], weight[channels:], bias[channels:]), strict=True)
+        )
+    return [(key, head[..., None] if key.endswith("weight") else head) for key, head in heads.items()]
+
+
+def put_reference(encoder: Encoder, tensors: Tensors) -> None:
+    """Put the reference's tensors, as `normalise` names them, into an encoder.
+
+    A bias before a BatchNorm moves into the running mean: x + b - mean = x - (mean - b). A head of μ in the cpc
+    family moves into what reads it, see `_fold_head`.
+
+    Raises:
+        CheckpointError: tensors are missing, left over, or of another shape; they are named.
+    """
+    expected = to_reference(encoder)
+    optional = {name for name in expected if name.endswith("num_batches_tracked")}
+    if encoder.model.batch_norm != "none":
+        optional |= {name for name in expected if name.endswith(".0.bias")}
+    if encoder.model.family != "sim":
+        optional |= {name for name in expected if ".encoder_mu." in name or ".encoder_var." in name}
+    missing = expected.keys() - tensors.keys() - optional
+    left_over = tensors.keys() - expected.keys()
+    if missing or left_over:
+        parts = [f"lacks {few(sorted(missing))}"] if missing else []
+        parts += [f"has {few(sorted(left_over))}, which the config's encoder has not"] if left_over else []
+        raise CheckpointError(f"the file {' and '.join(parts)}; is it whole, and of this architecture?")
+    wrong = [
+        f"{name} is {list(tensor.shape)} where {list(expected[name].shape)} is expected"
+        for name, tensor in tensors.items()
+        if matrix(tensor).shape != matrix(expected[name]).shape
+    ]
+    if wrong:
+        raise CheckpointError(f"{few(wrong)}; all widths must be those of module 0, layer 0")
+    full = {name: matrix(tensors.get(name, default)).double() for name, default in expected.items()}
+    if encoder.model.family == "cpc":
+        _fold_head(full)
+    ours: Tensors = {}
+    for name in encoder.state_dict():
+        _, m, part, *rest = name.split(".")
+        if part == "layers":
+            kind, j = rest[0][:4], rest[0][4:]
+            layer = f"{ROOT}.{m}.encoder.encoder.{j}."
+            value = full[f"{layer}{'0' if kind == 'conv' else '1'}.{rest[1]}"]
+            if rest[1] == "running_mean":
+                value = value - full[layer + "0.bias"]
+        elif part == "posterior":
+            value = torch.cat([full[f"{ROOT}.{m}.encoder.encoder_{key}.{rest[0]}"] for key in ("mu", "var")])
+        elif part == "gru":
+            value = full[f"{ROOT}.{m}.autoregressor.gru.{rest[0]}"]
+        else:
+            predictor = full[f"{ROOT}.{m}.loss.predictor.weight"]
+            value = predictor.view(encoder.module(int(m)).nce.weight.shape)
+        ours[name] = value
+    encoder.load_state_dict(
+        {name: value.reshape(encoder.state_dict()[name].shape) for name, value in ours.items()}
+    )
+
+
+def _fold_head(full: Tensors) -> None:
+    """Move cpc's head z = W h + b into the GRU that reads z and into the predictors that are compared with it.
+
+    GRU: U z + d = (U W) h + (U b + d). Scores: p · z = (Wᵀ p) · h + p · b, whose last term is the same for the
+    positive and all negatives, and cancels in the cross-entropy. So contexts and losses stay what they were.
+    """
+    head, bias = full[f"{ROOT}.0.encoder.encoder_mu.weight"], full[f"{ROOT}.0.encoder.encoder_mu.bias"]
+    gru, predictor = f"{ROOT}.0.autoregressor.gru.", f"{ROOT}.0.loss.predictor.weight"
+    full[gru + "bias_ih_l0"] = full[gru + "bias_ih_l0"] + full[gru + "weight_ih_l0"] @ bias
+    full[gru + "weight_ih_l0"] = full[gru + "weight_ih_l0"] @ head
+    maps_KCU = full[predictor].view(-1, len(head), full[predictor].shape[1])
+    full[predictor] = (head.T @ maps_KCU).flatten(0, 1)

@@ -1,0 +1,43 @@
+"""Fused kernels for GPUs, where Triton is: the same numbers as torch's own operations, in a few passes over memory."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from vgim.model.draws import Draws
+
+
+def applies(x: Tensor) -> bool:
+    """Whether the kernels can take `x`: on a GPU, in fp32 or bf16, and outside of torch.compile."""
+    if not x.is_cuda or torch.compiler.is_compiling():
+        return False
+    return x.dtype in (torch.float32, torch.bfloat16) and _has_triton()
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
+
+
+def sample_and_kl(head_BTX: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+    """Targets z [B, T, C], contexts c [B, W, C] and the mean of KL per element, of a `GaussianHead.project`."""
+    from vgim.model.kernels import fused_gaussian
+
+    assert draws.eps_z is not None
+    assert draws.eps_c is not None
+    return fused_gaussian.sample_and_kl(head_BTX, draws.eps_z, draws.eps_c, draws.start_on_device())
+
+
+def info_nce(
+    predictions: Tensor, z_BTC: Tensor, pool_RC: Tensor, draws: Draws, tie_eps: int
+) -> tuple[Tensor, Tensor]:
+    """Loss and accuracy of predictions [B, W, K, C]; see `infonce`."""
+    from vgim.model.kernels import fused_infonce
+
+    eps = tie_eps * torch.finfo(torch.float32).eps
+    negatives_BWN, start = draws.negatives[0], draws.start_on_device()
+    return fused_infonce.info_nce(predictions.flatten(0, 1), z_BTC, pool_RC, negatives_BWN, start, eps)

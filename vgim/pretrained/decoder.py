@@ -1,0 +1,111 @@
+"""A trained decoder and the encoder it belongs to, frozen, for notebooks and for the jobs that come after training."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vgim.config import DecoderConfig
+from vgim.errors import CheckpointError
+from vgim.model.decoding import Decoder, convs_between
+from vgim.model.stack import Encoder
+from vgim.pretrained.encoder import FrozenEncoder, load_encoder
+from vgim.runs.checkpoint import STATE, Checkpoint, best, find, load_tensors
+from vgim.storage import Location
+
+FOLDER, ENCODER = "decoder", "encoder"
+"""RUN/decoder/NAME is a decoder's folder; RUN/decoder/NAME/encoder is the checkpoint whose latents it decodes."""
+
+
+class FrozenDecoder(nn.Module):
+    """A trained decoder in evaluation mode; nothing in it asks for gradients, though they flow through it.
+
+    Attributes:
+        config: config of the run that trained it.
+        encoder: the encoder whose latents it decodes, as it was then.
+        module, layer: which of its latents; layer is None for the module's own.
+        checkpoint: where the weights came from.
+    """
+
+    def __init__(
+        self, decoder: Decoder, encoder: FrozenEncoder, config: DecoderConfig, checkpoint: Checkpoint
+    ) -> None:
+        super().__init__()
+        self.decoder = decoder.eval().requires_grad_(False)
+        self.encoder = encoder
+        self.config = config
+        self.checkpoint = checkpoint
+        self.module: int = config.encoder.module
+        self.layer = layer_of(config)
+
+    def forward(self, latents_BTC: Tensor, num_samples: int | None = None) -> Tensor:
+        """Audio [B, num_samples] of latents, 16 kHz float, normalised as the encoder's training was.
+
+        Args:
+            num_samples: Length of the audio that the latents are of; None takes frames · hop, or the nearest.
+
+        Raises:
+            ConfigError: The encoder makes another number of frames of so many samples.
+        """
+        audio_BL: Tensor = self.decoder(latents_BTC, num_samples)
+        return audio_BL
+
+
+def load_decoder(where: str, *, which: str = "last", device: str | torch.device = "cpu") -> FrozenDecoder:
+    """Load a decoder and its encoder, without Ray.
+
+    Args:
+        where: a decoder's folder, or the encoder's run where it has one decoder; a path or a URI.
+        which: `last`, or `best` for the lowest validation loss.
+
+    Raises:
+        CheckpointError: there is no decoder, more than one, or it is damaged.
+    """
+    if which not in ("last", "best"):
+        raise ValueError(f"which={which!r}; use 'last' or 'best'")
+    folder = find_decoder(Location(where))
+    checkpoint = best(folder.uri) if which == "best" else find(folder.uri)
+    config = checkpoint.config(DecoderConfig)
+    encoder = load_encoder(folder.child(ENCODER).uri)
+    decoder = build_decoder(config, encoder.encoder)
+    load_tensors(checkpoint, decoder)
+    return FrozenDecoder(decoder, encoder, config, checkpoint).to(device)
+
+
+def build_decoder(config: DecoderConfig, encoder: Encoder) -> Decoder:
+    """The decoder of a config on the CPU, its weights drawn from `train.seed`."""
+    module, layer = config.encoder.module, layer_of(config)
+    convs = convs_between(encoder, module, layer)
+    return Decoder(convs, encoder.channels(module, layer), config.decoder.channels, config.train.seed)
+
+
+def layer_of(config: DecoderConfig) -> int | None:
+    """The convolution whose output is decoded; None for the module's latents."""
+    return None if config.encoder.layer < 0 else config.encoder.layer
+
+
+def list_decoders(run: Location) -> list[str]:
+    """Names of a run's decoders that have a checkpoint's encoder beside them, whether they are trained or not."""
+    folder = run.child(FOLDER)
+    return [name for name in folder.list() if folder.child(name, ENCODER, STATE).exists()]
+
+
+def find_decoder(where: Location, name: str | None = None) -> Location:
+    """The folder of a decoder: `where` itself, or the named or only one of the run `where`.
+
+    Raises:
+        CheckpointError: there is none of that name, or none or several.
+    """
+    if name is None and where.child(ENCODER, STATE).exists():
+        return where
+    names = list_decoders(where)
+    if name is None and len(names) == 1:
+        name = names[0]
+    if name in names:
+        return where.child(FOLDER, str(name))
+    if not names:
+        raise CheckpointError(
+            f"{where.uri} has no decoder; train one with `vgim decode train`, or name a folder {FOLDER}/NAME of a run"
+        )
+    problem = f"has no decoder {name}" if name else f"has {len(names)} decoders"
+    raise CheckpointError(f"{where.uri} {problem}; name one of {', '.join(names)}")

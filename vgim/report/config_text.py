@@ -1,0 +1,212 @@
+"""A run's config, record and data in words."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+
+from vgim.config import RunConfig
+from vgim.data.shards.manifest import SAMPLE_RATE_HZ, CorpusName, Manifest, read_manifest
+from vgim.errors import VgimError
+from vgim.report.notes import Notes
+from vgim.report.tables import Table
+from vgim.runs.folder import RunRecord
+
+Fact = tuple[str, str]
+
+FAMILIES = {
+    "sim": "V-GIM (family sim): greedy modules whose every latent is a Gaussian",
+    "gim": "Greedy InfoMax (family gim): greedy modules without distributions",
+    "cpc": "Contrastive Predictive Coding (family cpc): one module, trained end to end",
+}
+SHORT = {"sim": "V-GIM", "gim": "Greedy InfoMax", "cpc": "CPC"}
+CORPORA: dict[CorpusName, str] = {
+    "librispeech": "LibriSpeech",
+    "artificial-speech": "Artificial Speech",
+    "synthetic": "the embedded synthetic corpus",
+}
+CROPS = {
+    "random": "one random crop of an utterance per epoch",
+    "tile": "all crops of an utterance per epoch, from a random phase",
+    "first": "the first crop of each utterance",
+}
+
+
+def facts(config: RunConfig, data: Manifest | None, seconds: float | None) -> list[Fact]:
+    """What was trained and how, as terms and their descriptions."""
+    taken = [("Time", f"{duration(seconds)} in steps, without validation and checkpoints")] if seconds else []
+    return [
+        ("Encoder", _encoder(config)),
+        ("Objective", _objective(config)),
+        ("Optimiser", _optimiser(config)),
+        ("Schedule", _schedule(config)),
+        ("Data", f"{CORPORA[data.corpus]} in {config.data.shards}" if data else config.data.shards),
+        ("Crops", _crops(config)),
+        *taken,
+    ]
+
+
+def origin(record: RunRecord) -> list[Fact]:
+    """What would be needed to make the run again."""
+    again = f", after {record.launches} launches" if record.launches > 1 else ""
+    return [
+        ("Started", clock(record.created)),
+        ("Last noted", clock(record.updated) + again),
+        ("Machine", record.host),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
+        ("Git revision", record.git_revision or "not a git clone"),
+        ("Data fingerprint", record.data_fingerprint),
+    ]
+
+
+def modules_table(config: RunConfig) -> Table:
+    """A row per module: layers as kernel/stride, units, and how often a frame comes."""
+    model = config.model
+    rows, at, samples = [], 0, 1
+    for number, layers in enumerate(model.layers_per_module):
+        pairs = list(zip(model.kernels, model.strides, strict=True))[at : at + layers]
+        at += layers
+        samples *= math.prod(stride for _, stride in pairs)
+        text = ", ".join(f"{kernel}/{stride}" for kernel, stride in pairs)
+        posterior = ", Gaussian posterior" if model.family == "sim" else ""
+        rows.append((str(number), f"convolutions {text}{posterior}", str(model.channels), _period(samples)))
+    if model.gru_units:
+        rows.append((str(len(rows)), "GRU", str(model.gru_units), _period(samples)))
+    if model.family == "cpc":
+        layers_text = "; ".join(row[1] for row in rows)
+        rows = [("0", layers_text, rows[-1][2], _period(samples))]
+    return Table(
+        "Modules (layers as kernel/stride in samples of their input)",
+        ("module", "layers", "units", "one frame per"),
+        tuple(rows[: model.num_modules]),
+    )
+
+
+def lead(
+    config: RunConfig | None,
+    record: RunRecord | None,
+    data: Manifest | None,
+    state: str,
+    place: tuple[int, float],
+) -> str:
+    """The run in two sentences."""
+    step, epoch = place
+    how = {
+        "finished": "It finished at",
+        "failed": "It failed at",
+        "interrupted": "It was interrupted at",
+        "running": "It is still training, at",
+    }.get(state, "Its records end at")
+    progress = f"{how} step {step:,}, epoch {epoch:.4g}." if step else "It has taken no step yet."
+    if config is None:
+        return progress
+    modules = config.model.num_modules
+    what = f"{modules} greedy modules" if modules > 1 else "one module"
+    weight = (
+        f" and a KL term of weight {config.objective.kld_weight:g}" if config.objective.kld_weight else ""
+    )
+    about = f"A {SHORT[config.model.family]} encoder of {what}, {config.model.channels} channels wide"
+    return f"{about}, trained with InfoNCE{weight}{_source(data)}. {progress}"
+
+
+def _source(data: Manifest | None) -> str:
+    if data is None:
+        return ""
+    train = data.split("train")
+    people = f"{train.speakers} speaker{'s' * (train.speakers != 1)}"
+    return f" on {hours(train.hours)} of {CORPORA[data.corpus]} by {people}"
+
+
+def read_data(config: RunConfig, record: RunRecord | None, notes: Notes) -> Manifest | None:
+    """The manifest of the shards that the run was trained on; None where they are gone or changed, with a note."""
+    try:
+        manifest = read_manifest(config.data.shards)
+    except VgimError as error:
+        notes.warn(f"hours and speakers of the data are not told, since the shards can't be read: {error}")
+        return None
+    if record is not None and manifest.fingerprint != record.data_fingerprint:
+        notes.warn(
+            f"{config.data.shards} holds other data now than the run was trained on, so its hours and speakers "
+            "are not told"
+        )
+        return None
+    return manifest
+
+
+def data_table(data: Manifest) -> Table:
+    rows = [
+        (name, f"{split.utterances:,}", hours(split.hours), str(split.speakers))
+        for name, split in data.splits.items()
+    ]
+    return Table("Splits", ("split", "utterances", "audio", "speakers"), tuple(rows))
+
+
+def hours(value: float) -> str:
+    """`12.3 hours`, `41 minutes`."""
+    return f"{value:,.1f} hours" if value >= 1 else f"{60 * value:.1f} minutes"
+
+
+def duration(seconds: float) -> str:
+    """`3 h 12 min`, `4 min`, `12 s`."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
+def _encoder(config: RunConfig) -> str:
+    model = config.model
+    norm = {"none": "no BatchNorm", "local": "BatchNorm per worker", "sync": "BatchNorm over all workers"}
+    return f"{FAMILIES[model.family]}; {model.channels} channels, {norm[model.batch_norm]}"
+
+
+def _objective(config: RunConfig) -> str:
+    o = config.objective
+    text = (
+        f"InfoNCE of {o.prediction_steps} steps ahead among 1 + {o.num_negatives} candidates "
+        f"(negatives: {o.negatives}), "
+        f"so that chance is ln {1 + o.num_negatives} = {math.log(1 + o.num_negatives):.3f} nats"
+    )
+    if config.model.family != "sim":
+        return text
+    warm = f", risen from 0 over {o.kld_warmup_steps:,} steps" if o.kld_warmup_steps else ""
+    free = f", {o.free_bits:g} nats free" if o.free_bits else ""
+    reduction = {"time_sum": "summed over time", "mean": "per element"}[o.kl_reduction]
+    return f"{text}; plus {o.kld_weight:g} (kld_weight{warm}) × KL to N(0, 1), {reduction}{free}"
+
+
+def _optimiser(config: RunConfig) -> str:
+    optim = config.optim
+    decay = f", × {optim.decay_per_epoch:g} each epoch" if optim.decay_per_epoch != 1 else ""
+    clip = f", gradients clipped at {optim.clip_norm:g}" if optim.clip_norm else ""
+    return f"Adam, learning rate {optim.learning_rate:g}{decay}{clip}; {config.train.precision}"
+
+
+def _schedule(config: RunConfig) -> str:
+    train, workers = config.train, max(config.cluster.workers, 1)
+    crops = train.batch_size * train.accumulate * workers
+    order = {
+        "joint": "all modules at once, each with its own backward",
+        "sequential": "one module after the other, on those before it frozen",
+    }.get(train.schedule, train.schedule)
+    most = f", at most {train.max_steps:,} steps" if train.max_steps else ""
+    on = f"{workers} worker{'s' * (workers > 1)}" if config.cluster.workers else "one process, without Ray"
+    return f"{order}; {train.epochs:,} epochs{most}; {crops} crops a step, on {on}; seed {train.seed}"
+
+
+def _crops(config: RunConfig) -> str:
+    seconds = config.data.crop_samples / SAMPLE_RATE_HZ
+    return f"{CROPS[config.data.crop]}, {seconds:.2f} s at 16 kHz; normalisation: {config.data.normalize}"
+
+
+def clock(iso: str) -> str:
+    """`24 November 2026, 03:21 UTC` of an ISO time; anything else as it is."""
+    try:
+        time = datetime.fromisoformat(iso)
+    except ValueError:
+        return iso
+    return f"{time.day} {time:%B %Y, %H:%M %Z}".rstrip()
+
+
+def _period(samples: int) -> str:
+    return f"{1000 * samples / SAMPLE_RATE_HZ:g} ms"

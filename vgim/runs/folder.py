@@ -1,0 +1,235 @@
+"""A run's folder on shared storage, and the record (`run.json`) that says what the run is and how it stands.
+
+RUN/  config.yaml  run.json  checkpoints/  tensorboard/  metrics.jsonl
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vgim.config import AnyConfig, DecoderConfig, RunConfig, blocking_difference, from_yaml, to_yaml
+from vgim.errors import ConfigError, DataError, StorageError, TrainingError, VgimError
+from vgim.runs.checkpoint import complete_checkpoints
+from vgim.storage import Location
+
+CONFIG, RECORD, METRICS, TENSORBOARD = "config.yaml", "run.json", "metrics.jsonl", "tensorboard"
+
+Config = TypeVar("Config", RunConfig, DecoderConfig, AnyConfig)
+State = Literal["running", "finished", "failed", "interrupted", "stopped"]
+
+
+class RunRecord(BaseModel):
+    """`run.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    name: str
+    state: State
+    message: str = ""
+    """Why it failed, or how it ended."""
+    error: str = ""
+    """Name of the class of the error that ended it."""
+    created: str
+    updated: str
+    launches: int
+    """Times the command was started."""
+    attempts: int = 0
+    """Times this launch started its workers; more than one if some were lost."""
+    command: tuple[str, ...]
+    host: str
+    pid: int
+    """Process that drives it, on `host`."""
+    seed: int
+    data_fingerprint: str
+    data: str
+    family: str
+    kld_weight: float
+    workers: int
+    versions: dict[str, str]
+    git_revision: str
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Reads and writes a run's folder."""
+
+    location: Location
+
+    def config(self) -> RunConfig | None:
+        """The resolved config that the run was started with; None where there is no run."""
+        return self._config(RunConfig)
+
+    def decoder_config(self) -> DecoderConfig | None:
+        """The same, where the run is a decoder's."""
+        return self._config(DecoderConfig)
+
+    def _config(self, root: type[Config]) -> Config | None:
+        place = self.location.child(CONFIG)
+        return from_yaml(place.read_text(), place.uri, root) if place.exists() else None
+
+    def record(self) -> RunRecord | None:
+        """The run's record; None where there is no run."""
+        place = self.location.child(RECORD)
+        if not place.exists():
+            return None
+        try:
+            return RunRecord.model_validate_json(place.read_bytes())
+        except ValidationError as error:
+            raise StorageError(
+                f"{place.uri} does not read as a run's record ({error.errors()[0]['msg']}); "
+                "restore it, or use another storage.name"
+            ) from error
+
+    def write(self, record: RunRecord) -> None:
+        self.location.child(RECORD).write_bytes_atomic(record.model_dump_json(indent=2).encode())
+
+    def set_state(self, state: State, message: str = "", error: str = "") -> None:
+        """Note how the run stands."""
+        record = self.record()
+        if record is not None:
+            self.write(
+                record.model_copy(
+                    update={"state": state, "message": message, "error": error, "updated": now()}
+                )
+            )
+
+    def begin_attempt(self) -> int:
+        """Note that workers start to train; returns how many times this launch started them before."""
+        record = self.record()
+        if record is None:
+            return 0
+        self.write(record.model_copy(update={"attempts": record.attempts + 1}))
+        return record.attempts
+
+    def fail(self, error: VgimError) -> None:
+        """Note what ended the run."""
+        self.set_state("failed", str(error), type(error).__name__)
+
+    def check(self, config: AnyConfig, data_fingerprint: str) -> RunRecord | None:
+        """The record of the run that is here; None where there is none.
+
+        Raises:
+            ConfigError: the name belongs to a run of another config; the differences are named.
+            DataError: the shards hold other data than the run was started on.
+            TrainingError: a live process on this machine is working on it.
+        """
+        before, earlier = self._config(type(config)), self.record()
+        if before is None or earlier is None:
+            return None
+        if earlier.state == "running" and earlier.pid != os.getpid() and is_alive(earlier):
+            raise TrainingError(
+                f"process {earlier.pid} is training the run {self.location.uri}; wait for it, stop it, "
+                "or use another storage.name"
+            )
+        if not complete_checkpoints(self.location):
+            return earlier  # nothing was trained yet, so nothing is lost to another config
+        differences = blocking_difference(before, config)
+        if differences:
+            raise ConfigError(
+                f"the run {self.location.uri} exists with another config ({'; '.join(differences)}); "
+                "give this one a storage.name of its own, or set these keys as they were"
+            )
+        if earlier.data_fingerprint != data_fingerprint:
+            raise DataError(
+                f"the run {self.location.uri} was trained on data {earlier.data_fingerprint[:12]}, but "
+                f"{config.data.shards} holds {data_fingerprint[:12]}; give the shards it was started on, "
+                "or another storage.name"
+            )
+        return earlier
+
+    def claim(self, config: AnyConfig, data_fingerprint: str) -> RunRecord | None:
+        """Make the folder this run's, or find it to be this run's already.
+
+        Returns:
+            The record of the earlier launch that is to be continued; None for a new run.
+
+        Raises:
+            VgimError: as `check`; StorageError where the folder cannot be written.
+        """
+        earlier = self.check(config, data_fingerprint)
+        self.location.child(CONFIG).write_bytes_atomic(to_yaml(config).encode())
+        self.write(
+            RunRecord(
+                name=config.storage.name,
+                state="running",
+                created=earlier.created if earlier else now(),
+                updated=now(),
+                launches=earlier.launches + 1 if earlier else 1,
+                command=tuple(sys.argv),
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                seed=config.train.seed,
+                data_fingerprint=data_fingerprint,
+                data=config.data.shards,
+                family=config.family,
+                kld_weight=config.kld_weight,
+                workers=config.cluster.workers,
+                versions=versions(),
+                git_revision=git_revision(),
+            )
+        )
+        return earlier
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    packages = ("vgim", "torch", "ray", "numpy", "pyarrow")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def git_revision() -> str:
+    """Revision of the source tree that runs, with `-dirty` for uncommitted changes; empty outside of git."""
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(
+            describe, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def is_alive(record: RunRecord) -> bool:
+    """Whether the process that drives a run is on this machine and still there."""
+    return process_is_alive(record.host, record.pid)
+
+
+def process_is_alive(host: str, pid: int) -> bool:
+    """Whether a Python process is on this machine and still there."""
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return "python" in _command_of(pid)  # the number may have gone to another program since
+
+
+def is_local(record: RunRecord) -> bool:
+    """Whether a run is driven from this machine."""
+    return record.host == socket.gethostname()
+
+
+def _command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return "python"  # no /proc: believe the process table

@@ -1,0 +1,176 @@
+"""The runs on a storage, for `vgim runs`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+
+from vgim.errors import StorageError, VgimError
+from vgim.runs.checkpoint import complete_checkpoints
+from vgim.runs.folder import RECORD, RunFolder, RunRecord, is_alive, is_local
+from vgim.runs.metrics import Record, read_metrics
+from vgim.storage import Location
+
+SILENT_SECONDS = 300.0  # a running run writes a record more often than this, or has died
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run as its folder tells it."""
+
+    name: str
+    uri: str
+    state: str
+    message: str
+    family: str
+    kld_weight: float
+    workers: int
+    step: int
+    epoch: float
+    best_loss: float | None
+    """Lowest mean validation loss over the modules that were trained last."""
+    nce: tuple[float | None, ...]
+    """Validation InfoNCE of each module, the latest."""
+    checkpoints: int
+    updated: str
+
+
+def list_runs(storage: str) -> list[RunSummary]:
+    """All runs in a storage folder, by name; a run's own folder gives that run.
+
+    Raises:
+        StorageError: the storage cannot be read.
+    """
+    root = Location(storage)
+    if not root.exists():
+        raise StorageError(f"there is no folder {root.uri}; give the storage.root of some runs")
+    if root.child(RECORD).exists():
+        return [summarise(RunFolder(root))]
+    folders = [root.child(name) for name in root.list()]
+    return [_summarise_or_say(RunFolder(f)) for f in folders if f.child(RECORD).exists()]
+
+
+def _summarise_or_say(folder: RunFolder) -> RunSummary:
+    """One run's summary; a run that cannot be read is listed as such and hides no other."""
+    try:
+        return summarise(folder)
+    except VgimError as error:
+        return RunSummary(
+            name=folder.location.name,
+            uri=folder.location.uri,
+            state="unreadable",
+            message=str(error),
+            family="-",
+            kld_weight=0.0,
+            workers=0,
+            step=0,
+            epoch=0.0,
+            best_loss=None,
+            nce=(),
+            checkpoints=0,
+            updated="",
+        )
+
+
+def summarise(folder: RunFolder) -> RunSummary:
+    """One run's summary, from its record and its metrics."""
+    record = folder.record()
+    assert record is not None
+    metrics = list(read_metrics(folder.location))
+    validations = [r for r in metrics if r["kind"] == "validation"]
+    if validations:  # losses of different modules, under schedule sequential, do not compare
+        validations = [v for v in validations if _modules(v) == _modules(validations[-1])]
+    last_time, last_step = (metrics[-1]["time"], metrics[-1]["step"]) if metrics else (0.0, 0)
+    epochs = [r["epoch"] for r in metrics if "epoch" in r]
+    return RunSummary(
+        name=record.name,
+        uri=folder.location.uri,
+        state=state_now(record, last_time),
+        message=record.message,
+        family=record.family,
+        kld_weight=record.kld_weight,
+        workers=record.workers,
+        step=int(last_step),
+        epoch=epochs[-1] if epochs else 0,
+        best_loss=min((v["loss"] for v in validations if v["loss"] is not None), default=None),
+        nce=_nce(validations[-1]) if validations else (),
+        checkpoints=len(complete_checkpoints(folder.location)),
+        updated=record.updated,
+    )
+
+
+def state_now(record: RunRecord, last_time: float) -> str:
+    """How a run stands, given when its metrics were last written (seconds since 1970): one that was killed could
+    not note that, and shows as interrupted."""
+    if record.state == "running":
+        silent = time.time() - last_time > SILENT_SECONDS and _old(record.updated)
+        if (is_local(record) and not is_alive(record)) or silent:
+            return "interrupted"
+    return record.state
+
+
+def format_table(runs: Sequence[RunSummary]) -> str:
+    """The table that `vgim runs` prints."""
+    table = Table(box=None, header_style="bold")
+    for column in (
+        "run",
+        "state",
+        "family",
+        "kld_weight",
+        "workers",
+        "step",
+        "epoch",
+        "best loss",
+        "nce",
+        "ckpts",
+    ):
+        table.add_column(column, justify="left" if column in ("run", "state", "family") else "right")
+    for run in runs:
+        table.add_row(
+            run.name,
+            run.state,
+            run.family,
+            f"{run.kld_weight:g}",
+            str(run.workers),
+            str(run.step),
+            f"{run.epoch:.4g}",
+            "-" if run.best_loss is None else f"{run.best_loss:.4f}",
+            " ".join("-" if v is None else f"{v:.3f}" for v in run.nce) or "-",
+            str(run.checkpoints),
+        )
+    return _printed(table)
+
+
+def format_decoders(runs: Sequence[RunSummary]) -> str:
+    """The table that `vgim decode list` prints."""
+    table = Table(box=None, header_style="bold")
+    for column in ("decoder", "state", "step", "epoch", "best loss", "ckpts"):
+        table.add_column(column, justify="left" if column in ("decoder", "state") else "right")
+    for run in runs:
+        best = "-" if run.best_loss is None else f"{run.best_loss:.4g}"
+        table.add_row(run.name, run.state, str(run.step), f"{run.epoch:.4g}", best, str(run.checkpoints))
+    return _printed(table)
+
+
+def _printed(table: Table) -> str:
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def _modules(validation: Record) -> list[int]:
+    return [module.get("module", number) for number, module in enumerate(validation["modules"])]
+
+
+def _nce(validation: Record) -> tuple[float | None, ...]:
+    return tuple(module.get("nce") for module in validation["modules"])
+
+
+def _old(updated: str) -> bool:
+    return (datetime.now(UTC) - datetime.fromisoformat(updated)).total_seconds() > SILENT_SECONDS

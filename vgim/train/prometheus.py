@@ -1,0 +1,67 @@
+"""A run's figures as metrics for Prometheus: Ray exports them from the node of rank 0, with `ray_` before each name.
+
+Each has the tag `run`; those of a module also `module`.
+"""
+
+from __future__ import annotations
+
+import time
+
+from vgim.runs.metrics import Record
+
+RUN_GAUGES = {
+    "vgim_step": "Optimiser steps taken",
+    "vgim_last_step": "Optimiser step at which the phase ends",
+    "vgim_steps_per_second": "Optimiser steps per second",
+    "vgim_utterances_per_second": "Crops per second, of all workers",
+    "vgim_data_wait_ratio": "Share of a step's time that waits for data",
+    "vgim_overhead_ratio": "Share of a step's time that is neither in the step nor waiting",
+    "vgim_checkpoint_step": "Optimiser step of the newest checkpoint",
+    "vgim_checkpoint_timestamp_seconds": "When the newest checkpoint was written, in Unix time",
+}
+MODULE_GAUGES = {
+    "vgim_loss": "Loss of a module over the last steps",
+    "vgim_nce": "InfoNCE of a module over the last steps, in nats",
+    "vgim_kl_per_element": "KL from N(0, 1) per element of a module's posterior, in nats",
+    "vgim_active_units": "Share of a module's channels that vary",
+    "vgim_validation_nce": "InfoNCE of a module on the validation split, in nats",
+    "vgim_validation_loss": "Loss of a module on the validation split",
+}
+
+
+class Gauges:
+    """Sets the gauges of one run; called on rank 0 with each record of its training."""
+
+    def __init__(self, run: str) -> None:
+        from ray.util.metrics import Gauge
+
+        self._run = run
+        self._gauges = {
+            name: Gauge(name, description=told, tag_keys=("run",)) for name, told in RUN_GAUGES.items()
+        }
+        for name, told in MODULE_GAUGES.items():
+            self._gauges[name] = Gauge(name, description=told, tag_keys=("run", "module"))
+
+    def __call__(self, kind: str, record: Record) -> None:
+        """Take over a `train` or `validation` record, or the step of a `checkpoint` that was just written."""
+        if kind == "checkpoint":
+            self._set("vgim_checkpoint_step", record["step"])
+            self._set("vgim_checkpoint_timestamp_seconds", time.time())
+            return
+        prefix = "vgim_" if kind == "train" else "vgim_validation_"
+        for figures in record["modules"]:
+            for figure, value in figures.items():
+                if prefix + figure in MODULE_GAUGES:
+                    self._set(prefix + figure, value, module=str(figures["module"]))
+        if kind == "train":
+            per_step = 1 / record["steps_per_s"]
+            self._set("vgim_step", record["step"])
+            self._set("vgim_last_step", record["last_step"])
+            self._set("vgim_steps_per_second", record["steps_per_s"])
+            self._set("vgim_utterances_per_second", record["utterances_per_s"])
+            self._set("vgim_data_wait_ratio", record["data_wait_s"] / per_step)
+            self._set("vgim_overhead_ratio", record["overhead_s"] / per_step)
+
+    def _set(self, name: str, value: float | None, **tags: str) -> None:
+        if value is not None:
+            self._gauges[name].set(value, {"run": self._run, **tags})
