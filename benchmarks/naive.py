@@ -151,7 +151,7 @@ class NaiveEncoder(nn.Module):
 
 
 class NaiveStep:
-    """One optimiser step: forward through all modules, one backward over the sum of their losses, Adam."""
+    """One optimizer step: forward through all modules, one backward over the sum of their losses, Adam."""
 
     def __init__(self, encoder: NaiveEncoder, learning_rate: float = 2e-4) -> None:
         self.encoder = encoder

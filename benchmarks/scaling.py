@@ -25,7 +25,7 @@ from common import parser, print_machine, print_table, write_json
 from vgim.config.schema import DataConfig, ModelConfig, ObjectiveConfig, SyntheticConfig
 from vgim.data.shards.embedded import prepare_embedded
 from vgim.data.shards.manifest import read_manifest
-from vgim.data.stream.stream import CropStream, Share, read_here
+from vgim.data.stream.stream import CropStream, RankSlice, read_here
 from vgim.model.randomness import DrawKey
 from vgim.model.stack import Encoder, build_encoder
 from vgim.storage import Location
@@ -49,7 +49,7 @@ class Costs:
     frozen_s: tuple[float, ...]
     gradient_bytes: tuple[int, ...]
     other_s: float
-    """Of the step, in no module: the optimiser above all."""
+    """Of the step, in no module: the optimizer above all."""
 
     @property
     def step_s(self) -> float:
@@ -210,7 +210,7 @@ def stream_rate(args: argparse.Namespace) -> float:
             read_manifest(shards),
             config,
             split="train",
-            share=Share(0, 1, args.batch),
+            share=RankSlice(0, 1, args.batch),
             seed=0,
             reader=read_here,
         )

@@ -2,7 +2,7 @@
 
 Useful work is what the naive step's FLOPs count to, the same for all variants. Times are medians of interleaved
 rounds (A B A B, sgemm among them), so that ratios hold on a machine that others use as well. Memory is what a
-process of its own needs above weights, gradients and optimiser state.
+process of its own needs above weights, gradients and optimizer state.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Built:
-    """A variant, ready: one optimiser step a call."""
+    """A variant, ready: one optimizer step a call."""
 
     take: Callable[[], object]
     parameters: list[torch.nn.Parameter]
@@ -195,14 +195,14 @@ def measure_times(case: Case, rounds: int) -> list[dict[str, Any]]:
 
 
 def measure_memory(case: Case, variant: str, threads: int) -> float:
-    """MiB that the variant's step needs at its peak above weights, gradients and optimiser state."""
+    """MiB that the variant's step needs at its peak above weights, gradients and optimizer state."""
     command = [*this_script(case, threads), "--memory-of", variant]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(json.loads(done.stdout.splitlines()[-1])["mib_above_idle"])
 
 
 def peak_above_idle(built: Built) -> float:
-    """MiB, in this process. The first step puts the optimiser's state in place."""
+    """MiB, in this process. The first step puts the optimizer's state in place."""
     built.take()
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what the first step freed is not part of being idle

@@ -1,6 +1,6 @@
 """The greedy step on a GPU beside a naive one, by precision: milliseconds, utterances/s, memory, MFU.
 
-MFU (model FLOPs utilisation) is the rate of useful work, what the naive step's FLOPs count to, over the rate of a
+MFU (model FLOPs utilization) is the rate of useful work, what the naive step's FLOPs count to, over the rate of a
 large matrix product in the same precision, measured in the same run. Times are medians of interleaved rounds.
 """
 

@@ -29,7 +29,7 @@ from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.corpora.synthetic import synthesize
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.shards.prepare import prepare
-from vgim.data.stream.stream import CropStream, Reader, Share, read_here, read_on_ray
+from vgim.data.stream.stream import CropStream, RankSlice, Reader, read_here, read_on_ray
 from vgim.storage import Location
 
 START_GRID = 160  # crops start at multiples of 10 ms, at least one of them in
@@ -61,7 +61,7 @@ def ours(shards: Path, args: argparse.Namespace, reader: Reader) -> Iterator[int
         read_manifest(shards),
         config,
         split="train",
-        share=Share(0, 1, args.batch),
+        share=RankSlice(0, 1, args.batch),
         seed=0,
         reader=reader,
     )

@@ -30,7 +30,7 @@ FLAGS = (
     "--autoplay-policy=no-user-gesture-required",
     "--remote-debugging-pipe",
 )
-# Every text's colour against what lies behind it (WCAG 2, contrast of text), for HTML and SVG.
+# Every text's color against what lies behind it (WCAG 2, contrast of text), for HTML and SVG.
 CONTRASTS = """
 (() => {
   const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });

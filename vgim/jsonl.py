@@ -10,27 +10,27 @@ from pydantic import BaseModel, ValidationError
 
 from vgim.storage import Location
 
-Line = TypeVar("Line", bound=BaseModel)
+RecordT = TypeVar("RecordT", bound=BaseModel)
 
 
-def read_lines(place: Location, kind: type[Line]) -> Iterator[Line]:
+def read_lines(path: Location, kind: type[RecordT]) -> Iterator[RecordT]:
     """The records of a file, oldest first; none where there is no file. Lines of another shape are passed over."""
-    if not place.exists():
+    if not path.exists():
         return
-    for line in place.read_text().splitlines():
+    for line in path.read_text().splitlines():
         try:
             yield kind.model_validate(json.loads(line))
         except (ValidationError, json.JSONDecodeError):
             continue
 
 
-def add_line(place: Location, record: BaseModel) -> None:
+def add_line(path: Location, record: BaseModel) -> None:
     """Add a record to a file."""
-    before = place.read_text() if place.exists() else ""
-    place.write_bytes_atomic(f"{before}{record.model_dump_json()}\n".encode())
+    before = path.read_text() if path.exists() else ""
+    path.write_bytes_atomic(f"{before}{record.model_dump_json()}\n".encode())
 
 
-def lines_until(place: Location, step: int) -> bytes:
+def lines_until(path: Location, step: int) -> bytes:
     """The lines of a file of records that tell of no later step; nothing where there is no file."""
-    lines = place.read_text().splitlines() if place.exists() else []
+    lines = path.read_text().splitlines() if path.exists() else []
     return "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step).encode()

@@ -22,11 +22,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the job was given, which does nothing."""
     given: list[Any] = []
 
-    def analyse(run: str, options: LatentOptions, compare: list[str], say: object) -> list[object]:
+    def analyze(run: str, options: LatentOptions, compare: list[str], say: object) -> list[object]:
         given.extend([run, options, compare])
         return []
 
-    monkeypatch.setattr("vgim.latents.job.analyse", analyse)
+    monkeypatch.setattr("vgim.latents.job.analyze", analyze)
     return given
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vgim.cluster import tasks
-from vgim.cluster.tasks import run_on_ray, share
+from vgim.cluster.tasks import run_on_ray, task_resources
 from vgim.errors import ConfigError, TrainingError
 
 Say = Callable[[str], None]
@@ -26,22 +26,22 @@ def test_pieces_share_the_cores_of_the_nodes_that_can_take_them(monkeypatch: pyt
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     cluster = [node("a", CPU=16), node("b", CPU=16), {**node("dead", CPU=16), "Alive": False}, node("head")]
     for workers, threads in ((1, 16), (2, 16), (4, 8), (8, 4), (64, 1)):
-        each = share(cluster, workers, "auto")
+        each = task_resources(cluster, workers, "auto")
         assert (each.cpus, each.gpus, each.threads("a")) == (1, 0, threads)
-    assert share([node("a", CPU=64)], 4, "cpu").threads("a") == 4  # more logical CPUs than cores
-    assert share([node("a", CPU=4)], 4, "cpu").threads("a") == 1  # a share of the machine
-    assert share([], 4, "auto").threads("not there yet") == 4
+    assert task_resources([node("a", CPU=64)], 4, "cpu").threads("a") == 4  # more logical CPUs than cores
+    assert task_resources([node("a", CPU=4)], 4, "cpu").threads("a") == 1  # a share of the machine
+    assert task_resources([], 4, "auto").threads("not there yet") == 4
 
 
 def test_pieces_share_gpus_where_there_are_fewer_than_workers() -> None:
     cluster = [node("a", CPU=8, GPU=2), node("b", CPU=8)]
-    assert share(cluster, 2, "auto").gpus == 1
-    assert share(cluster, 4, "cuda").gpus == 0.5
-    assert share(cluster, 5, "auto").gpus == 1 / 3
-    assert share(cluster, 4, "auto").pieces_per_node == 4
-    assert share(cluster, 4, "cpu").gpus == 0
+    assert task_resources(cluster, 2, "auto").gpus == 1
+    assert task_resources(cluster, 4, "cuda").gpus == 0.5
+    assert task_resources(cluster, 5, "auto").gpus == 1 / 3
+    assert task_resources(cluster, 4, "auto").pieces_per_node == 4
+    assert task_resources(cluster, 4, "cpu").gpus == 0
     with pytest.raises(ConfigError, match="--device cuda, but no node of the cluster has a GPU"):
-        share([node("b", CPU=8)], 2, "cuda")
+        task_resources([node("b", CPU=8)], 2, "cuda")
 
 
 @pytest.fixture(scope="module", autouse=True)

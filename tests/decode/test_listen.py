@@ -30,10 +30,10 @@ def trained(run: Path) -> Path:
     return run
 
 
-def sound(place: Path, num_samples: int, seed: int = 0, rate: int = 16_000, channels: int = 1) -> Path:
+def sound(path: Path, num_samples: int, seed: int = 0, rate: int = 16_000, channels: int = 1) -> Path:
     noise = 0.1 * np.random.default_rng(seed).standard_normal((num_samples, channels))
-    soundfile.write(place, noise, rate)
-    return place
+    soundfile.write(path, noise, rate)
+    return path
 
 
 def entries(run: Path, group: str) -> list[dict[str, Any]]:
@@ -71,10 +71,10 @@ def test_the_ends_of_an_interpolation_are_reconstructions(trained: Path, tmp_pat
 
 
 @pytest.mark.parametrize("mode", ["corpus", "utterance"])
-def test_what_was_normalised_comes_back_at_its_own_level(
+def test_what_was_normalized_comes_back_at_its_own_level(
     mode: str, tiny_config: Callable[..., Any], tmp_path: Path
 ) -> None:
-    from vgim.decode.listen import open_studio
+    from vgim.decode.listen import open_session
     from vgim.train.trainer import train
 
     resolved = tiny_config(f"data.normalize={mode}", "train.max_steps=1")
@@ -82,17 +82,17 @@ def test_what_was_normalised_comes_back_at_its_own_level(
     run = Path(resolved.config.storage.root, "run")
     overrides = ("train.batch_size=4", "train.max_steps=1", "listen.crops=0")
     train_decoder(str(run), DecoderOptions(module=0), overrides, say=lambda line: None)
-    studio = open_studio(str(run))
+    session = open_session(str(run))
     samples = (1_000 * np.random.default_rng(0).standard_normal(6_000) + 3_000).astype(np.int16)
-    mean, std = studio._scale(samples)
+    mean, std = session._scale(samples)
     if mode == "utterance":
         assert (mean, std) == pytest.approx((3_000 / 32_768, 1_000 / 32_768), rel=0.05)
     else:
-        assert (mean, std) == pytest.approx(studio.corpus)
-    latents = studio.latents(samples)
+        assert (mean, std) == pytest.approx(session.corpus)
+    latents = session.latents(samples)
     with torch.no_grad():
-        expected = studio.decoder(latents, 6_000)[0] * std + mean
-    torch.testing.assert_close(studio.reconstruct(samples), expected)
+        expected = session.decoder(latents, 6_000)[0] * std + mean
+    torch.testing.assert_close(session.reconstruct(samples), expected)
 
 
 def test_mistakes_are_one_line(trained: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import read_metrics
 from vgim.storage import Location
 from vgim.train.learner import Worker
-from vgim.train.loop import Job, Rank
+from vgim.train.loop import RankTrainer, TrainJob
 
 QUICK = ("train.batch_size=4", "train.epochs=2", "optim.learning_rate=1e-3", "listen.crops=1")
 
@@ -33,7 +33,7 @@ class Killed(BaseException):
     """What the process dies of."""
 
 
-class Mortal(Rank):
+class Mortal(RankTrainer):
     """A rank that dies after it has logged a step."""
 
     def _log(self, record: dict[str, Any], *more: Any) -> None:
@@ -57,9 +57,11 @@ def folder_of(config: DecoderConfig) -> Location:
     return Location(config.storage.root).child(config.storage.name)
 
 
-def rank_of(config: DecoderConfig, kind: type[Rank] = Rank, rank: int = 0, world_size: int = 1) -> Rank:
+def rank_of(
+    config: DecoderConfig, kind: type[RankTrainer] = RankTrainer, rank: int = 0, world_size: int = 1
+) -> RankTrainer:
     worker = Worker(rank, world_size, torch.device("cpu"), read_here, lambda *_: None)
-    return kind(Job(config=config, run=folder_of(config).uri, learner=DecoderLearner), worker)
+    return kind(TrainJob(config=config, run=folder_of(config).uri, learner=DecoderLearner), worker)
 
 
 def last(config: DecoderConfig) -> dict[str, torch.Tensor]:
@@ -191,10 +193,10 @@ def test_two_ranks_take_the_step_of_one_with_both_their_crops(run: Path, tmp_pat
     audio = [
         torch.from_numpy(next(p.train_stream.train_batches(0, 0, epochs=1)).audio) / 32_768 for p in parts
     ]
-    from vgim.train.schedule import Place, phases
+    from vgim.train.schedule import Progress, phases
 
-    both.learner.begin(phases(both.config)[0], Place())
-    both.learner.step([torch.cat(audio)], Place(), measure=True)
+    both.learner.begin(phases(both.config)[0], Progress())
+    both.learner.step([torch.cat(audio)], Progress(), measure=True)
     saved = complete_checkpoints(folder_of(two))[-1].weights()
     for name, weight in both.learner.network.state_dict().items():
         torch.testing.assert_close(saved[name], weight, atol=2e-5, rtol=0)

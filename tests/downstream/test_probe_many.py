@@ -109,7 +109,7 @@ def test_all_epochs_of_several_runs(probed_run: Path, tmp_path: Path) -> None:
 
 def test_names_go_as_far_back_as_they_must() -> None:
     def names(*places: str) -> list[str]:
-        return distinct_names([Location(place) for place in places])
+        return distinct_names([Location(path) for path in places])
 
     assert names("/a/sim") == ["sim"]
     assert names("/a/sim", "/a/gim") == ["sim", "gim"]

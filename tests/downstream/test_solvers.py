@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from vgim.downstream import solvers
 from vgim.downstream.probes.probe import Examples
-from vgim.downstream.solvers import Fitted, fit_adam, fit_lbfgs, minimise
+from vgim.downstream.solvers import Fitted, fit_adam, fit_lbfgs, minimize
 
 CLASSES, FEATURES = 4, 6
 
@@ -17,9 +17,9 @@ CLASSES, FEATURES = 4, 6
 def problem(num: int, seed: int = 0, noise: float = 2.0) -> Examples:
     """Overlapping classes, features of unequal mean and scale."""
     rng = np.random.default_rng(seed)
-    centres = np.random.default_rng(99).normal(size=(CLASSES, FEATURES))
+    centers = np.random.default_rng(99).normal(size=(CLASSES, FEATURES))
     y = rng.integers(CLASSES, size=num)
-    x = centres[y] + noise * rng.normal(size=(num, FEATURES))
+    x = centers[y] + noise * rng.normal(size=(num, FEATURES))
     return Examples(torch.from_numpy(x * np.geomspace(0.1, 100, FEATURES) + 5), torch.from_numpy(y))
 
 
@@ -34,12 +34,12 @@ def test_the_optimum_is_scikit_learns(l2: float, bias: bool) -> None:
     x, y = problem(300)
     x = (x - x.mean(0)) / x.std(0)
     w, b = torch.zeros(CLASSES, FEATURES, dtype=x.dtype), torch.zeros(CLASSES, dtype=x.dtype)
-    minimise(x, y, w, b, l2, bias=bias)
+    minimize(x, y, w, b, l2, bias=bias)
     oracle = LogisticRegression(C=1 / (l2 * len(y)), tol=1e-10, max_iter=10_000, fit_intercept=bias)
     oracle.fit(x.numpy(), y.numpy())
     assert np.allclose(w, oracle.coef_, atol=1e-4)
-    centred = b - b.mean()  # a constant on all biases changes nothing
-    assert np.allclose(centred, oracle.intercept_ - np.mean(oracle.intercept_), atol=1e-4)
+    centered = b - b.mean()  # a constant on all biases changes nothing
+    assert np.allclose(centered, oracle.intercept_ - np.mean(oracle.intercept_), atol=1e-4)
 
 
 def test_the_penalty_is_chosen_on_validation(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,7 +233,7 @@ def test_spellings_in_circulation_are_read_alike(tmp_path: Path) -> None:
         assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
 
 
-def test_it_is_a_run_that_is_listed_and_initialises_another(tmp_path: Path) -> None:
+def test_it_is_a_run_that_is_listed_and_initializes_another(tmp_path: Path) -> None:
     file = save(reference_state("sim", norm=True, heads=True), tmp_path / "model_9.ckpt")
     run = tmp_path / "runs" / "published"
     done = CliRunner().invoke(main, ["import-reference", file, *SIZES, "--out", str(run)])

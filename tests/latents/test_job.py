@@ -14,9 +14,9 @@ from vgim.data.shards.read import read_utterances
 from vgim.downstream.solvers import fit_lbfgs
 from vgim.errors import ConfigError, DataError
 from vgim.latents import job
-from vgim.latents.analysis import Look
+from vgim.latents.analysis import AnalysisInput
 from vgim.latents.frames import sample_frames
-from vgim.latents.job import analyse
+from vgim.latents.job import analyze
 from vgim.latents.probing import encoder_features, examples_of, settings
 from vgim.latents.result import ANALYSIS_NAMES, AnalysisResult, LatentOptions, format_table
 from vgim.latents.sensitivity import Probed, attack
@@ -38,15 +38,15 @@ SMALL = LatentOptions(
 )
 
 
-def look_at(run: Path, module: int = 0) -> Look:
+def look_at(run: Path, module: int = 0) -> AnalysisInput:
     subject = open_subject(str(run), module=module, device="cpu")
-    return Look(subject, module, SMALL, sample_frames(subject, module, SMALL), None)
+    return AnalysisInput(subject, module, SMALL, sample_frames(subject, module, SMALL), None)
 
 
 @pytest.fixture(scope="module")
 def results(decoded_run: Path, plain_run: Path) -> list[AnalysisResult]:
     """All analyses of module 0, beside the run without a decoder."""
-    return analyse(str(decoded_run), SMALL, [str(plain_run)])
+    return analyze(str(decoded_run), SMALL, [str(plain_run)])
 
 
 def test_every_analysis_leaves_what_it_says(results: list[AnalysisResult], decoded_run: Path) -> None:
@@ -116,14 +116,14 @@ def test_without_a_decoder_a_note_names_the_command(plain_run: Path, tmp_path: P
     run = shutil.copytree(plain_run, tmp_path / "run")
     said: list[str] = []
     only = SMALL.model_copy(update={"only": ("distribution", "contribution", "smoothness")})
-    results = analyse(str(run), only, say=said.append)
+    results = analyze(str(run), only, say=said.append)
     assert [result.analysis for result in results] == ["distribution"]
     assert f"`vgim decode train {run} --module 0`" in " ".join(said)
 
 
 def test_a_module_without_a_posterior_is_looked_at_too(plain_run: Path, tmp_path: Path) -> None:
     run = shutil.copytree(plain_run, tmp_path / "run")
-    (result,) = analyse(str(run), SMALL.model_copy(update={"module": -1, "only": ("distribution",)}))
+    (result,) = analyze(str(run), SMALL.model_copy(update={"module": -1, "only": ("distribution",)}))
     assert result.module == 3
     assert "no posterior" in result.summary[0]
     assert "kl_nats_per_frame" not in result.figures
@@ -180,18 +180,18 @@ def test_audio_has_a_gradient_through_the_encoder(plain_run: Path) -> None:
 def test_decoders_are_named_when_they_do_not_fit(decoded_run: Path) -> None:
     only = {"only": ("smoothness",)}
     with pytest.raises(ConfigError, match=r"--decoder none, but .* has module0-mse; name one of them"):
-        analyse(str(decoded_run), SMALL.model_copy(update={**only, "decoder": "none"}))
+        analyze(str(decoded_run), SMALL.model_copy(update={**only, "decoder": "none"}))
     with pytest.raises(ConfigError, match="decodes module 0, not the output of module 1"):
-        analyse(str(decoded_run), SMALL.model_copy(update={**only, "decoder": "module0-mse", "module": 1}))
+        analyze(str(decoded_run), SMALL.model_copy(update={**only, "decoder": "module0-mse", "module": 1}))
 
 
 def test_mistakes_take_a_line(plain_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="--module 7, but the run's encoder has 4 modules"):
-        analyse(str(plain_run), SMALL.model_copy(update={"module": 7}))
+        analyze(str(plain_run), SMALL.model_copy(update={"module": 7}))
     with pytest.raises(DataError):
-        analyse(str(plain_run), SMALL.model_copy(update={"shards": str(tmp_path)}))
+        analyze(str(plain_run), SMALL.model_copy(update={"shards": str(tmp_path)}))
     monkeypatch.setattr(job, "find_spec", lambda name: None if name == "sklearn" else object())
     with pytest.raises(
         ConfigError, match=r"needs sklearn, not installed here; pip install 'vgim\[analysis\]'"
     ):
-        analyse(str(plain_run), SMALL)
+        analyze(str(plain_run), SMALL)

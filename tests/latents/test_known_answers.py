@@ -16,7 +16,7 @@ from vgim.latents.contribution import most_different, relative, swap, swap_sizes
 from vgim.latents.correlation import shuffle, total_correlation
 from vgim.latents.distribution import active, kl_per_dimension, ks_against_normal, moments
 from vgim.latents.frame_labels import NO_LABEL
-from vgim.latents.labels import cumulative_share, dimensions_for, information, standardised
+from vgim.latents.labels import cumulative_share, dimensions_for, information, standardized
 from vgim.latents.map import nearest_elsewhere, perplexity, principal, shared
 from vgim.latents.sensitivity import LATENT_EPSILONS, attack_latents
 from vgim.latents.smoothness import path_of
@@ -81,7 +81,7 @@ def test_shuffled_parts_are_independent() -> None:
 # labels
 
 
-def labelled(num: int, seed: int) -> Examples:
+def labeled(num: int, seed: int) -> Examples:
     """Two classes that dimension 2 of 5 tells apart."""
     y_N = torch.from_numpy(np.random.default_rng(seed).integers(2, size=num))
     x_NC = torch.from_numpy(normal(num, 5, seed=seed))
@@ -90,8 +90,8 @@ def labelled(num: int, seed: int) -> Examples:
 
 
 def test_the_dimension_that_holds_the_label_is_first_by_weight_and_by_information() -> None:
-    train = labelled(400, 0)
-    weight_KC = standardised(fit_lbfgs(train, labelled(100, 1), 2, bias=False), train)
+    train = labeled(400, 0)
+    weight_KC = standardized(fit_lbfgs(train, labeled(100, 1), 2, bias=False), train)
     nats_C = information(train.x_NC.numpy(), train.y_N.numpy(), seed=0)
     assert np.abs(weight_KC).sum(0).argmax() == 2
     assert nats_C.argmax() == 2
@@ -109,13 +109,13 @@ def test_shares_of_weight() -> None:
 # maps
 
 
-def test_neighbours_are_sought_in_other_utterances() -> None:
+def test_neighbors_are_sought_in_other_utterances() -> None:
     x_NC = np.array([[0], [0.1], [5], [5.1]], np.float32)
     assert nearest_elsewhere(x_NC, np.array([0, 0, 1, 1])).tolist() == [2, 2, 1, 1]
     assert nearest_elsewhere(x_NC, np.zeros(4, np.int64)).tolist() == [NO_LABEL] * 4
 
 
-def test_neighbours_share_labels_beyond_chance() -> None:
+def test_neighbors_share_labels_beyond_chance() -> None:
     labels_N, nearest_N = np.array([0, 0, 1, 1, NO_LABEL]), np.array([1, 0, 3, 4, 0])
     same, chance, num = shared(labels_N, nearest_N) or (0, 0, 0)
     assert (same, num) == (1, 3)  # the last two pairs have a frame without a label
@@ -194,8 +194,8 @@ def test_a_path_that_does_not_move_is_finite() -> None:
 
 
 def test_an_attack_on_latents_starts_clean_and_ends_wrong() -> None:
-    train, test = labelled(400, 0), labelled(300, 2)
-    fitted = fit_lbfgs(train, labelled(100, 1), 2)
+    train, test = labeled(400, 0), labeled(300, 2)
+    fitted = fit_lbfgs(train, labeled(100, 1), 2)
     found = attack_latents(fitted, test)
     assert found[0] == float((fitted.predict(test.x_NC) == test.y_N).double().mean())
     assert found == sorted(found, reverse=True)

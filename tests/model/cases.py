@@ -47,7 +47,7 @@ class Expected:
     loss: Tensor
     nce: Tensor
     kl: Tensor
-    kl_mean: Tensor
+    kl_per_element: Tensor
     accuracy: float
     latents: Tensor
     gradients: dict[str, Tensor]
@@ -63,7 +63,7 @@ def expect(module: GreedyModule, x: Tensor, draws: Draws, kld_weight: float) -> 
         h = oracle.layers(x, w, strides, paddings, norm="layers.norm0.weight" in w)
     start, num_window = draws.window_start, draws.negatives.shape[2]
     zero = torch.zeros((), dtype=x.dtype)
-    kl_loss, kl_sum, kl_mean = zero, zero, zero
+    kl_loss, kl_sum, kl_per_element = zero, zero, zero
     z = h
     c = oracle.gru(h, w) if spec.gru_units else h
     c = c[:, start : start + num_window]
@@ -71,7 +71,7 @@ def expect(module: GreedyModule, x: Tensor, draws: Draws, kld_weight: float) -> 
         both = h @ w["posterior.weight"].T + w["posterior.bias"]
         mu, logvar = both[..., : spec.channels], both[..., spec.channels :]
         kl_loss = oracle.kl(mu, logvar, objective.kl_reduction, objective.free_bits)
-        kl_sum, kl_mean = oracle.kl(mu, logvar, "time_sum", 0), oracle.kl(mu, logvar, "mean", 0)
+        kl_sum, kl_per_element = oracle.kl(mu, logvar, "time_sum", 0), oracle.kl(mu, logvar, "mean", 0)
         z, c = mu, mu[:, start : start + num_window]
         if draws.eps_z is not None and draws.eps_c is not None:
             z = mu + torch.exp(logvar / 2) * draws.eps_z
@@ -84,7 +84,7 @@ def expect(module: GreedyModule, x: Tensor, draws: Draws, kld_weight: float) -> 
         loss.detach(),
         nce.detach(),
         kl_sum.detach(),
-        kl_mean.detach(),
+        kl_per_element.detach(),
         accuracy,
         z.detach(),
         dict(zip(w, gradients, strict=True)),
@@ -96,7 +96,7 @@ def assert_agree(module: GreedyModule, out: ModuleOutput, expected: Expected) ->
     module.zero_grad()
     out.loss.backward()
     close = {"rtol": 1e-9, "atol": 1e-10}
-    for name in ("loss", "nce", "kl", "kl_mean", "latents"):
+    for name in ("loss", "nce", "kl", "kl_per_element", "latents"):
         torch.testing.assert_close(
             getattr(out, name).detach(), getattr(expected, name), **close, msg=lambda m, n=name: f"{n}: {m}"
         )

@@ -1,4 +1,4 @@
-"""PCM to normalised float."""
+"""PCM to normalized float."""
 
 from __future__ import annotations
 

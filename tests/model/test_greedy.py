@@ -102,7 +102,7 @@ def test_a_loss_of_equal_scores_is_chance() -> None:
     assert float(out.accuracy) == 0  # ties do not count
 
 
-def test_a_fixed_batch_is_learnt_far_below_chance() -> None:
+def test_a_fixed_batch_is_learned_far_below_chance() -> None:
     encoder = small_encoder(model={"channels": 32, "gru_units": 0, "depth": 1}, prediction_steps=3).float()
     module = encoder.module(0)
     time = torch.arange(600) / 40

@@ -63,7 +63,7 @@ def test_published_numbers_of_steps(steps: int, window: int) -> None:
 
 @pytest.mark.parametrize("batch_norm", ["none", "local", "sync"])
 @pytest.mark.parametrize("deterministic", [False, True])
-def test_normalisation_and_deterministic_latents(batch_norm: str, deterministic: bool) -> None:
+def test_normalization_and_deterministic_latents(batch_norm: str, deterministic: bool) -> None:
     check_all_modules(
         3,
         48,

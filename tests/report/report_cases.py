@@ -23,7 +23,7 @@ FINAL_ACCURACY = {"trained": 0.5, "random": 0.3, "mfcc": 0.4}
 
 
 def png(width: int = 60, height: int = 40) -> bytes:
-    """A grey picture."""
+    """A gray picture."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))

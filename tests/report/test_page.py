@@ -47,12 +47,12 @@ def test_it_says_what_was_trained_and_how_it_went(whole_run: Path, tmp_path: Pat
 
 def test_curves_are_drawn_for_every_module_with_chance(whole_run: Path, tmp_path: Path) -> None:
     page = read(whole_run, out=str(tmp_path / "page.html"))
-    assert "InfoNCE (nats) over optimiser steps: module 0 from" in page.words
+    assert "InfoNCE (nats) over optimizer steps: module 0 from" in page.words
     assert f"Chance, ln 6: {math.log(6):.3g}." in page.words
     assert (
-        "module 2 from" in page.words.partition("KL to N(0, 1), per element (nats) over optimiser steps")[2]
+        "module 2 from" in page.words.partition("KL to N(0, 1), per element (nats) over optimizer steps")[2]
     )
-    kl = page.words.partition("KL to N(0, 1), per element (nats) over optimiser steps")[2].partition(". ")[0]
+    kl = page.words.partition("KL to N(0, 1), per element (nats) over optimizer steps")[2].partition(". ")[0]
     assert "module 3" not in kl  # the GRU has no posterior
 
 
@@ -97,7 +97,7 @@ def test_sounds_have_their_original_beside_them_and_their_length(whole_run: Path
     )
     assert "8 channels; 300 steps; finished" in page.words
     assert "SI-SDR, dB 5.9 log-spectral distance, dB 12.3" in page.words
-    assert "SI-SDR (dB, higher is better) over optimiser steps: module 1 from -3.13 to 5.87." in page.words
+    assert "SI-SDR (dB, higher is better) over optimizer steps: module 1 from -3.13 to 5.87." in page.words
     for heading in ("Reconstructions", "Samples from N(0, 1)", "Interpolations", "Traversals"):
         assert (4, heading) in page.headings
 

@@ -80,7 +80,7 @@ def steps_of(run: Location) -> list[int]:
     return [c.state.step for c in complete_checkpoints(run)]
 
 
-def test_weights_optimiser_config_and_state_come_back_as_they_were(run: Location) -> None:
+def test_weights_optimizer_config_and_state_come_back_as_they_were(run: Location) -> None:
     encoder, optimizer = trained()
     saved = save(run, encoder, optimizer, config_of(encoder), state(20, 1.5))
     found = find(run.uri)
@@ -98,7 +98,7 @@ def test_weights_optimiser_config_and_state_come_back_as_they_were(run: Location
     assert {group["lr"] for group in fresh_optimizer.param_groups} == {2e-4}
 
 
-def test_an_optimiser_that_took_no_step_comes_back_empty(run: Location) -> None:
+def test_an_optimizer_that_took_no_step_comes_back_empty(run: Location) -> None:
     encoder, optimizer = trained(0)
     save(run, encoder, optimizer, config_of(encoder), state(0))
     checkpoints.load_optimizer(find(run.uri), encoder, optimizer)

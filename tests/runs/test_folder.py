@@ -247,13 +247,13 @@ def test_a_shard_missing_from_the_start_is_told_before_a_run_is_begun(
 def test_a_failed_run_says_why_and_can_be_continued(
     tiny_config: Maker, monkeypatch: pytest.MonkeyPatch, fault: Exception, error: type[Exception]
 ) -> None:
-    from vgim.train.loop import Rank
+    from vgim.train.loop import RankTrainer
 
-    def fail(self: Rank) -> str:
+    def fail(self: RankTrainer) -> str:
         raise fault
 
     with monkeypatch.context() as patch:
-        patch.setattr(Rank, "run", fail)
+        patch.setattr(RankTrainer, "run", fail)
         with pytest.raises(error):
             train(tiny_config("train.max_steps=2"))
     folder = RunFolder(run_of(tiny_config().config))
@@ -265,18 +265,18 @@ def test_a_failed_run_says_why_and_can_be_continued(
 def test_a_stopped_run_says_so_and_goes_on_with_the_same_command(
     tiny_config: Maker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from vgim.train.loop import Rank
+    from vgim.train.loop import RankTrainer
 
     settings = ("train.epochs=1", "train.checkpoint_every_steps=3")
-    log = Rank._log
+    log = RankTrainer._log
 
-    def stop(self: Rank, record: dict[str, Any], *more: Any) -> None:
+    def stop(self: RankTrainer, record: dict[str, Any], *more: Any) -> None:
         log(self, record, *more)
         if record["step"] == 5:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Rank, "_log", stop)
+        patch.setattr(RankTrainer, "_log", stop)
         with pytest.raises(KeyboardInterrupt):
             train(tiny_config(*settings))
     folder = RunFolder(run_of(tiny_config().config))

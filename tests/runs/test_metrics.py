@@ -249,7 +249,7 @@ def test_a_whole_run_on_storage_that_is_no_file_system(tiny_config: Maker, tmp_p
 
 
 @pytest.mark.parametrize("mode", ["none", "corpus", "utterance"])
-def test_audio_reaches_the_model_normalised_as_the_config_says(tiny_config: Maker, mode: str) -> None:
+def test_audio_reaches_the_model_normalized_as_the_config_says(tiny_config: Maker, mode: str) -> None:
     from vgim.train.prefetch import DeviceBatch
 
     rank = rank_here(tiny_config(f"data.normalize={mode}").config)

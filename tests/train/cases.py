@@ -17,7 +17,7 @@ from vgim.model.stack import Encoder, build_encoder
 from vgim.runs.checkpoint import Checkpoint, complete_checkpoints
 from vgim.storage import Location
 from vgim.train.ddp import Replicas
-from vgim.train.loop import Job, Rank, Worker
+from vgim.train.loop import RankTrainer, TrainJob, Worker
 from vgim.train.passes import EagerPasses
 from vgim.train.step import GreedyStep
 
@@ -94,15 +94,15 @@ def last_checkpoint(config: RunConfig) -> Checkpoint:
 
 def rank_here(
     config: RunConfig,
-    kind: type[Rank] = Rank,
+    kind: type[RankTrainer] = RankTrainer,
     report: Callable[[dict[str, float], Location], None] = lambda figures, checkpoint: None,
     **job: Any,
-) -> Rank:
+) -> RankTrainer:
     """The one rank of a run, in a folder that it needs not claim."""
     run_of(config).make_dirs()
     device = "cpu" if config.cluster.device == "auto" else config.cluster.device
     worker = Worker(0, 1, torch.device(device), read_here, report)
-    return kind(Job(config=config, run=run_of(config).uri, **job), worker)
+    return kind(TrainJob(config=config, run=run_of(config).uri, **job), worker)
 
 
 def records(run: Location | Path, *kinds: str) -> list[dict[str, Any]]:

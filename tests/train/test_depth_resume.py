@@ -61,7 +61,7 @@ def test_a_deeper_run_that_was_cut_short_early_tells_everything_once(tiny_config
     deep = tiny_config(*SEQUENTIAL, "model.depth=2", "storage.name=deep").config
     source = run_of(shallow.config).uri
     rank = rank_here(deep, resume_from=source)
-    rank._train = lambda phase, place: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    rank._train = lambda phase, path: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         rank.run()
     rank_here(deep, resume_from=source).run()

@@ -30,7 +30,7 @@ from vgim.data.stream.stream import Batch, read_here
 from vgim.model.randomness import DrawKey
 from vgim.model.stack import Encoder
 from vgim.train.ddp import average_buffers
-from vgim.train.loop import Job, Rank, Worker
+from vgim.train.loop import RankTrainer, TrainJob, Worker
 from vgim.train.prefetch import DeviceBatch
 from vgim.train.step import NotFiniteError
 
@@ -89,14 +89,14 @@ def one_rank(rank: int, folder: str, configs: dict[str, RunConfig]) -> None:
     replicas = replicas_of(small_encoder())
     found["wrapped"] = all(isinstance(m, DistributedDataParallel) for m in replicas.modules.values())
     for name, config in configs.items():
-        kind = Poisoned if name == "poisoned" else Rank
+        kind = Poisoned if name == "poisoned" else RankTrainer
         found[name] = run(kind, config, rank)
     torch.save(found, f"{folder}/rank{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
 
 
-class Poisoned(Rank):
+class Poisoned(RankTrainer):
     """Rank 1 meets audio that is not finite in its third step; rank 0 does not."""
 
     num_batches = 0
@@ -107,13 +107,13 @@ class Poisoned(Rank):
         return x_BL * float("nan") if self.worker.rank == 1 and self.num_batches == 3 else x_BL
 
 
-def run(kind: type[Rank], config: RunConfig, rank: int) -> Found:
+def run(kind: type[RankTrainer], config: RunConfig, rank: int) -> Found:
     """A whole run of this rank: how it ended, and which crops it had."""
     reports: list[dict[str, float]] = []
     location = run_of(config)
     location.make_dirs()
     worker = Worker(rank, RANKS, torch.device("cpu"), read_here, lambda figures, _: reports.append(figures))
-    made = kind(Job(config=config, run=location.uri), worker)
+    made = kind(TrainJob(config=config, run=location.uri), worker)
     assert made.validation_stream is not None
     batches: list[Batch] = list(made.validation_stream.validation_batches())
     found: Found = {"validated": [int(u) for b in batches for u in b.utterance]}
@@ -207,9 +207,9 @@ def test_metrics_are_means_over_the_ranks(
     config = configs["whole"]
     losses = []
     for rank in range(RANKS):  # the first step of each rank, taken here
-        job = Job(config=config, run=run_of(config).uri)
+        job = TrainJob(config=config, run=run_of(config).uri)
         worker = Worker(rank, RANKS, torch.device("cpu"), read_here, lambda *_: None)
-        alone = Rank(job, worker)
+        alone = RankTrainer(job, worker)
         alone.learner.network.train()
         batch = next(alone.train_stream.train_batches(0, 0, epochs=1))
         x = torch.from_numpy(batch.audio).float() / 32_768
@@ -224,7 +224,7 @@ def test_metrics_are_means_over_the_ranks(
     assert first["nce"] == pytest.approx(losses[0], rel=1e-5)  # rank 0's crops are the same
 
 
-def test_a_rank_with_bad_audio_stops_all_ranks_at_one_step_before_the_optimiser(
+def test_a_rank_with_bad_audio_stops_all_ranks_at_one_step_before_the_optimizer(
     ranks: list[Found], configs: dict[str, RunConfig]
 ) -> None:
     config = configs["poisoned"]

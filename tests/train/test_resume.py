@@ -23,11 +23,11 @@ from tests.train.cases import (
 from vgim.config import ResolvedConfig, RunConfig
 from vgim.errors import CheckpointError
 from vgim.runs.checkpoint import complete_checkpoints, location_of
-from vgim.runs.metrics import Record
+from vgim.runs.metrics import MetricsRecord
 from vgim.storage import Location
 from vgim.train.initialize import start_from
-from vgim.train.loop import Rank
-from vgim.train.schedule import Place
+from vgim.train.loop import RankTrainer
+from vgim.train.schedule import Progress
 
 Maker = Callable[..., ResolvedConfig]
 
@@ -36,19 +36,19 @@ class Killed(BaseException):
     """What the process dies of."""
 
 
-class Mortal(Rank):
+class Mortal(RankTrainer):
     """A rank that dies after it has logged a step."""
 
     dies_at = 17
 
-    def _log(self, record: Record, *more: Any) -> None:
+    def _log(self, record: MetricsRecord, *more: Any) -> None:
         super()._log(record, *more)
         if record["step"] == self.dies_at:
             raise Killed
 
 
 def assert_same_runs(one: RunConfig, other: RunConfig) -> None:
-    """Weights, BatchNorm's statistics, optimiser, state and metrics, bit for bit."""
+    """Weights, BatchNorm's statistics, optimizer, state and metrics, bit for bit."""
     a, b = last_checkpoint(one), last_checkpoint(other)
     assert a.state.model_copy(update={"files": {}}) == b.state.model_copy(update={"files": {}})
     assert_same(a.weights(), b.weights())
@@ -80,9 +80,9 @@ def test_killed_run_equals_straight_run(tiny_config: Maker, settings: list[str])
     rank_here(straight).run()
     with pytest.raises(Killed):
         rank_here(killed, Mortal).run()
-    place = last_checkpoint(killed).state
-    assert place.step == 14  # in the middle of an epoch, and some steps before its death
-    assert place.step_in_epoch > 0
+    progress = last_checkpoint(killed).state
+    assert progress.step == 14  # in the middle of an epoch, and some steps before its death
+    assert progress.step_in_epoch > 0
     assert records(run_of(killed), "train")[-1]["step"] == 17
     rank_here(killed).run()
     assert_same_runs(killed, straight)
@@ -112,9 +112,9 @@ def test_a_run_killed_at_the_end_of_an_epoch_goes_on_with_the_next(tiny_config: 
 
     with pytest.raises(Killed):
         rank_here(killed, report=die).run()
-    place = last_checkpoint(killed).state
-    assert (place.step, place.epoch, place.step_in_epoch) == (10, 1, 0)
-    assert place.validation_loss is not None
+    progress = last_checkpoint(killed).state
+    assert (progress.step, progress.epoch, progress.step_in_epoch) == (10, 1, 0)
+    assert progress.validation_loss is not None
     rank_here(killed).run()
     assert_same_runs(killed, straight)
 
@@ -163,10 +163,10 @@ def finished(tiny_config: Maker, name: str, *more: str) -> RunConfig:
 
 def start(
     config: RunConfig, *, world_size: int = 1, **options: Any
-) -> tuple[Place, list[str], dict[str, torch.Tensor]]:
+) -> tuple[Progress, list[str], dict[str, torch.Tensor]]:
     """Where a run of this config would start, and with which weights."""
     rank = rank_here(config)
-    place, log = start_from(
+    progress, log = start_from(
         run_of(config),
         rank.learner.network,
         rank.learner.optimizer,
@@ -179,7 +179,7 @@ def start(
             **options,
         },
     )
-    return place, log, weights_of(rank.learner.network)
+    return progress, log, weights_of(rank.learner.network)
 
 
 def test_weights_come_from_the_first_of_own_resume_from_init_from_and_scratch(tiny_config: Maker) -> None:
@@ -187,31 +187,31 @@ def test_weights_come_from_the_first_of_own_resume_from_init_from_and_scratch(ti
         n: run_of(finished(tiny_config, n, f"train.seed={s}")).uri
         for s, n in enumerate(("own", "older", "other"))
     }
-    weights = {name: complete_checkpoints(Location(place))[-1].weights() for name, place in uri.items()}
+    weights = {name: complete_checkpoints(Location(progress))[-1].weights() for name, progress in uri.items()}
     own, new = (tiny_config(f"storage.name={name}").config for name in ("own", "new"))
 
-    place, log, found = start(own, resume_from=uri["older"], init_from=uri["other"])
+    progress, log, found = start(own, resume_from=uri["older"], init_from=uri["other"])
     assert log[0].startswith(f"continuing from this run's checkpoint {uri['own']}/checkpoints/step-00000002")
-    assert place.step == 2
+    assert progress.step == 2
     assert_same(found, weights["own"])
 
-    place, log, found = start(new, resume_from=uri["older"], init_from=uri["other"])
+    progress, log, found = start(new, resume_from=uri["older"], init_from=uri["other"])
     assert log[0].startswith(f"continuing from the checkpoint {uri['older']}/checkpoints/step-00000002")
-    assert (place.step, place.step_in_epoch) == (2, 2)
+    assert (progress.step, progress.step_in_epoch) == (2, 2)
     assert_same(found, weights["older"])
 
-    place, log, found = start(new, init_from=uri["other"])
-    assert log == [f"weights from {uri['other']}/checkpoints/step-00000002; optimiser and steps start afresh"]
-    assert place == Place()
+    progress, log, found = start(new, init_from=uri["other"])
+    assert log == [f"weights from {uri['other']}/checkpoints/step-00000002; optimizer and steps start afresh"]
+    assert progress == Progress()
     assert_same(found, weights["other"])
 
-    place, log, found = start(new)
+    progress, log, found = start(new)
     assert log == ["weights drawn afresh from seed 0"]
-    assert place == Place()
+    assert progress == Progress()
     assert all(differ(found, others) for others in weights.values())
 
 
-def test_resuming_takes_the_optimiser_and_initialising_does_not(tiny_config: Maker) -> None:
+def test_resuming_takes_the_optimizer_and_initializing_does_not(tiny_config: Maker) -> None:
     source = finished(tiny_config, "source")
     rank = rank_here(tiny_config("storage.name=new").config)
     options: dict[str, Any] = {"world_size": 1, "data_fingerprint": rank.manifest.fingerprint}
@@ -225,15 +225,19 @@ def test_resuming_takes_the_optimiser_and_initialising_does_not(tiny_config: Mak
 def test_another_batch_is_told_and_the_place_in_the_epoch_kept(tiny_config: Maker) -> None:
     config = tiny_config("storage.name=own", "train.max_steps=6").config
     rank_here(config).run()
-    place, log, _ = start(config, world_size=3)
-    assert (place.step, place.epoch, place.step_in_epoch) == (6, 0, 2)  # 24 crops are taken, 12 at a time
+    progress, log, _ = start(config, world_size=3)
+    assert (progress.step, progress.epoch, progress.step_in_epoch) == (
+        6,
+        0,
+        2,
+    )  # 24 crops are taken, 12 at a time
     assert log[1] == (
         "the batch was 1 workers x 4 x 1 = 4 crops and is now 12 over 3: the weights will differ from those of an "
         "uninterrupted run, and epoch 0 goes on at step 2"
     )
     same_batch = config.model_copy(update={"train": config.train.model_copy(update={"batch_size": 2})})
-    place, log, _ = start(same_batch, world_size=2)
-    assert place.step_in_epoch == 6
+    progress, log, _ = start(same_batch, world_size=2)
+    assert progress.step_in_epoch == 6
     assert "is now 4 over 2: the weights will differ" in log[1]
     assert len(start(config)[1]) == 1  # nothing changed: nothing to tell
 
@@ -270,8 +274,8 @@ def test_other_data_is_refused_for_the_runs_own_checkpoint_and_starts_the_epoch_
     ):
         start(own, data_fingerprint="d" * 64)
     new = tiny_config("storage.name=new").config
-    place, log, _ = start(new, data_fingerprint="d" * 64, resume_from=run_of(own).uri)
-    assert (place.step, place.epoch, place.step_in_epoch) == (2, 0, 0)
+    progress, log, _ = start(new, data_fingerprint="d" * 64, resume_from=run_of(own).uri)
+    assert (progress.step, progress.epoch, progress.step_in_epoch) == (2, 0, 0)
     assert log[1].startswith("other data than before")
 
 
@@ -279,8 +283,8 @@ def test_a_half_written_last_checkpoint_is_passed_over(tiny_config: Maker) -> No
     config = tiny_config("train.checkpoint_every_steps=3", "train.max_steps=6").config
     rank_here(config).run()
     location_of(run_of(config), 6).child("state.json").delete()
-    place, log, _ = start(config)
-    assert place.step == 3
+    progress, log, _ = start(config)
+    assert progress.step == 3
     assert "step-00000003" in log[0]
 
 

@@ -10,24 +10,24 @@ import pytest
 
 from tests.train.cases import assert_same, differ, last_checkpoint, rank_here, records, run_of
 from vgim.config import ResolvedConfig
-from vgim.train.schedule import Place, phases, remaining
+from vgim.train.schedule import Progress, phases, remaining
 
 Maker = Callable[..., ResolvedConfig]
 
 
 def test_the_best_loss_and_the_validations_since_are_kept() -> None:
-    place = Place()
+    progress = Progress()
     for loss in (3.0, 2.0, 2.0, 2.5):
-        place = place.after_validation(loss)
-    assert (place.validation_loss, place.best_loss, place.stale_validations) == (2.5, 2.0, 2)
+        progress = progress.after_validation(loss)
+    assert (progress.validation_loss, progress.best_loss, progress.stale_validations) == (2.5, 2.0, 2)
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_validation_that_is_not_finite_is_never_the_best(loss: float) -> None:
-    assert Place().after_validation(loss).best_loss is None
-    place = Place().after_validation(2.0).after_validation(loss)
-    assert (place.validation_loss, place.best_loss, place.stale_validations) == (None, 2.0, 1)
-    assert place.after_validation(1.0).best_loss == 1.0
+    assert Progress().after_validation(loss).best_loss is None
+    progress = Progress().after_validation(2.0).after_validation(loss)
+    assert (progress.validation_loss, progress.best_loss, progress.stale_validations) == (None, 2.0, 1)
+    assert progress.after_validation(1.0).best_loss == 1.0
 
 
 def test_a_joint_run_is_one_phase_and_a_sequential_one_has_one_per_module(tiny_config: Maker) -> None:
@@ -40,10 +40,10 @@ def test_a_joint_run_is_one_phase_and_a_sequential_one_has_one_per_module(tiny_c
 
 
 def test_nothing_remains_of_a_finished_run_and_more_epochs_bring_it_back(tiny_config: Maker) -> None:
-    place = Place(step=20, epoch=2, phase_step=20, phase_epoch=2)
-    assert remaining(place, tiny_config().config) == []
-    assert len(remaining(place, tiny_config("train.epochs=3").config)) == 1
-    assert remaining(place, tiny_config("train.epochs=3", "train.max_steps=20").config) == []
+    progress = Progress(step=20, epoch=2, phase_step=20, phase_epoch=2)
+    assert remaining(progress, tiny_config().config) == []
+    assert len(remaining(progress, tiny_config("train.epochs=3").config)) == 1
+    assert remaining(progress, tiny_config("train.epochs=3", "train.max_steps=20").config) == []
 
 
 def test_each_module_trains_alone_on_frozen_ones(tiny_config: Maker) -> None:
@@ -89,4 +89,4 @@ def test_a_run_stops_early_when_validation_no_longer_falls(
     assert rank_here(config).run() == "finished at step 40, epoch 4"
     state = last_checkpoint(config).state
     assert (state.best_loss, state.validation_loss, state.stale_validations) == (2.0, 2.1, 2)
-    assert remaining(Place(40, 4, 0, 0, 40, 4, 2.1, 2.0, 2), config) == []
+    assert remaining(Progress(40, 4, 0, 0, 40, 4, 2.1, 2.0, 2), config) == []

@@ -49,7 +49,7 @@ class Altered(nn.Module):
 
 
 def gradients(encoder: Encoder, alter: dict[int, Callable[[Tensor], Tensor]], **options: Any) -> Gradients:
-    """What one step hands to the optimiser, with the losses of some modules altered."""
+    """What one step hands to the optimizer, with the losses of some modules altered."""
     recorder, replicas = Recorder(encoder), replicas_of(encoder)
     for m, function in alter.items():
         replicas.modules[m] = Altered(replicas.modules[m], function)

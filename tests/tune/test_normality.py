@@ -21,14 +21,14 @@ from vgim.tune.normality import measure, posterior_module, read_normality
 from vgim.tune.plan import trials_of
 from vgim.tune.quick_probe import read_probes
 from vgim.tune.report import write_all
-from vgim.tune.trial import Setting, run_trial
+from vgim.tune.trial import TrialContext, run_trial
 
 Maker = Callable[..., Sweep]
 
 
 def run_alone(plan: Sweep) -> None:
     (trial,) = trials_of(plan)
-    run_trial(trial, None, Setting(plan.config.metric, None, 1), lambda trial, report: None)
+    run_trial(trial, None, TrialContext(plan.config.metric, None, 1), lambda trial, report: None)
 
 
 @pytest.mark.parametrize(

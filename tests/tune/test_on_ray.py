@@ -15,9 +15,9 @@ from vgim.train.trainer import run_of, train
 from vgim.tune.job import sweep
 from vgim.tune.load import Sweep
 from vgim.tune.pbt_exploit import read_lineage
-from vgim.tune.pbt_member import Leg, run_member
+from vgim.tune.pbt_member import IntervalReport, run_member
 from vgim.tune.plan import trials_of
-from vgim.tune.trial import Setting
+from vgim.tune.trial import TrialContext
 
 NO_PROCESS = 2**22 + 1  # above any that Linux gives
 
@@ -66,12 +66,12 @@ def test_a_population_that_was_killed_goes_on_and_its_worse_member_takes_over_th
     )
     good, bad = trials_of(plan)
 
-    def killed(leg: Leg) -> None:
+    def killed(leg: IntervalReport) -> None:
         assert leg.report is not None
         if leg.report.epoch == 2:  # ahead of the other one, which has not begun
             raise KeyboardInterrupt
 
-    setting = Setting(plan.config.metric, None, 1)
+    setting = TrialContext(plan.config.metric, None, 1)
     with pytest.raises(KeyboardInterrupt):
         run_member(good, good.values, setting, 1, killed, None)
     record = RunFolder(good.run).record()

@@ -20,7 +20,7 @@ from vgim.pretrained.encoder import load_encoder
 from vgim.runs.checkpoint import Checkpoint, complete_checkpoints, find
 from vgim.runs.folder import RunFolder
 from vgim.runs.listing import list_runs
-from vgim.runs.metrics import Record, read_metrics
+from vgim.runs.metrics import MetricsRecord, read_metrics
 from vgim.storage import Location
 from vgim.train import loop
 from vgim.train.trainer import train
@@ -30,12 +30,12 @@ from vgim.tune.job import show
 from vgim.tune.load import Sweep
 from vgim.tune.pbt import check_population, population_scheduler
 from vgim.tune.pbt_exploit import read_lineage, take_over
-from vgim.tune.pbt_member import Handed, Leg, first_comparison, present, run_member, worst
+from vgim.tune.pbt_member import CheckpointRef, IntervalReport, first_comparison, present, run_member, worst
 from vgim.tune.pbt_mutation import inside, mutations
 from vgim.tune.plan import Trial, trials_of
 from vgim.tune.resources import share_out
 from vgim.tune.space import parse_space
-from vgim.tune.trial import Setting
+from vgim.tune.trial import TrialContext
 
 Maker = Callable[..., Sweep]
 RATE = "optim.learning_rate"
@@ -65,20 +65,20 @@ def go_on(
     *,
     legs: int | None = None,
     rate: float | None = None,
-    handed: Handed | None = None,
-    watch: Callable[[Leg], None] = lambda leg: None,
-) -> list[Leg]:
+    handed: CheckpointRef | None = None,
+    watch: Callable[[IntervalReport], None] = lambda leg: None,
+) -> list[IntervalReport]:
     """Train a member until it has told of so many legs; what it told."""
-    told: list[Leg] = []
+    told: list[IntervalReport] = []
 
-    def tell(leg: Leg) -> None:
+    def tell(leg: IntervalReport) -> None:
         told.append(leg)
         watch(leg)
         if len(told) == legs:
             raise Gone
 
     values = member.values if rate is None else {RATE: rate}
-    setting = Setting(plan.config.metric, None, 1)
+    setting = TrialContext(plan.config.metric, None, 1)
     if legs is None:
         run_member(member, values, setting, 1, tell, handed)
     else:
@@ -174,7 +174,7 @@ def test_a_member_waits_as_interrupted_and_keeps_what_others_may_take(tiny_sweep
     assert (record.state, record.message) == ("interrupted", "paused at step 4, epoch 1")
     go_on(plan, member, legs=2)
     assert [c.state.step for c in complete_checkpoints(member.run)] == [STEPS, 2 * STEPS]
-    assert leg.handed == Handed(member.run.uri, STEPS)
+    assert leg.handed == CheckpointRef(member.run.uri, STEPS)
     go_on(plan, member)
     assert [c.state.step for c in complete_checkpoints(member.run)] == [2 * STEPS, 3 * STEPS]
 
@@ -188,7 +188,9 @@ def test_a_member_tells_each_leg_once_and_all_are_compared_where_none_has_been(t
     go_on(plan, behind, legs=1)
     assert first_comparison([ahead, behind], 1) == 2
     at = find(ahead.run.uri).state.step
-    legs = go_on(plan, ahead, handed=Handed(ahead.run.uri, at))  # the scheduler knows it from this launch
+    legs = go_on(
+        plan, ahead, handed=CheckpointRef(ahead.run.uri, at)
+    )  # the scheduler knows it from this launch
     assert legs == []  # what is left is the last one
     assert first_comparison([ahead, behind], 1) == 1
 
@@ -201,14 +203,14 @@ def test_a_killed_member_goes_on_with_its_own_values(
     (leg,) = go_on(plan, good, legs=1)
     go_on(plan, bad, legs=1)
 
-    def die(rank: Any, record: Record, place: Any) -> None:
-        log(rank, record, place)
-        if place.step == 2 * STEPS - 1:
+    def die(rank: Any, record: MetricsRecord, path: Any) -> None:
+        log(rank, record, path)
+        if path.step == 2 * STEPS - 1:
             raise KeyboardInterrupt
 
-    log = loop.Rank._log
+    log = loop.RankTrainer._log
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Rank, "_log", die)
+        patch.setattr(loop.RankTrainer, "_log", die)
         with pytest.raises(KeyboardInterrupt):
             go_on(plan, bad, rate=2e-3, handed=leg.handed)
     again = present(trials_of(plan)[1])  # as the same command finds it
@@ -231,7 +233,7 @@ def test_a_takeover_that_was_cut_off_leaves_a_member_that_starts_afresh(
     good, bad = trials_of(plan)
     (leg,) = go_on(plan, good, legs=1)
     go_on(plan, bad, legs=1)
-    setting = Setting(plan.config.metric, None, 1)
+    setting = TrialContext(plan.config.metric, None, 1)
     with monkeypatch.context() as patch:
         patch.setattr(pbt_exploit, "put", lambda *args: (_ for _ in ()).throw(Gone))
         with pytest.raises(Gone):

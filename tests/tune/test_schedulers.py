@@ -14,7 +14,7 @@ from vgim.tune.plan import trial_of
 from vgim.tune.results import TrialResult, collect
 from vgim.tune.schedulers import optuna_search
 from vgim.tune.space import Values
-from vgim.tune.trial import Setting, run_trial
+from vgim.tune.trial import TrialContext, run_trial
 
 pytest.importorskip("optuna")
 
@@ -53,7 +53,7 @@ def test_optuna_resumes_with_what_has_ended_and_proposes_first_what_was_cut_off(
         trial_of(plan, {axis.key: axis.rounded(values[axis.key]) for axis in plan.config.axes})
         for values in proposals(plan, 2)
     )
-    run_trial(first, None, Setting(plan.config.metric, None, 1), lambda trial, report: None)
+    run_trial(first, None, TrialContext(plan.config.metric, None, 1), lambda trial, report: None)
     longer = trial_of(make(tiny_sweep, "train.epochs=2"), second.values)
     train(ResolvedConfig(longer.config, {}, ""), until_epoch=1)
     known = collect("small", plan.config.metric, (), known_trials(plan)).trials

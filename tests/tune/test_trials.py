@@ -27,7 +27,7 @@ from vgim.tune.load import Sweep
 from vgim.tune.plan import chains_of, trials_of
 from vgim.tune.report import write_all
 from vgim.tune.results import SweepResult, format_table
-from vgim.tune.trial import Setting, run_chain, run_trial
+from vgim.tune.trial import TrialContext, run_chain, run_trial
 
 Maker = Callable[..., Sweep]
 
@@ -35,7 +35,7 @@ Maker = Callable[..., Sweep]
 def run_here(plan: Sweep) -> list[tuple[str, int, float]]:
     """Every chain, one after the other; what was told: trial, epoch, metric."""
     told: list[tuple[str, int, float]] = []
-    setting = Setting(plan.config.metric, None, 1)
+    setting = TrialContext(plan.config.metric, None, 1)
     SweepFolder(plan.folder).claim(plan)
     for chain in chains_of(plan, trials_of(plan)):
         run_chain(chain, setting, lambda trial, r: told.append((trial.id, r.epoch, r.value)))
@@ -109,7 +109,7 @@ def test_the_quick_probe_is_taken_every_so_many_epochs_and_at_the_end(tiny_sweep
 
 def test_a_trial_that_fails_is_named_with_its_reason(tiny_sweep: Maker) -> None:
     plan = tiny_sweep({"optim.learning_rate": "[1e-3, 1e30]"}, "train.epochs=1")
-    setting = Setting(plan.config.metric, None, 1)
+    setting = TrialContext(plan.config.metric, None, 1)
     good, bad = trials_of(plan)
     run_trial(good, None, setting, lambda trial, report: None)
     with pytest.raises(TrainingError, match="is not finite"):
@@ -179,7 +179,7 @@ def test_a_failed_run_is_no_success_in_tensorboard(tiny_sweep: Maker) -> None:
     plan = tiny_sweep({"optim.learning_rate": "[1e-3, 1e30]"}, "train.epochs=1")
     for trial in trials_of(plan):
         with suppress(TrainingError):
-            run_trial(trial, None, Setting(plan.config.metric, None, 1), lambda trial, report: None)
+            run_trial(trial, None, TrialContext(plan.config.metric, None, 1), lambda trial, report: None)
     write_all(plan, trials_of(plan))
     for folder in (plan.trials.local_path, plan.folder.local_path / "tensorboard"):
         states = {
@@ -249,5 +249,5 @@ def test_another_sweep_under_the_same_name_is_refused(
 
 def test_the_front_holds_what_none_beats() -> None:
     points = [(1.0, 0.2), (2.0, 0.5), (2.0, 0.4), (3.0, 0.5), (0.5, 0.1)]
-    assert front_of(points, maximise=True) == {0, 1, 4}
-    assert front_of(points, maximise=False) == {4}
+    assert front_of(points, maximize=True) == {0, 1, 4}
+    assert front_of(points, maximize=False) == {4}

@@ -26,7 +26,7 @@ def compare(
     picture_file: str | None,
     as_json: bool,
 ) -> None:
-    """Put runs side by side: what they are, cost and learnt, and what their probes found beside the baselines.
+    """Put runs side by side: what they are, cost and learned, and what their probes found beside the baselines.
 
     RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. Reads only what training and `vgim probe`
     left. FILE is a path or a URI.

@@ -83,12 +83,12 @@ def file(source: str, target: str, run: str, decoder: str | None, checkpoint: st
     """Send a sound file through encoder and decoder. IN is 16 kHz mono, of any format that libsndfile reads."""
     from vgim.config.places import resolve_place
     from vgim.decode.audio import read_audio, write_wav
-    from vgim.decode.listen import open_studio
+    from vgim.decode.listen import open_session
     from vgim.storage import Location
 
     samples = read_audio(resolve_place(source, "IN"))
-    studio = open_studio(_place(run, "--run"), decoder=decoder, which=checkpoint)
-    write_wav(Location(resolve_place(target, "OUT.wav")), studio.reconstruct(samples))
+    session = open_session(_place(run, "--run"), decoder=decoder, which=checkpoint)
+    write_wav(Location(resolve_place(target, "OUT.wav")), session.reconstruct(samples))
 
 
 @decode.command()
@@ -102,7 +102,7 @@ def sample(run: str, count: int, seed: int, **which: Any) -> None:
     """Decode draws from N(0, I)."""
     from vgim.decode import listen
 
-    _print(listen.sample(_studio(run, **which), count, seed))
+    _print(listen.sample(_session(run, **which), count, seed))
 
 
 @decode.command()
@@ -119,7 +119,7 @@ def interpolate(run: str, first: str, second: str, steps: int, **which: Any) -> 
     from vgim.decode import listen
 
     files = resolve_place(first, "A"), resolve_place(second, "B")
-    _print(listen.interpolate(_studio(run, **which), *files, steps))
+    _print(listen.interpolate(_session(run, **which), *files, steps))
 
 
 @decode.command()
@@ -144,8 +144,8 @@ def traverse(run: str, source: str, dims: str, bounds: str, steps: int, **which:
         raise ConfigError(
             f"--dims {dims} --range {bounds}: give whole numbers such as 3,17 and two ends such as -2.68,2.68"
         )
-    place = resolve_place(source, "FILE")
-    _print(listen.traverse(_studio(run, **which), place, chosen, (ends[0], ends[1]), steps))
+    path = resolve_place(source, "FILE")
+    _print(listen.traverse(_session(run, **which), path, chosen, (ends[0], ends[1]), steps))
 
 
 def _numbers(option: str, text: str) -> list[float]:
@@ -155,12 +155,12 @@ def _numbers(option: str, text: str) -> list[float]:
         raise ConfigError(f"{option} {text} is no list of numbers; separate them by commas") from None
 
 
-def _studio(run: str, decoder: str | None, checkpoint: str, out: str | None) -> Any:
+def _session(run: str, decoder: str | None, checkpoint: str, out: str | None) -> Any:
     from vgim.config.places import resolve_place
-    from vgim.decode.listen import open_studio
+    from vgim.decode.listen import open_session
 
-    place = None if out is None else resolve_place(out, "--out")
-    return open_studio(_place(run, "RUN"), decoder=decoder, which=checkpoint, out=place)
+    path = None if out is None else resolve_place(out, "--out")
+    return open_session(_place(run, "RUN"), decoder=decoder, which=checkpoint, out=path)
 
 
 def _place(run: str, option: str) -> str:
@@ -172,5 +172,5 @@ def _place(run: str, option: str) -> str:
 
 
 def _print(places: list[Any]) -> None:
-    for place in places:
-        click.echo(place.uri)
+    for path in places:
+        click.echo(path.uri)

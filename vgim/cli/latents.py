@@ -64,7 +64,7 @@ def latents(
         shards = resolve_place(shards, "--shards")
         refuse_scratch_place("--shards", shards)
 
-    from vgim.latents.job import analyse
+    from vgim.latents.job import analyze
     from vgim.latents.result import LatentOptions, format_table
 
     chosen = {
@@ -73,7 +73,7 @@ def latents(
         "only": tuple(names),
         "shards": shards,
     }
-    results = analyse(
+    results = analyze(
         where, LatentOptions.model_validate(chosen), others, say=lambda line: click.echo(line, err=True)
     )
     if as_json:

@@ -55,7 +55,7 @@ ENCODERS = ["trained", "random", "mfcc", "supervised", "greedy-supervised"]
 @click.option("--bias/--no-bias", default=True, show_default=True, help="Whether the linear map has a bias.")
 @click.option("--patience", type=click.IntRange(min=0), default=0, help="adam: stop early on validation.")
 @click.option("--labels-per-class", help="Study few labels: numbers or `all`, such as 1,10,100,all.")
-@click.option("--draws", type=click.IntRange(min=1), help="Samples of each labelled example; 16.")
+@click.option("--draws", type=click.IntRange(min=1), help="Samples of each labeled example; 16.")
 @click.option("--logit-std", type=float, help="Few labels: deviation of a logit a priori; 4 nats.")
 @click.option("--shards", help="Probe on these shards, not on those the run was trained on.")
 @click.option("--max-utterances", type=click.IntRange(min=0), default=0, help="Train on at most so many.")
@@ -127,8 +127,8 @@ def probe(
         raise ConfigError(f"--address {address} has no effect without Ray; give --workers too")
     home = resolve_place(f"{default_home()}/runs", "RUN")
     places = [resolve_run(run, home, "RUN") for run in runs]
-    for place in places:
-        refuse_scratch_place("RUN", place)
+    for path in places:
+        refuse_scratch_place("RUN", path)
     if shards is not None:
         shards = resolve_place(shards, "--shards")
         refuse_scratch_place("--shards", shards)
@@ -189,8 +189,8 @@ def _study(where: str, chosen: dict[str, object], seeds: int | None, as_json: bo
             click.echo(f"note: {note}")
 
 
-def refuse_scratch_place(key: str, place: str) -> None:
+def refuse_scratch_place(key: str, path: str) -> None:
     from vgim.cluster.connect import refuse_scratch
 
-    if "://" not in place:
-        refuse_scratch(key, str(Path(place).absolute()))
+    if "://" not in path:
+        refuse_scratch(key, str(Path(path).absolute()))

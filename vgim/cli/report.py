@@ -33,9 +33,9 @@ def report(run: str, compare: tuple[str, ...], out: str | None, clips: int, max_
     where = resolve_run(run, root, "RUN")
     others = [resolve_run(other, root, "--compare") for other in compare]
     file = resolve_place(out, "--out") if out is not None else None
-    for key, place in (("RUN", where), ("--out", file)):
-        if place is not None and "://" not in place:
-            refuse_scratch(key, place)
+    for key, path in (("RUN", where), ("--out", file)):
+        if path is not None and "://" not in path:
+            refuse_scratch(key, path)
 
     from vgim.report.embed import Limits
     from vgim.report.page import write_report

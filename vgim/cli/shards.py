@@ -49,10 +49,10 @@ class ProgressLine:
         self.show(f"{done:,} of {count:,} utterances", finished=done == count)
 
 
-def describe(place: str, manifest: Manifest) -> str:
+def describe(path: str, manifest: Manifest) -> str:
     """A shard folder in a few lines."""
     lines = [
-        f"{place}: {manifest.corpus}, {manifest.codec} at {manifest.sample_rate_hz} Hz, "
+        f"{path}: {manifest.corpus}, {manifest.codec} at {manifest.sample_rate_hz} Hz, "
         f"made {manifest.created}",
         f"{'split':<12}{'utterances':>10}{'hours':>9}{'speakers':>10}{'shards':>8}{'MiB':>10}",
     ]

@@ -94,9 +94,9 @@ def best(sweep_folder: str, copy_to: str | None) -> None:
     click.echo(f"{won.id}: metric {won.metric:.4f}, run folder {target or won.run}")
 
 
-def _resolve(place: str) -> str:
+def _resolve(path: str) -> str:
     from vgim.config.places import resolve_place, resolve_run
     from vgim.config.schema import default_home
 
     root = resolve_place(f"{default_home()}/runs", "SWEEP")
-    return resolve_run(place, root, "SWEEP")
+    return resolve_run(path, root, "SWEEP")

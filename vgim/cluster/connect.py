@@ -78,16 +78,16 @@ def _check_reachable(address: str) -> None:
         ) from error
 
 
-def refuse_scratch(key: str, place: str) -> None:
+def refuse_scratch(key: str, path: str) -> None:
     """Refuse to keep anything in the working directory that Ray unpacks for a job, and deletes.
 
     Raises:
         ConfigError: the place is in there.
     """
     here = Path.cwd()
-    if SCRATCH in here.parts and Path(place).is_relative_to(here):
+    if SCRATCH in here.parts and Path(path).is_relative_to(here):
         raise ConfigError(
-            f"{key}={Path(place).relative_to(here)} is relative, and a job's working directory is a copy that is "
+            f"{key}={Path(path).relative_to(here)} is relative, and a job's working directory is a copy that is "
             "thrown away; give an absolute path on storage that all nodes see, or a URI"
         )
 
@@ -105,7 +105,7 @@ class Placement:
         return "cuda" if self.use_gpu else "cpu"
 
 
-def place(config: ClusterConfig, resources: dict[str, Any]) -> Placement:
+def place_workers(config: ClusterConfig, resources: dict[str, Any]) -> Placement:
     """Share a cluster's resources (as `ray.cluster_resources()` gives them) between workers and Ray Data.
 
     Raises:

@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Share:
+class TaskResources:
     """What each piece gets. CPUs and GPUs are Ray's bookkeeping; threads are what it computes with."""
 
     cpus: float
@@ -40,7 +40,7 @@ class Share:
         return max(1, int(min(cores, self.node_cpus.get(node, cores))) // self.pieces_per_node)
 
 
-def share(nodes: Sequence[Mapping[str, Any]], workers: int, device: str) -> Share:
+def task_resources(nodes: Sequence[Mapping[str, Any]], workers: int, device: str) -> TaskResources:
     """Share a cluster's nodes, as `ray.nodes()` gives them, among pieces of which `workers` run at once.
 
     A piece asks for one CPU and never more, so that it waits for no node which another job keeps partly busy.
@@ -60,7 +60,7 @@ def share(nodes: Sequence[Mapping[str, Any]], workers: int, device: str) -> Shar
         gpus = 1 / math.ceil(workers / num_gpus)
         resources = {node: r for node, r in resources.items() if r.get("GPU")}
     per_node = math.ceil(workers / max(1, len(resources)))
-    return Share(1.0, gpus, per_node, {node: float(r["CPU"]) for node, r in resources.items()})
+    return TaskResources(1.0, gpus, per_node, {node: float(r["CPU"]) for node, r in resources.items()})
 
 
 def run_on_ray(
@@ -92,7 +92,7 @@ def run_on_ray(
     from ray.util.queue import Queue
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    each = share(ray.nodes(), workers, device)
+    each = task_resources(ray.nodes(), workers, device)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     lines = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
     call = ray.remote(_call).options(
@@ -141,7 +141,7 @@ def run_on_ray(
     return [found[number] for number in range(len(items))]
 
 
-def _call(function: Callable[[Any, Say], Any], item: Any, lines: Any, each: Share) -> Any:
+def _call(function: Callable[[Any, Say], Any], item: Any, lines: Any, each: TaskResources) -> Any:
     """What Ray runs for an item."""
     import ray
     import torch
@@ -165,7 +165,7 @@ def _tell(lines: Any, say: Say) -> bool:
     return bool(found)
 
 
-def _waiting_for(each: Share, free: Mapping[str, float]) -> str:
+def _waiting_for(each: TaskResources, free: Mapping[str, float]) -> str:
     wanted = f"{each.cpus:g} CPU" + (f" and {each.gpus:g} GPU" if each.gpus else "")
     return (
         f"waiting for a place: each piece needs {wanted}, the cluster has {free.get('CPU', 0):g} CPU and "

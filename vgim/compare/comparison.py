@@ -1,4 +1,4 @@
-"""Runs beside one another, as typed data: what each is, cost, learnt, and what its probes found.
+"""Runs beside one another, as typed data: what each is, cost, learned, and what its probes found.
 
 Only reads what training and probes left; nothing is computed.
 """
@@ -13,16 +13,15 @@ from pydantic import ValidationError
 
 from vgim.config import RunConfig
 from vgim.downstream.few_labels.result import LimitedResult
-from vgim.downstream.result import SUPERVISED_EPOCHS, Interval, ProbeResult, Record, unusual_options
+from vgim.downstream.result import SUPERVISED_EPOCHS, Interval, ProbeResult, ResultModel, unusual_options
 from vgim.downstream.writing import FOLDER, RESULT
 from vgim.errors import CheckpointError, ConfigError, StorageError, VgimError
 from vgim.model.collapse import CHANCE_SHARE, FEWEST_ACTIVE
 from vgim.model.stack import build_encoder, module_specs
 from vgim.runs.checkpoint import STATE, complete_checkpoints
 from vgim.runs.folder import CONFIG, RunFolder
-from vgim.runs.listing import summarise
-from vgim.runs.metrics import Record as MetricsRecord
-from vgim.runs.metrics import read_metrics
+from vgim.runs.listing import summarize
+from vgim.runs.metrics import MetricsRecord, read_metrics
 from vgim.runs.run_names import distinct_names
 from vgim.storage import Location
 
@@ -30,7 +29,7 @@ BASELINES = ("mfcc", "random")
 """Those that every probed task is expected to have."""
 
 
-class ModuleFigures(Record):
+class ModuleFigures(ResultModel):
     """The latest validation of a module; None for what is not known."""
 
     module: int
@@ -45,18 +44,18 @@ class ModuleFigures(Record):
     """InfoNCE at chance and hardly a unit active, as the collapse watch has it."""
 
 
-class Cost(Record):
+class Cost(ResultModel):
     """What training took."""
 
     step_s: float
-    """Seconds in optimiser steps."""
+    """Seconds in optimizer steps."""
     train_s: float
     """The same, with the time between them; without validation and checkpoints."""
     utterances: int
     """Crops seen, by all workers."""
 
 
-class ProbeFigures(Record):
+class ProbeFigures(ResultModel):
     """One probe's result."""
 
     task: str
@@ -74,7 +73,7 @@ class ProbeFigures(Record):
     data_fingerprint: str
 
 
-class ComparedRun(Record):
+class ComparedRun(ResultModel):
     """One run; None for what it does not tell."""
 
     name: str
@@ -100,7 +99,7 @@ class ComparedRun(Record):
     probes: tuple[ProbeFigures, ...]
 
 
-class Comparison(Record):
+class Comparison(ResultModel):
     """Runs in the order they were asked for, and what a reader has to know of them."""
 
     runs: tuple[ComparedRun, ...]
@@ -122,40 +121,40 @@ def compare(runs: Sequence[str]) -> Comparison:
     """
     places = list(dict.fromkeys(Location(run) for run in runs))
     notes: list[str] = []
-    configs = [compared_config(place) for place in places]
+    configs = [compared_config(path) for path in places]
     compared = [
-        _run(place, name, config, notes)
-        for place, name, config in zip(places, distinct_names(places), configs, strict=True)
+        _run(path, name, config, notes)
+        for path, name, config in zip(places, distinct_names(places), configs, strict=True)
     ]
     notes += _across(compared, configs)
     return Comparison(runs=tuple(compared), notes=tuple(notes))
 
 
-def compared_config(place: Location) -> RunConfig:
+def compared_config(path: Location) -> RunConfig:
     """The config of a run that is to be compared.
 
     Raises:
         VgimError: It is no run, or its config does not read.
     """
-    if place.child(STATE).exists():
-        raise ConfigError(f"{place.uri} is one checkpoint; name its run")
-    config = RunFolder(place).config()
+    if path.child(STATE).exists():
+        raise ConfigError(f"{path.uri} is one checkpoint; name its run")
+    config = RunFolder(path).config()
     if config is None:
-        raise CheckpointError(f"{place.uri} is no run: it has no {CONFIG}; name a run's folder")
+        raise CheckpointError(f"{path.uri} is no run: it has no {CONFIG}; name a run's folder")
     return config
 
 
-def _run(place: Location, name: str, config: RunConfig, notes: list[str]) -> ComparedRun:
-    folder = RunFolder(place)
+def _run(path: Location, name: str, config: RunConfig, notes: list[str]) -> ComparedRun:
+    folder = RunFolder(path)
     record, summary = None, None
     try:
         record = folder.record()
-        summary = summarise(folder) if record is not None else None
+        summary = summarize(folder) if record is not None else None
     except (VgimError, KeyError, TypeError) as error:
         notes.append(f"{name}: its record or metrics cannot be read: {error}")
     metrics: list[MetricsRecord] = []
     try:
-        metrics = list(read_metrics(place))
+        metrics = list(read_metrics(path))
     except VgimError as error:
         notes.append(f"{name}: {error}")
     cost, modules = None, list[ModuleFigures]()
@@ -166,11 +165,11 @@ def _run(place: Location, name: str, config: RunConfig, notes: list[str]) -> Com
             f"{name}: metrics.jsonl has a record that cannot be read: {type(error).__name__} {error}"
         )
     encoder, predictors = _parameters(config)
-    probes = _newest(_results(place, name, notes))
-    notes += _of_probes(name, place, probes)
+    probes = _newest(_results(path, name, notes))
+    notes += _of_probes(name, path, probes)
     return ComparedRun(
         name=name,
-        uri=place.uri,
+        uri=path.uri,
         state=summary.state if summary else None,
         family=config.model.family,
         kld_weight=config.objective.kld_weight,
@@ -240,11 +239,11 @@ def _parameters(config: RunConfig) -> tuple[int, int]:
     return sum(p.numel() for p in encoder.parameters()) - predictors, predictors
 
 
-def _results(place: Location, name: str, notes: list[str]) -> list[ProbeResult]:
+def _results(path: Location, name: str, notes: list[str]) -> list[ProbeResult]:
     """What can be read below RUN/probes; what cannot is named."""
     found = []
-    for folder in place.child(FOLDER).list():
-        file = place.child(FOLDER, folder, RESULT)
+    for folder in path.child(FOLDER).list():
+        file = path.child(FOLDER, folder, RESULT)
         if not file.exists():
             continue
         reason = ""
@@ -317,7 +316,7 @@ def _figures(result: ProbeResult) -> ProbeFigures:
     )
 
 
-def _of_probes(name: str, place: Location, probes: Sequence[ProbeResult]) -> list[str]:
+def _of_probes(name: str, path: Location, probes: Sequence[ProbeResult]) -> list[str]:
     """What a reader has to know of a run's probes."""
     notes = []
     for task in dict.fromkeys((p.task, variant(p)) for p in probes):
@@ -326,7 +325,7 @@ def _of_probes(name: str, place: Location, probes: Sequence[ProbeResult]) -> lis
             of = f"{task[0]} ({task[1]})" if task[1] else task[0]
             options = " ".join(f"--encoder {kind}" for kind in missing)
             notes.append(f"{name}: {of} has no {' and no '.join(missing)} baseline; probe it with {options}")
-    checkpoints = complete_checkpoints(place)
+    checkpoints = complete_checkpoints(path)
     newest = checkpoints[-1].state.step if checkpoints else 0
     if old := sorted({p.step for p in probes if p.step is not None and p.step < newest}):
         steps = ", ".join(map(str, old))

@@ -65,7 +65,7 @@ def _baseline(
     color: str,
     drawn: set[tuple[object, ...]],
 ) -> None:
-    """A dashed level, or with modules a dashed line; black where runs share it, else in the run's colour."""
+    """A dashed level, or with modules a dashed line; black where runs share it, else in the run's color."""
     figures = (kind, *((p.module, p.accuracy, p.data_fingerprint) for p in own))
     if figures in drawn:
         return
@@ -73,7 +73,7 @@ def _baseline(
     drawn.add(figures)
     style = {
         "linestyle": ":" if kind == "mfcc" else "--",
-        "color": {"mfcc": "black", "random": "dimgrey"}.get(kind, "tab:brown") if first else color,
+        "color": {"mfcc": "black", "random": "dimgray"}.get(kind, "tab:brown") if first else color,
         "linewidth": 1.3,
         "label": kind if first else f"{kind} ({run.name})",
     }
@@ -93,6 +93,6 @@ def _losses(axes: Any, comparison: Comparison) -> None:
         for module, nce in fallen:
             axes.plot(module, nce, "x", ms=10, color="red", label="collapsed", linestyle="none")
     for chance in sorted({run.chance_nce for run in comparison.runs}):
-        axes.axhline(chance, linestyle="-.", color="grey", linewidth=0.9, label="chance (InfoNCE)")
+        axes.axhline(chance, linestyle="-.", color="gray", linewidth=0.9, label="chance (InfoNCE)")
     axes.set_ylabel("validation InfoNCE, nats")
     axes.set_title("InfoNCE")

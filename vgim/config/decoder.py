@@ -26,7 +26,7 @@ class SourceConfig(Section):
     run: str = Field(..., min_length=1, json_schema_extra=MAY_CHANGE)
     """The run that trained the encoder. The hash, not the place, identifies it."""
     step: int = Field(..., ge=0)
-    """Optimiser step of its checkpoint."""
+    """Optimizer step of its checkpoint."""
     weights: str = Field(..., pattern=r"^[0-9a-f]{64}$")
     """SHA-256 of the checkpoint's weights."""
     family: Literal["sim", "gim", "cpc"]

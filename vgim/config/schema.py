@@ -121,7 +121,7 @@ class ObjectiveConfig(Section):
     exact: never the positive, a draw per k; global: over the frames of all ranks."""
     predictor_init: Literal["zero", "uniform"] = "zero"
     """zero: the loss starts at chance, ln(1 + N); uniform: as published, where noise scores of deviation
-    sqrt(C/3) must first be unlearnt."""
+    sqrt(C/3) must first be unlearned."""
     window_frames: int = Field(128, ge=0)
     """Frames that give contexts and positives when a module has more; 0 uses all."""
     kld_weight: float = Field(0.0, ge=0)
@@ -129,7 +129,7 @@ class ObjectiveConfig(Section):
     kl_reduction: Literal["time_sum", "mean"] = "time_sum"
     """time_sum: summed over time, mean over channels and batch (as published); mean: per element."""
     kld_warmup_steps: int = Field(0, ge=0)
-    """Optimiser steps over which kld_weight rises linearly from 0."""
+    """Optimizer steps over which kld_weight rises linearly from 0."""
     free_bits: float = Field(0.0, ge=0)
     """Nats per dimension and frame below which the KL term does not pull."""
     on_collapse: Literal["warn", "stop"] = Field("warn", json_schema_extra=MAY_CHANGE)
@@ -157,7 +157,7 @@ class TrainConfig(Section):
     batch_size: int = Field(8, gt=0)
     """Crops per worker and forward pass."""
     accumulate: int = Field(1, ge=1)
-    """Forward passes per optimiser step."""
+    """Forward passes per optimizer step."""
     schedule: Literal["joint", "sequential"] = "joint"
     """joint: every batch runs through all modules, each with its own backward; sequential: one module after
     the other, on those before it frozen. Epochs and steps are then each module's."""
@@ -166,7 +166,7 @@ class TrainConfig(Section):
     module_epochs: tuple[Annotated[int, Field(ge=1)], ...] = Field((), json_schema_extra=MAY_CHANGE)
     """Epochs of each module under schedule sequential; empty gives each `epochs`."""
     max_steps: int = Field(0, ge=0, json_schema_extra=MAY_CHANGE)
-    """Optimiser steps to train at most; 0 leaves it to the epochs."""
+    """Optimizer steps to train at most; 0 leaves it to the epochs."""
     early_stop_validations: int = Field(0, ge=0, json_schema_extra=MAY_CHANGE)
     """Validations without a lower loss after which training (sequential: the module) ends; 0 never."""
     limit_train_batches: int = Field(0, ge=0)

@@ -28,7 +28,7 @@ class AudioProblem(Exception):  # noqa: N818 (not an error of the program: the f
 
 
 @dataclass(frozen=True)
-class Clip:
+class DecodedAudio:
     """A decoded utterance."""
 
     samples: Pcm16
@@ -37,7 +37,7 @@ class Clip:
     """Whether the file's own bytes are 16-bit FLAC of exactly these samples, so that they can be kept."""
 
 
-def decode(data: bytes, *, resample: bool = False, mixdown: bool = False) -> Clip:
+def decode(data: bytes, *, resample: bool = False, mixdown: bool = False) -> DecodedAudio:
     """Decode a whole FLAC or WAV file.
 
     resample: convert other sample rates to 16 kHz; mixdown: average the channels. Raises AudioProblem.
@@ -67,7 +67,7 @@ def decode(data: bytes, *, resample: bool = False, mixdown: bool = False) -> Cli
         samples = np.rint(samples.mean(axis=1)).astype(np.int16)
     if rate != SAMPLE_RATE_HZ:
         samples = resample_pcm16(samples, rate)
-    return Clip(samples, is_plain_flac=plain and rate == SAMPLE_RATE_HZ)
+    return DecodedAudio(samples, is_plain_flac=plain and rate == SAMPLE_RATE_HZ)
 
 
 def _read_all(file: Any, ends_early: Callable[[], bool]) -> Pcm16:

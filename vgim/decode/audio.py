@@ -18,8 +18,8 @@ from vgim.storage import Location
 
 AUDIO, INDEX = "audio", "index.json"
 
-Group = Literal["reconstruction", "sample", "interpolation", "traversal"]
-FOLDERS: dict[Group, str] = {
+SoundKind = Literal["reconstruction", "sample", "interpolation", "traversal"]
+FOLDERS: dict[SoundKind, str] = {
     "reconstruction": "reconstructions",
     "sample": "samples",
     "interpolation": "interpolations",
@@ -33,7 +33,7 @@ class AudioEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: str
-    group: Group
+    group: SoundKind
     title: str
     original: str | None = None
     """What a reconstruction is of."""
@@ -55,14 +55,14 @@ def read_index(folder: Location) -> tuple[AudioEntry, ...]:
     Raises:
         StorageError: It does not read.
     """
-    place = folder.child(INDEX)
-    if not place.exists():
+    path = folder.child(INDEX)
+    if not path.exists():
         return ()
     try:
-        return AudioIndex.model_validate_json(place.read_bytes()).root
+        return AudioIndex.model_validate_json(path.read_bytes()).root
     except ValidationError as error:
         raise StorageError(
-            f"{place.uri} does not read as an index of sounds ({error.errors()[0]['msg']}); delete it and decode again"
+            f"{path.uri} does not read as an index of sounds ({error.errors()[0]['msg']}); delete it and decode again"
         ) from error
 
 
@@ -79,9 +79,9 @@ def read_audio(file: str) -> Pcm16:
     Raises:
         DataError: It has another sample rate or more channels, or is no audio.
     """
-    place = Location(file)
+    path = Location(file)
     try:
-        return decode(place.read_bytes()).samples
+        return decode(path.read_bytes()).samples
     except AudioProblem as problem:
         if problem.kind == "sample rate":
             reason = f"{problem.reason.partition(';')[0]}; resample it first"
@@ -89,14 +89,14 @@ def read_audio(file: str) -> Pcm16:
             reason = f"{problem.reason.partition(';')[0]}; mix it down first"
         else:
             reason = f"{problem.reason}; give a WAV, FLAC or other file that libsndfile reads"
-        raise DataError(f"{place.uri} cannot be decoded: {reason}") from problem
+        raise DataError(f"{path.uri} cannot be decoded: {reason}") from problem
 
 
-def write_wav(place: Location, audio_L: Tensor) -> None:
+def write_wav(path: Location, audio_L: Tensor) -> None:
     """Float audio as 16 kHz PCM16, turned down where it would clip."""
     samples = audio_L.detach().double().cpu().numpy()
     samples = samples / max(1.0, np.abs(samples).max(initial=0.0) * PCM16_SCALE / (PCM16_SCALE - 1))
     pcm = np.rint(samples * PCM16_SCALE).clip(-PCM16_SCALE, PCM16_SCALE - 1).astype(np.int16)
     out = io.BytesIO()
     soundfile.write(out, pcm, SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
-    place.write_bytes_atomic(out.getvalue())
+    path.write_bytes_atomic(out.getvalue())

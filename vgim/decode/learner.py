@@ -19,11 +19,11 @@ from vgim.model.precision import set_precision
 from vgim.model.randomness import DrawKey, draw_seed, seeded_generator
 from vgim.pretrained.decoder import ENCODER, build_decoder, layer_of
 from vgim.pretrained.encoder import load_encoder
-from vgim.runs.metrics import MetricsWriter, Record
+from vgim.runs.metrics import MetricsRecord, MetricsWriter
 from vgim.train.ddp import Replicas
-from vgim.train.learner import Around, ToAudio
+from vgim.train.learner import LearnerContext, ToAudio
 from vgim.train.prefetch import Prefetcher
-from vgim.train.schedule import Phase, Place
+from vgim.train.schedule import Phase, Progress
 from vgim.train.step import NotFiniteError
 from vgim.train.validate import Validation
 
@@ -33,11 +33,11 @@ class DecoderLearner:
 
     latest: tuple[str, ...] = ()
 
-    def __init__(self, config: DecoderConfig, around: Around) -> None:
-        self._config, self._worker = config, around.worker
+    def __init__(self, config: DecoderConfig, context: LearnerContext) -> None:
+        self._config, self._worker = config, context.worker
         self._module, self._layer = config.encoder.module, layer_of(config)
-        device = around.worker.device
-        self._encoder = load_encoder(around.run.child(ENCODER).uri, device=device).encoder
+        device = context.worker.device
+        self._encoder = load_encoder(context.run.child(ENCODER).uri, device=device).encoder
         self.network: Decoder = build_decoder(config, self._encoder).to(device)
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.optim.learning_rate, fused=True
@@ -56,16 +56,18 @@ class DecoderLearner:
     def headline(self) -> Sequence[str]:
         return ["validation/loss", f"validation/module{self._module}/si_sdr_db"]
 
-    def begin(self, phase: Phase, place: Place) -> None:
+    def begin(self, phase: Phase, progress: Progress) -> None:
         self.network.train()
         self._replicas = Replicas(self, phase.modules, compile_modules=self._config.train.compile)
 
-    def step(self, audio: Sequence[Tensor], place: Place, *, measure: bool) -> Sequence[Mapping[str, Tensor]]:
+    def step(
+        self, audio: Sequence[Tensor], progress: Progress, *, measure: bool
+    ) -> Sequence[Mapping[str, Tensor]]:
         assert self._replicas is not None
         called = self._replicas.modules[self._module]
         found: list[dict[str, Tensor]] = []
         for number, audio_BL in enumerate(audio):
-            key = DrawKey(self._config.train.seed, place.step, self._worker.rank, number, "decoder")
+            key = DrawKey(self._config.train.seed, progress.step, self._worker.rank, number, "decoder")
             latents_BTC = self._latents(audio_BL, key)
             with self._replicas.accumulating(self._module, more=number < len(audio) - 1):
                 figures = self._loss(self._decode(called, latents_BTC, audio_BL.shape[1]), audio_BL)
@@ -77,7 +79,7 @@ class DecoderLearner:
         if not torch.isfinite(norm):  # the same on all ranks, after the all-reduce
             losses = ", ".join(f"{figures['loss'].item():.4g}" for figures in found)
             raise NotFiniteError(
-                f"the gradient of the decoder is not finite at step {place.step} (loss on this rank: {losses}); the "
+                f"the gradient of the decoder is not finite at step {progress.step} (loss on this rank: {losses}); the "
                 "step was not taken, checkpoints are untouched; lower optim.learning_rate, or set optim.clip_norm"
             )
         if self._config.optim.clip_norm:
@@ -87,18 +89,23 @@ class DecoderLearner:
         means = {name: torch.stack([figures[name] for figures in found]).mean() for name in found[0]}
         return [means | {"grad_norm": norm}]
 
-    def settings(self, place: Place) -> dict[str, float]:
+    def settings(self, progress: Progress) -> dict[str, float]:
         return {}
 
-    def kld_weight(self, place: Place) -> float:
+    def kld_weight(self, progress: Progress) -> float:
         return self._config.encoder.kld_weight
 
-    def watch(self, record: Record, place: Place, say: Callable[[str], None]) -> None:
+    def watch(self, record: MetricsRecord, progress: Progress, say: Callable[[str], None]) -> None:
         """A decoder has no posterior that could collapse."""
 
     @torch.no_grad()
     def validate(
-        self, phase: Phase, place: Place, batches: Prefetcher, to_audio: ToAudio, writer: MetricsWriter | None
+        self,
+        phase: Phase,
+        progress: Progress,
+        batches: Prefetcher,
+        to_audio: ToAudio,
+        writer: MetricsWriter | None,
     ) -> Validation:
         """Means over the crops; ranks may have unequal numbers of batches, so only the sums are reduced."""
         names = ("loss", *self._terms, "si_sdr_db", "log_spectral_distance_db")
@@ -113,8 +120,8 @@ class DecoderLearner:
             figures["log_spectral_distance_db"] = log_spectral_distance_db(output_BL, audio_BL).mean()
             row = torch.stack([*(figures[name] for name in names), torch.ones_like(figures["loss"])])
             sums += len(audio_BL) * row.double()
-            if number == 0 and writer is not None and self._listens(phase, place):
-                self._show(writer, place.step, audio_BL, output_BL)
+            if number == 0 and writer is not None and self._listens(phase, progress):
+                self._show(writer, progress.step, audio_BL, output_BL)
         self.network.train()
         if dist.is_initialized():
             dist.all_reduce(sums)
@@ -142,10 +149,10 @@ class DecoderLearner:
         loss = torch.stack([self._weights[name] * value for name, value in terms.items()]).sum()
         return {"loss": loss, **{name: terms[name] for name in self._terms}}
 
-    def _listens(self, phase: Phase, place: Place) -> bool:
+    def _listens(self, phase: Phase, progress: Progress) -> bool:
         listen, train = self._config.listen, self._config.train
-        last = place.phase_epoch >= phase.epochs or 0 < train.max_steps <= place.phase_step
-        return listen.crops > 0 and (last or place.epoch % listen.every_epochs == 0)
+        last = progress.phase_epoch >= phase.epochs or 0 < train.max_steps <= progress.phase_step
+        return listen.crops > 0 and (last or progress.epoch % listen.every_epochs == 0)
 
     def _show(self, writer: MetricsWriter, step: int, audio_BL: Tensor, output_BL: Tensor) -> None:
         """Reconstructions of the first validation crops and draws from N(0, I), to hear and to see."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from vgim.data.audio import PCM16_SCALE, Pcm16
 from vgim.data.shards.manifest import check_shards_present, read_manifest
 from vgim.data.shards.read import read_utterances
-from vgim.decode.audio import AUDIO, FOLDERS, AudioEntry, Group, add_to_index, read_audio, write_wav
+from vgim.decode.audio import AUDIO, FOLDERS, AudioEntry, SoundKind, add_to_index, read_audio, write_wav
 from vgim.errors import ConfigError
 from vgim.model.audio import SMALLEST_STD, to_float
 from vgim.model.randomness import mix, seeded_generator
@@ -27,7 +27,7 @@ LEFT_UTTERANCES, LEFT_DRAWS, LONGEST_SAMPLES = 4, 4, 80_000
 
 
 @dataclass(frozen=True)
-class Studio:
+class DecoderSession:
     """A decoder, and where its sounds go."""
 
     decoder: FrozenDecoder
@@ -35,7 +35,7 @@ class Studio:
     indexed: bool
     """Whether `out` is the decoder's own folder of sounds, which has an index."""
     corpus: tuple[float, float]
-    """Mean and deviation of the shards that it was trained on; read only where audio is normalised."""
+    """Mean and deviation of the shards that it was trained on; read only where audio is normalized."""
 
     @torch.no_grad()
     def latents(self, samples: Pcm16) -> Tensor:
@@ -61,7 +61,7 @@ class Studio:
         """An utterance through encoder and decoder, [L]."""
         return self.audio(self.latents(samples), len(samples), samples)
 
-    def add(self, group: Group, sounds: Sequence[tuple[AudioEntry, Tensor]]) -> list[Location]:
+    def add(self, group: SoundKind, sounds: Sequence[tuple[AudioEntry, Tensor]]) -> list[Location]:
         """Write sounds, whose entries name their files, and note them in the index."""
         places = []
         for entry, audio_L in sounds:
@@ -72,7 +72,7 @@ class Studio:
             add_to_index(self.out, [entry.model_copy(update={"command": command}) for entry, _ in sounds])
         return places
 
-    def file(self, group: Group, name: str) -> str:
+    def file(self, group: SoundKind, name: str) -> str:
         """Where a sound goes, relative to `out`."""
         return f"{FOLDERS[group]}/{name}.wav" if self.indexed else f"{name}.wav"
 
@@ -90,13 +90,13 @@ class Studio:
         return float(x.mean()), float(x.std())
 
 
-def open_studio(
+def open_session(
     run: str, *, decoder: str | None = None, which: str = "last", out: str | None = None
-) -> Studio:
+) -> DecoderSession:
     """Load a decoder; `run` is its folder, or the encoder's run, whose only or named decoder it is.
 
     Raises:
-        VgimError: There is no such decoder; its shards are gone where audio is normalised by them.
+        VgimError: There is no such decoder; its shards are gone where audio is normalized by them.
     """
     folder = find_decoder(Location(run), decoder)
     loaded = load_decoder(folder.uri, which=which)
@@ -105,43 +105,45 @@ def open_studio(
     if data.normalize != "none":
         manifest = read_manifest(Location(data.shards))
         corpus = (manifest.corpus_mean, manifest.corpus_std)
-    place = folder.child(AUDIO) if out is None else Location(out)
-    return Studio(loaded, place, out is None, corpus)
+    path = folder.child(AUDIO) if out is None else Location(out)
+    return DecoderSession(loaded, path, out is None, corpus)
 
 
-def sample(studio: Studio, count: int, seed: int = 0) -> list[Location]:
+def sample(session: DecoderSession, count: int, seed: int = 0) -> list[Location]:
     """Draws z ~ N(0, I) for every frame, decoded; each as long as a training crop."""
-    num_samples = studio.decoder.config.data.crop_samples
-    shape = (1, studio.decoder.decoder.num_frames(num_samples), _channels(studio))
+    num_samples = session.decoder.config.data.crop_samples
+    shape = (1, session.decoder.decoder.num_frames(num_samples), _channels(session))
     sounds = []
     for i in range(count):
         z_BTC = torch.randn(shape, generator=seeded_generator("cpu", mix("draw", seed, i)))
         name = f"seed{seed}-{i}"
-        entry = AudioEntry(file=studio.file("sample", name), group="sample", title=f"draw {i} of seed {seed}")
-        sounds.append((entry, studio.audio(z_BTC, num_samples)))
-    return studio.add("sample", sounds)
+        entry = AudioEntry(
+            file=session.file("sample", name), group="sample", title=f"draw {i} of seed {seed}"
+        )
+        sounds.append((entry, session.audio(z_BTC, num_samples)))
+    return session.add("sample", sounds)
 
 
-def interpolate(studio: Studio, first: str, second: str, steps: int) -> list[Location]:
+def interpolate(session: DecoderSession, first: str, second: str, steps: int) -> list[Location]:
     """On the straight line from A's latents to B's; the longer utterance is cut to the shorter."""
     a, b = read_audio(first), read_audio(second)
     num_samples = min(len(a), len(b))
     a, b = a[:num_samples], b[:num_samples]
-    from_BTC, to_BTC = studio.latents(a), studio.latents(b)
+    from_BTC, to_BTC = session.latents(a), session.latents(b)
     names = f"{_stem(first)} to {_stem(second)}"
     sounds = []
     for i in range(steps):
         share = i / (steps - 1)
         name = f"{_stem(first)}-{_stem(second)}-{i:02d}"
         entry = AudioEntry(
-            file=studio.file("interpolation", name), group="interpolation", title=names, value=share
+            file=session.file("interpolation", name), group="interpolation", title=names, value=share
         )
-        sounds.append((entry, studio.audio(torch.lerp(from_BTC, to_BTC, share), num_samples, a)))
-    return studio.add("interpolation", sounds)
+        sounds.append((entry, session.audio(torch.lerp(from_BTC, to_BTC, share), num_samples, a)))
+    return session.add("interpolation", sounds)
 
 
 def traverse(
-    studio: Studio, file: str, dims: Sequence[int], bounds: tuple[float, float], steps: int
+    session: DecoderSession, file: str, dims: Sequence[int], bounds: tuple[float, float], steps: int
 ) -> list[Location]:
     """An utterance, one dimension of whose latents has the same value in every frame.
 
@@ -149,7 +151,7 @@ def traverse(
         ConfigError: There is no such dimension.
     """
     samples = read_audio(file)
-    latents_BTC = studio.latents(samples)
+    latents_BTC = session.latents(samples)
     num = latents_BTC.shape[2]
     for dim in dims:
         if not 0 <= dim < num:
@@ -162,50 +164,50 @@ def traverse(
             moved_BTC[..., dim] = value
             name = f"{_stem(file)}-dim{dim}-{i:02d}"
             entry = AudioEntry(
-                file=studio.file("traversal", name),
+                file=session.file("traversal", name),
                 group="traversal",
                 title=_stem(file),
                 value=value,
                 dimension=dim,
             )
-            sounds.append((entry, studio.audio(moved_BTC, len(samples), samples)))
-    return studio.add("traversal", sounds)
+            sounds.append((entry, session.audio(moved_BTC, len(samples), samples)))
+    return session.add("traversal", sounds)
 
 
-def reconstruct_split(studio: Studio, split: str, count: int) -> list[Location]:
+def reconstruct_split(session: DecoderSession, split: str, count: int) -> list[Location]:
     """The first utterances of a split, at most five seconds of each, beside what the decoder makes of them."""
-    shards = Location(studio.decoder.config.data.shards)
+    shards = Location(session.decoder.config.data.shards)
     manifest = read_manifest(shards)
     if not manifest.split(split).utterances:
         return []
     check_shards_present(shards, manifest)
     sounds = []
-    shortest = studio.decoder.encoder.encoder.min_samples(studio.decoder.module, studio.decoder.layer)
+    shortest = session.decoder.encoder.encoder.min_samples(session.decoder.module, session.decoder.layer)
     for utterance in read_utterances(shards, manifest, split, count):
         samples = utterance.audio[:LONGEST_SAMPLES]
         if len(samples) < shortest:
             continue
-        original = studio.file("reconstruction", f"{utterance.utterance_id}-original")
-        write_wav(studio.out.child(original), torch.from_numpy(samples) / PCM16_SCALE)
+        original = session.file("reconstruction", f"{utterance.utterance_id}-original")
+        write_wav(session.out.child(original), torch.from_numpy(samples) / PCM16_SCALE)
         entry = AudioEntry(
-            file=studio.file("reconstruction", utterance.utterance_id),
+            file=session.file("reconstruction", utterance.utterance_id),
             group="reconstruction",
             title=utterance.utterance_id,
             original=original,
         )
-        sounds.append((entry, studio.reconstruct(samples)))
-    return studio.add("reconstruction", sounds)
+        sounds.append((entry, session.reconstruct(samples)))
+    return session.add("reconstruction", sounds)
 
 
 def leave_audio(folder: Location, say: Callable[[str], None]) -> None:
     """What is there to hear when training ends: some validation utterances and draws."""
-    studio = open_studio(folder.uri)
-    places = [*reconstruct_split(studio, "validation", LEFT_UTTERANCES), *sample(studio, LEFT_DRAWS)]
-    say(f"{len(places)} sounds in {studio.out.uri}")
+    session = open_session(folder.uri)
+    places = [*reconstruct_split(session, "validation", LEFT_UTTERANCES), *sample(session, LEFT_DRAWS)]
+    say(f"{len(places)} sounds in {session.out.uri}")
 
 
-def _channels(studio: Studio) -> int:
-    decoder = studio.decoder
+def _channels(session: DecoderSession) -> int:
+    decoder = session.decoder
     return decoder.encoder.encoder.channels(decoder.module, decoder.layer)
 
 

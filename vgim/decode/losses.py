@@ -82,7 +82,7 @@ def weighted_terms(loss: str, weight: float) -> dict[str, float]:
 def si_sdr_db(output_BL: Tensor, target_BL: Tensor) -> Tensor:
     """Scale-invariant signal-to-distortion ratio of each crop, [B], in dB (Le Roux et al. 2019).
 
-    The target's part in the output against the rest; both are centred first. Silence counts as -60 dB or so.
+    The target's part in the output against the rest; both are centered first. Silence counts as -60 dB or so.
     """
     output_BL = output_BL - output_BL.mean(1, keepdim=True)
     target_BL = target_BL - target_BL.mean(1, keepdim=True)

@@ -12,10 +12,10 @@ from torch import Tensor
 
 NUM_POINTS, HOP, RANGE_DB, GAP = 512, 64, 80.0, 4
 
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 
 
-def spectrogram(audio_L: Tensor, loudest: float | None = None) -> Picture:
+def spectrogram(audio_L: Tensor, loudest: float | None = None) -> ImageArray:
     """[H, W, 1]: log magnitude over 80 dB below the loudest point, low frequencies at the bottom, loud is dark."""
     decibels_FT = _decibels(audio_L)
     top = float(decibels_FT.max()) if loudest is None else loudest
@@ -23,7 +23,7 @@ def spectrogram(audio_L: Tensor, loudest: float | None = None) -> Picture:
     return (255 * (1 - shade_FT)).flip(0).byte().cpu().numpy()[..., None]
 
 
-def compare(original_L: Tensor, reconstruction_L: Tensor) -> Picture:
+def compare(original_L: Tensor, reconstruction_L: Tensor) -> ImageArray:
     """The original above its reconstruction, on the original's scale."""
     top = float(_decibels(original_L).max())
     above, below = spectrogram(original_L, top), spectrogram(reconstruction_L, top)

@@ -19,7 +19,7 @@ from vgim.pretrained.decoder import ENCODER, FOLDER
 from vgim.runs.checkpoint import CONFIG, STATE, WEIGHTS, Checkpoint, find
 from vgim.runs.folder import RunFolder
 from vgim.storage import Location
-from vgim.train.loop import Job
+from vgim.train.loop import TrainJob
 from vgim.train.trainer import launch, run_of
 
 PUBLISHED: Tree = {"optim": {"learning_rate": 2e-4}, "train": {"batch_size": 64, "epochs": 200}}
@@ -67,7 +67,7 @@ def train_decoder(
             f"--name makes another one, of step {config.encoder.step}"
         )
         config = decoder_config(checkpoint, run, options, overrides)
-    job = Job(config=config, run=folder.uri, learner=DecoderLearner)
+    job = TrainJob(config=config, run=folder.uri, learner=DecoderLearner)
     code = launch(job, address=address, verbose=verbose, prepare=lambda: keep_encoder(checkpoint, kept))
     leave_audio(folder, say)
     return code
@@ -134,20 +134,20 @@ def decoder_config(
     return config
 
 
-def keep_encoder(checkpoint: Checkpoint, place: Location) -> None:
-    """Copy an encoder's checkpoint, less its optimiser, to a decoder's folder: its run may train on and prune it.
+def keep_encoder(checkpoint: Checkpoint, path: Location) -> None:
+    """Copy an encoder's checkpoint, less its optimizer, to a decoder's folder: its run may train on and prune it.
 
     Raises:
         CheckpointError: It has gone.
     """
-    if place.child(STATE).exists():
-        if Checkpoint.open(place).state.files[WEIGHTS] == checkpoint.state.files[WEIGHTS]:
+    if path.child(STATE).exists():
+        if Checkpoint.open(path).state.files[WEIGHTS] == checkpoint.state.files[WEIGHTS]:
             return
-        place.child(
+        path.child(
             STATE
         ).delete()  # of a launch that trained nothing: another encoder would have been refused
     for name in (WEIGHTS, CONFIG, STATE):  # the state last, since it makes a checkpoint of them
         source = checkpoint.location.child(name)
         if not source.exists():
             raise CheckpointError(f"{source.uri} is missing; train the decoder of another checkpoint")
-        place.child(name).write_bytes_atomic(source.read_bytes())
+        path.child(name).write_bytes_atomic(source.read_bytes())

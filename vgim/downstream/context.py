@@ -32,7 +32,7 @@ PROBES: dict[str, Callable[[Manifest], Probe]] = {
 
 
 @dataclass(frozen=True)
-class Setting:
+class ProbeContext:
     """A task, on the shards and the run it is probed on."""
 
     run: Location
@@ -54,7 +54,9 @@ class Setting:
     notes: tuple[str, ...]
 
 
-def open_setting(where: str, options: ProbeOptions, kinds: Sequence[EncoderKind] | None = None) -> Setting:
+def open_probe_context(
+    where: str, options: ProbeOptions, kinds: Sequence[EncoderKind] | None = None
+) -> ProbeContext:
     """Find the run, its weights, the shards and the task.
 
     Args:
@@ -64,18 +66,18 @@ def open_setting(where: str, options: ProbeOptions, kinds: Sequence[EncoderKind]
     Raises:
         VgimError: One of them is not there, or does not fit another.
     """
-    place = Location(where)
-    run = place
-    if place.child(STATE).exists():
+    path = Location(where)
+    run = path
+    if path.child(STATE).exists():
         if options.checkpoint == "best":
             raise ConfigError(
-                f"--checkpoint best, but {place.uri} is one checkpoint; name the run, or leave --checkpoint out"
+                f"--checkpoint best, but {path.uri} is one checkpoint; name the run, or leave --checkpoint out"
             )
-        run = place.parent.parent
+        run = path.parent.parent
         options = options.model_copy(update={"checkpoint": "named"})
-    config = RunFolder(place).config()
+    config = RunFolder(path).config()
     if config is None:
-        raise CheckpointError(f"{place.uri} is no run: it has no {CONFIG}; name a run's folder")
+        raise CheckpointError(f"{path.uri} is no run: it has no {CONFIG}; name a run's folder")
     readings = _readings(config, options)
     if options.sampled and config.model.family != "sim":
         raise ConfigError(
@@ -94,12 +96,12 @@ def open_setting(where: str, options: ProbeOptions, kinds: Sequence[EncoderKind]
     trained = None
     if "trained" in (options.encoders if kinds is None else kinds):
         which = "best" if options.checkpoint == "best" else "last"
-        trained = load_encoder(place.uri, which=which, device=device)
+        trained = load_encoder(path.uri, which=which, device=device)
     corpus = (0.0, 1.0)
     if config.data.normalize == "corpus":
         own = manifest if options.shards is None else read_manifest(config.data.shards)
         corpus = (own.corpus_mean, own.corpus_std)
-    return Setting(
+    return ProbeContext(
         run=run,
         config=config,
         options=options,

@@ -9,17 +9,17 @@ from typing import NamedTuple
 from vgim.data.shards.read import Utterance, first_crop, read_lengths, read_utterances
 from vgim.data.stream.crops import I64
 from vgim.data.stream.cut import I16
-from vgim.downstream.context import Setting, open_setting
+from vgim.downstream.context import ProbeContext, open_probe_context
 from vgim.downstream.features.cache import FOLDER, DamagedCacheError, FeatureCache
 from vgim.downstream.features.encoders import Preparation, draws_features, feature_source
 from vgim.downstream.features.examples import Gathered, Stream, check_memory, gather, whole
-from vgim.downstream.features.features import Clip, FeatureSource, View, stream_features
+from vgim.downstream.features.features import CutClip, FeatureSource, View, stream_features
 from vgim.downstream.pictures import WITHOUT_MATPLOTLIB, can_draw
 from vgim.downstream.probe_plan import Outcome, Piece, Runner, Say, one_after_the_other, plan
 from vgim.downstream.result import EncoderKind, ProbeOptions, ProbeResult, Task, place_name
 from vgim.downstream.scores import score
 from vgim.downstream.solvers import ADAM_BATCH, fit_adam, fit_lbfgs
-from vgim.downstream.summary import Fit, Splits, summarise
+from vgim.downstream.summary import Fit, Splits, summarize
 from vgim.downstream.writing import write_epochs_picture, write_modules_picture, write_result
 from vgim.errors import VgimError
 from vgim.storage import Location
@@ -136,7 +136,7 @@ def _attempt(piece: Piece, say: Say, *, quiet: bool) -> Outcome:
 
 def _probe(piece: Piece, say: Say) -> list[ProbeResult]:
     """A piece's results, each written as soon as all are there."""
-    setting = open_setting(piece.where, piece.options, kinds=(piece.kind,))
+    setting = open_probe_context(piece.where, piece.options, kinds=(piece.kind,))
     results = []
     for result, confusion_KK in _results(setting, piece.kind, say):
         write_result(setting.run, result, confusion_KK)
@@ -156,7 +156,7 @@ def _draw(run: Location, results: list[ProbeResult], all_epochs: bool) -> None:
         write_modules_picture(run, last)
 
 
-def _results(setting: Setting, kind: EncoderKind, say: Say) -> list[tuple[ProbeResult, I64]]:
+def _results(setting: ProbeContext, kind: EncoderKind, say: Say) -> list[tuple[ProbeResult, I64]]:
     """Result and confusion matrix of each view of a kind of encoder; features are computed once a seed."""
     options, notes = setting.options, list(setting.notes)
     num_seeds = options.seeds
@@ -181,12 +181,12 @@ def _results(setting: Setting, kind: EncoderKind, say: Say) -> list[tuple[ProbeR
             of = " ".join((kind, place_name(view.module, view.layer))).rstrip()
             say(f"{options.task} from {of}, seed {seed}: {found[-1].scores.accuracy:.1%}")
     return [
-        summarise(setting, kind, view, of_view, found, prepared=prepared, notes=notes)
+        summarize(setting, kind, view, of_view, found, prepared=prepared, notes=notes)
         for view, of_view, found in zip(views, splits, fits, strict=True)
     ]
 
 
-def _splits(setting: Setting, source: FeatureSource, say: Say) -> list[Splits]:
+def _splits(setting: ProbeContext, source: FeatureSource, say: Say) -> list[Splits]:
     """Each view's examples of the three splits."""
     limit = setting.options.max_utterances
     lengths = list(read_lengths(setting.shards, "train").values())
@@ -196,11 +196,11 @@ def _splits(setting: Setting, source: FeatureSource, say: Say) -> list[Splits]:
 
 
 def gather_split(
-    setting: Setting, source: FeatureSource, split: str, say: Say = lambda line: None
+    setting: ProbeContext, source: FeatureSource, split: str, say: Say = lambda line: None
 ) -> list[Gathered]:
     """A split's examples in each of the source's views; from kept features where they were asked for."""
     limit = setting.options.max_utterances if split == "train" else 0
-    clip: Clip = whole
+    clip: CutClip = whole
     if setting.task.crops and not setting.options.whole_utterances:
         clip = partial(_crop, setting)
 
@@ -226,11 +226,11 @@ def gather_split(
         return gathered(cache.stream)
 
 
-def _crop(setting: Setting, utterance: Utterance) -> I16 | None:
+def _crop(setting: ProbeContext, utterance: Utterance) -> I16 | None:
     return first_crop(utterance.audio, setting.config.data)
 
 
-def _fit(setting: Setting, splits: Splits, seed: int) -> Fit:
+def _fit(setting: ProbeContext, splits: Splits, seed: int) -> Fit:
     """Train on `train`, choose on `validation`, look at `test` once."""
     options, device, task = setting.options, setting.device, setting.task
     data = splits.train.examples(device), splits.validation.examples(device)

@@ -68,7 +68,7 @@ def modules_picture(results: Sequence[ProbeResult]) -> bytes:
 
 def epochs_picture(results: Sequence[ProbeResult]) -> bytes:
     """Accuracy of trained encoders at each checkpoint, a line per module; baselines as levels."""
-    figure, axes = _accuracies(results, "optimiser steps")
+    figure, axes = _accuracies(results, "optimizer steps")
     for number, place in enumerate(_places(results)):
         own = [result for result in results if (result.module, result.layer) == place]
         trained = [result for result in own if result.encoder == "trained"]
@@ -91,7 +91,7 @@ def _accuracies(results: Sequence[ProbeResult], x: str) -> tuple[Any, Any]:
     """A figure with the axis of accuracy and the level of the majority class."""
     figure = new_figure(7.5, 4)
     axes = figure.add_subplot()
-    axes.axhline(results[0].majority, color="grey", linewidth=0.8, label="majority")
+    axes.axhline(results[0].majority, color="gray", linewidth=0.8, label="majority")
     axes.set_xlabel(x)
     axes.set_ylabel("accuracy")
     axes.set_ylim(0, 1)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from vgim.downstream.context import open_setting
+from vgim.downstream.context import open_probe_context
 from vgim.downstream.result import EncoderKind, ProbeOptions, ProbeResult, Task
 from vgim.errors import ConfigError, VgimError
 from vgim.runs.checkpoint import complete_checkpoints, find
@@ -55,7 +55,7 @@ def one_after_the_other(
 
 
 @dataclass(frozen=True)
-class Group:
+class ProbeGroup:
     """One run and one task: what one table and one picture of depth show."""
 
     run: str
@@ -70,7 +70,7 @@ class Group:
 
 def plan(
     runs: Sequence[str], wanted: Sequence[ProbeOptions], say: Say, *, all_epochs: bool, check_device: bool
-) -> list[Group]:
+) -> list[ProbeGroup]:
     """The pieces of every run and task, once each; what is wrong with all pieces of a group is its error.
 
     Args:
@@ -79,17 +79,17 @@ def plan(
         check_device: Whether the pieces run on this machine.
     """
     places = [Location(run) for run in runs]
-    groups: list[Group] = []
+    groups: list[ProbeGroup] = []
     taken: set[tuple[str, Task, EncoderKind]] = set()
-    for place, name in zip(places, distinct_names(places), strict=True):
+    for path, name in zip(places, distinct_names(places), strict=True):
         for options in wanted:
-            group = Group(name, options.task, place)
+            group = ProbeGroup(name, options.task, path)
             label = f"{name}: " if len(places) > 1 else ""
             try:
                 asked = options if check_device else options.model_copy(update={"device": "cpu"})
-                setting = open_setting(place.uri, asked, kinds=())
-                if all_epochs and setting.run != place:
-                    raise ConfigError(f"--all-epochs, but {place.uri} is one checkpoint; name its run")
+                setting = open_probe_context(path.uri, asked, kinds=())
+                if all_epochs and setting.run != path:
+                    raise ConfigError(f"--all-epochs, but {path.uri} is one checkpoint; name its run")
                 for note in setting.notes:
                     say(f"{label}note: {note}")
                 pieces = _of_epochs(group, options, label) if all_epochs else _of_kinds(group, options, label)
@@ -106,14 +106,14 @@ def plan(
     return groups
 
 
-def _of_kinds(group: Group, options: ProbeOptions, label: str) -> list[Piece]:
+def _of_kinds(group: ProbeGroup, options: ProbeOptions, label: str) -> list[Piece]:
     return [
         Piece(group.folder.uri, kind, options, f"{group.run} {options.task} {kind}", label)
         for kind in options.encoders
     ]
 
 
-def _of_epochs(group: Group, options: ProbeOptions, label: str) -> list[Piece]:
+def _of_epochs(group: ProbeGroup, options: ProbeOptions, label: str) -> list[Piece]:
     """Every checkpoint, oldest first, then each baseline once."""
     find(group.folder.uri)  # tells that there is none
     pieces = []

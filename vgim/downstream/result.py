@@ -19,11 +19,11 @@ Device = Literal["auto", "cpu", "cuda"]
 SUPERVISED_EPOCHS = 40
 
 
-class Record(BaseModel):
+class ResultModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class ProbeOptions(Record):
+class ProbeOptions(ResultModel):
     """Everything that shapes the numbers of a probe, beside the run and the shards."""
 
     task: Task
@@ -56,14 +56,14 @@ class ProbeOptions(Record):
     device: Device = "auto"
 
 
-class Interval(Record):
+class Interval(ResultModel):
     """Ends of a 95 % interval."""
 
     low: float
     high: float
 
 
-class SeedResult(Record):
+class SeedResult(ResultModel):
     """One fit."""
 
     seed: int
@@ -74,7 +74,7 @@ class SeedResult(Record):
     epochs: int | None = None
 
 
-class ProbeResult(Record):
+class ProbeResult(ResultModel):
     """See docs/probes.md."""
 
     schema_version: Literal[1] = 1
@@ -86,7 +86,7 @@ class ProbeResult(Record):
     """Which of the module's convolutions; None for the module's output."""
     num_features: int
     step: int | None
-    """Optimiser steps behind a trained encoder."""
+    """Optimizer steps behind a trained encoder."""
     checkpoint: str | None
     """Where the trained encoder's weights are."""
     accuracy: float

@@ -94,9 +94,9 @@ def over_utterances(correct_U: NDArray[np.float64], count_U: I64) -> tuple[float
 def wilson(share: float, num: int) -> tuple[float, float]:
     """Wilson's 95 % score interval of a share of `num` trials."""
     z2 = Z_95**2
-    centre = (share + z2 / (2 * num)) / (1 + z2 / num)
+    center = (share + z2 / (2 * num)) / (1 + z2 / num)
     half = Z_95 / (1 + z2 / num) * math.sqrt(share * (1 - share) / num + z2 / (4 * num**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, center - half), min(1.0, center + half)
 
 
 def _t_quantile(freedom: int) -> float:

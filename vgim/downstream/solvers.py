@@ -49,10 +49,10 @@ class Fitted(NamedTuple):
 
 
 def fit_lbfgs(train: Examples, validation: Examples, num_classes: int, *, bias: bool = True) -> Fitted:
-    """The optimum of mean cross-entropy + l2/2 · ‖W‖² on standardised features, l2 chosen on validation.
+    """The optimum of mean cross-entropy + l2/2 · ‖W‖² on standardized features, l2 chosen on validation.
 
     Deterministic: the problem is convex and starts at zero. The path of penalties ends at the first that makes
-    the validation's cross-entropy worse. Without a bias the features are scaled but not centred, which would be
+    the validation's cross-entropy worse. Without a bias the features are scaled but not centered, which would be
     a bias by another name.
     """
     mean_C = train.x_NC.mean(0) if bias else torch.zeros_like(train.x_NC[0])
@@ -64,7 +64,7 @@ def fit_lbfgs(train: Examples, validation: Examples, num_classes: int, *, bias: 
     b_K = x_NC.new_zeros(num_classes)
     best: tuple[float, float, Tensor, Tensor] | None = None
     for l2 in L2_PATH:
-        minimise(x_NC, train.y_N, w_KC, b_K, l2, bias=bias)
+        minimize(x_NC, train.y_N, w_KC, b_K, l2, bias=bias)
         loss = cross_entropy(held_NC, validation.y_N, w_KC, b_K)
         if best is not None and not loss < best[0]:
             break
@@ -75,7 +75,7 @@ def fit_lbfgs(train: Examples, validation: Examples, num_classes: int, *, bias: 
     return Fitted(w_KC, b_K - w_KC @ mean_C, loss, l2, None)
 
 
-def minimise(
+def minimize(
     x_NC: Tensor, y_N: Tensor, w_KC: Tensor, b_K: Tensor, l2: float, *, bias: bool, tolerance: float = 1e-6
 ) -> None:
     """Move weights and bias to the minimum of mean cross-entropy + l2/2 · ‖W‖², in place.

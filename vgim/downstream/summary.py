@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from vgim.data.stream.crops import I64
-from vgim.downstream.context import Setting
+from vgim.downstream.context import ProbeContext
 from vgim.downstream.features.encoders import Preparation
 from vgim.downstream.features.examples import Gathered
 from vgim.downstream.features.features import View
@@ -23,7 +23,7 @@ from vgim.runs.folder import git_revision, now, versions
 
 SAW_LABELS = (
     "this encoder was trained on the labels of the train split that the probe learns from, and chosen on the "
-    "validation split's; it is no measure of what is learnt without labels"
+    "validation split's; it is no measure of what is learned without labels"
 )
 
 
@@ -43,8 +43,8 @@ class Splits(NamedTuple):
     test: Gathered
 
 
-def summarise(
-    setting: Setting,
+def summarize(
+    setting: ProbeContext,
     kind: EncoderKind,
     view: View,
     splits: Splits,

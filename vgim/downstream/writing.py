@@ -26,18 +26,18 @@ FOLDER, RESULT, CONFUSION, PICTURE, TENSORBOARD = (
 
 def write_result(run: Location, result: ProbeResult, confusion_KK: I64) -> Location:
     """Write a probe's folder, replacing an earlier one of the same name; returns where it is."""
-    place = run.child(FOLDER, folder_name(result))
-    place.delete()
+    path = run.child(FOLDER, folder_name(result))
+    path.delete()
     table = io.BytesIO()
     np.savez(table, confusion=confusion_KK, classes=np.array(list(result.per_class)))
-    place.child(CONFUSION).write_bytes_atomic(table.getvalue())
+    path.child(CONFUSION).write_bytes_atomic(table.getvalue())
     if can_draw():
-        place.child(PICTURE).write_bytes_atomic(confusion_picture(confusion_KK, result))
+        path.child(PICTURE).write_bytes_atomic(confusion_picture(confusion_KK, result))
     with tempfile.TemporaryDirectory(prefix="vgim-probe-") as staging:
         _write_events(Path(staging), result)
-        place.child(TENSORBOARD).upload_dir(staging)
-    place.child(RESULT).write_bytes_atomic((result.model_dump_json(indent=1) + "\n").encode())
-    return place
+        path.child(TENSORBOARD).upload_dir(staging)
+    path.child(RESULT).write_bytes_atomic((result.model_dump_json(indent=1) + "\n").encode())
+    return path
 
 
 def write_modules_picture(run: Location, results: Sequence[ProbeResult]) -> None:
@@ -51,9 +51,9 @@ def write_epochs_picture(run: Location, results: Sequence[ProbeResult]) -> None:
     run.child(FOLDER, f"{results[0].task}-epochs.png").write_bytes_atomic(epochs_picture(results))
 
 
-def read_result(place: Location) -> ProbeResult:
+def read_result(path: Location) -> ProbeResult:
     """The result in a probe's folder."""
-    return ProbeResult.model_validate_json(place.child(RESULT).read_bytes())
+    return ProbeResult.model_validate_json(path.child(RESULT).read_bytes())
 
 
 def _write_events(folder: Path, result: ProbeResult) -> None:

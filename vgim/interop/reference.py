@@ -19,14 +19,14 @@ from torch import Tensor
 from vgim.config import RunConfig, load_config, to_yaml
 from vgim.config.schema import StorageConfig
 from vgim.errors import CheckpointError, ConfigError, StorageError
-from vgim.interop.reference_keys import Architecture, normalise, read_architecture
+from vgim.interop.reference_keys import Architecture, normalize, read_architecture
 from vgim.interop.reference_weights import put_reference, to_reference
 from vgim.model.stack import Encoder, build_encoder, module_specs
 from vgim.runs.checkpoint import FOLDER, find, load_weights, save
 from vgim.runs.folder import CONFIG, RECORD, RunFolder, RunRecord, git_revision, now, versions
 from vgim.runs.training_state import TrainingState
 from vgim.storage import Location
-from vgim.train.schedule import Place
+from vgim.train.schedule import Progress
 
 PREFIX = "module."  # the reference saves its DataParallel wrapper
 _FORBIDDEN = re.compile(r"GLOBAL (\S+)")
@@ -63,7 +63,7 @@ def import_reference(file: str, out: str, preset: str | None, overrides: Sequenc
             raise StorageError(f"{run.uri} holds a run already; give --out a folder of its own")
     data = source.read_bytes()
     try:
-        tensors = normalise(_load(data))
+        tensors = normalize(_load(data))
         architecture = read_architecture(tensors)
         preset = preset or f"librispeech-{architecture.family}"
         config = _placed(load_config(preset, overrides).config, run)
@@ -78,16 +78,16 @@ def import_reference(file: str, out: str, preset: str | None, overrides: Sequenc
 
 def export_reference(where: str, out: str) -> str:
     """Write the weights of a run's last checkpoint, or of a checkpoint, as the reference's file; gives its place."""
-    checkpoint, place = find(where), Location(out)
-    if place.exists():
-        raise StorageError(f"{place.uri} exists; remove it, or give --out another name")
+    checkpoint, path = find(where), Location(out)
+    if path.exists():
+        raise StorageError(f"{path.uri} exists; remove it, or give --out another name")
     config = checkpoint.config()
     encoder = build_encoder(config.model, config.objective, config.train.seed)
     load_weights(checkpoint, encoder)
     data = io.BytesIO()
     torch.save({PREFIX + name: tensor for name, tensor in to_reference(encoder).items()}, data)
-    place.write_bytes_atomic(data.getvalue())
-    return place.uri
+    path.write_bytes_atomic(data.getvalue())
+    return path.uri
 
 
 def _load(data: bytes) -> dict[str, Tensor]:
@@ -169,7 +169,7 @@ def _write(run: Location, encoder: Encoder, config: RunConfig, source: Location,
     origin = f"reference-{sha256}"
     run.child(CONFIG).write_bytes_atomic(to_yaml(config).encode())
     state = TrainingState(
-        **asdict(Place()),
+        **asdict(Progress()),
         world_size=1,
         batch_size=config.train.batch_size,
         accumulate=config.train.accumulate,

@@ -52,7 +52,7 @@ class Architecture:
     """Whether modules have a head of μ that does something."""
 
 
-def normalise(tensors: Mapping[str, Tensor]) -> Tensors:
+def normalize(tensors: Mapping[str, Tensor]) -> Tensors:
     """The tensors under this module's spelling.
 
     Raises:
@@ -69,7 +69,7 @@ def normalise(tensors: Mapping[str, Tensor]) -> Tensors:
     if unknown or not found:
         raise CheckpointError(
             f"it has tensors that no encoder of the reference has ({few(unknown)}); give the encoder's file, "
-            "such as model_99.ckpt, not a classifier's, a decoder's or an optimiser's"
+            "such as model_99.ckpt, not a classifier's, a decoder's or an optimizer's"
             if unknown
             else "it holds no tensor; give the encoder's file, such as model_99.ckpt"
         )

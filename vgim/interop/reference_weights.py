@@ -57,7 +57,7 @@ def _heads(ours: Mapping[str, Tensor], module: int, channels: int) -> list[tuple
 
 
 def put_reference(encoder: Encoder, tensors: Tensors) -> None:
-    """Put the reference's tensors, as `normalise` names them, into an encoder.
+    """Put the reference's tensors, as `normalize` names them, into an encoder.
 
     A bias before a BatchNorm moves into the running mean: x + b - mean = x - (mean - b). A head of μ in the cpc
     family moves into what reads it, see `_fold_head`.

@@ -58,7 +58,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Look:
+class AnalysisInput:
     """A module of a run, looked at: what every analysis is given."""
 
     subject: Subject
@@ -79,5 +79,5 @@ class Analysis(Protocol):
     needs: ClassVar[frozenset[Need]]
     """Without these it is left out."""
 
-    def run(self, look: Look) -> Finding:
+    def run(self, look: AnalysisInput) -> Finding:
         """Look; the same options give the same finding."""

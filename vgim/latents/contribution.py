@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vgim.latents.analysis import Drawn, Finding, Look, Need, Sheet
-from vgim.latents.curves import Line, lines_picture
+from vgim.latents.analysis import AnalysisInput, Drawn, Finding, Need, Sheet
+from vgim.latents.curves import CurveLine, lines_picture
 from vgim.latents.decoding import decode, log_mel, make_pairs
 from vgim.latents.result import AnalysisName, Curve, Table
 from vgim.model.randomness import mix, seeded_generator
@@ -37,7 +37,7 @@ class ContributionAnalysis:
     title: ClassVar[str] = "Interpolation contribution score"
     needs: ClassVar[frozenset[Need]] = frozenset({"decoder"})
 
-    def run(self, look: Look) -> Finding:
+    def run(self, look: AnalysisInput) -> Finding:
         """Decodes some pairs of the split's crops."""
         assert look.decoder is not None
         pairs = make_pairs(look.subject, look.decoder, look.options)
@@ -51,7 +51,7 @@ class ContributionAnalysis:
         return _finding(look, errors_PODS, sizes)
 
     def _errors(
-        self, look: Look, a_TC: Tensor, b_TC: Tensor, num_samples: int, sizes: list[int], pair: int
+        self, look: AnalysisInput, a_TC: Tensor, b_TC: Tensor, num_samples: int, sizes: list[int], pair: int
     ) -> F64:
         """Squared errors of a pair, [order, domain, size]; size 0 is A as it is."""
         assert look.decoder is not None
@@ -94,7 +94,7 @@ def relative(errors_PS: F64, seed: int) -> tuple[F64, F64, F64]:
     return mean / max(mean[0], 1e-30), low, high
 
 
-def _finding(look: Look, errors_PODS: F64, sizes: list[int]) -> Finding:
+def _finding(look: AnalysisInput, errors_PODS: F64, sizes: list[int]) -> Finding:
     num = sizes[-1]
     finding = Finding(summary=[], figures={})
     rows = []
@@ -105,7 +105,7 @@ def _finding(look: Look, errors_PODS: F64, sizes: list[int]) -> Finding:
             score_S, low_S, high_S = relative(errors_PODS[:, o, d], look.options.seed)
             scores[order] = score_S
             lines.append(
-                Line(
+                CurveLine(
                     f"{order} dimensions",
                     [float(n) for n in sizes],
                     score_S,

@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vgim.latents.analysis import Drawn, Finding, Look, Need, Sheet
+from vgim.latents.analysis import AnalysisInput, Drawn, Finding, Need, Sheet
 from vgim.latents.correlation_pictures import subsets_picture
 from vgim.latents.frames import F32, WINDOW
 from vgim.latents.result import AnalysisName, Table
@@ -37,7 +37,7 @@ class CorrelationAnalysis:
     title: ClassVar[str] = "Total correlation"
     needs: ClassVar[frozenset[Need]] = frozenset()
 
-    def run(self, look: Look) -> Finding:
+    def run(self, look: AnalysisInput) -> Finding:
         """Looks at samples z of the posterior, or at the output of a module without one."""
         windows_VWC, options = look.frames.windows_VWC, look.options
         rng = np.random.default_rng(mix("subsets", options.seed))
@@ -109,7 +109,9 @@ def mean_interval(values: F64) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def _finding(look: Look, rows: list[tuple[str, int, int, float, float]], notes: list[str]) -> Finding:
+def _finding(
+    look: AnalysisInput, rows: list[tuple[str, int, int, float, float]], notes: list[str]
+) -> Finding:
     finding = Finding(summary=[], figures={}, notes=notes)
     hop_ms = look.frames.hop_samples / 16
     table, boxes = [], []

@@ -14,7 +14,7 @@ from vgim.latents.result import Curve
 Values = Sequence[float] | NDArray[np.float64]
 
 
-class Line(NamedTuple):
+class CurveLine(NamedTuple):
     """A line of a picture."""
 
     label: str
@@ -26,7 +26,7 @@ class Line(NamedTuple):
 
 
 def lines_picture(
-    lines: Sequence[Line],
+    lines: Sequence[CurveLine],
     x_label: str,
     y_label: str,
     title: str,
@@ -48,7 +48,7 @@ def lines_picture(
         if len(line.low):
             axes.fill_between(line.x, line.low, line.high, color=f"C{number}", alpha=0.15, linewidth=0)
     if level is not None:
-        axes.axhline(level[1], color="grey", linewidth=0.8, linestyle="--", label=level[0])
+        axes.axhline(level[1], color="gray", linewidth=0.8, linestyle="--", label=level[0])
     if x_scale == "symlog":
         axes.set_xscale("symlog", linthresh=x_threshold, linscale=0.4)
         ticks = sorted({float(x) for line in lines for x in line.x})
@@ -69,7 +69,7 @@ def lines_picture(
 def overlay_picture(of_runs: Sequence[tuple[str, Curve]]) -> bytes:
     """The same curve of several runs."""
     first = of_runs[0][1]
-    lines = [Line(name, curve.x, curve.y, curve.low, curve.high) for name, curve in of_runs]
+    lines = [CurveLine(name, curve.x, curve.y, curve.low, curve.high) for name, curve in of_runs]
     positive = [x for _, curve in of_runs for x in curve.x if x > 0]
     return lines_picture(
         lines,

@@ -27,10 +27,10 @@ def find_decoder(
         raise ConfigError(f"--decoder {name}, but {folder.uri} has {known}; name one of them")
     fitting: list[tuple[FrozenDecoder, Location]] = []
     for candidate in there if name is None else [name]:
-        place = folder.child(candidate)
-        decoder = load_decoder(place.uri, device=subject.device)
+        path = folder.child(candidate)
+        decoder = load_decoder(path.uri, device=subject.device)
         if decoder.module == module and decoder.layer is None:
-            fitting.append((decoder, place))
+            fitting.append((decoder, path))
         elif name is not None:
             what = f"module {decoder.module}" + ("" if decoder.layer is None else f" layer {decoder.layer}")
             raise ConfigError(

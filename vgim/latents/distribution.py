@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vgim.latents.analysis import Drawn, Finding, Look, Need, Sheet
+from vgim.latents.analysis import AnalysisInput, Drawn, Finding, Need, Sheet
 from vgim.latents.distribution_pictures import density_picture, histograms_picture, kl_picture
 from vgim.latents.frames import F32, Frames
 from vgim.latents.result import AnalysisName, Curve, Table
 from vgim.model.collapse import FEWEST_ACTIVE
 from vgim.model.module import ACTIVE_VARIANCE
-from vgim.model.posterior import kl_per_element
+from vgim.model.posterior import gaussian_kl
 
 NO_INFORMATION = 0.01
 """Nats per frame below which a dimension that is not active counts as collapsed onto its prior."""
@@ -43,7 +43,7 @@ class DistributionAnalysis:
     title: ClassVar[str] = "Distribution of each dimension"
     needs: ClassVar[frozenset[Need]] = frozenset()
 
-    def run(self, look: Look) -> Finding:
+    def run(self, look: AnalysisInput) -> Finding:
         """With a posterior: against N(0, 1). Without one: moments, activity and zeros, as nothing pulls it there."""
         frames = look.frames
         return _gaussian(frames) if frames.posteriors is not None else _plain(frames)
@@ -52,7 +52,7 @@ class DistributionAnalysis:
 def kl_per_dimension(mu_NC: F32, std_NC: F32) -> F64:
     """KL(N(μ, σ²) ‖ N(0, 1)) of each dimension in nats, the mean over frames, [C]."""
     logvar_NC = 2 * torch.from_numpy(std_NC).double().log()
-    found: F64 = kl_per_element(torch.from_numpy(mu_NC).double(), logvar_NC).mean(0).numpy()
+    found: F64 = gaussian_kl(torch.from_numpy(mu_NC).double(), logvar_NC).mean(0).numpy()
     return found
 
 
@@ -168,7 +168,7 @@ def _gaussian(frames: Frames) -> Finding:
         },
         notes=[
             "μ and σ are those of training: each module reads a sample of the one before it.",
-            "Neighbouring frames are no independent draws, so there is no p-value for the KS statistic.",
+            "Neighboring frames are no independent draws, so there is no p-value for the KS statistic.",
         ],
     )
 

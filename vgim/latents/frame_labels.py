@@ -20,22 +20,22 @@ VOWEL_NAMES = "AA AE AH AO AW AX AXR AY EH ER EY IH IX IY OW OY UH UW UX a e i o
 """Of ARPAbet and of single letters; those that an inventory holds count."""
 
 
-class Labelling(NamedTuple):
+class Labeling(NamedTuple):
     """One way to label frames."""
 
     name: str
     classes: tuple[str, ...]
 
 
-def labellings(manifest: Manifest) -> list[Labelling]:
+def labelings(manifest: Manifest) -> list[Labeling]:
     """Those that the shards have labels for: at least two classes each."""
-    found = [Labelling("speaker", tuple(manifest.speakers))]
+    found = [Labeling("speaker", tuple(manifest.speakers))]
     if manifest.phone_inventory is not None:
-        found.append(Labelling("phone", tuple(manifest.phone_inventory)))
-        found.append(Labelling("vowel", tuple(p for p in manifest.phone_inventory if is_vowel(p))))
+        found.append(Labeling("phone", tuple(manifest.phone_inventory)))
+        found.append(Labeling("vowel", tuple(p for p in manifest.phone_inventory if is_vowel(p))))
     elif has_syllables(manifest):
-        found += [Labelling("syllable", SYLLABLES), Labelling("vowel", VOWELS)]
-    return [labelling for labelling in found if len(labelling.classes) > 1]
+        found += [Labeling("syllable", SYLLABLES), Labeling("vowel", VOWELS)]
+    return [labeling for labeling in found if len(labeling.classes) > 1]
 
 
 def has_syllables(manifest: Manifest) -> bool:
@@ -49,23 +49,23 @@ def is_vowel(phone: str) -> bool:
 
 
 def label_frames(
-    labelling: Labelling, manifest: Manifest, utterance: Utterance, num_frames: int, hop_samples: int
+    labeling: Labeling, manifest: Manifest, utterance: Utterance, num_frames: int, hop_samples: int
 ) -> I64:
     """Class of each frame of a whole utterance, [T]; NO_LABEL where it has none."""
-    if labelling.name == "speaker":
-        return np.full(num_frames, labelling.classes.index(utterance.speaker_id))
+    if labeling.name == "speaker":
+        return np.full(num_frames, labeling.classes.index(utterance.speaker_id))
     if manifest.phone_inventory is not None:
         phones_T = _phones(utterance, num_frames, hop_samples)
-        if labelling.name == "phone":
+        if labeling.name == "phone":
             return phones_T
         vowel_of = [
-            labelling.classes.index(phone) if phone in labelling.classes else NO_LABEL
+            labeling.classes.index(phone) if phone in labeling.classes else NO_LABEL
             for phone in (*manifest.phone_inventory, "")
         ]  # the last is that of NO_LABEL
         return np.array(vowel_of)[phones_T]
     syllable = utterance.transcript
-    name = syllable if labelling.name == "syllable" else syllable[-1:]
-    label = labelling.classes.index(name) if name in labelling.classes else NO_LABEL
+    name = syllable if labeling.name == "syllable" else syllable[-1:]
+    label = labeling.classes.index(name) if name in labeling.classes else NO_LABEL
     return np.full(num_frames, label)
 
 
@@ -77,5 +77,5 @@ def _phones(utterance: Utterance, num_frames: int, hop_samples: int) -> I64:
     whole = len(utterance.audio) // HOP_SAMPLES
     num_slots = min(int(slot_T[-1]) + 1 if num_frames else 0, whole)
     at_T = slot_T - max(0, num_slots - len(utterance.phones))
-    labelled_T = (at_T >= 0) & (at_T < len(utterance.phones)) & (slot_T < whole)
-    return np.where(labelled_T, utterance.phones[np.clip(at_T, 0, len(utterance.phones) - 1)], NO_LABEL)
+    labeled_T = (at_T >= 0) & (at_T < len(utterance.phones)) & (slot_T < whole)
+    return np.where(labeled_T, utterance.phones[np.clip(at_T, 0, len(utterance.phones) - 1)], NO_LABEL)

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from vgim.data.shards.read import read_lengths, read_utterances
 from vgim.data.stream.crops import I64
-from vgim.downstream.features.features import Clips, normalised
+from vgim.downstream.features.features import Clips, normalized
 from vgim.errors import DataError
-from vgim.latents.frame_labels import Labelling, label_frames, labellings
+from vgim.latents.frame_labels import Labeling, label_frames, labelings
 from vgim.latents.result import LatentOptions
 from vgim.latents.subject import Subject
 from vgim.model.randomness import mix, seeded_generator
@@ -52,9 +52,9 @@ class Frames:
     frame_N: I64
     """Its place in the utterance."""
     utterance_ids: tuple[str, ...]
-    labellings: tuple[Labelling, ...]
+    labelings: tuple[Labeling, ...]
     labels: dict[str, I64]
-    """Class of each frame by labelling, [N]; NO_LABEL where there is none."""
+    """Class of each frame by labeling, [N]; NO_LABEL where there is none."""
     hop_samples: int
 
     @property
@@ -80,7 +80,7 @@ def sample_frames(subject: Subject, module: int, options: LatentOptions) -> Fram
     assert subject.trained is not None
     encoder = subject.trained.encoder
     hop, shortest = encoder.hop_samples(module), encoder.min_samples(module)
-    ways = tuple(labellings(subject.manifest))
+    ways = tuple(labelings(subject.manifest))
     lengths = list(read_lengths(subject.shards, options.split).values())[: options.max_utterances]
     num_frames = sum(max(0, n // hop) for n in lengths if n >= shortest)
     share = min(1.0, options.max_frames / max(1, num_frames))
@@ -91,7 +91,7 @@ def sample_frames(subject: Subject, module: int, options: LatentOptions) -> Fram
         if len(utterance.audio) < shortest:
             continue
         audio_BL = torch.from_numpy(utterance.audio)[None]
-        x_BL = normalised(
+        x_BL = normalized(
             Clips([utterance], audio_BL), subject.config.data.normalize, subject.corpus, subject.device
         )
         seed = mix("latents", options.seed, utterance.utterance_id)
@@ -129,7 +129,7 @@ def sample_frames(subject: Subject, module: int, options: LatentOptions) -> Fram
         owner_N=joined["owner"],
         frame_N=joined["frame"],
         utterance_ids=tuple(ids),
-        labellings=ways,
+        labelings=ways,
         labels={way.name: joined[way.name] for way in ways},
         hop_samples=hop,
     )

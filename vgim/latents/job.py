@@ -1,4 +1,4 @@
-"""Analyses from the run's name to their results: `vgim latents` and ray_jobs/latents.py call `analyse`."""
+"""Analyses from the run's name to their results: `vgim latents` and ray_jobs/latents.py call `analyze`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
 from vgim.errors import ConfigError
-from vgim.latents.analysis import Analysis, Finding, Look
+from vgim.latents.analysis import Analysis, AnalysisInput, Finding
 from vgim.latents.decoders import find_decoder
 from vgim.latents.decoding import no_decoder
 from vgim.latents.frames import sample_frames
@@ -20,7 +20,7 @@ Say = Callable[[str], None]
 EXTRA = ("matplotlib", "sklearn", "scipy")
 
 
-def analyse(
+def analyze(
     run: str, options: LatentOptions, compare: Sequence[str] = (), say: Say = lambda line: None
 ) -> list[AnalysisResult]:
     """Look at a run's latents; write a folder below RUN/latents/module<i> for each analysis.
@@ -94,24 +94,26 @@ def _others(
     return found
 
 
-def _beside(subject: Subject, look: Look, say: Say) -> Look:
+def _beside(subject: Subject, look: AnalysisInput, say: Say) -> AnalysisInput:
     """The same module of another run; of its decoders, one of the same name before others."""
     prefer = look.decoder_at.name if look.decoder_at is not None else None
     return _look(subject, look.module, look.options.model_copy(update={"decoder": None}), say, prefer)
 
 
-def _look(subject: Subject, module: int, options: LatentOptions, say: Say, prefer: str | None = None) -> Look:
-    decoder, place = None, None
+def _look(
+    subject: Subject, module: int, options: LatentOptions, say: Say, prefer: str | None = None
+) -> AnalysisInput:
+    decoder, path = None, None
     if {"contribution", "smoothness"} & set(options.only):
         found = find_decoder(subject, module, options.decoder, prefer=prefer)
         if found is None:
             say(f"note: {no_decoder(subject.run.uri, module)}")
         else:
-            decoder, place = found
-    return Look(subject, module, options, sample_frames(subject, module, options), decoder, place)
+            decoder, path = found
+    return AnalysisInput(subject, module, options, sample_frames(subject, module, options), decoder, path)
 
 
-def _can(analysis: Analysis, look: Look) -> bool:
+def _can(analysis: Analysis, look: AnalysisInput) -> bool:
     if "decoder" in analysis.needs and look.decoder is None:
         return False
     return "labels" not in analysis.needs or any(True for _ in settings(look))

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from vgim.data.stream.crops import I64
-from vgim.downstream.context import Setting
+from vgim.downstream.context import ProbeContext
 from vgim.downstream.probes.probe import Examples
 from vgim.downstream.solvers import Fitted, fit_lbfgs
-from vgim.latents.analysis import Drawn, Finding, Look, Need, Sheet
+from vgim.latents.analysis import AnalysisInput, Drawn, Finding, Need, Sheet
 from vgim.latents.labels_pictures import concentration_picture, ranking_picture, weights_picture
 from vgim.latents.probing import encoder_features, examples_of, settings
 from vgim.latents.result import AnalysisName, Cell, Curve, Table
@@ -32,7 +32,7 @@ class Carriers(NamedTuple):
     """How much of a label each dimension carries."""
 
     weight_KC: F64
-    """Of standardised features."""
+    """Of standardized features."""
     mass_C: F64
     """Σ |weight| over the classes."""
     information_C: F64
@@ -51,7 +51,7 @@ class LabelsAnalysis:
     title: ClassVar[str] = "Dimensions that carry labels"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
 
-    def run(self, look: Look) -> Finding:
+    def run(self, look: AnalysisInput) -> Finding:
         """Uses the examples of `vgim probe`: frames for phones, means over time for the other labels."""
         finding = Finding(summary=[], figures={})
         for setting in settings(look):
@@ -63,7 +63,7 @@ class LabelsAnalysis:
         return finding
 
 
-def carriers(look: Look, setting: Setting) -> Carriers:
+def carriers(look: AnalysisInput, setting: ProbeContext) -> Carriers:
     """Fit the probe and estimate the information of one label."""
     source = encoder_features(look)
     train, validation, test = (
@@ -72,7 +72,7 @@ def carriers(look: Look, setting: Setting) -> Carriers:
     fitted = fit_lbfgs(train, validation, len(setting.task.classes), bias=False)
     predicted_N = fitted.predict(test.x_NC)
     majority = int(torch.bincount(train.y_N).argmax())
-    weight_KC = standardised(fitted, train)
+    weight_KC = standardized(fitted, train)
     rows = np.random.default_rng(mix("information", look.options.seed)).permutation(len(train.y_N))
     rows = rows[: look.options.information_frames]
     x_NC, y_N = train.x_NC.numpy()[rows], train.y_N.numpy()[rows]
@@ -88,14 +88,14 @@ def carriers(look: Look, setting: Setting) -> Carriers:
     )
 
 
-def standardised(fitted: Fitted, train: Examples) -> F64:
+def standardized(fitted: Fitted, train: Examples) -> F64:
     """The weights of features that are divided by their root mean square, as the solver does without a bias."""
     weight: F64 = (fitted.weight_KC * train.x_NC.square().mean(0).sqrt()).double().numpy()
     return weight
 
 
 def information(x_NC: NDArray[np.float32], y_N: I64, seed: int) -> F64:
-    """Mutual information of each dimension with the label in nats, from nearest neighbours (Ross 2014), [C]."""
+    """Mutual information of each dimension with the label in nats, from nearest neighbors (Ross 2014), [C]."""
     from sklearn.feature_selection import mutual_info_classif
 
     return np.asarray(mutual_info_classif(x_NC, y_N, random_state=mix("noise", seed) % 2**32), np.float64)
@@ -115,7 +115,7 @@ def cumulative_share(mass_C: F64) -> F64:
     return np.asarray(np.cumsum(np.sort(mass_C)[::-1]) / max(float(mass_C.sum()), 1e-12))
 
 
-def _add(finding: Finding, setting: Setting, found: Carriers) -> None:
+def _add(finding: Finding, setting: ProbeContext, found: Carriers) -> None:
     task, classes, num = setting.task.name, setting.task.classes, len(found.mass_C)
     by_weight, by_information = np.argsort(-found.mass_C), np.argsort(-found.information_C)
     half = dimensions_for(HALF, found.mass_C), dimensions_for(HALF, found.information_C)
@@ -143,7 +143,7 @@ def _add(finding: Finding, setting: Setting, found: Carriers) -> None:
     finding.pictures += [
         Drawn(
             f"{task}-weights.png",
-            f"Weights of the {task} probe on standardised latents; dimensions from the heaviest.",
+            f"Weights of the {task} probe on standardized latents; dimensions from the heaviest.",
             partial(weights_picture, found.weight_KC[:, by_weight], by_weight, classes, task),
         ),
         Drawn(

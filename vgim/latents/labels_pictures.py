@@ -28,7 +28,7 @@ def weights_picture(weight_KC: F64, dimension_C: I64, classes: tuple[str, ...], 
     if num <= MOST_TICKS:
         axes.set_xticks(range(num), dimension_C.tolist(), fontsize=6, rotation=90)
     axes.set_xlabel("dimension, from the heaviest")
-    axes.set_title(f"weights of the {task} probe, standardised, without bias")
+    axes.set_title(f"weights of the {task} probe, standardized, without bias")
     return as_png(drawing)
 
 
@@ -61,7 +61,7 @@ def concentration_picture(weight_C: F64, information_C: F64, task: str) -> bytes
     at = np.arange(1, len(weight_C) + 1)
     axes.plot(at, weight_C, label="probe's weight")
     axes.plot(at, information_C, label="mutual information")
-    axes.plot(at, at / len(at), color="grey", linewidth=0.8, linestyle="--", label="even spread")
+    axes.plot(at, at / len(at), color="gray", linewidth=0.8, linestyle="--", label="even spread")
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("dimensions, from the heaviest")
     axes.set_ylabel("share")

@@ -1,4 +1,4 @@
-"""Maps of the latents in two dimensions, coloured by what is said and by whom: PCA, t-SNE, TensorBoard's projector.
+"""Maps of the latents in two dimensions, colored by what is said and by whom: PCA, t-SNE, TensorBoard's projector.
 
 Shapes: N frames, C channels, K classes.
 """
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgim.data.stream.crops import I64
-from vgim.latents.analysis import Drawn, Embedding, Finding, Look, Need, Sheet
-from vgim.latents.frame_labels import NO_LABEL, Labelling
+from vgim.latents.analysis import AnalysisInput, Drawn, Embedding, Finding, Need, Sheet
+from vgim.latents.frame_labels import NO_LABEL, Labeling
 from vgim.latents.frames import F32, Frames
 from vgim.latents.map_pictures import scatter_picture, spectrum_picture
 from vgim.latents.result import AnalysisName, LatentOptions, Table
@@ -21,17 +21,17 @@ from vgim.model.randomness import mix
 
 F64 = NDArray[np.float64]
 PERPLEXITY = 30
-NEIGHBOURS_AT_ONCE = 512
+NEIGHBORS_AT_ONCE = 512
 
 
 class MapAnalysis:
-    """PCA of all frames, t-SNE of some, and whether neighbours share their labels."""
+    """PCA of all frames, t-SNE of some, and whether neighbors share their labels."""
 
     name: ClassVar[AnalysisName] = "map"
     title: ClassVar[str] = "Maps of the latents"
     needs: ClassVar[frozenset[Need]] = frozenset()
 
-    def run(self, look: Look) -> Finding:
+    def run(self, look: AnalysisInput) -> Finding:
         """Looks at μ, or at the output of a module without a posterior."""
         frames, options = look.frames, look.options
         rows = choose(frames, options)
@@ -50,14 +50,14 @@ class MapAnalysis:
         ]
         table: list[tuple[str, float, float, int]] = []
         pictures = []
-        for labelling in frames.labellings:
-            labels_N = frames.labels[labelling.name][rows]
+        for labeling in frames.labelings:
+            labels_N = frames.labels[labeling.name][rows]
             same = shared(labels_N, nearest_N)
             if same is not None:
-                figures[f"{labelling.name}_of_neighbour"], figures[f"{labelling.name}_by_chance"] = same[:2]
-                table.append((labelling.name, *same))
+                figures[f"{labeling.name}_of_neighbour"], figures[f"{labeling.name}_by_chance"] = same[:2]
+                table.append((labeling.name, *same))
             for way, xy_N2 in (("t-SNE", tsne_N2), ("PCA", pca_N2)):
-                pictures.append(_picture(way, xy_N2, labels_N, labelling))
+                pictures.append(_picture(way, xy_N2, labels_N, labeling))
         for name, found, chance, _ in table:
             summary.append(
                 f"The nearest latent in another utterance has the same {name} in {found:.1%} of cases "
@@ -131,12 +131,12 @@ def t_sne(x_NC: F32, seed: int) -> F32:
 def nearest_elsewhere(x_NC: F32, owner_N: I64) -> I64:
     """The nearest point of another owner for each, by Euclidean distance; NO_LABEL where there is no other.
 
-    A frame's neighbour in its own utterance shares its speaker and mostly its phone, whatever the encoder.
+    A frame's neighbor in its own utterance shares its speaker and mostly its phone, whatever the encoder.
     """
     found = np.full(len(x_NC), NO_LABEL)
     square_N = np.square(x_NC).sum(1)
-    for start in range(0, len(x_NC), NEIGHBOURS_AT_ONCE):
-        part = slice(start, start + NEIGHBOURS_AT_ONCE)
+    for start in range(0, len(x_NC), NEIGHBORS_AT_ONCE):
+        part = slice(start, start + NEIGHBORS_AT_ONCE)
         distance = square_N[None] - 2 * x_NC[part] @ x_NC.T
         distance[owner_N[part, None] == owner_N[None]] = np.inf
         found[part] = np.where(np.isfinite(distance).any(1), distance.argmin(1), NO_LABEL)
@@ -144,9 +144,9 @@ def nearest_elsewhere(x_NC: F32, owner_N: I64) -> I64:
 
 
 def shared(labels_N: I64, nearest_N: I64) -> tuple[float, float, int] | None:
-    """Share of labelled points whose neighbour has their label, what chance gives, and how many points there were.
+    """Share of labeled points whose neighbor has their label, what chance gives, and how many points there were.
 
-    Only pairs count of which both are labelled. Chance is Σ p² over the classes of the neighbours' partners.
+    Only pairs count of which both are labeled. Chance is Σ p² over the classes of the neighbors' partners.
     """
     with_N = (labels_N != NO_LABEL) & (nearest_N != NO_LABEL)
     with_N[with_N] = labels_N[nearest_N[with_N]] != NO_LABEL
@@ -158,20 +158,20 @@ def shared(labels_N: I64, nearest_N: I64) -> tuple[float, float, int] | None:
     return float((own == other).mean()), float(chance), len(own)
 
 
-def _picture(way: str, xy_N2: F32, labels_N: I64, labelling: Labelling) -> Drawn:
-    file = f"{way.lower().replace('-', '')}-{labelling.name}.png"
-    caption = f"{way} of the latents, coloured by {labelling.name}; a name on the map stands at its median."
-    return Drawn(file, caption, partial(scatter_picture, xy_N2, labels_N, labelling, way))
+def _picture(way: str, xy_N2: F32, labels_N: I64, labeling: Labeling) -> Drawn:
+    file = f"{way.lower().replace('-', '')}-{labeling.name}.png"
+    caption = f"{way} of the latents, colored by {labeling.name}; a name on the map stands at its median."
+    return Drawn(file, caption, partial(scatter_picture, xy_N2, labels_N, labeling, way))
 
 
 def _metadata(frames: Frames, rows: I64) -> tuple[list[str], list[list[str]]]:
-    names = [labelling.name for labelling in frames.labellings]
+    names = [labeling.name for labeling in frames.labelings]
     metadata = []
     for row in rows:
         own = [frames.utterance_ids[frames.owner_N[row]], str(frames.frame_N[row])]
-        for labelling in frames.labellings:
-            label = frames.labels[labelling.name][row]
-            own.append("-" if label == NO_LABEL else labelling.classes[label])
+        for labeling in frames.labelings:
+            label = frames.labels[labeling.name][row]
+            own.append("-" if label == NO_LABEL else labeling.classes[label])
         metadata.append(own)
     return ["utterance", "frame", *names], metadata
 

@@ -13,22 +13,22 @@ import torch
 
 from vgim.data.shards.read import Utterance, first_crop, read_utterances
 from vgim.data.stream.cut import I16
-from vgim.downstream.context import PROBES, Setting
+from vgim.downstream.context import PROBES, ProbeContext
 from vgim.downstream.features.examples import gather, whole
 from vgim.downstream.features.features import EncoderFeatures, FeatureSource, Reading
 from vgim.downstream.probes.probe import Examples
 from vgim.downstream.result import ProbeOptions, Task
 from vgim.errors import DataError
-from vgim.latents.analysis import Look
-from vgim.latents.frame_labels import labellings
+from vgim.latents.analysis import AnalysisInput
+from vgim.latents.frame_labels import labelings
 from vgim.model.randomness import mix, seeded_generator
 
 
-def settings(look: Look) -> Iterator[Setting]:
+def settings(look: AnalysisInput) -> Iterator[ProbeContext]:
     """The probes that the shards have labels for."""
     subject = look.subject
-    for labelling in labellings(subject.manifest):
-        task = cast("Task", labelling.name)
+    for labeling in labelings(subject.manifest):
+        task = cast("Task", labeling.name)
         options = ProbeOptions(
             task=task,
             module=look.module,
@@ -38,9 +38,9 @@ def settings(look: Look) -> Iterator[Setting]:
         )
         try:
             probe = PROBES[task](subject.manifest)
-        except DataError:  # vowels within phones are coloured in maps, and are no task of their own
+        except DataError:  # vowels within phones are colored in maps, and are no task of their own
             continue
-        yield Setting(
+        yield ProbeContext(
             run=subject.run,
             config=subject.config,
             options=options,
@@ -55,7 +55,7 @@ def settings(look: Look) -> Iterator[Setting]:
         )
 
 
-def encoder_features(look: Look) -> EncoderFeatures:
+def encoder_features(look: AnalysisInput) -> EncoderFeatures:
     """The module's latents: μ in every module, or its output."""
     assert look.subject.trained is not None
     return EncoderFeatures(
@@ -66,12 +66,12 @@ def encoder_features(look: Look) -> EncoderFeatures:
     )
 
 
-def clip_of(setting: Setting, utterance: Utterance) -> I16 | None:
+def clip_of(setting: ProbeContext, utterance: Utterance) -> I16 | None:
     """What the probe looks at of an utterance: a crop, or all of it."""
     return first_crop(utterance.audio, setting.config.data) if setting.task.crops else whole(utterance)
 
 
-def examples_of(look: Look, setting: Setting, source: FeatureSource, split: str) -> Examples:
+def examples_of(look: AnalysisInput, setting: ProbeContext, source: FeatureSource, split: str) -> Examples:
     """Examples of a split's first utterances, drawn down to `max_frames`; on the CPU."""
     utterances = read_utterances(setting.shards, setting.manifest, split, look.options.max_utterances)
     (found,) = gather(source, setting.task, utterances, partial(clip_of, setting), split)

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, FiniteFloat
 
-from vgim.downstream.result import Device, Record
+from vgim.downstream.result import Device, ResultModel
 
 AnalysisName = Literal[
     "distribution", "map", "labels", "contribution", "correlation", "smoothness", "sensitivity"
@@ -21,7 +21,7 @@ HEADLINES = 3
 """Figures of an analysis in the console's table; analyses put the most telling first."""
 
 
-class LatentOptions(Record):
+class LatentOptions(ResultModel):
     """Everything that shapes the numbers of an analysis, beside the run and the shards."""
 
     module: int | None = -1
@@ -56,14 +56,14 @@ class LatentOptions(Record):
     device: Device = "auto"
 
 
-class Picture(Record):
+class AnalysisPicture(ResultModel):
     """A PNG in the analysis's folder."""
 
     file: str
     caption: str
 
 
-class Table(Record):
+class Table(ResultModel):
     """Rows to show."""
 
     title: str
@@ -71,7 +71,7 @@ class Table(Record):
     rows: tuple[tuple[Cell, ...], ...]
 
 
-class Curve(Record):
+class Curve(ResultModel):
     """A line that can be laid over the same line of another run."""
 
     title: str
@@ -85,7 +85,7 @@ class Curve(Record):
     log_x: bool = False
 
 
-class AnalysisResult(Record):
+class AnalysisResult(ResultModel):
     """See docs/latents.md."""
 
     schema_version: Literal[1] = 1
@@ -96,7 +96,7 @@ class AnalysisResult(Record):
     """Sentences for the reader."""
     figures: dict[str, FiniteFloat]
     """The most telling first."""
-    pictures: tuple[Picture, ...]
+    pictures: tuple[AnalysisPicture, ...]
     tables: tuple[Table, ...]
     curves: tuple[Curve, ...]
     data_files: tuple[str, ...]
@@ -104,7 +104,7 @@ class AnalysisResult(Record):
     notes: tuple[str, ...]
     family: str
     step: int
-    """Optimiser steps behind the weights."""
+    """Optimizer steps behind the weights."""
     checkpoint: str
     """Where they are."""
     decoder: str | None

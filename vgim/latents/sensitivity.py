@@ -19,14 +19,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vgim.data.shards.read import Utterance, read_utterances
-from vgim.downstream.context import Setting
+from vgim.downstream.context import ProbeContext
 from vgim.downstream.features.encoders import feature_source
 from vgim.downstream.features.features import EncoderFeatures
 from vgim.downstream.probes.probe import Examples
 from vgim.downstream.scores import over_utterances
 from vgim.downstream.solvers import Fitted, fit_lbfgs
-from vgim.latents.analysis import Drawn, Finding, Look, Need, Sheet
-from vgim.latents.curves import Line, lines_picture
+from vgim.latents.analysis import AnalysisInput, Drawn, Finding, Need, Sheet
+from vgim.latents.curves import CurveLine, lines_picture
 from vgim.latents.probing import clip_of, encoder_features, examples_of, settings
 from vgim.latents.result import AnalysisName, Curve, Table
 from vgim.model.audio import to_float
@@ -60,7 +60,7 @@ class SensitivityAnalysis:
     title: ClassVar[str] = "Adversarial sensitivity of the probe"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
 
-    def run(self, look: Look) -> Finding:
+    def run(self, look: AnalysisInput) -> Finding:
         """Fits a probe on the trained and on an untrained encoder, and attacks both."""
         by_task = {setting.task.name: setting for setting in settings(look)}
         setting = by_task.get("phone") or by_task.get("syllable") or next(iter(by_task.values()))
@@ -91,7 +91,7 @@ class SensitivityAnalysis:
 
 def attack(
     probed: Probed,
-    setting: Setting,
+    setting: ProbeContext,
     utterances: list[Utterance],
     epsilons: tuple[float, ...],
     module: int,
@@ -108,7 +108,7 @@ def attack(
     weight_KC, bias_K = probed.fitted.weight_KC.to(device), probed.fitted.bias_K.to(device)
 
     def logits(x_BL: Tensor, utterance: Utterance) -> tuple[Tensor, Tensor] | None:
-        x = _normalised(probed.source, x_BL, utterance)
+        x = _normalized(probed.source, x_BL, utterance)
         for index in range(module + 1):
             x = encoder.module(index).represent(x)
         examples = setting.task.examples(utterance, x[0], hop)
@@ -154,14 +154,14 @@ def attack_latents(fitted: Fitted, test: Examples) -> list[float]:
     ]
 
 
-def _normalised(source: EncoderFeatures, x_BL: Tensor, utterance: Utterance) -> Tensor:
+def _normalized(source: EncoderFeatures, x_BL: Tensor, utterance: Utterance) -> Tensor:
     if source.normalize == "utterance":
         mean_B, std_B = torch.tensor([[utterance.mean], [utterance.std]], device=x_BL.device)
         return to_float(x_BL, "utterance", mean_B, std_B)
     return to_float(x_BL, source.normalize, *source.corpus)
 
 
-def _fit(look: Look, setting: Setting, source: EncoderFeatures) -> Probed:
+def _fit(look: AnalysisInput, setting: ProbeContext, source: EncoderFeatures) -> Probed:
     train, validation = (examples_of(look, setting, source, split) for split in ("train", "validation"))
     return Probed(source, fit_lbfgs(train, validation, len(setting.task.classes)))
 
@@ -175,8 +175,8 @@ def _accuracies(counts: list[Counts]) -> tuple[F64, F64, F64]:
 
 
 def _finding(
-    look: Look,
-    setting: Setting,
+    look: AnalysisInput,
+    setting: ProbeContext,
     curves: dict[str, list[Counts]],
     of_latents: list[float],
     majority: float,
@@ -188,7 +188,7 @@ def _finding(
     picture = partial(
         lines_picture,
         [
-            Line(name, epsilons, *score, style)
+            CurveLine(name, epsilons, *score, style)
             for (name, score), style in zip(scores.items(), styles, strict=True)
         ],
         "ε (full scale is 1)",

@@ -1,6 +1,6 @@
 """How evenly decoded audio changes along a straight line between the latents of two utterances.
 
-On S equal steps from A to B each point is decoded; d_s is the distance of log-mel frames between neighbours. The path
+On S equal steps from A to B each point is decoded; d_s is the distance of log-mel frames between neighbors. The path
 ratio Σ d_s / d(A, B) is 1 on a straight line and grows with detours; the largest step's share max d_s / Σ d_s is 1 / S
 where all change alike, 1 where it jumps. Neither depends on how loud or how spread the decoded audio is.
 
@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vgim.latents.analysis import Drawn, Finding, Look, Need, Sheet
-from vgim.latents.curves import Line, lines_picture
+from vgim.latents.analysis import AnalysisInput, Drawn, Finding, Need, Sheet
+from vgim.latents.curves import CurveLine, lines_picture
 from vgim.latents.decoding import decode, interval, log_mel, make_pairs
 from vgim.latents.result import AnalysisName, Curve, Table
 
@@ -29,7 +29,7 @@ class Path(NamedTuple):
     """A path through decoded audio."""
 
     steps_S: F64
-    """Root mean square difference of log-mel between neighbours, nats."""
+    """Root mean square difference of log-mel between neighbors, nats."""
     end_to_end: float
 
     @property
@@ -48,7 +48,7 @@ class SmoothnessAnalysis:
     title: ClassVar[str] = "Smoothness along interpolations"
     needs: ClassVar[frozenset[Need]] = frozenset({"decoder"})
 
-    def run(self, look: Look) -> Finding:
+    def run(self, look: AnalysisInput) -> Finding:
         """Decodes interpolations between some pairs of the split's crops."""
         assert look.decoder is not None
         pairs = make_pairs(look.subject, look.decoder, look.options)
@@ -71,7 +71,7 @@ def path_of(points_STM: Tensor) -> Path:
     return Path(steps_S, float(distance(points_STM[-1], points_STM[0])))
 
 
-def _finding(look: Look, paths: list[Path]) -> Finding:
+def _finding(look: AnalysisInput, paths: list[Path]) -> Finding:
     num_steps, seed = look.options.steps, look.options.seed
     ratio_P = np.array([path.ratio for path in paths])
     largest_P = np.array([path.largest_share for path in paths])
@@ -113,7 +113,7 @@ def _finding(look: Look, paths: list[Path]) -> Finding:
                 "Share of the decoded path that each step of the interpolation covers; the band is 95 % over pairs.",
                 partial(
                     lines_picture,
-                    [Line("mean over pairs", curve.x, curve.y, curve.low, curve.high, "o-")],
+                    [CurveLine("mean over pairs", curve.x, curve.y, curve.low, curve.high, "o-")],
                     curve.x_label,
                     curve.y_label,
                     f"interpolations, module {look.module}",

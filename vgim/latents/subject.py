@@ -59,18 +59,18 @@ def open_subject(
     Raises:
         VgimError: One of them is not there, or does not fit another.
     """
-    place = Location(where)
-    run = place
-    if place.child(STATE).exists():
+    path = Location(where)
+    run = path
+    if path.child(STATE).exists():
         if checkpoint == "best":
             raise ConfigError(
-                f"--checkpoint best, but {place.uri} is one checkpoint; name the run, or leave --checkpoint out"
+                f"--checkpoint best, but {path.uri} is one checkpoint; name the run, or leave --checkpoint out"
             )
-        run = place.parent.parent
+        run = path.parent.parent
         checkpoint = "named"
-    config = RunFolder(place).config()
+    config = RunFolder(path).config()
     if config is None:
-        raise CheckpointError(f"{place.uri} is no run: it has no {CONFIG}; name a run's folder")
+        raise CheckpointError(f"{path.uri} is no run: it has no {CONFIG}; name a run's folder")
     modules = _modules(config, module)
     on = _device(device)
     at = Location(shards or config.data.shards)
@@ -88,7 +88,7 @@ def open_subject(
         shards=at,
         manifest=manifest,
         modules=modules,
-        trained=load_encoder(place.uri, which=which, device=on) if trained else None,
+        trained=load_encoder(path.uri, which=which, device=on) if trained else None,
         corpus=corpus,
         device=on,
     )

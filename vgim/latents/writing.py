@@ -12,9 +12,9 @@ from pathlib import Path
 
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from vgim.latents.analysis import Analysis, Drawn, Finding, Look, Sheet
+from vgim.latents.analysis import Analysis, AnalysisInput, Drawn, Finding, Sheet
 from vgim.latents.curves import overlay_picture
-from vgim.latents.result import AnalysisResult, Curve, Picture, Table
+from vgim.latents.result import AnalysisPicture, AnalysisResult, Curve, Table
 from vgim.runs.folder import git_revision, now, versions
 from vgim.storage import Location
 
@@ -26,7 +26,9 @@ def folder_of(run: Location, module: int, analysis: str) -> Location:
     return run.child(FOLDER, f"module{module}", analysis)
 
 
-def record(look: Look, analysis: Analysis, finding: Finding, others: dict[str, Finding]) -> AnalysisResult:
+def record(
+    look: AnalysisInput, analysis: Analysis, finding: Finding, others: dict[str, Finding]
+) -> AnalysisResult:
     """The finding as it is stored. Figures that are no finite numbers become notes."""
     trained = look.subject.trained
     assert trained is not None
@@ -47,7 +49,7 @@ def record(look: Look, analysis: Analysis, finding: Finding, others: dict[str, F
         title=analysis.title,
         summary=tuple(finding.summary),
         figures=figures,
-        pictures=tuple(Picture(file=p.file, caption=p.caption) for p in finding.pictures),
+        pictures=tuple(AnalysisPicture(file=p.file, caption=p.caption) for p in finding.pictures),
         tables=tuple(tables),
         curves=tuple(finding.curves),
         data_files=(*finding.sheets, *([CURVES] if finding.curves else [])),
@@ -90,24 +92,24 @@ def overlays(this: str, finding: Finding, others: dict[str, Finding]) -> list[Dr
 
 def write(run: Location, result: AnalysisResult, finding: Finding) -> Location:
     """Write an analysis's folder, replacing an earlier one; returns where it is."""
-    place = folder_of(run, result.module, result.analysis)
-    place.delete()
+    path = folder_of(run, result.module, result.analysis)
+    path.delete()
     for file, sheet in finding.sheets.items():
-        place.child(file).write_bytes_atomic(_csv(sheet))
+        path.child(file).write_bytes_atomic(_csv(sheet))
     if finding.curves:
-        place.child(CURVES).write_bytes_atomic(_csv(_curves_sheet(finding.curves)))
+        path.child(CURVES).write_bytes_atomic(_csv(_curves_sheet(finding.curves)))
     for picture in finding.pictures:
-        place.child(picture.file).write_bytes_atomic(picture.draw())
+        path.child(picture.file).write_bytes_atomic(picture.draw())
     with tempfile.TemporaryDirectory(prefix="vgim-latents-") as staging:
         _write_events(Path(staging), result, finding)
-        place.child(TENSORBOARD).upload_dir(staging)
-    place.child(RESULT).write_bytes_atomic((result.model_dump_json(indent=1) + "\n").encode())
-    return place
+        path.child(TENSORBOARD).upload_dir(staging)
+    path.child(RESULT).write_bytes_atomic((result.model_dump_json(indent=1) + "\n").encode())
+    return path
 
 
-def read_result(place: Location) -> AnalysisResult:
+def read_result(path: Location) -> AnalysisResult:
     """The result in an analysis's folder."""
-    return AnalysisResult.model_validate_json(place.child(RESULT).read_bytes())
+    return AnalysisResult.model_validate_json(path.child(RESULT).read_bytes())
 
 
 def _finite(finding: Finding) -> tuple[dict[str, float], list[str]]:

@@ -23,7 +23,7 @@ def to_float(
     mean: float | Tensor = 0.0,
     std: float | Tensor = 1.0,
 ) -> Tensor:
-    """Audio as float32, normalised.
+    """Audio as float32, normalized.
 
     Args:
         audio_BL: int16 PCM, or float in [-1, 1].

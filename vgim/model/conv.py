@@ -44,7 +44,7 @@ class ConvSpec(NamedTuple):
 class ConvStack(nn.Module):
     """Convolutions `conv0`, `conv1`, … each followed by `norm0`, `norm1`, … (unless "none") and ReLU.
 
-    A convolution before a BatchNorm has no bias: the normalisation subtracts it again, so it would not learn.
+    A convolution before a BatchNorm has no bias: the normalization subtracts it again, so it would not learn.
     Weights from a model that does have one lose nothing: its bias moves into the running mean
     (`running_mean - bias`), and in training mode it has no effect at all.
     """
@@ -78,7 +78,7 @@ class ConvStack(nn.Module):
     def _channels_last(self, x_BTC: Tensor, layers: slice = ALL) -> Tensor:
         for i in range(len(self.specs))[layers]:
             y_BTC = conv_channels_last(x_BTC, *self._conv(i), self.specs[i])
-            x_BTC = F.relu(self._normalise(i, y_BTC), inplace=True)
+            x_BTC = F.relu(self._normalize(i, y_BTC), inplace=True)
         return x_BTC
 
     def _in_blocks(self, x_BTC: Tensor, layers: slice = ALL) -> Tensor:
@@ -92,7 +92,7 @@ class ConvStack(nn.Module):
                 x_BTC = pad_frames(x_BTC, spec.padding, num_padded)
             else:
                 x_BTC = padded_relu(x_BTC, spec.padding, num_padded)
-            x_BTC = self._normalise(i, conv_of_padded(x_BTC, *self._conv(i), spec.stride))
+            x_BTC = self._normalize(i, conv_of_padded(x_BTC, *self._conv(i), spec.stride))
         # In place: neither a convolution's nor a BatchNorm's backward reads its own output.
         return F.relu(x_BTC, inplace=True)
 
@@ -102,7 +102,7 @@ class ConvStack(nn.Module):
         assert isinstance(conv, nn.Conv1d)
         return conv.weight, conv.bias
 
-    def _normalise(self, i: int, y_BTC: Tensor) -> Tensor:
+    def _normalize(self, i: int, y_BTC: Tensor) -> Tensor:
         """Layer i's BatchNorm, over rows: all frames of all crops."""
         if self.norm == "none":
             return y_BTC

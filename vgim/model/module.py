@@ -17,7 +17,7 @@ from vgim.model.conv import ALL, BatchNormKind, ConvSpec, ConvStack
 from vgim.model.draws import Draws, make_draws
 from vgim.model.infonce import InfoNCE
 from vgim.model.kernels import fused
-from vgim.model.posterior import GaussianHead, Posterior, in_unit, kl_per_element, reduce_kl, sample
+from vgim.model.posterior import GaussianHead, Posterior, gaussian_kl, in_unit, reduce_kl, sample
 from vgim.model.precision import at_least_fp32
 from vgim.model.randomness import DrawKey, draw_seed
 from vgim.model.sync import gather_rows, world_size
@@ -57,7 +57,7 @@ class ModuleOutput(NamedTuple):
     """InfoNCE in nats; ln(1 + N) is chance."""
     kl: Tensor
     """KL summed over time, mean over crops and channels (the published unit), before free bits."""
-    kl_mean: Tensor
+    kl_per_element: Tensor
     """KL per element in nats, comparable across depths."""
     accuracy: Tensor
     """Share of positives that score above all of their negatives; a tie counts as wrong."""
@@ -173,13 +173,13 @@ class GreedyModule(nn.Module):
         h_BTC = self._layers(x)
         penalty = None
         if self.posterior is not None:
-            z_BTC, c_BWC, mean_BTC, penalty, kl_mean = self._sampled(h_BTC, draws, kld_weight)
+            z_BTC, c_BWC, mean_BTC, penalty, kl_per_element = self._sampled(h_BTC, draws, kld_weight)
         else:
             z_BTC = mean_BTC = h_BTC
             if self.spec.gru_units:  # not `self.gru`, at whose sight torch.compile gives up
                 mean_BTC = self._recur(z_BTC)
             c_BWC = draws.window(mean_BTC)
-            kl_mean = at_least_fp32(z_BTC.new_zeros(()))
+            kl_per_element = at_least_fp32(z_BTC.new_zeros(()))
         pool_RC = z_BTC.flatten(0, 1)
         if draws.pooled:
             pool_RC = gather_rows(pool_RC)
@@ -187,8 +187,8 @@ class GreedyModule(nn.Module):
         return ModuleOutput(
             loss=nce if penalty is None else nce + kld_weight * penalty,
             nce=nce.detach(),
-            kl=kl_mean * z_BTC.shape[1],
-            kl_mean=kl_mean,
+            kl=kl_per_element * z_BTC.shape[1],
+            kl_per_element=kl_per_element,
             accuracy=accuracy,
             active_units=active_units(mean_BTC.detach()) if measure else None,
             latents=z_BTC.detach(),
@@ -249,21 +249,23 @@ class GreedyModule(nn.Module):
         """
         assert self.posterior is not None
         objective = self.objective
-        penalised = isinstance(kld_weight, Tensor) or kld_weight > 0
+        penalized = isinstance(kld_weight, Tensor) or kld_weight > 0
         head_BTX = self.posterior.project(h_BTC)
         sampled = draws.eps_z is not None and draws.eps_c is not None
         if sampled and objective.free_bits == 0 and fused.applies(head_BTX):
-            z_BTC, c_BWC, kl_mean = fused.sample_and_kl(head_BTX, draws)
-            penalty = in_unit(kl_mean, head_BTX.shape[1], objective.kl_reduction) if penalised else None
-            return z_BTC, c_BWC, head_BTX[..., : self.spec.channels], penalty, kl_mean.detach()
+            z_BTC, c_BWC, kl_per_element = fused.sample_and_kl(head_BTX, draws)
+            penalty = (
+                in_unit(kl_per_element, head_BTX.shape[1], objective.kl_reduction) if penalized else None
+            )
+            return z_BTC, c_BWC, head_BTX[..., : self.spec.channels], penalty, kl_per_element.detach()
         posterior = self.posterior.split(head_BTX)
         z_BTC, c_BWC = posterior.mu, draws.window(posterior.mu)
         if draws.eps_z is not None and draws.eps_c is not None:
             z_BTC = sample(posterior, draws.eps_z)
             c_BWC = sample(Posterior(c_BWC, draws.window(posterior.logvar)), draws.eps_c)
-        with torch.set_grad_enabled(penalised and torch.is_grad_enabled()):
-            kl_BTC = kl_per_element(*posterior)
-            penalty = reduce_kl(kl_BTC, objective.kl_reduction, objective.free_bits) if penalised else None
+        with torch.set_grad_enabled(penalized and torch.is_grad_enabled()):
+            kl_BTC = gaussian_kl(*posterior)
+            penalty = reduce_kl(kl_BTC, objective.kl_reduction, objective.free_bits) if penalized else None
         return z_BTC, c_BWC, posterior.mu, penalty, kl_BTC.detach().mean()
 
     def _too_short(self, num_frames: int) -> ConfigError:

@@ -26,7 +26,7 @@ class GaussianHead(nn.Linear):
     """μ and log σ² of every frame, from one fused 1×1 projection: rows 0..C-1 of the weight make μ."""
 
     def __init__(self, channels: int) -> None:
-        # Linear and a 1×1 Conv1d have the same default initialisation (fan-in C).
+        # Linear and a 1×1 Conv1d have the same default initialization (fan-in C).
         super().__init__(channels, 2 * channels)
 
     def forward(self, h_BTC: Tensor) -> Posterior:  # type: ignore[override]
@@ -48,7 +48,7 @@ def sample(posterior: Posterior, eps_BTC: Tensor) -> Tensor:
     return torch.addcmul(posterior.mu, torch.exp(0.5 * posterior.logvar), eps_BTC)
 
 
-def kl_per_element(mu_BTC: Tensor, logvar_BTC: Tensor) -> Tensor:
+def gaussian_kl(mu_BTC: Tensor, logvar_BTC: Tensor) -> Tensor:
     """KL(N(μ, σ²) ‖ N(0, 1)) in nats (Kingma & Welling 2014, appendix B)."""
     # expm1(v) - v keeps its digits where σ² is near 1, as it is for an unused dimension.
     return 0.5 * (mu_BTC.square() + torch.expm1(logvar_BTC) - logvar_BTC)
@@ -72,6 +72,6 @@ def reduce_kl(kl_BTC: Tensor, reduction: KLReduction, free_bits: float = 0.0) ->
     return in_unit(mean, kl_BTC.shape[1], reduction)
 
 
-def in_unit(kl_mean: Tensor, num_frames: int, reduction: KLReduction) -> Tensor:
+def in_unit(kl_per_element: Tensor, num_frames: int, reduction: KLReduction) -> Tensor:
     """A mean of KL over all elements as what `reduction` makes of them."""
-    return kl_mean * num_frames if reduction == "time_sum" else kl_mean
+    return kl_per_element * num_frames if reduction == "time_sum" else kl_per_element

@@ -22,7 +22,7 @@ class DrawKey(NamedTuple):
     seed: int
     """The run's seed (`train.seed`)."""
     step: int
-    """Optimiser step, counted from 0 over the whole run."""
+    """Optimizer step, counted from 0 over the whole run."""
     rank: int = 0
     """Data-parallel rank."""
     micro_batch: int = 0

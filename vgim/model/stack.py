@@ -88,7 +88,7 @@ class Encoder(nn.Module):
         """The representation [B, T, C] that a module gives, frozen: no losses and no graph.
 
         Args:
-            x_BL: Audio, normalised as in training.
+            x_BL: Audio, normalized as in training.
             module: Which module; -1 is the last. One with a GRU gives the GRU's output.
             layer: One of the module's convolutions, after BatchNorm and ReLU, instead of the module's output;
                 counted within the module, -1 is its last.

@@ -76,11 +76,11 @@ class RankBatchNorm(nn.BatchNorm1d):
         sum_C, count = rows_RC.sum(0), rows_RC.new_tensor([len(rows_RC)])
         totals = _sum_over_ranks(torch.cat([sum_C, count]))
         count, mean_C = totals[-1].detach(), totals[:-1] / totals[-1].detach()
-        # Centred before it is squared: E[x²] - E[x]² loses its digits in fp32.
-        centred_RC = rows_RC - mean_C
-        var_C = _sum_over_ranks(centred_RC.square().sum(0)) / count
+        # Centered before it is squared: E[x²] - E[x]² loses its digits in fp32.
+        centered_RC = rows_RC - mean_C
+        var_C = _sum_over_ranks(centered_RC.square().sum(0)) / count
         self._update_running(mean_C.detach(), var_C.detach() * count / (count - 1))
-        normed_RC = centred_RC * (self.weight * torch.rsqrt(var_C + self.eps)) + self.bias
+        normed_RC = centered_RC * (self.weight * torch.rsqrt(var_C + self.eps)) + self.bias
         return normed_RC.to(x_RC.dtype)
 
     def _update_running(self, mean_C: Tensor, var_C: Tensor) -> None:

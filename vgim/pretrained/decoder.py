@@ -39,7 +39,7 @@ class FrozenDecoder(nn.Module):
         self.layer = layer_of(config)
 
     def forward(self, latents_BTC: Tensor, num_samples: int | None = None) -> Tensor:
-        """Audio [B, num_samples] of latents, 16 kHz float, normalised as the encoder's training was.
+        """Audio [B, num_samples] of latents, 16 kHz float, normalized as the encoder's training was.
 
         Args:
             num_samples: Length of the audio that the latents are of; None takes frames · hop, or the nearest.

@@ -42,7 +42,7 @@ class FrozenEncoder(nn.Module):
 
         Args:
             audio_BL: 16 kHz mono [B, L], int16 or float in [-1, 1]; for `data.normalize` other than none, float
-                that was normalised in the same way.
+                that was normalized in the same way.
             module: which; -1 is the last.
             layer: one of the module's convolutions, after BatchNorm and ReLU, instead of its output; -1 is its last.
             generator: of the samples of this module and those before it.

@@ -1,4 +1,4 @@
-"""Line charts as geometry that a template draws in SVG: the page's own colours, so that light and dark both fit.
+"""Line charts as geometry that a template draws in SVG: the page's own colors, so that light and dark both fit.
 
 Lengths are in the units of the picture's viewBox, WIDTH × HEIGHT.
 """
@@ -25,7 +25,7 @@ class Series:
     key: str
     """Written at the line's end."""
     color: int
-    """Number of the colour of the page's palette."""
+    """Number of the color of the page's palette."""
     label: str
     points: tuple[Point, ...]
     kind: str = "line"
@@ -75,9 +75,9 @@ class Chart:
     y_ticks: tuple[Tick, ...]
     lines: tuple[Drawn, ...]
     levels: tuple[tuple[float, float, str, int | None], ...]
-    """y of the line, y of its name, name, colour."""
+    """y of the line, y of its name, name, color."""
     end_labels: tuple[tuple[float, float, str, int], ...]
-    """x, y, text, colour."""
+    """x, y, text, color."""
 
 
 def draw(
@@ -154,7 +154,7 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def thinned(points: Sequence[Point]) -> tuple[Point, ...]:
-    """At most MOST_POINTS points: the means of neighbours, the last one kept as it is."""
+    """At most MOST_POINTS points: the means of neighbors, the last one kept as it is."""
     if len(points) <= MOST_POINTS:
         return tuple(points)
     size = math.ceil((len(points) - 1) / (MOST_POINTS - 1))
@@ -175,7 +175,7 @@ def _level_labels(
 
 
 def _end_labels(ends: Sequence[tuple[float, float, str, int]]) -> tuple[tuple[float, float, str, int], ...]:
-    """Keys (x, y, text, colour) at the right ends of lines, moved apart where ends lie close together."""
+    """Keys (x, y, text, color) at the right ends of lines, moved apart where ends lie close together."""
     placed: list[tuple[float, float, str, int]] = []
     for x, y, key, color in sorted(ends, key=lambda end: (end[1], end[2])):
         free = placed[-1][1] + LABEL_GAP if placed else TOP

@@ -26,18 +26,18 @@ class Comparison:
 def comparison(run: Location, others: Sequence[Location], notes: Notes) -> Comparison | None:
     """This run and the others, this one first; one that is no run is noted. None where all are."""
     configs: dict[Location, RunConfig] = {}
-    for place in (run, *others):
+    for path in (run, *others):
         try:
-            configs[place] = compared_config(place)
+            configs[path] = compared_config(path)
         except VgimError as error:
-            notes.damage(place, str(error))
+            notes.damage(path, str(error))
     if not configs:
         return None
-    table = comparison_table(compare([place.uri for place in configs]))
+    table = comparison_table(compare([path.uri for path in configs]))
     differences = [
         (name, _differences(configs[run], config))
-        for name, (place, config) in zip(table.names, configs.items(), strict=True)
-        if run in configs and place != run
+        for name, (path, config) in zip(table.names, configs.items(), strict=True)
+        if run in configs and path != run
     ]
     return Comparison(table, tuple(differences))
 

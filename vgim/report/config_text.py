@@ -38,7 +38,7 @@ def facts(config: RunConfig, data: Manifest | None, seconds: float | None) -> li
     return [
         ("Encoder", _encoder(config)),
         ("Objective", _objective(config)),
-        ("Optimiser", _optimiser(config)),
+        ("Optimizer", _optimizer(config)),
         ("Schedule", _schedule(config)),
         ("Data", f"{CORPORA[data.corpus]} in {config.data.shards}" if data else config.data.shards),
         ("Crops", _crops(config)),
@@ -87,10 +87,10 @@ def lead(
     record: RunRecord | None,
     data: Manifest | None,
     state: str,
-    place: tuple[int, float],
+    path: tuple[int, float],
 ) -> str:
     """The run in two sentences."""
-    step, epoch = place
+    step, epoch = path
     how = {
         "finished": "It finished at",
         "failed": "It failed at",
@@ -175,7 +175,7 @@ def _objective(config: RunConfig) -> str:
     return f"{text}; plus {o.kld_weight:g} (kld_weight{warm}) × KL to N(0, 1), {reduction}{free}"
 
 
-def _optimiser(config: RunConfig) -> str:
+def _optimizer(config: RunConfig) -> str:
     optim = config.optim
     decay = f", × {optim.decay_per_epoch:g} each epoch" if optim.decay_per_epoch != 1 else ""
     clip = f", gradients clipped at {optim.clip_norm:g}" if optim.clip_norm else ""
@@ -196,7 +196,7 @@ def _schedule(config: RunConfig) -> str:
 
 def _crops(config: RunConfig) -> str:
     seconds = config.data.crop_samples / SAMPLE_RATE_HZ
-    return f"{CROPS[config.data.crop]}, {seconds:.2f} s at 16 kHz; normalisation: {config.data.normalize}"
+    return f"{CROPS[config.data.crop]}, {seconds:.2f} s at 16 kHz; normalization: {config.data.normalize}"
 
 
 def clock(iso: str) -> str:

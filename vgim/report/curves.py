@@ -10,7 +10,7 @@ from vgim.config import RunConfig
 from vgim.model.collapse import CHANCE_SHARE, FEWEST_ACTIVE
 from vgim.report.chart import Chart, Level, Series, draw
 from vgim.report.notes import Notes
-from vgim.report.records import MetricsRecord
+from vgim.report.records import ParsedRecord
 from vgim.report.tables import Table
 
 LOSSES = {
@@ -35,7 +35,7 @@ class Training:
     """Step and sentence."""
 
 
-def training(records: Sequence[MetricsRecord], config: RunConfig | None, notes: Notes) -> Training:
+def training(records: Sequence[ParsedRecord], config: RunConfig | None, notes: Notes) -> Training:
     """Charts, final figures and events of an encoder's records."""
     modules = sorted({m for record in records for m in record.by_module()})
     charts = [
@@ -58,7 +58,7 @@ def figure_chart(
     name: str,
     title: str,
     figure: str,
-    records: Iterable[MetricsRecord],
+    records: Iterable[ParsedRecord],
     levels: Sequence[Level] = (),
     *,
     numbered: bool = True,
@@ -92,9 +92,9 @@ def figure_chart(
     return draw(
         name,
         title,
-        f"{title} over optimiser steps: {'; '.join(told)}."
+        f"{title} over optimizer steps: {'; '.join(told)}."
         + "".join(f" {level.label.capitalize()}: {level.y:.3g}." for level in levels),
-        "optimiser steps",
+        "optimizer steps",
         series,
         levels,
         y_range=(0.0, 1.05) if figure == "active_units" else None,
@@ -111,9 +111,9 @@ def _levels(figure: str, config: RunConfig | None) -> list[Level]:
     return [Level(1 / candidates, f"chance, 1/{candidates}")]
 
 
-def _last(records: Sequence[MetricsRecord], modules: Sequence[int]) -> Table | None:
+def _last(records: Sequence[ParsedRecord], modules: Sequence[int]) -> Table | None:
     """The latest figures of each module, of validation where there is any."""
-    latest: dict[int, tuple[MetricsRecord, dict[str, float | None]]] = {}
+    latest: dict[int, tuple[ParsedRecord, dict[str, float | None]]] = {}
     for kind in KINDS:
         for record in records:
             if record.kind == kind:
@@ -142,7 +142,7 @@ def _last(records: Sequence[MetricsRecord], modules: Sequence[int]) -> Table | N
 
 
 def _warn_of_collapse(
-    records: Sequence[MetricsRecord],
+    records: Sequence[ParsedRecord],
     config: RunConfig | None,
     events: Iterable[tuple[int, str]],
     notes: Notes,

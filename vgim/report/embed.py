@@ -28,7 +28,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Picture:
+class EmbeddedPicture:
     """A PNG on the page."""
 
     uri: str
@@ -38,7 +38,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Clip:
+class EmbeddedSound:
     """A sound on the page."""
 
     uri: str
@@ -57,42 +57,42 @@ class Embedder:
     """Files that the budget left out."""
     num_bytes: int = 0
 
-    def picture(self, place: Location, caption: str) -> Picture | None:
+    def picture(self, path: Location, caption: str) -> EmbeddedPicture | None:
         """A PNG; None where it is damaged, which is noted, or too much for the page."""
-        data = self._read(place)
+        data = self._read(path)
         if data is None:
             return None
         try:
             width, height = png_size(data)
         except ValueError as error:
-            self.notes.damage(place, str(error))
+            self.notes.damage(path, str(error))
             return None
         self.num_pictures += 1
         self.num_bytes += len(data)
-        return Picture(_data_uri("image/png", data), width, height, caption)
+        return EmbeddedPicture(_data_uri("image/png", data), width, height, caption)
 
-    def clip(self, place: Location) -> Clip | None:
+    def clip(self, path: Location) -> EmbeddedSound | None:
         """A WAV file; None where it is damaged, which is noted, or too much for the page."""
-        data = self._read(place)
+        data = self._read(path)
         if data is None:
             return None
         try:
             seconds = wav_seconds(data)
         except ValueError as error:
-            self.notes.damage(place, str(error))
+            self.notes.damage(path, str(error))
             return None
         self.num_clips += 1
         self.num_bytes += len(data)
-        return Clip(_data_uri("audio/wav", data), seconds)
+        return EmbeddedSound(_data_uri("audio/wav", data), seconds)
 
-    def _read(self, place: Location) -> bytes | None:
+    def _read(self, path: Location) -> bytes | None:
         try:
-            if self.num_bytes + place.size() > self.limits.megabytes * 1e6:
+            if self.num_bytes + path.size() > self.limits.megabytes * 1e6:
                 self.num_over += 1
                 return None
-            return place.read_bytes()
+            return path.read_bytes()
         except VgimError as error:
-            self.notes.damage(place, str(error))
+            self.notes.damage(path, str(error))
             return None
 
 

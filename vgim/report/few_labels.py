@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from vgim.downstream.result import Interval, in_percent
 from vgim.downstream.writing import RESULT
 from vgim.errors import VgimError
-from vgim.report.embed import Embedder, Picture
+from vgim.report.embed import EmbeddedPicture, Embedder
 from vgim.report.notes import Notes, children, read_json
 from vgim.report.tables import Table
 from vgim.storage import Location
@@ -49,14 +49,14 @@ class Study:
     heading: str
     setting: str
     table: Table
-    pictures: tuple[Picture, ...]
+    pictures: tuple[EmbeddedPicture, ...]
     notes: tuple[str, ...]
 
 
-def is_study(place: Location) -> bool:
+def is_study(path: Location) -> bool:
     """Whether a folder holds a study, not one probe: its result has points."""
     try:
-        parsed = json.loads(place.child(RESULT).read_bytes())
+        parsed = json.loads(path.child(RESULT).read_bytes())
     except (VgimError, ValueError):
         return False
     return isinstance(parsed, dict) and "points" in parsed
@@ -65,17 +65,15 @@ def is_study(place: Location) -> bool:
 def studies(folder: Location, embedder: Embedder, notes: Notes) -> tuple[Study, ...]:
     """Every study of few labels, by folder."""
     places = [folder.child(name) for name in children(folder, notes)]
-    records = [
-        (place, read_json(place.child(RESULT), StudyRecord, notes)) for place in places if is_study(place)
-    ]
-    return tuple(_study(place, record, embedder, notes) for place, record in records if record is not None)
+    records = [(path, read_json(path.child(RESULT), StudyRecord, notes)) for path in places if is_study(path)]
+    return tuple(_study(path, record, embedder, notes) for path, record in records if record is not None)
 
 
-def _study(place: Location, record: StudyRecord, embedder: Embedder, notes: Notes) -> Study:
+def _study(path: Location, record: StudyRecord, embedder: Embedder, notes: Notes) -> Study:
     at = f", module {record.module}" if record.module is not None else ""
     heading = f"{record.task.capitalize()} from few labels{at}"
-    files = [name for name in children(place, notes) if name.endswith(".png")]
-    pictures = [embedder.picture(place.child(name), heading) for name in files]
+    files = [name for name in children(path, notes) if name.endswith(".png")]
+    pictures = [embedder.picture(path.child(name), heading) for name in files]
     rows = tuple(
         (
             "all" if point.labels_per_class is None else f"{point.labels_per_class:,}",

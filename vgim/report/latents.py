@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from vgim.report.commands import command_line
-from vgim.report.embed import Embedder, Picture, inside
+from vgim.report.embed import EmbeddedPicture, Embedder, inside
 from vgim.report.notes import Notes, children, read_json
 from vgim.report.tables import Table, cell
 from vgim.storage import Location
@@ -56,7 +56,7 @@ class Analysis:
     title: str
     summary: tuple[str, ...]
     figures: tuple[tuple[str, str], ...]
-    pictures: tuple[Picture, ...]
+    pictures: tuple[EmbeddedPicture, ...]
     tables: tuple[Table, ...]
     notes: tuple[str, ...]
     command: str
@@ -70,28 +70,26 @@ def analyses(run: Location, embedder: Embedder, notes: Notes) -> tuple[Analysis,
 def _analyses(folder: Location, embedder: Embedder, notes: Notes) -> Iterator[Analysis]:
     for module in sorted(children(folder, notes), key=_numbered):
         for name in children(folder.child(module), notes):
-            place = folder.child(module, name)
-            record = read_json(place.child(RESULT), AnalysisRecord, notes)
+            path = folder.child(module, name)
+            record = read_json(path.child(RESULT), AnalysisRecord, notes)
             if record is not None:
-                yield _shown(module, record, place, embedder, notes)
+                yield _shown(module, record, path, embedder, notes)
 
 
-def _shown(
-    module: str, record: AnalysisRecord, place: Location, embedder: Embedder, notes: Notes
-) -> Analysis:
+def _shown(module: str, record: AnalysisRecord, path: Location, embedder: Embedder, notes: Notes) -> Analysis:
     pictures = []
     for one in record.pictures:
         try:
-            picture = embedder.picture(inside(place, one.file), one.caption or record.title)
+            picture = embedder.picture(inside(path, one.file), one.caption or record.title)
         except ValueError as error:
-            notes.damage(place.child(RESULT), str(error))
+            notes.damage(path.child(RESULT), str(error))
             continue
         if picture is not None:
             pictures.append(picture)
     tables = []
     for table in record.tables:
         if any(len(row) != len(table.columns) for row in table.rows):
-            notes.damage(place.child(RESULT), f"its table {table.title!r} has rows of different lengths")
+            notes.damage(path.child(RESULT), f"its table {table.title!r} has rows of different lengths")
             continue
         rows = tuple(tuple(cell(value) for value in row) for row in table.rows)
         tables.append(Table(table.title, table.columns, rows))

@@ -28,34 +28,34 @@ class Notes:
         if sentence not in self.warnings:
             self.warnings.append(sentence)
 
-    def damage(self, place: Location, reason: str) -> None:
+    def damage(self, path: Location, reason: str) -> None:
         """Note that a file was left out."""
-        sentence = f"{self.short(place)} is left out: {reason}"
+        sentence = f"{self.short(path)} is left out: {reason}"
         if sentence not in self.damaged:
             self.damaged.append(sentence)
 
-    def short(self, place: Location) -> str:
+    def short(self, path: Location) -> str:
         """The place as seen from the run's folder, where it lies inside."""
-        return place.uri.removeprefix(f"{self.run.uri}/")
+        return path.uri.removeprefix(f"{self.run.uri}/")
 
 
-def children(place: Location, notes: Notes) -> list[str]:
+def children(path: Location, notes: Notes) -> list[str]:
     """Names in a folder; none where it is absent or cannot be listed, which is noted."""
     try:
-        return place.list()
+        return path.list()
     except VgimError as error:
-        notes.damage(place, str(error))
+        notes.damage(path, str(error))
         return []
 
 
-def read_json(place: Location, model: type[Model], notes: Notes) -> Model | None:
+def read_json(path: Location, model: type[Model], notes: Notes) -> Model | None:
     """A JSON file as a typed record; None where it is absent, or damaged, which is noted."""
     try:
-        return model.model_validate_json(place.read_bytes()) if place.exists() else None
+        return model.model_validate_json(path.read_bytes()) if path.exists() else None
     except ValidationError as error:
-        notes.damage(place, first_problem(error))
+        notes.damage(path, first_problem(error))
     except VgimError as error:
-        notes.damage(place, str(error))
+        notes.damage(path, str(error))
     return None
 
 

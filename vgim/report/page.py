@@ -22,7 +22,7 @@ from vgim.report.embed import Embedder, Limits
 from vgim.report.latents import Analysis, analyses
 from vgim.report.notes import Notes
 from vgim.report.probes import Probes, probes
-from vgim.report.records import MetricsRecord, read_records, stepping_seconds
+from vgim.report.records import ParsedRecord, read_records, stepping_seconds
 from vgim.report.sound import Decoder, decoders
 from vgim.report.tables import Table
 from vgim.runs.folder import CONFIG, METRICS, RECORD, RunFolder, RunRecord
@@ -83,11 +83,11 @@ def write_report(
             on the page instead.
     """
     page = gather(Location(run), [Location(other) for other in compare], limits)
-    place = Location(out) if out else Location(run).child(REPORT)
-    place.write_bytes_atomic(render(page).encode())
+    path = Location(out) if out else Location(run).child(REPORT)
+    path.write_bytes_atomic(render(page).encode())
     for sentence in (*page.notes.warnings, *page.notes.damaged):
         say(sentence)
-    return place
+    return path
 
 
 def gather(run: Location, compare: Sequence[Location], limits: Limits) -> Page:
@@ -100,7 +100,7 @@ def gather(run: Location, compare: Sequence[Location], limits: Limits) -> Page:
     records = read_records(run, notes)
     data = config_text.read_data(config, record, notes) if config else None
     state = _state(record, records, notes)
-    learnt = training(records, config, notes)
+    learned = training(records, config, notes)
     probed, looked, heard = (
         probes(run, embedder, notes),
         analyses(run, embedder, notes),
@@ -117,7 +117,7 @@ def gather(run: Location, compare: Sequence[Location], limits: Limits) -> Page:
         modules=config_text.modules_table(config) if config else None,
         data=config_text.data_table(data) if data else None,
         config=to_yaml(config) if config else "",
-        training=learnt,
+        training=learned,
         probes=probed,
         analyses=looked,
         decoders=heard,
@@ -172,7 +172,7 @@ def _record(run: Location, notes: Notes) -> RunRecord | None:
     return record
 
 
-def _state(record: RunRecord | None, records: Sequence[MetricsRecord], notes: Notes) -> str:
+def _state(record: RunRecord | None, records: Sequence[ParsedRecord], notes: Notes) -> str:
     if record is None:
         return "unknown"
     state = state_now(record, records[-1].time if records else 0.0)
@@ -183,7 +183,7 @@ def _state(record: RunRecord | None, records: Sequence[MetricsRecord], notes: No
     return state
 
 
-def _progress(records: Sequence[MetricsRecord]) -> tuple[int, float]:
+def _progress(records: Sequence[ParsedRecord]) -> tuple[int, float]:
     """Step and epoch that the records reach."""
     epochs = [record.epoch for record in records if record.epoch is not None]
     return max((record.step for record in records), default=0), epochs[-1] if epochs else 0.0

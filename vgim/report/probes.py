@@ -10,7 +10,7 @@ from vgim.downstream.result import ProbeResult, in_percent
 from vgim.downstream.writing import FOLDER, PICTURE, RESULT
 from vgim.report.chart import Chart, Level, Series, draw
 from vgim.report.commands import baselines_command, probe_command
-from vgim.report.embed import Embedder, Picture
+from vgim.report.embed import EmbeddedPicture, Embedder
 from vgim.report.few_labels import Study, is_study, studies
 from vgim.report.notes import Notes, children, listed, read_json
 from vgim.report.tables import Table
@@ -18,7 +18,7 @@ from vgim.storage import Location
 
 BASELINES = ("random", "mfcc")
 ORDER = ("trained", "supervised", "greedy-supervised", "random", "mfcc")
-"""Of encoders in a table and of their colours."""
+"""Of encoders in a table and of their colors."""
 MFCC = "MFCC"
 ASIDE = 0.08
 """Between two encoders at the same module, so that both intervals are seen."""
@@ -27,7 +27,7 @@ ASIDE = 0.08
 class Found(NamedTuple):
     """A result and the folder it lies in."""
 
-    place: Location
+    path: Location
     result: ProbeResult
 
 
@@ -41,9 +41,9 @@ class ProbeTable:
     table: Table
     chart: Chart | None
     key: tuple[tuple[str, int], ...]
-    """Of the chart: encoders and their colours."""
-    confusions: tuple[Picture, ...]
-    curve: Picture | None
+    """Of the chart: encoders and their colors."""
+    confusions: tuple[EmbeddedPicture, ...]
+    curve: EmbeddedPicture | None
     """Accuracy over training, where several checkpoints were probed."""
     notes: tuple[str, ...]
     missing: tuple[str, ...]
@@ -79,12 +79,12 @@ def _read_results(run: Location, notes: Notes) -> list[Found]:
     """Every probe result of a run, by folder; those that do not read are noted."""
     found = []
     for name in children(run.child(FOLDER), notes):
-        place = run.child(FOLDER, name)
-        if is_study(place):
+        path = run.child(FOLDER, name)
+        if is_study(path):
             continue
-        result = read_json(place.child(RESULT), ProbeResult, notes)
+        result = read_json(path.child(RESULT), ProbeResult, notes)
         if result is not None:
-            found.append(Found(place, result))
+            found.append(Found(path, result))
     return found
 
 
@@ -238,10 +238,10 @@ def _chart(name: str, title: str, results: Sequence[ProbeResult]) -> Chart | Non
     )
 
 
-def _confusions(found: Sequence[Found], embedder: Embedder) -> tuple[Picture, ...]:
+def _confusions(found: Sequence[Found], embedder: Embedder) -> tuple[EmbeddedPicture, ...]:
     pictures = []
-    for place, result in found:
-        file = place.child(PICTURE)
+    for path, result in found:
+        file = path.child(PICTURE)
         if not file.exists():
             continue
         of = _encoder_name(result) + (f" module {result.module}" if result.module is not None else "")
@@ -255,7 +255,7 @@ def _confusions(found: Sequence[Found], embedder: Embedder) -> tuple[Picture, ..
     return tuple(pictures)
 
 
-def _curve(run: Location, results: Sequence[ProbeResult], embedder: Embedder) -> Picture | None:
+def _curve(run: Location, results: Sequence[ProbeResult], embedder: Embedder) -> EmbeddedPicture | None:
     file = run.child(FOLDER, f"{results[0].task}-epochs.png")
     if len({result.step for result in results if result.step}) < 2 or not file.exists():
         return None

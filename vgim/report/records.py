@@ -14,7 +14,7 @@ from vgim.storage import Location
 Figures = dict[str, float | None]
 
 
-class MetricsRecord(BaseModel):
+class ParsedRecord(BaseModel):
     """A line of metrics.jsonl: what the page shows of it. Losses in nats."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -34,30 +34,30 @@ class MetricsRecord(BaseModel):
         return {int(figures.get("module") or number): figures for number, figures in enumerate(self.modules)}
 
 
-def read_records(run: Location, notes: Notes) -> list[MetricsRecord]:
+def read_records(run: Location, notes: Notes) -> list[ParsedRecord]:
     """The records that can be read, oldest first; lines that cannot are counted in a note."""
-    place = run.child(METRICS)
+    path = run.child(METRICS)
     try:
-        if not place.exists():
+        if not path.exists():
             return []
-        text = place.read_bytes().decode(errors="replace")
+        text = path.read_bytes().decode(errors="replace")
     except VgimError as error:
-        notes.damage(place, str(error))
+        notes.damage(path, str(error))
         return []
     records, num_damaged = [], 0
     for line in text.splitlines():
         try:
-            records.append(MetricsRecord.model_validate_json(line))
+            records.append(ParsedRecord.model_validate_json(line))
         except ValidationError:
             num_damaged += 1
     if num_damaged:
         notes.warn(
-            f"{notes.short(place)}: {num_damaged} of {len(records) + num_damaged} lines can't be read and are left out"
+            f"{notes.short(path)}: {num_damaged} of {len(records) + num_damaged} lines can't be read and are left out"
         )
     return records
 
 
-def stepping_seconds(records: list[MetricsRecord]) -> float | None:
+def stepping_seconds(records: list[ParsedRecord]) -> float | None:
     """Time spent taking steps, without validation, checkpoints and pauses between launches."""
     seconds, before = 0.0, 0
     for record in records:

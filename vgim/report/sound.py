@@ -12,9 +12,9 @@ from vgim.errors import VgimError
 from vgim.report.chart import Chart
 from vgim.report.commands import command_line
 from vgim.report.curves import figure_chart
-from vgim.report.embed import Clip, Embedder, inside
+from vgim.report.embed import EmbeddedSound, Embedder, inside
 from vgim.report.notes import Notes, children, read_json
-from vgim.report.records import MetricsRecord, read_records
+from vgim.report.records import ParsedRecord, read_records
 from vgim.report.tables import cell
 from vgim.runs.folder import CONFIG, RECORD, RunFolder, RunRecord
 from vgim.storage import Location
@@ -61,8 +61,8 @@ class Sound:
 
     title: str
     value: str
-    clip: Clip
-    original: Clip | None
+    clip: EmbeddedSound
+    original: EmbeddedSound | None
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Group:
+class SoundGroup:
     """Sounds of one kind."""
 
     heading: str
@@ -95,7 +95,7 @@ class Decoder:
     """Step of the latest validation; 0 for none."""
     figures: tuple[tuple[str, str], ...]
     """Of that validation: names and values."""
-    groups: tuple[Group, ...]
+    groups: tuple[SoundGroup, ...]
     commands: tuple[str, ...]
 
 
@@ -107,10 +107,10 @@ def decoders(run: Location, embedder: Embedder, notes: Notes) -> tuple[Decoder, 
     )
 
 
-def _decoder(number: int, place: Location, embedder: Embedder, notes: Notes) -> Decoder:
-    record = read_json(place.child(RECORD), RunRecord, notes)
-    index = read_json(place.child(AUDIO, INDEX), AudioIndex, notes)
-    records, entries = read_records(place, notes), index.root if index else ()
+def _decoder(number: int, path: Location, embedder: Embedder, notes: Notes) -> Decoder:
+    record = read_json(path.child(RECORD), RunRecord, notes)
+    index = read_json(path.child(AUDIO, INDEX), AudioIndex, notes)
+    records, entries = read_records(path, notes), index.root if index else ()
     charts = [
         figure_chart(f"decoder{number}-{figure}", title, figure, records, numbered=False)
         for figure, title in CURVES.items()
@@ -118,25 +118,25 @@ def _decoder(number: int, place: Location, embedder: Embedder, notes: Notes) -> 
     measured = next((r for r in reversed(records) if r.kind == "validation" and r.modules), None)
     typed = [record.command if record else (), *(entry.command for entry in entries)]
     return Decoder(
-        name=place.name,
-        setting=_setting(_config(place, notes), record, records),
+        name=path.name,
+        setting=_setting(_config(path, notes), record, records),
         charts=tuple(chart for chart in charts if chart is not None),
         measured_at=measured.step if measured else 0,
         figures=tuple(_figures(measured)) if measured else (),
-        groups=_groups(place.child(AUDIO), entries, embedder, notes),
+        groups=_groups(path.child(AUDIO), entries, embedder, notes),
         commands=tuple(dict.fromkeys(command_line(command) for command in typed)),
     )
 
 
-def _config(place: Location, notes: Notes) -> DecoderConfig | None:
+def _config(path: Location, notes: Notes) -> DecoderConfig | None:
     try:
-        return RunFolder(place).decoder_config()
+        return RunFolder(path).decoder_config()
     except VgimError as error:
-        notes.damage(place.child(CONFIG), str(error))
+        notes.damage(path.child(CONFIG), str(error))
         return None
 
 
-def _setting(config: DecoderConfig | None, record: RunRecord | None, records: Sequence[MetricsRecord]) -> str:
+def _setting(config: DecoderConfig | None, record: RunRecord | None, records: Sequence[ParsedRecord]) -> str:
     parts = []
     if config is not None:
         source, objective = config.encoder, config.objective
@@ -155,7 +155,7 @@ def _setting(config: DecoderConfig | None, record: RunRecord | None, records: Se
     return "; ".join(parts)
 
 
-def _figures(record: MetricsRecord) -> Iterator[tuple[str, str]]:
+def _figures(record: ParsedRecord) -> Iterator[tuple[str, str]]:
     """The loss, its terms, and what no loss is: distances in dB."""
     for name, value in record.modules[0].items():
         if name in IN_DB and value is not None:
@@ -166,7 +166,7 @@ def _figures(record: MetricsRecord) -> Iterator[tuple[str, str]]:
 
 def _groups(
     folder: Location, entries: Sequence[AudioRecord], embedder: Embedder, notes: Notes
-) -> tuple[Group, ...]:
+) -> tuple[SoundGroup, ...]:
     kinds = list(dict.fromkeys([*HEADINGS, *(entry.group for entry in entries)]))
     groups = []
     for kind in kinds:
@@ -178,7 +178,7 @@ def _groups(
             rows.setdefault(_row_of(entry), []).append(sound)
         if own:
             groups.append(
-                Group(
+                SoundGroup(
                     heading=HEADINGS.get(kind, kind.capitalize()),
                     rows=tuple(Row(title, tuple(row)) for title, row in rows.items()),
                     num_shown=len(sounds),
@@ -203,7 +203,7 @@ def _sound(folder: Location, entry: AudioRecord, embedder: Embedder, notes: Note
     return Sound(entry.title or entry.file, value, clip, original)
 
 
-def _clip(folder: Location, name: str, embedder: Embedder, notes: Notes) -> Clip | None:
+def _clip(folder: Location, name: str, embedder: Embedder, notes: Notes) -> EmbeddedSound | None:
     try:
         return embedder.clip(inside(folder, name))
     except ValueError as error:

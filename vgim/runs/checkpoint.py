@@ -1,4 +1,4 @@
-"""Checkpoints: a folder of weights, optimiser state, config and a typed training state, whole or absent.
+"""Checkpoints: a folder of weights, optimizer state, config and a typed training state, whole or absent.
 
     RUN/checkpoints/step-00000200/  weights.safetensors  optimizer.safetensors  config.yaml  state.json
 
@@ -76,7 +76,7 @@ class Checkpoint:
         return _tensors(self._file(WEIGHTS))
 
     def optimizer(self) -> dict[str, Tensor]:
-        """Optimiser state as `<parameter>/<state>`, on the CPU."""
+        """Optimizer state as `<parameter>/<state>`, on the CPU."""
         return _tensors(self._file(OPTIMIZER))
 
     def contents(self) -> dict[str, bytes]:
@@ -94,11 +94,11 @@ class Checkpoint:
 
     def _file(self, name: str) -> bytes:
         stamp = self.state.files.get(name)
-        place = self.location.child(name)
-        data = place.read_bytes() if stamp and place.exists() else None
+        path = self.location.child(name)
+        data = path.read_bytes() if stamp and path.exists() else None
         if stamp is None or data is None or hashlib.sha256(data).hexdigest() != stamp.sha256:
             what = "is missing" if data is None else "is damaged: its SHA-256 is not the one in " + STATE
-            raise CheckpointError(f"{place.uri} {what}; use an earlier checkpoint of the run")
+            raise CheckpointError(f"{path.uri} {what}; use an earlier checkpoint of the run")
         return data
 
 
@@ -248,7 +248,7 @@ def check_same_architecture(
 
 
 def load_optimizer(checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put a checkpoint's optimiser state in place; `load_tensors` has checked the architecture."""
+    """Put a checkpoint's optimizer state in place; `load_tensors` has checked the architecture."""
     flat = checkpoint.optimizer()
     by_name: dict[str, dict[str, Tensor]] = {}
     for key, tensor in flat.items():

@@ -76,19 +76,19 @@ class RunFolder:
         return self._config(DecoderConfig)
 
     def _config(self, root: type[Config]) -> Config | None:
-        place = self.location.child(CONFIG)
-        return from_yaml(place.read_text(), place.uri, root) if place.exists() else None
+        path = self.location.child(CONFIG)
+        return from_yaml(path.read_text(), path.uri, root) if path.exists() else None
 
     def record(self) -> RunRecord | None:
         """The run's record; None where there is no run."""
-        place = self.location.child(RECORD)
-        if not place.exists():
+        path = self.location.child(RECORD)
+        if not path.exists():
             return None
         try:
-            return RunRecord.model_validate_json(place.read_bytes())
+            return RunRecord.model_validate_json(path.read_bytes())
         except ValidationError as error:
             raise StorageError(
-                f"{place.uri} does not read as a run's record ({error.errors()[0]['msg']}); "
+                f"{path.uri} does not read as a run's record ({error.errors()[0]['msg']}); "
                 "restore it, or use another storage.name"
             ) from error
 

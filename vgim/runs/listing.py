@@ -13,7 +13,7 @@ from rich.table import Table
 from vgim.errors import StorageError, VgimError
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RECORD, RunFolder, RunRecord, is_alive, is_local
-from vgim.runs.metrics import Record, read_metrics
+from vgim.runs.metrics import MetricsRecord, read_metrics
 from vgim.storage import Location
 
 SILENT_SECONDS = 300.0  # a running run writes a record more often than this, or has died
@@ -50,15 +50,15 @@ def list_runs(storage: str) -> list[RunSummary]:
     if not root.exists():
         raise StorageError(f"there is no folder {root.uri}; give the storage.root of some runs")
     if root.child(RECORD).exists():
-        return [summarise(RunFolder(root))]
+        return [summarize(RunFolder(root))]
     folders = [root.child(name) for name in root.list()]
-    return [_summarise_or_say(RunFolder(f)) for f in folders if f.child(RECORD).exists()]
+    return [_summarize_or_say(RunFolder(f)) for f in folders if f.child(RECORD).exists()]
 
 
-def _summarise_or_say(folder: RunFolder) -> RunSummary:
+def _summarize_or_say(folder: RunFolder) -> RunSummary:
     """One run's summary; a run that cannot be read is listed as such and hides no other."""
     try:
-        return summarise(folder)
+        return summarize(folder)
     except VgimError as error:
         return RunSummary(
             name=folder.location.name,
@@ -77,7 +77,7 @@ def _summarise_or_say(folder: RunFolder) -> RunSummary:
         )
 
 
-def summarise(folder: RunFolder) -> RunSummary:
+def summarize(folder: RunFolder) -> RunSummary:
     """One run's summary, from its record and its metrics."""
     record = folder.record()
     assert record is not None
@@ -164,11 +164,11 @@ def _printed(table: Table) -> str:
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
-def _modules(validation: Record) -> list[int]:
+def _modules(validation: MetricsRecord) -> list[int]:
     return [module.get("module", number) for number, module in enumerate(validation["modules"])]
 
 
-def _nce(validation: Record) -> tuple[float | None, ...]:
+def _nce(validation: MetricsRecord) -> tuple[float | None, ...]:
     return tuple(module.get("nce") for module in validation["modules"])
 
 

@@ -29,7 +29,7 @@ from vgim.storage import Location
 SESSION_END = ".session_end"  # of an event file's name: how a run ended is taken back when the run goes on
 SYNC_SECONDS = 30.0  # between two copies to storage that is no file system
 
-Record = dict[str, Any]
+MetricsRecord = dict[str, Any]
 TOP_LEVEL = {
     "learning_rate": "optim/learning_rate",
     "kld_weight": "optim/kld_weight",
@@ -68,7 +68,7 @@ class MetricsWriter:
         self._board = SummaryWriter(str(self._folder / TENSORBOARD), purge_step=purge, flush_secs=10)
         self._synced = time.monotonic()
 
-    def train(self, record: Record) -> None:
+    def train(self, record: MetricsRecord) -> None:
         """A `train` record: see `loop`."""
         record = only_finite(record)
         self._append({"kind": "train", **record})
@@ -79,7 +79,7 @@ class MetricsWriter:
             self._board.add_scalar(tag, record[key], step)
         self._modules("train", record["modules"], step)
 
-    def validation(self, record: Record) -> None:
+    def validation(self, record: MetricsRecord) -> None:
         """A `validation` record: see `loop`."""
         record = only_finite(record)
         self._append({"kind": "validation", **record})
@@ -114,7 +114,7 @@ class MetricsWriter:
         with SummaryWriter(str(self._folder / TENSORBOARD), filename_suffix=SESSION_END) as board:
             board._get_file_writer().add_summary(session_end(failed=failed))
 
-    def replay(self, record: Record) -> None:
+    def replay(self, record: MetricsRecord) -> None:
         """A record of an earlier run that this one continues, with its own time."""
         kind, rest = record["kind"], {key: value for key, value in record.items() if key != "kind"}
         if kind == "event":
@@ -139,13 +139,13 @@ class MetricsWriter:
         if self._staging is not None:
             self._staging.cleanup()
 
-    def _modules(self, prefix: str, modules: list[Record], step: int) -> None:
+    def _modules(self, prefix: str, modules: list[MetricsRecord], step: int) -> None:
         for figures in modules:
             for name, value in figures.items():
                 if value is not None and name != "module":
                     self._board.add_scalar(f"{prefix}/module{figures['module']}/{name}", value, step)
 
-    def _append(self, record: Record) -> None:
+    def _append(self, record: MetricsRecord) -> None:
         self._lines.write(
             json.dumps({**record, "time": record.get("time", round(time.time(), 3))}, allow_nan=False) + "\n"
         )
@@ -170,7 +170,7 @@ class MetricsWriter:
         shutil.move(kept, self._path)
 
 
-def parse(line: str) -> Record | None:
+def parse(line: str) -> MetricsRecord | None:
     """A line of metrics.jsonl; None for one that a killed writer left half-written."""
     try:
         record = json.loads(line)
@@ -179,17 +179,17 @@ def parse(line: str) -> Record | None:
     return record if isinstance(record, dict) and "step" in record and "kind" in record else None
 
 
-def read_metrics(run: Location) -> Iterator[Record]:
+def read_metrics(run: Location) -> Iterator[MetricsRecord]:
     """All records of a run, oldest first."""
-    place = run.child(METRICS)
-    if place.exists():
-        for line in place.read_text().splitlines():
+    path = run.child(METRICS)
+    if path.exists():
+        for line in path.read_text().splitlines():
             record = parse(line)
             if record is not None:
                 yield record
 
 
-def only_finite(record: Record) -> Record:
+def only_finite(record: MetricsRecord) -> MetricsRecord:
     """The record with None for figures that are not finite, those of its modules included."""
     clean = {k: finite(v) if isinstance(v, float) else v for k, v in record.items()}
     return {**clean, "modules": [{k: finite(v) for k, v in module.items()} for module in record["modules"]]}

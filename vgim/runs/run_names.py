@@ -13,17 +13,17 @@ def distinct_names(places: Sequence[Location]) -> list[str]:
 
     A checkpoint's has its run's in front: `sim step-00000200`.
     """
-    ways = [_ways(place) for place in places]
+    ways = [_ways(path) for path in places]
     for parts in range(1, max(map(len, ways), default=1)):
         names = ["/".join(way[-parts:]) for way in ways]
         if len(set(names)) == len(names):
             return names
-    return [place.uri for place in places]
+    return [path.uri for path in places]
 
 
-def _ways(place: Location) -> list[str]:
+def _ways(path: Location) -> list[str]:
     """The folders on the way to a run, its own last."""
-    if place.child(STATE).exists():
-        *above, run, _, step = place.uri.split("/")
+    if path.child(STATE).exists():
+        *above, run, _, step = path.uri.split("/")
         return [*above, f"{run} {step}"]
-    return place.uri.split("/")
+    return path.uri.split("/")

@@ -17,7 +17,7 @@ class FileStamp(BaseModel):
 
 
 class TrainingState(BaseModel):
-    """All that continuing exactly needs beside weights and optimiser.
+    """All that continuing exactly needs beside weights and optimizer.
 
     Randomness needs no state: every draw comes from a generator seeded by (seed, module, step, rank), and the
     order of the data is a function of (seed, epoch).
@@ -27,7 +27,7 @@ class TrainingState(BaseModel):
 
     schema_version: Literal[1] = 1
     step: int = Field(ge=0)
-    """Optimiser steps taken."""
+    """Optimizer steps taken."""
     epoch: int = Field(ge=0)
     """Epoch of the next step."""
     step_in_epoch: int = Field(ge=0)

@@ -12,7 +12,7 @@ import time
 from typing import TextIO
 
 from vgim.runs.folder import METRICS
-from vgim.runs.metrics import Record, parse
+from vgim.runs.metrics import MetricsRecord, parse
 from vgim.storage import Location
 
 POLL_SECONDS = 0.5
@@ -36,7 +36,9 @@ class Console:
         self._started = time.time()
         self._printed = 0.0
         self._shown = ""
-        self._untold: Record | None = None  # the newest progress that was not printed: it is at the end
+        self._untold: MetricsRecord | None = (
+            None  # the newest progress that was not printed: it is at the end
+        )
 
     def __enter__(self) -> Console:
         self._thread.start()
@@ -70,7 +72,7 @@ class Console:
                 return
             self._stop.wait(POLL_SECONDS)
 
-    def _show(self, record: Record, *, newest: bool) -> None:
+    def _show(self, record: MetricsRecord, *, newest: bool) -> None:
         if record["kind"] == "event":
             self.say(record["message"])
         elif record["kind"] == "validation":
@@ -93,7 +95,7 @@ class Console:
             self._shown = ""
 
 
-def progress_line(record: Record) -> str:
+def progress_line(record: MetricsRecord) -> str:
     """`step 120/200  epoch 3.40  nce 1.980 2.110 2.030  41.0 utt/s  data wait 1.2%  ETA 0:32`."""
     figure = "nce" if "nce" in record["modules"][0] else "loss"
     shown = _figures(record, figure, ".3f" if figure == "nce" else ".4g")
@@ -106,7 +108,7 @@ def progress_line(record: Record) -> str:
     )
 
 
-def validation_line(record: Record) -> str:
+def validation_line(record: MetricsRecord) -> str:
     """`step 120  epoch 3  validation: nce 1.98 2.11  accuracy 31% 28%  kl/element 0.03 0.04  (40 crops)`."""
     if "nce" not in record["modules"][0]:
         return _decoder_line(record)
@@ -118,7 +120,7 @@ def validation_line(record: Record) -> str:
     )
 
 
-def _decoder_line(record: Record) -> str:
+def _decoder_line(record: MetricsRecord) -> str:
     """`step 36  epoch 1  validation: module 0 loss 0.0021  si_sdr_db 3.12  log_spectral_…  (40 crops)`."""
     (module,) = record["modules"]
     figures = "  ".join(
@@ -132,12 +134,12 @@ def _decoder_line(record: Record) -> str:
     )
 
 
-def _figures(record: Record, name: str, form: str) -> str:
+def _figures(record: MetricsRecord, name: str, form: str) -> str:
     """One figure of each module; `-` for one that was not finite."""
     return " ".join("-" if m[name] is None else format(m[name], form) for m in record["modules"])
 
 
-def _which(record: Record) -> str:
+def _which(record: MetricsRecord) -> str:
     """Which modules the figures are of, where they are not all from the first on."""
     first = record["modules"][0]["module"]
     return f"module {first} " if first else ""

@@ -1,7 +1,7 @@
 """One DistributedDataParallel per greedy module, whose gradient all-reduce outlives its backward.
 
 Plain DDP waits for its all-reduce at the end of a backward. Modules here have no gradient in common, so the wait
-can be put off until just before the optimiser step: module m's all-reduce then runs beside the forward and the
+can be put off until just before the optimizer step: module m's all-reduce then runs beside the forward and the
 backward of modules m+1, m+2, ...
 """
 

@@ -20,7 +20,7 @@ from vgim.runs.checkpoint import (
     load_optimizer,
 )
 from vgim.runs.folder import METRICS, TENSORBOARD
-from vgim.runs.metrics import MetricsWriter, Record, read_metrics
+from vgim.runs.metrics import MetricsRecord, MetricsWriter, read_metrics
 from vgim.storage import Location
 
 SEQUENTIAL = "sequential"
@@ -51,7 +51,7 @@ def check_resumable(checkpoint: Checkpoint, config: AnyConfig) -> None:
 
 
 def load_first_modules(checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Weights and optimiser state of the modules that there are; the others stay as they were drawn."""
+    """Weights and optimizer state of the modules that there are; the others stay as they were drawn."""
     network.load_state_dict({**network.state_dict(), **checkpoint.weights()})
     load_optimizer(checkpoint, network, optimizer)
 
@@ -64,8 +64,8 @@ def shallower_run(run: Location, resume_from: str | None, config: AnyConfig) -> 
     return checkpoint.location.parent.parent if is_shallower(checkpoint, config) else None
 
 
-def inherited_steps(records: Iterable[Record]) -> int:
-    """Optimiser steps that a run's records tell of but a shallower run took."""
+def inherited_steps(records: Iterable[MetricsRecord]) -> int:
+    """Optimizer steps that a run's records tell of but a shallower run took."""
     return max(
         (r["step"] for r in records if r["kind"] == "event" and r["message"].startswith(INHERITED)), default=0
     )
@@ -73,8 +73,8 @@ def inherited_steps(records: Iterable[Record]) -> int:
 
 def writer_with_history(run: Location, shallower: Location, step: int) -> MetricsWriter:
     """A writer for `run` that has told already what the shallower run told up to `step`."""
-    for place in (run.child(METRICS), run.child(TENSORBOARD)):
-        place.delete()  # of a launch that ended before its first checkpoint
+    for path in (run.child(METRICS), run.child(TENSORBOARD)):
+        path.delete()  # of a launch that ended before its first checkpoint
     writer = MetricsWriter(run, 0)
     for record in read_metrics(shallower):
         if record["step"] <= step:

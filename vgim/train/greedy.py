@@ -14,12 +14,12 @@ from vgim.errors import TrainingError
 from vgim.model.collapse import CollapseWatch
 from vgim.model.precision import set_precision
 from vgim.model.stack import build_encoder
-from vgim.runs.metrics import MetricsWriter, Record
-from vgim.train.learner import Around, ToAudio
+from vgim.runs.metrics import MetricsRecord, MetricsWriter
+from vgim.train.learner import LearnerContext, ToAudio
 from vgim.train.meter import AVERAGED
 from vgim.train.passes import passes_of
 from vgim.train.prefetch import Prefetcher
-from vgim.train.schedule import Phase, Place
+from vgim.train.schedule import Phase, Progress
 from vgim.train.step import GreedyStep, kld_weight_at
 from vgim.train.validate import Validation, validate
 
@@ -41,11 +41,11 @@ class GreedyLearner:
     averaged = AVERAGED
     latest = ("active_units",)
 
-    def __init__(self, config: RunConfig, around: Around) -> None:
-        self._config, self._worker = config, around.worker
+    def __init__(self, config: RunConfig, context: LearnerContext) -> None:
+        self._config, self._worker = config, context.worker
         self.network = build_encoder(config.model, config.objective, config.train.seed)
         self.network.check_crop(config.data.crop_samples)
-        self.network.to(around.worker.device)
+        self.network.to(context.worker.device)
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.optim.learning_rate, fused=True
         )
@@ -57,7 +57,7 @@ class GreedyLearner:
     def headline(self) -> Sequence[str]:
         return headline(self.network.model)
 
-    def begin(self, phase: Phase, place: Place) -> None:
+    def begin(self, phase: Phase, progress: Progress) -> None:
         self.network.eval()
         for m in phase.modules:
             self.network.module(m).train()
@@ -76,20 +76,22 @@ class GreedyLearner:
             clip_norm=self._config.optim.clip_norm,
             autocast=self._autocast,
         )
-        self._watch = self._watch_over(phase, place)
+        self._watch = self._watch_over(phase, progress)
 
-    def step(self, audio: Sequence[Tensor], place: Place, *, measure: bool) -> Sequence[Mapping[str, Tensor]]:
+    def step(
+        self, audio: Sequence[Tensor], progress: Progress, *, measure: bool
+    ) -> Sequence[Mapping[str, Tensor]]:
         assert self._take is not None
-        weight = self.kld_weight(place)
-        return [vars(figures) for figures in self._take(audio, place.step, weight, measure=measure)]
+        weight = self.kld_weight(progress)
+        return [vars(figures) for figures in self._take(audio, progress.step, weight, measure=measure)]
 
-    def kld_weight(self, place: Place) -> float:
-        return kld_weight_at(self._config.objective, place.phase_step)
+    def kld_weight(self, progress: Progress) -> float:
+        return kld_weight_at(self._config.objective, progress.phase_step)
 
-    def settings(self, place: Place) -> dict[str, float]:
-        return {"kld_weight": self.kld_weight(place)}
+    def settings(self, progress: Progress) -> dict[str, float]:
+        return {"kld_weight": self.kld_weight(progress)}
 
-    def watch(self, record: Record, place: Place, say: Callable[[str], None]) -> None:
+    def watch(self, record: MetricsRecord, progress: Progress, say: Callable[[str], None]) -> None:
         """Say what is new about collapsed posteriors.
 
         Raises:
@@ -100,16 +102,21 @@ class GreedyLearner:
         figures = {module["module"]: module for module in record["modules"]}
         watched = [figures[m] for m in self._watch.modules]
         for warning in self._watch.update(
-            place.step, [m["nce"] for m in watched], [m["active_units"] for m in watched]
+            progress.step, [m["nce"] for m in watched], [m["active_units"] for m in watched]
         ):
             say(warning.message)
             if self._config.objective.on_collapse == "stop" and warning.collapsed:
                 raise CollapsedError(f"{warning.message} (objective.on_collapse=stop)")
 
     def validate(
-        self, phase: Phase, place: Place, batches: Prefetcher, to_audio: ToAudio, writer: MetricsWriter | None
+        self,
+        phase: Phase,
+        progress: Progress,
+        batches: Prefetcher,
+        to_audio: ToAudio,
+        writer: MetricsWriter | None,
     ) -> Validation:
-        look = partial(self._histograms, writer, place.step, max(phase.modules)) if writer else None
+        look = partial(self._histograms, writer, progress.step, max(phase.modules)) if writer else None
         return validate(
             self.network,
             phase.modules,
@@ -122,7 +129,7 @@ class GreedyLearner:
             look_at_first=look,
         )
 
-    def _watch_over(self, phase: Phase, place: Place) -> CollapseWatch | None:
+    def _watch_over(self, phase: Phase, progress: Progress) -> CollapseWatch | None:
         """The watch over the posteriors that a phase trains; None where there is nothing to watch."""
         objective = self._config.objective
         watched = [m for m in phase.modules if self.network.module(m).posterior is not None]
@@ -132,7 +139,7 @@ class GreedyLearner:
             watched,
             objective.num_negatives,
             patience_steps=objective.collapse_patience_steps,
-            start_step=place.step - place.phase_step + objective.kld_warmup_steps,
+            start_step=progress.step - progress.phase_step + objective.kld_warmup_steps,
         )
 
     def _histograms(self, writer: MetricsWriter, step: int, last_module: int, audio_BL: Tensor) -> None:

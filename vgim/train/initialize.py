@@ -20,7 +20,7 @@ from vgim.runs.checkpoint import (
 from vgim.runs.training_state import TrainingState
 from vgim.storage import Location
 from vgim.train.depth_resume import INHERITED, is_shallower, load_first_modules
-from vgim.train.schedule import Place
+from vgim.train.schedule import Progress
 
 
 def start_from(
@@ -33,7 +33,7 @@ def start_from(
     data_fingerprint: str,
     resume_from: str | None,
     init_from: str | None,
-) -> tuple[Place, list[str]]:
+) -> tuple[Progress, list[str]]:
     """Load the first that there is: the run's own last checkpoint, --resume-from, --init-from, fresh weights.
 
     Returns:
@@ -50,8 +50,8 @@ def start_from(
     if init_from:
         checkpoint = find(init_from)
         _load_weights(checkpoint, network, config)
-        return Place(), [f"weights from {checkpoint.location.uri}; optimiser and steps start afresh"]
-    return Place(), [f"weights drawn afresh from seed {config.train.seed}"]
+        return Progress(), [f"weights from {checkpoint.location.uri}; optimizer and steps start afresh"]
+    return Progress(), [f"weights drawn afresh from seed {config.train.seed}"]
 
 
 def _resume(
@@ -62,7 +62,7 @@ def _resume(
     world_size: int,
     data_fingerprint: str,
     whose: str,
-) -> tuple[Place, list[str]]:
+) -> tuple[Progress, list[str]]:
     state = checkpoint.state
     log = [
         f"continuing from {whose} checkpoint {checkpoint.location.uri} "
@@ -92,12 +92,12 @@ def _resume(
             )
         step_in_epoch = 0
         log.append(f"other data than before ({state.data_fingerprint[:12]}): epoch {state.epoch} starts over")
-    return replace(place_of(state), step_in_epoch=step_in_epoch), log
+    return replace(progress_of(state), step_in_epoch=step_in_epoch), log
 
 
-def place_of(state: TrainingState) -> Place:
+def progress_of(state: TrainingState) -> Progress:
     """Where a checkpoint was written."""
-    return Place(**{field.name: getattr(state, field.name) for field in fields(Place)})
+    return Progress(**{field.name: getattr(state, field.name) for field in fields(Progress)})
 
 
 def _load_weights(checkpoint: Checkpoint, network: nn.Module, config: AnyConfig) -> None:

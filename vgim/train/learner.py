@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from vgim.data.shards.manifest import Manifest
 from vgim.data.stream.stream import Reader
-from vgim.runs.metrics import MetricsWriter, Record
+from vgim.runs.metrics import MetricsRecord, MetricsWriter
 from vgim.storage import Location
 from vgim.train.prefetch import DeviceBatch, Prefetcher
-from vgim.train.schedule import Phase, Place
+from vgim.train.schedule import Phase, Progress
 from vgim.train.validate import Validation
 
 ToAudio = Callable[[DeviceBatch], Tensor]
@@ -34,7 +34,7 @@ class Worker:
     reader: Reader
     report: Callable[[dict[str, float], Location], None]
     """Called by all ranks after each checkpoint with its figures and place."""
-    observe: Callable[[str, Record], None] = lambda kind, record: None
+    observe: Callable[[str, MetricsRecord], None] = lambda kind, record: None
     """Called on rank 0 with each `train` and `validation` record, and the step of each `checkpoint`."""
 
     @property
@@ -44,7 +44,7 @@ class Worker:
 
 
 @dataclass(frozen=True)
-class Around:
+class LearnerContext:
     """What a learner is made in, beside its config."""
 
     run: Location
@@ -72,32 +72,39 @@ class Learner(Protocol):
     def headline(self) -> Sequence[str]:
         """TensorBoard tags to show beside the hyperparameters."""
 
-    def begin(self, phase: Phase, place: Place) -> None:
+    def begin(self, phase: Phase, progress: Progress) -> None:
         """Get ready to take the steps of a phase, from a place in it on."""
 
-    def step(self, audio: Sequence[Tensor], place: Place, *, measure: bool) -> Sequence[Mapping[str, Tensor]]:
-        """One optimiser step on micro-batches of audio [B, L], normalised.
+    def step(
+        self, audio: Sequence[Tensor], progress: Progress, *, measure: bool
+    ) -> Sequence[Mapping[str, Tensor]]:
+        """One optimizer step on micro-batches of audio [B, L], normalized.
 
         Returns:
             Figures, scalars on the device, of each module of the phase; those that only a record needs may be
             missing numbers unless `measure`.
 
         Raises:
-            NotFiniteError: on all ranks, before the optimiser used what is not finite.
+            NotFiniteError: on all ranks, before the optimizer used what is not finite.
         """
 
-    def settings(self, place: Place) -> dict[str, float]:
+    def settings(self, progress: Progress) -> dict[str, float]:
         """Numbers that records hold beside the figures and that the steps at a place are taken with."""
 
-    def watch(self, record: Record, place: Place, say: Callable[[str], None]) -> None:
+    def watch(self, record: MetricsRecord, progress: Progress, say: Callable[[str], None]) -> None:
         """Look at a record on all ranks alike; may say something, or end the run with a VgimError."""
 
     def validate(
-        self, phase: Phase, place: Place, batches: Prefetcher, to_audio: ToAudio, writer: MetricsWriter | None
+        self,
+        phase: Phase,
+        progress: Progress,
+        batches: Prefetcher,
+        to_audio: ToAudio,
+        writer: MetricsWriter | None,
     ) -> Validation:
         """Figures over the validation split; on the rank that has a writer, pictures of its first batch too."""
 
-    def kld_weight(self, place: Place) -> float:
+    def kld_weight(self, progress: Progress) -> float:
         """What a checkpoint notes as the KL term's weight."""
 
 

@@ -10,28 +10,28 @@ from torch import Tensor
 import vgim
 from vgim.config import AnyConfig
 from vgim.data.shards.manifest import Manifest, read_manifest
-from vgim.data.stream.stream import CropStream, Share
+from vgim.data.stream.stream import CropStream, RankSlice
 from vgim.model.audio import to_float
 from vgim.model.precision import slowed_by
 from vgim.runs import checkpoint as checkpoints
 from vgim.runs.folder import State
 from vgim.runs.hparams import hyperparameters
-from vgim.runs.metrics import MetricsWriter, Record
+from vgim.runs.metrics import MetricsRecord, MetricsWriter
 from vgim.runs.training_state import TrainingState
 from vgim.storage import Location
 from vgim.train.ddp import average_buffers
 from vgim.train.depth_resume import shallower_run, writer_with_history
 from vgim.train.greedy import GreedyLearner
 from vgim.train.initialize import start_from
-from vgim.train.learner import Around, Learner, LearnerFactory, Worker
+from vgim.train.learner import Learner, LearnerContext, LearnerFactory, Worker
 from vgim.train.meter import Meter
 from vgim.train.prefetch import DeviceBatch, Prefetcher
-from vgim.train.schedule import Phase, Place, is_done, remaining
+from vgim.train.schedule import Phase, Progress, is_done, remaining
 from vgim.train.step import learning_rate_at
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainJob:
     """What to train; the same on every rank."""
 
     config: AnyConfig
@@ -46,10 +46,10 @@ class Job:
 
 
 @dataclass
-class Rank:
+class RankTrainer:
     """One rank's training, set up; `run` is the story."""
 
-    job: Job
+    job: TrainJob
     worker: Worker
     config: AnyConfig = field(init=False)
     manifest: Manifest = field(init=False)
@@ -67,7 +67,7 @@ class Rank:
         self.run_folder = Location(self.job.run)
         shards = Location(config.data.shards)
         self.manifest = read_manifest(shards)
-        self.learner = self.job.learner(config, Around(self.run_folder, self.worker, self.manifest))
+        self.learner = self.job.learner(config, LearnerContext(self.run_folder, self.worker, self.manifest))
         self.train_stream = self._stream(shards, "train", config.train.limit_train_batches)
         has_validation = bool(self.manifest.split("validation").utterances)
         limit = config.train.limit_validation_batches
@@ -80,7 +80,7 @@ class Rank:
             VgimError: NotFiniteError and CollapsedError on all ranks at one step, others on this rank alone.
         """
         shallower = shallower_run(self.run_folder, self.job.resume_from, self.config)
-        place, log = start_from(
+        progress, log = start_from(
             self.run_folder,
             self.learner.network,
             self.learner.optimizer,
@@ -90,34 +90,34 @@ class Rank:
             resume_from=self.job.resume_from,
             init_from=self.job.init_from,
         )
-        place = place.within(self.train_stream.steps_in(place.epoch))
+        progress = progress.within(self.train_stream.steps_in(progress.epoch))
         if self.job.until_epoch:  # others may still take over what this one paused at
-            self._kept = place.step
+            self._kept = progress.step
         if self.worker.rank == 0:
             if shallower is not None:
-                self.writer = writer_with_history(self.run_folder, shallower, place.step)
+                self.writer = writer_with_history(self.run_folder, shallower, progress.step)
             else:
-                self.writer = MetricsWriter(self.run_folder, place.step)
-            if place.step == 0 or shallower is not None:
+                self.writer = MetricsWriter(self.run_folder, progress.step)
+            if progress.step == 0 or shallower is not None:
                 self._hparams(self.writer)
             if self.job.lost_workers:
                 log.insert(0, f"workers were lost and started again ({self.job.lost_workers} so far)")
             if slow := slowed_by(self.config.train.precision, self.worker.device):
                 log.append(slow)
             for sentence in log:
-                self.writer.event(place.step, sentence)
+                self.writer.event(progress.step, sentence)
         try:
-            for phase in remaining(place, self.config):
-                if self._pauses_at(place):
+            for phase in remaining(progress, self.config):
+                if self._pauses_at(progress):
                     break
-                if phase.number > place.phase:
-                    place = place.in_next_phase()
+                if phase.number > progress.phase:
+                    progress = progress.in_next_phase()
                 if self.config.train.schedule == "sequential":
-                    self._say(place, f"module {phase.modules[0]} trains from step {place.step} on")
-                place = self._train(phase, place)
-            if remaining(place, self.config):
+                    self._say(progress, f"module {phase.modules[0]} trains from step {progress.step} on")
+                progress = self._train(phase, progress)
+            if remaining(progress, self.config):
                 self.state = "interrupted"
-                return f"paused at step {place.step}, epoch {place.epoch}"
+                return f"paused at step {progress.step}, epoch {progress.epoch}"
             if self.writer is not None:
                 self.writer.end_session(failed=False)
         except Exception:
@@ -128,75 +128,75 @@ class Rank:
             if self.writer is not None:
                 self.writer.close()
         self.state = "finished"
-        return f"finished at step {place.step}, epoch {place.epoch}"
+        return f"finished at step {progress.step}, epoch {progress.epoch}"
 
-    def _pauses_at(self, place: Place) -> bool:
-        return place.step_in_epoch == 0 and 0 < self.job.until_epoch <= place.epoch
+    def _pauses_at(self, progress: Progress) -> bool:
+        return progress.step_in_epoch == 0 and 0 < self.job.until_epoch <= progress.epoch
 
-    def _train(self, phase: Phase, place: Place) -> Place:
+    def _train(self, phase: Phase, progress: Progress) -> Progress:
         """Train a phase from a place in it to its end, or to where the run pauses."""
         train, learner = self.config.train, self.learner
-        learner.begin(phase, place)
+        learner.begin(phase, progress)
         batches = Prefetcher(
             self.train_stream.train_batches(
-                place.epoch,
-                place.step_in_epoch,
-                epochs=place.epoch + phase.epochs - place.phase_epoch,
-                max_steps=max(train.max_steps - place.phase_step, 0),
+                progress.epoch,
+                progress.step_in_epoch,
+                epochs=progress.epoch + phase.epochs - progress.phase_epoch,
+                max_steps=max(train.max_steps - progress.phase_step, 0),
             ),
             depth=self.config.data.prefetch_batches,
             device=self.worker.device,
         )
         crops_per_step = self.worker.world_size * train.batch_size * train.accumulate
         meter = Meter(phase.modules, crops_per_step, learner.averaged, learner.latest)
-        first_step = place.step
+        first_step = progress.step
         try:
             while True:
-                steps_in_epoch = self.train_stream.steps_in(place.epoch)
-                started = place.step > first_step
+                steps_in_epoch = self.train_stream.steps_in(progress.epoch)
+                started = progress.step > first_step
                 # The first batch waits for the stream to start, which is no step's time.
                 with meter.waiting() if started else meter.pausing():
                     micro_batches = [next(batches) for _ in range(train.accumulate)]
-                rate = learning_rate_at(self.config.optim, place.phase_epoch)
+                rate = learning_rate_at(self.config.optim, progress.phase_epoch)
                 for group in learner.optimizer.param_groups:
                     group["lr"] = rate
-                due = (place.step + 1) % train.log_every_steps == 0 or not started
+                due = (progress.step + 1) % train.log_every_steps == 0 or not started
                 with meter.computing():
                     audio = [self._audio(batch) for batch in micro_batches]
-                    figures = learner.step(audio, place, measure=due)
+                    figures = learner.step(audio, progress, measure=due)
                 meter.add(figures)
-                taken_at = place
-                place = place.after_step(steps_in_epoch)
+                taken_at = progress
+                progress = progress.after_step(steps_in_epoch)
                 if due:
                     record = meter.record(
                         figures,
-                        step=place.step,
-                        epoch=round(place.epoch + place.step_in_epoch / steps_in_epoch, 4),
-                        last_step=self._last_step(phase, place, steps_in_epoch),
+                        step=progress.step,
+                        epoch=round(progress.epoch + progress.step_in_epoch / steps_in_epoch, 4),
+                        last_step=self._last_step(phase, progress, steps_in_epoch),
                         learning_rate=rate,
                         device=self.worker.device_name,
                         **learner.settings(taken_at),
                     )
-                    self._log(record, place)
+                    self._log(record, progress)
                 with meter.pausing():
-                    place, done = self._between_steps(phase, place, learner.kld_weight(taken_at))
+                    progress, done = self._between_steps(phase, progress, learner.kld_weight(taken_at))
                 if done:
-                    return place
+                    return progress
         finally:
             batches.close()
 
-    def _between_steps(self, phase: Phase, place: Place, kld_weight: float) -> tuple[Place, bool]:
+    def _between_steps(self, phase: Phase, progress: Progress, kld_weight: float) -> tuple[Progress, bool]:
         """Validate and checkpoint where they are due; says also whether to leave the phase."""
         train = self.config.train
-        epoch_ended, done = place.step_in_epoch == 0, is_done(place, phase, train)
-        if done or (epoch_ended and place.phase_epoch % train.validate_every_epochs == 0):
-            place = self._validate(phase, place)
-            done = is_done(place, phase, train)  # it may have stopped early
-        done = done or self._pauses_at(place)
+        epoch_ended, done = progress.step_in_epoch == 0, is_done(progress, phase, train)
+        if done or (epoch_ended and progress.phase_epoch % train.validate_every_epochs == 0):
+            progress = self._validate(phase, progress)
+            done = is_done(progress, phase, train)  # it may have stopped early
+        done = done or self._pauses_at(progress)
         every = train.checkpoint_every_steps
-        if done or (place.step % every == 0 if every else epoch_ended):
-            self._checkpoint(place, kld_weight)
-        return place, done
+        if done or (progress.step % every == 0 if every else epoch_ended):
+            self._checkpoint(progress, kld_weight)
+        return progress, done
 
     def _hparams(self, writer: MetricsWriter) -> None:
         writer.hparams(hyperparameters(self.config), self.learner.headline)
@@ -204,7 +204,7 @@ class Rank:
     def _stream(self, shards: Location, split: str, limit: int) -> CropStream:
         train = self.config.train
         accumulate = train.accumulate if split == "train" else 1
-        share = Share(self.worker.rank, self.worker.world_size, train.batch_size, accumulate, limit)
+        share = RankSlice(self.worker.rank, self.worker.world_size, train.batch_size, accumulate, limit)
         return CropStream(
             shards,
             self.manifest,
@@ -221,26 +221,26 @@ class Rank:
             return to_float(batch.audio_BL, mode, self.manifest.corpus_mean, self.manifest.corpus_std)
         return to_float(batch.audio_BL, mode, batch.mean_B, batch.std_B)
 
-    def _last_step(self, phase: Phase, place: Place, steps_in_epoch: int) -> int:
+    def _last_step(self, phase: Phase, progress: Progress, steps_in_epoch: int) -> int:
         """The phase's last step; an estimate where `tile` crops make epochs unequal."""
-        by_epochs = (phase.epochs - place.phase_epoch) * steps_in_epoch - place.step_in_epoch
-        by_steps = self.config.train.max_steps - place.phase_step
-        return place.step + (min(by_epochs, by_steps) if self.config.train.max_steps else by_epochs)
+        by_epochs = (phase.epochs - progress.phase_epoch) * steps_in_epoch - progress.step_in_epoch
+        by_steps = self.config.train.max_steps - progress.phase_step
+        return progress.step + (min(by_epochs, by_steps) if self.config.train.max_steps else by_epochs)
 
-    def _say(self, place: Place, sentence: str) -> None:
+    def _say(self, progress: Progress, sentence: str) -> None:
         if self.writer is not None:
-            self.writer.event(place.step, sentence)
+            self.writer.event(progress.step, sentence)
 
-    def _log(self, record: Record, place: Place) -> None:
+    def _log(self, record: MetricsRecord, progress: Progress) -> None:
         if self.writer is not None:
             self.writer.train(record)
             self.writer.flush(force=False)
             self.worker.observe("train", record)
-        self.learner.watch(record, place, lambda sentence: self._say(place, sentence))
+        self.learner.watch(record, progress, lambda sentence: self._say(progress, sentence))
 
-    def _validate(self, phase: Phase, place: Place) -> Place:
+    def _validate(self, phase: Phase, progress: Progress) -> Progress:
         if self.validation_stream is None:
-            return place
+            return progress
         average_buffers(self.learner.network)
         batches = Prefetcher(
             self.validation_stream.validation_batches(),
@@ -248,22 +248,22 @@ class Rank:
             device=self.worker.device,
         )
         try:
-            found = self.learner.validate(phase, place, batches, self._audio, self.writer)
+            found = self.learner.validate(phase, progress, batches, self._audio, self.writer)
         finally:
             batches.close()
         if self.writer is not None:
             figures = {"loss": found.loss, "crops": found.num_crops, "modules": found.modules}
-            record = {"step": place.step, "epoch": place.epoch, **figures}
+            record = {"step": progress.step, "epoch": progress.epoch, **figures}
             self.writer.validation(record)
             self.writer.flush()
             self.worker.observe("validation", record)
-        return place.after_validation(found.loss)
+        return progress.after_validation(found.loss)
 
-    def _checkpoint(self, place: Place, kld_weight: float) -> None:
+    def _checkpoint(self, progress: Progress, kld_weight: float) -> None:
         average_buffers(self.learner.network)
         train = self.config.train
         state = TrainingState(
-            **asdict(place),
+            **asdict(progress),
             world_size=self.worker.world_size,
             batch_size=train.batch_size,
             accumulate=train.accumulate,
@@ -282,8 +282,8 @@ class Rank:
             checkpoints.prune(
                 self.run_folder, keep_last=train.keep_last, keep_best=train.keep_best, keep_step=self._kept
             )
-            self.worker.observe("checkpoint", {"step": place.step})
-        figures = {"step": float(place.step), "epoch": float(place.epoch)}
-        if place.validation_loss is not None:
-            figures["validation_loss"] = place.validation_loss
+            self.worker.observe("checkpoint", {"step": progress.step})
+        figures = {"step": float(progress.step), "epoch": float(progress.epoch)}
+        if progress.validation_loss is not None:
+            figures["validation_loss"] = progress.validation_loss
         self.worker.report(figures, location)

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from vgim.runs.metrics import Record, finite
+from vgim.runs.metrics import MetricsRecord, finite
 
 AVERAGED = ("loss", "nce", "kl", "kl_per_element", "accuracy", "grad_norm")
 """Of a greedy module."""
@@ -51,7 +51,7 @@ class Meter:
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """Time in here is the step; it ends in a synchronisation, so that this holds on a GPU as well."""
+        """Time in here is the step; it ends in a synchronization, so that this holds on a GPU as well."""
         begin = time.perf_counter()
         yield
         self._computed += time.perf_counter() - begin
@@ -67,7 +67,7 @@ class Meter:
         """One step's figures, a mapping per module."""
         self._steps.append(torch.stack([torch.stack([f[n] for n in self._averaged]) for f in figures]))
 
-    def record(self, figures: Figures, **more: Any) -> Record:
+    def record(self, figures: Figures, **more: Any) -> MetricsRecord:
         """What a `train` record says: means over the steps since the last one and over the ranks.
 
         Seconds are per step: `data_wait_s` waiting for a batch, `compute_s` in the step, `overhead_s` neither.

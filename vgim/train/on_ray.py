@@ -13,14 +13,14 @@ from typing import Any
 import torch
 
 from vgim import errors
-from vgim.cluster.connect import DATA_CPUS, Placement, ensure_ray, place
+from vgim.cluster.connect import DATA_CPUS, Placement, ensure_ray, place_workers
 from vgim.data.stream.stream import read_on_ray
 from vgim.errors import ConfigError, StorageError, TrainingError, VgimError
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.storage import Location
 from vgim.train.greedy import CollapsedError
 from vgim.train.learner import Worker
-from vgim.train.loop import Job, Rank
+from vgim.train.loop import RankTrainer, TrainJob
 from vgim.train.malloc import keep_freed_memory
 from vgim.train.prometheus import Gauges
 from vgim.train.step import NotFiniteError
@@ -32,7 +32,9 @@ POLL_SECONDS = 0.5
 """Between Ray's looks at the workers, for which each checkpoint and the end of a run wait. Ray's default is 2."""
 
 
-def train_on_ray(job: Job, *, address: str | None, verbose: bool, placement: Placement | None = None) -> str:
+def train_on_ray(
+    job: TrainJob, *, address: str | None, verbose: bool, placement: Placement | None = None
+) -> str:
     """Train with Ray Train's workers; returns a sentence on how it ended.
 
     Args:
@@ -47,7 +49,7 @@ def train_on_ray(job: Job, *, address: str | None, verbose: bool, placement: Pla
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    placement = placement or place(cluster, ray.cluster_resources())
+    placement = placement or place_workers(cluster, ray.cluster_resources())
     backend = cluster.backend if cluster.backend != "auto" else "nccl" if placement.use_gpu else "gloo"
     if backend == "nccl" and not placement.use_gpu:
         raise ConfigError("cluster.backend=nccl needs GPUs and the workers have none; use auto or gloo")
@@ -59,7 +61,9 @@ def train_on_ray(job: Job, *, address: str | None, verbose: bool, placement: Pla
     # Which checkpoints there are is read from the folder; Ray's list of them refuses one that was pruned.
     run.child(RAY_SNAPSHOT).delete()
     trainer = TorchTrainer(
-        partial(_work, job, placement),  # not as train_loop_config: the controller would load all it needs
+        partial(
+            _train_worker, job, placement
+        ),  # not as train_loop_config: the controller would load all it needs
         scaling_config=ScalingConfig(
             num_workers=placement.workers,
             use_gpu=placement.use_gpu,
@@ -106,7 +110,7 @@ def _no_second_try() -> Any:
     return NoSecondTry()
 
 
-def _work(job: Job, placement: Placement) -> None:
+def _train_worker(job: TrainJob, placement: Placement) -> None:
     """What Ray runs on each rank."""
     import ray.train
     import ray.train.torch
@@ -132,7 +136,7 @@ def _work(job: Job, placement: Placement) -> None:
         **({"observe": Gauges(Location(job.run).name)} if rank == 0 else {}),
     )
     try:
-        training = Rank(replace(job, lost_workers=lost), worker)
+        training = RankTrainer(replace(job, lost_workers=lost), worker)
         message = training.run()
     except (NotFiniteError, CollapsedError) as error:  # on all ranks at one step: all return, none is lost
         if rank == 0:

@@ -23,12 +23,12 @@ from vgim.train.ddp import Reductions, Replicas
 WARM_UP_PASSES = 3  # in which libraries choose their algorithms and take their workspaces
 
 
-class Weights(NamedTuple):
+class LossWeights(NamedTuple):
     """What a pass multiplies."""
 
     kld: float
     """The KL term."""
-    share: float
+    loss_scale: float
     """The loss, on its way back: this micro-batch's part of the step."""
 
 
@@ -37,8 +37,8 @@ class Passes(Protocol):
 
     modules: list[int]
 
-    def take(
-        self, m: int, x: Tensor, draws: Draws, weights: Weights, *, measure: bool, last: bool
+    def forward_backward(
+        self, m: int, x: Tensor, draws: Draws, weights: LossWeights, *, measure: bool, last: bool
     ) -> ModuleOutput:
         """Add module m's gradient on a micro-batch; all of the output is detached.
 
@@ -55,7 +55,7 @@ class Passes(Protocol):
     def grad_norm(self, m: int) -> Tensor:
         """Norm of module m's gradient, a scalar on the device."""
 
-    def forget(self) -> None:
+    def zero_grad(self) -> None:
         """No gradients, for the next step."""
 
 
@@ -71,8 +71,8 @@ class EagerPasses:
         self.modules = list(replicas.modules)
         self._parameters = {m: list(encoder.module(m).parameters()) for m in self.modules}
 
-    def take(
-        self, m: int, x: Tensor, draws: Draws, weights: Weights, *, measure: bool, last: bool
+    def forward_backward(
+        self, m: int, x: Tensor, draws: Draws, weights: LossWeights, *, measure: bool, last: bool
     ) -> ModuleOutput:
         kld: float | Tensor = weights.kld
         if self._replicas.compiled:
@@ -82,7 +82,7 @@ class EagerPasses:
         with self._replicas.accumulating(m, more=not last):
             with torch.autocast(x.device.type, self._autocast, enabled=self._autocast is not None):
                 out: ModuleOutput = self._replicas.modules[m](x, draws, kld, measure)
-            (out.loss * weights.share).backward()  # type: ignore[no-untyped-call]
+            (out.loss * weights.loss_scale).backward()  # type: ignore[no-untyped-call]
         return out._replace(loss=out.loss.detach())
 
     def wait(self) -> None:
@@ -91,7 +91,7 @@ class EagerPasses:
     def grad_norm(self, m: int) -> Tensor:
         return nn.utils.get_total_norm([p.grad for p in self._parameters[m] if p.grad is not None])
 
-    def forget(self) -> None:
+    def zero_grad(self) -> None:
         for parameters in self._parameters.values():
             for parameter in parameters:
                 parameter.grad = None
@@ -116,8 +116,8 @@ class GraphedPasses:
         self._stream = torch.cuda.Stream(self._gradients[self.modules[0]].device)  # type: ignore[no-untyped-call]
         self._reductions = Reductions()
 
-    def take(
-        self, m: int, x: Tensor, draws: Draws, weights: Weights, *, measure: bool, last: bool
+    def forward_backward(
+        self, m: int, x: Tensor, draws: Draws, weights: LossWeights, *, measure: bool, last: bool
     ) -> ModuleOutput:
         if m not in self._captured:
             before = self._gradients[m].clone()
@@ -136,7 +136,7 @@ class GraphedPasses:
         norm: Tensor = torch.linalg.vector_norm(self._gradients[m])
         return norm
 
-    def forget(self) -> None:
+    def zero_grad(self) -> None:
         for gradient in self._gradients.values():
             gradient.zero_()
 
@@ -157,7 +157,7 @@ class _Captured:
         # Both are kept as they are; the module before writes its latents into `x` at every replay.
         self._x = x
         self._draws = draws._replace(window_start=torch.zeros((), dtype=torch.int64, device=x.device))
-        self._kld, self._share = (torch.zeros((), device=x.device) for _ in range(2))
+        self._kld, self._loss_scale = (torch.zeros((), device=x.device) for _ in range(2))
         buffers = [buffer.clone() for buffer in module.buffers()]
         stream.wait_stream(torch.cuda.current_stream(x.device))
         with torch.cuda.stream(stream):
@@ -170,7 +170,7 @@ class _Captured:
         with torch.cuda.graph(self._graph, pool=pool, stream=stream):
             self._scalars, self._latents = self._pass()
 
-    def replay(self, x: Tensor, draws: Draws, weights: Weights) -> ModuleOutput:
+    def replay(self, x: Tensor, draws: Draws, weights: LossWeights) -> ModuleOutput:
         """The pass on new values."""
         if x.data_ptr() != self._x.data_ptr():
             self._x.copy_(x)
@@ -178,17 +178,17 @@ class _Captured:
             if isinstance(ours, Tensor):
                 _set(ours, given)
         _set(self._kld, weights.kld)
-        _set(self._share, weights.share)
+        _set(self._loss_scale, weights.loss_scale)
         self._graph.replay()
-        loss, nce, kl, kl_mean, accuracy, active_units = self._scalars.clone().unbind()
-        return ModuleOutput(loss, nce, kl, kl_mean, accuracy, active_units, self._latents)
+        loss, nce, kl, kl_per_element, accuracy, active_units = self._scalars.clone().unbind()
+        return ModuleOutput(loss, nce, kl, kl_per_element, accuracy, active_units, self._latents)
 
     def _pass(self) -> tuple[Tensor, Tensor]:
         kld_weight = _kld_of_all_steps(self._module.objective, self._kld)
         # A cast of a weight that autocast keeps would be made once, outside of the graph or inside.
         with torch.autocast("cuda", self._autocast, enabled=self._autocast is not None, cache_enabled=False):
             out: ModuleOutput = self._module(self._x, self._draws, kld_weight, True)
-        (out.loss * self._share).backward()  # type: ignore[no-untyped-call]
+        (out.loss * self._loss_scale).backward()  # type: ignore[no-untyped-call]
         return torch.stack([value.detach().float() for value in out[:-1] if value is not None]), out.latents
 
 

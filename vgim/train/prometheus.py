@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import time
 
-from vgim.runs.metrics import Record
+from vgim.runs.metrics import MetricsRecord
 
 RUN_GAUGES = {
-    "vgim_step": "Optimiser steps taken",
-    "vgim_last_step": "Optimiser step at which the phase ends",
-    "vgim_steps_per_second": "Optimiser steps per second",
+    "vgim_step": "Optimizer steps taken",
+    "vgim_last_step": "Optimizer step at which the phase ends",
+    "vgim_steps_per_second": "Optimizer steps per second",
     "vgim_utterances_per_second": "Crops per second, of all workers",
     "vgim_data_wait_ratio": "Share of a step's time that waits for data",
     "vgim_overhead_ratio": "Share of a step's time that is neither in the step nor waiting",
-    "vgim_checkpoint_step": "Optimiser step of the newest checkpoint",
+    "vgim_checkpoint_step": "Optimizer step of the newest checkpoint",
     "vgim_checkpoint_timestamp_seconds": "When the newest checkpoint was written, in Unix time",
 }
 MODULE_GAUGES = {
@@ -42,7 +42,7 @@ class Gauges:
         for name, told in MODULE_GAUGES.items():
             self._gauges[name] = Gauge(name, description=told, tag_keys=("run", "module"))
 
-    def __call__(self, kind: str, record: Record) -> None:
+    def __call__(self, kind: str, record: MetricsRecord) -> None:
         """Take over a `train` or `validation` record, or the step of a `checkpoint` that was just written."""
         if kind == "checkpoint":
             self._set("vgim_checkpoint_step", record["step"])

@@ -24,7 +24,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Place:
+class Progress:
     """Where a run is. Steps and epochs count over the whole run, `phase_…` within the phase."""
 
     step: int = 0
@@ -39,7 +39,7 @@ class Place:
     stale_validations: int = 0
     """Validations since the best one."""
 
-    def after_step(self, steps_in_epoch: int) -> Place:
+    def after_step(self, steps_in_epoch: int) -> Progress:
         """One step on."""
         ended = self.step_in_epoch + 1 >= steps_in_epoch
         return replace(
@@ -51,13 +51,13 @@ class Place:
             phase_epoch=self.phase_epoch + ended,
         )
 
-    def within(self, steps_in_epoch: int) -> Place:
+    def within(self, steps_in_epoch: int) -> Progress:
         """This place, or the next epoch's start where this one's end is passed: a changed batch may leave no step."""
         if self.step_in_epoch < steps_in_epoch:
             return self
         return replace(self, step_in_epoch=0, epoch=self.epoch + 1, phase_epoch=self.phase_epoch + 1)
 
-    def after_validation(self, loss: float) -> Place:
+    def after_validation(self, loss: float) -> Progress:
         """The same place, knowing its validation loss; one that is not finite counts as none and is not the best."""
         if not math.isfinite(loss):
             return replace(self, validation_loss=None, stale_validations=self.stale_validations + 1)
@@ -69,9 +69,9 @@ class Place:
             stale_validations=0 if better else self.stale_validations + 1,
         )
 
-    def in_next_phase(self) -> Place:
+    def in_next_phase(self) -> Progress:
         """The first place of the next phase; it starts with a new epoch of the data."""
-        return Place(step=self.step, epoch=self.epoch + (self.step_in_epoch > 0), phase=self.phase + 1)
+        return Progress(step=self.step, epoch=self.epoch + (self.step_in_epoch > 0), phase=self.phase + 1)
 
 
 def phases(config: AnyConfig) -> list[Phase]:
@@ -83,16 +83,16 @@ def phases(config: AnyConfig) -> list[Phase]:
     return [Phase(m, (m,), epochs[m]) for m in modules]
 
 
-def is_done(place: Place, phase: Phase, train: TrainConfig) -> bool:
+def is_done(progress: Progress, phase: Phase, train: TrainConfig) -> bool:
     """Whether a phase has had its epochs or steps, or stopped early."""
     return (
-        place.phase_epoch >= phase.epochs
-        or 0 < train.max_steps <= place.phase_step
-        or 0 < train.early_stop_validations <= place.stale_validations
+        progress.phase_epoch >= phase.epochs
+        or 0 < train.max_steps <= progress.phase_step
+        or 0 < train.early_stop_validations <= progress.stale_validations
     )
 
 
-def remaining(place: Place, config: AnyConfig) -> list[Phase]:
+def remaining(progress: Progress, config: AnyConfig) -> list[Phase]:
     """Phases with something left to do, from a place on; empty when the run is finished."""
-    ahead = phases(config)[place.phase :]
-    return ahead[1:] if ahead and is_done(place, ahead[0], config.train) else ahead
+    ahead = phases(config)[progress.phase :]
+    return ahead[1:] if ahead and is_done(progress, ahead[0], config.train) else ahead

@@ -17,11 +17,11 @@ from vgim.errors import TrainingError
 from vgim.model.module import ModuleOutput
 from vgim.model.randomness import DrawKey, draw_seed, seeded_generator
 from vgim.model.stack import Encoder
-from vgim.train.passes import Passes, Weights
+from vgim.train.passes import LossWeights, Passes
 
 
 class NotFiniteError(TrainingError):
-    """A loss or gradient that is not finite, seen by all ranks alike, before the optimiser used it."""
+    """A loss or gradient that is not finite, seen by all ranks alike, before the optimizer used it."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def learning_rate_at(optim: OptimConfig, epoch: int) -> float:
 
 
 class GreedyStep:
-    """One optimiser step of a phase's modules on this rank.
+    """One optimizer step of a phase's modules on this rank.
 
     Args:
         encoder: on its device; the modules that are trained in training mode, those before them in eval mode.
@@ -81,11 +81,11 @@ class GreedyStep:
         """Forward, backward and update on `micro_batches` of audio [B, L]; figures of the trained modules.
 
         Raises:
-            NotFiniteError: names the module and the step; weights and optimiser are as before the step.
+            NotFiniteError: names the module and the step; weights and optimizer are as before the step.
         """
         passes = self._passes
         outputs: dict[int, list[ModuleOutput]] = {m: [] for m in passes.modules}
-        weights = Weights(kld_weight, 1 / len(micro_batches))
+        weights = LossWeights(kld_weight, 1 / len(micro_batches))
         for number, audio_BL in enumerate(micro_batches):
             x = audio_BL
             key = DrawKey(seed=self._seed, step=step, rank=self._rank, micro_batch=number)
@@ -94,7 +94,7 @@ class GreedyStep:
                 x = frozen_latents(self._encoder, m, x, key, self._autocast)
             for m in passes.modules:
                 draws = self._encoder.module(m).draw(x, key)
-                out = passes.take(m, x, draws, weights, measure=measure, last=last)
+                out = passes.forward_backward(m, x, draws, weights, measure=measure, last=last)
                 x = out.latents
                 outputs[m].append(out._replace(latents=x.new_empty(0)))
         passes.wait()
@@ -104,7 +104,7 @@ class GreedyStep:
             for m, norm in zip(passes.modules, norms, strict=True):
                 nn.utils.clip_grads_with_norm_(self._encoder.module(m).parameters(), self._clip_norm, norm)
         self._optimizer.step()
-        passes.forget()
+        passes.zero_grad()
         return [_metrics(outs, norm) for outs, norm in zip(outputs.values(), norms, strict=True)]
 
     def _refuse_not_finite(self, norms: Tensor, outputs: dict[int, list[ModuleOutput]], step: int) -> None:
@@ -139,7 +139,7 @@ def _metrics(outs: list[ModuleOutput], norm: Tensor) -> ModuleMetrics:
         loss=mean("loss"),
         nce=mean("nce"),
         kl=mean("kl"),
-        kl_per_element=mean("kl_mean"),
+        kl_per_element=mean("kl_per_element"),
         accuracy=mean("accuracy"),
         grad_norm=norm,
         active_units=mean("active_units"),

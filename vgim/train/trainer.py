@@ -19,9 +19,9 @@ from vgim.runs.folder import RunFolder
 from vgim.storage import Location
 from vgim.train.console import Console
 from vgim.train.depth_resume import check_resumable
-from vgim.train.initialize import place_of
+from vgim.train.initialize import progress_of
 from vgim.train.learner import Worker
-from vgim.train.loop import Job, Rank
+from vgim.train.loop import RankTrainer, TrainJob
 from vgim.train.malloc import keep_freed_memory
 from vgim.train.on_ray import train_on_ray
 from vgim.train.schedule import remaining
@@ -54,7 +54,7 @@ def train(
         VgimError: whatever ended the run; `run.json` says the same.
     """
     config = resolved.config
-    job = Job(
+    job = TrainJob(
         config=config,
         run=run_of(config).uri,
         resume_from=resume_from,
@@ -70,7 +70,7 @@ def run_of(config: AnyConfig) -> Location:
 
 
 def launch(
-    job: Job,
+    job: TrainJob,
     *,
     address: str | None = None,
     verbose: bool = False,
@@ -154,10 +154,10 @@ def ensure_data(config: AnyConfig) -> Location:
 def is_complete_run(run: Location, config: AnyConfig) -> bool:
     """Whether the last checkpoint is where this config would end."""
     found = complete_checkpoints(run)
-    return bool(found) and not remaining(place_of(found[-1].state), config)
+    return bool(found) and not remaining(progress_of(found[-1].state), config)
 
 
-def _here(job: Job) -> str:
+def _here(job: TrainJob) -> str:
     """Train in this process, without Ray."""
     cluster = job.config.cluster
     device = cluster.device if cluster.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
@@ -168,7 +168,7 @@ def _here(job: Job) -> str:
     if device == "cpu":
         keep_freed_memory()
     worker = Worker(0, 1, torch.device(device), read_here, lambda figures, checkpoint: None)
-    rank = Rank(job, worker)
+    rank = RankTrainer(job, worker)
     message = rank.run()
     RunFolder(Location(job.run)).set_state(rank.state, message)
     return message

@@ -66,7 +66,7 @@ def validate(
                 draws = module.draw(x, key)
                 with torch.autocast(x.device.type, autocast, enabled=autocast is not None):
                     out = module(x, draws, kld_weight, True)
-                figures = (out.loss, out.nce, out.kl, out.kl_mean, out.accuracy, out.active_units)
+                figures = (out.loss, out.nce, out.kl, out.kl_per_element, out.accuracy, out.active_units)
                 sums[row] += size * torch.stack([*figures, torch.ones_like(out.loss)]).double()
                 x = out.latents
     finally:

@@ -34,7 +34,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Line:
+class Polyline:
     """A polyline with what is shown when it is pointed at."""
 
     path: str
@@ -55,7 +55,7 @@ class Chart:
     y_label: str
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[Polyline, ...]
     marks: tuple[Mark, ...]
     key: tuple[tuple[str, int], ...] = ()
 
@@ -65,7 +65,7 @@ class Coordinates:
     """One upright axis per key of the space, and one for the metric."""
 
     axes: tuple[tuple[float, str, tuple[Tick, ...]], ...]
-    lines: tuple[Line, ...]
+    lines: tuple[Polyline, ...]
 
 
 class Axis:
@@ -131,7 +131,7 @@ def parallel_coordinates(result: SweepResult) -> Coordinates | None:
         row = [*(trial.values[key] for key in result.keys), trial.metric]
         points = [f"{x:g} {scale(v):g}" for x, scale, v in zip(at, scales, row, strict=True)]
         color = min(NUM_COLORS - 1, rank * NUM_COLORS // len(trials))
-        lines.append(Line("M" + "L".join(points), color, label(trial), trial.id == result.best))
+        lines.append(Polyline("M" + "L".join(points), color, label(trial), trial.id == result.best))
     axes = zip(at, names, (scale.ticks() for scale in scales), strict=True)
     return Coordinates(tuple((round(x, 1), name, ticks) for x, name, ticks in axes), tuple(lines))
 
@@ -154,7 +154,9 @@ def metric_against(result: SweepResult, key: str) -> Chart | None:
     for color, (name, members) in enumerate(groups.items()):
         placed = sorted(((x_axis(t.values[key]), y_axis(t.metric), t) for t in members), key=lambda p: p[:2])
         if len({x for x, _, _ in placed}) == len(placed) and x_axis.is_number:
-            lines.append(Line("M" + "L".join(f"{x:g} {y:g}" for x, y, _ in placed), color, name or "trials"))
+            lines.append(
+                Polyline("M" + "L".join(f"{x:g} {y:g}" for x, y, _ in placed), color, name or "trials")
+            )
         marks += [Mark(x, y, color, label(t), t.id == result.best) for x, y, t in placed]
     return Chart(
         f"Metric against {key}",
@@ -201,7 +203,7 @@ def _pareto(
         return None
     x_axis = Axis([figure for figure, _, _ in points], LEFT, RIGHT)
     y_axis = Axis([metric for _, _, metric in points], BOTTOM, TOP)
-    front = front_of([(figure, metric) for figure, _, metric in points], maximise=result.metric.mode == "max")
+    front = front_of([(figure, metric) for figure, _, metric in points], maximize=result.metric.mode == "max")
     joined = sorted((x_axis(points[i][0]), y_axis(points[i][2])) for i in front)
     marks = [
         Mark(
@@ -220,15 +222,15 @@ def _pareto(
         result.metric_name,
         x_axis.ticks(),
         y_axis.ticks(),
-        (Line("M" + "L".join(f"{x:g} {y:g}" for x, y in joined), 1, BEATEN_BY_NONE),),
+        (Polyline("M" + "L".join(f"{x:g} {y:g}" for x, y in joined), 1, BEATEN_BY_NONE),),
         tuple(marks),
         ((BEATEN_BY_NONE, 1), ("other trials", 0)),
     )
 
 
-def front_of(points: Sequence[tuple[float, float]], *, maximise: bool) -> set[int]:
+def front_of(points: Sequence[tuple[float, float]], *, maximize: bool) -> set[int]:
     """Indices of the points that no other one beats: lower in the first, and lower (or higher) in the second."""
-    sign = -1.0 if maximise else 1.0
+    sign = -1.0 if maximize else 1.0
 
     def beats(a: tuple[float, float], b: tuple[float, float]) -> bool:
         return a[0] <= b[0] and sign * a[1] <= sign * b[1] and a != b

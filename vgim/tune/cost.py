@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from vgim.config import RunConfig
 from vgim.config.keys import dump
 from vgim.data.shards.manifest import is_complete, read_manifest
-from vgim.data.stream.stream import CropStream, Share, read_here
+from vgim.data.stream.stream import CropStream, RankSlice, read_here
 from vgim.errors import ConfigError, VgimError
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import read_metrics
@@ -18,7 +18,7 @@ from vgim.train.console import clock
 from vgim.train.schedule import phases
 from vgim.tune.load import TRIALS
 from vgim.tune.plan import Chain
-from vgim.tune.resources import Shares
+from vgim.tune.resources import TrialResources
 from vgim.tune.trial import has_ended
 
 CPU = "cpu"
@@ -36,7 +36,7 @@ class _Rates:
 
 def estimate(
     chains: Sequence[Chain],
-    shares: Shares,
+    shares: TrialResources,
     places: Sequence[Location],
     *,
     price_per_gpu_hour: float | None = None,
@@ -113,10 +113,10 @@ def _phases(chain: Chain) -> Iterator[tuple[RunConfig, tuple[int, ...], int]]:
 
 
 def _steps(config: RunConfig, epochs: int) -> int:
-    """Optimiser steps of a phase; an estimate where `tile` crops make epochs unequal."""
+    """Optimizer steps of a phase; an estimate where `tile` crops make epochs unequal."""
     train = config.train
     shards = Location(config.data.shards)
-    share = Share(
+    share = RankSlice(
         0, max(1, config.cluster.workers), train.batch_size, train.accumulate, train.limit_train_batches
     )
     stream = CropStream(
@@ -168,9 +168,9 @@ def _rates(places: Sequence[Location], shapes: Container[str], *, on_gpu: bool) 
 
 def _runs_in(places: Sequence[Location]) -> Iterator[Location]:
     """Folders that may be runs: those in the places, and the trials of the sweeps that are there."""
-    for place in places:
-        for name in place.list():
-            yield place.child(name)
-            trials = place.child(name, TRIALS)
+    for path in places:
+        for name in path.list():
+            yield path.child(name)
+            trials = path.child(name, TRIALS)
             for trial in trials.list():
                 yield trials.child(trial)

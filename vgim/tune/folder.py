@@ -37,10 +37,10 @@ class SweepFolder:
         Raises:
             StorageError: there is no sweep here.
         """
-        place = self.location.child(CONFIG)
-        if not place.exists():
+        path = self.location.child(CONFIG)
+        if not path.exists():
             raise StorageError(f"{self.location.uri} is no sweep: it has no {CONFIG}; name the folder of one")
-        return from_yaml(place.read_text(), place.uri)
+        return from_yaml(path.read_text(), path.uri)
 
     def claim(self, sweep: Sweep) -> None:
         """Make the folder this sweep's, or find it to be this sweep's already.

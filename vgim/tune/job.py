@@ -30,11 +30,11 @@ from vgim.tune.pbt import check_population, run_population
 from vgim.tune.pbt_member import present
 from vgim.tune.plan import Chain, Trial, all_trials, chains_of, trial_of, trials_of
 from vgim.tune.report import write_all
-from vgim.tune.resources import Shares, share_out
+from vgim.tune.resources import TrialResources, share_out
 from vgim.tune.results import SweepResult, collect, format_table
 from vgim.tune.schedulers import optuna_search, scheduler_of
 from vgim.tune.space import Values
-from vgim.tune.trial import Setting, epochs_of, has_ended, has_told
+from vgim.tune.trial import TrialContext, epochs_of, has_ended, has_told
 from vgim.tune.tuner import run_tuner
 
 TUNE = "tune"
@@ -170,7 +170,7 @@ def _announce(
     trials: Sequence[Trial],
     chains: Sequence[Chain],
     left: Sequence[Chain],
-    shares: Shares,
+    shares: TrialResources,
     price_per_gpu_hour: float | None,
 ) -> None:
     optuna = plan.config.search == "optuna"
@@ -201,7 +201,7 @@ def _run(
     plan: Sweep,
     chains: Sequence[Chain],
     left: Sequence[Chain],
-    shares: Shares,
+    shares: TrialResources,
     most_epochs: int,
     address: str | None,
     verbose: bool,
@@ -212,7 +212,7 @@ def _run(
     if not verbose:
         for name in ("ray.tune", "ray.train"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    setting = Setting(plan.config.metric, shares.placement, shares.threads, verbose)
+    setting = TrialContext(plan.config.metric, shares.placement, shares.threads, verbose)
     search: Any = None
     scheduler = scheduler_of(plan, most_epochs)
     if plan.config.search == "optuna":

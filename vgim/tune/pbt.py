@@ -20,19 +20,21 @@ from vgim.model.randomness import mix
 from vgim.storage import Location
 from vgim.tune.load import Sweep
 from vgim.tune.pbt_exploit import read_lineage
-from vgim.tune.pbt_member import Handed, Leg, first_comparison, run_member
+from vgim.tune.pbt_member import CheckpointRef, IntervalReport, first_comparison, run_member
 from vgim.tune.pbt_mutation import inside, mutations
 from vgim.tune.plan import Chain, Trial
-from vgim.tune.resources import Shares
+from vgim.tune.resources import TrialResources
 from vgim.tune.schedulers import METRIC, TIME
-from vgim.tune.trial import Setting
+from vgim.tune.trial import TrialContext
 from vgim.tune.tuner import fit
 
 POINT, VALUES, NAME, SAYS = "point", "values", "name", "says"
 HANDED = "handed.json"
 
 
-def check_population(sweep: Sweep, members: Sequence[Trial], shares: Shares, *, private: bool) -> None:
+def check_population(
+    sweep: Sweep, members: Sequence[Trial], shares: TrialResources, *, private: bool
+) -> None:
     """Refuse what population based training cannot do.
 
     Args:
@@ -83,8 +85,8 @@ def run_population(
     store: Location,
     sweep: Sweep,
     members: Sequence[Trial],
-    setting: Setting,
-    shares: Shares,
+    setting: TrialContext,
+    shares: TrialResources,
     *,
     ended: Callable[[Chain, str | None], None],
 ) -> None:
@@ -104,7 +106,7 @@ def run_population(
         # Ray gives up a member whose process it wants to use again, and which does not leave its report by then.
         os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "60")
 
-        def tell(leg: Leg) -> None:
+        def tell(leg: IntervalReport) -> None:
             figures: dict[str, Any] = {SAYS: leg.says}
             if leg.report is not None:
                 figures |= {METRIC: leg.report.value, TIME: leg.report.epoch}
@@ -185,8 +187,8 @@ def population_scheduler(sweep: Sweep, seed: int, first: int) -> Any:
     )
 
 
-def _handed(checkpoint: Any) -> Handed | None:
+def _handed(checkpoint: Any) -> CheckpointRef | None:
     if checkpoint is None:
         return None
     with checkpoint.as_directory() as folder:
-        return Handed(**json.loads(Path(folder, HANDED).read_text()))
+        return CheckpointRef(**json.loads(Path(folder, HANDED).read_text()))

@@ -21,12 +21,12 @@ from vgim.tune.config import MetricConfig
 from vgim.tune.pbt_exploit import start_lineage, take_over, values_of
 from vgim.tune.plan import Trial, with_values
 from vgim.tune.space import Values
-from vgim.tune.trial import Setting, epochs_of, has_ended, launchable, wait_for_the_launch_before
+from vgim.tune.trial import TrialContext, epochs_of, has_ended, launchable, wait_for_the_launch_before
 from vgim.tune.trial_reports import Follower, Report, reports
 
 
 @dataclass(frozen=True)
-class Handed:
+class CheckpointRef:
     """A checkpoint as members hand it to each other through Tune: where it lies."""
 
     run: str
@@ -34,13 +34,13 @@ class Handed:
 
 
 @dataclass(frozen=True)
-class Leg:
+class IntervalReport:
     """What a member tells after a leg."""
 
     report: Report | None
     """The worst metric there is where the leg failed, so that another's weights are taken; None after a takeover, which
     is no leg."""
-    handed: Handed | None
+    handed: CheckpointRef | None
     """Its newest checkpoint; None if it has none."""
     says: str = ""
     """What it has taken over."""
@@ -49,10 +49,10 @@ class Leg:
 def run_member(
     member: Trial,
     values: Values,
-    setting: Setting,
+    setting: TrialContext,
     interval: int,
-    tell: Callable[[Leg], None],
-    handed: Handed | None,
+    tell: Callable[[IntervalReport], None],
+    handed: CheckpointRef | None,
     first: int = 0,
 ) -> None:
     """Train a member to its end in legs of `interval` epochs, or go on with it.
@@ -72,7 +72,7 @@ def run_member(
     wait_for_the_launch_before(member)
     if handed is not None and handed.run != member.run.uri:
         says = take_over(member.run, _given(handed), member.config, list(values))
-        tell(Leg(None, _handed(member), says))
+        tell(IntervalReport(None, _handed(member), says))
     elif not complete_checkpoints(member.run):
         start_lineage(member.run, member.config, list(values))
     follower = Follower(member.run, member.config, setting.metric)
@@ -83,7 +83,7 @@ def run_member(
         newest = _newest(member)
         if newest is not None and newest != told and _ends_a_leg(newest, interval):
             told = newest
-            tell(Leg(_report(member, newest, setting.metric), _handed(member)))
+            tell(IntervalReport(_report(member, newest, setting.metric), _handed(member)))
         until = _next_end(newest, interval)
         try:
             train(
@@ -94,7 +94,7 @@ def run_member(
             )
         except VgimError:
             if until < epochs_of(member):
-                tell(Leg(Report(0, max(until, first), worst(setting.metric)), _handed(member)))
+                tell(IntervalReport(Report(0, max(until, first), worst(setting.metric)), _handed(member)))
             raise
     list(follower.new_reports(ended=True))
 
@@ -141,12 +141,12 @@ def _newest(member: Trial) -> Checkpoint | None:
     return found[-1] if found else None
 
 
-def _handed(member: Trial) -> Handed | None:
+def _handed(member: Trial) -> CheckpointRef | None:
     newest = _newest(member)
-    return None if newest is None else Handed(member.run.uri, newest.state.step)
+    return None if newest is None else CheckpointRef(member.run.uri, newest.state.step)
 
 
-def _given(handed: Handed) -> Checkpoint:
+def _given(handed: CheckpointRef) -> Checkpoint:
     """The checkpoint that was handed over; its run keeps it through the next leg. Later, the run's newest."""
     run = Location(handed.run)
     try:

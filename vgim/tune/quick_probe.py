@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vgim.data.shards.read import Utterance, first_crop, read_utterances
 from vgim.data.stream.cut import I16
-from vgim.downstream.context import open_setting
+from vgim.downstream.context import open_probe_context
 from vgim.downstream.features.encoders import feature_source
 from vgim.downstream.features.examples import gather, whole
 from vgim.downstream.result import ProbeOptions
@@ -51,7 +51,7 @@ def probe_checkpoint(checkpoint: Checkpoint, metric: MetricConfig) -> QuickProbe
     options = ProbeOptions(
         task=metric.task, module=metric.module, max_utterances=metric.max_utterances, device="cpu"
     )
-    setting = open_setting(checkpoint.location.uri, options)
+    setting = open_probe_context(checkpoint.location.uri, options)
     source, _ = feature_source(setting, "trained", 0)
 
     def crop(utterance: Utterance) -> I16 | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from vgim.cluster.connect import DATA_CPUS, Placement, place
+from vgim.cluster.connect import DATA_CPUS, Placement, place_workers
 from vgim.config import RunConfig
 from vgim.errors import ConfigError
 from vgim.tune.config import SweepConfig
 
 
 @dataclass(frozen=True)
-class Shares:
+class TrialResources:
     """How a sweep divides a cluster among its trials."""
 
     trials_at_once: int
@@ -47,7 +47,9 @@ class Shares:
         return f"{self.trials_at_once} at once, each of which {of_each}"
 
 
-def share_out(sweep: SweepConfig, base: RunConfig, resources: dict[str, float], *, private: bool) -> Shares:
+def share_out(
+    sweep: SweepConfig, base: RunConfig, resources: dict[str, float], *, private: bool
+) -> TrialResources:
     """Divide a cluster among trials.
 
     Args:
@@ -83,14 +85,14 @@ def share_out(sweep: SweepConfig, base: RunConfig, resources: dict[str, float], 
                 f"trials_at_once={at_once}, but the cluster has {cpus:g} CPUs; use at most {cpus:.0f}"
             )
         driver = {"cpu": 1.0, "gpu": 1.0} if on_gpu and (gpus >= at_once or grows) else {"cpu": 1.0}
-        return Shares(at_once, None, threads, driver, float(at_once))
+        return TrialResources(at_once, None, threads, driver, float(at_once))
     offered = at_once * (workers * asked + DATA_CPUS) if private else cpus
     share = {"CPU": offered / at_once, "GPU": float(math.floor(gpus / at_once)) if on_gpu else 0.0}
     try:
-        placement = place(cluster, share)
+        placement = place_workers(cluster, share)
     except ConfigError as error:
         raise ConfigError(
             f"trials_at_once={at_once} leaves each trial {share['CPU']:.3g} of {cpus:g} CPUs, and {error}"
         ) from None
     # Tune refuses a trial that takes nothing at all; a byte of memory is something.
-    return Shares(at_once, placement, threads, {"cpu": 0, "memory": 1}, offered)
+    return TrialResources(at_once, placement, threads, {"cpu": 0, "memory": 1}, offered)

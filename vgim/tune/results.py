@@ -15,7 +15,7 @@ from vgim.config.text import to_flow
 from vgim.model.stack import module_specs
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder
-from vgim.runs.metrics import Record, read_metrics
+from vgim.runs.metrics import MetricsRecord, read_metrics
 from vgim.storage import Location
 from vgim.train.depth_resume import inherited_steps
 from vgim.tune.config import MetricConfig
@@ -152,7 +152,7 @@ def _of_trial(trial: Trial, metric: MetricConfig) -> TrialResult:
     records = list(read_metrics(trial.run)) if record is not None else []
     told = reports(trial.run, trial.config, metric) if record is not None else []
     normality = list(read_normality(trial.run, trial.config, metric)) if record is not None else []
-    latest: dict[int, Record] = {}
+    latest: dict[int, MetricsRecord] = {}
     for validation in (r for r in records if r["kind"] == "validation"):
         latest |= {module["module"]: module for module in validation["modules"]}
     checkpoints = complete_checkpoints(trial.run) if record is not None else []
@@ -177,7 +177,7 @@ def _of_trial(trial: Trial, metric: MetricConfig) -> TrialResult:
     )
 
 
-def _seconds(records: Sequence[Record]) -> float:
+def _seconds(records: Sequence[MetricsRecord]) -> float:
     """Time in the run's own steps, validation and checkpoints not counted."""
     seconds, before = 0.0, inherited_steps(records)
     for record in records:

@@ -28,7 +28,7 @@ Tell = Callable[[Trial, Report], None]
 
 
 @dataclass(frozen=True)
-class Setting:
+class TrialContext:
     """What all trials of a sweep share."""
 
     metric: MetricConfig
@@ -37,7 +37,7 @@ class Setting:
     verbose: bool = False
 
 
-def run_chain(chain: Chain, setting: Setting, tell: Tell) -> None:
+def run_chain(chain: Chain, setting: TrialContext, tell: Tell) -> None:
     """Train the trials of a chain, or go on with them; each starts where the one before ended.
 
     Raises:
@@ -50,7 +50,7 @@ def run_chain(chain: Chain, setting: Setting, tell: Tell) -> None:
         before = trial
 
 
-def run_trial(trial: Trial, before: Trial | None, setting: Setting, tell: Tell) -> None:
+def run_trial(trial: Trial, before: Trial | None, setting: TrialContext, tell: Tell) -> None:
     """Train one trial and tell its metric as it comes. One that has ended tells what it told before."""
     follower = Follower(trial.run, trial.config, setting.metric)
     if not has_ended(trial):
@@ -104,7 +104,7 @@ def _patient(follower: Follower, *, ended: bool) -> list[Report]:
 class _Training(threading.Thread):
     """The run itself. A daemon: when Tune ends the driver's process, it ends too."""
 
-    def __init__(self, trial: Trial, before: Trial | None, setting: Setting) -> None:
+    def __init__(self, trial: Trial, before: Trial | None, setting: TrialContext) -> None:
         super().__init__(name=trial.id, daemon=True)
         self._trial, self._before, self._setting = trial, before, setting
         self.error: BaseException | None = None
@@ -121,7 +121,7 @@ class _Training(threading.Thread):
             self.error = error
 
 
-def launchable(config: RunConfig, setting: Setting) -> ResolvedConfig:
+def launchable(config: RunConfig, setting: TrialContext) -> ResolvedConfig:
     """A trial's config with the threads that its workers get."""
     cluster = config.cluster.model_copy(update={"threads_per_worker": setting.threads})
     return ResolvedConfig(config.model_copy(update={"cluster": cluster}), {}, "")

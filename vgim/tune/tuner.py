@@ -7,18 +7,18 @@ from typing import Any
 
 from vgim.storage import Location
 from vgim.tune.plan import Chain, Trial
-from vgim.tune.resources import Shares
+from vgim.tune.resources import TrialResources
 from vgim.tune.schedulers import METRIC, TIME
 from vgim.tune.space import Values
-from vgim.tune.trial import Setting, run_chain
+from vgim.tune.trial import TrialContext, run_chain
 from vgim.tune.trial_reports import Report
 
 
 def run_tuner(
     store: Location,
     chain_of: Callable[[Values], Chain],
-    setting: Setting,
-    shares: Shares,
+    setting: TrialContext,
+    shares: TrialResources,
     num_trials: int,
     *,
     scheduler: Any,
@@ -57,7 +57,7 @@ def run_tuner(
 def fit(
     drive: Callable[[Values], None],
     store: Location,
-    shares: Shares,
+    shares: TrialResources,
     *,
     chain_of: Callable[[Any], Chain],
     ended: Callable[[Chain, str | None], None],

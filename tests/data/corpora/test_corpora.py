@@ -16,8 +16,8 @@ from vgim.errors import DataError
 
 def test_the_corpus_may_be_the_root_a_subset_or_nested(make_corpus, tmp_path: Path) -> None:
     root = make_corpus("LibriSpeech", labels=True)
-    for place in (root, root / "some-clean", tmp_path):
-        corpus = find_librispeech(place)
+    for path in (root, root / "some-clean", tmp_path):
+        corpus = find_librispeech(path)
         assert len(corpus.utterances) == 30
         first = corpus.utterances[0]
         assert (first.utterance_id, first.speaker_id, first.chapter_id) == ("1-7-0000", "1", "7")
@@ -63,9 +63,9 @@ def artificial(tmp_path: Path) -> Path:
         for word in words:
             for take in range(1, 4):
                 soundfile.write(root / "reshuffledv2" / split / f"{word}_{take}.wav", tone[:38_000], 44_100)
-                for place in range(1, 4):
-                    syllable = word[2 * place - 2 : 2 * place]
-                    name = f"{word}_{take}_{place}_{syllable}.wav"
+                for path in range(1, 4):
+                    syllable = word[2 * path - 2 : 2 * path]
+                    name = f"{word}_{take}_{path}_{syllable}.wav"
                     soundfile.write(root / "split up data padded" / split / name, tone[:12_128], 22_050)
     return root
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vgim.config.schema import DataConfig
-from vgim.data.stream.order import Order, SplitIndex, Work, epoch_order, works
+from vgim.data.stream.order import Order, ReadTask, SplitIndex, epoch_order, read_tasks
 from vgim.errors import DataError
 from vgim.storage import Location
 
@@ -44,7 +44,7 @@ def pairs(order: Order) -> list[tuple[int, int]]:
     return list(zip(order.utterance.tolist(), order.start.tolist(), strict=True))
 
 
-def crops_of(index: SplitIndex, read: list[Work]) -> list[tuple[int, int]]:
+def crops_of(index: SplitIndex, read: list[ReadTask]) -> list[tuple[int, int]]:
     """What the reads cut, looked up by shard, row group and row: as a reader would find it."""
     where = {
         (*index.groups[group].tolist(), int(row)): ordinal
@@ -107,7 +107,7 @@ def test_the_reads_of_any_stretch_are_that_stretch_of_the_order(
     order = epoch_order(index, config(crop=crop), seed=data.draw(st.integers(0, 99)), epoch=0)
     lo = data.draw(st.integers(0, len(order.start)))
     hi = data.draw(st.integers(lo, len(order.start)))
-    read = list(works(index, order, lo, hi))
+    read = list(read_tasks(index, order, lo, hi))
     assert crops_of(index, read) == pairs(order)[lo:hi]
     assert [int(u) for work in read for u in work.utterance] == order.utterance[lo:hi].tolist()
     assert all(len(work) > 0 for work in read)
@@ -122,7 +122,7 @@ def test_a_row_group_is_read_once_by_one_rank_or_by_two_at_a_border(
     share = len(order.start) // num_ranks  # at least 10 crops, and a window has at most 7
     readers: dict[tuple[int, int], list[int]] = {}
     for rank in range(num_ranks):
-        for work in works(index, order, rank * share, (rank + 1) * share):
+        for work in read_tasks(index, order, rank * share, (rank + 1) * share):
             for place in zip(work.shards, work.row_groups, strict=True):
                 readers.setdefault(place, []).append(rank)
     assert all(len(ranks) <= min(2, num_ranks) for ranks in readers.values())

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from vgim.config.schema import DataConfig
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.stream import stream
-from vgim.data.stream.order import Work
-from vgim.data.stream.stream import Batch, CropStream, Cut, Reader, Share, read_here, read_on_ray
+from vgim.data.stream.order import ReadTask
+from vgim.data.stream.stream import Batch, CropStream, Cut, RankSlice, Reader, read_here, read_on_ray
 from vgim.errors import ConfigError, DataError
 from vgim.storage import Location
 
@@ -28,7 +28,7 @@ StreamMaker = Callable[..., CropStream]
 Crop = tuple[str, int]
 
 
-def blank(cut: Cut, portion: list[Work]) -> Iterator[np.ndarray]:
+def blank(cut: Cut, portion: list[ReadTask]) -> Iterator[np.ndarray]:
     """A reader for tests of the order alone: as many crops, none of them read."""
     return (np.zeros((len(work), LENGTH), np.int16) for work in portion)
 
@@ -57,7 +57,7 @@ def make_stream(tiny_shards: Path) -> StreamMaker:
             manifest,
             DataConfig(**settings),
             split=split,
-            share=Share(rank, world_size, batch_size, accumulate, limit),
+            share=RankSlice(rank, world_size, batch_size, accumulate, limit),
             seed=seed,
             reader=reader,
         )
@@ -138,13 +138,13 @@ def test_from_any_place_on_comes_the_tail_of_the_uninterrupted_sequence(
     assert len(whole) == sum(steps) * accumulate
     epoch = data.draw(st.integers(0, EPOCHS - 1))
     step = data.draw(st.integers(0, steps[epoch]))
-    place = (sum(steps[:epoch]) + step) * accumulate
+    path = (sum(steps[:epoch]) + step) * accumulate
     max_steps = data.draw(st.integers(0, 30))
     again = make_stream(rank, world_size, **options)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stream, "MIN_WINDOWS", data.draw(st.sampled_from([1, 5, 64])))
         tail = crops_of(again, again.train_batches(epoch, step, epochs=EPOCHS, max_steps=max_steps))
-    assert tail == whole[place : place + max_steps * accumulate if max_steps else None]
+    assert tail == whole[path : path + max_steps * accumulate if max_steps else None]
 
 
 def test_every_epoch_has_its_own_order_and_crops(make_stream: StreamMaker) -> None:
@@ -196,7 +196,7 @@ def test_too_few_crops_for_one_step_are_told_with_the_keys_that_ask_for_them(
 
 
 def test_a_reader_that_loses_crops_is_found_out(make_stream: StreamMaker) -> None:
-    def lossy(cut: Cut, portion: list[Work]) -> Iterator[np.ndarray]:
+    def lossy(cut: Cut, portion: list[ReadTask]) -> Iterator[np.ndarray]:
         return blank(cut, portion[:-1])
 
     with pytest.raises(DataError, match=r"gave \d+ crops where 40 were planned"):

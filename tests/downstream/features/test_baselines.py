@@ -1,4 +1,4 @@
-"""Baselines: MFCC on the labels' grid, an untrained encoder whose BatchNorm normalises."""
+"""Baselines: MFCC on the labels' grid, an untrained encoder whose BatchNorm normalizes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_mfcc_has_39_features_for_every_whole_10_ms(num_samples: int) -> None:
     assert torch.isfinite(features_TC).all()
 
 
-def test_mfcc_frames_are_centred_on_their_label() -> None:
+def test_mfcc_frames_are_centered_on_their_label() -> None:
     click = utterance(3200)
     click.audio[:] = 0
     click.audio[160 * 7 + 60 : 160 * 7 + 100] = 20_000  # in the middle of the eighth label

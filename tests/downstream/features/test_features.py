@@ -73,7 +73,7 @@ def test_layers_and_outputs_come_together_each_with_its_hop(family: str, spoken:
             torch.testing.assert_close(same, features_TC)
 
 
-def test_audio_is_normalised_as_in_training(spoken: list[Utterance]) -> None:
+def test_audio_is_normalized_as_in_training(spoken: list[Utterance]) -> None:
     built = encoder()
     raw = torch.from_numpy(np.stack([spoken[0].audio, spoken[1].audio]))
     mean = torch.tensor([u.mean for u in spoken[:2]], dtype=torch.float32)

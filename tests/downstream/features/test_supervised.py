@@ -15,9 +15,9 @@ from tests.downstream.cases import utterance
 from vgim.config import to_yaml
 from vgim.config.schema import DataConfig
 from vgim.data.shards.read import Utterance
-from vgim.downstream.context import Setting, open_setting
+from vgim.downstream.context import ProbeContext, open_probe_context
 from vgim.downstream.features import supervised
-from vgim.downstream.features.labeled_clips import crops, labelled_crops, mixed, training_batches
+from vgim.downstream.features.labeled_clips import crops, labeled_crops, mixed, training_batches
 from vgim.downstream.features.supervised import Taught, teach
 from vgim.downstream.job import probe
 from vgim.downstream.result import ProbeOptions
@@ -28,8 +28,8 @@ def data(**keys: object) -> DataConfig:
     return DataConfig.model_validate({"shards": "s", "crop_samples": 5120, **keys})
 
 
-def setting(run: Path, **options: Any) -> Setting:
-    return open_setting(str(run), ProbeOptions(encoders=("supervised",), **options))
+def setting(run: Path, **options: Any) -> ProbeContext:
+    return open_probe_context(str(run), ProbeOptions(encoders=("supervised",), **options))
 
 
 @given(
@@ -43,7 +43,7 @@ def test_labels_stay_with_their_audio(num_samples: int, missing: int, seed: int,
     heard = utterance(num_samples, phones=list(range(num_labels)))
     for cell in range(num_samples // 160):  # each 10 ms of audio holds the number of its label
         heard.audio[cell * 160 : cell * 160 + 160] = cell - max(0, missing)
-    found = labelled_crops(heard, data(), seed, epoch)
+    found = labeled_crops(heard, data(), seed, epoch)
     if min(num_labels, num_samples // 160) >= 32:
         assert found
     for crop in found:
@@ -56,11 +56,9 @@ def test_labels_stay_with_their_audio(num_samples: int, missing: int, seed: int,
 
 def test_another_epoch_cuts_elsewhere_and_the_same_one_does_not() -> None:
     heard = utterance(20_000, phones=[0] * 125)
-    firsts = {tuple(labelled_crops(heard, data(), 0, epoch)[0].audio[:160]) for epoch in range(8)}
+    firsts = {tuple(labeled_crops(heard, data(), 0, epoch)[0].audio[:160]) for epoch in range(8)}
     assert len(firsts) > 4
-    assert (
-        labelled_crops(heard, data(), 0, 3)[0].audio == labelled_crops(heard, data(), 0, 3)[0].audio
-    ).all()
+    assert (labeled_crops(heard, data(), 0, 3)[0].audio == labeled_crops(heard, data(), 0, 3)[0].audio).all()
 
 
 @pytest.mark.parametrize(
@@ -181,7 +179,7 @@ def test_supervised_encoders_beat_untrained_ones_and_say_what_they_saw(
 def test_what_cannot_be_taught_is_told(probed_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = setting(probed_run, task="speaker")
     monkeypatch.setattr(supervised, "training_batches", lambda *_, **__: iter(()))
-    with pytest.raises(DataError, match="gives no labelled clip for --task speaker"):
+    with pytest.raises(DataError, match="gives no labeled clip for --task speaker"):
         teach(task, "supervised", 0)
     monkeypatch.setattr(supervised, "_train_epoch", lambda *_: float("nan"))
     with pytest.raises(TrainingError, match="label loss of --encoder supervised is not finite in epoch 1"):

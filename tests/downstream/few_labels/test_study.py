@@ -14,7 +14,7 @@ from vgim.downstream.features.examples import Gathered
 from vgim.downstream.few_labels.fit import FewLabels
 from vgim.downstream.few_labels.result import LimitedOptions, LimitedResult, parse_labels
 from vgim.downstream.few_labels.study import study
-from vgim.downstream.few_labels.subsets import common_rows, label_order, labelled
+from vgim.downstream.few_labels.subsets import common_rows, label_order, labeled
 from vgim.errors import ConfigError
 
 
@@ -24,13 +24,13 @@ def test_subsets_are_nested_balanced_and_of_distinct_utterances() -> None:
     order = label_order(y_N, owner_N, 3, seed=0)
     before: set[int] = set()
     for size in (1, 2, 5, 10, 11, 80):
-        rows_N = labelled(order, size)
+        rows_N = labeled(order, size)
         assert torch.bincount(y_N[rows_N]).tolist() == [size] * 3
         assert before <= set(rows_N.tolist())
         before = set(rows_N.tolist())
         for k in range(3):
             assert len(set(owner_N[order[k][:size]].tolist())) == min(size, 10)
-    assert not torch.equal(labelled(order, 5), labelled(label_order(y_N, owner_N, 3, seed=1), 5))
+    assert not torch.equal(labeled(order, 5), labeled(label_order(y_N, owner_N, 3, seed=1), 5))
 
 
 def test_a_class_with_too_few_examples_gives_all() -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from vgim.model.draws import Draws
 from vgim.model.infonce import TIE_EPS, InfoNCE
 from vgim.model.kernels import fused
-from vgim.model.posterior import Posterior, kl_per_element, sample
+from vgim.model.posterior import Posterior, gaussian_kl, sample
 
 B, T, C = 2, 7, 20  # neither a power of two nor a multiple of what a program takes
 generator = torch.Generator().manual_seed(0)
@@ -36,7 +36,7 @@ def check_sampling(draws: Draws) -> None:
     expected = (
         sample(posterior, draws.eps_z),
         sample(in_window, draws.eps_c),
-        kl_per_element(*posterior).mean(),
+        gaussian_kl(*posterior).mean(),
     )
     got = fused.sample_and_kl(head, draws)
     grads = [drawn(*tensor.shape).detach() for tensor in expected]

@@ -26,7 +26,7 @@ from vgim.data.corpora.phone_labels import (
     format_inventory,
     format_phones,
 )
-from vgim.data.corpora.synthetic_voice import CLASS_OF, PHONES, SIL, Voice, synthesise_phones
+from vgim.data.corpora.synthetic_voice import CLASS_OF, PHONES, SIL, Voice, synthesize_phones
 from vgim.data.shards.manifest import SAMPLE_RATE_HZ
 from vgim.data.shards.splits import few
 from vgim.errors import ConfigError, DataError
@@ -180,7 +180,7 @@ def _utterance(number: int, voices: list[Voice], lexicon: list[tuple[int, ...]],
     speaker_id = str(FIRST_SPEAKER + speaker)
     chapter_id = f"{speaker_id}{chapter:02d}"
     words, classes, frames = _sentence(rng, lexicon, voices[speaker].rate)
-    samples = synthesise_phones(classes, frames, voices[speaker], rng)
+    samples = synthesize_phones(classes, frames, voices[speaker], rng)
     return _Utterance(
         speaker_id=speaker_id,
         chapter_id=chapter_id,

@@ -1,4 +1,4 @@
-"""Formant speech in numpy: phones with formants and noise, voices that differ, and a vectorised synthesiser.
+"""Formant speech in numpy: phones with formants and noise, voices that differ, and a vectorized synthesizer.
 
 A voiced source (glottal pulses at a pitch contour) and noise pass through the formants of a vocal tract, frication
 through a spectrum per phone; both are filtered frame by frame in the frequency domain and overlap-added.
@@ -22,7 +22,7 @@ from vgim.data.shards.manifest import SAMPLE_RATE_HZ
 Floats = npt.NDArray[np.float32]
 Formants = tuple[float, float, float]
 Band = tuple[float, float, float]
-"""Centre and width in Hz, gain in dB."""
+"""Center and width in Hz, gain in dB."""
 
 FFT_SIZE = 640
 """Four frames: room for a window of two and for the ringing of the formants after it."""
@@ -169,7 +169,7 @@ class Voice:
         )
 
 
-def synthesise_phones(
+def synthesize_phones(
     classes: Sequence[int], num_frames: Sequence[int], voice: Voice, rng: np.random.Generator
 ) -> Pcm16:
     """Speech of the phones, each for so many frames of 10 ms: int16 [160 · sum(num_frames)]."""
@@ -256,7 +256,7 @@ def _filters(
     rng: np.random.Generator,
     at_frames_T: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.complex64], Floats]:
-    """Responses of the vocal tract and of the frication at the frames' centres, [T + 1, F] each."""
+    """Responses of the vocal tract and of the frication at the frames' centers, [T + 1, F] each."""
     targets_P3 = np.array(
         [[_targets(phone_P, place, end) for end in (False, True)] for place in range(len(phone_P))]
     )
@@ -281,7 +281,7 @@ def _filters(
     response = np.fft.rfft(zeros, FFT_SIZE) / np.fft.rfft(poles, FFT_SIZE)
     response *= (poles.sum(axis=1) / zeros.sum(axis=1))[
         :, None
-    ]  # gain 1 at 0 Hz, as in a cascade synthesiser
+    ]  # gain 1 at 0 Hz, as in a cascade synthesizer
     hz = _bins_hz()
     # the lift stands in for the resonances above the fifth, which a cascade of five leaves out
     tilt = VOICE_GAIN * 10 ** (HIGH_LIFT_DB / 20 * hz / hz[-1]) / np.sqrt(1 + (hz / voice.tilt_hz) ** 2)
@@ -325,8 +325,8 @@ def _band_table(formant_scale: float) -> Floats:
     table = np.zeros((len(PHONES), len(hz)), np.float32)
     scale = 1 + (formant_scale - 1) * 0.6  # the cavity before a constriction varies less than the whole tract
     for number, phone in enumerate(PHONES):
-        for centre, width, gain_db in phone.bands:
-            table[number] += 10 ** (gain_db / 20) * np.exp(-0.5 * ((hz - centre * scale) / width) ** 2)
+        for center, width, gain_db in phone.bands:
+            table[number] += 10 ** (gain_db / 20) * np.exp(-0.5 * ((hz - center * scale) / width) ** 2)
         if phone.bands:
             table[number] /= np.sqrt(np.mean(np.square(table[number])))
     return table
@@ -344,7 +344,7 @@ def _bins_hz() -> Floats:
 
 
 def _frames(signal_S: Floats) -> Floats:
-    """Two-frame windows centred at the frames' borders, [T + 1, 2 · FRAME_SAMPLES]."""
+    """Two-frame windows centered at the frames' borders, [T + 1, 2 · FRAME_SAMPLES]."""
     padded = np.pad(signal_S, FRAME_SAMPLES).reshape(-1, FRAME_SAMPLES)
     return np.concatenate([padded[:-1], padded[1:]], axis=1)
 
@@ -368,5 +368,5 @@ def _smooth(track_L: Floats, width: int) -> Floats:
 
 
 def _to_samples(track_L: Floats, num_samples: int) -> Floats:
-    centres = (np.arange(len(track_L)) + 0.5) * TICK_SAMPLES
-    return np.interp(np.arange(num_samples), centres, track_L).astype(np.float32)
+    centers = (np.arange(len(track_L)) + 0.5) * TICK_SAMPLES
+    return np.interp(np.arange(num_samples), centers, track_L).astype(np.float32)

@@ -16,7 +16,7 @@ from vgim.storage import Location
 
 
 def prepare_embedded(shards: str | os.PathLike[str] | Location, config: SyntheticConfig) -> Manifest:
-    """Synthesise and prepare in this process, without Ray; a complete folder of the same corpus is left alone.
+    """Synthesize and prepare in this process, without Ray; a complete folder of the same corpus is left alone.
 
     The audio files go to a temporary folder and are removed. Raises ConfigError as `synthesize`, DataError if
     `shards` holds something else, StorageError.

@@ -34,11 +34,11 @@ SkipKind = Literal[
 OptionValue = str | int | float | bool | None
 
 
-class Record(BaseModel):
+class ManifestModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class Skipped(Record):
+class Skipped(ManifestModel):
     """One utterance that was not taken."""
 
     path_or_id: str
@@ -48,7 +48,7 @@ class Skipped(Record):
     """The sentence for a reader, with the values found."""
 
 
-class ShardEntry(Record):
+class ShardEntry(ManifestModel):
     path: str
     """Relative to the folder, e.g. `train/00000.parquet`."""
     utterances: int
@@ -56,14 +56,14 @@ class ShardEntry(Record):
     sha256: str
 
 
-class SplitSummary(Record):
+class SplitSummary(ManifestModel):
     utterances: int = 0
     hours: float = 0.0
     speakers: int = 0
     shards: tuple[ShardEntry, ...] = ()
 
 
-class Manifest(Record):
+class Manifest(ManifestModel):
     """See the module's docstring. Means and deviations are of float PCM in [-1, 1] (int16 / 32768)."""
 
     schema_version: int = SCHEMA_VERSION

@@ -153,7 +153,7 @@ def prepare(
         return manifest
     claim(folder, plan_hash, plans)
     results = write_all(plans, folder, reading, _use_ray(corpus, plans, workers), workers, report)
-    manifest = _summarise(corpus, codec, options, plan_hash, assignment, phone_labels, results)
+    manifest = _summarize(corpus, codec, options, plan_hash, assignment, phone_labels, results)
     with folder.child(INDEX_NAME).atomic_output() as file:
         pq.write_table(index_table(results), file, compression="zstd")
     write_manifest(folder, manifest)
@@ -247,7 +247,7 @@ def _use_ray(corpus: Corpus, plans: Sequence[ShardPlan], workers: int | None) ->
     return len(plans) > 1 and corpus.estimated_pcm_bytes > RAY_ABOVE_BYTES
 
 
-def _summarise(
+def _summarize(
     corpus: Corpus,
     codec: Codec,
     options: dict[str, OptionValue],

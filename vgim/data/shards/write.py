@@ -13,10 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from vgim.data.audio import PCM16_SCALE, AudioProblem, Clip, decode, encode_flac
+from vgim.data.audio import PCM16_SCALE, AudioProblem, DecodedAudio, decode, encode_flac
 from vgim.data.corpora.corpus import SourceUtterance
 from vgim.data.corpora.phone_labels import Phones, fits
-from vgim.data.shards.manifest import PROGRESS_DIR, SAMPLE_RATE_HZ, SPLITS, Codec, Record, ShardEntry, Skipped
+from vgim.data.shards.manifest import (
+    PROGRESS_DIR,
+    SAMPLE_RATE_HZ,
+    SPLITS,
+    Codec,
+    ManifestModel,
+    ShardEntry,
+    Skipped,
+)
 from vgim.data.shards.splits import hash_order
 from vgim.errors import StorageError
 from vgim.storage import Location
@@ -87,7 +95,7 @@ class ShardPlan:
         return f"{self.split}/{self.number:05d}.parquet"
 
 
-class IndexRow(Record):
+class IndexRow(ManifestModel):
     """Where an utterance lies; the columns of index.parquet that the shard's plan does not hold."""
 
     utterance_id: str
@@ -100,7 +108,7 @@ class IndexRow(Record):
     audio_std: float
 
 
-class ShardResult(Record):
+class ShardResult(ManifestModel):
     """What came of a plan; kept beside the shards until the manifest is written."""
 
     digest: str
@@ -279,7 +287,7 @@ def _read(file: Location) -> bytes:
 def _row(
     item: SourceUtterance,
     split: str,
-    clip: Clip,
+    clip: DecodedAudio,
     data: bytes,
     phones: Phones | None,
     codec: Codec,

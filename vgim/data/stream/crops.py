@@ -1,6 +1,6 @@
 """Where crops are cut: a pure function of (seed, epoch, utterance), the same whatever the number of ranks.
 
-All functions are vectorised over utterances (U) and give crops (R) in utterance order.
+All functions are vectorized over utterances (U) and give crops (R) in utterance order.
 """
 
 from __future__ import annotations

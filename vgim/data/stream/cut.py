@@ -16,7 +16,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from vgim.data.stream.crops import I64
-from vgim.data.stream.order import Work
+from vgim.data.stream.order import ReadTask
 from vgim.errors import DataError
 from vgim.storage import Location
 
@@ -41,16 +41,16 @@ def open_shard(path: str) -> pq.ParquetFile:
         ) from error
 
 
-def cut(shard_folder: str, split: str, codec: str, crop_samples: int, work: Work) -> I16:
+def cut(shard_folder: str, split: str, codec: str, crop_samples: int, task: ReadTask) -> I16:
     """Read a window's row groups and cut its crops: int16 [n, crop_samples], zero-padded where audio ends.
 
     Raises:
         DataError: a shard is missing or damaged.
     """
-    out = np.zeros((len(work), crop_samples), np.int16)
-    by_group = np.argsort(work.group, kind="stable")
-    borders = np.searchsorted(work.group[by_group], np.arange(len(work.shards) + 1))
-    for number, (shard, row_group) in enumerate(zip(work.shards, work.row_groups, strict=True)):
+    out = np.zeros((len(task), crop_samples), np.int16)
+    by_group = np.argsort(task.group, kind="stable")
+    borders = np.searchsorted(task.group[by_group], np.arange(len(task.shards) + 1))
+    for number, (shard, row_group) in enumerate(zip(task.shards, task.row_groups, strict=True)):
         path = Location(shard_folder).child(split, f"{shard:05d}.parquet").uri
         try:
             column = open_shard(path).read_row_group(row_group, columns=["audio"], use_threads=False)["audio"]
@@ -64,9 +64,9 @@ def cut(shard_folder: str, split: str, codec: str, crop_samples: int, work: Work
         crops = by_group[borders[number] : borders[number + 1]]
         if codec == "flac":
             for i in crops:
-                _decode(audio[int(work.row[i])].as_py(), int(work.start[i]), out[i], path)
+                _decode(audio[int(task.row[i])].as_py(), int(task.start[i]), out[i], path)
         else:
-            _copy(audio, work.row[crops], work.start[crops], crops, out)
+            _copy(audio, task.row[crops], task.start[crops], crops, out)
     return out
 
 

@@ -103,7 +103,7 @@ def epoch_order(
 
 
 @dataclass(frozen=True)
-class Work:
+class ReadTask:
     """One window's part of a rank's stretch: what a read task opens and the crops it cuts, in order."""
 
     shards: tuple[int, ...]  # shard number of each row group that is read
@@ -117,7 +117,7 @@ class Work:
         return len(self.row)
 
 
-def works(index: SplitIndex, order: Order, lo: int, hi: int) -> Iterator[Work]:
+def read_tasks(index: SplitIndex, order: Order, lo: int, hi: int) -> Iterator[ReadTask]:
     """The reads that give crops [lo, hi) of an order, one per window that the stretch touches."""
     borders = np.flatnonzero(np.diff(order.window[lo:hi])) + lo + 1
     for a, b in zip([lo, *borders], [*borders, hi], strict=True):
@@ -126,7 +126,7 @@ def works(index: SplitIndex, order: Order, lo: int, hi: int) -> Iterator[Work]:
         utterance = order.utterance[a:b]
         needed, group = np.unique(index.group[utterance], return_inverse=True)
         places = index.groups[needed]
-        yield Work(
+        yield ReadTask(
             shards=tuple(places[:, 0].tolist()),
             row_groups=tuple(places[:, 1].tolist()),
             group=group.reshape(-1).astype(np.int64),

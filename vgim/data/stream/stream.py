@@ -22,7 +22,7 @@ from vgim.config.schema import DataConfig
 from vgim.data.shards.manifest import Manifest
 from vgim.data.stream.crops import I64
 from vgim.data.stream.cut import I16, cut
-from vgim.data.stream.order import Order, SplitIndex, Work, epoch_order, works
+from vgim.data.stream.order import Order, ReadTask, SplitIndex, epoch_order, read_tasks
 from vgim.errors import ConfigError, DataError, VgimError
 from vgim.storage import Location
 
@@ -30,8 +30,8 @@ MIN_WINDOWS = 64
 READ_CPUS = 0.5  # of a logical CPU per read task: two ranks share the one CPU that two cores leave them
 READS_AT_ONCE = 2  # per rank; one read gives thousands of crops a second, two hide the latency of storage
 
-Cut = Callable[[Work], I16]
-Reader = Callable[[Cut, list[Work]], Iterator[I16]]
+Cut = Callable[[ReadTask], I16]
+Reader = Callable[[Cut, list[ReadTask]], Iterator[I16]]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Share:
+class RankSlice:
     """Which part of a split is read here, and in what portions."""
 
     rank: int
@@ -79,7 +79,7 @@ class CropStream:
         config: DataConfig,
         *,
         split: str,
-        share: Share,
+        share: RankSlice,
         seed: int,
         reader: Reader,
     ) -> None:
@@ -91,8 +91,8 @@ class CropStream:
         self._reader = reader
         folder, codec, length = shards.uri, manifest.codec, config.crop_samples
 
-        def cut_here(work: Work) -> I16:
-            return cut(folder, split, codec, length, work)
+        def cut_here(task: ReadTask) -> I16:
+            return cut(folder, split, codec, length, task)
 
         self._cut = cut_here
         self._latest: tuple[int, Order] | None = None
@@ -106,7 +106,7 @@ class CropStream:
         return latest[1]
 
     def steps_in(self, epoch: int) -> int:
-        """Optimiser steps of each rank in an epoch. Only `tile` crops make it differ between epochs."""
+        """Optimizer steps of each rank in an epoch. Only `tile` crops make it differ between epochs."""
         num_crops = len(self._order(epoch).utterance)
         share = self._share
         batches = num_crops // (share.world_size * share.batch_size)
@@ -122,14 +122,14 @@ class CropStream:
         return steps
 
     def train_batches(self, epoch: int, step: int, *, epochs: int, max_steps: int = 0) -> Iterator[Batch]:
-        """Batches from optimiser step `step` of `epoch` on, to the end of `epochs` or for `max_steps` steps."""
+        """Batches from optimizer step `step` of `epoch` on, to the end of `epochs` or for `max_steps` steps."""
         remaining = max_steps or math.inf
         while epoch < epochs and remaining > 0:
-            portion: list[Work] = []
+            portion: list[ReadTask] = []
             while epoch < epochs and remaining > 0 and len(portion) < MIN_WINDOWS:
                 in_epoch = self.steps_in(epoch)
                 last = int(min(in_epoch, step + remaining))
-                portion += self._stretch(epoch, step, last, in_epoch)
+                portion += self._rank_slice(epoch, step, last, in_epoch)
                 remaining -= last - step
                 epoch, step = epoch + 1, 0
             yield from self._read(portion)
@@ -145,19 +145,19 @@ class CropStream:
         lo, hi = (num_crops * r // share.world_size for r in (share.rank, share.rank + 1))
         if share.limit_batches:
             hi = min(hi, lo + share.limit_batches * share.batch_size)
-        yield from self._read(list(works(self.index, order, lo, hi)))
+        yield from self._read(list(read_tasks(self.index, order, lo, hi)))
 
-    def _stretch(self, epoch: int, first: int, last: int, in_epoch: int) -> Iterator[Work]:
-        """The reads for optimiser steps [first, last) of this rank's stretch of an epoch."""
+    def _rank_slice(self, epoch: int, first: int, last: int, in_epoch: int) -> Iterator[ReadTask]:
+        """The reads for optimizer steps [first, last) of this rank's stretch of an epoch."""
         per_step = self._share.batch_size * self._share.accumulate
         begin = self._share.rank * in_epoch * per_step
-        return works(self.index, self._order(epoch), begin + first * per_step, begin + last * per_step)
+        return read_tasks(self.index, self._order(epoch), begin + first * per_step, begin + last * per_step)
 
-    def _read(self, portion: list[Work]) -> Iterator[Batch]:
+    def _read(self, portion: list[ReadTask]) -> Iterator[Batch]:
         """Re-batch what the reader yields: neither windows nor its blocks line up with batches."""
         size = self._share.batch_size
-        utterance = np.concatenate([work.utterance for work in portion]) if portion else np.empty(0, np.int64)
-        start = np.concatenate([work.start for work in portion]) if portion else utterance
+        utterance = np.concatenate([task.utterance for task in portion]) if portion else np.empty(0, np.int64)
+        start = np.concatenate([task.start for task in portion]) if portion else utterance
         held: list[I16] = []
         num_held = done = 0
         for crops in self._reader(self._cut, portion) if portion else ():
@@ -182,12 +182,12 @@ class CropStream:
         )
 
 
-def read_here(cut_one: Cut, portion: list[Work]) -> Iterator[I16]:
+def read_here(cut_one: Cut, portion: list[ReadTask]) -> Iterator[I16]:
     """Read in this process: for one worker without Ray, for notebooks and for tests."""
-    return (cut_one(work) for work in portion)
+    return (cut_one(task) for task in portion)
 
 
-def read_on_ray(cut_one: Cut, portion: list[Work]) -> Iterator[I16]:
+def read_on_ray(cut_one: Cut, portion: list[ReadTask]) -> Iterator[I16]:
     """Read with Ray Data: one task per window, in order, at most `READS_AT_ONCE` of them ahead."""
     import ray
 
@@ -200,7 +200,7 @@ def read_on_ray(cut_one: Cut, portion: list[Work]) -> Iterator[I16]:
             return {"error": np.array([pickle.dumps(error)], dtype=object)}
 
     here = ray.get_runtime_context().get_node_id()
-    items = [{"work": pickle.dumps(work)} for work in portion]
+    items = [{"work": pickle.dumps(task)} for task in portion]
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         read,
         batch_size=None,

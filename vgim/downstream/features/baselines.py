@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from vgim.config import RunConfig
 from vgim.data.shards.manifest import SAMPLE_RATE_HZ
 from vgim.data.stream.crops import HOP_SAMPLES
-from vgim.downstream.features.features import CLIPS_AT_ONCE, Clips, View, normalised
+from vgim.downstream.features.features import CLIPS_AT_ONCE, Clips, View, normalized
 from vgim.model.audio import to_float
 from vgim.model.randomness import mix
 from vgim.model.stack import Encoder, build_encoder
@@ -38,7 +38,7 @@ def adapt_batch_norm(
 ) -> int:
     """Set every BatchNorm's mean and variance to the average over the batches; no weight changes.
 
-    A new BatchNorm has mean 0 and variance 1, so that in evaluation mode it normalises nothing: against such
+    A new BatchNorm has mean 0 and variance 1, so that in evaluation mode it normalizes nothing: against such
     an encoder any training would look good.
 
     Returns:
@@ -55,7 +55,7 @@ def adapt_batch_norm(
     count = 0
     try:
         for clips in batches:
-            x = normalised(clips, config.data.normalize, corpus, next(encoder.parameters()).device)
+            x = normalized(clips, config.data.normalize, corpus, next(encoder.parameters()).device)
             for index in range(len(encoder)):
                 x = encoder.module(index).represent(x)
             count += len(clips.utterances)
@@ -70,7 +70,7 @@ def adapt_batch_norm(
 class Mfcc:
     """13 MFCCs with first and second differences, one frame per 10 ms (torchaudio).
 
-    Frame t is centred on the middle of the t-th 10 ms, as a phone's label is, and there are as many frames as
+    Frame t is centered on the middle of the t-th 10 ms, as a phone's label is, and there are as many frames as
     whole 10 ms. The logarithm has a fixed floor, so that a clip's features do not depend on its batch.
     """
 

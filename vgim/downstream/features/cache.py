@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from vgim.data.shards.read import Utterance
-from vgim.downstream.features.features import Clip, FeatureSource, View, stream_features
+from vgim.downstream.features.features import CutClip, FeatureSource, View, stream_features
 from vgim.errors import StorageError
 from vgim.storage import Location
 
@@ -64,7 +64,7 @@ class FeatureCache:
             self.place(source, view).delete()
 
     def stream(
-        self, source: FeatureSource, utterances: Iterable[Utterance], clip: Clip
+        self, source: FeatureSource, utterances: Iterable[Utterance], clip: CutClip
     ) -> Iterator[tuple[Utterance, list[Tensor]]]:
         """As `stream_features`: read where all is kept, else computed and kept.
 
@@ -89,7 +89,7 @@ class FeatureCache:
             )
 
     def _write(
-        self, source: FeatureSource, utterances: Iterable[Utterance], clip: Clip
+        self, source: FeatureSource, utterances: Iterable[Utterance], clip: CutClip
     ) -> Iterator[tuple[Utterance, list[Tensor]]]:
         with ExitStack() as stack:
             writers = []

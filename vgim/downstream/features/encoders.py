@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from vgim.data.shards.read import Utterance, first_crop, read_utterances
 from vgim.data.stream.cut import I16
-from vgim.downstream.context import Setting
+from vgim.downstream.context import ProbeContext
 from vgim.downstream.features.baselines import Mfcc, adapt_batch_norm, untrained_encoder
 from vgim.downstream.features.features import CLIPS_AT_ONCE, EncoderFeatures, FeatureSource, batch_clips
 from vgim.downstream.features.supervised import teach
@@ -27,13 +27,13 @@ class Preparation(NamedTuple):
     """Epochs that a supervised encoder was trained on the labels."""
 
 
-def draws_features(setting: Setting, kind: EncoderKind) -> bool:
+def draws_features(setting: ProbeContext, kind: EncoderKind) -> bool:
     """Whether another seed gives other features."""
     return kind not in ("trained", "mfcc") or (kind == "trained" and setting.options.sampled)
 
 
 def feature_source(
-    setting: Setting, kind: EncoderKind, seed: int, say: Callable[[str], None] = lambda line: None
+    setting: ProbeContext, kind: EncoderKind, seed: int, say: Callable[[str], None] = lambda line: None
 ) -> tuple[FeatureSource, Preparation]:
     """The features, and how the encoder behind them was made; `say` is told of training on labels."""
     if kind == "mfcc":
@@ -53,7 +53,7 @@ def feature_source(
     return EncoderFeatures(encoder, setting.readings, normalize, setting.corpus, sample_seed), made
 
 
-def _adapt(encoder: Encoder, setting: Setting) -> int:
+def _adapt(encoder: Encoder, setting: ProbeContext) -> int:
     def crop_or_whole(utterance: Utterance) -> I16:
         crop = first_crop(utterance.audio, setting.config.data)
         return utterance.audio if crop is None else crop

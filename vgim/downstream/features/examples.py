@@ -15,16 +15,16 @@ from torch import Tensor
 from vgim.data.shards.read import Utterance
 from vgim.data.stream.crops import HOP_SAMPLES
 from vgim.data.stream.cut import I16
-from vgim.downstream.features.features import Clip, FeatureSource, View, stream_features
+from vgim.downstream.features.features import CutClip, FeatureSource, View, stream_features
 from vgim.downstream.probes.probe import Examples, Probe
 from vgim.errors import ConfigError, DataError
 
 BYTES_PER_FEATURE = 4
 COPIES = 2
-"""Of the features: as they are, and standardised."""
+"""Of the features: as they are, and standardized."""
 
 
-Stream = Callable[[FeatureSource, Iterable[Utterance], Clip], Iterator[tuple[Utterance, list[Tensor]]]]
+Stream = Callable[[FeatureSource, Iterable[Utterance], CutClip], Iterator[tuple[Utterance, list[Tensor]]]]
 
 
 class Gathered(NamedTuple):
@@ -57,7 +57,7 @@ def gather(
     source: FeatureSource,
     probe: Probe,
     utterances: Iterable[Utterance],
-    clip: Clip,
+    clip: CutClip,
     split: str,
     stream: Stream = stream_features,
 ) -> list[Gathered]:

@@ -26,7 +26,7 @@ from vgim.model.stack import Encoder
 
 CLIPS_AT_ONCE = 32
 
-Clip = Callable[[Utterance], I16 | None]
+CutClip = Callable[[Utterance], I16 | None]
 """What of an utterance is encoded; None leaves it out, as too short."""
 
 
@@ -126,7 +126,7 @@ class EncoderFeatures:
     @torch.no_grad()
     def __call__(self, clips: Clips) -> list[Tensor]:
         device = next(self.encoder.parameters()).device
-        x = normalised(clips, self.normalize, self.corpus, device)
+        x = normalized(clips, self.normalize, self.corpus, device)
         generator = None
         if self.sample_seed is not None:
             seed = mix("probe sample", self.sample_seed, clips.utterances[0].utterance_id)
@@ -145,10 +145,10 @@ class EncoderFeatures:
         return found
 
 
-def normalised(
+def normalized(
     clips: Clips, mode: Normalize, corpus: tuple[float, float], device: torch.device | str
 ) -> Tensor:
-    """The clips as float audio [B, L], normalised as in training, on the device."""
+    """The clips as float audio [B, L], normalized as in training, on the device."""
     audio_BL = clips.audio_BL.to(device)
     if mode == "utterance":
         mean_B, std_B = torch.tensor([(u.mean, u.std) for u in clips.utterances], device=device).T
@@ -156,7 +156,9 @@ def normalised(
     return to_float(audio_BL, mode, *corpus)
 
 
-def batch_clips(utterances: Iterable[Utterance], clip: Clip, min_samples: int, size: int) -> Iterator[Clips]:
+def batch_clips(
+    utterances: Iterable[Utterance], clip: CutClip, min_samples: int, size: int
+) -> Iterator[Clips]:
     """Clips of one length together, at most `size`, in the utterances' order; those too short are left out."""
     held: list[tuple[Utterance, I16]] = []
     for utterance in utterances:
@@ -172,7 +174,7 @@ def batch_clips(utterances: Iterable[Utterance], clip: Clip, min_samples: int, s
 
 
 def stream_features(
-    source: FeatureSource, utterances: Iterable[Utterance], clip: Clip
+    source: FeatureSource, utterances: Iterable[Utterance], clip: CutClip
 ) -> Iterator[tuple[Utterance, list[Tensor]]]:
     """Each utterance with its features [T, C] of every view, T its true number of frames."""
     for clips in batch_clips(utterances, clip, source.min_samples(), source.clips_at_once):

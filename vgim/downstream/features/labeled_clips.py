@@ -16,7 +16,7 @@ import torch
 from vgim.config.schema import DataConfig
 from vgim.data.shards.read import Utterance, read_utterances
 from vgim.data.stream.crops import HOP_SAMPLES, crop_starts, usable, utterance_keys
-from vgim.downstream.context import Setting
+from vgim.downstream.context import ProbeContext
 from vgim.downstream.features.features import Clips
 from vgim.downstream.probes.probe import whole_labels
 from vgim.model.randomness import mix
@@ -25,7 +25,7 @@ LONGER = 0.1
 """Whole utterances share a batch if their lengths differ by no more than about this part."""
 
 
-def training_batches(setting: Setting, *, min_samples: int, seed: int, epoch: int) -> Iterator[Clips]:
+def training_batches(setting: ProbeContext, *, min_samples: int, seed: int, epoch: int) -> Iterator[Clips]:
     """An epoch's batches of clips, each of one length, in an order of their own; a function of (seed, epoch).
 
     A frame task gives crops of `data.crop_samples` that together hold all of an utterance from a random phase on,
@@ -41,7 +41,7 @@ def training_batches(setting: Setting, *, min_samples: int, seed: int, epoch: in
     held: list[Utterance] = []
     for number, utterance in enumerate(read_utterances(setting.shards, setting.manifest, "train", limit), 1):
         if setting.task.unit == "frame":
-            found = labelled_crops(utterance, data, seed, epoch)
+            found = labeled_crops(utterance, data, seed, epoch)
         elif setting.task.crops and not setting.options.whole_utterances:
             found = crops(utterance, data, seed, epoch)
         else:
@@ -53,7 +53,7 @@ def training_batches(setting: Setting, *, min_samples: int, seed: int, epoch: in
     yield from mixed(held, size, draw)
 
 
-def labelled_crops(utterance: Utterance, data: DataConfig, seed: int, epoch: int) -> list[Utterance]:
+def labeled_crops(utterance: Utterance, data: DataConfig, seed: int, epoch: int) -> list[Utterance]:
     """Crops that follow each other from a random phase on, with the labels of their 10 ms; none without labels.
 
     They begin where a label does. Where the audio has more whole 10 ms than labels, the first have none: so `align`
@@ -64,10 +64,10 @@ def labelled_crops(utterance: Utterance, data: DataConfig, seed: int, epoch: int
     num_labels = min(len(utterance.phones), whole_labels(len(utterance.audio)))
     per_crop = data.crop_samples // HOP_SAMPLES
     tiles = data.model_copy(update={"crop": "tile", "crop_samples": per_crop * HOP_SAMPLES})
-    unlabelled = whole_labels(len(utterance.audio)) - num_labels
+    unlabeled = whole_labels(len(utterance.audio)) - num_labels
     found = []
     for start in _starts(utterance, num_labels * HOP_SAMPLES, tiles, seed, epoch):
-        label, sample = start // HOP_SAMPLES, start + unlabelled * HOP_SAMPLES
+        label, sample = start // HOP_SAMPLES, start + unlabeled * HOP_SAMPLES
         audio = utterance.audio[sample : sample + per_crop * HOP_SAMPLES]
         found.append(replace(utterance, audio=audio, phones=utterance.phones[label : label + per_crop]))
     return found

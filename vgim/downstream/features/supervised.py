@@ -20,15 +20,15 @@ from torch.nn import functional as F
 
 from vgim.data.shards.read import Utterance, first_crop, read_utterances
 from vgim.data.stream.cut import I16
-from vgim.downstream.context import Setting
+from vgim.downstream.context import ProbeContext
 from vgim.downstream.features.baselines import untrained_encoder
 from vgim.downstream.features.examples import whole
 from vgim.downstream.features.features import (
-    Clip,
     Clips,
+    CutClip,
     EncoderFeatures,
     Reading,
-    normalised,
+    normalized,
     stream_features,
 )
 from vgim.downstream.features.labeled_clips import training_batches
@@ -66,7 +66,7 @@ class Taught(NamedTuple):
     """Mean cross-entropy in nats, mean over the label losses."""
 
 
-def teach(setting: Setting, kind: SupervisedKind, seed: int, say: Say = lambda line: None) -> Taught:
+def teach(setting: ProbeContext, kind: SupervisedKind, seed: int, say: Say = lambda line: None) -> Taught:
     """Train an encoder on the labels of the train split; the validation split ends it and chooses the epoch.
 
     Deterministic on a CPU, given the seed.
@@ -103,7 +103,7 @@ def teach(setting: Setting, kind: SupervisedKind, seed: int, say: Say = lambda l
     return best
 
 
-def _parts(encoder: Encoder, setting: Setting, kind: SupervisedKind, seed: int) -> list[Part]:
+def _parts(encoder: Encoder, setting: ProbeContext, kind: SupervisedKind, seed: int) -> list[Part]:
     every = tuple(range(len(encoder)))
     groups = [every] if kind == "supervised" else [(m,) for m in every]
     parts = []
@@ -120,7 +120,7 @@ def _parts(encoder: Encoder, setting: Setting, kind: SupervisedKind, seed: int) 
 
 
 def _train_epoch(
-    setting: Setting,
+    setting: ProbeContext,
     encoder: Encoder,
     parts: list[Part],
     optimizer: torch.optim.Optimizer,
@@ -132,7 +132,7 @@ def _train_epoch(
     total, steps = torch.zeros((), device=setting.device), 0
     shortest = encoder.min_samples(-1)
     for clips in training_batches(setting, min_samples=shortest, seed=seed, epoch=epoch):
-        x = normalised(clips, setting.config.data.normalize, setting.corpus, setting.device)
+        x = normalized(clips, setting.config.data.normalize, setting.corpus, setting.device)
         losses = []
         for part in parts:
             for m in part.modules:
@@ -153,14 +153,14 @@ def _train_epoch(
             steps += 1
     if not steps:
         raise DataError(
-            f"the train split of {setting.shards.uri} gives no labelled clip for --task {setting.task.name}: its "
+            f"the train split of {setting.shards.uri} gives no labeled clip for --task {setting.task.name}: its "
             f"utterances are shorter than data.crop_samples={setting.config.data.crop_samples}, or have no label; "
             "leave the supervised encoders out"
         )
     return float(total) / steps
 
 
-def _examples(setting: Setting, clips: Clips, x_BTC: Tensor, hop_samples: int) -> Examples | None:
+def _examples(setting: ProbeContext, clips: Clips, x_BTC: Tensor, hop_samples: int) -> Examples | None:
     """The probe's examples of all clips, with their gradient; None where no clip gives one."""
     given = [
         setting.task.examples(utterance, x_TC, hop_samples)
@@ -174,7 +174,7 @@ def _examples(setting: Setting, clips: Clips, x_BTC: Tensor, hop_samples: int) -
 
 
 @torch.no_grad()
-def _validate(setting: Setting, encoder: Encoder, parts: list[Part]) -> float:
+def _validate(setting: ProbeContext, encoder: Encoder, parts: list[Part]) -> float:
     """Cross-entropy on the probe's own examples of the validation split, mean over the parts."""
     encoder.eval()
     readings = tuple(Reading(part.modules[-1]) for part in parts)
@@ -196,7 +196,7 @@ def _validate(setting: Setting, encoder: Encoder, parts: list[Part]) -> float:
     return sum(total / count for total, count in zip(totals, counts, strict=True)) / len(parts)
 
 
-def _clip(setting: Setting) -> Clip:
+def _clip(setting: ProbeContext) -> CutClip:
     """What the probe encodes of an utterance."""
     if setting.task.crops and not setting.options.whole_utterances:
 

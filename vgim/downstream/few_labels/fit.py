@@ -11,16 +11,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vgim.downstream.few_labels.subsets import label_order, labelled
-from vgim.downstream.solvers import ROWS_AT_ONCE, SMALLEST_SCALE, Fitted, minimise
+from vgim.downstream.few_labels.subsets import label_order, labeled
+from vgim.downstream.solvers import ROWS_AT_ONCE, SMALLEST_SCALE, Fitted, minimize
 
 TOLERANCE = 1e-4
 """Largest element of the gradient where a fit ends."""
 SAMPLED_ROWS = 65_536
-"""Rows to which the draws of a fit's labelled examples may add up."""
+"""Rows to which the draws of a fit's labeled examples may add up."""
 
 RowsOf = Callable[[Tensor, int], Tensor]
-"""Features [draws · labels, C] of some labelled rows: all of the first draw, then all of the second, ..."""
+"""Features [draws · labels, C] of some labeled rows: all of the first draw, then all of the second, ..."""
 
 
 class Moments:
@@ -40,11 +40,11 @@ class Moments:
         self.squares_C = squares_C if self.squares_C is None else self.squares_C + squares_C
         self.num += len(x_NC)
 
-    def standard(self, *, centre: bool) -> tuple[Tensor, Tensor]:
+    def standard(self, *, center: bool) -> tuple[Tensor, Tensor]:
         """What is taken off each feature and what it is divided by, [C] each, float32."""
         assert self.sum_C is not None
         assert self.squares_C is not None
-        mean_C = self.sum_C / self.num if centre else torch.zeros_like(self.sum_C)
+        mean_C = self.sum_C / self.num if center else torch.zeros_like(self.sum_C)
         scale_C = (self.squares_C / self.num - mean_C.square()).clamp(min=0).sqrt()
         scale_C = torch.where(scale_C < SMALLEST_SCALE, torch.ones_like(scale_C), scale_C)
         return mean_C.float(), scale_C.float()
@@ -61,7 +61,7 @@ class FewLabels:
     sizes: tuple[int | None, ...]
     """Labels per class; None for all."""
     subsets: dict[tuple[int | None, int], Tensor]
-    """Labelled rows by labels per class and seed, ascending; all labels have one seed only."""
+    """Labeled rows by labels per class and seed, ascending; all labels have one seed only."""
 
     @classmethod
     def draw(
@@ -76,14 +76,14 @@ class FewLabels:
         """The subsets of each seed."""
         orders = [label_order(y_N, owner_N, num_classes, seed) for seed in range(num_seeds)]
         subsets = {
-            (size, seed): labelled(orders[seed], size)
+            (size, seed): labeled(orders[seed], size)
             for size in sizes
             for seed in range(1 if size is None else num_seeds)
         }
         return cls(y_N, truth_S, num_classes, tuple(sizes), subsets)
 
     def num_labels(self, size: int | None) -> int:
-        """Labelled examples of all classes: the same for each seed."""
+        """Labeled examples of all classes: the same for each seed."""
         return len(self.subsets[size, 0])
 
     def num_short(self, size: int | None) -> int:
@@ -91,7 +91,7 @@ class FewLabels:
         return 0 if size is None else int((torch.bincount(self.y_N, minlength=self.num_classes) < size).sum())
 
     def num_draws(self, size: int | None, most: int) -> int:
-        """Samples of each labelled example, so that a fit has at most `SAMPLED_ROWS`; one at least."""
+        """Samples of each labeled example, so that a fit has at most `SAMPLED_ROWS`; one at least."""
         return max(1, min(most, SAMPLED_ROWS // self.num_labels(size)))
 
     def rows_of_draw(self, draw: int, most: int) -> Tensor:
@@ -114,13 +114,13 @@ def fit_subsets(
     """Fit a classifier to every subset; for each number of labels per class the test accuracies of its seeds.
 
     The penalty is fixed, since few labels leave none to choose it by: λ/2 · ‖W‖² beside the cross-entropy summed
-    over labelled examples (and averaged over their draws), λ = C / logit_std². With features of unit variance it
+    over labeled examples (and averaged over their draws), λ = C / logit_std². With features of unit variance it
     is the prior under which a logit has the deviation `logit_std`, whatever the number of features.
 
     Args:
-        draws: At most so many samples of each labelled example.
+        draws: At most so many samples of each labeled example.
     """
-    mean_C, scale_C = (t.to(device) for t in moments.standard(centre=bias))
+    mean_C, scale_C = (t.to(device) for t in moments.standard(center=bias))
     test_SC, truth_S = test_SC.to(device), labels.truth_S.to(device)
     for size in labels.sizes:
         num_draws, accuracies = labels.num_draws(size, draws), []
@@ -131,7 +131,7 @@ def fit_subsets(
             w_KC = x_MC.new_zeros(labels.num_classes, x_MC.shape[1])
             b_K = x_MC.new_zeros(labels.num_classes)
             l2 = x_MC.shape[1] / logit_std**2 / len(rows)
-            minimise(x_MC, y_M, w_KC, b_K, l2, bias=bias, tolerance=TOLERANCE)
+            minimize(x_MC, y_M, w_KC, b_K, l2, bias=bias, tolerance=TOLERANCE)
             w_KC /= scale_C
             fitted = Fitted(w_KC, b_K - w_KC @ mean_C, float("nan"), l2, None)
             accuracies.append(float((fitted.predict(test_SC) == truth_S).double().mean()))

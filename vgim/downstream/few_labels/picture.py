@@ -18,22 +18,22 @@ LOOKS = {
 
 def write_limited(run: Location, result: LimitedResult) -> Location:
     """Write the study's folder, replacing an earlier one of the same name; returns where it is."""
-    place = run.child(FOLDER, limited_folder_name(result))
-    place.delete()
-    place.child(POINTS).write_bytes_atomic(points_csv(result).encode())
+    path = run.child(FOLDER, limited_folder_name(result))
+    path.delete()
+    path.child(POINTS).write_bytes_atomic(points_csv(result).encode())
     if can_draw():
-        place.child(PICTURE).write_bytes_atomic(labels_picture(result))
-    place.child(RESULT).write_bytes_atomic((result.model_dump_json(indent=1) + "\n").encode())
-    return place
+        path.child(PICTURE).write_bytes_atomic(labels_picture(result))
+    path.child(RESULT).write_bytes_atomic((result.model_dump_json(indent=1) + "\n").encode())
+    return path
 
 
 def labels_picture(result: LimitedResult) -> bytes:
-    """Accuracy against labelled examples per class, a line for each features, with 95 % bands, as PNG."""
+    """Accuracy against labeled examples per class, a line for each features, with 95 % bands, as PNG."""
     figure = new_figure(7.5, 4)
     axes = figure.add_subplot()
-    axes.axhline(result.majority, color="grey", linewidth=0.8, label="majority")
+    axes.axhline(result.majority, color="gray", linewidth=0.8, label="majority")
     axes.set_xscale("log")
-    axes.set_xlabel("labelled examples per class (of all labels: the mean)")
+    axes.set_xlabel("labeled examples per class (of all labels: the mean)")
     axes.set_ylabel("accuracy")
     axes.set_title(result.task if result.module is None else f"{result.task}, module {result.module}")
     num_classes = round(1 / result.chance)

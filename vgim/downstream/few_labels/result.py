@@ -14,7 +14,7 @@ from vgim.downstream.result import (
     EncoderKind,
     Interval,
     ProbeOptions,
-    Record,
+    ResultModel,
     Task,
     in_percent,
     unusual_options,
@@ -44,12 +44,12 @@ class LimitedOptions(ProbeOptions):
     labels_per_class: tuple[int | None, ...] = LABELS
     """Ascending; None for all that there are."""
     draws: int = Field(16, ge=1)
-    """Samples of the posterior of each labelled example."""
+    """Samples of the posterior of each labeled example."""
     logit_std: float = Field(4.0, gt=0, allow_inf_nan=False)
     """Deviation in nats of a logit under the prior that the penalty stands for."""
 
 
-class LimitedPoint(Record):
+class LimitedPoint(ResultModel):
     """One kind of features at one number of labels."""
 
     encoder: EncoderKind
@@ -58,11 +58,11 @@ class LimitedPoint(Record):
     labels_per_class: int | None
     """None for all."""
     num_labels: int
-    """Labelled examples of all classes together."""
+    """Labeled examples of all classes together."""
     num_short_classes: int
     """Classes with fewer than `labels_per_class` examples, of which all are taken."""
     draws: int
-    """Samples of each labelled example; 1 for μ."""
+    """Samples of each labeled example; 1 for μ."""
     accuracies: tuple[float, ...]
     """On the test split, of each seed; a single one for all labels, where seeds change nothing."""
     accuracy: float
@@ -75,7 +75,7 @@ class LimitedPoint(Record):
     """Of `gain` over seeds, paired."""
 
 
-class LimitedResult(Record):
+class LimitedResult(ResultModel):
     """See docs/probes.md."""
 
     schema_version: Literal[1] = 1

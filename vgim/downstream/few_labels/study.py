@@ -1,6 +1,6 @@
 """How far few labels go, and whether samples of the posterior stretch them: `vgim probe --labels-per-class`.
 
-A linear classifier is trained on n labelled examples of each class: once on their μ, once on many samples z of
+A linear classifier is trained on n labeled examples of each class: once on their μ, once on many samples z of
 their posteriors, so that the posterior's variance augments them. Both are tested on μ.
 
 Shapes: N examples of the train split, S test examples, C features.
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from vgim.data.shards.read import read_lengths
-from vgim.downstream.context import Setting, open_setting
+from vgim.downstream.context import ProbeContext, open_probe_context
 from vgim.downstream.features.encoders import feature_source
 from vgim.downstream.features.examples import Gathered, check_memory
 from vgim.downstream.features.features import View
@@ -36,7 +36,7 @@ from vgim.runs.folder import git_revision, now, versions
 KINDS = ("trained", "random", "mfcc")
 """Encoders that saw no label."""
 ONE_RANDOM = (
-    "the random encoder has one set of weights: the interval over seeds is over labelled subsets alone"
+    "the random encoder has one set of weights: the interval over seeds is over labeled subsets alone"
 )
 ONE_FIT = "all labels are one fit, without an interval"
 
@@ -73,7 +73,7 @@ def study(run: str, options: LimitedOptions, say: Say = lambda line: None) -> li
         VgimError: As a probe; ConfigError for encoders and options that the study has no use for.
     """
     _check(options)
-    setting = open_setting(run, options)
+    setting = open_probe_context(run, options)
     notes = list(setting.notes)
     has_posterior = setting.config.model.family == "sim"
     if "trained" in options.encoders and not has_posterior:
@@ -120,7 +120,7 @@ def _check(options: LimitedOptions) -> None:
         raise ConfigError("--labels-per-class studies both μ and samples; leave --sampled out")
 
 
-def _encode(setting: Setting, options: LimitedOptions, say: Say) -> list[Encoded]:
+def _encode(setting: ProbeContext, options: LimitedOptions, say: Say) -> list[Encoded]:
     """Train and test split of every encoder and view, each encoded once."""
     lengths = list(read_lengths(setting.shards, "train").values())[: options.max_utterances or None]
     sources = [(kind, *feature_source(setting, kind, 0)) for kind in options.encoders]
@@ -138,7 +138,7 @@ def _encode(setting: Setting, options: LimitedOptions, say: Say) -> list[Encoded
     return found
 
 
-def _common(setting: Setting, options: LimitedOptions, encoded: list[Encoded]) -> Common:
+def _common(setting: ProbeContext, options: LimitedOptions, encoded: list[Encoded]) -> Common:
     """Restrict all features to the same examples and draw the subsets."""
     train = common_rows([one.train for one in encoded])
     test = common_rows([one.test for one in encoded])
@@ -165,7 +165,7 @@ def _at(gathered: Gathered, rows_N: Tensor) -> RowsOf:
 
 
 def _sampled(
-    setting: Setting,
+    setting: ProbeContext,
     options: LimitedOptions,
     encoded: list[Encoded],
     common: Common,
@@ -201,7 +201,7 @@ def _sampled(
 
 
 def _points(
-    setting: Setting,
+    setting: ProbeContext,
     options: LimitedOptions,
     labels: FewLabels,
     one: Encoded,
@@ -239,7 +239,7 @@ def _points(
 
 
 def _results(
-    setting: Setting,
+    setting: ProbeContext,
     options: LimitedOptions,
     encoded: list[Encoded],
     points: list[list[LimitedPoint]],

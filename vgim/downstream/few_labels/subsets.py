@@ -18,7 +18,7 @@ from vgim.model.randomness import mix
 def label_order(y_N: Tensor, owner_N: Tensor, num_classes: int, seed: int) -> list[Tensor]:
     """For each class its examples, in the random order in which they get their label.
 
-    One example of each utterance, utterances in random order, comes before a second of any: neighbouring frames
+    One example of each utterance, utterances in random order, comes before a second of any: neighboring frames
     tell nearly the same. So n labels of a class come from n utterances, as long as there are so many.
 
     Args:
@@ -39,7 +39,7 @@ def label_order(y_N: Tensor, owner_N: Tensor, num_classes: int, seed: int) -> li
     return [torch.from_numpy(part) for part in np.split(ordered, np.cumsum(counts)[:-1])]
 
 
-def labelled(order: Sequence[Tensor], per_class: int | None) -> Tensor:
+def labeled(order: Sequence[Tensor], per_class: int | None) -> Tensor:
     """Rows with a label, ascending: `per_class` of each class, or all there are where it has fewer; None for all."""
     return torch.cat([rows[:per_class] for rows in order]).sort().values
 

@@ -1,6 +1,6 @@
 """Two products with shifted rows by minimal filtering: four matrix products where there are six.
 
-y[t] = x[t] @ w0 + x[t + 1] @ w1 over three neighbouring rows is six products. With
+y[t] = x[t] @ w0 + x[t + 1] @ w1 over three neighboring rows is six products. With
 
     s = (x1 + x2) @ (w0 + w1) / 2
     d = (x1 - x2) @ (w0 - w1) / 2

@@ -23,7 +23,7 @@ class Sampled(NamedTuple):
 
     z_BTC: Tensor
     c_BWC: Tensor
-    kl_mean: Tensor
+    kl_per_element: Tensor
 
 
 def sample_and_kl(head_BTX: Tensor, eps_z_BTC: Tensor, eps_c_BWC: Tensor, start: Tensor) -> Sampled:
@@ -33,8 +33,8 @@ def sample_and_kl(head_BTX: Tensor, eps_z_BTC: Tensor, eps_c_BWC: Tensor, start:
         head_BTX: μ, then log σ²: [B, T, 2·C], contiguous.
         start: The window's first frame, [] int64.
     """
-    z_BTC, c_BWC, kl_mean = _SampleAndKL.apply(head_BTX, eps_z_BTC, eps_c_BWC, start)
-    return Sampled(z_BTC, c_BWC, kl_mean)
+    z_BTC, c_BWC, kl_per_element = _SampleAndKL.apply(head_BTX, eps_z_BTC, eps_c_BWC, start)
+    return Sampled(z_BTC, c_BWC, kl_per_element)
 
 
 class _SampleAndKL(torch.autograd.Function):
