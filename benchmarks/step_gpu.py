@@ -18,7 +18,7 @@ from common import parser, print_table, start, write_json
 from naive import NaiveEncoder, NaiveStep
 from step import FAMILIES, KLD_WEIGHT, Case, build_greedy, useful_flops
 
-from vgim.model.precision import Precision, set_precision
+from vgim.model.precision import Precision, autocast_to, set_precision
 from vgim.model.stack import build_encoder
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "bf16")
@@ -32,7 +32,7 @@ def naive_step(case: Case, precision: Precision) -> Step:
     step, audio = NaiveStep(NaiveEncoder(*case.configs()).cuda()), case.audio().cuda()
 
     def take() -> None:
-        with torch.autocast("cuda", autocast, enabled=autocast is not None):
+        with autocast_to(autocast, audio.device):
             step(audio, KLD_WEIGHT[case.family])
 
     return take

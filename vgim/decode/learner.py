@@ -15,7 +15,7 @@ from vgim.config import DecoderConfig
 from vgim.decode.losses import TERMS, log_spectral_distance_db, si_sdr_db, weighted_terms
 from vgim.decode.pictures import compare, spectrogram
 from vgim.model.decoding import Decoder
-from vgim.model.precision import set_precision
+from vgim.model.precision import autocast_to, set_precision
 from vgim.model.randomness import DrawKey, draw_seed, seeded_generator
 from vgim.pretrained.decoder import ENCODER, build_decoder, layer_of
 from vgim.pretrained.encoder import load_encoder
@@ -134,13 +134,13 @@ class DecoderLearner:
         """What the frozen encoder makes of the audio; samples are drawn anew for every key."""
         sampled = self._config.encoder.latents == "sample"
         generator = seeded_generator(audio_BL.device, draw_seed(key, self._module)) if sampled else None
-        with torch.autocast(audio_BL.device.type, self._autocast, enabled=self._autocast is not None):
+        with autocast_to(self._autocast, audio_BL.device):
             return self._encoder.encode(
                 audio_BL, self._module, self._layer, deterministic=not sampled, generator=generator
             )
 
     def _decode(self, called: nn.Module, latents_BTC: Tensor, num_samples: int) -> Tensor:
-        with torch.autocast(latents_BTC.device.type, self._autocast, enabled=self._autocast is not None):
+        with autocast_to(self._autocast, latents_BTC.device):
             output_BL: Tensor = called(latents_BTC, num_samples)
         return output_BL
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from vgim.model.draws import Draws
 from vgim.model.kernels import fused, scores
-from vgim.model.precision import at_least_fp32
+from vgim.model.precision import at_least_fp32, autocast_to
 
 TIE_EPS = 64
 """Scores closer than this many rounding units of the positive's score are a tie."""
@@ -60,7 +60,7 @@ class InfoNCE(nn.Module):
             return self._result(*scores.scores(c_BWC, weight, z_BTC, pool_RC, draws))
         # One wide product for all steps, as rows [B·W, K, Cz]; what is past the window's end is masked below.
         predictions = F.linear(c_BWC.reshape(B * W, -1), weight.flatten(0, 1)).view(B, W, K, -1)
-        with torch.autocast(c_BWC.device.type, enabled=False):
+        with autocast_to(None, c_BWC.device):
             # On a GPU half precision is multiplied as it is and summed in fp32; the scores are fp32 either way.
             if predictions.device.type == "cpu":
                 predictions = at_least_fp32(predictions)

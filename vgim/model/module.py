@@ -18,7 +18,7 @@ from vgim.model.draws import Draws, make_draws
 from vgim.model.infonce import InfoNCE
 from vgim.model.kernels import fused
 from vgim.model.posterior import GaussianHead, Posterior, gaussian_kl, in_unit, reduce_kl, sample
-from vgim.model.precision import at_least_fp32
+from vgim.model.precision import at_least_fp32, autocast_to
 from vgim.model.randomness import DrawKey, draw_seed
 from vgim.model.sync import gather_rows, world_size
 
@@ -237,7 +237,7 @@ class GreedyModule(nn.Module):
     def _recur(self, h_BTC: Tensor) -> Tensor:
         """The GRU's output, in fp32 or finer: autocast would run cuDNN's in fp16, where small gradients vanish."""
         assert self.gru is not None
-        with torch.autocast(h_BTC.device.type, enabled=False):
+        with autocast_to(None, h_BTC.device):
             out_BTC: Tensor = self.gru(at_least_fp32(h_BTC))[0]
         return out_BTC
 

@@ -20,6 +20,19 @@ def set_precision(precision: Precision) -> torch.dtype | None:
     return torch.bfloat16 if precision == "bf16" else None
 
 
+def autocast_to(
+    dtype: torch.dtype | None, device: torch.device, cache_enabled: bool | None = None
+) -> torch.autocast:
+    """The context in which torch multiplies in `dtype` on `device`; autocast is off inside if `dtype` is None.
+
+    Args:
+        dtype: From `set_precision`.
+        device: The device of the tensors.
+        cache_enabled: Whether a weight is cast once for all of its uses; None leaves it as it is outside.
+    """
+    return torch.autocast(device.type, dtype, enabled=dtype is not None, cache_enabled=cache_enabled)
+
+
 def slowed_by(precision: Precision, device: torch.device) -> str | None:
     """Why products of this precision crawl on the device, as a sentence for the log; None where they don't."""
     if precision != "bf16" or device.type != "cpu" or _cpu_multiplies_bf16():

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vgim.config.schema import ObjectiveConfig
 from vgim.model.draws import Draws
 from vgim.model.module import GreedyModule, ModuleOutput
+from vgim.model.precision import autocast_to
 from vgim.model.stack import Encoder
 from vgim.model.sync import world_size
 from vgim.train.ddp import Reductions, Replicas
@@ -80,7 +81,7 @@ class EagerPasses:
             kld = _kld_of_all_steps(self._objective, torch.full((), weights.kld, device=x.device))
             measure = True
         with self._replicas.accumulating(m, more=not last):
-            with torch.autocast(x.device.type, self._autocast, enabled=self._autocast is not None):
+            with autocast_to(self._autocast, x.device):
                 out: ModuleOutput = self._replicas.modules[m](x, draws, kld, measure)
             (out.loss * weights.loss_scale).backward()  # type: ignore[no-untyped-call]
         return out._replace(loss=out.loss.detach())
@@ -186,7 +187,7 @@ class _Captured:
     def _pass(self) -> tuple[Tensor, Tensor]:
         kld_weight = _kld_of_all_steps(self._module.objective, self._kld)
         # A cast of a weight that autocast keeps would be made once, outside of the graph or inside.
-        with torch.autocast("cuda", self._autocast, enabled=self._autocast is not None, cache_enabled=False):
+        with autocast_to(self._autocast, self._x.device, cache_enabled=False):
             out: ModuleOutput = self._module(self._x, self._draws, kld_weight, True)
         (out.loss * self._loss_scale).backward()  # type: ignore[no-untyped-call]
         return torch.stack([value.detach().float() for value in out[:-1] if value is not None]), out.latents

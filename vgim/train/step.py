@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vgim.config.schema import ObjectiveConfig, OptimConfig
 from vgim.errors import TrainingError
 from vgim.model.module import ModuleOutput
+from vgim.model.precision import autocast_to
 from vgim.model.randomness import DrawKey, draw_seed, seeded_generator
 from vgim.model.stack import Encoder
 from vgim.train.passes import LossWeights, Passes
@@ -124,7 +125,7 @@ class GreedyStep:
 def frozen_latents(encoder: Encoder, m: int, x: Tensor, key: DrawKey, autocast: torch.dtype | None) -> Tensor:
     """What a module in eval mode passes on: a sample of its posterior, as in training, without a graph."""
     generator = seeded_generator(x.device, draw_seed(key, m))
-    with torch.autocast(x.device.type, autocast, enabled=autocast is not None):
+    with autocast_to(autocast, x.device):
         return encoder.module(m).represent(x, generator)
 
 

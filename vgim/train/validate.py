@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from vgim.model.precision import autocast_to
 from vgim.model.randomness import DrawKey
 from vgim.model.stack import Encoder
 from vgim.train.prefetch import DeviceBatch, Prefetcher
@@ -64,7 +65,7 @@ def validate(
             for row, m in enumerate(modules):
                 module = encoder.module(m)
                 draws = module.draw(x, key)
-                with torch.autocast(x.device.type, autocast, enabled=autocast is not None):
+                with autocast_to(autocast, x.device):
                     out = module(x, draws, kld_weight, True)
                 figures = (out.loss, out.nce, out.kl, out.kl_per_element, out.accuracy, out.active_units)
                 sums[row] += size * torch.stack([*figures, torch.ones_like(out.loss)]).double()
