@@ -1,0 +1,101 @@
+"""Small inputs of analyses whose answer is known, and options that keep an analysis of a run small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vgim.downstream.probes.probe import Examples
+from vgim.latents.analysis import AnalysisInput
+from vgim.latents.frame_labels import Labeling
+from vgim.latents.frames import WINDOW, Frames, Posteriors, sample_frames
+from vgim.latents.result import LatentOptions
+from vgim.latents.subject import open_subject
+
+F32 = NDArray[np.float32]
+
+SMALL = LatentOptions(
+    module=0,
+    max_utterances=6,
+    max_frames=300,
+    map_frames=90,
+    information_frames=60,
+    density_frames=120,
+    subsets=2,
+    pairs=2,
+    steps=3,
+    epsilons=(0.0, 0.001, 0.1),
+    device="cpu",
+)
+
+
+def normal(*shape: int, seed: int = 0) -> F32:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def labeled(num: int, seed: int) -> Examples:
+    """Examples of two classes that dimension 2 of 5 tells apart."""
+    y_N = torch.from_numpy(np.random.default_rng(seed).integers(2, size=num))
+    x_NC = torch.from_numpy(normal(num, 5, seed=seed))
+    x_NC[:, 2] += 4.0 * y_N - 2
+    return Examples(x_NC, y_N)
+
+
+def two_classes() -> Any:
+    """A probe's context with a phone task of two classes."""
+    return SimpleNamespace(task=SimpleNamespace(name="phone", classes=("a", "b")), shards=None, manifest=None)
+
+
+def frames_of(
+    mean_NC: F32,
+    posteriors: Posteriors | None = None,
+    windows_VWC: F32 | None = None,
+    utterance_N: NDArray[np.int64] | None = None,
+    labels: dict[str, NDArray[np.int64]] | None = None,
+) -> Frames:
+    """Frames of given latents; labels have the classes c0, c1, …"""
+    num, num_channels = mean_NC.shape
+    utterance_N = np.zeros(num, np.int64) if utterance_N is None else utterance_N
+    labels = labels or {}
+    return Frames(
+        mean_NC=mean_NC,
+        z_NC=mean_NC,
+        posteriors=posteriors,
+        windows_VWC=np.zeros((1, WINDOW, num_channels), np.float32) if windows_VWC is None else windows_VWC,
+        owner_N=utterance_N,
+        frame_N=np.arange(num),
+        utterance_ids=tuple(f"utterance{i}" for i in range(int(utterance_N.max()) + 1)),
+        labelings=tuple(
+            Labeling(name, tuple(f"c{label}" for label in range(int(labels_N.max()) + 1)))
+            for name, labels_N in labels.items()
+        ),
+        labels=labels,
+        hop_samples=160,
+    )
+
+
+def input_of(
+    frames: Frames | None = None,
+    options: LatentOptions = SMALL,
+    decoder: Callable[[torch.Tensor, int], torch.Tensor] | None = None,
+) -> AnalysisInput:
+    """The input of an analysis that reads neither a run nor shards: frames, options and a decoder."""
+    return AnalysisInput(
+        subject=cast("Any", SimpleNamespace(device=torch.device("cpu"))),
+        module=0,
+        options=options,
+        frames=cast("Frames", frames),
+        decoder=cast("Any", decoder),
+    )
+
+
+def input_of_run(run: Path, module: int = 0) -> AnalysisInput:
+    """The input of an analysis of a trained run, without a decoder."""
+    subject = open_subject(str(run), module=module, device="cpu")
+    return AnalysisInput(subject, module, SMALL, sample_frames(subject, module, SMALL), None)

@@ -1,0 +1,62 @@
+"""Total correlation by kernel density, where the closed form is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from tests.latents.cases import SMALL, frames_of, input_of, normal
+from vgim.latents.correlation import CorrelationAnalysis, mean_interval, shuffle, total_correlation
+from vgim.latents.frames import WINDOW
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.6, 0.9])
+def test_total_correlation_of_a_gaussian_is_the_closed_form(rho: float) -> None:
+    x_VD = normal(2_400, 2)
+    x_VD[:, 1] = rho * x_VD[:, 0] + math.sqrt(1 - rho**2) * x_VD[:, 1]
+    assert total_correlation(x_VD) == pytest.approx(-0.5 * math.log(1 - rho**2), abs=0.09)
+
+
+def test_shuffled_parts_are_independent() -> None:
+    same = np.repeat(normal(2_000, 1), 2, axis=1) + 0.1 * normal(2_000, 2, seed=1)
+    rng = np.random.default_rng(0)
+    assert total_correlation(same) > 1
+    assert abs(total_correlation(shuffle(same, rng))) < 0.1
+
+
+def test_an_interval_over_subsets_is_the_normal_one() -> None:
+    mean, low, high = mean_interval(np.array([1.0, 2, 3]))
+    assert (low, mean, high) == pytest.approx((2 - 1.96 / math.sqrt(3), 2, 2 + 1.96 / math.sqrt(3)))
+    assert mean_interval(np.array([5.0])) == (5, 5, 5)
+
+
+def test_independent_dimensions_that_do_not_move_correlate_over_time_alone() -> None:
+    """Each window repeats its first frame up to a noise of deviation 0.5: frames correlate by 0.8."""
+    first_V1C, noise_VWC = normal(1_000, 1, 4), normal(1_000, WINDOW, 4, seed=1)
+    windows_VWC = first_V1C + 0.5 * noise_VWC
+    options = SMALL.model_copy(update={"density_frames": 1_000})
+    finding = CorrelationAnalysis().run(input_of(frames_of(windows_VWC[:, 0], None, windows_VWC), options))
+    assert len(finding.sheets["subsets.csv"].rows) == 8  # dimensions and time, 2 and 4 of each, 2 subsets
+    rho = 1 / 1.25
+    assert finding.figures["dimensions_2_excess_nats"] == pytest.approx(0, abs=0.1)
+    assert finding.figures["time_2_excess_nats"] == pytest.approx(-0.5 * math.log(1 - rho**2), abs=0.1)
+    for size in (2, 4):  # kernels smooth, so that estimates are below the truth
+        log_det = (size - 1) * math.log(1 - rho) + math.log(1 + (size - 1) * rho)
+        assert 0.5 * -0.5 * log_det < finding.figures[f"time_{size}_excess_nats"] < 1.1 * -0.5 * log_det
+
+
+def test_copies_are_left_out_and_counted() -> None:
+    windows_VWC = np.repeat(np.repeat(normal(120, 1, 1), WINDOW, axis=1), 4, axis=2)
+    finding = CorrelationAnalysis().run(input_of(frames_of(windows_VWC[:, 0], None, windows_VWC)))
+    assert finding.sheets["subsets.csv"].rows == []
+    assert any(note.startswith("8 subsets were left out") for note in finding.notes)
+
+
+def test_dead_dimensions_leave_too_little_to_estimate() -> None:
+    windows_VWC = normal(120, WINDOW, 4)
+    windows_VWC[..., 1] = 3
+    finding = CorrelationAnalysis().run(input_of(frames_of(windows_VWC[:, 0], None, windows_VWC)))
+    assert "3 dimensions vary, over 120 windows" in finding.summary[0]
+    assert finding.figures == {}

@@ -1,0 +1,59 @@
+"""Maps in two dimensions, and labels of neighbors, where they are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.latents.cases import frames_of, input_of, normal
+from vgim.latents.frame_labels import NO_LABEL
+from vgim.latents.map import MapAnalysis, nearest_elsewhere, perplexity, principal, shared
+
+
+def test_neighbors_are_sought_in_other_utterances() -> None:
+    x_NC = np.array([[0], [0.1], [5], [5.1]], np.float32)
+    assert nearest_elsewhere(x_NC, np.array([0, 0, 1, 1])).tolist() == [2, 2, 1, 1]
+    assert nearest_elsewhere(x_NC, np.zeros(4, np.int64)).tolist() == [NO_LABEL] * 4
+
+
+def test_neighbors_share_labels_beyond_chance() -> None:
+    labels_N, nearest_N = np.array([0, 0, 1, 1, NO_LABEL]), np.array([1, 0, 3, 4, 0])
+    same, chance, num = shared(labels_N, nearest_N) or (0, 0, 0)
+    assert (same, num) == (1, 3)  # the last two pairs have a frame without a label
+    assert chance == pytest.approx((2 / 3) ** 2 + (1 / 3) ** 2)
+    assert shared(np.full(5, NO_LABEL), nearest_N) is None
+
+
+def test_a_line_has_one_principal_component() -> None:
+    variance_C, components_2C, mean_C = principal(normal(50, 1) * np.array([[3, 4]], np.float32) + 1)
+    assert variance_C[1] == pytest.approx(0, abs=1e-5)
+    assert np.abs(components_2C[0]) == pytest.approx([0.6, 0.8], abs=1e-5)
+    assert len(mean_C) == 2
+
+
+@given(st.integers(4, 5_000))
+def test_t_sne_has_more_points_than_its_perplexity(num: int) -> None:
+    assert 1 <= perplexity(num) < num
+
+
+def test_neighbors_share_the_phone_that_parts_the_clusters_and_never_the_speaker() -> None:
+    """Two phones lie far apart on one line; each of two speakers says both."""
+    phone_N, speaker_N = np.arange(40) % 2, np.arange(40) // 20
+    mean_NC = (100 * phone_N[:, None] + normal(40, 1)) * np.array([[0.6, 0.8]], np.float32)
+    labels = {"speaker": speaker_N, "phone": phone_N}
+    finding = MapAnalysis().run(
+        input_of(frames_of(mean_NC.astype(np.float32), None, None, speaker_N, labels))
+    )
+    figures = finding.figures
+    assert (figures["phone_of_neighbour"], figures["phone_by_chance"]) == (1, 0.5)
+    assert (figures["speaker_of_neighbour"], figures["speaker_by_chance"]) == (0, 0.5)
+    assert figures["components_for_90_percent"] == 1
+    assert figures["effective_components"] == pytest.approx(1, abs=1e-5)
+    assert figures["num_frames"] == 40
+    sheet = finding.sheets["points.csv"]
+    assert sheet.columns[:4] == ("utterance", "frame", "speaker", "phone")
+    pca_1 = np.array([row[4] for row in sheet.rows], dtype=np.float64)
+    middle = (mean_NC @ np.array([0.6, 0.8])).mean()
+    assert np.abs(pca_1) == pytest.approx(np.abs(mean_NC @ np.array([0.6, 0.8]) - middle), abs=1e-3)
