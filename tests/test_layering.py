@@ -39,8 +39,21 @@ MAY_IMPORT["vgim.downstream"] = BASE | {
 MAY_IMPORT["vgim.decode"] = MAY_IMPORT["vgim.downstream"]
 MAY_IMPORT["vgim.latents"] = MAY_IMPORT["vgim.downstream"] | {"vgim.downstream"}
 MAY_IMPORT["vgim.compare"] = BASE | {"vgim.model", "vgim.runs", "vgim.downstream"}
-MAY_IMPORT["vgim.report"] = BASE | {"vgim.data", "vgim.model", "vgim.runs", "vgim.downstream", "vgim.compare"}
-MAY_IMPORT["vgim.tune"] = MAY_IMPORT["vgim.latents"] | {"vgim.latents", "vgim.cluster", "vgim.jsonl"}
+MAY_IMPORT["vgim.pages"] = BASE
+MAY_IMPORT["vgim.report"] = BASE | {
+    "vgim.data",
+    "vgim.model",
+    "vgim.runs",
+    "vgim.downstream",
+    "vgim.compare",
+    "vgim.pages",
+}
+MAY_IMPORT["vgim.tune"] = MAY_IMPORT["vgim.latents"] | {
+    "vgim.latents",
+    "vgim.cluster",
+    "vgim.jsonl",
+    "vgim.pages",
+}
 VERSION = {"vgim", "vgim.__version__"}
 MODEL_NEVER = {"ray", "pandas", "pyarrow"}
 

@@ -23,7 +23,7 @@ CHARTS = [
 ]
 # Texts of a drawing that lie outside of it, or over another that belongs to the same drawing.
 MISPLACED = """
-[...document.querySelectorAll('svg')].flatMap((svg) => {
+[...document.querySelectorAll('figure > svg')].flatMap((svg) => {
   const texts = [...svg.querySelectorAll('text')].map((one) => [one.textContent, one.getBoundingClientRect()]);
   const overlap = (a, b) => a.left < b.right && b.left < a.right && a.top + 2 < b.bottom && b.top + 2 < a.bottom;
   const outside = texts.filter(([, box]) => box.left < 0 || box.right > innerWidth).map(([text]) => text);
@@ -106,7 +106,7 @@ def test_every_picture_is_there_without_complaint_and_without_the_network(page: 
     dots = page.evaluate("document.querySelectorAll('.charts .mark').length")
     assert (lines, dots) == (26, 3 * 26)
     drawn = page.evaluate(
-        "[...document.querySelectorAll('svg')].map((one) => one.getBoundingClientRect().height)"
+        "[...document.querySelectorAll('figure > svg')].map((one) => one.getBoundingClientRect().height)"
     )
     assert len(drawn) == 4
     assert min(drawn) > 100

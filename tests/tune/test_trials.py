@@ -20,7 +20,7 @@ from vgim.runs.metrics import read_metrics
 from vgim.storage import Location
 from vgim.train.depth_resume import inherited_steps
 from vgim.tune.best import best
-from vgim.tune.charts import front_of
+from vgim.tune.charts import pareto_front
 from vgim.tune.folder import SweepFolder
 from vgim.tune.job import show
 from vgim.tune.load import Sweep
@@ -249,5 +249,5 @@ def test_another_sweep_under_the_same_name_is_refused(
 
 def test_the_front_holds_what_none_beats() -> None:
     points = [(1.0, 0.2), (2.0, 0.5), (2.0, 0.4), (3.0, 0.5), (0.5, 0.1)]
-    assert front_of(points, maximize=True) == {0, 1, 4}
-    assert front_of(points, maximize=False) == {4}
+    assert pareto_front(points, maximize_second=True) == {0, 1, 4}
+    assert pareto_front(points, maximize_second=False) == {4}

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from vgim.config import RunConfig
 from vgim.model.collapse import CHANCE_SHARE, FEWEST_ACTIVE
-from vgim.report.chart import Chart, Level, Series, draw
+from vgim.pages.chart import Chart
+from vgim.report.line_chart import Level, Series, line_chart
 from vgim.report.notes import Notes
 from vgim.report.records import ParsedRecord
 from vgim.report.tables import Table
@@ -89,7 +90,7 @@ def figure_chart(
             Series(str(module) if numbered else "", module, f"module {module}, {split}", tuple(line))
         )
         told.append(f"module {module} from {line[0][1]:.3g} to {line[-1][1]:.3g}")
-    return draw(
+    return line_chart(
         name,
         title,
         f"{title} over optimizer steps: {'; '.join(told)}."

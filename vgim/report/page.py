@@ -8,12 +8,12 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from vgim import __version__
 from vgim.config import RunConfig, to_yaml
 from vgim.errors import StorageError, VgimError
+from vgim.pages.environment import page_environment
 from vgim.report import config_text
 from vgim.report.commands import command_line
 from vgim.report.compare import Comparison, comparison
@@ -130,21 +130,13 @@ def gather(run: Location, compare: Sequence[Location], limits: Limits) -> Page:
 
 def render(page: Page) -> str:
     """The page as HTML: no address in it is fetched, and its policy forbids that any could be."""
-    loader = PackageLoader("vgim.report")
-    environment = Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    style, script = (loader.get_source(environment, name)[0] for name in ("style.css", "script.js"))
+    environment = page_environment("vgim.report")
+    assert environment.loader is not None
+    script = environment.loader.get_source(environment, "script.js")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html").render(
         page=page,
         version=__version__,
-        style=Markup(style),
         script=Markup(script),
         script_hash=f"sha256-{digest}",
     )

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from vgim.downstream.result import ProbeResult, in_percent
 from vgim.downstream.writing import FOLDER, PICTURE, RESULT
-from vgim.report.chart import Chart, Level, Series, draw
+from vgim.pages.chart import Chart, LegendEntry
 from vgim.report.commands import baselines_command, probe_command
 from vgim.report.embed import EmbeddedPicture, Embedder
 from vgim.report.few_labels import Study, is_study, studies
+from vgim.report.line_chart import Level, Series, line_chart
 from vgim.report.notes import Notes, children, listed, read_json
 from vgim.report.tables import Table
 from vgim.storage import Location
@@ -40,8 +41,8 @@ class ProbeTable:
     setting: str
     table: Table
     chart: Chart | None
-    key: tuple[tuple[str, int], ...]
-    """Of the chart: encoders and their colors."""
+    legend: tuple[LegendEntry, ...]
+    """Encoders of the chart and their colors."""
     confusions: tuple[EmbeddedPicture, ...]
     curve: EmbeddedPicture | None
     """Accuracy over training, where several checkpoints were probed."""
@@ -125,8 +126,10 @@ def _table(
         setting=_in_words(first),
         table=Table(title, _columns(results), tuple(_row(result, results) for result in results)),
         chart=_chart(f"probe-{number}", title, results),
-        key=tuple(
-            (line, n) for n, line in enumerate(dict.fromkeys(map(_encoder_name, results))) if line != MFCC
+        legend=tuple(
+            LegendEntry(name, color)
+            for color, name in enumerate(dict.fromkeys(map(_encoder_name, results)))
+            if name != MFCC
         ),
         confusions=_confusions(found, embedder),
         curve=_curve(run, results, embedder),
@@ -224,7 +227,7 @@ def _chart(name: str, title: str, results: Sequence[ProbeResult]) -> Chart | Non
         + f"{result.accuracy:.1%}"
         for (label, _), result in latest.items()
     )
-    return draw(
+    return line_chart(
         name,
         title,
         f"{title}: {told}.",

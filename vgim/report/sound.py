@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, RootModel
 
 from vgim.config import DecoderConfig
 from vgim.errors import VgimError
-from vgim.report.chart import Chart
+from vgim.pages.chart import Chart
 from vgim.report.commands import command_line
 from vgim.report.curves import figure_chart
 from vgim.report.embed import EmbeddedSound, Embedder, inside

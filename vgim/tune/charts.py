@@ -1,236 +1,195 @@
-"""The pictures of a sweep as geometry that the template draws in SVG. Lengths are in units of the viewBox."""
+"""The charts of a sweep: parallel coordinates of all trials, and the metric against keys, KL and latent normality."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from vgim.config.text import to_flow
+from vgim.pages.axes import CategoryAxis, Tick, axis_for
+from vgim.pages.chart import NUM_COLORS, Chart, Frame, LegendEntry, Line, Mark, polyline
 from vgim.tune.results import SweepResult, TrialResult
 
-LEFT, RIGHT, TOP, BOTTOM = 84, 616, 42, 272
-LAST = 580  # the last axis of parallel coordinates, whose numbers are written behind it
-NUM_COLORS = 8
-BEATEN_BY_NONE = "no trial is better in both"
+FRAME = Frame(640, 328, left=84, right=616, top=42, bottom=272, text_size=15, mark_size=5.4)
+LAST_AXIS = 580
+"""x of the last parallel axis; its numbers are written to the right of it."""
+MAX_TICKS = 6
+PARETO_FRONT = "no trial is better in both"
 
 
-@dataclass(frozen=True)
-class Tick:
-    at: float
-    text: str
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A trial in a chart of two axes."""
+class ParallelAxis(NamedTuple):
+    """An upright axis of parallel coordinates."""
 
     x: float
-    y: float
-    color: int
-    label: str
-    ringed: bool = False
+    name: str
+    ticks: tuple[Tick, ...]
 
 
-@dataclass(frozen=True)
-class Polyline:
-    """A polyline with what is shown when it is pointed at."""
+class TrialLine(NamedTuple):
+    """A trial as a line over all axes."""
 
     path: str
-    color: int
-    """In parallel coordinates its place among all, the worst 0."""
+    shade: int
+    """From 0 for the worst trials to NUM_COLORS - 1 for the best."""
     label: str
-    best: bool = False
+    is_best: bool
 
 
 @dataclass(frozen=True)
-class Chart:
-    """Two axes, marks, lines."""
+class ParallelCoordinates:
+    """One upright axis for each key of the space, and one for the metric."""
 
-    title: str
-    note: str
-    """A sentence on how to read it; may be empty."""
-    x_label: str
-    y_label: str
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
-    lines: tuple[Polyline, ...]
-    marks: tuple[Mark, ...]
-    key: tuple[tuple[str, int], ...] = ()
+    frame: Frame
+    axes: tuple[ParallelAxis, ...]
+    lines: tuple[TrialLine, ...]
 
 
-@dataclass(frozen=True)
-class Coordinates:
-    """One upright axis per key of the space, and one for the metric."""
-
-    axes: tuple[tuple[float, str, tuple[Tick, ...]], ...]
-    lines: tuple[Polyline, ...]
-
-
-class Axis:
-    """From values to places: numbers by size, in decades where they span some, anything else by name."""
-
-    def __init__(self, values: Sequence[Any], start: float, end: float) -> None:
-        self._start, self._end = start, end
-        numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-        self.is_number = len(numbers) == len(values) and bool(values)
-        self._names = list(dict.fromkeys(to_flow(v) for v in values))
-        low, high = (
-            (min(numbers), max(numbers)) if self.is_number else (0.0, max(1.0, len(self._names) - 1.0))
-        )
-        self._whole = all(isinstance(v, int) for v in numbers)
-        self._log = self.is_number and low > 0 and high / low >= 20
-        self._low, self._high = (
-            (math.log10(low), math.log10(high)) if self._log else (float(low), float(high))
-        )
-
-    def __call__(self, value: Any) -> float:
-        if not self.is_number:
-            size = float(self._names.index(to_flow(value)))
-        else:
-            size = math.log10(value) if self._log else float(value)
-        span = self._high - self._low
-        share = (size - self._low) / span if span > 0 else 0.5
-        return round(self._start + share * (self._end - self._start), 1)
-
-    def ticks(self, most: int = 6) -> tuple[Tick, ...]:
-        """Where to write what."""
-        if not self.is_number:
-            return tuple(Tick(self(name), name) for name in self._names[:12])
-        if not self._high > self._low:
-            value = 10**self._low if self._log else self._low
-            return (Tick(self(value), f"{value:.4g}"),)
-        if self._log:
-            decades = range(math.floor(self._low), math.ceil(self._high) + 1)
-            low, high = 10.0 ** (self._low - 1e-9), 10.0 ** (self._high + 1e-9)
-            named = [10.0**e for e in decades if low <= 10.0**e <= high]
-            if len(named) < 3:
-                named = [f * 10.0**e for e in decades for f in (1, 2, 5) if low <= f * 10.0**e <= high]
-            return tuple(Tick(self(value), f"{value:g}") for value in named)
-        step = 10.0 ** math.floor(math.log10((self._high - self._low) / most))
-        step = next(step * f for f in (1, 2, 5, 10, 20) if (self._high - self._low) / (step * f) <= most)
-        step = max(step, 1.0) if self._whole else step
-        first = math.ceil(self._low / step - 1e-9)
-        values = [i * step for i in range(first, math.floor(self._high / step + 1e-9) + 1)]
-        return tuple(Tick(self(v), f"{round(v, 10):g}") for v in values)
-
-
-def parallel_coordinates(result: SweepResult) -> Coordinates | None:
-    """Each trial a line over the keys of the space to the metric; None where no trial has a metric."""
-    trials = scored(result)
+def parallel_coordinates(result: SweepResult) -> ParallelCoordinates | None:
+    """Draw each trial as a line over the keys of the space to the metric; None if no trial has a metric."""
+    trials = trials_with_metric(result)
     if not trials:
         return None
     columns = [[t.values[key] for t in trials] for key in result.keys] + [[t.metric for t in trials]]
-    names = [key.rpartition(".")[2] for key in result.keys] + ["metric"]
-    scales = [Axis(column, BOTTOM, TOP) for column in columns]
-    at = [LEFT + i * (LAST - LEFT) / (len(names) - 1) for i in range(len(names))]
+    names = [_short(key) for key in result.keys] + ["metric"]
+    axes = [axis_for(column, FRAME.bottom, FRAME.top) for column in columns]
+    xs = [round(FRAME.left + i * (LAST_AXIS - FRAME.left) / (len(names) - 1), 1) for i in range(len(names))]
     worst_first = sorted(trials, key=lambda t: t.metric or 0.0, reverse=result.metric.mode == "min")
     lines = []
     for rank, trial in enumerate(worst_first):
         row = [*(trial.values[key] for key in result.keys), trial.metric]
-        points = [f"{x:g} {scale(v):g}" for x, scale, v in zip(at, scales, row, strict=True)]
-        color = min(NUM_COLORS - 1, rank * NUM_COLORS // len(trials))
-        lines.append(Polyline("M" + "L".join(points), color, label(trial), trial.id == result.best))
-    axes = zip(at, names, (scale.ticks() for scale in scales), strict=True)
-    return Coordinates(tuple((round(x, 1), name, ticks) for x, name, ticks in axes), tuple(lines))
+        path = polyline((x, axis.position(value)) for x, axis, value in zip(xs, axes, row, strict=True))
+        shade = rank * NUM_COLORS // len(trials)
+        lines.append(TrialLine(path, shade, _label(trial), trial.id == result.best))
+    return ParallelCoordinates(
+        FRAME,
+        tuple(
+            ParallelAxis(x, name, axis.ticks(MAX_TICKS))
+            for x, name, axis in zip(xs, names, axes, strict=True)
+        ),
+        tuple(lines),
+    )
 
 
 def metric_against(result: SweepResult, key: str) -> Chart | None:
-    """The metric over one key of the space, a line for each combination of the others (or each depth)."""
-    trials = scored(result)
+    """Draw the metric over one key, with a line for each depth or else each combination of the other keys.
+
+    Returns:
+        The chart; None if no trial has a metric.
+    """
+    trials = trials_with_metric(result)
     if not trials:
         return None
-    others = [k for k in result.keys if k != key]
-    by = ["model.depth"] if "model.depth" in others else others
-    x_axis = Axis([t.values[key] for t in trials], LEFT, RIGHT)
-    y_axis = Axis([t.metric for t in trials], BOTTOM, TOP)
-    groups: dict[str, list[TrialResult]] = {}
-    for trial in trials:
-        name = ", ".join(f"{k.rpartition('.')[2]} {to_flow(trial.values[k])}" for k in by)
-        groups.setdefault(name, []).append(trial)
-    groups = dict(sorted(groups.items())) if len(groups) <= NUM_COLORS else {"": trials}
+    x_axis = axis_for([t.values[key] for t in trials], FRAME.left, FRAME.right)
+    y_axis = axis_for([t.metric for t in trials], FRAME.bottom, FRAME.top)
+    groups = _groups(result, key, trials)
     lines, marks = [], []
     for color, (name, members) in enumerate(groups.items()):
-        placed = sorted(((x_axis(t.values[key]), y_axis(t.metric), t) for t in members), key=lambda p: p[:2])
-        if len({x for x, _, _ in placed}) == len(placed) and x_axis.is_number:
-            lines.append(
-                Polyline("M" + "L".join(f"{x:g} {y:g}" for x, y, _ in placed), color, name or "trials")
-            )
-        marks += [Mark(x, y, color, label(t), t.id == result.best) for x, y, t in placed]
+        points = sorted(
+            ((x_axis.position(t.values[key]), y_axis.position(t.metric), t) for t in members),
+            key=lambda point: point[:2],
+        )
+        one_per_x = len({x for x, _, _ in points}) == len(points)
+        if one_per_x and not isinstance(x_axis, CategoryAxis):
+            lines.append(Line(polyline((x, y) for x, y, _ in points), color, name or "trials"))
+        marks += [Mark(x, y, color, _label(t), t.id == result.best) for x, y, t in points]
     return Chart(
-        f"Metric against {key}",
-        "",
-        key,
-        result.metric_name,
-        x_axis.ticks(),
-        y_axis.ticks(),
-        tuple(lines),
-        tuple(marks),
-        tuple((name, color) for color, name in enumerate(groups) if name),
+        name=f"metric-{key.replace('.', '-')}",
+        title=f"Metric against {key}",
+        description=_description(result, trials),
+        frame=FRAME,
+        x_label=key,
+        y_label=result.metric_name,
+        x_ticks=x_axis.ticks(MAX_TICKS),
+        y_ticks=y_axis.ticks(MAX_TICKS),
+        lines=tuple(lines),
+        marks=tuple(marks),
+        legend=tuple(LegendEntry(name, color) for color, name in enumerate(groups) if name),
     )
+
+
+def _groups(result: SweepResult, key: str, trials: Sequence[TrialResult]) -> dict[str, Sequence[TrialResult]]:
+    """Trials by depth, or else by the other keys; one group without a name if there are more than colors."""
+    others = [other for other in result.keys if other != key]
+    by = ["model.depth"] if "model.depth" in others else others
+    groups: dict[str, list[TrialResult]] = {}
+    for trial in trials:
+        name = ", ".join(f"{_short(k)} {to_flow(trial.values[k])}" for k in by)
+        groups.setdefault(name, []).append(trial)
+    return dict(sorted(groups.items())) if len(groups) <= NUM_COLORS else {"": trials}
 
 
 def pareto_of_kl(result: SweepResult) -> Chart | None:
-    """The metric against KL per element of the module that it is of."""
+    """Draw the metric against KL per element; None if fewer than two trials have both.
+
+    The KL is that of the metric's module. A GRU has no posterior: there, the last module with one counts.
+    """
     points = []
-    for trial in scored(result):
+    for trial in trials_with_metric(result):
         kl = trial.kl_per_element[result.metric.module % trial.depth]
-        if kl is None:  # a GRU has no posterior: the last module that has one
+        if kl is None:
             kl = next((value for value in reversed(trial.kl_per_element) if value is not None), None)
         points.append((kl, trial))
-    note = "The KL of each frame's posterior from N(0, 1): 0 where it tells nothing of the input."
-    return _pareto(result, points, "KL per element", note, "KL per element (nats)")
-
-
-def pareto_of_normality(result: SweepResult) -> Chart | None:
-    """The metric against the distance of the aggregate posterior from N(0, 1)."""
-    points = [(trial.mean_ks, trial) for trial in scored(result)]
-    note = "The latents of all frames together: 0 where each dimension is distributed as N(0, 1)."
-    return _pareto(result, points, "latent normality", note, "KS distance from N(0, 1)")
-
-
-def _pareto(
-    result: SweepResult,
-    found: Sequence[tuple[float | None, TrialResult]],
-    title: str,
-    note: str,
-    x_label: str,
-) -> Chart | None:
-    """The metric against a figure that should be low; those that none beats in both are joined."""
-    points = [(figure, trial, trial.metric or 0.0) for figure, trial in found if figure is not None]
-    if len(points) < 2:
-        return None
-    x_axis = Axis([figure for figure, _, _ in points], LEFT, RIGHT)
-    y_axis = Axis([metric for _, _, metric in points], BOTTOM, TOP)
-    front = front_of([(figure, metric) for figure, _, metric in points], maximize=result.metric.mode == "max")
-    joined = sorted((x_axis(points[i][0]), y_axis(points[i][2])) for i in front)
-    marks = [
-        Mark(
-            x_axis(figure),
-            y_axis(metric),
-            int(i in front),
-            f"{label(trial)}\n{x_label}: {figure:.4g}",
-            trial.id == result.best,
-        )
-        for i, (figure, trial, metric) in enumerate(points)
-    ]
-    return Chart(
-        f"Metric against {title}",
-        note,
-        x_label,
-        result.metric_name,
-        x_axis.ticks(),
-        y_axis.ticks(),
-        (Polyline("M" + "L".join(f"{x:g} {y:g}" for x, y in joined), 1, BEATEN_BY_NONE),),
-        tuple(marks),
-        ((BEATEN_BY_NONE, 1), ("other trials", 0)),
+    chart = _pareto(result, points, "KL per element (nats)")
+    return chart and replace(
+        chart,
+        name="pareto-kl",
+        title="Metric against KL per element",
+        note="KL between each frame's posterior and N(0, 1): 0 if the posterior carries nothing about the input.",
     )
 
 
-def front_of(points: Sequence[tuple[float, float]], *, maximize: bool) -> set[int]:
-    """Indices of the points that no other one beats: lower in the first, and lower (or higher) in the second."""
-    sign = -1.0 if maximize else 1.0
+def pareto_of_normality(result: SweepResult) -> Chart | None:
+    """Draw the metric against the distance of the latents from N(0, 1); None if fewer than two trials have both."""
+    points = [(trial.mean_ks, trial) for trial in trials_with_metric(result)]
+    chart = _pareto(result, points, "KS distance from N(0, 1)")
+    return chart and replace(
+        chart,
+        name="pareto-normality",
+        title="Metric against latent normality",
+        note="Distribution of the latents over all frames: 0 if each dimension is distributed as N(0, 1).",
+    )
+
+
+def _pareto(
+    result: SweepResult, values: Sequence[tuple[float | None, TrialResult]], x_label: str
+) -> Chart | None:
+    """Draw the metric against a value that should be low, and join the trials of the Pareto front."""
+    points = [(x, trial.metric or 0.0, trial) for x, trial in values if x is not None]
+    if len(points) < 2:
+        return None
+    x_axis = axis_for([x for x, _, _ in points], FRAME.left, FRAME.right)
+    y_axis = axis_for([metric for _, metric, _ in points], FRAME.bottom, FRAME.top)
+    placed = [(x_axis.position(x), y_axis.position(metric)) for x, metric, _ in points]
+    front = pareto_front(
+        [(x, metric) for x, metric, _ in points], maximize_second=result.metric.mode == "max"
+    )
+    marks = [
+        Mark(*placed[i], int(i in front), f"{_label(trial)}\n{x_label}: {x:.4g}", trial.id == result.best)
+        for i, (x, _, trial) in enumerate(points)
+    ]
+    return Chart(
+        name="pareto",
+        title=f"Metric against {x_label}",
+        description=_description(result, [trial for _, _, trial in points]),
+        frame=FRAME,
+        x_label=x_label,
+        y_label=result.metric_name,
+        x_ticks=x_axis.ticks(MAX_TICKS),
+        y_ticks=y_axis.ticks(MAX_TICKS),
+        lines=(Line(polyline(sorted(placed[i] for i in front)), 1, PARETO_FRONT),),
+        marks=tuple(marks),
+        legend=(LegendEntry(PARETO_FRONT, 1), LegendEntry("other trials", 0)),
+    )
+
+
+def pareto_front(points: Sequence[tuple[float, float]], *, maximize_second: bool) -> set[int]:
+    """Indices of the points that no other point beats.
+
+    Args:
+        points: a value that should be low, and a value that should be low too, or high with `maximize_second`.
+    """
+    sign = -1.0 if maximize_second else 1.0
 
     def beats(a: tuple[float, float], b: tuple[float, float]) -> bool:
         return a[0] <= b[0] and sign * a[1] <= sign * b[1] and a != b
@@ -238,12 +197,23 @@ def front_of(points: Sequence[tuple[float, float]], *, maximize: bool) -> set[in
     return {i for i, point in enumerate(points) if not any(beats(other, point) for other in points)}
 
 
-def scored(result: SweepResult) -> list[TrialResult]:
-    """Trials that have a metric: finished ones, and those that were stopped."""
+def trials_with_metric(result: SweepResult) -> list[TrialResult]:
+    """Finished trials, and stopped or running ones that have reported a metric."""
     return [t for t in result.trials if t.metric is not None]
 
 
-def label(trial: TrialResult) -> str:
-    """What is shown when a trial is pointed at."""
+def _label(trial: TrialResult) -> str:
+    """The text that is shown if the reader points at a trial."""
     metric = f"\nmetric {trial.metric:.4f}" if trial.metric is not None else ""
     return f"{trial.id} ({trial.state}){metric}"
+
+
+def _description(result: SweepResult, trials: Sequence[TrialResult]) -> str:
+    metrics = [trial.metric for trial in trials if trial.metric is not None]
+    best = f" The best trial is {result.best}." if result.best else ""
+    return f"{len(trials)} trials with a metric from {min(metrics):.4g} to {max(metrics):.4g}.{best}"
+
+
+def _short(key: str) -> str:
+    """`depth` for `model.depth`."""
+    return key.rpartition(".")[2]

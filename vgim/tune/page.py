@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-import vgim
+from vgim import __version__
 from vgim.config.text import to_flow
-from vgim.tune import charts as drawing
+from vgim.pages.environment import page_environment
 from vgim.tune.charts import metric_against, parallel_coordinates, pareto_of_kl, pareto_of_normality
 from vgim.tune.results import SweepResult, ranked
 
@@ -15,13 +13,6 @@ KLD_WEIGHT = "objective.kld_weight"
 
 def render(result: SweepResult) -> str:
     """The page."""
-    environment = Environment(
-        loader=PackageLoader("vgim.tune"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
     keys = sorted(result.keys, key=lambda key: key != KLD_WEIGHT)  # the KL weight first
     keys = [key for key in keys if key != "model.depth"] or keys
     best = ranked(result.trials, result.metric)
@@ -31,15 +22,18 @@ def render(result: SweepResult) -> str:
         pareto_of_kl(result),
         pareto_of_normality(result),
     ]
-    return environment.get_template("sweep.html").render(
-        result=result,
-        box=drawing,
-        coordinates=parallel_coordinates(result),
-        charts=[chart for chart in charts if chart is not None],
-        ends=[t for t in result.trials if t.state in ("failed", "stopped", "interrupted") and t.message],
-        rows=[*best, *(t for t in result.trials if t not in best)],
-        states=", ".join(f"{count} {state}" for state, count in states.items()),
-        better="lower" if result.metric.mode == "min" else "higher",
-        text=to_flow,
-        version=vgim.__version__,
+    return (
+        page_environment("vgim.tune")
+        .get_template("sweep.html")
+        .render(
+            result=result,
+            coordinates=parallel_coordinates(result),
+            charts=[chart for chart in charts if chart is not None],
+            ends=[t for t in result.trials if t.state in ("failed", "stopped", "interrupted") and t.message],
+            rows=[*best, *(t for t in result.trials if t not in best)],
+            states=", ".join(f"{count} {state}" for state, count in states.items()),
+            better="lower" if result.metric.mode == "min" else "higher",
+            text=to_flow,
+            version=__version__,
+        )
     )
