@@ -14,7 +14,7 @@ from vgim.errors import ConfigError, DataError
 from vgim.latents import job
 from vgim.latents.job import analyze
 from vgim.latents.result import ANALYSIS_NAMES, AnalysisResult, format_table
-from vgim.latents.writing import RESULT, TENSORBOARD
+from vgim.runs.result_folder import RESULT, TENSORBOARD
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from vgim.config import RunConfig
 from vgim.downstream.few_labels.result import LimitedResult
 from vgim.downstream.result import SUPERVISED_EPOCHS, Interval, ProbeResult, ResultModel, unusual_options
-from vgim.downstream.writing import FOLDER, RESULT
+from vgim.downstream.writing import FOLDER
 from vgim.errors import CheckpointError, ConfigError, StorageError, VgimError
 from vgim.model.collapse import CHANCE_SHARE, FEWEST_ACTIVE
 from vgim.model.stack import build_encoder, module_specs
@@ -22,6 +22,7 @@ from vgim.runs.checkpoint import STATE, complete_checkpoints
 from vgim.runs.folder import CONFIG, RunFolder
 from vgim.runs.listing import summarize
 from vgim.runs.metrics import MetricsRecord, read_metrics
+from vgim.runs.result_folder import RESULT
 from vgim.runs.run_names import distinct_names
 from vgim.storage import Location
 

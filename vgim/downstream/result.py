@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from vgim.config import RunConfig
+from vgim.runs.provenance import Provenance
 
 Task = Literal["speaker", "phone", "syllable", "vowel"]
 EncoderKind = Literal["trained", "random", "mfcc", "supervised", "greedy-supervised"]
@@ -74,21 +75,15 @@ class SeedResult(ResultModel):
     epochs: int | None = None
 
 
-class ProbeResult(ResultModel):
+class ProbeResult(Provenance):
     """See docs/probes.md."""
 
     schema_version: Literal[1] = 1
     task: Task
     encoder: EncoderKind
-    module: int | None
-    """None for MFCC."""
     layer: int | None = None
     """Which of the module's convolutions; None for the module's output."""
     num_features: int
-    step: int | None
-    """Optimizer steps behind a trained encoder."""
-    checkpoint: str | None
-    """Where the trained encoder's weights are."""
     accuracy: float
     """Share of right test examples, mean over seeds."""
     interval_over_utterances: Interval
@@ -121,12 +116,7 @@ class ProbeResult(ResultModel):
     fits: tuple[SeedResult, ...]
     notes: tuple[str, ...]
     options: ProbeOptions
-    data: str
-    data_fingerprint: str
     run_config: RunConfig
-    created: str
-    versions: dict[str, str]
-    git_revision: str
 
 
 def folder_name(result: ProbeResult) -> str:

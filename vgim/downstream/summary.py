@@ -19,7 +19,7 @@ from vgim.downstream.leakage import count_seen
 from vgim.downstream.result import EncoderKind, Interval, ProbeResult, SeedResult
 from vgim.downstream.scores import Scores, over_seeds, over_utterances, per_class
 from vgim.downstream.solvers import Fitted
-from vgim.runs.folder import git_revision, now, versions
+from vgim.runs.provenance import collect_provenance
 
 SAW_LABELS = (
     "this encoder was trained on the labels of the train split that the probe learns from, and chosen on the "
@@ -70,13 +70,11 @@ def summarize(
         trained_on = checkpoint.state.data_fingerprint
         seen = count_seen(setting.config, trained_on, setting.shards, setting.manifest)
     result = ProbeResult(
+        **dict(collect_provenance(checkpoint, view.module, setting.shards, setting.manifest)),
         task=setting.options.task,
         encoder=kind,
-        module=view.module,
         layer=view.layer,
         num_features=view.channels,
-        step=None if checkpoint is None else checkpoint.state.step,
-        checkpoint=None if checkpoint is None else checkpoint.location.uri,
         accuracy=float(np.mean(accuracies)),
         interval_over_utterances=_interval(over_utterances(correct_U, scores[0].count_U)),
         interval_over_seeds=_interval(seeds) if (seeds := over_seeds(accuracies)) else None,
@@ -97,12 +95,7 @@ def summarize(
         fits=tuple(_of_seed(fit) for fit in fits),
         notes=tuple(notes),
         options=setting.options,
-        data=setting.shards.uri,
-        data_fingerprint=setting.manifest.fingerprint,
         run_config=setting.config,
-        created=now(),
-        versions=versions(),
-        git_revision=git_revision(),
     )
     return result, confusion_KK
 

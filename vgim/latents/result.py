@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from pydantic import Field, FiniteFloat
 
 from vgim.downstream.result import Device, ResultModel
+from vgim.runs.provenance import Provenance
 
 AnalysisName = Literal[
     "distribution", "map", "labels", "contribution", "correlation", "smoothness", "sensitivity"
@@ -85,12 +86,13 @@ class Curve(ResultModel):
     log_x: bool = False
 
 
-class AnalysisResult(ResultModel):
+class AnalysisResult(Provenance):
     """See docs/latents.md."""
 
     schema_version: Literal[1] = 1
     analysis: AnalysisName
     module: int
+    """Module whose latents were analyzed, counted from the input."""
     title: str
     summary: tuple[str, ...]
     """Sentences for the reader."""
@@ -106,7 +108,7 @@ class AnalysisResult(ResultModel):
     step: int
     """Optimizer steps behind the weights."""
     checkpoint: str
-    """Where they are."""
+    """Checkpoint that the weights were loaded from."""
     decoder: str | None
     """Where the decoder is, for analyses that decode."""
     compared_with: dict[str, dict[str, FiniteFloat]]
@@ -114,11 +116,6 @@ class AnalysisResult(ResultModel):
     options: LatentOptions
     command: tuple[str, ...]
     """That made it, as a list of arguments."""
-    data: str
-    data_fingerprint: str
-    created: str
-    versions: dict[str, str]
-    git_revision: str
 
 
 def format_table(results: Sequence[AnalysisResult]) -> str:

@@ -6,19 +6,20 @@ import csv
 import io
 import math
 import sys
-import tempfile
 from functools import partial
-from pathlib import Path
-
-from torch.utils.tensorboard.writer import SummaryWriter
+from typing import TYPE_CHECKING
 
 from vgim.latents.analysis import Analysis, AnalysisInput, Drawn, Finding, Sheet
 from vgim.latents.curves import overlay_picture
 from vgim.latents.result import AnalysisPicture, AnalysisResult, Curve, Table
-from vgim.runs.folder import git_revision, now, versions
+from vgim.runs.provenance import collect_provenance
+from vgim.runs.result_folder import RESULT, write_result_folder
 from vgim.storage import Location
 
-FOLDER, RESULT, TENSORBOARD, CURVES = "latents", "result.json", "tensorboard", "curves.csv"
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+FOLDER, CURVES = "latents", "curves.csv"
 
 
 def folder_of(run: Location, module: int, analysis: str) -> Location:
@@ -43,9 +44,10 @@ def record(
         tables.append(Table(title="Beside other runs", columns=("figure", "this run", *compared), rows=rows))
     notes = [*finding.notes, *(f"{name} is left out: it is not finite" for name in infinite)]
     decoder = look.decoder_at if "decoder" in analysis.needs else None
+    subject = look.subject
     return AnalysisResult(
+        **dict(collect_provenance(trained.checkpoint, look.module, subject.shards, subject.manifest)),
         analysis=analysis.name,
-        module=look.module,
         title=analysis.title,
         summary=tuple(finding.summary),
         figures=figures,
@@ -55,17 +57,10 @@ def record(
         data_files=(*finding.sheets, *([CURVES] if finding.curves else [])),
         notes=tuple(notes),
         family=look.subject.config.model.family,
-        step=trained.checkpoint.state.step,
-        checkpoint=trained.checkpoint.location.uri,
         decoder=None if decoder is None else decoder.uri,
         compared_with=compared,
         options=look.options,
         command=tuple(sys.argv),
-        data=look.subject.shards.uri,
-        data_fingerprint=look.subject.manifest.fingerprint,
-        created=now(),
-        versions=versions(),
-        git_revision=git_revision(),
     )
 
 
@@ -92,19 +87,12 @@ def overlays(this: str, finding: Finding, others: dict[str, Finding]) -> list[Dr
 
 def write(run: Location, result: AnalysisResult, finding: Finding) -> Location:
     """Write an analysis's folder, replacing an earlier one; returns where it is."""
-    path = folder_of(run, result.module, result.analysis)
-    path.delete()
-    for file, sheet in finding.sheets.items():
-        path.child(file).write_bytes_atomic(_csv(sheet))
+    files = {file: _csv(sheet) for file, sheet in finding.sheets.items()}
     if finding.curves:
-        path.child(CURVES).write_bytes_atomic(_csv(_curves_sheet(finding.curves)))
-    for picture in finding.pictures:
-        path.child(picture.file).write_bytes_atomic(picture.draw())
-    with tempfile.TemporaryDirectory(prefix="vgim-latents-") as staging:
-        _write_events(Path(staging), result, finding)
-        path.child(TENSORBOARD).upload_dir(staging)
-    path.child(RESULT).write_bytes_atomic((result.model_dump_json(indent=1) + "\n").encode())
-    return path
+        files[CURVES] = _csv(_curves_sheet(finding.curves))
+    files |= {picture.file: picture.draw() for picture in finding.pictures}
+    folder = folder_of(run, result.module, result.analysis)
+    return write_result_folder(folder, result, files, partial(_write_events, result, finding))
 
 
 def read_result(path: Location) -> AnalysisResult:
@@ -134,16 +122,15 @@ def _curves_sheet(curves: list[Curve]) -> Sheet:
     return Sheet(("curve", "x", "y", "low", "high"), list(rows))
 
 
-def _write_events(folder: Path, result: AnalysisResult, finding: Finding) -> None:
+def _write_events(result: AnalysisResult, finding: Finding, writer: SummaryWriter) -> None:
     prefix = f"latents/module{result.module}/{result.analysis}"
-    with SummaryWriter(str(folder)) as board:
-        for name, value in result.figures.items():
-            board.add_scalar(f"{prefix}/{name}", value, result.step)
-        if (embedding := finding.embedding) is not None:
-            board.add_embedding(
-                embedding.points_NC,
-                metadata=embedding.metadata,
-                metadata_header=embedding.header,
-                tag="latents",
-                global_step=result.step,
-            )
+    for name, value in result.figures.items():
+        writer.add_scalar(f"{prefix}/{name}", value, result.step)
+    if (embedding := finding.embedding) is not None:
+        writer.add_embedding(
+            embedding.points_NC,
+            metadata=embedding.metadata,
+            metadata_header=embedding.header,
+            tag="latents",
+            global_step=result.step,
+        )

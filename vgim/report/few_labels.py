@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from vgim.downstream.result import Interval, in_percent
-from vgim.downstream.writing import RESULT
 from vgim.errors import VgimError
 from vgim.report.embed import EmbeddedPicture, Embedder
 from vgim.report.notes import Notes, children, read_json
 from vgim.report.tables import Table
+from vgim.runs.result_folder import RESULT
 from vgim.storage import Location
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vgim.downstream.result import ProbeResult, in_percent
-from vgim.downstream.writing import FOLDER, PICTURE, RESULT
+from vgim.downstream.writing import FOLDER, PICTURE
 from vgim.pages.chart import Chart, LegendEntry
 from vgim.report.commands import baselines_command, probe_command
 from vgim.report.embed import EmbeddedPicture, Embedder
@@ -15,6 +15,7 @@ from vgim.report.few_labels import Study, is_study, studies
 from vgim.report.line_chart import Level, Series, line_chart
 from vgim.report.notes import Notes, children, listed, read_json
 from vgim.report.tables import Table
+from vgim.runs.result_folder import RESULT
 from vgim.storage import Location
 
 BASELINES = ("random", "mfcc")

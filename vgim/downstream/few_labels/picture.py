@@ -1,30 +1,16 @@
-"""The folder of a study of few labels: result.json, written last, beside its points as CSV and a picture."""
+"""Accuracy against labeled examples per class as a picture."""
 
 from __future__ import annotations
 
-from vgim.downstream.few_labels.result import LimitedResult, curves, limited_folder_name, points_csv
-from vgim.downstream.pictures import as_png, can_draw, new_figure
-from vgim.downstream.writing import FOLDER, RESULT
-from vgim.storage import Location
+from vgim.downstream.few_labels.result import LimitedResult, curves
+from vgim.downstream.pictures import as_png, new_figure
 
-POINTS, PICTURE = "points.csv", "labels.png"
 LOOKS = {
     "trained μ": ("C0", "o-"),
     "trained z": ("C1", "^-"),
     "random": ("C2", "s--"),
     "mfcc": ("black", "d:"),
 }
-
-
-def write_limited(run: Location, result: LimitedResult) -> Location:
-    """Write the study's folder, replacing an earlier one of the same name; returns where it is."""
-    path = run.child(FOLDER, limited_folder_name(result))
-    path.delete()
-    path.child(POINTS).write_bytes_atomic(points_csv(result).encode())
-    if can_draw():
-        path.child(PICTURE).write_bytes_atomic(labels_picture(result))
-    path.child(RESULT).write_bytes_atomic((result.model_dump_json(indent=1) + "\n").encode())
-    return path
 
 
 def labels_picture(result: LimitedResult) -> bytes:

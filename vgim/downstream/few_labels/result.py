@@ -20,6 +20,7 @@ from vgim.downstream.result import (
     unusual_options,
 )
 from vgim.errors import ConfigError
+from vgim.runs.provenance import Provenance
 
 LABELS = (1, 2, 5, 10, 20, 50, 100, None)
 SEEDS = 10
@@ -75,15 +76,11 @@ class LimitedPoint(ResultModel):
     """Of `gain` over seeds, paired."""
 
 
-class LimitedResult(ResultModel):
+class LimitedResult(Provenance):
     """See docs/probes.md."""
 
     schema_version: Literal[1] = 1
     task: Task
-    module: int | None
-    """None where MFCC stands alone."""
-    step: int | None
-    checkpoint: str | None
     points: tuple[LimitedPoint, ...]
     """By features, each in ascending order of labels."""
     majority: float
@@ -97,12 +94,7 @@ class LimitedResult(ResultModel):
     batch_norm_clips: int
     notes: tuple[str, ...]
     options: LimitedOptions
-    data: str
-    data_fingerprint: str
     run_config: RunConfig
-    created: str
-    versions: dict[str, str]
-    git_revision: str
 
 
 def limited_folder_name(result: LimitedResult) -> str:

@@ -22,16 +22,16 @@ from vgim.downstream.features.encoders import feature_source
 from vgim.downstream.features.examples import Gathered, check_memory
 from vgim.downstream.features.features import View
 from vgim.downstream.few_labels.fit import FewLabels, Moments, RowsOf, fit_subsets
-from vgim.downstream.few_labels.picture import write_limited
 from vgim.downstream.few_labels.result import LimitedOptions, LimitedPoint, LimitedResult, some_notes
 from vgim.downstream.few_labels.subsets import common_rows
+from vgim.downstream.few_labels.writing import write_limited
 from vgim.downstream.job import gather_split
 from vgim.downstream.leakage import count_seen
 from vgim.downstream.pictures import WITHOUT_MATPLOTLIB, can_draw
 from vgim.downstream.result import EncoderKind, Interval
 from vgim.downstream.scores import of_mean, over_seeds
 from vgim.errors import ConfigError, DataError
-from vgim.runs.folder import git_revision, now, versions
+from vgim.runs.provenance import collect_provenance
 
 KINDS = ("trained", "random", "mfcc")
 """Encoders that saw no label."""
@@ -267,10 +267,8 @@ def _results(
         of_module = _with_gains([point for n in own for point in points[n]])
         results.append(
             LimitedResult(
+                **dict(collect_provenance(checkpoint, module, setting.shards, setting.manifest)),
                 task=options.task,
-                module=module,
-                step=None if checkpoint is None else checkpoint.state.step,
-                checkpoint=None if checkpoint is None else checkpoint.location.uri,
                 points=tuple(of_module),
                 majority=float((truth_S == counts_K.argmax()).double().mean()),
                 chance=1 / common.labels.num_classes,
@@ -283,12 +281,7 @@ def _results(
                 batch_norm_clips=max(encoded[n].batch_norm_clips for n in own),
                 notes=(*notes, *some_notes(of_module, common.labels.num_classes, options.draws)),
                 options=setting.options,
-                data=setting.shards.uri,
-                data_fingerprint=setting.manifest.fingerprint,
                 run_config=setting.config,
-                created=now(),
-                versions=versions(),
-                git_revision=git_revision(),
             )
         )
     return results

@@ -1,0 +1,27 @@
+"""The folder of a study of few labels below RUN/probes."""
+
+from __future__ import annotations
+
+from vgim.downstream.few_labels.picture import labels_picture
+from vgim.downstream.few_labels.result import LimitedResult, limited_folder_name, points_csv
+from vgim.downstream.pictures import can_draw
+from vgim.downstream.writing import FOLDER
+from vgim.runs.result_folder import write_result_folder
+from vgim.storage import Location
+
+POINTS, PICTURE = "points.csv", "labels.png"
+
+
+def write_limited(run: Location, result: LimitedResult) -> Location:
+    """Write a study's result and its points as CSV, and as a picture if matplotlib is there.
+
+    Args:
+        run: The run's folder.
+
+    Returns:
+        The study's folder; an earlier study of the same name is replaced.
+    """
+    files = {POINTS: points_csv(result).encode()}
+    if can_draw():
+        files[PICTURE] = labels_picture(result)
+    return write_result_folder(run.child(FOLDER, limited_folder_name(result)), result, files)
