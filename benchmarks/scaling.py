@@ -25,7 +25,8 @@ from common import parser, print_machine, print_table, write_json
 from vgim.config.schema import DataConfig, ModelConfig, ObjectiveConfig, SyntheticConfig
 from vgim.data.shards.embedded import prepare_embedded
 from vgim.data.shards.manifest import read_manifest
-from vgim.data.stream.stream import CropStream, RankSlice, read_here
+from vgim.data.stream.readers import read_in_process
+from vgim.data.stream.stream import CropStream, RankSlice
 from vgim.model.randomness import DrawKey
 from vgim.model.stack import Encoder, build_encoder
 from vgim.storage import Location
@@ -210,9 +211,9 @@ def stream_rate(args: argparse.Namespace) -> float:
             read_manifest(shards),
             config,
             split="train",
-            share=RankSlice(0, 1, args.batch),
+            rank_slice=RankSlice(0, 1, args.batch),
             seed=0,
-            reader=read_here,
+            reader=read_in_process,
         )
         began, num_crops = time.perf_counter(), 0
         for batch in stream.train_batches(0, 0, epochs=20):

@@ -29,7 +29,8 @@ from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.corpora.synthetic import synthesize
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.shards.prepare import prepare
-from vgim.data.stream.stream import CropStream, RankSlice, Reader, read_here, read_on_ray
+from vgim.data.stream.readers import Reader, read_in_process, read_on_ray
+from vgim.data.stream.stream import CropStream, RankSlice
 from vgim.storage import Location
 
 START_GRID = 160  # crops start at multiples of 10 ms, at least one of them in
@@ -61,7 +62,7 @@ def ours(shards: Path, args: argparse.Namespace, reader: Reader) -> Iterator[int
         read_manifest(shards),
         config,
         split="train",
-        share=RankSlice(0, 1, args.batch),
+        rank_slice=RankSlice(0, 1, args.batch),
         seed=0,
         reader=reader,
     )
@@ -135,7 +136,7 @@ def measure(args: argparse.Namespace, scratch: Path) -> dict[str, list[Pass]]:
         synthesize(corpus, speakers=12, utterances=args.utterances)
     passes: dict[str, Callable[[], Iterator[int]]] = {}
     readers: dict[str, Reader] = (
-        {"here": read_here} if args.no_ray else {"here": read_here, "Ray": read_on_ray}
+        {"here": read_in_process} if args.no_ray else {"here": read_in_process, "Ray": read_on_ray}
     )
     folders = [args.shards] if args.shards else []
     if not folders:

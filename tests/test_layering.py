@@ -14,15 +14,22 @@ import vgim
 
 PACKAGE = Path(vgim.__file__).parent
 
-BASE = {"vgim.errors", "vgim.storage", "vgim.config"}
+BASE = {"vgim.errors", "vgim.storage", "vgim.config", "vgim.arrays", "vgim.text"}
 # Room → the rooms that it may import, itself and what lies below. Anything else is an arrow up.
 MAY_IMPORT: dict[str, set[str]] = {
     "vgim.errors": set(),
+    "vgim.arrays": set(),
+    "vgim.text": set(),
     "vgim.storage": {"vgim.errors"},
     "vgim.config": {"vgim.errors", "vgim.storage"},
     "vgim.jsonl": {"vgim.errors", "vgim.storage"},
     "vgim.cluster": {"vgim.errors", "vgim.config"},
     "vgim.data": BASE | {"vgim.cluster"},
+    "vgim.data.pcm": set(),
+    "vgim.data.audio": {"vgim.data.pcm"},
+    "vgim.data.corpora": BASE | {"vgim.data.pcm", "vgim.data.audio"},
+    "vgim.data.shards": BASE | {"vgim.cluster", "vgim.data.pcm", "vgim.data.audio", "vgim.data.corpora"},
+    "vgim.data.stream": BASE | {"vgim.data.pcm", "vgim.data.shards"},
     "vgim.model": BASE,
 }
 MAY_IMPORT["vgim.runs"] = BASE | {"vgim.data", "vgim.model"}

@@ -29,6 +29,7 @@ TEMPORARY_MARK = ".tmp-"
 COPY_CHUNK_BYTES = 8 * 1024 * 1024
 
 Names = list[str]
+FileSizes = list[tuple[str, int]]
 
 _FIXES = {
     errno.EACCES: ("permission denied", "choose a folder that you may write to"),
@@ -180,6 +181,16 @@ class Location:
         with storage_errors("list", self.uri):
             entries = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True))
         return sorted(entry.base_name for entry in entries if TEMPORARY_MARK not in entry.base_name)
+
+    def list_files(self) -> FileSizes:
+        """Path below the folder and bytes of each file in it, at any depth, sorted; empty if there is no folder."""
+        filesystem, path = self._open()
+        base = path.rstrip("/")
+        with storage_errors("list", self.uri):
+            entries = filesystem.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
+        return sorted(
+            (entry.path[len(base) :].lstrip("/"), int(entry.size)) for entry in entries if entry.is_file
+        )
 
     def open_input(self) -> Any:
         """A seekable binary file (pyarrow.NativeFile); close it, or use it in `with`."""

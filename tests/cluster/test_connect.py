@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vgim.cluster.connect import DATA_CPUS, ensure_ray, place_workers
 from vgim.config.schema import ClusterConfig
-from vgim.data.stream.stream import READ_CPUS
+from vgim.data.stream.readers import READ_CPUS
 from vgim.errors import ConfigError
 
 

@@ -52,7 +52,7 @@ def test_what_cannot_be_used_says_why() -> None:
     assert problem(b"").kind == "empty"
     assert problem(file_of(NOISE[:0], container="WAV")).kind == "empty"
     corrupt = problem(b"nothing of the kind" * 50)
-    assert (corrupt.kind, corrupt.reason) == ("corrupt", "not readable as audio (Format not recognized)")
+    assert (corrupt.kind, corrupt.reason) == ("corrupt", "not readable as audio (Format not recognised)")
     assert problem(whole[: len(whole) // 2]).kind == "truncated"
     assert "sample rate 8000 Hz, expected 16000" in problem(file_of(NOISE, 8000)).reason
     stereo = problem(file_of(np.stack([NOISE, NOISE], axis=1)))

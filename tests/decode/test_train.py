@@ -14,7 +14,7 @@ from torch import distributed as dist
 from torch import multiprocessing
 
 from vgim.config import DecoderConfig
-from vgim.data.stream.stream import read_here
+from vgim.data.stream.readers import read_in_process
 from vgim.decode.learner import DecoderLearner
 from vgim.decode.train import DecoderOptions, decoder_config, keep_encoder, train_decoder
 from vgim.errors import CheckpointError, ConfigError
@@ -60,7 +60,7 @@ def folder_of(config: DecoderConfig) -> Location:
 def rank_of(
     config: DecoderConfig, kind: type[RankTrainer] = RankTrainer, rank: int = 0, world_size: int = 1
 ) -> RankTrainer:
-    worker = Worker(rank, world_size, torch.device("cpu"), read_here, lambda *_: None)
+    worker = Worker(rank, world_size, torch.device("cpu"), read_in_process, lambda *_: None)
     return kind(TrainJob(config=config, run=folder_of(config).uri, learner=DecoderLearner), worker)
 
 

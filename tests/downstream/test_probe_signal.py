@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from vgim.data.pcm import Pcm16
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.shards.read import Utterance, read_lengths, read_utterances
-from vgim.data.stream.cut import I16
 from vgim.downstream import job
 from vgim.downstream.features import encoders
 from vgim.downstream.features.encoders import Preparation
@@ -132,7 +132,7 @@ def test_utterances_too_short_for_a_crop_are_counted(
 ) -> None:
     lengths: list[int] = []
 
-    def crop(audio: I16, _: object) -> I16 | None:
+    def crop(audio: Pcm16, _: object) -> Pcm16 | None:
         lengths.append(len(audio))
         return None if len(lengths) % 10 == 0 else audio[:5120]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vgim.config import RunConfig
 from vgim.config.schema import ModelConfig, ObjectiveConfig, OptimConfig
-from vgim.data.stream.stream import read_here
+from vgim.data.stream.readers import read_in_process
 from vgim.model.stack import Encoder, build_encoder
 from vgim.runs.checkpoint import Checkpoint, complete_checkpoints
 from vgim.storage import Location
@@ -101,7 +101,7 @@ def rank_here(
     """The one rank of a run, in a folder that it needs not claim."""
     run_of(config).make_dirs()
     device = "cpu" if config.cluster.device == "auto" else config.cluster.device
-    worker = Worker(0, 1, torch.device(device), read_here, report)
+    worker = Worker(0, 1, torch.device(device), read_in_process, report)
     return kind(TrainJob(config=config, run=run_of(config).uri, **job), worker)
 
 

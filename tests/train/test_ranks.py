@@ -26,7 +26,8 @@ from tests.train.cases import (
     without_timings,
 )
 from vgim.config import ResolvedConfig, RunConfig
-from vgim.data.stream.stream import Batch, read_here
+from vgim.data.stream.readers import read_in_process
+from vgim.data.stream.stream import Batch
 from vgim.model.randomness import DrawKey
 from vgim.model.stack import Encoder
 from vgim.train.ddp import average_buffers
@@ -112,7 +113,9 @@ def run(kind: type[RankTrainer], config: RunConfig, rank: int) -> Found:
     reports: list[dict[str, float]] = []
     location = run_of(config)
     location.make_dirs()
-    worker = Worker(rank, RANKS, torch.device("cpu"), read_here, lambda figures, _: reports.append(figures))
+    worker = Worker(
+        rank, RANKS, torch.device("cpu"), read_in_process, lambda figures, _: reports.append(figures)
+    )
     made = kind(TrainJob(config=config, run=location.uri), worker)
     assert made.validation_stream is not None
     batches: list[Batch] = list(made.validation_stream.validation_batches())
@@ -208,7 +211,7 @@ def test_metrics_are_means_over_the_ranks(
     losses = []
     for rank in range(RANKS):  # the first step of each rank, taken here
         job = TrainJob(config=config, run=run_of(config).uri)
-        worker = Worker(rank, RANKS, torch.device("cpu"), read_here, lambda *_: None)
+        worker = Worker(rank, RANKS, torch.device("cpu"), read_in_process, lambda *_: None)
         alone = RankTrainer(job, worker)
         alone.learner.network.train()
         batch = next(alone.train_stream.train_batches(0, 0, epochs=1))

@@ -1,25 +1,26 @@
-"""Audio files to int16 mono at 16 kHz, by libsndfile; what cannot be used is an `AudioProblem`."""
+"""Decode audio files to 16 kHz mono PCM16 with libsndfile. An unusable file raises `AudioProblem`."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from vgim.data.shards.manifest import SAMPLE_RATE_HZ, SkipKind
+from vgim.data.pcm import PCM16_SCALE, SAMPLE_RATE_HZ, Pcm16
 
-Pcm16 = npt.NDArray[np.int16]
-PCM16_SCALE = 32_768
-"""int16 / PCM16_SCALE is float PCM in [-1, 1)."""
+SkipKind = Literal[
+    "corrupt", "truncated", "sample rate", "channels", "empty", "too short", "unexpected name", "unreadable"
+]
+"""Why a file of a corpus is skipped, in the words that a manifest counts."""
 
 
-class AudioProblem(Exception):  # noqa: N818 (not an error of the program: the file is skipped)
-    """A file that cannot be used: `kind` is counted, `reason` is listed."""
+class AudioProblem(Exception):  # noqa: N818 (no error of the program: the file is skipped)
+    """A file that cannot be used. The manifest counts `kind` and lists `reason`."""
 
     def __init__(self, kind: SkipKind, reason: str) -> None:
         super().__init__(reason)
@@ -29,25 +30,31 @@ class AudioProblem(Exception):  # noqa: N818 (not an error of the program: the f
 
 @dataclass(frozen=True)
 class DecodedAudio:
-    """A decoded utterance."""
+    """The samples of one audio file."""
 
     samples: Pcm16
     """[num_samples], 16 kHz mono."""
     is_plain_flac: bool
-    """Whether the file's own bytes are 16-bit FLAC of exactly these samples, so that they can be kept."""
+    """Whether the file is 16-bit FLAC of exactly these samples, so that a shard can hold the file's own bytes."""
 
 
 def decode(data: bytes, *, resample: bool = False, mixdown: bool = False) -> DecodedAudio:
     """Decode a whole FLAC or WAV file.
 
-    resample: convert other sample rates to 16 kHz; mixdown: average the channels. Raises AudioProblem.
+    Args:
+        data: Bytes of the file.
+        resample: Convert other sample rates to 16 kHz instead of raising.
+        mixdown: Average the channels instead of raising.
+
+    Raises:
+        AudioProblem: The file cannot be used.
     """
     if not data:
         raise AudioProblem("empty", "the file has no bytes")
     try:
         file = soundfile.SoundFile(stream := io.BytesIO(data))
     except (soundfile.SoundFileError, RuntimeError) as error:
-        raise AudioProblem("corrupt", f"not readable as audio ({_short(error)})") from error
+        raise AudioProblem("corrupt", f"not readable as audio ({_libsndfile_message(error)})") from error
     with file:
         if file.frames == 0:
             raise AudioProblem("empty", "it holds no samples")
@@ -60,42 +67,45 @@ def decode(data: bytes, *, resample: bool = False, mixdown: bool = False) -> Dec
             raise AudioProblem(
                 "channels", f"{file.channels} channels, expected 1; mix it down or use --mixdown"
             )
-        samples = _read_all(file, ends_early=lambda: stream.tell() >= len(data))
-        plain = file.format == "FLAC" and file.subtype == "PCM_16" and file.channels == 1
-        rate = file.samplerate
+        samples = _read_samples(file, ends_early=lambda: stream.tell() >= len(data))
+        is_mono_flac = file.format == "FLAC" and file.subtype == "PCM_16" and file.channels == 1
+        rate_hz = file.samplerate
     if samples.ndim == 2:
         samples = np.rint(samples.mean(axis=1)).astype(np.int16)
-    if rate != SAMPLE_RATE_HZ:
-        samples = resample_pcm16(samples, rate)
-    return DecodedAudio(samples, is_plain_flac=plain and rate == SAMPLE_RATE_HZ)
+    if rate_hz != SAMPLE_RATE_HZ:
+        samples = resample_pcm16(samples, rate_hz)
+    return DecodedAudio(samples, is_plain_flac=is_mono_flac and rate_hz == SAMPLE_RATE_HZ)
 
 
-def _read_all(file: Any, ends_early: Callable[[], bool]) -> Pcm16:
-    expected = file.frames
+def _read_samples(file: Any, ends_early: Callable[[], bool]) -> Pcm16:
+    """Samples of an open file, [num_samples] or [num_samples, num_channels]."""
+    num_expected = file.frames
     try:
         if file.subtype in ("FLOAT", "DOUBLE"):  # libsndfile does not scale floats to the integer range
-            floats = file.read(dtype="float32")
-            samples = to_pcm16(floats)
+            samples = to_pcm16(file.read(dtype="float32"))
         else:
             samples = np.asarray(file.read(dtype="int16"), dtype=np.int16)
     except (soundfile.SoundFileError, RuntimeError) as error:
         if ends_early():
-            reason = f"the data ends before the {expected} samples that the header promises"
+            reason = f"the data ends before the {num_expected} samples that the header promises"
             raise AudioProblem("truncated", reason) from error
-        raise AudioProblem("corrupt", f"decoding stopped with an error ({_short(error)})") from error
-    if len(samples) != expected:
-        raise AudioProblem("truncated", f"truncated: {len(samples)} of {expected} samples could be decoded")
+        reason = f"decoding stopped with an error ({_libsndfile_message(error)})"
+        raise AudioProblem("corrupt", reason) from error
+    if len(samples) != num_expected:
+        raise AudioProblem(
+            "truncated", f"truncated: {len(samples)} of {num_expected} samples could be decoded"
+        )
     return samples
 
 
 def to_pcm16(floats: npt.NDArray[np.float32]) -> Pcm16:
-    """Round float PCM in [-1, 1] to int16, clipping what lies outside."""
+    """Round float PCM in [-1, 1] to int16. Values outside are clipped."""
     scaled = np.rint(floats * PCM16_SCALE)
     return np.clip(scaled, -PCM16_SCALE, PCM16_SCALE - 1).astype(np.int16)
 
 
 def resample_pcm16(samples: Pcm16, rate_hz: int, to_hz: int = SAMPLE_RATE_HZ) -> Pcm16:
-    """Band-limited resampling (windowed sinc) of int16 mono."""
+    """Resample int16 mono with a windowed sinc filter."""
     import torch
     from torchaudio.functional import resample
 
@@ -104,13 +114,13 @@ def resample_pcm16(samples: Pcm16, rate_hz: int, to_hz: int = SAMPLE_RATE_HZ) ->
 
 
 def encode_flac(samples: Pcm16, rate_hz: int = SAMPLE_RATE_HZ) -> bytes:
-    """16-bit mono FLAC; the same samples give the same bytes."""
+    """16-bit mono FLAC. The same samples give the same bytes."""
     out = io.BytesIO()
     soundfile.write(out, samples, rate_hz, format="FLAC", subtype="PCM_16")
     return out.getvalue()
 
 
-def _short(error: Exception) -> str:
-    # libsndfile's own words, where there are any: str() also gives the address of the buffer that was read
-    words = str(getattr(error, "error_string", error)).removeprefix("Error : ")
-    return words.replace("\n", " ").strip().rstrip(".")[-80:]
+def _libsndfile_message(error: Exception) -> str:
+    # str() of a SoundFileError also holds the address of the buffer, error_string only the message
+    message = str(getattr(error, "error_string", error)).removeprefix("Error : ")
+    return message.replace("\n", " ").strip().rstrip(".")[-80:]

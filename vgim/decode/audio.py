@@ -11,8 +11,8 @@ import soundfile
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 from torch import Tensor
 
-from vgim.data.audio import PCM16_SCALE, AudioProblem, Pcm16, decode
-from vgim.data.shards.manifest import SAMPLE_RATE_HZ
+from vgim.data.audio import AudioProblem, decode
+from vgim.data.pcm import PCM16_SCALE, SAMPLE_RATE_HZ, Pcm16
 from vgim.errors import DataError, StorageError
 from vgim.storage import Location
 

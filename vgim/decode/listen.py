@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 import torch
 from torch import Tensor
 
-from vgim.data.audio import PCM16_SCALE, Pcm16
+from vgim.data.pcm import PCM16_SCALE, Pcm16
 from vgim.data.shards.manifest import check_shards_present, read_manifest
 from vgim.data.shards.read import read_utterances
 from vgim.decode.audio import AUDIO, FOLDERS, AudioEntry, SoundKind, add_to_index, read_audio, write_wav

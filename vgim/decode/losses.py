@@ -12,7 +12,7 @@ import torch
 import torchaudio
 from torch import Tensor
 
-from vgim.data.shards.manifest import SAMPLE_RATE_HZ
+from vgim.data.pcm import SAMPLE_RATE_HZ
 
 LossTerm = Callable[[Tensor, Tensor], Tensor]
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-from vgim.data.shards.read import Utterance, first_crop, read_lengths, read_utterances
-from vgim.data.stream.crops import I64
-from vgim.data.stream.cut import I16
+from vgim.arrays import I64
+from vgim.data.pcm import Pcm16
+from vgim.data.shards.read import Utterance, read_lengths, read_utterances
+from vgim.data.stream.crops import first_crop
 from vgim.downstream.context import ProbeContext, open_probe_context
 from vgim.downstream.features.cache import FOLDER, DamagedCacheError, FeatureCache
 from vgim.downstream.features.encoders import Preparation, draws_features, feature_source
@@ -226,7 +227,7 @@ def gather_split(
         return gathered(cache.stream)
 
 
-def _crop(setting: ProbeContext, utterance: Utterance) -> I16 | None:
+def _crop(setting: ProbeContext, utterance: Utterance) -> Pcm16 | None:
     return first_crop(utterance.audio, setting.config.data)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vgim.data.stream.crops import I64
+from vgim.arrays import I64
 from vgim.downstream.result import ProbeResult, place_name
 
 WITHOUT_MATPLOTLIB = "no pictures: matplotlib is not installed; pip install 'vgim[analysis]' draws them"

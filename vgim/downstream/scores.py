@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vgim.data.stream.crops import I64
+from vgim.arrays import I64
 
 BOOTSTRAP_DRAWS = 2_000
 Z_95 = 1.959964

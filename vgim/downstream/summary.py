@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from vgim.data.stream.crops import I64
+from vgim.arrays import I64
 from vgim.downstream.context import ProbeContext
 from vgim.downstream.features.encoders import Preparation
 from vgim.downstream.features.examples import Gathered

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vgim.data.stream.crops import I64
+from vgim.arrays import I64
 from vgim.downstream.pictures import can_draw, confusion_picture, epochs_picture, modules_picture
 from vgim.downstream.result import ProbeResult, folder_name
 from vgim.runs.result_folder import RESULT, write_result_folder

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vgim.data.shards.manifest import SAMPLE_RATE_HZ
-from vgim.data.shards.read import Utterance, first_crop, read_utterances
-from vgim.data.stream.crops import HOP_SAMPLES, I64
-from vgim.data.stream.cut import I16
+from vgim.arrays import I64
+from vgim.data.pcm import HOP_SAMPLES, SAMPLE_RATE_HZ, Pcm16
+from vgim.data.shards.read import Utterance, read_utterances
+from vgim.data.stream.crops import first_crop
 from vgim.downstream.features.features import EncoderFeatures, Reading, batch_clips
 from vgim.errors import DataError
 from vgim.latents.result import LatentOptions
@@ -100,7 +100,7 @@ def no_decoder(run: str, module: int) -> str:
     )
 
 
-def _crop(subject: Subject, utterance: Utterance) -> I16 | None:
+def _crop(subject: Subject, utterance: Utterance) -> Pcm16 | None:
     return first_crop(utterance.audio, subject.config.data)
 
 

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vgim.arrays import I64
+from vgim.data.pcm import HOP_SAMPLES
 from vgim.data.shards.manifest import Manifest
 from vgim.data.shards.read import Utterance
-from vgim.data.stream.crops import HOP_SAMPLES, I64
 from vgim.downstream.probes.syllable import SYLLABLES
 from vgim.downstream.probes.vowel import VOWELS
 

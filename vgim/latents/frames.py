@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vgim.arrays import I64
 from vgim.data.shards.read import read_lengths, read_utterances
-from vgim.data.stream.crops import I64
 from vgim.downstream.features.features import Clips, normalized
 from vgim.errors import DataError
 from vgim.latents.frame_labels import Labeling, label_frames, labelings

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vgim.data.stream.crops import I64
+from vgim.arrays import I64
 from vgim.downstream.context import ProbeContext
 from vgim.downstream.probes.probe import Examples
 from vgim.downstream.solvers import Fitted, fit_lbfgs

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vgim.data.stream.crops import I64
+from vgim.arrays import I64
 from vgim.downstream.pictures import as_png, new_figure
 
 F64 = NDArray[np.float64]

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vgim.data.stream.crops import I64
+from vgim.arrays import I64
 from vgim.latents.analysis import AnalysisInput, Drawn, Embedding, Finding, Need, Sheet
 from vgim.latents.frame_labels import NO_LABEL, Labeling
 from vgim.latents.frames import F32, Frames

@@ -11,8 +11,9 @@ from typing import cast
 
 import torch
 
-from vgim.data.shards.read import Utterance, first_crop, read_utterances
-from vgim.data.stream.cut import I16
+from vgim.data.pcm import Pcm16
+from vgim.data.shards.read import Utterance, read_utterances
+from vgim.data.stream.crops import first_crop
 from vgim.downstream.context import PROBES, ProbeContext
 from vgim.downstream.features.examples import gather, whole
 from vgim.downstream.features.features import EncoderFeatures, FeatureSource, Reading
@@ -66,7 +67,7 @@ def encoder_features(look: AnalysisInput) -> EncoderFeatures:
     )
 
 
-def clip_of(setting: ProbeContext, utterance: Utterance) -> I16 | None:
+def clip_of(setting: ProbeContext, utterance: Utterance) -> Pcm16 | None:
     """What the probe looks at of an utterance: a crop, or all of it."""
     return first_crop(utterance.audio, setting.config.data) if setting.task.crops else whole(utterance)
 

@@ -6,7 +6,8 @@ import math
 from datetime import datetime
 
 from vgim.config import RunConfig
-from vgim.data.shards.manifest import SAMPLE_RATE_HZ, CorpusName, Manifest, read_manifest
+from vgim.data.pcm import SAMPLE_RATE_HZ
+from vgim.data.shards.manifest import CorpusName, Manifest, read_manifest
 from vgim.errors import VgimError
 from vgim.report.notes import Notes
 from vgim.report.tables import Table

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from vgim.data.shards.manifest import SAMPLE_RATE_HZ
+from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.runs.folder import METRICS, TENSORBOARD
 from vgim.runs.hparams import session_end, session_start
 from vgim.storage import Location

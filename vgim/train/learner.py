@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vgim.data.shards.manifest import Manifest
-from vgim.data.stream.stream import Reader
+from vgim.data.stream.readers import Reader
 from vgim.runs.metrics import MetricsRecord, MetricsWriter
 from vgim.storage import Location
 from vgim.train.prefetch import DeviceBatch, Prefetcher

@@ -90,7 +90,7 @@ class RankTrainer:
             resume_from=self.job.resume_from,
             init_from=self.job.init_from,
         )
-        progress = progress.within(self.train_stream.steps_in(progress.epoch))
+        progress = progress.within(self.train_stream.num_steps(progress.epoch))
         if self.job.until_epoch:  # others may still take over what this one paused at
             self._kept = progress.step
         if self.worker.rank == 0:
@@ -152,7 +152,7 @@ class RankTrainer:
         first_step = progress.step
         try:
             while True:
-                steps_in_epoch = self.train_stream.steps_in(progress.epoch)
+                steps_in_epoch = self.train_stream.num_steps(progress.epoch)
                 started = progress.step > first_step
                 # The first batch waits for the stream to start, which is no step's time.
                 with meter.waiting() if started else meter.pausing():
@@ -210,7 +210,7 @@ class RankTrainer:
             self.manifest,
             self.config.data,
             split=split,
-            share=share,
+            rank_slice=share,
             seed=train.seed,
             reader=self.worker.reader,
         )

@@ -14,7 +14,7 @@ import torch
 
 from vgim import errors
 from vgim.cluster.connect import DATA_CPUS, Placement, ensure_ray, place_workers
-from vgim.data.stream.stream import read_on_ray
+from vgim.data.stream.readers import read_on_ray
 from vgim.errors import ConfigError, StorageError, TrainingError, VgimError
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.storage import Location

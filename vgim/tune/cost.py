@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from vgim.config import RunConfig
 from vgim.config.keys import dump
 from vgim.data.shards.manifest import is_complete, read_manifest
-from vgim.data.stream.stream import CropStream, RankSlice, read_here
+from vgim.data.stream.readers import read_in_process
+from vgim.data.stream.stream import CropStream, RankSlice
 from vgim.errors import ConfigError, VgimError
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import read_metrics
@@ -124,11 +125,11 @@ def _steps(config: RunConfig, epochs: int) -> int:
         read_manifest(shards),
         config.data,
         split="train",
-        share=share,
+        rank_slice=share,
         seed=train.seed,
-        reader=read_here,
+        reader=read_in_process,
     )
-    steps = stream.steps_in(0) * epochs
+    steps = stream.num_steps(0) * epochs
     return min(steps, train.max_steps) if train.max_steps else steps
 
 

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
-from vgim.data.shards.read import Utterance, first_crop, read_utterances
-from vgim.data.stream.cut import I16
+from vgim.data.pcm import Pcm16
+from vgim.data.shards.read import Utterance, read_utterances
+from vgim.data.stream.crops import first_crop
 from vgim.downstream.context import open_probe_context
 from vgim.downstream.features.encoders import feature_source
 from vgim.downstream.features.examples import gather, whole
@@ -54,7 +55,7 @@ def probe_checkpoint(checkpoint: Checkpoint, metric: MetricConfig) -> QuickProbe
     setting = open_probe_context(checkpoint.location.uri, options)
     source, _ = feature_source(setting, "trained", 0)
 
-    def crop(utterance: Utterance) -> I16 | None:
+    def crop(utterance: Utterance) -> Pcm16 | None:
         return first_crop(utterance.audio, setting.config.data)
 
     train, held = (

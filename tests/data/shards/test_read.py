@@ -13,7 +13,8 @@ from vgim.config.schema import DataConfig
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.shards.prepare import prepare
-from vgim.data.shards.read import first_crop, read_lengths, read_utterances
+from vgim.data.shards.read import read_lengths, read_utterances
+from vgim.data.stream.crops import first_crop
 from vgim.errors import DataError
 from vgim.storage import Location
 

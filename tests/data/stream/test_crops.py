@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vgim.config.schema import DataConfig
-from vgim.data.stream.crops import HOP_SAMPLES, crop_starts, usable, utterance_keys
+from vgim.data.pcm import HOP_SAMPLES
+from vgim.data.stream.crops import crop_starts, usable, utterance_keys
 
 LENGTH = 2_000  # no multiple of the hop, on purpose
 

@@ -14,7 +14,7 @@ import soundfile
 from vgim.config.schema import DataConfig
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.shards.prepare import prepare
-from vgim.data.stream.cut import cut
+from vgim.data.stream.cut import cut_crops
 from vgim.data.stream.order import SplitIndex, epoch_order, read_tasks
 from vgim.errors import DataError
 from vgim.storage import Location
@@ -48,7 +48,7 @@ def cut_epoch(
     order = epoch_order(index, config, seed=1, epoch=0)
     found = {}
     for work in read_tasks(index, order, 0, len(order.start)):
-        crops = cut(str(folder), "train", codec, length, work)
+        crops = cut_crops(str(folder), "train", codec, length, work)
         assert crops.dtype == np.int16
         assert crops.shape == (len(work), length)
         for crop_samples, utterance, start in zip(crops, work.utterance, work.start, strict=True):

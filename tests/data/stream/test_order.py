@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vgim.config.schema import DataConfig
-from vgim.data.stream.order import Order, ReadTask, SplitIndex, epoch_order, read_tasks
+from vgim.data.stream.order import EpochOrder, ReadTask, SplitIndex, epoch_order, read_tasks
 from vgim.errors import DataError
 from vgim.storage import Location
 
@@ -40,7 +40,7 @@ def index_of(sizes: list[int], seed: int = 0) -> SplitIndex:
     )
 
 
-def pairs(order: Order) -> list[tuple[int, int]]:
+def pairs(order: EpochOrder) -> list[tuple[int, int]]:
     return list(zip(order.utterance.tolist(), order.start.tolist(), strict=True))
 
 

@@ -17,7 +17,8 @@ from vgim.config.schema import DataConfig
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.stream import stream
 from vgim.data.stream.order import ReadTask
-from vgim.data.stream.stream import Batch, CropStream, Cut, RankSlice, Reader, read_here, read_on_ray
+from vgim.data.stream.readers import CutCrops, Reader, read_in_process, read_on_ray
+from vgim.data.stream.stream import Batch, CropStream, RankSlice
 from vgim.errors import ConfigError, DataError
 from vgim.storage import Location
 
@@ -28,7 +29,7 @@ StreamMaker = Callable[..., CropStream]
 Crop = tuple[str, int]
 
 
-def blank(cut: Cut, portion: list[ReadTask]) -> Iterator[np.ndarray]:
+def blank(cut: CutCrops, portion: list[ReadTask]) -> Iterator[np.ndarray]:
     """A reader for tests of the order alone: as many crops, none of them read."""
     return (np.zeros((len(work), LENGTH), np.int16) for work in portion)
 
@@ -47,7 +48,7 @@ def make_stream(tiny_shards: Path) -> StreamMaker:
         limit: int = 0,
         seed: int = 7,
         split: str = "train",
-        reader: Reader = read_here,
+        reader: Reader = read_in_process,
         shards: Path = tiny_shards,
         **config: Any,
     ) -> CropStream:
@@ -57,7 +58,7 @@ def make_stream(tiny_shards: Path) -> StreamMaker:
             manifest,
             DataConfig(**settings),
             split=split,
-            share=RankSlice(rank, world_size, batch_size, accumulate, limit),
+            rank_slice=RankSlice(rank, world_size, batch_size, accumulate, limit),
             seed=seed,
             reader=reader,
         )
@@ -85,7 +86,7 @@ def test_batches_hold_the_audio_they_say_they_hold(make_stream: StreamMaker, tin
     audio = audio_by_utterance(tiny_shards, "train")
     of = make_stream()
     batches = list(of.train_batches(0, 0, epochs=1))
-    assert len(batches) == of.steps_in(0) == 10
+    assert len(batches) == of.num_steps(0) == 10
     for batch, crops in zip(batches, crops_of(of, iter(batches)), strict=True):
         assert batch.audio.shape == (4, LENGTH)
         for samples, (utterance, start) in zip(batch.audio, crops, strict=True):
@@ -134,7 +135,7 @@ def test_from_any_place_on_comes_the_tail_of_the_uninterrupted_sequence(
     options = {"accumulate": accumulate, "reader": blank, "crop": crop, "seed": data.draw(st.integers(0, 99))}
     of = make_stream(rank, world_size, **options)
     whole = crops_of(of, of.train_batches(0, 0, epochs=EPOCHS))
-    steps = [of.steps_in(epoch) for epoch in range(EPOCHS)]
+    steps = [of.num_steps(epoch) for epoch in range(EPOCHS)]
     assert len(whole) == sum(steps) * accumulate
     epoch = data.draw(st.integers(0, EPOCHS - 1))
     step = data.draw(st.integers(0, steps[epoch]))
@@ -158,7 +159,7 @@ def test_every_epoch_has_its_own_order_and_crops(make_stream: StreamMaker) -> No
 
 def test_a_limit_of_batches_takes_that_many_of_each_epoch(make_stream: StreamMaker) -> None:
     of = make_stream(limit=4, accumulate=2, reader=blank)
-    assert [of.steps_in(epoch) for epoch in range(2)] == [2, 2]
+    assert [of.num_steps(epoch) for epoch in range(2)] == [2, 2]
     assert len(list(of.train_batches(0, 0, epochs=3))) == 12
 
 
@@ -188,7 +189,7 @@ def test_too_few_crops_for_one_step_are_told_with_the_keys_that_ask_for_them(
     make_stream: StreamMaker,
 ) -> None:
     with pytest.raises(ConfigError) as e:
-        make_stream(0, 3, batch_size=8, accumulate=2).steps_in(0)
+        make_stream(0, 3, batch_size=8, accumulate=2).num_steps(0)
     assert str(e.value) == (
         "the train split gives 40 crops an epoch, too few for one step of 3 workers x train.batch_size=8 x "
         "train.accumulate=2; lower one of them or prepare more audio"
@@ -196,7 +197,7 @@ def test_too_few_crops_for_one_step_are_told_with_the_keys_that_ask_for_them(
 
 
 def test_a_reader_that_loses_crops_is_found_out(make_stream: StreamMaker) -> None:
-    def lossy(cut: Cut, portion: list[ReadTask]) -> Iterator[np.ndarray]:
+    def lossy(cut: CutCrops, portion: list[ReadTask]) -> Iterator[np.ndarray]:
         return blank(cut, portion[:-1])
 
     with pytest.raises(DataError, match=r"gave \d+ crops where 40 were planned"):
@@ -220,12 +221,12 @@ def test_ray_reads_the_very_batches_that_this_process_reads(
         monkeypatch.setattr(stream, "MIN_WINDOWS", 1)
     if windows == "blocks larger than batches":
         options |= {"shuffle_window": 256, "batch_size": 3}
-    here, there = (make_stream(**options, reader=reader) for reader in (read_here, read_on_ray))
+    here, there = (make_stream(**options, reader=reader) for reader in (read_in_process, read_on_ray))
     if windows == "blocks larger than batches":
-        assert len(list(here._stretch(0, 0, here.steps_in(0), here.steps_in(0)))) == 1
+        assert len(list(here._tasks_of_steps(0, 0, here.num_steps(0), here.num_steps(0)))) == 1
     expected = list(here.train_batches(0, 3, epochs=2))
     found = list(there.train_batches(0, 3, epochs=2))
-    assert len(found) == len(expected) > here.steps_in(1)
+    assert len(found) == len(expected) > here.num_steps(1)
     for one, other in zip(found, expected, strict=True):
         for column in ("audio", "mean", "std", "utterance", "start"):
             np.testing.assert_array_equal(getattr(one, column), getattr(other, column))

@@ -8,8 +8,8 @@ import torch
 
 from tests.downstream.cases import utterance
 from vgim.config.schema import ModelConfig, ObjectiveConfig
+from vgim.data.pcm import Pcm16
 from vgim.data.shards.read import Utterance
-from vgim.data.stream.cut import I16
 from vgim.downstream.features.examples import whole
 from vgim.downstream.features.features import EncoderFeatures, Reading, batch_clips, stream_features
 from vgim.model.audio import to_float
@@ -103,7 +103,7 @@ def test_batches_hold_one_length_and_leave_out_what_is_too_short(spoken: list[Ut
     sizes = [tuple(c.audio_BL.shape) for c in batch_clips(spoken, whole, 200, 2)]
     assert sizes == [(2, 5120), (2, 4000), (1, 4000), (1, 7777), (1, 5120)]
 
-    def never(_: Utterance) -> I16 | None:
+    def never(_: Utterance) -> Pcm16 | None:
         return None
 
     assert list(batch_clips(spoken, never, 1, 2)) == []

@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from vgim.data.corpora.corpus import Corpus, SourceUtterance
-from vgim.data.shards.manifest import Skipped, list_sizes
+from vgim.data.corpora.corpus import Corpus, Skipped, SourceUtterance
+from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.errors import DataError
 from vgim.storage import Location
 
@@ -38,7 +38,7 @@ def find_artificial_speech(root: str | Path | Location, *, part: Part = "words")
     inner = folder.child(FOLDERS[part])
     base = inner if inner.exists() else folder
     utterances, skipped = [], []
-    for path, size in list_sizes(base):
+    for path, size in base.list_files():
         split, _, name = path.rpartition("/")
         if not name.lower().endswith(".wav") or split not in ("train", "validation", "test"):
             continue
@@ -70,6 +70,8 @@ def find_artificial_speech(root: str | Path | Location, *, part: Part = "words")
         root=base,
         utterances=tuple(utterances),
         skipped=tuple(skipped),
-        pcm_bytes_per_file_byte=16_000 / RATES_HZ[part],
+        pcm_bytes_per_file_byte=SAMPLE_RATE_HZ / RATES_HZ[part],
+        min_samples=0,
+        resample=True,
         variant=part,
     )

@@ -1,16 +1,31 @@
-"""What every corpus is turned into before it is prepared: a list of source utterances below a root."""
+"""A corpus as a list of audio files, before any of them is opened."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vgim.data.shards.manifest import CorpusName, Skipped
+from pydantic import BaseModel
+
+from vgim.data.audio import SkipKind
 from vgim.storage import Location
+
+MIN_SAMPLES = 20_480 + 160
+"""A crop of 1.28 s that starts at least 10 ms into the utterance."""
+
+
+class Skipped(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
+    """An audio file of the corpus that is not in the shards."""
+
+    path_or_id: str
+    kind: SkipKind
+    """The category that `skipped_by_reason` of the manifest counts."""
+    reason: str
+    """A sentence with the values, such as the file's sample rate."""
 
 
 @dataclass(frozen=True)
 class SourceUtterance:
-    """One audio file of a corpus, as it was listed, not yet opened."""
+    """One audio file of a corpus. It is listed, not opened."""
 
     utterance_id: str
     speaker_id: str
@@ -19,26 +34,31 @@ class SourceUtterance:
     """Relative to the corpus's root."""
     size_bytes: int
     transcript: str
-    """Empty where the corpus has none."""
+    """Empty if the corpus has none."""
     split: str | None = None
-    """The published split, where the corpus's folders are its splits."""
+    """The published split, if the corpus's folders are its splits."""
 
 
 @dataclass(frozen=True)
 class Corpus:
     """All utterances of a corpus in a fixed order, and what was noticed while listing them."""
 
-    name: CorpusName
+    name: str
+    """The corpus's name in `registry.CORPORA`; the manifest keeps it."""
     root: Location
     utterances: tuple[SourceUtterance, ...]
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
     labels: Location | None = None
-    """Phone labels found beside the audio."""
+    """The file of phone labels that lies beside the audio."""
     pcm_bytes_per_file_byte: float = 1.0
-    """A file's byte as 16 kHz PCM16, roughly; sizes the shards without opening files."""
+    """Bytes of 16 kHz PCM16 per byte of the files, roughly. Shards are sized by it, without opening files."""
+    min_samples: int = MIN_SAMPLES
+    """Shorter utterances are skipped, unless `prepare` is given another number."""
+    resample: bool = False
+    """Whether files of other sample rates are converted, unless `prepare` is called with another choice."""
     variant: str | None = None
-    """The part of the corpus that was chosen, where there are several."""
+    """Which form of the corpus was listed, if it has several: a part, or a choice of subsets."""
 
     @property
     def estimated_pcm_bytes(self) -> int:

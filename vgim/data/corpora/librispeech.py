@@ -12,12 +12,11 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vgim.data.corpora.corpus import Corpus, SourceUtterance
+from vgim.data.corpora.corpus import Corpus, Skipped, SourceUtterance
 from vgim.data.corpora.phone_labels import LABELS_NAME
-from vgim.data.shards.manifest import Skipped, list_sizes
-from vgim.data.shards.splits import counted, few
 from vgim.errors import DataError
 from vgim.storage import Location
+from vgim.text import first_few, plural
 
 FLAC_TO_PCM = 1.9
 """LibriSpeech's FLAC is a little over half the size of its PCM."""
@@ -34,14 +33,16 @@ def find_librispeech(root: str | Path | Location, *, subsets: Sequence[str] | No
     nothing of the expected layout is there.
     """
     folder = Location(root)
-    files = list_sizes(folder)
+    files = folder.list_files()
     if subsets:
         files = [file for file in files if set(file[0].split("/")[:-3]) & set(subsets)]
     utterances, skipped = _utterances(files, _transcripts(folder, files))
     if not utterances:
         _complain(folder, files, subsets)
     silent = [item.utterance_id for item in utterances if not item.transcript]
-    warnings = (f"no transcript for {counted(len(silent), 'utterance')}: {few(silent)}",) if silent else ()
+    warnings = (
+        (f"no transcript for {plural(len(silent), 'utterance')}: {first_few(silent)}",) if silent else ()
+    )
     # "61/70968/61-70968-0000.flac": the root is a subset, and the corpus's own files lie one folder up
     is_subset = utterances[0].path.count("/") <= 2
     marker = _beside(folder, SYNTHETIC_MARKER, is_subset)

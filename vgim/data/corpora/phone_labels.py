@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from vgim.data.pcm import HOP_SAMPLES
 from vgim.errors import DataError
 from vgim.storage import Location
 
-FRAME_SAMPLES = 160
-"""One label per 10 ms at 16 kHz."""
 LABELS_NAME = "phones.txt"
 INVENTORY_NAME = "phone_inventory.txt"
 MAX_CLASS = 32_767
@@ -116,7 +115,7 @@ def format_inventory(inventory: tuple[str, ...]) -> str:
 
 def fits(num_frames: int, num_samples: int) -> bool:
     """Whether so many labels can belong to so much audio."""
-    whole = num_samples // FRAME_SAMPLES
+    whole = num_samples // HOP_SAMPLES
     return whole - SHORT_BY_FRAMES <= num_frames <= whole + 1
 
 

@@ -19,7 +19,6 @@ import numpy as np
 from vgim.data.audio import encode_flac
 from vgim.data.corpora.librispeech import SYNTHETIC_MARKER
 from vgim.data.corpora.phone_labels import (
-    FRAME_SAMPLES,
     INVENTORY_NAME,
     LABELS_NAME,
     Phones,
@@ -27,10 +26,10 @@ from vgim.data.corpora.phone_labels import (
     format_phones,
 )
 from vgim.data.corpora.synthetic_voice import CLASS_OF, PHONES, SIL, Voice, synthesize_phones
-from vgim.data.shards.manifest import SAMPLE_RATE_HZ
-from vgim.data.shards.splits import few
+from vgim.data.pcm import HOP_SAMPLES, SAMPLE_RATE_HZ
 from vgim.errors import ConfigError, DataError
 from vgim.storage import TEMPORARY_MARK, Location, storage_errors
+from vgim.text import first_few
 
 SUBSET = "synth-clean"
 VERSION = 1
@@ -129,7 +128,7 @@ def _made_before(folder: Location, facts: dict[str, int]) -> float | None:
         others = [name for name in folder.list() if folder.is_local or name != SUBSET]
         if others:
             raise DataError(
-                f"--out {folder} holds other files ({few(others)}); choose an empty or new folder for the corpus"
+                f"--out {folder} holds other files ({first_few(others)}); choose an empty or new folder for the corpus"
             )
         return None
     found = json.loads(marker.read_text())
@@ -164,7 +163,7 @@ def _build(folder: Path, facts: dict[str, int], progress: Callable[[int, int], N
             progress(number + 1, count)
     for path, lines in transcripts.items():
         path.write_text("".join(lines))
-    hours = sum(len(phones) for phones in labels.values()) * FRAME_SAMPLES / SAMPLE_RATE_HZ / 3600
+    hours = sum(len(phones) for phones in labels.values()) * HOP_SAMPLES / SAMPLE_RATE_HZ / 3600
     (folder / "SPEAKERS.TXT").write_text(_speakers_table(voices, labels))
     (folder / LABELS_NAME).write_text(format_phones(labels))
     (folder / INVENTORY_NAME).write_text(format_inventory(tuple(phone.name for phone in PHONES)))
@@ -251,7 +250,7 @@ def _speakers_table(voices: list[Voice], labels: dict[str, Phones]) -> str:
     for number, voice in enumerate(voices):
         speaker = FIRST_SPEAKER + number
         frames = sum(len(phones) for name, phones in labels.items() if name.startswith(f"{speaker}-"))
-        minutes = frames * FRAME_SAMPLES / SAMPLE_RATE_HZ / 60
+        minutes = frames * HOP_SAMPLES / SAMPLE_RATE_HZ / 60
         lines.append(
             f"{speaker:<4} | {voice.sex} | {SUBSET:<16} | {minutes:5.2f} | Synthetic voice {speaker}\n"
         )

@@ -15,9 +15,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from vgim.data.audio import Pcm16, to_pcm16
-from vgim.data.corpora.phone_labels import FRAME_SAMPLES
-from vgim.data.shards.manifest import SAMPLE_RATE_HZ
+from vgim.data.audio import to_pcm16
+from vgim.data.pcm import HOP_SAMPLES, SAMPLE_RATE_HZ, Pcm16
 
 Floats = npt.NDArray[np.float32]
 Formants = tuple[float, float, float]
@@ -27,7 +26,7 @@ Band = tuple[float, float, float]
 FFT_SIZE = 640
 """Four frames: room for a window of two and for the ringing of the formants after it."""
 TICKS_PER_FRAME = 4
-TICK_SAMPLES = FRAME_SAMPLES // TICKS_PER_FRAME
+TICK_SAMPLES = HOP_SAMPLES // TICKS_PER_FRAME
 COARTICULATION_TICKS = 27
 """Formants glide from phone to phone over about 70 ms."""
 FIXED_FORMANTS_HZ = (3500.0, 4500.0)
@@ -191,7 +190,7 @@ def synthesize_phones(
     breath_S = voice.breathiness * noise_S * is_open_S
     tract_in_S = voicing_S * (pulses_S + breath_S) + 0.25 * aspiration_S * noise_S
 
-    window = np.hanning(2 * FRAME_SAMPLES + 1)[:-1].astype(np.float32)
+    window = np.hanning(2 * HOP_SAMPLES + 1)[:-1].astype(np.float32)
     at_frames_T = np.minimum(np.arange(num_ticks // TICKS_PER_FRAME + 1) * TICKS_PER_FRAME, num_ticks - 1)
     tract_TF, bands_TF = _filters(phone_P, ticks_P, voice, rng, at_frames_T)
     spectra_TF = np.fft.rfft(_frames(tract_in_S) * window, FFT_SIZE) * tract_TF
@@ -344,20 +343,20 @@ def _bins_hz() -> Floats:
 
 
 def _frames(signal_S: Floats) -> Floats:
-    """Two-frame windows centered at the frames' borders, [T + 1, 2 · FRAME_SAMPLES]."""
-    padded = np.pad(signal_S, FRAME_SAMPLES).reshape(-1, FRAME_SAMPLES)
+    """Two-frame windows centered at the frames' borders, [T + 1, 2 · HOP_SAMPLES]."""
+    padded = np.pad(signal_S, HOP_SAMPLES).reshape(-1, HOP_SAMPLES)
     return np.concatenate([padded[:-1], padded[1:]], axis=1)
 
 
 def _overlap_add(pieces: Floats, num_samples: int) -> Floats:
-    """Sum pieces of FFT_SIZE that start FRAME_SAMPLES apart, the first FRAME_SAMPLES before the signal."""
-    per_piece = -(-FFT_SIZE // FRAME_SAMPLES)
-    blocks = np.pad(pieces, ((0, 0), (0, per_piece * FRAME_SAMPLES - FFT_SIZE)))
-    blocks = blocks.reshape(len(pieces), per_piece, FRAME_SAMPLES)
-    out = np.zeros((len(pieces) + per_piece, FRAME_SAMPLES), np.float32)
+    """Sum pieces of FFT_SIZE that start HOP_SAMPLES apart, the first HOP_SAMPLES before the signal."""
+    per_piece = -(-FFT_SIZE // HOP_SAMPLES)
+    blocks = np.pad(pieces, ((0, 0), (0, per_piece * HOP_SAMPLES - FFT_SIZE)))
+    blocks = blocks.reshape(len(pieces), per_piece, HOP_SAMPLES)
+    out = np.zeros((len(pieces) + per_piece, HOP_SAMPLES), np.float32)
     for number in range(per_piece):
         out[number : number + len(pieces)] += blocks[:, number]
-    return out.ravel()[FRAME_SAMPLES : FRAME_SAMPLES + num_samples]
+    return out.ravel()[HOP_SAMPLES : HOP_SAMPLES + num_samples]
 
 
 def _smooth(track_L: Floats, width: int) -> Floats:

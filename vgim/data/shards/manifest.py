@@ -15,6 +15,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from vgim.data.corpora.corpus import Skipped
+from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.errors import DataError
 from vgim.storage import COPY_CHUNK_BYTES, Location
 
@@ -23,29 +25,15 @@ MANIFEST_NAME = "manifest.json"
 INDEX_NAME = "index.parquet"
 PROGRESS_DIR = ".prepare"
 """Holds one record per finished shard while a preparation runs; gone when it is complete."""
-SAMPLE_RATE_HZ = 16_000
 SPLITS = ("train", "validation", "test")
 
 CorpusName = Literal["librispeech", "artificial-speech", "synthetic"]
 Codec = Literal["pcm16", "flac"]
-SkipKind = Literal[
-    "corrupt", "truncated", "sample rate", "channels", "empty", "too short", "unexpected name", "unreadable"
-]
 OptionValue = str | int | float | bool | None
 
 
 class ManifestModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Skipped(ManifestModel):
-    """One utterance that was not taken."""
-
-    path_or_id: str
-    kind: SkipKind
-    """What `skipped_by_reason` counts."""
-    reason: str
-    """The sentence for a reader, with the values found."""
 
 
 class ShardEntry(ManifestModel):
@@ -172,7 +160,7 @@ def write_manifest(folder: Location, manifest: Manifest) -> None:
 def _problems_by_size(folder: Location, manifest: Manifest) -> list[str]:
     problems = []
     for name, split in manifest.splits.items():
-        sizes = dict(list_sizes(folder.child(name)))
+        sizes = dict(folder.child(name).list_files())
         for shard in split.shards:
             found = sizes.get(shard.path.rpartition("/")[2])
             if found is None:
@@ -182,17 +170,6 @@ def _problems_by_size(folder: Location, manifest: Manifest) -> list[str]:
     if not folder.child(INDEX_NAME).exists():
         problems.append(f"{INDEX_NAME} is missing")
     return problems
-
-
-def list_sizes(folder: Location) -> list[tuple[str, int]]:
-    """Path below the folder and bytes of each file in it, at any depth, sorted; one listing call."""
-    from pyarrow.fs import FileSelector
-
-    base = folder.fs_path.rstrip("/")
-    entries = folder.filesystem.get_file_info(FileSelector(base, recursive=True, allow_not_found=True))
-    return sorted(
-        (entry.path[len(base) :].lstrip("/"), int(entry.size)) for entry in entries if entry.is_file
-    )
 
 
 def check_shards_present(uri: str | os.PathLike[str] | Location, manifest: Manifest) -> None:

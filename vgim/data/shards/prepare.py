@@ -1,8 +1,8 @@
-"""`vgim data prepare`: a corpus, read once, becomes a shard folder.
+"""Prepare a corpus: read it once and write it as a shard folder.
 
-Idempotent (a complete folder of the same corpus and options is left alone), resumable (finished shards are
-not written again) and atomic (the manifest comes last). Shards are written in this process or, for large
-corpora, by Ray Data; the result has the same fingerprint either way.
+Preparing again is safe: a complete folder of the same corpus and options is left alone, and an interrupted
+preparation goes on after its finished shards. The manifest is written last. Shards are written in this process or,
+for large corpora, by Ray Data; the result has the same fingerprint either way.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,50 +22,37 @@ from vgim.data.corpora.phone_labels import PhoneLabels, read_labels
 from vgim.data.shards.manifest import (
     INDEX_NAME,
     PROGRESS_DIR,
-    SAMPLE_RATE_HZ,
     SCHEMA_VERSION,
     SPLITS,
     Codec,
     Manifest,
     OptionValue,
-    SplitSummary,
     check_shards_present,
-    count_by_reason,
-    counts_in_words,
-    fingerprint,
     is_complete,
     read_manifest,
     write_manifest,
 )
+from vgim.data.shards.plan import TARGET_SHARD_BYTES, ShardPlan, plan_shards
+from vgim.data.shards.record import index_table
 from vgim.data.shards.splits import (
     Assignment,
     check_fractions,
-    counted,
-    few,
     hash_split,
     read_list,
     split_by_folders,
     split_by_lists,
 )
-from vgim.data.shards.write import (
-    TARGET_SHARD_BYTES,
-    ReadOptions,
-    ShardPlan,
-    ShardResult,
-    index_table,
-    moments,
-    plan_shards,
-)
+from vgim.data.shards.summarize import summarize
+from vgim.data.shards.write import ReadOptions
 from vgim.data.shards.write_all import Progress, claim, fail_strictly, write_all
 from vgim.errors import ConfigError, DataError
 from vgim.storage import Location
+from vgim.text import plural
 
 log = logging.getLogger(__name__)
 
-MIN_SAMPLES = 20_480 + 160
-"""A crop of 1.28 s that starts at least 10 ms into the utterance."""
 RAY_ABOVE_BYTES = 1_000_000_000
-"""Audio above which starting Ray pays off."""
+"""Bytes of PCM16 above which starting Ray takes less time than it saves."""
 
 
 def prepare(
@@ -89,37 +75,52 @@ def prepare(
     workers: int | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Manifest:
-    """Write the shards, the index and the manifest of a corpus to `out` (a folder or URI).
+    """Write the shards, the index and the manifest of a corpus.
 
-    codec: keep audio as PCM16 (fast to read) or FLAC (half the size).
-    validation_fraction, test_fraction: for the hash split; with lists or folders of train and test only, the
-        share of train that becomes validation.
-    labels: a `phones.txt`; without it, the one found beside the corpus.
-    min_samples: shorter utterances are skipped; by default 20,640, and 0 for Artificial Speech.
-    resample: convert other sample rates to 16 kHz instead of skipping; by default for Artificial Speech only.
-    mixdown: average channels instead of skipping. strict: fail at the first file that would be skipped.
-    workers: 0 writes in this process, 1 or more in so many Ray tasks at once, None decides by size.
+    Args:
+        corpus: The corpus as its `find_...` function listed it.
+        out: Folder or URI for the shards.
+        codec: `pcm16` is fast to read; `flac` is half the size.
+        validation_fraction: Share of each speaker's utterances for validation. With lists or folders for train and
+            test only, the share of train.
+        test_fraction: Share of each speaker's utterances for test; without effect with lists or folders.
+        train_list: File with the utterance ids of the train split, one a line.
+        validation_list: The same for validation.
+        test_list: The same for test.
+        labels: Phone labels; by default the file that lies beside the corpus, if any.
+        min_samples: Utterances with fewer samples at 16 kHz are skipped; by default `corpus.min_samples`.
+        resample: Convert other sample rates to 16 kHz instead of skipping the file; by default `corpus.resample`.
+        mixdown: Average the channels of a file instead of skipping it.
+        strict: Raise at the first file that would be skipped.
+        target_shard_bytes: Bytes of audio in a shard, roughly.
+        seed: Seed of the split by hash and of the order in the shards.
+        workers: Ray tasks at once; 0 writes in this process, None decides by the corpus's size.
+        progress: Called before the first shard and after each.
 
-    Raises DataError (corpus, labels, lists, or an `out` that holds something else), ConfigError (options that
-    cannot be), StorageError (disk full, no permission). What was skipped, and why, is in the manifest.
+    Returns:
+        The manifest. It lists what was skipped, and why.
+
+    Raises:
+        DataError: Corpus, labels or lists cannot be used, or `out` holds something else.
+        ConfigError: An option is out of bounds, or options contradict one another.
+        StorageError: `out` cannot be written.
     """
     folder = Location(out)
-    artificial = corpus.name == "artificial-speech"
     reading = ReadOptions(
         codec=codec,
-        min_samples=(0 if artificial else MIN_SAMPLES) if min_samples is None else min_samples,
-        resample=artificial if resample is None else resample,
+        min_samples=corpus.min_samples if min_samples is None else min_samples,
+        resample=corpus.resample if resample is None else resample,
         mixdown=mixdown,
         strict=strict,
     )
     _check(corpus, reading, target_shard_bytes, validation_fraction, test_fraction)
     lists = {
-        split: read_list(place)
-        for split, place in zip(SPLITS, (train_list, validation_list, test_list), strict=True)
-        if place is not None
+        split: read_list(file)
+        for split, file in zip(SPLITS, (train_list, validation_list, test_list), strict=True)
+        if file is not None
     }
-    assignment = _assign(corpus, lists, validation_fraction, test_fraction, seed)
-    phone_labels = _labels(corpus, labels)
+    assignment = _assign_splits(corpus, lists, validation_fraction, test_fraction, seed)
+    phone_labels = _read_labels(corpus, labels)
     options: dict[str, OptionValue] = {
         "codec": codec,
         "validation_fraction": validation_fraction,
@@ -147,13 +148,13 @@ def prepare(
     report = progress or (lambda _: None)
 
     if is_complete(folder):
-        manifest = _unchanged(folder, plan_hash, corpus, options)
-        total = sum(len(split.shards) for split in manifest.splits.values())
-        report(Progress(total, total, manifest.num_utterances, total, unchanged=True))
+        manifest = _read_unchanged(folder, plan_hash, corpus, options)
+        num_shards = sum(len(split.shards) for split in manifest.splits.values())
+        report(Progress(num_shards, num_shards, manifest.num_utterances, num_shards, unchanged=True))
         return manifest
     claim(folder, plan_hash, plans)
     results = write_all(plans, folder, reading, _use_ray(corpus, plans, workers), workers, report)
-    manifest = _summarize(corpus, codec, options, plan_hash, assignment, phone_labels, results)
+    manifest = summarize(corpus, codec, options, plan_hash, assignment, phone_labels, results)
     with folder.child(INDEX_NAME).atomic_output() as file:
         pq.write_table(index_table(results), file, compression="zstd")
     write_manifest(folder, manifest)
@@ -176,19 +177,19 @@ def _check(
             f"target_shard_bytes={target_shard_bytes} must be positive; 64 to 256 MiB serve well"
         )
     counts = Counter(item.utterance_id for item in corpus.utterances)
-    if double := sorted(utterance_id for utterance_id, count in counts.items() if count > 1):
-        paths = [item.path for item in corpus.utterances if item.utterance_id == double[0]]
+    if repeated := sorted(utterance_id for utterance_id, count in counts.items() if count > 1):
+        paths = [item.path for item in corpus.utterances if item.utterance_id == repeated[0]]
         raise DataError(
-            f"{counted(len(double), 'utterance id')} more than once in {corpus.root}, such as {double[0]} in "
+            f"{plural(len(repeated), 'utterance id')} more than once in {corpus.root}, such as {repeated[0]} in "
             f"{' and '.join(paths)}; remove or rename one of the files"
         )
     if reading.strict and corpus.skipped:
         fail_strictly(corpus.skipped[0], corpus.root)
 
 
-def _assign(
+def _assign_splits(
     corpus: Corpus,
-    lists: dict[str, frozenset[str]],
+    lists: Mapping[str, frozenset[str]],
     validation_fraction: float,
     test_fraction: float,
     seed: int,
@@ -205,25 +206,29 @@ def _assign(
     )
 
 
-def _labels(corpus: Corpus, given: str | None) -> PhoneLabels | None:
-    place = corpus.labels if given is None else Location(given)
-    return None if place is None else read_labels(place)
+def _read_labels(corpus: Corpus, labels: str | None) -> PhoneLabels | None:
+    file = corpus.labels if labels is None else Location(labels)
+    return None if file is None else read_labels(file)
 
 
 def _hash_of(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _unchanged(folder: Location, plan_hash: str, corpus: Corpus, options: dict[str, OptionValue]) -> Manifest:
-    """The manifest of a complete folder, if preparing again would change nothing; DataError otherwise."""
+def _read_unchanged(
+    folder: Location, plan_hash: str, corpus: Corpus, options: Mapping[str, OptionValue]
+) -> Manifest:
+    """The manifest of a complete folder. DataError if preparing again would change anything."""
     manifest = read_manifest(folder)
     remedy = "choose another --out, or remove the folder"
     if manifest.corpus != corpus.name:
         raise DataError(f"{folder} holds the corpus {manifest.corpus}, not {corpus.name}; {remedy}")
     for name, value in options.items():
-        if manifest.options.get(name) != value:
-            before, now = _shown(manifest.options.get(name)), _shown(value)
-            raise DataError(f"{folder} was prepared with {name}={before}, not {now}; {remedy}")
+        before = manifest.options.get(name)
+        if before != value:
+            raise DataError(
+                f"{folder} was prepared with {name}={_option_text(before)}, not {_option_text(value)}; {remedy}"
+            )
     if manifest.plan != plan_hash:
         raise DataError(
             f"{folder} was prepared from other files: utterances, sizes, transcripts or labels in "
@@ -235,8 +240,10 @@ def _unchanged(folder: Location, plan_hash: str, corpus: Corpus, options: dict[s
     return manifest
 
 
-def _shown(value: OptionValue) -> str:
-    return f"(list {value[:8]})" if isinstance(value, str) and len(value) == 64 else str(value)
+def _option_text(value: OptionValue) -> str:
+    if isinstance(value, str) and len(value) == 64:  # the hash of a split list
+        return f"(list {value[:8]})"
+    return str(value)
 
 
 def _use_ray(corpus: Corpus, plans: Sequence[ShardPlan], workers: int | None) -> bool:
@@ -245,74 +252,3 @@ def _use_ray(corpus: Corpus, plans: Sequence[ShardPlan], workers: int | None) ->
             raise ConfigError(f"workers={workers} must not be negative; 0 prepares without Ray")
         return workers > 0
     return len(plans) > 1 and corpus.estimated_pcm_bytes > RAY_ABOVE_BYTES
-
-
-def _summarize(
-    corpus: Corpus,
-    codec: Codec,
-    options: dict[str, OptionValue],
-    plan_hash: str,
-    assignment: Assignment,
-    labels: PhoneLabels | None,
-    results: Sequence[ShardResult],
-) -> Manifest:
-    skipped = (*corpus.skipped, *(item for result in results for item in result.skipped))
-    if not any(result.rows for result in results):
-        num_files = len(corpus.utterances) + len(corpus.skipped)
-        raise DataError(
-            f"none of the {num_files} audio files in {corpus.root} could be used: "
-            f"{counts_in_words(count_by_reason(skipped))}; the first is {skipped[0].path_or_id}: "
-            f"{skipped[0].reason}"
-        )
-    warnings = [*corpus.warnings, *assignment.warnings, *_label_warnings(labels, results)]
-    train = [result for result in results if result.split == "train"]
-    if not any(result.rows for result in train):
-        warnings.append("the train split is empty, so corpus mean and deviation are over all splits")
-        train = list(results)
-    mean, std = moments(
-        sum(result.sample_sum for result in train),
-        sum(result.sample_square_sum for result in train),
-        sum(row.num_samples for result in train for row in result.rows),
-    )
-    entries = [result.entry for result in results]
-    return Manifest(
-        corpus=corpus.name,
-        codec=codec,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        splits={split: _split_summary(split, results) for split in SPLITS},
-        speakers=tuple(sorted({row.speaker_id for result in results for row in result.rows})),
-        corpus_mean=mean,
-        corpus_std=std,
-        phone_inventory=labels.inventory if labels else None,
-        skipped=skipped,
-        skipped_by_reason=count_by_reason(skipped),
-        left_out=assignment.left_out,
-        warnings=tuple(warnings),
-        options=options,
-        plan=plan_hash,
-        fingerprint=fingerprint(entries),
-    )
-
-
-def _split_summary(split: str, results: Sequence[ShardResult]) -> SplitSummary:
-    mine = [result for result in results if result.split == split]
-    rows = [row for result in mine for row in result.rows]
-    return SplitSummary(
-        utterances=len(rows),
-        hours=round(sum(row.num_samples for row in rows) / SAMPLE_RATE_HZ / 3600, 6),
-        speakers=len({row.speaker_id for row in rows}),
-        shards=tuple(result.entry for result in mine),
-    )
-
-
-def _label_warnings(labels: PhoneLabels | None, results: Sequence[ShardResult]) -> Iterator[str]:
-    if labels is None:
-        return
-    misfits = [name for result in results for name in result.misfit_labels]
-    without = [
-        row.utterance_id for result in results for row in result.rows if row.utterance_id not in labels.phones
-    ]
-    if misfits:
-        yield f"labels not as long as the audio, so left out, for {counted(len(misfits), 'utterance')}: {few(misfits)}"
-    if without:
-        yield f"no phone labels for {counted(len(without), 'utterance')}: {few(without)}"

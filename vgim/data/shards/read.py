@@ -1,24 +1,24 @@
-"""Whole utterances with their labels, read from shards: what the jobs after training look at."""
+"""Read shards: whole utterances with their labels, lengths, and single row groups."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vgim.config.schema import DataConfig
 from vgim.data.audio import AudioProblem, decode
+from vgim.data.corpora.phone_labels import Phones
+from vgim.data.pcm import Pcm16
 from vgim.data.shards.manifest import INDEX_NAME, Manifest
-from vgim.data.stream.crops import HOP_SAMPLES
-from vgim.data.stream.cut import I16, open_shard
 from vgim.errors import DataError
 from vgim.storage import Location
 
-COLUMNS = ["utterance_id", "speaker_id", "transcript", "audio", "phones", "audio_mean", "audio_std"]
+COLUMNS = ("utterance_id", "speaker_id", "transcript", "audio", "phones", "audio_mean", "audio_std")
 
 
 @dataclass(frozen=True)
@@ -28,22 +28,26 @@ class Utterance:
     utterance_id: str
     speaker_id: str
     transcript: str
-    audio: I16
+    audio: Pcm16
     """[num_samples], 16 kHz mono."""
-    phones: I16 | None
-    """Class per 10 ms, [num_labels]; None where there are none."""
+    phones: Phones | None
+    """Class per 10 ms, [num_labels]; None without labels."""
     mean: float
-    """Of the audio as float PCM in [-1, 1]."""
+    """Mean of the audio as float PCM in [-1, 1]."""
     std: float
+    """Standard deviation of the audio as float PCM."""
 
 
 def read_utterances(shards: Location, manifest: Manifest, split: str, limit: int = 0) -> Iterator[Utterance]:
-    """The utterances of a split in shard order, a row group in memory at a time.
+    """Read the utterances of a split in shard order, with one row group in memory at a time.
 
-    Shards are laid out in hash order, so that the first ones are a random choice.
+    Shards are laid out in hash order, so the first utterances are a random choice.
 
     Args:
-        limit: At most so many; 0 for all.
+        shards: The shard folder.
+        manifest: Its manifest.
+        split: `train`, `validation` or `test`.
+        limit: Utterances to read; 0 reads all.
 
     Raises:
         DataError: The split is empty, or a shard is missing or damaged.
@@ -51,20 +55,19 @@ def read_utterances(shards: Location, manifest: Manifest, split: str, limit: int
     summary = manifest.split(split)
     if not summary.utterances:
         raise DataError(f"{shards.uri} has no {split} split; prepare it again with a fraction above 0")
-    count = 0
+    num_read = 0
     for shard in summary.shards:
         path = shards.child(shard.path).uri
-        file = open_shard(path)
-        for row_group in range(file.metadata.num_row_groups):
-            for row in _rows(file, row_group, path):
+        for row_group in range(open_shard(path).metadata.num_row_groups):
+            for row in read_row_group(path, row_group, COLUMNS).to_pylist():
                 yield _utterance(row, manifest.codec, path)
-                count += 1
-                if count == limit:
+                num_read += 1
+                if num_read == limit:
                     return
 
 
 def read_lengths(shards: Location, split: str) -> dict[str, int]:
-    """Samples of every utterance of a split, by its id, in shard order; only the index is read."""
+    """Utterance id → number of samples, in shard order. Only the index is read."""
     with shards.child(INDEX_NAME).open_input() as source:
         table = pq.read_table(
             source, columns=["utterance_id", "num_samples"], filters=[("split", "=", split)]
@@ -72,28 +75,42 @@ def read_lengths(shards: Location, split: str) -> dict[str, int]:
     return dict(zip(table["utterance_id"].to_pylist(), table["num_samples"].to_pylist(), strict=True))
 
 
-def first_crop(audio: I16, config: DataConfig) -> I16 | None:
-    """The first crop that training could have cut, [crop_samples]; None where the utterance is too short.
+@lru_cache(maxsize=16)
+def open_shard(path: str) -> pq.ParquetFile:
+    """Open a shard; its footer is parsed once per process, since shards are never rewritten in place.
 
-    `random` crops start at 160 samples at the earliest, others at 0; `first` pads with zeros.
+    Raises:
+        DataError: The file is missing or damaged.
     """
-    start = HOP_SAMPLES if config.crop == "random" else 0
-    crop = audio[start : start + config.crop_samples]
-    if len(crop) == config.crop_samples:
-        return crop
-    return np.pad(crop, (0, config.crop_samples - len(crop))) if config.crop == "first" else None
-
-
-def _rows(file: pq.ParquetFile, row_group: int, path: str) -> list[dict[str, Any]]:
+    location = Location(path)
     try:
-        rows: list[dict[str, Any]] = file.read_row_group(row_group, columns=COLUMNS).to_pylist()
+        if location.is_local:
+            return pq.ParquetFile(location.local_path, memory_map=True)
+        return pq.ParquetFile(location.open_input(), pre_buffer=True)
     except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"row group {row_group} of shard {path} cannot be read ({reason}); "
-            "check the folder with `vgim data info --verify`"
-        ) from error
-    return rows
+        raise _unreadable(f"shard {path}", error) from error
+
+
+def read_row_group(path: str, row_group: int, columns: Sequence[str]) -> pa.Table:
+    """Read some columns of a row group of a shard, in this thread.
+
+    Raises:
+        DataError: The shard is missing or damaged.
+    """
+    try:
+        return open_shard(path).read_row_group(row_group, columns=list(columns), use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(f"row group {row_group} of shard {path}", error) from error
+
+
+def _unreadable(what: str, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())  # Arrow's messages may have several lines
+    return DataError(f"{what} cannot be read ({reason}); check the folder with `vgim data info --verify`")
+
+
+def undecodable(path: str, reason: str) -> DataError:
+    """The error for a shard whose FLAC does not decode."""
+    return DataError(f"shard {path} holds FLAC that does not decode ({reason}); prepare it again")
 
 
 def _utterance(row: dict[str, Any], codec: str, path: str) -> Utterance:
@@ -101,9 +118,7 @@ def _utterance(row: dict[str, Any], codec: str, path: str) -> Utterance:
         try:
             audio = decode(row["audio"]).samples
         except AudioProblem as problem:
-            raise DataError(
-                f"shard {path} holds FLAC that does not decode ({problem.reason}); prepare it again"
-            ) from problem
+            raise undecodable(path, problem.reason) from problem
     else:
         audio = np.frombuffer(row["audio"], "<i2").astype(np.int16)
     return Utterance(

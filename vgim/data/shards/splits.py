@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vgim.data.corpora.corpus import SourceUtterance
 from vgim.errors import ConfigError, DataError
 from vgim.storage import Location
+from vgim.text import first_few, plural
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def split_by_lists(
         for second in names[i + 1 :]:
             if both := lists[first] & lists[second]:
                 raise DataError(
-                    f"the {first} and {second} lists share {counted(len(both), 'utterance')}, such as {min(both)}; an "
+                    f"the {first} and {second} lists share {plural(len(both), 'utterance')}, such as {min(both)}; an "
                     "utterance can be in one split only"
                 )
     listed = {utterance_id: name for name, ids in lists.items() for utterance_id in ids}
@@ -128,7 +129,7 @@ def split_by_lists(
             )
         if absent:
             warnings.append(
-                f"not in the corpus, but in the {name} list: {counted(len(absent), 'utterance')}: {few(absent)}"
+                f"not in the corpus, but in the {name} list: {plural(len(absent), 'utterance')}: {first_few(absent)}"
             )
     if "validation" not in lists and validation_fraction > 0:
         split_of = _carve_validation(split_of, present, validation_fraction, seed)
@@ -151,15 +152,3 @@ def _carve_validation(
 ) -> dict[str, str]:
     train = {name: speaker_of[name] for name, split in split_of.items() if split == "train"}
     return {**split_of, **hash_split(train, validation_fraction=fraction, test_fraction=0.0, seed=seed)}
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 utterance`, `2 utterances`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def few(names: Iterable[str], count: int = 3) -> str:
-    """The first names, and how many more."""
-    names = list(names)
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more

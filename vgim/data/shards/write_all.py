@@ -1,4 +1,4 @@
-"""Running the shard plans of a preparation, in this process or as Ray Data tasks, resumably."""
+"""Write all planned shards of a preparation, in this process or as Ray Data tasks, and go on after an interruption."""
 
 from __future__ import annotations
 
@@ -10,50 +10,57 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from vgim.data.shards.manifest import PROGRESS_DIR, SPLITS, Skipped, is_complete, list_sizes
-from vgim.data.shards.splits import few
-from vgim.data.shards.write import ReadOptions, ShardPlan, ShardResult, finished, write_shard
+from vgim.data.corpora.corpus import Skipped
+from vgim.data.shards.manifest import PROGRESS_DIR, SPLITS, is_complete
+from vgim.data.shards.plan import ShardPlan
+from vgim.data.shards.record import ShardResult, read_record
+from vgim.data.shards.write import ReadOptions, write_shard
 from vgim.errors import DataError, StorageError
 from vgim.storage import TEMPORARY_MARK, Location
+from vgim.text import first_few
 
 Results = Generator[ShardResult, None, None]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What the callback of `prepare` gets, once before the first shard and after each."""
+    """Progress of a preparation, reported before the first shard and after each."""
 
     shards_done: int
     num_shards: int
     utterances_done: int
     shards_reused: int
-    """Shards that an earlier, interrupted call had finished; all of them where the folder was complete."""
+    """Shards that an earlier, interrupted call had finished; all of them if the folder was complete."""
     unchanged: bool = False
-    """The folder was complete already, and nothing was done."""
+    """The folder was complete already, so nothing was written."""
 
 
 def claim(folder: Location, plan_hash: str, plans: Sequence[ShardPlan]) -> None:
-    """Make the folder ours: refuse one that holds other things, sweep out what an older plan left."""
+    """Mark the folder as being prepared, and delete what a preparation with another plan left in it.
+
+    Raises:
+        DataError: The folder holds other files, or is a file.
+    """
     progress = folder.child(PROGRESS_DIR)
     if folder.exists() and not folder.is_dir():
         raise DataError(f"--out {folder} is a file; choose a folder")
     if not progress.exists():
-        # shards/ may hold shards/quickstart: a shard folder within this one is not touched
+        # other shard folders may lie inside, as shards/quickstart does in shards/; they are left alone
         others = [name for name in folder.list() if name in SPLITS or not is_complete(folder.child(name))]
         if others:
             raise DataError(
-                f"--out {folder} holds other files ({few(others)}) and no shards; choose an empty or new folder"
+                f"--out {folder} holds other files ({first_few(others)}) and no shards; choose an empty or new folder"
             )
     progress.child("plan.json").write_bytes_atomic(json.dumps({"plan": plan_hash}).encode())
-    wanted = {plan.path for plan in plans}
+    planned = {plan.path for plan in plans}
     for split in SPLITS:
-        for name, _ in list_sizes(folder.child(split)):
-            if f"{split}/{name}" not in wanted or TEMPORARY_MARK in name:
+        for name, _ in folder.child(split).list_files():
+            if f"{split}/{name}" not in planned or TEMPORARY_MARK in name:
                 folder.child(split, name).delete()
 
 
 def fail_strictly(item: Skipped, root: Location) -> None:
-    """DataError for a file that `strict` does not let pass."""
+    """Raise DataError for a file that `--strict` does not let pass."""
     raise DataError(
         f"{root.child(item.path_or_id)}: {item.kind}: {item.reason}; mend or remove the file, or leave out "
         "--strict to skip it"
@@ -68,33 +75,47 @@ def write_all(
     workers: int | None,
     report: Callable[[Progress], None],
 ) -> list[ShardResult]:
-    """Write the shards that are not finished yet; the results of all, in order of split and number."""
-    results = [result for plan in plans if (result := finished(plan, out)) is not None]
-    for result in results:  # finished by a call that was not strict
+    """Write the shards that are not finished yet.
+
+    Args:
+        plans: All shards of the preparation.
+        out: The shard folder.
+        reading: How files become rows.
+        use_ray: Write in Ray Data tasks instead of this process.
+        workers: Ray tasks at once; None leaves the number to Ray Data.
+        report: Called before the first shard and after each.
+
+    Returns:
+        Results of all shards, those of earlier calls included, ordered by split and number.
+    """
+    results = [result for plan in plans if (result := read_record(plan, out)) is not None]
+    for result in results:  # the earlier call may not have been strict
         if reading.strict and result.skipped:
             fail_strictly(result.skipped[0], Location(plans[0].corpus_root))
-    done = {(result.split, result.number) for result in results}
-    missing = [plan for plan in plans if (plan.split, plan.number) not in done]
-    utterances = sum(result.entry.utterances for result in results)
-    report(Progress(len(results), len(plans), utterances, len(done)))
-    writing = _in_ray(missing, out, reading, workers) if use_ray else _in_process(missing, out, reading)
+    reused = {(result.split, result.number) for result in results}
+    missing = [plan for plan in plans if (plan.split, plan.number) not in reused]
+    num_utterances = sum(result.entry.utterances for result in results)
+    report(Progress(len(results), len(plans), num_utterances, len(reused)))
+    writing = _write_on_ray(missing, out, reading, workers) if use_ray else _write_here(missing, out, reading)
     with closing(writing):
         for result in writing:
             if reading.strict and result.skipped:
                 fail_strictly(result.skipped[0], Location(plans[0].corpus_root))
             results.append(result)
-            utterances += result.entry.utterances
-            report(Progress(len(results), len(plans), utterances, len(done)))
+            num_utterances += result.entry.utterances
+            report(Progress(len(results), len(plans), num_utterances, len(reused)))
     return sorted(results, key=lambda result: (SPLITS.index(result.split), result.number))
 
 
-def _in_process(plans: Sequence[ShardPlan], out: Location, reading: ReadOptions) -> Results:
+def _write_here(plans: Sequence[ShardPlan], out: Location, reading: ReadOptions) -> Results:
     for plan in plans:
         yield write_shard(plan, out, reading)
 
 
-def _in_ray(plans: Sequence[ShardPlan], out: Location, reading: ReadOptions, workers: int | None) -> Results:
-    """One Ray Data task per shard; results come in any order."""
+def _write_on_ray(
+    plans: Sequence[ShardPlan], out: Location, reading: ReadOptions, workers: int | None
+) -> Results:
+    """Write each shard in a Ray Data task. Results come in any order."""
     if not plans:
         return
     import ray.data
@@ -122,7 +143,7 @@ def _in_ray(plans: Sequence[ShardPlan], out: Location, reading: ReadOptions, wor
 
 
 def _write_task(row: dict[str, Any]) -> dict[str, str]:
-    """Runs on a worker. A full disk is told, not raised: Ray would wrap it in pages of traceback."""
+    """Write one shard on a Ray worker. A StorageError is returned: Ray would wrap a raised one in its traceback."""
     plan, out, reading = pickle.loads(row["task"])
     try:
         return {"result": write_shard(plan, Location(out), reading).model_dump_json(), "error": ""}

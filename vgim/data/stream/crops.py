@@ -1,6 +1,6 @@
-"""Where crops are cut: a pure function of (seed, epoch, utterance), the same whatever the number of ranks.
+"""Choose crops: a pure function of (seed, epoch, utterance), independent of the number of ranks.
 
-All functions are vectorized over utterances (U) and give crops (R) in utterance order.
+The functions are vectorized over utterances (U) and give crops (R) in utterance order.
 """
 
 from __future__ import annotations
@@ -11,16 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from vgim.arrays import I64, U64
 from vgim.config.schema import DataConfig
-
-HOP_SAMPLES = 160  # 10 ms: crops start on the grid of the encoder's last frames and of the phone labels
-
-U64 = NDArray[np.uint64]
-I64 = NDArray[np.int64]
+from vgim.data.pcm import HOP_SAMPLES, Pcm16
 
 
 def utterance_keys(utterance_ids: Sequence[str]) -> U64:
-    """A stable 64-bit key per utterance id, shape [U]."""
+    """A 64-bit hash of each utterance id, [U]."""
     digests = (hashlib.blake2b(u.encode(), digest_size=8).digest() for u in utterance_ids)
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
@@ -38,31 +35,57 @@ def mix(*parts: int | U64) -> U64:
 
 
 def usable(num_samples: I64, config: DataConfig) -> NDArray[np.bool_]:
-    """Which utterances are long enough for one crop; `first` pads, so there all are."""
+    """Which utterances are long enough for one crop, [U]. `first` pads, so it can use every utterance with audio."""
     if config.crop == "first":
         return num_samples > 0
-    margin = HOP_SAMPLES if config.crop == "random" else 0
-    return num_samples >= config.crop_samples + margin
+    return num_samples >= config.crop_samples + _earliest_start(config)
 
 
 def crop_starts(num_samples: I64, keys: U64, config: DataConfig, seed: int, epoch: int) -> tuple[I64, I64]:
-    """Crops of one epoch as (utterance ordinal [R], start sample [R]), for utterances that are `usable`.
+    """The crops of one epoch.
 
-    random: one crop, its start a multiple of 160 samples, at least 160, inside the utterance.
-    tile: as many whole crops as fit from a random phase, a multiple of 160 below one crop.
-    first: one crop at 0.
+    random: One crop per utterance. Its start is a multiple of 160 samples, at least 160, and the crop ends inside
+        the utterance.
+    tile: As many whole crops as fit after a random phase, which is a multiple of 160 samples below one crop.
+    first: One crop per utterance, at sample 0.
+
+    Args:
+        num_samples: Length of each utterance, [U]; all are `usable`.
+        keys: `utterance_keys`, [U].
+        config: Kind and length of the crops.
+        seed: Seed of the data.
+        epoch: Epoch from 0.
+
+    Returns:
+        Index of the utterance that each crop is cut from, [R], and the crop's first sample, [R].
     """
     length = config.crop_samples
-    ordinals = np.arange(len(num_samples), dtype=np.int64)
+    utterances = np.arange(len(num_samples), dtype=np.int64)
     if config.crop == "first":
-        return ordinals, np.zeros_like(ordinals)
+        return utterances, np.zeros_like(utterances)
     draw = mix(seed, epoch, keys)
     if config.crop == "random":
-        choices = ((num_samples - length) // HOP_SAMPLES).astype(np.uint64)
-        return ordinals, ((draw % choices).astype(np.int64) + 1) * HOP_SAMPLES
+        num_choices = ((num_samples - length) // HOP_SAMPLES).astype(np.uint64)
+        return utterances, ((draw % num_choices).astype(np.int64) + 1) * HOP_SAMPLES
     last_phase = np.minimum(num_samples - length, length - HOP_SAMPLES) // HOP_SAMPLES
     phase = (draw % (last_phase + 1).astype(np.uint64)).astype(np.int64) * HOP_SAMPLES
-    count = (num_samples - phase) // length
-    owner = np.repeat(ordinals, count)
-    nth = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
-    return owner, phase[owner] + nth * length
+    num_tiles = (num_samples - phase) // length
+    owner = np.repeat(utterances, num_tiles)
+    tile = np.arange(len(owner)) - np.repeat(np.cumsum(num_tiles) - num_tiles, num_tiles)
+    return owner, phase[owner] + tile * length
+
+
+def first_crop(audio: Pcm16, config: DataConfig) -> Pcm16 | None:
+    """The earliest crop that training could cut from an utterance, [crop_samples]; None if it is too short.
+
+    `random` crops start at 160 samples at the earliest, others at 0. `first` pads with zeros.
+    """
+    start = _earliest_start(config)
+    crop = audio[start : start + config.crop_samples]
+    if len(crop) == config.crop_samples:
+        return crop
+    return np.pad(crop, (0, config.crop_samples - len(crop))) if config.crop == "first" else None
+
+
+def _earliest_start(config: DataConfig) -> int:
+    return HOP_SAMPLES if config.crop == "random" else 0

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vgim.config import RunConfig
-from vgim.data.shards.manifest import SAMPLE_RATE_HZ
-from vgim.data.stream.crops import HOP_SAMPLES
+from vgim.data.pcm import HOP_SAMPLES, SAMPLE_RATE_HZ
 from vgim.downstream.features.features import CLIPS_AT_ONCE, Clips, View, normalized
 from vgim.model.audio import to_float
 from vgim.model.randomness import mix

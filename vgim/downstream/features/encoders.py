@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from vgim.data.shards.read import Utterance, first_crop, read_utterances
-from vgim.data.stream.cut import I16
+from vgim.data.pcm import Pcm16
+from vgim.data.shards.read import Utterance, read_utterances
+from vgim.data.stream.crops import first_crop
 from vgim.downstream.context import ProbeContext
 from vgim.downstream.features.baselines import Mfcc, adapt_batch_norm, untrained_encoder
 from vgim.downstream.features.features import CLIPS_AT_ONCE, EncoderFeatures, FeatureSource, batch_clips
@@ -54,7 +55,7 @@ def feature_source(
 
 
 def _adapt(encoder: Encoder, setting: ProbeContext) -> int:
-    def crop_or_whole(utterance: Utterance) -> I16:
+    def crop_or_whole(utterance: Utterance) -> Pcm16:
         crop = first_crop(utterance.audio, setting.config.data)
         return utterance.audio if crop is None else crop
 

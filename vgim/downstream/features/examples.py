@@ -12,9 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vgim.data.pcm import HOP_SAMPLES, Pcm16
 from vgim.data.shards.read import Utterance
-from vgim.data.stream.crops import HOP_SAMPLES
-from vgim.data.stream.cut import I16
 from vgim.downstream.features.features import CutClip, FeatureSource, View, stream_features
 from vgim.downstream.probes.probe import Examples, Probe
 from vgim.errors import ConfigError, DataError
@@ -48,7 +47,7 @@ class Gathered(NamedTuple):
         return Examples(self.x_NC.to(device), self.y_N.to(device))
 
 
-def whole(utterance: Utterance) -> I16:
+def whole(utterance: Utterance) -> Pcm16:
     """The clip that is the whole utterance."""
     return utterance.audio
 

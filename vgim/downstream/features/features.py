@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vgim.data.pcm import Pcm16
 from vgim.data.shards.read import Utterance
-from vgim.data.stream.cut import I16
 from vgim.model.audio import Normalize, to_float
 from vgim.model.randomness import mix, seeded_generator
 from vgim.model.stack import Encoder
 
 CLIPS_AT_ONCE = 32
 
-CutClip = Callable[[Utterance], I16 | None]
+CutClip = Callable[[Utterance], Pcm16 | None]
 """What of an utterance is encoded; None leaves it out, as too short."""
 
 
@@ -160,7 +160,7 @@ def batch_clips(
     utterances: Iterable[Utterance], clip: CutClip, min_samples: int, size: int
 ) -> Iterator[Clips]:
     """Clips of one length together, at most `size`, in the utterances' order; those too short are left out."""
-    held: list[tuple[Utterance, I16]] = []
+    held: list[tuple[Utterance, Pcm16]] = []
     for utterance in utterances:
         audio = clip(utterance)
         if audio is None or len(audio) < min_samples:
@@ -183,5 +183,5 @@ def stream_features(
             yield utterance, [features_BTC[i] for features_BTC in of_views]
 
 
-def _clips(held: list[tuple[Utterance, I16]]) -> Clips:
+def _clips(held: list[tuple[Utterance, Pcm16]]) -> Clips:
     return Clips([u for u, _ in held], torch.from_numpy(np.stack([audio for _, audio in held])))

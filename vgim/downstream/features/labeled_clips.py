@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from vgim.config.schema import DataConfig
+from vgim.data.pcm import HOP_SAMPLES
 from vgim.data.shards.read import Utterance, read_utterances
-from vgim.data.stream.crops import HOP_SAMPLES, crop_starts, usable, utterance_keys
+from vgim.data.stream.crops import crop_starts, usable, utterance_keys
 from vgim.downstream.context import ProbeContext
 from vgim.downstream.features.features import Clips
 from vgim.downstream.probes.probe import whole_labels

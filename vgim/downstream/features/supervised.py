@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vgim.data.shards.read import Utterance, first_crop, read_utterances
-from vgim.data.stream.cut import I16
+from vgim.data.pcm import Pcm16
+from vgim.data.shards.read import Utterance, read_utterances
+from vgim.data.stream.crops import first_crop
 from vgim.downstream.context import ProbeContext
 from vgim.downstream.features.baselines import untrained_encoder
 from vgim.downstream.features.examples import whole
@@ -200,7 +201,7 @@ def _clip(setting: ProbeContext) -> CutClip:
     """What the probe encodes of an utterance."""
     if setting.task.crops and not setting.options.whole_utterances:
 
-        def crop(utterance: Utterance) -> I16 | None:
+        def crop(utterance: Utterance) -> Pcm16 | None:
             return first_crop(utterance.audio, setting.config.data)
 
         return crop

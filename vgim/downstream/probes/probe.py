@@ -11,8 +11,8 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from vgim.data.pcm import HOP_SAMPLES
 from vgim.data.shards.read import Utterance
-from vgim.data.stream.crops import HOP_SAMPLES
 from vgim.errors import ConfigError
 
 

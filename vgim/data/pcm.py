@@ -1,0 +1,14 @@
+"""Audio as vgim holds it: mono, 16 kHz, 16-bit PCM."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE_HZ = 16_000
+HOP_SAMPLES = 160
+"""Samples in 10 ms: the grid of phone labels, of crop starts and of the encoder's last frames."""
+PCM16_SCALE = 32_768
+"""int16 / PCM16_SCALE is float PCM in [-1, 1)."""
+
+Pcm16 = NDArray[np.int16]

@@ -1,0 +1,103 @@
+"""The manifest of a preparation, summed up from its written shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+from vgim.data.corpora.corpus import Corpus
+from vgim.data.corpora.phone_labels import PhoneLabels
+from vgim.data.pcm import SAMPLE_RATE_HZ
+from vgim.data.shards.manifest import (
+    SPLITS,
+    Codec,
+    Manifest,
+    OptionValue,
+    SplitSummary,
+    count_by_reason,
+    counts_in_words,
+    fingerprint,
+)
+from vgim.data.shards.record import ShardResult
+from vgim.data.shards.splits import Assignment
+from vgim.data.shards.write import mean_and_std
+from vgim.errors import DataError
+from vgim.text import first_few, plural
+
+
+def summarize(
+    corpus: Corpus,
+    codec: Codec,
+    options: Mapping[str, OptionValue],
+    plan_hash: str,
+    assignment: Assignment,
+    labels: PhoneLabels | None,
+    results: Sequence[ShardResult],
+) -> Manifest:
+    """The manifest of the written shards.
+
+    Raises:
+        DataError: No file of the corpus could be used.
+    """
+    skipped = (*corpus.skipped, *(item for result in results for item in result.skipped))
+    if not any(result.rows for result in results):
+        num_files = len(corpus.utterances) + len(corpus.skipped)
+        raise DataError(
+            f"none of the {num_files} audio files in {corpus.root} could be used: "
+            f"{counts_in_words(count_by_reason(skipped))}; the first is {skipped[0].path_or_id}: "
+            f"{skipped[0].reason}"
+        )
+    warnings = [*corpus.warnings, *assignment.warnings, *_label_warnings(labels, results)]
+    train = [result for result in results if result.split == "train"]
+    if not any(result.rows for result in train):
+        warnings.append("the train split is empty, so corpus mean and deviation are over all splits")
+        train = list(results)
+    mean, std = mean_and_std(
+        sum(result.sample_sum for result in train),
+        sum(result.sample_square_sum for result in train),
+        sum(row.num_samples for result in train for row in result.rows),
+    )
+    return Manifest(
+        corpus=corpus.name,
+        codec=codec,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        splits={split: _split_summary(split, results) for split in SPLITS},
+        speakers=tuple(sorted({row.speaker_id for result in results for row in result.rows})),
+        corpus_mean=mean,
+        corpus_std=std,
+        phone_inventory=labels.inventory if labels else None,
+        skipped=skipped,
+        skipped_by_reason=count_by_reason(skipped),
+        left_out=assignment.left_out,
+        warnings=tuple(warnings),
+        options=dict(options),
+        plan=plan_hash,
+        fingerprint=fingerprint([result.entry for result in results]),
+    )
+
+
+def _split_summary(split: str, results: Sequence[ShardResult]) -> SplitSummary:
+    of_split = [result for result in results if result.split == split]
+    rows = [row for result in of_split for row in result.rows]
+    return SplitSummary(
+        utterances=len(rows),
+        hours=round(sum(row.num_samples for row in rows) / SAMPLE_RATE_HZ / 3600, 6),
+        speakers=len({row.speaker_id for row in rows}),
+        shards=tuple(result.entry for result in of_split),
+    )
+
+
+def _label_warnings(labels: PhoneLabels | None, results: Sequence[ShardResult]) -> Iterator[str]:
+    if labels is None:
+        return
+    misfits = [utterance_id for result in results for utterance_id in result.misfit_labels]
+    unlabeled = [
+        row.utterance_id for result in results for row in result.rows if row.utterance_id not in labels.phones
+    ]
+    if misfits:
+        yield (
+            f"labels not as long as the audio, so left out, for {plural(len(misfits), 'utterance')}: "
+            f"{first_few(misfits)}"
+        )
+    if unlabeled:
+        yield f"no phone labels for {plural(len(unlabeled), 'utterance')}: {first_few(unlabeled)}"
