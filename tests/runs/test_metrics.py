@@ -294,16 +294,16 @@ def test_an_error_of_the_stream_ends_the_run_with_its_own_message(
 ) -> None:
     from vgim.data.stream import stream
 
-    cut = stream.cut
+    cut_crops = stream.cut_crops
     calls: list[int] = []
 
     def fail_late(*args: Any) -> Any:
         calls.append(1)
         if len(calls) == 4:
             raise DataError("shard x has gone")
-        return cut(*args)
+        return cut_crops(*args)
 
-    monkeypatch.setattr(stream, "cut", fail_late)
+    monkeypatch.setattr(stream, "cut_crops", fail_late)
     with pytest.raises(DataError, match="shard x has gone"):
         train(tiny_config())
     (summary,) = list_runs(run_of(tiny_config().config).parent.uri)
