@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vgim.downstream.probes.probe import Examples
 from vgim.latents.analysis import AnalysisInput
 from vgim.latents.frame_labels import Labeling
-from vgim.latents.frames import WINDOW, Frames, Posteriors, sample_frames
+from vgim.latents.frame_sample import WINDOW, FrameSample, Posteriors, sample_frames
 from vgim.latents.result import LatentOptions
 from vgim.latents.subject import open_subject
 
@@ -58,17 +58,17 @@ def frames_of(
     windows_VWC: F32 | None = None,
     utterance_N: NDArray[np.int64] | None = None,
     labels: dict[str, NDArray[np.int64]] | None = None,
-) -> Frames:
+) -> FrameSample:
     """Frames of given latents; labels have the classes c0, c1, …"""
     num, num_channels = mean_NC.shape
     utterance_N = np.zeros(num, np.int64) if utterance_N is None else utterance_N
     labels = labels or {}
-    return Frames(
+    return FrameSample(
         mean_NC=mean_NC,
         z_NC=mean_NC,
         posteriors=posteriors,
         windows_VWC=np.zeros((1, WINDOW, num_channels), np.float32) if windows_VWC is None else windows_VWC,
-        owner_N=utterance_N,
+        utterance_N=utterance_N,
         frame_N=np.arange(num),
         utterance_ids=tuple(f"utterance{i}" for i in range(int(utterance_N.max()) + 1)),
         labelings=tuple(
@@ -81,7 +81,7 @@ def frames_of(
 
 
 def input_of(
-    frames: Frames | None = None,
+    frames: FrameSample | None = None,
     options: LatentOptions = SMALL,
     decoder: Callable[[torch.Tensor, int], torch.Tensor] | None = None,
 ) -> AnalysisInput:
@@ -90,7 +90,7 @@ def input_of(
         subject=cast("Any", SimpleNamespace(device=torch.device("cpu"))),
         module=0,
         options=options,
-        frames=cast("Frames", frames),
+        frames=cast("FrameSample", frames),
         decoder=cast("Any", decoder),
     )
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vgim.latents.frames import Frames
+from vgim.latents.frame_sample import FrameSample
 from vgim.latents.result import AnalysisName, Cell, Curve, LatentOptions, Table
 from vgim.latents.subject import Subject
 from vgim.pretrained.decoder import FrozenDecoder
@@ -18,14 +18,14 @@ from vgim.storage import Location
 Need = Literal["labels", "decoder"]
 
 
-class Sheet(NamedTuple):
+class CsvFile(NamedTuple):
     """A CSV file."""
 
     columns: tuple[str, ...]
     rows: list[tuple[Cell, ...]]
 
 
-class Drawn(NamedTuple):
+class PictureFile(NamedTuple):
     """A picture, drawn when it is written: runs that are compared with have theirs left out."""
 
     file: str
@@ -42,16 +42,16 @@ class Embedding(NamedTuple):
 
 
 @dataclass
-class Finding:
+class AnalysisOutput:
     """What an analysis found; the job writes it."""
 
     summary: list[str]
     figures: dict[str, float]
     """The most telling first."""
-    pictures: list[Drawn] = field(default_factory=list)
+    pictures: list[PictureFile] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
-    sheets: dict[str, Sheet] = field(default_factory=dict)
+    csv_files: dict[str, CsvFile] = field(default_factory=dict)
     """Data by the file's name."""
     notes: list[str] = field(default_factory=list)
     embedding: Embedding | None = None
@@ -64,7 +64,7 @@ class AnalysisInput:
     subject: Subject
     module: int
     options: LatentOptions
-    frames: Frames
+    frames: FrameSample
     decoder: FrozenDecoder | None
     """For the module; None where there is none."""
     decoder_at: Location | None = None
@@ -72,12 +72,12 @@ class AnalysisInput:
 
 
 class Analysis(Protocol):
-    """One way to look at a module's latents."""
+    """One way to inputs at a module's latents."""
 
     name: ClassVar[AnalysisName]
     title: ClassVar[str]
     needs: ClassVar[frozenset[Need]]
     """Without these it is left out."""
 
-    def run(self, look: AnalysisInput) -> Finding:
-        """Look; the same options give the same finding."""
+    def run(self, inputs: AnalysisInput) -> AnalysisOutput:
+        """Look; the same options give the same output."""

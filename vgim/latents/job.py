@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
 from vgim.errors import ConfigError
-from vgim.latents.analysis import Analysis, AnalysisInput, Finding
-from vgim.latents.decoders import find_decoder
-from vgim.latents.decoding import no_decoder
-from vgim.latents.frames import sample_frames
-from vgim.latents.probing import settings
+from vgim.latents.analysis import Analysis, AnalysisInput, AnalysisOutput
+from vgim.latents.decoded_pairs import no_decoder
+from vgim.latents.frame_sample import sample_frames
+from vgim.latents.module_decoder import find_decoder
+from vgim.latents.probe_examples import probe_contexts
 from vgim.latents.registry import ANALYSES
 from vgim.latents.result import AnalysisResult, LatentOptions
 from vgim.latents.subject import Subject, open_subject
@@ -48,23 +48,23 @@ def analyze(
     others = _others(subject, options, compare, say)
     results = []
     for module in subject.modules:
-        look = _look(subject, module, options, say)
-        beside = {name: _beside(other, look, say) for name, other in others[module].items()}
+        inputs = _inputs(subject, module, options, say)
+        beside = {name: _beside(other, inputs, say) for name, other in others[module].items()}
         for analysis in ANALYSES:
             if analysis.name not in options.only:
                 continue
-            if not _can(analysis, look):
+            if not _can(analysis, inputs):
                 if "labels" in analysis.needs:
                     say(f"note: {analysis.name} is left out: the shards have no labels for a probe")
                 continue
             say(f"module {module}: {analysis.name}")
-            finding = analysis.run(look)
-            found: dict[str, Finding] = {
+            output = analysis.run(inputs)
+            found: dict[str, AnalysisOutput] = {
                 name: analysis.run(other) for name, other in beside.items() if _can(analysis, other)
             }
-            finding.pictures += overlays(subject.run.name, finding, found)
-            result = record(look, analysis, finding, found)
-            write(subject.run, result, finding)
+            output.pictures += overlays(subject.run.name, output, found)
+            result = record(inputs, analysis, output, found)
+            write(subject.run, result, output)
             results.append(result)
     return results
 
@@ -94,13 +94,13 @@ def _others(
     return found
 
 
-def _beside(subject: Subject, look: AnalysisInput, say: Say) -> AnalysisInput:
+def _beside(subject: Subject, inputs: AnalysisInput, say: Say) -> AnalysisInput:
     """The same module of another run; of its decoders, one of the same name before others."""
-    prefer = look.decoder_at.name if look.decoder_at is not None else None
-    return _look(subject, look.module, look.options.model_copy(update={"decoder": None}), say, prefer)
+    prefer = inputs.decoder_at.name if inputs.decoder_at is not None else None
+    return _inputs(subject, inputs.module, inputs.options.model_copy(update={"decoder": None}), say, prefer)
 
 
-def _look(
+def _inputs(
     subject: Subject, module: int, options: LatentOptions, say: Say, prefer: str | None = None
 ) -> AnalysisInput:
     decoder, path = None, None
@@ -113,7 +113,7 @@ def _look(
     return AnalysisInput(subject, module, options, sample_frames(subject, module, options), decoder, path)
 
 
-def _can(analysis: Analysis, look: AnalysisInput) -> bool:
-    if "decoder" in analysis.needs and look.decoder is None:
+def _can(analysis: Analysis, inputs: AnalysisInput) -> bool:
+    if "decoder" in analysis.needs and inputs.decoder is None:
         return False
-    return "labels" not in analysis.needs or any(True for _ in settings(look))
+    return "labels" not in analysis.needs or any(True for _ in probe_contexts(inputs))

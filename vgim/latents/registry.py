@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from vgim.latents.analyses.contribution import ContributionAnalysis
+from vgim.latents.analyses.correlation import CorrelationAnalysis
+from vgim.latents.analyses.distribution import DistributionAnalysis
+from vgim.latents.analyses.labels import LabelsAnalysis
+from vgim.latents.analyses.map import MapAnalysis
+from vgim.latents.analyses.sensitivity import SensitivityAnalysis
+from vgim.latents.analyses.smoothness import SmoothnessAnalysis
 from vgim.latents.analysis import Analysis
-from vgim.latents.contribution import ContributionAnalysis
-from vgim.latents.correlation import CorrelationAnalysis
-from vgim.latents.distribution import DistributionAnalysis
-from vgim.latents.labels import LabelsAnalysis
-from vgim.latents.map import MapAnalysis
-from vgim.latents.sensitivity import SensitivityAnalysis
-from vgim.latents.smoothness import SmoothnessAnalysis
 
 ANALYSES: tuple[Analysis, ...] = (
     DistributionAnalysis(),

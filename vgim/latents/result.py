@@ -38,11 +38,11 @@ class LatentOptions(ResultModel):
     max_frames: int = Field(8_000, ge=100)
     """Frames of the split, drawn evenly over its utterances; also the most examples a probe takes of a split."""
     map_frames: int = Field(1_000, ge=50)
-    """Frames in the t-SNE and in the projector."""
+    """FrameSample in the t-SNE and in the projector."""
     information_frames: int = Field(1_000, ge=50)
     """Examples from which mutual information is estimated."""
     density_frames: int = Field(1_000, ge=100)
-    """Frames from which total correlation is estimated."""
+    """FrameSample from which total correlation is estimated."""
     subsets: int = Field(16, ge=2)
     """Random subsets for each total correlation."""
     pairs: int = Field(24, ge=2)

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 from vgim.config import RunConfig
 from vgim.jsonl import add_line, read_lines
-from vgim.latents.distribution import ks_against_normal
-from vgim.latents.frames import sample_frames
+from vgim.latents.analyses.distribution import ks_against_normal
+from vgim.latents.frame_sample import sample_frames
 from vgim.latents.result import LatentOptions
 from vgim.latents.subject import open_subject
 from vgim.model.stack import module_specs

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from tests.latents.cases import SMALL, frames_of, input_of, normal
-from vgim.latents.distribution import (
+from vgim.latents.analyses.distribution import (
     DistributionAnalysis,
     active,
     kl_per_dimension,
     ks_against_normal,
     moments,
 )
-from vgim.latents.frames import Posteriors
+from vgim.latents.frame_sample import Posteriors
 from vgim.latents.job import analyze
 
 
@@ -58,24 +58,24 @@ def test_posteriors_of_known_kl_give_its_sum_and_its_concentration() -> None:
     mu_NC[::2, 0], mu_NC[1::2, 0] = 1, -1
     std_NC = np.ones((100, 4), np.float32)
     std_NC[:, 0] = 0.5
-    finding = DistributionAnalysis().run(input_of(frames_of(mu_NC, Posteriors(mu_NC, std_NC))))
+    output = DistributionAnalysis().run(input_of(frames_of(mu_NC, Posteriors(mu_NC, std_NC))))
     nats = 0.5 * (1 + 0.25 - 1) + math.log(2)  # dimension 0; the others are N(0, 1) and hold nothing
-    assert finding.figures["kl_nats_per_frame"] == pytest.approx(nats, rel=1e-6)
-    assert finding.figures["kl_nats_per_dimension"] == pytest.approx(nats / 4, rel=1e-6)
-    assert finding.figures["dimensions_for_half_of_kl"] == 1
-    assert (finding.figures["active_share"], finding.figures["collapsed_share"]) == (0.25, 0.75)
-    assert finding.figures["mean_posterior_std"] == (0.5 + 3) / 4
-    assert finding.tables[0].rows[0][0] == 0
+    assert output.figures["kl_nats_per_frame"] == pytest.approx(nats, rel=1e-6)
+    assert output.figures["kl_nats_per_dimension"] == pytest.approx(nats / 4, rel=1e-6)
+    assert output.figures["dimensions_for_half_of_kl"] == 1
+    assert (output.figures["active_share"], output.figures["collapsed_share"]) == (0.25, 0.75)
+    assert output.figures["mean_posterior_std"] == (0.5 + 3) / 4
+    assert output.tables[0].rows[0][0] == 0
 
 
 def test_outputs_without_a_posterior_have_moments_and_zeros() -> None:
     mean_NC = np.zeros((100, 2), np.float32)
     mean_NC[::2, 0], mean_NC[1::2, 0] = 2, -2
-    finding = DistributionAnalysis().run(input_of(frames_of(mean_NC)))
-    assert finding.figures["zero_share"] == 0.5
-    assert finding.figures["active_share"] == 0.5
-    assert finding.figures["mean_std"] == 1  # deviations 2 and 0
-    assert finding.figures["mean_abs_mean"] == 0
+    output = DistributionAnalysis().run(input_of(frames_of(mean_NC)))
+    assert output.figures["zero_share"] == 0.5
+    assert output.figures["active_share"] == 0.5
+    assert output.figures["mean_std"] == 1  # deviations 2 and 0
+    assert output.figures["mean_abs_mean"] == 0
 
 
 def test_a_module_without_a_posterior_is_analyzed_too(plain_run: Path, tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vgim.latents.analysis import AnalysisInput, Drawn, Finding, Need, Sheet
-from vgim.latents.correlation_pictures import subsets_picture
-from vgim.latents.frames import F32, WINDOW
+from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
+from vgim.latents.frame_sample import F32, WINDOW
+from vgim.latents.pictures.correlation import subsets_picture
 from vgim.latents.result import AnalysisName, Table
 from vgim.model.randomness import mix
 
@@ -37,15 +37,15 @@ class CorrelationAnalysis:
     title: ClassVar[str] = "Total correlation"
     needs: ClassVar[frozenset[Need]] = frozenset()
 
-    def run(self, look: AnalysisInput) -> Finding:
+    def run(self, inputs: AnalysisInput) -> AnalysisOutput:
         """Looks at samples z of the posterior, or at the output of a module without one."""
-        windows_VWC, options = look.frames.windows_VWC, look.options
+        windows_VWC, options = inputs.frames.windows_VWC, inputs.options
         rng = np.random.default_rng(mix("subsets", options.seed))
         windows_VWC = windows_VWC[rng.permutation(len(windows_VWC))[: options.density_frames]]
         alive = np.flatnonzero(windows_VWC.reshape(-1, windows_VWC.shape[2]).std(0) > SMALLEST_STD)
         if len(alive) < max(SIZES) or len(windows_VWC) < 100:
-            return Finding(
-                [f"Too little to look at: {len(alive)} dimensions vary, over {len(windows_VWC)} windows."], {}
+            return AnalysisOutput(
+                [f"Too little to inputs at: {len(alive)} dimensions vary, over {len(windows_VWC)} windows."], {}
             )
         rows: list[tuple[str, int, int, float, float]] = []
         notes = [
@@ -76,7 +76,7 @@ class CorrelationAnalysis:
             notes.append(
                 f"{zeros:.0%} of the values are exactly 0, where there is no density; estimates are rough."
             )
-        return _finding(look, rows, notes)
+        return _output(inputs, rows, notes)
 
 
 def total_correlation(x_VD: F32 | F64) -> float:
@@ -109,11 +109,11 @@ def mean_interval(values: F64) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def _finding(
-    look: AnalysisInput, rows: list[tuple[str, int, int, float, float]], notes: list[str]
-) -> Finding:
-    finding = Finding(summary=[], figures={}, notes=notes)
-    hop_ms = look.frames.hop_samples / 16
+def _output(
+    inputs: AnalysisInput, rows: list[tuple[str, int, int, float, float]], notes: list[str]
+) -> AnalysisOutput:
+    output = AnalysisOutput(summary=[], figures={}, notes=notes)
+    hop_ms = inputs.frames.hop_samples / 16
     table, boxes = [], []
     for kind in ("dimensions", "time"):
         for size in SIZES:
@@ -126,42 +126,42 @@ def _finding(
             label = f"{size} {'dimensions' if kind == 'dimensions' else 'frames'}"
             table.append((label, mean, low, high, float(shuffled.mean()), excess, excess_low, excess_high))
             boxes.append((label, found, shuffled))
-            finding.figures[f"{kind}_{size}_excess_nats"] = excess
+            output.figures[f"{kind}_{size}_excess_nats"] = excess
             what = (
                 f"{size} dimensions of a frame"
                 if kind == "dimensions"
                 else f"{size} frames in a row ({hop_ms:g} ms apart) of a dimension"
             )
-            finding.summary.append(
+            output.summary.append(
                 f"{what}: {mean:.3f} nats, shuffled {shuffled.mean():.3f}; the difference is {excess:.3f} (95 % "
                 f"{excess_low:.3f} to {excess_high:.3f} over {len(own)} subsets)."
             )
     for label, mean, low, high, shuffled_mean, *_ in table:
         key = label.replace(" ", "_")
-        finding.figures |= {
+        output.figures |= {
             f"{key}_nats": mean,
             f"{key}_low": low,
             f"{key}_high": high,
             f"{key}_shuffled_nats": shuffled_mean,
         }
-    finding.figures["num_frames"] = len(look.frames.windows_VWC[: look.options.density_frames])
+    output.figures["num_frames"] = len(inputs.frames.windows_VWC[: inputs.options.density_frames])
     if boxes:
-        finding.pictures.append(
-            Drawn(
+        output.pictures.append(
+            PictureFile(
                 "subsets.png",
                 "Total correlation of each random subset, and of the same with every part shuffled (truth: 0).",
                 partial(subsets_picture, boxes),
             )
         )
-    finding.tables.append(
+    output.tables.append(
         Table(
             title="Total correlation in nats, mean over subsets",
             columns=("subset", "TC", "low", "high", "shuffled", "difference", "low ", "high "),
             rows=tuple(table),
         )
     )
-    finding.sheets["subsets.csv"] = Sheet(("kind", "size", "subset", "nats", "shuffled_nats"), list(rows))
-    return finding
+    output.csv_files["subsets.csv"] = CsvFile(("kind", "size", "subset", "nats", "shuffled_nats"), list(rows))
+    return output
 
 
 assert max(SIZES) <= WINDOW

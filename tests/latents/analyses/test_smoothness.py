@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from tests.latents.cases import input_of, normal
-from vgim.latents import smoothness
-from vgim.latents.decoding import Pairs
+from vgim.latents.analyses import smoothness
+from vgim.latents.analyses.smoothness import SmoothnessAnalysis, path_of
+from vgim.latents.decoded_pairs import Pairs
 from vgim.latents.result import LatentOptions
-from vgim.latents.smoothness import SmoothnessAnalysis, path_of
 
 
 def test_a_straight_even_path_has_ratio_one() -> None:
@@ -46,12 +46,12 @@ def test_audio_that_jumps_once_has_all_of_its_path_in_one_step(monkeypatch: pyte
     def jump(latents_BTC: torch.Tensor, num_samples: int) -> torch.Tensor:
         return sounds_2L[(latents_BTC.mean((1, 2)) > 0.55).long()]
 
-    finding = SmoothnessAnalysis().run(input_of(options=LatentOptions(steps=5), decoder=jump))
-    assert finding.figures["path_ratio"] == pytest.approx(1, abs=1e-12)
-    assert finding.figures["largest_step_share"] == pytest.approx(1, abs=1e-12)
-    assert finding.figures["even_step_share"] == 0.2
-    assert finding.figures["num_pairs"] == 2
-    (curve,) = finding.curves
+    output = SmoothnessAnalysis().run(input_of(options=LatentOptions(steps=5), decoder=jump))
+    assert output.figures["path_ratio"] == pytest.approx(1, abs=1e-12)
+    assert output.figures["largest_step_share"] == pytest.approx(1, abs=1e-12)
+    assert output.figures["even_step_share"] == 0.2
+    assert output.figures["num_pairs"] == 2
+    (curve,) = output.curves
     assert curve.y == pytest.approx((0, 0, 1, 0, 0))
 
 
@@ -63,7 +63,7 @@ def test_decibels_that_rise_evenly_are_a_straight_even_path(monkeypatch: pytest.
     def louder(latents_BTC: torch.Tensor, num_samples: int) -> torch.Tensor:
         return noise_1L * latents_BTC.mean((1, 2)).exp()[:, None]
 
-    finding = SmoothnessAnalysis().run(input_of(options=LatentOptions(steps=5), decoder=louder))
-    assert finding.figures["path_ratio"] == pytest.approx(1, abs=1e-3)
-    assert finding.figures["largest_step_share"] == pytest.approx(0.2, abs=1e-3)
-    assert finding.figures["end_to_end_log_mel"] == pytest.approx(2, abs=0.02)
+    output = SmoothnessAnalysis().run(input_of(options=LatentOptions(steps=5), decoder=louder))
+    assert output.figures["path_ratio"] == pytest.approx(1, abs=1e-3)
+    assert output.figures["largest_step_share"] == pytest.approx(0.2, abs=1e-3)
+    assert output.figures["end_to_end_log_mel"] == pytest.approx(2, abs=0.02)

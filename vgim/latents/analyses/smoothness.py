@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vgim.latents.analysis import AnalysisInput, Drawn, Finding, Need, Sheet
-from vgim.latents.curves import CurveLine, lines_picture
-from vgim.latents.decoding import decode, interval, log_mel, make_pairs
+from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
+from vgim.latents.decoded_pairs import decode, interval, log_mel, make_pairs
+from vgim.latents.pictures.lines import CurveLine, lines_picture
 from vgim.latents.result import AnalysisName, Curve, Table
 
 F64 = NDArray[np.float64]
@@ -48,17 +48,17 @@ class SmoothnessAnalysis:
     title: ClassVar[str] = "Smoothness along interpolations"
     needs: ClassVar[frozenset[Need]] = frozenset({"decoder"})
 
-    def run(self, look: AnalysisInput) -> Finding:
+    def run(self, inputs: AnalysisInput) -> AnalysisOutput:
         """Decodes interpolations between some pairs of the split's crops."""
-        assert look.decoder is not None
-        pairs = make_pairs(look.subject, look.decoder, look.options)
-        share = torch.linspace(0, 1, look.options.steps + 1)[:, None, None]
+        assert inputs.decoder is not None
+        pairs = make_pairs(inputs.subject, inputs.decoder, inputs.options)
+        share = torch.linspace(0, 1, inputs.options.steps + 1)[:, None, None]
         paths = []
         for a, b in zip(pairs.first_P, pairs.second_P, strict=True):
             line_STC = torch.lerp(pairs.latents_UTC[a][None], pairs.latents_UTC[b][None], share)
-            audio = decode(look.decoder, line_STC, pairs.num_samples, look.subject.device)
+            audio = decode(inputs.decoder, line_STC, pairs.num_samples, inputs.subject.device)
             paths.append(path_of(log_mel(audio)))
-        return _finding(look, paths)
+        return _output(inputs, paths)
 
 
 def path_of(points_STM: Tensor) -> Path:
@@ -71,8 +71,8 @@ def path_of(points_STM: Tensor) -> Path:
     return Path(steps_S, float(distance(points_STM[-1], points_STM[0])))
 
 
-def _finding(look: AnalysisInput, paths: list[Path]) -> Finding:
-    num_steps, seed = look.options.steps, look.options.seed
+def _output(inputs: AnalysisInput, paths: list[Path]) -> AnalysisOutput:
+    num_steps, seed = inputs.options.steps, inputs.options.seed
     ratio_P = np.array([path.ratio for path in paths])
     largest_P = np.array([path.largest_share for path in paths])
     shares_PS = np.stack([path.steps_S / max(float(path.steps_S.sum()), 1e-12) for path in paths])
@@ -89,7 +89,7 @@ def _finding(look: AnalysisInput, paths: list[Path]) -> Finding:
         low=tuple(low for low, _ in ends),
         high=tuple(high for _, high in ends),
     )
-    return Finding(
+    return AnalysisOutput(
         summary=[
             f"Between two utterances the decoded path is {ratio_P.mean():.2f} times the straight distance (95 % "
             f"{ratio[0]:.2f} to {ratio[1]:.2f} over {len(paths)} pairs; 1 is a straight line).",
@@ -108,7 +108,7 @@ def _finding(look: AnalysisInput, paths: list[Path]) -> Finding:
             "num_pairs": len(paths),
         },
         pictures=[
-            Drawn(
+            PictureFile(
                 "steps.png",
                 "Share of the decoded path that each step of the interpolation covers; the band is 95 % over pairs.",
                 partial(
@@ -116,7 +116,7 @@ def _finding(look: AnalysisInput, paths: list[Path]) -> Finding:
                     [CurveLine("mean over pairs", curve.x, curve.y, curve.low, curve.high, "o-")],
                     curve.x_label,
                     curve.y_label,
-                    f"interpolations, module {look.module}",
+                    f"interpolations, module {inputs.module}",
                     level=("even steps", 1 / num_steps),
                 ),
             )
@@ -132,8 +132,8 @@ def _finding(look: AnalysisInput, paths: list[Path]) -> Finding:
             )
         ],
         curves=[curve],
-        sheets={
-            "paths.csv": Sheet(
+        csv_files={
+            "paths.csv": CsvFile(
                 ("pair", "path_ratio", "largest_step_share", "end_to_end"),
                 [(i, path.ratio, path.largest_share, path.end_to_end) for i, path in enumerate(paths)],
             )

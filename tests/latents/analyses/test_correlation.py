@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.latents.cases import SMALL, frames_of, input_of, normal
-from vgim.latents.correlation import CorrelationAnalysis, mean_interval, shuffle, total_correlation
-from vgim.latents.frames import WINDOW
+from vgim.latents.analyses.correlation import CorrelationAnalysis, mean_interval, shuffle, total_correlation
+from vgim.latents.frame_sample import WINDOW
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.6, 0.9])
@@ -37,26 +37,26 @@ def test_independent_dimensions_that_do_not_move_correlate_over_time_alone() -> 
     first_V1C, noise_VWC = normal(1_000, 1, 4), normal(1_000, WINDOW, 4, seed=1)
     windows_VWC = first_V1C + 0.5 * noise_VWC
     options = SMALL.model_copy(update={"density_frames": 1_000})
-    finding = CorrelationAnalysis().run(input_of(frames_of(windows_VWC[:, 0], None, windows_VWC), options))
-    assert len(finding.sheets["subsets.csv"].rows) == 8  # dimensions and time, 2 and 4 of each, 2 subsets
+    output = CorrelationAnalysis().run(input_of(frames_of(windows_VWC[:, 0], None, windows_VWC), options))
+    assert len(output.csv_files["subsets.csv"].rows) == 8  # dimensions and time, 2 and 4 of each, 2 subsets
     rho = 1 / 1.25
-    assert finding.figures["dimensions_2_excess_nats"] == pytest.approx(0, abs=0.1)
-    assert finding.figures["time_2_excess_nats"] == pytest.approx(-0.5 * math.log(1 - rho**2), abs=0.1)
+    assert output.figures["dimensions_2_excess_nats"] == pytest.approx(0, abs=0.1)
+    assert output.figures["time_2_excess_nats"] == pytest.approx(-0.5 * math.log(1 - rho**2), abs=0.1)
     for size in (2, 4):  # kernels smooth, so that estimates are below the truth
         log_det = (size - 1) * math.log(1 - rho) + math.log(1 + (size - 1) * rho)
-        assert 0.5 * -0.5 * log_det < finding.figures[f"time_{size}_excess_nats"] < 1.1 * -0.5 * log_det
+        assert 0.5 * -0.5 * log_det < output.figures[f"time_{size}_excess_nats"] < 1.1 * -0.5 * log_det
 
 
 def test_copies_are_left_out_and_counted() -> None:
     windows_VWC = np.repeat(np.repeat(normal(120, 1, 1), WINDOW, axis=1), 4, axis=2)
-    finding = CorrelationAnalysis().run(input_of(frames_of(windows_VWC[:, 0], None, windows_VWC)))
-    assert finding.sheets["subsets.csv"].rows == []
-    assert any(note.startswith("8 subsets were left out") for note in finding.notes)
+    output = CorrelationAnalysis().run(input_of(frames_of(windows_VWC[:, 0], None, windows_VWC)))
+    assert output.csv_files["subsets.csv"].rows == []
+    assert any(note.startswith("8 subsets were left out") for note in output.notes)
 
 
 def test_dead_dimensions_leave_too_little_to_estimate() -> None:
     windows_VWC = normal(120, WINDOW, 4)
     windows_VWC[..., 1] = 3
-    finding = CorrelationAnalysis().run(input_of(frames_of(windows_VWC[:, 0], None, windows_VWC)))
-    assert "3 dimensions vary, over 120 windows" in finding.summary[0]
-    assert finding.figures == {}
+    output = CorrelationAnalysis().run(input_of(frames_of(windows_VWC[:, 0], None, windows_VWC)))
+    assert "3 dimensions vary, over 120 windows" in output.summary[0]
+    assert output.figures == {}

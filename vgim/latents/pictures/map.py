@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vgim.arrays import I64
 from vgim.downstream.pictures import as_png, new_figure
 from vgim.latents.frame_labels import NO_LABEL, Labeling
-from vgim.latents.frames import F32
+from vgim.latents.frame_sample import F32
 
 MOST_IN_LEGEND = 20
 """Colors that the eye tells apart; more classes are named where they lie."""

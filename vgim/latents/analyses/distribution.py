@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vgim.latents.analysis import AnalysisInput, Drawn, Finding, Need, Sheet
-from vgim.latents.distribution_pictures import density_picture, histograms_picture, kl_picture
-from vgim.latents.frames import F32, Frames
+from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
+from vgim.latents.frame_sample import F32, FrameSample
+from vgim.latents.pictures.distribution import density_picture, histograms_picture, kl_picture
 from vgim.latents.result import AnalysisName, Curve, Table
 from vgim.model.collapse import FEWEST_ACTIVE
 from vgim.model.module import ACTIVE_VARIANCE
@@ -43,9 +43,9 @@ class DistributionAnalysis:
     title: ClassVar[str] = "Distribution of each dimension"
     needs: ClassVar[frozenset[Need]] = frozenset()
 
-    def run(self, look: AnalysisInput) -> Finding:
+    def run(self, inputs: AnalysisInput) -> AnalysisOutput:
         """With a posterior: against N(0, 1). Without one: moments, activity and zeros, as nothing pulls it there."""
-        frames = look.frames
+        frames = inputs.frames
         return _gaussian(frames) if frames.posteriors is not None else _plain(frames)
 
 
@@ -81,7 +81,7 @@ def moments(z_NC: F32) -> Moments:
     )
 
 
-def _gaussian(frames: Frames) -> Finding:
+def _gaussian(frames: FrameSample) -> AnalysisOutput:
     assert frames.posteriors is not None
     mu_NC, std_NC = frames.posteriors
     kl_C = kl_per_dimension(mu_NC, std_NC)
@@ -109,7 +109,7 @@ def _gaussian(frames: Frames) -> Finding:
         (int(c), float(kl_C[c]), float(mu_NC[:, c].var(ddof=1)), float(std_NC[:, c].mean()), float(ks_C[c]))
         for c in order_C[:SHOWN_ROWS]
     ]
-    return Finding(
+    return AnalysisOutput(
         summary=summary,
         figures={
             "kl_nats_per_frame": float(kl_C.sum()),
@@ -127,18 +127,18 @@ def _gaussian(frames: Frames) -> Finding:
             "num_frames": len(mu_NC),
         },
         pictures=[
-            Drawn(
+            PictureFile(
                 "kl.png",
                 "KL from N(0, 1) of each dimension, largest first, with the parts of the variance of z that the "
                 "mean and the posterior's own width give.",
                 partial(kl_picture, kl_C[order_C], mu_NC.var(0)[order_C], (std_NC**2).mean(0)[order_C]),
             ),
-            Drawn(
+            PictureFile(
                 "histograms.png",
                 "Histograms of z for dimensions from the most to the least KL; the line is N(0, 1).",
                 partial(histograms_picture, frames.z_NC, order_C, [f"KL {kl_C[c]:.3f}" for c in order_C]),
             ),
-            Drawn(
+            PictureFile(
                 "dimensions.png",
                 "Density of z in every dimension, a column each, in order of KL; the margin shows N(0, 1).",
                 partial(density_picture, frames.z_NC[:, order_C]),
@@ -155,8 +155,8 @@ def _gaussian(frames: Frames) -> Finding:
             _sorted_curve("KL per dimension, largest first", "KL (nats per frame)", kl_C[order_C]),
             _deviations(frames),
         ],
-        sheets={
-            "dimensions.csv": _sheet(
+        csv_files={
+            "dimensions.csv": _csv_file(
                 of_z,
                 kl_nats=kl_C,
                 variance_of_mean=mu_NC.var(0, ddof=1),
@@ -173,13 +173,13 @@ def _gaussian(frames: Frames) -> Finding:
     )
 
 
-def _plain(frames: Frames) -> Finding:
+def _plain(frames: FrameSample) -> AnalysisOutput:
     x_NC = frames.mean_NC
     of_x, active_C = moments(x_NC), active(x_NC)
     zeros_C = (x_NC == 0).mean(0)
     order_C = np.argsort(-of_x.std_C, kind="stable")
     labels = [f"deviation {of_x.std_C[c]:.3f}" for c in order_C]
-    return Finding(
+    return AnalysisOutput(
         summary=[
             f"This module has no posterior: its {x_NC.shape[1]} outputs are numbers, which nothing pulls to N(0, 1).",
             f"{int(active_C.sum())} of {len(active_C)} dimensions are active (variance above {ACTIVE_VARIANCE}); "
@@ -197,24 +197,24 @@ def _plain(frames: Frames) -> Finding:
             "num_frames": len(x_NC),
         },
         pictures=[
-            Drawn(
+            PictureFile(
                 "histograms.png",
                 "Histograms of the output for dimensions from the most to the least deviation.",
                 partial(histograms_picture, x_NC, order_C, labels, with_normal=False),
             ),
-            Drawn(
+            PictureFile(
                 "dimensions.png",
                 "Density of every dimension, a column each, in order of deviation.",
                 partial(density_picture, x_NC[:, order_C], with_normal=False),
             ),
         ],
         curves=[_deviations(frames)],
-        sheets={"dimensions.csv": _sheet(of_x, zero_share=zeros_C, active=active_C)},
+        csv_files={"dimensions.csv": _csv_file(of_x, zero_share=zeros_C, active=active_C)},
         notes=["KL and the distance from N(0, 1) have no meaning without a posterior, and are left out."],
     )
 
 
-def _deviations(frames: Frames) -> Curve:
+def _deviations(frames: FrameSample) -> Curve:
     """Of μ or the output, which all families have."""
     std_C = np.sort(moments(frames.mean_NC).std_C)[::-1]
     return _sorted_curve("Deviation per dimension, largest first", "deviation", std_C)
@@ -230,7 +230,7 @@ def _sorted_curve(title: str, y_label: str, y_C: F64) -> Curve:
     )
 
 
-def _sheet(of: Moments, **more_C: NDArray[np.generic]) -> Sheet:
+def _csv_file(of: Moments, **more_C: NDArray[np.generic]) -> CsvFile:
     columns = {
         "mean": of.mean_C,
         "std": of.std_C,
@@ -239,4 +239,4 @@ def _sheet(of: Moments, **more_C: NDArray[np.generic]) -> Sheet:
         **more_C,
     }
     rows = list(zip(range(len(of.mean_C)), *(column.tolist() for column in columns.values()), strict=True))
-    return Sheet(("dimension", *columns), rows)
+    return CsvFile(("dimension", *columns), rows)

@@ -25,9 +25,9 @@ from vgim.downstream.features.features import EncoderFeatures
 from vgim.downstream.probes.probe import Examples
 from vgim.downstream.scores import over_utterances
 from vgim.downstream.solvers import Fitted, fit_lbfgs
-from vgim.latents.analysis import AnalysisInput, Drawn, Finding, Need, Sheet
-from vgim.latents.curves import CurveLine, lines_picture
-from vgim.latents.probing import clip_of, encoder_features, examples_of, settings
+from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
+from vgim.latents.pictures.lines import CurveLine, lines_picture
+from vgim.latents.probe_examples import clip_of, encoder_features, examples_of, probe_contexts
 from vgim.latents.result import AnalysisName, Curve, Table
 from vgim.model.audio import to_float
 from vgim.model.randomness import mix, seeded_generator
@@ -38,7 +38,7 @@ LATENT_EPSILONS = (0.0, 0.03, 0.1, 0.3, 1.0)
 F64 = NDArray[np.float64]
 
 
-class Counts(NamedTuple):
+class CorrectCounts(NamedTuple):
     """Right and all examples of an utterance."""
 
     right: list[int]
@@ -46,7 +46,7 @@ class Counts(NamedTuple):
     num: int
 
 
-class Probed(NamedTuple):
+class ProbedEncoder(NamedTuple):
     """An encoder with a linear probe on it."""
 
     source: EncoderFeatures
@@ -60,43 +60,43 @@ class SensitivityAnalysis:
     title: ClassVar[str] = "Adversarial sensitivity of the probe"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
 
-    def run(self, look: AnalysisInput) -> Finding:
+    def run(self, inputs: AnalysisInput) -> AnalysisOutput:
         """Fits a probe on the trained and on an untrained encoder, and attacks both."""
-        by_task = {setting.task.name: setting for setting in settings(look)}
-        setting = by_task.get("phone") or by_task.get("syllable") or next(iter(by_task.values()))
-        trained = _fit(look, setting, encoder_features(look))
-        untrained_source, _ = feature_source(setting, "random", look.options.seed)
+        by_task = {context.task.name: context for context in probe_contexts(inputs)}
+        context = by_task.get("phone") or by_task.get("syllable") or next(iter(by_task.values()))
+        trained = _fit(inputs, context, encoder_features(inputs))
+        untrained_source, _ = feature_source(context, "random", inputs.options.seed)
         assert isinstance(untrained_source, EncoderFeatures)
-        untrained = _fit(look, setting, untrained_source)
+        untrained = _fit(inputs, context, untrained_source)
         utterances = list(
             read_utterances(
-                setting.shards,
-                setting.manifest,
-                look.options.split,
-                min(ATTACKED_UTTERANCES, look.options.max_utterances),
+                context.shards,
+                context.manifest,
+                inputs.options.split,
+                min(ATTACKED_UTTERANCES, inputs.options.max_utterances),
             )
         )
-        epsilons = look.options.epsilons
+        epsilons = inputs.options.epsilons
         curves = {
-            "trained, FGSM": attack(trained, setting, utterances, epsilons, look.module),
+            "trained, FGSM": attack(trained, context, utterances, epsilons, inputs.module),
             "trained, random signs": attack(
-                trained, setting, utterances, epsilons, look.module, noise_seed=look.options.seed
+                trained, context, utterances, epsilons, inputs.module, noise_seed=inputs.options.seed
             ),
-            "untrained, FGSM": attack(untrained, setting, utterances, epsilons, look.module),
+            "untrained, FGSM": attack(untrained, context, utterances, epsilons, inputs.module),
         }
-        test = examples_of(look, setting, trained.source, look.options.split)
+        test = examples_of(inputs, context, trained.source, inputs.options.split)
         majority = float((test.y_N == test.y_N.bincount().argmax()).double().mean())
-        return _finding(look, setting, curves, attack_latents(trained.fitted, test), majority)
+        return _output(inputs, context, curves, attack_latents(trained.fitted, test), majority)
 
 
 def attack(
-    probed: Probed,
-    setting: ProbeContext,
+    probed: ProbedEncoder,
+    context: ProbeContext,
     utterances: list[Utterance],
     epsilons: tuple[float, ...],
     module: int,
     noise_seed: int | None = None,
-) -> list[Counts]:
+) -> list[CorrectCounts]:
     """Right examples of each utterance for every ε.
 
     Args:
@@ -111,14 +111,14 @@ def attack(
         x = _normalized(probed.source, x_BL, utterance)
         for index in range(module + 1):
             x = encoder.module(index).represent(x)
-        examples = setting.task.examples(utterance, x[0], hop)
+        examples = context.task.examples(utterance, x[0], hop)
         if examples is None or not len(examples.y_N):
             return None
         return examples.x_NC @ weight_KC.T + bias_K, examples.y_N.to(device)
 
     found = []
     for utterance in utterances:
-        clip = clip_of(setting, utterance)
+        clip = clip_of(context, utterance)
         if clip is None or len(clip) < shortest:
             continue
         x_BL = to_float(torch.from_numpy(clip)[None], "none").to(device).requires_grad_()
@@ -138,7 +138,7 @@ def attack(
                 after = logits(moved_BL, utterance)
             assert after is not None
             right.append(int((after[0].argmax(1) == after[1]).sum()))
-        found.append(Counts(right, len(clean[1])))
+        found.append(CorrectCounts(right, len(clean[1])))
     return found
 
 
@@ -161,12 +161,12 @@ def _normalized(source: EncoderFeatures, x_BL: Tensor, utterance: Utterance) -> 
     return to_float(x_BL, source.normalize, *source.corpus)
 
 
-def _fit(look: AnalysisInput, setting: ProbeContext, source: EncoderFeatures) -> Probed:
-    train, validation = (examples_of(look, setting, source, split) for split in ("train", "validation"))
-    return Probed(source, fit_lbfgs(train, validation, len(setting.task.classes)))
+def _fit(inputs: AnalysisInput, context: ProbeContext, source: EncoderFeatures) -> ProbedEncoder:
+    train, validation = (examples_of(inputs, context, source, split) for split in ("train", "validation"))
+    return ProbedEncoder(source, fit_lbfgs(train, validation, len(context.task.classes)))
 
 
-def _accuracies(counts: list[Counts]) -> tuple[F64, F64, F64]:
+def _accuracies(counts: list[CorrectCounts]) -> tuple[F64, F64, F64]:
     """Accuracy and its 95 % interval over utterances for each ε."""
     right_UE = np.array([count.right for count in counts], dtype=np.float64)
     num_U = np.array([count.num for count in counts])
@@ -174,14 +174,14 @@ def _accuracies(counts: list[Counts]) -> tuple[F64, F64, F64]:
     return right_UE.sum(0) / num_U.sum(), ends[:, 0], ends[:, 1]
 
 
-def _finding(
-    look: AnalysisInput,
-    setting: ProbeContext,
-    curves: dict[str, list[Counts]],
+def _output(
+    inputs: AnalysisInput,
+    context: ProbeContext,
+    curves: dict[str, list[CorrectCounts]],
     of_latents: list[float],
     majority: float,
-) -> Finding:
-    epsilons, task = look.options.epsilons, setting.task.name
+) -> AnalysisOutput:
+    epsilons, task = inputs.options.epsilons, context.task.name
     scores = {name: _accuracies(counts) for name, counts in curves.items()}
     styles = ("o-", "^:", "s--")
     positive = [epsilon for epsilon in epsilons if epsilon > 0]
@@ -193,7 +193,7 @@ def _finding(
         ],
         "ε (full scale is 1)",
         "accuracy",
-        f"{task} probe on module {look.module} under attack",
+        f"{task} probe on module {inputs.module} under attack",
         x_scale="symlog",
         x_threshold=min(positive, default=1.0),
         level=("majority", majority),
@@ -224,7 +224,7 @@ def _finding(
     for epsilon, accuracy in zip(LATENT_EPSILONS[1:], of_latents[1:], strict=True):
         figures[f"latent_accuracy_at_{epsilon:g}"] = accuracy
     score = scores["trained, FGSM"]
-    return Finding(
+    return AnalysisOutput(
         summary=[
             f"The {task} probe is right in {fgsm[0]:.1%} of clean examples and in {fgsm[last]:.1%} under FGSM with "
             f"ε = {epsilons[last]:g} on the audio; random signs of that size leave {noise[last]:.1%}.",
@@ -235,7 +235,7 @@ def _finding(
         ],
         figures=figures,
         pictures=[
-            Drawn(
+            PictureFile(
                 "attack.png",
                 "Accuracy against the size of the attack on the audio; bands are 95 % over utterances.",
                 picture,
@@ -260,8 +260,8 @@ def _finding(
                 log_x=True,
             )
         ],
-        sheets={
-            "accuracy.csv": Sheet(("attack", "epsilon", "accuracy", "low", "high"), [*rows, *latent_rows])
+        csv_files={
+            "accuracy.csv": CsvFile(("attack", "epsilon", "accuracy", "low", "high"), [*rows, *latent_rows])
         },
         notes=[
             "FGSM is one step of the gradient: a lower bound of what an adversary can do.",

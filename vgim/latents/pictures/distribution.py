@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vgim.arrays import I64
 from vgim.downstream.pictures import as_png, new_figure
-from vgim.latents.frames import F32
+from vgim.latents.frame_sample import F32
 
 F64 = NDArray[np.float64]
 NUM_HISTOGRAMS = 12

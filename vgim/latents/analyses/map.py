@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgim.arrays import I64
-from vgim.latents.analysis import AnalysisInput, Drawn, Embedding, Finding, Need, Sheet
+from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Embedding, Need, PictureFile
 from vgim.latents.frame_labels import NO_LABEL, Labeling
-from vgim.latents.frames import F32, Frames
-from vgim.latents.map_pictures import scatter_picture, spectrum_picture
+from vgim.latents.frame_sample import F32, FrameSample
+from vgim.latents.pictures.map import scatter_picture, spectrum_picture
 from vgim.latents.result import AnalysisName, LatentOptions, Table
 from vgim.model.randomness import mix
 
@@ -31,9 +31,9 @@ class MapAnalysis:
     title: ClassVar[str] = "Maps of the latents"
     needs: ClassVar[frozenset[Need]] = frozenset()
 
-    def run(self, look: AnalysisInput) -> Finding:
+    def run(self, inputs: AnalysisInput) -> AnalysisOutput:
         """Looks at μ, or at the output of a module without a posterior."""
-        frames, options = look.frames, look.options
+        frames, options = inputs.frames, inputs.options
         rows = choose(frames, options)
         spectrum_C, components_2C, mean_C = principal(frames.mean_NC)
         points_NC = frames.mean_NC[rows]
@@ -42,7 +42,7 @@ class MapAnalysis:
         share_C = spectrum_C / max(float(spectrum_C.sum()), 1e-12)
         num_90 = int(np.searchsorted(np.cumsum(share_C), 0.9 - 1e-9)) + 1
         effective = float(spectrum_C.sum() ** 2 / max(float((spectrum_C**2).sum()), 1e-24))
-        nearest_N = nearest_elsewhere(points_NC, frames.owner_N[rows])
+        nearest_N = nearest_elsewhere(points_NC, frames.utterance_N[rows])
         figures: dict[str, float] = {}
         summary = [
             f"{num_90} of {len(share_C)} principal components hold 90 % of the variance of the latents; their "
@@ -65,13 +65,13 @@ class MapAnalysis:
             )
         figures |= {"components_for_90_percent": num_90, "effective_components": effective}
         pictures.append(
-            Drawn(
+            PictureFile(
                 "spectrum.png",
                 "Variance that the principal components hold.",
                 partial(spectrum_picture, share_C),
             )
         )
-        return Finding(
+        return AnalysisOutput(
             summary=summary,
             figures={**figures, "num_frames": len(rows)},
             pictures=pictures,
@@ -84,7 +84,7 @@ class MapAnalysis:
             ]
             if table
             else [],
-            sheets={"points.csv": _sheet(frames, rows, pca_N2, tsne_N2)},
+            csv_files={"points.csv": _csv_file(frames, rows, pca_N2, tsne_N2)},
             notes=[
                 f"t-SNE of {len(rows)} frames, perplexity {perplexity(len(rows))}: distances between its clusters and "
                 "their sizes mean little.",
@@ -93,7 +93,7 @@ class MapAnalysis:
         )
 
 
-def choose(frames: Frames, options: LatentOptions) -> I64:
+def choose(frames: FrameSample, options: LatentOptions) -> I64:
     """Frames for the map, drawn from those there are."""
     rng = np.random.default_rng(mix("map", options.seed))
     return np.sort(rng.permutation(len(frames.mean_NC))[: options.map_frames])
@@ -128,7 +128,7 @@ def t_sne(x_NC: F32, seed: int) -> F32:
     return np.asarray(made, np.float32)
 
 
-def nearest_elsewhere(x_NC: F32, owner_N: I64) -> I64:
+def nearest_elsewhere(x_NC: F32, utterance_N: I64) -> I64:
     """The nearest point of another owner for each, by Euclidean distance; NO_LABEL where there is no other.
 
     A frame's neighbor in its own utterance shares its speaker and mostly its phone, whatever the encoder.
@@ -138,7 +138,7 @@ def nearest_elsewhere(x_NC: F32, owner_N: I64) -> I64:
     for start in range(0, len(x_NC), NEIGHBORS_AT_ONCE):
         part = slice(start, start + NEIGHBORS_AT_ONCE)
         distance = square_N[None] - 2 * x_NC[part] @ x_NC.T
-        distance[owner_N[part, None] == owner_N[None]] = np.inf
+        distance[utterance_N[part, None] == utterance_N[None]] = np.inf
         found[part] = np.where(np.isfinite(distance).any(1), distance.argmin(1), NO_LABEL)
     return found
 
@@ -158,17 +158,17 @@ def shared(labels_N: I64, nearest_N: I64) -> tuple[float, float, int] | None:
     return float((own == other).mean()), float(chance), len(own)
 
 
-def _picture(way: str, xy_N2: F32, labels_N: I64, labeling: Labeling) -> Drawn:
+def _picture(way: str, xy_N2: F32, labels_N: I64, labeling: Labeling) -> PictureFile:
     file = f"{way.lower().replace('-', '')}-{labeling.name}.png"
     caption = f"{way} of the latents, colored by {labeling.name}; a name on the map stands at its median."
-    return Drawn(file, caption, partial(scatter_picture, xy_N2, labels_N, labeling, way))
+    return PictureFile(file, caption, partial(scatter_picture, xy_N2, labels_N, labeling, way))
 
 
-def _metadata(frames: Frames, rows: I64) -> tuple[list[str], list[list[str]]]:
+def _metadata(frames: FrameSample, rows: I64) -> tuple[list[str], list[list[str]]]:
     names = [labeling.name for labeling in frames.labelings]
     metadata = []
     for row in rows:
-        own = [frames.utterance_ids[frames.owner_N[row]], str(frames.frame_N[row])]
+        own = [frames.utterance_ids[frames.utterance_N[row]], str(frames.frame_N[row])]
         for labeling in frames.labelings:
             label = frames.labels[labeling.name][row]
             own.append("-" if label == NO_LABEL else labeling.classes[label])
@@ -176,10 +176,10 @@ def _metadata(frames: Frames, rows: I64) -> tuple[list[str], list[list[str]]]:
     return ["utterance", "frame", *names], metadata
 
 
-def _sheet(frames: Frames, rows: I64, pca_N2: F32, tsne_N2: F32) -> Sheet:
+def _csv_file(frames: FrameSample, rows: I64, pca_N2: F32, tsne_N2: F32) -> CsvFile:
     header, metadata = _metadata(frames, rows)
     places = np.concatenate([pca_N2, tsne_N2], 1).tolist()
-    return Sheet(
+    return CsvFile(
         (*header, "pca_1", "pca_2", "tsne_1", "tsne_2"),
         [(*labels, *place) for labels, place in zip(metadata, places, strict=True)],
     )

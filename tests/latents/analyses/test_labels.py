@@ -9,8 +9,14 @@ import pytest
 
 from tests.latents.cases import input_of, labeled, two_classes
 from vgim.downstream.solvers import fit_lbfgs
-from vgim.latents import labels
-from vgim.latents.labels import LabelsAnalysis, cumulative_share, dimensions_for, information, standardized
+from vgim.latents.analyses import labels
+from vgim.latents.analyses.labels import (
+    LabelsAnalysis,
+    cumulative_share,
+    dimensions_for,
+    information,
+    standardized,
+)
 
 
 def test_the_dimension_that_holds_the_label_is_first_by_weight_and_by_information() -> None:
@@ -32,18 +38,18 @@ def test_shares_of_weight() -> None:
 
 def test_one_dimension_holds_all_of_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
     splits = {"train": labeled(400, 0), "validation": labeled(100, 1), "test": labeled(300, 2)}
-    monkeypatch.setattr(labels, "settings", lambda look: [two_classes()])
-    monkeypatch.setattr(labels, "encoder_features", lambda look: None)
-    monkeypatch.setattr(labels, "examples_of", lambda look, setting, source, split: splits[split])
-    finding = LabelsAnalysis().run(input_of())
-    figures = finding.figures
+    monkeypatch.setattr(labels, "probe_contexts", lambda inputs: [two_classes()])
+    monkeypatch.setattr(labels, "encoder_features", lambda inputs: None)
+    monkeypatch.setattr(labels, "examples_of", lambda inputs, context, source, split: splits[split])
+    output = LabelsAnalysis().run(input_of())
+    figures = output.figures
     assert figures["phone_dimensions_for_half_of_weight"] == 1
     assert figures["phone_dimensions_for_half_of_information"] == 1
     assert figures["phone_most_information_nats"] == pytest.approx(math.log(2), abs=0.15)
     assert figures["phone_chance_information_nats"] < 0.15
     assert figures["phone_accuracy"] > 0.95
     assert figures["phone_num_examples"] == 400
-    (table,) = finding.tables
+    (table,) = output.tables
     rank, by_weight, _, by_information, _ = table.rows[0]
     assert (rank, by_weight, by_information) == (1, 2, 2)
-    assert len(finding.sheets["phone.csv"].rows) == 5
+    assert len(output.csv_files["phone.csv"].rows) == 5

@@ -17,9 +17,9 @@ from vgim.arrays import I64
 from vgim.downstream.context import ProbeContext
 from vgim.downstream.probes.probe import Examples
 from vgim.downstream.solvers import Fitted, fit_lbfgs
-from vgim.latents.analysis import AnalysisInput, Drawn, Finding, Need, Sheet
-from vgim.latents.labels_pictures import concentration_picture, ranking_picture, weights_picture
-from vgim.latents.probing import encoder_features, examples_of, settings
+from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
+from vgim.latents.pictures.labels import concentration_picture, ranking_picture, weights_picture
+from vgim.latents.probe_examples import encoder_features, examples_of, probe_contexts
 from vgim.latents.result import AnalysisName, Cell, Curve, Table
 from vgim.model.randomness import mix
 
@@ -28,7 +28,7 @@ TOP = 10
 HALF, MOST = 0.5, 0.9
 
 
-class Carriers(NamedTuple):
+class DimensionScores(NamedTuple):
     """How much of a label each dimension carries."""
 
     weight_KC: F64
@@ -51,37 +51,37 @@ class LabelsAnalysis:
     title: ClassVar[str] = "Dimensions that carry labels"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
 
-    def run(self, look: AnalysisInput) -> Finding:
+    def run(self, inputs: AnalysisInput) -> AnalysisOutput:
         """Uses the examples of `vgim probe`: frames for phones, means over time for the other labels."""
-        finding = Finding(summary=[], figures={})
-        for setting in settings(look):
-            _add(finding, setting, carriers(look, setting))
-        finding.notes.append(
+        output = AnalysisOutput(summary=[], figures={})
+        for context in probe_contexts(inputs):
+            _add(output, context, score_dimensions(inputs, context))
+        output.notes.append(
             "A weight says what the probe uses beside all other dimensions, mutual information what a dimension tells "
             "by itself; correlated dimensions share weights but not information."
         )
-        return finding
+        return output
 
 
-def carriers(look: AnalysisInput, setting: ProbeContext) -> Carriers:
+def score_dimensions(inputs: AnalysisInput, context: ProbeContext) -> DimensionScores:
     """Fit the probe and estimate the information of one label."""
-    source = encoder_features(look)
+    source = encoder_features(inputs)
     train, validation, test = (
-        examples_of(look, setting, source, split) for split in ("train", "validation", "test")
+        examples_of(inputs, context, source, split) for split in ("train", "validation", "test")
     )
-    fitted = fit_lbfgs(train, validation, len(setting.task.classes), bias=False)
+    fitted = fit_lbfgs(train, validation, len(context.task.classes), bias=False)
     predicted_N = fitted.predict(test.x_NC)
     majority = int(torch.bincount(train.y_N).argmax())
     weight_KC = standardized(fitted, train)
-    rows = np.random.default_rng(mix("information", look.options.seed)).permutation(len(train.y_N))
-    rows = rows[: look.options.information_frames]
+    rows = np.random.default_rng(mix("information", inputs.options.seed)).permutation(len(train.y_N))
+    rows = rows[: inputs.options.information_frames]
     x_NC, y_N = train.x_NC.numpy()[rows], train.y_N.numpy()[rows]
-    shuffled_N = np.random.default_rng(mix("shuffled", look.options.seed)).permutation(y_N)
-    return Carriers(
+    shuffled_N = np.random.default_rng(mix("shuffled", inputs.options.seed)).permutation(y_N)
+    return DimensionScores(
         weight_KC,
         np.abs(weight_KC).sum(0),
-        information(x_NC, y_N, look.options.seed),
-        float(information(x_NC, shuffled_N, look.options.seed).max()),
+        information(x_NC, y_N, inputs.options.seed),
+        float(information(x_NC, shuffled_N, inputs.options.seed).max()),
         float((predicted_N == test.y_N).double().mean()),
         float((test.y_N == majority).double().mean()),
         len(train.y_N),
@@ -115,18 +115,18 @@ def cumulative_share(mass_C: F64) -> F64:
     return np.asarray(np.cumsum(np.sort(mass_C)[::-1]) / max(float(mass_C.sum()), 1e-12))
 
 
-def _add(finding: Finding, setting: ProbeContext, found: Carriers) -> None:
-    task, classes, num = setting.task.name, setting.task.classes, len(found.mass_C)
+def _add(output: AnalysisOutput, context: ProbeContext, found: DimensionScores) -> None:
+    task, classes, num = context.task.name, context.task.classes, len(found.mass_C)
     by_weight, by_information = np.argsort(-found.mass_C), np.argsort(-found.information_C)
     half = dimensions_for(HALF, found.mass_C), dimensions_for(HALF, found.information_C)
     above = int((found.information_C > found.by_chance).sum())
-    finding.summary += [
+    output.summary += [
         f"{task}: {half[0]} of {num} dimensions hold half of the probe's weight (were all alike, it would be "
         f"{-(-num // 2)}); the probe without bias is right in {found.accuracy:.1%} (majority {found.majority:.1%}).",
         f"{task}: dimension {by_information[0]} tells most by itself, {found.information_C[by_information[0]]:.3f} "
         f"nats; {above} dimensions tell more than the {found.by_chance:.3f} nats that shuffled labels give at most.",
     ]
-    finding.figures |= {
+    output.figures |= {
         f"{task}_dimensions_for_half_of_weight": half[0],
         f"{task}_most_information_nats": float(found.information_C.max()),
         f"{task}_accuracy": found.accuracy,
@@ -140,13 +140,13 @@ def _add(finding: Finding, setting: ProbeContext, found: Carriers) -> None:
         f"{task}_chance_information_nats": found.by_chance,
         f"{task}_num_examples": found.num_train,
     }
-    finding.pictures += [
-        Drawn(
+    output.pictures += [
+        PictureFile(
             f"{task}-weights.png",
             f"Weights of the {task} probe on standardized latents; dimensions from the heaviest.",
             partial(weights_picture, found.weight_KC[:, by_weight], by_weight, classes, task),
         ),
-        Drawn(
+        PictureFile(
             f"{task}-ranking.png",
             f"Weight and mutual information of each dimension for {task}, each in its own order; the line is the "
             "largest information that shuffled labels give.",
@@ -160,7 +160,7 @@ def _add(finding: Finding, setting: ProbeContext, found: Carriers) -> None:
                 task,
             ),
         ),
-        Drawn(
+        PictureFile(
             f"{task}-concentration.png",
             f"Share of {task}'s weight and information in the n heaviest dimensions; the diagonal is an even spread.",
             partial(
@@ -171,7 +171,7 @@ def _add(finding: Finding, setting: ProbeContext, found: Carriers) -> None:
             ),
         ),
     ]
-    finding.tables.append(
+    output.tables.append(
         Table(
             title=f"Dimensions that carry {task}",
             columns=("rank", "by weight", "weight", "by information", "nats"),
@@ -187,7 +187,7 @@ def _add(finding: Finding, setting: ProbeContext, found: Carriers) -> None:
             ),
         )
     )
-    finding.curves.append(
+    output.curves.append(
         Curve(
             title=f"Share of {task}'s weight in the heaviest dimensions",
             x_label="share of dimensions",
@@ -196,12 +196,12 @@ def _add(finding: Finding, setting: ProbeContext, found: Carriers) -> None:
             y=tuple(cumulative_share(found.mass_C).tolist()),
         )
     )
-    finding.sheets[f"{task}.csv"] = Sheet(
+    output.csv_files[f"{task}.csv"] = CsvFile(
         ("dimension", "weight", "information_nats", *(f"weight_{name}" for name in classes)),
         list(_rows(found)),
     )
 
 
-def _rows(found: Carriers) -> Iterator[tuple[Cell, ...]]:
+def _rows(found: DimensionScores) -> Iterator[tuple[Cell, ...]]:
     for c, weights_K in enumerate(found.weight_KC.T.tolist()):
         yield c, float(found.mass_C[c]), float(found.information_C[c]), *cast("list[Cell]", weights_K)

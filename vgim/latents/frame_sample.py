@@ -36,7 +36,7 @@ class Posteriors(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Frames:
+class FrameSample:
     """Frames drawn evenly over the first utterances of a split."""
 
     mean_NC: F32
@@ -47,7 +47,7 @@ class Frames:
     """None for a module without a posterior."""
     windows_VWC: F32
     """`z` of WINDOW frames in a row."""
-    owner_N: I64
+    utterance_N: I64
     """Utterance of each frame, counted from 0."""
     frame_N: I64
     """Its place in the utterance."""
@@ -69,7 +69,7 @@ class _Encoded(NamedTuple):
     std_TC: Tensor | None
 
 
-def sample_frames(subject: Subject, module: int, options: LatentOptions) -> Frames:
+def sample_frames(subject: Subject, module: int, options: LatentOptions) -> FrameSample:
     """Encode the first utterances of the split, whole, and keep frames of each.
 
     Which frames and which samples are drawn depends on the seed and the utterance alone.
@@ -105,7 +105,7 @@ def sample_frames(subject: Subject, module: int, options: LatentOptions) -> Fram
             "mean": encoded.mean_TC.numpy()[kept],
             "z": z_TC[kept],
             "windows": z_TC[starts[:, None] + np.arange(WINDOW)],
-            "owner": np.full(len(kept), len(ids)),
+            "utterance": np.full(len(kept), len(ids)),
             "frame": kept,
         }
         if encoded.mu_TC is not None and encoded.std_TC is not None:
@@ -121,12 +121,12 @@ def sample_frames(subject: Subject, module: int, options: LatentOptions) -> Fram
         )
     joined = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
     posteriors = Posteriors(joined["mu"], joined["std"]) if "mu" in joined else None
-    return Frames(
+    return FrameSample(
         mean_NC=joined["mean"],
         z_NC=joined["z"],
         posteriors=posteriors,
         windows_VWC=joined["windows"],
-        owner_N=joined["owner"],
+        utterance_N=joined["utterance"],
         frame_N=joined["frame"],
         utterance_ids=tuple(ids),
         labelings=ways,

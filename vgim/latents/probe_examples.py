@@ -25,17 +25,17 @@ from vgim.latents.frame_labels import labelings
 from vgim.model.randomness import mix, seeded_generator
 
 
-def settings(look: AnalysisInput) -> Iterator[ProbeContext]:
+def probe_contexts(inputs: AnalysisInput) -> Iterator[ProbeContext]:
     """The probes that the shards have labels for."""
-    subject = look.subject
+    subject = inputs.subject
     for labeling in labelings(subject.manifest):
         task = cast("Task", labeling.name)
         options = ProbeOptions(
             task=task,
-            module=look.module,
+            module=inputs.module,
             bias=False,
-            max_utterances=look.options.max_utterances,
-            device=look.options.device,
+            max_utterances=inputs.options.max_utterances,
+            device=inputs.options.device,
         )
         try:
             probe = PROBES[task](subject.manifest)
@@ -48,7 +48,7 @@ def settings(look: AnalysisInput) -> Iterator[ProbeContext]:
             shards=subject.shards,
             manifest=subject.manifest,
             task=probe,
-            readings=(Reading(look.module),),
+            readings=(Reading(inputs.module),),
             trained=subject.trained,
             corpus=subject.corpus,
             device=subject.device,
@@ -56,29 +56,29 @@ def settings(look: AnalysisInput) -> Iterator[ProbeContext]:
         )
 
 
-def encoder_features(look: AnalysisInput) -> EncoderFeatures:
+def encoder_features(inputs: AnalysisInput) -> EncoderFeatures:
     """The module's latents: μ in every module, or its output."""
-    assert look.subject.trained is not None
+    assert inputs.subject.trained is not None
     return EncoderFeatures(
-        look.subject.trained.encoder,
-        (Reading(look.module),),
-        look.subject.config.data.normalize,
-        look.subject.corpus,
+        inputs.subject.trained.encoder,
+        (Reading(inputs.module),),
+        inputs.subject.config.data.normalize,
+        inputs.subject.corpus,
     )
 
 
-def clip_of(setting: ProbeContext, utterance: Utterance) -> Pcm16 | None:
+def clip_of(context: ProbeContext, utterance: Utterance) -> Pcm16 | None:
     """What the probe looks at of an utterance: a crop, or all of it."""
-    return first_crop(utterance.audio, setting.config.data) if setting.task.crops else whole(utterance)
+    return first_crop(utterance.audio, context.config.data) if context.task.crops else whole(utterance)
 
 
-def examples_of(look: AnalysisInput, setting: ProbeContext, source: FeatureSource, split: str) -> Examples:
+def examples_of(inputs: AnalysisInput, context: ProbeContext, source: FeatureSource, split: str) -> Examples:
     """Examples of a split's first utterances, drawn down to `max_frames`; on the CPU."""
-    utterances = read_utterances(setting.shards, setting.manifest, split, look.options.max_utterances)
-    (found,) = gather(source, setting.task, utterances, partial(clip_of, setting), split)
+    utterances = read_utterances(context.shards, context.manifest, split, inputs.options.max_utterances)
+    (found,) = gather(source, context.task, utterances, partial(clip_of, context), split)
     num = len(found.y_N)
-    if num <= look.options.max_frames:
+    if num <= inputs.options.max_frames:
         return Examples(found.x_NC, found.y_N)
-    generator = seeded_generator("cpu", mix("examples", look.options.seed, split))
-    rows = torch.randperm(num, generator=generator)[: look.options.max_frames]
+    generator = seeded_generator("cpu", mix("examples", inputs.options.seed, split))
+    rows = torch.randperm(num, generator=generator)[: inputs.options.max_frames]
     return Examples(found.x_NC[rows], found.y_N[rows])

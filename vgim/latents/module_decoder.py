@@ -1,4 +1,4 @@
-"""Finding the decoder of a module among those of a run."""
+"""AnalysisOutput the decoder of a module among those of a run."""
 
 from __future__ import annotations
 

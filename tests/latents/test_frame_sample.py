@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.latents.cases import SMALL
-from vgim.latents.frames import sample_frames
+from vgim.latents.frame_sample import sample_frames
 from vgim.latents.subject import open_subject
 
 

@@ -9,9 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.latents.cases import input_of, normal
-from vgim.latents import contribution
-from vgim.latents.contribution import ContributionAnalysis, most_different, relative, swap, swap_sizes
-from vgim.latents.decoding import Pairs
+from vgim.latents.analyses import contribution
+from vgim.latents.analyses.contribution import (
+    ContributionAnalysis,
+    most_different,
+    relative,
+    swap,
+    swap_sizes,
+)
+from vgim.latents.decoded_pairs import Pairs
 
 
 @given(st.integers(1, 1_000))
@@ -54,14 +60,14 @@ def test_each_dimension_contributes_the_square_of_its_difference(monkeypatch: py
     latents_UTC[1] = torch.tensor([1.0, 2.0, 0.0, 3.0])  # squares 1, 4, 0 and 9: in order 9, 4, 1, 0
     pairs = Pairs(latents_UTC, np.array([0, 1]), np.array([1, 0]), 800)
     monkeypatch.setattr(contribution, "make_pairs", lambda *_: pairs)
-    finding = ContributionAnalysis().run(input_of(decoder=decoder))
-    curve = next(curve for curve in finding.curves if curve.title.endswith("audio"))
+    output = ContributionAnalysis().run(input_of(decoder=decoder))
+    curve = next(curve for curve in output.curves if curve.title.endswith("audio"))
     assert curve.x == (0, 2, 4)
     assert curve.y == pytest.approx((1, 1 / 14, 0))
     assert curve.low == pytest.approx(curve.y)  # both pairs are the same but for the sign
-    assert finding.figures["audio_dimensions_for_half"] == 2
-    assert finding.figures["num_pairs"] == 2
-    random = [row for row in finding.sheets["scores.csv"].rows if row[:2] == ("audio", "random")]
+    assert output.figures["audio_dimensions_for_half"] == 2
+    assert output.figures["num_pairs"] == 2
+    random = [row for row in output.csv_files["scores.csv"].rows if row[:2] == ("audio", "random")]
     sums = {round(1 - (a + b) / 14, 6) for a, b in [(1, 4), (1, 0), (1, 9), (4, 0), (4, 9), (0, 9)]}
     both = {round((a + b) / 2, 4) for a in sums for b in sums}  # each pair draws dimensions of its own
     assert round(float(random[1][3]), 4) in both

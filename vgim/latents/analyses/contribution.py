@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vgim.latents.analysis import AnalysisInput, Drawn, Finding, Need, Sheet
-from vgim.latents.curves import CurveLine, lines_picture
-from vgim.latents.decoding import decode, log_mel, make_pairs
+from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
+from vgim.latents.decoded_pairs import decode, log_mel, make_pairs
+from vgim.latents.pictures.lines import CurveLine, lines_picture
 from vgim.latents.result import AnalysisName, Curve, Table
 from vgim.model.randomness import mix, seeded_generator
 
@@ -37,28 +37,28 @@ class ContributionAnalysis:
     title: ClassVar[str] = "Interpolation contribution score"
     needs: ClassVar[frozenset[Need]] = frozenset({"decoder"})
 
-    def run(self, look: AnalysisInput) -> Finding:
+    def run(self, inputs: AnalysisInput) -> AnalysisOutput:
         """Decodes some pairs of the split's crops."""
-        assert look.decoder is not None
-        pairs = make_pairs(look.subject, look.decoder, look.options)
+        assert inputs.decoder is not None
+        pairs = make_pairs(inputs.subject, inputs.decoder, inputs.options)
         sizes = swap_sizes(pairs.latents_UTC.shape[2])
         errors_PODS = np.stack(
             [
-                self._errors(look, pairs.latents_UTC[a], pairs.latents_UTC[b], pairs.num_samples, sizes, i)
+                self._errors(inputs, pairs.latents_UTC[a], pairs.latents_UTC[b], pairs.num_samples, sizes, i)
                 for i, (a, b) in enumerate(zip(pairs.first_P, pairs.second_P, strict=True))
             ]
         )
-        return _finding(look, errors_PODS, sizes)
+        return _output(inputs, errors_PODS, sizes)
 
     def _errors(
-        self, look: AnalysisInput, a_TC: Tensor, b_TC: Tensor, num_samples: int, sizes: list[int], pair: int
+        self, inputs: AnalysisInput, a_TC: Tensor, b_TC: Tensor, num_samples: int, sizes: list[int], pair: int
     ) -> F64:
         """Squared errors of a pair, [order, domain, size]; size 0 is A as it is."""
-        assert look.decoder is not None
-        generator = seeded_generator("cpu", mix("random dimensions", look.options.seed, pair))
+        assert inputs.decoder is not None
+        generator = seeded_generator("cpu", mix("random dimensions", inputs.options.seed, pair))
         orders = [most_different(a_TC, b_TC), torch.randperm(a_TC.shape[1], generator=generator)]
         mixed = [swap(a_TC, b_TC, order_C[:n]) for order_C in orders for n in sizes]
-        audio_BL = decode(look.decoder, torch.stack([*mixed, b_TC]), num_samples, look.subject.device)
+        audio_BL = decode(inputs.decoder, torch.stack([*mixed, b_TC]), num_samples, inputs.subject.device)
         found = [
             (x[:-1] - x[-1:]).double().square().flatten(1).mean(1).view(len(orders), -1).numpy()
             for x in (audio_BL, log_mel(audio_BL))
@@ -94,15 +94,15 @@ def relative(errors_PS: F64, seed: int) -> tuple[F64, F64, F64]:
     return mean / max(mean[0], 1e-30), low, high
 
 
-def _finding(look: AnalysisInput, errors_PODS: F64, sizes: list[int]) -> Finding:
+def _output(inputs: AnalysisInput, errors_PODS: F64, sizes: list[int]) -> AnalysisOutput:
     num = sizes[-1]
-    finding = Finding(summary=[], figures={})
+    output = AnalysisOutput(summary=[], figures={})
     rows = []
     for d, domain in enumerate(DOMAINS):
         lines = []
         scores = {}
         for o, order in enumerate(ORDERS):
-            score_S, low_S, high_S = relative(errors_PODS[:, o, d], look.options.seed)
+            score_S, low_S, high_S = relative(errors_PODS[:, o, d], inputs.options.seed)
             scores[order] = score_S
             lines.append(
                 CurveLine(
@@ -115,7 +115,7 @@ def _finding(look: AnalysisInput, errors_PODS: F64, sizes: list[int]) -> Finding
                 )
             )
             if o == 0:
-                finding.curves.append(
+                output.curves.append(
                     Curve(
                         title=f"Interpolation contribution score, {domain}",
                         x_label="dimensions swapped",
@@ -134,19 +134,19 @@ def _finding(look: AnalysisInput, errors_PODS: F64, sizes: list[int]) -> Finding
         own = scores["most different"]
         half = next(n for n, score in zip(sizes, own, strict=True) if score <= 0.5 or n == num)
         quarter = sizes.index(max(n for n in sizes if n <= max(2, num // 4)))
-        finding.summary.append(
+        output.summary.append(
             f"{domain}: with the {sizes[quarter]} most different of {num} dimensions swapped, the error to the other "
             f"utterance is {own[quarter]:.0%} of what it was; with as many random ones "
             f"{scores['random'][quarter]:.0%}. It falls to half with {half}."
         )
         short = "mel" if d else "audio"
-        finding.figures |= {
+        output.figures |= {
             f"{short}_dimensions_for_half": half,
             f"{short}_error_at_{sizes[quarter]}": float(own[quarter]),
             f"{short}_error_at_{sizes[quarter]}_random": float(scores["random"][quarter]),
         }
-        finding.pictures.append(
-            Drawn(
+        output.pictures.append(
+            PictureFile(
                 f"{short}.png",
                 f"Error to the other utterance after swapping dimensions, relative to none swapped, on {domain}; "
                 "bands are 95 % over pairs.",
@@ -155,24 +155,24 @@ def _finding(look: AnalysisInput, errors_PODS: F64, sizes: list[int]) -> Finding
                     lines,
                     "dimensions swapped",
                     "relative error",
-                    f"{domain}, module {look.module}",
+                    f"{domain}, module {inputs.module}",
                     x_scale="symlog",
                     x_threshold=sizes[1],
                 ),
             )
         )
     columns = ("domain", "dimensions", "swapped", "relative error", "low", "high")
-    finding.sheets["scores.csv"] = Sheet(columns, list(rows))
-    finding.tables.append(
+    output.csv_files["scores.csv"] = CsvFile(columns, list(rows))
+    output.tables.append(
         Table(
             title="Relative error after swapping",
             columns=columns,
             rows=tuple(row for row in rows if row[1] == ORDERS[0]),
         )
     )
-    finding.figures["num_pairs"] = len(errors_PODS)
-    finding.notes.append(
+    output.figures["num_pairs"] = len(errors_PODS)
+    output.notes.append(
         "The score speaks of the decoder too: one that ignores a dimension hides what it holds. An error above 1 means "
         "that the mixture is farther from the other utterance than the first one was."
     )
-    return finding
+    return output

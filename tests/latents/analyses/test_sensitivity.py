@@ -16,9 +16,15 @@ from vgim.data.shards.read import Utterance, read_utterances
 from vgim.downstream.features.features import EncoderFeatures, Reading
 from vgim.downstream.probes.probe import Examples
 from vgim.downstream.solvers import fit_lbfgs
-from vgim.latents import sensitivity
-from vgim.latents.probing import encoder_features, examples_of, settings
-from vgim.latents.sensitivity import LATENT_EPSILONS, Probed, SensitivityAnalysis, attack, attack_latents
+from vgim.latents.analyses import sensitivity
+from vgim.latents.analyses.sensitivity import (
+    LATENT_EPSILONS,
+    ProbedEncoder,
+    SensitivityAnalysis,
+    attack,
+    attack_latents,
+)
+from vgim.latents.probe_examples import encoder_features, examples_of, probe_contexts
 
 
 def test_an_attack_on_latents_starts_clean_and_ends_wrong() -> None:
@@ -70,8 +76,8 @@ def test_an_attack_turns_all_samples_once_it_is_larger_than_they_are(monkeypatch
     source = EncoderFeatures(cast("Any", Samples()), (Reading(0),), "none", (0.0, 1.0))
     context = SimpleNamespace(task=SignTask(), shards=None, manifest=None)
     fixed: dict[str, Callable[..., Any]] = {
-        "settings": lambda look: [context],
-        "encoder_features": lambda look: source,
+        "probe_contexts": lambda inputs: [context],
+        "encoder_features": lambda inputs: source,
         "feature_source": lambda *_: (source, ()),
         "examples_of": lambda *_: examples,
         "read_utterances": lambda *_: [utterance] * 2,
@@ -90,15 +96,15 @@ def test_an_attack_turns_all_samples_once_it_is_larger_than_they_are(monkeypatch
 
 
 def test_fgsm_leaves_what_it_does_not_touch_and_beats_noise(plain_run: Path) -> None:
-    look = input_of_run(plain_run)
-    setting = next(one for one in settings(look) if one.task.name == "phone")
-    utterances = list(read_utterances(setting.shards, setting.manifest, "test", 4))
-    source = encoder_features(look)
-    train, validation = (examples_of(look, setting, source, split) for split in ("train", "validation"))
-    probed = Probed(source, fit_lbfgs(train, validation, len(setting.task.classes)))
+    inputs = input_of_run(plain_run)
+    context = next(one for one in probe_contexts(inputs) if one.task.name == "phone")
+    utterances = list(read_utterances(context.shards, context.manifest, "test", 4))
+    source = encoder_features(inputs)
+    train, validation = (examples_of(inputs, context, source, split) for split in ("train", "validation"))
+    probed = ProbedEncoder(source, fit_lbfgs(train, validation, len(context.task.classes)))
     epsilons = (0.0, 0.02)
-    fgsm = attack(probed, setting, utterances, epsilons, 0)
-    noise = attack(probed, setting, utterances, epsilons, 0, noise_seed=0)
+    fgsm = attack(probed, context, utterances, epsilons, 0)
+    noise = attack(probed, context, utterances, epsilons, 0, noise_seed=0)
     assert [counts.right[0] for counts in fgsm] == [counts.right[0] for counts in noise]
     assert sum(counts.right[1] for counts in fgsm) < sum(counts.right[1] for counts in noise)
     assert all(0 <= right <= counts.num for counts in fgsm for right in counts.right)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.latents.cases import frames_of, input_of, normal
+from vgim.latents.analyses.map import MapAnalysis, nearest_elsewhere, perplexity, principal, shared
 from vgim.latents.frame_labels import NO_LABEL
-from vgim.latents.map import MapAnalysis, nearest_elsewhere, perplexity, principal, shared
 
 
 def test_neighbors_are_sought_in_other_utterances() -> None:
@@ -43,16 +43,14 @@ def test_neighbors_share_the_phone_that_parts_the_clusters_and_never_the_speaker
     phone_N, speaker_N = np.arange(40) % 2, np.arange(40) // 20
     mean_NC = (100 * phone_N[:, None] + normal(40, 1)) * np.array([[0.6, 0.8]], np.float32)
     labels = {"speaker": speaker_N, "phone": phone_N}
-    finding = MapAnalysis().run(
-        input_of(frames_of(mean_NC.astype(np.float32), None, None, speaker_N, labels))
-    )
-    figures = finding.figures
+    output = MapAnalysis().run(input_of(frames_of(mean_NC.astype(np.float32), None, None, speaker_N, labels)))
+    figures = output.figures
     assert (figures["phone_of_neighbour"], figures["phone_by_chance"]) == (1, 0.5)
     assert (figures["speaker_of_neighbour"], figures["speaker_by_chance"]) == (0, 0.5)
     assert figures["components_for_90_percent"] == 1
     assert figures["effective_components"] == pytest.approx(1, abs=1e-5)
     assert figures["num_frames"] == 40
-    sheet = finding.sheets["points.csv"]
+    sheet = output.csv_files["points.csv"]
     assert sheet.columns[:4] == ("utterance", "frame", "speaker", "phone")
     pca_1 = np.array([row[4] for row in sheet.rows], dtype=np.float64)
     middle = (mean_NC @ np.array([0.6, 0.8])).mean()

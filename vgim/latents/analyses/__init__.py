@@ -1,0 +1,1 @@
+"""Analyses of latents, one a file; `vgim.latents.registry` lists them."""
