@@ -54,6 +54,7 @@ MAY_IMPORT["vgim.report"] = BASE | {
     "vgim.downstream",
     "vgim.compare",
     "vgim.pages",
+    "vgim.latents.registry",  # the order in which analyses are shown
 }
 MAY_IMPORT["vgim.tune"] = MAY_IMPORT["vgim.latents"] | {
     "vgim.latents",

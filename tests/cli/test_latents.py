@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from vgim.cli import main
-from vgim.cli.latents import ANALYSES
-from vgim.latents.result import ANALYSIS_NAMES, LatentOptions
+from vgim.latents.registry import ANALYSES
+from vgim.latents.result import LatentOptions
 
 
 def vgim(*args: str) -> Result:
@@ -22,7 +22,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the job was given, which does nothing."""
     given: list[Any] = []
 
-    def analyze(run: str, options: LatentOptions, compare: list[str], say: object) -> list[object]:
+    def analyze(run: str, options: LatentOptions, compare: list[str], log: object) -> list[object]:
         given.extend([run, options, compare])
         return []
 
@@ -33,7 +33,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_defaults_are_those_of_the_job(asked: list[Any], vgim_home: Path) -> None:
     assert vgim("latents", "sim-4").exit_code == 0
     assert asked == [f"{vgim_home}/runs/sim-4", LatentOptions(), []]
-    assert set(ANALYSES) == set(ANALYSIS_NAMES)
+    assert LatentOptions().only == tuple(ANALYSES)
 
 
 def test_options_reach_the_job(asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ from tests.latents.cases import SMALL
 from vgim.errors import ConfigError, DataError
 from vgim.latents import job
 from vgim.latents.job import analyze
-from vgim.latents.result import ANALYSIS_NAMES, AnalysisResult, format_table
+from vgim.latents.registry import ANALYSES
+from vgim.latents.result import AnalysisResult, format_table
 from vgim.runs.result_folder import RESULT, TENSORBOARD
 
 
@@ -24,7 +25,7 @@ def results(decoded_run: Path, plain_run: Path) -> list[AnalysisResult]:
 
 
 def test_every_analysis_leaves_what_it_says(results: list[AnalysisResult], decoded_run: Path) -> None:
-    assert {result.analysis for result in results} == set(ANALYSIS_NAMES)
+    assert {result.analysis for result in results} == set(ANALYSES)
     for result in results:
         folder = decoded_run / "latents" / "module0" / result.analysis
         assert AnalysisResult.model_validate_json((folder / RESULT).read_bytes()) == result
@@ -57,6 +58,7 @@ def test_another_run_stands_beside_it(results: list[AnalysisResult], plain_run: 
             assert result.compared_with == {}  # the other has no decoder
             assert result.decoder is not None
             assert result.decoder.endswith("module0-mse")
+            assert result.notes[-1].startswith("run is not compared: module 0 of ")
         else:
             figures = result.compared_with["run"]  # whose weights are the same
             assert figures == pytest.approx(result.figures)
@@ -90,9 +92,19 @@ def test_without_a_decoder_a_note_names_the_command(plain_run: Path, tmp_path: P
     run = shutil.copytree(plain_run, tmp_path / "run")
     said: list[str] = []
     only = SMALL.model_copy(update={"only": ("distribution", "contribution", "smoothness")})
-    results = analyze(str(run), only, say=said.append)
+    results = analyze(str(run), only, log=said.append)
     assert [result.analysis for result in results] == ["distribution"]
     assert f"`vgim decode train {run} --module 0`" in " ".join(said)
+
+
+def test_shards_without_labels_are_the_reason_for_a_skip(
+    plain_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "probe_contexts", lambda inputs: iter(()))
+    lines: list[str] = []
+    assert analyze(str(plain_run), SMALL.model_copy(update={"only": ("labels",)}), log=lines.append) == []
+    (line,) = lines
+    assert line.startswith("note: labels is skipped: the shards ")
 
 
 def test_decoders_are_named_when_they_do_not_fit(decoded_run: Path) -> None:

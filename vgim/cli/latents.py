@@ -7,8 +7,7 @@ import click
 from vgim.cli.options import json_option
 from vgim.cli.probe import refuse_scratch_place
 from vgim.errors import ConfigError
-
-ANALYSES = ["distribution", "map", "labels", "contribution", "correlation", "smoothness", "sensitivity"]
+from vgim.latents.registry import ANALYSES
 
 
 @click.command()
@@ -50,7 +49,9 @@ def latents(
 
     if all_modules and module is not None:
         raise ConfigError(f"--module {module} and --all-modules exclude each other; give one")
-    names = list(dict.fromkeys(name.strip() for name in only.split(","))) if only is not None else ANALYSES
+    names = (
+        list(dict.fromkeys(name.strip() for name in only.split(","))) if only is not None else list(ANALYSES)
+    )
     for name in names:
         if name not in ANALYSES:
             raise ConfigError(f"--only {name!r} is no analysis; use {', '.join(ANALYSES)}")
@@ -74,7 +75,7 @@ def latents(
         "shards": shards,
     }
     results = analyze(
-        where, LatentOptions.model_validate(chosen), others, say=lambda line: click.echo(line, err=True)
+        where, LatentOptions.model_validate(chosen), others, log=lambda line: click.echo(line, err=True)
     )
     if as_json:
         click.echo("[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]")

@@ -1,4 +1,4 @@
-"""The shape that all analyses of latents have."""
+"""The interface of an analysis of latents: what it reads, what it returns and what it cannot do without."""
 
 from __future__ import annotations
 
@@ -10,31 +10,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgim.latents.frame_sample import FrameSample
-from vgim.latents.result import AnalysisName, Cell, Curve, LatentOptions, Table
+from vgim.latents.result import Cell, Curve, LatentOptions, Table
 from vgim.latents.subject import Subject
 from vgim.pretrained.decoder import FrozenDecoder
 from vgim.storage import Location
 
 Need = Literal["labels", "decoder"]
+"""labels: the shards have labels that a probe can learn; decoder: the run has a trained decoder of the module."""
 
 
 class CsvFile(NamedTuple):
-    """A CSV file."""
+    """Column names and rows of a CSV file."""
 
     columns: tuple[str, ...]
     rows: list[tuple[Cell, ...]]
 
 
 class PictureFile(NamedTuple):
-    """A picture, drawn when it is written: runs that are compared with have theirs left out."""
+    """A picture that is drawn only when it is written: pictures of runs compared with never are."""
 
     file: str
     caption: str
     draw: Callable[[], bytes]
+    """Returns a PNG."""
 
 
 class Embedding(NamedTuple):
-    """Points for TensorBoard's projector: [N, C] with a row of metadata each."""
+    """Points for TensorBoard's projector, [N, C], with one row of metadata per point."""
 
     points_NC: NDArray[np.float32]
     header: list[str]
@@ -43,41 +45,43 @@ class Embedding(NamedTuple):
 
 @dataclass
 class AnalysisOutput:
-    """What an analysis found; the job writes it."""
+    """What an analysis computed of one module of one run; the job writes it."""
 
     summary: list[str]
-    figures: dict[str, float]
-    """The most telling first."""
+    """Sentences for the reader, with units."""
+    metrics: dict[str, float]
+    """Numbers by name, the most telling first."""
     pictures: list[PictureFile] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
     csv_files: dict[str, CsvFile] = field(default_factory=dict)
-    """Data by the file's name."""
+    """Contents by file name."""
     notes: list[str] = field(default_factory=list)
+    """What limits the reading of the numbers."""
     embedding: Embedding | None = None
 
 
 @dataclass(frozen=True)
 class AnalysisInput:
-    """A module of a run, looked at: what every analysis is given."""
+    """What every analysis reads: one module of a run, a sample of its latents, and the options."""
 
     subject: Subject
     module: int
     options: LatentOptions
     frames: FrameSample
     decoder: FrozenDecoder | None
-    """For the module; None where there is none."""
-    decoder_at: Location | None = None
-    """Where it is."""
+    """Decoder of the module; None if the run has none, or if no analysis needs one."""
+    decoder_location: Location | None = None
+    """Folder of the decoder."""
 
 
 class Analysis(Protocol):
-    """One way to inputs at a module's latents."""
+    """One way to look at a module's latents. Its name is its key in `vgim.latents.registry.ANALYSES`."""
 
-    name: ClassVar[AnalysisName]
     title: ClassVar[str]
+    """Heading in the report."""
     needs: ClassVar[frozenset[Need]]
-    """Without these it is left out."""
+    """The job skips the analysis, and says why, where one of these is missing."""
 
     def run(self, inputs: AnalysisInput) -> AnalysisOutput:
-        """Look; the same options give the same output."""
+        """Analyze the latents; the same inputs give the same output."""

@@ -92,14 +92,6 @@ def interval(values_P: np.ndarray[Any, np.dtype[np.float64]], seed: int) -> tupl
     return float(low), float(high)
 
 
-def no_decoder(run: str, module: int) -> str:
-    """What to say where there is none."""
-    return (
-        f"module {module} has no decoder, so contribution and smoothness are left out; "
-        f"`vgim decode train {run} --module {module}` makes one"
-    )
-
-
 def _crop(subject: Subject, utterance: Utterance) -> Pcm16 | None:
     return first_crop(utterance.audio, subject.config.data)
 

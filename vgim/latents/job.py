@@ -1,4 +1,4 @@
-"""Analyses from the run's name to their results: `vgim latents` and ray_jobs/latents.py call `analyze`."""
+"""Analyses from a run's name to their files: `vgim latents` and ray_jobs/latents.py call `analyze`."""
 
 from __future__ import annotations
 
@@ -6,37 +6,40 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
 from vgim.errors import ConfigError
-from vgim.latents.analysis import Analysis, AnalysisInput, AnalysisOutput
-from vgim.latents.decoded_pairs import no_decoder
+from vgim.latents.analysis import Analysis, AnalysisInput, AnalysisOutput, Need
 from vgim.latents.frame_sample import sample_frames
-from vgim.latents.module_decoder import find_decoder
+from vgim.latents.module_decoder import load_module_decoder, missing_decoder
 from vgim.latents.probe_examples import probe_contexts
-from vgim.latents.registry import ANALYSES
+from vgim.latents.registry import ANALYSES, load_analysis
 from vgim.latents.result import AnalysisResult, LatentOptions
 from vgim.latents.subject import Subject, open_subject
-from vgim.latents.writing import overlays, record, write
+from vgim.latents.writing import make_result, overlays, write
 
-Say = Callable[[str], None]
-EXTRA = ("matplotlib", "sklearn", "scipy")
+Log = Callable[[str], None]
+PACKAGES = ("matplotlib", "sklearn", "scipy")
+"""Packages of the extra `analysis`, by the name that is imported."""
 
 
 def analyze(
-    run: str, options: LatentOptions, compare: Sequence[str] = (), say: Say = lambda line: None
+    run: str, options: LatentOptions, compare: Sequence[str] = (), log: Log = lambda line: None
 ) -> list[AnalysisResult]:
-    """Look at a run's latents; write a folder below RUN/latents/module<i> for each analysis.
+    """Analyze a run's latents, and write RUN/latents/module<i>/ANALYSIS for each module and analysis.
+
+    An analysis whose needs are not met is skipped, with its reason in the log. Where only a run compared with lacks
+    something, the reason is a note of the result.
 
     Args:
         run: A run's folder or a checkpoint's, a path or a URI.
-        compare: Other runs, on which the same is done, on the same shards, without writing there.
-        say: Told notes and progress.
+        compare: Other runs, which are analyzed on the same shards; nothing is written into them.
+        log: Prints a line: progress, and what is skipped.
 
     Returns:
-        A result for every module and analysis that could be made, in that order.
+        A result for every module and analysis that was not skipped, by module, then in the registry's order.
 
     Raises:
-        VgimError: No run, no checkpoint, no such module or decoder, a missing package, shards that do not fit.
+        VgimError: The run, a checkpoint, the module, the decoder or a package is missing, or the shards do not fit.
     """
-    require_extra()
+    require_packages()
     subject = open_subject(
         run,
         checkpoint=options.checkpoint,
@@ -45,75 +48,91 @@ def analyze(
         device=options.device,
     )
     options = options.model_copy(update={"checkpoint": subject.checkpoint})
-    others = _others(subject, options, compare, say)
+    analyses = {name: load_analysis(name) for name in ANALYSES if name in options.only}
+    needs = frozenset[Need]().union(*(analysis.needs for analysis in analyses.values()))
+    others = _open_others(subject, options, compare, log)
     results = []
     for module in subject.modules:
-        inputs = _inputs(subject, module, options, say)
-        beside = {name: _beside(other, inputs, say) for name, other in others[module].items()}
-        for analysis in ANALYSES:
-            if analysis.name not in options.only:
+        inputs = _make_input(subject, module, options, needs)
+        other_inputs = {
+            run_name: _make_other_input(other, inputs, needs) for run_name, other in others[module].items()
+        }
+        for name, analysis in analyses.items():
+            if (reason := _missing_need(analysis, inputs)) is not None:
+                log(f"note: {name} is skipped: {reason}")
                 continue
-            if not _can(analysis, inputs):
-                if "labels" in analysis.needs:
-                    say(f"note: {analysis.name} is left out: the shards have no labels for a probe")
-                continue
-            say(f"module {module}: {analysis.name}")
+            log(f"module {module}: {name}")
             output = analysis.run(inputs)
-            found: dict[str, AnalysisOutput] = {
-                name: analysis.run(other) for name, other in beside.items() if _can(analysis, other)
-            }
-            output.pictures += overlays(subject.run.name, output, found)
-            result = record(inputs, analysis, output, found)
+            other_outputs: dict[str, AnalysisOutput] = {}
+            for run_name, other_input in other_inputs.items():
+                if (reason := _missing_need(analysis, other_input)) is None:
+                    other_outputs[run_name] = analysis.run(other_input)
+                else:
+                    output.notes.append(f"{run_name} is not compared: {reason}.")
+                    log(f"note: {name} does not compare {run_name}: {reason}")
+            output.pictures += overlays(subject.run.name, output, other_outputs)
+            result = make_result(name, analysis, inputs, output, other_outputs)
             write(subject.run, result, output)
             results.append(result)
     return results
 
 
-def require_extra() -> None:
-    """ConfigError unless the extra `analysis` is installed."""
-    missing = [name for name in EXTRA if find_spec(name) is None]
+def require_packages() -> None:
+    """Check that the extra `analysis` is installed.
+
+    Raises:
+        ConfigError: One of its packages is missing.
+    """
+    missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise ConfigError(
             f"vgim latents needs {' and '.join(missing)}, not installed here; pip install 'vgim[analysis]'"
         )
 
 
-def _others(
-    subject: Subject, options: LatentOptions, compare: Sequence[str], say: Say
+def _open_others(
+    subject: Subject, options: LatentOptions, compare: Sequence[str], log: Log
 ) -> dict[int, dict[str, Subject]]:
-    """For each module the other runs that have it, by name."""
-    found: dict[int, dict[str, Subject]] = {module: {} for module in subject.modules}
-    for where in compare:
-        other = open_subject(where, module=None, shards=subject.shards.uri, device=options.device)
+    """For each module the other runs that have it, by name, or by URI where the name is that of `subject`."""
+    others: dict[int, dict[str, Subject]] = {module: {} for module in subject.modules}
+    for run in compare:
+        other = open_subject(run, module=None, shards=subject.shards.uri, device=options.device)
         name = other.run.name if other.run.name != subject.run.name else other.run.uri
         for module in subject.modules:
             if module in other.modules:
-                found[module][name] = other
+                others[module][name] = other
             else:
-                say(f"note: {name} has no module {module} to compare")
-    return found
+                log(f"note: {name} has no module {module} to compare")
+    return others
 
 
-def _beside(subject: Subject, inputs: AnalysisInput, say: Say) -> AnalysisInput:
-    """The same module of another run; of its decoders, one of the same name before others."""
-    prefer = inputs.decoder_at.name if inputs.decoder_at is not None else None
-    return _inputs(subject, inputs.module, inputs.options.model_copy(update={"decoder": None}), say, prefer)
+def _make_other_input(subject: Subject, inputs: AnalysisInput, needs: frozenset[Need]) -> AnalysisInput:
+    """The same module of another run, with the decoder of the same name if it has one."""
+    options = inputs.options.model_copy(update={"decoder": None})
+    decoder_name = inputs.decoder_location.name if inputs.decoder_location is not None else None
+    return _make_input(subject, inputs.module, options, needs, decoder_name)
 
 
-def _inputs(
-    subject: Subject, module: int, options: LatentOptions, say: Say, prefer: str | None = None
+def _make_input(
+    subject: Subject,
+    module: int,
+    options: LatentOptions,
+    needs: frozenset[Need],
+    preferred_decoder: str | None = None,
 ) -> AnalysisInput:
-    decoder, path = None, None
-    if {"contribution", "smoothness"} & set(options.only):
-        found = find_decoder(subject, module, options.decoder, prefer=prefer)
-        if found is None:
-            say(f"note: {no_decoder(subject.run.uri, module)}")
-        else:
-            decoder, path = found
-    return AnalysisInput(subject, module, options, sample_frames(subject, module, options), decoder, path)
+    """Encode the sample of frames, and load a decoder if an analysis needs one."""
+    decoder, location = None, None
+    if "decoder" in needs:
+        loaded = load_module_decoder(subject, module, options.decoder, preferred_name=preferred_decoder)
+        if loaded is not None:
+            decoder, location = loaded
+    return AnalysisInput(subject, module, options, sample_frames(subject, module, options), decoder, location)
 
 
-def _can(analysis: Analysis, inputs: AnalysisInput) -> bool:
+def _missing_need(analysis: Analysis, inputs: AnalysisInput) -> str | None:
+    """The reason why the analysis cannot be made; None if it can."""
     if "decoder" in analysis.needs and inputs.decoder is None:
-        return False
-    return "labels" not in analysis.needs or any(True for _ in probe_contexts(inputs))
+        return missing_decoder(inputs.subject.run, inputs.module)
+    if "labels" in analysis.needs and not any(True for _ in probe_contexts(inputs)):
+        return f"the shards {inputs.subject.shards.uri} have no labels that a probe can learn"
+    return None

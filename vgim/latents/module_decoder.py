@@ -1,4 +1,4 @@
-"""AnalysisOutput the decoder of a module among those of a run."""
+"""The decoder of a module, chosen from the decoders of a run."""
 
 from __future__ import annotations
 
@@ -9,33 +9,48 @@ from vgim.runs.checkpoint import complete_checkpoints
 from vgim.storage import Location
 
 
-def find_decoder(
-    subject: Subject, module: int, name: str | None, *, prefer: str | None = None
+def load_module_decoder(
+    subject: Subject, module: int, name: str | None, *, preferred_name: str | None = None
 ) -> tuple[FrozenDecoder, Location] | None:
-    """The decoder below RUN/decoder and where it is; None where no trained one fits the module.
+    """Load a trained decoder of the module's output from RUN/decoder.
 
     Args:
-        name: Of the decoder's folder; None takes the one of the name `prefer`, or the last by name of those that fit.
+        name: The decoder's folder below RUN/decoder; None chooses one that decodes the module.
+        preferred_name: Chosen if several decoders fit; otherwise the last of them by name is.
+
+    Returns:
+        The decoder and its folder; None where no trained decoder fits the module.
 
     Raises:
-        ConfigError: There is no decoder of this name, or it is of another module.
+        ConfigError: RUN has no decoder called `name`, or `name` decodes something else.
     """
     folder = subject.run.child(FOLDER)
-    there = [n for n in list_decoders(subject.run) if complete_checkpoints(folder.child(n))]
-    if name is not None and name not in there:
-        known = ", ".join(there) or "none"
+    trained = [n for n in list_decoders(subject.run) if complete_checkpoints(folder.child(n))]
+    if name is not None and name not in trained:
+        known = ", ".join(trained) or "none"
         raise ConfigError(f"--decoder {name}, but {folder.uri} has {known}; name one of them")
     fitting: list[tuple[FrozenDecoder, Location]] = []
-    for candidate in there if name is None else [name]:
+    for candidate in trained if name is None else [name]:
         path = folder.child(candidate)
         decoder = load_decoder(path.uri, device=subject.device)
         if decoder.module == module and decoder.layer is None:
             fitting.append((decoder, path))
         elif name is not None:
-            what = f"module {decoder.module}" + ("" if decoder.layer is None else f" layer {decoder.layer}")
-            raise ConfigError(
-                f"--decoder {name} decodes {what}, not the output of module {module}; leave it out, or name another"
+            decodes = f"module {decoder.module}" + (
+                "" if decoder.layer is None else f" layer {decoder.layer}"
             )
-    preferred = [one for one in fitting if one[1].name == prefer]
-    found = preferred or fitting
-    return found[-1] if found else None
+            raise ConfigError(
+                f"--decoder {name} decodes {decodes}, not the output of module {module}; "
+                "leave it out, or name another"
+            )
+    preferred = [pair for pair in fitting if pair[1].name == preferred_name]
+    chosen = preferred or fitting
+    return chosen[-1] if chosen else None
+
+
+def missing_decoder(run: Location, module: int) -> str:
+    """The reason why an analysis that needs a decoder is skipped, and the command that trains one."""
+    return (
+        f"module {module} of {run.uri} has no trained decoder; "
+        f"`vgim decode train {run.uri} --module {module}` trains one"
+    )

@@ -1,22 +1,31 @@
-"""The analyses there are, in the order in which they are made."""
+"""The analyses of latents, in the order in which they are made and shown.
+
+A new analysis is a file in `vgim/latents/analyses` and a line in `ANALYSES`. The options, `vgim latents --only` with
+its help, and the job read the line; title and needs are attributes of the class.
+"""
 
 from __future__ import annotations
 
-from vgim.latents.analyses.contribution import ContributionAnalysis
-from vgim.latents.analyses.correlation import CorrelationAnalysis
-from vgim.latents.analyses.distribution import DistributionAnalysis
-from vgim.latents.analyses.labels import LabelsAnalysis
-from vgim.latents.analyses.map import MapAnalysis
-from vgim.latents.analyses.sensitivity import SensitivityAnalysis
-from vgim.latents.analyses.smoothness import SmoothnessAnalysis
-from vgim.latents.analysis import Analysis
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-ANALYSES: tuple[Analysis, ...] = (
-    DistributionAnalysis(),
-    MapAnalysis(),
-    LabelsAnalysis(),
-    CorrelationAnalysis(),
-    SensitivityAnalysis(),
-    ContributionAnalysis(),
-    SmoothnessAnalysis(),
-)
+if TYPE_CHECKING:
+    from vgim.latents.analysis import Analysis
+
+# Import paths instead of classes: `vgim --help` lists the names, and must not wait for torch.
+ANALYSES: dict[str, str] = {
+    "distribution": "vgim.latents.analyses.distribution:DistributionAnalysis",
+    "map": "vgim.latents.analyses.map:MapAnalysis",
+    "labels": "vgim.latents.analyses.labels:LabelsAnalysis",
+    "correlation": "vgim.latents.analyses.correlation:CorrelationAnalysis",
+    "sensitivity": "vgim.latents.analyses.sensitivity:SensitivityAnalysis",
+    "contribution": "vgim.latents.analyses.contribution:ContributionAnalysis",
+    "smoothness": "vgim.latents.analyses.smoothness:SmoothnessAnalysis",
+}
+
+
+def load_analysis(name: str) -> Analysis:
+    """Import the class of a registered analysis and make one."""
+    module, _, class_name = ANALYSES[name].partition(":")
+    analysis: Analysis = getattr(import_module(module), class_name)()
+    return analysis

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat
+from pydantic import AfterValidator, Field, FiniteFloat
 
 from vgim.downstream.result import Device, ResultModel
+from vgim.latents.registry import ANALYSES
 from vgim.runs.provenance import Provenance
 
-AnalysisName = Literal[
-    "distribution", "map", "labels", "contribution", "correlation", "smoothness", "sensitivity"
-]
-ANALYSIS_NAMES: tuple[AnalysisName, ...] = get_args(AnalysisName)
+
+def _registered(name: str) -> str:
+    if name not in ANALYSES:
+        raise ValueError(f"{name!r} is not an analysis; use {', '.join(ANALYSES)}")
+    return name
+
+
+AnalysisName = Annotated[str, AfterValidator(_registered)]
+"""A key of `vgim.latents.registry.ANALYSES`."""
 Split = Literal["train", "validation", "test"]
 CheckpointChoice = Literal["last", "best", "named"]
 """named: RUN was a checkpoint's folder."""
@@ -27,7 +33,8 @@ class LatentOptions(ResultModel):
 
     module: int | None = -1
     """Counted from the input, negative from the last; None for all modules."""
-    only: tuple[AnalysisName, ...] = ANALYSIS_NAMES
+    only: tuple[AnalysisName, ...] = Field(default_factory=lambda: tuple(ANALYSES))
+    """Analyses to make; all by default."""
     checkpoint: CheckpointChoice = "last"
     shards: str | None = None
     """Look at other shards than the run was trained on."""
@@ -90,7 +97,7 @@ class AnalysisResult(Provenance):
     """See docs/latents.md."""
 
     schema_version: Literal[1] = 1
-    analysis: AnalysisName
+    analysis: str
     module: int
     """Module whose latents were analyzed, counted from the input."""
     title: str

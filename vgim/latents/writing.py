@@ -9,7 +9,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from vgim.latents.analysis import Analysis, AnalysisInput, PictureFile, AnalysisOutput, CsvFile
+from vgim.latents.analysis import Analysis, AnalysisInput, AnalysisOutput, CsvFile, PictureFile
 from vgim.latents.pictures.lines import overlay_picture
 from vgim.latents.result import AnalysisPicture, AnalysisResult, Curve, Table
 from vgim.runs.provenance import collect_provenance
@@ -23,40 +23,51 @@ FOLDER, CURVES = "latents", "curves.csv"
 
 
 def folder_of(run: Location, module: int, analysis: str) -> Location:
-    """Where an analysis of a module is."""
+    """The folder of an analysis of a module."""
     return run.child(FOLDER, f"module{module}", analysis)
 
 
-def record(
-    inputs: AnalysisInput, analysis: Analysis, output: AnalysisOutput, others: dict[str, AnalysisOutput]
+def make_result(
+    name: str,
+    analysis: Analysis,
+    inputs: AnalysisInput,
+    output: AnalysisOutput,
+    others: dict[str, AnalysisOutput],
 ) -> AnalysisResult:
-    """The output as it is stored. Figures that are no finite numbers become notes."""
+    """The record that is stored. Metrics that are not finite numbers are left out, and named in the notes.
+
+    Args:
+        name: The analysis's name in the registry.
+        others: Outputs of the runs compared with, by run name.
+    """
     trained = inputs.subject.trained
     assert trained is not None
-    figures, infinite = _finite(output)
+    metrics, not_finite = _finite_metrics(output)
     tables = list(output.tables)
-    compared = {name: _finite(other)[0] for name, other in others.items()}
+    compared = {run: _finite_metrics(other)[0] for run, other in others.items()}
     if compared:
         rows = tuple(
-            (figure, value, *(of.get(figure) for of in compared.values()))
-            for figure, value in figures.items()
+            (metric, value, *(other.get(metric) for other in compared.values()))
+            for metric, value in metrics.items()
         )
-        tables.append(Table(title="Beside other runs", columns=("figure", "this run", *compared), rows=rows))
-    notes = [*output.notes, *(f"{name} is left out: it is not finite" for name in infinite)]
-    decoder = inputs.decoder_at if "decoder" in analysis.needs else None
+        tables.append(
+            Table(title="Compared with other runs", columns=("metric", "this run", *compared), rows=rows)
+        )
+    notes = [*output.notes, *(f"{metric} is left out: it is not a finite number." for metric in not_finite)]
+    decoder = inputs.decoder_location if "decoder" in analysis.needs else None
     subject = inputs.subject
     return AnalysisResult(
         **dict(collect_provenance(trained.checkpoint, inputs.module, subject.shards, subject.manifest)),
-        analysis=analysis.name,
+        analysis=name,
         title=analysis.title,
         summary=tuple(output.summary),
-        figures=figures,
+        figures=metrics,
         pictures=tuple(AnalysisPicture(file=p.file, caption=p.caption) for p in output.pictures),
         tables=tuple(tables),
         curves=tuple(output.curves),
         data_files=(*output.csv_files, *([CURVES] if output.curves else [])),
         notes=tuple(notes),
-        family=inputs.subject.config.model.family,
+        family=subject.config.model.family,
         decoder=None if decoder is None else decoder.uri,
         compared_with=compared,
         options=inputs.options,
@@ -64,25 +75,25 @@ def record(
     )
 
 
-def overlays(this: str, output: AnalysisOutput, others: dict[str, AnalysisOutput]) -> list[PictureFile]:
-    """This run's curves over those of the same name of other runs."""
-    drawn = []
+def overlays(this_run: str, output: AnalysisOutput, others: dict[str, AnalysisOutput]) -> list[PictureFile]:
+    """Pictures of this run's curves, each with the curves of the same title of other runs."""
+    pictures = []
     for number, curve in enumerate(output.curves):
-        found = [
-            (name, other_curve)
-            for name, other in others.items()
+        same_title = [
+            (run, other_curve)
+            for run, other in others.items()
             for other_curve in other.curves
             if other_curve.title == curve.title
         ]
-        if found:
-            drawn.append(
+        if same_title:
+            pictures.append(
                 PictureFile(
                     f"compare{number}.png",
-                    f"{curve.title}: {this} beside {', '.join(n for n, _ in found)}.",
-                    partial(overlay_picture, [(this, curve), *found]),
+                    f"{curve.title}: {this_run} and {', '.join(run for run, _ in same_title)}.",
+                    partial(overlay_picture, [(this_run, curve), *same_title]),
                 )
             )
-    return drawn
+    return pictures
 
 
 def write(run: Location, result: AnalysisResult, output: AnalysisOutput) -> Location:
@@ -100,9 +111,10 @@ def read_result(path: Location) -> AnalysisResult:
     return AnalysisResult.model_validate_json(path.child(RESULT).read_bytes())
 
 
-def _finite(output: AnalysisOutput) -> tuple[dict[str, float], list[str]]:
-    finite = {name: float(value) for name, value in output.figures.items() if math.isfinite(value)}
-    return finite, [name for name in output.figures if name not in finite]
+def _finite_metrics(output: AnalysisOutput) -> tuple[dict[str, float], list[str]]:
+    """Metrics that are finite, and the names of the others."""
+    finite = {name: float(value) for name, value in output.metrics.items() if math.isfinite(value)}
+    return finite, [name for name in output.metrics if name not in finite]
 
 
 def _csv(sheet: CsvFile) -> bytes:

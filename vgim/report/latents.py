@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
+from vgim.latents.registry import ANALYSES
 from vgim.report.commands import command_line
 from vgim.report.embed import EmbeddedPicture, Embedder, inside
 from vgim.report.notes import Notes, children, read_json
@@ -63,17 +64,22 @@ class Analysis:
 
 
 def analyses(run: Location, embedder: Embedder, notes: Notes) -> tuple[Analysis, ...]:
-    """Every analysis of a run, by module and name."""
+    """Every analysis of a run, by module, then in the order of the analyses' registry."""
     return tuple(_analyses(run.child(FOLDER), embedder, notes))
 
 
 def _analyses(folder: Location, embedder: Embedder, notes: Notes) -> Iterator[Analysis]:
     for module in sorted(children(folder, notes), key=_numbered):
-        for name in children(folder.child(module), notes):
+        for name in sorted(children(folder.child(module), notes), key=_registry_position):
             path = folder.child(module, name)
             record = read_json(path.child(RESULT), AnalysisRecord, notes)
             if record is not None:
                 yield _shown(module, record, path, embedder, notes)
+
+
+def _registry_position(name: str) -> tuple[int, str]:
+    """Sorts analyses as `vgim latents` makes them, and unknown ones behind, by name."""
+    return (list(ANALYSES).index(name) if name in ANALYSES else len(ANALYSES), name)
 
 
 def _shown(module: str, record: AnalysisRecord, path: Location, embedder: Embedder, notes: Notes) -> Analysis:

@@ -65,8 +65,8 @@ def test_each_dimension_contributes_the_square_of_its_difference(monkeypatch: py
     assert curve.x == (0, 2, 4)
     assert curve.y == pytest.approx((1, 1 / 14, 0))
     assert curve.low == pytest.approx(curve.y)  # both pairs are the same but for the sign
-    assert output.figures["audio_dimensions_for_half"] == 2
-    assert output.figures["num_pairs"] == 2
+    assert output.metrics["audio_dimensions_for_half"] == 2
+    assert output.metrics["num_pairs"] == 2
     random = [row for row in output.csv_files["scores.csv"].rows if row[:2] == ("audio", "random")]
     sums = {round(1 - (a + b) / 14, 6) for a, b in [(1, 4), (1, 0), (1, 9), (4, 0), (4, 9), (0, 9)]}
     both = {round((a + b) / 2, 4) for a in sums for b in sums}  # each pair draws dimensions of its own

@@ -40,11 +40,11 @@ def test_independent_dimensions_that_do_not_move_correlate_over_time_alone() -> 
     output = CorrelationAnalysis().run(input_of(frames_of(windows_VWC[:, 0], None, windows_VWC), options))
     assert len(output.csv_files["subsets.csv"].rows) == 8  # dimensions and time, 2 and 4 of each, 2 subsets
     rho = 1 / 1.25
-    assert output.figures["dimensions_2_excess_nats"] == pytest.approx(0, abs=0.1)
-    assert output.figures["time_2_excess_nats"] == pytest.approx(-0.5 * math.log(1 - rho**2), abs=0.1)
+    assert output.metrics["dimensions_2_excess_nats"] == pytest.approx(0, abs=0.1)
+    assert output.metrics["time_2_excess_nats"] == pytest.approx(-0.5 * math.log(1 - rho**2), abs=0.1)
     for size in (2, 4):  # kernels smooth, so that estimates are below the truth
         log_det = (size - 1) * math.log(1 - rho) + math.log(1 + (size - 1) * rho)
-        assert 0.5 * -0.5 * log_det < output.figures[f"time_{size}_excess_nats"] < 1.1 * -0.5 * log_det
+        assert 0.5 * -0.5 * log_det < output.metrics[f"time_{size}_excess_nats"] < 1.1 * -0.5 * log_det
 
 
 def test_copies_are_left_out_and_counted() -> None:
@@ -59,4 +59,4 @@ def test_dead_dimensions_leave_too_little_to_estimate() -> None:
     windows_VWC[..., 1] = 3
     output = CorrelationAnalysis().run(input_of(frames_of(windows_VWC[:, 0], None, windows_VWC)))
     assert "3 dimensions vary, over 120 windows" in output.summary[0]
-    assert output.figures == {}
+    assert output.metrics == {}

@@ -60,11 +60,11 @@ def test_posteriors_of_known_kl_give_its_sum_and_its_concentration() -> None:
     std_NC[:, 0] = 0.5
     output = DistributionAnalysis().run(input_of(frames_of(mu_NC, Posteriors(mu_NC, std_NC))))
     nats = 0.5 * (1 + 0.25 - 1) + math.log(2)  # dimension 0; the others are N(0, 1) and hold nothing
-    assert output.figures["kl_nats_per_frame"] == pytest.approx(nats, rel=1e-6)
-    assert output.figures["kl_nats_per_dimension"] == pytest.approx(nats / 4, rel=1e-6)
-    assert output.figures["dimensions_for_half_of_kl"] == 1
-    assert (output.figures["active_share"], output.figures["collapsed_share"]) == (0.25, 0.75)
-    assert output.figures["mean_posterior_std"] == (0.5 + 3) / 4
+    assert output.metrics["kl_nats_per_frame"] == pytest.approx(nats, rel=1e-6)
+    assert output.metrics["kl_nats_per_dimension"] == pytest.approx(nats / 4, rel=1e-6)
+    assert output.metrics["dimensions_for_half_of_kl"] == 1
+    assert (output.metrics["active_share"], output.metrics["collapsed_share"]) == (0.25, 0.75)
+    assert output.metrics["mean_posterior_std"] == (0.5 + 3) / 4
     assert output.tables[0].rows[0][0] == 0
 
 
@@ -72,10 +72,10 @@ def test_outputs_without_a_posterior_have_moments_and_zeros() -> None:
     mean_NC = np.zeros((100, 2), np.float32)
     mean_NC[::2, 0], mean_NC[1::2, 0] = 2, -2
     output = DistributionAnalysis().run(input_of(frames_of(mean_NC)))
-    assert output.figures["zero_share"] == 0.5
-    assert output.figures["active_share"] == 0.5
-    assert output.figures["mean_std"] == 1  # deviations 2 and 0
-    assert output.figures["mean_abs_mean"] == 0
+    assert output.metrics["zero_share"] == 0.5
+    assert output.metrics["active_share"] == 0.5
+    assert output.metrics["mean_std"] == 1  # deviations 2 and 0
+    assert output.metrics["mean_abs_mean"] == 0
 
 
 def test_a_module_without_a_posterior_is_analyzed_too(plain_run: Path, tmp_path: Path) -> None:

@@ -42,13 +42,13 @@ def test_one_dimension_holds_all_of_a_label(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(labels, "encoder_features", lambda inputs: None)
     monkeypatch.setattr(labels, "examples_of", lambda inputs, context, source, split: splits[split])
     output = LabelsAnalysis().run(input_of())
-    figures = output.figures
-    assert figures["phone_dimensions_for_half_of_weight"] == 1
-    assert figures["phone_dimensions_for_half_of_information"] == 1
-    assert figures["phone_most_information_nats"] == pytest.approx(math.log(2), abs=0.15)
-    assert figures["phone_chance_information_nats"] < 0.15
-    assert figures["phone_accuracy"] > 0.95
-    assert figures["phone_num_examples"] == 400
+    metrics = output.metrics
+    assert metrics["phone_dimensions_for_half_of_weight"] == 1
+    assert metrics["phone_dimensions_for_half_of_information"] == 1
+    assert metrics["phone_most_information_nats"] == pytest.approx(math.log(2), abs=0.15)
+    assert metrics["phone_chance_information_nats"] < 0.15
+    assert metrics["phone_accuracy"] > 0.95
+    assert metrics["phone_num_examples"] == 400
     (table,) = output.tables
     rank, by_weight, _, by_information, _ = table.rows[0]
     assert (rank, by_weight, by_information) == (1, 2, 2)

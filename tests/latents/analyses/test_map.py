@@ -44,12 +44,12 @@ def test_neighbors_share_the_phone_that_parts_the_clusters_and_never_the_speaker
     mean_NC = (100 * phone_N[:, None] + normal(40, 1)) * np.array([[0.6, 0.8]], np.float32)
     labels = {"speaker": speaker_N, "phone": phone_N}
     output = MapAnalysis().run(input_of(frames_of(mean_NC.astype(np.float32), None, None, speaker_N, labels)))
-    figures = output.figures
-    assert (figures["phone_of_neighbour"], figures["phone_by_chance"]) == (1, 0.5)
-    assert (figures["speaker_of_neighbour"], figures["speaker_by_chance"]) == (0, 0.5)
-    assert figures["components_for_90_percent"] == 1
-    assert figures["effective_components"] == pytest.approx(1, abs=1e-5)
-    assert figures["num_frames"] == 40
+    metrics = output.metrics
+    assert (metrics["phone_of_neighbour"], metrics["phone_by_chance"]) == (1, 0.5)
+    assert (metrics["speaker_of_neighbour"], metrics["speaker_by_chance"]) == (0, 0.5)
+    assert metrics["components_for_90_percent"] == 1
+    assert metrics["effective_components"] == pytest.approx(1, abs=1e-5)
+    assert metrics["num_frames"] == 40
     sheet = output.csv_files["points.csv"]
     assert sheet.columns[:4] == ("utterance", "frame", "speaker", "phone")
     pca_1 = np.array([row[4] for row in sheet.rows], dtype=np.float64)

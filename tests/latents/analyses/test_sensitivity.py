@@ -85,14 +85,14 @@ def test_an_attack_turns_all_samples_once_it_is_larger_than_they_are(monkeypatch
     for name, function in fixed.items():
         monkeypatch.setattr(sensitivity, name, function)
     options = SMALL.model_copy(update={"epsilons": (0.0, 0.05, 0.2)})
-    figures = SensitivityAnalysis().run(input_of(options=options)).figures
-    assert (figures["clean_accuracy"], figures["accuracy_at_0.05"], figures["accuracy_at_0.2"]) == (1, 1, 0)
-    assert figures["noise_accuracy_at_0.05"] == 1
-    assert 0.25 < figures["noise_accuracy_at_0.2"] < 0.75  # about half of the random signs, of a fixed seed
-    assert figures["untrained_accuracy_at_0.2"] == 0
-    assert figures["latent_accuracy_at_0.3"] == 1  # latents are ±0.1, whose root mean square is 0.1
-    assert figures["majority"] == 266 / 400
-    assert figures["num_utterances"] == 2
+    metrics = SensitivityAnalysis().run(input_of(options=options)).metrics
+    assert (metrics["clean_accuracy"], metrics["accuracy_at_0.05"], metrics["accuracy_at_0.2"]) == (1, 1, 0)
+    assert metrics["noise_accuracy_at_0.05"] == 1
+    assert 0.25 < metrics["noise_accuracy_at_0.2"] < 0.75  # about half of the random signs, of a fixed seed
+    assert metrics["untrained_accuracy_at_0.2"] == 0
+    assert metrics["latent_accuracy_at_0.3"] == 1  # latents are ±0.1, whose root mean square is 0.1
+    assert metrics["majority"] == 266 / 400
+    assert metrics["num_utterances"] == 2
 
 
 def test_fgsm_leaves_what_it_does_not_touch_and_beats_noise(plain_run: Path) -> None:

@@ -47,10 +47,10 @@ def test_audio_that_jumps_once_has_all_of_its_path_in_one_step(monkeypatch: pyte
         return sounds_2L[(latents_BTC.mean((1, 2)) > 0.55).long()]
 
     output = SmoothnessAnalysis().run(input_of(options=LatentOptions(steps=5), decoder=jump))
-    assert output.figures["path_ratio"] == pytest.approx(1, abs=1e-12)
-    assert output.figures["largest_step_share"] == pytest.approx(1, abs=1e-12)
-    assert output.figures["even_step_share"] == 0.2
-    assert output.figures["num_pairs"] == 2
+    assert output.metrics["path_ratio"] == pytest.approx(1, abs=1e-12)
+    assert output.metrics["largest_step_share"] == pytest.approx(1, abs=1e-12)
+    assert output.metrics["even_step_share"] == 0.2
+    assert output.metrics["num_pairs"] == 2
     (curve,) = output.curves
     assert curve.y == pytest.approx((0, 0, 1, 0, 0))
 
@@ -64,6 +64,6 @@ def test_decibels_that_rise_evenly_are_a_straight_even_path(monkeypatch: pytest.
         return noise_1L * latents_BTC.mean((1, 2)).exp()[:, None]
 
     output = SmoothnessAnalysis().run(input_of(options=LatentOptions(steps=5), decoder=louder))
-    assert output.figures["path_ratio"] == pytest.approx(1, abs=1e-3)
-    assert output.figures["largest_step_share"] == pytest.approx(0.2, abs=1e-3)
-    assert output.figures["end_to_end_log_mel"] == pytest.approx(2, abs=0.02)
+    assert output.metrics["path_ratio"] == pytest.approx(1, abs=1e-3)
+    assert output.metrics["largest_step_share"] == pytest.approx(0.2, abs=1e-3)
+    assert output.metrics["end_to_end_log_mel"] == pytest.approx(2, abs=0.02)

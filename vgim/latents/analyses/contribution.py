@@ -22,7 +22,7 @@ from torch import Tensor
 from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
 from vgim.latents.decoded_pairs import decode, log_mel, make_pairs
 from vgim.latents.pictures.lines import CurveLine, lines_picture
-from vgim.latents.result import AnalysisName, Curve, Table
+from vgim.latents.result import Curve, Table
 from vgim.model.randomness import mix, seeded_generator
 
 DOMAINS = ("audio", "log-mel")
@@ -33,7 +33,6 @@ F64 = NDArray[np.float64]
 class ContributionAnalysis:
     """The score for 2, 4, 8, … dimensions."""
 
-    name: ClassVar[AnalysisName] = "contribution"
     title: ClassVar[str] = "Interpolation contribution score"
     needs: ClassVar[frozenset[Need]] = frozenset({"decoder"})
 
@@ -96,7 +95,7 @@ def relative(errors_PS: F64, seed: int) -> tuple[F64, F64, F64]:
 
 def _output(inputs: AnalysisInput, errors_PODS: F64, sizes: list[int]) -> AnalysisOutput:
     num = sizes[-1]
-    output = AnalysisOutput(summary=[], figures={})
+    output = AnalysisOutput(summary=[], metrics={})
     rows = []
     for d, domain in enumerate(DOMAINS):
         lines = []
@@ -140,7 +139,7 @@ def _output(inputs: AnalysisInput, errors_PODS: F64, sizes: list[int]) -> Analys
             f"{scores['random'][quarter]:.0%}. It falls to half with {half}."
         )
         short = "mel" if d else "audio"
-        output.figures |= {
+        output.metrics |= {
             f"{short}_dimensions_for_half": half,
             f"{short}_error_at_{sizes[quarter]}": float(own[quarter]),
             f"{short}_error_at_{sizes[quarter]}_random": float(scores["random"][quarter]),
@@ -170,7 +169,7 @@ def _output(inputs: AnalysisInput, errors_PODS: F64, sizes: list[int]) -> Analys
             rows=tuple(row for row in rows if row[1] == ORDERS[0]),
         )
     )
-    output.figures["num_pairs"] = len(errors_PODS)
+    output.metrics["num_pairs"] = len(errors_PODS)
     output.notes.append(
         "The score speaks of the decoder too: one that ignores a dimension hides what it holds. An error above 1 means "
         "that the mixture is farther from the other utterance than the first one was."

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
 from vgim.latents.frame_sample import F32, WINDOW
 from vgim.latents.pictures.correlation import subsets_picture
-from vgim.latents.result import AnalysisName, Table
+from vgim.latents.result import Table
 from vgim.model.randomness import mix
 
 F64 = NDArray[np.float64]
@@ -33,7 +33,6 @@ T_95_WIDE = 1.96
 class CorrelationAnalysis:
     """Total correlation over random dimensions of a frame, and over frames in a row of random dimensions."""
 
-    name: ClassVar[AnalysisName] = "correlation"
     title: ClassVar[str] = "Total correlation"
     needs: ClassVar[frozenset[Need]] = frozenset()
 
@@ -45,7 +44,8 @@ class CorrelationAnalysis:
         alive = np.flatnonzero(windows_VWC.reshape(-1, windows_VWC.shape[2]).std(0) > SMALLEST_STD)
         if len(alive) < max(SIZES) or len(windows_VWC) < 100:
             return AnalysisOutput(
-                [f"Too little to inputs at: {len(alive)} dimensions vary, over {len(windows_VWC)} windows."], {}
+                [f"Too little to inputs at: {len(alive)} dimensions vary, over {len(windows_VWC)} windows."],
+                {},
             )
         rows: list[tuple[str, int, int, float, float]] = []
         notes = [
@@ -112,7 +112,7 @@ def mean_interval(values: F64) -> tuple[float, float, float]:
 def _output(
     inputs: AnalysisInput, rows: list[tuple[str, int, int, float, float]], notes: list[str]
 ) -> AnalysisOutput:
-    output = AnalysisOutput(summary=[], figures={}, notes=notes)
+    output = AnalysisOutput(summary=[], metrics={}, notes=notes)
     hop_ms = inputs.frames.hop_samples / 16
     table, boxes = [], []
     for kind in ("dimensions", "time"):
@@ -126,7 +126,7 @@ def _output(
             label = f"{size} {'dimensions' if kind == 'dimensions' else 'frames'}"
             table.append((label, mean, low, high, float(shuffled.mean()), excess, excess_low, excess_high))
             boxes.append((label, found, shuffled))
-            output.figures[f"{kind}_{size}_excess_nats"] = excess
+            output.metrics[f"{kind}_{size}_excess_nats"] = excess
             what = (
                 f"{size} dimensions of a frame"
                 if kind == "dimensions"
@@ -138,13 +138,13 @@ def _output(
             )
     for label, mean, low, high, shuffled_mean, *_ in table:
         key = label.replace(" ", "_")
-        output.figures |= {
+        output.metrics |= {
             f"{key}_nats": mean,
             f"{key}_low": low,
             f"{key}_high": high,
             f"{key}_shuffled_nats": shuffled_mean,
         }
-    output.figures["num_frames"] = len(inputs.frames.windows_VWC[: inputs.options.density_frames])
+    output.metrics["num_frames"] = len(inputs.frames.windows_VWC[: inputs.options.density_frames])
     if boxes:
         output.pictures.append(
             PictureFile(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
 from vgim.latents.frame_sample import F32, FrameSample
 from vgim.latents.pictures.distribution import density_picture, histograms_picture, kl_picture
-from vgim.latents.result import AnalysisName, Curve, Table
+from vgim.latents.result import Curve, Table
 from vgim.model.collapse import FEWEST_ACTIVE
 from vgim.model.module import ACTIVE_VARIANCE
 from vgim.model.posterior import gaussian_kl
@@ -39,7 +39,6 @@ class Moments(NamedTuple):
 class DistributionAnalysis:
     """Moments, distance from N(0, 1), KL and activity of each dimension."""
 
-    name: ClassVar[AnalysisName] = "distribution"
     title: ClassVar[str] = "Distribution of each dimension"
     needs: ClassVar[frozenset[Need]] = frozenset()
 
@@ -111,7 +110,7 @@ def _gaussian(frames: FrameSample) -> AnalysisOutput:
     ]
     return AnalysisOutput(
         summary=summary,
-        figures={
+        metrics={
             "kl_nats_per_frame": float(kl_C.sum()),
             "active_share": share,
             "mean_ks": float(ks_C.mean()),
@@ -187,7 +186,7 @@ def _plain(frames: FrameSample) -> AnalysisOutput:
             f"Deviations of the dimensions range from {of_x.std_C.min():.3f} to {of_x.std_C.max():.3f}; their excess "
             f"kurtosis is {of_x.excess_kurtosis_C.mean():.1f} on average (0 for a Gaussian).",
         ],
-        figures={
+        metrics={
             "active_share": float(active_C.mean()),
             "zero_share": float(zeros_C.mean()),
             "mean_std": float(of_x.std_C.mean()),

@@ -20,7 +20,7 @@ from vgim.downstream.solvers import Fitted, fit_lbfgs
 from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
 from vgim.latents.pictures.labels import concentration_picture, ranking_picture, weights_picture
 from vgim.latents.probe_examples import encoder_features, examples_of, probe_contexts
-from vgim.latents.result import AnalysisName, Cell, Curve, Table
+from vgim.latents.result import Cell, Curve, Table
 from vgim.model.randomness import mix
 
 F64 = NDArray[np.float64]
@@ -47,13 +47,12 @@ class DimensionScores(NamedTuple):
 class LabelsAnalysis:
     """A linear probe's weights and the mutual information of every dimension with each label."""
 
-    name: ClassVar[AnalysisName] = "labels"
     title: ClassVar[str] = "Dimensions that carry labels"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
 
     def run(self, inputs: AnalysisInput) -> AnalysisOutput:
         """Uses the examples of `vgim probe`: frames for phones, means over time for the other labels."""
-        output = AnalysisOutput(summary=[], figures={})
+        output = AnalysisOutput(summary=[], metrics={})
         for context in probe_contexts(inputs):
             _add(output, context, score_dimensions(inputs, context))
         output.notes.append(
@@ -126,7 +125,7 @@ def _add(output: AnalysisOutput, context: ProbeContext, found: DimensionScores) 
         f"{task}: dimension {by_information[0]} tells most by itself, {found.information_C[by_information[0]]:.3f} "
         f"nats; {above} dimensions tell more than the {found.by_chance:.3f} nats that shuffled labels give at most.",
     ]
-    output.figures |= {
+    output.metrics |= {
         f"{task}_dimensions_for_half_of_weight": half[0],
         f"{task}_most_information_nats": float(found.information_C.max()),
         f"{task}_accuracy": found.accuracy,

@@ -16,7 +16,7 @@ from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Embedd
 from vgim.latents.frame_labels import NO_LABEL, Labeling
 from vgim.latents.frame_sample import F32, FrameSample
 from vgim.latents.pictures.map import scatter_picture, spectrum_picture
-from vgim.latents.result import AnalysisName, LatentOptions, Table
+from vgim.latents.result import LatentOptions, Table
 from vgim.model.randomness import mix
 
 F64 = NDArray[np.float64]
@@ -27,7 +27,6 @@ NEIGHBORS_AT_ONCE = 512
 class MapAnalysis:
     """PCA of all frames, t-SNE of some, and whether neighbors share their labels."""
 
-    name: ClassVar[AnalysisName] = "map"
     title: ClassVar[str] = "Maps of the latents"
     needs: ClassVar[frozenset[Need]] = frozenset()
 
@@ -43,7 +42,7 @@ class MapAnalysis:
         num_90 = int(np.searchsorted(np.cumsum(share_C), 0.9 - 1e-9)) + 1
         effective = float(spectrum_C.sum() ** 2 / max(float((spectrum_C**2).sum()), 1e-24))
         nearest_N = nearest_elsewhere(points_NC, frames.utterance_N[rows])
-        figures: dict[str, float] = {}
+        metrics: dict[str, float] = {}
         summary = [
             f"{num_90} of {len(share_C)} principal components hold 90 % of the variance of the latents; their "
             f"effective number (participation ratio) is {effective:.1f}."
@@ -54,7 +53,7 @@ class MapAnalysis:
             labels_N = frames.labels[labeling.name][rows]
             same = shared(labels_N, nearest_N)
             if same is not None:
-                figures[f"{labeling.name}_of_neighbour"], figures[f"{labeling.name}_by_chance"] = same[:2]
+                metrics[f"{labeling.name}_of_neighbour"], metrics[f"{labeling.name}_by_chance"] = same[:2]
                 table.append((labeling.name, *same))
             for way, xy_N2 in (("t-SNE", tsne_N2), ("PCA", pca_N2)):
                 pictures.append(_picture(way, xy_N2, labels_N, labeling))
@@ -63,7 +62,7 @@ class MapAnalysis:
                 f"The nearest latent in another utterance has the same {name} in {found:.1%} of cases "
                 f"({chance:.1%} by chance)."
             )
-        figures |= {"components_for_90_percent": num_90, "effective_components": effective}
+        metrics |= {"components_for_90_percent": num_90, "effective_components": effective}
         pictures.append(
             PictureFile(
                 "spectrum.png",
@@ -73,7 +72,7 @@ class MapAnalysis:
         )
         return AnalysisOutput(
             summary=summary,
-            figures={**figures, "num_frames": len(rows)},
+            metrics={**metrics, "num_frames": len(rows)},
             pictures=pictures,
             tables=[
                 Table(

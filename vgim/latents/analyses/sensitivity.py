@@ -28,7 +28,7 @@ from vgim.downstream.solvers import Fitted, fit_lbfgs
 from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
 from vgim.latents.pictures.lines import CurveLine, lines_picture
 from vgim.latents.probe_examples import clip_of, encoder_features, examples_of, probe_contexts
-from vgim.latents.result import AnalysisName, Curve, Table
+from vgim.latents.result import Curve, Table
 from vgim.model.audio import to_float
 from vgim.model.randomness import mix, seeded_generator
 
@@ -56,7 +56,6 @@ class ProbedEncoder(NamedTuple):
 class SensitivityAnalysis:
     """Accuracy against ε of the probe whose labels are finest: phones where there are any."""
 
-    name: ClassVar[AnalysisName] = "sensitivity"
     title: ClassVar[str] = "Adversarial sensitivity of the probe"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
 
@@ -210,19 +209,19 @@ def _output(
     fgsm, noise, untrained = (score[0] for score in scores.values())
     halved = next((e for e, a in zip(epsilons, fgsm, strict=True) if a <= fgsm[0] / 2), None)
     last = len(epsilons) - 1
-    figures = {"clean_accuracy": float(fgsm[0])}
+    metrics = {"clean_accuracy": float(fgsm[0])}
     for i, epsilon in reversed(list(enumerate(epsilons))):
         if epsilon > 0:
-            figures[f"accuracy_at_{epsilon:g}"] = float(fgsm[i])
-            figures[f"noise_accuracy_at_{epsilon:g}"] = float(noise[i])
-            figures[f"untrained_accuracy_at_{epsilon:g}"] = float(untrained[i])
-    figures |= {
+            metrics[f"accuracy_at_{epsilon:g}"] = float(fgsm[i])
+            metrics[f"noise_accuracy_at_{epsilon:g}"] = float(noise[i])
+            metrics[f"untrained_accuracy_at_{epsilon:g}"] = float(untrained[i])
+    metrics |= {
         "untrained_clean_accuracy": float(untrained[0]),
         "majority": majority,
         "num_utterances": len(curves["trained, FGSM"]),
     }
     for epsilon, accuracy in zip(LATENT_EPSILONS[1:], of_latents[1:], strict=True):
-        figures[f"latent_accuracy_at_{epsilon:g}"] = accuracy
+        metrics[f"latent_accuracy_at_{epsilon:g}"] = accuracy
     score = scores["trained, FGSM"]
     return AnalysisOutput(
         summary=[
@@ -233,7 +232,7 @@ def _output(
             if halved is not None
             else f"No ε up to {max(epsilons):g} halves accuracy.",
         ],
-        figures=figures,
+        metrics=metrics,
         pictures=[
             PictureFile(
                 "attack.png",

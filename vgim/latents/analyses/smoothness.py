@@ -20,7 +20,7 @@ from torch import Tensor
 from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
 from vgim.latents.decoded_pairs import decode, interval, log_mel, make_pairs
 from vgim.latents.pictures.lines import CurveLine, lines_picture
-from vgim.latents.result import AnalysisName, Curve, Table
+from vgim.latents.result import Curve, Table
 
 F64 = NDArray[np.float64]
 
@@ -44,7 +44,6 @@ class Path(NamedTuple):
 class SmoothnessAnalysis:
     """Path ratio and largest step of interpolations."""
 
-    name: ClassVar[AnalysisName] = "smoothness"
     title: ClassVar[str] = "Smoothness along interpolations"
     needs: ClassVar[frozenset[Need]] = frozenset({"decoder"})
 
@@ -96,7 +95,7 @@ def _output(inputs: AnalysisInput, paths: list[Path]) -> AnalysisOutput:
             f"The largest of {num_steps} steps covers {largest_P.mean():.1%} of the path (95 % {largest[0]:.1%} to "
             f"{largest[1]:.1%}); even steps would cover {1 / num_steps:.1%}.",
         ],
-        figures={
+        metrics={
             "path_ratio": float(ratio_P.mean()),
             "largest_step_share": float(largest_P.mean()),
             "end_to_end_log_mel": float(np.mean([path.end_to_end for path in paths])),
