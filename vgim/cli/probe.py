@@ -7,10 +7,15 @@ from pathlib import Path
 import click
 
 from vgim.cli.options import json_option
+from vgim.downstream.probes.registry import PROBES
 from vgim.errors import ConfigError
 
-TASKS = ["speaker", "phone", "syllable", "vowel"]
 ENCODERS = ["trained", "random", "mfcc", "supervised", "greedy-supervised"]
+
+
+def check_tasks(ctx: click.Context, param: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse the name of a probe that is not registered."""
+    return tuple(click.Choice(list(PROBES)).convert(name, param, ctx) for name in names)
 
 
 @click.command()
@@ -20,8 +25,10 @@ ENCODERS = ["trained", "random", "mfcc", "supervised", "greedy-supervised"]
     "tasks",
     required=True,
     multiple=True,
-    type=click.Choice(TASKS),
-    help="What is read off the features. Repeatable.",
+    callback=check_tasks,
+    metavar=f"[{'|'.join(PROBES)}]",
+    shell_complete=lambda ctx, param, typed: [name for name in PROBES if name.startswith(typed)],
+    help="What the classifier reads off the features. Repeatable.",
 )
 @click.option("--module", type=int, help="Which module, from 0; -1, the default, is the last.")
 @click.option("--all-modules", is_flag=True, help="Every module, encoded once.")

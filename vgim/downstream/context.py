@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +10,8 @@ import torch
 from vgim.config import RunConfig
 from vgim.data.shards.manifest import Manifest, check_shards_present, read_manifest
 from vgim.downstream.features.features import Reading
-from vgim.downstream.probes.phone import PhoneProbe
 from vgim.downstream.probes.probe import Probe
-from vgim.downstream.probes.speaker import SpeakerProbe
-from vgim.downstream.probes.syllable import SyllableProbe
-from vgim.downstream.probes.vowel import VowelProbe
+from vgim.downstream.probes.registry import make_probe
 from vgim.downstream.result import SUPERVISED_EPOCHS, EncoderKind, ProbeOptions
 from vgim.errors import CheckpointError, ConfigError
 from vgim.model.stack import module_specs
@@ -22,13 +19,6 @@ from vgim.pretrained.encoder import FrozenEncoder, load_encoder
 from vgim.runs.checkpoint import STATE
 from vgim.runs.folder import CONFIG, RunFolder
 from vgim.storage import Location
-
-PROBES: dict[str, Callable[[Manifest], Probe]] = {
-    "speaker": SpeakerProbe,
-    "phone": PhoneProbe,
-    "syllable": SyllableProbe,
-    "vowel": VowelProbe,
-}
 
 
 @dataclass(frozen=True)
@@ -92,7 +82,7 @@ def open_probe_context(
     shards = Location(options.shards or config.data.shards)
     manifest = read_manifest(shards)
     check_shards_present(shards, manifest)
-    task = PROBES[options.task](manifest)
+    task = make_probe(options.task, manifest)
     trained = None
     if "trained" in (options.encoders if kinds is None else kinds):
         which = "best" if options.checkpoint == "best" else "last"
@@ -159,7 +149,7 @@ def _device(options: ProbeOptions) -> torch.device:
 
 
 def _without_effect(options: ProbeOptions, task: Probe) -> Iterator[str]:
-    if options.whole_utterances and not task.crops:
+    if options.whole_utterances and not task.uses_crops:
         yield f"--whole-utterances has no effect: --task {task.name} always looks at whole utterances"
     if options.patience and options.solver == "lbfgs":
         yield "--patience has no effect: the lbfgs solver goes to the optimum"

@@ -17,7 +17,7 @@ from vgim.downstream.features.examples import Gathered, Stream, check_memory, ga
 from vgim.downstream.features.features import CutClip, FeatureSource, View, stream_features
 from vgim.downstream.pictures import WITHOUT_MATPLOTLIB, can_draw
 from vgim.downstream.probe_plan import Outcome, Piece, Runner, Say, one_after_the_other, plan
-from vgim.downstream.result import EncoderKind, ProbeOptions, ProbeResult, Task, place_name
+from vgim.downstream.result import EncoderKind, ProbeOptions, ProbeResult, place_name
 from vgim.downstream.scores import score
 from vgim.downstream.solvers import ADAM_BATCH, fit_adam, fit_lbfgs
 from vgim.downstream.summary import Fit, Splits, summarize
@@ -33,7 +33,7 @@ class Probed(NamedTuple):
 
     run: str
     """Its name among the runs of the command."""
-    task: Task
+    task: str
     results: list[ProbeResult]
     """In the order of the encoders and modules asked for; those of checkpoints first, oldest first."""
 
@@ -202,7 +202,7 @@ def gather_split(
     """A split's examples in each of the source's views; from kept features where they were asked for."""
     limit = setting.options.max_utterances if split == "train" else 0
     clip: CutClip = whole
-    if setting.task.crops and not setting.options.whole_utterances:
+    if setting.task.uses_crops and not setting.options.whole_utterances:
         clip = partial(_crop, setting)
 
     def gathered(stream: Stream) -> list[Gathered]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from vgim.downstream.context import open_probe_context
-from vgim.downstream.result import EncoderKind, ProbeOptions, ProbeResult, Task
+from vgim.downstream.result import EncoderKind, ProbeOptions, ProbeResult
 from vgim.errors import ConfigError, VgimError
 from vgim.runs.checkpoint import complete_checkpoints, find
 from vgim.runs.run_names import distinct_names
@@ -60,7 +60,7 @@ class ProbeGroup:
 
     run: str
     """Its name among the runs of the command."""
-    task: Task
+    task: str
     folder: Location
     """Where results go."""
     pieces: tuple[Piece, ...] = ()
@@ -80,7 +80,7 @@ def plan(
     """
     places = [Location(run) for run in runs]
     groups: list[ProbeGroup] = []
-    taken: set[tuple[str, Task, EncoderKind]] = set()
+    taken: set[tuple[str, str, EncoderKind]] = set()
     for path, name in zip(places, distinct_names(places), strict=True):
         for options in wanted:
             group = ProbeGroup(name, options.task, path)

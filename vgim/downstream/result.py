@@ -8,9 +8,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from vgim.config import RunConfig
+from vgim.downstream.probes.probe import ExampleUnit
+from vgim.downstream.probes.registry import Task
 from vgim.runs.provenance import Provenance
 
-Task = Literal["speaker", "phone", "syllable", "vowel"]
 EncoderKind = Literal["trained", "random", "mfcc", "supervised", "greedy-supervised"]
 SupervisedKind = Literal["supervised", "greedy-supervised"]
 Solver = Literal["lbfgs", "adam"]
@@ -96,7 +97,7 @@ class ProbeResult(Provenance):
     """One over the number of classes."""
     per_class: dict[str, float | None]
     """Accuracy of each class; None for one that is not in the test split."""
-    unit: Literal["frame", "utterance"]
+    unit: ExampleUnit
     """What an example is."""
     num_train: int
     num_validation: int

@@ -17,7 +17,7 @@ from vgim.arrays import I64
 from vgim.data.shards.read import read_lengths, read_utterances
 from vgim.downstream.features.features import Clips, normalized
 from vgim.errors import DataError
-from vgim.latents.frame_labels import Labeling, label_frames, labelings
+from vgim.latents.frame_labels import Labeling, labelings
 from vgim.latents.result import LatentOptions
 from vgim.latents.subject import Subject
 from vgim.model.randomness import mix, seeded_generator
@@ -80,7 +80,7 @@ def sample_frames(subject: Subject, module: int, options: LatentOptions) -> Fram
     assert subject.trained is not None
     encoder = subject.trained.encoder
     hop, shortest = encoder.hop_samples(module), encoder.min_samples(module)
-    ways = tuple(labelings(subject.manifest))
+    ways = labelings(subject.manifest)
     lengths = list(read_lengths(subject.shards, options.split).values())[: options.max_utterances]
     num_frames = sum(max(0, n // hop) for n in lengths if n >= shortest)
     share = min(1.0, options.max_frames / max(1, num_frames))
@@ -110,8 +110,8 @@ def sample_frames(subject: Subject, module: int, options: LatentOptions) -> Fram
         }
         if encoded.mu_TC is not None and encoded.std_TC is not None:
             part |= {"mu": encoded.mu_TC.numpy()[kept], "std": encoded.std_TC.numpy()[kept]}
-        for way in ways:
-            part[way.name] = label_frames(way, subject.manifest, utterance, num, hop)[kept]
+        for way, label_frames in ways.items():
+            part[way.name] = label_frames(utterance, num, hop)[kept]
         parts.append(part)
         ids.append(utterance.utterance_id)
     if not parts:
@@ -129,7 +129,7 @@ def sample_frames(subject: Subject, module: int, options: LatentOptions) -> Fram
         utterance_N=joined["utterance"],
         frame_N=joined["frame"],
         utterance_ids=tuple(ids),
-        labelings=ways,
+        labelings=tuple(ways),
         labels={way.name: joined[way.name] for way in ways},
         hop_samples=hop,
     )

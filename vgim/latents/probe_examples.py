@@ -7,40 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import cast
 
 import torch
 
 from vgim.data.pcm import Pcm16
 from vgim.data.shards.read import Utterance, read_utterances
 from vgim.data.stream.crops import first_crop
-from vgim.downstream.context import PROBES, ProbeContext
+from vgim.downstream.context import ProbeContext
 from vgim.downstream.features.examples import gather, whole
 from vgim.downstream.features.features import EncoderFeatures, FeatureSource, Reading
 from vgim.downstream.probes.probe import Examples
-from vgim.downstream.result import ProbeOptions, Task
-from vgim.errors import DataError
+from vgim.downstream.probes.registry import available_probes
+from vgim.downstream.result import ProbeOptions
 from vgim.latents.analysis import AnalysisInput
-from vgim.latents.frame_labels import labelings
 from vgim.model.randomness import mix, seeded_generator
 
 
 def probe_contexts(inputs: AnalysisInput) -> Iterator[ProbeContext]:
     """The probes that the shards have labels for."""
     subject = inputs.subject
-    for labeling in labelings(subject.manifest):
-        task = cast("Task", labeling.name)
+    for name, probe in available_probes(subject.manifest).items():
+        if len(probe.classes) < 2:
+            continue
         options = ProbeOptions(
-            task=task,
+            task=name,
             module=inputs.module,
             bias=False,
             max_utterances=inputs.options.max_utterances,
             device=inputs.options.device,
         )
-        try:
-            probe = PROBES[task](subject.manifest)
-        except DataError:  # vowels within phones are colored in maps, and are no task of their own
-            continue
         yield ProbeContext(
             run=subject.run,
             config=subject.config,
@@ -69,7 +64,7 @@ def encoder_features(inputs: AnalysisInput) -> EncoderFeatures:
 
 def clip_of(context: ProbeContext, utterance: Utterance) -> Pcm16 | None:
     """What the probe looks at of an utterance: a crop, or all of it."""
-    return first_crop(utterance.audio, context.config.data) if context.task.crops else whole(utterance)
+    return first_crop(utterance.audio, context.config.data) if context.task.uses_crops else whole(utterance)
 
 
 def examples_of(inputs: AnalysisInput, context: ProbeContext, source: FeatureSource, split: str) -> Examples:

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from vgim.downstream.result import ProbeOptions, ProbeResult
 
-DEFAULTS = ProbeOptions(task="phone").model_dump()
+DEFAULTS = {name: field.get_default() for name, field in ProbeOptions.model_fields.items()}
 SPOKEN = {"task", "encoders", "module", "checkpoint", "device"}
 """Options that `_probe` puts into words of their own, or that say nothing of the result."""
 

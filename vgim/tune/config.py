@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from vgim.config.schema import MAY_CHANGE, Section
+from vgim.downstream.probes.registry import Task
 from vgim.tune.pbt_mutation import check_mutable
 from vgim.tune.space import Axis, parse_space
 
@@ -19,7 +20,7 @@ class MetricConfig(Section):
     its features, higher is better. Losses with different kld_weight do not compare, and neither kind holds one."""
     module: int = -1
     """Whose, counted from 0; -1 is the last of each trial."""
-    task: Literal["speaker", "phone", "syllable", "vowel"] = "phone"
+    task: Task = "phone"
     """probe: what is read off the features."""
     max_utterances: int = Field(200, ge=1)
     """probe: utterances of the train split, and of validation, at most."""

@@ -17,7 +17,7 @@ from vgim.cluster.connect import ensure_ray, refuse_scratch
 from vgim.config import from_yaml
 from vgim.config.keys import dump, flatten
 from vgim.data.shards.manifest import check_shards_present, read_manifest
-from vgim.downstream.context import PROBES
+from vgim.downstream.probes.registry import make_probe
 from vgim.errors import DataError, TrainingError, VgimError
 from vgim.runs.folder import RunFolder
 from vgim.storage import Location
@@ -97,7 +97,7 @@ def sweep(
     if not manifest.split("validation").utterances:
         raise DataError(f"{shards.uri} has no validation split, which every metric needs; prepare it again")
     if metric.kind == "probe":
-        PROBES[metric.task](manifest)  # says what the shards lack for it
+        make_probe(metric.task, manifest)  # fails where the shards lack labels for it
     folder.claim(plan)
     if left or plan.config.search == "optuna":
         _run(plan, chains, left, shares, most_epochs, address, verbose)

@@ -63,7 +63,7 @@ def probe_checkpoint(checkpoint: Checkpoint, metric: MetricConfig) -> QuickProbe
             source,
             setting.task,
             read_utterances(setting.shards, setting.manifest, split, metric.max_utterances),
-            crop if setting.task.crops else whole,
+            crop if setting.task.uses_crops else whole,
             split,
         )[0]
         for split in ("train", "validation")

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from tests.downstream.cases import utterance
+from vgim.downstream.probes.alignment import align, mean_per_label
 from vgim.downstream.probes.phone import PhoneProbe
-from vgim.downstream.probes.probe import align, mean_over_time, per_label
+from vgim.downstream.probes.probe import mean_over_time
 from vgim.errors import ConfigError
 
 
@@ -16,34 +17,39 @@ def frames(num: int) -> torch.Tensor:
 
 
 def test_frames_of_ten_ms_stay_as_they_are() -> None:
-    assert torch.equal(per_label(frames(5), 160, 5), frames(5))
-    assert torch.equal(per_label(frames(6), 160, 5), frames(5))
+    assert torch.equal(mean_per_label(frames(5), 160, 5), frames(5))
+    assert torch.equal(mean_per_label(frames(6), 160, 5), frames(5))
 
 
 @pytest.mark.parametrize(("hop", "ratio"), [(80, 2), (20, 8)])
 def test_finer_frames_are_averaged_over_the_labels_ten_ms(hop: int, ratio: int) -> None:
-    pooled = per_label(frames(4 * ratio), hop, 4)
+    pooled = mean_per_label(frames(4 * ratio), hop, 4)
     assert pooled[:, 0].tolist() == [i * ratio + (ratio - 1) / 2 for i in range(4)]
 
 
 def test_an_unfinished_end_is_the_mean_of_what_there_is() -> None:
-    assert per_label(frames(7), 80, 4)[:, 0].tolist() == [0.5, 2.5, 4.5, 6]
-    assert per_label(frames(9), 80, 4)[:, 0].tolist() == [0.5, 2.5, 4.5, 6.5]  # the ninth is past the labels
+    assert mean_per_label(frames(7), 80, 4)[:, 0].tolist() == [0.5, 2.5, 4.5, 6]
+    assert mean_per_label(frames(9), 80, 4)[:, 0].tolist() == [
+        0.5,
+        2.5,
+        4.5,
+        6.5,
+    ]  # the ninth is past the labels
 
 
 def test_frames_that_fit_no_label_are_refused() -> None:
     with pytest.raises(ConfigError, match="frames of 320 samples do not fit labels of 160 samples"):
-        per_label(frames(4), 320, 2)
+        mean_per_label(frames(4), 320, 2)
     with pytest.raises(ConfigError, match="frames of 60 samples"):
-        per_label(frames(4), 60, 2)
+        mean_per_label(frames(4), 60, 2)
 
 
 def test_surplus_frames_go_at_the_front_and_surplus_labels_at_the_end() -> None:
     labels = torch.arange(3)
-    assert align(frames(5), labels).x_NC[:, 0].tolist() == [2, 3, 4]
-    assert torch.equal(align(frames(5), labels).y_N, labels)
-    assert align(frames(2), labels).x_NC[:, 0].tolist() == [0, 1]
-    assert align(frames(2), labels).y_N.tolist() == [0, 1]
+    assert align(frames(5), labels)[0][:, 0].tolist() == [2, 3, 4]
+    assert torch.equal(align(frames(5), labels)[1], labels)
+    assert align(frames(2), labels)[0][:, 0].tolist() == [0, 1]
+    assert align(frames(2), labels)[1].tolist() == [0, 1]
 
 
 def test_the_phone_probe_pairs_every_label() -> None:

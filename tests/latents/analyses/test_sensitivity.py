@@ -60,7 +60,8 @@ class Samples(torch.nn.Module):
 class SignTask:
     """A task whose label is the sign of each sample."""
 
-    name, classes, crops = "phone", ("negative", "positive"), False
+    name, classes = "phone", ("negative", "positive")
+    unit, uses_crops = "frame", False
 
     def examples(self, utterance: Utterance, features_TC: torch.Tensor, hop_samples: int) -> Examples:
         return Examples(features_TC, torch.from_numpy((utterance.audio > 0).astype(np.int64)))

@@ -19,7 +19,7 @@ from vgim.data.shards.read import Utterance, read_utterances
 from vgim.data.stream.crops import crop_starts, usable, utterance_keys
 from vgim.downstream.context import ProbeContext
 from vgim.downstream.features.features import Clips
-from vgim.downstream.probes.probe import whole_labels
+from vgim.downstream.probes.alignment import num_whole_labels
 from vgim.model.randomness import mix
 
 LONGER = 0.1
@@ -43,7 +43,7 @@ def training_batches(setting: ProbeContext, *, min_samples: int, seed: int, epoc
     for number, utterance in enumerate(read_utterances(setting.shards, setting.manifest, "train", limit), 1):
         if setting.task.unit == "frame":
             found = labeled_crops(utterance, data, seed, epoch)
-        elif setting.task.crops and not setting.options.whole_utterances:
+        elif setting.task.uses_crops and not setting.options.whole_utterances:
             found = crops(utterance, data, seed, epoch)
         else:
             found = [utterance]
@@ -62,10 +62,10 @@ def labeled_crops(utterance: Utterance, data: DataConfig, seed: int, epoch: int)
     """
     if utterance.phones is None:
         return []
-    num_labels = min(len(utterance.phones), whole_labels(len(utterance.audio)))
+    num_labels = min(len(utterance.phones), num_whole_labels(len(utterance.audio)))
     per_crop = data.crop_samples // HOP_SAMPLES
     tiles = data.model_copy(update={"crop": "tile", "crop_samples": per_crop * HOP_SAMPLES})
-    unlabeled = whole_labels(len(utterance.audio)) - num_labels
+    unlabeled = num_whole_labels(len(utterance.audio)) - num_labels
     found = []
     for start in _starts(utterance, num_labels * HOP_SAMPLES, tiles, seed, epoch):
         label, sample = start // HOP_SAMPLES, start + unlabeled * HOP_SAMPLES

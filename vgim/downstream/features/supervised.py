@@ -199,7 +199,7 @@ def _validate(setting: ProbeContext, encoder: Encoder, parts: list[Part]) -> flo
 
 def _clip(setting: ProbeContext) -> CutClip:
     """What the probe encodes of an utterance."""
-    if setting.task.crops and not setting.options.whole_utterances:
+    if setting.task.uses_crops and not setting.options.whole_utterances:
 
         def crop(utterance: Utterance) -> Pcm16 | None:
             return first_crop(utterance.audio, setting.config.data)

@@ -10,12 +10,13 @@ from typing import Literal
 from pydantic import Field
 
 from vgim.config import RunConfig
+from vgim.downstream.probes.probe import ExampleUnit
+from vgim.downstream.probes.registry import Task
 from vgim.downstream.result import (
     EncoderKind,
     Interval,
     ProbeOptions,
     ResultModel,
-    Task,
     in_percent,
     unusual_options,
 )
@@ -85,7 +86,7 @@ class LimitedResult(Provenance):
     """By features, each in ascending order of labels."""
     majority: float
     chance: float
-    unit: Literal["frame", "utterance"]
+    unit: ExampleUnit
     num_train: int
     num_test: int
     num_train_utterances: int

@@ -1,1 +1,1 @@
-"""The probes, one file each."""
+"""Probes, one file each, and the registry that lists them."""

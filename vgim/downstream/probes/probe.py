@@ -1,86 +1,134 @@
-"""The shape that all probes have, and how features of any hop meet labels of 10 ms.
+"""What a probe is: a class says which labels it reads, and two bases make examples of them, by utterance or by frame.
 
 Shapes: T frames, C channels, N examples.
 """
 
 from __future__ import annotations
 
-import math
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from vgim.data.pcm import HOP_SAMPLES
+from vgim.arrays import I64
+from vgim.data.corpora.phone_labels import Phones
+from vgim.data.shards.manifest import Manifest
 from vgim.data.shards.read import Utterance
-from vgim.errors import ConfigError
+from vgim.downstream.probes.alignment import (
+    NO_LABEL,
+    align,
+    label_each_frame,
+    mean_per_label,
+    num_whole_labels,
+)
+
+ExampleUnit = Literal["frame", "utterance"]
 
 
 class Examples(NamedTuple):
-    """What an utterance gives to learn from."""
+    """Labeled features, for a linear classifier."""
 
     x_NC: Tensor
     y_N: Tensor
-    """Class of each, int64."""
+    """Class of each example, int64."""
 
 
-class Probe(Protocol):
-    """A classification that a linear map has to read off frozen features. Made from the shards' manifest."""
+class Probe(ABC):
+    """A classification that a linear map has to read off frozen features.
+
+    A subclass of `UtteranceProbe` or `FrameProbe`, in a file of its own and listed in `registry.py`, is all that a
+    new probe needs.
+    """
 
     name: ClassVar[str]
-    unit: ClassVar[Literal["frame", "utterance"]]
+    """The probe's key in the registry."""
+    unit: ClassVar[ExampleUnit]
     """What an example is."""
-    crops: ClassVar[bool]
-    """Whether it looks at crops, as training does, unless asked for whole utterances."""
+    uses_crops: ClassVar[bool] = False
+    """Whether an utterance is cut to a crop, as in training, unless the user asks for whole utterances."""
     epochs: ClassVar[int]
-    """Of the adam solver, as published; so is `learning_rate`."""
+    """Epochs of the adam solver, as published."""
     learning_rate: ClassVar[float]
+    """Learning rate of the adam solver, as published."""
 
-    @property
-    def classes(self) -> tuple[str, ...]:
+    def __init__(self, manifest: Manifest) -> None:
+        self.classes = self.find_classes(manifest)
         """Name of each class."""
 
+    @classmethod
+    @abstractmethod
+    def find_classes(cls, manifest: Manifest) -> tuple[str, ...]:
+        """Names of the classes in these shards.
+
+        Raises:
+            DataError: The shards have no labels for the probe.
+        """
+
+    @abstractmethod
     def examples(self, utterance: Utterance, features_TC: Tensor, hop_samples: int) -> Examples | None:
-        """The utterance's examples; None where it has no label."""
+        """Examples of an utterance; None where it has no label.
+
+        Args:
+            features_TC: Frozen features of the utterance, or of its crop.
+            hop_samples: Samples between two frames.
+        """
+
+    @abstractmethod
+    def frame_labels(self, utterance: Utterance, num_frames: int, hop_samples: int) -> I64:
+        """Class of each frame of a whole utterance, [T]; NO_LABEL where a frame has no label."""
+
+
+class UtteranceProbe(Probe):
+    """Base of probes with one label an utterance: its example is the mean of the features over time."""
+
+    unit = "utterance"
+    epochs = 50
+    learning_rate = 1e-3
+
+    @abstractmethod
+    def label(self, utterance: Utterance) -> int | None:
+        """Class of the utterance; None where it has no label."""
+
+    def examples(self, utterance: Utterance, features_TC: Tensor, hop_samples: int) -> Examples | None:
+        """One example."""
+        label = self.label(utterance)
+        return None if label is None else mean_over_time(features_TC, label)
+
+    def frame_labels(self, utterance: Utterance, num_frames: int, hop_samples: int) -> I64:
+        """The utterance's class for every frame."""
+        label = self.label(utterance)
+        return np.full(num_frames, NO_LABEL if label is None else label)
+
+
+class FrameProbe(Probe):
+    """Base of probes with a label every 10 ms: an example is the mean of the frames that begin in a label's 10 ms."""
+
+    unit = "frame"
+    epochs = 20
+    learning_rate = 1e-4
+
+    @abstractmethod
+    def labels(self, utterance: Utterance) -> Phones | None:
+        """Class of every 10 ms; None where the utterance has no labels."""
+
+    def examples(self, utterance: Utterance, features_TC: Tensor, hop_samples: int) -> Examples | None:
+        """One example for each label."""
+        labels_N = self.labels(utterance)
+        if labels_N is None:
+            return None
+        features_NC = mean_per_label(features_TC, hop_samples, num_whole_labels(len(utterance.audio)))
+        return Examples(*align(features_NC, torch.from_numpy(labels_N).long()))
+
+    def frame_labels(self, utterance: Utterance, num_frames: int, hop_samples: int) -> I64:
+        """The label in whose 10 ms each frame begins."""
+        labels_N = self.labels(utterance)
+        if labels_N is None:
+            return np.full(num_frames, NO_LABEL)
+        return label_each_frame(labels_N, len(utterance.audio), num_frames, hop_samples)
 
 
 def mean_over_time(features_TC: Tensor, label: int) -> Examples:
-    """One example: the mean over all frames."""
+    """One example: the mean of all frames."""
     return Examples(features_TC.mean(0, keepdim=True), torch.tensor([label]))
-
-
-def per_label(features_TC: Tensor, hop_samples: int, num_labels: int) -> Tensor:
-    """Features on the labels' grid, [at most num_labels, C]: the mean of the frames that begin in its 10 ms.
-
-    Raises:
-        ConfigError: The frames do not divide 10 ms.
-    """
-    if HOP_SAMPLES % hop_samples:
-        raise ConfigError(
-            f"frames of {hop_samples} samples do not fit labels of {HOP_SAMPLES} samples; probe a module whose "
-            f"strides multiply to a divisor of {HOP_SAMPLES}"
-        )
-    ratio = HOP_SAMPLES // hop_samples
-    features_TC = features_TC[: num_labels * ratio]
-    if ratio == 1:
-        return features_TC
-    whole = len(features_TC) // ratio
-    pooled = features_TC[: whole * ratio].reshape(whole, ratio, -1).mean(1)
-    if len(features_TC) % ratio:  # the end of the utterance: the mean of the frames there are
-        pooled = torch.cat([pooled, features_TC[whole * ratio :].mean(0, keepdim=True)])
-    return pooled
-
-
-def align(features_TC: Tensor, labels_N: Tensor) -> Examples:
-    """Pair frames with labels of the same hop, of which there may be a few more or fewer.
-
-    Where there are more frames, the first are left out, so that both end together, as the published probes of
-    Greedy InfoMax do. Where there are more labels, the last are.
-    """
-    num = min(len(features_TC), len(labels_N))
-    return Examples(features_TC[len(features_TC) - num :], labels_N[:num])
-
-
-def whole_labels(num_samples: int) -> int:
-    """Whole 10 ms in so much audio."""
-    return math.floor(num_samples / HOP_SAMPLES)

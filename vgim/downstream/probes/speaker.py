@@ -1,35 +1,33 @@
-"""Who speaks: the mean over time of a crop's features, one linear map over all speakers."""
+"""Who speaks in a crop."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
-from torch import Tensor
-
 from vgim.data.shards.manifest import Manifest
 from vgim.data.shards.read import Utterance
-from vgim.downstream.probes.probe import Examples, mean_over_time
+from vgim.downstream.probes.probe import UtteranceProbe
 from vgim.errors import DataError
 
 
-class SpeakerProbe:
-    """A class per speaker of the manifest."""
+class SpeakerProbe(UtteranceProbe):
+    """A class for each speaker of the manifest."""
 
-    name: ClassVar[str] = "speaker"
-    unit: ClassVar[Literal["frame", "utterance"]] = "utterance"
-    crops: ClassVar[bool] = True
-    epochs: ClassVar[int] = 50
-    learning_rate: ClassVar[float] = 1e-3
+    name = "speaker"
+    uses_crops = True
 
     def __init__(self, manifest: Manifest) -> None:
+        super().__init__(manifest)
+        self._class_of = {speaker: index for index, speaker in enumerate(self.classes)}
+
+    @classmethod
+    def find_classes(cls, manifest: Manifest) -> tuple[str, ...]:
+        """The speakers' ids."""
         if len(manifest.speakers) < 2:
             raise DataError(
                 f"--task speaker needs two speakers, these {manifest.corpus} shards have "
                 f"{len(manifest.speakers)}; choose another task or other --shards"
             )
-        self.classes: tuple[str, ...] = manifest.speakers
-        self._class_of = {speaker: number for number, speaker in enumerate(manifest.speakers)}
+        return tuple(manifest.speakers)
 
-    def examples(self, utterance: Utterance, features_TC: Tensor, hop_samples: int) -> Examples | None:
-        """One example."""
-        return mean_over_time(features_TC, self._class_of[utterance.speaker_id])
+    def label(self, utterance: Utterance) -> int | None:
+        """The utterance's speaker."""
+        return self._class_of[utterance.speaker_id]

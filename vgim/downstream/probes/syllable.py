@@ -1,50 +1,40 @@
-"""Which of Artificial Speech's nine syllables: the mean over time of the utterance's features, one linear map."""
+"""Which of Artificial Speech's nine syllables is spoken."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
-from torch import Tensor
+from typing import ClassVar
 
 from vgim.data.shards.manifest import Manifest
 from vgim.data.shards.read import Utterance
-from vgim.downstream.probes.probe import Examples, mean_over_time
+from vgim.downstream.probes.probe import UtteranceProbe
 from vgim.errors import DataError
 
 SYLLABLES = ("ba", "bi", "bu", "da", "di", "du", "ga", "gi", "gu")
 
 
-def check_syllables(task: str, manifest: Manifest) -> None:
-    """DataError unless the shards hold Artificial Speech's syllables."""
-    if manifest.corpus != "artificial-speech" or manifest.options.get("part") != "syllables":
-        words = manifest.corpus == "artificial-speech"
-        found = "its words" if words else f"the corpus {manifest.corpus}"
-        raise DataError(
-            f"--task {task} needs the syllables of Artificial Speech, and these shards hold {found}; give --shards "
-            "that `vgim data prepare artificial-speech --part syllables` wrote"
-        )
+class SyllableProbe(UtteranceProbe):
+    """A class for each syllable; utterances of any other syllable are left out."""
 
-
-class SyllableProbe:
-    """A class per syllable."""
-
-    name: ClassVar[str] = "syllable"
-    unit: ClassVar[Literal["frame", "utterance"]] = "utterance"
-    crops: ClassVar[bool] = False
-    epochs: ClassVar[int] = 50
-    learning_rate: ClassVar[float] = 1e-3
+    name = "syllable"
     inventory: ClassVar[tuple[str, ...]] = SYLLABLES
 
-    def __init__(self, manifest: Manifest) -> None:
-        check_syllables(self.name, manifest)
-        self.classes: tuple[str, ...] = self.inventory
+    @classmethod
+    def find_classes(cls, manifest: Manifest) -> tuple[str, ...]:
+        """The probe's inventory."""
+        if manifest.corpus != "artificial-speech" or manifest.options.get("part") != "syllables":
+            words = manifest.corpus == "artificial-speech"
+            found = "its words" if words else f"the corpus {manifest.corpus}"
+            raise DataError(
+                f"--task {cls.name} needs the syllables of Artificial Speech, and these shards hold {found}; give "
+                "--shards that `vgim data prepare artificial-speech --part syllables` wrote"
+            )
+        return cls.inventory
 
-    def examples(self, utterance: Utterance, features_TC: Tensor, hop_samples: int) -> Examples | None:
-        """One example; none for a syllable that is not one of the nine."""
-        if utterance.transcript not in SYLLABLES:
-            return None
-        return mean_over_time(features_TC, self.classes.index(self.label_of(utterance.transcript)))
+    def label(self, utterance: Utterance) -> int | None:
+        """The class of the syllable in the transcript."""
+        syllable = utterance.transcript
+        return self.inventory.index(self.class_of(syllable)) if syllable in SYLLABLES else None
 
-    def label_of(self, syllable: str) -> str:
-        """Its class."""
+    def class_of(self, syllable: str) -> str:
+        """Name of a syllable's class."""
         return syllable

@@ -1,8 +1,6 @@
-"""Which vowel an Artificial Speech syllable ends in: the mean over time of its features, one linear map."""
+"""Which vowel an Artificial Speech syllable ends in."""
 
 from __future__ import annotations
-
-from typing import ClassVar
 
 from vgim.downstream.probes.syllable import SyllableProbe
 
@@ -10,11 +8,11 @@ VOWELS = ("a", "i", "u")
 
 
 class VowelProbe(SyllableProbe):
-    """A class per vowel; else as for syllables."""
+    """A class for each vowel."""
 
-    name: ClassVar[str] = "vowel"
-    inventory: ClassVar[tuple[str, ...]] = VOWELS
+    name = "vowel"
+    inventory = VOWELS
 
-    def label_of(self, syllable: str) -> str:
-        """Its last letter."""
+    def class_of(self, syllable: str) -> str:
+        """The syllable's last letter."""
         return syllable[-1]

@@ -61,8 +61,7 @@ class SensitivityAnalysis:
 
     def run(self, inputs: AnalysisInput) -> AnalysisOutput:
         """Fits a probe on the trained and on an untrained encoder, and attacks both."""
-        by_task = {context.task.name: context for context in probe_contexts(inputs)}
-        context = by_task.get("phone") or by_task.get("syllable") or next(iter(by_task.values()))
+        context = min(probe_contexts(inputs), key=_coarseness)
         trained = _fit(inputs, context, encoder_features(inputs))
         untrained_source, _ = feature_source(context, "random", inputs.options.seed)
         assert isinstance(untrained_source, EncoderFeatures)
@@ -86,6 +85,11 @@ class SensitivityAnalysis:
         test = examples_of(inputs, context, trained.source, inputs.options.split)
         majority = float((test.y_N == test.y_N.bincount().argmax()).double().mean())
         return _output(inputs, context, curves, attack_latents(trained.fitted, test), majority)
+
+
+def _coarseness(context: ProbeContext) -> tuple[bool, bool]:
+    """Sorts labels of frames before those of utterances, and these before labels that hold for any crop."""
+    return context.task.unit != "frame", context.task.uses_crops
 
 
 def attack(
