@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from tests.model.cases import audio, expect, small_encoder
 from vgim.model.conv import ConvSpec, conv_channels_last
-from vgim.model.infonce import score_products
+from vgim.model.losses.info_nce import score_products
 from vgim.model.precision import set_precision
 from vgim.model.randomness import DrawKey
 

@@ -15,8 +15,8 @@ from vgim.config.schema import ObjectiveConfig
 from vgim.errors import ConfigError
 from vgim.model.conv import ALL, BatchNormKind, ConvSpec, ConvStack
 from vgim.model.draws import Draws, make_draws
-from vgim.model.infonce import InfoNCE
 from vgim.model.kernels import fused
+from vgim.model.losses.info_nce import InfoNCE
 from vgim.model.posterior import GaussianHead, Posterior, gaussian_kl, in_unit, reduce_kl, sample
 from vgim.model.precision import at_least_fp32, autocast_to
 from vgim.model.randomness import DrawKey, draw_seed

@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from vgim.model.draws import Draws
-from vgim.model.infonce import TIE_EPS, InfoNCE
 from vgim.model.kernels import fused
+from vgim.model.losses.info_nce import TIE_EPS, InfoNCE
 from vgim.model.posterior import Posterior, gaussian_kl, sample
 
 B, T, C = 2, 7, 20  # neither a power of two nor a multiple of what a program takes

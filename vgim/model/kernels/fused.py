@@ -35,7 +35,7 @@ def sample_and_kl(head_BTX: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tenso
 def info_nce(
     predictions: Tensor, z_BTC: Tensor, pool_RC: Tensor, draws: Draws, tie_eps: int
 ) -> tuple[Tensor, Tensor]:
-    """Loss and accuracy of predictions [B, W, K, C]; see `infonce`."""
+    """Loss and accuracy of predictions [B, W, K, C]; see `losses.info_nce`."""
     from vgim.model.kernels import fused_infonce
 
     eps = tie_eps * torch.finfo(torch.float32).eps

@@ -1,7 +1,7 @@
 """InfoNCE in one pass over predictions and rows, forward and back, for GPUs.
 
-The loss is that of `infonce`. No row is copied on the way to its scores, which never leave the chip: what is kept
-for the way back is the gradient of each score. Sums have a fixed order, so that the same step gives the same bits.
+The loss is that of `losses.info_nce`. No row is copied on the way to its scores, which never leave the chip: what is
+kept for the way back is the gradient of each score. Sums have a fixed order, so that the same step gives the same bits.
 
 Shapes: B crops, T frames, W window frames, C channels, K prediction steps, N negatives; G = B·W contexts, R rows of
 the pool.

@@ -1,0 +1,1 @@
+"""Contrastive losses of a module, a file each."""
