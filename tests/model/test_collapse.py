@@ -10,7 +10,7 @@ CHANCE = math.log(11)
 
 
 def test_a_collapse_is_told_once_after_the_patience_and_so_is_the_recovery() -> None:
-    watch = CollapseWatch(modules=(0, 1), num_negatives=10, patience_steps=20)
+    watch = CollapseWatch(modules=(0, 1), chance=CHANCE, patience_steps=20)
     told = {}
     for step in range(0, 100, 10):
         collapsed = 20 <= step < 70
@@ -26,24 +26,24 @@ def test_a_collapse_is_told_once_after_the_patience_and_so_is_the_recovery() -> 
 
 
 def test_chance_alone_and_few_active_units_alone_are_no_collapse() -> None:
-    watch = CollapseWatch(modules=(0, 1), num_negatives=10, patience_steps=1)
+    watch = CollapseWatch(modules=(0, 1), chance=CHANCE, patience_steps=1)
     assert not any(watch.update(step, [CHANCE, 0.5], [0.2, 0.0]) for step in range(50))
 
 
 def test_a_single_good_measurement_starts_the_count_anew() -> None:
-    watch = CollapseWatch(modules=(0,), num_negatives=10, patience_steps=20)
+    watch = CollapseWatch(modules=(0,), chance=CHANCE, patience_steps=20)
     for step, active in ((0, 0.0), (10, 0.0), (15, 0.5), (20, 0.0), (35, 0.0)):
         assert watch.update(step, [CHANCE], [active]) == []
     assert len(watch.update(40, [CHANCE], [0.0])) == 1
 
 
 def test_the_warm_up_does_not_count() -> None:
-    watch = CollapseWatch(modules=(0,), num_negatives=10, patience_steps=20, start_step=100)
+    watch = CollapseWatch(modules=(0,), chance=CHANCE, patience_steps=20, start_step=100)
     for step in range(0, 120, 10):
         assert watch.update(step, [CHANCE], [0.0]) == []
     assert len(watch.update(120, [CHANCE], [0.0])) == 1
 
 
 def test_a_loss_that_is_not_a_number_is_not_taken_for_chance() -> None:
-    watch = CollapseWatch(modules=(0,), num_negatives=10, patience_steps=1)
+    watch = CollapseWatch(modules=(0,), chance=CHANCE, patience_steps=1)
     assert not any(watch.update(step, [math.nan], [0.0]) for step in range(10))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.model.cases import audio, small_encoder
 from vgim.model.draws import Draws, make_draws
+from vgim.model.negatives import negatives_of
 from vgim.model.randomness import DrawKey, draw_seed, mix, seeded_generator
 
 
@@ -20,7 +21,7 @@ def draw(negatives: str, seed: int = 0, **changed: int) -> Draws:
         seed=mix(seed),
         device=torch.device("cpu"),
         dtype=torch.float32,
-        negatives=negatives,
+        negatives=negatives_of(negatives),
         num_ranks=1,
         noise_channels=2,
         **sizes,

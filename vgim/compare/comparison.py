@@ -5,7 +5,6 @@ Only reads what training and probes left; nothing is computed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -17,6 +16,7 @@ from vgim.downstream.result import SUPERVISED_EPOCHS, Interval, ProbeResult, Res
 from vgim.downstream.writing import FOLDER
 from vgim.errors import CheckpointError, ConfigError, StorageError, VgimError
 from vgim.model.collapse import CHANCE_SHARE, FEWEST_ACTIVE
+from vgim.model.losses import chance_of
 from vgim.model.stack import build_encoder, module_specs
 from vgim.runs.checkpoint import STATE, complete_checkpoints
 from vgim.runs.folder import CONFIG, RunFolder
@@ -184,7 +184,7 @@ def _run(path: Location, name: str, config: RunConfig, notes: list[str]) -> Comp
         device=None if config.cluster.device == "auto" else config.cluster.device,
         cost=cost,
         data_fingerprint=record.data_fingerprint if record else None,
-        chance_nce=math.log(1 + config.objective.num_negatives),
+        chance_nce=chance_of(config.objective).loss,
         modules=tuple(modules),
         probes=tuple(_figures(result) for result in probes),
     )
@@ -210,7 +210,7 @@ def _modules(config: RunConfig, metrics: Iterable[MetricsRecord]) -> list[Module
     for record in metrics:
         if record["kind"] == "validation":
             latest.update({m.get("module", n): m for n, m in enumerate(record["modules"])})
-    chance = math.log(1 + config.objective.num_negatives)
+    chance = chance_of(config.objective).loss
     found = []
     for module, spec in enumerate(module_specs(config.model)):
         of = latest.get(module, {})
@@ -344,7 +344,7 @@ def _across(runs: Sequence[ComparedRun], configs: Sequence[RunConfig]) -> list[s
     if len(of_data) > 1:
         parts = "; ".join(f"{', '.join(names)} on {data[:12]}" for data, names in of_data.items())
         notes.append(f"trained on different data, so losses and accuracies do not compare: {parts}")
-    for key in ("num_negatives", "prediction_steps", "negatives"):
+    for key in ("loss", "num_negatives", "prediction_steps", "negatives"):
         values = {str(getattr(config.objective, key)) for config in configs}
         if len(values) > 1:
             notes.append(f"InfoNCE does not compare: objective.{key} is {' or '.join(sorted(values))}")

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from vgim.config.choices import CONTRASTIVE_LOSSES, NEGATIVES, OneOf, describe
+
 MAY_CHANGE: dict[str, Any] = {"may_change": True}
 
 
@@ -112,13 +114,14 @@ class ModelConfig(Section):
 class ObjectiveConfig(Section):
     """InfoNCE and the KL term (design, section 3)."""
 
+    loss: Annotated[str, OneOf(CONTRASTIVE_LOSSES)] = Field(
+        "info_nce", description=describe(CONTRASTIVE_LOSSES)
+    )
     prediction_steps: int = Field(12, ge=1)
     """K: how many latents ahead are predicted."""
     num_negatives: int = Field(10, ge=1)
     """N: negatives beside each positive."""
-    negatives: Literal["batch", "sequence", "exact", "global"] = "batch"
-    """batch: over all frames of the rank's batch, one draw for all k; sequence: of the same utterance;
-    exact: never the positive, a draw per k; global: over the frames of all ranks."""
+    negatives: Annotated[str, OneOf(NEGATIVES)] = Field("batch", description=describe(NEGATIVES))
     predictor_init: Literal["zero", "uniform"] = "zero"
     """zero: the loss starts at chance, ln(1 + N); uniform: as published, where noise scores of deviation
     sqrt(C/3) must first be unlearned."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -40,10 +39,10 @@ class CollapseWatch:
     """
 
     def __init__(
-        self, modules: Sequence[int], num_negatives: int, patience_steps: int, start_step: int = 0
+        self, modules: Sequence[int], chance: float, patience_steps: int, start_step: int = 0
     ) -> None:
         self._states = {module: _State() for module in modules}
-        self._chance = math.log(1 + num_negatives)
+        self._chance = chance
         self._patience_steps = patience_steps
         self._start_step = start_step
 

@@ -8,14 +8,13 @@ Shapes: B crops, T frames, W window frames, C channels, K prediction steps, N ne
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from vgim.model.negatives import Negatives, PassSizes
 from vgim.model.randomness import seeded_generator, splitmix64
-
-Negatives = Literal["batch", "sequence", "exact", "global"]
 
 
 class Draws(NamedTuple):
@@ -28,7 +27,7 @@ class Draws(NamedTuple):
     """[1 or K, B, W, N]: rows of the pool [B·T, C] that serve as negatives for the context at a window
     frame. The first axis has 1 entry where one draw serves all steps k, else one per step."""
     pooled: bool
-    """Whether the pool is all ranks' frames (`negatives: global`): rank r's rows start at r·B·T."""
+    """Whether the pool is the frames of all ranks, in which rank r's rows start at r·B·T; else it is this rank's."""
     eps_z: Tensor | None
     """[B, T, C]: noise of the targets z; None uses μ, or the module has no posterior."""
     eps_c: Tensor | None
@@ -70,38 +69,30 @@ def make_draws(
     num_ranks: int,
     noise_channels: int,
 ) -> Draws:
-    """Draws for one pass; the same arguments give the same draws.
+    """Draw the window, the negatives and the noise of one pass; the same arguments give the same draws.
 
     Args:
         seed: 64-bit seed, see `randomness.draw_seed`.
-        num_ranks: Ranks whose frames make the pool (more than 1 only for "global").
+        device: Device of the draws.
+        dtype: Type of the noise.
+        num_crops: B.
+        num_frames: T.
+        num_window: W.
+        num_steps: K.
+        num_negatives: N.
+        negatives: Kind of negatives.
+        num_ranks: Ranks whose frames make the pool; more than 1 only if the kind pools ranks.
         noise_channels: Channels of ε; 0 draws none.
     """
     # Straight from the hash: a generator on a GPU would have to be waited for.
     window_start = splitmix64(seed) % (num_frames - num_window + 1)
-    rng = seeded_generator(device, seed)
-    B, T, W = num_crops, num_frames, num_window
-    num_draws = num_steps if negatives == "exact" else 1
-    shape = (num_draws, B, W, num_negatives)
-
-    def uniform(high: int) -> Tensor:
-        return torch.randint(high, shape, generator=rng, device=device)
-
-    if negatives == "sequence":
-        rows = uniform(T) + torch.arange(B, device=device)[:, None, None] * T
-    elif negatives == "exact":
-        # Uniform over all rows but the positive's: draw from one fewer and step over it. Where t + k leaves
-        # the window the row is never used.
-        k = torch.arange(1, num_steps + 1, device=device)[:, None, None, None]
-        b = torch.arange(B, device=device)[:, None, None]
-        w = torch.arange(W, device=device)[:, None]
-        positive = b * T + window_start + w + k
-        rows = uniform(B * T - 1)
-        rows = (rows + (rows >= positive)).clamp_(max=B * T - 1)
-    else:
-        rows = uniform(num_ranks * B * T)
+    generator = seeded_generator(device, seed)
+    sizes = PassSizes(num_crops, num_frames, num_window, window_start, num_steps, num_negatives, num_ranks)
+    rows = negatives.draw(sizes, generator)
     eps_z = eps_c = None
     if noise_channels:
-        eps_z = torch.randn(B, T, noise_channels, generator=rng, device=device, dtype=dtype)
-        eps_c = torch.randn(B, W, noise_channels, generator=rng, device=device, dtype=dtype)
+        eps_z, eps_c = (
+            torch.randn(num_crops, frames, noise_channels, generator=generator, device=device, dtype=dtype)
+            for frames in (num_frames, num_window)
+        )
     return Draws(window_start, rows, num_ranks > 1, eps_z, eps_c)

@@ -16,7 +16,7 @@ from vgim.errors import ConfigError
 from vgim.model.conv import ALL, BatchNormKind, ConvSpec, ConvStack
 from vgim.model.draws import Draws, make_draws
 from vgim.model.kernels import fused
-from vgim.model.losses.info_nce import InfoNCE
+from vgim.model.losses import ContrastiveLoss, contrastive_loss
 from vgim.model.posterior import GaussianHead, Posterior, gaussian_kl, in_unit, reduce_kl, sample
 from vgim.model.precision import at_least_fp32, autocast_to
 from vgim.model.randomness import DrawKey, draw_seed
@@ -86,11 +86,8 @@ class GreedyModule(nn.Module):
         self.layers = ConvStack(spec.convs, spec.channels_in, spec.channels, batch_norm)
         self.posterior = GaussianHead(spec.channels) if spec.posterior else None
         self.gru = nn.GRU(spec.channels, spec.gru_units, batch_first=True) if spec.gru_units else None
-        self.nce = InfoNCE(
-            objective.prediction_steps,
-            spec.gru_units or spec.channels,
-            spec.channels,
-            objective.predictor_init,
+        self.nce: ContrastiveLoss = contrastive_loss(objective.loss)(
+            objective, spec.gru_units or spec.channels, spec.channels
         )
 
     @property
@@ -143,7 +140,7 @@ class GreedyModule(nn.Module):
         if num_window < 2:
             raise self._too_short(num_frames)
         # In eval mode the last batch may be of another size on each rank, which a gather cannot take.
-        pooled = objective.negatives == "global" and self.training
+        pooled = self.nce.negatives.pools_ranks and self.training
         weight = self.nce.weight
         return make_draws(
             seed=draw_seed(key, self.index),
@@ -154,7 +151,7 @@ class GreedyModule(nn.Module):
             num_window=num_window,
             num_steps=objective.prediction_steps,
             num_negatives=objective.num_negatives,
-            negatives=objective.negatives,
+            negatives=self.nce.negatives,
             num_ranks=world_size() if pooled else 1,
             noise_channels=0 if deterministic or self.posterior is None else self.spec.channels,
         )

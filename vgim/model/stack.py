@@ -55,6 +55,12 @@ class Encoder(nn.Module):
         assert isinstance(found, GreedyModule)
         return found
 
+    @property
+    def ranks_communicate(self) -> bool:
+        """Whether ranks exchange tensors within a training pass: frames as negatives, or BatchNorm's statistics."""
+        pools_ranks = any(self.module(index).nce.negatives.pools_ranks for index in range(len(self)))
+        return pools_ranks or self.model.batch_norm == "sync"
+
     def module_frames(self, num_samples: int) -> list[int]:
         """Frames of each module's output for a crop of `num_samples`."""
         frames = []

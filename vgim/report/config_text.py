@@ -9,6 +9,7 @@ from vgim.config import RunConfig
 from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.data.shards.manifest import CorpusName, Manifest, read_manifest
 from vgim.errors import VgimError
+from vgim.model.losses import chance_of, contrastive_loss
 from vgim.report.notes import Notes
 from vgim.report.tables import Table
 from vgim.runs.folder import RunRecord
@@ -163,10 +164,11 @@ def _encoder(config: RunConfig) -> str:
 
 def _objective(config: RunConfig) -> str:
     o = config.objective
+    chance = chance_of(o)
     text = (
-        f"InfoNCE of {o.prediction_steps} steps ahead among 1 + {o.num_negatives} candidates "
+        f"{contrastive_loss(o.loss).title} of {o.prediction_steps} steps ahead among 1 + {o.num_negatives} candidates "
         f"(negatives: {o.negatives}), "
-        f"so that chance is ln {1 + o.num_negatives} = {math.log(1 + o.num_negatives):.3f} nats"
+        f"so that chance is {chance.formula} = {chance.loss:.3f} nats"
     )
     if config.model.family != "sim":
         return text

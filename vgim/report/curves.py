@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vgim.config import RunConfig
 from vgim.model.collapse import CHANCE_SHARE, FEWEST_ACTIVE
+from vgim.model.losses import chance_of
 from vgim.pages.chart import Chart
 from vgim.report.line_chart import Level, Series, line_chart
 from vgim.report.notes import Notes
@@ -106,9 +106,10 @@ def figure_chart(
 def _levels(figure: str, config: RunConfig | None) -> list[Level]:
     if config is None or figure not in ("nce", "accuracy"):
         return []
-    candidates = 1 + config.objective.num_negatives
     if figure == "nce":
-        return [Level(math.log(candidates), f"chance, ln {candidates}")]
+        chance = chance_of(config.objective)
+        return [Level(chance.loss, f"chance, {chance.formula}")]
+    candidates = 1 + config.objective.num_negatives
     return [Level(1 / candidates, f"chance, 1/{candidates}")]
 
 
@@ -158,7 +159,7 @@ def _warn_of_collapse(
             notes.warn(message)
     if config is None:
         return
-    chance = math.log(1 + config.objective.num_negatives)
+    chance = chance_of(config.objective).loss
     last = next((r for r in reversed(records) if r.kind == "validation"), None)
     for module, figures in last.by_module().items() if last else ():
         nce, active = figures.get("nce"), figures.get("active_units")

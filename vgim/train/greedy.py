@@ -12,6 +12,7 @@ from vgim.config import RunConfig
 from vgim.config.schema import ModelConfig
 from vgim.errors import TrainingError
 from vgim.model.collapse import CollapseWatch
+from vgim.model.losses import chance_of
 from vgim.model.precision import set_precision
 from vgim.model.stack import build_encoder
 from vgim.runs.metrics import MetricsRecord, MetricsWriter
@@ -137,7 +138,7 @@ class GreedyLearner:
             return None
         return CollapseWatch(
             watched,
-            objective.num_negatives,
+            chance_of(objective).loss,
             patience_steps=objective.collapse_patience_steps,
             start_step=progress.step - progress.phase_step + objective.kld_warmup_steps,
         )

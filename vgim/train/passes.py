@@ -224,10 +224,10 @@ def passes_of(
 ) -> Passes:
     """The passes of `modules` on the encoder's device: as graphs on a GPU, unless told otherwise.
 
-    A pass in which the ranks talk (`negatives: global`, `batch_norm: sync`) and a compiled module run without.
+    A pass in which ranks communicate and a compiled module run without graphs.
     """
     device = next(encoder.parameters()).device
-    talks = encoder.objective.negatives == "global" or encoder.model.batch_norm == "sync"
-    if device.type == "cuda" and cuda_graphs and not compile_modules and not (world_size() > 1 and talks):
+    exchanges = world_size() > 1 and encoder.ranks_communicate
+    if device.type == "cuda" and cuda_graphs and not compile_modules and not exchanges:
         return GraphedPasses(encoder, modules, autocast)
     return EagerPasses(encoder, Replicas(encoder, modules, compile_modules=compile_modules), autocast)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from vgim.config.schema import ObjectiveConfig
 from vgim.model.draws import Draws
 from vgim.model.kernels import fused
 from vgim.model.losses.info_nce import TIE_EPS, InfoNCE
@@ -47,7 +48,7 @@ def check_sampling(draws: Draws) -> None:
 
 
 def check_loss(draws: Draws, num_steps: int, pool_is_z: bool) -> None:
-    nce = InfoNCE(num_steps, C, C, "uniform")
+    nce = InfoNCE(ObjectiveConfig(prediction_steps=num_steps, predictor_init="uniform"), C, C)
     c_BWC, z_BTC, other = drawn(B, draws.num_window, C), drawn(B, T, C), drawn(B * T, C)
     pool = z_BTC.view(B * T, C) if pool_is_z else other
     inputs = [c_BWC, z_BTC, nce.weight, *([] if pool_is_z else [other])]

@@ -7,48 +7,30 @@ N negatives, R rows of the pool of negatives; G groups of M and N rows.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from vgim.config.schema import ObjectiveConfig
 from vgim.model.draws import Draws
 from vgim.model.kernels import fused, scores
+from vgim.model.losses.base import Chance, ContrastiveLoss, ContrastiveResult
 from vgim.model.precision import at_least_fp32, autocast_to
 
 TIE_EPS = 64
 """Scores closer than this many rounding units of the positive's score are a tie."""
 
 
-class InfoNCEResult(NamedTuple):
-    """Two scalars: the loss in nats, and the share of positives ranked first (a tie is not first)."""
+class InfoNCE(ContrastiveLoss):
+    """Cross-entropy of each positive among itself and N negatives, in nats; a score is an inner product."""
 
-    loss: Tensor
-    accuracy: Tensor
+    title = "InfoNCE"
 
-
-class InfoNCE(nn.Module):
-    """K linear maps without bias, `weight[k-1]` predicting z_{t+k} from c_t, and the contrastive loss."""
-
-    def __init__(
-        self, num_steps: int, channels_context: int, channels_target: int, init: Literal["zero", "uniform"]
-    ) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(num_steps, channels_target, channels_context))
-        if init == "uniform":  # nn.Linear's default for one map of this fan-in
-            bound = 1 / math.sqrt(channels_context)
-            nn.init.uniform_(self.weight, -bound, bound)
-
-    def forward(self, c_BWC: Tensor, z_BTC: Tensor, pool_RC: Tensor, draws: Draws) -> InfoNCEResult:
-        """Mean over steps of the cross-entropy of each positive among itself and N negatives.
-
-        Args:
-            c_BWC: Contexts of the window.
-            z_BTC: Targets of all frames; the positive of (t, k) is frame t + k.
-            pool_RC: Rows that negatives are taken from.
-            draws: The window, and the negatives of each context.
+    def forward(self, c_BWC: Tensor, z_BTC: Tensor, pool_RC: Tensor, draws: Draws) -> ContrastiveResult:
+        """The cross-entropy's mean over crops and frames for each step k, then over the steps.
 
         Steps k ≥ W have no positive and are left out; W must be at least 2.
         """
@@ -66,14 +48,20 @@ class InfoNCE(nn.Module):
                 predictions = at_least_fp32(predictions)
             z_BTC, pool_RC = z_BTC.to(predictions.dtype), pool_RC.to(predictions.dtype)
             if shared and fused.applies(predictions):
-                return InfoNCEResult(*fused.info_nce(predictions, z_BTC, pool_RC, draws, TIE_EPS))
+                return ContrastiveResult(*fused.info_nce(predictions, z_BTC, pool_RC, draws, TIE_EPS))
             positive_BWK = self._positive_scores(predictions, draws.window(z_BTC))
             return self._result(
                 positive_BWK, self._negative_scores(predictions, pool_RC, draws.negatives[:K])
             )
 
+    @classmethod
+    def chance(cls, objective: ObjectiveConfig) -> Chance:
+        """ln(1 + N)."""
+        candidates = 1 + objective.num_negatives
+        return Chance(math.log(candidates), f"ln {candidates}")
+
     @staticmethod
-    def _result(positive_BWK: Tensor, negative_BWKN: Tensor) -> InfoNCEResult:
+    def _result(positive_BWK: Tensor, negative_BWKN: Tensor) -> ContrastiveResult:
         B, W, K = positive_BWK.shape
         # Cross-entropy = log(1 + Σ exp(s⁻ - s⁺)), without a copy that joins s⁺ to the s⁻.
         margins = negative_BWKN - positive_BWK[..., None]
@@ -85,7 +73,7 @@ class InfoNCE(nn.Module):
         valid_WK = t + torch.arange(1, K + 1, device=margins.device) < W
         # Mean over crops and valid t for each k, then over k, as one weighting.
         share_WK = valid_WK.to(nce_BWK.dtype) / (valid_WK.sum(0) * (B * K))
-        return InfoNCEResult((nce_BWK * share_WK).sum(), (first_BWK * share_WK).sum())
+        return ContrastiveResult((nce_BWK * share_WK).sum(), (first_BWK * share_WK).sum())
 
     @staticmethod
     def _positive_scores(predictions: Tensor, z_BWC: Tensor) -> Tensor:

@@ -1,0 +1,77 @@
+"""Choices of a config that a class of another room implements: a new choice is one line here and one file there.
+
+The schema accepts the names in these registries; help texts and messages list them. A room imports the class of a
+choice when it needs it, so that reading a config imports no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core.core_schema import no_info_after_validator_function
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One value that a config key may have."""
+
+    description: str
+    """Completes "NAME: …" in the key's help text."""
+    implementation: str
+    """The class that implements the choice, as "package.module:Class"."""
+
+    def load(self) -> object:
+        """The class that implements the choice; imports its module."""
+        module, _, name = self.implementation.partition(":")
+        found: object = getattr(import_module(module), name)
+        return found
+
+
+CONTRASTIVE_LOSSES: dict[str, Choice] = {
+    "info_nce": Choice(
+        "cross-entropy of the positive among 1 + N candidates", "vgim.model.losses.info_nce:InfoNCE"
+    ),
+}
+"""Classes of the shape `vgim.model.losses.base.ContrastiveLoss`."""
+
+NEGATIVES: dict[str, Choice] = {
+    "batch": Choice(
+        "over all frames of the rank's batch, one draw for all k", "vgim.model.negatives.batch:BatchNegatives"
+    ),
+    "sequence": Choice("of the same utterance", "vgim.model.negatives.sequence:SequenceNegatives"),
+    "exact": Choice("never the positive, a draw per k", "vgim.model.negatives.exact:ExactNegatives"),
+    "global": Choice("over the frames of all ranks", "vgim.model.negatives.all_ranks:GlobalNegatives"),
+}
+"""Classes of the shape `vgim.model.negatives.base.Negatives`."""
+
+
+def describe(choices: Mapping[str, Choice]) -> str:
+    """The help text of a key that takes one of `choices`."""
+    return "; ".join(f"{name}: {choice.description}" for name, choice in choices.items()) + "."
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotation of a string that must be a name in a registry when the config is validated."""
+
+    choices: Mapping[str, Choice]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"type": "string", "enum": list(self.choices)}
+
+    def _check(self, name: str) -> str:
+        if name not in self.choices:
+            raise PydanticCustomError(
+                "literal_error", "Input should be one of {names}", {"names": list(self.choices)}
+            )
+        return name
