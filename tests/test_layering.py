@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vgim.model": BASE,
 }
 MAY_IMPORT["vgim.runs"] = BASE | {"vgim.data", "vgim.model"}
-MAY_IMPORT["vgim.pretrained"] = BASE | {"vgim.model", "vgim.runs"}
+MAY_IMPORT["vgim.pretrained"] = BASE | {"vgim.data", "vgim.model", "vgim.runs"}
 MAY_IMPORT["vgim.train"] = BASE | {"vgim.cluster", "vgim.data", "vgim.model", "vgim.runs"}
 MAY_IMPORT["vgim.interop"] = BASE | {"vgim.model", "vgim.runs", "vgim.train"}
 MAY_IMPORT["vgim.downstream"] = BASE | {

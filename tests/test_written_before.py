@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 import vgim
 from vgim.cli import main
+from vgim.errors import CheckpointError
 
 WRITTEN = Path(__file__).parent / "written_by_0_1"
 SIM_STEPS, SIM_BATCH = 4, 3
@@ -104,6 +105,19 @@ def test_an_encoder_gives_the_latents_that_it_gave() -> None:
             assert_equal_but_for_rounding(
                 encoder(read_audio(), module=module).numpy(), expected[f"module{module}"]
             )
+
+
+def test_an_encoder_of_normalized_audio_takes_the_statistics_of_its_runs_shards() -> None:
+    assert "corpus_mean" not in read_json("runs/sim/checkpoints/step-00000004/state.json")
+    encoder = vgim.load_encoder("runs/sim")
+    with np.load("expected/latents_normalized.npz") as expected:
+        for module in range(4):
+            assert_equal_but_for_rounding(
+                encoder(read_audio(), module=module).numpy(), expected[f"module{module}"]
+            )
+    Path("shards").rename("elsewhere")
+    with pytest.raises(CheckpointError, match=r"holds no corpus statistics.*put the shards back at shards"):
+        vgim.load_encoder("runs/sim")
 
 
 def test_every_checkpoint_opens_by_its_name_and_the_best_by_its_loss() -> None:

@@ -16,7 +16,7 @@ from vgim.latents.analysis import AnalysisInput
 from vgim.latents.frame_labels import Labeling
 from vgim.latents.frame_sample import WINDOW, FrameSample, Posteriors, sample_frames
 from vgim.latents.result import LatentOptions
-from vgim.latents.subject import open_subject
+from vgim.pretrained.opened_run import open_run
 
 F32 = NDArray[np.float32]
 
@@ -87,7 +87,7 @@ def input_of(
 ) -> AnalysisInput:
     """The input of an analysis that reads neither a run nor shards: frames, options and a decoder."""
     return AnalysisInput(
-        subject=cast("Any", SimpleNamespace(device=torch.device("cpu"))),
+        opened=cast("Any", SimpleNamespace(device=torch.device("cpu"))),
         module=0,
         options=options,
         frames=cast("FrameSample", frames),
@@ -97,5 +97,5 @@ def input_of(
 
 def input_of_run(run: Path, module: int = 0) -> AnalysisInput:
     """The input of an analysis of a trained run, without a decoder."""
-    subject = open_subject(str(run), module=module, device="cpu")
-    return AnalysisInput(subject, module, SMALL, sample_frames(subject, module, SMALL), None)
+    opened = open_run(str(run), device="cpu")
+    return AnalysisInput(opened, module, SMALL, sample_frames(opened, module, SMALL), None)

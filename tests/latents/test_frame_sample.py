@@ -9,13 +9,13 @@ import pytest
 
 from tests.latents.cases import SMALL
 from vgim.latents.frame_sample import sample_frames
-from vgim.latents.subject import open_subject
+from vgim.pretrained.opened_run import open_run
 
 
 def test_frames_depend_on_the_seed_alone(plain_run: Path) -> None:
-    subject = open_subject(str(plain_run), module=1, device="cpu")
-    first, again = sample_frames(subject, 1, SMALL), sample_frames(subject, 1, SMALL)
-    other = sample_frames(subject, 1, SMALL.model_copy(update={"seed": 1}))
+    opened = open_run(str(plain_run), device="cpu")
+    first, again = sample_frames(opened, 1, SMALL), sample_frames(opened, 1, SMALL)
+    other = sample_frames(opened, 1, SMALL.model_copy(update={"seed": 1}))
     assert np.array_equal(first.z_NC, again.z_NC)
     assert not np.array_equal(first.z_NC[:50], other.z_NC[:50])
     assert first.posteriors is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,9 @@ import torch
 
 from vgim import load_encoder
 from vgim.config import ResolvedConfig, RunConfig
+from vgim.data.shards.manifest import read_manifest
 from vgim.errors import CheckpointError, ConfigError
+from vgim.model.audio import Statistics
 from vgim.pretrained.encoder import FrozenEncoder
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.storage import Location
@@ -150,3 +153,55 @@ def test_it_may_be_opened_in_another_precision_or_place(run: str) -> None:
     assert isinstance(load_encoder(run, device=torch.device("cpu")), FrozenEncoder)
     half = load_encoder(run).to(torch.float64)
     assert next(half.parameters()).dtype == torch.float64
+
+
+def test_audio_in_any_usual_form_gives_the_same_latents(run: str) -> None:
+    encoder = load_encoder(run)
+    expected = encoder(audio())
+    for same in (audio()[:, None], audio().numpy(), (audio().float() / 32_768).numpy()):
+        torch.testing.assert_close(encoder(same), expected)
+    torch.testing.assert_close(encoder(audio()[0]), expected[:1], rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="dtype int32; expected 16 kHz mono audio"):
+        encoder(audio().int())
+    with pytest.raises(ConfigError, match="num_samples=5 makes no frame in module 3; pass audio of at least"):
+        encoder(audio()[:, :5])
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-4), (torch.float16, 2e-2)])
+def test_another_precision_gives_the_same_latents_but_for_rounding(
+    run: str, dtype: torch.dtype, tolerance: float
+) -> None:
+    encoder = load_encoder(run)
+    expected = [encoder(audio(), module=m) for m in range(4)]
+    encoder.to(dtype)
+    for m in range(4):
+        for heard in (audio(), (audio().float() / 32_768).to(dtype)):
+            found = encoder(heard, module=m)
+            assert found.dtype == dtype
+            torch.testing.assert_close(found.float(), expected[m], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("mode", ["none", "corpus", "utterance"])
+def test_the_encoder_normalizes_as_its_training_did(
+    mode: str, tiny_config: Callable[..., ResolvedConfig], tmp_path: Path
+) -> None:
+    resolved = tiny_config(f"data.normalize={mode}", "train.max_steps=1")
+    train(resolved)
+    config = resolved.config
+    manifest = read_manifest(config.data.shards)
+    shards = shutil.move(config.data.shards, tmp_path / "moved")  # the checkpoint needs no shards
+    try:
+        encoder = load_encoder(f"{config.storage.root}/{config.storage.name}")
+    finally:
+        shutil.move(shards, config.data.shards)
+    x = audio().float() / 32_768
+    if mode == "corpus":
+        assert manifest.corpus_std < 0.5
+        x = (x - manifest.corpus_mean) / manifest.corpus_std
+    elif mode == "utterance":
+        x = (x - x.mean(1, keepdim=True)) / x.std(1, correction=0, keepdim=True)
+    torch.testing.assert_close(encoder(audio()), encoder.encoder.encode(x))
+    if mode == "utterance":
+        whole = Statistics(torch.tensor([0.0, 0.1]), torch.tensor([0.5, 0.25]))
+        x = (audio().float() / 32_768 - whole.mean[:, None]) / whole.std[:, None]
+        torch.testing.assert_close(encoder(audio(), utterances=whole), encoder.encoder.encode(x))

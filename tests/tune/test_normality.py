@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-import vgim.latents.subject
+import vgim.pretrained.opened_run
 from vgim.config import ResolvedConfig
 from vgim.model.posterior import GaussianHead
 from vgim.pretrained.encoder import FrozenEncoder, load_encoder
@@ -68,7 +68,7 @@ def test_latents_of_a_known_distribution_have_its_distance(
             head.bias[: len(head.bias) // 2] = shift
         return loaded
 
-    monkeypatch.setattr(vgim.latents.subject, "load_encoder", with_posterior_of_one_gaussian)
+    monkeypatch.setattr(vgim.pretrained.opened_run, "load_encoder", with_posterior_of_one_gaussian)
     (checkpoint,) = complete_checkpoints(run_of(config.config))
     found = measure(checkpoint, 0)
     # The distance of N(1, 1) from N(0, 1) is 2 Φ(1/2) - 1, at z = 1/2.

@@ -18,7 +18,7 @@ from vgim.data.shards.manifest import check_shards_present, read_manifest
 from vgim.data.shards.read import read_utterances
 from vgim.decode.audio import AUDIO, FOLDERS, AudioEntry, SoundKind, add_to_index, read_audio, write_wav
 from vgim.errors import ConfigError
-from vgim.model.audio import SMALLEST_STD, to_float
+from vgim.model.audio import measure, to_float
 from vgim.model.randomness import mix, seeded_generator
 from vgim.pretrained.decoder import FrozenDecoder, find_decoder, load_decoder
 from vgim.storage import Location
@@ -34,28 +34,19 @@ class DecoderSession:
     out: Location
     indexed: bool
     """Whether `out` is the decoder's own folder of sounds, which has an index."""
-    corpus: tuple[float, float]
-    """Mean and deviation of the shards that it was trained on; read only where audio is normalized."""
 
     @torch.no_grad()
     def latents(self, samples: Pcm16) -> Tensor:
         """Latents [1, T, C] of an utterance, their mean where they have a distribution."""
-        audio_BL = torch.from_numpy(samples)[None].to(self._device)
-        mode = self.decoder.config.data.normalize
-        mean, std = self._scale(samples)
-        if mode == "utterance":
-            x_BL = to_float(audio_BL, mode, torch.tensor([mean]), torch.tensor([std]))
-        else:
-            x_BL = to_float(audio_BL, mode, mean, std)
-        latents_BTC: Tensor = self.decoder.encoder(x_BL, self.decoder.module, self.decoder.layer)
+        latents_BTC: Tensor = self.decoder.encoder(samples, self.decoder.module, self.decoder.layer)
         return latents_BTC
 
     @torch.no_grad()
     def audio(self, latents_BTC: Tensor, num_samples: int, like: Pcm16 | None = None) -> Tensor:
         """Audio [L] of latents [1, T, C] in [-1, 1] or beyond, at the level of the utterance `like`, or the corpus."""
-        mean, std = self._scale(like)
-        audio_L: Tensor = self.decoder(latents_BTC.to(self._device), num_samples)[0]
-        return audio_L * (1.0 if std < SMALLEST_STD else std) + mean
+        audio_BL: Tensor = self.decoder(latents_BTC.to(self._device), num_samples)
+        utterance = None if like is None else measure(to_float(torch.from_numpy(like)[None].to(self._device)))
+        return self.decoder.normalizer.invert(audio_BL, utterance)[0]
 
     def reconstruct(self, samples: Pcm16) -> Tensor:
         """An utterance through encoder and decoder, [L]."""
@@ -80,15 +71,6 @@ class DecoderSession:
     def _device(self) -> torch.device:
         return next(self.decoder.parameters()).device
 
-    def _scale(self, samples: Pcm16 | None) -> tuple[float, float]:
-        mode = self.decoder.config.data.normalize
-        if mode == "none":
-            return 0.0, 1.0
-        if mode == "corpus" or samples is None:
-            return self.corpus
-        x = samples.astype("float64") / PCM16_SCALE
-        return float(x.mean()), float(x.std())
-
 
 def open_session(
     run: str, *, decoder: str | None = None, which: str = "last", out: str | None = None
@@ -100,13 +82,8 @@ def open_session(
     """
     folder = find_decoder(Location(run), decoder)
     loaded = load_decoder(folder.uri, which=which)
-    data = loaded.config.data
-    corpus = (0.0, 1.0)
-    if data.normalize != "none":
-        manifest = read_manifest(Location(data.shards))
-        corpus = (manifest.corpus_mean, manifest.corpus_std)
     path = folder.child(AUDIO) if out is None else Location(out)
-    return DecoderSession(loaded, path, out is None, corpus)
+    return DecoderSession(loaded, path, out is None)
 
 
 def sample(session: DecoderSession, count: int, seed: int = 0) -> list[Location]:

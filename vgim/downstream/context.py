@@ -5,43 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
-
-from vgim.config import RunConfig
-from vgim.data.shards.manifest import Manifest, check_shards_present, read_manifest
 from vgim.downstream.features.features import Reading
 from vgim.downstream.probes.probe import Probe
 from vgim.downstream.probes.registry import make_probe
 from vgim.downstream.result import SUPERVISED_EPOCHS, EncoderKind, ProbeOptions
-from vgim.errors import CheckpointError, ConfigError
+from vgim.errors import ConfigError
 from vgim.model.stack import module_specs
-from vgim.pretrained.encoder import FrozenEncoder, load_encoder
-from vgim.runs.checkpoint import STATE
-from vgim.runs.folder import CONFIG, RunFolder
-from vgim.storage import Location
+from vgim.pretrained.opened_run import OpenedRun, open_run
 
 
 @dataclass(frozen=True)
 class ProbeContext:
-    """A task, on the shards and the run it is probed on."""
+    """A task, on the shards and the run that it is probed on."""
 
-    run: Location
-    """The run's folder, where results go."""
-    config: RunConfig
-    """The run's."""
+    opened: OpenedRun
     options: ProbeOptions
-    shards: Location
-    manifest: Manifest
-    """Of the shards."""
     task: Probe
     readings: tuple[Reading, ...]
-    """In the order of depth."""
-    trained: FrozenEncoder | None
-    """None if it is not asked for."""
-    corpus: tuple[float, float]
-    """Mean and deviation that `data.normalize: corpus` takes."""
-    device: torch.device
+    """Where in the encoder features are read, in the order of depth."""
     notes: tuple[str, ...]
+    """Options that have no effect, a sentence each."""
 
 
 def open_probe_context(
@@ -56,19 +39,10 @@ def open_probe_context(
     Raises:
         VgimError: One of them is not there, or does not fit another.
     """
-    path = Location(where)
-    run = path
-    if path.child(STATE).exists():
-        if options.checkpoint == "best":
-            raise ConfigError(
-                f"--checkpoint best, but {path.uri} is one checkpoint; name the run, or leave --checkpoint out"
-            )
-        run = path.parent.parent
-        options = options.model_copy(update={"checkpoint": "named"})
-    config = RunFolder(path).config()
-    if config is None:
-        raise CheckpointError(f"{path.uri} is no run: it has no {CONFIG}; name a run's folder")
-    readings = _readings(config, options)
+    opened = open_run(where, checkpoint=options.checkpoint, shards=options.shards, device=options.device)
+    options = options.model_copy(update={"checkpoint": opened.checkpoint})
+    config = opened.config
+    readings = _readings(opened, options)
     if options.sampled and config.model.family != "sim":
         raise ConfigError(
             f"--sampled has no effect: model.family={config.model.family} has no posterior; leave it out"
@@ -78,36 +52,14 @@ def open_probe_context(
             "--encoder greedy-supervised, but the run's encoder is one module, which makes it the same as --encoder "
             "supervised; use that"
         )
-    device = _device(options)
-    shards = Location(options.shards or config.data.shards)
-    manifest = read_manifest(shards)
-    check_shards_present(shards, manifest)
-    task = make_probe(options.task, manifest)
-    trained = None
+    task = make_probe(options.task, opened.manifest)
     if "trained" in (options.encoders if kinds is None else kinds):
-        which = "best" if options.checkpoint == "best" else "last"
-        trained = load_encoder(path.uri, which=which, device=device)
-    corpus = (0.0, 1.0)
-    if config.data.normalize == "corpus":
-        own = manifest if options.shards is None else read_manifest(config.data.shards)
-        corpus = (own.corpus_mean, own.corpus_std)
-    return ProbeContext(
-        run=run,
-        config=config,
-        options=options,
-        shards=shards,
-        manifest=manifest,
-        task=task,
-        readings=readings,
-        trained=trained,
-        corpus=corpus,
-        device=device,
-        notes=tuple(_without_effect(options, task)),
-    )
+        _ = opened.encoder  # a missing or damaged checkpoint is reported before anything is computed
+    return ProbeContext(opened, options, task, readings, tuple(_without_effect(options, task)))
 
 
-def _readings(config: RunConfig, options: ProbeOptions) -> tuple[Reading, ...]:
-    modules, specs = _modules(config, options), module_specs(config.model)
+def _readings(opened: OpenedRun, options: ProbeOptions) -> tuple[Reading, ...]:
+    modules, specs = opened.modules(options.module), module_specs(opened.config.model)
     if options.layer is None:
         inner = {m: specs[m].inner_layers if options.all_layers else () for m in modules}
         return tuple(Reading(m, layer) for m in modules for layer in (*inner[m], None))
@@ -126,26 +78,6 @@ def _readings(config: RunConfig, options: ProbeOptions) -> tuple[Reading, ...]:
             "them, or leave --layer out for the module's output"
         )
     return (Reading(module, options.layer % num_layers),)
-
-
-def _modules(config: RunConfig, options: ProbeOptions) -> tuple[int, ...]:
-    num_modules = config.model.num_modules
-    if options.module is None:
-        return tuple(range(num_modules))
-    if not -num_modules <= options.module < num_modules:
-        raise ConfigError(
-            f"--module {options.module}, but the run's encoder has {num_modules} modules; use 0 to "
-            f"{num_modules - 1}, or -1 for the last"
-        )
-    return (options.module % num_modules,)
-
-
-def _device(options: ProbeOptions) -> torch.device:
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda, but torch sees no GPU here; use --device auto or cpu")
-    if options.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(options.device)
 
 
 def _without_effect(options: ProbeOptions, task: Probe) -> Iterator[str]:

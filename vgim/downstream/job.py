@@ -140,7 +140,7 @@ def _probe(piece: Piece, say: Say) -> list[ProbeResult]:
     setting = open_probe_context(piece.where, piece.options, kinds=(piece.kind,))
     results = []
     for result, confusion_KK in _results(setting, piece.kind, say):
-        write_result(setting.run, result, confusion_KK)
+        write_result(setting.opened.folder, result, confusion_KK)
         results.append(result)
     return results
 
@@ -190,7 +190,7 @@ def _results(setting: ProbeContext, kind: EncoderKind, say: Say) -> list[tuple[P
 def _splits(setting: ProbeContext, source: FeatureSource, say: Say) -> list[Splits]:
     """Each view's examples of the three splits."""
     limit = setting.options.max_utterances
-    lengths = list(read_lengths(setting.shards, "train").values())
+    lengths = list(read_lengths(setting.opened.shards, "train").values())
     check_memory(setting.task, source.views, lengths[: limit or None])
     parts = (gather_split(setting, source, split, say) for split in ("train", "validation", "test"))
     return [Splits(*of_view) for of_view in zip(*parts, strict=True)]
@@ -206,19 +206,19 @@ def gather_split(
         clip = partial(_crop, setting)
 
     def gathered(stream: Stream) -> list[Gathered]:
-        utterances = read_utterances(setting.shards, setting.manifest, split, limit)
+        utterances = read_utterances(setting.opened.shards, setting.opened.manifest, split, limit)
         return gather(source, setting.task, utterances, clip, split, stream)
 
     if not setting.options.cache_features:
         return gathered(stream_features)
-    config = setting.config.data
+    config = setting.opened.config.data
     of_split = {
-        "shards": setting.manifest.fingerprint,
+        "shards": setting.opened.manifest.fingerprint,
         "split": split,
         "limit": limit,
         "clip": "whole" if clip is whole else [config.crop, config.crop_samples],
     }
-    cache = FeatureCache(setting.run.child(FOLDER), of_split)
+    cache = FeatureCache(setting.opened.folder.child(FOLDER), of_split)
     try:
         return gathered(cache.stream)
     except DamagedCacheError as error:
@@ -228,12 +228,12 @@ def gather_split(
 
 
 def _crop(setting: ProbeContext, utterance: Utterance) -> Pcm16 | None:
-    return first_crop(utterance.audio, setting.config.data)
+    return first_crop(utterance.audio, setting.opened.config.data)
 
 
 def _fit(setting: ProbeContext, splits: Splits, seed: int) -> Fit:
     """Train on `train`, choose on `validation`, look at `test` once."""
-    options, device, task = setting.options, setting.device, setting.task
+    options, device, task = setting.options, setting.opened.device, setting.task
     data = splits.train.examples(device), splits.validation.examples(device)
     if options.solver == "lbfgs":
         fitted = fit_lbfgs(*data, len(task.classes), bias=options.bias)

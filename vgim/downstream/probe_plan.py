@@ -88,7 +88,7 @@ def plan(
             try:
                 asked = options if check_device else options.model_copy(update={"device": "cpu"})
                 setting = open_probe_context(path.uri, asked, kinds=())
-                if all_epochs and setting.run != path:
+                if all_epochs and setting.opened.folder != path:
                     raise ConfigError(f"--all-epochs, but {path.uri} is one checkpoint; name its run")
                 for note in setting.notes:
                     say(f"{label}note: {note}")
@@ -98,11 +98,11 @@ def plan(
                 continue
             own = []
             for piece in pieces:  # a run and its checkpoint share the baselines' folders
-                key = (setting.run.uri, options.task, piece.kind)
+                key = (setting.opened.folder.uri, options.task, piece.kind)
                 if piece.kind == "trained" or key not in taken:
                     taken.add(key)
                     own.append(piece)
-            groups.append(replace(group, folder=setting.run, pieces=tuple(own)))
+            groups.append(replace(group, folder=setting.opened.folder, pieces=tuple(own)))
     return groups
 
 

@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from vgim.config import RunConfig
 from vgim.downstream.probes.probe import ExampleUnit
 from vgim.downstream.probes.registry import Task
+from vgim.pretrained.choices import CheckpointChoice, Device
 from vgim.runs.provenance import Provenance
 
 EncoderKind = Literal["trained", "random", "mfcc", "supervised", "greedy-supervised"]
 SupervisedKind = Literal["supervised", "greedy-supervised"]
 Solver = Literal["lbfgs", "adam"]
-Device = Literal["auto", "cpu", "cuda"]
 
 
 SUPERVISED_EPOCHS = 40
@@ -36,8 +36,7 @@ class ProbeOptions(ResultModel):
     """One of the module's convolutions, negative from its last; None for its output."""
     all_layers: bool = False
     """Every convolution of the modules, and their outputs."""
-    checkpoint: Literal["last", "best", "named"] = "last"
-    """named: RUN was a checkpoint's folder."""
+    checkpoint: CheckpointChoice = "last"
     solver: Solver = "lbfgs"
     seeds: int = Field(1, ge=1)
     sampled: bool = False

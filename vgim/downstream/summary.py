@@ -64,13 +64,13 @@ def summarize(
     label_epochs = tuple(made.label_epochs for made in prepared if made.label_epochs)
     if label_epochs:
         notes = [*notes, SAW_LABELS]
-    checkpoint = setting.trained.checkpoint if kind == "trained" and setting.trained else None
+    checkpoint = setting.opened.encoder.checkpoint if kind == "trained" else None
     seen: int | None = 0
     if checkpoint is not None:
         trained_on = checkpoint.state.data_fingerprint
-        seen = count_seen(setting.config, trained_on, setting.shards, setting.manifest)
+        seen = count_seen(setting.opened.config, trained_on, setting.opened.shards, setting.opened.manifest)
     result = ProbeResult(
-        **dict(collect_provenance(checkpoint, view.module, setting.shards, setting.manifest)),
+        **dict(collect_provenance(checkpoint, view.module, setting.opened.shards, setting.opened.manifest)),
         task=setting.options.task,
         encoder=kind,
         layer=view.layer,
@@ -95,7 +95,7 @@ def summarize(
         fits=tuple(_of_seed(fit) for fit in fits),
         notes=tuple(notes),
         options=setting.options,
-        run_config=setting.config,
+        run_config=setting.opened.config,
     )
     return result, confusion_KK
 

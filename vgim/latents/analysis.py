@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from vgim.latents.frame_sample import FrameSample
 from vgim.latents.result import Cell, Curve, LatentOptions, Table
-from vgim.latents.subject import Subject
 from vgim.pretrained.decoder import FrozenDecoder
+from vgim.pretrained.opened_run import OpenedRun
 from vgim.storage import Location
 
 Need = Literal["labels", "decoder"]
@@ -65,7 +65,7 @@ class AnalysisOutput:
 class AnalysisInput:
     """What every analysis reads: one module of a run, a sample of its latents, and the options."""
 
-    subject: Subject
+    opened: OpenedRun
     module: int
     options: LatentOptions
     frames: FrameSample

@@ -19,9 +19,9 @@ from vgim.data.stream.crops import first_crop
 from vgim.downstream.features.features import EncoderFeatures, Reading, batch_clips
 from vgim.errors import DataError
 from vgim.latents.result import LatentOptions
-from vgim.latents.subject import Subject
 from vgim.model.randomness import mix
 from vgim.pretrained.decoder import FrozenDecoder
+from vgim.pretrained.opened_run import OpenedRun
 
 NUM_MELS = 80
 WINDOW_SAMPLES = 400
@@ -41,33 +41,31 @@ class Pairs(NamedTuple):
     """Of a crop."""
 
 
-def make_pairs(subject: Subject, decoder: FrozenDecoder, options: LatentOptions) -> Pairs:
+def make_pairs(opened: OpenedRun, decoder: FrozenDecoder, options: LatentOptions) -> Pairs:
     """The first crops of utterances, encoded by the decoder's own encoder, in seeded ordered pairs of two.
 
     Raises:
         DataError: Fewer than two utterances are long enough for a crop.
     """
     frozen = decoder.encoder
-    source = EncoderFeatures(
-        frozen.encoder, (Reading(decoder.module),), frozen.config.data.normalize, subject.corpus
-    )
-    utterances = read_utterances(subject.shards, subject.manifest, options.split, 2 * options.pairs)
-    crop = partial(_crop, subject)
+    source = EncoderFeatures(frozen.encoder, frozen.normalizer, (Reading(decoder.module),))
+    utterances = read_utterances(opened.shards, opened.manifest, options.split, 2 * options.pairs)
+    crop = partial(_crop, opened)
     latents = [
         source(clips)[0] for clips in batch_clips(utterances, crop, source.min_samples(), CLIPS_AT_ONCE)
     ]
     num = sum(map(len, latents))
     if num < 2:
         raise DataError(
-            f"{num} of the utterances of the {options.split} split of {subject.shards.uri} are as long as a crop of "
-            f"{subject.config.data.crop_samples} samples, and a pair takes two; use another --split or other --shards"
+            f"{num} of the utterances of the {options.split} split of {opened.shards.uri} are as long as a crop of "
+            f"{opened.config.data.crop_samples} samples, and a pair takes two; use another --split or other --shards"
         )
     rng = np.random.default_rng(mix("pairs", options.seed))
     # A pair is a number below num · (num - 1): the first, and how far on the second is.
     drawn = rng.choice(num * (num - 1), size=min(options.pairs, num * (num - 1)), replace=False)
     first_P = drawn // (num - 1)
     second_P = (first_P + 1 + drawn % (num - 1)) % num
-    return Pairs(torch.cat(latents), first_P, second_P, subject.config.data.crop_samples)
+    return Pairs(torch.cat(latents), first_P, second_P, opened.config.data.crop_samples)
 
 
 @torch.no_grad()
@@ -92,8 +90,8 @@ def interval(values_P: np.ndarray[Any, np.dtype[np.float64]], seed: int) -> tupl
     return float(low), float(high)
 
 
-def _crop(subject: Subject, utterance: Utterance) -> Pcm16 | None:
-    return first_crop(utterance.audio, subject.config.data)
+def _crop(opened: OpenedRun, utterance: Utterance) -> Pcm16 | None:
+    return first_crop(utterance.audio, opened.config.data)
 
 
 @lru_cache(maxsize=1)

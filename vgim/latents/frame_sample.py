@@ -15,13 +15,13 @@ from torch import Tensor
 
 from vgim.arrays import I64
 from vgim.data.shards.read import read_lengths, read_utterances
-from vgim.downstream.features.features import Clips, normalized
+from vgim.downstream.features.features import Clips
 from vgim.errors import DataError
 from vgim.latents.frame_labels import Labeling, labelings
 from vgim.latents.result import LatentOptions
-from vgim.latents.subject import Subject
 from vgim.model.randomness import mix, seeded_generator
 from vgim.model.stack import Encoder
+from vgim.pretrained.opened_run import OpenedRun
 
 F32 = NDArray[np.float32]
 WINDOW = 4
@@ -69,7 +69,7 @@ class _Encoded(NamedTuple):
     std_TC: Tensor | None
 
 
-def sample_frames(subject: Subject, module: int, options: LatentOptions) -> FrameSample:
+def sample_frames(opened: OpenedRun, module: int, options: LatentOptions) -> FrameSample:
     """Encode the first utterances of the split, whole, and keep frames of each.
 
     Which frames and which samples are drawn depends on the seed and the utterance alone.
@@ -77,23 +77,20 @@ def sample_frames(subject: Subject, module: int, options: LatentOptions) -> Fram
     Raises:
         DataError: No utterance is long enough for a frame.
     """
-    assert subject.trained is not None
-    encoder = subject.trained.encoder
+    encoder = opened.encoder.encoder
     hop, shortest = encoder.hop_samples(module), encoder.min_samples(module)
-    ways = labelings(subject.manifest)
-    lengths = list(read_lengths(subject.shards, options.split).values())[: options.max_utterances]
+    ways = labelings(opened.manifest)
+    lengths = list(read_lengths(opened.shards, options.split).values())[: options.max_utterances]
     num_frames = sum(max(0, n // hop) for n in lengths if n >= shortest)
     share = min(1.0, options.max_frames / max(1, num_frames))
     window_share = min(1.0, options.density_frames / max(1, num_frames))
     parts: list[dict[str, NDArray[np.generic]]] = []
     ids: list[str] = []
-    for utterance in read_utterances(subject.shards, subject.manifest, options.split, options.max_utterances):
+    for utterance in read_utterances(opened.shards, opened.manifest, options.split, options.max_utterances):
         if len(utterance.audio) < shortest:
             continue
         audio_BL = torch.from_numpy(utterance.audio)[None]
-        x_BL = normalized(
-            Clips([utterance], audio_BL), subject.config.data.normalize, subject.corpus, subject.device
-        )
+        x_BL = Clips([utterance], audio_BL).normalized(opened.normalizer, opened.device)
         seed = mix("latents", options.seed, utterance.utterance_id)
         encoded = _encode(encoder, x_BL, module, seed)
         rng = np.random.default_rng(seed)
@@ -116,7 +113,7 @@ def sample_frames(subject: Subject, module: int, options: LatentOptions) -> Fram
         ids.append(utterance.utterance_id)
     if not parts:
         raise DataError(
-            f"none of the {len(lengths)} utterances of the {options.split} split of {subject.shards.uri} is as long "
+            f"none of the {len(lengths)} utterances of the {options.split} split of {opened.shards.uri} is as long "
             f"as module {module} needs ({shortest} samples); use another --split or other --shards"
         )
     joined = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}

@@ -12,8 +12,8 @@ from vgim.latents.module_decoder import load_module_decoder, missing_decoder
 from vgim.latents.probe_examples import probe_contexts
 from vgim.latents.registry import ANALYSES, load_analysis
 from vgim.latents.result import AnalysisResult, LatentOptions
-from vgim.latents.subject import Subject, open_subject
 from vgim.latents.writing import make_result, overlays, write
+from vgim.pretrained.opened_run import OpenedRun, open_run
 
 Log = Callable[[str], None]
 PACKAGES = ("matplotlib", "sklearn", "scipy")
@@ -40,20 +40,16 @@ def analyze(
         VgimError: The run, a checkpoint, the module, the decoder or a package is missing, or the shards do not fit.
     """
     require_packages()
-    subject = open_subject(
-        run,
-        checkpoint=options.checkpoint,
-        module=options.module,
-        shards=options.shards,
-        device=options.device,
-    )
-    options = options.model_copy(update={"checkpoint": subject.checkpoint})
+    opened = open_run(run, checkpoint=options.checkpoint, shards=options.shards, device=options.device)
+    modules = opened.modules(options.module)
+    _ = opened.encoder  # a missing or damaged checkpoint is reported before anything else
+    options = options.model_copy(update={"checkpoint": opened.checkpoint})
     analyses = {name: load_analysis(name) for name in ANALYSES if name in options.only}
     needs = frozenset[Need]().union(*(analysis.needs for analysis in analyses.values()))
-    others = _open_others(subject, options, compare, log)
+    others = _open_others(opened, modules, compare, options, log)
     results = []
-    for module in subject.modules:
-        inputs = _make_input(subject, module, options, needs)
+    for module in modules:
+        inputs = _make_input(opened, module, options, needs)
         other_inputs = {
             run_name: _make_other_input(other, inputs, needs) for run_name, other in others[module].items()
         }
@@ -70,9 +66,9 @@ def analyze(
                 else:
                     output.notes.append(f"{run_name} is not compared: {reason}.")
                     log(f"note: {name} does not compare {run_name}: {reason}")
-            output.pictures += overlays(subject.run.name, output, other_outputs)
+            output.pictures += overlays(opened.folder.name, output, other_outputs)
             result = make_result(name, analysis, inputs, output, other_outputs)
-            write(subject.run, result, output)
+            write(opened.folder, result, output)
             results.append(result)
     return results
 
@@ -91,30 +87,30 @@ def require_packages() -> None:
 
 
 def _open_others(
-    subject: Subject, options: LatentOptions, compare: Sequence[str], log: Log
-) -> dict[int, dict[str, Subject]]:
-    """For each module the other runs that have it, by name, or by URI where the name is that of `subject`."""
-    others: dict[int, dict[str, Subject]] = {module: {} for module in subject.modules}
+    opened: OpenedRun, modules: Sequence[int], compare: Sequence[str], options: LatentOptions, log: Log
+) -> dict[int, dict[str, OpenedRun]]:
+    """For each module the other runs that have it, by name, or by URI where the name is that of `opened`."""
+    others: dict[int, dict[str, OpenedRun]] = {module: {} for module in modules}
     for run in compare:
-        other = open_subject(run, module=None, shards=subject.shards.uri, device=options.device)
-        name = other.run.name if other.run.name != subject.run.name else other.run.uri
-        for module in subject.modules:
-            if module in other.modules:
+        other = open_run(run, shards=opened.shards.uri, device=options.device)
+        name = other.folder.name if other.folder.name != opened.folder.name else other.folder.uri
+        for module in modules:
+            if module < other.config.model.num_modules:
                 others[module][name] = other
             else:
                 log(f"note: {name} has no module {module} to compare")
     return others
 
 
-def _make_other_input(subject: Subject, inputs: AnalysisInput, needs: frozenset[Need]) -> AnalysisInput:
+def _make_other_input(opened: OpenedRun, inputs: AnalysisInput, needs: frozenset[Need]) -> AnalysisInput:
     """The same module of another run, with the decoder of the same name if it has one."""
     options = inputs.options.model_copy(update={"decoder": None})
     decoder_name = inputs.decoder_location.name if inputs.decoder_location is not None else None
-    return _make_input(subject, inputs.module, options, needs, decoder_name)
+    return _make_input(opened, inputs.module, options, needs, decoder_name)
 
 
 def _make_input(
-    subject: Subject,
+    opened: OpenedRun,
     module: int,
     options: LatentOptions,
     needs: frozenset[Need],
@@ -123,16 +119,16 @@ def _make_input(
     """Encode the sample of frames, and load a decoder if an analysis needs one."""
     decoder, location = None, None
     if "decoder" in needs:
-        loaded = load_module_decoder(subject, module, options.decoder, preferred_name=preferred_decoder)
+        loaded = load_module_decoder(opened, module, options.decoder, preferred_name=preferred_decoder)
         if loaded is not None:
             decoder, location = loaded
-    return AnalysisInput(subject, module, options, sample_frames(subject, module, options), decoder, location)
+    return AnalysisInput(opened, module, options, sample_frames(opened, module, options), decoder, location)
 
 
 def _missing_need(analysis: Analysis, inputs: AnalysisInput) -> str | None:
     """The reason why the analysis cannot be made; None if it can."""
     if "decoder" in analysis.needs and inputs.decoder is None:
-        return missing_decoder(inputs.subject.run, inputs.module)
+        return missing_decoder(inputs.opened.folder, inputs.module)
     if "labels" in analysis.needs and not any(True for _ in probe_contexts(inputs)):
-        return f"the shards {inputs.subject.shards.uri} have no labels that a probe can learn"
+        return f"the shards {inputs.opened.shards.uri} have no labels that a probe can learn"
     return None

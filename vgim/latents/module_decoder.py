@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from vgim.errors import ConfigError
-from vgim.latents.subject import Subject
 from vgim.pretrained.decoder import FOLDER, FrozenDecoder, list_decoders, load_decoder
+from vgim.pretrained.opened_run import OpenedRun
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.storage import Location
 
 
 def load_module_decoder(
-    subject: Subject, module: int, name: str | None, *, preferred_name: str | None = None
+    opened: OpenedRun, module: int, name: str | None, *, preferred_name: str | None = None
 ) -> tuple[FrozenDecoder, Location] | None:
     """Load a trained decoder of the module's output from RUN/decoder.
 
@@ -24,15 +24,15 @@ def load_module_decoder(
     Raises:
         ConfigError: RUN has no decoder called `name`, or `name` decodes something else.
     """
-    folder = subject.run.child(FOLDER)
-    trained = [n for n in list_decoders(subject.run) if complete_checkpoints(folder.child(n))]
+    folder = opened.folder.child(FOLDER)
+    trained = [n for n in list_decoders(opened.folder) if complete_checkpoints(folder.child(n))]
     if name is not None and name not in trained:
         known = ", ".join(trained) or "none"
         raise ConfigError(f"--decoder {name}, but {folder.uri} has {known}; name one of them")
     fitting: list[tuple[FrozenDecoder, Location]] = []
     for candidate in trained if name is None else [name]:
         path = folder.child(candidate)
-        decoder = load_decoder(path.uri, device=subject.device)
+        decoder = load_decoder(path.uri, device=opened.device)
         if decoder.module == module and decoder.layer is None:
             fitting.append((decoder, path))
         elif name is not None:

@@ -25,8 +25,8 @@ from vgim.model.randomness import mix, seeded_generator
 
 def probe_contexts(inputs: AnalysisInput) -> Iterator[ProbeContext]:
     """The probes that the shards have labels for."""
-    subject = inputs.subject
-    for name, probe in available_probes(subject.manifest).items():
+    opened = inputs.opened
+    for name, probe in available_probes(opened.manifest).items():
         if len(probe.classes) < 2:
             continue
         options = ProbeOptions(
@@ -37,39 +37,34 @@ def probe_contexts(inputs: AnalysisInput) -> Iterator[ProbeContext]:
             device=inputs.options.device,
         )
         yield ProbeContext(
-            run=subject.run,
-            config=subject.config,
+            opened=opened,
             options=options,
-            shards=subject.shards,
-            manifest=subject.manifest,
             task=probe,
             readings=(Reading(inputs.module),),
-            trained=subject.trained,
-            corpus=subject.corpus,
-            device=subject.device,
             notes=(),
         )
 
 
 def encoder_features(inputs: AnalysisInput) -> EncoderFeatures:
     """The module's latents: μ in every module, or its output."""
-    assert inputs.subject.trained is not None
-    return EncoderFeatures(
-        inputs.subject.trained.encoder,
-        (Reading(inputs.module),),
-        inputs.subject.config.data.normalize,
-        inputs.subject.corpus,
-    )
+    trained = inputs.opened.encoder
+    return EncoderFeatures(trained.encoder, trained.normalizer, (Reading(inputs.module),))
 
 
 def clip_of(context: ProbeContext, utterance: Utterance) -> Pcm16 | None:
     """What the probe looks at of an utterance: a crop, or all of it."""
-    return first_crop(utterance.audio, context.config.data) if context.task.uses_crops else whole(utterance)
+    return (
+        first_crop(utterance.audio, context.opened.config.data)
+        if context.task.uses_crops
+        else whole(utterance)
+    )
 
 
 def examples_of(inputs: AnalysisInput, context: ProbeContext, source: FeatureSource, split: str) -> Examples:
     """Examples of a split's first utterances, drawn down to `max_frames`; on the CPU."""
-    utterances = read_utterances(context.shards, context.manifest, split, inputs.options.max_utterances)
+    utterances = read_utterances(
+        context.opened.shards, context.opened.manifest, split, inputs.options.max_utterances
+    )
     (found,) = gather(source, context.task, utterances, partial(clip_of, context), split)
     num = len(found.y_N)
     if num <= inputs.options.max_frames:

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat
 
-from vgim.downstream.result import Device, ResultModel
+from vgim.downstream.result import ResultModel
 from vgim.latents.registry import ANALYSES
+from vgim.pretrained.choices import CheckpointChoice, Device
 from vgim.runs.provenance import Provenance
 
 
@@ -21,8 +22,6 @@ def _registered(name: str) -> str:
 AnalysisName = Annotated[str, AfterValidator(_registered)]
 """A key of `vgim.latents.registry.ANALYSES`."""
 Split = Literal["train", "validation", "test"]
-CheckpointChoice = Literal["last", "best", "named"]
-"""named: RUN was a checkpoint's folder."""
 Cell = str | int | float | None
 HEADLINES = 3
 """Figures of an analysis in the console's table; analyses put the most telling first."""

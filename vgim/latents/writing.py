@@ -40,8 +40,7 @@ def make_result(
         name: The analysis's name in the registry.
         others: Outputs of the runs compared with, by run name.
     """
-    trained = inputs.subject.trained
-    assert trained is not None
+    trained = inputs.opened.encoder
     metrics, not_finite = _finite_metrics(output)
     tables = list(output.tables)
     compared = {run: _finite_metrics(other)[0] for run, other in others.items()}
@@ -55,9 +54,9 @@ def make_result(
         )
     notes = [*output.notes, *(f"{metric} is left out: it is not a finite number." for metric in not_finite)]
     decoder = inputs.decoder_location if "decoder" in analysis.needs else None
-    subject = inputs.subject
+    opened = inputs.opened
     return AnalysisResult(
-        **dict(collect_provenance(trained.checkpoint, inputs.module, subject.shards, subject.manifest)),
+        **dict(collect_provenance(trained.checkpoint, inputs.module, opened.shards, opened.manifest)),
         analysis=name,
         title=analysis.title,
         summary=tuple(output.summary),
@@ -67,7 +66,7 @@ def make_result(
         curves=tuple(output.curves),
         data_files=(*output.csv_files, *([CURVES] if output.curves else [])),
         notes=tuple(notes),
-        family=subject.config.model.family,
+        family=opened.config.model.family,
         decoder=None if decoder is None else decoder.uri,
         compared_with=compared,
         options=inputs.options,

@@ -119,6 +119,9 @@ class Encoder(nn.Module):
             greedy = self.module(index)
             if greedy.training:
                 raise RuntimeError("the encoder is in training mode; call encoder.eval() before encode()")
+            x = x.to(
+                next(greedy.parameters()).dtype
+            )  # a posterior before it is fp32 whatever the weights are
             if index == last and layer is not None:
                 return greedy.layer(x, layer)
             x = greedy.represent(x, generator)

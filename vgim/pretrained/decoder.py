@@ -10,6 +10,7 @@ from vgim.errors import CheckpointError
 from vgim.model.decoding import Decoder, convs_between
 from vgim.model.stack import Encoder
 from vgim.pretrained.encoder import FrozenEncoder, load_encoder
+from vgim.pretrained.normalization import normalizer_of
 from vgim.runs.checkpoint import STATE, Checkpoint, best, find, load_tensors
 from vgim.storage import Location
 
@@ -23,6 +24,7 @@ class FrozenDecoder(nn.Module):
     Attributes:
         config: config of the run that trained it.
         encoder: the encoder whose latents it decodes, as it was then.
+        normalizer: the normalization of the audio that it was trained to make; `normalizer.invert` undoes it.
         module, layer: which of its latents; layer is None for the module's own.
         checkpoint: where the weights came from.
     """
@@ -33,6 +35,7 @@ class FrozenDecoder(nn.Module):
         super().__init__()
         self.decoder = decoder.eval().requires_grad_(False)
         self.encoder = encoder
+        self.normalizer = normalizer_of(checkpoint, config)
         self.config = config
         self.checkpoint = checkpoint
         self.module: int = config.encoder.module

@@ -1,28 +1,41 @@
-"""A trained encoder as a frozen torch module, for notebooks and for the jobs that come after training."""
+"""A trained encoder as a frozen torch module, for notebooks and for the jobs that come after training.
+
+Shapes: B utterances or crops, L samples, T frames, C channels.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vgim.config import RunConfig
-from vgim.model.audio import to_float
+from vgim.model.audio import Normalizer, Statistics
 from vgim.model.stack import Encoder, build_encoder
+from vgim.pretrained.audio_input import as_batch
+from vgim.pretrained.normalization import normalizer_of
 from vgim.runs.checkpoint import Checkpoint, best, find, load_weights
 
 
 class FrozenEncoder(nn.Module):
-    """A trained encoder in evaluation mode; nothing in it asks for gradients.
+    """A trained encoder in evaluation mode, which normalizes audio as its training did.
+
+    Nothing in it asks for gradients.
 
     Attributes:
-        encoder: the modules.
-        config: config of the run that trained it.
-        checkpoint: where the weights came from.
+        encoder: The modules; their input is normalized audio.
+        normalizer: Turns audio into that input.
+        config: Config of the run that trained it.
+        checkpoint: Where the weights came from.
     """
 
-    def __init__(self, encoder: Encoder, config: RunConfig, checkpoint: Checkpoint) -> None:
+    def __init__(
+        self, encoder: Encoder, normalizer: Normalizer, config: RunConfig, checkpoint: Checkpoint
+    ) -> None:
         super().__init__()
         self.encoder = encoder.eval().requires_grad_(False)
+        self.normalizer = normalizer
         self.config = config
         self.checkpoint = checkpoint
 
@@ -33,34 +46,54 @@ class FrozenEncoder(nn.Module):
     @torch.no_grad()
     def forward(
         self,
-        audio_BL: Tensor,
+        audio: Any,
         module: int = -1,
         layer: int | None = None,
         generator: torch.Generator | None = None,
+        utterances: Statistics | None = None,
     ) -> Tensor:
         """Latents [B, T, C] of a module: μ, or with a generator a sample of the posterior.
 
         Args:
-            audio_BL: 16 kHz mono [B, L], int16 or float in [-1, 1]; for `data.normalize` other than none, float
-                that was normalized in the same way.
-            module: which; -1 is the last.
-            layer: one of the module's convolutions, after BatchNorm and ReLU, instead of its output; -1 is its last.
-            generator: of the samples of this module and those before it.
+            audio: 16 kHz mono as a tensor or NumPy array, int16 PCM or float in [-1, 1]: [B, L], [B, 1, L], or [L]
+                for a batch of one. It is moved to the encoder's device.
+            module: Index of the module, counted from the input; -1 is the last.
+            layer: Index of one of the module's convolutions, whose output after BatchNorm and ReLU is returned
+                instead of the module's; -1 is the last convolution.
+            generator: Source of the samples of this module and those before it.
+            utterances: Mean and standard deviation of the whole utterance of each crop, [B] each. Only an encoder
+                with `data.normalize: utterance` reads them; without them each row counts as a whole utterance.
+
+        Raises:
+            ValueError: The audio has another type, dtype, shape or range.
+            ConfigError: There is no such module or layer, or the audio is too short for one frame.
         """
-        x_BL = to_float(audio_BL, "none")
-        deterministic = generator is None
-        return self.encoder.encode(x_BL, module, layer, deterministic=deterministic, generator=generator)
+        weight = next(self.encoder.parameters())
+        x_BL = self.normalizer(as_batch(audio).to(weight.device), utterances)
+        latents_BTC = self.encoder.encode(
+            x_BL, module, layer, deterministic=generator is None, generator=generator
+        )
+        return latents_BTC.to(weight.dtype)  # a posterior is fp32 whatever the weights are
 
 
 def load_encoder(where: str, *, which: str = "last", device: str | torch.device = "cpu") -> FrozenEncoder:
     """Load the encoder of a run or of a checkpoint, without Ray.
 
     Args:
-        where: a run's folder or a checkpoint's, a path or a URI.
-        which: `last`, or `best` for the lowest validation loss of a run.
+        where: Folder of a run or of a checkpoint, a path or a URI.
+        which: `last`, or `best` for the checkpoint of lowest validation loss.
+        device: Device of the weights.
+
+    Returns:
+        The encoder, frozen, in evaluation mode.
 
     Raises:
-        CheckpointError: there is no complete checkpoint, or it is damaged.
+        CheckpointError: There is no complete checkpoint, it is damaged, or it was trained with
+            `data.normalize: corpus` and neither it nor the run's shards tell the corpus's statistics.
+
+    Example:
+        >>> encoder = vgim.load_encoder("runs/quickstart")
+        >>> latents = encoder(audio, module=0)  # [B, T, C]
     """
     if which not in ("last", "best"):
         raise ValueError(f"which={which!r}; use 'last' or 'best'")
@@ -68,4 +101,4 @@ def load_encoder(where: str, *, which: str = "last", device: str | torch.device 
     config = checkpoint.config()
     encoder = build_encoder(config.model, config.objective, config.train.seed)
     load_weights(checkpoint, encoder)
-    return FrozenEncoder(encoder, config, checkpoint).to(device)
+    return FrozenEncoder(encoder, normalizer_of(checkpoint, config), config, checkpoint).to(device)

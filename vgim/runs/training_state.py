@@ -45,6 +45,10 @@ class TrainingState(BaseModel):
     accumulate: int = Field(ge=1)
     seed: int
     data_fingerprint: str
+    corpus_mean: float | None = None
+    """Mean of the training shards' audio in [-1, 1], by which `data.normalize: corpus` normalizes."""
+    corpus_std: float | None = None
+    """Standard deviation of the same audio. Both are None in checkpoints of vgim 0.1.0, which did not record them."""
     validation_loss: float | None
     """Mean over the phase's modules on the validation split, at this step or the last validated one before."""
     kld_weight: float

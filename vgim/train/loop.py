@@ -11,7 +11,7 @@ import vgim
 from vgim.config import AnyConfig
 from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.data.stream.stream import CropStream, RankSlice
-from vgim.model.audio import to_float
+from vgim.model.audio import Normalizer, Statistics
 from vgim.model.precision import slowed_by
 from vgim.runs import checkpoint as checkpoints
 from vgim.runs.folder import State
@@ -67,6 +67,8 @@ class RankTrainer:
         self.run_folder = Location(self.job.run)
         shards = Location(config.data.shards)
         self.manifest = read_manifest(shards)
+        corpus = Statistics(self.manifest.corpus_mean, self.manifest.corpus_std)
+        self.normalizer = Normalizer(config.data.normalize, corpus)
         self.learner = self.job.learner(config, LearnerContext(self.run_folder, self.worker, self.manifest))
         self.train_stream = self._stream(shards, "train", config.train.limit_train_batches)
         has_validation = bool(self.manifest.split("validation").utterances)
@@ -216,10 +218,7 @@ class RankTrainer:
         )
 
     def _audio(self, batch: DeviceBatch) -> Tensor:
-        mode = self.config.data.normalize
-        if mode == "corpus":
-            return to_float(batch.audio_BL, mode, self.manifest.corpus_mean, self.manifest.corpus_std)
-        return to_float(batch.audio_BL, mode, batch.mean_B, batch.std_B)
+        return self.normalizer(batch.audio_BL, Statistics(batch.mean_B, batch.std_B))
 
     def _last_step(self, phase: Phase, progress: Progress, steps_in_epoch: int) -> int:
         """The phase's last step; an estimate where `tile` crops make epochs unequal."""
@@ -269,6 +268,8 @@ class RankTrainer:
             accumulate=train.accumulate,
             seed=train.seed,
             data_fingerprint=self.manifest.fingerprint,
+            corpus_mean=self.manifest.corpus_mean,
+            corpus_std=self.manifest.corpus_std,
             kld_weight=kld_weight,
             vgim_version=vgim.__version__,
             torch_version=torch.__version__,

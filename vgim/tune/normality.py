@@ -16,8 +16,8 @@ from vgim.jsonl import add_line, read_lines
 from vgim.latents.analyses.distribution import ks_against_normal
 from vgim.latents.frame_sample import sample_frames
 from vgim.latents.result import LatentOptions
-from vgim.latents.subject import open_subject
 from vgim.model.stack import module_specs
+from vgim.pretrained.opened_run import open_run
 from vgim.runs.checkpoint import Checkpoint
 from vgim.storage import Location
 from vgim.tune.config import MetricConfig
@@ -56,7 +56,7 @@ def measure(checkpoint: Checkpoint, module: int) -> Normality:
     Raises:
         VgimError: the shards cannot be read, or the checkpoint was deleted meanwhile.
     """
-    subject = open_subject(checkpoint.location.uri, module=module, device="cpu")
+    subject = open_run(checkpoint.location.uri, device="cpu")
     options = LatentOptions(
         module=module, split="validation", max_utterances=MAX_UTTERANCES, max_frames=MAX_FRAMES
     )

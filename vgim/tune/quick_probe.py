@@ -56,25 +56,27 @@ def probe_checkpoint(checkpoint: Checkpoint, metric: MetricConfig) -> QuickProbe
     source, _ = feature_source(setting, "trained", 0)
 
     def crop(utterance: Utterance) -> Pcm16 | None:
-        return first_crop(utterance.audio, setting.config.data)
+        return first_crop(utterance.audio, setting.opened.config.data)
 
     train, held = (
         gather(
             source,
             setting.task,
-            read_utterances(setting.shards, setting.manifest, split, metric.max_utterances),
+            read_utterances(setting.opened.shards, setting.opened.manifest, split, metric.max_utterances),
             crop if setting.task.uses_crops else whole,
             split,
         )[0]
         for split in ("train", "validation")
     )
     num_classes = len(setting.task.classes)
-    fitted = fit_lbfgs(train.examples(setting.device), held.examples(setting.device), num_classes)
+    fitted = fit_lbfgs(
+        train.examples(setting.opened.device), held.examples(setting.opened.device), num_classes
+    )
     scores = score(fitted.predict(held.x_NC), held.y_N, held.owner_N, num_classes)
     return QuickProbe(
         step=checkpoint.state.step,
         epoch=checkpoint.state.epoch,
-        module=metric.module % setting.config.model.num_modules,
+        module=metric.module % setting.opened.config.model.num_modules,
         task=metric.task,
         max_utterances=metric.max_utterances,
         accuracy=scores.accuracy,

@@ -10,6 +10,7 @@ from vgim.config import ResolvedConfig, load_config
 from vgim.downstream.features.baselines import Mfcc, adapt_batch_norm, untrained_encoder
 from vgim.downstream.features.examples import whole
 from vgim.downstream.features.features import batch_clips, stream_features
+from vgim.model.audio import Normalizer
 from vgim.model.stack import build_encoder
 
 
@@ -56,7 +57,7 @@ def test_batch_norm_gets_the_datas_statistics_and_weights_stay(kind: str) -> Non
     encoder = untrained_encoder(config, 0)
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     spoken = [utterance(5120, seed=i) for i in range(8)]
-    assert adapt_batch_norm(encoder, batch_clips(spoken, whole, 1000, 8), config, (0.0, 1.0)) == 8
+    assert adapt_batch_norm(encoder, batch_clips(spoken, whole, 1000, 8), Normalizer()) == 8
     assert not encoder.training
     for name, tensor in encoder.state_dict().items():
         moved = not torch.equal(tensor, before[name])
@@ -70,4 +71,4 @@ def test_batch_norm_gets_the_datas_statistics_and_weights_stay(kind: str) -> Non
 def test_without_batch_norm_there_is_nothing_to_adapt() -> None:
     config = resolved("model.batch_norm=none").config
     encoder = untrained_encoder(config, 0)
-    assert adapt_batch_norm(encoder, iter([]), config, (0.0, 1.0)) == 0
+    assert adapt_batch_norm(encoder, iter([]), Normalizer()) == 0

@@ -16,6 +16,7 @@ from vgim.downstream.features.cache import FOLDER, DamagedCacheError, FeatureCac
 from vgim.downstream.features.examples import whole
 from vgim.downstream.features.features import Clips, EncoderFeatures, Reading, stream_features
 from vgim.downstream.result import ProbeOptions
+from vgim.model.audio import Normalizer
 from vgim.model.stack import build_encoder
 from vgim.storage import Location
 
@@ -24,7 +25,7 @@ SPOKEN = [utterance(n, name=f"u{n}", seed=n) for n in (6_000, 10, 8_000, 8_000, 
 
 def source(seed: int = 0, sample_seed: int | None = None) -> EncoderFeatures:
     encoder = build_encoder(ModelConfig(channels=8, gru_units=8), ObjectiveConfig(), seed).eval()
-    return EncoderFeatures(encoder, (Reading(1), Reading(3)), "none", (0.0, 1.0), sample_seed)
+    return EncoderFeatures(encoder, Normalizer(), (Reading(1), Reading(3)), sample_seed)
 
 
 def cache(folder: Path, **split: object) -> FeatureCache:

@@ -12,7 +12,7 @@ from vgim.data.pcm import Pcm16
 from vgim.data.shards.read import Utterance
 from vgim.downstream.features.examples import whole
 from vgim.downstream.features.features import EncoderFeatures, Reading, batch_clips, stream_features
-from vgim.model.audio import to_float
+from vgim.model.audio import Normalizer, Statistics, normalize, to_float
 from vgim.model.stack import Encoder, build_encoder
 
 LENGTHS = (5120, 5120, 4000, 4000, 4000, 7777, 20, 5120)
@@ -25,7 +25,7 @@ def encoder(**model: object) -> Encoder:
 
 def source(built: Encoder, **options: object) -> EncoderFeatures:
     every = tuple(Reading(module) for module in range(len(built)))
-    settings = {"readings": every, "normalize": "none", "corpus": (0.0, 1.0), **options}
+    settings = {"readings": every, "normalizer": Normalizer(), **options}
     return EncoderFeatures(built, **settings)  # type: ignore[arg-type]
 
 
@@ -78,12 +78,13 @@ def test_audio_is_normalized_as_in_training(spoken: list[Utterance]) -> None:
     raw = torch.from_numpy(np.stack([spoken[0].audio, spoken[1].audio]))
     mean = torch.tensor([u.mean for u in spoken[:2]], dtype=torch.float32)
     std = torch.tensor([u.std for u in spoken[:2]], dtype=torch.float32)
+    corpus = Statistics(0.1, 0.5)
     expected = {
-        "utterance": to_float(raw, "utterance", mean, std),
-        "corpus": to_float(raw, "corpus", 0.1, 0.5),
+        "utterance": normalize(to_float(raw), Statistics(mean, std)),
+        "corpus": normalize(to_float(raw), corpus),
     }
     for mode, x_BL in expected.items():
-        made = source(built, normalize=mode, corpus=(0.1, 0.5), readings=(Reading(1),))
+        made = source(built, normalizer=Normalizer(mode, corpus), readings=(Reading(1),))
         for i, (_, (features_TC,)) in enumerate(stream_features(made, spoken[:2], whole)):
             torch.testing.assert_close(features_TC, built.encode(x_BL, 1)[i])
 

@@ -25,6 +25,7 @@ from vgim.latents.analyses.sensitivity import (
     attack_latents,
 )
 from vgim.latents.probe_examples import encoder_features, examples_of, probe_contexts
+from vgim.model.audio import Normalizer
 
 
 def test_an_attack_on_latents_starts_clean_and_ends_wrong() -> None:
@@ -74,8 +75,8 @@ def test_an_attack_turns_all_samples_once_it_is_larger_than_they_are(monkeypatch
     examples = Examples(x_N1, torch.from_numpy((sign_N > 0).astype(np.int64)))
     audio = (0.1 * 32_768 * sign_N).round().astype(np.int16)
     utterance = Utterance("u", "s", "", audio, None, 0.0, 1.0)
-    source = EncoderFeatures(cast("Any", Samples()), (Reading(0),), "none", (0.0, 1.0))
-    context = SimpleNamespace(task=SignTask(), shards=None, manifest=None)
+    source = EncoderFeatures(cast("Any", Samples()), Normalizer(), (Reading(0),))
+    context = SimpleNamespace(task=SignTask(), opened=SimpleNamespace(shards=None, manifest=None))
     fixed: dict[str, Callable[..., Any]] = {
         "probe_contexts": lambda inputs: [context],
         "encoder_features": lambda inputs: source,
@@ -99,7 +100,7 @@ def test_an_attack_turns_all_samples_once_it_is_larger_than_they_are(monkeypatch
 def test_fgsm_leaves_what_it_does_not_touch_and_beats_noise(plain_run: Path) -> None:
     inputs = input_of_run(plain_run)
     context = next(one for one in probe_contexts(inputs) if one.task.name == "phone")
-    utterances = list(read_utterances(context.shards, context.manifest, "test", 4))
+    utterances = list(read_utterances(context.opened.shards, context.opened.manifest, "test", 4))
     source = encoder_features(inputs)
     train, validation = (examples_of(inputs, context, source, split) for split in ("train", "validation"))
     probed = ProbedEncoder(source, fit_lbfgs(train, validation, len(context.task.classes)))
@@ -112,9 +113,7 @@ def test_fgsm_leaves_what_it_does_not_touch_and_beats_noise(plain_run: Path) -> 
 
 
 def test_audio_has_a_gradient_through_the_encoder(plain_run: Path) -> None:
-    trained = input_of_run(plain_run).subject.trained
-    assert trained is not None
-    encoder = trained.encoder.double()
+    encoder = input_of_run(plain_run).opened.encoder.encoder.double()
     generator = torch.Generator().manual_seed(0)
     x_BL = torch.randn(1, 4_000, generator=generator, dtype=torch.float64, requires_grad=True)
     direction_BL = torch.randn(1, 4_000, generator=generator, dtype=torch.float64)

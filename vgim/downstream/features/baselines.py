@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from vgim.config import RunConfig
 from vgim.data.pcm import HOP_SAMPLES, SAMPLE_RATE_HZ
-from vgim.downstream.features.features import CLIPS_AT_ONCE, Clips, View, normalized
-from vgim.model.audio import to_float
+from vgim.downstream.features.features import CLIPS_AT_ONCE, Clips, View
+from vgim.model.audio import Normalizer, to_float
 from vgim.model.randomness import mix
 from vgim.model.stack import Encoder, build_encoder
 
@@ -32,9 +32,7 @@ def untrained_encoder(config: RunConfig, seed: int) -> Encoder:
 
 
 @torch.no_grad()
-def adapt_batch_norm(
-    encoder: Encoder, batches: Iterable[Clips], config: RunConfig, corpus: tuple[float, float]
-) -> int:
+def adapt_batch_norm(encoder: Encoder, batches: Iterable[Clips], normalizer: Normalizer) -> int:
     """Set every BatchNorm's mean and variance to the average over the batches; no weight changes.
 
     A new BatchNorm has mean 0 and variance 1, so that in evaluation mode it normalizes nothing: against such
@@ -54,7 +52,7 @@ def adapt_batch_norm(
     count = 0
     try:
         for clips in batches:
-            x = normalized(clips, config.data.normalize, corpus, next(encoder.parameters()).device)
+            x = clips.normalized(normalizer, next(encoder.parameters()).device)
             for index in range(len(encoder)):
                 x = encoder.module(index).represent(x)
             count += len(clips.utterances)
@@ -99,6 +97,6 @@ class Mfcc:
         """[B, L // 160, 39]."""
         mfcc, deltas = self._transforms
         margin = (WINDOW_SAMPLES - HOP_SAMPLES) // 2
-        x_BCT = mfcc(F.pad(to_float(clips.audio_BL, "none"), (margin, margin)))
+        x_BCT = mfcc(F.pad(to_float(clips.audio_BL), (margin, margin)))
         first_BCT = deltas(x_BCT)
         return [torch.cat([x_BCT, first_BCT, deltas(first_BCT)], 1).mT]

@@ -41,26 +41,26 @@ def feature_source(
         return Mfcc(), Preparation()
     made = Preparation()
     if kind == "trained":
-        assert setting.trained is not None
-        encoder = setting.trained.encoder
+        encoder = setting.opened.encoder.encoder
     elif kind == "random":
-        encoder = untrained_encoder(setting.config, seed).to(setting.device)
+        encoder = untrained_encoder(setting.opened.config, seed).to(setting.opened.device)
         made = Preparation(batch_norm_clips=_adapt(encoder, setting))
     else:
         taught = teach(setting, kind, seed, say)
         encoder, made = taught.encoder, Preparation(label_epochs=taught.epochs)
     sample_seed = seed if setting.options.sampled else None
-    normalize = setting.config.data.normalize
-    return EncoderFeatures(encoder, setting.readings, normalize, setting.corpus, sample_seed), made
+    return EncoderFeatures(encoder, setting.opened.normalizer, setting.readings, sample_seed), made
 
 
 def _adapt(encoder: Encoder, setting: ProbeContext) -> int:
     def crop_or_whole(utterance: Utterance) -> Pcm16:
-        crop = first_crop(utterance.audio, setting.config.data)
+        crop = first_crop(utterance.audio, setting.opened.config.data)
         return utterance.audio if crop is None else crop
 
     limit = setting.options.max_utterances or BATCH_NORM_CLIPS
-    utterances = read_utterances(setting.shards, setting.manifest, "train", min(limit, BATCH_NORM_CLIPS))
+    utterances = read_utterances(
+        setting.opened.shards, setting.opened.manifest, "train", min(limit, BATCH_NORM_CLIPS)
+    )
     shortest = encoder.min_samples(-1)
     clips = batch_clips(utterances, crop_or_whole, shortest, CLIPS_AT_ONCE)
-    return adapt_batch_norm(encoder, clips, setting.config, setting.corpus)
+    return adapt_batch_norm(encoder, clips, setting.opened.normalizer)

@@ -9,7 +9,7 @@ Shapes: B clips, L samples, T frames, C channels.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vgim.data.pcm import Pcm16
 from vgim.data.shards.read import Utterance
-from vgim.model.audio import Normalize, to_float
+from vgim.model.audio import Normalizer, Statistics
 from vgim.model.randomness import mix, seeded_generator
 from vgim.model.stack import Encoder
 
@@ -55,8 +55,13 @@ class Clips(NamedTuple):
     """B clips of one length, on the host."""
 
     utterances: list[Utterance]
+    """Utterance of each clip, [B]."""
     audio_BL: Tensor
-    """int16."""
+    """int16 PCM."""
+
+    def normalized(self, normalizer: Normalizer, device: torch.device | str) -> Tensor:
+        """The clips as an encoder's input, float32 [B, L] on the device."""
+        return normalizer(self.audio_BL.to(device), statistics_of(self.utterances))
 
 
 class FeatureSource(Protocol):
@@ -85,11 +90,10 @@ class EncoderFeatures:
     """Parts of an encoder in evaluation mode: of a module μ or z, or the context of its GRU; or a convolution."""
 
     encoder: Encoder
+    normalizer: Normalizer
+    """Normalization of the encoder's training."""
     readings: tuple[Reading, ...]
-    """In the order of depth."""
-    normalize: Normalize
-    corpus: tuple[float, float]
-    """Mean and deviation of the corpus it was trained on, for `normalize: corpus`."""
+    """Where features are read, in the order of depth."""
     sample_seed: int | None = None
     """Seed of posterior samples in every module; None takes μ."""
 
@@ -107,8 +111,8 @@ class EncoderFeatures:
     def identity(self) -> dict[str, object]:
         return {
             "weights": self._weights_sha256,
-            "normalize": self.normalize,
-            "corpus": self.corpus,
+            "normalize": self.normalizer.mode,
+            "corpus": self.normalizer.corpus if self.normalizer.mode == "corpus" else (0.0, 1.0),
             "sample_seed": self.sample_seed,
         }
 
@@ -126,7 +130,7 @@ class EncoderFeatures:
     @torch.no_grad()
     def __call__(self, clips: Clips) -> list[Tensor]:
         device = next(self.encoder.parameters()).device
-        x = normalized(clips, self.normalize, self.corpus, device)
+        x = clips.normalized(self.normalizer, device)
         generator = None
         if self.sample_seed is not None:
             seed = mix("probe sample", self.sample_seed, clips.utterances[0].utterance_id)
@@ -145,15 +149,10 @@ class EncoderFeatures:
         return found
 
 
-def normalized(
-    clips: Clips, mode: Normalize, corpus: tuple[float, float], device: torch.device | str
-) -> Tensor:
-    """The clips as float audio [B, L], normalized as in training, on the device."""
-    audio_BL = clips.audio_BL.to(device)
-    if mode == "utterance":
-        mean_B, std_B = torch.tensor([(u.mean, u.std) for u in clips.utterances], device=device).T
-        return to_float(audio_BL, mode, mean_B, std_B)
-    return to_float(audio_BL, mode, *corpus)
+def statistics_of(utterances: Sequence[Utterance]) -> Statistics:
+    """Mean and standard deviation of whole utterances, [B] each."""
+    mean_B, std_B = torch.tensor([(u.mean, u.std) for u in utterances]).T
+    return Statistics(mean_B, std_B)
 
 
 def batch_clips(

@@ -35,12 +35,14 @@ def training_batches(setting: ProbeContext, *, min_samples: int, seed: int, epoc
     Args:
         min_samples: Shorter clips are left out.
     """
-    data, size = setting.config.data, setting.config.train.batch_size
-    seed = mix("supervised", setting.config.train.seed, seed)
+    data, size = setting.opened.config.data, setting.opened.config.train.batch_size
+    seed = mix("supervised", setting.opened.config.train.seed, seed)
     draw = np.random.default_rng([seed, epoch])
     limit = setting.options.max_utterances
     held: list[Utterance] = []
-    for number, utterance in enumerate(read_utterances(setting.shards, setting.manifest, "train", limit), 1):
+    for number, utterance in enumerate(
+        read_utterances(setting.opened.shards, setting.opened.manifest, "train", limit), 1
+    ):
         if setting.task.unit == "frame":
             found = labeled_crops(utterance, data, seed, epoch)
         elif setting.task.uses_crops and not setting.options.whole_utterances:

@@ -29,7 +29,6 @@ from vgim.downstream.features.features import (
     CutClip,
     EncoderFeatures,
     Reading,
-    normalized,
     stream_features,
 )
 from vgim.downstream.features.labeled_clips import training_batches
@@ -76,8 +75,8 @@ def teach(setting: ProbeContext, kind: SupervisedKind, seed: int, say: Say = lam
         DataError: The train or the validation split gives nothing to learn from.
         TrainingError: The loss is not finite.
     """
-    config = setting.config
-    encoder = untrained_encoder(config, seed).to(setting.device)
+    config = setting.opened.config
+    encoder = untrained_encoder(config, seed).to(setting.opened.device)
     parts = _parts(encoder, setting, kind, seed)
     parameters = [p for part in parts for p in part.parameters(encoder)]
     optimizer = torch.optim.Adam(parameters, lr=config.optim.learning_rate)
@@ -110,8 +109,8 @@ def _parts(encoder: Encoder, setting: ProbeContext, kind: SupervisedKind, seed: 
     parts = []
     for modules in groups:
         num_in, num_classes = encoder.channels(modules[-1]), len(setting.task.classes)
-        head = nn.Linear(num_in, num_classes, device="meta").to_empty(device=setting.device)
-        draw = seeded_generator("cpu", mix("label head", setting.config.train.seed, seed, modules[-1]))
+        head = nn.Linear(num_in, num_classes, device="meta").to_empty(device=setting.opened.device)
+        draw = seeded_generator("cpu", mix("label head", setting.opened.config.train.seed, seed, modules[-1]))
         with torch.no_grad():
             for parameter in head.parameters():  # torch's default distribution
                 bound = num_in**-0.5
@@ -130,10 +129,10 @@ def _train_epoch(
 ) -> float:
     """One pass over the train split: the mean label loss of its steps, mean over the parts."""
     encoder.train()
-    total, steps = torch.zeros((), device=setting.device), 0
+    total, steps = torch.zeros((), device=setting.opened.device), 0
     shortest = encoder.min_samples(-1)
     for clips in training_batches(setting, min_samples=shortest, seed=seed, epoch=epoch):
-        x = normalized(clips, setting.config.data.normalize, setting.corpus, setting.device)
+        x = clips.normalized(setting.opened.normalizer, setting.opened.device)
         losses = []
         for part in parts:
             for m in part.modules:
@@ -143,8 +142,8 @@ def _train_epoch(
                 break
             loss = F.cross_entropy(part.head(examples.x_NC), examples.y_N)
             loss.backward()  # type: ignore[no-untyped-call]
-            if setting.config.optim.clip_norm:
-                nn.utils.clip_grad_norm_(part.parameters(encoder), setting.config.optim.clip_norm)
+            if setting.opened.config.optim.clip_norm:
+                nn.utils.clip_grad_norm_(part.parameters(encoder), setting.opened.config.optim.clip_norm)
             losses.append(loss.detach())
             x = x.detach()
         if losses:
@@ -154,9 +153,9 @@ def _train_epoch(
             steps += 1
     if not steps:
         raise DataError(
-            f"the train split of {setting.shards.uri} gives no labeled clip for --task {setting.task.name}: its "
-            f"utterances are shorter than data.crop_samples={setting.config.data.crop_samples}, or have no label; "
-            "leave the supervised encoders out"
+            f"the train split of {setting.opened.shards.uri} gives no labeled clip for --task {setting.task.name}: its "
+            "utterances are shorter than data.crop_samples="
+            f"{setting.opened.config.data.crop_samples}, or have no label; leave the supervised encoders out"
         )
     return float(total) / steps
 
@@ -179,14 +178,14 @@ def _validate(setting: ProbeContext, encoder: Encoder, parts: list[Part]) -> flo
     """Cross-entropy on the probe's own examples of the validation split, mean over the parts."""
     encoder.eval()
     readings = tuple(Reading(part.modules[-1]) for part in parts)
-    source = EncoderFeatures(encoder, readings, setting.config.data.normalize, setting.corpus)
-    utterances = read_utterances(setting.shards, setting.manifest, "validation")
+    source = EncoderFeatures(encoder, setting.opened.normalizer, readings)
+    utterances = read_utterances(setting.opened.shards, setting.opened.manifest, "validation")
     totals, counts = [0.0] * len(parts), [0] * len(parts)
     for utterance, features in stream_features(source, utterances, _clip(setting)):
         for i, (part, view, x_TC) in enumerate(zip(parts, source.views, features, strict=True)):
             given = setting.task.examples(utterance, x_TC, view.hop_samples)
             if given is not None:
-                x_NC, y_N = given.x_NC.to(setting.device), given.y_N.to(setting.device)
+                x_NC, y_N = given.x_NC.to(setting.opened.device), given.y_N.to(setting.opened.device)
                 totals[i] += float(F.cross_entropy(part.head(x_NC), y_N, reduction="sum"))
                 counts[i] += len(y_N)
     if not all(counts):
@@ -202,7 +201,7 @@ def _clip(setting: ProbeContext) -> CutClip:
     if setting.task.uses_crops and not setting.options.whole_utterances:
 
         def crop(utterance: Utterance) -> Pcm16 | None:
-            return first_crop(utterance.audio, setting.config.data)
+            return first_crop(utterance.audio, setting.opened.config.data)
 
         return crop
     return whole

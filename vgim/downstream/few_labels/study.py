@@ -75,9 +75,9 @@ def study(run: str, options: LimitedOptions, say: Say = lambda line: None) -> li
     _check(options)
     setting = open_probe_context(run, options)
     notes = list(setting.notes)
-    has_posterior = setting.config.model.family == "sim"
+    has_posterior = setting.opened.config.model.family == "sim"
     if "trained" in options.encoders and not has_posterior:
-        notes.append(f"only μ: model.family={setting.config.model.family} has no posterior to sample")
+        notes.append(f"only μ: model.family={setting.opened.config.model.family} has no posterior to sample")
     for note in notes:
         say(f"note: {note}")
     encoded = _encode(setting, options, say)
@@ -100,7 +100,7 @@ def study(run: str, options: LimitedOptions, say: Say = lambda line: None) -> li
             points[number] += found
     results = _results(setting, options, encoded, points, common, notes)
     for result in results:
-        write_limited(setting.run, result)
+        write_limited(setting.opened.folder, result)
     if not can_draw():
         say(f"note: {WITHOUT_MATPLOTLIB}")
     return results
@@ -122,7 +122,7 @@ def _check(options: LimitedOptions) -> None:
 
 def _encode(setting: ProbeContext, options: LimitedOptions, say: Say) -> list[Encoded]:
     """Train and test split of every encoder and view, each encoded once."""
-    lengths = list(read_lengths(setting.shards, "train").values())[: options.max_utterances or None]
+    lengths = list(read_lengths(setting.opened.shards, "train").values())[: options.max_utterances or None]
     sources = [(kind, *feature_source(setting, kind, 0)) for kind in options.encoders]
     check_memory(setting.task, [view for _, source, _ in sources for view in source.views], lengths)
     found = []
@@ -220,7 +220,7 @@ def _points(
         draws=draws or 1,
         bias=options.bias,
         logit_std=options.logit_std,
-        device=setting.device,
+        device=setting.opened.device,
     )
     return [
         LimitedPoint(
@@ -252,11 +252,11 @@ def _results(
     modules = modules or [None]
     counts_K = torch.bincount(common.labels.y_N, minlength=common.labels.num_classes)
     truth_S = common.labels.truth_S
-    checkpoint = setting.trained.checkpoint if setting.trained else None
+    checkpoint = setting.opened.encoder.checkpoint if "trained" in options.encoders else None
     seen: int | None = 0
     if checkpoint is not None:
         trained_on = checkpoint.state.data_fingerprint
-        seen = count_seen(setting.config, trained_on, setting.shards, setting.manifest)
+        seen = count_seen(setting.opened.config, trained_on, setting.opened.shards, setting.opened.manifest)
     if None in options.labels_per_class:
         notes = [*notes, ONE_FIT]
     if "random" in options.encoders:
@@ -267,7 +267,9 @@ def _results(
         of_module = _with_gains([point for n in own for point in points[n]])
         results.append(
             LimitedResult(
-                **dict(collect_provenance(checkpoint, module, setting.shards, setting.manifest)),
+                **dict(
+                    collect_provenance(checkpoint, module, setting.opened.shards, setting.opened.manifest)
+                ),
                 task=options.task,
                 points=tuple(of_module),
                 majority=float((truth_S == counts_K.argmax()).double().mean()),
@@ -281,7 +283,7 @@ def _results(
                 batch_norm_clips=max(encoded[n].batch_norm_clips for n in own),
                 notes=(*notes, *some_notes(of_module, common.labels.num_classes, options.draws)),
                 options=setting.options,
-                run_config=setting.config,
+                run_config=setting.opened.config,
             )
         )
     return results

@@ -39,7 +39,7 @@ class ContributionAnalysis:
     def run(self, inputs: AnalysisInput) -> AnalysisOutput:
         """Decodes some pairs of the split's crops."""
         assert inputs.decoder is not None
-        pairs = make_pairs(inputs.subject, inputs.decoder, inputs.options)
+        pairs = make_pairs(inputs.opened, inputs.decoder, inputs.options)
         sizes = swap_sizes(pairs.latents_UTC.shape[2])
         errors_PODS = np.stack(
             [
@@ -57,7 +57,7 @@ class ContributionAnalysis:
         generator = seeded_generator("cpu", mix("random dimensions", inputs.options.seed, pair))
         orders = [most_different(a_TC, b_TC), torch.randperm(a_TC.shape[1], generator=generator)]
         mixed = [swap(a_TC, b_TC, order_C[:n]) for order_C in orders for n in sizes]
-        audio_BL = decode(inputs.decoder, torch.stack([*mixed, b_TC]), num_samples, inputs.subject.device)
+        audio_BL = decode(inputs.decoder, torch.stack([*mixed, b_TC]), num_samples, inputs.opened.device)
         found = [
             (x[:-1] - x[-1:]).double().square().flatten(1).mean(1).view(len(orders), -1).numpy()
             for x in (audio_BL, log_mel(audio_BL))

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from vgim.data.shards.read import Utterance, read_utterances
 from vgim.downstream.context import ProbeContext
 from vgim.downstream.features.encoders import feature_source
-from vgim.downstream.features.features import EncoderFeatures
+from vgim.downstream.features.features import EncoderFeatures, statistics_of
 from vgim.downstream.probes.probe import Examples
 from vgim.downstream.scores import over_utterances
 from vgim.downstream.solvers import Fitted, fit_lbfgs
@@ -68,8 +68,8 @@ class SensitivityAnalysis:
         untrained = _fit(inputs, context, untrained_source)
         utterances = list(
             read_utterances(
-                context.shards,
-                context.manifest,
+                context.opened.shards,
+                context.opened.manifest,
                 inputs.options.split,
                 min(ATTACKED_UTTERANCES, inputs.options.max_utterances),
             )
@@ -111,7 +111,7 @@ def attack(
     weight_KC, bias_K = probed.fitted.weight_KC.to(device), probed.fitted.bias_K.to(device)
 
     def logits(x_BL: Tensor, utterance: Utterance) -> tuple[Tensor, Tensor] | None:
-        x = _normalized(probed.source, x_BL, utterance)
+        x = probed.source.normalizer(x_BL, statistics_of([utterance]))
         for index in range(module + 1):
             x = encoder.module(index).represent(x)
         examples = context.task.examples(utterance, x[0], hop)
@@ -124,7 +124,7 @@ def attack(
         clip = clip_of(context, utterance)
         if clip is None or len(clip) < shortest:
             continue
-        x_BL = to_float(torch.from_numpy(clip)[None], "none").to(device).requires_grad_()
+        x_BL = to_float(torch.from_numpy(clip)[None]).to(device).requires_grad_()
         clean = logits(x_BL, utterance)
         if clean is None:
             continue
@@ -155,13 +155,6 @@ def attack_latents(fitted: Fitted, test: Examples) -> list[float]:
         float((fitted.predict(test.x_NC + epsilon * step_NC) == test.y_N).double().mean())
         for epsilon in LATENT_EPSILONS
     ]
-
-
-def _normalized(source: EncoderFeatures, x_BL: Tensor, utterance: Utterance) -> Tensor:
-    if source.normalize == "utterance":
-        mean_B, std_B = torch.tensor([[utterance.mean], [utterance.std]], device=x_BL.device)
-        return to_float(x_BL, "utterance", mean_B, std_B)
-    return to_float(x_BL, source.normalize, *source.corpus)
 
 
 def _fit(inputs: AnalysisInput, context: ProbeContext, source: EncoderFeatures) -> ProbedEncoder:

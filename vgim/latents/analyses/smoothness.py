@@ -50,12 +50,12 @@ class SmoothnessAnalysis:
     def run(self, inputs: AnalysisInput) -> AnalysisOutput:
         """Decodes interpolations between some pairs of the split's crops."""
         assert inputs.decoder is not None
-        pairs = make_pairs(inputs.subject, inputs.decoder, inputs.options)
+        pairs = make_pairs(inputs.opened, inputs.decoder, inputs.options)
         share = torch.linspace(0, 1, inputs.options.steps + 1)[:, None, None]
         paths = []
         for a, b in zip(pairs.first_P, pairs.second_P, strict=True):
             line_STC = torch.lerp(pairs.latents_UTC[a][None], pairs.latents_UTC[b][None], share)
-            audio = decode(inputs.decoder, line_STC, pairs.num_samples, inputs.subject.device)
+            audio = decode(inputs.decoder, line_STC, pairs.num_samples, inputs.opened.device)
             paths.append(path_of(log_mel(audio)))
         return _output(inputs, paths)
 

@@ -1,0 +1,60 @@
+"""Audio as users pass it to an encoder: tensors or arrays of several shapes and dtypes, checked.
+
+Shapes: B utterances, L samples.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+EXPECTED = "16 kHz mono audio, int16 PCM or float in [-1, 1], of shape [B, L], [B, 1, L] or [L]"
+LOUDEST = 32.0
+"""Float audio beyond this is PCM that was not scaled: full scale is 1, and effects overshoot it by little."""
+
+
+def as_batch(audio: Any) -> Tensor:
+    """The audio as a tensor [B, L], int16 or floating point.
+
+    Args:
+        audio: A tensor or a NumPy array of shape [B, L], [B, 1, L] or [L].
+
+    Raises:
+        TypeError: It is neither a tensor nor an array.
+        ValueError: Its dtype, shape or range is another; the message says which came and what is expected.
+    """
+    if isinstance(audio, np.ndarray):
+        if audio.dtype.kind not in "iuf" and audio.dtype != np.bool_:
+            raise ValueError(f"the audio has dtype {audio.dtype}; expected {EXPECTED}")
+        audio = torch.from_numpy(np.ascontiguousarray(audio.astype(audio.dtype.newbyteorder("="))))
+    if not isinstance(audio, Tensor):
+        raise TypeError(
+            f"the audio is a {type(audio).__name__}; expected a tensor or a NumPy array of {EXPECTED}"
+        )
+    if audio.dtype != torch.int16 and not audio.is_floating_point():
+        raise ValueError(
+            f"the audio has dtype {str(audio.dtype).removeprefix('torch.')}; expected {EXPECTED}"
+        )
+    batch_BL = _two_dimensions(audio)
+    if not batch_BL.numel():
+        raise ValueError(f"the audio has shape {list(audio.shape)} and no samples; expected {EXPECTED}")
+    if batch_BL.is_floating_point():
+        loudest = float(batch_BL.abs().amax())
+        if not loudest <= LOUDEST:  # also where it is not a number
+            raise ValueError(
+                f"the float audio reaches {loudest:g}; expected {EXPECTED} (divide int16 PCM by 32768)"
+            )
+    return batch_BL
+
+
+def _two_dimensions(audio: Tensor) -> Tensor:
+    if audio.ndim == 1:
+        return audio[None]
+    if audio.ndim == 3 and audio.shape[1] == 1:
+        return audio[:, 0]
+    if audio.ndim != 2:
+        raise ValueError(f"the audio has shape {list(audio.shape)}; expected {EXPECTED}")
+    return audio

@@ -1,0 +1,120 @@
+"""A trained run and the shards to look at it on, found and checked before anything is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from vgim.config import RunConfig
+from vgim.data.shards.manifest import Manifest, check_shards_present, read_manifest
+from vgim.errors import CheckpointError, ConfigError
+from vgim.model.audio import Normalizer
+from vgim.pretrained.choices import CheckpointChoice, Device
+from vgim.pretrained.encoder import FrozenEncoder, load_encoder
+from vgim.pretrained.normalization import normalizer_of
+from vgim.runs.checkpoint import STATE, best, complete_checkpoints, find
+from vgim.runs.folder import CONFIG, RunFolder
+from vgim.storage import Location
+
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """What every job on a trained encoder starts from."""
+
+    source: Location
+    """Folder that the user named: the run's, or a checkpoint's."""
+    folder: Location
+    """The run's folder, where results go."""
+    config: RunConfig
+    """Config that the run was trained with."""
+    checkpoint: CheckpointChoice
+    shards: Location
+    """Shards to look at the encoder on; by default those of its training."""
+    manifest: Manifest
+    """Manifest of `shards`."""
+    device: torch.device
+
+    @cached_property
+    def encoder(self) -> FrozenEncoder:
+        """The trained encoder on `device`, loaded at first use.
+
+        Raises:
+            CheckpointError: There is no complete checkpoint, or it is damaged.
+        """
+        which = "best" if self.checkpoint == "best" else "last"
+        return load_encoder(self.source.uri, which=which, device=self.device)
+
+    @cached_property
+    def normalizer(self) -> Normalizer:
+        """The normalization of the run's training, also for encoders of the same config that are not trained."""
+        if self.config.data.normalize == "none":
+            return Normalizer()
+        found = None
+        if self.checkpoint == "named" or complete_checkpoints(self.source):
+            found = (best if self.checkpoint == "best" else find)(self.source.uri)
+        return normalizer_of(found, self.config)
+
+    def modules(self, module: int | None) -> tuple[int, ...]:
+        """Indices of the modules that `--module` selects, ascending, counted from the input.
+
+        Args:
+            module: Index, negative from the last; None for all.
+
+        Raises:
+            ConfigError: The encoder has no such module.
+        """
+        num_modules = self.config.model.num_modules
+        if module is None:
+            return tuple(range(num_modules))
+        if not -num_modules <= module < num_modules:
+            raise ConfigError(
+                f"--module {module}, but the run's encoder has {num_modules} modules; use 0 to "
+                f"{num_modules - 1}, or -1 for the last"
+            )
+        return (module % num_modules,)
+
+
+def open_run(
+    where: str,
+    *,
+    checkpoint: CheckpointChoice = "last",
+    shards: str | None = None,
+    device: Device = "auto",
+) -> OpenedRun:
+    """Find a run, its config and the shards; weights are loaded when they are first used.
+
+    Args:
+        where: Folder of a run or of a checkpoint, a path or a URI.
+        checkpoint: Which checkpoint of a run; a checkpoint's own folder becomes `named`.
+        shards: Other shards than the run was trained on.
+        device: Device that the encoder will run on.
+
+    Raises:
+        VgimError: The run, the shards or the device is not there, or a named checkpoint is to be the best one.
+    """
+    source = Location(where)
+    folder = source
+    if source.child(STATE).exists():
+        if checkpoint == "best":
+            raise ConfigError(
+                f"--checkpoint best, but {source.uri} is one checkpoint; name the run, or leave --checkpoint out"
+            )
+        folder, checkpoint = source.parent.parent, "named"
+    config = RunFolder(source).config()
+    if config is None:
+        raise CheckpointError(f"{source.uri} is no run: it has no {CONFIG}; name a run's folder")
+    on_device = _device(device)
+    at = Location(shards or config.data.shards)
+    manifest = read_manifest(at)
+    check_shards_present(at, manifest)
+    return OpenedRun(source, folder, config, checkpoint, at, manifest, on_device)
+
+
+def _device(device: Device) -> torch.device:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda, but torch sees no GPU here; use --device auto or cpu")
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
