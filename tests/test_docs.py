@@ -76,7 +76,10 @@ def parse(args: Iterable[str]) -> click.Context:
 
 
 def verbs(group: click.Group, prefix: str = "vgim") -> Iterator[str]:
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None, name
         dotted = prefix if name == getattr(group, "default", None) else f"{prefix} {name}"
         if isinstance(command, click.Group):
             yield from verbs(command, dotted)

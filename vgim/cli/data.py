@@ -1,10 +1,9 @@
-"""`vgim data`: make a corpus, turn a corpus into shards, look at shards."""
+"""`vgim data`: synthesize a corpus, turn a corpus into shards, describe shards."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,104 +11,155 @@ from vgim.cli.options import json_option
 from vgim.errors import DataError
 
 if TYPE_CHECKING:
-    from vgim.data.corpora.corpus import Corpus
-
-Verb = TypeVar("Verb", bound=Callable[..., Any])
-
-PREPARE_OPTIONS = (
-    click.option("--corpus", required=True, help="Folder or URI of the corpus."),
-    click.option("--out", required=True, help="Folder or URI for the shards."),
-    click.option("--codec", type=click.Choice(["pcm16", "flac"]), help="pcm16 (default) or half the size."),
-    click.option("--train-list", metavar="FILE", help="Utterances of the train split, an id a line."),
-    click.option("--validation-list", metavar="FILE", help="Utterances of the validation split."),
-    click.option("--test-list", metavar="FILE", help="Utterances of the test split."),
-    click.option("--validation-fraction", type=float, help="Share for validation without a list [0.1]."),
-    click.option("--test-fraction", type=float, help="Share for test without a list [0.1]."),
-    click.option("--seed", type=int, help="Seed of the split by hash [0]."),
-    click.option("--labels", metavar="FILE", help="Phone labels; by default phones.txt of the corpus."),
-    click.option("--min-samples", type=int, help="Skip utterances with fewer samples at 16 kHz."),
-    click.option("--resample/--no-resample", default=None, help="Convert other rates, or skip such files."),
-    click.option("--mixdown", is_flag=True, help="Average the channels of stereo files, else skipped."),
-    click.option("--strict", is_flag=True, help="Fail at the first file that would be skipped."),
-    click.option("--workers", type=click.IntRange(min=0), help="Ray tasks at once; 0 writes without Ray."),
-)
+    from vgim.data.corpora.kind import CorpusKind, CorpusOption, OptionInput
 
 
-def prepare_options(verb: Verb) -> Verb:
+def prepare_options() -> list[click.Option]:
     """The options of every `vgim data prepare` verb."""
-    for option in reversed(PREPARE_OPTIONS):
-        verb = option(verb)
-    return verb
+    return [
+        click.Option(["--corpus"], required=True, help="Folder or URI of the corpus."),
+        click.Option(["--out"], required=True, help="Folder or URI for the shards."),
+        click.Option(
+            ["--codec"],
+            type=click.Choice(["pcm16", "flac"]),
+            help="pcm16 is fast to read, flac half the size [pcm16].",
+        ),
+        click.Option(["--train-list"], metavar="FILE", help="Utterance ids of the train split, one a line."),
+        click.Option(["--validation-list"], metavar="FILE", help="Utterance ids of the validation split."),
+        click.Option(["--test-list"], metavar="FILE", help="Utterance ids of the test split."),
+        click.Option(
+            ["--validation-fraction"],
+            type=float,
+            help="Share of utterances for validation, without --validation-list [0.1].",
+        ),
+        click.Option(
+            ["--test-fraction"], type=float, help="Share of utterances for test, without lists [0.1]."
+        ),
+        click.Option(["--seed"], type=int, help="Seed of the random split and of the order in shards [0]."),
+        click.Option(
+            ["--labels"], metavar="FILE", help="Phone labels [phones.txt of the corpus, if there is one]."
+        ),
+        click.Option(
+            ["--min-samples"],
+            type=int,
+            help="Skip utterances with fewer samples at 16 kHz [set by the corpus].",
+        ),
+        click.Option(
+            ["--resample/--no-resample"],
+            default=None,
+            help="Convert files of other sample rates, or skip them [set by the corpus].",
+        ),
+        click.Option(
+            ["--mixdown"], is_flag=True, help="Average the channels of stereo files instead of skipping them."
+        ),
+        click.Option(["--strict"], is_flag=True, help="Fail at the first file that would be skipped."),
+        click.Option(
+            ["--workers"],
+            type=click.IntRange(min=0),
+            help="Ray tasks at once; 0 writes without Ray [Ray above 1 GB of audio].",
+        ),
+    ]
+
+
+class PrepareGroup(click.Group):
+    """A verb for each corpus of the registry. Only `vgim data prepare` imports it, so `vgim --help` stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all corpora that can be prepared."""
+        from vgim.data.corpora.registry import preparable_corpora
+
+        return sorted(preparable_corpora())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb of a corpus, or None."""
+        from vgim.data.corpora.registry import CORPORA, preparable_corpora
+
+        return prepare_verb(CORPORA[cmd_name]) if cmd_name in preparable_corpora() else None
+
+
+def prepare_verb(kind: CorpusKind) -> click.Command:
+    """The command `vgim data prepare NAME`, with the options that the corpus declares."""
+
+    def run(corpus: str, out: str, **options: OptionInput) -> None:
+        _prepare(kind.name, corpus, out, options)
+
+    params = [*(corpus_option(option) for option in kind.options), *prepare_options()]
+    return click.Command(kind.name, callback=run, params=params, help=kind.help)
+
+
+def corpus_option(option: CorpusOption) -> click.Option:
+    """The command-line option that a corpus declares."""
+    return click.Option(
+        [option.flag, option.keyword],
+        type=click.Choice(option.choices) if option.choices else None,
+        default=option.default,
+        show_default=option.default is not None,
+        multiple=option.is_repeatable,
+        help=option.help,
+    )
+
+
+def _prepare(name: str, corpus: str, out: str, options: dict[str, OptionInput]) -> None:
+    from vgim.cli.shards import ProgressLine, describe
+    from vgim.cluster.connect import refuse_scratch
+    from vgim.data.shards.prepare_named import prepare_named
+
+    refuse_scratch("--out", str(Path(out).absolute()) if "://" not in out else out)
+    given = {keyword: value for keyword, value in options.items() if value != ()}
+    manifest = prepare_named(name, corpus, out, progress=ProgressLine().show_shards, **given)
+    click.echo(describe(out, manifest))
 
 
 @click.group()
 def data() -> None:
-    """Make a corpus, turn a corpus into shards, look at shards."""
+    """Synthesize a corpus, turn a corpus into shards, describe shards."""
 
 
 @data.command()
 @click.option("--out", required=True, help="Folder or URI for the corpus.")
-@click.option("--speakers", type=click.IntRange(min=1), default=12, show_default=True)
-@click.option("--utterances", type=click.IntRange(min=1), default=360, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--speakers", type=click.IntRange(min=1), default=12, show_default=True, help="Number of voices."
+)
+@click.option(
+    "--utterances",
+    type=click.IntRange(min=1),
+    default=360,
+    show_default=True,
+    help="Number of utterances of all voices together.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="The same seed gives the same bytes.",
+)
 def synth(out: str, speakers: int, utterances: int, seed: int) -> None:
-    """Make the embedded corpus: synthetic speech with known phones, in LibriSpeech's layout."""
+    """Synthesize the embedded corpus. It is speech with known phones, in LibriSpeech's layout."""
     from vgim.cli.shards import ProgressLine
     from vgim.data.corpora.synthetic import synthesize
 
-    made = synthesize(
-        out, speakers=speakers, utterances=utterances, seed=seed, progress=ProgressLine().of_utterances
+    summary = synthesize(
+        out, speakers=speakers, utterances=utterances, seed=seed, progress=ProgressLine().show_utterances
     )
-    before = " (it was there already)" if made.unchanged else ""
+    note = " (it was there already)" if summary.unchanged else ""
     click.echo(
-        f"{out}: {made.utterances:,} utterances of {made.speakers} speakers, {made.hours:.2f} hours, "
-        f"{made.phones} phones{before}"
+        f"{out}: {summary.utterances:,} utterances of {summary.speakers} speakers, {summary.hours:.2f} hours, "
+        f"{summary.phones} phones{note}"
     )
 
 
-@data.group()
+@data.group(cls=PrepareGroup)
 def prepare() -> None:
-    """Turn a corpus into Parquet shards with a manifest; again, it goes on where it stopped."""
-
-
-@prepare.command()
-@click.option(
-    "--subset", "subsets", multiple=True, help="Only this subset, e.g. train-clean-100; repeatable."
-)
-@prepare_options
-def librispeech(corpus: str, subsets: tuple[str, ...], **options: Any) -> None:
-    """LibriSpeech's layout: SUBSET/SPEAKER/CHAPTER/SPEAKER-CHAPTER-UTTERANCE.flac."""
-    from vgim.data.corpora.librispeech import find_librispeech
-
-    _prepare(find_librispeech(corpus, subsets=subsets or None), **options)
-
-
-@prepare.command("artificial-speech")
-@click.option("--part", type=click.Choice(["words", "syllables"]), default="words", show_default=True)
-@prepare_options
-def artificial_speech(corpus: str, part: Any, **options: Any) -> None:
-    """Artificial Speech: the words of reshuffledv2, or the syllables cut from them."""
-    from vgim.data.corpora.artificial_speech import find_artificial_speech
-
-    _prepare(find_artificial_speech(corpus, part=part), **options)
-
-
-def _prepare(corpus: Corpus, *, out: str, **options: Any) -> None:
-    from vgim.cli.shards import ProgressLine, describe
-    from vgim.cluster.connect import refuse_scratch
-    from vgim.data.shards.prepare import prepare as write_shards
-
-    refuse_scratch("--out", str(Path(out).absolute()) if "://" not in out else out)
-    given = {name: value for name, value in options.items() if value is not None}
-    click.echo(describe(out, write_shards(corpus, out, progress=ProgressLine().of_shards, **given)))
+    """Turn a corpus into Parquet shards. An interrupted call goes on where it stopped."""
 
 
 @data.command()
 @click.argument("shards")
-@click.option("--verify", is_flag=True, help="Hash every shard and compare with the manifest.")
+@click.option("--verify", is_flag=True, help="Hash every shard and compare it with the manifest.")
 @json_option
 def info(shards: str, verify: bool, as_json: bool) -> None:
-    """Say what a shard folder holds."""
+    """Describe a shard folder. Shows splits, hours, speakers, phone labels and skipped files."""
     from vgim.cli.shards import describe
     from vgim.data.shards import manifest as manifests
 

@@ -1,4 +1,4 @@
-"""What `vgim data` tells of its work: progress while it goes on, and what a shard folder holds."""
+"""What `vgim data` prints: progress of its work, and the description of a shard folder."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ MIB = 2**20
 
 
 class ProgressLine:
-    """Progress on stderr: one line that renews itself on a terminal, a line now and then in a log."""
+    """Progress on stderr: one line that is overwritten on a terminal, a line every 15 seconds in a log."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._last = time.monotonic()
+        self._is_terminal = sys.stderr.isatty()
+        self._last_line = time.monotonic()
 
     def show(self, line: str, *, finished: bool) -> None:
-        """Show where the work stands."""
-        if self._terminal:
+        """Print the line, or skip it if the last line in the log is too recent."""
+        if self._is_terminal:
             click.echo(f"\r{line}", nl=finished, err=True)
-        elif finished or time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
-            self._last = time.monotonic()
+        elif finished or time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
             click.echo(line, err=True)
 
-    def of_shards(self, progress: Progress) -> None:
-        """The callback of `prepare`."""
+    def show_shards(self, progress: Progress) -> None:
+        """The `progress` callback of `prepare`."""
         if progress.unchanged:
             click.echo("already prepared from the same corpus with the same options; nothing to do", err=True)
             return
@@ -44,9 +44,9 @@ class ProgressLine:
             line += f" ({progress.shards_reused} shards were finished earlier)"
         self.show(line, finished=progress.shards_done == progress.num_shards)
 
-    def of_utterances(self, done: int, count: int) -> None:
-        """The callback of `synthesize`."""
-        self.show(f"{done:,} of {count:,} utterances", finished=done == count)
+    def show_utterances(self, num_done: int, num_utterances: int) -> None:
+        """The `progress` callback of `synthesize`."""
+        self.show(f"{num_done:,} of {num_utterances:,} utterances", finished=num_done == num_utterances)
 
 
 def describe(path: str, manifest: Manifest) -> str:
@@ -65,11 +65,11 @@ def describe(path: str, manifest: Manifest) -> str:
     phones = manifest.phone_inventory
     lines += [
         f"phone labels: {f'{len(phones)} classes' if phones else 'none'}",
-        f"mean {manifest.corpus_mean:.6f}, deviation {manifest.corpus_std:.6f}",
+        f"mean {manifest.corpus_mean:.6f}, standard deviation {manifest.corpus_std:.6f}",
         f"fingerprint {manifest.fingerprint}",
     ]
     if manifest.left_out:
-        lines.append(f"left out, being in none of the lists: {manifest.left_out:,}")
+        lines.append(f"left out, in none of the lists: {manifest.left_out:,}")
     if manifest.skipped:
         counts = ", ".join(f"{count:,} {kind}" for kind, count in manifest.skipped_by_reason.items())
         lines.append(f"skipped: {counts}")

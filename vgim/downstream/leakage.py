@@ -29,14 +29,12 @@ def count_seen(config: RunConfig, trained_on: str, shards: Location, manifest: M
         own_manifest = read_manifest(own)
         if own_manifest.fingerprint != trained_on:
             return None
-        seen = {_source(u, own_manifest) for u in read_lengths(own, "train")}
+        seen = {_recording(u, own_manifest) for u in read_lengths(own, "train")}
     except VgimError:
         return None
-    return sum(_source(u, manifest) in seen for u in read_lengths(shards, "test"))
+    return sum(_recording(u, manifest) in seen for u in read_lengths(shards, "test"))
 
 
-def _source(utterance_id: str, manifest: Manifest) -> tuple[str, str]:
-    """The recording that an utterance is of: `bagidu_1_2_gi` is cut from `bagidu_1`."""
-    if manifest.corpus == "artificial-speech":
-        return manifest.corpus, "_".join(utterance_id.split("_")[:2])
-    return manifest.corpus, utterance_id
+def _recording(utterance_id: str, manifest: Manifest) -> tuple[str, str]:
+    """Corpus and id of the recording that an utterance is cut from."""
+    return manifest.corpus, manifest.traits.recording_of(utterance_id)

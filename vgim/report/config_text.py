@@ -7,7 +7,7 @@ from datetime import datetime
 
 from vgim.config import RunConfig
 from vgim.data.pcm import SAMPLE_RATE_HZ
-from vgim.data.shards.manifest import CorpusName, Manifest, read_manifest
+from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.errors import VgimError
 from vgim.model.losses import chance_of, contrastive_loss
 from vgim.report.notes import Notes
@@ -22,11 +22,6 @@ FAMILIES = {
     "cpc": "Contrastive Predictive Coding (family cpc): one module, trained end to end",
 }
 SHORT = {"sim": "V-GIM", "gim": "Greedy InfoMax", "cpc": "CPC"}
-CORPORA: dict[CorpusName, str] = {
-    "librispeech": "LibriSpeech",
-    "artificial-speech": "Artificial Speech",
-    "synthetic": "the embedded synthetic corpus",
-}
 CROPS = {
     "random": "one random crop of an utterance per epoch",
     "tile": "all crops of an utterance per epoch, from a random phase",
@@ -42,7 +37,7 @@ def facts(config: RunConfig, data: Manifest | None, seconds: float | None) -> li
         ("Objective", _objective(config)),
         ("Optimizer", _optimizer(config)),
         ("Schedule", _schedule(config)),
-        ("Data", f"{CORPORA[data.corpus]} in {config.data.shards}" if data else config.data.shards),
+        ("Data", f"{data.corpus_title} in {config.data.shards}" if data else config.data.shards),
         ("Crops", _crops(config)),
         *taken,
     ]
@@ -116,7 +111,7 @@ def _source(data: Manifest | None) -> str:
         return ""
     train = data.split("train")
     people = f"{train.speakers} speaker{'s' * (train.speakers != 1)}"
-    return f" on {hours(train.hours)} of {CORPORA[data.corpus]} by {people}"
+    return f" on {hours(train.hours)} of {data.corpus_title} by {people}"
 
 
 def read_data(config: RunConfig, record: RunRecord | None, notes: Notes) -> Manifest | None:

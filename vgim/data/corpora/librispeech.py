@@ -1,8 +1,8 @@
-"""LibriSpeech, and whatever has its layout: the embedded corpus, other corpora rearranged like it.
+"""LibriSpeech, and other corpora in its layout, such as the embedded corpus.
 
 SUBSET/SPEAKER/CHAPTER/SPEAKER-CHAPTER-UTTERANCE.flac     (or .wav)
 SUBSET/SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt          "103-1240-0000 CHAPTER ONE MISSUS RACHEL ..."
-phones.txt, phone_inventory.txt                           labels, where there are any
+phones.txt, phone_inventory.txt                           phone labels, if there are any
 """
 
 from __future__ import annotations
@@ -13,62 +13,68 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vgim.data.corpora.corpus import Corpus, Skipped, SourceUtterance
+from vgim.data.corpora.kind import CorpusKind, CorpusOption
 from vgim.data.corpora.phone_labels import LABELS_NAME
 from vgim.errors import DataError
-from vgim.storage import Location
+from vgim.storage import FileSizes, Location
 from vgim.text import first_few, plural
 
 FLAC_TO_PCM = 1.9
-"""LibriSpeech's FLAC is a little over half the size of its PCM."""
+"""Bytes of PCM16 per byte of LibriSpeech's FLAC, roughly."""
 SYNTHETIC_MARKER = "synthetic.json"
-"""Stands in a corpus that `vgim data synth` made."""
+"""The file that says that `vgim data synth` made the corpus, and with which numbers."""
+SYNTHETIC_NAME = "synthetic"
+_LAYOUT = "SUBSET/SPEAKER/CHAPTER/SPEAKER-CHAPTER-UTTERANCE.flac (or .wav)"
 _AUDIO_SUFFIXES = (".flac", ".wav")
 _UTTERANCE = re.compile(r"([^-/]+)-([^-/]+)-([^-/]+)\.(flac|wav)")
 
 
 def find_librispeech(root: str | Path | Location, *, subsets: Sequence[str] | None = None) -> Corpus:
-    """List the corpus at `root`: the folder of the subsets, one subset, or what holds `LibriSpeech/`.
+    """List a corpus in LibriSpeech's layout. Transcripts are read, audio is not.
 
-    subsets: take only these folders, e.g. `["train-clean-100"]`. Opens transcripts, no audio. DataError if
-    nothing of the expected layout is there.
+    Args:
+        root: The folder that holds the subsets, one subset, or the folder that holds `LibriSpeech/`.
+        subsets: List only these folders, such as `["train-clean-100"]`.
+
+    Raises:
+        DataError: No utterance is there.
     """
     folder = Location(root)
     files = folder.list_files()
     if subsets:
         files = [file for file in files if set(file[0].split("/")[:-3]) & set(subsets)]
-    utterances, skipped = _utterances(files, _transcripts(folder, files))
+    utterances, skipped = _list_utterances(files, _read_transcripts(folder, files))
     if not utterances:
-        _complain(folder, files, subsets)
+        raise _no_utterances(folder, files, subsets)
     silent = [item.utterance_id for item in utterances if not item.transcript]
     warnings = (
         (f"no transcript for {plural(len(silent), 'utterance')}: {first_few(silent)}",) if silent else ()
     )
     # "61/70968/61-70968-0000.flac": the root is a subset, and the corpus's own files lie one folder up
     is_subset = utterances[0].path.count("/") <= 2
-    marker = _beside(folder, SYNTHETIC_MARKER, is_subset)
+    marker = _find_corpus_file(folder, SYNTHETIC_MARKER, is_subset)
+    variant = ",".join(sorted(subsets)) if subsets else None
+    if marker is not None:
+        variant = synthetic_variant(json.loads(marker.read_text()))
     return Corpus(
-        name="synthetic" if marker else "librispeech",
+        name=SYNTHETIC_NAME if marker else LIBRISPEECH.name,
         root=folder,
         utterances=tuple(utterances),
         skipped=tuple(skipped),
         warnings=warnings,
-        labels=_beside(folder, LABELS_NAME, is_subset),
+        labels=_find_corpus_file(folder, LABELS_NAME, is_subset),
         pcm_bytes_per_file_byte=FLAC_TO_PCM,
-        variant=synthetic_variant(json.loads(marker.read_text())) if marker else _names(subsets),
+        variant=variant,
     )
 
 
 def synthetic_variant(facts: Mapping[str, object]) -> str:
-    """What tells one embedded corpus from another, as `Corpus.variant`."""
+    """The `Corpus.variant` of an embedded corpus, from the content of its marker."""
     return " ".join(f"{name}={facts[name]}" for name in ("version", "speakers", "utterances", "seed"))
 
 
-def _names(subsets: Sequence[str] | None) -> str | None:
-    return ",".join(sorted(subsets)) if subsets else None
-
-
-def _utterances(
-    files: Sequence[tuple[str, int]], transcripts: dict[str, str]
+def _list_utterances(
+    files: FileSizes, transcripts: Mapping[str, str]
 ) -> tuple[list[SourceUtterance], list[Skipped]]:
     utterances, skipped = [], []
     for path, size in files:
@@ -95,31 +101,47 @@ def _utterances(
     return utterances, skipped
 
 
-def _transcripts(folder: Location, files: Sequence[tuple[str, int]]) -> dict[str, str]:
+def _read_transcripts(folder: Location, files: FileSizes) -> dict[str, str]:
+    """Utterance id → transcript, from all `.trans.txt` files."""
     transcripts = {}
     for path, _ in files:
         if path.endswith(".trans.txt"):
-            for line in folder.child(path).read_text().splitlines():
+            for line in folder.child(path).read_text().splitlines():  # "103-1240-0000 CHAPTER ONE ..."
                 utterance_id, _, words = line.partition(" ")
                 transcripts[utterance_id] = words.strip()
     return transcripts
 
 
-def _beside(folder: Location, name: str, is_subset: bool) -> Location | None:
-    """A file of the corpus: at the root, in `LibriSpeech/`, or, if the root is a subset, one folder up."""
-    places = [folder.child(name), folder.child("LibriSpeech", name)]
+def _find_corpus_file(folder: Location, name: str, is_subset: bool) -> Location | None:
+    """A file of the whole corpus: at the root, in `LibriSpeech/`, or one folder up if the root is a subset."""
+    candidates = [folder.child(name), folder.child("LibriSpeech", name)]
     if is_subset:
-        places.append(folder.parent.child(name))
-    return next((place for place in places if place.exists()), None)
+        candidates.append(folder.parent.child(name))
+    return next((file for file in candidates if file.exists()), None)
 
 
-def _complain(folder: Location, files: Sequence[tuple[str, int]], subsets: Sequence[str] | None) -> None:
-    layout = "SUBSET/SPEAKER/CHAPTER/SPEAKER-CHAPTER-UTTERANCE.flac (or .wav)"
+def _no_utterances(folder: Location, files: FileSizes, subsets: Sequence[str] | None) -> DataError:
     if not folder.exists():
-        raise DataError(f"there is no folder {folder}; give the root of a corpus laid out as {layout}")
+        return DataError(f"there is no folder {folder}; give the root of a corpus laid out as {_LAYOUT}")
     chosen = f" in the subsets {', '.join(subsets)}" if subsets else ""
-    audio = sum(path.lower().endswith(_AUDIO_SUFFIXES) for path, _ in files)
-    found = f"{len(files)} files, {audio} of them audio" if files else "no files"
-    raise DataError(
-        f"no utterance in {folder}{chosen}: expected {layout}, found {found}; check the path and its layout"
+    num_audio = sum(path.lower().endswith(_AUDIO_SUFFIXES) for path, _ in files)
+    found = f"{len(files)} files, {num_audio} of them audio" if files else "no files"
+    return DataError(
+        f"no utterance in {folder}{chosen}: expected {_LAYOUT}, found {found}; check the path and its layout"
     )
+
+
+LIBRISPEECH = CorpusKind(
+    name="librispeech",
+    title="LibriSpeech",
+    help="LibriSpeech or a corpus in its layout. Reads SUBSET/SPEAKER/CHAPTER/SPEAKER-CHAPTER-UTTERANCE.flac.",
+    find=find_librispeech,
+    options=(
+        CorpusOption(
+            "subsets",
+            "--subset",
+            help="Only this subset, such as train-clean-100. Repeatable.",
+            is_repeatable=True,
+        ),
+    ),
+)

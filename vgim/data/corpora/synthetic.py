@@ -1,7 +1,7 @@
-"""`vgim data synth`: the embedded corpus, in LibriSpeech's layout, with known phones and no download.
+"""The embedded corpus of `vgim data synth`: synthetic speech with known phones, in LibriSpeech's layout.
 
-Several voices speak random sentences of a small invented language: a lexicon of a few hundred words built from
-syllables, so that phones follow one another as in speech and not at random.
+Several voices speak random sentences of a small invented language. Its lexicon of a few hundred words is built from
+syllables, so that phones follow one another as in speech.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from vgim.data.audio import encode_flac
-from vgim.data.corpora.librispeech import SYNTHETIC_MARKER
+from vgim.data.corpora.kind import CorpusKind
+from vgim.data.corpora.librispeech import SYNTHETIC_MARKER, SYNTHETIC_NAME
 from vgim.data.corpora.phone_labels import (
     INVENTORY_NAME,
     LABELS_NAME,
@@ -33,22 +34,31 @@ from vgim.text import first_few
 
 SUBSET = "synth-clean"
 VERSION = 1
-"""Of the speech itself; a new one means that the same seed gives other audio."""
+"""Version of the synthesizer. It changes whenever the same seed gives other audio."""
 LEXICON_WORDS = 240
 UTTERANCES_PER_CHAPTER = 20
 MIN_SECONDS, MAX_SECONDS = 2.0, 8.0
 MIN_FRAMES = 3
 FIRST_SPEAKER = 101
-_VOICES, _LEXICON, _UTTERANCES = 1, 2, 3  # streams of random numbers that do not disturb one another
+_VOICES, _LEXICON, _UTTERANCES = 1, 2, 3  # independent streams of random numbers
 
 _ONSETS = ("M", "N", "L", "R", "W", "Y", "HH", "F", "S", "SH", "V", "Z", "P", "T", "K", "B", "D", "G")
 _NUCLEI = ("IY", "EH", "AE", "AA", "AO", "UW", "AH", "ER", "AY", "OW")
 _CODAS = ("M", "N", "NG", "L", "R", "F", "S", "SH", "Z", "T", "K", "P", "D")
 
+Word = tuple[int, ...]
+"""Phones as classes of `PHONES`."""
+
+SYNTHETIC = CorpusKind(
+    name=SYNTHETIC_NAME,
+    title="the embedded synthetic corpus",
+    find=None,  # `find_librispeech` recognizes it by its marker
+)
+
 
 @dataclass(frozen=True)
 class SynthSummary:
-    """What `synthesize` made, or found made."""
+    """The corpus that `synthesize` wrote or found."""
 
     out: str
     speakers: int
@@ -56,7 +66,7 @@ class SynthSummary:
     hours: float
     phones: int
     unchanged: bool
-    """The same corpus was there already."""
+    """Whether the same corpus was there already."""
 
 
 @dataclass(frozen=True)
@@ -77,24 +87,33 @@ def synthesize(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> SynthSummary:
-    """Write the corpus to `out`, whole or not at all; the same arguments give the same bytes.
+    """Write the corpus to `out`, whole or not at all. The same arguments give the same bytes.
 
-    progress: called with the number of utterances done and in all. Raises ConfigError for numbers that make no
-    corpus, DataError if `out` holds something else, StorageError if it cannot be written.
+    Args:
+        out: Folder or URI.
+        speakers: Number of voices.
+        utterances: Number of utterances, spread evenly over the voices.
+        seed: Seed of voices, lexicon and utterances.
+        progress: Called after each utterance with the number that is done and the number of all.
+
+    Raises:
+        ConfigError: There are fewer utterances than speakers, or a number is out of bounds.
+        DataError: `out` holds something else.
+        StorageError: `out` cannot be written.
     """
     folder = Location(out)
     facts = synthetic_facts(speakers, utterances, seed)
-    if (hours := _made_before(folder, facts)) is not None:
+    if (hours := _existing_hours(folder, facts)) is not None:
         return SynthSummary(folder.uri, speakers, utterances, hours, len(PHONES), unchanged=True)
     if folder.is_local:
-        place = folder.local_path
-        building = place.with_name(f".{place.name}{TEMPORARY_MARK}synth")
-        shutil.rmtree(building, ignore_errors=True)  # what a killed call left
+        target = folder.local_path
+        building = target.with_name(f".{target.name}{TEMPORARY_MARK}synth")
+        shutil.rmtree(building, ignore_errors=True)  # a killed call may have left it
         try:
             with storage_errors("write", folder.uri):
                 hours = _build(building, facts, progress)
-            if place.exists():
-                place.rmdir()  # empty, as _made_before saw; a rename needs its place free
+            if target.exists():
+                target.rmdir()  # it is empty, as _existing_hours has checked; a rename needs a free name
             Location(building).move(folder)
         finally:
             shutil.rmtree(building, ignore_errors=True)
@@ -111,7 +130,11 @@ def synthesize(
 
 
 def synthetic_facts(speakers: int, utterances: int, seed: int) -> dict[str, int]:
-    """What the corpus's marker holds; ConfigError for numbers that make no corpus."""
+    """The content of the corpus's marker, without its hours.
+
+    Raises:
+        ConfigError: There are fewer utterances than speakers, or a number is out of bounds.
+    """
     if speakers < 1 or utterances < speakers or not 0 <= seed < 2**63:
         raise ConfigError(
             f"speakers={speakers}, utterances={utterances}, seed={seed}: at least one speaker, an utterance for each "
@@ -120,47 +143,48 @@ def synthetic_facts(speakers: int, utterances: int, seed: int) -> dict[str, int]
     return {"version": VERSION, "speakers": speakers, "utterances": utterances, "seed": seed}
 
 
-def _made_before(folder: Location, facts: dict[str, int]) -> float | None:
-    """Hours of the corpus if it is there already; DataError if something else is."""
+def _existing_hours(folder: Location, facts: dict[str, int]) -> float | None:
+    """Hours of audio if the corpus is there already; None if the folder is free; DataError if it holds other files."""
     marker = folder.child(SYNTHETIC_MARKER)
     if not marker.exists():
-        # an object store has no rename: an upload that broke off left this subset, and is simply done again
+        # an object store has no rename: an interrupted upload leaves this subset, and is simply repeated
         others = [name for name in folder.list() if folder.is_local or name != SUBSET]
         if others:
             raise DataError(
                 f"--out {folder} holds other files ({first_few(others)}); choose an empty or new folder for the corpus"
             )
         return None
-    found = json.loads(marker.read_text())
-    hours = float(found.pop("hours"))
+    existing = json.loads(marker.read_text())
+    hours = float(existing.pop("hours"))
     for name, value in facts.items():
-        if found.get(name) != value:
+        if existing.get(name) != value:
             raise DataError(
-                f"{folder} holds a synthetic corpus with {name}={found.get(name)}, not {value}; choose another --out, "
-                "or remove the folder"
+                f"{folder} holds a synthetic corpus with {name}={existing.get(name)}, not {value}; choose another "
+                "--out, or remove the folder"
             )
     return hours
 
 
 def _build(folder: Path, facts: dict[str, int], progress: Callable[[int, int], None] | None) -> float:
-    speakers, count, seed = facts["speakers"], facts["utterances"], facts["seed"]
+    """Write all files of the corpus; its hours of audio."""
+    num_speakers, num_utterances, seed = facts["speakers"], facts["utterances"], facts["seed"]
     lexicon = _lexicon(seed)
     voices = [
         Voice.draw(np.random.default_rng([seed, _VOICES, number]), female=number % 2 == 1)
-        for number in range(speakers)
+        for number in range(num_speakers)
     ]
     labels: dict[str, Phones] = {}
     transcripts: dict[Path, list[str]] = {}
-    for number in range(count):
-        made = _utterance(number, voices, lexicon, seed)
-        chapter = folder / SUBSET / made.speaker_id / made.chapter_id
+    for number in range(num_utterances):
+        utterance = _speak(number, voices, lexicon, seed)
+        chapter = folder / SUBSET / utterance.speaker_id / utterance.chapter_id
         chapter.mkdir(parents=True, exist_ok=True)
-        (chapter / f"{made.utterance_id}.flac").write_bytes(made.flac)
-        labels[made.utterance_id] = made.phones
-        transcript = chapter / f"{made.speaker_id}-{made.chapter_id}.trans.txt"
-        transcripts.setdefault(transcript, []).append(f"{made.utterance_id} {made.words}\n")
+        (chapter / f"{utterance.utterance_id}.flac").write_bytes(utterance.flac)
+        labels[utterance.utterance_id] = utterance.phones
+        transcript = chapter / f"{utterance.speaker_id}-{utterance.chapter_id}.trans.txt"
+        transcripts.setdefault(transcript, []).append(f"{utterance.utterance_id} {utterance.words}\n")
         if progress is not None:
-            progress(number + 1, count)
+            progress(number + 1, num_utterances)
     for path, lines in transcripts.items():
         path.write_text("".join(lines))
     hours = sum(len(phones) for phones in labels.values()) * HOP_SAMPLES / SAMPLE_RATE_HZ / 3600
@@ -171,59 +195,60 @@ def _build(folder: Path, facts: dict[str, int], progress: Callable[[int, int], N
     return round(hours, 6)
 
 
-def _utterance(number: int, voices: list[Voice], lexicon: list[tuple[int, ...]], seed: int) -> _Utterance:
-    """The utterance of that number; depends on no other, so they could be made in any order."""
+def _speak(number: int, voices: list[Voice], lexicon: list[Word], seed: int) -> _Utterance:
+    """Synthesize utterance `number`. It does not depend on the others."""
     rng = np.random.default_rng([seed, _UTTERANCES, number])
-    index, speaker = divmod(number, len(voices))
-    chapter, place = divmod(index, UTTERANCES_PER_CHAPTER)
+    index_of_speaker, speaker = divmod(number, len(voices))
+    chapter, index_in_chapter = divmod(index_of_speaker, UTTERANCES_PER_CHAPTER)
     speaker_id = str(FIRST_SPEAKER + speaker)
     chapter_id = f"{speaker_id}{chapter:02d}"
-    words, classes, frames = _sentence(rng, lexicon, voices[speaker].rate)
-    samples = synthesize_phones(classes, frames, voices[speaker], rng)
+    words, classes, num_frames = _sentence(rng, lexicon, voices[speaker].rate)
+    samples = synthesize_phones(classes, num_frames, voices[speaker], rng)
     return _Utterance(
         speaker_id=speaker_id,
         chapter_id=chapter_id,
-        utterance_id=f"{speaker_id}-{chapter_id}-{place:04d}",
+        utterance_id=f"{speaker_id}-{chapter_id}-{index_in_chapter:04d}",
         words=" ".join(_spelling(word) for word in words),
-        phones=np.repeat(np.array(classes, np.int16), frames),
+        phones=np.repeat(np.array(classes, np.int16), num_frames),
         flac=encode_flac(samples),
     )
 
 
 def _sentence(
-    rng: np.random.Generator, lexicon: list[tuple[int, ...]], rate: float
-) -> tuple[list[tuple[int, ...]], list[int], list[int]]:
-    """Words, and their phones with durations in frames, silence around and sometimes between them."""
-    wanted = rng.uniform(MIN_SECONDS + 0.3, MAX_SECONDS - 1.5) * 100
-    words: list[tuple[int, ...]] = []
-    classes, frames = [SIL], [int(rng.integers(12, 30))]
-    tail = int(rng.integers(12, 30))
-    while sum(frames) + tail < wanted:
+    rng: np.random.Generator, lexicon: list[Word], rate: float
+) -> tuple[list[Word], list[int], list[int]]:
+    """Words, their phones and the phones' durations in frames, with silence around and sometimes between words."""
+    target_frames = rng.uniform(MIN_SECONDS + 0.3, MAX_SECONDS - 1.5) * 100
+    words: list[Word] = []
+    classes, num_frames = [SIL], [int(rng.integers(12, 30))]
+    last_silence = int(rng.integers(12, 30))
+    while sum(num_frames) + last_silence < target_frames:
         # a few words are frequent and most are rare, as in any language
         word = lexicon[min(int(rng.exponential(len(lexicon) / 4)), len(lexicon) - 1)]
-        durations = [_duration(rng, phone, rate) for phone in word]
+        durations = [_num_frames(rng, phone, rate) for phone in word]
         pause = int(rng.integers(8, 25)) if words and rng.random() < 0.2 else 0
-        if words and sum(frames) + tail + pause + sum(durations) > MAX_SECONDS * 100:
+        if words and sum(num_frames) + last_silence + pause + sum(durations) > MAX_SECONDS * 100:
             break
         if pause:
             classes.append(SIL)
-            frames.append(pause)
+            num_frames.append(pause)
         words.append(word)
         classes.extend(word)
-        frames.extend(durations)
-    return words, [*classes, SIL], [*frames, tail]
+        num_frames.extend(durations)
+    return words, [*classes, SIL], [*num_frames, last_silence]
 
 
-def _duration(rng: np.random.Generator, phone: int, rate: float) -> int:
-    ms = PHONES[phone].duration_ms / rate * float(np.exp(rng.normal(0, 0.18)))
-    return max(MIN_FRAMES, round(ms / 10))
+def _num_frames(rng: np.random.Generator, phone: int, rate: float) -> int:
+    """A random duration of the phone, in frames of 10 ms."""
+    duration_ms = PHONES[phone].duration_ms / rate * float(np.exp(rng.normal(0, 0.18)))
+    return max(MIN_FRAMES, round(duration_ms / 10))
 
 
-def _lexicon(seed: int) -> list[tuple[int, ...]]:
-    """Distinct words of one to three syllables, as phone classes, most frequent first."""
+def _lexicon(seed: int) -> list[Word]:
+    """Distinct words of one to three syllables, the most frequent first."""
     rng = np.random.default_rng([seed, _LEXICON])
-    words: dict[tuple[int, ...], None] = {}
-    spelled: set[str] = set()
+    words: list[Word] = []
+    spellings: set[str] = set()
     while len(words) < LEXICON_WORDS:
         names: list[str] = []
         for _ in range(int(rng.choice((1, 2, 2, 3)))):
@@ -233,24 +258,26 @@ def _lexicon(seed: int) -> list[tuple[int, ...]]:
             if rng.random() < 0.35:
                 names.append(str(rng.choice(_CODAS)))
         word = tuple(CLASS_OF[name] for name in names)
-        repeats = any(first == second for first, second in pairwise(word))
-        if len(word) > 1 and not repeats and _spelling(word) not in spelled:
-            words[word] = None
-            spelled.add(_spelling(word))
-    return list(words)
+        has_double_phone = any(first == second for first, second in pairwise(word))
+        if len(word) > 1 and not has_double_phone and _spelling(word) not in spellings:
+            words.append(word)
+            spellings.add(_spelling(word))
+    return words
 
 
-def _spelling(word: tuple[int, ...]) -> str:
+def _spelling(word: Word) -> str:
     return "".join(PHONES[phone].spelling for phone in word)
 
 
 def _speakers_table(voices: list[Voice], labels: dict[str, Phones]) -> str:
-    """Lines as in LibriSpeech: `14   | F | train-clean-360  | 25.03 | Kristin LeMoine`."""
+    """The content of SPEAKERS.TXT, as in LibriSpeech: `14   | F | train-clean-360  | 25.03 | Kristin LeMoine`."""
     lines = [";ID  |SEX| SUBSET           |MINUTES| NAME\n"]
     for number, voice in enumerate(voices):
         speaker = FIRST_SPEAKER + number
-        frames = sum(len(phones) for name, phones in labels.items() if name.startswith(f"{speaker}-"))
-        minutes = frames * HOP_SAMPLES / SAMPLE_RATE_HZ / 60
+        num_frames = sum(
+            len(phones) for utterance_id, phones in labels.items() if utterance_id.startswith(f"{speaker}-")
+        )
+        minutes = num_frames * HOP_SAMPLES / SAMPLE_RATE_HZ / 60
         lines.append(
             f"{speaker:<4} | {voice.sex} | {SUBSET:<16} | {minutes:5.2f} | Synthetic voice {speaker}\n"
         )

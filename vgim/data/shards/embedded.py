@@ -1,4 +1,4 @@
-"""The embedded corpus straight as shards: what a config with `data.synthetic` trains on."""
+"""Prepare the embedded corpus without keeping its audio files, for a config with `data.synthetic`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vgim.config.schema import SyntheticConfig
 from vgim.data.corpora.librispeech import find_librispeech, synthetic_variant
-from vgim.data.corpora.synthetic import synthesize, synthetic_facts
+from vgim.data.corpora.synthetic import SYNTHETIC, synthesize, synthetic_facts
 from vgim.data.shards.manifest import Manifest, is_complete, read_manifest
 from vgim.data.shards.prepare import prepare
 from vgim.errors import DataError
@@ -16,19 +16,23 @@ from vgim.storage import Location
 
 
 def prepare_embedded(shards: str | os.PathLike[str] | Location, config: SyntheticConfig) -> Manifest:
-    """Synthesize and prepare in this process, without Ray; a complete folder of the same corpus is left alone.
+    """Synthesize the corpus into a temporary folder and prepare it in this process, without Ray.
 
-    The audio files go to a temporary folder and are removed. Raises ConfigError as `synthesize`, DataError if
-    `shards` holds something else, StorageError.
+    A complete folder of the same corpus is left alone.
+
+    Raises:
+        ConfigError: There are fewer utterances than speakers.
+        DataError: `shards` holds something else.
+        StorageError: `shards` cannot be written.
     """
     folder = Location(shards)
-    wanted = synthetic_variant(synthetic_facts(config.speakers, config.utterances, config.seed))
+    variant = synthetic_variant(synthetic_facts(config.speakers, config.utterances, config.seed))
     if is_complete(folder):
         manifest = read_manifest(folder)
-        found = manifest.options.get("part") if manifest.corpus == "synthetic" else "another corpus"
-        if found != wanted:
+        found = manifest.variant if manifest.corpus == SYNTHETIC.name else "another corpus"
+        if found != variant:
             raise DataError(
-                f"{folder} holds {manifest.corpus} shards ({found}), not the embedded corpus with {wanted}; choose "
+                f"{folder} holds {manifest.corpus} shards ({found}), not the embedded corpus with {variant}; choose "
                 "another folder, or remove it"
             )
         return manifest

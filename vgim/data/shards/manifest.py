@@ -16,6 +16,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vgim.data.corpora.corpus import Skipped
+from vgim.data.corpora.kind import CorpusTraits
+from vgim.data.corpora.registry import corpus_title, corpus_traits
 from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.errors import DataError
 from vgim.storage import COPY_CHUNK_BYTES, Location
@@ -27,7 +29,6 @@ PROGRESS_DIR = ".prepare"
 """Holds one record per finished shard while a preparation runs; gone when it is complete."""
 SPLITS = ("train", "validation", "test")
 
-CorpusName = Literal["librispeech", "artificial-speech", "synthetic"]
 Codec = Literal["pcm16", "flac"]
 OptionValue = str | int | float | bool | None
 
@@ -55,7 +56,8 @@ class Manifest(ManifestModel):
     """See the module's docstring. Means and deviations are of float PCM in [-1, 1] (int16 / 32768)."""
 
     schema_version: int = SCHEMA_VERSION
-    corpus: CorpusName
+    corpus: str
+    """Name of the corpus. A corpus that is not in the registry reads as well: it has the default traits."""
     codec: Codec
     sample_rate_hz: int = SAMPLE_RATE_HZ
     created: str
@@ -80,6 +82,22 @@ class Manifest(ManifestModel):
     """Hash of the options and the corpus as found; tells whether preparing again would change anything."""
     fingerprint: str
     """Hash of the shards' contents; independent of time and place."""
+
+    @property
+    def corpus_title(self) -> str:
+        """The corpus's name for readers."""
+        return corpus_title(self.corpus)
+
+    @property
+    def variant(self) -> str | None:
+        """The form of the corpus, if it has several: a part, or a choice of subsets."""
+        part = self.options.get("part")
+        return None if part is None else str(part)
+
+    @property
+    def traits(self) -> CorpusTraits:
+        """Properties of the corpus's utterances."""
+        return corpus_traits(self.corpus, self.variant)
 
     @property
     def num_utterances(self) -> int:

@@ -1,0 +1,62 @@
+"""What a corpus declares about itself, so that no other module compares its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vgim.data.corpora.corpus import Corpus
+
+OptionInput = str | int | float | bool | tuple[str, ...] | list[str] | None
+
+
+@dataclass(frozen=True)
+class CorpusOption:
+    """An option of a corpus: a keyword of its `find`, and an option of `vgim data prepare NAME`."""
+
+    keyword: str
+    flag: str
+    """As typed on the command line, such as `--part`."""
+    help: str | None = None
+    choices: tuple[str, ...] = ()
+    """The values that are allowed; empty allows any text."""
+    default: str | None = None
+    is_repeatable: bool = False
+    """Whether the option may be given several times. `find` then gets a tuple, or None."""
+
+
+def _own_recording(utterance_id: str) -> str:
+    return utterance_id
+
+
+@dataclass(frozen=True)
+class CorpusTraits:
+    """Properties of a corpus's utterances. The defaults hold for a corpus that is not in the registry."""
+
+    syllables: tuple[str, ...] = ()
+    """All syllables, if every utterance is one syllable and its transcript names it; else empty."""
+    recording_of: Callable[[str], str] = _own_recording
+    """Utterance id → id of the recording that the utterance is cut from, or is."""
+
+
+def default_traits(variant: str | None) -> CorpusTraits:
+    """The traits of a corpus that declares none."""
+    return CorpusTraits()
+
+
+@dataclass(frozen=True)
+class CorpusKind:
+    """A corpus that vgim knows: how it is found, and what is special about it."""
+
+    name: str
+    """Name on the command line and in manifests."""
+    title: str
+    """Name in reports and messages."""
+    help: str = ""
+    """The help text of `vgim data prepare NAME`: its first sentence stands in the list of verbs."""
+    find: Callable[..., Corpus] | None = None
+    """`find(root, **options)` lists the corpus; DataError if it is not there. None for a corpus that another kind's
+    `find` recognizes."""
+    options: tuple[CorpusOption, ...] = ()
+    traits: Callable[[str | None], CorpusTraits] = default_traits
+    """Traits of the form of the corpus that `Corpus.variant` names."""

@@ -1,0 +1,62 @@
+"""All corpora by name. `vgim data prepare`, `vgim.prepare`, manifests and reports read this table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vgim.data.corpora.artificial_speech import ARTIFICIAL_SPEECH
+from vgim.data.corpora.corpus import Corpus
+from vgim.data.corpora.kind import CorpusKind, CorpusTraits, OptionInput
+from vgim.data.corpora.librispeech import LIBRISPEECH
+from vgim.data.corpora.synthetic import SYNTHETIC
+from vgim.errors import ConfigError
+from vgim.storage import Location
+
+CORPORA: dict[str, CorpusKind] = {
+    LIBRISPEECH.name: LIBRISPEECH,
+    ARTIFICIAL_SPEECH.name: ARTIFICIAL_SPEECH,
+    SYNTHETIC.name: SYNTHETIC,
+}
+
+
+def preparable_corpora() -> list[str]:
+    """Names of the corpora that `vgim data prepare` can be given."""
+    return [name for name, kind in CORPORA.items() if kind.find is not None]
+
+
+def find_corpus(name: str, root: str | Path | Location, **options: OptionInput) -> Corpus:
+    """List a corpus by its name.
+
+    Args:
+        name: A name in `CORPORA`.
+        root: Folder or URI of the corpus.
+        options: The corpus's own options, such as `part="syllables"`. None leaves the default.
+
+    Raises:
+        ConfigError: The corpus or an option is unknown, or an option has a value that is not allowed.
+        DataError: The corpus is not in `root`.
+    """
+    kind = CORPORA.get(name)
+    if kind is None or kind.find is None:
+        raise ConfigError(
+            f"no corpus {name!r} can be prepared; choose from {', '.join(preparable_corpora())}"
+        )
+    declared = {option.keyword: option for option in kind.options}
+    for keyword, value in options.items():
+        if keyword not in declared:
+            known = f"; it has {', '.join(declared)}" if declared else ""
+            raise ConfigError(f"the corpus {name} has no option {keyword!r}{known}")
+        choices = declared[keyword].choices
+        if choices and value is not None and value not in choices:
+            raise ConfigError(f"{keyword}={value!r}: choose from {', '.join(choices)}")
+    return kind.find(root, **{keyword: value for keyword, value in options.items() if value is not None})
+
+
+def corpus_title(name: str) -> str:
+    """The name of a corpus for readers; a corpus that is not in the registry keeps its name in the manifest."""
+    return CORPORA[name].title if name in CORPORA else name
+
+
+def corpus_traits(name: str, variant: str | None) -> CorpusTraits:
+    """Properties of a corpus's utterances; the defaults for a corpus that is not in the registry."""
+    return CORPORA[name].traits(variant) if name in CORPORA else CorpusTraits()

@@ -1,0 +1,81 @@
+"""Prepare a corpus by its name in the registry, with its own options and those of `prepare` side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from vgim.data.corpora.kind import OptionInput
+from vgim.data.corpora.registry import CORPORA, find_corpus
+from vgim.data.shards.manifest import Codec, Manifest
+from vgim.data.shards.plan import TARGET_SHARD_BYTES
+from vgim.data.shards.prepare import prepare
+from vgim.data.shards.write_all import Progress
+from vgim.errors import ConfigError
+from vgim.storage import Location
+
+
+class _PrepareOptions(BaseModel, frozen=True, extra="forbid"):
+    """The options of `prepare`, which explains them and checks their bounds."""
+
+    codec: Codec = "pcm16"
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.1
+    train_list: str | None = None
+    validation_list: str | None = None
+    test_list: str | None = None
+    labels: str | None = None
+    min_samples: int | None = None
+    resample: bool | None = None
+    mixdown: bool = False
+    strict: bool = False
+    target_shard_bytes: int = TARGET_SHARD_BYTES
+    seed: int = 0
+    workers: int | None = None
+
+
+def prepare_named(
+    name: str,
+    corpus: str | Path | Location,
+    out: str | Path | Location,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    **options: OptionInput,
+) -> Manifest:
+    """Find a corpus and write it as shards.
+
+    Args:
+        name: Name of the corpus, such as `librispeech` or `artificial-speech`.
+        corpus: Folder or URI of the corpus.
+        out: Folder or URI for the shards.
+        progress: Called before the first shard and after each.
+        options: The corpus's own options, such as `part="syllables"`, and the options of `prepare`. None leaves the
+            default.
+
+    Returns:
+        The manifest of the shards.
+
+    Raises:
+        ConfigError: The corpus or an option is unknown, or an option has a value that is not allowed.
+        DataError: Corpus, labels or lists cannot be used, or `out` holds something else.
+        StorageError: `out` cannot be written.
+    """
+    declared = CORPORA[name].options if name in CORPORA else ()
+    names_of_corpus = [option.keyword for option in declared]
+    of_corpus = {keyword: options.pop(keyword) for keyword in names_of_corpus if keyword in options}
+    checked = _check({keyword: value for keyword, value in options.items() if value is not None})
+    return prepare(find_corpus(name, corpus, **of_corpus), out, progress=progress, **checked.model_dump())
+
+
+def _check(options: dict[str, OptionInput]) -> _PrepareOptions:
+    for keyword in options:
+        if keyword not in _PrepareOptions.model_fields:
+            known = ", ".join(_PrepareOptions.model_fields)
+            raise ConfigError(f"there is no option {keyword!r} for this corpus; `prepare` has {known}")
+    try:
+        return _PrepareOptions.model_validate(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{first['loc'][0]}={first['input']!r}: {first['msg']}") from error
