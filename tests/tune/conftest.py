@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vgim.config import ResolvedConfig
-from vgim.tune.load import Sweep, load_sweep
+from vgim.tune.sweep_file import Sweep, load_sweep
 
 
 @pytest.fixture

@@ -12,20 +12,20 @@ from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import read_metrics
 from vgim.train.trainer import run_of, train
-from vgim.tune.job import sweep
-from vgim.tune.load import Sweep
+from vgim.tune.job import run_sweep
 from vgim.tune.pbt_exploit import read_lineage
 from vgim.tune.pbt_member import IntervalReport, run_member
-from vgim.tune.plan import trials_of
-from vgim.tune.trial import TrialContext
+from vgim.tune.sweep_file import Sweep
+from vgim.tune.trial_driver import TrialContext
+from vgim.tune.trials import trials_of
 
 NO_PROCESS = 2**22 + 1  # above any that Linux gives
 
 Maker = Callable[..., Sweep]
 
 
-def launches(plan: Sweep) -> dict[str, int]:
-    records = {trial.id: RunFolder(trial.run).record() for trial in trials_of(plan)}
+def launches(sweep: Sweep) -> dict[str, int]:
+    records = {trial.id: RunFolder(trial.run).record() for trial in trials_of(sweep)}
     return {name: record.launches for name, record in records.items() if record is not None}
 
 
@@ -33,11 +33,11 @@ def test_a_sweep_runs_to_its_end_and_its_command_again_tries_only_what_failed(
     ray_session: None, tiny_sweep: Maker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     space = {"optim.learning_rate": "[1e-3, 1e30]", "model.depth": "[1, 2]"}
-    plan = tiny_sweep(space, "train.schedule=sequential", "train.epochs=1")
-    sweep(plan, dry_run=True)
+    sweep = tiny_sweep(space, "train.schedule=sequential", "train.epochs=1")
+    run_sweep(sweep, dry_run=True)
     assert "4 trials by grid" in capsys.readouterr().out
-    assert not plan.folder.exists()
-    result = sweep(plan)
+    assert not sweep.folder.exists()
+    result = run_sweep(sweep)
     assert result is not None
     states = {trial.id: trial.state for trial in result.trials}
     assert states == {
@@ -48,42 +48,42 @@ def test_a_sweep_runs_to_its_end_and_its_command_again_tries_only_what_failed(
     }
     told = capsys.readouterr().out
     assert "learning_rate1e_30-depth1 failed: the gradient of module 0 is not finite" in told
-    assert launches(plan) == dict.fromkeys(list(states)[:3], 1)
-    sweep(plan)
-    assert list(launches(plan).values()) == [1, 1, 2]
+    assert launches(sweep) == dict.fromkeys(list(states)[:3], 1)
+    run_sweep(sweep)
+    assert list(launches(sweep).values()) == [1, 1, 2]
     assert "2 of them have ended already and are not run again" in capsys.readouterr().out
 
 
 def test_a_population_that_was_killed_goes_on_and_its_worse_member_takes_over_the_better(
     ray_session: None, tiny_sweep: Maker, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = tiny_sweep(
+    sweep = tiny_sweep(
         {"optim.learning_rate": "log 1e-4..0.3"},  # one that trains, and one that diverges
         "train.epochs=3",
         "train.limit_train_batches=4",
         samples="2",
         scheduler="{kind: pbt, quantile: 0.5, resample_probability: 0}",
     )
-    good, bad = trials_of(plan)
+    good, bad = trials_of(sweep)
 
-    def killed(leg: IntervalReport) -> None:
-        assert leg.report is not None
-        if leg.report.epoch == 2:  # ahead of the other one, which has not begun
+    def killed(report: IntervalReport) -> None:
+        assert report.metric is not None
+        if report.metric.epoch == 2:  # ahead of the other one, which has not begun
             raise KeyboardInterrupt
 
-    setting = TrialContext(plan.config.metric, None, 1)
+    context = TrialContext(sweep.config.metric, None, 1)
     with pytest.raises(KeyboardInterrupt):
-        run_member(good, good.values, setting, 1, killed, None)
+        run_member(good, good.values, context, 1, killed, None)
     record = RunFolder(good.run).record()
     assert record is not None
     RunFolder(good.run).write(record.model_copy(update={"state": "running", "pid": NO_PROCESS}))
-    result = sweep(plan)
+    result = run_sweep(sweep)
     assert result is not None
     assert [trial.state for trial in result.trials] == ["finished", "finished"]
     for member in (bad, good):
         steps = [r["step"] for r in read_metrics(member.run) if r["kind"] == "train"]
         assert steps == list(range(1, 13))
-    first, second = read_lineage(bad.run).stretches
+    first, second = read_lineage(bad.run).segments
     assert (first.run, first.values) == (good.id, {"optim.learning_rate": 1e-4})
     assert (second.run, second.step, second.taken_from) == (
         bad.id,
@@ -93,7 +93,7 @@ def test_a_population_that_was_killed_goes_on_and_its_worse_member_takes_over_th
     assert second.values in ({"optim.learning_rate": 1.2e-4}, {"optim.learning_rate": 1e-4})  # not 0.8e-4
     assert result.trials[1].values == second.values
     assert f"{bad.id} goes on from {second.taken_from} (epoch 2)" in capsys.readouterr().out
-    assert launches(plan) == {good.id: 3, bad.id: 3}
+    assert launches(sweep) == {good.id: 3, bad.id: 3}
 
 
 def test_asha_stops_the_worse_trial_and_the_better_ones_worker_trains_as_this_process_does(
@@ -103,7 +103,7 @@ def test_asha_stops_the_worse_trial_and_the_better_ones_worker_trains_as_this_pr
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TUNE_FORCE_TRIAL_CLEANUP_S", "1")  # a stopped trial's driver does not leave by itself
-    plan = tiny_sweep(
+    sweep = tiny_sweep(
         {"optim.learning_rate": "[1e-4, 0.3]"},  # the better first, so that the later one is behind it
         "train.epochs=5",
         "train.limit_train_batches=4",
@@ -111,14 +111,14 @@ def test_asha_stops_the_worse_trial_and_the_better_ones_worker_trains_as_this_pr
         "cluster.workers=1",
         scheduler="{kind: asha, grace_epochs: 1, reduction_factor: 2}",
     )
-    result = sweep(plan)
+    result = run_sweep(sweep)
     assert result is not None
     better, worse = result.trials
     assert (better.state, better.step, result.best) == ("finished", 20, better.id)
     assert (worse.state, worse.step < 20) == ("stopped", True)
     assert worse.message.startswith("stopped by the sweep")
     assert [epoch for epoch, _ in better.curve] == list(range(1, 6))
-    for trial in trials_of(plan):
+    for trial in trials_of(sweep):
         steps = [r["step"] for r in read_metrics(trial.run) if r["kind"] == "train"]
         assert steps == list(range(1, len(steps) + 1))
         complete_checkpoints(trial.run)[-1].contents()  # raises for one that is damaged
@@ -126,7 +126,7 @@ def test_asha_stops_the_worse_trial_and_the_better_ones_worker_trains_as_this_pr
         "optim.learning_rate=1e-4", "train.epochs=5", "train.limit_train_batches=4", "storage.name=here"
     )
     train(here)
-    on_ray, in_process = trials_of(plan)[0].run, run_of(here.config)
+    on_ray, in_process = trials_of(sweep)[0].run, run_of(here.config)
     one, other = (complete_checkpoints(run)[-1].weights() for run in (on_ray, in_process))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)

@@ -1,4 +1,4 @@
-"""Members of a population, trained in this process: takeovers, failures, what is refused."""
+"""Members of a population, trained in this process: exploitation, failures, refused settings."""
 
 from __future__ import annotations
 
@@ -27,15 +27,22 @@ from vgim.train.trainer import train
 from vgim.tune import pbt_exploit
 from vgim.tune.folder import SweepFolder
 from vgim.tune.job import show
-from vgim.tune.load import Sweep
 from vgim.tune.pbt import check_population, population_scheduler
-from vgim.tune.pbt_exploit import read_lineage, take_over
-from vgim.tune.pbt_member import CheckpointRef, IntervalReport, first_comparison, present, run_member, worst
-from vgim.tune.pbt_mutation import inside, mutations
-from vgim.tune.plan import Trial, trials_of
-from vgim.tune.resources import share_out
+from vgim.tune.pbt_exploit import exploit, read_lineage
+from vgim.tune.pbt_member import (
+    CheckpointRef,
+    IntervalReport,
+    first_comparison_epoch,
+    run_member,
+    with_current_values,
+    worst_value,
+)
+from vgim.tune.pbt_mutation import clip_to_space, mutations
+from vgim.tune.resources import divide_cluster
 from vgim.tune.space import parse_space
-from vgim.tune.trial import TrialContext
+from vgim.tune.sweep_file import Sweep
+from vgim.tune.trial_driver import TrialContext
+from vgim.tune.trials import Trial, trials_of
 
 Maker = Callable[..., Sweep]
 RATE = "optim.learning_rate"
@@ -60,30 +67,30 @@ def population(tiny_sweep: Maker, *overrides: str, rates: str = "[1e-3, 1e-2]", 
 
 
 def go_on(
-    plan: Sweep,
+    sweep: Sweep,
     member: Trial,
     *,
-    legs: int | None = None,
+    num_reports: int | None = None,
     rate: float | None = None,
-    handed: CheckpointRef | None = None,
-    watch: Callable[[IntervalReport], None] = lambda leg: None,
+    checkpoint: CheckpointRef | None = None,
+    watch: Callable[[IntervalReport], None] = lambda report: None,
 ) -> list[IntervalReport]:
-    """Train a member until it has told of so many legs; what it told."""
+    """Train a member until it has sent `num_reports` reports, and return them; None for the member's end."""
     told: list[IntervalReport] = []
 
-    def tell(leg: IntervalReport) -> None:
-        told.append(leg)
-        watch(leg)
-        if len(told) == legs:
+    def on_report(report: IntervalReport) -> None:
+        told.append(report)
+        watch(report)
+        if len(told) == num_reports:
             raise Gone
 
     values = member.values if rate is None else {RATE: rate}
-    setting = TrialContext(plan.config.metric, None, 1)
-    if legs is None:
-        run_member(member, values, setting, 1, tell, handed)
+    context = TrialContext(sweep.config.metric, None, 1)
+    if num_reports is None:
+        run_member(member, values, context, 1, on_report, checkpoint)
     else:
         with pytest.raises(Gone):
-            run_member(member, values, setting, 1, tell, handed)
+            run_member(member, values, context, 1, on_report, checkpoint)
     return told
 
 
@@ -100,13 +107,13 @@ def rates(run: Location) -> list[float]:
     return [record["learning_rate"] for record in read_metrics(run) if record["kind"] == "train"]
 
 
-def test_a_takeover_is_the_others_checkpoint_trained_on_with_the_new_value(tiny_sweep: Maker) -> None:
-    plan = population(tiny_sweep)
-    good, bad = trials_of(plan)
+def test_exploitation_continues_the_others_checkpoint_with_the_new_value(tiny_sweep: Maker) -> None:
+    sweep = population(tiny_sweep)
+    good, bad = trials_of(sweep)
     assert [member.id for member in (good, bad)] == ["member-0", "member-1"]
-    (leg,) = go_on(plan, good, legs=1)
-    go_on(plan, bad, legs=1)
-    assert leg.handed is not None
+    (report,) = go_on(sweep, good, num_reports=1)
+    go_on(sweep, bad, num_reports=1)
+    assert report.checkpoint is not None
     source = find(good.run.uri)
     straight = good.config.model_copy(
         update={
@@ -114,48 +121,51 @@ def test_a_takeover_is_the_others_checkpoint_trained_on_with_the_new_value(tiny_
             "storage": good.config.storage.model_copy(update={"name": "straight"}),
         }
     )
-    kept = replace(source, location=plan.folder.child("kept"))
+    kept = replace(source, location=sweep.folder.child("kept"))
     kept.location.upload_dir(source.location.local_path)
-    go_on(plan, good, legs=2)  # it has gone on before the other one takes over
+    go_on(sweep, good, num_reports=2)  # it has gone on before the other one takes over
 
     taken: list[bool] = []
     told = go_on(
-        plan,
+        sweep,
         bad,
         rate=2e-3,
-        handed=leg.handed,
-        watch=lambda leg: taken.append(same(find(bad.run.uri), kept)),
+        checkpoint=report.checkpoint,
+        watch=lambda report: taken.append(same(find(bad.run.uri), kept)),
     )
     assert taken == [True, False]
-    assert [leg.report and (leg.report.epoch, leg.report.step) for leg in told] == [None, (2, 2 * STEPS)]
-    assert all(leg.handed is not None and leg.handed.run == bad.run.uri for leg in told)
-    assert told[0].says == f"goes on from {source.location.uri} (epoch 1); {RATE}: 0.001 → 0.002"
+    assert [report.metric and (report.metric.epoch, report.metric.step) for report in told] == [
+        None,
+        (2, 2 * STEPS),
+    ]
+    assert all(report.checkpoint is not None and report.checkpoint.run == bad.run.uri for report in told)
+    assert told[0].message == f"goes on from {source.location.uri} (epoch 1); {RATE}: 0.001 → 0.002"
     train(ResolvedConfig(straight, {}, ""), resume_from=kept.location.uri)
     assert same(find(bad.run.uri), find(straight.storage.root + "/straight"))
 
 
-def test_a_members_folder_tells_the_history_of_its_weights(tiny_sweep: Maker) -> None:
-    plan = population(tiny_sweep)
-    good, bad = trials_of(plan)
-    (leg,) = go_on(plan, good, legs=1)
-    go_on(plan, bad, legs=1)
-    go_on(plan, bad, rate=2e-3, handed=leg.handed)
-    go_on(plan, good)
+def test_a_members_folder_holds_the_history_of_its_weights(tiny_sweep: Maker) -> None:
+    sweep = population(tiny_sweep)
+    good, bad = trials_of(sweep)
+    (report,) = go_on(sweep, good, num_reports=1)
+    go_on(sweep, bad, num_reports=1)
+    go_on(sweep, bad, rate=2e-3, checkpoint=report.checkpoint)
+    go_on(sweep, good)
     assert steps(bad.run) == list(range(1, 3 * STEPS + 1))
     assert steps(bad.run, "validation") == [STEPS, 2 * STEPS, 3 * STEPS]
     assert rates(bad.run) == [1e-3] * STEPS + [2e-3] * 2 * STEPS
     every = [record["step"] for record in read_metrics(bad.run)]
     assert every == sorted(every)
-    first, second = read_lineage(bad.run).stretches
+    first, second = read_lineage(bad.run).segments
     assert (first.step, first.run, first.taken_from, first.values) == (0, "member-0", "", {RATE: 1e-3})
     assert (second.step, second.epoch, second.run, second.values) == (STEPS, 1, "member-1", {RATE: 2e-3})
     assert second.taken_from.endswith("trials/member-0/checkpoints/step-00000004")
-    assert [s.run for s in read_lineage(good.run).stretches] == ["member-0"]
+    assert [s.run for s in read_lineage(good.run).segments] == ["member-0"]
     board = EventAccumulator(str(bad.run.local_path / "tensorboard"), size_guidance={"scalars": 0})
     board.Reload()
     assert [event.step for event in board.Scalars("train/module0/nce")] == steps(bad.run)
     # A run like any other: it is listed, loaded, and read by what reads sweeps.
-    assert {run.name: run.state for run in list_runs(plan.trials.uri)} == {
+    assert {run.name: run.state for run in list_runs(sweep.trials.uri)} == {
         "member-0": "finished",
         "member-1": "finished",
     }
@@ -165,43 +175,45 @@ def test_a_members_folder_tells_the_history_of_its_weights(tiny_sweep: Maker) ->
     assert config.optim.learning_rate == 2e-3
 
 
-def test_a_member_waits_as_interrupted_and_keeps_what_others_may_take(tiny_sweep: Maker) -> None:
-    plan = population(tiny_sweep, "train.keep_last=1", "train.keep_best=0", "train.checkpoint_every_steps=1")
-    member, _ = trials_of(plan)
-    (leg,) = go_on(plan, member, legs=1)
+def test_a_paused_member_is_interrupted_and_keeps_the_checkpoint_that_others_may_exploit(
+    tiny_sweep: Maker,
+) -> None:
+    sweep = population(tiny_sweep, "train.keep_last=1", "train.keep_best=0", "train.checkpoint_every_steps=1")
+    member, _ = trials_of(sweep)
+    (report,) = go_on(sweep, member, num_reports=1)
     record = RunFolder(member.run).record()
     assert record is not None
     assert (record.state, record.message) == ("interrupted", "paused at step 4, epoch 1")
-    go_on(plan, member, legs=2)
+    go_on(sweep, member, num_reports=2)
     assert [c.state.step for c in complete_checkpoints(member.run)] == [STEPS, 2 * STEPS]
-    assert leg.handed == CheckpointRef(member.run.uri, STEPS)
-    go_on(plan, member)
+    assert report.checkpoint == CheckpointRef(member.run.uri, STEPS)
+    go_on(sweep, member)
     assert [c.state.step for c in complete_checkpoints(member.run)] == [2 * STEPS, 3 * STEPS]
 
 
-def test_a_member_tells_each_leg_once_and_all_are_compared_where_none_has_been(tiny_sweep: Maker) -> None:
-    plan = population(tiny_sweep)
-    ahead, behind = trials_of(plan)
-    assert first_comparison([ahead, behind], 1) == 1
-    go_on(plan, ahead, legs=1)
-    go_on(plan, ahead, legs=2)
-    go_on(plan, behind, legs=1)
-    assert first_comparison([ahead, behind], 1) == 2
+def test_a_member_reports_each_interval_once_and_none_is_past_the_first_comparison(tiny_sweep: Maker) -> None:
+    sweep = population(tiny_sweep)
+    ahead, behind = trials_of(sweep)
+    assert first_comparison_epoch([ahead, behind], 1) == 1
+    go_on(sweep, ahead, num_reports=1)
+    go_on(sweep, ahead, num_reports=2)
+    go_on(sweep, behind, num_reports=1)
+    assert first_comparison_epoch([ahead, behind], 1) == 2
     at = find(ahead.run.uri).state.step
-    legs = go_on(
-        plan, ahead, handed=CheckpointRef(ahead.run.uri, at)
+    further = go_on(
+        sweep, ahead, checkpoint=CheckpointRef(ahead.run.uri, at)
     )  # the scheduler knows it from this launch
-    assert legs == []  # what is left is the last one
-    assert first_comparison([ahead, behind], 1) == 1
+    assert further == []  # what is left is the last one
+    assert first_comparison_epoch([ahead, behind], 1) == 1
 
 
 def test_a_killed_member_goes_on_with_its_own_values(
     tiny_sweep: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = population(tiny_sweep, "train.checkpoint_every_steps=3")
-    good, bad = trials_of(plan)
-    (leg,) = go_on(plan, good, legs=1)
-    go_on(plan, bad, legs=1)
+    sweep = population(tiny_sweep, "train.checkpoint_every_steps=3")
+    good, bad = trials_of(sweep)
+    (report,) = go_on(sweep, good, num_reports=1)
+    go_on(sweep, bad, num_reports=1)
 
     def die(rank: Any, record: MetricsRecord, path: Any) -> None:
         log(rank, record, path)
@@ -212,74 +224,76 @@ def test_a_killed_member_goes_on_with_its_own_values(
     with monkeypatch.context() as patch:
         patch.setattr(loop.RankTrainer, "_log", die)
         with pytest.raises(KeyboardInterrupt):
-            go_on(plan, bad, rate=2e-3, handed=leg.handed)
-    again = present(trials_of(plan)[1])  # as the same command finds it
+            go_on(sweep, bad, rate=2e-3, checkpoint=report.checkpoint)
+    again = with_current_values(trials_of(sweep)[1])  # as the same command finds it
     assert again.values == {RATE: 2e-3}
-    assert [leg.report and leg.report.epoch for leg in go_on(plan, again)] == [2]
+    assert [report.metric and report.metric.epoch for report in go_on(sweep, again)] == [2]
     assert steps(bad.run) == list(range(1, 3 * STEPS + 1))
     assert rates(bad.run) == [1e-3] * STEPS + [2e-3] * 2 * STEPS
-    assert [t.values for t in show_trials(plan)] == [{RATE: 1e-3}, {RATE: 2e-3}]
+    assert [t.values for t in show_trials(sweep)] == [{RATE: 1e-3}, {RATE: 2e-3}]
 
 
-def show_trials(plan: Sweep) -> tuple[Any, ...]:
-    SweepFolder(plan.folder).claim(plan)
-    return show(plan.folder.uri).trials
+def show_trials(sweep: Sweep) -> tuple[Any, ...]:
+    SweepFolder(sweep.folder).claim(sweep)
+    return show(sweep.folder.uri).trials
 
 
-def test_a_takeover_that_was_cut_off_leaves_a_member_that_starts_afresh(
+def test_a_member_starts_afresh_after_an_interrupted_exploitation(
     tiny_sweep: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = population(tiny_sweep)
-    good, bad = trials_of(plan)
-    (leg,) = go_on(plan, good, legs=1)
-    go_on(plan, bad, legs=1)
-    setting = TrialContext(plan.config.metric, None, 1)
+    sweep = population(tiny_sweep)
+    good, bad = trials_of(sweep)
+    (report,) = go_on(sweep, good, num_reports=1)
+    go_on(sweep, bad, num_reports=1)
+    context = TrialContext(sweep.config.metric, None, 1)
     with monkeypatch.context() as patch:
         patch.setattr(pbt_exploit, "put", lambda *args: (_ for _ in ()).throw(Gone))
         with pytest.raises(Gone):
-            run_member(bad, {RATE: 2e-3}, setting, 1, lambda leg: None, leg.handed)
+            run_member(bad, {RATE: 2e-3}, context, 1, lambda report: None, report.checkpoint)
     assert not complete_checkpoints(bad.run)
-    go_on(plan, present(bad))
+    go_on(sweep, with_current_values(bad))
     assert rates(bad.run) == [2e-3] * 3 * STEPS
-    assert [s.step for s in read_lineage(bad.run).stretches] == [0]
+    assert [s.step for s in read_lineage(bad.run).segments] == [0]
 
 
-def test_a_damaged_checkpoint_is_not_taken_over(tiny_sweep: Maker) -> None:
-    plan = population(tiny_sweep)
-    good, bad = trials_of(plan)
-    go_on(plan, good, legs=1)
-    go_on(plan, bad, legs=1)
+def test_a_damaged_checkpoint_is_not_exploited(tiny_sweep: Maker) -> None:
+    sweep = population(tiny_sweep)
+    good, bad = trials_of(sweep)
+    go_on(sweep, good, num_reports=1)
+    go_on(sweep, bad, num_reports=1)
     before = find(bad.run.uri).weights()
     (good.run.local_path / "checkpoints/step-00000004/weights.safetensors").write_bytes(b"no")
     with pytest.raises(CheckpointError, match="is damaged"):
-        take_over(bad.run, find(good.run.uri), bad.config, [RATE])
+        exploit(bad.run, find(good.run.uri), bad.config, [RATE])
     assert all(equal(before[k], v) for k, v in find(bad.run.uri).weights().items())
 
 
-def test_a_member_that_fails_tells_the_worst_and_is_cured_by_anothers_weights(tiny_sweep: Maker) -> None:
-    plan = population(tiny_sweep, rates="[1e-3, 1e30]")
-    good, bad = trials_of(plan)
-    (leg,) = go_on(plan, good, legs=1)
+def test_a_member_that_fails_reports_the_worst_metric_and_recovers_with_anothers_weights(
+    tiny_sweep: Maker,
+) -> None:
+    sweep = population(tiny_sweep, rates="[1e-3, 1e30]")
+    good, bad = trials_of(sweep)
+    (report,) = go_on(sweep, good, num_reports=1)
     with pytest.raises(TrainingError, match="is not finite"):  # where the scheduler lets it be as it is
-        go_on(plan, bad)
-    (failed,) = go_on(plan, bad, legs=1)
-    assert failed.report is not None
-    assert (failed.report.value, failed.report.epoch) == (worst(plan.config.metric), 1)
-    assert failed.handed is None
-    go_on(plan, bad, rate=2e-3, handed=leg.handed)
+        go_on(sweep, bad)
+    (failed,) = go_on(sweep, bad, num_reports=1)
+    assert failed.metric is not None
+    assert (failed.metric.value, failed.metric.epoch) == (worst_value(sweep.config.metric), 1)
+    assert failed.checkpoint is None
+    go_on(sweep, bad, rate=2e-3, checkpoint=report.checkpoint)
     assert steps(bad.run) == list(range(1, 3 * STEPS + 1))
-    assert [t.state for t in show_trials(plan)] == ["interrupted", "finished"]
+    assert [t.state for t in show_trials(sweep)] == ["interrupted", "finished"]
 
 
-def test_the_quick_probe_is_taken_at_the_end_of_each_leg_and_taken_over(tiny_sweep: Maker) -> None:
+def test_the_quick_probe_runs_after_each_interval_and_its_records_are_copied(tiny_sweep: Maker) -> None:
     metric = "{kind: probe, task: speaker, max_utterances: 16}"
-    plan = population(tiny_sweep, metric=metric)
-    good, bad = trials_of(plan)
-    (leg,) = go_on(plan, good, legs=1)
-    assert leg.report is not None
-    assert 0 <= leg.report.value <= 1
-    go_on(plan, good, legs=2)
-    go_on(plan, bad, rate=2e-3, handed=leg.handed)
+    sweep = population(tiny_sweep, metric=metric)
+    good, bad = trials_of(sweep)
+    (report,) = go_on(sweep, good, num_reports=1)
+    assert report.metric is not None
+    assert 0 <= report.metric.value <= 1
+    go_on(sweep, good, num_reports=2)
+    go_on(sweep, bad, rate=2e-3, checkpoint=report.checkpoint)
     for name in ("quick_probe.jsonl", "latent_normality.jsonl"):
         lines = [json.loads(line) for line in (bad.run.local_path / name).read_text().splitlines()]
         assert [line["step"] for line in lines] == [STEPS, 2 * STEPS, 3 * STEPS]
@@ -291,7 +305,7 @@ def test_perturbed_values_stay_in_the_space(factor: float, count: int) -> None:
     drawn = mutations(axes, seed=count)
     assert drawn["a.c"] == [0.1, 0.2]
     values = {"a.x": drawn["a.x"]() * factor, "a.n": drawn["a.n"]() * factor, "a.c": 0.2}
-    found = inside(axes, values)
+    found = clip_to_space(axes, values)
     assert 1e-4 <= found["a.x"] <= 1e-1
     assert found["a.x"] == float(f"{found['a.x']:.4g}")
     assert found["a.n"] in range(2, 9)
@@ -306,19 +320,19 @@ def test_perturbed_values_stay_in_the_space(factor: float, count: int) -> None:
         (["train.early_stop_validations=2"], "early_stop_validations=2, .* set it to 0"),
         (["scheduler.interval_epochs=3"], "interval_epochs=3, but a member has 3 epochs"),
         (["train.validate_every_epochs=2"], "is no multiple of train.validate_every_epochs=2"),
-        ([f"space.{RATE}=[1e-3]"], "with 1 member has none to take over from"),
+        ([f"space.{RATE}=[1e-3]"], "with 1 member has no other member to exploit"),
         (["trials_at_once=1"], "has no effect on scheduler.kind=pbt on a cluster"),
         (["cluster.workers=2"], "trains its 2 members side by side, and there is room for 1"),
     ],
 )
-def test_what_a_population_cannot_do_is_told_before_anything_starts(
+def test_settings_that_a_population_cannot_have_are_refused_before_anything_starts(
     tiny_sweep: Maker, overrides: list[str], told: str
 ) -> None:
-    plan = population(tiny_sweep, *overrides)
+    sweep = population(tiny_sweep, *overrides)
     private = "trials_at_once=1" not in overrides
-    shares = share_out(plan.config, plan.base, {"CPU": 2.0}, private=private)
+    shares = divide_cluster(sweep.config, sweep.base, {"CPU": 2.0}, private=private)
     with pytest.raises(ConfigError, match=told):
-        check_population(plan, trials_of(plan), shares, private=private)
+        check_population(sweep, trials_of(sweep), shares, private=private)
 
 
 @pytest.mark.parametrize(
@@ -331,15 +345,15 @@ def test_what_a_population_cannot_do_is_told_before_anything_starts(
         ("optim.decay_per_epoch", "[1, 0.9]", "it counts from a run's first epoch"),
     ],
 )
-def test_only_what_may_change_in_the_middle_of_a_run_is_mutated(
+def test_a_key_that_cannot_change_in_the_middle_of_a_run_is_refused(
     tiny_sweep: Maker, key: str, entry: str, why: str
 ) -> None:
     with pytest.raises(ConfigError, match=f"space.{key} cannot change .*{why}.*; give it one value under"):
         tiny_sweep({key: entry}, scheduler=PBT)
 
 
-def test_the_population_goes_on_where_the_member_that_all_wait_for_has_failed(tiny_sweep: Maker) -> None:
-    scheduler = population_scheduler(population(tiny_sweep), seed=0, first=1)
+def test_the_population_continues_if_the_member_that_all_wait_for_has_failed(tiny_sweep: Maker) -> None:
+    scheduler = population_scheduler(population(tiny_sweep), seed=0, first_comparison=1)
     compared: list[Any] = []
     scheduler.on_trial_result = lambda controller, trial, result: compared.append(trial)
 

@@ -8,13 +8,13 @@ import pytest
 
 from vgim.config import ResolvedConfig
 from vgim.train.trainer import train
-from vgim.tune.job import known_trials
-from vgim.tune.load import Sweep
-from vgim.tune.plan import trial_of
+from vgim.tune.job import trials_with_runs
 from vgim.tune.results import TrialResult, collect
 from vgim.tune.schedulers import optuna_search
 from vgim.tune.space import Values
-from vgim.tune.trial import TrialContext, run_trial
+from vgim.tune.sweep_file import Sweep
+from vgim.tune.trial_driver import TrialContext, run_trial
+from vgim.tune.trials import trial_of
 
 pytest.importorskip("optuna")
 
@@ -31,35 +31,35 @@ def make(tiny_sweep: Maker, *overrides: str) -> Sweep:
     return tiny_sweep(SPACE, *given, *overrides, search="optuna", samples="4")
 
 
-def proposals(plan: Sweep, num: int, known: Sequence[TrialResult] = ()) -> list[Values]:
-    search = optuna_search(plan, known)
+def proposals(sweep: Sweep, num: int, known: Sequence[TrialResult] = ()) -> list[Values]:
+    search = optuna_search(sweep, known)
     return [search.suggest(f"trial-{i}") for i in range(num)]
 
 
 def test_what_optuna_proposes_is_of_the_space_and_follows_from_the_seed(tiny_sweep: Maker) -> None:
-    plan = make(tiny_sweep)
-    found = proposals(plan, 20)
+    sweep = make(tiny_sweep)
+    found = proposals(sweep, 20)
     assert all(set(values) == set(SPACE) for values in found)
     assert all(1e-4 <= values["objective.kld_weight"] <= 1e-1 for values in found)
     assert {values["objective.free_bits"] for values in found} == {0.0, 0.1}
     assert {values["model.depth"] for values in found} == {1, 2, 3}
-    assert found == proposals(plan, 20)
+    assert found == proposals(sweep, 20)
     assert found != proposals(make(tiny_sweep, "seed=1"), 20)
 
 
 def test_optuna_resumes_with_what_has_ended_and_proposes_first_what_was_cut_off(tiny_sweep: Maker) -> None:
-    plan = make(tiny_sweep)
+    sweep = make(tiny_sweep)
     first, second = (
-        trial_of(plan, {axis.key: axis.rounded(values[axis.key]) for axis in plan.config.axes})
-        for values in proposals(plan, 2)
+        trial_of(sweep, {axis.key: axis.rounded(values[axis.key]) for axis in sweep.config.axes})
+        for values in proposals(sweep, 2)
     )
-    run_trial(first, None, TrialContext(plan.config.metric, None, 1), lambda trial, report: None)
+    run_trial(first, None, TrialContext(sweep.config.metric, None, 1), lambda trial, report: None)
     longer = trial_of(make(tiny_sweep, "train.epochs=2"), second.values)
     train(ResolvedConfig(longer.config, {}, ""), until_epoch=1)
-    known = collect("small", plan.config.metric, (), known_trials(plan)).trials
+    known = collect("small", sweep.config.metric, (), trials_with_runs(sweep)).trials
     assert {t.id: t.state for t in known} == {first.id: "finished", second.id: "interrupted"}
-    search = optuna_search(plan, known)
+    search = optuna_search(sweep, known)
     assert search.suggest("again") == second.values
     assert search._ot_study.best_value == next(t.metric for t in known if t.id == first.id)
     assert search._ot_study.best_params == first.values
-    assert search.suggest("new") not in proposals(plan, 4)
+    assert search.suggest("new") not in proposals(sweep, 4)

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vgim.errors import ConfigError
-from vgim.tune.load import load_sweep
-from vgim.tune.plan import trial_id, trials_of
-from vgim.tune.space import Range, corners, draws, grid, parse_space
+from vgim.tune.space import Range, corners, grid_points, parse_space, random_points
+from vgim.tune.sweep_file import load_sweep
+from vgim.tune.trials import trial_id, trials_of
 
 
 def test_a_grid_crosses_lists_and_points_of_ranges() -> None:
     axes = parse_space({"objective.kld_weight": "log 1e-4..1e-1", "model": {"depth": [1, 3]}})
-    found = list(grid(axes, 4))
+    found = list(grid_points(axes, 4))
     assert [v["objective.kld_weight"] for v in found[::2]] == [1e-4, 1e-3, 1e-2, 1e-1]
     assert [v["model.depth"] for v in found] == [1, 3] * 4
 
@@ -29,16 +29,16 @@ def test_points_of_whole_numbers_are_whole_and_come_once() -> None:
 @given(st.sampled_from(["log", "uniform"]), st.floats(1e-6, 1e3), st.floats(1.001, 1e6), st.floats(0, 1))
 def test_a_draw_lies_in_its_range(kind: str, low: float, factor: float, share: float) -> None:
     given_range = Range(kind, low, low * factor)  # type: ignore[arg-type]
-    value = given_range.at(share)
+    value = given_range.value_at(share)
     slack = 1e-3 * abs(value)  # rounded to four digits
     assert low - slack <= value <= low * factor + slack
 
 
 def test_draws_are_reproducible_and_spread_evenly_in_the_ranges_scale() -> None:
     axes = parse_space({"a.x": "log 1e-4..1e-1", "a.n": "int 1..3", "a.c": ["p", "q"]})
-    found = list(draws(axes, 600, seed=1))
-    assert found[:20] == list(draws(axes, 20, seed=1))
-    assert found[:20] != list(draws(axes, 20, seed=2))
+    found = list(random_points(axes, 600, seed=1))
+    assert found[:20] == list(random_points(axes, 20, seed=1))
+    assert found[:20] != list(random_points(axes, 20, seed=2))
     below = sum(v["a.x"] < math.sqrt(1e-5) for v in found)
     assert 250 < below < 350
     assert all(150 < sum(v["a.n"] == n for v in found) < 250 for n in (1, 2, 3))

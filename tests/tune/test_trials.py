@@ -1,253 +1,198 @@
-"""Trials and what is read off them, trained in this process: reports, probes, depth chains, results, pages."""
+"""Trials, chains, resources, cost: what a sweep would do, without Ray."""
 
 from __future__ import annotations
 
-import csv
-import re
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import json
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from safetensors.torch import load_file
 
-from vgim.errors import ConfigError, StorageError, TrainingError
-from vgim.pretrained.encoder import load_encoder
+from vgim.config import to_yaml as to_run_yaml
+from vgim.config.load import ResolvedConfig
+from vgim.config.schema import ClusterConfig
+from vgim.errors import ConfigError
 from vgim.runs.folder import RunFolder
-from vgim.runs.listing import list_runs
-from vgim.runs.metrics import read_metrics
 from vgim.storage import Location
-from vgim.train.depth_resume import inherited_steps
-from vgim.tune.best import best
-from vgim.tune.charts import pareto_front
-from vgim.tune.folder import SweepFolder
-from vgim.tune.job import show
-from vgim.tune.load import Sweep
-from vgim.tune.plan import chains_of, trials_of
-from vgim.tune.report import write_all
-from vgim.tune.results import SweepResult, format_table
-from vgim.tune.trial import TrialContext, run_chain, run_trial
+from vgim.train.trainer import train
+from vgim.tune.cost import estimate_cost, gpu_bill
+from vgim.tune.resources import divide_cluster
+from vgim.tune.sweep_file import Sweep, from_yaml, load_sweep, to_yaml
+from vgim.tune.trials import chains_of, trials_of
 
 Maker = Callable[..., Sweep]
+ROOT = Path(__file__).resolve().parents[2]
+SPACE = {"objective.kld_weight": "[0.001, 0.01]", "model.depth": "[2, 1]"}
 
 
-def run_here(plan: Sweep) -> list[tuple[str, int, float]]:
-    """Every chain, one after the other; what was told: trial, epoch, metric."""
-    told: list[tuple[str, int, float]] = []
-    setting = TrialContext(plan.config.metric, None, 1)
-    SweepFolder(plan.folder).claim(plan)
-    for chain in chains_of(plan, trials_of(plan)):
-        run_chain(chain, setting, lambda trial, r: told.append((trial.id, r.epoch, r.value)))
-    return told
+def ids(chains: Any) -> list[list[str]]:
+    return [[trial.id for trial in chain.trials] for chain in chains]
 
 
-def launches(plan: Sweep) -> list[int]:
-    records = [RunFolder(trial.run).record() for trial in trials_of(plan)]
-    return [record.launches if record is not None else 0 for record in records]
+def test_trials_are_runs_of_the_base_below_the_sweep(tiny_sweep: Maker) -> None:
+    sweep = tiny_sweep(SPACE, "train.epochs=3", "name=mine")
+    trials = trials_of(sweep)
+    assert [t.id for t in trials][:2] == ["kld_weight0.001-depth2", "kld_weight0.001-depth1"]
+    first = trials[0]
+    assert (first.config.objective.kld_weight, first.config.model.depth, first.config.train.epochs) == (
+        0.001,
+        2,
+        3,
+    )
+    assert first.run.uri == f"{sweep.base.storage.root}/mine/trials/kld_weight0.001-depth2"
+    assert from_yaml(to_yaml(sweep.config), "x") == sweep.config
 
 
-def test_a_depth_sweep_is_the_deepest_run_with_its_shallower_ones_beside(
+def test_trials_that_differ_in_depth_alone_are_one_chain_under_sequential(tiny_sweep: Maker) -> None:
+    sweep = tiny_sweep(SPACE, "train.schedule=sequential")
+    assert ids(chains_of(sweep, trials_of(sweep))) == [
+        ["kld_weight0.001-depth1", "kld_weight0.001-depth2"],
+        ["kld_weight0.01-depth1", "kld_weight0.01-depth2"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("train.schedule=joint",),
+        ("train.schedule=sequential", "share_depth=false"),
+        ("train.schedule=sequential", "scheduler.kind=asha"),
+    ],
+)
+def test_elsewhere_every_trial_is_trained_from_its_start(
+    tiny_sweep: Maker, settings: tuple[str, ...]
+) -> None:
+    sweep = tiny_sweep(SPACE, *settings)
+    assert [len(chain.trials) for chain in chains_of(sweep, trials_of(sweep))] == [1] * 4
+
+
+@pytest.mark.parametrize(
+    ("resources", "workers", "private", "at_once", "cpus", "gpu", "threads"),
+    [
+        ({"CPU": 2.0}, 1, True, 2, 1.0, False, 1),  # each has a core for its worker
+        ({"CPU": 2.0}, 1, False, 1, 1.0, False, 2),  # one worker, one for Ray Data
+        ({"CPU": 2.0}, 2, False, 1, 0.5, False, 1),  # as in a single run
+        ({"CPU": 2.0}, 2, True, 1, 1.0, False, 1),
+        ({"CPU": 64.0}, 3, False, 16, 1.0, False, 1),
+        ({"CPU": 64.0, "GPU": 8.0}, 2, False, 4, 1.0, True, 8),
+        ({"CPU": 6.0, "GPU": 8.0}, 1, False, 3, 1.0, True, 2),  # CPUs are what is short
+    ],
+)
+def test_every_trial_gets_its_workers_and_a_cpu_for_ray_data(
     tiny_sweep: Maker,
+    resources: dict[str, float],
+    workers: int,
+    private: bool,
+    at_once: int,
+    cpus: float,
+    gpu: bool,
+    threads: int,
 ) -> None:
-    shared = tiny_sweep(
-        {"model.depth": "[4, 1, 2]"}, "train.schedule=sequential", "train.epochs=1", "name=shared"
+    sweep = tiny_sweep(SPACE)
+    cluster = ClusterConfig(workers=workers)
+    shares = divide_cluster(
+        sweep.config, sweep.base.model_copy(update={"cluster": cluster}), resources, private=private
     )
-    run_here(shared)
-    apart = tiny_sweep(
-        {"model.depth": "[4, 1, 2]"},
-        "train.schedule=sequential",
-        "train.epochs=1",
-        "share_depth=false",
-        "name=apart",
-    )
-    run_here(apart)
-    for one, other in zip(trials_of(shared), trials_of(apart), strict=True):
-        name = max(one.run.child("checkpoints").list())
-        ours, theirs = (
-            load_file(t.run.local_path / "checkpoints" / name / "weights.safetensors") for t in (one, other)
+    assert shares.placement is not None
+    given = shares.placement
+    assert (shares.trials_at_once, given.cpus_per_worker, given.use_gpu) == (at_once, cpus, gpu)
+    assert shares.threads == threads
+    offered = shares.logical_cpus if private else resources["CPU"]
+    assert at_once * (workers * given.cpus_per_worker + 1) <= offered
+    assert shares.driver["cpu"] == 0
+
+
+def test_more_trials_at_once_than_fit_are_refused(tiny_sweep: Maker) -> None:
+    sweep = tiny_sweep(SPACE, "trials_at_once=4", "cluster.workers=1")
+    with pytest.raises(ConfigError, match=r"trials_at_once=4 leaves each trial 0\.5 of 2 CPUs"):
+        divide_cluster(sweep.config, sweep.base, {"CPU": 2.0}, private=False)
+    cuda = sweep.base.model_copy(update={"cluster": ClusterConfig(workers=2, device="cuda")})
+    with pytest.raises(ConfigError, match="would take 8 of 4"):
+        divide_cluster(sweep.config, cuda, {"CPU": 64.0, "GPU": 4.0}, private=False)
+
+
+def test_a_growing_cluster_is_asked_for_what_it_does_not_have_yet(tiny_sweep: Maker) -> None:
+    sweep = tiny_sweep(SPACE, "trials_at_once=4")
+    growing = ClusterConfig(workers=2, device="cuda", autoscaling=True)
+    base = sweep.base.model_copy(update={"cluster": growing})
+    shares = divide_cluster(sweep.config, base, {"CPU": 2.0}, private=False)
+    assert shares.placement is not None
+    given = shares.placement
+    assert (shares.trials_at_once, given.workers, given.cpus_per_worker, given.use_gpu) == (4, 2, 1.0, True)
+    alone = sweep.base.model_copy(update={"cluster": growing.model_copy(update={"workers": 0})})
+    assert divide_cluster(sweep.config, alone, {"CPU": 2.0}, private=False).driver == {"cpu": 1.0, "gpu": 1.0}
+
+
+def test_the_cost_is_known_from_measured_rates_alone(tiny_sweep: Maker) -> None:
+    sweep = tiny_sweep(SPACE, "train.schedule=sequential", "train.epochs=1", "trials_at_once=1")
+    trials = trials_of(sweep)
+    chains = chains_of(sweep, trials)
+    shares = divide_cluster(sweep.config, sweep.base, {"CPU": 2.0}, private=True)
+    before = estimate_cost(chains, shares, [sweep.folder.parent])
+    assert "40 steps in all" in before  # two chains, two phases each, ten steps a phase: depths share
+    assert "cannot be known" in before
+    train(ResolvedConfig(chains[0].trials[1].config, {}, ""))
+    after = estimate_cost(chains, shares, [sweep.folder.parent])
+    assert "30 steps in all" in after  # less the deeper trial of the first chain, which has ended
+    assert "of training at step rates measured on cpu" in after
+
+
+def test_gpu_hours_and_money_come_from_rates_of_gpus_alone(tiny_sweep: Maker) -> None:
+    cuda = ("cluster.device=cuda", "cluster.workers=2", "trials_at_once=2")
+    sweep = tiny_sweep(SPACE, "train.schedule=sequential", "train.epochs=2", *cuda)
+    chains = chains_of(sweep, trials_of(sweep))
+    shares = divide_cluster(sweep.config, sweep.base, {"CPU": 8.0, "GPU": 4.0}, private=True)
+    assert shares.gpus == 2
+    run = RunFolder(Location(sweep.base.storage.root).child("earlier"))
+    longer = sweep.base.model_copy(update={"train": sweep.base.train.model_copy(update={"epochs": 9})})
+    run.location.child("config.yaml").write_bytes_atomic(to_run_yaml(longer).encode())
+    measured: list[dict[str, Any]] = [
+        {
+            "kind": "train",
+            "step": step,
+            "device": device,
+            "steps_per_s": rate,
+            "modules": [{"module": module}],
+        }
+        for step, (device, module, rate) in enumerate(
+            [("cpu", 0, 900.0), ("cpu", 1, 900.0), ("NVIDIA L4", 0, 0.5), ("NVIDIA L4", 1, 0.25)]
         )
-        assert ours.keys() == theirs.keys()
-        assert all(bool((ours[key] == theirs[key]).all()) for key in ours)
-    deep, one, two = write_all(shared, trials_of(shared)).trials
-    assert len(deep.nce) == 4
-    assert deep.nce[:2] == two.nce
-    assert one.nce == two.nce[:1]
-    own = [inherited_steps(read_metrics(trial.run)) for trial in trials_of(shared)]
-    assert own == [20, 0, 10]  # so that 40 steps were taken, the deepest run's, and not 70
-    assert all(trial.train_seconds > 0 for trial in (deep, one, two))
+    ]
+    records = run.location.child("metrics.jsonl")
+    records.write_bytes_atomic("".join(f"{json.dumps(one)}\n" for one in measured[:2]).encode())
+    places = [run.location.parent]
+    assert "was measured on a GPU" in estimate_cost(chains, shares, places, price_per_gpu_hour=3)
+    records.write_bytes_atomic("".join(f"{json.dumps(one)}\n" for one in measured).encode())
+    # Two weights, two modules of 2 × 5 steps each: 20 steps at 0.5 a second and 20 at 0.25 are 120 s, on two GPUs.
+    free = estimate_cost(chains, shares, places)
+    assert "40 steps in all, 2:00 of training at step rates measured on NVIDIA L4; about 1:00 with 2" in free
+    assert "GPUs: 2:00 of training x 2 of a trial = 0.07 GPU-hours; --price-per-gpu-hour" in free
+    priced = estimate_cost(chains, shares, places, price_per_gpu_hour=30, stops_early=True)
+    assert "0.07 GPU-hours x 30 an hour = 2.00" in priced
+    assert "idle GPUs" in priced
+    assert "though the scheduler will stop some" in priced
 
 
-def test_reports_come_once_and_the_last_when_the_run_has_ended(tiny_sweep: Maker) -> None:
-    plan = tiny_sweep({"objective.kld_weight": "[0.001, 0.01]"}, "train.epochs=3")
-    told = run_here(plan)
-    first = [epoch for name, epoch, _ in told if name == "kld_weight0.001"]
-    assert first == [1, 2, 3]
-    again = run_here(plan)
-    assert again == told  # from the folders
-    assert launches(plan) == [1, 1]
-
-
-def test_a_finished_trial_goes_on_where_the_base_now_asks_for_more(tiny_sweep: Maker) -> None:
-    run_here(tiny_sweep({"objective.kld_weight": "[0.001]"}, "train.epochs=1"))
-    longer = tiny_sweep({"objective.kld_weight": "[0.001]"}, "train.epochs=2")
-    assert [epoch for _, epoch, _ in run_here(longer)] == [1, 2]
-    assert launches(longer) == [2]
-
-
-def test_the_quick_probe_is_taken_every_so_many_epochs_and_at_the_end(tiny_sweep: Maker) -> None:
-    metric = "{kind: probe, task: speaker, max_utterances: 16, every_epochs: 2}"
-    plan = tiny_sweep(
-        {"objective.kld_weight": "[0.001]"}, "train.epochs=3", "train.keep_last=5", metric=metric
-    )
-    told = run_here(plan)
-    assert [epoch for _, epoch, _ in told] == [2, 3]
-    assert all(0 <= accuracy <= 1 for _, _, accuracy in told)
-    (trial,) = write_all(plan, trials_of(plan)).trials
-    assert trial.metric == told[-1][2]
-
-
-def test_a_trial_that_fails_is_named_with_its_reason(tiny_sweep: Maker) -> None:
-    plan = tiny_sweep({"optim.learning_rate": "[1e-3, 1e30]"}, "train.epochs=1")
-    setting = TrialContext(plan.config.metric, None, 1)
-    good, bad = trials_of(plan)
-    run_trial(good, None, setting, lambda trial, report: None)
-    with pytest.raises(TrainingError, match="is not finite"):
-        run_trial(bad, None, setting, lambda trial, report: None)
-    result = write_all(plan, [good, bad])
-    assert [t.state for t in result.trials] == ["finished", "failed"]
-    assert result.best == good.id
-    assert re.search(
-        rf"^{re.escape(bad.id)} failed: the gradient of module \d is not finite", format_table(result), re.M
-    )
-
-
-@pytest.fixture
-def finished(tiny_sweep: Maker) -> tuple[Sweep, SweepResult]:
-    """A sweep of two weights at two depths."""
-    plan = tiny_sweep(
-        {"objective.kld_weight": "[0.001, 0.1]", "model.depth": "[1, 2]"},
-        "train.schedule=sequential",
-        "train.epochs=1",
-    )
-    run_here(plan)
-    return plan, write_all(plan, trials_of(plan))
-
-
-def test_results_are_files_for_people_and_programs(finished: tuple[Sweep, SweepResult]) -> None:
-    plan, result = finished
-    folder = plan.folder.local_path
-    rows = list(csv.DictReader((folder / "results.csv").open()))
-    assert [row["id"] for row in rows] == [t.id for t in result.trials]
-    assert float(rows[0]["metric"]) == result.trials[0].metric
-    assert SweepResult.model_validate_json((folder / "results.json").read_bytes()) == result
-    assert show(plan.folder.uri) == result  # from the folder alone
-    listed = list_runs(plan.trials.uri)
-    assert {run.name for run in listed} == {t.id for t in result.trials}
-
-
-def test_the_page_shows_every_trial_and_loads_nothing(finished: tuple[Sweep, SweepResult]) -> None:
-    plan, result = finished
-    page = (plan.folder.local_path / "sweep.html").read_text()
-    assert page.count("<title>kld_weight") >= 4 * len(result.trials)  # in each of four pictures
-    assert "prefers" in page or "light-dark(" in page
-    assert not re.findall(r"(?:src|href)=\"(?!data:)[^\"]*\"|@import|https?://", page)
-    for axis in ("kld_weight", "depth", "metric"):
-        assert f'text-anchor="middle">{axis}</text>' in page
-
-
-def test_tensorboards_hparams_tab_shows_the_sweep(finished: tuple[Sweep, SweepResult]) -> None:
-    plan, result = finished
-    groups = hparams_groups(plan.folder.local_path / "tensorboard")
-    assert len(groups) == len(result.trials)
-    shown = {
-        (g.hparams["objective.kld_weight"].number_value, g.hparams["model.depth"].number_value): {
-            v.name.tag: v.value for v in g.metric_values
-        }
-        for g in groups
-    }
-    for trial in result.trials:
-        figures = shown[trial.values["objective.kld_weight"], trial.values["model.depth"]]
-        assert figures["sweep/metric"] == pytest.approx(trial.metric)
-        assert figures["sweep/kl_per_element"] == pytest.approx(trial.kl_per_element[-1])
-        assert figures["sweep/mean_ks"] == pytest.approx(trial.mean_ks)
-
-
-def test_a_failed_run_is_no_success_in_tensorboard(tiny_sweep: Maker) -> None:
-    from tensorboard.plugins.hparams import api_pb2
-
-    plan = tiny_sweep({"optim.learning_rate": "[1e-3, 1e30]"}, "train.epochs=1")
-    for trial in trials_of(plan):
-        with suppress(TrainingError):
-            run_trial(trial, None, TrialContext(plan.config.metric, None, 1), lambda trial, report: None)
-    write_all(plan, trials_of(plan))
-    for folder in (plan.trials.local_path, plan.folder.local_path / "tensorboard"):
-        states = {
-            g.hparams["optim.learning_rate"].number_value: g.sessions[0].status
-            for g in hparams_groups(folder)
-        }
-        assert states == {1e-3: api_pb2.STATUS_SUCCESS, 1e30: api_pb2.STATUS_FAILURE}
-
-
-def hparams_groups(logdir: Path) -> Sequence[object]:
-    """What TensorBoard's own plugin answers for the table of session groups."""
-    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
-    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
-    from tensorboard.context import RequestContext
-    from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
-
-    multiplexer = EventMultiplexer()
-    multiplexer.AddRunsFromDirectory(str(logdir))
-    multiplexer.Reload()
-    context = backend_context.Context(
-        SimpleNamespace(data_provider=MultiplexerDataProvider(multiplexer, str(logdir)))
-    )
-    experiment = context.experiment_from_metadata(
-        RequestContext(), "", True, context.hparams_metadata(RequestContext(), ""), None
-    )
-    every = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_RUNNING]
-    request = api_pb2.ListSessionGroupsRequest(
-        start_index=0,
-        slice_size=100,
-        allowed_statuses=every,
-        col_params=[api_pb2.ColParams(metric=info.name) for info in experiment.metric_infos],
-    )
-    handler = list_session_groups.Handler(RequestContext(), context, "", request)
-    return list(handler.run().session_groups)
-
-
-def test_the_best_trial_is_copied_as_a_run_that_goes_on(
-    finished: tuple[Sweep, SweepResult], tmp_path: Path
-) -> None:
-    plan, result = finished
-    target = tmp_path / "won"
-    assert best(plan.folder.uri, str(target)).id == result.best
-    (summary,) = list_runs(str(target))
-    assert (summary.name, summary.state) == ("won", "finished")
-    config = RunFolder(Location(target)).config()
-    assert config is not None
-    assert (config.storage.root, config.storage.name) == (str(tmp_path), "won")
-
-    assert len(load_encoder(str(target)).encoder) == len(
-        next(t for t in result.trials if t.id == result.best).nce
-    )
-    with pytest.raises(StorageError, match="exists; name a folder that does not"):
-        best(plan.folder.uri, str(target))
-
-
-def test_another_sweep_under_the_same_name_is_refused(
-    finished: tuple[Sweep, SweepResult], tiny_sweep: Maker
-) -> None:
-    other = tiny_sweep(
-        {"objective.kld_weight": "[0.5]"}, "train.schedule=sequential", "optim.learning_rate=0.5"
-    )
+def test_a_price_of_gpus_is_refused_where_trials_train_on_cpus(tiny_sweep: Maker) -> None:
+    sweep = tiny_sweep(SPACE)
+    shares = divide_cluster(sweep.config, sweep.base, {"CPU": 2.0}, private=True)
     with pytest.raises(
-        ConfigError, match=r"exists with other settings \(space: .*optim.learning_rate: 0.001 → 0.5"
+        ConfigError, match=r"--price-per-gpu-hour 2\.5 has no effect: the trials train on CPUs"
     ):
-        SweepFolder(other.folder).claim(other)
+        estimate_cost(chains_of(sweep, trials_of(sweep)), shares, [], price_per_gpu_hour=2.5)
 
 
-def test_the_front_holds_what_none_beats() -> None:
-    points = [(1.0, 0.2), (2.0, 0.5), (2.0, 0.4), (3.0, 0.5), (0.5, 0.1)]
-    assert pareto_front(points, maximize_second=True) == {0, 1, 4}
-    assert pareto_front(points, maximize_second=False) == {4}
+def test_the_worked_example_of_the_page_on_clusters_is_right() -> None:
+    page = " ".join((ROOT / "docs" / "cluster.md").read_text().split())
+    steps = 7 * 4 * 100 * 3_000
+    assert f"7 × 4 × 100 × 3,000 = {steps:,} steps" in page
+    seconds, price, head = steps / 10, 0.80, 0.10
+    bill = gpu_bill(seconds, 1, price)
+    assert bill in page
+    hours = seconds / 7 / 3600
+    assert f"{seconds / 3600:.2f} / 7 = {hours:.2f} hours" in page
+    assert f"8 × {hours:.2f} × {price:.2f} = {8 * round(hours, 2) * price:.2f}" in page
+    assert f"{hours:.2f} × {head:.2f} = {round(hours, 2) * head:.2f}" in page
+    sweep = load_sweep("sweep-kld")
+    assert (len(chains_of(sweep, trials_of(sweep))), sweep.base.train.epochs) == (7, 100)

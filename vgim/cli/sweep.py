@@ -20,21 +20,21 @@ class WithDefault(click.Group):
 
 @click.group(cls=WithDefault, subcommand_metavar="FILE [KEY=VALUE]... | COMMAND [ARGS]...")
 def sweep() -> None:
-    """Train one config many times, with other values of some keys, and compare.
+    """Train one config many times with different values of some keys, and compare.
 
-    `vgim sweep FILE` runs the sweep of FILE; `vgim sweep run --help` tells its options.
+    `vgim sweep FILE` runs the sweep of FILE; `vgim sweep run --help` lists its options.
     """
 
 
 @sweep.command()
 @click.argument("file")
 @overrides_argument
-@click.option("--dry-run", is_flag=True, help="Say what would run where, and its cost; run nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would run, where, and its cost; run nothing.")
 @click.option(
     "--price-per-gpu-hour",
     type=click.FloatRange(min=0),
     metavar="PRICE",
-    help="What an hour of one GPU costs you, in any currency: the cost is then told in it as well.",
+    help="Price of one GPU for an hour, in any currency, for the estimated cost.",
 )
 @click.option("--trials-at-once", type=click.IntRange(min=1), help="Trials that run at the same time.")
 @click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
@@ -48,27 +48,27 @@ def run(
     address: str | None,
     verbose: bool,
 ) -> None:
-    """Run a sweep. The same command again goes on with what is left.
+    """Run a sweep, or continue it: the same command again runs what is left.
 
-    FILE is the path of a sweep file, or the name of one that comes with vgim. KEY=VALUE changes a key of it
-    (samples=8), or of the base run (train.epochs=5).
+    FILE is the path of a sweep file, or the name of one that comes with vgim. KEY=VALUE changes a key of
+    the sweep (samples=8), or of the base run (train.epochs=5).
     """
-    from vgim.tune.load import load_sweep
+    from vgim.tune.sweep_file import load_sweep
 
     at_once = [f"trials_at_once={trials_at_once}"] if trials_at_once is not None else []
-    plan = load_sweep(
-        file, [*overrides, *at_once]
-    )  # a mistake in it is told before torch and Ray are imported
-    from vgim.tune.job import sweep as run_sweep
+    loaded = load_sweep(file, [*overrides, *at_once])  # reports mistakes before torch and Ray are imported
+    from vgim.tune.job import run_sweep
 
-    run_sweep(plan, dry_run=dry_run, price_per_gpu_hour=price_per_gpu_hour, address=address, verbose=verbose)
+    run_sweep(
+        loaded, dry_run=dry_run, price_per_gpu_hour=price_per_gpu_hour, address=address, verbose=verbose
+    )
 
 
 @sweep.command()
 @click.argument("sweep_folder", metavar="SWEEP")
 @json_option
 def show(sweep_folder: str, as_json: bool) -> None:
-    """Print a sweep's results, and write them and its page anew; it may still run.
+    """Print a sweep's results, and update its result files and page; the sweep may still be running.
 
     SWEEP is a path, a URI, or the name of a sweep under $VGIM_HOME/runs.
     """
@@ -81,17 +81,17 @@ def show(sweep_folder: str, as_json: bool) -> None:
 
 @sweep.command()
 @click.argument("sweep_folder", metavar="SWEEP")
-@click.option("--copy-to", metavar="RUN", help="Copy its run to this folder.")
+@click.option("--copy-to", metavar="RUN", help="Copy the best trial's run to this folder.")
 def best(sweep_folder: str, copy_to: str | None) -> None:
-    """Name the best trial of a sweep, and copy its run.
+    """Print the best trial of a sweep, and copy its run.
 
-    SWEEP is a path, a URI, or the name of a sweep under $VGIM_HOME/runs; RUN likewise.
+    SWEEP and RUN are paths, URIs, or names under $VGIM_HOME/runs.
     """
     from vgim.tune.best import best as find_best
 
     target = None if copy_to is None else _resolve(copy_to)
-    won = find_best(_resolve(sweep_folder), target)
-    click.echo(f"{won.id}: metric {won.metric:.4f}, run folder {target or won.run}")
+    trial = find_best(_resolve(sweep_folder), target)
+    click.echo(f"{trial.id}: metric {trial.metric:.4f}, run folder {target or trial.run}")
 
 
 def _resolve(path: str) -> str:

@@ -1,4 +1,4 @@
-"""The trial that won, as a run of its own."""
+"""The best trial of a sweep, and a copy of its run."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from vgim.tune.job import show
 from vgim.tune.results import TrialResult
 
 
-def best(where: str, copy_to: str | None) -> TrialResult:
-    """The finished trial with the best metric; with `copy_to`, a copy of its run there.
+def best(folder: str, copy_to: str | None) -> TrialResult:
+    """Find the finished trial with the best metric.
+
+    Args:
+        copy_to: folder to copy the trial's run to, where it can be continued; None to copy nothing.
 
     Raises:
-        StorageError: there is no sweep, no trial of it has finished, or there is something at `copy_to`.
+        StorageError: there is no sweep, no trial has finished, or `copy_to` exists.
     """
-    result = show(where)
-    won = [trial for trial in result.trials if trial.id == result.best]
-    if not won:
-        raise StorageError(f"no trial of {where} has finished with a metric; let the sweep go on")
+    result = show(folder)
+    best_trials = [trial for trial in result.trials if trial.id == result.best]
+    if not best_trials:
+        raise StorageError(f"no trial of {folder} has finished with a metric; continue the sweep")
     if copy_to is not None:
-        _copy(Location(won[0].run), Location(copy_to))
-    return won[0]
+        _copy(Location(best_trials[0].run), Location(copy_to))
+    return best_trials[0]
 
 
 def _copy(run: Location, target: Location) -> None:

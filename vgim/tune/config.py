@@ -1,4 +1,4 @@
-"""What a sweep file says: a base preset, a space of config keys around it, a metric, and how trials are run."""
+"""The schema of a sweep file: a base preset, a search space of config keys, a metric, and how trials run."""
 
 from __future__ import annotations
 
@@ -9,50 +9,51 @@ from pydantic import Field, model_validator
 from vgim.config.schema import MAY_CHANGE, Section
 from vgim.downstream.probes.registry import Task
 from vgim.tune.pbt_mutation import check_mutable
-from vgim.tune.space import Axis, parse_space
+from vgim.tune.space import SpaceAxis, parse_space
 
 
 class MetricConfig(Section):
-    """What trials are compared by, at the end and on the way."""
+    """The metric by which trials are compared, during training and at the end."""
 
     kind: Literal["nce", "probe"] = "nce"
     """nce: a module's validation InfoNCE, lower is better; probe: validation accuracy of a small linear probe on
-    its features, higher is better. Losses with different kld_weight do not compare, and neither kind holds one."""
+    its features, higher is better. Neither contains the KL term, so that trials of different kld_weight compare."""
     module: int = -1
-    """Whose, counted from 0; -1 is the last of each trial."""
+    """Index of the module that is measured, from 0; -1 is the last module of each trial."""
     task: Task = "phone"
-    """probe: what is read off the features."""
+    """probe: the label that the probe predicts."""
     max_utterances: int = Field(200, ge=1)
-    """probe: utterances of the train split, and of validation, at most."""
+    """probe: most utterances of the train split, and of the validation split."""
     every_epochs: int = Field(1, ge=1)
     """probe: epochs between two probes; the last checkpoint is always probed."""
 
     @property
     def mode(self) -> Literal["min", "max"]:
-        """Which way is better."""
+        """Whether a lower or a higher metric is better."""
         return "min" if self.kind == "nce" else "max"
 
 
 class SchedulerConfig(Section):
-    """Which trials go on."""
+    """The scheduler, which decides which trials continue."""
 
     kind: Literal["none", "asha", "pbt"] = "none"
-    """none: all, to their end; asha: the better ones, by asynchronous successive halving; pbt: all, of which the
-    worse go on from the better ones' weights with perturbed values, by population based training."""
+    """none: every trial trains to its end; asha: worse trials are stopped, by asynchronous successive halving; pbt:
+    worse trials continue from better ones' weights with perturbed values, by population based training."""
     grace_epochs: int = Field(1, ge=1)
-    """asha: epochs that every trial gets."""
+    """asha: epochs that every trial trains."""
     reduction_factor: int = Field(3, ge=2)
-    """asha: of so many trials one goes on, each time that the epochs have grown by this factor."""
+    """asha: one of this many trials continues, each time that the epochs have grown by this factor."""
     interval_epochs: int = Field(1, ge=1)
     """pbt: epochs between two comparisons."""
     quantile: float = Field(0.25, gt=0, le=0.5)
-    """pbt: share of the trials that go on from others' weights, and of those whose they take."""
+    """pbt: share of the trials that exploit others, and of the trials that are exploited."""
     resample_probability: float = Field(0.25, ge=0, le=1)
-    """pbt: chance that a value is drawn anew from the space, and not moved: by 0.8 or 1.2, or to a list's next."""
+    """pbt: probability that a value is drawn anew from the space. Otherwise it is multiplied by 0.8 or 1.2, or moves to
+    a neighbor in its list."""
 
 
 class SweepConfig(Section):
-    """One sweep."""
+    """A sweep: trials of one base config at the points of a search space."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$|^$")] = Field(
         "",
@@ -60,32 +61,32 @@ class SweepConfig(Section):
             "in_words": "text of letters, digits, dots, underscores and hyphens that starts with a letter or digit"
         },
     )
-    """Name of the sweep's folder under the base's storage.root; empty takes the file's name."""
+    """Name of the sweep's folder under the base's storage.root; empty uses the file's name."""
     base: str = Field(..., min_length=1)
     """Preset that every trial starts from, by name or by a path relative to this file."""
     overrides: tuple[str, ...] = Field((), json_schema_extra={"in_words": "a list of key=value"})
-    """What to change in the base for all trials, as on the command line."""
+    """Changes of the base for all trials, written as on the command line."""
     space: dict[str, Any] = Field(
         ..., min_length=1, json_schema_extra={"in_words": "config keys, each with a list or a range"}
     )
     """Config key → a list of values, or a range: `log 1e-4..1e-1`, `uniform 0..1`, `int 2..8`."""
     search: Literal["grid", "random", "optuna"] = "grid"
-    """grid: all combinations; random: independent draws; optuna: draws that learn from earlier trials."""
+    """grid: all combinations; random: independent draws; optuna: proposals that learn from earlier trials."""
     samples: int = Field(0, ge=0)
     """random, optuna: number of trials; grid: points on each range."""
     seed: int = Field(0, ge=0)
-    """Seed of the draws. The trials' own seed is train.seed."""
+    """Seed of the draws. The seed of training is train.seed."""
     metric: MetricConfig = MetricConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     trials_at_once: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", json_schema_extra=MAY_CHANGE
     )
-    """Trials that run at the same time; auto: as many as give each worker a CPU (or GPU) of its own."""
+    """Trials that run at the same time; auto: as many as leave each worker a CPU (or GPU) of its own."""
     share_depth: bool = True
-    """Trials that differ in model.depth alone, under schedule sequential, train their first modules once."""
+    """Whether trials that differ in model.depth alone train their common modules once, under schedule sequential."""
 
     @property
-    def axes(self) -> tuple[Axis, ...]:
+    def axes(self) -> tuple[SpaceAxis, ...]:
         """The space, parsed."""
         return parse_space(self.space)
 
@@ -95,21 +96,21 @@ class SweepConfig(Section):
         ranges = [axis.key for axis in axes if axis.range is not None]
         if self.search == "grid" and ranges and self.samples < 2:
             raise ValueError(
-                f"samples={self.samples} points on {ranges[0]} make no grid; give samples at least 2, or a list"
+                f"samples={self.samples} points on {ranges[0]} make no grid; set samples to at least 2, or list values"
             )
         if self.search == "grid" and not ranges and self.samples:
             raise ValueError(
-                f"samples={self.samples} has no effect: search=grid with lists alone takes every combination; "
+                f"samples={self.samples} has no effect: search=grid with lists alone runs every combination; "
                 "leave samples out, or use search=random"
             )
         if self.search != "grid" and self.samples < 1:
             raise ValueError(
-                f"samples={self.samples}, but search={self.search} needs their number; set samples"
+                f"samples={self.samples}, but search={self.search} needs their number; set samples to 1 or more"
             )
         if self.search == "optuna" and not any(axis.is_real for axis in axes):
             raise ValueError(
                 "search=optuna would propose the same trial twice: no key of the space has a log or uniform range; "
-                "use search=grid"
+                "use search=grid, or give a key a range"
             )
         if self.scheduler.kind == "pbt":
             if self.search == "optuna":

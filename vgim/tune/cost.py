@@ -1,4 +1,4 @@
-"""What a sweep will take, from step rates that earlier runs of the same shape wrote down; without any, nothing."""
+"""Estimates a sweep's time and cost from step rates that earlier runs of the same shape recorded."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from vgim.runs.metrics import read_metrics
 from vgim.storage import Location
 from vgim.train.console import clock
 from vgim.train.schedule import phases
-from vgim.tune.load import TRIALS
-from vgim.tune.plan import Chain
 from vgim.tune.resources import TrialResources
-from vgim.tune.trial import has_ended
+from vgim.tune.sweep_file import TRIALS
+from vgim.tune.trial_driver import has_ended
+from vgim.tune.trials import TrialChain
 
 CPU = "cpu"
 
 
 @dataclass
-class _Rates:
-    """What steps took in earlier runs, on CPUs or on GPUs."""
+class _MeasuredRates:
+    """Step rates of earlier runs, either on CPUs or on GPUs."""
 
-    found: dict[tuple[str, tuple[int, ...]], list[float]] = field(default_factory=dict)
-    """(shape, modules that are trained) → steps a second."""
+    steps_per_s: dict[tuple[str, tuple[int, ...]], list[float]] = field(default_factory=dict)
+    """(shape of the run, modules that are trained) → measured rates."""
     devices: set[str] = field(default_factory=set)
-    """Names of those that they were measured on."""
+    """Names of the devices that the rates were measured on."""
 
 
-def estimate(
-    chains: Sequence[Chain],
-    shares: TrialResources,
-    places: Sequence[Location],
+def estimate_cost(
+    chains: Sequence[TrialChain],
+    resources: TrialResources,
+    folders: Sequence[Location],
     *,
     price_per_gpu_hour: float | None = None,
     stops_early: bool = False,
 ) -> str:
-    """Lines: steps; time and GPU-hours, where they can be known; money, where there is a price; what is assumed.
+    """Lines with the steps, the time and GPU-hours if rates are known, the money if there is a price, the assumptions.
 
     Args:
-        places: folders of runs and sweeps in which to look for measured rates.
-        stops_early: a scheduler will end some trials before their end.
+        folders: folders of runs and sweeps to search for measured rates.
+        stops_early: whether a scheduler will stop some trials early.
 
     Raises:
-        ConfigError: there is a price of GPUs, and the trials use none.
+        ConfigError: there is a price of GPUs, but the trials use none.
     """
-    if price_per_gpu_hour is not None and not shares.gpus:
+    if price_per_gpu_hour is not None and not resources.gpus:
         raise ConfigError(
             f"--price-per-gpu-hour {price_per_gpu_hour:g} has no effect: the trials train on CPUs; leave it out, or "
             "set cluster.device=cuda"
@@ -62,39 +62,41 @@ def estimate(
         return "cost: nothing is left to train"
     shards = Location(phases_ahead[0][0].data.shards)
     if not is_complete(shards):
-        return f"cost: cannot be known before there are shards in {shards.uri}"
-    rates = _rates(places, {_shape(config) for config, _, _ in phases_ahead}, on_gpu=shares.gpus > 0)
+        return f"cost: unknown until there are shards in {shards.uri}"
+    rates = _measured_rates(
+        folders, {_shape(config) for config, _, _ in phases_ahead}, on_gpu=resources.gpus > 0
+    )
     steps = [_steps(config, epochs) for config, _, epochs in phases_ahead]
     total = f"{sum(steps):,} steps in all"
-    measured = [rates.found.get((_shape(config), modules)) for config, modules, _ in phases_ahead]
+    measured = [rates.steps_per_s.get((_shape(config), modules)) for config, modules, _ in phases_ahead]
     if any(rate is None for rate in measured):
         return (
-            f"cost: {total}; the time cannot be known, since no earlier run of this shape was measured on a "
-            f"{'GPU' if shares.gpus else 'CPU'}; one under the same storage.root will do, of train.max_steps=200"
+            f"cost: {total}; the time cannot be known, because no earlier run of this shape was measured on a "
+            f"{'GPU' if resources.gpus else 'CPU'}; train one under the same storage.root with train.max_steps=200"
         )
     seconds = sum(s / statistics.median(rate) for s, rate in zip(steps, measured, strict=True) if rate)
-    at_once = min(shares.trials_at_once, len(chains))
+    at_once = min(resources.trials_at_once, len(chains))
     lines = [
         f"cost: {total}, {clock(seconds)} of training at step rates measured on {', '.join(sorted(rates.devices))}; "
         f"about {clock(seconds / at_once)} with {at_once} at once"
     ]
-    if shares.gpus:
-        lines.append(gpu_bill(seconds, shares.gpus, price_per_gpu_hour))
+    if resources.gpus:
+        lines.append(gpu_bill(seconds, resources.gpus, price_per_gpu_hour))
     assumed = [
         "every trial is trained to its end, though the scheduler will stop some" if stops_early else "",
         "trials at once do not slow each other down" if at_once > 1 else "",
-        "starts, validation and probes come on top",
-        "so do idle GPUs, the head and storage" if shares.gpus else "",
+        "the time to start, validate and probe is not included",
+        "nor are idle GPUs, the head node and storage" if resources.gpus else "",
     ]
     return "\n".join([*lines, f"assumed: {'; '.join(filter(None, assumed))}"])
 
 
 def gpu_bill(seconds: float, gpus: float, price_per_gpu_hour: float | None) -> str:
-    """A line with GPU-hours, and what they cost in the currency of the price.
+    """A line with the GPU-hours, and their cost in the currency of the price.
 
     Args:
-        seconds: of training, summed over trials.
-        gpus: of each trial.
+        seconds: training time, summed over trials.
+        gpus: GPUs of each trial.
     """
     hours = seconds * gpus / 3600
     line = f"GPUs: {clock(seconds)} of training x {gpus:g} of a trial = {hours:,.2f} GPU-hours"
@@ -103,8 +105,8 @@ def gpu_bill(seconds: float, gpus: float, price_per_gpu_hour: float | None) -> s
     return f"{line} x {price_per_gpu_hour:g} an hour = {hours * price_per_gpu_hour:,.2f}"
 
 
-def _phases(chain: Chain) -> Iterator[tuple[RunConfig, tuple[int, ...], int]]:
-    """What a chain trains: config, modules, epochs; a deeper trial only what the one before it has not."""
+def _phases(chain: TrialChain) -> Iterator[tuple[RunConfig, tuple[int, ...], int]]:
+    """Config, modules and epochs of each phase that a chain trains; a deeper trial adds only its further phases."""
     done = 0
     for trial in chain.trials:
         own = phases(trial.config)
@@ -114,10 +116,10 @@ def _phases(chain: Chain) -> Iterator[tuple[RunConfig, tuple[int, ...], int]]:
 
 
 def _steps(config: RunConfig, epochs: int) -> int:
-    """Optimizer steps of a phase; an estimate where `tile` crops make epochs unequal."""
+    """Optimizer steps of a phase; an estimate if `tile` crops make epochs unequal."""
     train = config.train
     shards = Location(config.data.shards)
-    share = RankSlice(
+    rank_slice = RankSlice(
         0, max(1, config.cluster.workers), train.batch_size, train.accumulate, train.limit_train_batches
     )
     stream = CropStream(
@@ -125,7 +127,7 @@ def _steps(config: RunConfig, epochs: int) -> int:
         read_manifest(shards),
         config.data,
         split="train",
-        rank_slice=share,
+        rank_slice=rank_slice,
         seed=train.seed,
         reader=read_in_process,
     )
@@ -134,7 +136,7 @@ def _steps(config: RunConfig, epochs: int) -> int:
 
 
 def _shape(config: RunConfig) -> str:
-    """All that a step's cost depends on, but the modules that are trained and the device."""
+    """Everything that the time of a step depends on, except the trained modules and the device."""
     tree = dump(config)
     tree["model"].pop("depth")
     data, train, objective = (tree[name] for name in ("data", "train", "objective"))
@@ -152,29 +154,29 @@ def _shape(config: RunConfig) -> str:
     )
 
 
-def _rates(places: Sequence[Location], shapes: Container[str], *, on_gpu: bool) -> _Rates:
-    rates = _Rates()
-    for run in _runs_in(places):
+def _measured_rates(folders: Sequence[Location], shapes: Container[str], *, on_gpu: bool) -> _MeasuredRates:
+    rates = _MeasuredRates()
+    for run in _possible_runs(folders):
         try:
             config = RunFolder(run).config()
             shape = _shape(config) if config is not None else ""
             records = list(read_metrics(run)) if shape in shapes else []
         except VgimError:
-            continue  # no run, or one that cannot be read
+            continue  # no run, or a damaged one
         for record in records:
             device = record.get("device")
             if record["kind"] == "train" and device is not None and (device != CPU) == on_gpu:
                 modules = tuple(module["module"] for module in record["modules"])
-                rates.found.setdefault((shape, modules), []).append(record["steps_per_s"])
+                rates.steps_per_s.setdefault((shape, modules), []).append(record["steps_per_s"])
                 rates.devices.add(device)
     return rates
 
 
-def _runs_in(places: Sequence[Location]) -> Iterator[Location]:
-    """Folders that may be runs: those in the places, and the trials of the sweeps that are there."""
-    for path in places:
-        for name in path.list():
-            yield path.child(name)
-            trials = path.child(name, TRIALS)
+def _possible_runs(folders: Sequence[Location]) -> Iterator[Location]:
+    """Every folder inside the given folders, and inside the trials of their sweeps."""
+    for folder in folders:
+        for name in folder.list():
+            yield folder.child(name)
+            trials = folder.child(name, TRIALS)
             for trial in trials.list():
                 yield trials.child(trial)

@@ -1,4 +1,4 @@
-"""A sweep's folder: what it is, who works on it, and the trials that it has.
+"""A sweep's folder: its config, its base config, and the process that works on it.
 
 SWEEP/  sweep.yaml  base.yaml  sweep.json  trials/ID/ (runs)  results.json  results.csv  sweep.html  tensorboard/
 """
@@ -19,10 +19,11 @@ from vgim.errors import ConfigError, StorageError, TrainingError
 from vgim.runs.folder import now, process_is_alive, versions
 from vgim.storage import Location
 from vgim.tune.config import SweepConfig
-from vgim.tune.load import Sweep, from_yaml, to_yaml
+from vgim.tune.sweep_file import Sweep, from_yaml, to_yaml
 
 CONFIG, BASE, RECORD = "sweep.yaml", "base.yaml", "sweep.json"
-FREE = ("trials_at_once", "overrides", "base", "name")  # the base's own difference is looked at key by key
+MAY_DIFFER = ("trials_at_once", "overrides", "base", "name")
+"""Keys that a sweep may be continued with other values of; the base run's config is compared key by key."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class SweepFolder:
     location: Location
 
     def config(self) -> SweepConfig:
-        """What the sweep was started with.
+        """The config that the sweep was started with.
 
         Raises:
             StorageError: there is no sweep here.
@@ -43,10 +44,10 @@ class SweepFolder:
         return from_yaml(path.read_text(), path.uri)
 
     def claim(self, sweep: Sweep) -> None:
-        """Make the folder this sweep's, or find it to be this sweep's already.
+        """Claim the folder for this sweep, new or again.
 
         Raises:
-            ConfigError: it belongs to another sweep; the differences are named.
+            ConfigError: the folder belongs to another sweep; the message names the differences.
             TrainingError: a live process on this machine is working on it.
         """
         if self.location.child(CONFIG).exists():
@@ -70,12 +71,12 @@ class SweepFolder:
         differing = [
             f"{key}: {to_flow(old[key])} → {to_flow(new[key])}"
             for key in new
-            if key not in FREE and old[key] != new[key]
+            if key not in MAY_DIFFER and old[key] != new[key]
         ]
         if base.exists():
             differing += blocking_difference(run_from_yaml(base.read_text(), base.uri), sweep.base)
         if differing:
             raise ConfigError(
-                f"the sweep {self.location.uri} exists with other settings ({'; '.join(differing)}); give this one "
-                "another name=NAME, or set these as they were"
+                f"the sweep {self.location.uri} exists with other settings ({'; '.join(differing)}); set "
+                "them as they were, or give this sweep another name=NAME"
             )

@@ -1,7 +1,7 @@
-"""A sweep from its file to its results: `vgim sweep` and ray_jobs/sweep.py call `sweep`.
+"""A sweep from its file to its results: `vgim sweep` and ray_jobs/sweep.py call `run_sweep`.
 
-What a trial has done is read from its run's folder, never from Tune's own state: the same command after any end goes
-on with what is left. Tune decides which trials run, and when.
+The state of each trial is read from its run's folder, never from Tune's own files: the same command, after any kind of
+end, continues with what is left. Tune decides which trials run, and when.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from vgim.cluster.connect import ensure_ray, refuse_scratch
@@ -23,137 +24,164 @@ from vgim.runs.folder import RunFolder
 from vgim.storage import Location
 from vgim.train.trainer import ensure_data, termination_interrupts
 from vgim.tune.config import MetricConfig
-from vgim.tune.cost import estimate
+from vgim.tune.cost import estimate_cost
 from vgim.tune.folder import BASE, SweepFolder
-from vgim.tune.load import Sweep
+from vgim.tune.output import write_results
 from vgim.tune.pbt import check_population, run_population
-from vgim.tune.pbt_member import present
-from vgim.tune.plan import Chain, Trial, all_trials, chains_of, trial_of, trials_of
-from vgim.tune.report import write_all
-from vgim.tune.resources import TrialResources, share_out
+from vgim.tune.pbt_member import with_current_values
+from vgim.tune.ray_tuner import run_tuner
+from vgim.tune.resources import TrialResources, divide_cluster
 from vgim.tune.results import SweepResult, collect, format_table
-from vgim.tune.schedulers import optuna_search, scheduler_of
+from vgim.tune.schedulers import make_scheduler, optuna_search
 from vgim.tune.space import Values
-from vgim.tune.trial import TrialContext, epochs_of, has_ended, has_told
-from vgim.tune.tuner import run_tuner
+from vgim.tune.sweep_file import Sweep
+from vgim.tune.trial_driver import TrialContext, has_ended, has_final_report, num_epochs
+from vgim.tune.trials import Trial, TrialChain, all_trials, chains_of, trial_of, trials_of
 
 TUNE = "tune"
-SETTINGS = {
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: runs are marked as interrupted
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # a trial's run has records of its own
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial may end before it has the metric
-    "TUNE_FORCE_TRIAL_CLEANUP_S": "10",  # the driver of a stopped trial is training, and does not leave by itself
+TUNE_ENVIRONMENT = {
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is handled here: runs are marked as interrupted
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # each trial's run has its own records
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial may end before it has a metric
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "10",  # the driver of a stopped trial is training and does not end by itself
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 
 
-def sweep(
-    plan: Sweep,
+@dataclass(frozen=True)
+class _Plan:
+    """What a launch of a sweep has to do."""
+
+    sweep: Sweep
+    trials: Sequence[Trial]
+    chains: Sequence[TrialChain]
+    resources: TrialResources
+    max_epochs: int
+    """Epochs of the longest trial."""
+
+    @property
+    def unfinished(self) -> list[TrialChain]:
+        """Chains with something left to train or to probe."""
+        return [chain for chain in self.chains if not _has_ended(chain, self.sweep.config.metric)]
+
+
+def run_sweep(
+    sweep: Sweep,
     *,
     dry_run: bool = False,
     price_per_gpu_hour: float | None = None,
     address: str | None = None,
     verbose: bool = False,
 ) -> SweepResult | None:
-    """Run a sweep to its end, or go on with it; trials that have ended are left alone.
+    """Run a sweep to its end, or continue it; trials that have ended are not run again.
 
     Args:
-        dry_run: say what would be run, and where, and what it would cost; nothing is written.
-        price_per_gpu_hour: makes money of the estimated GPU-hours.
-        address: Ray cluster; None takes $RAY_ADDRESS, else starts Ray on this machine.
-        verbose: let Ray log.
+        dry_run: print what would run, where, and its cost; write nothing.
+        price_per_gpu_hour: price of one GPU for an hour, in any currency, for the estimated cost.
+        address: Ray cluster; None uses $RAY_ADDRESS, or else starts Ray on this machine.
+        verbose: show Ray's log lines.
 
     Returns:
-        What was found; None for a dry run.
+        The results; None for a dry run.
 
     Raises:
         VgimError: the sweep cannot be run, or no trial finished.
     """
-    refuse_scratch("storage.root", plan.base.storage.root)
-    refuse_scratch("data.shards", plan.base.data.shards)
-    pbt = plan.config.scheduler.kind == "pbt"
-    trials = trials_of(plan) if plan.config.search != "optuna" else known_trials(plan, check=True)
-    if pbt:
-        trials = [present(member) for member in trials]
-    chains = chains_of(plan, trials)
-    private = (address or os.environ.get("RAY_ADDRESS") or "local") == "local"
-    resources = _resources(private, address, verbose)
-    shares = share_out(plan.config, plan.base, resources, private=private)
-    most_epochs = max((epochs_of(trial) for trial in trials), default=plan.base.train.epochs)
-    # A mistake in the scheduler is told before anything starts.
-    if pbt:
-        check_population(plan, trials, shares, private=private)
-    else:
-        scheduler_of(plan, most_epochs)
-    left = [chain for chain in chains if not _has_ended(chain, plan.config.metric)]
-    _announce(plan, trials, chains, left, shares, price_per_gpu_hour)
+    refuse_scratch("storage.root", sweep.base.storage.root)
+    refuse_scratch("data.shards", sweep.base.data.shards)
+    plan = _plan(sweep, address, verbose)
+    _print_plan(plan, price_per_gpu_hour)
     if dry_run:
         return None
-    folder = SweepFolder(plan.folder)
-    shards = ensure_data(plan.base)
-    manifest = read_manifest(shards)
-    check_shards_present(shards, manifest)
-    metric = plan.config.metric
-    if not manifest.split("validation").utterances:
-        raise DataError(f"{shards.uri} has no validation split, which every metric needs; prepare it again")
-    if metric.kind == "probe":
-        make_probe(metric.task, manifest)  # fails where the shards lack labels for it
-    folder.claim(plan)
-    if left or plan.config.search == "optuna":
-        _run(plan, chains, left, shares, most_epochs, address, verbose)
-    result = write_all(plan, _trials_now(plan, trials))
+    _check_data(sweep)
+    SweepFolder(sweep.folder).claim(sweep)
+    if plan.unfinished or sweep.config.search == "optuna":
+        _run(plan, address, verbose)
+    result = write_results(sweep, _current_trials(sweep, plan.trials))
     print(format_table(result))
-    print(f"results: {plan.folder.child('sweep.html').uri}")
+    print(f"results: {sweep.folder.child('sweep.html').uri}")
     if result.best is None:
         raise TrainingError(
-            f"no trial of {plan.folder.uri} finished; the reasons are above, and in each run.json"
+            f"no trial of {sweep.folder.uri} finished; the reasons are in the table above and in each trial's run.json"
         )
     return result
 
 
-def known_trials(plan: Sweep, *, check: bool = False) -> list[Trial]:
-    """The trials that have a run's folder, whose values are read from its config.
+def _plan(sweep: Sweep, address: str | None, verbose: bool) -> _Plan:
+    """Everything that can be known, and refused, before a trial starts."""
+    pbt = sweep.config.scheduler.kind == "pbt"
+    trials = trials_of(sweep)  # also checks the space of optuna, whose trials are found in their folders
+    if sweep.config.search == "optuna":
+        trials = trials_with_runs(sweep)
+    if pbt:
+        trials = [with_current_values(member) for member in trials]
+    private = (address or os.environ.get("RAY_ADDRESS") or "local") == "local"
+    resources = divide_cluster(
+        sweep.config, sweep.base, _cluster_resources(private, address, verbose), private=private
+    )
+    max_epochs = max((num_epochs(trial) for trial in trials), default=sweep.base.train.epochs)
+    if pbt:
+        check_population(sweep, trials, resources, private=private)
+    else:
+        make_scheduler(sweep, max_epochs)
+    return _Plan(sweep, trials, chains_of(sweep, trials), resources, max_epochs)
 
-    Args:
-        check: also refuse a space that is not allowed as a whole.
-    """
-    if check:
-        trials_of(plan)
-    found = []
-    for name in plan.trials.list():
-        config = RunFolder(plan.trials.child(name)).config()
+
+def _check_data(sweep: Sweep) -> None:
+    """Prepare the embedded corpus if it is missing, and refuse shards that the metric cannot be measured on."""
+    shards = ensure_data(sweep.base)
+    manifest = read_manifest(shards)
+    check_shards_present(shards, manifest)
+    metric = sweep.config.metric
+    if not manifest.split("validation").utterances:
+        raise DataError(f"{shards.uri} has no validation split, which every metric needs; prepare it again")
+    if metric.kind == "probe":
+        make_probe(metric.task, manifest)  # raises an error if the shards lack the labels
+
+
+def trials_with_runs(sweep: Sweep) -> list[Trial]:
+    """The trials that have a run's folder, with the values of its config."""
+    trials = []
+    for name in sweep.trials.list():
+        config = RunFolder(sweep.trials.child(name)).config()
         if config is not None:
             flat = flatten(dump(config))
-            found.append(trial_of(plan, {axis.key: flat[axis.key] for axis in plan.config.axes}))
-    return found
+            trials.append(trial_of(sweep, {axis.key: flat[axis.key] for axis in sweep.config.axes}))
+    return trials
 
 
-def show(where: str) -> SweepResult:
-    """Results of a sweep that runs or has ended, read anew from its trials' folders.
+def show(folder: str) -> SweepResult:
+    """Read the results of a sweep that runs or has ended from its trials' folders, and write them again.
 
     Raises:
         StorageError: there is no sweep.
     """
-    plan = reopen(where)
-    return write_all(plan, _trials_now(plan, ()))
+    sweep = reopen(folder)
+    return write_results(sweep, _current_trials(sweep, ()))
 
 
-def reopen(where: str) -> Sweep:
+def reopen(folder: str) -> Sweep:
     """The sweep that a folder holds."""
-    folder = SweepFolder(Location(where))
-    config, base = folder.config(), folder.location.child(BASE)
-    return Sweep(config, from_yaml(base.read_text(), base.uri), None, folder.location.uri)
+    sweep_folder = SweepFolder(Location(folder))
+    config, base = sweep_folder.config(), sweep_folder.location.child(BASE)
+    return Sweep(config, from_yaml(base.read_text(), base.uri), None, sweep_folder.location.uri)
 
 
-def _trials_now(plan: Sweep, trials: Sequence[Trial]) -> list[Trial]:
-    """The trials with the values that they have by now; `trials` where they are known already."""
-    if plan.config.search == "optuna":
-        return known_trials(plan)
-    trials = trials or trials_of(plan)
-    return [present(t) for t in trials] if plan.config.scheduler.kind == "pbt" else list(trials)
+def _current_trials(sweep: Sweep, trials: Sequence[Trial]) -> list[Trial]:
+    """The trials with their current values.
+
+    Args:
+        trials: the trials if they are known already; empty to derive them from the sweep.
+    """
+    if sweep.config.search == "optuna":
+        return trials_with_runs(sweep)
+    trials = trials or trials_of(sweep)
+    if sweep.config.scheduler.kind == "pbt":
+        return [with_current_values(trial) for trial in trials]
+    return list(trials)
 
 
-def _resources(private: bool, address: str | None, verbose: bool) -> dict[str, float]:
+def _cluster_resources(private: bool, address: str | None, verbose: bool) -> dict[str, float]:
     if private:
         import torch
 
@@ -165,100 +193,89 @@ def _resources(private: bool, address: str | None, verbose: bool) -> dict[str, f
     return dict(ray.cluster_resources())
 
 
-def _announce(
-    plan: Sweep,
-    trials: Sequence[Trial],
-    chains: Sequence[Chain],
-    left: Sequence[Chain],
-    shares: TrialResources,
-    price_per_gpu_hour: float | None,
-) -> None:
-    optuna = plan.config.search == "optuna"
-    num = plan.config.samples if optuna else len(trials)
-    print(
-        f"sweep {plan.folder.uri}: {num} trials by {plan.config.search}, scheduler {plan.config.scheduler.kind}"
-    )
-    if len(chains) < len(trials):
-        print(f"{len(chains)} chains of trials that differ in depth alone, each trained as one run")
-    ended = [trial for trial in trials if has_ended(trial)]
-    if ended:
-        print(f"{len(ended)} of them have ended already and are not run again")
-    print(f"resources: {shares.describe()}")
+def _print_plan(plan: _Plan, price_per_gpu_hour: float | None) -> None:
+    config, folder = plan.sweep.config, plan.sweep.folder
+    optuna = config.search == "optuna"
+    num_trials = config.samples if optuna else len(plan.trials)
+    print(f"sweep {folder.uri}: {num_trials} trials by {config.search}, scheduler {config.scheduler.kind}")
+    if len(plan.chains) < len(plan.trials):
+        print(f"{len(plan.chains)} chains of trials that differ in depth alone, each trained as one run")
+    num_ended = sum(has_ended(trial) for trial in plan.trials)
+    if num_ended:
+        print(f"{num_ended} of them have ended already and are not run again")
+    print(f"resources: {plan.resources.describe()}")
     if optuna:
-        print("cost: cannot be known before optuna has chosen the trials")
+        print("cost: unknown, because optuna chooses each trial after it has seen earlier ones")
     else:
-        told = estimate(
-            left,
-            shares,
-            [plan.folder.parent],
-            price_per_gpu_hour=price_per_gpu_hour,
-            stops_early=plan.config.scheduler.kind == "asha",
+        print(
+            estimate_cost(
+                plan.unfinished,
+                plan.resources,
+                [folder.parent],
+                price_per_gpu_hour=price_per_gpu_hour,
+                stops_early=config.scheduler.kind == "asha",
+            )
         )
-        print(told)
 
 
-def _run(
-    plan: Sweep,
-    chains: Sequence[Chain],
-    left: Sequence[Chain],
-    shares: TrialResources,
-    most_epochs: int,
-    address: str | None,
-    verbose: bool,
-) -> None:
-    os.environ.update({key: os.environ.get(key, value) for key, value in SETTINGS.items()})
-    # Train's workers of a trial that Tune stops are found, and their CPUs freed, through the dashboard.
-    ensure_ray(min_cpus=math.ceil(shares.logical_cpus), address=address, verbose=verbose, dashboard=True)
+def _run(plan: _Plan, address: str | None, verbose: bool) -> None:
+    sweep, resources = plan.sweep, plan.resources
+    os.environ.update({key: os.environ.get(key, value) for key, value in TUNE_ENVIRONMENT.items()})
+    # Tune finds the Ray Train workers of a trial that it stops, and frees their CPUs, through the dashboard.
+    ensure_ray(min_cpus=math.ceil(resources.logical_cpus), address=address, verbose=verbose, dashboard=True)
     if not verbose:
         for name in ("ray.tune", "ray.train"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    setting = TrialContext(plan.config.metric, shares.placement, shares.threads, verbose)
+    context = TrialContext(sweep.config.metric, resources.placement, resources.threads, verbose)
     search: Any = None
-    scheduler = scheduler_of(plan, most_epochs)
-    if plan.config.search == "optuna":
-        known = collect(plan.config.name, plan.config.metric, (), list(all_trials(chains)))
+    scheduler = make_scheduler(sweep, plan.max_epochs)
+    unfinished = plan.unfinished
+    chosen, num_trials = unfinished, len(unfinished)
+    if sweep.config.search == "optuna":
+        known = collect(sweep.config.name, sweep.config.metric, (), list(all_trials(plan.chains)))
         num_ended = sum(t.state in ("finished", "stopped", "failed") for t in known.trials)
-        if num_ended >= plan.config.samples:
+        if num_ended >= sweep.config.samples:
             return
-        search, wanted = optuna_search(plan, known.trials), plan.config.samples - num_ended
-    else:
-        # A scheduler compares with what has ended, too: those trials tell it what they told before, and train nothing.
-        chosen = (
-            sorted(chains, key=lambda c: not _has_ended(c, setting.metric))
-            if scheduler is not None
-            else list(left)
-        )
-        wanted = len(chosen)
-    store = plan.folder.child(TUNE)
+        search, num_trials = optuna_search(sweep, known.trials), sweep.config.samples - num_ended
+    elif scheduler is not None:
+        # ASHA compares with ended trials, too: these run first, report what they reported before, and train nothing.
+        chosen = sorted(plan.chains, key=lambda chain: not _has_ended(chain, context.metric))
+        num_trials = len(chosen)
+    store = sweep.folder.child(TUNE)
     store.delete()
 
-    def chain_of(params: Values) -> Chain:
+    def chain_of(params: Values) -> TrialChain:
         if search is None:
             return chosen[params["chain"]]
-        return Chain((trial_of(plan, _rounded(plan, params)),))
+        return TrialChain((trial_of(sweep, _rounded(sweep, params)),))
 
-    def ended(chain: Chain, error: str | None) -> None:
+    def on_end(chain: TrialChain, error: str | None) -> None:
         for trial in chain.trials:
-            _settle(trial, error)
-            state = RunFolder(trial.run).record()
-            print(
-                f"{trial.id}: {'not started' if state is None else f'{state.state}: {state.message}'}",
-                flush=True,
-            )
+            _record_end(trial, error)
+            record = RunFolder(trial.run).record()
+            state = "not started" if record is None else f"{record.state}: {record.message}"
+            print(f"{trial.id}: {state}", flush=True)
         with suppress(VgimError):
-            write_all(plan, _trials_now(plan, list(all_trials(chains))))
+            write_results(sweep, _current_trials(sweep, list(all_trials(plan.chains))))
 
     try:
         with termination_interrupts():
-            if plan.config.scheduler.kind == "pbt":
-                members = [chain.trials[0] for chain in left]
-                run_population(store, plan, members, setting, shares, ended=ended)
+            if sweep.config.scheduler.kind == "pbt":
+                members = [chain.trials[0] for chain in unfinished]
+                run_population(store, sweep, members, context, resources, on_end=on_end)
             else:
                 run_tuner(
-                    store, chain_of, setting, shares, wanted, scheduler=scheduler, search=search, ended=ended
+                    store,
+                    chain_of,
+                    context,
+                    resources,
+                    num_trials,
+                    scheduler=scheduler,
+                    search=search,
+                    on_end=on_end,
                 )
     except (KeyboardInterrupt, SystemExit):
-        for trial in _trials_now(plan, list(all_trials(chains))):
+        for trial in _current_trials(sweep, list(all_trials(plan.chains))):
             record = RunFolder(trial.run).record()
             if record is not None and record.state == "running":
                 RunFolder(trial.run).set_state("interrupted", "stopped by the user")
@@ -267,8 +284,8 @@ def _run(
     store.delete()
 
 
-def _settle(trial: Trial, error: str | None) -> None:
-    """Note how a trial ended whose run could not note it itself: it was stopped, or its process died."""
+def _record_end(trial: Trial, error: str | None) -> None:
+    """Record the end of a run that could not record it: Tune stopped the trial, or its process died."""
     folder = RunFolder(trial.run)
     record = folder.record()
     if record is None or record.state != "running":
@@ -279,10 +296,10 @@ def _settle(trial: Trial, error: str | None) -> None:
         folder.set_state("failed", f"the trial's process ended: {error}", TrainingError.__name__)
 
 
-def _rounded(plan: Sweep, params: Values) -> Values:
-    """Optuna's proposal with as many digits as our own draws have."""
-    return {axis.key: axis.rounded(params[axis.key]) for axis in plan.config.axes}
+def _rounded(sweep: Sweep, params: Values) -> Values:
+    """Optuna's proposal with as many digits as the sweep's own draws have."""
+    return {axis.key: axis.rounded(params[axis.key]) for axis in sweep.config.axes}
 
 
-def _has_ended(chain: Chain, metric: MetricConfig) -> bool:
-    return all(has_ended(trial) and has_told(trial, metric) for trial in chain.trials)
+def _has_ended(chain: TrialChain, metric: MetricConfig) -> bool:
+    return all(has_ended(trial) and has_final_report(trial, metric) for trial in chain.trials)

@@ -1,4 +1,4 @@
-"""`sweep.html`: one self-contained page that loads nothing from elsewhere."""
+"""`sweep.html`: one self-contained page that loads nothing from the network."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ KLD_WEIGHT = "objective.kld_weight"
 
 
 def render(result: SweepResult) -> str:
-    """The page."""
+    """The page as HTML."""
     keys = sorted(result.keys, key=lambda key: key != KLD_WEIGHT)  # the KL weight first
     keys = [key for key in keys if key != "model.depth"] or keys
-    best = ranked(result.trials, result.metric)
+    finished = ranked(result.trials, result.metric)
     states = {t.state: sum(u.state == t.state for u in result.trials) for t in result.trials}
     charts = [
         *(metric_against(result, key) for key in keys[:3]),
@@ -30,7 +30,7 @@ def render(result: SweepResult) -> str:
             coordinates=parallel_coordinates(result),
             charts=[chart for chart in charts if chart is not None],
             ends=[t for t in result.trials if t.state in ("failed", "stopped", "interrupted") and t.message],
-            rows=[*best, *(t for t in result.trials if t not in best)],
+            rows=[*finished, *(t for t in result.trials if t not in finished)],
             states=", ".join(f"{count} {state}" for state, count in states.items()),
             better="lower" if result.metric.mode == "min" else "higher",
             text=to_flow,

@@ -1,7 +1,7 @@
-"""What runs in the driver of a population's member: training in legs, with a report to the scheduler after each.
+"""The work of a population member's driver: train interval by interval, with a report to the scheduler after each.
 
-The scheduler may end the process in any report, and start the member again: with its own values and checkpoint, or with
-those of a better one.
+The scheduler may end the process during any report, and start the member again: with its own values and checkpoint, or
+with those of a better member.
 """
 
 from __future__ import annotations
@@ -18,16 +18,22 @@ from vgim.runs.folder import RunFolder
 from vgim.storage import Location
 from vgim.train.trainer import train
 from vgim.tune.config import MetricConfig
-from vgim.tune.pbt_exploit import start_lineage, take_over, values_of
-from vgim.tune.plan import Trial, with_values
+from vgim.tune.pbt_exploit import exploit, start_lineage, values_of
 from vgim.tune.space import Values
-from vgim.tune.trial import TrialContext, epochs_of, has_ended, launchable, wait_for_the_launch_before
-from vgim.tune.trial_reports import Follower, Report, reports
+from vgim.tune.trial_driver import (
+    TrialContext,
+    has_ended,
+    launchable_config,
+    num_epochs,
+    wait_for_previous_launch,
+)
+from vgim.tune.trial_reports import MetricReport, TrialMonitor, read_reports
+from vgim.tune.trials import Trial, with_values
 
 
 @dataclass(frozen=True)
 class CheckpointRef:
-    """A checkpoint as members hand it to each other through Tune: where it lies."""
+    """The run and step of a checkpoint, as Tune passes it from one member to another."""
 
     run: str
     step: int
@@ -35,121 +41,124 @@ class CheckpointRef:
 
 @dataclass(frozen=True)
 class IntervalReport:
-    """What a member tells after a leg."""
+    """A member's message to the scheduler after an interval, or after it exploited another member."""
 
-    report: Report | None
-    """The worst metric there is where the leg failed, so that another's weights are taken; None after a takeover, which
-    is no leg."""
-    handed: CheckpointRef | None
-    """Its newest checkpoint; None if it has none."""
-    says: str = ""
-    """What it has taken over."""
+    metric: MetricReport | None
+    """Metric at the interval's end; the worst value if training failed, so that the scheduler replaces the weights.
+    None after an exploitation, which trains nothing."""
+    checkpoint: CheckpointRef | None
+    """The member's newest checkpoint; None if it has none."""
+    message: str = ""
+    """What the member has exploited, as a sentence."""
 
 
 def run_member(
     member: Trial,
     values: Values,
-    setting: TrialContext,
+    context: TrialContext,
     interval: int,
-    tell: Callable[[IntervalReport], None],
-    handed: CheckpointRef | None,
-    first: int = 0,
+    on_report: Callable[[IntervalReport], None],
+    checkpoint: CheckpointRef | None,
+    first_comparison: int = 0,
 ) -> None:
-    """Train a member to its end in legs of `interval` epochs, or go on with it.
+    """Train a member to its end in intervals of `interval` epochs, or continue it.
 
     Args:
-        values: what the scheduler wants it to be trained with from here on.
-        tell: may not return, where the scheduler does not let the member go on as it is. The last leg is not told.
-        handed: what the scheduler wants it to go on from; another's checkpoint is taken over. None where it has not
-            heard of this member yet.
-        first: epoch of the scheduler's first comparison, for which a member that fails before it waits.
+        values: the values that the scheduler has chosen for the steps from here on.
+        on_report: sends a report. It does not return if the scheduler pauses or replaces the member. The last interval
+            is not reported.
+        checkpoint: the checkpoint that the scheduler has chosen to continue from; another member's is exploited. None
+            if the scheduler has no report of this member yet.
+        first_comparison: epoch of the scheduler's first comparison. A member that fails earlier reports this epoch,
+            because the others wait for it there.
 
     Raises:
-        VgimError: what ended it, and was not cured by another's weights.
+        VgimError: the error that ended the member, if the scheduler did not replace its weights.
     """
-    torch.set_num_threads(setting.threads)  # of the probes; workers set their own
+    torch.set_num_threads(context.threads)  # for the probes in this process; workers set their own
     member = with_values(member, values)
-    wait_for_the_launch_before(member)
-    if handed is not None and handed.run != member.run.uri:
-        says = take_over(member.run, _given(handed), member.config, list(values))
-        tell(IntervalReport(None, _handed(member), says))
+    wait_for_previous_launch(member)
+    if checkpoint is not None and checkpoint.run != member.run.uri:
+        message = exploit(member.run, _open_or_newest(checkpoint), member.config, list(values))
+        on_report(IntervalReport(None, _newest_ref(member), message))
     elif not complete_checkpoints(member.run):
         start_lineage(member.run, member.config, list(values))
-    follower = Follower(member.run, member.config, setting.metric)
+    monitor = TrialMonitor(member.run, member.config, context.metric)
     newest = _newest(member)
-    told = newest if handed is not None else None
+    reported = newest if checkpoint is not None else None
     while not has_ended(member):
-        list(follower.new_reports(ended=True))  # takes the probes that are due
+        list(monitor.new_reports(ended=True))  # probes and measures the newest checkpoint
         newest = _newest(member)
-        if newest is not None and newest != told and _ends_a_leg(newest, interval):
-            told = newest
-            tell(IntervalReport(_report(member, newest, setting.metric), _handed(member)))
+        if newest is not None and newest != reported and _ends_an_interval(newest, interval):
+            reported = newest
+            on_report(IntervalReport(_metric_at(member, newest, context.metric), _newest_ref(member)))
         until = _next_end(newest, interval)
         try:
             train(
-                launchable(member.config, setting),
+                launchable_config(member.config, context),
                 until_epoch=until,
-                verbose=setting.verbose,
-                placement=setting.placement,
+                verbose=context.verbose,
+                placement=context.placement,
             )
         except VgimError:
-            if until < epochs_of(member):
-                tell(IntervalReport(Report(0, max(until, first), worst(setting.metric)), _handed(member)))
+            if until < num_epochs(member):
+                failed = MetricReport(0, max(until, first_comparison), worst_value(context.metric))
+                on_report(IntervalReport(failed, _newest_ref(member)))
             raise
-    list(follower.new_reports(ended=True))
+    list(monitor.new_reports(ended=True))
 
 
-def first_comparison(members: Sequence[Trial], interval: int) -> int:
-    """The epoch of the first comparison that none of the members has passed."""
-    ahead = [interval]
+def first_comparison_epoch(members: Sequence[Trial], interval: int) -> int:
+    """The epoch of the first comparison that no member has passed."""
+    epochs = [interval]
     for member in members:
         newest = _newest(member)
         if newest is not None and not has_ended(member):
-            at = newest.state.epoch if _ends_a_leg(newest, interval) else _next_end(newest, interval)
-            ahead += [at] if at < epochs_of(member) else []
-    return max(ahead)
+            epoch = newest.state.epoch if _ends_an_interval(newest, interval) else _next_end(newest, interval)
+            epochs += [epoch] if epoch < num_epochs(member) else []
+    return max(epochs)
 
 
-def present(member: Trial) -> Trial:
-    """A member with the values that its run has now."""
+def with_current_values(member: Trial) -> Trial:
+    """A member with the values that its run's config has now; perturbations change them."""
     config = RunFolder(member.run).config()
     return member if config is None else with_values(member, values_of(config, member.values))
 
 
-def worst(metric: MetricConfig) -> float:
-    """The metric of a member that has none."""
+def worst_value(metric: MetricConfig) -> float:
+    """The value that loses against every other, for a member without a metric."""
     return math.inf if metric.mode == "min" else -math.inf
 
 
-def _ends_a_leg(checkpoint: Checkpoint, interval: int) -> bool:
+def _ends_an_interval(checkpoint: Checkpoint, interval: int) -> bool:
     return checkpoint.state.step_in_epoch == 0 and checkpoint.state.epoch % interval == 0
 
 
 def _next_end(checkpoint: Checkpoint | None, interval: int) -> int:
-    """The epoch at which the leg behind a checkpoint ends."""
+    """The epoch at which the interval after a checkpoint ends."""
     return ((0 if checkpoint is None else checkpoint.state.epoch) // interval + 1) * interval
 
 
-def _report(member: Trial, newest: Checkpoint, metric: MetricConfig) -> Report:
+def _metric_at(member: Trial, newest: Checkpoint, metric: MetricConfig) -> MetricReport:
     state = newest.state
-    found = [r for r in reports(member.run, member.config, metric) if r.step == state.step]
-    return found[-1] if found else Report(state.step, state.epoch, worst(metric))
+    reports = [r for r in read_reports(member.run, member.config, metric) if r.step == state.step]
+    return reports[-1] if reports else MetricReport(state.step, state.epoch, worst_value(metric))
 
 
 def _newest(member: Trial) -> Checkpoint | None:
-    found = complete_checkpoints(member.run)
-    return found[-1] if found else None
+    checkpoints = complete_checkpoints(member.run)
+    return checkpoints[-1] if checkpoints else None
 
 
-def _handed(member: Trial) -> CheckpointRef | None:
+def _newest_ref(member: Trial) -> CheckpointRef | None:
     newest = _newest(member)
     return None if newest is None else CheckpointRef(member.run.uri, newest.state.step)
 
 
-def _given(handed: CheckpointRef) -> Checkpoint:
-    """The checkpoint that was handed over; its run keeps it through the next leg. Later, the run's newest."""
-    run = Location(handed.run)
+def _open_or_newest(checkpoint: CheckpointRef) -> Checkpoint:
+    """The referenced checkpoint, or the run's newest one: a run keeps a checkpoint through the next interval only."""
+    run = Location(checkpoint.run)
     try:
-        return Checkpoint.open(location_of(run, handed.step))
+        return Checkpoint.open(location_of(run, checkpoint.step))
     except CheckpointError:
         return find(run.uri)

@@ -1,7 +1,7 @@
-"""A small linear probe in the middle of training, by which trials are compared where losses cannot be.
+"""A small linear probe during training, as a metric for trials whose losses do not compare.
 
-It fits on the first utterances of the train split and is scored on the first of validation. The test split is not
-looked at, so that `vgim probe` of the trial that won still says something.
+It is fitted on the first utterances of the train split and scored on the first of the validation split. The test split
+is not used, so that `vgim probe` of the best trial stays unbiased.
 """
 
 from __future__ import annotations
@@ -38,45 +38,44 @@ class QuickProbe(BaseModel):
     task: str
     max_utterances: int
     accuracy: float
-    """Share of right examples of the validation split."""
+    """Share of examples of the validation split that are classified correctly."""
     chance: float
     """One over the number of classes."""
 
 
 def probe_checkpoint(checkpoint: Checkpoint, metric: MetricConfig) -> QuickProbe:
-    """Fit and score the probe on a checkpoint's features.
+    """Fit and score the probe on a checkpoint's features, on the CPU.
 
     Raises:
-        VgimError: the shards do not fit the task, or the checkpoint was deleted meanwhile.
+        VgimError: the shards lack the task's labels, or training has deleted the checkpoint.
     """
     options = ProbeOptions(
         task=metric.task, module=metric.module, max_utterances=metric.max_utterances, device="cpu"
     )
-    setting = open_probe_context(checkpoint.location.uri, options)
-    source, _ = feature_source(setting, "trained", 0)
+    context = open_probe_context(checkpoint.location.uri, options)
+    run = context.opened
+    source, _ = feature_source(context, "trained", 0)
 
     def crop(utterance: Utterance) -> Pcm16 | None:
-        return first_crop(utterance.audio, setting.opened.config.data)
+        return first_crop(utterance.audio, run.config.data)
 
-    train, held = (
+    train, validation = (
         gather(
             source,
-            setting.task,
-            read_utterances(setting.opened.shards, setting.opened.manifest, split, metric.max_utterances),
-            crop if setting.task.uses_crops else whole,
+            context.task,
+            read_utterances(run.shards, run.manifest, split, metric.max_utterances),
+            crop if context.task.uses_crops else whole,
             split,
         )[0]
         for split in ("train", "validation")
     )
-    num_classes = len(setting.task.classes)
-    fitted = fit_lbfgs(
-        train.examples(setting.opened.device), held.examples(setting.opened.device), num_classes
-    )
-    scores = score(fitted.predict(held.x_NC), held.y_N, held.owner_N, num_classes)
+    num_classes = len(context.task.classes)
+    fitted = fit_lbfgs(train.examples(run.device), validation.examples(run.device), num_classes)
+    scores = score(fitted.predict(validation.x_NC), validation.y_N, validation.owner_N, num_classes)
     return QuickProbe(
         step=checkpoint.state.step,
         epoch=checkpoint.state.epoch,
-        module=metric.module % setting.opened.config.model.num_modules,
+        module=metric.module % run.config.model.num_modules,
         task=metric.task,
         max_utterances=metric.max_utterances,
         accuracy=scores.accuracy,
@@ -84,13 +83,13 @@ def probe_checkpoint(checkpoint: Checkpoint, metric: MetricConfig) -> QuickProbe
     )
 
 
-def read_probes(run: Location, metric: MetricConfig) -> Iterator[QuickProbe]:
-    """The quick probes of a run that answer to a metric, oldest first."""
+def read_quick_probes(run: Location, metric: MetricConfig) -> Iterator[QuickProbe]:
+    """The quick probes of a run with the metric's task and number of utterances, oldest first."""
     for probe in read_lines(run.child(FILE), QuickProbe):
         if (probe.task, probe.max_utterances) == (metric.task, metric.max_utterances):
             yield probe
 
 
-def add_probe(run: Location, probe: QuickProbe) -> None:
-    """Note a probe in its run's folder."""
+def add_quick_probe(run: Location, probe: QuickProbe) -> None:
+    """Append a probe to the run's `quick_probe.jsonl`."""
     add_line(run.child(FILE), probe)

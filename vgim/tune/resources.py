@@ -1,4 +1,4 @@
-"""What a trial takes of a cluster, and how many of them fit: driver, workers and Ray Data of each."""
+"""How a sweep divides a cluster: resources of each trial's driver, workers and Ray Data, and how many trials fit."""
 
 from __future__ import annotations
 
@@ -13,59 +13,59 @@ from vgim.tune.config import SweepConfig
 
 @dataclass(frozen=True)
 class TrialResources:
-    """How a sweep divides a cluster among its trials."""
+    """The resources of each trial, and the number of trials at the same time."""
 
     trials_at_once: int
     placement: Placement | None
-    """What the workers of one trial get; None where a trial trains in its driver, without workers."""
+    """Resources of one trial's workers; None if a trial trains in its driver, without workers."""
     threads: int
     """torch threads of each worker."""
     driver: dict[str, float]
-    """What Tune sets aside for a trial's driver. The workers' part is theirs to ask for, beside it."""
+    """Resources that Tune reserves for a trial's driver. Ray Train reserves the workers' resources separately."""
     logical_cpus: float
-    """That a private Ray must offer for all this."""
+    """CPUs that a private Ray must offer for all trials at once."""
 
     @property
     def gpus(self) -> float:
-        """That a trial holds while it runs."""
+        """GPUs that one trial holds while it runs."""
         if self.placement is None:
             return self.driver.get("gpu", 0.0)
         return float(self.placement.workers) if self.placement.use_gpu else 0.0
 
     def describe(self) -> str:
-        """One line."""
+        """One line for the user."""
         if self.placement is None:
             gpu = ", 1 GPU" if self.driver.get("gpu") else ""
-            of_each = f"trains in its driver (1 CPU{gpu}, {self.threads} threads)"
+            each = f"trains in its driver (1 CPU{gpu}, {self.threads} threads)"
         else:
-            given = self.placement
-            gpu = " and 1 GPU" if given.use_gpu else ""
-            of_each = (
-                f"has a driver (0 CPU), {given.workers} workers of {given.cpus_per_worker:g} CPU{gpu} and "
+            placement = self.placement
+            gpu = " and 1 GPU" if placement.use_gpu else ""
+            each = (
+                f"has a driver (0 CPU), {placement.workers} workers of {placement.cpus_per_worker:g} CPU{gpu} and "
                 f"{self.threads} threads, and {DATA_CPUS:g} CPU for Ray Data"
             )
-        return f"{self.trials_at_once} at once, each of which {of_each}"
+        return f"{self.trials_at_once} trials at once; each {each}"
 
 
-def share_out(
-    sweep: SweepConfig, base: RunConfig, resources: dict[str, float], *, private: bool
+def divide_cluster(
+    sweep: SweepConfig, base: RunConfig, available: dict[str, float], *, private: bool
 ) -> TrialResources:
     """Divide a cluster among trials.
 
     Args:
-        resources: `CPU` and `GPU` of the cluster; for a private Ray those of this machine.
-        private: Ray is started for this sweep, and may count more CPUs than there are.
+        available: `CPU` and `GPU` of the cluster, or of this machine for a private Ray.
+        private: whether Ray is started for this sweep; it may then count more CPUs than there are.
 
     Raises:
-        ConfigError: the cluster cannot hold as many trials as are asked for, or not one.
+        ConfigError: the requested trials, or even one trial, do not fit into the cluster.
     """
     cluster = base.cluster
-    cpus, gpus, workers = resources.get("CPU", 0.0), resources.get("GPU", 0.0), max(1, cluster.workers)
+    cpus, gpus, workers = available.get("CPU", 0.0), available.get("GPU", 0.0), max(1, cluster.workers)
     on_gpu = cluster.device == "cuda" or (cluster.device == "auto" and gpus >= workers)
     asked = cluster.cpus_per_worker if isinstance(cluster.cpus_per_worker, float) else 1.0
-    # On a machine of one's own Ray Data needs no core: its reads fill gaps, as they do in a single run.
-    data = 0.0 if private or not cluster.workers else DATA_CPUS
-    fitting = math.floor(cpus / (workers * asked + data) + 1e-9)
+    # On one machine Ray Data needs no core of its own: it reads while workers wait, as in a single run.
+    data_cpus = 0.0 if private or not cluster.workers else DATA_CPUS
+    fitting = math.floor(cpus / (workers * asked + data_cpus) + 1e-9)
     if on_gpu:
         fitting = math.floor(gpus / workers) if private else min(fitting, math.floor(gpus / workers))
     at_once = max(1, fitting) if sweep.trials_at_once == "auto" else sweep.trials_at_once
@@ -75,10 +75,10 @@ def share_out(
             f"cluster.device=cuda asks for {workers} GPUs a trial, and {at_once} trials at once would take "
             f"{at_once * workers} of {gpus:g}; lower trials_at_once or cluster.workers"
         )
-    wanted = cluster.threads_per_worker
-    # Where nodes come when they are asked for, what there is now is no measure.
-    share_of_cores = asked if grows else cpus / (at_once * workers)
-    threads = max(1, math.floor(share_of_cores)) if wanted == "auto" else wanted
+    # An autoscaling cluster adds nodes on request, so that its present size does not limit the threads.
+    cores_per_worker = asked if grows else cpus / (at_once * workers)
+    asked_threads = cluster.threads_per_worker
+    threads = max(1, math.floor(cores_per_worker)) if asked_threads == "auto" else asked_threads
     if not cluster.workers:
         if not private and at_once > cpus and not grows:
             raise ConfigError(
@@ -87,12 +87,12 @@ def share_out(
         driver = {"cpu": 1.0, "gpu": 1.0} if on_gpu and (gpus >= at_once or grows) else {"cpu": 1.0}
         return TrialResources(at_once, None, threads, driver, float(at_once))
     offered = at_once * (workers * asked + DATA_CPUS) if private else cpus
-    share = {"CPU": offered / at_once, "GPU": float(math.floor(gpus / at_once)) if on_gpu else 0.0}
+    per_trial = {"CPU": offered / at_once, "GPU": float(math.floor(gpus / at_once)) if on_gpu else 0.0}
     try:
-        placement = place_workers(cluster, share)
+        placement = place_workers(cluster, per_trial)
     except ConfigError as error:
         raise ConfigError(
-            f"trials_at_once={at_once} leaves each trial {share['CPU']:.3g} of {cpus:g} CPUs, and {error}"
+            f"trials_at_once={at_once} leaves each trial {per_trial['CPU']:.3g} of {cpus:g} CPUs, and {error}"
         ) from None
-    # Tune refuses a trial that takes nothing at all; a byte of memory is something.
+    # Tune refuses a driver without resources, so that it gets a byte of memory.
     return TrialResources(at_once, placement, threads, {"cpu": 0, "memory": 1}, offered)

@@ -1,4 +1,4 @@
-"""What a sweep has found, read off its trials' folders: a table, results.json, results.csv."""
+"""The results of a sweep, read from its trials' folders, as a table, results.json and results.csv."""
 
 from __future__ import annotations
 
@@ -19,41 +19,42 @@ from vgim.runs.metrics import MetricsRecord, read_metrics
 from vgim.storage import Location
 from vgim.train.depth_resume import inherited_steps
 from vgim.tune.config import MetricConfig
-from vgim.tune.normality import read_normality
-from vgim.tune.plan import Trial
-from vgim.tune.trial_reports import reports
+from vgim.tune.latent_normality import read_normality
+from vgim.tune.trial_reports import read_reports
+from vgim.tune.trials import Trial
 
 RESULTS, CSV, PAGE = "results.json", "results.csv", "sweep.html"
 TrialState = Literal["waiting", "running", "finished", "failed", "interrupted", "stopped"]
 
 
 class TrialResult(BaseModel):
-    """One trial."""
+    """The state and metrics of one trial."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     run: str
     state: TrialState
-    """waiting: it has no run yet."""
+    """waiting: the trial has no run yet."""
     message: str
-    """How it ended, or why it failed."""
+    """How the trial ended, or why it failed."""
     values: dict[str, Any]
-    """Its point of the space."""
+    """Config key → value, for the keys of the space."""
     metric: float | None
-    """The latest."""
+    """Latest value of the sweep's metric."""
     curve: tuple[tuple[int, float], ...]
-    """Epoch and metric, oldest first."""
+    """Epoch and metric of each report, oldest first."""
     step: int
     depth: int
-    """Modules."""
+    """Number of modules."""
     nce: tuple[float | None, ...]
+    """InfoNCE of each module in nats, at its latest validation."""
     kl_per_element: tuple[float | None, ...]
-    """Of each module, at its latest validation; None of modules without a posterior, whose KL is no figure."""
+    """KL of each module in nats per element, at its latest validation; None for a module without a posterior."""
     mean_ks: float | None = None
-    """Distance of the latents from N(0, 1), see `normality`; None where nothing was measured, or has no posterior."""
+    """Distance of the latents from N(0, 1), see `latent_normality`; None if it was not measured."""
     train_seconds: float
-    """In steps of its own; what a shallower trial trained for it is not counted."""
+    """Time in optimizer steps, without the steps of a shallower trial that this one started from."""
 
 
 class SweepResult(BaseModel):
@@ -66,7 +67,7 @@ class SweepResult(BaseModel):
     metric: MetricConfig
     metric_name: str
     keys: tuple[str, ...]
-    """Of the space."""
+    """Config keys of the space."""
     best: str | None
     """Id of the finished trial with the best metric."""
     trials: tuple[TrialResult, ...]
@@ -74,17 +75,17 @@ class SweepResult(BaseModel):
 
 def collect(name: str, metric: MetricConfig, keys: Sequence[str], trials: Sequence[Trial]) -> SweepResult:
     """Read every trial's folder."""
-    found = tuple(_of_trial(trial, metric) for trial in trials)
-    best = ranked(found, metric)
-    of = "the last module" if metric.module == -1 else f"module {metric.module}"
-    what = "validation InfoNCE" if metric.kind == "nce" else f"{metric.task} accuracy (quick probe)"
+    results = tuple(_read_trial(trial, metric) for trial in trials)
+    best = ranked(results, metric)
+    module = "the last module" if metric.module == -1 else f"module {metric.module}"
+    measure = "validation InfoNCE" if metric.kind == "nce" else f"{metric.task} accuracy (quick probe)"
     return SweepResult(
         name=name,
         metric=metric,
-        metric_name=f"{what} of {of}",
+        metric_name=f"{measure} of {module}",
         keys=tuple(keys),
         best=best[0].id if best else None,
-        trials=found,
+        trials=results,
     )
 
 
@@ -95,24 +96,24 @@ def ranked(trials: Sequence[TrialResult], metric: MetricConfig) -> list[TrialRes
 
 
 def write(folder: Location, result: SweepResult) -> None:
-    """results.json and results.csv."""
+    """Write results.json and results.csv."""
     out = io.StringIO()
     rows = csv.writer(out)
-    figures = ("metric", "step", "nce", "kl_per_element", "mean_ks", "train_seconds", "message")
-    rows.writerow(["id", "state", *result.keys, *figures])
+    columns = ("metric", "step", "nce", "kl_per_element", "mean_ks", "train_seconds", "message")
+    rows.writerow(["id", "state", *result.keys, *columns])
     for t in result.trials:
         nce, kl = (
             " ".join("" if v is None else f"{v:.6g}" for v in row) for row in (t.nce, t.kl_per_element)
         )
         values = [to_flow(t.values.get(key)) for key in result.keys]
-        told = (t.metric, t.step, nce, kl, t.mean_ks, round(t.train_seconds, 1), t.message)
-        rows.writerow([t.id, t.state, *values, *told])
+        metrics = (t.metric, t.step, nce, kl, t.mean_ks, round(t.train_seconds, 1), t.message)
+        rows.writerow([t.id, t.state, *values, *metrics])
     folder.child(CSV).write_bytes_atomic(out.getvalue().encode())
     folder.child(RESULTS).write_bytes_atomic(result.model_dump_json(indent=1).encode())
 
 
 def read(folder: Location) -> SweepResult:
-    """results.json of a sweep."""
+    """Read a sweep's results.json."""
     return SweepResult.model_validate_json(folder.child(RESULTS).read_bytes())
 
 
@@ -140,17 +141,17 @@ def format_table(result: SweepResult) -> str:
         console.print(table)
     lines = [line.rstrip() for line in captured.get().splitlines()]
     lines += [f"{t.id} {t.state}: {t.message}" for t in rest if t.state in ("failed", "stopped")]
-    which = "lowest" if result.metric.mode == "min" else "highest"
+    better = "lowest" if result.metric.mode == "min" else "highest"
     lines.append(
-        f"metric: {result.metric_name}, {which} is best" + (f": {result.best}" if result.best else "")
+        f"metric: {result.metric_name}, {better} is best" + (f": {result.best}" if result.best else "")
     )
     return "\n".join(lines)
 
 
-def _of_trial(trial: Trial, metric: MetricConfig) -> TrialResult:
+def _read_trial(trial: Trial, metric: MetricConfig) -> TrialResult:
     record = RunFolder(trial.run).record()
     records = list(read_metrics(trial.run)) if record is not None else []
-    told = reports(trial.run, trial.config, metric) if record is not None else []
+    reports = read_reports(trial.run, trial.config, metric) if record is not None else []
     normality = list(read_normality(trial.run, trial.config, metric)) if record is not None else []
     latest: dict[int, MetricsRecord] = {}
     for validation in (r for r in records if r["kind"] == "validation"):
@@ -163,8 +164,8 @@ def _of_trial(trial: Trial, metric: MetricConfig) -> TrialResult:
         state=record.state if record is not None else "waiting",
         message=record.message if record is not None else "",
         values=trial.values,
-        metric=told[-1].value if told else None,
-        curve=tuple((r.epoch, r.value) for r in told),
+        metric=reports[-1].value if reports else None,
+        curve=tuple((r.epoch, r.value) for r in reports),
         step=checkpoints[-1].state.step if checkpoints else 0,
         depth=depth,
         nce=tuple(latest.get(m, {}).get("nce") for m in range(depth)),
@@ -178,7 +179,7 @@ def _of_trial(trial: Trial, metric: MetricConfig) -> TrialResult:
 
 
 def _seconds(records: Sequence[MetricsRecord]) -> float:
-    """Time in the run's own steps, validation and checkpoints not counted."""
+    """Time in the run's own optimizer steps, without validation and checkpoints."""
     seconds, before = 0.0, inherited_steps(records)
     for record in records:
         if record["kind"] == "train" and record["step"] > before:

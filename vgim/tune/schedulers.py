@@ -7,37 +7,41 @@ from typing import Any
 
 from vgim.errors import ConfigError
 from vgim.model.randomness import mix
-from vgim.tune.load import Sweep
 from vgim.tune.results import TrialResult
 from vgim.tune.space import Values
+from vgim.tune.sweep_file import Sweep
 
 METRIC, TIME = "metric", "epoch"
 
 
-def scheduler_of(sweep: Sweep, most_epochs: int) -> Any:
-    """ASHA where the sweep asks for it; None for first in, first out."""
+def make_scheduler(sweep: Sweep, max_epochs: int) -> Any:
+    """ASHA, or None for any other kind of scheduler.
+
+    Raises:
+        ConfigError: ASHA would stop no trial.
+    """
     from ray.tune.schedulers import ASHAScheduler
 
     chosen = sweep.config.scheduler
     if chosen.kind != "asha":
         return None
-    if chosen.grace_epochs >= most_epochs:
+    if chosen.grace_epochs >= max_epochs:
         raise ConfigError(
-            f"scheduler.grace_epochs={chosen.grace_epochs}, but a trial has {most_epochs} epochs, so that none would "
-            "be stopped; lower it, or use scheduler.kind=none"
+            f"scheduler.grace_epochs={chosen.grace_epochs}, but a trial has {max_epochs} epochs, so that no trial "
+            "would be stopped; lower it, or use scheduler.kind=none"
         )
     return ASHAScheduler(
         time_attr=TIME,
         metric=METRIC,
         mode=sweep.config.metric.mode,
-        max_t=most_epochs + 1,  # at max_t itself it stops every trial, in the middle of its last checkpoint
+        max_t=max_epochs + 1,  # ASHA stops every trial at max_t, which would cut off the last checkpoint
         grace_period=chosen.grace_epochs,
         reduction_factor=chosen.reduction_factor,
     )
 
 
 def optuna_search(sweep: Sweep, known: Sequence[TrialResult]) -> Any:
-    """Optuna's sampler, told of the trials that have ended, with those that have not as its first proposals.
+    """Optuna's sampler, with the trials that have ended as observations and the unfinished ones as first proposals.
 
     Raises:
         ConfigError: optuna is not installed.
@@ -56,7 +60,7 @@ def optuna_search(sweep: Sweep, known: Sequence[TrialResult]) -> Any:
         metric=METRIC,
         mode=sweep.config.metric.mode,
         points_to_evaluate=unfinished or None,
-        # A sampler with the first launch's seed would propose the first launch's trials again.
+        # With the seed of an earlier launch the sampler would propose that launch's trials again.
         seed=mix("optuna", sweep.config.seed, len(known)) % 2**31,
     )
     for trial in known:
@@ -72,13 +76,13 @@ def _ended(trial: TrialResult) -> bool:
 def _distributions(sweep: Sweep) -> dict[str, Any]:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    made: dict[str, Any] = {}
+    distributions: dict[str, Any] = {}
     for axis in sweep.config.axes:
-        given = axis.range
-        if given is None:
-            made[axis.key] = CategoricalDistribution(axis.values)
-        elif given.kind == "int":
-            made[axis.key] = IntDistribution(int(given.low), int(given.high))
+        bounds = axis.range
+        if bounds is None:
+            distributions[axis.key] = CategoricalDistribution(axis.values)
+        elif bounds.kind == "int":
+            distributions[axis.key] = IntDistribution(int(bounds.low), int(bounds.high))
         else:
-            made[axis.key] = FloatDistribution(given.low, given.high, log=given.kind == "log")
-    return made
+            distributions[axis.key] = FloatDistribution(bounds.low, bounds.high, log=bounds.kind == "log")
+    return distributions

@@ -1,4 +1,4 @@
-"""A sweep in TensorBoard's HParams tab: a session per trial, with the keys of the space and what they led to."""
+"""A sweep in TensorBoard's HParams tab: one session per trial, with the values of the space and the metrics."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ FOLDER = "tensorboard"
 METRIC, NCE, KL, KS = "sweep/metric", "sweep/nce", "sweep/kl_per_element", "sweep/mean_ks"
 
 
-def write_board(folder: Location, result: SweepResult) -> None:
-    """Write SWEEP/tensorboard anew: it is small, and an event file cannot be changed."""
+def write_tensorboard(folder: Location, result: SweepResult) -> None:
+    """Rewrite SWEEP/tensorboard as a whole: it is small, and event files cannot be changed."""
     with tempfile.TemporaryDirectory(prefix="vgim-sweep-") as staging:
         for trial in result.trials:
             if trial.state != "waiting":
@@ -30,12 +30,12 @@ def _session(folder: Path, trial: TrialResult) -> None:
         events = board._get_file_writer()
         for summary in session_start(trial.values, (METRIC, NCE, KL, KS)):
             events.add_summary(summary)
-        for epoch, value in trial.curve:
-            board.add_scalar(METRIC, value, epoch)
-        at = trial.curve[-1][0] if trial.curve else 0
-        kl = [value for value in trial.kl_per_element if value is not None]
-        for tag, figure in ((NCE, trial.nce[-1]), (KL, kl[-1] if kl else None), (KS, trial.mean_ks)):
-            if figure is not None:
-                board.add_scalar(tag, figure, at)
+        for at_epoch, metric in trial.curve:
+            board.add_scalar(METRIC, metric, at_epoch)
+        epoch = trial.curve[-1][0] if trial.curve else 0
+        kl = [kl for kl in trial.kl_per_element if kl is not None]
+        for tag, value in ((NCE, trial.nce[-1]), (KL, kl[-1] if kl else None), (KS, trial.mean_ks)):
+            if value is not None:
+                board.add_scalar(tag, value, epoch)
         if trial.state in ("finished", "failed"):
             events.add_summary(session_end(failed=trial.state == "failed"))

@@ -1,4 +1,4 @@
-"""The trials of a sweep, each with its whole config, and which of them continue one another."""
+"""The trials of a sweep, each with its whole config, and the chains of trials that continue one another."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from vgim.config.presets import Layer
 from vgim.config.text import to_block
 from vgim.errors import ConfigError
 from vgim.storage import Location
-from vgim.tune.load import Sweep
-from vgim.tune.space import Values, corners, draws, grid
+from vgim.tune.space import Values, corners, grid_points, random_points
+from vgim.tune.sweep_file import Sweep
 
 DEPTH = "model.depth"
-LONGEST_ID = 80
+MAX_ID_LENGTH = 80
 _HASH_DIGITS = 6
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One point of the space: a run of its own."""
+    """One point of the space, trained as a run."""
 
     id: str
     values: Values
@@ -34,15 +34,15 @@ class Trial:
 
     @property
     def run(self) -> Location:
-        """Its run's folder."""
+        """Folder of the trial's run."""
         return Location(self.config.storage.root).child(self.config.storage.name)
 
 
 @dataclass(frozen=True)
-class Chain:
-    """Trials that are run one after the other, each of which starts with the modules of the one before.
+class TrialChain:
+    """Trials that run one after the other, each of which starts with the trained modules of the one before.
 
-    All but depth sharing has chains of one trial.
+    Only depth sharing has chains of more than one trial.
     """
 
     trials: tuple[Trial, ...]
@@ -52,23 +52,23 @@ def trial_of(sweep: Sweep, values: Values, name: str = "") -> Trial:
     """The trial at a point of the space.
 
     Args:
-        name: its name; empty for one that is made of the values.
+        name: the trial's name; empty to derive it from the values.
 
     Raises:
-        ConfigError: the config that results is not allowed.
+        ConfigError: the resulting config is not allowed.
     """
     name = name or trial_id(values)
-    on_top = [
+    layers = [
         Layer(_tree(values), f"the space of {sweep.source}"),
         Layer({"storage": {"root": sweep.trials.uri, "name": name}}, "the sweep"),
     ]
-    config = _config(sweep, on_top)
+    config = _config(sweep, layers)
     _check_module(sweep, config)
     return Trial(name, values, config)
 
 
 def with_values(trial: Trial, values: Values) -> Trial:
-    """The same run with other values."""
+    """The trial with other values in its config, in the same run folder."""
     tree = dump(trial.config)
     lay_over(tree, _tree(values), "", {})
     return replace(trial, values=dict(values), config=from_yaml(to_block(tree), trial.id))
@@ -83,20 +83,20 @@ def _tree(values: Values) -> dict[str, Any]:
     return tree
 
 
-def _config(sweep: Sweep, on_top: Sequence[Layer]) -> RunConfig:
+def _config(sweep: Sweep, layers: Sequence[Layer]) -> RunConfig:
     if sweep.preset is not None:
-        return load_config(sweep.preset, sweep.config.overrides, on_top).config
+        return load_config(sweep.preset, sweep.config.overrides, layers).config
     tree = dump(sweep.base)
-    for layer in on_top:
+    for layer in layers:
         lay_over(tree, layer.tree, layer.source, {})
     return from_yaml(to_block(tree), sweep.source)
 
 
 def trials_of(sweep: Sweep) -> list[Trial]:
-    """All trials that can be named before the sweep starts: none of optuna's, whose corners are checked instead.
+    """All trials that are known before the sweep starts; none under optuna, which chooses them one by one.
 
     Raises:
-        ConfigError: one of them is not allowed.
+        ConfigError: a trial is not allowed, or a corner of the space is not.
     """
     config, axes = sweep.config, sweep.config.axes
     for values in corners(axes):
@@ -104,18 +104,24 @@ def trials_of(sweep: Sweep) -> list[Trial]:
     if config.search == "optuna":
         return []
     points = (
-        grid(axes, config.samples) if config.search == "grid" else draws(axes, config.samples, config.seed)
+        grid_points(axes, config.samples)
+        if config.search == "grid"
+        else random_points(axes, config.samples, config.seed)
     )
-    if config.scheduler.kind == "pbt":  # whose values change, so that no name is made of them
+    if config.scheduler.kind == "pbt":  # its values change, so that they make no name
         return [trial_of(sweep, values, f"member-{i}") for i, values in enumerate(points)]
-    found = {trial.id: trial for trial in (trial_of(sweep, values) for values in points)}  # draws may repeat
-    return list(found.values())
+    by_id = {trial.id: trial for trial in (trial_of(sweep, values) for values in points)}  # draws may repeat
+    return list(by_id.values())
 
 
-def chains_of(sweep: Sweep, trials: Sequence[Trial]) -> list[Chain]:
-    """Trials that differ in depth alone, shallow before deep, where training one is training the others' start."""
+def chains_of(sweep: Sweep, trials: Sequence[Trial]) -> list[TrialChain]:
+    """Group trials into chains.
+
+    Trials that differ in depth alone, under a schedule that trains one module after the other, form a chain from
+    shallow to deep: training the deepest trains the others on the way. Any other trial is a chain of its own.
+    """
     if not shares_depth(sweep):
-        return [Chain((trial,)) for trial in trials]
+        return [TrialChain((trial,)) for trial in trials]
     by_rest: dict[str, list[Trial]] = {}
     for trial in trials:
         if trial.config.train.schedule == "sequential":
@@ -126,28 +132,31 @@ def chains_of(sweep: Sweep, trials: Sequence[Trial]) -> list[Chain]:
         else:
             by_rest[trial.id] = [trial]
     return [
-        Chain(tuple(sorted(group, key=lambda t: t.config.model.num_modules))) for group in by_rest.values()
+        TrialChain(tuple(sorted(group, key=lambda t: t.config.model.num_modules)))
+        for group in by_rest.values()
     ]
 
 
 def shares_depth(sweep: Sweep) -> bool:
-    """Whether the sweep may run trials as chains: a scheduler or a search must see each on its own."""
+    """Whether trials may share modules: not if a scheduler or optuna must see each trial on its own."""
     config = sweep.config
-    known_ahead = config.search != "optuna" and config.scheduler.kind == "none"
-    return config.share_depth and known_ahead and any(axis.key == DEPTH for axis in config.axes)
+    fixed_trials = config.search != "optuna" and config.scheduler.kind == "none"
+    return config.share_depth and fixed_trials and any(axis.key == DEPTH for axis in config.axes)
 
 
 def trial_id(values: Values) -> str:
-    """A name made of the values, such as `kld_weight0.001-depth2`, the same for the same values."""
+    """A name that is derived from the values, such as `kld_weight0.001-depth2`; equal values give equal names."""
     parts = [f"{key.rpartition('.')[2]}{_short(value)}" for key, value in values.items()]
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts)).strip("_.-")
-    alone = len({key.rpartition(".")[2] for key in values}) == len(values)  # no two keys end alike
+    unique_keys = len({key.rpartition(".")[2] for key in values}) == len(
+        values
+    )  # no two keys share the last part
     plain = all(isinstance(v, int | float | bool) or str(v).isidentifier() for v in values.values())
-    if alone and plain and len(name) <= LONGEST_ID:
+    if unique_keys and plain and len(name) <= MAX_ID_LENGTH:
         return name
     exact = json.dumps(values, sort_keys=True)
     digest = hashlib.sha256(exact.encode()).hexdigest()[:_HASH_DIGITS]
-    return f"{name[:LONGEST_ID]}-{digest}"
+    return f"{name[:MAX_ID_LENGTH]}-{digest}"
 
 
 def _short(value: Any) -> str:
@@ -159,11 +168,11 @@ def _check_module(sweep: Sweep, config: RunConfig) -> None:
     if not -num_modules <= module < num_modules:
         raise ConfigError(
             f"metric.module={module}, but a trial of {sweep.source} has {num_modules} modules; use -1 for the last "
-            f"of each, or 0 to {num_modules - 1}"
+            f"module of each trial, or 0 to {num_modules - 1}"
         )
 
 
-def all_trials(chains: Sequence[Chain]) -> Iterator[Trial]:
+def all_trials(chains: Sequence[TrialChain]) -> Iterator[Trial]:
     """The trials of chains, in order."""
     for chain in chains:
         yield from chain.trials

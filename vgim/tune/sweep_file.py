@@ -1,4 +1,4 @@
-"""From a sweep file and overrides to a checked sweep: its config, its base run, and where it lies."""
+"""Loads a sweep file with overrides: the sweep's config, its base run's config, and its folder."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ TRIALS = "trials"
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep that is ready to be planned."""
+    """A sweep whose config and base are checked."""
 
     config: SweepConfig
     base: RunConfig
-    """The base with the overrides; its storage.root holds the sweep's folder."""
+    """Config of the base run with the overrides; its storage.root holds the sweep's folder."""
     preset: str | None
-    """Path of the base's file; None for a sweep that is read from its own folder."""
+    """Path of the base's file; None for a sweep that was read from its own folder."""
     source: str
-    """What messages call the sweep file."""
+    """Name of the sweep file in messages."""
 
     @property
     def folder(self) -> Location:
-        """SWEEP."""
+        """The sweep's folder."""
         return Location(self.base.storage.root).child(self.config.name)
 
     @property
@@ -48,13 +48,13 @@ class Sweep:
 
 
 def load_sweep(file: str, overrides: Sequence[str] = ()) -> Sweep:
-    """A sweep file by path or name; `key=value` changes a key of the sweep, or one of the base run.
+    """Load a sweep file by path or name; `key=value` changes a key of the sweep, or of the base run.
 
     Raises:
-        ConfigError: everything that is wrong with it, a line each.
+        ConfigError: every mistake in the file and the overrides, one line each.
     """
     path = find_sweep(file)
-    own = [text for text in overrides if not _is_of_the_run(text)]
+    own = [text for text in overrides if not _is_run_override(text)]
     tree: Tree = {}
     sources: dict[str, str] = {}
     lay_over(tree, read_tree(path), shown(path), sources, root=SweepConfig)
@@ -64,10 +64,10 @@ def load_sweep(file: str, overrides: Sequence[str] = ()) -> Sweep:
     if not config.name:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-")
         config = config.model_copy(update={"name": name or "sweep"})
-    of_runs = [*config.overrides, *(text for text in overrides if _is_of_the_run(text))]
-    config = config.model_copy(update={"overrides": tuple(of_runs)})
+    run_overrides = [*config.overrides, *(text for text in overrides if _is_run_override(text))]
+    config = config.model_copy(update={"overrides": tuple(run_overrides)})
     preset = str(find_parent(config.base, path, "base"))
-    return Sweep(config, load_config(preset, of_runs).config, preset, shown(path))
+    return Sweep(config, load_config(preset, run_overrides).config, preset, shown(path))
 
 
 def find_sweep(file: str) -> Path:
@@ -90,7 +90,7 @@ def to_yaml(config: SweepConfig) -> str:
 
 
 def from_yaml(text: str, where: str) -> SweepConfig:
-    """A sweep's config as `to_yaml` wrote it; `where` names the file in errors."""
+    """Read what `to_yaml` wrote; `where` names the file in errors."""
     tree = parse(text, where)
     if not isinstance(tree, dict):
         raise ConfigError(f"{where} holds no sweep; it should be the file that a sweep wrote")
@@ -100,8 +100,8 @@ def from_yaml(text: str, where: str) -> SweepConfig:
     return _validate(clean, sources)
 
 
-def _is_of_the_run(override: str) -> bool:
-    """`train.epochs=3` is the run's, `samples=8` and `metric.task=speaker` the sweep's."""
+def _is_run_override(override: str) -> bool:
+    """True for `train.epochs=3`; False for the sweep's own keys, such as `samples=8` and `metric.task=speaker`."""
     return override.partition("=")[0].partition(".")[0] in sections().members[""]
 
 

@@ -1,4 +1,4 @@
-"""Ray Tune around trials: a driver function each, whose run's workers Ray Train starts beside it."""
+"""Ray Tune around trials: one driver function for each, whose workers Ray Train starts beside it."""
 
 from __future__ import annotations
 
@@ -6,49 +6,52 @@ from collections.abc import Callable
 from typing import Any
 
 from vgim.storage import Location
-from vgim.tune.plan import Chain, Trial
 from vgim.tune.resources import TrialResources
 from vgim.tune.schedulers import METRIC, TIME
 from vgim.tune.space import Values
-from vgim.tune.trial import TrialContext, run_chain
-from vgim.tune.trial_reports import Report
+from vgim.tune.trial_driver import TrialContext, run_chain
+from vgim.tune.trial_reports import MetricReport
+from vgim.tune.trials import Trial, TrialChain
+
+OnEnd = Callable[[TrialChain, str | None], None]
+"""Called with each chain that has ended, and the error that its process died of, if it did."""
 
 
 def run_tuner(
     store: Location,
-    chain_of: Callable[[Values], Chain],
-    setting: TrialContext,
-    shares: TrialResources,
+    chain_of: Callable[[Values], TrialChain],
+    context: TrialContext,
+    resources: TrialResources,
     num_trials: int,
     *,
     scheduler: Any,
     search: Any,
-    ended: Callable[[Chain, str | None], None],
+    on_end: OnEnd,
 ) -> None:
-    """Let Tune run trials; Ray is up already.
+    """Run chains of trials on Tune. Ray must be initialized.
 
     Args:
-        store: folder for Tune's own files, which nothing is read from.
-        chain_of: what a set of parameters stands for.
-        ended: told of each chain that has ended, with what its process died of, if it did.
+        store: folder for Tune's own files, which the sweep never reads.
+        chain_of: the chain that one set of Tune's parameters stands for.
+        num_trials: number of Tune's trials, each of which runs one chain.
     """
     from ray import tune
 
     def drive(params: Values) -> None:
-        def tell(trial: Trial, report: Report) -> None:
+        def report_to_tune(trial: Trial, report: MetricReport) -> None:
             tune.report({METRIC: report.value, TIME: report.epoch, "step": report.step, "run": trial.id})
 
-        run_chain(chain_of(params), setting, tell)
+        run_chain(chain_of(params), context, report_to_tune)
 
     fit(
         drive,
         store,
-        shares,
+        resources,
         chain_of=lambda trial: chain_of(trial.config),
-        ended=ended,
+        on_end=on_end,
         param_space=None if search is not None else {"chain": tune.grid_search(list(range(num_trials)))},
         num_samples=num_trials if search is not None else 1,
-        max_concurrent_trials=shares.trials_at_once,
+        max_concurrent_trials=resources.trials_at_once,
         scheduler=scheduler,
         search_alg=search,
     )
@@ -57,19 +60,19 @@ def run_tuner(
 def fit(
     drive: Callable[[Values], None],
     store: Location,
-    shares: TrialResources,
+    resources: TrialResources,
     *,
-    chain_of: Callable[[Any], Chain],
-    ended: Callable[[Chain, str | None], None],
-    says: Callable[[Any, dict[str, Any]], str] = lambda trial, result: "",
+    chain_of: Callable[[Any], TrialChain],
+    on_end: OnEnd,
+    message_of: Callable[[Any, dict[str, Any]], str] = lambda trial, result: "",
     param_space: dict[str, Any] | None,
     **tune_config: Any,
 ) -> None:
-    """Run Tune with `drive` as a trial's function.
+    """Run Tune with `drive` as the function of each of its trials.
 
     Args:
-        chain_of: what one of Tune's trials stands for.
-        says: a sentence to print of a trial and its report, if there is anything to say.
+        chain_of: the chain that one of Tune's trials stands for.
+        message_of: a line to print for a report of one of Tune's trials; empty for none.
     """
     import ray
     from ray import tune
@@ -78,20 +81,20 @@ def fit(
         def on_trial_result(
             self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
         ) -> None:
-            sentence = says(trial, result)
-            if sentence:
-                print(sentence, flush=True)
+            message = message_of(trial, result)
+            if message:
+                print(message, flush=True)
 
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            ended(chain_of(trial), None)
+            on_end(chain_of(trial), None)
 
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             error = trial.get_error()
             lines = str(getattr(error, "cause", None) or error).strip().splitlines()
-            ended(chain_of(trial), lines[-1] if lines else type(error).__name__)
+            on_end(chain_of(trial), lines[-1] if lines else type(error).__name__)
 
     tuner = tune.Tuner(
-        tune.with_resources(drive, shares.driver),
+        tune.with_resources(drive, resources.driver),
         param_space=param_space,
         tune_config=tune.TuneConfig(**tune_config),
         run_config=tune.RunConfig(

@@ -16,19 +16,19 @@ from vgim.pretrained.encoder import FrozenEncoder, load_encoder
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.train.trainer import run_of, train
 from vgim.tune.config import MetricConfig
-from vgim.tune.load import Sweep
-from vgim.tune.normality import measure, posterior_module, read_normality
-from vgim.tune.plan import trials_of
-from vgim.tune.quick_probe import read_probes
-from vgim.tune.report import write_all
-from vgim.tune.trial import TrialContext, run_trial
+from vgim.tune.latent_normality import measure_normality, posterior_module, read_normality
+from vgim.tune.output import write_results
+from vgim.tune.quick_probe import read_quick_probes
+from vgim.tune.sweep_file import Sweep
+from vgim.tune.trial_driver import TrialContext, run_trial
+from vgim.tune.trials import trials_of
 
 Maker = Callable[..., Sweep]
 
 
-def run_alone(plan: Sweep) -> None:
-    (trial,) = trials_of(plan)
-    run_trial(trial, None, TrialContext(plan.config.metric, None, 1), lambda trial, report: None)
+def run_alone(sweep: Sweep) -> None:
+    (trial,) = trials_of(sweep)
+    run_trial(trial, None, TrialContext(sweep.config.metric, None, 1), lambda trial, report: None)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_latents_of_a_known_distribution_have_its_distance(
 
     monkeypatch.setattr(vgim.pretrained.opened_run, "load_encoder", with_posterior_of_one_gaussian)
     (checkpoint,) = complete_checkpoints(run_of(config.config))
-    found = measure(checkpoint, 0)
+    found = measure_normality(checkpoint, 0)
     # The distance of N(1, 1) from N(0, 1) is 2 Φ(1/2) - 1, at z = 1/2.
     assert (found.step, found.module) == (1, 0)
     assert low <= found.mean_ks <= found.max_ks <= high
@@ -79,34 +79,36 @@ def test_latents_of_a_known_distribution_have_its_distance(
 
 def test_each_probed_checkpoint_is_measured_and_results_show_the_last(tiny_sweep: Maker) -> None:
     metric = "{kind: probe, task: speaker, max_utterances: 16, every_epochs: 2}"
-    plan = tiny_sweep(
+    sweep = tiny_sweep(
         {"objective.kld_weight": "[0.001]"}, "train.epochs=3", "train.keep_last=5", metric=metric
     )
-    run_alone(plan)
-    (trial,) = trials_of(plan)
-    found = list(read_normality(trial.run, trial.config, plan.config.metric))
+    run_alone(sweep)
+    (trial,) = trials_of(sweep)
+    found = list(read_normality(trial.run, trial.config, sweep.config.metric))
     assert [one.epoch for one in found] == [2, 3]
-    assert [one.step for one in found] == [one.step for one in read_probes(trial.run, plan.config.metric)]
-    (result,) = write_all(plan, [trial]).trials
+    assert [one.step for one in found] == [
+        one.step for one in read_quick_probes(trial.run, sweep.config.metric)
+    ]
+    (result,) = write_results(sweep, [trial]).trials
     assert result.mean_ks == found[-1].mean_ks
     assert 0 < result.mean_ks < 1
-    run_alone(plan)  # again: nothing is measured twice
-    assert list(read_normality(trial.run, trial.config, plan.config.metric)) == found
+    run_alone(sweep)  # again: nothing is measured twice
+    assert list(read_normality(trial.run, trial.config, sweep.config.metric)) == found
 
 
 def test_trials_that_are_not_probed_are_measured_at_their_end(tiny_sweep: Maker) -> None:
-    plan = tiny_sweep({"objective.kld_weight": "[0.001]"}, "train.epochs=2")
-    run_alone(plan)
-    (trial,) = trials_of(plan)
-    assert [one.epoch for one in read_normality(trial.run, trial.config, plan.config.metric)] == [2]
-    (result,) = write_all(plan, [trial]).trials
+    sweep = tiny_sweep({"objective.kld_weight": "[0.001]"}, "train.epochs=2")
+    run_alone(sweep)
+    (trial,) = trials_of(sweep)
+    assert [one.epoch for one in read_normality(trial.run, trial.config, sweep.config.metric)] == [2]
+    (result,) = write_results(sweep, [trial]).trials
     assert len(result.kl_per_element) == 4
     assert result.kl_per_element[3] is None  # of the GRU
     assert None not in result.kl_per_element[:3]
 
 
 def test_a_family_without_a_posterior_has_neither_figure(tiny_sweep: Maker) -> None:
-    plan = tiny_sweep(
+    sweep = tiny_sweep(
         {"optim.learning_rate": "[0.001]"},
         "model.family=gim",
         "model.depth=2",
@@ -114,8 +116,8 @@ def test_a_family_without_a_posterior_has_neither_figure(tiny_sweep: Maker) -> N
         "objective.kld_warmup_steps=0",
         "train.epochs=1",
     )
-    run_alone(plan)
-    (result,) = write_all(plan, trials_of(plan)).trials
+    run_alone(sweep)
+    (result,) = write_results(sweep, trials_of(sweep)).trials
     assert result.state == "finished"
     assert result.mean_ks is None
     assert result.kl_per_element == (None, None)

@@ -1,21 +1,21 @@
-"""All that a sweep's results are written to."""
+"""All files that a sweep writes about its results."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vgim.tune.load import Sweep
 from vgim.tune.page import render
-from vgim.tune.plan import Trial
 from vgim.tune.results import PAGE, SweepResult, collect, write
-from vgim.tune.tensorboard import write_board
+from vgim.tune.sweep_file import Sweep
+from vgim.tune.tensorboard import write_tensorboard
+from vgim.tune.trials import Trial
 
 
-def write_all(sweep: Sweep, trials: Sequence[Trial]) -> SweepResult:
+def write_results(sweep: Sweep, trials: Sequence[Trial]) -> SweepResult:
     """Read the trials' folders; write results.json, results.csv, sweep.html and TensorBoard's events."""
     keys = [axis.key for axis in sweep.config.axes]
     result = collect(sweep.config.name, sweep.config.metric, keys, trials)
-    write_board(sweep.folder, result)
+    write_tensorboard(sweep.folder, result)
     sweep.folder.child(PAGE).write_bytes_atomic(render(result).encode())
     write(sweep.folder, result)
     return result
