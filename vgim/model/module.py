@@ -232,10 +232,10 @@ class GreedyModule(nn.Module):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # which cannot compile a GRU
     def _recur(self, h_BTC: Tensor) -> Tensor:
-        """The GRU's output, in fp32 or finer: autocast would run cuDNN's in fp16, where small gradients vanish."""
+        """The GRU's output in its weights' dtype: autocast would run cuDNN's in fp16, where small gradients vanish."""
         assert self.gru is not None
         with autocast_to(None, h_BTC.device):
-            out_BTC: Tensor = self.gru(at_least_fp32(h_BTC))[0]
+            out_BTC: Tensor = self.gru(h_BTC.to(self.gru.weight_ih_l0.dtype))[0]
         return out_BTC
 
     def _sampled(
