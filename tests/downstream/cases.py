@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from vgim.data.corpora.artificial_speech import find_artificial_speech
+from vgim.data.corpora.artificial_speech import SYLLABLES, find_artificial_speech
 from vgim.data.shards.prepare import prepare
 from vgim.data.shards.read import Utterance
-from vgim.downstream.probes.syllable import SYLLABLES
 
 VOWEL_HZ = {"a": 700.0, "i": 300.0, "u": 450.0}
 ONSET_HZ = {"b": 1500.0, "d": 2500.0, "g": 3500.0}

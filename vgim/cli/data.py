@@ -83,7 +83,7 @@ def prepare_verb(kind: CorpusKind) -> click.Command:
     def run(corpus: str, out: str, **options: OptionInput) -> None:
         _prepare(kind.name, corpus, out, options)
 
-    params = [*(corpus_option(option) for option in kind.options), *prepare_options()]
+    params: list[click.Parameter] = [*(corpus_option(option) for option in kind.options), *prepare_options()]
     return click.Command(kind.name, callback=run, params=params, help=kind.help)
 
 

@@ -1,40 +1,41 @@
-"""Which of Artificial Speech's nine syllables is spoken."""
+"""Which syllable is spoken, in corpora whose utterances are single syllables."""
 
 from __future__ import annotations
-
-from typing import ClassVar
 
 from vgim.data.shards.manifest import Manifest
 from vgim.data.shards.read import Utterance
 from vgim.downstream.probes.probe import UtteranceProbe
 from vgim.errors import DataError
 
-SYLLABLES = ("ba", "bi", "bu", "da", "di", "du", "ga", "gi", "gu")
-
 
 class SyllableProbe(UtteranceProbe):
-    """A class for each syllable; utterances of any other syllable are left out."""
+    """A class for each syllable that the corpus declares; utterances of any other syllable are left out."""
 
     name = "syllable"
-    inventory: ClassVar[tuple[str, ...]] = SYLLABLES
+
+    def __init__(self, manifest: Manifest) -> None:
+        super().__init__(manifest)
+        self._syllables = manifest.traits.syllables
 
     @classmethod
     def find_classes(cls, manifest: Manifest) -> tuple[str, ...]:
-        """The probe's inventory."""
-        if manifest.corpus != "artificial-speech" or manifest.options.get("part") != "syllables":
-            words = manifest.corpus == "artificial-speech"
-            found = "its words" if words else f"the corpus {manifest.corpus}"
+        """The classes of the corpus's syllables."""
+        syllables = manifest.traits.syllables
+        if not syllables:
+            form = f" ({manifest.variant})" if manifest.variant else ""
             raise DataError(
-                f"--task {cls.name} needs the syllables of Artificial Speech, and these shards hold {found}; give "
-                "--shards that `vgim data prepare artificial-speech --part syllables` wrote"
+                f"--task {cls.name} needs the syllables of Artificial Speech, and these shards hold "
+                f"{manifest.corpus_title}{form}; give --shards that "
+                "`vgim data prepare artificial-speech --part syllables` wrote"
             )
-        return cls.inventory
+        return tuple(dict.fromkeys(cls.class_of(syllable) for syllable in syllables))
 
     def label(self, utterance: Utterance) -> int | None:
         """The class of the syllable in the transcript."""
         syllable = utterance.transcript
-        return self.inventory.index(self.class_of(syllable)) if syllable in SYLLABLES else None
+        return self.classes.index(self.class_of(syllable)) if syllable in self._syllables else None
 
-    def class_of(self, syllable: str) -> str:
+    @classmethod
+    def class_of(cls, syllable: str) -> str:
         """Name of a syllable's class."""
         return syllable

@@ -1,18 +1,16 @@
-"""Which vowel an Artificial Speech syllable ends in."""
+"""Which vowel a syllable ends in, in corpora whose utterances are single syllables."""
 
 from __future__ import annotations
 
 from vgim.downstream.probes.syllable import SyllableProbe
 
-VOWELS = ("a", "i", "u")
-
 
 class VowelProbe(SyllableProbe):
-    """A class for each vowel."""
+    """A class for each vowel that a syllable of the corpus ends in."""
 
     name = "vowel"
-    inventory = VOWELS
 
-    def class_of(self, syllable: str) -> str:
+    @classmethod
+    def class_of(cls, syllable: str) -> str:
         """The syllable's last letter."""
         return syllable[-1]
