@@ -9,16 +9,14 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from vgim.arrays import F32, I64
 from vgim.downstream.probes.probe import Examples
 from vgim.latents.analysis import AnalysisInput
 from vgim.latents.frame_labels import Labeling
 from vgim.latents.frame_sample import WINDOW, FrameSample, Posteriors, sample_frames
 from vgim.latents.result import LatentOptions
 from vgim.pretrained.opened_run import open_run
-
-F32 = NDArray[np.float32]
 
 SMALL = LatentOptions(
     module=0,
@@ -56,8 +54,8 @@ def frames_of(
     mean_NC: F32,
     posteriors: Posteriors | None = None,
     windows_VWC: F32 | None = None,
-    utterance_N: NDArray[np.int64] | None = None,
-    labels: dict[str, NDArray[np.int64]] | None = None,
+    utterance_N: I64 | None = None,
+    labels: dict[str, I64] | None = None,
 ) -> FrameSample:
     """Frames of given latents; labels have the classes c0, c1, …"""
     num, num_channels = mean_NC.shape

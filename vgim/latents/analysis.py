@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from vgim.arrays import F32
 from vgim.latents.frame_sample import FrameSample
 from vgim.latents.result import Cell, Curve, LatentOptions, Table
 from vgim.pretrained.decoder import FrozenDecoder
@@ -38,7 +36,7 @@ class PictureFile(NamedTuple):
 class Embedding(NamedTuple):
     """Points for TensorBoard's projector, [N, C], with one row of metadata per point."""
 
-    points_NC: NDArray[np.float32]
+    points_NC: F32
     header: list[str]
     metadata: list[list[str]]
 

@@ -82,7 +82,7 @@ def log_mel(audio_BL: Tensor) -> Tensor:
     return (x_BMT + FLOOR).log().mT
 
 
-def interval(values_P: np.ndarray[Any, np.dtype[np.float64]], seed: int) -> tuple[float, float]:
+def bootstrap_interval(values_P: np.ndarray[Any, np.dtype[np.float64]], seed: int) -> tuple[float, float]:
     """95 % interval of the mean over pairs (bootstrap, 2,000 draws)."""
     rng = np.random.default_rng(mix("bootstrap", seed))
     means = values_P[rng.integers(len(values_P), size=(2_000, len(values_P)))].mean(1)

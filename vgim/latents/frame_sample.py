@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vgim.arrays import I64
+from vgim.arrays import F32, I64
 from vgim.data.shards.read import read_lengths, read_utterances
 from vgim.downstream.features.features import Clips
 from vgim.errors import DataError
@@ -23,7 +23,6 @@ from vgim.model.randomness import mix, seeded_generator
 from vgim.model.stack import Encoder
 from vgim.pretrained.opened_run import OpenedRun
 
-F32 = NDArray[np.float32]
 WINDOW = 4
 """Frames of a window, for dependence over time."""
 

@@ -13,7 +13,7 @@ from vgim.latents.analyses import contribution
 from vgim.latents.analyses.contribution import (
     ContributionAnalysis,
     most_different,
-    relative,
+    relative_errors,
     swap,
     swap_sizes,
 )
@@ -43,8 +43,8 @@ def test_the_dimension_that_differs_is_swapped_first() -> None:
     assert torch.equal(swap(a_TC, b_TC, torch.tensor([1])), b_TC)
 
 
-def test_the_score_is_relative_to_no_swap() -> None:
-    score_S, low_S, high_S = relative(np.array([[2.0, 1, 0], [4, 1, 0], [6, 4, 0]]), seed=0)
+def test_the_score_is_relative_errors_to_no_swap() -> None:
+    score_S, low_S, high_S = relative_errors(np.array([[2.0, 1, 0], [4, 1, 0], [6, 4, 0]]), seed=0)
     assert score_S.tolist() == [1, 0.5, 0]
     assert (low_S[0], high_S[0], low_S[2], high_S[2]) == (1, 1, 0, 0)
     assert low_S[1] <= 0.5 <= high_S[1]

@@ -13,8 +13,8 @@ from vgim.latents.analyses import labels
 from vgim.latents.analyses.labels import (
     LabelsAnalysis,
     cumulative_share,
-    dimensions_for,
     information,
+    num_dimensions_for,
     standardized,
 )
 
@@ -30,9 +30,9 @@ def test_the_dimension_that_holds_the_label_is_first_by_weight_and_by_informatio
 
 
 def test_shares_of_weight() -> None:
-    assert dimensions_for(0.5, np.array([1.0, 1, 1, 1])) == 2
-    assert dimensions_for(0.5, np.array([0, 0, 9.0, 1])) == 1
-    assert dimensions_for(0.9, np.array([0.0, 0])) == 2
+    assert num_dimensions_for(0.5, np.array([1.0, 1, 1, 1])) == 2
+    assert num_dimensions_for(0.5, np.array([0, 0, 9.0, 1])) == 1
+    assert num_dimensions_for(0.9, np.array([0.0, 0])) == 2
     assert cumulative_share(np.array([1.0, 3])).tolist() == [0.75, 1]
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.latents.cases import frames_of, input_of, normal
-from vgim.latents.analyses.map import MapAnalysis, nearest_elsewhere, perplexity, principal, shared
+from vgim.latents.analyses.map import MapAnalysis, nearest_elsewhere, perplexity, principal, shared_labels
 from vgim.latents.frame_labels import NO_LABEL
 
 
@@ -20,10 +20,10 @@ def test_neighbors_are_sought_in_other_utterances() -> None:
 
 def test_neighbors_share_labels_beyond_chance() -> None:
     labels_N, nearest_N = np.array([0, 0, 1, 1, NO_LABEL]), np.array([1, 0, 3, 4, 0])
-    same, chance, num = shared(labels_N, nearest_N) or (0, 0, 0)
+    same, chance, num = shared_labels(labels_N, nearest_N) or (0, 0, 0)
     assert (same, num) == (1, 3)  # the last two pairs have a frame without a label
     assert chance == pytest.approx((2 / 3) ** 2 + (1 / 3) ** 2)
-    assert shared(np.full(5, NO_LABEL), nearest_N) is None
+    assert shared_labels(np.full(5, NO_LABEL), nearest_N) is None
 
 
 def test_a_line_has_one_principal_component() -> None:

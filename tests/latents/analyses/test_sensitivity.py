@@ -107,9 +107,9 @@ def test_fgsm_leaves_what_it_does_not_touch_and_beats_noise(plain_run: Path) -> 
     epsilons = (0.0, 0.02)
     fgsm = attack(probed, context, utterances, epsilons, 0)
     noise = attack(probed, context, utterances, epsilons, 0, noise_seed=0)
-    assert [counts.right[0] for counts in fgsm] == [counts.right[0] for counts in noise]
-    assert sum(counts.right[1] for counts in fgsm) < sum(counts.right[1] for counts in noise)
-    assert all(0 <= right <= counts.num for counts in fgsm for right in counts.right)
+    assert [counts.num_correct[0] for counts in fgsm] == [counts.num_correct[0] for counts in noise]
+    assert sum(counts.num_correct[1] for counts in fgsm) < sum(counts.num_correct[1] for counts in noise)
+    assert all(0 <= right <= counts.num_examples for counts in fgsm for right in counts.num_correct)
 
 
 def test_audio_has_a_gradient_through_the_encoder(plain_run: Path) -> None:

@@ -8,27 +8,27 @@ import torch
 
 from tests.latents.cases import input_of, normal
 from vgim.latents.analyses import smoothness
-from vgim.latents.analyses.smoothness import SmoothnessAnalysis, path_of
+from vgim.latents.analyses.smoothness import SmoothnessAnalysis, measure_path
 from vgim.latents.decoded_pairs import Pairs
 from vgim.latents.result import LatentOptions
 
 
 def test_a_straight_even_path_has_ratio_one() -> None:
     a_TM, b_TM = torch.from_numpy(normal(5, 4)), torch.from_numpy(normal(5, 4, seed=1))
-    path = path_of(torch.lerp(a_TM[None], b_TM[None], torch.linspace(0, 1, 9)[:, None, None]))
+    path = measure_path(torch.lerp(a_TM[None], b_TM[None], torch.linspace(0, 1, 9)[:, None, None]))
     assert path.ratio == pytest.approx(1, abs=1e-5)
     assert path.largest_share == pytest.approx(1 / 8, abs=1e-5)
 
 
 def test_a_detour_is_longer_and_a_jump_is_one_step() -> None:
     corner = torch.tensor([[0.0, 0], [3, 0], [3, 4]])[:, None]
-    assert path_of(corner).ratio == pytest.approx(7 / 5)
+    assert measure_path(corner).ratio == pytest.approx(7 / 5)
     jump = torch.tensor([[0.0], [0], [1], [1]])[:, None]
-    assert (path_of(jump).ratio, path_of(jump).largest_share) == (1, 1)
+    assert (measure_path(jump).ratio, measure_path(jump).largest_share) == (1, 1)
 
 
 def test_a_path_that_does_not_move_is_finite() -> None:
-    path = path_of(torch.zeros(4, 2, 3))
+    path = measure_path(torch.zeros(4, 2, 3))
     assert (path.ratio, path.largest_share) == (0, 0)
 
 

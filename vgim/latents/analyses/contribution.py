@@ -1,10 +1,13 @@
 """The interpolation contribution score: how few dimensions hold what makes two utterances differ.
 
-For utterances A and B, the n dimensions whose means over time differ most are taken from B and the others from A; the
-error is the mean squared difference between that, decoded, and B decoded. Its mean over pairs, divided by the same
-for n = 0 (A decoded against B decoded), is the score: 1 where the n dimensions hold nothing, 0 where they hold all.
-So the public reference implementation of Smooth InfoMax defines it, on audio. On log-mel frames, and for n random
-dimensions, it is ours: the latter tells whether a low score comes from these dimensions or from their number.
+For utterances A and B, a mixture has the n dimensions of B whose means over time differ most, and the other dimensions
+of A. The error is the mean squared difference between the decoded mixture and B decoded. The score is the mean error
+over pairs, divided by the mean error for n = 0 (A decoded against B decoded): 1 where the n dimensions hold nothing
+of the difference, 0 where they hold all of it.
+
+The public reference implementation of Smooth InfoMax defines the score on audio, for the most different dimensions.
+Scores on log-mel frames and for n random dimensions are our additions. Random dimensions tell whether a low score
+comes from these dimensions or from their number.
 
 Shapes: P pairs, B clips, T frames, C channels, L samples, S sizes.
 """
@@ -16,9 +19,9 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from vgim.arrays import F64
 from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
 from vgim.latents.decoded_pairs import decode, log_mel, make_pairs
 from vgim.latents.pictures.lines import CurveLine, lines_picture
@@ -27,17 +30,16 @@ from vgim.model.randomness import mix, seeded_generator
 
 DOMAINS = ("audio", "log-mel")
 ORDERS = ("most different", "random")
-F64 = NDArray[np.float64]
 
 
 class ContributionAnalysis:
-    """The score for 2, 4, 8, … dimensions."""
+    """The score for 2, 4, 8, … dimensions of pairs of utterances."""
 
     title: ClassVar[str] = "Interpolation contribution score"
     needs: ClassVar[frozenset[Need]] = frozenset({"decoder"})
 
     def run(self, inputs: AnalysisInput) -> AnalysisOutput:
-        """Decodes some pairs of the split's crops."""
+        """Decode mixtures of pairs of crops."""
         assert inputs.decoder is not None
         pairs = make_pairs(inputs.opened, inputs.decoder, inputs.options)
         sizes = swap_sizes(pairs.latents_UTC.shape[2])
@@ -52,43 +54,43 @@ class ContributionAnalysis:
     def _errors(
         self, inputs: AnalysisInput, a_TC: Tensor, b_TC: Tensor, num_samples: int, sizes: list[int], pair: int
     ) -> F64:
-        """Squared errors of a pair, [order, domain, size]; size 0 is A as it is."""
+        """Mean squared errors of a pair, [order, domain, size]; size 0 is A unchanged."""
         assert inputs.decoder is not None
         generator = seeded_generator("cpu", mix("random dimensions", inputs.options.seed, pair))
         orders = [most_different(a_TC, b_TC), torch.randperm(a_TC.shape[1], generator=generator)]
         mixed = [swap(a_TC, b_TC, order_C[:n]) for order_C in orders for n in sizes]
         audio_BL = decode(inputs.decoder, torch.stack([*mixed, b_TC]), num_samples, inputs.opened.device)
-        found = [
+        errors_D = [
             (x[:-1] - x[-1:]).double().square().flatten(1).mean(1).view(len(orders), -1).numpy()
             for x in (audio_BL, log_mel(audio_BL))
         ]
-        return np.stack(found, axis=1)
+        return np.stack(errors_D, axis=1)
 
 
 def swap_sizes(num_channels: int) -> list[int]:
-    """0, 2, 4, 8, … and all."""
+    """Numbers of dimensions to swap: 0, 2, 4, 8, … and all."""
     powers = [2**k for k in range(1, num_channels.bit_length())]
     return [0, *sorted({*(n for n in powers if n < num_channels), num_channels})]
 
 
 def most_different(a_TC: Tensor, b_TC: Tensor) -> Tensor:
-    """Dimensions by how much their means over time differ, the most first, [C]."""
+    """Dimensions in order of the difference between their means over time, largest first, [C]."""
     return (a_TC.mean(0) - b_TC.mean(0)).square().argsort(descending=True, stable=True)
 
 
 def swap(a_TC: Tensor, b_TC: Tensor, dimensions: Tensor) -> Tensor:
-    """A with these dimensions of B, over all of time."""
+    """A with `dimensions` replaced by those of B, in all frames."""
     mixed_TC = a_TC.clone()
     mixed_TC[:, dimensions] = b_TC[:, dimensions]
     return mixed_TC
 
 
-def relative(errors_PS: F64, seed: int) -> tuple[F64, F64, F64]:
-    """Score of each size with its 95 % interval over pairs (bootstrap): mean error over mean error of size 0, [S]."""
+def relative_errors(errors_PS: F64, seed: int) -> tuple[F64, F64, F64]:
+    """The score of each size, and the two ends of its 95 % interval over pairs (bootstrap), [S] each."""
     rng = np.random.default_rng(mix("bootstrap", seed))
-    drawn = errors_PS[rng.integers(len(errors_PS), size=(2_000, len(errors_PS)))].mean(1)
-    base = np.maximum(drawn[:, :1], 1e-30)
-    low, high = np.percentile(drawn / base, [2.5, 97.5], axis=0)
+    means_DS = errors_PS[rng.integers(len(errors_PS), size=(2_000, len(errors_PS)))].mean(1)
+    base_D1 = np.maximum(means_DS[:, :1], 1e-30)
+    low, high = np.percentile(means_DS / base_D1, [2.5, 97.5], axis=0)
     mean = errors_PS.mean(0)
     return mean / max(mean[0], 1e-30), low, high
 
@@ -101,7 +103,7 @@ def _output(inputs: AnalysisInput, errors_PODS: F64, sizes: list[int]) -> Analys
         lines = []
         scores = {}
         for o, order in enumerate(ORDERS):
-            score_S, low_S, high_S = relative(errors_PODS[:, o, d], inputs.options.seed)
+            score_S, low_S, high_S = relative_errors(errors_PODS[:, o, d], inputs.options.seed)
             scores[order] = score_S
             lines.append(
                 CurveLine(
@@ -134,9 +136,9 @@ def _output(inputs: AnalysisInput, errors_PODS: F64, sizes: list[int]) -> Analys
         half = next(n for n, score in zip(sizes, own, strict=True) if score <= 0.5 or n == num)
         quarter = sizes.index(max(n for n in sizes if n <= max(2, num // 4)))
         output.summary.append(
-            f"{domain}: with the {sizes[quarter]} most different of {num} dimensions swapped, the error to the other "
-            f"utterance is {own[quarter]:.0%} of what it was; with as many random ones "
-            f"{scores['random'][quarter]:.0%}. It falls to half with {half}."
+            f"On {domain}, swapping the {sizes[quarter]} most different of {num} dimensions leaves "
+            f"{own[quarter]:.0%} of the error to the other utterance; swapping {sizes[quarter]} random dimensions "
+            f"leaves {scores['random'][quarter]:.0%}. Swapping {half} dimensions leaves at most half."
         )
         short = "mel" if d else "audio"
         output.metrics |= {
@@ -147,8 +149,8 @@ def _output(inputs: AnalysisInput, errors_PODS: F64, sizes: list[int]) -> Analys
         output.pictures.append(
             PictureFile(
                 f"{short}.png",
-                f"Error to the other utterance after swapping dimensions, relative to none swapped, on {domain}; "
-                "bands are 95 % over pairs.",
+                f"Error to the other utterance on {domain} after dimensions are swapped, divided by the error "
+                "before; bands are 95 % intervals over pairs.",
                 partial(
                     lines_picture,
                     lines,
@@ -164,14 +166,14 @@ def _output(inputs: AnalysisInput, errors_PODS: F64, sizes: list[int]) -> Analys
     output.csv_files["scores.csv"] = CsvFile(columns, list(rows))
     output.tables.append(
         Table(
-            title="Relative error after swapping",
+            title="Relative error after the most different dimensions are swapped",
             columns=columns,
             rows=tuple(row for row in rows if row[1] == ORDERS[0]),
         )
     )
     output.metrics["num_pairs"] = len(errors_PODS)
     output.notes.append(
-        "The score speaks of the decoder too: one that ignores a dimension hides what it holds. An error above 1 means "
-        "that the mixture is farther from the other utterance than the first one was."
+        "The score depends on the decoder too: if it ignores a dimension, what the dimension holds is not seen. "
+        "A relative error above 1 means that swapping moved the audio away from the other utterance."
     )
     return output

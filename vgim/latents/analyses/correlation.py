@@ -1,9 +1,10 @@
 """Total correlation by kernel density: how far dimensions, and moments, are from being independent.
 
-TC = E[log q(z) - Σ_d log q(z_d)] (Watanabe 1960), 0 exactly where the parts are independent. Densities are Gaussian
-kernel estimates with Scott's (1992) bandwidth, fitted on one half of the frames and read on the other. They fail in
-many dimensions, so that small random subsets are looked at; and they are biased, so that the same is done with each
-part shuffled on its own, whose TC is 0.
+TC = E[log q(z) - Σ_d log q(z_d)] (Watanabe 1960) is 0 exactly where the parts d are independent. Parts are dimensions
+of one frame, or frames in a row of one dimension. Densities are Gaussian kernel estimates with Scott's (1992)
+bandwidth, fitted on one half of the windows and evaluated on the other. Kernel estimates fail in many dimensions, so
+TC is estimated for small random subsets of parts. They are biased, so TC is estimated again with each part shuffled
+by itself, where the truth is 0.
 
 Shapes: V windows, W frames of a window, C channels, D parts.
 """
@@ -14,43 +15,48 @@ from functools import partial
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from vgim.arrays import F32, F64
+from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
-from vgim.latents.frame_sample import F32, WINDOW
+from vgim.latents.frame_sample import WINDOW
 from vgim.latents.pictures.correlation import subsets_picture
 from vgim.latents.result import Table
 from vgim.model.randomness import mix
 
-F64 = NDArray[np.float64]
 SIZES = (2, 4)
-"""Parts of a subset; for time, frames in a row, so at most WINDOW."""
+"""Numbers of parts in a subset: dimensions, or frames in a row, of which a window has WINDOW."""
+FEWEST_WINDOWS = 100
 SMALLEST_STD = 1e-4
-"""Dimensions that vary less are dead, and left out."""
-T_95_WIDE = 1.96
+"""Standard deviation below which a dimension is constant, and left out."""
+QUANTILE_975 = 1.96
+"""Of N(0, 1): a 95 % interval reaches so many standard errors to each side."""
 
 
 class CorrelationAnalysis:
-    """Total correlation over random dimensions of a frame, and over frames in a row of random dimensions."""
+    """Total correlation of random dimensions of a frame, and of frames in a row of a random dimension."""
 
     title: ClassVar[str] = "Total correlation"
     needs: ClassVar[frozenset[Need]] = frozenset()
 
     def run(self, inputs: AnalysisInput) -> AnalysisOutput:
-        """Looks at samples z of the posterior, or at the output of a module without one."""
+        """Estimate TC of samples z of the posterior, or of the output of a module without a posterior."""
         windows_VWC, options = inputs.frames.windows_VWC, inputs.options
         rng = np.random.default_rng(mix("subsets", options.seed))
         windows_VWC = windows_VWC[rng.permutation(len(windows_VWC))[: options.density_frames]]
         alive = np.flatnonzero(windows_VWC.reshape(-1, windows_VWC.shape[2]).std(0) > SMALLEST_STD)
-        if len(alive) < max(SIZES) or len(windows_VWC) < 100:
+        if len(alive) < max(SIZES) or len(windows_VWC) < FEWEST_WINDOWS:
             return AnalysisOutput(
-                [f"Too little to inputs at: {len(alive)} dimensions vary, over {len(windows_VWC)} windows."],
+                [
+                    f"Too little data for total correlation: {len(alive)} dimensions vary, over {len(windows_VWC)} "
+                    f"windows; it needs {max(SIZES)} dimensions and {FEWEST_WINDOWS} windows."
+                ],
                 {},
             )
         rows: list[tuple[str, int, int, float, float]] = []
         notes = [
-            "Estimates are biased by the smoothing of the kernels; read them against the shuffled ones (truth: 0).",
-            "Intervals are over random subsets, not over other utterances.",
+            "Kernels smooth, which biases the estimates; compare them with those of shuffled parts (truth: 0).",
+            "Intervals are over random subsets of the same frames; they say nothing about other utterances.",
         ]
         num_failed = 0
         for kind in ("dimensions", "time"):
@@ -63,26 +69,29 @@ class CorrelationAnalysis:
                         else windows_VWC[:, :size, chosen[0]]
                     )
                     try:
-                        found = total_correlation(x_VD)
-                        shuffled = total_correlation(shuffle(x_VD, rng))
+                        nats = total_correlation(x_VD)
+                        shuffled_nats = total_correlation(shuffle(x_VD, rng))
                     except np.linalg.LinAlgError:
                         num_failed += 1
                         continue
-                    rows.append((kind, size, number, found, shuffled))
+                    rows.append((kind, size, number, nats, shuffled_nats))
         if num_failed:
-            notes.append(f"{num_failed} subsets were left out: their parts are copies of one another.")
+            notes.append(
+                f"{num_failed} subsets were left out, because one part is a linear function of the others."
+            )
         zeros = float((windows_VWC == 0).mean())
         if zeros > 0.01:
             notes.append(
-                f"{zeros:.0%} of the values are exactly 0, where there is no density; estimates are rough."
+                f"{zeros:.0%} of the values are exactly 0, where the latents have no density; the estimates are rough."
             )
         return _output(inputs, rows, notes)
 
 
 def total_correlation(x_VD: F32 | F64) -> float:
-    """TC of the columns in nats; densities of the first half of the rows, read on the second.
+    """TC of the columns in nats. Densities are fitted on the first half of the rows and evaluated on the second.
 
-    Rows must be in random order.
+    Args:
+        x_VD: Rows in random order.
 
     Raises:
         numpy.linalg.LinAlgError: A column is a linear function of the others.
@@ -90,21 +99,23 @@ def total_correlation(x_VD: F32 | F64) -> float:
     from scipy.stats import gaussian_kde
 
     half = len(x_VD) // 2
-    fit_DV, read_DV = x_VD[:half].T.astype(np.float64), x_VD[half:].T.astype(np.float64)
-    joint_V = gaussian_kde(fit_DV).logpdf(read_DV)
-    parts_V = sum(gaussian_kde(fit).logpdf(read) for fit, read in zip(fit_DV, read_DV, strict=True))
-    both = np.isfinite(joint_V) & np.isfinite(parts_V)  # far from every kernel a density is 0 in float64
-    return float((joint_V - parts_V)[both].mean()) if both.any() else 0.0
+    fit_DV, held_out_DV = x_VD[:half].T.astype(np.float64), x_VD[half:].T.astype(np.float64)
+    joint_V = gaussian_kde(fit_DV).logpdf(held_out_DV)
+    parts_V = sum(
+        gaussian_kde(fit).logpdf(held_out) for fit, held_out in zip(fit_DV, held_out_DV, strict=True)
+    )
+    finite_V = np.isfinite(joint_V) & np.isfinite(parts_V)  # far from every kernel a density is 0 in float64
+    return float((joint_V - parts_V)[finite_V].mean()) if finite_V.any() else 0.0
 
 
 def shuffle(x_VD: F32 | F64, rng: np.random.Generator) -> F32 | F64:
-    """Each column in an order of its own, so that the columns are independent."""
+    """The columns, each in a random order of its own, so that they are independent."""
     return rng.permuted(x_VD, axis=0)
 
 
 def mean_interval(values: F64) -> tuple[float, float, float]:
-    """Mean and 95 % interval over subsets."""
-    half = T_95_WIDE * float(values.std(ddof=1)) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+    """The mean, and the two ends of its 95 % interval over subsets."""
+    half = QUANTILE_975 * float(values.std(ddof=1)) / np.sqrt(len(values)) if len(values) > 1 else 0.0
     mean = float(values.mean())
     return mean, mean - half, mean + half
 
@@ -113,28 +124,29 @@ def _output(
     inputs: AnalysisInput, rows: list[tuple[str, int, int, float, float]], notes: list[str]
 ) -> AnalysisOutput:
     output = AnalysisOutput(summary=[], metrics={}, notes=notes)
-    hop_ms = inputs.frames.hop_samples / 16
-    table, boxes = [], []
+    hop_ms = 1_000 * inputs.frames.hop_samples / SAMPLE_RATE_HZ
+    table, groups = [], []
     for kind in ("dimensions", "time"):
         for size in SIZES:
             own = [row for row in rows if row[:2] == (kind, size)]
             if not own:
                 continue
-            found, shuffled = np.array([row[3] for row in own]), np.array([row[4] for row in own])
-            mean, low, high = mean_interval(found)
-            excess, excess_low, excess_high = mean_interval(found - shuffled)
+            nats, shuffled = np.array([row[3] for row in own]), np.array([row[4] for row in own])
+            mean, low, high = mean_interval(nats)
+            excess, excess_low, excess_high = mean_interval(nats - shuffled)
             label = f"{size} {'dimensions' if kind == 'dimensions' else 'frames'}"
             table.append((label, mean, low, high, float(shuffled.mean()), excess, excess_low, excess_high))
-            boxes.append((label, found, shuffled))
+            groups.append((label, nats, shuffled))
             output.metrics[f"{kind}_{size}_excess_nats"] = excess
-            what = (
-                f"{size} dimensions of a frame"
+            parts = (
+                f"{size} random dimensions of a frame"
                 if kind == "dimensions"
-                else f"{size} frames in a row ({hop_ms:g} ms apart) of a dimension"
+                else f"{size} frames in a row, {hop_ms:g} ms apart, of a random dimension"
             )
             output.summary.append(
-                f"{what}: {mean:.3f} nats, shuffled {shuffled.mean():.3f}; the difference is {excess:.3f} (95 % "
-                f"{excess_low:.3f} to {excess_high:.3f} over {len(own)} subsets)."
+                f"Total correlation of {parts}: {mean:.3f} nats, against {shuffled.mean():.3f} nats when shuffled; "
+                f"the difference is {excess:.3f} nats (95 % interval {excess_low:.3f} to {excess_high:.3f} over "
+                f"{len(own)} subsets)."
             )
     for label, mean, low, high, shuffled_mean, *_ in table:
         key = label.replace(" ", "_")
@@ -145,12 +157,12 @@ def _output(
             f"{key}_shuffled_nats": shuffled_mean,
         }
     output.metrics["num_frames"] = len(inputs.frames.windows_VWC[: inputs.options.density_frames])
-    if boxes:
+    if groups:
         output.pictures.append(
             PictureFile(
                 "subsets.png",
-                "Total correlation of each random subset, and of the same with every part shuffled (truth: 0).",
-                partial(subsets_picture, boxes),
+                "Total correlation of each random subset, beside the same subset with every part shuffled (truth: 0).",
+                partial(subsets_picture, groups),
             )
         )
     output.tables.append(

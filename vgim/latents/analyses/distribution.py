@@ -1,4 +1,4 @@
-"""How each dimension is distributed, against the N(0, 1) that the KL term pulls it to.
+"""The distribution of each dimension, compared with N(0, 1), to which the KL term pulls a posterior.
 
 Shapes: N frames, C channels.
 """
@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vgim.arrays import F32, F64
 from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
-from vgim.latents.frame_sample import F32, FrameSample
+from vgim.latents.frame_sample import FrameSample
 from vgim.latents.pictures.distribution import density_picture, histograms_picture, kl_picture
 from vgim.latents.result import Curve, Table
 from vgim.model.collapse import FEWEST_ACTIVE
@@ -21,14 +22,13 @@ from vgim.model.module import ACTIVE_VARIANCE
 from vgim.model.posterior import gaussian_kl
 
 NO_INFORMATION = 0.01
-"""Nats per frame below which a dimension that is not active counts as collapsed onto its prior."""
+"""KL in nats per frame below which a dimension that is not active counts as collapsed onto N(0, 1)."""
 SHOWN_ROWS = 8
-
-F64 = NDArray[np.float64]
+"""Rows of the table of dimensions with the most KL."""
 
 
 class Moments(NamedTuple):
-    """Of each dimension, [C]."""
+    """Moments of each dimension, [C]."""
 
     mean_C: F64
     std_C: F64
@@ -43,20 +43,20 @@ class DistributionAnalysis:
     needs: ClassVar[frozenset[Need]] = frozenset()
 
     def run(self, inputs: AnalysisInput) -> AnalysisOutput:
-        """With a posterior: against N(0, 1). Without one: moments, activity and zeros, as nothing pulls it there."""
+        """Compare a posterior with N(0, 1); of a module without one, measure moments, activity and exact zeros."""
         frames = inputs.frames
-        return _gaussian(frames) if frames.posteriors is not None else _plain(frames)
+        return _of_posterior(frames) if frames.posteriors is not None else _of_output(frames)
 
 
 def kl_per_dimension(mu_NC: F32, std_NC: F32) -> F64:
     """KL(N(μ, σ²) ‖ N(0, 1)) of each dimension in nats, the mean over frames, [C]."""
     logvar_NC = 2 * torch.from_numpy(std_NC).double().log()
-    found: F64 = gaussian_kl(torch.from_numpy(mu_NC).double(), logvar_NC).mean(0).numpy()
-    return found
+    kl_C: F64 = gaussian_kl(torch.from_numpy(mu_NC).double(), logvar_NC).mean(0).numpy()
+    return kl_C
 
 
 def active(mean_NC: F32) -> NDArray[np.bool_]:
-    """Which dimensions' means vary by more than ACTIVE_VARIANCE over the frames (Burda et al. 2015), [C]."""
+    """Whether the mean of each dimension varies by more than ACTIVE_VARIANCE over frames (Burda et al. 2015), [C]."""
     return np.asarray(mean_NC.var(0, ddof=1) > ACTIVE_VARIANCE)
 
 
@@ -70,17 +70,20 @@ def ks_against_normal(z_NC: F32) -> F64:
 
 
 def moments(z_NC: F32) -> Moments:
-    """Mean, deviation, skewness and excess kurtosis; 0 for the last two where a dimension is constant."""
+    """Mean, standard deviation, skewness and excess kurtosis; skewness and kurtosis of a constant dimension are 0."""
     z = z_NC.astype(np.float64)
     mean_C, std_C = z.mean(0), z.std(0)
-    normed = (z - mean_C) / np.where(std_C > 0, std_C, 1.0)
+    standardized_NC = (z - mean_C) / np.where(std_C > 0, std_C, 1.0)
     varies = std_C > 0
     return Moments(
-        mean_C, std_C, (normed**3).mean(0) * varies, np.where(varies, (normed**4).mean(0) - 3, 0.0)
+        mean_C,
+        std_C,
+        (standardized_NC**3).mean(0) * varies,
+        np.where(varies, (standardized_NC**4).mean(0) - 3, 0.0),
     )
 
 
-def _gaussian(frames: FrameSample) -> AnalysisOutput:
+def _of_posterior(frames: FrameSample) -> AnalysisOutput:
     assert frames.posteriors is not None
     mu_NC, std_NC = frames.posteriors
     kl_C = kl_per_dimension(mu_NC, std_NC)
@@ -92,17 +95,18 @@ def _gaussian(frames: FrameSample) -> AnalysisOutput:
     cumulative_C = np.cumsum(kl_C[order_C]) / max(float(kl_C.sum()), 1e-12)
     half = int(np.searchsorted(cumulative_C, 0.5)) + 1
     summary = [
-        f"The posterior holds {kl_C.sum():.2f} nats per frame over {num} dimensions "
-        f"({kl_C.mean():.3f} per dimension); {half} dimensions hold half of it.",
-        f"{int(active_C.sum())} of {num} dimensions are active: their mean varies by more than {ACTIVE_VARIANCE} "
-        f"over the frames; {int(collapsed_C.sum())} have collapsed onto N(0, 1).",
-        f"The aggregate posterior has mean {of_z.mean_C.mean():+.2f} and deviation {of_z.std_C.mean():.2f} on "
-        f"average; its CDF differs from N(0, 1)'s by {ks_C.mean():.3f} on average, {ks_C.max():.3f} at most.",
+        f"The KL from N(0, 1) is {kl_C.sum():.2f} nats per frame over {num} dimensions ({kl_C.mean():.3f} nats per "
+        f"dimension); {half} dimensions hold half of it.",
+        f"{int(active_C.sum())} of {num} dimensions are active: the variance of μ over frames is above "
+        f"{ACTIVE_VARIANCE}. {int(collapsed_C.sum())} dimensions have collapsed onto N(0, 1).",
+        f"Over all frames, a dimension of z has mean {of_z.mean_C.mean():+.2f} and standard deviation "
+        f"{of_z.std_C.mean():.2f} on average. The largest gap between its CDF and that of N(0, 1) is "
+        f"{ks_C.mean():.3f} on average and {ks_C.max():.3f} at most.",
     ]
     if share < FEWEST_ACTIVE:
         summary.insert(
             0,
-            f"The posterior of this module has collapsed: only {share:.1%} of its dimensions depend on the input.",
+            f"The posterior of this module has collapsed: only {share:.1%} of its dimensions depend on the audio.",
         )
     rows = [
         (int(c), float(kl_C[c]), float(mu_NC[:, c].var(ddof=1)), float(std_NC[:, c].mean()), float(ks_C[c]))
@@ -128,31 +132,37 @@ def _gaussian(frames: FrameSample) -> AnalysisOutput:
         pictures=[
             PictureFile(
                 "kl.png",
-                "KL from N(0, 1) of each dimension, largest first, with the parts of the variance of z that the "
-                "mean and the posterior's own width give.",
+                "KL from N(0, 1) of each dimension, largest first, above the two parts of the variance of z: the "
+                "variance of μ over frames, and the mean of σ².",
                 partial(kl_picture, kl_C[order_C], mu_NC.var(0)[order_C], (std_NC**2).mean(0)[order_C]),
             ),
             PictureFile(
                 "histograms.png",
-                "Histograms of z for dimensions from the most to the least KL; the line is N(0, 1).",
+                "Histograms of z in dimensions from the largest to the smallest KL; the line is N(0, 1).",
                 partial(histograms_picture, frames.z_NC, order_C, [f"KL {kl_C[c]:.3f}" for c in order_C]),
             ),
             PictureFile(
                 "dimensions.png",
-                "Density of z in every dimension, a column each, in order of KL; the margin shows N(0, 1).",
+                "Density of z, one column per dimension, largest KL first; the column at the left edge is N(0, 1).",
                 partial(density_picture, frames.z_NC[:, order_C]),
             ),
         ],
         tables=[
             Table(
                 title="Dimensions with the most KL",
-                columns=("dimension", "KL (nats)", "variance of μ", "mean σ", "KS from N(0, 1)"),
+                columns=(
+                    "dimension",
+                    "KL (nats per frame)",
+                    "variance of μ",
+                    "mean σ",
+                    "largest gap to N(0, 1)'s CDF",
+                ),
                 rows=tuple(rows),
             )
         ],
         curves=[
             _sorted_curve("KL per dimension, largest first", "KL (nats per frame)", kl_C[order_C]),
-            _deviations(frames),
+            _std_curve(frames),
         ],
         csv_files={
             "dimensions.csv": _csv_file(
@@ -166,25 +176,26 @@ def _gaussian(frames: FrameSample) -> AnalysisOutput:
             )
         },
         notes=[
-            "μ and σ are those of training: each module reads a sample of the one before it.",
-            "Neighboring frames are no independent draws, so there is no p-value for the KS statistic.",
+            "μ and σ are computed as in training: each module reads a sample of the module before it.",
+            "Neighboring frames depend on each other, so the gap (the Kolmogorov-Smirnov statistic) has no p-value.",
         ],
     )
 
 
-def _plain(frames: FrameSample) -> AnalysisOutput:
+def _of_output(frames: FrameSample) -> AnalysisOutput:
     x_NC = frames.mean_NC
     of_x, active_C = moments(x_NC), active(x_NC)
     zeros_C = (x_NC == 0).mean(0)
     order_C = np.argsort(-of_x.std_C, kind="stable")
-    labels = [f"deviation {of_x.std_C[c]:.3f}" for c in order_C]
+    labels = [f"std {of_x.std_C[c]:.3f}" for c in order_C]
     return AnalysisOutput(
         summary=[
-            f"This module has no posterior: its {x_NC.shape[1]} outputs are numbers, which nothing pulls to N(0, 1).",
-            f"{int(active_C.sum())} of {len(active_C)} dimensions are active (variance above {ACTIVE_VARIANCE}); "
+            f"This module has no posterior, so nothing pulls its {x_NC.shape[1]} outputs to N(0, 1).",
+            f"{int(active_C.sum())} of {len(active_C)} dimensions are active (variance over frames above "
+            f"{ACTIVE_VARIANCE}); "
             f"{zeros_C.mean():.1%} of all values are exactly 0.",
-            f"Deviations of the dimensions range from {of_x.std_C.min():.3f} to {of_x.std_C.max():.3f}; their excess "
-            f"kurtosis is {of_x.excess_kurtosis_C.mean():.1f} on average (0 for a Gaussian).",
+            f"Standard deviations of the dimensions range from {of_x.std_C.min():.3f} to {of_x.std_C.max():.3f}. The "
+            f"excess kurtosis is {of_x.excess_kurtosis_C.mean():.1f} on average (a Gaussian has 0).",
         ],
         metrics={
             "active_share": float(active_C.mean()),
@@ -198,44 +209,46 @@ def _plain(frames: FrameSample) -> AnalysisOutput:
         pictures=[
             PictureFile(
                 "histograms.png",
-                "Histograms of the output for dimensions from the most to the least deviation.",
+                "Histograms of the output in dimensions from the largest to the smallest standard deviation.",
                 partial(histograms_picture, x_NC, order_C, labels, with_normal=False),
             ),
             PictureFile(
                 "dimensions.png",
-                "Density of every dimension, a column each, in order of deviation.",
+                "Density of the output, one column per dimension, largest standard deviation first.",
                 partial(density_picture, x_NC[:, order_C], with_normal=False),
             ),
         ],
-        curves=[_deviations(frames)],
+        curves=[_std_curve(frames)],
         csv_files={"dimensions.csv": _csv_file(of_x, zero_share=zeros_C, active=active_C)},
-        notes=["KL and the distance from N(0, 1) have no meaning without a posterior, and are left out."],
+        notes=["KL and the distance from N(0, 1) mean nothing without a posterior, and are left out."],
     )
 
 
-def _deviations(frames: FrameSample) -> Curve:
-    """Of μ or the output, which all families have."""
+def _std_curve(frames: FrameSample) -> Curve:
+    """Standard deviation of μ, or of the output: a curve that encoders of all families have."""
     std_C = np.sort(moments(frames.mean_NC).std_C)[::-1]
-    return _sorted_curve("Deviation per dimension, largest first", "deviation", std_C)
+    return _sorted_curve("Standard deviation per dimension, largest first", "standard deviation", std_C)
 
 
 def _sorted_curve(title: str, y_label: str, y_C: F64) -> Curve:
     return Curve(
         title=title,
-        x_label="dimensions, sorted",
+        x_label="dimensions, largest first",
         y_label=y_label,
         x=tuple(float(i) for i in range(1, len(y_C) + 1)),
         y=tuple(y_C.tolist()),
     )
 
 
-def _csv_file(of: Moments, **more_C: NDArray[np.generic]) -> CsvFile:
+def _csv_file(moments_C: Moments, **more_C: NDArray[np.generic]) -> CsvFile:
     columns = {
-        "mean": of.mean_C,
-        "std": of.std_C,
-        "skewness": of.skewness_C,
-        "excess_kurtosis": of.excess_kurtosis_C,
+        "mean": moments_C.mean_C,
+        "std": moments_C.std_C,
+        "skewness": moments_C.skewness_C,
+        "excess_kurtosis": moments_C.excess_kurtosis_C,
         **more_C,
     }
-    rows = list(zip(range(len(of.mean_C)), *(column.tolist() for column in columns.values()), strict=True))
+    rows = list(
+        zip(range(len(moments_C.mean_C)), *(column.tolist() for column in columns.values()), strict=True)
+    )
     return CsvFile(("dimension", *columns), rows)

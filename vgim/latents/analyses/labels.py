@@ -1,4 +1,4 @@
-"""Which dimensions carry a label: weights of a linear probe without bias, and mutual information.
+"""Dimensions that carry a label, by the weights of a linear probe without bias and by mutual information.
 
 Shapes: N examples, C channels, K classes.
 """
@@ -11,9 +11,8 @@ from typing import ClassVar, NamedTuple, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from vgim.arrays import I64
+from vgim.arrays import F32, F64, I64
 from vgim.downstream.context import ProbeContext
 from vgim.downstream.probes.probe import Examples
 from vgim.downstream.solvers import Fitted, fit_lbfgs
@@ -23,47 +22,48 @@ from vgim.latents.probe_examples import encoder_features, examples_of, probe_con
 from vgim.latents.result import Cell, Curve, Table
 from vgim.model.randomness import mix
 
-F64 = NDArray[np.float64]
 TOP = 10
-HALF, MOST = 0.5, 0.9
+"""Dimensions in the table."""
 
 
 class DimensionScores(NamedTuple):
-    """How much of a label each dimension carries."""
+    """How much of one label each dimension carries, and how good the probe is."""
 
     weight_KC: F64
-    """Of standardized features."""
+    """Weights of the probe on features that are divided by their root mean square."""
     mass_C: F64
-    """Σ |weight| over the classes."""
+    """Sum of |weight| over the classes."""
     information_C: F64
-    """Nats."""
-    by_chance: float
-    """The largest estimate over the dimensions where labels are shuffled, in nats."""
+    """Mutual information with the label, nats."""
+    chance_information: float
+    """Largest mutual information of a dimension with shuffled labels, nats."""
     accuracy: float
+    """Of the probe on the test split."""
     majority: float
+    """Accuracy of always guessing the most frequent class of the train split."""
     num_train: int
 
 
 class LabelsAnalysis:
-    """A linear probe's weights and the mutual information of every dimension with each label."""
+    """Weights of a linear probe, and mutual information of each dimension with each label."""
 
     title: ClassVar[str] = "Dimensions that carry labels"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
 
     def run(self, inputs: AnalysisInput) -> AnalysisOutput:
-        """Uses the examples of `vgim probe`: frames for phones, means over time for the other labels."""
+        """Score the dimensions on the examples of `vgim probe`: frames for phones, else means over time."""
         output = AnalysisOutput(summary=[], metrics={})
         for context in probe_contexts(inputs):
             _add(output, context, score_dimensions(inputs, context))
         output.notes.append(
-            "A weight says what the probe uses beside all other dimensions, mutual information what a dimension tells "
-            "by itself; correlated dimensions share weights but not information."
+            "A weight says how much the probe uses a dimension together with all others; mutual information says how "
+            "much the dimension tells by itself. Correlated dimensions share weight, but not information."
         )
         return output
 
 
 def score_dimensions(inputs: AnalysisInput, context: ProbeContext) -> DimensionScores:
-    """Fit the probe and estimate the information of one label."""
+    """Fit a probe of one label, and estimate the mutual information of each dimension with the label."""
     source = encoder_features(inputs)
     train, validation, test = (
         examples_of(inputs, context, source, split) for split in ("train", "validation", "test")
@@ -88,20 +88,20 @@ def score_dimensions(inputs: AnalysisInput, context: ProbeContext) -> DimensionS
 
 
 def standardized(fitted: Fitted, train: Examples) -> F64:
-    """The weights of features that are divided by their root mean square, as the solver does without a bias."""
+    """The probe's weights on features that are divided by their root mean square, [K, C]."""
     weight: F64 = (fitted.weight_KC * train.x_NC.square().mean(0).sqrt()).double().numpy()
     return weight
 
 
-def information(x_NC: NDArray[np.float32], y_N: I64, seed: int) -> F64:
-    """Mutual information of each dimension with the label in nats, from nearest neighbors (Ross 2014), [C]."""
+def information(x_NC: F32, y_N: I64, seed: int) -> F64:
+    """Mutual information of each dimension with the label in nats, by nearest neighbors (Ross 2014), [C]."""
     from sklearn.feature_selection import mutual_info_classif
 
     return np.asarray(mutual_info_classif(x_NC, y_N, random_state=mix("noise", seed) % 2**32), np.float64)
 
 
-def dimensions_for(share: float, mass_C: F64) -> int:
-    """How many of the heaviest dimensions hold this share of the mass; all where there is none."""
+def num_dimensions_for(share: float, mass_C: F64) -> int:
+    """The smallest number of dimensions that hold `share` of the mass; all dimensions if the mass is 0."""
     total = float(mass_C.sum())
     if total <= 0:
         return len(mass_C)
@@ -110,62 +110,66 @@ def dimensions_for(share: float, mass_C: F64) -> int:
 
 
 def cumulative_share(mass_C: F64) -> F64:
-    """Share of the mass in the n heaviest dimensions for n = 1 … C."""
+    """Share of the mass in the n heaviest dimensions, for n = 1 … C, [C]."""
     return np.asarray(np.cumsum(np.sort(mass_C)[::-1]) / max(float(mass_C.sum()), 1e-12))
 
 
-def _add(output: AnalysisOutput, context: ProbeContext, found: DimensionScores) -> None:
-    task, classes, num = context.task.name, context.task.classes, len(found.mass_C)
-    by_weight, by_information = np.argsort(-found.mass_C), np.argsort(-found.information_C)
-    half = dimensions_for(HALF, found.mass_C), dimensions_for(HALF, found.information_C)
-    above = int((found.information_C > found.by_chance).sum())
+def _add(output: AnalysisOutput, context: ProbeContext, scores: DimensionScores) -> None:
+    """Add what was found of one label."""
+    task, classes, num = context.task.name, context.task.classes, len(scores.mass_C)
+    by_weight, by_information = np.argsort(-scores.mass_C), np.argsort(-scores.information_C)
+    half = num_dimensions_for(0.5, scores.mass_C), num_dimensions_for(0.5, scores.information_C)
+    above = int((scores.information_C > scores.chance_information).sum())
     output.summary += [
-        f"{task}: {half[0]} of {num} dimensions hold half of the probe's weight (were all alike, it would be "
-        f"{-(-num // 2)}); the probe without bias is right in {found.accuracy:.1%} (majority {found.majority:.1%}).",
-        f"{task}: dimension {by_information[0]} tells most by itself, {found.information_C[by_information[0]]:.3f} "
-        f"nats; {above} dimensions tell more than the {found.by_chance:.3f} nats that shuffled labels give at most.",
+        f"{task}: {half[0]} of {num} dimensions hold half of the probe's weight (an even spread needs "
+        f"{-(-num // 2)}). The probe without bias classifies {scores.accuracy:.1%} correctly; always guessing the "
+        f"most frequent class gets {scores.majority:.1%}.",
+        f"{task}: dimension {by_information[0]} tells most by itself, {scores.information_C[by_information[0]]:.3f} "
+        f"nats. {above} dimensions tell more than {scores.chance_information:.3f} nats, the most that a dimension "
+        "tells of shuffled labels.",
     ]
     output.metrics |= {
         f"{task}_dimensions_for_half_of_weight": half[0],
-        f"{task}_most_information_nats": float(found.information_C.max()),
-        f"{task}_accuracy": found.accuracy,
-        f"{task}_majority": found.majority,
-        f"{task}_dimensions_for_90_percent_of_weight": dimensions_for(MOST, found.mass_C),
+        f"{task}_most_information_nats": float(scores.information_C.max()),
+        f"{task}_accuracy": scores.accuracy,
+        f"{task}_majority": scores.majority,
+        f"{task}_dimensions_for_90_percent_of_weight": num_dimensions_for(0.9, scores.mass_C),
         f"{task}_weight_share_of_top_{min(TOP, num)}": float(
-            cumulative_share(found.mass_C)[min(TOP, num) - 1]
+            cumulative_share(scores.mass_C)[min(TOP, num) - 1]
         ),
         f"{task}_dimensions_for_half_of_information": half[1],
         f"{task}_dimensions_above_chance": above,
-        f"{task}_chance_information_nats": found.by_chance,
-        f"{task}_num_examples": found.num_train,
+        f"{task}_chance_information_nats": scores.chance_information,
+        f"{task}_num_examples": scores.num_train,
     }
     output.pictures += [
         PictureFile(
             f"{task}-weights.png",
-            f"Weights of the {task} probe on standardized latents; dimensions from the heaviest.",
-            partial(weights_picture, found.weight_KC[:, by_weight], by_weight, classes, task),
+            f"Weights of the {task} probe on standardized latents, heaviest dimension first.",
+            partial(weights_picture, scores.weight_KC[:, by_weight], by_weight, classes, task),
         ),
         PictureFile(
             f"{task}-ranking.png",
-            f"Weight and mutual information of each dimension for {task}, each in its own order; the line is the "
-            "largest information that shuffled labels give.",
+            f"Weight (top) and mutual information (bottom) of each dimension for {task}, each largest first; the "
+            "dashed line is the largest information with shuffled labels.",
             partial(
                 ranking_picture,
-                found.mass_C,
-                found.information_C,
+                scores.mass_C,
+                scores.information_C,
                 by_weight,
                 by_information,
-                found.by_chance,
+                scores.chance_information,
                 task,
             ),
         ),
         PictureFile(
             f"{task}-concentration.png",
-            f"Share of {task}'s weight and information in the n heaviest dimensions; the diagonal is an even spread.",
+            f"Share of the weight and of the mutual information for {task} in the n heaviest dimensions; the "
+            "diagonal is an even spread.",
             partial(
                 concentration_picture,
-                cumulative_share(found.mass_C),
-                cumulative_share(found.information_C),
+                cumulative_share(scores.mass_C),
+                cumulative_share(scores.information_C),
                 task,
             ),
         ),
@@ -173,14 +177,14 @@ def _add(output: AnalysisOutput, context: ProbeContext, found: DimensionScores) 
     output.tables.append(
         Table(
             title=f"Dimensions that carry {task}",
-            columns=("rank", "by weight", "weight", "by information", "nats"),
+            columns=("rank", "dimension by weight", "Σ |weight|", "dimension by information", "nats"),
             rows=tuple(
                 (
                     rank + 1,
                     int(by_weight[rank]),
-                    float(found.mass_C[by_weight[rank]]),
+                    float(scores.mass_C[by_weight[rank]]),
                     int(by_information[rank]),
-                    float(found.information_C[by_information[rank]]),
+                    float(scores.information_C[by_information[rank]]),
                 )
                 for rank in range(min(TOP, num))
             ),
@@ -188,19 +192,19 @@ def _add(output: AnalysisOutput, context: ProbeContext, found: DimensionScores) 
     )
     output.curves.append(
         Curve(
-            title=f"Share of {task}'s weight in the heaviest dimensions",
+            title=f"Share of the {task} probe's weight in the heaviest dimensions",
             x_label="share of dimensions",
             y_label="share of weight",
             x=tuple((np.arange(1, num + 1) / num).tolist()),
-            y=tuple(cumulative_share(found.mass_C).tolist()),
+            y=tuple(cumulative_share(scores.mass_C).tolist()),
         )
     )
     output.csv_files[f"{task}.csv"] = CsvFile(
         ("dimension", "weight", "information_nats", *(f"weight_{name}" for name in classes)),
-        list(_rows(found)),
+        list(_rows(scores)),
     )
 
 
-def _rows(found: DimensionScores) -> Iterator[tuple[Cell, ...]]:
-    for c, weights_K in enumerate(found.weight_KC.T.tolist()):
-        yield c, float(found.mass_C[c]), float(found.information_C[c]), *cast("list[Cell]", weights_K)
+def _rows(scores: DimensionScores) -> Iterator[tuple[Cell, ...]]:
+    for c, weights_K in enumerate(scores.weight_KC.T.tolist()):
+        yield c, float(scores.mass_C[c]), float(scores.information_C[c]), *cast("list[Cell]", weights_K)

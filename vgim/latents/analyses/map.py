@@ -1,4 +1,4 @@
-"""Maps of the latents in two dimensions, colored by what is said and by whom: PCA, t-SNE, TensorBoard's projector.
+"""Maps of the latents in two dimensions, colored by label: PCA, t-SNE, and points for TensorBoard's projector.
 
 Shapes: N frames, C channels, K classes.
 """
@@ -9,31 +9,29 @@ from functools import partial
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vgim.arrays import I64
+from vgim.arrays import F32, F64, I64
 from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Embedding, Need, PictureFile
 from vgim.latents.frame_labels import NO_LABEL, Labeling
-from vgim.latents.frame_sample import F32, FrameSample
+from vgim.latents.frame_sample import FrameSample
 from vgim.latents.pictures.map import scatter_picture, spectrum_picture
 from vgim.latents.result import LatentOptions, Table
 from vgim.model.randomness import mix
 
-F64 = NDArray[np.float64]
 PERPLEXITY = 30
 NEIGHBORS_AT_ONCE = 512
 
 
 class MapAnalysis:
-    """PCA of all frames, t-SNE of some, and whether neighbors share their labels."""
+    """PCA of all frames, t-SNE of some frames, and how often nearest neighbors share a label."""
 
     title: ClassVar[str] = "Maps of the latents"
     needs: ClassVar[frozenset[Need]] = frozenset()
 
     def run(self, inputs: AnalysisInput) -> AnalysisOutput:
-        """Looks at μ, or at the output of a module without a posterior."""
+        """Map μ, or the output of a module without a posterior."""
         frames, options = inputs.frames, inputs.options
-        rows = choose(frames, options)
+        rows = choose_frames(frames, options)
         spectrum_C, components_2C, mean_C = principal(frames.mean_NC)
         points_NC = frames.mean_NC[rows]
         pca_N2 = np.asarray((points_NC - mean_C) @ components_2C.T, np.float32)
@@ -44,29 +42,29 @@ class MapAnalysis:
         nearest_N = nearest_elsewhere(points_NC, frames.utterance_N[rows])
         metrics: dict[str, float] = {}
         summary = [
-            f"{num_90} of {len(share_C)} principal components hold 90 % of the variance of the latents; their "
-            f"effective number (participation ratio) is {effective:.1f}."
+            f"{num_90} of {len(share_C)} principal components hold 90 % of the variance of the latents. The "
+            f"effective number of components (participation ratio) is {effective:.1f}."
         ]
         table: list[tuple[str, float, float, int]] = []
         pictures = []
         for labeling in frames.labelings:
             labels_N = frames.labels[labeling.name][rows]
-            same = shared(labels_N, nearest_N)
-            if same is not None:
-                metrics[f"{labeling.name}_of_neighbour"], metrics[f"{labeling.name}_by_chance"] = same[:2]
-                table.append((labeling.name, *same))
-            for way, xy_N2 in (("t-SNE", tsne_N2), ("PCA", pca_N2)):
-                pictures.append(_picture(way, xy_N2, labels_N, labeling))
-        for name, found, chance, _ in table:
+            shared = shared_labels(labels_N, nearest_N)
+            if shared is not None:
+                metrics[f"{labeling.name}_of_neighbour"], metrics[f"{labeling.name}_by_chance"] = shared[:2]
+                table.append((labeling.name, *shared))
+            for method, xy_N2 in (("t-SNE", tsne_N2), ("PCA", pca_N2)):
+                pictures.append(_picture(method, xy_N2, labels_N, labeling))
+        for name, share, chance, _ in table:
             summary.append(
-                f"The nearest latent in another utterance has the same {name} in {found:.1%} of cases "
+                f"The nearest frame of another utterance has the same {name} in {share:.1%} of cases "
                 f"({chance:.1%} by chance)."
             )
         metrics |= {"components_for_90_percent": num_90, "effective_components": effective}
         pictures.append(
             PictureFile(
                 "spectrum.png",
-                "Variance that the principal components hold.",
+                "Share of the variance in the first n principal components; the dashed line is 90 %.",
                 partial(spectrum_picture, share_C),
             )
         )
@@ -76,8 +74,8 @@ class MapAnalysis:
             pictures=pictures,
             tables=[
                 Table(
-                    title="Labels of the nearest latent in another utterance",
-                    columns=("label", "the same", "by chance", "frames"),
+                    title="Labels of the nearest frame of another utterance",
+                    columns=("label", "share with the same label", "by chance", "frames"),
                     rows=tuple(table),
                 )
             ]
@@ -85,85 +83,89 @@ class MapAnalysis:
             else [],
             csv_files={"points.csv": _csv_file(frames, rows, pca_N2, tsne_N2)},
             notes=[
-                f"t-SNE of {len(rows)} frames, perplexity {perplexity(len(rows))}: distances between its clusters and "
-                "their sizes mean little.",
+                f"t-SNE maps {len(rows)} frames with perplexity {perplexity(len(rows))}; sizes of clusters and "
+                "distances between them mean little.",
             ],
-            embedding=Embedding(points_NC, *_metadata(frames, rows)),
+            embedding=Embedding(points_NC, *_point_labels(frames, rows)),
         )
 
 
-def choose(frames: FrameSample, options: LatentOptions) -> I64:
-    """Frames for the map, drawn from those there are."""
+def choose_frames(frames: FrameSample, options: LatentOptions) -> I64:
+    """Indices of the frames to map, a random choice in ascending order."""
     rng = np.random.default_rng(mix("map", options.seed))
     return np.sort(rng.permutation(len(frames.mean_NC))[: options.map_frames])
 
 
 def principal(x_NC: F32) -> tuple[F64, F32, F32]:
-    """Variance along every principal component [C], the first two components [2, C], the mean [C]."""
+    """Variance along each principal component, [C]; the first two components, [2, C]; the mean, [C]."""
     from sklearn.decomposition import PCA
 
-    found = PCA(svd_solver="covariance_eigh").fit(x_NC)
-    first_2C = found.components_[:2]
+    pca = PCA(svd_solver="covariance_eigh").fit(x_NC)
+    first_2C = pca.components_[:2]
     if len(first_2C) < 2:  # one channel
         first_2C = np.concatenate([first_2C, np.zeros_like(first_2C)])
-    return found.explained_variance_.astype(np.float64), first_2C.astype(np.float32), found.mean_
+    return pca.explained_variance_.astype(np.float64), first_2C.astype(np.float32), pca.mean_
 
 
 def perplexity(num: int) -> int:
-    """t-SNE needs more points than this; a third of them at most."""
+    """Perplexity of t-SNE for `num` points: PERPLEXITY, or a third of the points if they are few."""
     return min(PERPLEXITY, max(1, (num - 1) // 3))
 
 
 def t_sne(x_NC: F32, seed: int) -> F32:
-    """The map of van der Maaten & Hinton (2008), started from PCA, [N, 2]."""
+    """The t-SNE map (van der Maaten & Hinton 2008), initialized by PCA, [N, 2]."""
     from sklearn.manifold import TSNE
 
     varies = x_NC[:, x_NC.std(0) > 0]
     if varies.shape[1] < 2:
         return np.zeros((len(x_NC), 2), np.float32)
-    made = TSNE(
+    xy_N2 = TSNE(
         perplexity=perplexity(len(x_NC)), init="pca", random_state=mix("t-SNE", seed) % 2**32
     ).fit_transform(varies)
-    return np.asarray(made, np.float32)
+    return np.asarray(xy_N2, np.float32)
 
 
 def nearest_elsewhere(x_NC: F32, utterance_N: I64) -> I64:
-    """The nearest point of another owner for each, by Euclidean distance; NO_LABEL where there is no other.
+    """Index of the nearest point of another utterance by Euclidean distance, [N]; NO_LABEL if there is no other.
 
-    A frame's neighbor in its own utterance shares its speaker and mostly its phone, whatever the encoder.
+    Neighbors in the same utterance share the speaker and mostly the phone, whatever the encoder does.
     """
-    found = np.full(len(x_NC), NO_LABEL)
+    nearest_N = np.full(len(x_NC), NO_LABEL)
     square_N = np.square(x_NC).sum(1)
     for start in range(0, len(x_NC), NEIGHBORS_AT_ONCE):
         part = slice(start, start + NEIGHBORS_AT_ONCE)
         distance = square_N[None] - 2 * x_NC[part] @ x_NC.T
         distance[utterance_N[part, None] == utterance_N[None]] = np.inf
-        found[part] = np.where(np.isfinite(distance).any(1), distance.argmin(1), NO_LABEL)
-    return found
+        nearest_N[part] = np.where(np.isfinite(distance).any(1), distance.argmin(1), NO_LABEL)
+    return nearest_N
 
 
-def shared(labels_N: I64, nearest_N: I64) -> tuple[float, float, int] | None:
-    """Share of labeled points whose neighbor has their label, what chance gives, and how many points there were.
+def shared_labels(labels_N: I64, nearest_N: I64) -> tuple[float, float, int] | None:
+    """How often a point and its neighbor have the same label, among the pairs where both have one.
 
-    Only pairs count of which both are labeled. Chance is Σ p² over the classes of the neighbors' partners.
+    Returns:
+        The share of such pairs with equal labels; the share that random pairing gives, Σ p(class) q(class) over the
+        classes of points and of neighbors; the number of pairs. None if there is no pair.
     """
-    with_N = (labels_N != NO_LABEL) & (nearest_N != NO_LABEL)
-    with_N[with_N] = labels_N[nearest_N[with_N]] != NO_LABEL
-    if not with_N.any():
+    labeled_N = (labels_N != NO_LABEL) & (nearest_N != NO_LABEL)
+    labeled_N[labeled_N] = labels_N[nearest_N[labeled_N]] != NO_LABEL
+    if not labeled_N.any():
         return None
-    own, other = labels_N[with_N], labels_N[nearest_N[with_N]]
+    own, other = labels_N[labeled_N], labels_N[nearest_N[labeled_N]]
     size = int(max(own.max(), other.max())) + 1
     chance = (np.bincount(own, minlength=size) / len(own)) @ (np.bincount(other, minlength=size) / len(own))
     return float((own == other).mean()), float(chance), len(own)
 
 
-def _picture(way: str, xy_N2: F32, labels_N: I64, labeling: Labeling) -> PictureFile:
-    file = f"{way.lower().replace('-', '')}-{labeling.name}.png"
-    caption = f"{way} of the latents, colored by {labeling.name}; a name on the map stands at its median."
-    return PictureFile(file, caption, partial(scatter_picture, xy_N2, labels_N, labeling, way))
+def _picture(method: str, xy_N2: F32, labels_N: I64, labeling: Labeling) -> PictureFile:
+    file = f"{method.lower().replace('-', '')}-{labeling.name}.png"
+    caption = (
+        f"{method} map of the latents, colored by {labeling.name}; names stand at the median of their class."
+    )
+    return PictureFile(file, caption, partial(scatter_picture, xy_N2, labels_N, labeling, method))
 
 
-def _metadata(frames: FrameSample, rows: I64) -> tuple[list[str], list[list[str]]]:
+def _point_labels(frames: FrameSample, rows: I64) -> tuple[list[str], list[list[str]]]:
     names = [labeling.name for labeling in frames.labelings]
     metadata = []
     for row in rows:
@@ -176,9 +178,9 @@ def _metadata(frames: FrameSample, rows: I64) -> tuple[list[str], list[list[str]
 
 
 def _csv_file(frames: FrameSample, rows: I64, pca_N2: F32, tsne_N2: F32) -> CsvFile:
-    header, metadata = _metadata(frames, rows)
-    places = np.concatenate([pca_N2, tsne_N2], 1).tolist()
+    header, metadata = _point_labels(frames, rows)
+    positions_N4 = np.concatenate([pca_N2, tsne_N2], 1).tolist()
     return CsvFile(
         (*header, "pca_1", "pca_2", "tsne_1", "tsne_2"),
-        [(*labels, *place) for labels, place in zip(metadata, places, strict=True)],
+        [(*labels, *position) for labels, position in zip(metadata, positions_N4, strict=True)],
     )

@@ -1,10 +1,10 @@
-"""How far an adversary gets: accuracy of the frozen encoder and a linear probe under FGSM (Goodfellow et al. 2015).
+"""Accuracy of the frozen encoder with a linear probe under FGSM attacks (Goodfellow et al. 2015).
 
-x' = x + ε · sign(∇ₓ cross-entropy). On audio, ε is in units of its full scale 1, and x' is clipped to [-1, 1]; on
-latents, in units of each dimension's root mean square, where the probe is all that is attacked. Beside it stand
-random signs of the same ε, which tell the adversary from mere noise, and an untrained encoder with its own probe.
+The attack is x' = x + ε · sign(∇ₓ cross-entropy). On audio, ε is in units of full scale 1, and x' is clipped to
+[-1, 1]. On latents, ε is in units of each dimension's root mean square; this attacks the probe alone. For comparison,
+random signs of the same ε tell an adversary from noise, and an untrained encoder with its own probe is attacked too.
 
-Shapes: N examples, L samples, T frames, C channels, K classes.
+Shapes: N examples, L samples, T frames, C channels, K classes, U utterances, E values of ε.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from vgim.arrays import F64
 from vgim.data.shards.read import Utterance, read_utterances
 from vgim.downstream.context import ProbeContext
 from vgim.downstream.features.encoders import feature_source
@@ -33,39 +33,38 @@ from vgim.model.audio import to_float
 from vgim.model.randomness import mix, seeded_generator
 
 ATTACKED_UTTERANCES = 24
-"""Of the split, at most: each takes a pass backward through the encoder and one forward for every ε."""
+"""Most utterances attacked: each costs a backward pass through the encoder, and a forward pass for every ε."""
 LATENT_EPSILONS = (0.0, 0.03, 0.1, 0.3, 1.0)
-F64 = NDArray[np.float64]
 
 
 class CorrectCounts(NamedTuple):
-    """Right and all examples of an utterance."""
+    """Examples of one utterance, and how many of them are classified correctly."""
 
-    right: list[int]
+    num_correct: list[int]
     """For each ε."""
-    num: int
+    num_examples: int
 
 
 class ProbedEncoder(NamedTuple):
-    """An encoder with a linear probe on it."""
+    """An encoder and a linear probe of its features."""
 
     source: EncoderFeatures
     fitted: Fitted
 
 
 class SensitivityAnalysis:
-    """Accuracy against ε of the probe whose labels are finest: phones where there are any."""
+    """Accuracy against ε of the probe with the finest labels: phones if there are any, else syllables."""
 
     title: ClassVar[str] = "Adversarial sensitivity of the probe"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
 
     def run(self, inputs: AnalysisInput) -> AnalysisOutput:
-        """Fits a probe on the trained and on an untrained encoder, and attacks both."""
+        """Fit a probe on the trained and on an untrained encoder, and attack both."""
         context = min(probe_contexts(inputs), key=_coarseness)
-        trained = _fit(inputs, context, encoder_features(inputs))
+        trained = _fit_probe(inputs, context, encoder_features(inputs))
         untrained_source, _ = feature_source(context, "random", inputs.options.seed)
         assert isinstance(untrained_source, EncoderFeatures)
-        untrained = _fit(inputs, context, untrained_source)
+        untrained = _fit_probe(inputs, context, untrained_source)
         utterances = list(
             read_utterances(
                 context.opened.shards,
@@ -93,25 +92,27 @@ def _coarseness(context: ProbeContext) -> tuple[bool, bool]:
 
 
 def attack(
-    probed: ProbedEncoder,
+    target: ProbedEncoder,
     context: ProbeContext,
     utterances: list[Utterance],
     epsilons: tuple[float, ...],
     module: int,
     noise_seed: int | None = None,
 ) -> list[CorrectCounts]:
-    """Right examples of each utterance for every ε.
+    """Count the examples that are classified correctly, for each utterance and every ε.
 
     Args:
-        noise_seed: Takes random signs of this seed instead of the gradient's.
+        utterances: Utterances without an example are left out.
+        module: Module that the probe reads.
+        noise_seed: Seed of random signs, which replace the signs of the gradient; None for FGSM.
     """
-    encoder = probed.source.encoder
+    encoder = target.source.encoder
     hop, shortest = encoder.hop_samples(module), encoder.min_samples(module)
     device = next(encoder.parameters()).device
-    weight_KC, bias_K = probed.fitted.weight_KC.to(device), probed.fitted.bias_K.to(device)
+    weight_KC, bias_K = target.fitted.weight_KC.to(device), target.fitted.bias_K.to(device)
 
     def logits(x_BL: Tensor, utterance: Utterance) -> tuple[Tensor, Tensor] | None:
-        x = probed.source.normalizer(x_BL, statistics_of([utterance]))
+        x = target.source.normalizer(x_BL, statistics_of([utterance]))
         for index in range(module + 1):
             x = encoder.module(index).represent(x)
         examples = context.task.examples(utterance, x[0], hop)
@@ -119,7 +120,7 @@ def attack(
             return None
         return examples.x_NC @ weight_KC.T + bias_K, examples.y_N.to(device)
 
-    found = []
+    counts = []
     for utterance in utterances:
         clip = clip_of(context, utterance)
         if clip is None or len(clip) < shortest:
@@ -134,19 +135,19 @@ def attack(
         else:
             generator = seeded_generator("cpu", mix("signs", noise_seed, utterance.utterance_id))
             sign_BL = (torch.randint(2, x_BL.shape, generator=generator) * 2.0 - 1).to(device)
-        right = []
+        num_correct = []
         for epsilon in epsilons:
             with torch.no_grad():
                 moved_BL = (x_BL + epsilon * sign_BL).clamp(-1, 1)
-                after = logits(moved_BL, utterance)
-            assert after is not None
-            right.append(int((after[0].argmax(1) == after[1]).sum()))
-        found.append(CorrectCounts(right, len(clean[1])))
-    return found
+                attacked = logits(moved_BL, utterance)
+            assert attacked is not None
+            num_correct.append(int((attacked[0].argmax(1) == attacked[1]).sum()))
+        counts.append(CorrectCounts(num_correct, len(clean[1])))
+    return counts
 
 
 def attack_latents(fitted: Fitted, test: Examples) -> list[float]:
-    """Accuracy under FGSM on the probe's own input, for each of LATENT_EPSILONS."""
+    """Accuracy of the probe under FGSM on its features, for each of LATENT_EPSILONS."""
     x_NC = test.x_NC.clone().requires_grad_()
     logits_NK = x_NC @ fitted.weight_KC.T + fitted.bias_K
     (gradient_NC,) = torch.autograd.grad(F.cross_entropy(logits_NK, test.y_N), x_NC)
@@ -157,24 +158,24 @@ def attack_latents(fitted: Fitted, test: Examples) -> list[float]:
     ]
 
 
-def _fit(inputs: AnalysisInput, context: ProbeContext, source: EncoderFeatures) -> ProbedEncoder:
+def _fit_probe(inputs: AnalysisInput, context: ProbeContext, source: EncoderFeatures) -> ProbedEncoder:
     train, validation = (examples_of(inputs, context, source, split) for split in ("train", "validation"))
     return ProbedEncoder(source, fit_lbfgs(train, validation, len(context.task.classes)))
 
 
 def _accuracies(counts: list[CorrectCounts]) -> tuple[F64, F64, F64]:
-    """Accuracy and its 95 % interval over utterances for each ε."""
-    right_UE = np.array([count.right for count in counts], dtype=np.float64)
-    num_U = np.array([count.num for count in counts])
-    ends = np.array([over_utterances(right_U, num_U) for right_U in right_UE.T])
-    return right_UE.sum(0) / num_U.sum(), ends[:, 0], ends[:, 1]
+    """Accuracy for each ε, and the two ends of its 95 % interval over utterances, [E] each."""
+    correct_UE = np.array([count.num_correct for count in counts], dtype=np.float64)
+    num_U = np.array([count.num_examples for count in counts])
+    ends_E2 = np.array([over_utterances(correct_U, num_U) for correct_U in correct_UE.T])
+    return correct_UE.sum(0) / num_U.sum(), ends_E2[:, 0], ends_E2[:, 1]
 
 
 def _output(
     inputs: AnalysisInput,
     context: ProbeContext,
     curves: dict[str, list[CorrectCounts]],
-    of_latents: list[float],
+    latent_accuracies: list[float],
     majority: float,
 ) -> AnalysisOutput:
     epsilons, task = inputs.options.epsilons, context.task.name
@@ -187,12 +188,12 @@ def _output(
             CurveLine(name, epsilons, *score, style)
             for (name, score), style in zip(scores.items(), styles, strict=True)
         ],
-        "ε (full scale is 1)",
+        "ε (full scale of the audio is 1)",
         "accuracy",
-        f"{task} probe on module {inputs.module} under attack",
+        f"{task} probe of module {inputs.module} under attack",
         x_scale="symlog",
         x_threshold=min(positive, default=1.0),
-        level=("majority", majority),
+        level=("most frequent class", majority),
     )
     rows = [
         (name, epsilon, float(score[0][i]), float(score[1][i]), float(score[2][i]))
@@ -201,7 +202,7 @@ def _output(
     ]
     latent_rows = [
         ("latents, FGSM", epsilon, accuracy, None, None)
-        for epsilon, accuracy in zip(LATENT_EPSILONS, of_latents, strict=True)
+        for epsilon, accuracy in zip(LATENT_EPSILONS, latent_accuracies, strict=True)
     ]
     fgsm, noise, untrained = (score[0] for score in scores.values())
     halved = next((e for e, a in zip(epsilons, fgsm, strict=True) if a <= fgsm[0] / 2), None)
@@ -217,23 +218,23 @@ def _output(
         "majority": majority,
         "num_utterances": len(curves["trained, FGSM"]),
     }
-    for epsilon, accuracy in zip(LATENT_EPSILONS[1:], of_latents[1:], strict=True):
+    for epsilon, accuracy in zip(LATENT_EPSILONS[1:], latent_accuracies[1:], strict=True):
         metrics[f"latent_accuracy_at_{epsilon:g}"] = accuracy
     score = scores["trained, FGSM"]
     return AnalysisOutput(
         summary=[
-            f"The {task} probe is right in {fgsm[0]:.1%} of clean examples and in {fgsm[last]:.1%} under FGSM with "
-            f"ε = {epsilons[last]:g} on the audio; random signs of that size leave {noise[last]:.1%}.",
-            f"On an untrained encoder it falls from {untrained[0]:.1%} to {untrained[last]:.1%}.",
-            f"The attack halves accuracy at ε = {halved:g}."
+            f"The {task} probe classifies {fgsm[0]:.1%} of the clean examples correctly, and {fgsm[last]:.1%} under "
+            f"FGSM with ε = {epsilons[last]:g} on the audio; random signs of the same size leave {noise[last]:.1%}.",
+            f"The probe of an untrained encoder falls from {untrained[0]:.1%} to {untrained[last]:.1%}.",
+            f"The smallest ε tried that halves the accuracy is {halved:g} (full scale of the audio is 1)."
             if halved is not None
-            else f"No ε up to {max(epsilons):g} halves accuracy.",
+            else f"No ε up to {max(epsilons):g} halves the accuracy (full scale of the audio is 1).",
         ],
         metrics=metrics,
         pictures=[
             PictureFile(
                 "attack.png",
-                "Accuracy against the size of the attack on the audio; bands are 95 % over utterances.",
+                "Accuracy against the size ε of the attack on the audio; bands are 95 % intervals over utterances.",
                 picture,
             )
         ],
@@ -247,7 +248,7 @@ def _output(
         curves=[
             Curve(
                 title=f"Accuracy of the {task} probe under FGSM on the audio",
-                x_label="ε (full scale is 1)",
+                x_label="ε (full scale of the audio is 1)",
                 y_label="accuracy",
                 x=tuple(epsilons),
                 y=tuple(score[0].tolist()),
@@ -260,7 +261,7 @@ def _output(
             "accuracy.csv": CsvFile(("attack", "epsilon", "accuracy", "low", "high"), [*rows, *latent_rows])
         },
         notes=[
-            "FGSM is one step of the gradient: a lower bound of what an adversary can do.",
-            "ε on latents is in units of each dimension's root mean square.",
+            "FGSM is a single gradient step; a stronger adversary would leave a lower accuracy.",
+            "In attacks on latents, ε is in units of each dimension's root mean square.",
         ],
     )

@@ -1,8 +1,9 @@
 """How evenly decoded audio changes along a straight line between the latents of two utterances.
 
-On S equal steps from A to B each point is decoded; d_s is the distance of log-mel frames between neighbors. The path
-ratio Σ d_s / d(A, B) is 1 on a straight line and grows with detours; the largest step's share max d_s / Σ d_s is 1 / S
-where all change alike, 1 where it jumps. Neither depends on how loud or how spread the decoded audio is.
+The line from A to B has S equal steps; each point is decoded. d_s is the root mean square difference between the
+log-mel frames of neighboring points. The path ratio Σ d_s / d(A, B) is 1 on a straight path and grows with detours.
+The largest step's share max d_s / Σ d_s is 1 / S if all steps are alike, and 1 if the audio jumps once. Scaling all
+distances changes neither.
 
 Shapes: P pairs, S steps, T frames, C channels, M mel bands.
 """
@@ -14,41 +15,42 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from vgim.arrays import F64
 from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
-from vgim.latents.decoded_pairs import decode, interval, log_mel, make_pairs
+from vgim.latents.decoded_pairs import bootstrap_interval, decode, log_mel, make_pairs
 from vgim.latents.pictures.lines import CurveLine, lines_picture
 from vgim.latents.result import Curve, Table
 
-F64 = NDArray[np.float64]
-
 
 class Path(NamedTuple):
-    """A path through decoded audio."""
+    """Distances along a path of decoded audio, in nats of log-mel power."""
 
     steps_S: F64
-    """Root mean square difference of log-mel between neighbors, nats."""
+    """Distance of each step."""
     end_to_end: float
+    """Distance from the first point to the last."""
 
     @property
     def ratio(self) -> float:
+        """Length of the path over the distance of its ends."""
         return float(self.steps_S.sum() / max(self.end_to_end, 1e-12))
 
     @property
     def largest_share(self) -> float:
+        """Share of the path in its largest step."""
         return float(self.steps_S.max() / max(float(self.steps_S.sum()), 1e-12))
 
 
 class SmoothnessAnalysis:
-    """Path ratio and largest step of interpolations."""
+    """Path ratio and largest step of decoded interpolations."""
 
     title: ClassVar[str] = "Smoothness along interpolations"
     needs: ClassVar[frozenset[Need]] = frozenset({"decoder"})
 
     def run(self, inputs: AnalysisInput) -> AnalysisOutput:
-        """Decodes interpolations between some pairs of the split's crops."""
+        """Decode interpolations between pairs of crops."""
         assert inputs.decoder is not None
         pairs = make_pairs(inputs.opened, inputs.decoder, inputs.options)
         share = torch.linspace(0, 1, inputs.options.steps + 1)[:, None, None]
@@ -56,12 +58,12 @@ class SmoothnessAnalysis:
         for a, b in zip(pairs.first_P, pairs.second_P, strict=True):
             line_STC = torch.lerp(pairs.latents_UTC[a][None], pairs.latents_UTC[b][None], share)
             audio = decode(inputs.decoder, line_STC, pairs.num_samples, inputs.opened.device)
-            paths.append(path_of(log_mel(audio)))
+            paths.append(measure_path(log_mel(audio)))
         return _output(inputs, paths)
 
 
-def path_of(points_STM: Tensor) -> Path:
-    """The steps between points in a row, and from the first to the last."""
+def measure_path(points_STM: Tensor) -> Path:
+    """Distances between neighboring points, and from the first point to the last."""
 
     def distance(a: Tensor, b: Tensor) -> Tensor:
         return (a - b).double().square().mean((-2, -1)).sqrt()
@@ -75,13 +77,13 @@ def _output(inputs: AnalysisInput, paths: list[Path]) -> AnalysisOutput:
     ratio_P = np.array([path.ratio for path in paths])
     largest_P = np.array([path.largest_share for path in paths])
     shares_PS = np.stack([path.steps_S / max(float(path.steps_S.sum()), 1e-12) for path in paths])
-    ratio, largest = interval(ratio_P, seed), interval(largest_P, seed)
+    ratio, largest = bootstrap_interval(ratio_P, seed), bootstrap_interval(largest_P, seed)
     at = tuple(((np.arange(num_steps) + 0.5) / num_steps).tolist())
     mean_S = shares_PS.mean(0)
-    ends = [interval(shares_PS[:, s], seed) for s in range(num_steps)]
+    ends = [bootstrap_interval(shares_PS[:, s], seed) for s in range(num_steps)]
     curve = Curve(
         title="Share of the decoded path that each step covers",
-        x_label="place between the two utterances",
+        x_label="position between the two utterances",
         y_label="share of the path",
         x=at,
         y=tuple(mean_S.tolist()),
@@ -90,10 +92,10 @@ def _output(inputs: AnalysisInput, paths: list[Path]) -> AnalysisOutput:
     )
     return AnalysisOutput(
         summary=[
-            f"Between two utterances the decoded path is {ratio_P.mean():.2f} times the straight distance (95 % "
-            f"{ratio[0]:.2f} to {ratio[1]:.2f} over {len(paths)} pairs; 1 is a straight line).",
-            f"The largest of {num_steps} steps covers {largest_P.mean():.1%} of the path (95 % {largest[0]:.1%} to "
-            f"{largest[1]:.1%}); even steps would cover {1 / num_steps:.1%}.",
+            f"The decoded path between two utterances is {ratio_P.mean():.2f} times as long as the straight distance "
+            f"(95 % interval {ratio[0]:.2f} to {ratio[1]:.2f} over {len(paths)} pairs; a straight path has 1).",
+            f"The largest of {num_steps} steps covers {largest_P.mean():.1%} of the path (95 % interval "
+            f"{largest[0]:.1%} to {largest[1]:.1%}); even steps cover {1 / num_steps:.1%} each.",
         ],
         metrics={
             "path_ratio": float(ratio_P.mean()),
@@ -125,7 +127,7 @@ def _output(inputs: AnalysisInput, paths: list[Path]) -> AnalysisOutput:
                 title="Decoded paths",
                 columns=("", "mean", "low", "high"),
                 rows=(
-                    ("path / distance", float(ratio_P.mean()), *ratio),
+                    ("path / straight distance", float(ratio_P.mean()), *ratio),
                     ("largest step's share", float(largest_P.mean()), *largest),
                 ),
             )
@@ -138,7 +140,7 @@ def _output(inputs: AnalysisInput, paths: list[Path]) -> AnalysisOutput:
             )
         },
         notes=[
-            "Distances are between log-mel frames of decoded audio, so they speak of encoder and decoder together; "
-            "compare runs whose decoders were trained alike."
+            "Distances are between log-mel frames of decoded audio, so they depend on encoder and decoder; compare "
+            "runs whose decoders were trained alike."
         ],
     )

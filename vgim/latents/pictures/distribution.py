@@ -1,4 +1,4 @@
-"""Pictures of how dimensions are distributed.
+"""Pictures of the distribution of each dimension.
 
 Shapes: N frames, C channels.
 """
@@ -6,23 +6,26 @@ Shapes: N frames, C channels.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vgim.arrays import I64
+from vgim.arrays import F32, F64, I64
 from vgim.downstream.pictures import as_png, new_figure
-from vgim.latents.frame_sample import F32
 
-F64 = NDArray[np.float64]
 NUM_HISTOGRAMS = 12
 NUM_BINS = 60
 OUTSIDE = 0.001
-"""Share of values beyond each end of an axis."""
+"""Share of the values that an axis cuts off at each end."""
 
 
 def kl_picture(kl_C: F64, between_C: F32, within_C: F32) -> bytes:
-    """KL as bars, above the two parts of the variance of z as a stack; both in the order given."""
-    drawing = new_figure(8, 5)
-    top, bottom = drawing.subplots(2, 1, sharex=True)
+    """Bars of the KL of each dimension, above stacked bars of the two parts of the variance of z.
+
+    Args:
+        kl_C: KL in nats, in the order to show.
+        between_C: Variance of μ over frames.
+        within_C: Mean of σ².
+    """
+    figure = new_figure(8, 5)
+    top, bottom = figure.subplots(2, 1, sharex=True)
     at = np.arange(len(kl_C))
     top.bar(at, kl_C, width=1.0, color="C0")
     top.set_ylabel("KL (nats)")
@@ -30,18 +33,23 @@ def kl_picture(kl_C: F64, between_C: F32, within_C: F32) -> bytes:
     bottom.bar(at, within_C, width=1.0, bottom=between_C, color="C7", label="mean of σ²")
     bottom.axhline(1, color="black", linewidth=0.8, linestyle="--", label="N(0, 1)")
     bottom.set_ylabel("variance of z")
-    bottom.set_xlabel("dimensions, sorted by KL")
-    drawing.legend(loc="outside right upper", fontsize=8)
-    return as_png(drawing)
+    bottom.set_xlabel("dimensions, largest KL first")
+    figure.legend(loc="outside right upper", fontsize=8)
+    return as_png(figure)
 
 
-def histograms_picture(z_NC: F32, order_C: I64, said_C: list[str], *, with_normal: bool = True) -> bytes:
-    """Histograms of dimensions picked evenly from the order, first and last among them."""
+def histograms_picture(z_NC: F32, order_C: I64, label_C: list[str], *, with_normal: bool = True) -> bytes:
+    """Histograms of dimensions picked evenly from `order_C`, including its first and last.
+
+    Args:
+        label_C: Text beside the number of each dimension in `order_C`.
+        with_normal: Also draws the density of N(0, 1).
+    """
     num = min(NUM_HISTOGRAMS, len(order_C))
     picked = np.unique(np.linspace(0, len(order_C) - 1, num).round().astype(int))
-    drawing = new_figure(9, 6)
-    for place, i in enumerate(picked):
-        axes = drawing.add_subplot(3, 4, place + 1)
+    figure = new_figure(9, 6)
+    for number, i in enumerate(picked, start=1):
+        axes = figure.add_subplot(3, 4, number)
         values = z_NC[:, order_C[i]]
         low, high = np.quantile(values, [OUTSIDE, 1 - OUTSIDE])
         if with_normal:
@@ -53,12 +61,16 @@ def histograms_picture(z_NC: F32, order_C: I64, said_C: list[str], *, with_norma
             axes.plot(grid, np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi), color="black", linewidth=1)
         axes.set_yticks([])
         axes.tick_params(labelsize=7)
-        axes.set_title(f"dimension {order_C[i]}, {said_C[i]}", fontsize=8)
-    return as_png(drawing)
+        axes.set_title(f"dimension {order_C[i]}, {label_C[i]}", fontsize=8)
+    return as_png(figure)
 
 
 def density_picture(z_NC: F32, *, with_normal: bool = True) -> bytes:
-    """All dimensions' densities as columns of an image, each scaled to its own peak."""
+    """An image with the density of each dimension as a column, scaled to its own peak.
+
+    Args:
+        with_normal: Also draws N(0, 1), in columns at the left edge.
+    """
     low, high = np.quantile(z_NC, [OUTSIDE, 1 - OUTSIDE])
     if with_normal:
         low, high = min(low, -3.5), max(high, 3.5)
@@ -73,13 +85,13 @@ def density_picture(z_NC: F32, *, with_normal: bool = True) -> bytes:
     else:
         shift = 0
     image = np.stack([column / max(column.max(), 1e-12) for column in columns], axis=1)
-    drawing = new_figure(9, 4)
-    axes = drawing.add_subplot()
+    figure = new_figure(9, 4)
+    axes = figure.add_subplot()
     extent = (-shift - 0.5, len(z_NC.T) - 0.5, low, high)
     shown = axes.imshow(image, origin="lower", aspect="auto", cmap="Blues", extent=extent)
-    drawing.colorbar(shown, ax=axes, label="density / its peak")
-    axes.set_xlabel("dimensions, sorted")
+    figure.colorbar(shown, ax=axes, label="density / its peak")
+    axes.set_xlabel("dimensions, in order")
     axes.set_ylabel("value")
     if with_normal:
         axes.text(-shift, high, " N(0, 1)", fontsize=8, va="top")
-    return as_png(drawing)
+    return as_png(figure)

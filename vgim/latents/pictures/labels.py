@@ -1,4 +1,4 @@
-"""Pictures of which dimensions carry a label.
+"""Pictures of the dimensions that carry a label.
 
 Shapes: C channels, K classes.
 """
@@ -6,38 +6,37 @@ Shapes: C channels, K classes.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vgim.arrays import I64
+from vgim.arrays import F64, I64
 from vgim.downstream.pictures import as_png, new_figure
 
-F64 = NDArray[np.float64]
 MOST_TICKS = 64
+"""An axis with more entries has no names."""
 
 
 def weights_picture(weight_KC: F64, dimension_C: I64, classes: tuple[str, ...], task: str) -> bytes:
-    """A heat map: a row per class, a column per dimension, in the order given."""
+    """A heat map with a row per class and a column per dimension, in the order of `dimension_C`."""
     num_classes, num = weight_KC.shape
-    drawing = new_figure(9, max(3.0, min(9.0, 1.5 + 0.17 * num_classes)))
-    axes = drawing.add_subplot()
+    figure = new_figure(9, max(3.0, min(9.0, 1.5 + 0.17 * num_classes)))
+    axes = figure.add_subplot()
     limit = float(np.quantile(np.abs(weight_KC), 0.995)) or 1.0
     image = axes.imshow(weight_KC, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-    drawing.colorbar(image, ax=axes, label="weight")
+    figure.colorbar(image, ax=axes, label="weight")
     if num_classes <= MOST_TICKS:
         axes.set_yticks(range(num_classes), classes, fontsize=7)
     if num <= MOST_TICKS:
         axes.set_xticks(range(num), dimension_C.tolist(), fontsize=6, rotation=90)
-    axes.set_xlabel("dimension, from the heaviest")
-    axes.set_title(f"weights of the {task} probe, standardized, without bias")
-    return as_png(drawing)
+    axes.set_xlabel("dimension, heaviest first")
+    axes.set_title(f"weights of the {task} probe without bias, on standardized latents")
+    return as_png(figure)
 
 
 def ranking_picture(
     mass_C: F64, information_C: F64, by_weight_C: I64, by_information_C: I64, by_chance: float, task: str
 ) -> bytes:
-    """Bars of both measures, each from its largest."""
-    drawing = new_figure(9, 5)
-    top, bottom = drawing.subplots(2, 1)
+    """Bars of weight and of mutual information, each largest first, with the information by chance as a line."""
+    figure = new_figure(9, 5)
+    top, bottom = figure.subplots(2, 1)
     for axes, values_C, order_C, label in (
         (top, mass_C, by_weight_C, "Σ |weight|"),
         (bottom, information_C, by_information_C, "information (nats)"),
@@ -51,20 +50,20 @@ def ranking_picture(
     bottom.axhline(by_chance, color="black", linewidth=0.8, linestyle="--")
     bottom.set_xlabel("dimension")
     top.set_title(task)
-    return as_png(drawing)
+    return as_png(figure)
 
 
 def concentration_picture(weight_C: F64, information_C: F64, task: str) -> bytes:
-    """Cumulative shares against an even spread."""
-    drawing = new_figure(6, 4)
-    axes = drawing.add_subplot()
+    """Cumulative shares of weight and information, beside an even spread."""
+    figure = new_figure(6, 4)
+    axes = figure.add_subplot()
     at = np.arange(1, len(weight_C) + 1)
     axes.plot(at, weight_C, label="probe's weight")
     axes.plot(at, information_C, label="mutual information")
     axes.plot(at, at / len(at), color="gray", linewidth=0.8, linestyle="--", label="even spread")
     axes.set_ylim(0, 1.02)
-    axes.set_xlabel("dimensions, from the heaviest")
+    axes.set_xlabel("dimensions, heaviest first")
     axes.set_ylabel("share")
     axes.set_title(task)
     axes.legend(loc="lower right", fontsize=8)
-    return as_png(drawing)
+    return as_png(figure)

@@ -1,21 +1,19 @@
-"""Lines with bands, and one run's curves over another's."""
+"""Pictures of lines with bands, and of one curve of several runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from vgim.arrays import F64
 from vgim.downstream.pictures import as_png, new_figure
 from vgim.latents.result import Curve
 
-Values = Sequence[float] | NDArray[np.float64]
+Values = Sequence[float] | F64
 
 
 class CurveLine(NamedTuple):
-    """A line of a picture."""
+    """A line, with the two ends of a band around it if there is one."""
 
     label: str
     x: Values
@@ -23,6 +21,7 @@ class CurveLine(NamedTuple):
     low: Values = ()
     high: Values = ()
     style: str = "-"
+    """Format string of matplotlib."""
 
 
 def lines_picture(
@@ -35,14 +34,15 @@ def lines_picture(
     x_threshold: float = 0.0,
     level: tuple[str, float] | None = None,
 ) -> bytes:
-    """Lines over one another, each with its band.
+    """Lines in one picture, each with its band.
 
     Args:
-        x_scale: linear, log, or symlog, which has room for 0 below `x_threshold` and a tick at every x.
-        level: A horizontal line and its name.
+        x_scale: `linear` or `symlog`. symlog is logarithmic above `x_threshold`, linear from 0 to it, and has a tick
+            at every x.
+        level: Name and height of a dashed horizontal line.
     """
-    drawing = new_figure(7, 4)
-    axes = drawing.add_subplot()
+    figure = new_figure(7, 4)
+    axes = figure.add_subplot()
     for number, line in enumerate(lines):
         axes.plot(line.x, line.y, line.style, color=f"C{number}", label=line.label, markersize=4)
         if len(line.low):
@@ -62,15 +62,15 @@ def lines_picture(
     axes.set_ylabel(y_label)
     axes.set_title(title)
     if len(lines) > 1 or level is not None:
-        drawing.legend(loc="outside lower center", ncols=4, fontsize=8)
-    return as_png(drawing)
+        figure.legend(loc="outside lower center", ncols=4, fontsize=8)
+    return as_png(figure)
 
 
-def overlay_picture(of_runs: Sequence[tuple[str, Curve]]) -> bytes:
-    """The same curve of several runs."""
-    first = of_runs[0][1]
-    lines = [CurveLine(name, curve.x, curve.y, curve.low, curve.high) for name, curve in of_runs]
-    positive = [x for _, curve in of_runs for x in curve.x if x > 0]
+def overlay_picture(run_curves: Sequence[tuple[str, Curve]]) -> bytes:
+    """One curve of several runs, given as pairs of run name and curve."""
+    first = run_curves[0][1]
+    lines = [CurveLine(name, curve.x, curve.y, curve.low, curve.high) for name, curve in run_curves]
+    positive = [x for _, curve in run_curves for x in curve.x if x > 0]
     return lines_picture(
         lines,
         first.x_label,

@@ -6,29 +6,27 @@ Shapes: N frames, C channels.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vgim.arrays import I64
+from vgim.arrays import F32, F64, I64
 from vgim.downstream.pictures import as_png, new_figure
 from vgim.latents.frame_labels import NO_LABEL, Labeling
-from vgim.latents.frame_sample import F32
 
 MOST_IN_LEGEND = 20
-"""Colors that the eye tells apart; more classes are named where they lie."""
+"""Colors that the eye tells apart; with more classes, names stand on the map instead of in a legend."""
 MOST_NAMES = 50
-"""Classes beyond these, the rarest, get no name in the picture."""
+"""The most frequent classes, which get a name on the map."""
 
 
-def scatter_picture(xy_N2: F32, labels_N: I64, labeling: Labeling, way: str) -> bytes:
-    """Points colored by class, gray without one; many classes are named at their medians, few in a legend."""
+def scatter_picture(xy_N2: F32, labels_N: I64, labeling: Labeling, method: str) -> bytes:
+    """Points colored by class, gray without a label. A few classes are named in a legend, many at their medians."""
     from matplotlib import colormaps
     from matplotlib.patheffects import withStroke
 
-    drawing = new_figure(7, 6)
-    axes = drawing.add_subplot()
-    rest = labels_N == NO_LABEL
-    axes.scatter(*xy_N2[rest].T, s=3, color="lightgray", linewidths=0)
-    present, counts = np.unique(labels_N[~rest], return_counts=True)
+    figure = new_figure(7, 6)
+    axes = figure.add_subplot()
+    unlabeled_N = labels_N == NO_LABEL
+    axes.scatter(*xy_N2[unlabeled_N].T, s=3, color="lightgray", linewidths=0)
+    present, counts = np.unique(labels_N[~unlabeled_N], return_counts=True)
     few = len(present) <= MOST_IN_LEGEND
     colors = colormaps["tab20" if few else "gist_rainbow"]
     for number, label in enumerate(present):
@@ -49,18 +47,18 @@ def scatter_picture(xy_N2: F32, labels_N: I64, labeling: Labeling, way: str) -> 
     axes.set_xticks([])
     axes.set_yticks([])
     if few and len(present):
-        drawing.legend(loc="outside right upper", fontsize=8, markerscale=3)
-    axes.set_title(f"{way} by {labeling.name}")
-    return as_png(drawing)
+        figure.legend(loc="outside right upper", fontsize=8, markerscale=3)
+    axes.set_title(f"{method} by {labeling.name}")
+    return as_png(figure)
 
 
-def spectrum_picture(share_C: NDArray[np.float64]) -> bytes:
-    """Cumulative share of the variance over principal components."""
-    drawing = new_figure(6, 3.5)
-    axes = drawing.add_subplot()
+def spectrum_picture(share_C: F64) -> bytes:
+    """Cumulative share of the variance over principal components, with a line at 90 %."""
+    figure = new_figure(6, 3.5)
+    axes = figure.add_subplot()
     axes.plot(np.arange(1, len(share_C) + 1), np.cumsum(share_C), marker=".", markersize=3)
     axes.axhline(0.9, color="gray", linewidth=0.8, linestyle="--")
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("principal components")
     axes.set_ylabel("share of the variance")
-    return as_png(drawing)
+    return as_png(figure)
