@@ -14,7 +14,7 @@ import pytest
 from vgim import errors
 from vgim.cli import main
 from vgim.config import load_config
-from vgim.config.keys import sections
+from vgim.config.keys import config_keys
 from vgim.config.presets import known_presets
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -124,7 +124,7 @@ def test_commands_parse(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pages
 def test_config_keys_exist(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    known = sections()
+    known = config_keys()
     for code in inline_code(page):
         match = re.fullmatch(r"([a-z]+(?:\.[a-z_]+)+)(=\S+)?", code)
         if (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from vgim.cli import main
 from vgim.config import ResolvedConfig, from_yaml, load_config
 from vgim.errors import DataError
 
+WRITTEN = Path(__file__).parents[1] / "written_by_0_1"
+
 
 def vgim(*args: str) -> Result:
     return CliRunner().invoke(main, args)
@@ -25,10 +28,28 @@ def test_version_is_the_package_version() -> None:
     assert vgim("--version").output == f"vgim, version {__version__}\n"
 
 
+def imported_by(*args: str, of: Iterable[str]) -> set[str]:
+    """Which packages are loaded once a command, run in a process of its own, has ended well."""
+    code = f"""
+import sys
+from vgim.cli import main
+main({list(args)}, standalone_mode=False)
+print(*sorted(sys.modules), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(of) & set(done.stderr.split())
+
+
 def test_help_imports_nothing_heavy() -> None:
-    heavy = ["ray", "torch", "pandas", "pydantic", "yaml"]
-    code = f"import sys, vgim.cli; print([name for name in {heavy} if name in sys.modules])"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+    heavy = ["ray", "torch", "matplotlib", "pandas", "numpy", "pyarrow", "pydantic", "yaml"]
+    assert imported_by("--help", of=heavy) == set()
+
+
+@pytest.mark.parametrize(
+    "args", [["runs", str(WRITTEN / "runs")], ["decode", "list", str(WRITTEN / "runs/sim")]], ids=" ".join
+)
+def test_listing_runs_imports_neither_torch_nor_ray_nor_matplotlib(args: list[str]) -> None:
+    assert imported_by(*args, of=["ray", "torch", "matplotlib", "tensorboard", "pandas"]) == set()
 
 
 def test_config_show_prints_a_config_that_reads_back() -> None:

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from vgim.cli import main
-from vgim.cluster.tasks import run_on_ray
+from vgim.cluster.tasks import run_tasks
 from vgim.config import ResolvedConfig
 from vgim.downstream.probe_plan import one_after_the_other
 
@@ -120,7 +120,7 @@ def test_runs_and_tasks_are_probed_each_once_by_as_many_workers(
     *where, phone, speaker, how = asked
     assert [Path(run).name for run in where] == ["x", "y"]
     assert (phone.task, speaker.task) == ("phone", "speaker")
-    assert how["runner"].func is run_on_ray
+    assert how["runner"].func is run_tasks
     assert how["runner"].keywords == {"workers": 3, "device": "cpu", "address": "auto"}
 
 

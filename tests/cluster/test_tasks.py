@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vgim.cluster import tasks
-from vgim.cluster.tasks import run_on_ray, task_resources
+from vgim.cluster.tasks import run_tasks, task_resources
 from vgim.errors import ConfigError, TrainingError
 
 Say = Callable[[str], None]
@@ -66,7 +66,7 @@ def _meet(number: int, say: Say, *, folder: Path, others: int) -> int:
 
 def test_they_work_at_the_same_time_and_come_back_in_order(ray_session: None, tmp_path: Path) -> None:
     said: list[str] = []
-    found = run_on_ray(partial(_meet, folder=tmp_path, others=2), [3, 1], said.append, workers=2)
+    found = run_tasks(partial(_meet, folder=tmp_path, others=2), [3, 1], said.append, workers=2)
     assert found == [30, 10]
     assert sorted(said) == ["1 is here", "3 is here"]
 
@@ -81,7 +81,7 @@ def _count(number: int, say: Say, *, folder: Path) -> int:
 
 
 def test_no_more_than_the_workers_at_once(ray_session: None, tmp_path: Path) -> None:
-    assert run_on_ray(partial(_count, folder=tmp_path), range(4), print, workers=1) == [1, 1, 1, 1]
+    assert run_tasks(partial(_count, folder=tmp_path), range(4), print, workers=1) == [1, 1, 1, 1]
 
 
 def _stumble(number: int, say: Say, *, folder: Path) -> int:
@@ -96,7 +96,7 @@ def _stumble(number: int, say: Say, *, folder: Path) -> int:
 def test_a_lost_worker_gets_another_try_and_then_an_error_of_its_own(
     ray_session: None, tmp_path: Path
 ) -> None:
-    first, second, third = run_on_ray(partial(_stumble, folder=tmp_path), range(3), print, workers=2)
+    first, second, third = run_tasks(partial(_stumble, folder=tmp_path), range(3), print, workers=2)
     assert (first, second) == (1, 2)
     assert isinstance(third, TrainingError)
     assert str(third).startswith("its worker was lost 2 times (")
@@ -111,7 +111,7 @@ def _break(number: int, say: Say, *, folder: Path) -> None:
 
 def test_a_defect_is_raised_once_the_others_have_ended(ray_session: None, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError, match="a defect"):
-        run_on_ray(partial(_break, folder=tmp_path), range(3), print, workers=1)
+        run_tasks(partial(_break, folder=tmp_path), range(3), print, workers=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
 
 
@@ -141,6 +141,6 @@ def test_waiting_for_a_place_is_told_once(
 
     place = tmp_path / "pieces"
     place.mkdir()
-    assert run_on_ray(partial(_count, folder=place), [7], say, workers=1) == [1]
+    assert run_tasks(partial(_count, folder=place), [7], say, workers=1) == [1]
     assert said == ["waiting for a place: each piece needs 1 CPU, the cluster has 0 CPU and 0 GPU free"]
     ray.get(taken)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vgim.config import blocking_difference, config_difference, from_yaml, load_config, to_yaml
-from vgim.config.keys import dump, flatten, sections
+from vgim.config.keys import config_keys, dump, flatten
 from vgim.errors import ConfigError
 
 WritePreset = Callable[[str, str], Path]
@@ -71,7 +71,7 @@ def test_every_key_has_a_source() -> None:
 
 
 def test_every_key_is_documented() -> None:
-    assert not [key.name for key in sections().leaves.values() if not key.doc]
+    assert not [key.name for key in config_keys().leaves.values() if not key.doc]
 
 
 def test_a_saved_config_reads_back_the_same() -> None:

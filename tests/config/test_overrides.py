@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vgim.config import load_config
-from vgim.config.overrides import lay_over, parse_override
-from vgim.config.text import to_flow
+from vgim.config.overrides import merge_layer, parse_override
+from vgim.config.yaml_text import to_flow
 from vgim.errors import ConfigError
 
 NAMES = st.lists(st.from_regex(r"\A[a-z_][a-z0-9_]{0,8}\Z"), min_size=1, max_size=4).map(".".join)
@@ -110,7 +110,7 @@ def test_a_section_takes_no_value(override: str) -> None:
 def test_replacing_a_mapping_forgets_where_its_keys_came_from() -> None:
     sources: dict[str, str] = {}
     tree: dict[str, Any] = {}
-    lay_over(tree, {"data": {"synthetic": {"seed": 1}}}, "a.yaml", sources)
-    lay_over(tree, {"data": {"synthetic": None}}, "b.yaml", sources)
+    merge_layer(tree, {"data": {"synthetic": {"seed": 1}}}, "a.yaml", sources)
+    merge_layer(tree, {"data": {"synthetic": None}}, "b.yaml", sources)
     assert tree == {"data": {"synthetic": None}}
     assert sources == {"data.synthetic": "b.yaml"}

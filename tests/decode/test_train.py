@@ -19,7 +19,7 @@ from vgim.decode.learner import DecoderLearner
 from vgim.decode.train import DecoderOptions, decoder_config, keep_encoder, train_decoder
 from vgim.errors import CheckpointError, ConfigError
 from vgim.pretrained.decoder import ENCODER, list_decoders, load_decoder
-from vgim.runs.checkpoint import complete_checkpoints, find
+from vgim.runs.checkpoint import complete_checkpoints, find_checkpoint
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import read_metrics
 from vgim.storage import Location
@@ -44,7 +44,7 @@ class Mortal(RankTrainer):
 
 def config_of(run: Path, name: str, *overrides: str, **options: Any) -> DecoderConfig:
     """The config of a decoder, whose folder has its encoder."""
-    checkpoint = find(str(run))
+    checkpoint = find_checkpoint(str(run))
     chosen = DecoderOptions(**{"module": 0, "loss": "mse+stft", "name": name, **options})
     config = decoder_config(
         checkpoint, Location(run), chosen, (*QUICK, "train.log_every_steps=1", *overrides)
@@ -128,13 +128,13 @@ def test_a_decoder_outlives_the_checkpoint_that_it_decodes(run: Path) -> None:
 def test_a_folder_in_which_nothing_was_trained_takes_the_encoder_that_is_asked_for(run: Path) -> None:
     config = config_of(run, "a")
     kept = folder_of(config).child(ENCODER)
-    state = find(str(run)).state
+    state = find_checkpoint(str(run)).state
     other = state.model_copy(
         update={"files": {**state.files, "weights.safetensors": state.files["config.yaml"]}}
     )
     kept.child("state.json").write_bytes_atomic(other.model_dump_json().encode())
-    keep_encoder(find(str(run)), kept)
-    assert find(kept.uri).state == state
+    keep_encoder(find_checkpoint(str(run)), kept)
+    assert find_checkpoint(kept.uri).state == state
 
 
 def test_several_decoders_must_be_told_apart(run: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_mistake_is_told_in_one_line(
 
 
 def test_published_defaults_hold_and_the_encoder_gives_data_and_channels(run: Path) -> None:
-    config = decoder_config(find(str(run)), Location(run), DecoderOptions())
+    config = decoder_config(find_checkpoint(str(run)), Location(run), DecoderOptions())
     assert (config.optim.learning_rate, config.train.batch_size, config.train.epochs) == (2e-4, 64, 200)
     assert (config.decoder.channels, config.data.crop_samples, config.encoder.module) == (8, 5_120, 3)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vgim.cluster.tasks import run_on_ray
+from vgim.cluster.tasks import run_tasks
 from vgim.downstream.job import probe, probe_many
 from vgim.downstream.result import ProbeOptions, ProbeResult
 from vgim.errors import CheckpointError, ConfigError
@@ -41,7 +41,7 @@ def test_side_by_side_gives_what_one_after_the_other_does(
         torch.set_num_threads(threads)
     assert error is None
     said: list[str] = []
-    runner = partial(run_on_ray, workers=2, device="cpu")
+    runner = partial(run_tasks, workers=2, device="cpu")
     together, error = probe_many(runs, [SPEAKER, PHONE], said.append, runner=runner)
     assert error is None
     assert [(p.run, p.task) for p in together] == [(p.run, p.task) for p in alone]

@@ -20,7 +20,7 @@ from vgim.interop.reference import export_reference, import_reference
 from vgim.interop.reference_weights import to_reference
 from vgim.model.draws import Draws
 from vgim.model.stack import build_encoder
-from vgim.runs.checkpoint import find
+from vgim.runs.checkpoint import find_checkpoint
 from vgim.runs.listing import list_runs
 
 CHANNELS, UNITS, STEPS = 6, 5, 3
@@ -203,7 +203,7 @@ def test_export_then_import_gives_the_same_tensors_and_outputs(
     assert "module.fullmodel.0.encoder.encoder.1.0.bias" in exported
     assert exported["module.fullmodel.0.encoder.encoder_mu.weight"].shape == (CHANNELS, CHANNELS, 1)
     second = import_reference(file, str(tmp_path / "second"), None, [*SIZES, f"model.batch_norm={norm}"])
-    before, after = find(first.run).weights(), find(second.run).weights()
+    before, after = find_checkpoint(first.run).weights(), find_checkpoint(second.run).weights()
     assert before.keys() == after.keys()
     for name, tensor in before.items():
         assert torch.equal(tensor, after[name]), name
@@ -228,7 +228,7 @@ def test_spellings_in_circulation_are_read_alike(tmp_path: Path) -> None:
         import_reference(
             save(variant, tmp_path / f"{number}.ckpt"), run, None, [*SIZES, "model.batch_norm=none"]
         )
-        weights = find(run).weights()
+        weights = find_checkpoint(run).weights()
         expected = expected or weights
         assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
 
@@ -245,11 +245,11 @@ def test_it_is_a_run_that_is_listed_and_initializes_another(tmp_path: Path) -> N
     other = build_encoder(
         ModelConfig(channels=CHANNELS, gru_units=UNITS), ObjectiveConfig(prediction_steps=STEPS), 1
     )
-    from vgim.runs.checkpoint import load_weights
+    from vgim.runs.weights import load_weights
 
-    load_weights(find(str(run)), other)
+    load_weights(find_checkpoint(str(run)), other)
     assert torch.equal(
-        other.state_dict()["greedy.0.nce.weight"], find(str(run)).weights()["greedy.0.nce.weight"]
+        other.state_dict()["greedy.0.nce.weight"], find_checkpoint(str(run)).weights()["greedy.0.nce.weight"]
     )
     out = CliRunner().invoke(main, ["export-reference", str(run), "--out", str(tmp_path / "back.ckpt")])
     assert out.exit_code == 0, out.output

@@ -15,7 +15,7 @@ from vgim.latents import job
 from vgim.latents.job import analyze
 from vgim.latents.registry import ANALYSES
 from vgim.latents.result import AnalysisResult, format_table
-from vgim.runs.result_folder import RESULT, TENSORBOARD
+from vgim.runs.layout import RESULT, TENSORBOARD
 
 
 @pytest.fixture(scope="module")

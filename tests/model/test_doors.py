@@ -13,7 +13,7 @@ from torch import Tensor
 from tests.model.cases import assert_agree, audio, expect, small_encoder
 from vgim.config import load_config
 from vgim.config.choices import CONTRASTIVE_LOSSES, NEGATIVES, Choice
-from vgim.config.keys import sections
+from vgim.config.keys import config_keys
 from vgim.config.schema import ObjectiveConfig
 from vgim.errors import ConfigError
 from vgim.model.draws import Draws
@@ -61,9 +61,9 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Both classes in their registries, by a line each."""
     monkeypatch.setitem(NEGATIVES, "next_crop", Choice("of the next crop", f"{__name__}:NextCropNegatives"))
     monkeypatch.setitem(CONTRASTIVE_LOSSES, "hinge", Choice("margin of 1", f"{__name__}:HingeLoss"))
-    sections.cache_clear()
+    config_keys.cache_clear()
     yield
-    sections.cache_clear()
+    config_keys.cache_clear()
 
 
 def take_steps(encoder: Encoder, num_steps: int) -> list[list[float]]:

@@ -15,9 +15,16 @@ from vgim.config import RunConfig
 from vgim.config.schema import DataConfig, ModelConfig, ObjectiveConfig
 from vgim.errors import CheckpointError, StorageError
 from vgim.model.stack import Encoder
-from vgim.runs import checkpoint as checkpoints
-from vgim.runs.checkpoint import Checkpoint, best, complete_checkpoints, find, location_of, prune, save
+from vgim.runs.checkpoint import (
+    Checkpoint,
+    best_checkpoint,
+    checkpoint_location,
+    complete_checkpoints,
+    find_checkpoint,
+    prune_checkpoints,
+)
 from vgim.runs.training_state import TrainingState
+from vgim.runs.weights import load_optimizer, load_weights, save_checkpoint
 from vgim.storage import Location
 
 Tensors = dict[str, torch.Tensor]
@@ -73,7 +80,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
 def save_some(run: Location, losses: dict[int, float | None]) -> None:
     encoder, optimizer = trained(0)
     for step, loss in losses.items():
-        save(run, encoder, optimizer, config_of(encoder), state(step, loss))
+        save_checkpoint(run, encoder, optimizer, config_of(encoder), state(step, loss))
 
 
 def steps_of(run: Location) -> list[int]:
@@ -82,16 +89,16 @@ def steps_of(run: Location) -> list[int]:
 
 def test_weights_optimizer_config_and_state_come_back_as_they_were(run: Location) -> None:
     encoder, optimizer = trained()
-    saved = save(run, encoder, optimizer, config_of(encoder), state(20, 1.5))
-    found = find(run.uri)
+    saved = save_checkpoint(run, encoder, optimizer, config_of(encoder), state(20, 1.5))
+    found = find_checkpoint(run.uri)
     assert found == saved
     assert found.config() == config_of(encoder)
     assert found.state == state(20, 1.5, files=found.state.files)
     fresh = small_encoder()
     fresh_optimizer = adam(fresh)
     assert differ(weights_of(fresh), weights_of(encoder))
-    checkpoints.load_weights(found, fresh)
-    checkpoints.load_optimizer(found, fresh, fresh_optimizer)
+    load_weights(found, fresh)
+    load_optimizer(found, fresh, fresh_optimizer)
     assert_same(weights_of(fresh), weights_of(encoder))
     assert_same(state_of(fresh_optimizer), state_of(optimizer))
     assert len(state_of(optimizer)) == 3 * len(list(encoder.parameters()))
@@ -100,15 +107,15 @@ def test_weights_optimizer_config_and_state_come_back_as_they_were(run: Location
 
 def test_an_optimizer_that_took_no_step_comes_back_empty(run: Location) -> None:
     encoder, optimizer = trained(0)
-    save(run, encoder, optimizer, config_of(encoder), state(0))
-    checkpoints.load_optimizer(find(run.uri), encoder, optimizer)
+    save_checkpoint(run, encoder, optimizer, config_of(encoder), state(0))
+    load_optimizer(find_checkpoint(run.uri), encoder, optimizer)
     assert not optimizer.state_dict()["state"]
 
 
 def test_loading_unpickles_nothing(run: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, optimizer = trained()
-    save(run, encoder, optimizer, config_of(encoder), state(1))
-    assert location_of(run, 1).list() == [
+    save_checkpoint(run, encoder, optimizer, config_of(encoder), state(1))
+    assert checkpoint_location(run, 1).list() == [
         "config.yaml",
         "optimizer.safetensors",
         "state.json",
@@ -120,9 +127,9 @@ def test_loading_unpickles_nothing(run: Location, monkeypatch: pytest.MonkeyPatc
 
     for module, name in ((pickle, "load"), (pickle, "loads"), (pickle, "Unpickler"), (torch, "load")):
         monkeypatch.setattr(module, name, refuse)
-    found = find(run.uri)
-    checkpoints.load_weights(found, encoder)
-    checkpoints.load_optimizer(found, encoder, optimizer)
+    found = find_checkpoint(run.uri)
+    load_weights(found, encoder)
+    load_optimizer(found, encoder, optimizer)
 
 
 @pytest.mark.parametrize("stop_at", range(1, 5))
@@ -146,21 +153,21 @@ def test_a_checkpoint_whose_writing_stopped_is_none(
     monkeypatch.undo()
     assert len(written) == stop_at - 1
     assert steps_of(run) == [10]
-    assert find(run.uri).state.step == 10
+    assert find_checkpoint(run.uri).state.step == 10
     with pytest.raises(
         CheckpointError, match=r"step-00000020 is no complete checkpoint: it has no state.json"
     ):
-        Checkpoint.open(location_of(run, 20))
+        Checkpoint.open(checkpoint_location(run, 20))
     save_some(run, {20: None})  # the step taken again is saved over the half
     assert steps_of(run) == [10, 20]
-    assert find(run.uri).weights()
+    assert find_checkpoint(run.uri).weights()
 
 
 def test_a_step_that_is_saved_already_is_left_as_it_is(tmp_path: Path) -> None:
     encoder, optimizer = trained()
-    save(Location(tmp_path), encoder, optimizer, config_of(encoder), state(5))
+    save_checkpoint(Location(tmp_path), encoder, optimizer, config_of(encoder), state(5))
     files = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
-    again = save(Location(tmp_path), encoder, optimizer, config_of(encoder), state(5))
+    again = save_checkpoint(Location(tmp_path), encoder, optimizer, config_of(encoder), state(5))
     assert again.state.files
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()} == files
 
@@ -168,15 +175,15 @@ def test_a_step_that_is_saved_already_is_left_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.safetensors", "config.yaml"])
 def test_a_damaged_byte_is_found_and_the_file_named(tmp_path: Path, name: str) -> None:
     encoder, optimizer = trained()
-    found = save(Location(tmp_path), encoder, optimizer, config_of(encoder), state(5))
+    found = save_checkpoint(Location(tmp_path), encoder, optimizer, config_of(encoder), state(5))
     path = found.location.child(name).local_path
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
 
     def load() -> None:
-        checkpoints.load_weights(found, encoder)
-        checkpoints.load_optimizer(found, encoder, optimizer)
+        load_weights(found, encoder)
+        load_optimizer(found, encoder, optimizer)
 
     with pytest.raises(CheckpointError, match=rf"step-00000005/{name} is damaged.*use an earlier checkpoint"):
         load()
@@ -187,12 +194,12 @@ def test_a_damaged_byte_is_found_and_the_file_named(tmp_path: Path, name: str) -
 
 def test_a_state_of_another_version_or_with_leftovers_is_refused(tmp_path: Path) -> None:
     save_some(Location(tmp_path), {5: None})
-    path = location_of(Location(tmp_path), 5).child("state.json").local_path
+    path = checkpoint_location(Location(tmp_path), 5).child("state.json").local_path
     good = json.loads(path.read_text())
     for change in ({"schema_version": 2}, {"left_over": 1}, {"step": "many"}):
         path.write_text(json.dumps({**good, **change}))
         with pytest.raises(CheckpointError, match=rf"state.json does not read .*{next(iter(change))}") as e:
-            find(str(tmp_path))
+            find_checkpoint(str(tmp_path))
         assert "\n" not in str(e.value)
 
 
@@ -208,57 +215,57 @@ def test_another_architecture_is_refused_by_its_keys(
     tmp_path: Path, model: dict[str, Any], told: str
 ) -> None:
     encoder, optimizer = trained(0, **model)
-    found = save(Location(tmp_path), encoder, optimizer, config_of(encoder), state(1))
+    found = save_checkpoint(Location(tmp_path), encoder, optimizer, config_of(encoder), state(1))
     here = small_encoder()
     before = weights_of(here)
     with pytest.raises(CheckpointError) as e:
-        checkpoints.load_weights(found, here)
+        load_weights(found, here)
     assert f"({told})" in str(e.value)
     assert_same(weights_of(here), before)
 
 
 def test_other_tensors_of_the_same_model_section_are_named(tmp_path: Path) -> None:
     encoder = small_encoder(objective={"prediction_steps": 5})
-    found = save(Location(tmp_path), encoder, adam(encoder), config_of(encoder), state(1))
+    found = save_checkpoint(Location(tmp_path), encoder, adam(encoder), config_of(encoder), state(1))
     with pytest.raises(CheckpointError) as e:
-        checkpoints.load_weights(found, small_encoder())
+        load_weights(found, small_encoder())
     assert "has other tensors than this run: greedy.0.nce.weight" in str(e.value)
     assert "and 1 more" in str(e.value)
 
 
 def test_pruning_keeps_the_newest_and_the_best(run: Location) -> None:
     save_some(run, {1: 3.0, 2: 1.0, 3: None, 4: 2.0, 5: 2.5, 6: None})
-    prune(run, keep_last=2, keep_best=2)
+    prune_checkpoints(run, keep_last=2, keep_best=2)
     assert steps_of(run) == [2, 4, 5, 6]
-    assert best(run.uri).state.step == 2
-    prune(run, keep_last=1, keep_best=0)
+    assert best_checkpoint(run.uri).state.step == 2
+    prune_checkpoints(run, keep_last=1, keep_best=0)
     assert steps_of(run) == [6]
     assert run.child("checkpoints").list() == ["step-00000006"]
-    assert best(run.uri).state.step == 6  # none was validated: the newest
+    assert best_checkpoint(run.uri).state.step == 6  # none was validated: the newest
 
 
 def test_pruning_leaves_a_half_written_folder_and_other_files_alone(tmp_path: Path) -> None:
     run = Location(tmp_path)
     save_some(run, {1: None, 2: None, 3: None})
-    location_of(run, 3).child("state.json").delete()
+    checkpoint_location(run, 3).child("state.json").delete()
     (tmp_path / "checkpoints" / "notes.txt").write_text("mine")
-    prune(run, keep_last=1, keep_best=1)
+    prune_checkpoints(run, keep_last=1, keep_best=1)
     assert run.child("checkpoints").list() == ["notes.txt", "step-00000002", "step-00000003"]
 
 
 def test_a_user_may_name_a_checkpoint_or_its_run(tmp_path: Path) -> None:
     save_some(Location(tmp_path), {1: None, 2: None})
-    assert find(str(tmp_path)).state.step == 2
-    assert find(location_of(Location(tmp_path), 1).uri).state.step == 1
+    assert find_checkpoint(str(tmp_path)).state.step == 2
+    assert find_checkpoint(checkpoint_location(Location(tmp_path), 1).uri).state.step == 1
     with pytest.raises(CheckpointError, match=r"nowhere holds no complete checkpoint; name a run's folder"):
-        find(str(tmp_path / "nowhere"))
+        find_checkpoint(str(tmp_path / "nowhere"))
 
 
 def test_models_that_differ_only_in_objective_share_weights(tmp_path: Path) -> None:
     encoder, optimizer = trained()
-    found = save(Location(tmp_path), encoder, optimizer, config_of(encoder), state(1))
+    found = save_checkpoint(Location(tmp_path), encoder, optimizer, config_of(encoder), state(1))
     other = small_encoder(objective={"num_negatives": 7, "kld_weight": 0.5})
-    checkpoints.load_weights(found, other)
+    load_weights(found, other)
     assert_same(weights_of(other), weights_of(encoder))
     assert ModelConfig(channels=8, gru_units=8) == other.model
     assert other.objective != ObjectiveConfig()

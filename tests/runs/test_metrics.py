@@ -20,7 +20,8 @@ from vgim.data.shards.manifest import read_manifest
 from vgim.data.stream.readers import read_in_process
 from vgim.errors import DataError
 from vgim.runs.listing import list_runs
-from vgim.runs.metrics import MetricsWriter, read_metrics
+from vgim.runs.metrics import read_metrics
+from vgim.runs.metrics_writer import MetricsWriter
 from vgim.storage import Location
 from vgim.train.learner import Worker
 from vgim.train.trainer import train

@@ -8,7 +8,8 @@ import pytest
 from pydantic import BaseModel
 
 from vgim.errors import StorageError
-from vgim.runs.result_folder import RESULT, write_result_folder
+from vgim.runs.layout import RESULT
+from vgim.runs.result_folder import write_result_folder
 from vgim.storage import Location
 
 

@@ -16,7 +16,7 @@ from vgim.config import ResolvedConfig
 from vgim.errors import StorageError
 from vgim.runs import listing
 from vgim.runs.folder import RunFolder
-from vgim.runs.listing import format_table, list_runs
+from vgim.runs.listing import format_runs, list_runs
 from vgim.storage import Location
 from vgim.train import console
 from vgim.train.console import Console, clock, progress_line, validation_line
@@ -174,7 +174,7 @@ def test_runs_are_listed_with_what_their_folders_say(tiny_config: Maker) -> None
     assert done.nce == tuple(m["nce"] for m in validations[-1]["modules"])
     assert list_runs(f"{root}/c-gim") == [gim]  # a run's own folder gives that run
 
-    lines = format_table([new, done, gim]).splitlines()
+    lines = format_runs([new, done, gim]).splitlines()
     assert lines[0].split("  ")[0].strip() == "run"
     assert [line.split()[:4] for line in lines[1:]] == [
         ["a-new", "running", "sim", "0.001"],
@@ -230,14 +230,14 @@ def test_a_validation_that_was_not_finite_does_not_stop_the_listing(tiny_config:
     folder.location.child("metrics.jsonl").local_path.write_text(json.dumps(record) + "\n")
     (summary,) = list_runs(config.storage.root)
     assert (summary.best_loss, summary.nce) == (None, (None,))
-    assert format_table([summary]).splitlines()[1].split()[-3:] == ["-", "-", "0"]
+    assert format_runs([summary]).splitlines()[1].split()[-3:] == ["-", "-", "0"]
 
 
 def test_storage_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"there is no folder .*/nowhere; give the storage\.root"):
         list_runs(str(tmp_path / "nowhere"))
     assert list_runs(str(tmp_path)) == []
-    assert len(format_table([]).splitlines()) == 1
+    assert len(format_runs([]).splitlines()) == 1
 
 
 def test_a_run_that_cannot_be_read_is_listed_and_hides_no_other(tmp_path: Path) -> None:
@@ -247,4 +247,4 @@ def test_a_run_that_cannot_be_read_is_listed_and_hides_no_other(tmp_path: Path) 
     found = list_runs(str(tmp_path))
     assert [(run.name, run.state) for run in found] == [("a", "unreadable"), ("b", "unreadable")]
     assert "does not read as a run's record" in found[0].message
-    assert "unreadable" in format_table(found)
+    assert "unreadable" in format_runs(found)

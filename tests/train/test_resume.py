@@ -22,7 +22,7 @@ from tests.train.cases import (
 )
 from vgim.config import ResolvedConfig, RunConfig
 from vgim.errors import CheckpointError
-from vgim.runs.checkpoint import complete_checkpoints, location_of
+from vgim.runs.checkpoint import checkpoint_location, complete_checkpoints
 from vgim.runs.metrics import MetricsRecord
 from vgim.storage import Location
 from vgim.train.initialize import start_from
@@ -282,7 +282,7 @@ def test_other_data_is_refused_for_the_runs_own_checkpoint_and_starts_the_epoch_
 def test_a_half_written_last_checkpoint_is_passed_over(tiny_config: Maker) -> None:
     config = tiny_config("train.checkpoint_every_steps=3", "train.max_steps=6").config
     rank_here(config).run()
-    location_of(run_of(config), 6).child("state.json").delete()
+    checkpoint_location(run_of(config), 6).child("state.json").delete()
     progress, log, _ = start(config)
     assert progress.step == 3
     assert "step-00000003" in log[0]
@@ -297,7 +297,7 @@ def test_a_resumed_run_may_not_be_of_another_width(tiny_config: Maker) -> None:
 
 
 def test_loading_into_the_small_encoder_of_the_tests_is_strict(tiny_config: Maker) -> None:
-    from vgim.runs.checkpoint import load_optimizer
+    from vgim.runs.weights import load_optimizer
 
     source = last_checkpoint(finished(tiny_config, "source"))
     shallow = small_encoder(depth=1)

@@ -17,7 +17,7 @@ from torch import equal
 from vgim.config import ResolvedConfig
 from vgim.errors import CheckpointError, ConfigError, TrainingError
 from vgim.pretrained.encoder import load_encoder
-from vgim.runs.checkpoint import Checkpoint, complete_checkpoints, find
+from vgim.runs.checkpoint import Checkpoint, complete_checkpoints, find_checkpoint
 from vgim.runs.folder import RunFolder
 from vgim.runs.listing import list_runs
 from vgim.runs.metrics import MetricsRecord, read_metrics
@@ -114,7 +114,7 @@ def test_exploitation_continues_the_others_checkpoint_with_the_new_value(tiny_sw
     (report,) = go_on(sweep, good, num_reports=1)
     go_on(sweep, bad, num_reports=1)
     assert report.checkpoint is not None
-    source = find(good.run.uri)
+    source = find_checkpoint(good.run.uri)
     straight = good.config.model_copy(
         update={
             "optim": good.config.optim.model_copy(update={"learning_rate": 2e-3}),
@@ -131,7 +131,7 @@ def test_exploitation_continues_the_others_checkpoint_with_the_new_value(tiny_sw
         bad,
         rate=2e-3,
         checkpoint=report.checkpoint,
-        watch=lambda report: taken.append(same(find(bad.run.uri), kept)),
+        watch=lambda report: taken.append(same(find_checkpoint(bad.run.uri), kept)),
     )
     assert taken == [True, False]
     assert [report.metric and (report.metric.epoch, report.metric.step) for report in told] == [
@@ -141,7 +141,7 @@ def test_exploitation_continues_the_others_checkpoint_with_the_new_value(tiny_sw
     assert all(report.checkpoint is not None and report.checkpoint.run == bad.run.uri for report in told)
     assert told[0].message == f"goes on from {source.location.uri} (epoch 1); {RATE}: 0.001 → 0.002"
     train(ResolvedConfig(straight, {}, ""), resume_from=kept.location.uri)
-    assert same(find(bad.run.uri), find(straight.storage.root + "/straight"))
+    assert same(find_checkpoint(bad.run.uri), find_checkpoint(straight.storage.root + "/straight"))
 
 
 def test_a_members_folder_holds_the_history_of_its_weights(tiny_sweep: Maker) -> None:
@@ -199,7 +199,7 @@ def test_a_member_reports_each_interval_once_and_none_is_past_the_first_comparis
     go_on(sweep, ahead, num_reports=2)
     go_on(sweep, behind, num_reports=1)
     assert first_comparison_epoch([ahead, behind], 1) == 2
-    at = find(ahead.run.uri).state.step
+    at = find_checkpoint(ahead.run.uri).state.step
     further = go_on(
         sweep, ahead, checkpoint=CheckpointRef(ahead.run.uri, at)
     )  # the scheduler knows it from this launch
@@ -261,11 +261,11 @@ def test_a_damaged_checkpoint_is_not_exploited(tiny_sweep: Maker) -> None:
     good, bad = trials_of(sweep)
     go_on(sweep, good, num_reports=1)
     go_on(sweep, bad, num_reports=1)
-    before = find(bad.run.uri).weights()
+    before = find_checkpoint(bad.run.uri).weights()
     (good.run.local_path / "checkpoints/step-00000004/weights.safetensors").write_bytes(b"no")
     with pytest.raises(CheckpointError, match="is damaged"):
-        exploit(bad.run, find(good.run.uri), bad.config, [RATE])
-    assert all(equal(before[k], v) for k, v in find(bad.run.uri).weights().items())
+        exploit(bad.run, find_checkpoint(good.run.uri), bad.config, [RATE])
+    assert all(equal(before[k], v) for k, v in find_checkpoint(bad.run.uri).weights().items())
 
 
 def test_a_member_that_fails_reports_the_worst_metric_and_recovers_with_anothers_weights(

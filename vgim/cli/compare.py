@@ -34,7 +34,7 @@ def compare(
     from vgim.compare.comparison import compare as read
     from vgim.compare.picture import comparison_picture
     from vgim.compare.table import as_csv, as_markdown, as_text, comparison_table
-    from vgim.config.places import resolve_place, resolve_run
+    from vgim.config.paths import resolve_path, resolve_run_path
     from vgim.config.schema import default_home
     from vgim.downstream.pictures import can_draw
     from vgim.storage import Location
@@ -43,15 +43,15 @@ def compare(
         raise ConfigError(
             f"--picture {picture_file}, but matplotlib is not installed; pip install 'vgim[analysis]'"
         )
-    home = resolve_place(f"{default_home()}/runs", "RUN")
-    comparison = read([resolve_run(run, home, "RUN") for run in runs])
+    home = resolve_path(f"{default_home()}/runs", "RUN")
+    comparison = read([resolve_run_path(run, home, "RUN") for run in runs])
     table = comparison_table(comparison)
     if csv_file:
-        Location(resolve_place(csv_file, "--csv")).write_bytes_atomic(as_csv(comparison).encode())
+        Location(resolve_path(csv_file, "--csv")).write_bytes_atomic(as_csv(comparison).encode())
     if markdown_file:
-        Location(resolve_place(markdown_file, "--markdown")).write_bytes_atomic(as_markdown(table).encode())
+        Location(resolve_path(markdown_file, "--markdown")).write_bytes_atomic(as_markdown(table).encode())
     if picture_file:
-        Location(resolve_place(picture_file, "--picture")).write_bytes_atomic(comparison_picture(comparison))
+        Location(resolve_path(picture_file, "--picture")).write_bytes_atomic(comparison_picture(comparison))
     if as_json:
         click.echo(comparison.model_dump_json(indent=2))
     else:

@@ -101,10 +101,10 @@ def corpus_option(option: CorpusOption) -> click.Option:
 
 def _prepare(name: str, corpus: str, out: str, options: dict[str, OptionInput]) -> None:
     from vgim.cli.shards import ProgressLine, describe
-    from vgim.cluster.connect import refuse_scratch
+    from vgim.cluster.working_dir import refuse_job_folder
     from vgim.data.shards.prepare_named import prepare_named
 
-    refuse_scratch("--out", str(Path(out).absolute()) if "://" not in out else out)
+    refuse_job_folder("--out", str(Path(out).absolute()) if "://" not in out else out)
     given = {keyword: value for keyword, value in options.items() if value != ()}
     manifest = prepare_named(name, corpus, out, progress=ProgressLine().show_shards, **given)
     click.echo(describe(out, manifest))

@@ -65,11 +65,11 @@ def train(
 def list_(run: str) -> None:
     """List the decoders of RUN: state, step, best validation loss."""
     where = _place(run, "RUN")
-    from vgim.pretrained.decoder import FOLDER
+    from vgim.runs.layout import DECODERS
     from vgim.runs.listing import format_decoders, list_runs
     from vgim.storage import Location
 
-    folder = Location(where).child(FOLDER)
+    folder = Location(where).child(DECODERS)
     click.echo(format_decoders(list_runs(folder.uri)) if folder.exists() else f"{where} has no decoders")
 
 
@@ -81,14 +81,14 @@ def list_(run: str) -> None:
 @checkpoint_option
 def file(source: str, target: str, run: str, decoder: str | None, checkpoint: str) -> None:
     """Send a sound file through encoder and decoder. IN is 16 kHz mono, of any format that libsndfile reads."""
-    from vgim.config.places import resolve_place
+    from vgim.config.paths import resolve_path
     from vgim.decode.audio import read_audio, write_wav
     from vgim.decode.listen import open_session
     from vgim.storage import Location
 
-    samples = read_audio(resolve_place(source, "IN"))
+    samples = read_audio(resolve_path(source, "IN"))
     session = open_session(_place(run, "--run"), decoder=decoder, which=checkpoint)
-    write_wav(Location(resolve_place(target, "OUT.wav")), session.reconstruct(samples))
+    write_wav(Location(resolve_path(target, "OUT.wav")), session.reconstruct(samples))
 
 
 @decode.command()
@@ -115,10 +115,10 @@ def sample(run: str, count: int, seed: int, **which: Any) -> None:
 @out_option
 def interpolate(run: str, first: str, second: str, steps: int, **which: Any) -> None:
     """Decode the way from the latents of file A to those of file B."""
-    from vgim.config.places import resolve_place
+    from vgim.config.paths import resolve_path
     from vgim.decode import listen
 
-    files = resolve_place(first, "A"), resolve_place(second, "B")
+    files = resolve_path(first, "A"), resolve_path(second, "B")
     _print(listen.interpolate(_session(run, **which), *files, steps))
 
 
@@ -133,7 +133,7 @@ def interpolate(run: str, first: str, second: str, steps: int, **which: Any) -> 
 @out_option
 def traverse(run: str, source: str, dims: str, bounds: str, steps: int, **which: Any) -> None:
     """Decode FILE with one dimension of its latents set to one value after another."""
-    from vgim.config.places import resolve_place
+    from vgim.config.paths import resolve_path
     from vgim.decode import listen
 
     chosen = [int(dim) for dim in _numbers("--dims", dims)]
@@ -144,7 +144,7 @@ def traverse(run: str, source: str, dims: str, bounds: str, steps: int, **which:
         raise ConfigError(
             f"--dims {dims} --range {bounds}: give whole numbers such as 3,17 and two ends such as -2.68,2.68"
         )
-    path = resolve_place(source, "FILE")
+    path = resolve_path(source, "FILE")
     _print(listen.traverse(_session(run, **which), path, chosen, (ends[0], ends[1]), steps))
 
 
@@ -156,19 +156,19 @@ def _numbers(option: str, text: str) -> list[float]:
 
 
 def _session(run: str, decoder: str | None, checkpoint: str, out: str | None) -> Any:
-    from vgim.config.places import resolve_place
+    from vgim.config.paths import resolve_path
     from vgim.decode.listen import open_session
 
-    path = None if out is None else resolve_place(out, "--out")
+    path = None if out is None else resolve_path(out, "--out")
     return open_session(_place(run, "RUN"), decoder=decoder, which=checkpoint, out=path)
 
 
 def _place(run: str, option: str) -> str:
     """A run by its path or URI, or by its name under $VGIM_HOME/runs."""
-    from vgim.config.places import resolve_place, resolve_run
+    from vgim.config.paths import resolve_path, resolve_run_path
     from vgim.config.schema import default_home
 
-    return resolve_run(run, resolve_place(f"{default_home()}/runs", option), option)
+    return resolve_run_path(run, resolve_path(f"{default_home()}/runs", option), option)
 
 
 def _print(places: list[Any]) -> None:

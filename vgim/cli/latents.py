@@ -44,7 +44,7 @@ def latents(
 
     RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. Writes RUN/latents/ and prints a table.
     """
-    from vgim.config.places import resolve_place, resolve_run
+    from vgim.config.paths import resolve_path, resolve_run_path
     from vgim.config.schema import default_home
 
     if all_modules and module is not None:
@@ -55,14 +55,14 @@ def latents(
     for name in names:
         if name not in ANALYSES:
             raise ConfigError(f"--only {name!r} is no analysis; use {', '.join(ANALYSES)}")
-    home = resolve_place(f"{default_home()}/runs", "RUN")
-    where = resolve_run(run, home, "RUN")
-    others = [resolve_run(other, home, "--compare") for other in compare]
+    home = resolve_path(f"{default_home()}/runs", "RUN")
+    where = resolve_run_path(run, home, "RUN")
+    others = [resolve_run_path(other, home, "--compare") for other in compare]
     refuse_scratch_place("RUN", where)
     for other in others:
         refuse_scratch_place("--compare", other)
     if shards is not None:
-        shards = resolve_place(shards, "--shards")
+        shards = resolve_path(shards, "--shards")
         refuse_scratch_place("--shards", shards)
 
     from vgim.latents.job import analyze

@@ -109,7 +109,7 @@ def probe(
     """
     from functools import partial
 
-    from vgim.config.places import resolve_place, resolve_run
+    from vgim.config.paths import resolve_path, resolve_run_path
     from vgim.config.schema import default_home
 
     study = {"draws": draws, "logit_std": logit_std}
@@ -132,15 +132,15 @@ def probe(
         raise ConfigError(f"--module {module} and --all-modules exclude each other; give one")
     if address is not None and not workers:
         raise ConfigError(f"--address {address} has no effect without Ray; give --workers too")
-    home = resolve_place(f"{default_home()}/runs", "RUN")
-    places = [resolve_run(run, home, "RUN") for run in runs]
+    home = resolve_path(f"{default_home()}/runs", "RUN")
+    places = [resolve_run_path(run, home, "RUN") for run in runs]
     for path in places:
         refuse_scratch_place("RUN", path)
     if shards is not None:
-        shards = resolve_place(shards, "--shards")
+        shards = resolve_path(shards, "--shards")
         refuse_scratch_place("--shards", shards)
 
-    from vgim.cluster.tasks import run_on_ray
+    from vgim.cluster.tasks import run_tasks
     from vgim.downstream import job
     from vgim.downstream.probe_plan import one_after_the_other
     from vgim.downstream.result import ProbeOptions, format_table
@@ -157,7 +157,7 @@ def probe(
         _study(places[0], chosen, seeds, as_json)
         return
     chosen["seeds"] = seeds or 1
-    side_by_side = partial(run_on_ray, workers=workers, device=device, address=address)
+    side_by_side = partial(run_tasks, workers=workers, device=device, address=address)
     found, error = job.probe_many(
         list(dict.fromkeys(places)),
         [ProbeOptions.model_validate({**chosen, "task": task}) for task in dict.fromkeys(tasks)],
@@ -197,7 +197,7 @@ def _study(where: str, chosen: dict[str, object], seeds: int | None, as_json: bo
 
 
 def refuse_scratch_place(key: str, path: str) -> None:
-    from vgim.cluster.connect import refuse_scratch
+    from vgim.cluster.working_dir import refuse_job_folder
 
     if "://" not in path:
-        refuse_scratch(key, str(Path(path).absolute()))
+        refuse_job_folder(key, str(Path(path).absolute()))

@@ -23,10 +23,10 @@ def import_reference(file: str, overrides: tuple[str, ...], out: str, preset: st
     FILE is its model_*.ckpt. Only weights are read, and nothing in FILE is executed. What FILE does not hold is
     taken from PRESET and KEY=VALUE; all else must agree with them.
     """
-    from vgim.config.places import resolve_place
+    from vgim.config.paths import resolve_path
     from vgim.interop.reference import import_reference as make_run
 
-    made = make_run(resolve_place(file, "FILE"), resolve_place(out, "--out"), preset, overrides)
+    made = make_run(resolve_path(file, "FILE"), resolve_path(out, "--out"), preset, overrides)
     for note in made.notes:
         click.echo(note)
     click.echo(f"run folder: {made.run}")
@@ -40,9 +40,9 @@ def export_reference(run: str, out: str) -> None:
 
     RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs.
     """
-    from vgim.config.places import resolve_place, resolve_run
+    from vgim.config.paths import resolve_path, resolve_run_path
     from vgim.config.schema import default_home
     from vgim.interop.reference import export_reference as write_file
 
-    where = resolve_run(run, f"{default_home()}/runs", "RUN")
-    click.echo(f"wrote {write_file(where, resolve_place(out, '--out'))}")
+    where = resolve_run_path(run, f"{default_home()}/runs", "RUN")
+    click.echo(f"wrote {write_file(where, resolve_path(out, '--out'))}")

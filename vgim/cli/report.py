@@ -25,17 +25,17 @@ def report(run: str, compare: tuple[str, ...], out: str | None, clips: int, max_
     RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. The page shows what lies in the run's folder:
     training, probes, latent analyses, decoded sounds. It needs no network.
     """
-    from vgim.cluster.connect import refuse_scratch
-    from vgim.config.places import resolve_place, resolve_run
+    from vgim.cluster.working_dir import refuse_job_folder
+    from vgim.config.paths import resolve_path, resolve_run_path
     from vgim.config.schema import default_home
 
-    root = resolve_place(f"{default_home()}/runs", "RUN")
-    where = resolve_run(run, root, "RUN")
-    others = [resolve_run(other, root, "--compare") for other in compare]
-    file = resolve_place(out, "--out") if out is not None else None
+    root = resolve_path(f"{default_home()}/runs", "RUN")
+    where = resolve_run_path(run, root, "RUN")
+    others = [resolve_run_path(other, root, "--compare") for other in compare]
+    file = resolve_path(out, "--out") if out is not None else None
     for key, path in (("RUN", where), ("--out", file)):
         if path is not None and "://" not in path:
-            refuse_scratch(key, path)
+            refuse_job_folder(key, path)
 
     from vgim.report.embed import Limits
     from vgim.report.page import write_report

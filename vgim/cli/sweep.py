@@ -95,8 +95,8 @@ def best(sweep_folder: str, copy_to: str | None) -> None:
 
 
 def _resolve(path: str) -> str:
-    from vgim.config.places import resolve_place, resolve_run
+    from vgim.config.paths import resolve_path, resolve_run_path
     from vgim.config.schema import default_home
 
-    root = resolve_place(f"{default_home()}/runs", "SWEEP")
-    return resolve_run(path, root, "SWEEP")
+    root = resolve_path(f"{default_home()}/runs", "SWEEP")
+    return resolve_run_path(path, root, "SWEEP")

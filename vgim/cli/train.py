@@ -31,7 +31,7 @@ def train(
     storage.root.
     """
     from vgim.config import load_config
-    from vgim.config.places import resolve_run
+    from vgim.config.paths import resolve_run_path
 
     resolved = load_config(preset, overrides)  # a mistake in it is told before torch and Ray are imported
     root = resolved.config.storage.root
@@ -39,8 +39,8 @@ def train(
 
     exit_code = trainer.train(
         resolved,
-        resume_from=resume_from and resolve_run(resume_from, root, "--resume-from"),
-        init_from=init_from and resolve_run(init_from, root, "--init-from"),
+        resume_from=resume_from and resolve_run_path(resume_from, root, "--resume-from"),
+        init_from=init_from and resolve_run_path(init_from, root, "--init-from"),
         address=address,
         verbose=verbose,
     )
@@ -58,12 +58,12 @@ def runs(storage: str, as_json: bool) -> None:
     import dataclasses
     import json
 
-    from vgim.config.places import resolve_place
-    from vgim.runs.listing import format_table, list_runs
+    from vgim.config.paths import resolve_path
+    from vgim.runs.listing import format_runs, list_runs
 
-    summaries = list_runs(resolve_place(storage, "STORAGE"))
+    summaries = list_runs(resolve_path(storage, "STORAGE"))
     click.echo(
         json.dumps([dataclasses.asdict(summary) for summary in summaries], indent=2)
         if as_json
-        else format_table(summaries)
+        else format_runs(summaries)
     )

@@ -63,7 +63,7 @@ def task_resources(nodes: Sequence[Mapping[str, Any]], workers: int, device: str
     return TaskResources(1.0, gpus, per_node, {node: float(r["CPU"]) for node, r in resources.items()})
 
 
-def run_on_ray(
+def run_tasks(
     function: Callable[[Item, Say], Found],
     items: Sequence[Item],
     say: Say,

@@ -13,16 +13,15 @@ from pydantic import ValidationError
 from vgim.config import RunConfig
 from vgim.downstream.few_labels.result import LimitedResult
 from vgim.downstream.result import SUPERVISED_EPOCHS, Interval, ProbeResult, ResultModel, unusual_options
-from vgim.downstream.writing import FOLDER
 from vgim.errors import CheckpointError, ConfigError, StorageError, VgimError
 from vgim.model.collapse import CHANCE_SHARE, FEWEST_ACTIVE
 from vgim.model.losses import chance_of
 from vgim.model.stack import build_encoder, module_specs
-from vgim.runs.checkpoint import STATE, complete_checkpoints
-from vgim.runs.folder import CONFIG, RunFolder
-from vgim.runs.listing import summarize
+from vgim.runs.checkpoint import complete_checkpoints
+from vgim.runs.folder import RunFolder
+from vgim.runs.layout import CONFIG, PROBES, RESULT, STATE
+from vgim.runs.listing import summarize_run
 from vgim.runs.metrics import MetricsRecord, read_metrics
-from vgim.runs.result_folder import RESULT
 from vgim.runs.run_names import distinct_names
 from vgim.storage import Location
 
@@ -150,7 +149,7 @@ def _run(path: Location, name: str, config: RunConfig, notes: list[str]) -> Comp
     record, summary = None, None
     try:
         record = folder.record()
-        summary = summarize(folder) if record is not None else None
+        summary = summarize_run(folder) if record is not None else None
     except (VgimError, KeyError, TypeError) as error:
         notes.append(f"{name}: its record or metrics cannot be read: {error}")
     metrics: list[MetricsRecord] = []
@@ -243,8 +242,8 @@ def _parameters(config: RunConfig) -> tuple[int, int]:
 def _results(path: Location, name: str, notes: list[str]) -> list[ProbeResult]:
     """What can be read below RUN/probes; what cannot is named."""
     found = []
-    for folder in path.child(FOLDER).list():
-        file = path.child(FOLDER, folder, RESULT)
+    for folder in path.child(PROBES).list():
+        file = path.child(PROBES, folder, RESULT)
         if not file.exists():
             continue
         reason = ""

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vgim.config.decoder import AnyConfig
-from vgim.config.keys import dump, sections
-from vgim.config.text import to_flow
+from vgim.config.keys import config_keys, dump
+from vgim.config.yaml_text import to_flow
 
 
 def config_difference(old: AnyConfig, new: AnyConfig) -> list[str]:
@@ -17,7 +17,7 @@ def config_difference(old: AnyConfig, new: AnyConfig) -> list[str]:
 
 def blocking_difference(old: AnyConfig, new: AnyConfig) -> list[str]:
     """The differences that make `new` another run than `old`: those in keys not marked `MAY_CHANGE`."""
-    leaves = sections(type(new)).leaves
+    leaves = config_keys(type(new)).leaves
     return [
         f"{key}: {to_flow(was)} → {to_flow(now)}"
         for key, was, now in _pairs(dump(old), dump(new))

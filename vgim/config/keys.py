@@ -11,13 +11,13 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from vgim.config.schema import RunConfig, Section
-from vgim.config.text import to_flow
+from vgim.config.yaml_text import to_flow
 
 Tree = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Key:
+class ConfigKey:
     """One leaf of the config, by its dotted name."""
 
     name: str
@@ -31,19 +31,19 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Sections:
+class ConfigKeys:
     """All leaves, and the sections that hold them (`""` is the whole config) with the names they take."""
 
-    leaves: dict[str, Key]
+    leaves: dict[str, ConfigKey]
     members: dict[str, tuple[str, ...]]
     optional: frozenset[str]
     """Sections that may be null."""
 
 
 @cache
-def sections(root: type[Section] = RunConfig) -> Sections:
+def config_keys(root: type[Section] = RunConfig) -> ConfigKeys:
     """A config's schema as flat tables."""
-    leaves: dict[str, Key] = {}
+    leaves: dict[str, ConfigKey] = {}
     members: dict[str, tuple[str, ...]] = {}
     optional: set[str] = set()
 
@@ -55,7 +55,7 @@ def sections(root: type[Section] = RunConfig) -> Sections:
             section, nullable = _section_of(field.annotation)
             if section is None:
                 default = "(required)" if field.is_required() else _shown(field)
-                leaves[dotted] = Key(
+                leaves[dotted] = ConfigKey(
                     name=dotted,
                     expects=_in_words(schema[name]),
                     default=default,
@@ -69,7 +69,7 @@ def sections(root: type[Section] = RunConfig) -> Sections:
             walk(section, dotted)
 
     walk(root, "")
-    return Sections(leaves, members, frozenset(optional))
+    return ConfigKeys(leaves, members, frozenset(optional))
 
 
 def _section_of(annotation: Any) -> tuple[type[Section] | None, bool]:

@@ -11,13 +11,13 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from vgim.config.decoder import AnyConfig, DecoderConfig
-from vgim.config.keys import Sections, Tree, dump, flatten, sections
-from vgim.config.messages import explain
-from vgim.config.overrides import OVERRIDE, lay_over, parse_override
-from vgim.config.places import resolve_places
+from vgim.config.keys import ConfigKeys, Tree, config_keys, dump, flatten
+from vgim.config.overrides import OVERRIDE, merge_layer, parse_override
+from vgim.config.paths import resolve_paths
 from vgim.config.presets import Layer, read_layers
 from vgim.config.schema import RunConfig
-from vgim.config.text import parse, to_block
+from vgim.config.validation_messages import describe_problems
+from vgim.config.yaml_text import parse_yaml, to_block
 from vgim.errors import ConfigError
 
 DEFAULT = "default"
@@ -40,13 +40,13 @@ def load_config(preset: str, overrides: Sequence[str] = (), on_top: Sequence[Lay
     tree: Tree = {}
     sources: dict[str, str] = {}
     for layer in layers:
-        lay_over(tree, layer.tree, layer.source, sources)
+        merge_layer(tree, layer.tree, layer.source, sources)
     for override in overrides:
-        lay_over(tree, parse_override(override), OVERRIDE, sources)
+        merge_layer(tree, parse_override(override), OVERRIDE, sources)
     for layer in on_top:
-        lay_over(tree, layer.tree, layer.source, sources)
+        merge_layer(tree, layer.tree, layer.source, sources)
     _name_run(tree, preset_name, sources)
-    config = resolve_places(validate(tree, sources, RunConfig))
+    config = resolve_paths(validate(tree, sources, RunConfig))
     full = {key: sources.get(key, DEFAULT) for key in flatten(dump(config))}
     return ResolvedConfig(config=config, sources=full, preset_name=preset_name)
 
@@ -58,12 +58,12 @@ def to_yaml(config: AnyConfig) -> str:
 
 def from_yaml(text: str, where: str = "config.yaml", root: type[Config] = RunConfig) -> Config:  # type: ignore[assignment]
     """A resolved config as `to_yaml` wrote it; `where` names the file in errors, `root` the kind of config."""
-    tree = parse(text, where)
+    tree = parse_yaml(text, where)
     if not isinstance(tree, dict):
         raise ConfigError(f"{where} holds no config; it should be the file that a run wrote")
     clean: Tree = {}
     sources: dict[str, str] = {}
-    lay_over(clean, tree, where, sources, root=root)
+    merge_layer(clean, tree, where, sources, root=root)
     return validate(clean, sources, root)
 
 
@@ -72,21 +72,21 @@ def _name_run(tree: Tree, preset_name: str, sources: dict[str, str]) -> None:
     storage = tree.setdefault("storage", {})
     if isinstance(storage, dict) and storage.get("name", "") == "":
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", preset_name).lstrip("._-")
-        lay_over(tree, {"storage": {"name": name or "run"}}, "the preset's name", sources)
+        merge_layer(tree, {"storage": {"name": name or "run"}}, "the preset's name", sources)
 
 
 def validate(tree: Tree, sources: Mapping[str, str], root: type[Config]) -> Config:
     """A tree as a config, strictly: `train.epochs=true` is no number, and "3" in quotes is text."""
-    for name in sections(root).members[""]:
+    for name in config_keys(root).members[""]:
         tree.setdefault(name, {})
     try:
         # By way of JSON, where strict still lets a list be a tuple and 1 be a float.
-        return root.model_validate_json(json.dumps(_whole_numbers(tree, sections(root))), strict=True)
+        return root.model_validate_json(json.dumps(_whole_numbers(tree, config_keys(root))), strict=True)
     except ValidationError as error:
-        raise ConfigError(explain(error, tree, sources, root)) from None
+        raise ConfigError(describe_problems(error, tree, sources, root)) from None
 
 
-def _whole_numbers(tree: Tree, known: Sections, prefix: str = "") -> Tree:
+def _whole_numbers(tree: Tree, known: ConfigKeys, prefix: str = "") -> Tree:
     """A copy in which `1e4` given to an integer key is the integer 10000."""
     copy: Tree = {}
     for name, value in tree.items():

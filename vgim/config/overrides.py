@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vgim.config.keys import Sections, Tree, sections
+from vgim.config.keys import ConfigKeys, Tree, config_keys
 from vgim.config.schema import RunConfig, Section
-from vgim.config.text import parse, to_flow
+from vgim.config.yaml_text import parse_yaml, to_flow
 from vgim.errors import ConfigError
 
 OVERRIDE = "override"
@@ -21,8 +21,8 @@ def parse_override(text: str, root: type[Section] = RunConfig) -> Tree:
     parts = name.split(".")
     if not all(part.isidentifier() for part in parts):
         raise ConfigError(f"'{text}' does not name a key; write key=value, for example train.seed=3")
-    value = parse(raw, f"override '{text}'")
-    key = sections(root).leaves.get(name)
+    value = parse_yaml(raw, f"override '{text}'")
+    key = config_keys(root).leaves.get(name)
     if key and key.types == {"string"} and isinstance(value, int | float):
         value = raw.strip()  # storage.name=007 means the text, not the number seven
     for part in reversed(parts):
@@ -30,7 +30,7 @@ def parse_override(text: str, root: type[Section] = RunConfig) -> Tree:
     return dict(value)
 
 
-def lay_over(
+def merge_layer(
     tree: Tree,
     layer: Mapping[str, Any],
     source: str,
@@ -44,16 +44,16 @@ def lay_over(
         if isinstance(value, Mapping) and value:
             if not isinstance(tree.get(name), dict):
                 _replace(tree, name, {}, dotted, sources)
-            lay_over(tree[name], value, source, sources, dotted, root)
+            merge_layer(tree[name], value, source, sources, dotted, root)
             continue
         if value == {} and isinstance(tree.get(name), dict):
             continue  # `data.synthetic={}` opens the section where it is closed and changes nothing where not
-        _refuse_value_for_section(dotted, value, source, sections(root))
+        _refuse_value_for_section(dotted, value, source, config_keys(root))
         _replace(tree, name, value, dotted, sources)
         sources[dotted] = source
 
 
-def _refuse_value_for_section(key: str, value: Any, source: str, known: Sections) -> None:
+def _refuse_value_for_section(key: str, value: Any, source: str, known: ConfigKeys) -> None:
     """Before the section's other settings are lost to it: `train=3`, or a heading with nothing under it."""
     if key not in known.members or value == {} or (value is None and key in known.optional):
         return

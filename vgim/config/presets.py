@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vgim.config.keys import Tree, sections
-from vgim.config.text import parse
+from vgim.config.keys import Tree, config_keys
+from vgim.config.yaml_text import parse_yaml
 from vgim.errors import ConfigError
 
 SUFFIXES = (".yaml", ".yml")
@@ -120,11 +120,11 @@ def read_tree(path: Path) -> Tree:
         raise ConfigError(f"{shown(path)} is not text; a preset is YAML in UTF-8") from None
     except OSError as error:
         raise ConfigError(f"{shown(path)} cannot be read: {error.strerror}; check its permissions") from None
-    tree = parse(text, shown(path))
+    tree = parse_yaml(text, shown(path))
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        keys = ", ".join(sections().members[""])
+        keys = ", ".join(config_keys().members[""])
         raise ConfigError(f"{shown(path)} holds no config; its top level takes extends and the keys {keys}")
     return tree
 

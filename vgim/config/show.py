@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from vgim.config.keys import Tree, dump, sections
+from vgim.config.keys import Tree, config_keys, dump
 from vgim.config.load import ResolvedConfig
 from vgim.config.presets import headline, known_presets
 from vgim.config.schema import RunConfig, Section
-from vgim.config.text import to_flow
+from vgim.config.yaml_text import to_flow
 
 COMMENT_COLUMN = 40
 
@@ -42,7 +42,7 @@ def key_list(root: type[Section] = RunConfig) -> str:
         f"{key.name}: {key.expects}; default {key.default}\n    {key.doc}"
         if key.default != "(required)"
         else f"{key.name}: {key.expects}; required\n    {key.doc}"
-        for key in sections(root).leaves.values()
+        for key in config_keys(root).leaves.values()
     )
 
 

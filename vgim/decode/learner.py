@@ -19,7 +19,8 @@ from vgim.model.precision import autocast_to, set_precision
 from vgim.model.randomness import DrawKey, draw_seed, seeded_generator
 from vgim.pretrained.decoder import ENCODER, build_decoder, layer_of
 from vgim.pretrained.encoder import load_encoder
-from vgim.runs.metrics import MetricsRecord, MetricsWriter
+from vgim.runs.metrics import MetricsRecord
+from vgim.runs.metrics_writer import MetricsWriter
 from vgim.train.ddp import Replicas
 from vgim.train.learner import LearnerContext, ToAudio
 from vgim.train.prefetch import Prefetcher

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from vgim.config import DecoderConfig
 from vgim.config.keys import Tree, dump
 from vgim.config.load import validate
-from vgim.config.overrides import OVERRIDE, lay_over, parse_override
-from vgim.config.places import resolve_places
+from vgim.config.overrides import OVERRIDE, merge_layer, parse_override
+from vgim.config.paths import resolve_paths
 from vgim.decode.learner import DecoderLearner
 from vgim.decode.listen import leave_audio
 from vgim.decode.losses import DEFAULT_WEIGHTS
 from vgim.errors import CheckpointError, ConfigError
 from vgim.model.stack import build_encoder
-from vgim.pretrained.decoder import ENCODER, FOLDER
-from vgim.runs.checkpoint import CONFIG, STATE, WEIGHTS, Checkpoint, find
+from vgim.pretrained.decoder import ENCODER
+from vgim.runs.checkpoint import Checkpoint, find_checkpoint
 from vgim.runs.folder import RunFolder
+from vgim.runs.layout import CONFIG, DECODERS, STATE, WEIGHTS
 from vgim.storage import Location
 from vgim.train.loop import TrainJob
 from vgim.train.trainer import launch, run_of
@@ -54,7 +55,7 @@ def train_decoder(
     Raises:
         VgimError: As the trainer's `train`; ConfigError for a module, layer or key that there is not.
     """
-    checkpoint = find(where)
+    checkpoint = find_checkpoint(where)
     run = checkpoint.location.parent.parent
     config = decoder_config(checkpoint, run, options, overrides)
     folder = run_of(config)
@@ -107,7 +108,7 @@ def decoder_config(
         (
             {
                 "storage": {
-                    "root": run.child(FOLDER).uri,
+                    "root": run.child(DECODERS).uri,
                     "name": "-".join([*parts, *filter(None, [options.name])]),
                 }
             },
@@ -123,8 +124,8 @@ def decoder_config(
     tree: Tree = {}
     sources: dict[str, str] = {}
     for part, named in layers:
-        lay_over(tree, part, named, sources, root=DecoderConfig)
-    config = resolve_places(validate(tree, sources, DecoderConfig))
+        merge_layer(tree, part, named, sources, root=DecoderConfig)
+    config = resolve_paths(validate(tree, sources, DecoderConfig))
     frames = encoder.min_samples(greedy.index, layer)
     if config.data.crop_samples < frames:
         raise ConfigError(

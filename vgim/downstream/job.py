@@ -11,7 +11,7 @@ from vgim.data.pcm import Pcm16
 from vgim.data.shards.read import Utterance, read_lengths, read_utterances
 from vgim.data.stream.crops import first_crop
 from vgim.downstream.context import ProbeContext, open_probe_context
-from vgim.downstream.features.cache import FOLDER, DamagedCacheError, FeatureCache
+from vgim.downstream.features.cache import DamagedCacheError, FeatureCache
 from vgim.downstream.features.encoders import Preparation, draws_features, feature_source
 from vgim.downstream.features.examples import Gathered, Stream, check_memory, gather, whole
 from vgim.downstream.features.features import CutClip, FeatureSource, View, stream_features
@@ -23,6 +23,7 @@ from vgim.downstream.solvers import ADAM_BATCH, fit_adam, fit_lbfgs
 from vgim.downstream.summary import Fit, Splits, summarize
 from vgim.downstream.writing import write_epochs_picture, write_modules_picture, write_result
 from vgim.errors import VgimError
+from vgim.runs.layout import FEATURES
 from vgim.storage import Location
 
 SEEDS_IDLE = "the seeds change nothing: features and lbfgs are deterministic, so there is one fit"
@@ -218,7 +219,7 @@ def gather_split(
         "limit": limit,
         "clip": "whole" if clip is whole else [config.crop, config.crop_samples],
     }
-    cache = FeatureCache(setting.opened.folder.child(FOLDER), of_split)
+    cache = FeatureCache(setting.opened.folder.child(FEATURES), of_split)
     try:
         return gathered(cache.stream)
     except DamagedCacheError as error:

@@ -12,7 +12,7 @@ from typing import Protocol
 from vgim.downstream.context import open_probe_context
 from vgim.downstream.result import EncoderKind, ProbeOptions, ProbeResult
 from vgim.errors import ConfigError, VgimError
-from vgim.runs.checkpoint import complete_checkpoints, find
+from vgim.runs.checkpoint import complete_checkpoints, find_checkpoint
 from vgim.runs.run_names import distinct_names
 from vgim.storage import Location
 
@@ -115,7 +115,7 @@ def _of_kinds(group: ProbeGroup, options: ProbeOptions, label: str) -> list[Piec
 
 def _of_epochs(group: ProbeGroup, options: ProbeOptions, label: str) -> list[Piece]:
     """Every checkpoint, oldest first, then each baseline once."""
-    find(group.folder.uri)  # tells that there is none
+    find_checkpoint(group.folder.uri)  # tells that there is none
     pieces = []
     trained = options.model_copy(update={"encoders": ("trained",)})
     for checkpoint in complete_checkpoints(group.folder):

@@ -11,13 +11,14 @@ import numpy as np
 from vgim.arrays import I64
 from vgim.downstream.pictures import can_draw, confusion_picture, epochs_picture, modules_picture
 from vgim.downstream.result import ProbeResult, folder_name
-from vgim.runs.result_folder import RESULT, write_result_folder
+from vgim.runs.layout import PROBES, RESULT
+from vgim.runs.result_folder import write_result_folder
 from vgim.storage import Location
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
-FOLDER, CONFUSION, PICTURE = "probes", "confusion.npz", "confusion.png"
+CONFUSION, PICTURE = "confusion.npz", "confusion.png"
 
 
 def write_result(run: Location, result: ProbeResult, confusion_KK: I64) -> Location:
@@ -43,18 +44,18 @@ def write_result(run: Location, result: ProbeResult, confusion_KK: I64) -> Locat
         writer.add_scalar(f"{prefix}/accuracy_high", result.interval_over_utterances.high, step)
         writer.add_scalar(f"{prefix}/majority", result.majority, step)
 
-    return write_result_folder(run.child(FOLDER, folder_name(result)), result, files, write_events)
+    return write_result_folder(run.child(PROBES, folder_name(result)), result, files, write_events)
 
 
 def write_modules_picture(run: Location, results: Sequence[ProbeResult]) -> None:
     """Draw accuracy against depth, by modules or by layers; needs matplotlib."""
     by = "modules" if all(result.layer is None for result in results) else "layers"
-    run.child(FOLDER, f"{results[0].task}-{by}.png").write_bytes_atomic(modules_picture(results))
+    run.child(PROBES, f"{results[0].task}-{by}.png").write_bytes_atomic(modules_picture(results))
 
 
 def write_epochs_picture(run: Location, results: Sequence[ProbeResult]) -> None:
     """Draw accuracy against optimizer steps; needs matplotlib."""
-    run.child(FOLDER, f"{results[0].task}-epochs.png").write_bytes_atomic(epochs_picture(results))
+    run.child(PROBES, f"{results[0].task}-epochs.png").write_bytes_atomic(epochs_picture(results))
 
 
 def read_result(folder: Location) -> ProbeResult:

@@ -22,9 +22,12 @@ from vgim.errors import CheckpointError, ConfigError, StorageError
 from vgim.interop.reference_keys import Architecture, normalize, read_architecture
 from vgim.interop.reference_weights import put_reference, to_reference
 from vgim.model.stack import Encoder, build_encoder, module_specs
-from vgim.runs.checkpoint import FOLDER, find, load_weights, save
-from vgim.runs.folder import CONFIG, RECORD, RunFolder, RunRecord, git_revision, now, versions
+from vgim.runs.checkpoint import find_checkpoint
+from vgim.runs.environment import git_revision, package_versions, utc_now
+from vgim.runs.folder import RunFolder, RunRecord
+from vgim.runs.layout import CHECKPOINTS, CONFIG, RECORD
 from vgim.runs.training_state import TrainingState
+from vgim.runs.weights import load_weights, save_checkpoint
 from vgim.storage import Location
 from vgim.train.schedule import Progress
 
@@ -58,7 +61,7 @@ def import_reference(file: str, out: str, preset: str | None, overrides: Sequenc
         ConfigError, StorageError: as their names say.
     """
     source, run = Location(file), Location(out)
-    for name in (RECORD, CONFIG, FOLDER):
+    for name in (RECORD, CONFIG, CHECKPOINTS):
         if run.child(name).exists():
             raise StorageError(f"{run.uri} holds a run already; give --out a folder of its own")
     data = source.read_bytes()
@@ -78,7 +81,7 @@ def import_reference(file: str, out: str, preset: str | None, overrides: Sequenc
 
 def export_reference(where: str, out: str) -> str:
     """Write the weights of a run's last checkpoint, or of a checkpoint, as the reference's file; gives its place."""
-    checkpoint, path = find(where), Location(out)
+    checkpoint, path = find_checkpoint(where), Location(out)
     if path.exists():
         raise StorageError(f"{path.uri} exists; remove it, or give --out another name")
     config = checkpoint.config()
@@ -176,18 +179,18 @@ def _write(run: Location, encoder: Encoder, config: RunConfig, source: Location,
         seed=config.train.seed,
         data_fingerprint=origin,
         kld_weight=0.0,
-        vgim_version=versions()["vgim"],
+        vgim_version=package_versions()["vgim"],
         torch_version=torch.__version__,
         files={},
     )
-    save(run, encoder, torch.optim.Adam(encoder.parameters()), config, state)
+    save_checkpoint(run, encoder, torch.optim.Adam(encoder.parameters()), config, state)
     RunFolder(run).write(
         RunRecord(
             name=run.name,
             state="finished",
             message=f"weights imported from {source.uri}",
-            created=now(),
-            updated=now(),
+            created=utc_now(),
+            updated=utc_now(),
             launches=0,
             command=tuple(sys.argv),
             host=socket.gethostname(),
@@ -198,7 +201,7 @@ def _write(run: Location, encoder: Encoder, config: RunConfig, source: Location,
             family=config.model.family,
             kld_weight=config.objective.kld_weight,
             workers=0,
-            versions=versions(),
+            versions=package_versions(),
             git_revision=git_revision(),
         )
     )

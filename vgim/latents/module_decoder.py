@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from vgim.errors import ConfigError
-from vgim.pretrained.decoder import FOLDER, FrozenDecoder, list_decoders, load_decoder
+from vgim.pretrained.decoder import FrozenDecoder, list_decoders, load_decoder
 from vgim.pretrained.opened_run import OpenedRun
 from vgim.runs.checkpoint import complete_checkpoints
+from vgim.runs.layout import DECODERS
 from vgim.storage import Location
 
 
@@ -24,7 +25,7 @@ def load_module_decoder(
     Raises:
         ConfigError: RUN has no decoder called `name`, or `name` decodes something else.
     """
-    folder = opened.folder.child(FOLDER)
+    folder = opened.folder.child(DECODERS)
     trained = [n for n in list_decoders(opened.folder) if complete_checkpoints(folder.child(n))]
     if name is not None and name not in trained:
         known = ", ".join(trained) or "none"

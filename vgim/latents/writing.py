@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING
 from vgim.latents.analysis import Analysis, AnalysisInput, AnalysisOutput, CsvFile, PictureFile
 from vgim.latents.pictures.lines import overlay_picture
 from vgim.latents.result import AnalysisPicture, AnalysisResult, Curve, Table
+from vgim.runs.layout import LATENTS, RESULT
 from vgim.runs.provenance import collect_provenance
-from vgim.runs.result_folder import RESULT, write_result_folder
+from vgim.runs.result_folder import write_result_folder
 from vgim.storage import Location
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
-FOLDER, CURVES = "latents", "curves.csv"
+CURVES = "curves.csv"
 
 
 def folder_of(run: Location, module: int, analysis: str) -> Location:
     """The folder of an analysis of a module."""
-    return run.child(FOLDER, f"module{module}", analysis)
+    return run.child(LATENTS, f"module{module}", analysis)
 
 
 def make_result(

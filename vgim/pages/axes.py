@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from vgim.config.text import to_flow
+from vgim.config.yaml_text import to_flow
 
 LOG_FROM_RATIO = 20
 """Positive values are drawn in decades if the largest is at least this many times the smallest."""

@@ -11,10 +11,12 @@ from vgim.model.decoding import Decoder, convs_between
 from vgim.model.stack import Encoder
 from vgim.pretrained.encoder import FrozenEncoder, load_encoder
 from vgim.pretrained.normalization import normalizer_of
-from vgim.runs.checkpoint import STATE, Checkpoint, best, find, load_tensors
+from vgim.runs.checkpoint import Checkpoint, best_checkpoint, find_checkpoint
+from vgim.runs.layout import DECODERS, STATE
+from vgim.runs.weights import load_tensors
 from vgim.storage import Location
 
-FOLDER, ENCODER = "decoder", "encoder"
+ENCODER = "encoder"
 """RUN/decoder/NAME is a decoder's folder; RUN/decoder/NAME/encoder is the checkpoint whose latents it decodes."""
 
 
@@ -67,7 +69,7 @@ def load_decoder(where: str, *, which: str = "last", device: str | torch.device 
     if which not in ("last", "best"):
         raise ValueError(f"which={which!r}; use 'last' or 'best'")
     folder = find_decoder(Location(where))
-    checkpoint = best(folder.uri) if which == "best" else find(folder.uri)
+    checkpoint = best_checkpoint(folder.uri) if which == "best" else find_checkpoint(folder.uri)
     config = checkpoint.config(DecoderConfig)
     encoder = load_encoder(folder.child(ENCODER).uri)
     decoder = build_decoder(config, encoder.encoder)
@@ -89,7 +91,7 @@ def layer_of(config: DecoderConfig) -> int | None:
 
 def list_decoders(run: Location) -> list[str]:
     """Names of a run's decoders that have a checkpoint's encoder beside them, whether they are trained or not."""
-    folder = run.child(FOLDER)
+    folder = run.child(DECODERS)
     return [name for name in folder.list() if folder.child(name, ENCODER, STATE).exists()]
 
 
@@ -105,10 +107,10 @@ def find_decoder(where: Location, name: str | None = None) -> Location:
     if name is None and len(names) == 1:
         name = names[0]
     if name in names:
-        return where.child(FOLDER, str(name))
+        return where.child(DECODERS, str(name))
     if not names:
         raise CheckpointError(
-            f"{where.uri} has no decoder; train one with `vgim decode train`, or name a folder {FOLDER}/NAME of a run"
+            f"{where.uri} has no decoder; train one with `vgim decode train`, or name a folder {DECODERS}/NAME of a run"
         )
     problem = f"has no decoder {name}" if name else f"has {len(names)} decoders"
     raise CheckpointError(f"{where.uri} {problem}; name one of {', '.join(names)}")

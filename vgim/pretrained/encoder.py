@@ -15,7 +15,8 @@ from vgim.model.audio import Normalizer, Statistics
 from vgim.model.stack import Encoder, build_encoder
 from vgim.pretrained.audio_input import as_batch
 from vgim.pretrained.normalization import normalizer_of
-from vgim.runs.checkpoint import Checkpoint, best, find, load_weights
+from vgim.runs.checkpoint import Checkpoint, best_checkpoint, find_checkpoint
+from vgim.runs.weights import load_weights
 
 
 class FrozenEncoder(nn.Module):
@@ -97,7 +98,7 @@ def load_encoder(where: str, *, which: str = "last", device: str | torch.device 
     """
     if which not in ("last", "best"):
         raise ValueError(f"which={which!r}; use 'last' or 'best'")
-    checkpoint = best(where) if which == "best" else find(where)
+    checkpoint = best_checkpoint(where) if which == "best" else find_checkpoint(where)
     config = checkpoint.config()
     encoder = build_encoder(config.model, config.objective, config.train.seed)
     load_weights(checkpoint, encoder)

@@ -14,8 +14,9 @@ from vgim.model.audio import Normalizer
 from vgim.pretrained.choices import CheckpointChoice, Device
 from vgim.pretrained.encoder import FrozenEncoder, load_encoder
 from vgim.pretrained.normalization import normalizer_of
-from vgim.runs.checkpoint import STATE, best, complete_checkpoints, find
-from vgim.runs.folder import CONFIG, RunFolder
+from vgim.runs.checkpoint import best_checkpoint, complete_checkpoints, find_checkpoint
+from vgim.runs.folder import RunFolder
+from vgim.runs.layout import CONFIG, STATE
 from vgim.storage import Location
 
 
@@ -53,7 +54,7 @@ class OpenedRun:
             return Normalizer()
         found = None
         if self.checkpoint == "named" or complete_checkpoints(self.source):
-            found = (best if self.checkpoint == "best" else find)(self.source.uri)
+            found = (best_checkpoint if self.checkpoint == "best" else find_checkpoint)(self.source.uri)
         return normalizer_of(found, self.config)
 
     def modules(self, module: int | None) -> tuple[int, ...]:

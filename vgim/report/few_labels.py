@@ -12,7 +12,7 @@ from vgim.errors import VgimError
 from vgim.report.embed import EmbeddedPicture, Embedder
 from vgim.report.notes import Notes, children, read_json
 from vgim.report.tables import Table
-from vgim.runs.result_folder import RESULT
+from vgim.runs.layout import RESULT
 from vgim.storage import Location
 
 

@@ -12,9 +12,8 @@ from vgim.report.commands import command_line
 from vgim.report.embed import EmbeddedPicture, Embedder, inside
 from vgim.report.notes import Notes, children, read_json
 from vgim.report.tables import Table, cell
+from vgim.runs.layout import LATENTS, RESULT
 from vgim.storage import Location
-
-FOLDER, RESULT = "latents", "result.json"
 
 Value = float | int | str | bool | None
 
@@ -65,7 +64,7 @@ class Analysis:
 
 def analyses(run: Location, embedder: Embedder, notes: Notes) -> tuple[Analysis, ...]:
     """Every analysis of a run, by module, then in the order of the analyses' registry."""
-    return tuple(_analyses(run.child(FOLDER), embedder, notes))
+    return tuple(_analyses(run.child(LATENTS), embedder, notes))
 
 
 def _analyses(folder: Location, embedder: Embedder, notes: Notes) -> Iterator[Analysis]:

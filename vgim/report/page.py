@@ -25,8 +25,9 @@ from vgim.report.probes import Probes, probes
 from vgim.report.records import ParsedRecord, read_records, stepping_seconds
 from vgim.report.sound import Decoder, decoders
 from vgim.report.tables import Table
-from vgim.runs.folder import CONFIG, METRICS, RECORD, RunFolder, RunRecord
-from vgim.runs.listing import state_now
+from vgim.runs.folder import RunFolder, RunRecord
+from vgim.runs.layout import CONFIG, METRICS, RECORD
+from vgim.runs.listing import current_state
 from vgim.storage import Location
 
 REPORT = "report.html"
@@ -167,7 +168,7 @@ def _record(run: Location, notes: Notes) -> RunRecord | None:
 def _state(record: RunRecord | None, records: Sequence[ParsedRecord], notes: Notes) -> str:
     if record is None:
         return "unknown"
-    state = state_now(record, records[-1].time if records else 0.0)
+    state = current_state(record, records[-1].time if records else 0.0)
     if state == "failed":
         notes.warn(f"the run failed: {record.message or record.error or 'it does not say why'}")
     if state == "interrupted":

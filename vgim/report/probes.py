@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vgim.downstream.result import ProbeResult, in_percent
-from vgim.downstream.writing import FOLDER, PICTURE
+from vgim.downstream.writing import PICTURE
 from vgim.pages.chart import Chart, LegendEntry
 from vgim.report.commands import baselines_command, probe_command
 from vgim.report.embed import EmbeddedPicture, Embedder
@@ -15,7 +15,7 @@ from vgim.report.few_labels import Study, is_study, studies
 from vgim.report.line_chart import Level, Series, line_chart
 from vgim.report.notes import Notes, children, listed, read_json
 from vgim.report.tables import Table
-from vgim.runs.result_folder import RESULT
+from vgim.runs.layout import PROBES, RESULT
 from vgim.storage import Location
 
 BASELINES = ("random", "mfcc")
@@ -71,7 +71,7 @@ def probes(run: Location, embedder: Embedder, notes: Notes) -> Probes:
         for number, group in enumerate(groups[key] for key in sorted(groups, key=str))
     ]
     return Probes(
-        studies(run.child(FOLDER), embedder, notes),
+        studies(run.child(PROBES), embedder, notes),
         tuple(tables),
         tuple(probe_command(run.uri, [one.result for one in found])),
     )
@@ -80,8 +80,8 @@ def probes(run: Location, embedder: Embedder, notes: Notes) -> Probes:
 def _read_results(run: Location, notes: Notes) -> list[Found]:
     """Every probe result of a run, by folder; those that do not read are noted."""
     found = []
-    for name in children(run.child(FOLDER), notes):
-        path = run.child(FOLDER, name)
+    for name in children(run.child(PROBES), notes):
+        path = run.child(PROBES, name)
         if is_study(path):
             continue
         result = read_json(path.child(RESULT), ProbeResult, notes)
@@ -260,7 +260,7 @@ def _confusions(found: Sequence[Found], embedder: Embedder) -> tuple[EmbeddedPic
 
 
 def _curve(run: Location, results: Sequence[ProbeResult], embedder: Embedder) -> EmbeddedPicture | None:
-    file = run.child(FOLDER, f"{results[0].task}-epochs.png")
+    file = run.child(PROBES, f"{results[0].task}-epochs.png")
     if len({result.step for result in results if result.step}) < 2 or not file.exists():
         return None
     return embedder.picture(

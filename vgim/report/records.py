@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vgim.errors import VgimError
 from vgim.report.notes import Notes
-from vgim.runs.folder import METRICS
+from vgim.runs.layout import METRICS
 from vgim.storage import Location
 
 Figures = dict[str, float | None]

@@ -16,10 +16,11 @@ from vgim.report.embed import EmbeddedSound, Embedder, inside
 from vgim.report.notes import Notes, children, read_json
 from vgim.report.records import ParsedRecord, read_records
 from vgim.report.tables import cell
-from vgim.runs.folder import CONFIG, RECORD, RunFolder, RunRecord
+from vgim.runs.folder import RunFolder, RunRecord
+from vgim.runs.layout import CONFIG, DECODERS, RECORD
 from vgim.storage import Location
 
-FOLDER, AUDIO, INDEX = "decoder", "audio", "index.json"
+AUDIO, INDEX = "audio", "index.json"
 HEADINGS = {
     "reconstruction": "Reconstructions",
     "sample": "Samples from N(0, 1)",
@@ -101,9 +102,9 @@ class Decoder:
 
 def decoders(run: Location, embedder: Embedder, notes: Notes) -> tuple[Decoder, ...]:
     """Every decoder of a run, by name."""
-    names = children(run.child(FOLDER), notes)
+    names = children(run.child(DECODERS), notes)
     return tuple(
-        _decoder(number, run.child(FOLDER, name), embedder, notes) for number, name in enumerate(names)
+        _decoder(number, run.child(DECODERS, name), embedder, notes) for number, name in enumerate(names)
     )
 
 

@@ -6,13 +6,9 @@ RUN/  config.yaml  run.json  checkpoints/  tensorboard/  metrics.jsonl
 from __future__ import annotations
 
 import os
-import platform
 import socket
-import subprocess
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -21,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from vgim.config import AnyConfig, DecoderConfig, RunConfig, blocking_difference, from_yaml, to_yaml
 from vgim.errors import ConfigError, DataError, StorageError, TrainingError, VgimError
 from vgim.runs.checkpoint import complete_checkpoints
+from vgim.runs.environment import git_revision, package_versions, utc_now
+from vgim.runs.layout import CONFIG, RECORD
 from vgim.storage import Location
-
-CONFIG, RECORD, METRICS, TENSORBOARD = "config.yaml", "run.json", "metrics.jsonl", "tensorboard"
 
 Config = TypeVar("Config", RunConfig, DecoderConfig, AnyConfig)
 State = Literal["running", "finished", "failed", "interrupted", "stopped"]
@@ -101,7 +97,7 @@ class RunFolder:
         if record is not None:
             self.write(
                 record.model_copy(
-                    update={"state": state, "message": message, "error": error, "updated": now()}
+                    update={"state": state, "message": message, "error": error, "updated": utc_now()}
                 )
             )
 
@@ -164,8 +160,8 @@ class RunFolder:
             RunRecord(
                 name=config.storage.name,
                 state="running",
-                created=earlier.created if earlier else now(),
-                updated=now(),
+                created=earlier.created if earlier else utc_now(),
+                updated=utc_now(),
                 launches=earlier.launches + 1 if earlier else 1,
                 command=tuple(sys.argv),
                 host=socket.gethostname(),
@@ -176,33 +172,11 @@ class RunFolder:
                 family=config.family,
                 kld_weight=config.kld_weight,
                 workers=config.cluster.workers,
-                versions=versions(),
+                versions=package_versions(),
                 git_revision=git_revision(),
             )
         )
         return earlier
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    packages = ("vgim", "torch", "ray", "numpy", "pyarrow")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
-
-
-def git_revision() -> str:
-    """Revision of the source tree that runs, with `-dirty` for uncommitted changes; empty outside of git."""
-    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        found = subprocess.run(
-            describe, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return found.stdout.strip() if found.returncode == 0 else ""
 
 
 def is_alive(record: RunRecord) -> bool:

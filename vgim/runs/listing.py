@@ -12,7 +12,8 @@ from rich.table import Table
 
 from vgim.errors import StorageError, VgimError
 from vgim.runs.checkpoint import complete_checkpoints
-from vgim.runs.folder import RECORD, RunFolder, RunRecord, is_alive, is_local
+from vgim.runs.folder import RunFolder, RunRecord, is_alive, is_local
+from vgim.runs.layout import RECORD
 from vgim.runs.metrics import MetricsRecord, read_metrics
 from vgim.storage import Location
 
@@ -50,7 +51,7 @@ def list_runs(storage: str) -> list[RunSummary]:
     if not root.exists():
         raise StorageError(f"there is no folder {root.uri}; give the storage.root of some runs")
     if root.child(RECORD).exists():
-        return [summarize(RunFolder(root))]
+        return [summarize_run(RunFolder(root))]
     folders = [root.child(name) for name in root.list()]
     return [_summarize_or_say(RunFolder(f)) for f in folders if f.child(RECORD).exists()]
 
@@ -58,7 +59,7 @@ def list_runs(storage: str) -> list[RunSummary]:
 def _summarize_or_say(folder: RunFolder) -> RunSummary:
     """One run's summary; a run that cannot be read is listed as such and hides no other."""
     try:
-        return summarize(folder)
+        return summarize_run(folder)
     except VgimError as error:
         return RunSummary(
             name=folder.location.name,
@@ -77,7 +78,7 @@ def _summarize_or_say(folder: RunFolder) -> RunSummary:
         )
 
 
-def summarize(folder: RunFolder) -> RunSummary:
+def summarize_run(folder: RunFolder) -> RunSummary:
     """One run's summary, from its record and its metrics."""
     record = folder.record()
     assert record is not None
@@ -90,7 +91,7 @@ def summarize(folder: RunFolder) -> RunSummary:
     return RunSummary(
         name=record.name,
         uri=folder.location.uri,
-        state=state_now(record, last_time),
+        state=current_state(record, last_time),
         message=record.message,
         family=record.family,
         kld_weight=record.kld_weight,
@@ -104,7 +105,7 @@ def summarize(folder: RunFolder) -> RunSummary:
     )
 
 
-def state_now(record: RunRecord, last_time: float) -> str:
+def current_state(record: RunRecord, last_time: float) -> str:
     """How a run stands, given when its metrics were last written (seconds since 1970): one that was killed could
     not note that, and shows as interrupted."""
     if record.state == "running":
@@ -114,7 +115,7 @@ def state_now(record: RunRecord, last_time: float) -> str:
     return record.state
 
 
-def format_table(runs: Sequence[RunSummary]) -> str:
+def format_runs(runs: Sequence[RunSummary]) -> str:
     """The table that `vgim runs` prints."""
     table = Table(box=None, header_style="bold")
     for column in (

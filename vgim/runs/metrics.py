@@ -1,176 +1,22 @@
-"""What a run writes about itself while it trains: `metrics.jsonl` and TensorBoard events, from rank 0.
+"""Reads `metrics.jsonl`, what a run reported while it trained: one JSON object a line.
 
-A record is one JSON object a line. Kinds: `train` (every `log_every_steps`), `validation` (per epoch), `event`
-(a sentence for a reader). When a run continues from step s, records of later steps are dropped first, since
-those steps are taken again.
+Kinds of records: `train` (every `log_every_steps`), `validation` (per epoch), `event` (a sentence for a reader).
 """
 
 from __future__ import annotations
 
 import json
 import math
-import shutil
-import tempfile
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch.utils.tensorboard.writer import SummaryWriter
-
-from vgim.data.pcm import SAMPLE_RATE_HZ
-from vgim.runs.folder import METRICS, TENSORBOARD
-from vgim.runs.hparams import session_end, session_start
+from vgim.runs.layout import METRICS
 from vgim.storage import Location
 
-SESSION_END = ".session_end"  # of an event file's name: how a run ended is taken back when the run goes on
-SYNC_SECONDS = 30.0  # between two copies to storage that is no file system
-
 MetricsRecord = dict[str, Any]
-TOP_LEVEL = {
-    "learning_rate": "optim/learning_rate",
-    "kld_weight": "optim/kld_weight",
-    "utterances_per_s": "speed/utterances_per_s",
-    "steps_per_s": "speed/steps_per_s",
-    "data_wait_s": "speed/data_wait_s",
-    "compute_s": "speed/compute_s",
-    "overhead_s": "speed/overhead_s",
-    "epoch": "speed/epoch",
-}
 
 
-class MetricsWriter:
-    """Appends records and events; local runs are written in place, others staged and copied.
-
-    Args:
-        run: the run's folder.
-        from_step: the step that training starts at; later records are dropped.
-    """
-
-    def __init__(self, run: Location, from_step: int) -> None:
-        self._run = run
-        if run.is_local:
-            self._folder = run.local_path
-            self._staging: tempfile.TemporaryDirectory[str] | None = None
-        else:
-            self._staging = tempfile.TemporaryDirectory(prefix="vgim-metrics-")
-            self._folder = Path(self._staging.name)
-            if run.child(METRICS).exists():
-                (self._folder / METRICS).write_bytes(run.child(METRICS).read_bytes())
-        self._path = self._folder / METRICS
-        self._drop_after(from_step)
-        self._drop_session_end()
-        self._lines = self._path.open("a", buffering=1)
-        purge = from_step + 1 if from_step else None
-        self._board = SummaryWriter(str(self._folder / TENSORBOARD), purge_step=purge, flush_secs=10)
-        self._synced = time.monotonic()
-
-    def train(self, record: MetricsRecord) -> None:
-        """A `train` record: see `loop`."""
-        record = only_finite(record)
-        self._append({"kind": "train", **record})
-        step = record["step"]
-        for key, tag in TOP_LEVEL.items():
-            if key not in record:
-                continue
-            self._board.add_scalar(tag, record[key], step)
-        self._modules("train", record["modules"], step)
-
-    def validation(self, record: MetricsRecord) -> None:
-        """A `validation` record: see `loop`."""
-        record = only_finite(record)
-        self._append({"kind": "validation", **record})
-        if record["loss"] is not None:
-            self._board.add_scalar("validation/loss", record["loss"], record["step"])
-        self._modules("validation", record["modules"], record["step"])
-
-    def event(self, step: int, message: str) -> None:
-        """A sentence for whoever watches."""
-        self._append({"kind": "event", "step": step, "message": message})
-        self._board.add_text("events", message, step)
-
-    def histogram(self, tag: str, values: torch.Tensor, step: int) -> None:
-        self._board.add_histogram(tag, values, step)
-
-    def image(self, tag: str, image_HWC: NDArray[np.uint8], step: int) -> None:
-        """A picture, 8 bits a channel."""
-        self._board.add_image(tag, image_HWC, step, dataformats="HWC")
-
-    def audio(self, tag: str, audio_L: torch.Tensor, step: int) -> None:
-        """16 kHz mono in [-1, 1]."""
-        self._board.add_audio(tag, audio_L.cpu(), step, sample_rate=SAMPLE_RATE_HZ)
-
-    def hparams(self, values: Mapping[str, object], metrics: Iterable[str]) -> None:
-        """For TensorBoard's HParams tab: the hyperparameters, and the tags whose values it shows beside them."""
-        events = self._board._get_file_writer()  # type: ignore[no-untyped-call]
-        for summary in session_start(values, metrics):
-            events.add_summary(summary)
-
-    def end_session(self, *, failed: bool) -> None:
-        """For the HParams tab: how the run ended. Of one that was killed or interrupted it says nothing."""
-        with SummaryWriter(str(self._folder / TENSORBOARD), filename_suffix=SESSION_END) as board:
-            board._get_file_writer().add_summary(session_end(failed=failed))
-
-    def replay(self, record: MetricsRecord) -> None:
-        """A record of an earlier run that this one continues, with its own time."""
-        kind, rest = record["kind"], {key: value for key, value in record.items() if key != "kind"}
-        if kind == "event":
-            self._append(record)
-        else:
-            (self.train if kind == "train" else self.validation)(rest)
-
-    def flush(self, *, force: bool = True) -> None:
-        """Make what was written visible to readers; without `force`, at most every `SYNC_SECONDS`."""
-        if not force and time.monotonic() - self._synced < SYNC_SECONDS:
-            return
-        self._board.flush()
-        if self._staging is not None:
-            self._run.child(METRICS).write_bytes_atomic(self._path.read_bytes())
-            self._run.child(TENSORBOARD).upload_dir(self._folder / TENSORBOARD)
-        self._synced = time.monotonic()
-
-    def close(self) -> None:
-        self._lines.close()
-        self._board.close()
-        self.flush()
-        if self._staging is not None:
-            self._staging.cleanup()
-
-    def _modules(self, prefix: str, modules: list[MetricsRecord], step: int) -> None:
-        for figures in modules:
-            for name, value in figures.items():
-                if value is not None and name != "module":
-                    self._board.add_scalar(f"{prefix}/module{figures['module']}/{name}", value, step)
-
-    def _append(self, record: MetricsRecord) -> None:
-        self._lines.write(
-            json.dumps({**record, "time": record.get("time", round(time.time(), 3))}, allow_nan=False) + "\n"
-        )
-
-    def _drop_session_end(self) -> None:
-        for folder in {Location(self._folder), self._run}:
-            for name in folder.child(TENSORBOARD).list():
-                if name.endswith(SESSION_END):
-                    folder.child(TENSORBOARD, name).delete()
-
-    def _drop_after(self, step: int) -> None:
-        if not self._path.exists():
-            return
-        kept = self._path.with_suffix(".kept")
-        with self._path.open() as lines, kept.open("w") as out:
-            for line in lines:
-                record = parse(line)
-                if record is not None and (
-                    record["step"] <= step and (step > 0 or record["kind"] == "event")
-                ):
-                    out.write(line)
-        shutil.move(kept, self._path)
-
-
-def parse(line: str) -> MetricsRecord | None:
+def parse_record(line: str) -> MetricsRecord | None:
     """A line of metrics.jsonl; None for one that a killed writer left half-written."""
     try:
         record = json.loads(line)
@@ -184,17 +30,20 @@ def read_metrics(run: Location) -> Iterator[MetricsRecord]:
     path = run.child(METRICS)
     if path.exists():
         for line in path.read_text().splitlines():
-            record = parse(line)
+            record = parse_record(line)
             if record is not None:
                 yield record
 
 
-def only_finite(record: MetricsRecord) -> MetricsRecord:
+def finite_record(record: MetricsRecord) -> MetricsRecord:
     """The record with None for figures that are not finite, those of its modules included."""
-    clean = {k: finite(v) if isinstance(v, float) else v for k, v in record.items()}
-    return {**clean, "modules": [{k: finite(v) for k, v in module.items()} for module in record["modules"]]}
+    clean = {k: finite_or_none(v) if isinstance(v, float) else v for k, v in record.items()}
+    return {
+        **clean,
+        "modules": [{k: finite_or_none(v) for k, v in module.items()} for module in record["modules"]],
+    }
 
 
-def finite(value: float | None) -> float | None:
+def finite_or_none(value: float | None) -> float | None:
     """None for what JSON cannot hold and a plot should not show."""
     return value if value is not None and math.isfinite(value) else None

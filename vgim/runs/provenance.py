@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vgim.data.shards.manifest import Manifest
 from vgim.runs.checkpoint import Checkpoint
-from vgim.runs.folder import git_revision, now, versions
+from vgim.runs.environment import git_revision, package_versions, utc_now
 from vgim.storage import Location
 
 
@@ -53,7 +53,7 @@ def collect_provenance(
         checkpoint=None if checkpoint is None else checkpoint.location.uri,
         data=shards.uri,
         data_fingerprint=manifest.fingerprint,
-        created=now(),
-        versions=versions(),
+        created=utc_now(),
+        versions=package_versions(),
         git_revision=git_revision(),
     )

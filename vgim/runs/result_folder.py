@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from vgim.runs.layout import RESULT, TENSORBOARD
 from vgim.storage import Location
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
-
-RESULT, TENSORBOARD = "result.json", "tensorboard"
 
 
 def write_result_folder(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vgim.runs.checkpoint import STATE
+from vgim.runs.layout import STATE
 from vgim.storage import Location
 
 

@@ -11,8 +11,8 @@ import threading
 import time
 from typing import TextIO
 
-from vgim.runs.folder import METRICS
-from vgim.runs.metrics import MetricsRecord, parse
+from vgim.runs.layout import METRICS
+from vgim.runs.metrics import MetricsRecord, parse_record
 from vgim.storage import Location
 
 POLL_SECONDS = 0.5
@@ -62,7 +62,9 @@ class Console:
                 lines = self._place.read_text().splitlines() if self._place.exists() else []
             except Exception:  # storage that stutters must not end the console; the next look may succeed
                 lines = []
-            fresh = [r for r in map(parse, lines) if r is not None and r["time"] > max(seen, self._started)]
+            fresh = [
+                r for r in map(parse_record, lines) if r is not None and r["time"] > max(seen, self._started)
+            ]
             for record in fresh:
                 self._show(record, newest=record is fresh[-1])
                 seen = record["time"]

@@ -12,15 +12,11 @@ import torch
 from torch import nn
 
 from vgim.config import AnyConfig, RunConfig
-from vgim.runs.checkpoint import (
-    Checkpoint,
-    check_same_architecture,
-    complete_checkpoints,
-    find,
-    load_optimizer,
-)
-from vgim.runs.folder import METRICS, TENSORBOARD
-from vgim.runs.metrics import MetricsRecord, MetricsWriter, read_metrics
+from vgim.runs.checkpoint import Checkpoint, check_same_architecture, complete_checkpoints, find_checkpoint
+from vgim.runs.layout import METRICS, TENSORBOARD
+from vgim.runs.metrics import MetricsRecord, read_metrics
+from vgim.runs.metrics_writer import MetricsWriter
+from vgim.runs.weights import load_optimizer
 from vgim.storage import Location
 
 SEQUENTIAL = "sequential"
@@ -60,7 +56,7 @@ def shallower_run(run: Location, resume_from: str | None, config: AnyConfig) -> 
     """The shallower run that a run with no checkpoint of its own starts from, if that is what it does."""
     if resume_from is None or complete_checkpoints(run):
         return None
-    checkpoint = find(resume_from)
+    checkpoint = find_checkpoint(resume_from)
     return checkpoint.location.parent.parent if is_shallower(checkpoint, config) else None
 
 

@@ -15,7 +15,8 @@ from vgim.model.collapse import CollapseWatch
 from vgim.model.losses import chance_of
 from vgim.model.precision import set_precision
 from vgim.model.stack import build_encoder
-from vgim.runs.metrics import MetricsRecord, MetricsWriter
+from vgim.runs.metrics import MetricsRecord
+from vgim.runs.metrics_writer import MetricsWriter
 from vgim.train.learner import LearnerContext, ToAudio
 from vgim.train.meter import AVERAGED
 from vgim.train.passes import passes_of

@@ -9,15 +9,9 @@ from torch import nn
 
 from vgim.config import AnyConfig
 from vgim.errors import CheckpointError
-from vgim.runs.checkpoint import (
-    Checkpoint,
-    check_same_architecture,
-    complete_checkpoints,
-    find,
-    load_optimizer,
-    load_tensors,
-)
+from vgim.runs.checkpoint import Checkpoint, check_same_architecture, complete_checkpoints, find_checkpoint
 from vgim.runs.training_state import TrainingState
+from vgim.runs.weights import load_optimizer, load_tensors
 from vgim.storage import Location
 from vgim.train.depth_resume import INHERITED, is_shallower, load_first_modules
 from vgim.train.schedule import Progress
@@ -46,9 +40,11 @@ def start_from(
     if own:
         return _resume(own[-1], network, optimizer, config, world_size, data_fingerprint, "this run's")
     if resume_from:
-        return _resume(find(resume_from), network, optimizer, config, world_size, data_fingerprint, "the")
+        return _resume(
+            find_checkpoint(resume_from), network, optimizer, config, world_size, data_fingerprint, "the"
+        )
     if init_from:
-        checkpoint = find(init_from)
+        checkpoint = find_checkpoint(init_from)
         _load_weights(checkpoint, network, config)
         return Progress(), [f"weights from {checkpoint.location.uri}; optimizer and steps start afresh"]
     return Progress(), [f"weights drawn afresh from seed {config.train.seed}"]

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from vgim.data.shards.manifest import Manifest
 from vgim.data.stream.readers import Reader
-from vgim.runs.metrics import MetricsRecord, MetricsWriter
+from vgim.runs.metrics import MetricsRecord
+from vgim.runs.metrics_writer import MetricsWriter
 from vgim.storage import Location
 from vgim.train.prefetch import DeviceBatch, Prefetcher
 from vgim.train.schedule import Phase, Progress

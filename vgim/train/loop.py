@@ -13,11 +13,13 @@ from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.data.stream.stream import CropStream, RankSlice
 from vgim.model.audio import Normalizer, Statistics
 from vgim.model.precision import slowed_by
-from vgim.runs import checkpoint as checkpoints
+from vgim.runs.checkpoint import checkpoint_location, prune_checkpoints
 from vgim.runs.folder import State
 from vgim.runs.hparams import hyperparameters
-from vgim.runs.metrics import MetricsRecord, MetricsWriter
+from vgim.runs.metrics import MetricsRecord
+from vgim.runs.metrics_writer import MetricsWriter
 from vgim.runs.training_state import TrainingState
+from vgim.runs.weights import save_checkpoint
 from vgim.storage import Location
 from vgim.train.ddp import average_buffers
 from vgim.train.depth_resume import shallower_run, writer_with_history
@@ -275,12 +277,10 @@ class RankTrainer:
             torch_version=torch.__version__,
             files={},
         )
-        location = checkpoints.location_of(self.run_folder, state.step)
+        location = checkpoint_location(self.run_folder, state.step)
         if self.worker.rank == 0:
-            checkpoints.save(
-                self.run_folder, self.learner.network, self.learner.optimizer, self.config, state
-            )
-            checkpoints.prune(
+            save_checkpoint(self.run_folder, self.learner.network, self.learner.optimizer, self.config, state)
+            prune_checkpoints(
                 self.run_folder, keep_last=train.keep_last, keep_best=train.keep_best, keep_step=self._kept
             )
             self.worker.observe("checkpoint", {"step": progress.step})

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from vgim.runs.metrics import MetricsRecord, finite
+from vgim.runs.metrics import MetricsRecord, finite_or_none
 
 AVERAGED = ("loss", "nce", "kl", "kl_per_element", "accuracy", "grad_norm")
 """Of a greedy module."""
@@ -86,8 +86,8 @@ class Meter:
         modules = [
             {
                 "module": m,
-                **{name: finite(next(averaged)) for name in self._averaged},
-                **{name: finite(next(latest)) for name in self._latest},
+                **{name: finite_or_none(next(averaged)) for name in self._averaged},
+                **{name: finite_or_none(next(latest)) for name in self._latest},
             }
             for m in self._modules
         ]

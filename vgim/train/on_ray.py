@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from vgim import errors
-from vgim.cluster.connect import DATA_CPUS, Placement, ensure_ray, place_workers
+from vgim.cluster.connect import ensure_ray
+from vgim.cluster.placement import DATA_CPUS, Placement, place_workers
 from vgim.data.stream.readers import read_on_ray
 from vgim.errors import ConfigError, StorageError, TrainingError, VgimError
 from vgim.runs.folder import RunFolder, RunRecord

@@ -9,12 +9,13 @@ from contextlib import contextmanager, suppress
 
 import torch
 
-from vgim.cluster.connect import Placement, refuse_scratch
+from vgim.cluster.placement import Placement
+from vgim.cluster.working_dir import refuse_job_folder
 from vgim.config import AnyConfig, ResolvedConfig
 from vgim.data.shards.manifest import check_shards_present, is_complete, read_manifest
 from vgim.data.stream.readers import read_in_process
 from vgim.errors import ConfigError, StorageError, VgimError
-from vgim.runs.checkpoint import check_same_architecture, complete_checkpoints, find
+from vgim.runs.checkpoint import check_same_architecture, complete_checkpoints, find_checkpoint
 from vgim.runs.folder import RunFolder
 from vgim.storage import Location
 from vgim.train.console import Console
@@ -83,8 +84,8 @@ def launch(
         prepare: called when the folder is this run's and before any worker starts, to put there what they need.
     """
     config, run = job.config, Location(job.run)
-    refuse_scratch("storage.root", config.storage.root)
-    refuse_scratch("data.shards", config.data.shards)
+    refuse_job_folder("storage.root", config.storage.root)
+    refuse_job_folder("data.shards", config.data.shards)
     shards = ensure_data(config)
     manifest = read_manifest(shards)
     check_shards_present(shards, manifest)
@@ -96,9 +97,9 @@ def launch(
         )
         return 0
     if job.resume_from is not None:  # told here, before workers are started
-        check_resumable(find(job.resume_from), config)
+        check_resumable(find_checkpoint(job.resume_from), config)
     if job.init_from is not None:
-        check_same_architecture(find(job.init_from), config.architecture, type(config))
+        check_same_architecture(find_checkpoint(job.init_from), config.architecture, type(config))
     folder.claim(config, manifest.fingerprint)
     print(f"run folder: {run.uri}")
     print(f"watch it with: tensorboard --logdir {config.storage.root}")

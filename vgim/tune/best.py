@@ -6,7 +6,8 @@ import tempfile
 
 from vgim.config import RunConfig, to_yaml
 from vgim.errors import StorageError
-from vgim.runs.folder import CONFIG, RECORD, RunFolder
+from vgim.runs.folder import RunFolder
+from vgim.runs.layout import CONFIG, RECORD
 from vgim.storage import Location
 from vgim.tune.job import show
 from vgim.tune.results import TrialResult

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from vgim.config.text import to_flow
+from vgim.config.yaml_text import to_flow
 from vgim.pages.axes import CategoryAxis, Tick, axis_for
 from vgim.pages.chart import NUM_COLORS, Chart, Frame, LegendEntry, Line, Mark, polyline
 from vgim.tune.results import SweepResult, TrialResult

@@ -14,9 +14,10 @@ from vgim.config import blocking_difference
 from vgim.config import from_yaml as run_from_yaml
 from vgim.config import to_yaml as run_to_yaml
 from vgim.config.keys import dump
-from vgim.config.text import to_flow
+from vgim.config.yaml_text import to_flow
 from vgim.errors import ConfigError, StorageError, TrainingError
-from vgim.runs.folder import now, process_is_alive, versions
+from vgim.runs.environment import package_versions, utc_now
+from vgim.runs.folder import process_is_alive
 from vgim.storage import Location
 from vgim.tune.config import SweepConfig
 from vgim.tune.sweep_file import Sweep, from_yaml, to_yaml
@@ -54,7 +55,12 @@ class SweepFolder:
             self._check(sweep)
         self.location.child(CONFIG).write_bytes_atomic(to_yaml(sweep.config).encode())
         self.location.child(BASE).write_bytes_atomic(run_to_yaml(sweep.base).encode())
-        record = {"host": socket.gethostname(), "pid": os.getpid(), "started": now(), "versions": versions()}
+        record = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started": utc_now(),
+            "versions": package_versions(),
+        }
         self.location.child(RECORD).write_bytes_atomic(json.dumps(record, indent=1).encode())
 
     def _check(self, sweep: Sweep) -> None:

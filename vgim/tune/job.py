@@ -14,7 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from vgim.cluster.connect import ensure_ray, refuse_scratch
+from vgim.cluster.connect import ensure_ray
+from vgim.cluster.working_dir import refuse_job_folder
 from vgim.config import from_yaml
 from vgim.config.keys import dump, flatten
 from vgim.data.shards.manifest import check_shards_present, read_manifest
@@ -87,8 +88,8 @@ def run_sweep(
     Raises:
         VgimError: the sweep cannot be run, or no trial finished.
     """
-    refuse_scratch("storage.root", sweep.base.storage.root)
-    refuse_scratch("data.shards", sweep.base.data.shards)
+    refuse_job_folder("storage.root", sweep.base.storage.root)
+    refuse_job_folder("data.shards", sweep.base.data.shards)
     plan = _plan(sweep, address, verbose)
     _print_plan(plan, price_per_gpu_hour)
     if dry_run:

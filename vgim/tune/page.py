@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vgim import __version__
-from vgim.config.text import to_flow
+from vgim.config.yaml_text import to_flow
 from vgim.pages.environment import page_environment
 from vgim.tune.charts import metric_against, parallel_coordinates, pareto_of_kl, pareto_of_normality
 from vgim.tune.results import SweepResult, ranked

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from vgim.errors import CheckpointError, VgimError
-from vgim.runs.checkpoint import Checkpoint, complete_checkpoints, find, location_of
+from vgim.runs.checkpoint import Checkpoint, checkpoint_location, complete_checkpoints, find_checkpoint
 from vgim.runs.folder import RunFolder
 from vgim.storage import Location
 from vgim.train.trainer import train
@@ -159,6 +159,6 @@ def _open_or_newest(checkpoint: CheckpointRef) -> Checkpoint:
     """The referenced checkpoint, or the run's newest one: a run keeps a checkpoint through the next interval only."""
     run = Location(checkpoint.run)
     try:
-        return Checkpoint.open(location_of(run, checkpoint.step))
+        return Checkpoint.open(checkpoint_location(run, checkpoint.step))
     except CheckpointError:
-        return find(run.uri)
+        return find_checkpoint(run.uri)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from vgim.cluster.connect import DATA_CPUS, Placement, place_workers
+from vgim.cluster.placement import DATA_CPUS, Placement, place_workers
 from vgim.config import RunConfig
 from vgim.errors import ConfigError
 from vgim.tune.config import SweepConfig

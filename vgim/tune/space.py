@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vgim.config.keys import flatten
-from vgim.config.text import to_flow
+from vgim.config.yaml_text import to_flow
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"^\s*(log|uniform|int)\s+({_NUMBER})\s*\.\.\s*({_NUMBER})\s*$")

@@ -12,11 +12,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from vgim.config import RunConfig, load_config
-from vgim.config.keys import Tree, dump, sections
-from vgim.config.messages import explain
-from vgim.config.overrides import OVERRIDE, lay_over, parse_override
+from vgim.config.keys import Tree, config_keys, dump
+from vgim.config.overrides import OVERRIDE, merge_layer, parse_override
 from vgim.config.presets import SUFFIXES, find_parent, known_sweeps, read_tree, shown
-from vgim.config.text import parse, to_block
+from vgim.config.validation_messages import describe_problems
+from vgim.config.yaml_text import parse_yaml, to_block
 from vgim.errors import ConfigError
 from vgim.storage import Location
 from vgim.tune.config import SweepConfig
@@ -57,9 +57,9 @@ def load_sweep(file: str, overrides: Sequence[str] = ()) -> Sweep:
     own = [text for text in overrides if not _is_run_override(text)]
     tree: Tree = {}
     sources: dict[str, str] = {}
-    lay_over(tree, read_tree(path), shown(path), sources, root=SweepConfig)
+    merge_layer(tree, read_tree(path), shown(path), sources, root=SweepConfig)
     for text in own:
-        lay_over(tree, parse_override(text), OVERRIDE, sources, root=SweepConfig)
+        merge_layer(tree, parse_override(text), OVERRIDE, sources, root=SweepConfig)
     config = _validate(tree, sources)
     if not config.name:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-")
@@ -91,18 +91,18 @@ def to_yaml(config: SweepConfig) -> str:
 
 def from_yaml(text: str, where: str) -> SweepConfig:
     """Read what `to_yaml` wrote; `where` names the file in errors."""
-    tree = parse(text, where)
+    tree = parse_yaml(text, where)
     if not isinstance(tree, dict):
         raise ConfigError(f"{where} holds no sweep; it should be the file that a sweep wrote")
     clean: Tree = {}
     sources: dict[str, str] = {}
-    lay_over(clean, tree, where, sources, root=SweepConfig)
+    merge_layer(clean, tree, where, sources, root=SweepConfig)
     return _validate(clean, sources)
 
 
 def _is_run_override(override: str) -> bool:
     """True for `train.epochs=3`; False for the sweep's own keys, such as `samples=8` and `metric.task=speaker`."""
-    return override.partition("=")[0].partition(".")[0] in sections().members[""]
+    return override.partition("=")[0].partition(".")[0] in config_keys().members[""]
 
 
 def _validate(tree: Tree, sources: dict[str, str]) -> SweepConfig:
@@ -111,4 +111,4 @@ def _validate(tree: Tree, sources: dict[str, str]) -> SweepConfig:
     try:
         return SweepConfig.model_validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
-        raise ConfigError(explain(error, tree, sources, SweepConfig)) from None
+        raise ConfigError(describe_problems(error, tree, sources, SweepConfig)) from None

@@ -8,10 +8,10 @@ from pathlib import Path
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from vgim.runs.hparams import session_end, session_start
+from vgim.runs.layout import TENSORBOARD
 from vgim.storage import Location
 from vgim.tune.results import SweepResult, TrialResult
 
-FOLDER = "tensorboard"
 METRIC, NCE, KL, KS = "sweep/metric", "sweep/nce", "sweep/kl_per_element", "sweep/mean_ks"
 
 
@@ -21,8 +21,8 @@ def write_tensorboard(folder: Location, result: SweepResult) -> None:
         for trial in result.trials:
             if trial.state != "waiting":
                 _session(Path(staging) / trial.id, trial)
-        folder.child(FOLDER).delete()
-        folder.child(FOLDER).upload_dir(staging)
+        folder.child(TENSORBOARD).delete()
+        folder.child(TENSORBOARD).upload_dir(staging)
 
 
 def _session(folder: Path, trial: TrialResult) -> None:

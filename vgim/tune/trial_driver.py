@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from vgim.cluster.connect import Placement
+from vgim.cluster.placement import Placement
 from vgim.config import RunConfig
 from vgim.config.load import ResolvedConfig
 from vgim.errors import CheckpointError, StorageError

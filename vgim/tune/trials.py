@@ -11,9 +11,9 @@ from typing import Any
 
 from vgim.config import RunConfig, from_yaml, load_config
 from vgim.config.keys import dump
-from vgim.config.overrides import lay_over
+from vgim.config.overrides import merge_layer
 from vgim.config.presets import Layer
-from vgim.config.text import to_block
+from vgim.config.yaml_text import to_block
 from vgim.errors import ConfigError
 from vgim.storage import Location
 from vgim.tune.space import Values, corners, grid_points, random_points
@@ -70,7 +70,7 @@ def trial_of(sweep: Sweep, values: Values, name: str = "") -> Trial:
 def with_values(trial: Trial, values: Values) -> Trial:
     """The trial with other values in its config, in the same run folder."""
     tree = dump(trial.config)
-    lay_over(tree, _tree(values), "", {})
+    merge_layer(tree, _tree(values), "", {})
     return replace(trial, values=dict(values), config=from_yaml(to_block(tree), trial.id))
 
 
@@ -79,7 +79,7 @@ def _tree(values: Values) -> dict[str, Any]:
     for key, value in values.items():
         for part in reversed(key.split(".")):
             value = {part: value}
-        lay_over(tree, value, "", {})
+        merge_layer(tree, value, "", {})
     return tree
 
 
@@ -88,7 +88,7 @@ def _config(sweep: Sweep, layers: Sequence[Layer]) -> RunConfig:
         return load_config(sweep.preset, sweep.config.overrides, layers).config
     tree = dump(sweep.base)
     for layer in layers:
-        lay_over(tree, layer.tree, layer.source, {})
+        merge_layer(tree, layer.tree, layer.source, {})
     return from_yaml(to_block(tree), sweep.source)
 
 

@@ -12,12 +12,13 @@ from tests.downstream.cases import utterance
 from vgim.config.schema import ModelConfig, ObjectiveConfig
 from vgim.downstream import job
 from vgim.downstream.features.baselines import Mfcc
-from vgim.downstream.features.cache import FOLDER, DamagedCacheError, FeatureCache
+from vgim.downstream.features.cache import DamagedCacheError, FeatureCache
 from vgim.downstream.features.examples import whole
 from vgim.downstream.features.features import Clips, EncoderFeatures, Reading, stream_features
 from vgim.downstream.result import ProbeOptions
 from vgim.model.audio import Normalizer
 from vgim.model.stack import build_encoder
+from vgim.runs.layout import FEATURES
 from vgim.storage import Location
 
 SPOKEN = [utterance(n, name=f"u{n}", seed=n) for n in (6_000, 10, 8_000, 8_000, 7_000)]  # one is too short
@@ -99,10 +100,10 @@ def test_a_probe_with_kept_features_gives_the_same_result_and_recovers_from_dama
     said: list[str] = []
     options = ProbeOptions(task="phone", module=1)
     (plain,) = job.probe(str(run), options)
-    assert not (run / FOLDER).exists()
+    assert not (run / FEATURES).exists()
     keeping = options.model_copy(update={"cache_features": True})
     (first,) = job.probe(str(run), keeping, said.append)
-    files = sorted((run / FOLDER).iterdir())
+    files = sorted((run / FEATURES).iterdir())
     assert len(files) == 3  # a split each
     computed: list[int] = []
     real = EncoderFeatures.__call__

@@ -24,7 +24,6 @@ from vgim.downstream.features.features import CutClip, FeatureSource, View, stre
 from vgim.errors import StorageError
 from vgim.storage import Location
 
-FOLDER = "features"
 VERSION = 1
 SCHEMA = pa.schema([("utterance_id", pa.string()), ("features", pa.large_binary())])
 ROWS_AT_ONCE = 16

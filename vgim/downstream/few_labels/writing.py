@@ -5,7 +5,7 @@ from __future__ import annotations
 from vgim.downstream.few_labels.picture import labels_picture
 from vgim.downstream.few_labels.result import LimitedResult, limited_folder_name, points_csv
 from vgim.downstream.pictures import can_draw
-from vgim.downstream.writing import FOLDER
+from vgim.runs.layout import PROBES
 from vgim.runs.result_folder import write_result_folder
 from vgim.storage import Location
 
@@ -24,4 +24,4 @@ def write_limited(run: Location, result: LimitedResult) -> Location:
     files = {POINTS: points_csv(result).encode()}
     if can_draw():
         files[PICTURE] = labels_picture(result)
-    return write_result_folder(run.child(FOLDER, limited_folder_name(result)), result, files)
+    return write_result_folder(run.child(PROBES, limited_folder_name(result)), result, files)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vgim.config.text import parse, to_block, to_flow
+from vgim.config.yaml_text import parse_yaml, to_block, to_flow
 from vgim.errors import ConfigError
 
 SCALARS = (
@@ -49,7 +49,7 @@ VALUES = st.recursive(
     ],
 )
 def test_scalars_mean_what_they_look_like(text: str, value: Any) -> None:
-    parsed = parse(text, "here")
+    parsed = parse_yaml(text, "here")
     assert parsed == value
     assert type(parsed) is type(value)
 
@@ -59,13 +59,13 @@ def test_scalars_mean_what_they_look_like(text: str, value: Any) -> None:
 def test_what_is_written_on_one_line_reads_back(value: Any) -> None:
     line = to_flow(value)
     assert "\n" not in line
-    assert parse(line, "here") == value
+    assert parse_yaml(line, "here") == value
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.text(min_size=1, max_size=4), VALUES, min_size=1, max_size=3))
 def test_what_is_written_in_block_form_reads_back(tree: dict[str, Any]) -> None:
-    assert parse(to_block(tree), "here") == tree
+    assert parse_yaml(to_block(tree), "here") == tree
 
 
 @pytest.mark.parametrize(
@@ -81,4 +81,4 @@ def test_what_is_written_in_block_form_reads_back(tree: dict[str, Any]) -> None:
 )
 def test_unusable_yaml_names_file_and_reason(text: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
-        parse(text, "x.yaml")
+        parse_yaml(text, "x.yaml")

@@ -17,21 +17,21 @@ _URI = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
-def resolve_places(config: Config) -> Config:
+def resolve_paths(config: Config) -> Config:
     """The config with absolute places: workers run in folders of their own, where others mean nothing."""
-    data = config.data.model_copy(update={"shards": resolve_place(config.data.shards, "data.shards")})
-    storage = config.storage.model_copy(update={"root": resolve_place(config.storage.root, "storage.root")})
+    data = config.data.model_copy(update={"shards": resolve_path(config.data.shards, "data.shards")})
+    storage = config.storage.model_copy(update={"root": resolve_path(config.storage.root, "storage.root")})
     return config.model_copy(update={"data": data, "storage": storage})
 
 
-def resolve_run(run: str, root: str, option: str) -> str:
+def resolve_run_path(run: str, root: str, option: str) -> str:
     """A run or checkpoint that a user names: a path or URI, or the bare name of a run under `root`."""
     if "/" in run or "$" in run or run.startswith("~") or os.path.lexists(run):
-        return resolve_place(run, option)
+        return resolve_path(run, option)
     return f"{root.rstrip('/')}/{run}"
 
 
-def resolve_place(place: str, key: str) -> str:
+def resolve_path(place: str, key: str) -> str:
     """Variables and `~` filled in, a relative path made absolute; a URI keeps its form."""
     known: Mapping[str, str] = {**os.environ, "VGIM_HOME": default_home()}
 

@@ -72,7 +72,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
 
 
-def parse(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str) -> Any:
     """The value that YAML `text` holds; `where` names the file or override in the error."""
     try:
         return yaml.load(text, Loader=_Loader)

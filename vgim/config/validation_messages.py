@@ -10,16 +10,16 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from vgim.config.keys import Sections, Tree, sections
+from vgim.config.keys import ConfigKeys, Tree, config_keys
 from vgim.config.schema import RunConfig, Section
-from vgim.config.text import to_flow
+from vgim.config.yaml_text import to_flow
 
 
-def explain(
+def describe_problems(
     error: ValidationError, tree: Tree, sources: Mapping[str, str], root: type[Section] = RunConfig
 ) -> str:
     """One line per problem in `tree`. `sources` says where each dotted key was set."""
-    known = sections(root)
+    known = config_keys(root)
     lines: dict[str, str] = {}  # by key: a union reports once for each of its choices
     for finding in error.errors(include_url=False, include_context=True):
         key = _key_of(finding["loc"], known)
@@ -27,7 +27,7 @@ def explain(
     return "\n".join(lines.values())
 
 
-def _key_of(loc: tuple[int | str, ...], known: Sections) -> str:
+def _key_of(loc: tuple[int | str, ...], known: ConfigKeys) -> str:
     """The dotted key that a finding is about, without indices and pydantic's names of union choices."""
     parts: list[str] = []
     for part in loc:
@@ -37,7 +37,7 @@ def _key_of(loc: tuple[int | str, ...], known: Sections) -> str:
     return ".".join(parts)
 
 
-def _line(key: str, finding: ErrorDetails, tree: Tree, sources: Mapping[str, str], known: Sections) -> str:
+def _line(key: str, finding: ErrorDetails, tree: Tree, sources: Mapping[str, str], known: ConfigKeys) -> str:
     origin = _origin(key, sources)
     if finding["type"] == "extra_forbidden":
         return f"{key} is not a config key{origin}; {_nearest(key, known)}"
@@ -77,7 +77,7 @@ def _set_by(section: str, reason: str, sources: Mapping[str, str]) -> str:
     return f" ({', '.join(origins)})" if origins else ""
 
 
-def _nearest(key: str, known: Sections) -> str:
+def _nearest(key: str, known: ConfigKeys) -> str:
     """The key that was probably meant: in the same section, in another, or else all the section has."""
     section, _, name = key.rpartition(".")
     members = known.members.get(section, ())

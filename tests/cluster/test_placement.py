@@ -1,0 +1,89 @@
+"""Workers and Ray Data share the cluster so that neither starves, and an impossible wish is refused beforehand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vgim.cluster.placement import DATA_CPUS, place_workers
+from vgim.config.schema import ClusterConfig
+from vgim.data.stream.readers import READ_CPUS
+from vgim.errors import ConfigError
+
+
+def cluster(**values: Any) -> ClusterConfig:
+    return ClusterConfig(**values)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_two_cpus_leave_ray_data_one_whatever_the_number_of_workers(workers: int) -> None:
+    placement = place_workers(cluster(workers=workers), {"CPU": 2.0})
+    assert placement.workers == workers
+    assert 0 < placement.cpus_per_worker * workers <= 2 - DATA_CPUS
+    assert not placement.use_gpu
+
+
+def test_workers_take_one_cpu_each_where_there_are_enough() -> None:
+    assert place_workers(cluster(workers=2), {"CPU": 4.0}).cpus_per_worker == 1
+    assert place_workers(cluster(workers=1), {"CPU": 64.0}).cpus_per_worker == 1
+
+
+@given(st.integers(1, 200), st.floats(0, 300))
+def test_auto_either_leaves_ray_data_its_share_or_refuses(workers: int, cpus: float) -> None:
+    try:
+        placement = place_workers(cluster(workers=workers), {"CPU": cpus})
+    except ConfigError as error:
+        assert (cpus - DATA_CPUS) / workers < 0.01
+        assert "add nodes or lower cluster.workers" in str(error)  # noqa: PT017
+    else:
+        assert cpus - workers * placement.cpus_per_worker >= DATA_CPUS - 1e-6
+        assert cpus - workers * placement.cpus_per_worker >= READ_CPUS
+        assert placement.cpus_per_worker * 10_000 == pytest.approx(round(placement.cpus_per_worker * 10_000))
+
+
+def test_one_cpu_is_too_few_and_the_message_has_the_numbers() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^the cluster has 1 CPUs, too few for cluster.workers=2 and the data"
+    ):
+        place_workers(cluster(workers=2), {"CPU": 1.0})
+
+
+def test_a_wish_that_starves_ray_data_is_refused_with_one_that_does_not() -> None:
+    with pytest.raises(ConfigError) as e:
+        place_workers(cluster(workers=2, cpus_per_worker=1.0), {"CPU": 2.0})
+    assert str(e.value) == (
+        "cluster.workers=2 x cluster.cpus_per_worker=1 leaves the data stream less than 1 of the cluster's 2 CPUs; "
+        "use cluster.cpus_per_worker=0.5 or auto"
+    )
+    assert place_workers(cluster(workers=2, cpus_per_worker=0.5), {"CPU": 2.0}).cpus_per_worker == 0.5
+
+
+def test_gpus_are_used_when_every_worker_gets_one() -> None:
+    resources = {"CPU": 16.0, "GPU": 2.0}
+    assert place_workers(cluster(workers=2), resources).device == "cuda"
+    assert place_workers(cluster(workers=3), resources).device == "cpu"
+    assert place_workers(cluster(workers=2, device="cpu"), resources).device == "cpu"
+    assert place_workers(cluster(workers=2, device="cuda"), resources).use_gpu
+
+
+def test_more_gpus_than_there_are_cannot_be_asked_for() -> None:
+    with pytest.raises(
+        ConfigError, match=r"cluster\.device=cuda asks for 3 GPUs but the cluster has 2; lower"
+    ):
+        place_workers(cluster(workers=3, device="cuda"), {"CPU": 16.0, "GPU": 2.0})
+
+
+def test_an_autoscaling_cluster_is_asked_for_what_it_does_not_have_yet() -> None:
+    placement = place_workers(cluster(workers=8, device="cuda", autoscaling=True), {"CPU": 2.0})
+    assert (placement.workers, placement.cpus_per_worker, placement.use_gpu) == (8, 1.0, True)
+    assert not place_workers(
+        cluster(workers=3, device="cpu", autoscaling=True, cpus_per_worker=2), {}
+    ).use_gpu
+
+
+def test_autoscaling_must_be_told_the_device() -> None:
+    with pytest.raises(ValueError, match="needs to know what to ask for"):
+        cluster(workers=8, autoscaling=True)

@@ -1,0 +1,24 @@
+"""The working directory that Ray unpacks for a submitted job, and deletes when the job ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vgim.errors import ConfigError
+
+UNPACKED = "working_dir_files"
+"""A part of the path of every working directory that Ray unpacks."""
+
+
+def refuse_job_folder(key: str, path: str) -> None:
+    """Refuse to keep anything in the working directory that Ray unpacks for a job, and deletes.
+
+    Raises:
+        ConfigError: the place is in there.
+    """
+    here = Path.cwd()
+    if UNPACKED in here.parts and Path(path).is_relative_to(here):
+        raise ConfigError(
+            f"{key}={Path(path).relative_to(here)} is relative, and a job's working directory is a copy that is "
+            "thrown away; give an absolute path on storage that all nodes see, or a URI"
+        )

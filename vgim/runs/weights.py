@@ -1,0 +1,105 @@
+"""Networks and optimizers written into checkpoints, and read back."""
+
+from __future__ import annotations
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from vgim.config import AnyConfig, to_yaml
+from vgim.errors import CheckpointError
+from vgim.model.stack import Encoder
+from vgim.runs.checkpoint import Checkpoint, check_same_architecture, checkpoint_location, write_checkpoint
+from vgim.runs.layout import CONFIG, OPTIMIZER, STATE, WEIGHTS
+from vgim.runs.training_state import TrainingState
+from vgim.storage import Location
+
+
+def save_checkpoint(
+    run: Location,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: AnyConfig,
+    state: TrainingState,
+) -> Checkpoint:
+    """Write a checkpoint of `run`; `state.files` is filled in here.
+
+    Raises:
+        StorageError: the storage cannot be written; earlier checkpoints are untouched.
+    """
+    location = checkpoint_location(run, state.step)
+    if location.child(STATE).exists():  # the same step of the same run: the same bytes
+        return Checkpoint.open(location)
+    contents = {
+        WEIGHTS: safetensors.torch.save(_on_cpu(network.state_dict())),
+        OPTIMIZER: safetensors.torch.save(_on_cpu(_flatten(network, optimizer))),
+        CONFIG: to_yaml(config).encode(),
+    }
+    return write_checkpoint(run, state, contents)
+
+
+def load_weights(checkpoint: Checkpoint, encoder: Encoder) -> None:
+    """Put a checkpoint's weights into an encoder of the same architecture.
+
+    Raises:
+        CheckpointError: another architecture (each differing key is named), missing or damaged files.
+    """
+    check_same_architecture(checkpoint, {"model": encoder.model})
+    load_tensors(checkpoint, encoder)
+
+
+def load_tensors(checkpoint: Checkpoint, network: nn.Module) -> None:
+    """Put a checkpoint's weights into a network that has the same tensors.
+
+    Raises:
+        CheckpointError: it has others, which are named; missing or damaged files.
+    """
+    weights = checkpoint.weights()
+    ours = network.state_dict()
+    wrong = [
+        f"{name} {_shape(weights.get(name))} where this run has {_shape(ours.get(name))}"
+        for name in sorted(ours.keys() | weights.keys())
+        if _shape(weights.get(name)) != _shape(ours.get(name))
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise CheckpointError(
+            f"{checkpoint.location.uri} has other tensors than this run: {'; '.join(wrong[:3])}{more}; "
+            "use the config that it was trained with (config.yaml beside the weights)"
+        )
+    network.load_state_dict(weights)
+
+
+def load_optimizer(checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put a checkpoint's optimizer state in place; `load_tensors` has checked the architecture."""
+    flat = checkpoint.optimizer()
+    by_name: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in flat.items():
+        name, _, kind = key.rpartition("/")
+        by_name.setdefault(name, {})[kind] = tensor
+    names = [name for name, _ in network.named_parameters()]
+    if set(by_name) - set(names):
+        raise CheckpointError(
+            f"{checkpoint.location.child(OPTIMIZER).uri} holds state of unknown parameters "
+            f"({sorted(set(by_name) - set(names))[0]}, ...); it does not belong to these weights"
+        )
+    current = optimizer.state_dict()
+    current["state"] = {i: by_name[name] for i, name in enumerate(names) if name in by_name}
+    optimizer.load_state_dict(current)
+
+
+def _flatten(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    names = [name for name, _ in network.named_parameters()]  # Adam was given the parameters in this order
+    return {
+        f"{names[i]}/{kind}": value
+        for i, kinds in optimizer.state_dict()["state"].items()
+        for kind, value in kinds.items()
+    }
+
+
+def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "missing" if tensor is None else "x".join(map(str, tensor.shape)) or "scalar"
