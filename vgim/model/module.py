@@ -235,7 +235,7 @@ class GreedyModule(nn.Module):
         """The GRU's output in its weights' dtype: autocast would run cuDNN's in fp16, where small gradients vanish."""
         assert self.gru is not None
         with autocast_to(None, h_BTC.device):
-            out_BTC: Tensor = self.gru(h_BTC.to(self.gru.weight_ih_l0.dtype))[0]
+            out_BTC: Tensor = self.gru(h_BTC.to(next(self.gru.parameters()).dtype))[0]
         return out_BTC
 
     def _sampled(
