@@ -1,1 +1,1 @@
-"""Looking at a trained run's latents: what each dimension holds, how they hang together, how smooth the space is."""
+"""Analyses of a trained run's latents: what dimensions hold, how they depend on each other, how smooth the space is."""

@@ -1,4 +1,4 @@
-"""What the analyses that decode share: the decoder of a module, pairs of utterances, log-mel frames.
+"""What analyses with a decoder share: pairs of utterances, decoding, log-mel frames, intervals over pairs.
 
 Shapes: U utterances, P pairs, B clips, T frames, C channels, L samples, M mel bands.
 """
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vgim.arrays import I64
+from vgim.arrays import F64, I64
 from vgim.data.pcm import HOP_SAMPLES, SAMPLE_RATE_HZ, Pcm16
 from vgim.data.shards.read import Utterance, read_utterances
 from vgim.data.stream.crops import first_crop
@@ -25,24 +25,26 @@ from vgim.pretrained.opened_run import OpenedRun
 
 NUM_MELS = 80
 WINDOW_SAMPLES = 400
-"""25 ms."""
+"""Samples of a mel window: 25 ms."""
 FLOOR = 1e-5
-"""Power added before the logarithm: about that of PCM16's last bit."""
+"""Power added before the logarithm: about the power of the last bit of PCM16."""
 CLIPS_AT_ONCE = 16
 
 
 class Pairs(NamedTuple):
-    """Latents of crops of one length, and which two are looked at together."""
+    """Latents of crops of one length, and the pairs of them."""
 
     latents_UTC: Tensor
     first_P: I64
+    """Index of each pair's first utterance."""
     second_P: I64
+    """Index of each pair's second utterance."""
     num_samples: int
-    """Of a crop."""
+    """Samples of a crop."""
 
 
 def make_pairs(opened: OpenedRun, decoder: FrozenDecoder, options: LatentOptions) -> Pairs:
-    """The first crops of utterances, encoded by the decoder's own encoder, in seeded ordered pairs of two.
+    """Encode the first crops of utterances by the decoder's own encoder, and draw ordered pairs of them.
 
     Raises:
         DataError: Fewer than two utterances are long enough for a crop.
@@ -57,33 +59,33 @@ def make_pairs(opened: OpenedRun, decoder: FrozenDecoder, options: LatentOptions
     num = sum(map(len, latents))
     if num < 2:
         raise DataError(
-            f"{num} of the utterances of the {options.split} split of {opened.shards.uri} are as long as a crop of "
-            f"{opened.config.data.crop_samples} samples, and a pair takes two; use another --split or other --shards"
+            f"only {num} of the utterances of the {options.split} split of {opened.shards.uri} are as long as a crop "
+            f"of {opened.config.data.crop_samples} samples, and a pair needs two; use another --split or other --shards"
         )
     rng = np.random.default_rng(mix("pairs", options.seed))
-    # A pair is a number below num · (num - 1): the first, and how far on the second is.
-    drawn = rng.choice(num * (num - 1), size=min(options.pairs, num * (num - 1)), replace=False)
-    first_P = drawn // (num - 1)
-    second_P = (first_P + 1 + drawn % (num - 1)) % num
+    # Each number below num · (num - 1) is one pair: its first utterance, and the distance to its second.
+    numbers_P = rng.choice(num * (num - 1), size=min(options.pairs, num * (num - 1)), replace=False)
+    first_P = numbers_P // (num - 1)
+    second_P = (first_P + 1 + numbers_P % (num - 1)) % num
     return Pairs(torch.cat(latents), first_P, second_P, opened.config.data.crop_samples)
 
 
 @torch.no_grad()
 def decode(decoder: FrozenDecoder, latents_BTC: Tensor, num_samples: int, device: torch.device) -> Tensor:
-    """Audio [B, L] on the CPU, some clips at a time."""
+    """Decode latents to audio [B, L] on the CPU, CLIPS_AT_ONCE at a time."""
     parts = [decoder(part.to(device), num_samples).cpu() for part in torch.split(latents_BTC, CLIPS_AT_ONCE)]
     return torch.cat(parts)
 
 
 @torch.no_grad()
 def log_mel(audio_BL: Tensor) -> Tensor:
-    """Natural logarithm of the power in 80 mel bands, [B, T, M]: 25 ms windows every 10 ms."""
+    """Natural logarithm of the power in 80 mel bands, [B, T, M], in windows of 25 ms every 10 ms."""
     x_BMT: Tensor = _mel()(audio_BL)
     return (x_BMT + FLOOR).log().mT
 
 
-def bootstrap_interval(values_P: np.ndarray[Any, np.dtype[np.float64]], seed: int) -> tuple[float, float]:
-    """95 % interval of the mean over pairs (bootstrap, 2,000 draws)."""
+def bootstrap_interval(values_P: F64, seed: int) -> tuple[float, float]:
+    """The two ends of the 95 % interval of the mean over pairs (bootstrap, 2,000 draws)."""
     rng = np.random.default_rng(mix("bootstrap", seed))
     means = values_P[rng.integers(len(values_P), size=(2_000, len(values_P)))].mean(1)
     low, high = np.percentile(means, [2.5, 97.5])

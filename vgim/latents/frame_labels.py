@@ -20,18 +20,18 @@ from vgim.downstream.probes.registry import available_probes
 VOWEL_NAMES = "AA AE AH AO AW AX AXR AY EH ER EY IH IX IY OW OY UH UW UX a e i o u"
 """Vowels of ARPAbet, and single letters, in phone inventories."""
 LabelFrames = Callable[[Utterance, int, int], I64]
-"""Class of each frame of a whole utterance, given the number of frames and the hop in samples, [T]; or NO_LABEL."""
+"""Class of each frame, [T], of an utterance, the number of its frames and their hop in samples; NO_LABEL for none."""
 
 
 class Labeling(NamedTuple):
-    """One way to label frames."""
+    """Name and classes of one way to label frames."""
 
     name: str
     classes: tuple[str, ...]
 
 
 def labelings(manifest: Manifest) -> dict[Labeling, LabelFrames]:
-    """The ways to label the shards' frames that have at least two classes, in the order of the probes' registry."""
+    """The ways to label the shards' frames with at least two classes, in the order of the probes' registry."""
     probes = available_probes(manifest)
     found: dict[Labeling, LabelFrames] = {
         Labeling(name, probe.classes): probe.frame_labels for name, probe in probes.items()
@@ -49,6 +49,7 @@ def is_vowel(phone: str) -> bool:
 
 
 def _vowels_among_phones(probe: Probe, vowels: tuple[str, ...]) -> LabelFrames:
+    """Labels frames with the vowel that the phone probe's label is."""
     vowel_of = [vowels.index(phone) if phone in vowels else NO_LABEL for phone in probe.classes]
     vowel_of.append(NO_LABEL)  # index -1: frames without a phone
 

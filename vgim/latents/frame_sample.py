@@ -24,11 +24,11 @@ from vgim.model.stack import Encoder
 from vgim.pretrained.opened_run import OpenedRun
 
 WINDOW = 4
-"""Frames of a window, for dependence over time."""
+"""Frames of a window: frames in a row, to measure dependence over time."""
 
 
 class Posteriors(NamedTuple):
-    """Gaussians as they are in training: each module reads a sample of the one before."""
+    """Means and standard deviations computed as in training: each module reads a sample of the module before it."""
 
     mu_NC: F32
     std_NC: F32
@@ -39,21 +39,21 @@ class FrameSample:
     """Frames drawn evenly over the first utterances of a split."""
 
     mean_NC: F32
-    """What downstream jobs read: the module's μ or output, with μ in every module before it."""
+    """The module's μ, or its output, when each module before it passes μ on; downstream jobs read the same."""
     z_NC: F32
-    """A sample of the posterior of each; the same as `mean_NC` where there is no posterior."""
+    """A sample of each frame's posterior; `mean_NC` for a module without a posterior."""
     posteriors: Posteriors | None
     """None for a module without a posterior."""
     windows_VWC: F32
-    """`z` of WINDOW frames in a row."""
+    """z of WINDOW frames in a row."""
     utterance_N: I64
     """Utterance of each frame, counted from 0."""
     frame_N: I64
-    """Its place in the utterance."""
+    """Index of each frame in its utterance."""
     utterance_ids: tuple[str, ...]
     labelings: tuple[Labeling, ...]
     labels: dict[str, I64]
-    """Class of each frame by labeling, [N]; NO_LABEL where there is none."""
+    """Class of each frame, [N], by the name of the labeling; NO_LABEL for a frame without a class."""
     hop_samples: int
 
     @property
@@ -69,19 +69,19 @@ class _Encoded(NamedTuple):
 
 
 def sample_frames(opened: OpenedRun, module: int, options: LatentOptions) -> FrameSample:
-    """Encode the first utterances of the split, whole, and keep frames of each.
+    """Encode the first utterances of the split, whole, and draw frames of each.
 
-    Which frames and which samples are drawn depends on the seed and the utterance alone.
+    The drawn frames and posterior samples depend on the seed and the utterance only.
 
     Raises:
         DataError: No utterance is long enough for a frame.
     """
     encoder = opened.encoder.encoder
     hop, shortest = encoder.hop_samples(module), encoder.min_samples(module)
-    ways = labelings(opened.manifest)
+    label_functions = labelings(opened.manifest)
     lengths = list(read_lengths(opened.shards, options.split).values())[: options.max_utterances]
     num_frames = sum(max(0, n // hop) for n in lengths if n >= shortest)
-    share = min(1.0, options.max_frames / max(1, num_frames))
+    frame_share = min(1.0, options.max_frames / max(1, num_frames))
     window_share = min(1.0, options.density_frames / max(1, num_frames))
     parts: list[dict[str, NDArray[np.generic]]] = []
     ids: list[str] = []
@@ -94,7 +94,7 @@ def sample_frames(opened: OpenedRun, module: int, options: LatentOptions) -> Fra
         encoded = _encode(encoder, x_BL, module, seed)
         rng = np.random.default_rng(seed)
         num = len(encoded.mean_TC)
-        kept = np.sort(rng.permutation(num)[: max(1, round(share * num))])
+        kept = np.sort(rng.permutation(num)[: max(1, round(frame_share * num))])
         starts = rng.permutation(max(0, num - WINDOW + 1))[: max(1, round(window_share * num))]
         z_TC = encoded.z_TC.numpy()
         part: dict[str, NDArray[np.generic]] = {
@@ -106,14 +106,14 @@ def sample_frames(opened: OpenedRun, module: int, options: LatentOptions) -> Fra
         }
         if encoded.mu_TC is not None and encoded.std_TC is not None:
             part |= {"mu": encoded.mu_TC.numpy()[kept], "std": encoded.std_TC.numpy()[kept]}
-        for way, label_frames in ways.items():
-            part[way.name] = label_frames(utterance, num, hop)[kept]
+        for labeling, label_frames in label_functions.items():
+            part[labeling.name] = label_frames(utterance, num, hop)[kept]
         parts.append(part)
         ids.append(utterance.utterance_id)
     if not parts:
         raise DataError(
-            f"none of the {len(lengths)} utterances of the {options.split} split of {opened.shards.uri} is as long "
-            f"as module {module} needs ({shortest} samples); use another --split or other --shards"
+            f"none of the {len(lengths)} utterances of the {options.split} split of {opened.shards.uri} has the "
+            f"{shortest} samples that module {module} needs for a frame; use another --split or other --shards"
         )
     joined = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
     posteriors = Posteriors(joined["mu"], joined["std"]) if "mu" in joined else None
@@ -125,15 +125,15 @@ def sample_frames(opened: OpenedRun, module: int, options: LatentOptions) -> Fra
         utterance_N=joined["utterance"],
         frame_N=joined["frame"],
         utterance_ids=tuple(ids),
-        labelings=tuple(ways),
-        labels={way.name: joined[way.name] for way in ways},
+        labelings=tuple(label_functions),
+        labels={labeling.name: joined[labeling.name] for labeling in label_functions},
         hop_samples=hop,
     )
 
 
 @torch.no_grad()
 def _encode(encoder: Encoder, x_BL: Tensor, module: int, seed: int) -> _Encoded:
-    """One utterance through the modules twice: with μ between them, and with samples as in training."""
+    """Encode one utterance twice: with μ passed between modules, and with samples as in training."""
     device = x_BL.device
     greedy = encoder.module(module)
     x = x_BL

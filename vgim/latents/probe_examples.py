@@ -1,4 +1,4 @@
-"""Linear probes of a module's latents, on bounded numbers of examples: the tasks, features and solver of `vgim probe`.
+"""Probes of a module's latents on a bounded number of examples, with the tasks and features of `vgim probe`.
 
 Shapes: N examples, C channels.
 """
@@ -24,7 +24,7 @@ from vgim.model.randomness import mix, seeded_generator
 
 
 def probe_contexts(inputs: AnalysisInput) -> Iterator[ProbeContext]:
-    """The probes that the shards have labels for."""
+    """Contexts of all probes that the shards have labels of at least two classes for."""
     opened = inputs.opened
     for name, probe in available_probes(opened.manifest).items():
         if len(probe.classes) < 2:
@@ -46,13 +46,13 @@ def probe_contexts(inputs: AnalysisInput) -> Iterator[ProbeContext]:
 
 
 def encoder_features(inputs: AnalysisInput) -> EncoderFeatures:
-    """The module's latents: μ in every module, or its output."""
+    """The source of the module's latents: μ, or its output, with μ passed between modules."""
     trained = inputs.opened.encoder
     return EncoderFeatures(trained.encoder, trained.normalizer, (Reading(inputs.module),))
 
 
 def clip_of(context: ProbeContext, utterance: Utterance) -> Pcm16 | None:
-    """What the probe looks at of an utterance: a crop, or all of it."""
+    """The samples that the probe reads of an utterance: its first crop, or all; None if it is too short."""
     return (
         first_crop(utterance.audio, context.opened.config.data)
         if context.task.uses_crops
@@ -61,14 +61,14 @@ def clip_of(context: ProbeContext, utterance: Utterance) -> Pcm16 | None:
 
 
 def examples_of(inputs: AnalysisInput, context: ProbeContext, source: FeatureSource, split: str) -> Examples:
-    """Examples of a split's first utterances, drawn down to `max_frames`; on the CPU."""
+    """Examples of a split's first utterances on the CPU, at most `max_frames`, drawn at random."""
     utterances = read_utterances(
         context.opened.shards, context.opened.manifest, split, inputs.options.max_utterances
     )
-    (found,) = gather(source, context.task, utterances, partial(clip_of, context), split)
-    num = len(found.y_N)
+    (examples,) = gather(source, context.task, utterances, partial(clip_of, context), split)
+    num = len(examples.y_N)
     if num <= inputs.options.max_frames:
-        return Examples(found.x_NC, found.y_N)
+        return Examples(examples.x_NC, examples.y_N)
     generator = seeded_generator("cpu", mix("examples", inputs.options.seed, split))
     rows = torch.randperm(num, generator=generator)[: inputs.options.max_frames]
-    return Examples(found.x_NC[rows], found.y_N[rows])
+    return Examples(examples.x_NC[rows], examples.y_N[rows])

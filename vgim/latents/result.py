@@ -1,4 +1,4 @@
-"""What an analysis of latents is asked (`LatentOptions`) and what it leaves (`result.json`, an `AnalysisResult`)."""
+"""Options of the analyses of latents, and the record `result.json` that an analysis writes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from vgim.runs.provenance import Provenance
 
 
 def _registered(name: str) -> str:
+    """Refuse a name that is not in the registry."""
     if name not in ANALYSES:
         raise ValueError(f"{name!r} is not an analysis; use {', '.join(ANALYSES)}")
     return name
@@ -23,12 +24,13 @@ AnalysisName = Annotated[str, AfterValidator(_registered)]
 """A key of `vgim.latents.registry.ANALYSES`."""
 Split = Literal["train", "validation", "test"]
 Cell = str | int | float | None
-HEADLINES = 3
-"""Figures of an analysis in the console's table; analyses put the most telling first."""
+"""Value in a table or a CSV file."""
+NUM_HEADLINES = 3
+"""Metrics of an analysis in the console's table: its first ones, which are the most telling."""
 
 
 class LatentOptions(ResultModel):
-    """Everything that shapes the numbers of an analysis, beside the run and the shards."""
+    """Everything besides run and shards that an analysis's numbers depend on."""
 
     module: int | None = -1
     """Counted from the input, negative from the last; None for all modules."""
@@ -36,29 +38,29 @@ class LatentOptions(ResultModel):
     """Analyses to make; all by default."""
     checkpoint: CheckpointChoice = "last"
     shards: str | None = None
-    """Look at other shards than the run was trained on."""
+    """Shards to analyze; None for those of the run's training."""
     split: Split = "test"
-    """Whose frames are looked at; probes learn on train and choose on validation."""
+    """Split whose frames are analyzed. Probes are fitted on train, and select their regularization on validation."""
     max_utterances: int = Field(200, ge=2)
-    """Of each split that is read."""
+    """Most utterances of each split that are read."""
     max_frames: int = Field(8_000, ge=100)
-    """Frames of the split, drawn evenly over its utterances; also the most examples a probe takes of a split."""
+    """Most frames, drawn evenly over the utterances; also the most examples of a probe in each split."""
     map_frames: int = Field(1_000, ge=50)
-    """FrameSample in the t-SNE and in the projector."""
+    """Most frames in the t-SNE map and in TensorBoard's projector."""
     information_frames: int = Field(1_000, ge=50)
-    """Examples from which mutual information is estimated."""
+    """Most examples from which mutual information is estimated."""
     density_frames: int = Field(1_000, ge=100)
-    """FrameSample from which total correlation is estimated."""
+    """Most windows of frames from which total correlation is estimated."""
     subsets: int = Field(16, ge=2)
-    """Random subsets for each total correlation."""
+    """Random subsets of dimensions over which a total correlation is averaged."""
     pairs: int = Field(24, ge=2)
-    """Pairs of utterances that are swapped and interpolated."""
+    """Pairs of utterances whose dimensions are swapped, and between which is interpolated."""
     steps: int = Field(12, ge=2)
     """Steps of an interpolation."""
     epsilons: tuple[float, ...] = (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
     """Sizes of the attack on the audio, whose full scale is 1."""
     decoder: str | None = None
-    """Name of a decoder below RUN/decoder; None takes one that fits the module."""
+    """Folder of a decoder below RUN/decoder; None chooses one that decodes the module."""
     seed: int = 0
     device: Device = "auto"
 
@@ -71,7 +73,7 @@ class AnalysisPicture(ResultModel):
 
 
 class Table(ResultModel):
-    """Rows to show."""
+    """A table in the report."""
 
     title: str
     columns: tuple[str, ...]
@@ -79,7 +81,7 @@ class Table(ResultModel):
 
 
 class Curve(ResultModel):
-    """A line that can be laid over the same line of another run."""
+    """A line that is drawn together with the line of the same title of another run."""
 
     title: str
     x_label: str
@@ -87,23 +89,25 @@ class Curve(ResultModel):
     x: tuple[FiniteFloat, ...]
     y: tuple[FiniteFloat, ...]
     low: tuple[FiniteFloat, ...] = ()
-    """Ends of the 95 % interval of each y; empty for none."""
+    """Lower end of the 95 % interval of each y; empty if there are no intervals."""
     high: tuple[FiniteFloat, ...] = ()
+    """Upper end of the 95 % interval of each y."""
     log_x: bool = False
 
 
 class AnalysisResult(Provenance):
-    """See docs/latents.md."""
+    """The record `result.json` of one analysis of one module; docs/latents.md explains its fields."""
 
     schema_version: Literal[1] = 1
     analysis: str
+    """Name in the registry."""
     module: int
     """Module whose latents were analyzed, counted from the input."""
     title: str
     summary: tuple[str, ...]
     """Sentences for the reader."""
     figures: dict[str, FiniteFloat]
-    """The most telling first."""
+    """Metrics by name, the most telling first."""
     pictures: tuple[AnalysisPicture, ...]
     tables: tuple[Table, ...]
     curves: tuple[Curve, ...]
@@ -112,28 +116,28 @@ class AnalysisResult(Provenance):
     notes: tuple[str, ...]
     family: str
     step: int
-    """Optimizer steps behind the weights."""
+    """Optimizer steps after which the weights were saved."""
     checkpoint: str
     """Checkpoint that the weights were loaded from."""
     decoder: str | None
-    """Where the decoder is, for analyses that decode."""
+    """Folder of the decoder; None for an analysis that needs none."""
     compared_with: dict[str, dict[str, FiniteFloat]]
-    """The same figures of each other run."""
+    """The same metrics of other runs, by run name."""
     options: LatentOptions
     command: tuple[str, ...]
-    """That made it, as a list of arguments."""
+    """Command that wrote the result, as a list of arguments."""
 
 
 def format_table(results: Sequence[AnalysisResult]) -> str:
-    """The first figures of each analysis as a table for a terminal; a column more for each run compared with."""
+    """A table for a terminal: the first metrics of each analysis, with a column for each run compared with."""
     others = list(dict.fromkeys(name for result in results for name in result.compared_with))
-    rows = [("module", "analysis", "figure", "value", *others)]
+    rows = [("module", "analysis", "metric", "value", *others)]
     for result in results:
-        for figure in list(result.figures)[:HEADLINES]:
-            compared = [result.compared_with.get(name, {}).get(figure) for name in others]
-            values = [result.figures[figure], *compared]
-            shown = ["-" if value is None else f"{value:.4g}" for value in values]
-            rows.append((str(result.module), result.analysis, figure, *shown))
+        for metric in list(result.figures)[:NUM_HEADLINES]:
+            compared = [result.compared_with.get(name, {}).get(metric) for name in others]
+            values = [result.figures[metric], *compared]
+            cells = ["-" if value is None else f"{value:.4g}" for value in values]
+            rows.append((str(result.module), result.analysis, metric, *cells))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CURVES = "curves.csv"
 
 
-def folder_of(run: Location, module: int, analysis: str) -> Location:
+def analysis_folder(run: Location, module: int, analysis: str) -> Location:
     """The folder of an analysis of a module."""
     return run.child(LATENTS, f"module{module}", analysis)
 
@@ -97,12 +97,12 @@ def overlays(this_run: str, output: AnalysisOutput, others: dict[str, AnalysisOu
 
 
 def write(run: Location, result: AnalysisResult, output: AnalysisOutput) -> Location:
-    """Write an analysis's folder, replacing an earlier one; returns where it is."""
-    files = {file: _csv(sheet) for file, sheet in output.csv_files.items()}
+    """Write an analysis's folder, replacing an earlier one, and return it."""
+    files = {name: _csv(file) for name, file in output.csv_files.items()}
     if output.curves:
         files[CURVES] = _csv(_curves_csv(output.curves))
     files |= {picture.file: picture.draw() for picture in output.pictures}
-    folder = folder_of(run, result.module, result.analysis)
+    folder = analysis_folder(run, result.module, result.analysis)
     return write_result_folder(folder, result, files, partial(_write_events, result, output))
 
 
@@ -117,11 +117,11 @@ def _finite_metrics(output: AnalysisOutput) -> tuple[dict[str, float], list[str]
     return finite, [name for name in output.metrics if name not in finite]
 
 
-def _csv(sheet: CsvFile) -> bytes:
+def _csv(file: CsvFile) -> bytes:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(sheet.columns)
-    writer.writerows(sheet.rows)
+    writer.writerow(file.columns)
+    writer.writerows(file.rows)
     return out.getvalue().encode()
 
 
