@@ -12,7 +12,7 @@ from vgim.config.schema import SyntheticConfig
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.corpora.phone_labels import read_labels
 from vgim.data.corpora.synthetic import synthesize
-from vgim.data.corpora.synthetic_voice import PHONES
+from vgim.data.corpora.synthetic_phones import PHONES
 from vgim.data.shards.embedded import prepare_embedded
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.shards.prepare import prepare

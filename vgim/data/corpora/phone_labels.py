@@ -1,4 +1,4 @@
-"""Phone labels: an utterance a line, its id and a class per 10 ms (CPC's format), and the classes' names.
+"""Phone labels in CPC's format: per line an utterance id and a class for every 10 ms; and the names of the classes.
 
 61-70968-0000 0 0 0 16 16 18 ...          phones.txt
 16 HH                                     phone_inventory.txt
@@ -21,7 +21,7 @@ LABELS_NAME = "phones.txt"
 INVENTORY_NAME = "phone_inventory.txt"
 MAX_CLASS = 32_767
 SHORT_BY_FRAMES = 3
-"""Aligners leave out a frame or two at the end; labels shorter by more than this belong to other audio."""
+"""Frames that labels may lack at the end: aligners leave out one or two. Shorter labels belong to other audio."""
 
 Phones = npt.NDArray[np.int16]
 _CLASSES = re.compile(r"[0-9]{1,5}( [0-9]{1,5})*")
@@ -29,17 +29,21 @@ _CLASSES = re.compile(r"[0-9]{1,5}( [0-9]{1,5})*")
 
 @dataclass(frozen=True)
 class PhoneLabels:
-    """Labels of a corpus."""
+    """Phone labels of a corpus."""
 
     phones: dict[str, Phones]
     """Utterance id → class per 10 ms, [num_frames]."""
     inventory: tuple[str, ...]
-    """Phone of each class."""
+    """Name of each class."""
 
 
-def read_labels(where: str | Path | Location) -> PhoneLabels:
-    """Read a label file and the `phone_inventory.txt` beside it; without one, classes are named by number."""
-    file = Location(where)
+def read_labels(path: str | Path | Location) -> PhoneLabels:
+    """Read a label file and the `phone_inventory.txt` beside it. Without an inventory, classes are named by number.
+
+    Raises:
+        DataError: A file is missing or malformed, or a class is not in the inventory.
+    """
+    file = Location(path)
     if not file.exists():
         raise DataError(f"there is no label file {file}; check --labels")
     phones = parse_phones(file.read_text(), source=file.uri)
@@ -49,16 +53,27 @@ def read_labels(where: str | Path | Location) -> PhoneLabels:
         return PhoneLabels(phones, tuple(str(number) for number in range(highest + 1)))
     inventory = parse_inventory(inventory_file.read_text(), source=inventory_file.uri)
     if highest >= len(inventory):
-        culprit = next(name for name, classes in phones.items() if classes.max() >= len(inventory))
+        utterance_id = next(name for name, classes in phones.items() if classes.max() >= len(inventory))
         raise DataError(
-            f"{file}: {culprit} has class {int(phones[culprit].max())} but {INVENTORY_NAME} has classes 0 to "
+            f"{file}: {utterance_id} has class {int(phones[utterance_id].max())} but {INVENTORY_NAME} has classes 0 to "
             f"{len(inventory) - 1}; the two files do not belong together"
         )
     return PhoneLabels(phones, inventory)
 
 
 def parse_phones(text: str, *, source: str) -> dict[str, Phones]:
-    """Parse `phones.txt`. DataError with source and line number for anything but an id and its classes."""
+    """Parse the text of `phones.txt`.
+
+    Args:
+        text: Lines of an utterance id and its classes, with single spaces between.
+        source: Name of the file, for messages.
+
+    Returns:
+        Utterance id → class per 10 ms.
+
+    Raises:
+        DataError: A line is malformed. The message names it by its number.
+    """
     phones: dict[str, Phones] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         line = line.rstrip("\r")
@@ -84,12 +99,16 @@ def parse_phones(text: str, *, source: str) -> dict[str, Phones]:
 
 
 def format_phones(phones: dict[str, Phones]) -> str:
-    """The text `parse_phones` reads."""
+    """The text that `parse_phones` reads."""
     return "".join(f"{name} {' '.join(map(str, classes.tolist()))}\n" for name, classes in phones.items())
 
 
 def parse_inventory(text: str, *, source: str) -> tuple[str, ...]:
-    """Parse `phone_inventory.txt`: `class PHONE` lines whose classes are 0, 1, 2, ... in any order."""
+    """Parse the text of `phone_inventory.txt`: lines `class PHONE` with classes 0, 1, 2, ... in any order.
+
+    Raises:
+        DataError: A line is malformed, or a class is missing.
+    """
     names: dict[int, str] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         fields = line.split()
@@ -109,14 +128,14 @@ def parse_inventory(text: str, *, source: str) -> tuple[str, ...]:
 
 
 def format_inventory(inventory: tuple[str, ...]) -> str:
-    """The text `parse_inventory` reads."""
+    """The text that `parse_inventory` reads."""
     return "".join(f"{number} {name}\n" for number, name in enumerate(inventory))
 
 
 def fits(num_frames: int, num_samples: int) -> bool:
-    """Whether so many labels can belong to so much audio."""
-    whole = num_samples // HOP_SAMPLES
-    return whole - SHORT_BY_FRAMES <= num_frames <= whole + 1
+    """Whether `num_frames` labels can belong to audio of `num_samples`."""
+    num_whole_frames = num_samples // HOP_SAMPLES
+    return num_whole_frames - SHORT_BY_FRAMES <= num_frames <= num_whole_frames + 1
 
 
 def _excerpt(line: str) -> str:

@@ -26,7 +26,8 @@ from vgim.data.corpora.phone_labels import (
     format_inventory,
     format_phones,
 )
-from vgim.data.corpora.synthetic_voice import CLASS_OF, PHONES, SIL, Voice, synthesize_phones
+from vgim.data.corpora.synthetic_phones import CLASS_OF, PHONES, SIL
+from vgim.data.corpora.synthetic_voice import Voice, synthesize_phones
 from vgim.data.pcm import HOP_SAMPLES, SAMPLE_RATE_HZ
 from vgim.errors import ConfigError, DataError
 from vgim.storage import TEMPORARY_MARK, Location, storage_errors

@@ -1,7 +1,7 @@
-"""The manifest of a shard folder: what is in it, what was left out, and the fingerprint that names it.
+"""The manifest of a shard folder: what the folder holds, what was left out, and its fingerprint.
 
-Layout: `manifest.json` (written last: it marks the folder complete), `index.parquet` (a row per utterance)
-and `train/`, `validation/`, `test/` with `00000.parquet`, ... A shard holds utterances of one split.
+A shard folder holds `manifest.json` (written last, so it marks the folder as complete), `index.parquet` (a row per
+utterance), and `train/`, `validation/` and `test/` with `00000.parquet`, ... A shard holds utterances of one split.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 INDEX_NAME = "index.parquet"
 PROGRESS_DIR = ".prepare"
-"""Holds one record per finished shard while a preparation runs; gone when it is complete."""
+"""Folder with a record per finished shard, while a preparation runs. It is deleted after the manifest is written."""
 SPLITS = ("train", "validation", "test")
 
 Codec = Literal["pcm16", "flac"]
@@ -34,18 +34,24 @@ OptionValue = str | int | float | bool | None
 
 
 class ManifestModel(BaseModel):
+    """Base of all records in a shard folder."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class ShardEntry(ManifestModel):
+    """One shard: its path, size and hash."""
+
     path: str
-    """Relative to the folder, e.g. `train/00000.parquet`."""
+    """Relative to the shard folder, such as `train/00000.parquet`."""
     utterances: int
     bytes: int
     sha256: str
 
 
 class SplitSummary(ManifestModel):
+    """Size and shards of one split."""
+
     utterances: int = 0
     hours: float = 0.0
     speakers: int = 0
@@ -53,7 +59,7 @@ class SplitSummary(ManifestModel):
 
 
 class Manifest(ManifestModel):
-    """See the module's docstring. Means and deviations are of float PCM in [-1, 1] (int16 / 32768)."""
+    """The content of `manifest.json`. Mean and standard deviation are in units of float PCM, int16 / 32768."""
 
     schema_version: int = SCHEMA_VERSION
     corpus: str
@@ -63,25 +69,26 @@ class Manifest(ManifestModel):
     created: str
     """ISO time; not part of the fingerprint."""
     splits: dict[str, SplitSummary]
-    """Always train, validation and test, though one may be empty."""
+    """Summaries of train, validation and test, each of which may be empty."""
     speakers: tuple[str, ...]
-    """Sorted; a speaker's place is its class in the speaker probe."""
+    """Sorted speaker ids. A speaker's index is its class in the speaker probe."""
     corpus_mean: float
-    """Over all samples of the train split."""
+    """Mean over all samples of the train split."""
     corpus_std: float
+    """Standard deviation over all samples of the train split."""
     phone_inventory: tuple[str, ...] | None = None
-    """Phone of each class; None where the corpus has no labels."""
+    """Name of each phone class; None without phone labels."""
     skipped: tuple[Skipped, ...] = ()
     skipped_by_reason: dict[str, int] = {}
     left_out: int = 0
-    """Utterances that stand in none of the given split lists."""
+    """Utterances that are in none of the split lists."""
     warnings: tuple[str, ...] = ()
     options: dict[str, OptionValue] = {}
-    """The options of `prepare` that shape the result."""
+    """The options of `prepare` that shape the shards. `part` is `Corpus.variant`."""
     plan: str
-    """Hash of the options and the corpus as found; tells whether preparing again would change anything."""
+    """Hash of the options and the listed corpus. With the same hash, preparing again would change nothing."""
     fingerprint: str
-    """Hash of the shards' contents; independent of time and place."""
+    """Hash of the shards' contents. It does not depend on time, machine or folder."""
 
     @property
     def corpus_title(self) -> str:
@@ -104,14 +111,18 @@ class Manifest(ManifestModel):
         return sum(split.utterances for split in self.splits.values())
 
     def split(self, name: str) -> SplitSummary:
-        """The split's summary; DataError for a name there is none of."""
+        """The summary of a split.
+
+        Raises:
+            DataError: There is no split of this name.
+        """
         if name not in self.splits:
             raise DataError(f"there is no split {name!r}; the manifest has {', '.join(self.splits)}")
         return self.splits[name]
 
 
 def fingerprint(shards: Iterable[ShardEntry]) -> str:
-    """sha256 over the sorted hashes of the shards and the schema version, in hex."""
+    """SHA-256 in hex over the schema version and the sorted hashes of the shards."""
     digest = hashlib.sha256(f"vgim shards {SCHEMA_VERSION}\n".encode())
     for sha256 in sorted(shard.sha256 for shard in shards):
         digest.update(f"{sha256}\n".encode())
@@ -119,7 +130,7 @@ def fingerprint(shards: Iterable[ShardEntry]) -> str:
 
 
 def count_by_reason(skipped: Iterable[Skipped]) -> dict[str, int]:
-    """How many were skipped for each kind of reason, most frequent first."""
+    """Number of skipped files of each kind, the most frequent first."""
     return dict(Counter(item.kind for item in skipped).most_common())
 
 
@@ -129,12 +140,16 @@ def counts_in_words(counts: Mapping[str, int]) -> str:
 
 
 def is_complete(folder: Location) -> bool:
-    """Whether the folder has its manifest."""
+    """Whether the folder holds complete shards, that is a manifest."""
     return folder.child(MANIFEST_NAME).exists()
 
 
 def read_manifest(uri: str | os.PathLike[str] | Location) -> Manifest:
-    """The manifest of a shard folder. DataError: folder, reason, fix, in one line."""
+    """Read the manifest of a shard folder.
+
+    Raises:
+        DataError: The folder or its manifest is missing, incomplete or damaged. The message is one line.
+    """
     folder = Location(uri)
     if not is_complete(folder):
         if not folder.exists():
@@ -166,32 +181,37 @@ def read_manifest(uri: str | os.PathLike[str] | Location) -> Manifest:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise DataError(f"{folder}/{MANIFEST_NAME} is damaged ({where}: {first['msg']}); {remedy}") from error
+        key = ".".join(str(part) for part in first["loc"]) or "top level"
+        raise DataError(f"{folder}/{MANIFEST_NAME} is damaged ({key}: {first['msg']}); {remedy}") from error
 
 
 def write_manifest(folder: Location, manifest: Manifest) -> None:
-    """Write the completeness marker, whole or not at all."""
+    """Write the manifest, whole or not at all."""
     folder.child(MANIFEST_NAME).write_bytes_atomic((manifest.model_dump_json(indent=1) + "\n").encode())
 
 
 def _problems_by_size(folder: Location, manifest: Manifest) -> list[str]:
+    """A sentence for each shard that is missing or has another size than in the manifest."""
     problems = []
     for name, split in manifest.splits.items():
         sizes = dict(folder.child(name).list_files())
         for shard in split.shards:
-            found = sizes.get(shard.path.rpartition("/")[2])
-            if found is None:
+            size = sizes.get(shard.path.rpartition("/")[2])
+            if size is None:
                 problems.append(f"{shard.path} is missing")
-            elif found != shard.bytes:
-                problems.append(f"{shard.path} has {found} bytes, expected {shard.bytes}")
+            elif size != shard.bytes:
+                problems.append(f"{shard.path} has {size} bytes, expected {shard.bytes}")
     if not folder.child(INDEX_NAME).exists():
         problems.append(f"{INDEX_NAME} is missing")
     return problems
 
 
 def check_shards_present(uri: str | os.PathLike[str] | Location, manifest: Manifest) -> None:
-    """Cheap check that every shard is there with its size. DataError names the first that is not."""
+    """Check that every shard is there with its size. No file is read.
+
+    Raises:
+        DataError: A shard is missing or has another size.
+    """
     problems = _problems_by_size(Location(uri), manifest)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -202,7 +222,7 @@ def check_shards_present(uri: str | os.PathLike[str] | Location, manifest: Manif
 
 
 def verify(uri: str | os.PathLike[str] | Location) -> list[str]:
-    """Hash every shard anew; a sentence for each one missing or damaged, none if all is well."""
+    """Hash every shard; a sentence for each that is missing or damaged."""
     folder = Location(uri)
     manifest = read_manifest(folder)
     problems = _problems_by_size(folder, manifest)

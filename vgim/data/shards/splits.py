@@ -1,4 +1,4 @@
-"""Which utterance is train, validation or test: published lists, published folders, or a hash per speaker."""
+"""Assign utterances to train, validation and test: by published lists, by published folders, or by hash."""
 
 from __future__ import annotations
 
@@ -16,21 +16,26 @@ from vgim.text import first_few, plural
 
 @dataclass(frozen=True)
 class Assignment:
-    """Split of every utterance that is used."""
+    """The split of every utterance that is used."""
 
     split_of: dict[str, str]
+    """Utterance id → `train`, `validation` or `test`."""
     left_out: int = 0
     """Utterances that no list names."""
     warnings: tuple[str, ...] = ()
 
 
 def hash_order(utterance_id: str, seed: int) -> bytes:
-    """A place in a shuffled order that depends on the id and the seed alone."""
+    """A sort key that shuffles utterances. It depends on the id and the seed alone, not on other utterances."""
     return hashlib.blake2b(utterance_id.encode(), digest_size=16, salt=seed.to_bytes(16, "little")).digest()
 
 
 def check_fractions(validation_fraction: float, test_fraction: float) -> None:
-    """ConfigError unless both are fractions that leave something to train on."""
+    """Check the shares of validation and test.
+
+    Raises:
+        ConfigError: A fraction is not in [0, 1), or nothing is left to train on.
+    """
     for name, value in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
         if not 0 <= value < 1:
             raise ConfigError(f"{name}={value} must be at least 0 and below 1")
@@ -44,11 +49,23 @@ def check_fractions(validation_fraction: float, test_fraction: float) -> None:
 def hash_split(
     speaker_of: Mapping[str, str], *, validation_fraction: float, test_fraction: float, seed: int = 0
 ) -> dict[str, str]:
-    """Split by hash within each speaker: utterance id → split.
+    """Split by hash within each speaker.
 
-    A speaker's utterances are ordered by hash and cut by rank, so that one with enough of them is in every
-    split, other speakers change nothing, and new utterances of a speaker move only those at the two borders.
-    Speakers with fewer utterances than splits are train only.
+    A speaker's utterances are sorted by hash; the first are test, the next validation, the rest train. So a speaker
+    with enough utterances is in every split, other speakers change nothing, and a new utterance of a speaker moves at
+    most the two utterances at the borders. A speaker with fewer utterances than splits is in train only.
+
+    Args:
+        speaker_of: Utterance id → speaker id.
+        validation_fraction: Share of each speaker's utterances for validation.
+        test_fraction: Share of each speaker's utterances for test.
+        seed: Seed of the hash.
+
+    Returns:
+        Utterance id → split.
+
+    Raises:
+        ConfigError: The fractions leave nothing to train on.
     """
     check_fractions(validation_fraction, test_fraction)
     by_speaker: dict[str, list[str]] = defaultdict(list)
@@ -57,24 +74,25 @@ def hash_split(
     splits: dict[str, str] = {}
     for ids in by_speaker.values():
         ids.sort(key=lambda utterance_id: (hash_order(utterance_id, seed), utterance_id))
-        num_test, num_validation = _held_out(len(ids), validation_fraction, test_fraction)
-        for rank, utterance_id in enumerate(ids):
-            if rank < num_test:
+        num_test, num_validation = _num_held_out(len(ids), validation_fraction, test_fraction)
+        for position, utterance_id in enumerate(ids):
+            if position < num_test:
                 splits[utterance_id] = "test"
-            elif rank < num_test + num_validation:
+            elif position < num_test + num_validation:
                 splits[utterance_id] = "validation"
             else:
                 splits[utterance_id] = "train"
     return splits
 
 
-def _held_out(count: int, validation_fraction: float, test_fraction: float) -> tuple[int, int]:
-    wanted = (test_fraction > 0) + (validation_fraction > 0)
-    if count <= wanted:
+def _num_held_out(num_utterances: int, validation_fraction: float, test_fraction: float) -> tuple[int, int]:
+    """Utterances of one speaker for test and for validation."""
+    num_splits_beside_train = (test_fraction > 0) + (validation_fraction > 0)
+    if num_utterances <= num_splits_beside_train:
         return 0, 0
-    num_test = max(1, int(count * test_fraction + 0.5)) if test_fraction > 0 else 0
-    num_validation = max(1, int(count * validation_fraction + 0.5)) if validation_fraction > 0 else 0
-    while num_test + num_validation >= count:  # large fractions of few utterances: train keeps one
+    num_test = max(1, int(num_utterances * test_fraction + 0.5)) if test_fraction > 0 else 0
+    num_validation = max(1, int(num_utterances * validation_fraction + 0.5)) if validation_fraction > 0 else 0
+    while num_test + num_validation >= num_utterances:  # large fractions of few utterances: train keeps one
         if num_test >= num_validation:
             num_test -= 1
         else:
@@ -82,9 +100,13 @@ def _held_out(count: int, validation_fraction: float, test_fraction: float) -> t
     return num_test, num_validation
 
 
-def read_list(where: str | Path | Location) -> frozenset[str]:
-    """Ids of a list file: `103-1240-0000` a line; blank lines and what follows a `#` do not count."""
-    file = Location(where)
+def read_list(path: str | Path | Location) -> frozenset[str]:
+    """Read a split list: one utterance id a line, such as `103-1240-0000`. Comments start with `#`.
+
+    Raises:
+        DataError: The file is missing or empty, or a line holds more than one id.
+    """
+    file = Location(path)
     if not file.exists():
         raise DataError(f"there is no split list {file}; check the path")
     ids = set()
@@ -105,7 +127,18 @@ def split_by_lists(
     validation_fraction: float,
     seed: int = 0,
 ) -> Assignment:
-    """Split by published lists (split → ids); validation, if not listed, is carved from train, never test."""
+    """Split by published lists. Without a list for validation, it is taken from train, never from test.
+
+    Args:
+        utterances: All utterances of the corpus.
+        lists: Split → its utterance ids.
+        validation_fraction: Share of train for validation, if validation has no list.
+        seed: Seed of the hash that chooses the utterances for validation.
+
+    Raises:
+        ConfigError: There is no list for train.
+        DataError: An utterance is in two lists, or none of a list's utterances is in the corpus.
+    """
     if "train" not in lists:
         raise ConfigError(f"split lists are given for {', '.join(lists)} but not for train; add --train-list")
     names = list(lists)
@@ -117,11 +150,11 @@ def split_by_lists(
                     "utterance can be in one split only"
                 )
     listed = {utterance_id: name for name, ids in lists.items() for utterance_id in ids}
-    present = {item.utterance_id: item.speaker_id for item in utterances}
-    split_of = {utterance_id: listed[utterance_id] for utterance_id in present if utterance_id in listed}
+    speaker_of = {item.utterance_id: item.speaker_id for item in utterances}
+    split_of = {utterance_id: listed[utterance_id] for utterance_id in speaker_of if utterance_id in listed}
     warnings = []
     for name, ids in lists.items():
-        absent = sorted(ids - present.keys())
+        absent = sorted(ids - speaker_of.keys())
         if len(absent) == len(ids):
             raise DataError(
                 f"none of the {len(ids)} utterances in the {name} list, such as {absent[0]}, is in the "
@@ -132,23 +165,31 @@ def split_by_lists(
                 f"not in the corpus, but in the {name} list: {plural(len(absent), 'utterance')}: {first_few(absent)}"
             )
     if "validation" not in lists and validation_fraction > 0:
-        split_of = _carve_validation(split_of, present, validation_fraction, seed)
-    return Assignment(split_of, left_out=len(present) - len(split_of), warnings=tuple(warnings))
+        split_of = _take_validation(split_of, speaker_of, validation_fraction, seed)
+    return Assignment(split_of, left_out=len(speaker_of) - len(split_of), warnings=tuple(warnings))
 
 
 def split_by_folders(
     utterances: Sequence[SourceUtterance], *, validation_fraction: float, seed: int = 0
 ) -> Assignment:
-    """Split by the corpus's own folders; validation, if it has none, is carved from train."""
+    """Split by the corpus's own folders. Without a folder for validation, it is taken from train.
+
+    Args:
+        utterances: All utterances of the corpus, each with the split that its folder names, if any.
+        validation_fraction: Share of train for validation, if validation has no folder.
+        seed: Seed of the hash that chooses the utterances for validation.
+    """
     split_of = {item.utterance_id: item.split for item in utterances if item.split is not None}
     if "validation" not in split_of.values() and validation_fraction > 0:
         speaker_of = {item.utterance_id: item.speaker_id for item in utterances}
-        split_of = _carve_validation(split_of, speaker_of, validation_fraction, seed)
+        split_of = _take_validation(split_of, speaker_of, validation_fraction, seed)
     return Assignment(split_of, left_out=len(utterances) - len(split_of))
 
 
-def _carve_validation(
+def _take_validation(
     split_of: Mapping[str, str], speaker_of: Mapping[str, str], fraction: float, seed: int
 ) -> dict[str, str]:
-    train = {name: speaker_of[name] for name, split in split_of.items() if split == "train"}
+    train = {
+        utterance_id: speaker_of[utterance_id] for utterance_id, split in split_of.items() if split == "train"
+    }
     return {**split_of, **hash_split(train, validation_fraction=fraction, test_fraction=0.0, seed=seed)}
