@@ -7,9 +7,8 @@ from typing import Any
 import click
 
 from vgim.cli.options import overrides_argument
+from vgim.config.choices import DECODER_LOSSES
 from vgim.errors import ConfigError
-
-LOSSES = ["mse", "spectral", "mse+spectral", "fft", "mse+fft", "mel", "mse+mel", "stft", "mse+stft"]
 
 decoder_option = click.option("--decoder", metavar="NAME", help="Which of RUN's decoders, if it has several.")
 checkpoint_option = click.option(
@@ -30,7 +29,7 @@ def decode() -> None:
     "--module", type=int, default=-1, show_default=True, help="Which module, from 0; -1 is the last."
 )
 @click.option("--layer", type=int, help="One of the module's convolutions, instead of its latents.")
-@click.option("--loss", type=click.Choice(LOSSES), default="mse", show_default=True)
+@click.option("--loss", type=click.Choice(list(DECODER_LOSSES)), default="mse", show_default=True)
 @click.option("--sampled", is_flag=True, help="Decode samples of the posterior, not its mean.")
 @click.option("--name", help="Put behind the folder's name, for a second decoder of the same kind.")
 @click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")

@@ -6,7 +6,7 @@ choice when it needs it, so that reading a config imports no model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -23,10 +23,10 @@ class Choice:
     description: str
     """Completes "NAME: …" in the key's help text."""
     implementation: str
-    """The class that implements the choice, as "package.module:Class"."""
+    """The class or function that implements the choice, as "package.module:Name"."""
 
     def load(self) -> object:
-        """The class that implements the choice; imports its module."""
+        """The class or function that implements the choice; imports its module."""
         module, _, name = self.implementation.partition(":")
         found: object = getattr(import_module(module), name)
         return found
@@ -50,6 +50,36 @@ NEGATIVES: dict[str, Choice] = {
 """Classes of the shape `vgim.model.negatives.base.Negatives`."""
 
 
+DECODER_LOSS_TERMS: dict[str, Choice] = {
+    "mse": Choice("mean squared difference of the samples", "vgim.decode.losses:mse"),
+    "spectral": Choice("mean squared difference of power spectrograms", "vgim.decode.losses:spectral"),
+    "fft": Choice("mean absolute difference of the magnitudes of one FFT", "vgim.decode.losses:fft"),
+    "mel": Choice("mean squared difference of mel spectrograms in dB", "vgim.decode.losses:mel"),
+    "stft": Choice("multi-resolution STFT loss", "vgim.decode.losses:stft"),
+}
+"""Functions of the shape `vgim.decode.losses.LossTerm`."""
+
+
+@dataclass(frozen=True)
+class AloneOrWithMse(Collection[str]):
+    """Names of decoder losses: each term, and the sum of mse and each other term."""
+
+    terms: Mapping[str, Choice]
+
+    def __iter__(self) -> Iterator[str]:
+        for term in self.terms:
+            yield from [term] if term == "mse" else [term, f"mse+{term}"]
+
+    def __contains__(self, name: object) -> bool:
+        return name in list(self)
+
+    def __len__(self) -> int:
+        return 2 * len(self.terms) - 1
+
+
+DECODER_LOSSES = AloneOrWithMse(DECODER_LOSS_TERMS)
+
+
 def describe(choices: Mapping[str, Choice]) -> str:
     """The help text of a key that takes one of `choices`."""
     return "; ".join(f"{name}: {choice.description}" for name, choice in choices.items()) + "."
@@ -59,7 +89,7 @@ def describe(choices: Mapping[str, Choice]) -> str:
 class OneOf:
     """Annotation of a string that must be a name in a registry when the config is validated."""
 
-    choices: Mapping[str, Choice]
+    choices: Collection[str]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return no_info_after_validator_function(self._check, handler(source))

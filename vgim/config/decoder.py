@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from vgim.config.choices import DECODER_LOSS_TERMS, DECODER_LOSSES, OneOf, describe
 from vgim.config.schema import (
     MAY_CHANGE,
     ClusterConfig,
@@ -17,7 +18,9 @@ from vgim.config.schema import (
     TrainConfig,
 )
 
-Loss = Literal["mse", "spectral", "mse+spectral", "fft", "mse+fft", "mel", "mse+mel", "stft", "mse+stft"]
+LOSS_HELP = (
+    f"Distance from the audio: one of these terms, or mse+TERM for a sum. {describe(DECODER_LOSS_TERMS)}"
+)
 
 
 class SourceConfig(Section):
@@ -51,8 +54,7 @@ class DecoderModelConfig(Section):
 class DecodingObjectiveConfig(Section):
     """What makes a reconstruction good."""
 
-    loss: Loss = "mse"
-    """Distance from the audio: a term, or the sum of mse and another."""
+    loss: Annotated[str, OneOf(DECODER_LOSSES)] = Field("mse", description=LOSS_HELP)
     weight: float = Field(1.0, gt=0)
     """Weight of the other term in a sum with mse."""
 

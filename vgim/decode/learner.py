@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from vgim.config import DecoderConfig
-from vgim.decode.losses import TERMS, log_spectral_distance_db, si_sdr_db, weighted_terms
+from vgim.decode.losses import load_term, log_spectral_distance_db, si_sdr_db, weighted_terms
 from vgim.decode.pictures import compare, spectrogram
 from vgim.model.decoding import Decoder
 from vgim.model.precision import autocast_to, set_precision
@@ -44,6 +44,7 @@ class DecoderLearner:
             self.network.parameters(), lr=config.optim.learning_rate, fused=True
         )
         self._weights = weighted_terms(config.objective.loss, config.objective.weight)
+        self._functions = {name: load_term(name) for name in self._weights}
         self._terms = tuple(name for name in self._weights if name != config.objective.loss)
         self.averaged = ("loss", *self._terms, "grad_norm")
         self._autocast = set_precision(config.train.precision)
@@ -146,7 +147,7 @@ class DecoderLearner:
         return output_BL
 
     def _loss(self, output_BL: Tensor, audio_BL: Tensor) -> dict[str, Tensor]:
-        terms = {name: TERMS[name](output_BL, audio_BL) for name in self._weights}
+        terms = {name: term(output_BL, audio_BL) for name, term in self._functions.items()}
         loss = torch.stack([self._weights[name] * value for name, value in terms.items()]).sum()
         return {"loss": loss, **{name: terms[name] for name in self._terms}}
 

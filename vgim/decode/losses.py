@@ -1,29 +1,34 @@
-"""Distances between a reconstruction and its audio: what a decoder is trained by, and what is reported.
+"""Distances between a reconstruction and its audio: terms of a decoder's loss, and metrics in decibels.
 
-Shapes: B crops, L samples, F frequencies, T frames. Each loss takes audio [B, L] twice, the reconstruction first.
+A new term is a function here and a line in `vgim.config.choices.DECODER_LOSS_TERMS`.
+
+Shapes: B crops, L samples, F frequencies, T frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import cast
 
 import torch
 import torchaudio
 from torch import Tensor
 
+from vgim.config.choices import DECODER_LOSS_TERMS
 from vgim.data.pcm import SAMPLE_RATE_HZ
 
 LossTerm = Callable[[Tensor, Tensor], Tensor]
+"""Scalar distance of a reconstruction [B, L] from its audio [B, L], the reconstruction first."""
 
 SPECTRAL_FFT = 1024
 MEL_FFT, MEL_HOP, NUM_MELS = 4096, 2048, 128
 SMALLEST_POWER = 1e-10
-"""Of a mel band; decibels of less are those of this."""
+"""Floor under the power of a mel band, before decibels are taken."""
 RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
-"""FFT points, hop and window of the three resolutions of Yamamoto et al. (2020), table 1."""
+"""FFT points, hop and window, in samples, of the three resolutions of Yamamoto et al. (2020), table 1."""
 SMALLEST_SQUARE = 1e-7
-"""Of a magnitude; smaller ones have no gradient, which would be infinite at 0."""
+"""Floor under a squared magnitude. Below it the gradient is 0; without it the gradient at 0 is infinite."""
 
 
 def mse(output_BL: Tensor, target_BL: Tensor) -> Tensor:
@@ -47,8 +52,10 @@ def fft(output_BL: Tensor, target_BL: Tensor) -> Tensor:
 
 def mel(output_BL: Tensor, target_BL: Tensor) -> Tensor:
     """Mean squared difference of mel spectrograms in dB: 4096-point FFT, hop 2048, 128 bands."""
-    of = _mel_spectrogram(output_BL.device)
-    output, target = (10 * of(x).clamp_min(SMALLEST_POWER).log10() for x in (output_BL, target_BL))
+    mel_spectrogram = _mel_spectrogram(output_BL.device)
+    output, target = (
+        10 * mel_spectrogram(x).clamp_min(SMALLEST_POWER).log10() for x in (output_BL, target_BL)
+    )
     return mse(output, target)
 
 
@@ -56,7 +63,7 @@ def stft(output_BL: Tensor, target_BL: Tensor) -> Tensor:
     """Multi-resolution STFT loss (Yamamoto et al. 2020, eqs. 4 to 6).
 
     Mean over the resolutions of spectral convergence, ‖Y - X‖ / ‖Y‖, and the mean absolute difference of log
-    magnitudes. Neither depends on the loudness, but for the floor under a magnitude.
+    magnitudes. Apart from the floor under a magnitude, both are the same at any loudness.
     """
     total = output_BL.new_zeros(())
     for resolution in RESOLUTIONS:
@@ -66,15 +73,18 @@ def stft(output_BL: Tensor, target_BL: Tensor) -> Tensor:
     return total / len(RESOLUTIONS)
 
 
-TERMS: dict[str, LossTerm] = {"mse": mse, "spectral": spectral, "fft": fft, "mel": mel, "stft": stft}
-
 DEFAULT_WEIGHTS = {"mse+stft": 0.003}
-"""Of the other term in a sum with mse, where it is not 1 as published. Speech of a power of 0.004 has an mse of that
-at most, while its stft starts at about 2."""
+"""Weight of the other term in a sum with mse, where it is not the published 1. For speech with a power of 0.004, mse
+is at most 0.004, while stft starts at about 2."""
+
+
+def load_term(name: str) -> LossTerm:
+    """The function of a registered term."""
+    return cast("LossTerm", DECODER_LOSS_TERMS[name].load())
 
 
 def weighted_terms(loss: str, weight: float) -> dict[str, float]:
-    """The terms of a loss, by name, with their weights: `mse+mel` is mse + weight · mel."""
+    """Terms of a loss by name, with their weights: `mse+mel` is mse + weight · mel."""
     names = loss.split("+")
     return dict.fromkeys(names, 1.0) | ({names[1]: weight} if len(names) > 1 else {})
 
@@ -82,7 +92,8 @@ def weighted_terms(loss: str, weight: float) -> dict[str, float]:
 def si_sdr_db(output_BL: Tensor, target_BL: Tensor) -> Tensor:
     """Scale-invariant signal-to-distortion ratio of each crop, [B], in dB (Le Roux et al. 2019).
 
-    The target's part in the output against the rest; both are centered first. Silence counts as -60 dB or so.
+    The signal is the output's projection on the target, the distortion is the rest; both are centered first. Silence
+    has about -60 dB.
     """
     output_BL = output_BL - output_BL.mean(1, keepdim=True)
     target_BL = target_BL - target_BL.mean(1, keepdim=True)
@@ -94,9 +105,9 @@ def si_sdr_db(output_BL: Tensor, target_BL: Tensor) -> Tensor:
 
 
 def log_spectral_distance_db(output_BL: Tensor, target_BL: Tensor) -> Tensor:
-    """Log-spectral distance of each crop, [B], in dB: over time the mean, over frequency the root mean square.
+    """Log-spectral distance of each crop, [B], in dB: root mean square over frequencies, then mean over frames.
 
-    Magnitudes (1024 points, hop 256, Hann) below 1e-2 count as that, some 88 dB below a full-scale sine.
+    Magnitudes (1024 points, hop 256, Hann) have a floor of 1e-2, about 88 dB below a full-scale sine.
     """
     output, target = (
         20 * _stft(x, SPECTRAL_FFT, SPECTRAL_FFT // 4, SPECTRAL_FFT).abs().clamp_min(1e-2).log10()
@@ -130,7 +141,7 @@ def _magnitude(spectrum: Tensor) -> Tensor:
 
 @cache
 def _mel_spectrogram(device: torch.device) -> torch.nn.Module:
-    made: torch.nn.Module = torchaudio.transforms.MelSpectrogram(
+    transform: torch.nn.Module = torchaudio.transforms.MelSpectrogram(
         sample_rate=SAMPLE_RATE_HZ,
         n_fft=MEL_FFT,
         hop_length=MEL_HOP,
@@ -138,4 +149,4 @@ def _mel_spectrogram(device: torch.device) -> torch.nn.Module:
         norm="slaney",
         pad_mode="constant",
     ).to(device)
-    return made
+    return transform
