@@ -31,7 +31,7 @@ def test_it_writes_the_page_and_prints_its_place(tmp_path: Path) -> None:
 def test_every_option_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vgim_home: Path) -> None:
     given: list[Any] = []
 
-    def write_report(*args: object, say: object) -> Location:
+    def write_report(*args: object, log: object) -> Location:
         given.extend(args)
         return Location("/page")
 

@@ -58,7 +58,7 @@ def write_metrics(run: Path, num_records: int = 30, *, collapsed: bool = False) 
     ]
     for i in range(num_records):
         step = 10 * (i + 1)
-        modules = [_figures(m, i / num_records, collapsed) for m in range(MODULES)]
+        modules = [_metrics(m, i / num_records, collapsed) for m in range(MODULES)]
         lines.append(
             {"kind": "train", "step": step, "epoch": step / 30, "steps_per_s": 5.0, "modules": modules}
         )
@@ -83,7 +83,7 @@ def write_decoder_metrics(folder: Path) -> None:
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def _figures(module: int, share: float, collapsed: bool) -> dict[str, float]:
+def _metrics(module: int, share: float, collapsed: bool) -> dict[str, float]:
     chance = math.log(6)
     gone = collapsed and module == 1
     return {

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vgim.report.line_chart import FRAME, LABEL_GAP, MAX_POINTS, Level, Series, line_chart, thinned
+from vgim.report.line_chart import FRAME, LABEL_GAP, MAX_POINTS, ReferenceLine, Series, line_chart, thinned
 
 FINITE = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -26,7 +26,7 @@ def test_a_thinned_line_keeps_its_end_its_order_and_its_bounds(ys: list[float]) 
 
 def test_ends_and_levels_are_named_without_overlap() -> None:
     series = [Series(str(n), n, f"module {n}", ((0.0, 1.0), (1.0, 0.5))) for n in range(6)]
-    chart = line_chart("c", "t", "d", "x", series, [Level(0.3, "a"), Level(0.301, "b")])
+    chart = line_chart("c", "t", "d", "x", series, [ReferenceLine(0.3, "a"), ReferenceLine(0.301, "b")])
     heights = sorted(y for _, y, _, _ in chart.end_labels)
     gaps = [b - a for a, b in pairwise(heights)]
     assert min(gaps) == pytest.approx(LABEL_GAP)
@@ -43,7 +43,9 @@ def test_one_high_start_does_not_flatten_the_rest() -> None:
 
 def test_a_level_far_above_what_was_reached_lies_within_the_axes() -> None:
     points = tuple((float(x), 0.5) for x in range(200))
-    chart = line_chart("c", "t", "d", "x", [Series("0", 0, "module 0", points)], [Level(2.398, "chance")])
+    chart = line_chart(
+        "c", "t", "d", "x", [Series("0", 0, "module 0", points)], [ReferenceLine(2.398, "chance")]
+    )
     (level,) = chart.levels
     assert FRAME.top <= level[0] <= FRAME.bottom
 

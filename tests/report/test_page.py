@@ -37,7 +37,7 @@ def test_it_says_what_was_trained_and_how_it_went(whole_run: Path, tmp_path: Pat
         "A V-GIM encoder of 4 greedy modules, 8 channels wide, trained with InfoNCE and a KL term of weight 0.001",
         "of the embedded synthetic corpus by 4 speakers. It finished at step 300, epoch 10.",
         "chance is ln 6 = 1.792 nats",
-        "60 s in steps",  # 300 steps, 5 a second
+        "60 s in optimizer steps",  # 300 steps, 5 a second
         "convolutions 10/5, 8/4, Gaussian posterior 8 1.25 ms",
         "vgim train tiny.yaml 'storage.name=a run'",
     ):
@@ -110,7 +110,7 @@ def test_commands_are_told_in_the_order_of_the_work(run: Path, tmp_path: Path) -
             entry["command"] = ["/opt/bin/vgim", "decode", "traverse", str(run), "a b.flac", "--dims", "3"]
     index.write_text(json.dumps(entries))
     write_analysis(run)
-    words = read(run).words.partition("Commands What was typed")[2]
+    words = read(run).words.partition("Commands The commands behind this page")[2]
     told = (
         "vgim train",
         "vgim probe",
@@ -190,7 +190,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_shown(run: Path) -> None:
     with (run / "metrics.jsonl").open("ab") as file:
         file.write(b'{"kind": "train", "st\xff')
     said: list[str] = []
-    page = read(run, say=said.append)
+    page = read(run, log=said.append)
     for name in damaged:
         assert f"{name} is left out: " in page.words, name
         assert any(line.startswith(f"{name} is left out: ") for line in said), name

@@ -7,22 +7,22 @@ import click
 
 @click.command()
 @click.argument("run")
-@click.option("--compare", multiple=True, metavar="RUN", help="Set another run beside it. Repeatable.")
+@click.option("--compare", multiple=True, metavar="RUN", help="Another run to compare with. Repeatable.")
 @click.option("--out", metavar="FILE", help="File to write, by default RUN/report.html.")
 @click.option(
-    "--clips", type=click.IntRange(min=0), default=16, show_default=True, help="Sounds of each kind, at most."
+    "--clips", type=click.IntRange(min=0), default=16, show_default=True, help="Most sounds of each kind."
 )
 @click.option(
     "--max-mb",
     type=click.FloatRange(min=0),
     default=24.0,
     show_default=True,
-    help="Pictures and sounds together, at most.",
+    help="Most megabytes of pictures and sounds together.",
 )
 def report(run: str, compare: tuple[str, ...], out: str | None, clips: int, max_mb: float) -> None:
-    """Write one self-contained HTML page about a run, and print where it is.
+    """Write one self-contained HTML page about a run, and print its path.
 
-    RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. The page shows what lies in the run's folder:
+    RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. The page shows what the run's folder holds:
     training, probes, latent analyses, decoded sounds. It needs no network.
     """
     from vgim.cluster.working_dir import refuse_job_folder
@@ -30,10 +30,10 @@ def report(run: str, compare: tuple[str, ...], out: str | None, clips: int, max_
     from vgim.config.schema import default_home
 
     root = resolve_path(f"{default_home()}/runs", "RUN")
-    where = resolve_run_path(run, root, "RUN")
+    folder = resolve_run_path(run, root, "RUN")
     others = [resolve_run_path(other, root, "--compare") for other in compare]
     file = resolve_path(out, "--out") if out is not None else None
-    for key, path in (("RUN", where), ("--out", file)):
+    for key, path in (("RUN", folder), ("--out", file)):
         if path is not None and "://" not in path:
             refuse_job_folder(key, path)
 
@@ -41,10 +41,10 @@ def report(run: str, compare: tuple[str, ...], out: str | None, clips: int, max_
     from vgim.report.page import write_report
 
     page = write_report(
-        where,
+        folder,
         others,
         file,
         Limits(clips=clips, megabytes=max_mb),
-        say=lambda line: click.echo(line, err=True),
+        log=lambda line: click.echo(line, err=True),
     )
     click.echo(page.uri)

@@ -1,1 +1,1 @@
-"""One self-contained page about a run, RUN/report.html, from the files that the other commands left."""
+"""A run as one HTML page, made from the files in its folder."""

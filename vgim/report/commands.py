@@ -1,4 +1,4 @@
-"""The commands behind a run, as a shell would take them again."""
+"""The commands behind a run, quoted so that a shell can run them again."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import PurePosixPath
 from vgim.downstream.result import ProbeOptions, ProbeResult
 
 DEFAULTS = {name: field.get_default() for name, field in ProbeOptions.model_fields.items()}
-SPOKEN = {"task", "encoders", "module", "checkpoint", "device"}
-"""Options that `_probe` puts into words of their own, or that say nothing of the result."""
+HANDLED = {"task", "encoders", "module", "checkpoint", "device"}
+"""Options that `_probe` writes itself, and the device, which does not change the result."""
 
 
 def command_line(command: Sequence[str]) -> str:
-    """A recorded command; the program's path, which is the machine's affair, is cut to its name."""
+    """A recorded command as one line, with the program's name instead of its path on the machine."""
     if not command:
         return ""
     program, *rest = command
@@ -24,12 +24,12 @@ def command_line(command: Sequence[str]) -> str:
 
 
 def probe_command(run: str, results: Sequence[ProbeResult]) -> list[str]:
-    """The commands that gave these results, each once."""
+    """The commands that produced these results, each once."""
     return list(dict.fromkeys(_probe(run, result) for result in results))
 
 
 def baselines_command(run: str, result: ProbeResult, missing: Iterable[str]) -> str:
-    """The command that adds baselines to a result."""
+    """The command that adds the missing baselines to a result."""
     options = result.options.model_copy(update={"encoders": tuple(missing), "checkpoint": "last"})
     return _probe(run, result.model_copy(update={"options": options}))
 
@@ -43,7 +43,7 @@ def _probe(run: str, result: ProbeResult) -> str:
     if options.encoders != DEFAULTS["encoders"]:
         words += [word for encoder in options.encoders for word in ("--encoder", encoder)]
     words += ["--checkpoint", "best"] * (options.checkpoint == "best")
-    for name, value in options.model_dump(exclude=SPOKEN).items():
+    for name, value in options.model_dump(exclude=HANDLED).items():
         flag = name.replace("_", "-")
         if value == DEFAULTS[name]:
             continue

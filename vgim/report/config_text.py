@@ -1,4 +1,4 @@
-"""A run's config, record and data in words."""
+"""A run's config, record and data as sentences, terms and tables."""
 
 from __future__ import annotations
 
@@ -14,24 +14,29 @@ from vgim.report.notes import Notes
 from vgim.report.tables import Table
 from vgim.runs.folder import RunRecord
 
-Fact = tuple[str, str]
+Term = tuple[str, str]
+"""A term and its description."""
 
 FAMILIES = {
-    "sim": "V-GIM (family sim): greedy modules whose every latent is a Gaussian",
-    "gim": "Greedy InfoMax (family gim): greedy modules without distributions",
+    "sim": "V-GIM (family sim): greedy modules with Gaussian latents",
+    "gim": "Greedy InfoMax (family gim): greedy modules with deterministic latents",
     "cpc": "Contrastive Predictive Coding (family cpc): one module, trained end to end",
 }
 SHORT = {"sim": "V-GIM", "gim": "Greedy InfoMax", "cpc": "CPC"}
 CROPS = {
     "random": "one random crop of an utterance per epoch",
-    "tile": "all crops of an utterance per epoch, from a random phase",
+    "tile": "all crops of an utterance per epoch, from a random offset",
     "first": "the first crop of each utterance",
 }
 
 
-def facts(config: RunConfig, data: Manifest | None, seconds: float | None) -> list[Fact]:
-    """What was trained and how, as terms and their descriptions."""
-    taken = [("Time", f"{duration(seconds)} in steps, without validation and checkpoints")] if seconds else []
+def config_terms(config: RunConfig, data: Manifest | None, seconds: float | None) -> list[Term]:
+    """What was trained, and how.
+
+    Args:
+        seconds: time in optimizer steps; None if it is unknown.
+    """
+    time = f"{duration(seconds)} in optimizer steps, without validation and checkpoints" if seconds else ""
     return [
         ("Encoder", _encoder(config)),
         ("Objective", _objective(config)),
@@ -39,25 +44,25 @@ def facts(config: RunConfig, data: Manifest | None, seconds: float | None) -> li
         ("Schedule", _schedule(config)),
         ("Data", f"{data.corpus_title} in {config.data.shards}" if data else config.data.shards),
         ("Crops", _crops(config)),
-        *taken,
+        *([("Time", time)] if time else []),
     ]
 
 
-def origin(record: RunRecord) -> list[Fact]:
-    """What would be needed to make the run again."""
-    again = f", after {record.launches} launches" if record.launches > 1 else ""
+def provenance_terms(record: RunRecord) -> list[Term]:
+    """What is needed to repeat the run: machine, versions, revision and data."""
+    launches = f", after {record.launches} launches" if record.launches > 1 else ""
     return [
         ("Started", clock(record.created)),
-        ("Last noted", clock(record.updated) + again),
+        ("Last update", clock(record.updated) + launches),
         ("Machine", record.host),
         ("Versions", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
-        ("Git revision", record.git_revision or "not a git clone"),
+        ("Git revision", record.git_revision or "not in a Git repository"),
         ("Data fingerprint", record.data_fingerprint),
     ]
 
 
 def modules_table(config: RunConfig) -> Table:
-    """A row per module: layers as kernel/stride, units, and how often a frame comes."""
+    """One row per module: layers as kernel/stride, units, and the period of a frame."""
     model = config.model
     rows, at, samples = [], 0, 1
     for number, layers in enumerate(model.layers_per_module):
@@ -79,31 +84,35 @@ def modules_table(config: RunConfig) -> Table:
     )
 
 
-def lead(
+def summary_of_run(
     config: RunConfig | None,
     record: RunRecord | None,
     data: Manifest | None,
     state: str,
-    path: tuple[int, float],
+    progress: tuple[int, float],
 ) -> str:
-    """The run in two sentences."""
-    step, epoch = path
-    how = {
+    """The run in two sentences.
+
+    Args:
+        progress: the step and epoch that the run has reached.
+    """
+    step, epoch = progress
+    how_far = {
         "finished": "It finished at",
         "failed": "It failed at",
         "interrupted": "It was interrupted at",
         "running": "It is still training, at",
     }.get(state, "Its records end at")
-    progress = f"{how} step {step:,}, epoch {epoch:.4g}." if step else "It has taken no step yet."
+    reached = f"{how_far} step {step:,}, epoch {epoch:.4g}." if step else "It has taken no step yet."
     if config is None:
-        return progress
+        return reached
     modules = config.model.num_modules
     what = f"{modules} greedy modules" if modules > 1 else "one module"
     weight = (
         f" and a KL term of weight {config.objective.kld_weight:g}" if config.objective.kld_weight else ""
     )
     about = f"A {SHORT[config.model.family]} encoder of {what}, {config.model.channels} channels wide"
-    return f"{about}, trained with InfoNCE{weight}{_source(data)}. {progress}"
+    return f"{about}, trained with InfoNCE{weight}{_source(data)}. {reached}"
 
 
 def _source(data: Manifest | None) -> str:
@@ -115,22 +124,23 @@ def _source(data: Manifest | None) -> str:
 
 
 def read_data(config: RunConfig, record: RunRecord | None, notes: Notes) -> Manifest | None:
-    """The manifest of the shards that the run was trained on; None where they are gone or changed, with a note."""
+    """The manifest of the shards that the run was trained on; None, with a note, if they are missing or changed."""
     try:
         manifest = read_manifest(config.data.shards)
     except VgimError as error:
-        notes.warn(f"hours and speakers of the data are not told, since the shards can't be read: {error}")
+        notes.warn(f"hours and speakers of the data are missing, because the shards can't be read: {error}")
         return None
     if record is not None and manifest.fingerprint != record.data_fingerprint:
         notes.warn(
-            f"{config.data.shards} holds other data now than the run was trained on, so its hours and speakers "
-            "are not told"
+            f"{config.data.shards} holds other data than the run was trained on, so that hours and speakers "
+            "are missing"
         )
         return None
     return manifest
 
 
 def data_table(data: Manifest) -> Table:
+    """One row per split."""
     rows = [
         (name, f"{split.utterances:,}", hours(split.hours), str(split.speakers))
         for name, split in data.splits.items()
@@ -167,8 +177,8 @@ def _objective(config: RunConfig) -> str:
     )
     if config.model.family != "sim":
         return text
-    warm = f", risen from 0 over {o.kld_warmup_steps:,} steps" if o.kld_warmup_steps else ""
-    free = f", {o.free_bits:g} nats free" if o.free_bits else ""
+    warm = f", raised from 0 over {o.kld_warmup_steps:,} steps" if o.kld_warmup_steps else ""
+    free = f", with {o.free_bits:g} nats of free bits" if o.free_bits else ""
     reduction = {"time_sum": "summed over time", "mean": "per element"}[o.kl_reduction]
     return f"{text}; plus {o.kld_weight:g} (kld_weight{warm}) × KL to N(0, 1), {reduction}{free}"
 
@@ -184,8 +194,8 @@ def _schedule(config: RunConfig) -> str:
     train, workers = config.train, max(config.cluster.workers, 1)
     crops = train.batch_size * train.accumulate * workers
     order = {
-        "joint": "all modules at once, each with its own backward",
-        "sequential": "one module after the other, on those before it frozen",
+        "joint": "all modules at once, each with its own backward pass",
+        "sequential": "one module after the other, with the modules before it frozen",
     }.get(train.schedule, train.schedule)
     most = f", at most {train.max_steps:,} steps" if train.max_steps else ""
     on = f"{workers} worker{'s' * (workers > 1)}" if config.cluster.workers else "one process, without Ray"
@@ -198,7 +208,7 @@ def _crops(config: RunConfig) -> str:
 
 
 def clock(iso: str) -> str:
-    """`24 November 2026, 03:21 UTC` of an ISO time; anything else as it is."""
+    """An ISO time as `24 November 2026, 03:21 UTC`; any other text unchanged."""
     try:
         time = datetime.fromisoformat(iso)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The losses of each module over training, as charts, and where they ended, as a table."""
+"""The metrics of each module: charts over training, and a table of the latest values."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from vgim.config import RunConfig
 from vgim.model.collapse import CHANCE_SHARE, FEWEST_ACTIVE
 from vgim.model.losses import chance_of
 from vgim.pages.chart import Chart
-from vgim.report.line_chart import Level, Series, line_chart
+from vgim.report.line_chart import ReferenceLine, Series, line_chart
+from vgim.report.metrics import MetricsLine
 from vgim.report.notes import Notes
-from vgim.report.records import ParsedRecord
 from vgim.report.tables import Table
 
-LOSSES = {
+METRIC_TITLES = {
     "nce": "InfoNCE (nats)",
     "accuracy": "Accuracy: the positive ranks first",
     "kl_per_element": "KL to N(0, 1), per element (nats)",
@@ -26,7 +26,7 @@ KINDS = ("train", "validation")
 
 @dataclass(frozen=True)
 class Training:
-    """How training went."""
+    """The training section of the page."""
 
     charts: tuple[Chart, ...]
     modules: tuple[int, ...]
@@ -36,13 +36,13 @@ class Training:
     """Step and sentence."""
 
 
-def training(records: Sequence[ParsedRecord], config: RunConfig | None, notes: Notes) -> Training:
-    """Charts, final figures and events of an encoder's records."""
+def describe_training(records: Sequence[MetricsLine], config: RunConfig | None, notes: Notes) -> Training:
+    """Charts, latest metrics and events of an encoder's records; warns of modules that have collapsed."""
     modules = sorted({m for record in records for m in record.by_module()})
     charts = [
         chart
-        for figure, title in LOSSES.items()
-        if (chart := figure_chart(f"loss-{figure}", title, figure, records, _levels(figure, config)))
+        for metric, title in METRIC_TITLES.items()
+        if (chart := metric_chart(f"loss-{metric}", title, metric, records, _levels(metric, config)))
     ]
     events = tuple((r.step, r.message) for r in records if r.kind == "event" and r.message)
     _warn_of_collapse(records, config, events, notes)
@@ -55,32 +55,36 @@ def training(records: Sequence[ParsedRecord], config: RunConfig | None, notes: N
     )
 
 
-def figure_chart(
+def metric_chart(
     name: str,
     title: str,
-    figure: str,
-    records: Iterable[ParsedRecord],
-    levels: Sequence[Level] = (),
+    metric: str,
+    records: Iterable[MetricsLine],
+    levels: Sequence[ReferenceLine] = (),
     *,
     numbered: bool = True,
 ) -> Chart | None:
-    """One figure of all modules over training; None where no module has it, or it is 0 throughout.
+    """One metric of all modules over training; None if no module has the metric, or it is always 0.
 
-    Validation is the line, the training batches a faint one behind it; without validation, they are the line. A line
-    is numbered with its module unless it is alone of its kind.
+    Validation is drawn as a line, with a faint line for training batches behind it. Without validation, training
+    batches are drawn as the line.
+
+    Args:
+        metric: key of the metric in a record's modules.
+        numbered: whether each line ends with the number of its module.
     """
     points: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for record in records:
-        for module, figures in record.by_module().items():
-            value = figures.get(figure)
+        for module, metrics in record.by_module().items():
+            value = metrics.get(metric)
             if value is not None and record.kind in KINDS:
                 points.setdefault((record.kind, module), []).append((float(record.step), value))
     if not any(y for line in points.values() for _, y in line):
         return None
     modules = sorted({module for _, module in points})
-    shown = [m for m in modules if any(y for k in KINDS for _, y in points.get((k, m), []))]
-    series, told = [], []
-    for module in shown:
+    nonzero = [m for m in modules if any(y for k in KINDS for _, y in points.get((k, m), []))]
+    series, ranges = [], []
+    for module in nonzero:
         train, validation = (points.get((kind, module), []) for kind in KINDS)
         if validation:
             series.append(Series("", module, f"module {module}, training batches", tuple(train), "faint"))
@@ -89,81 +93,81 @@ def figure_chart(
         series.append(
             Series(str(module) if numbered else "", module, f"module {module}, {split}", tuple(line))
         )
-        told.append(f"module {module} from {line[0][1]:.3g} to {line[-1][1]:.3g}")
+        ranges.append(f"module {module} from {line[0][1]:.3g} to {line[-1][1]:.3g}")
     return line_chart(
         name,
         title,
-        f"{title} over optimizer steps: {'; '.join(told)}."
+        f"{title} over optimizer steps: {'; '.join(ranges)}."
         + "".join(f" {level.label.capitalize()}: {level.y:.3g}." for level in levels),
         "optimizer steps",
         series,
         levels,
-        y_range=(0.0, 1.05) if figure == "active_units" else None,
-        percent=figure in SHARES,
+        y_range=(0.0, 1.05) if metric == "active_units" else None,
+        percent=metric in SHARES,
     )
 
 
-def _levels(figure: str, config: RunConfig | None) -> list[Level]:
-    if config is None or figure not in ("nce", "accuracy"):
+def _levels(metric: str, config: RunConfig | None) -> list[ReferenceLine]:
+    if config is None or metric not in ("nce", "accuracy"):
         return []
-    if figure == "nce":
+    if metric == "nce":
         chance = chance_of(config.objective)
-        return [Level(chance.loss, f"chance, {chance.formula}")]
+        return [ReferenceLine(chance.loss, f"chance, {chance.formula}")]
     candidates = 1 + config.objective.num_negatives
-    return [Level(1 / candidates, f"chance, 1/{candidates}")]
+    return [ReferenceLine(1 / candidates, f"chance, 1/{candidates}")]
 
 
-def _last(records: Sequence[ParsedRecord], modules: Sequence[int]) -> Table | None:
-    """The latest figures of each module, of validation where there is any."""
-    latest: dict[int, tuple[ParsedRecord, dict[str, float | None]]] = {}
+def _last(records: Sequence[MetricsLine], modules: Sequence[int]) -> Table | None:
+    """The latest metrics of each module, from validation if there is any."""
+    latest: dict[int, tuple[MetricsLine, dict[str, float | None]]] = {}
     for kind in KINDS:
         for record in records:
             if record.kind == kind:
-                latest.update({m: (record, figures) for m, figures in record.by_module().items()})
+                latest.update({m: (record, metrics) for m, metrics in record.by_module().items()})
     if not latest:
         return None
     rows = []
     for module in modules:
-        record, figures = latest[module]
+        record, metrics = latest[module]
         rows.append(
             (
                 str(module),
                 f"{record.step:,}",
                 record.kind,
-                *(_number(figures.get(name)) for name in ("loss", "nce")),
-                _percent(figures.get("accuracy")),
-                *(_number(figures.get(name)) for name in ("kl", "kl_per_element")),
-                _percent(figures.get("active_units")),
+                *(_number(metrics.get(name)) for name in ("loss", "nce")),
+                _percent(metrics.get("accuracy")),
+                *(_number(metrics.get(name)) for name in ("kl", "kl_per_element")),
+                _percent(metrics.get("active_units")),
             )
         )
     return Table(
-        "Latest figures of each module",
+        "Latest metrics of each module",
         ("module", "step", "on", "loss", "InfoNCE", "accuracy", "KL", "KL per element", "active units"),
         tuple(rows),
     )
 
 
 def _warn_of_collapse(
-    records: Sequence[ParsedRecord],
+    records: Sequence[MetricsLine],
     config: RunConfig | None,
     events: Iterable[tuple[int, str]],
     notes: Notes,
 ) -> None:
-    """Pass on what the watch said during training, and look at the latest validation once more."""
-    told: dict[str, str] = {}
+    """Warn of collapses that training recorded as events, and of modules that look collapsed at the last validation."""
+    latest_event: dict[str, str] = {}
     for _, message in events:
         if "has collapsed" in message or "has recovered" in message:
-            told[message.partition(" has ")[0]] = message
-    for message in told.values():
+            latest_event[message.partition(" has ")[0]] = message
+    for message in latest_event.values():
         if "has collapsed" in message:
             notes.warn(message)
     if config is None:
         return
     chance = chance_of(config.objective).loss
     last = next((r for r in reversed(records) if r.kind == "validation"), None)
-    for module, figures in last.by_module().items() if last else ():
-        nce, active = figures.get("nce"), figures.get("active_units")
-        if nce is None or active is None or f"module {module}" in told:
+    for module, metrics in last.by_module().items() if last else ():
+        nce, active = metrics.get("nce"), metrics.get("active_units")
+        if nce is None or active is None or f"module {module}" in latest_event:
             continue
         if nce >= CHANCE_SHARE * chance and active < FEWEST_ACTIVE:
             notes.warn(

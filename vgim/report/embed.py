@@ -1,4 +1,4 @@
-"""Pictures and sounds as data URIs, checked before they go onto the page and kept within its budget."""
+"""Pictures and sounds as data URIs, checked before they are embedded and kept within the page's budget."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Limits:
     clips: int = 16
     """Sounds of each kind (reconstructions, samples, ...) of each decoder and module."""
     megabytes: float = 24.0
-    """Of pictures and sounds together, before base64, which adds a third."""
+    """Size of pictures and sounds together, before base64, which adds a third."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,18 @@ class EmbeddedSound:
 
 @dataclass
 class Embedder:
-    """Turns files into data URIs as long as the budget lasts, and counts."""
+    """Turns files into data URIs within the budget, and counts them."""
 
     limits: Limits
     notes: Notes
     num_pictures: int = 0
     num_clips: int = 0
     num_over: int = 0
-    """Files that the budget left out."""
+    """Files that did not fit into the budget."""
     num_bytes: int = 0
 
     def picture(self, path: Location, caption: str) -> EmbeddedPicture | None:
-        """A PNG; None where it is damaged, which is noted, or too much for the page."""
+        """Embed a PNG; None if it is damaged, which is noted, or over the budget."""
         data = self._read(path)
         if data is None:
             return None
@@ -72,7 +72,7 @@ class Embedder:
         return EmbeddedPicture(_data_uri("image/png", data), width, height, caption)
 
     def clip(self, path: Location) -> EmbeddedSound | None:
-        """A WAV file; None where it is damaged, which is noted, or too much for the page."""
+        """Embed a WAV file; None if it is damaged, which is noted, or over the budget."""
         data = self._read(path)
         if data is None:
             return None
@@ -97,17 +97,25 @@ class Embedder:
 
 
 def inside(folder: Location, relative: str) -> Location:
-    """The file that a record in a folder names; ValueError for a name that leads out of it."""
+    """The file that a record names relative to its folder.
+
+    Raises:
+        ValueError: the name leads out of the folder.
+    """
     if not relative or relative.startswith("/") or ".." in relative.split("/") or "://" in relative:
         raise ValueError(f"the name {relative!r} does not lie inside the folder")
     return folder.child(relative)
 
 
 def png_size(data: bytes) -> tuple[int, int]:
-    """Width and height of a whole PNG, every chunk checked; ValueError for anything else."""
+    """Width and height of a PNG in pixels; every chunk is checked.
+
+    Raises:
+        ValueError: the data is no complete PNG.
+    """
     chunks = list(_png_chunks(data))
     if not chunks or chunks[0][0] != b"IHDR" or chunks[-1][0] != b"IEND":
-        raise ValueError("it is no whole PNG")
+        raise ValueError("it is no complete PNG")
     width, height = struct.unpack(">II", chunks[0][1][:8])
     if not width or not height:
         raise ValueError("it is an empty PNG")
@@ -115,29 +123,33 @@ def png_size(data: bytes) -> tuple[int, int]:
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Names and contents of a PNG's chunks, up to the first that is damaged."""
+    """Names and contents of a PNG's chunks, up to the first damaged one."""
     if not data.startswith(PNG):
         return
-    at = len(PNG)
-    while at + 12 <= len(data):
-        (length,) = struct.unpack(">I", data[at : at + 4])
-        body, check = data[at + 4 : at + 8 + length], data[at + 8 + length : at + 12 + length]
+    start = len(PNG)
+    while start + 12 <= len(data):
+        (length,) = struct.unpack(">I", data[start : start + 4])
+        body, check = data[start + 4 : start + 8 + length], data[start + 8 + length : start + 12 + length]
         if len(check) < 4 or struct.unpack(">I", check)[0] != zlib.crc32(body):
             return
         yield body[:4], body[4:]
-        at += 12 + length
+        start += 12 + length
 
 
 def wav_seconds(data: bytes) -> float:
-    """Duration of a whole PCM WAV file; ValueError for anything else."""
+    """Duration of a PCM WAV file in seconds.
+
+    Raises:
+        ValueError: the data is no complete PCM WAV file.
+    """
     try:
         with wave.open(io.BytesIO(data)) as file:
-            promised = file.getnframes() * file.getnchannels() * file.getsampwidth()
-            if not promised or len(file.readframes(file.getnframes())) < promised:
-                raise ValueError("it is no whole WAV file")
+            expected_bytes = file.getnframes() * file.getnchannels() * file.getsampwidth()
+            if not expected_bytes or len(file.readframes(file.getnframes())) < expected_bytes:
+                raise ValueError("it is no complete WAV file")
             return float(file.getnframes() / file.getframerate())
     except (wave.Error, EOFError, ZeroDivisionError) as error:
-        raise ValueError(f"it is no whole WAV file ({error or 'it ends early'})") from error
+        raise ValueError(f"it is no complete WAV file ({error or 'it ends early'})") from error
 
 
 def _data_uri(kind: str, data: bytes) -> str:

@@ -1,4 +1,7 @@
-"""Studies of few labels below RUN/probes: accuracy against labels per class, as a table and its picture."""
+"""Few-label studies of a run, from RUN/probes: accuracy against labels per class, as a table and pictures.
+
+The page reads only the fields that it shows, and ignores others, so that results of any version of vgim are shown.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from vgim.downstream.result import Interval, in_percent
 from vgim.errors import VgimError
 from vgim.report.embed import EmbeddedPicture, Embedder
-from vgim.report.notes import Notes, children, read_json
+from vgim.report.notes import Notes, list_folder, read_json
 from vgim.report.tables import Table
 from vgim.runs.layout import RESULT
 from vgim.storage import Location
@@ -21,19 +24,19 @@ class _Record(BaseModel):
 
 
 class PointRecord(_Record):
-    """One kind of features at one number of labels."""
+    """Accuracy of one kind of features at one number of labels."""
 
     encoder: str
     features: str
     labels_per_class: int | None
-    """None for all."""
+    """None for all labels."""
     num_labels: int
     accuracy: float
     interval: Interval | None = None
 
 
 class StudyRecord(_Record):
-    """What the page shows of `result.json`."""
+    """The fields of a study's `result.json` that the page shows."""
 
     task: str
     module: int | None
@@ -43,7 +46,7 @@ class StudyRecord(_Record):
 
 
 @dataclass(frozen=True)
-class Study:
+class StudySection:
     """One study, ready to show."""
 
     heading: str
@@ -54,7 +57,7 @@ class Study:
 
 
 def is_study(path: Location) -> bool:
-    """Whether a folder holds a study, not one probe: its result has points."""
+    """Whether a folder holds a study instead of one probe: its result has points."""
     try:
         parsed = json.loads(path.child(RESULT).read_bytes())
     except (VgimError, ValueError):
@@ -62,17 +65,19 @@ def is_study(path: Location) -> bool:
     return isinstance(parsed, dict) and "points" in parsed
 
 
-def studies(folder: Location, embedder: Embedder, notes: Notes) -> tuple[Study, ...]:
-    """Every study of few labels, by folder."""
-    places = [folder.child(name) for name in children(folder, notes)]
-    records = [(path, read_json(path.child(RESULT), StudyRecord, notes)) for path in places if is_study(path)]
+def read_studies(folder: Location, embedder: Embedder, notes: Notes) -> tuple[StudySection, ...]:
+    """Every few-label study of a run, by folder."""
+    folders = [folder.child(name) for name in list_folder(folder, notes)]
+    records = [
+        (path, read_json(path.child(RESULT), StudyRecord, notes)) for path in folders if is_study(path)
+    ]
     return tuple(_study(path, record, embedder, notes) for path, record in records if record is not None)
 
 
-def _study(path: Location, record: StudyRecord, embedder: Embedder, notes: Notes) -> Study:
-    at = f", module {record.module}" if record.module is not None else ""
-    heading = f"{record.task.capitalize()} from few labels{at}"
-    files = [name for name in children(path, notes) if name.endswith(".png")]
+def _study(path: Location, record: StudyRecord, embedder: Embedder, notes: Notes) -> StudySection:
+    module = f", module {record.module}" if record.module is not None else ""
+    heading = f"{record.task.capitalize()} from few labels{module}"
+    files = [name for name in list_folder(path, notes) if name.endswith(".png")]
     pictures = [embedder.picture(path.child(name), heading) for name in files]
     rows = tuple(
         (
@@ -85,8 +90,8 @@ def _study(path: Location, record: StudyRecord, embedder: Embedder, notes: Notes
         )
         for point in record.points
     )
-    columns = ("labels per class", "encoder", "features", "accuracy", "95 % over seeds", "labels in all")
-    return Study(
+    columns = ("labels per class", "encoder", "features", "accuracy", "95 % over seeds", "total labels")
+    return StudySection(
         heading=heading,
         setting=f"Accuracy on the test split; the majority class is {record.majority:.1%} of it.",
         table=Table(heading, columns, rows),

@@ -1,4 +1,7 @@
-"""What `vgim latents` left below RUN/latents/moduleM/ANALYSIS: sentences, figures, tables and pictures."""
+"""Latent analyses of a run, from RUN/latents/moduleM/ANALYSIS: sentences, metrics, tables and pictures.
+
+The page reads only the fields that it shows, and ignores others, so that results of any version of vgim are shown.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from vgim.latents.registry import ANALYSES
 from vgim.report.commands import command_line
 from vgim.report.embed import EmbeddedPicture, Embedder, inside
-from vgim.report.notes import Notes, children, read_json
+from vgim.report.notes import Notes, list_folder, read_json
 from vgim.report.tables import Table, cell
 from vgim.runs.layout import LATENTS, RESULT
 from vgim.storage import Location
@@ -34,7 +37,7 @@ class TableRecord(_Record):
 
 
 class AnalysisRecord(_Record):
-    """`result.json`."""
+    """The fields of an analysis's `result.json` that the page shows."""
 
     analysis: str
     module: int | None = None
@@ -48,32 +51,32 @@ class AnalysisRecord(_Record):
 
 
 @dataclass(frozen=True)
-class Analysis:
+class AnalysisSection:
     """One analysis, ready to show."""
 
     name: str
     module: str
     title: str
     summary: tuple[str, ...]
-    figures: tuple[tuple[str, str], ...]
+    metrics: tuple[tuple[str, str], ...]
     pictures: tuple[EmbeddedPicture, ...]
     tables: tuple[Table, ...]
     notes: tuple[str, ...]
     command: str
 
 
-def analyses(run: Location, embedder: Embedder, notes: Notes) -> tuple[Analysis, ...]:
+def read_analyses(run: Location, embedder: Embedder, notes: Notes) -> tuple[AnalysisSection, ...]:
     """Every analysis of a run, by module, then in the order of the analyses' registry."""
     return tuple(_analyses(run.child(LATENTS), embedder, notes))
 
 
-def _analyses(folder: Location, embedder: Embedder, notes: Notes) -> Iterator[Analysis]:
-    for module in sorted(children(folder, notes), key=_numbered):
-        for name in sorted(children(folder.child(module), notes), key=_registry_position):
+def _analyses(folder: Location, embedder: Embedder, notes: Notes) -> Iterator[AnalysisSection]:
+    for module in sorted(list_folder(folder, notes), key=_natural_order):
+        for name in sorted(list_folder(folder.child(module), notes), key=_registry_position):
             path = folder.child(module, name)
             record = read_json(path.child(RESULT), AnalysisRecord, notes)
             if record is not None:
-                yield _shown(module, record, path, embedder, notes)
+                yield _section(module, record, path, embedder, notes)
 
 
 def _registry_position(name: str) -> tuple[int, str]:
@@ -81,11 +84,13 @@ def _registry_position(name: str) -> tuple[int, str]:
     return (list(ANALYSES).index(name) if name in ANALYSES else len(ANALYSES), name)
 
 
-def _shown(module: str, record: AnalysisRecord, path: Location, embedder: Embedder, notes: Notes) -> Analysis:
+def _section(
+    module: str, record: AnalysisRecord, path: Location, embedder: Embedder, notes: Notes
+) -> AnalysisSection:
     pictures = []
-    for one in record.pictures:
+    for entry in record.pictures:
         try:
-            picture = embedder.picture(inside(path, one.file), one.caption or record.title)
+            picture = embedder.picture(inside(path, entry.file), entry.caption or record.title)
         except ValueError as error:
             notes.damage(path.child(RESULT), str(error))
             continue
@@ -98,12 +103,12 @@ def _shown(module: str, record: AnalysisRecord, path: Location, embedder: Embedd
             continue
         rows = tuple(tuple(cell(value) for value in row) for row in table.rows)
         tables.append(Table(table.title, table.columns, rows))
-    return Analysis(
+    return AnalysisSection(
         name=record.analysis,
         module=f"module {record.module}" if record.module is not None else module,
         title=record.title,
         summary=record.summary,
-        figures=tuple((name.replace("_", " "), cell(value)) for name, value in record.figures.items()),
+        metrics=tuple((name.replace("_", " "), cell(value)) for name, value in record.figures.items()),
         pictures=tuple(pictures),
         tables=tuple(tables),
         notes=record.notes,
@@ -111,7 +116,7 @@ def _shown(module: str, record: AnalysisRecord, path: Location, embedder: Embedd
     )
 
 
-def _numbered(name: str) -> tuple[str, int, str]:
-    """Sorts module2 before module10."""
+def _natural_order(name: str) -> tuple[str, int, str]:
+    """A sort key that puts module2 before module10."""
     digits = name.lstrip("abcdefghijklmnopqrstuvwxyz-_")
     return (name.removesuffix(digits), int(digits) if digits.isdigit() else 0, name)

@@ -35,7 +35,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Level:
+class ReferenceLine:
     """A horizontal line with a name."""
 
     y: float
@@ -49,7 +49,7 @@ def line_chart(
     description: str,
     x_label: str,
     series: Sequence[Series],
-    levels: Sequence[Level] = (),
+    levels: Sequence[ReferenceLine] = (),
     y_range: tuple[float, float] | None = None,
     x_ticks: Sequence[float] | None = None,
     percent: bool = False,
@@ -111,7 +111,7 @@ def thinned(points: Sequence[Point]) -> tuple[Point, ...]:
     return (*means, points[-1])
 
 
-def _level_lines(levels: Sequence[tuple[float, Level]]) -> tuple[LevelLine, ...]:
+def _level_lines(levels: Sequence[tuple[float, ReferenceLine]]) -> tuple[LevelLine, ...]:
     """Writes each name above its line, or below it if it would hit the name of the line above."""
     placed: list[LevelLine] = []
     for y, level in sorted(levels, key=lambda pair: pair[0]):

@@ -1,4 +1,4 @@
-"""Sentences for the reader of a page: what is wrong with the run, and what could not be read or shown."""
+"""Notes for the reader of a page: problems of the run, and files that could not be read or shown."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass
 class Notes:
-    """Collects sentences in the order in which they are found, each once."""
+    """Collects sentences in the order in which they are added, each once."""
 
     run: Location
     warnings: list[str] = field(default_factory=list)
-    """What makes the run's numbers doubtful."""
+    """Problems that make the run's numbers doubtful."""
     damaged: list[str] = field(default_factory=list)
-    """Files that are not on the page, and why."""
+    """Files that are not on the page, with the reason."""
 
     def warn(self, sentence: str) -> None:
+        """Add a problem of the run."""
         if sentence not in self.warnings:
             self.warnings.append(sentence)
 
     def damage(self, path: Location, reason: str) -> None:
-        """Note that a file was left out."""
+        """Add a file that is left out."""
         sentence = f"{self.short(path)} is left out: {reason}"
         if sentence not in self.damaged:
             self.damaged.append(sentence)
 
     def short(self, path: Location) -> str:
-        """The place as seen from the run's folder, where it lies inside."""
+        """The path relative to the run's folder; the whole URI if it is outside."""
         return path.uri.removeprefix(f"{self.run.uri}/")
 
 
-def children(path: Location, notes: Notes) -> list[str]:
-    """Names in a folder; none where it is absent or cannot be listed, which is noted."""
+def list_folder(path: Location, notes: Notes) -> list[str]:
+    """Names in a folder; empty if the folder is missing, or cannot be listed, which is noted."""
     try:
         return path.list()
     except VgimError as error:
@@ -49,7 +50,7 @@ def children(path: Location, notes: Notes) -> list[str]:
 
 
 def read_json(path: Location, model: type[Model], notes: Notes) -> Model | None:
-    """A JSON file as a typed record; None where it is absent, or damaged, which is noted."""
+    """A JSON file as a typed record; None if the file is missing, or damaged, which is noted."""
     try:
         return model.model_validate_json(path.read_bytes()) if path.exists() else None
     except ValidationError as error:
@@ -60,12 +61,12 @@ def read_json(path: Location, model: type[Model], notes: Notes) -> Model | None:
 
 
 def first_problem(error: ValidationError) -> str:
-    """`module: Input should be a valid integer`."""
+    """The first problem, such as `module: Input should be a valid integer`."""
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"])
     return f"{where}: {problem['msg']}" if where else str(problem["msg"])
 
 
-def listed(words: Sequence[str]) -> str:
-    """`a, b and c`."""
+def joined(words: Sequence[str]) -> str:
+    """Words as `a, b and c`."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

@@ -1,4 +1,4 @@
-"""From a run's folder to its page: `vgim report` and ray_jobs/report.py call `write_report`."""
+"""Makes the page of a run from its folder: `vgim report` and ray_jobs/report.py call `write_report`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from vgim.errors import StorageError, VgimError
 from vgim.pages.environment import page_environment
 from vgim.report import config_text
 from vgim.report.commands import command_line
-from vgim.report.compare import Comparison, comparison
-from vgim.report.curves import Training, training
+from vgim.report.curves import Training, describe_training
+from vgim.report.decoders import DecoderSection, read_decoders
 from vgim.report.embed import Embedder, Limits
-from vgim.report.latents import Analysis, analyses
+from vgim.report.latents import AnalysisSection, read_analyses
+from vgim.report.metrics import MetricsLine, read_records, seconds_in_steps
 from vgim.report.notes import Notes
-from vgim.report.probes import Probes, probes
-from vgim.report.records import ParsedRecord, read_records, stepping_seconds
-from vgim.report.sound import Decoder, decoders
+from vgim.report.other_runs import ComparedRuns, compare_with
+from vgim.report.probes import ProbeSections, read_probes
 from vgim.report.tables import Table
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.runs.layout import CONFIG, METRICS, RECORD
@@ -32,29 +32,30 @@ from vgim.storage import Location
 
 REPORT = "report.html"
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
+"""Prints a line."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """All that the page shows; the template adds only words that are always the same."""
+    """Everything that differs between pages; the template adds the fixed text."""
 
     name: str
     uri: str
     quoted: str
-    """The uri as a shell takes it."""
+    """The uri, quoted for a shell."""
     state: str
-    lead: str
-    facts: tuple[config_text.Fact, ...]
-    origin: tuple[config_text.Fact, ...]
+    summary: str
+    config_terms: tuple[config_text.Term, ...]
+    provenance_terms: tuple[config_text.Term, ...]
     modules: Table | None
     data: Table | None
     config: str
     training: Training
-    probes: Probes
-    analyses: tuple[Analysis, ...]
-    decoders: tuple[Decoder, ...]
-    comparison: Comparison | None
+    probes: ProbeSections
+    analyses: tuple[AnalysisSection, ...]
+    decoders: tuple[DecoderSection, ...]
+    comparison: ComparedRuns | None
     commands: tuple[str, ...]
     notes: Notes
     embedder: Embedder
@@ -65,34 +66,34 @@ def write_report(
     compare: Sequence[str] = (),
     out: str | None = None,
     limits: Limits = Limits(),  # noqa: B008 - frozen
-    say: Say = lambda line: None,
+    log: Log = lambda line: None,
 ) -> Location:
-    """Write one HTML file about a run, from what lies in its folder; the same files give the same bytes.
+    """Write one HTML file about a run from the files in its folder; the same files give the same bytes.
 
     Args:
         run: A run's folder, a path or a URI.
         compare: Other runs to set beside it.
         out: The file to write; RUN/report.html by default.
-        limits: How much it may hold.
-        say: Told what was left out.
+        limits: Number of sounds and size of the page, at most.
+        say: Called with each problem of the run and each file that is left out.
 
     Returns:
         The file.
 
     Raises:
-        StorageError: There is no run, or the file cannot be written. Files of the run that cannot be read are named
-            on the page instead.
+        StorageError: There is no run, or the file cannot be written. Damaged files of the run raise nothing: the page
+            names them.
     """
     page = gather(Location(run), [Location(other) for other in compare], limits)
     path = Location(out) if out else Location(run).child(REPORT)
     path.write_bytes_atomic(render(page).encode())
     for sentence in (*page.notes.warnings, *page.notes.damaged):
-        say(sentence)
+        log(sentence)
     return path
 
 
 def gather(run: Location, compare: Sequence[Location], limits: Limits) -> Page:
-    """Read what a run's folder holds."""
+    """Read everything that the page shows from a run's folder."""
     if not any(run.child(name).exists() for name in (CONFIG, RECORD, METRICS)):
         raise StorageError(f"{run.uri} is no run: it has no {CONFIG}; name a run's folder")
     notes = Notes(run)
@@ -101,36 +102,36 @@ def gather(run: Location, compare: Sequence[Location], limits: Limits) -> Page:
     records = read_records(run, notes)
     data = config_text.read_data(config, record, notes) if config else None
     state = _state(record, records, notes)
-    learned = training(records, config, notes)
-    probed, looked, heard = (
-        probes(run, embedder, notes),
-        analyses(run, embedder, notes),
-        decoders(run, embedder, notes),
-    )
+    training = describe_training(records, config, notes)
+    probes = read_probes(run, embedder, notes)
+    analyses = read_analyses(run, embedder, notes)
+    decoders = read_decoders(run, embedder, notes)
     return Page(
         name=run.name,
         uri=run.uri,
         quoted=shlex.quote(run.uri),
         state=state,
-        lead=config_text.lead(config, record, data, state, _progress(records)),
-        facts=tuple(config_text.facts(config, data, stepping_seconds(records))) if config else (),
-        origin=tuple(config_text.origin(record)) if record else (),
+        summary=config_text.summary_of_run(config, record, data, state, _progress(records)),
+        config_terms=tuple(config_text.config_terms(config, data, seconds_in_steps(records)))
+        if config
+        else (),
+        provenance_terms=tuple(config_text.provenance_terms(record)) if record else (),
         modules=config_text.modules_table(config) if config else None,
         data=config_text.data_table(data) if data else None,
         config=to_yaml(config) if config else "",
-        training=learned,
-        probes=probed,
-        analyses=looked,
-        decoders=heard,
-        comparison=comparison(run, compare, notes) if compare else None,
-        commands=_commands(run, compare, record, probed, looked, heard),
+        training=training,
+        probes=probes,
+        analyses=analyses,
+        decoders=decoders,
+        comparison=compare_with(run, compare, notes) if compare else None,
+        commands=_commands(run, compare, record, probes, analyses, decoders),
         notes=notes,
         embedder=embedder,
     )
 
 
 def render(page: Page) -> str:
-    """The page as HTML: no address in it is fetched, and its policy forbids that any could be."""
+    """The page as HTML. It fetches nothing, and its content security policy forbids fetching."""
     environment = page_environment("vgim.report")
     assert environment.loader is not None
     script = environment.loader.get_source(environment, "script.js")[0]
@@ -165,19 +166,19 @@ def _record(run: Location, notes: Notes) -> RunRecord | None:
     return record
 
 
-def _state(record: RunRecord | None, records: Sequence[ParsedRecord], notes: Notes) -> str:
+def _state(record: RunRecord | None, records: Sequence[MetricsLine], notes: Notes) -> str:
     if record is None:
         return "unknown"
     state = current_state(record, records[-1].time if records else 0.0)
     if state == "failed":
-        notes.warn(f"the run failed: {record.message or record.error or 'it does not say why'}")
+        notes.warn(f"the run failed: {record.message or record.error or 'its record gives no reason'}")
     if state == "interrupted":
-        notes.warn("the run was interrupted; the command that started it goes on from its last checkpoint")
+        notes.warn("the run was interrupted; the command that started it continues from the last checkpoint")
     return state
 
 
-def _progress(records: Sequence[ParsedRecord]) -> tuple[int, float]:
-    """Step and epoch that the records reach."""
+def _progress(records: Sequence[MetricsLine]) -> tuple[int, float]:
+    """The step and epoch that the records reach."""
     epochs = [record.epoch for record in records if record.epoch is not None]
     return max((record.step for record in records), default=0), epochs[-1] if epochs else 0.0
 
@@ -186,17 +187,17 @@ def _commands(
     run: Location,
     compare: Sequence[Location],
     record: RunRecord | None,
-    probed: Probes,
-    looked: Sequence[Analysis],
-    heard: Sequence[Decoder],
+    probes: ProbeSections,
+    analyses: Sequence[AnalysisSection],
+    decoders: Sequence[DecoderSection],
 ) -> tuple[str, ...]:
-    """What was typed for all that the page shows, in the order of the work."""
+    """The commands that made what the page shows, in the order of the work."""
     report = ["vgim", "report", run.uri, *(word for other in compare for word in ("--compare", other.uri))]
     commands = [
         command_line(record.command) if record else "",
-        *probed.commands,
-        *(command for decoder in heard for command in decoder.commands),
-        *(analysis.command for analysis in looked),
+        *probes.commands,
+        *(command for decoder in decoders for command in decoder.commands),
+        *(analysis.command for analysis in analyses),
         command_line(report),
     ]
     return tuple(dict.fromkeys(filter(None, commands)))

@@ -1,4 +1,4 @@
-"""Probe results of a run: a table and a chart for every task and setting, baselines beside, and the pictures."""
+"""Probe results of a run, from RUN/probes: tables, charts and pictures by task and setting, with baselines."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from vgim.downstream.writing import PICTURE
 from vgim.pages.chart import Chart, LegendEntry
 from vgim.report.commands import baselines_command, probe_command
 from vgim.report.embed import EmbeddedPicture, Embedder
-from vgim.report.few_labels import Study, is_study, studies
-from vgim.report.line_chart import Level, Series, line_chart
-from vgim.report.notes import Notes, children, listed, read_json
+from vgim.report.few_labels import StudySection, is_study, read_studies
+from vgim.report.line_chart import ReferenceLine, Series, line_chart
+from vgim.report.notes import Notes, joined, list_folder, read_json
 from vgim.report.tables import Table
 from vgim.runs.layout import PROBES, RESULT
 from vgim.storage import Location
 
 BASELINES = ("random", "mfcc")
 ORDER = ("trained", "supervised", "greedy-supervised", "random", "mfcc")
-"""Of encoders in a table and of their colors."""
+"""Order of encoders in a table, and of their colors."""
 MFCC = "MFCC"
-ASIDE = 0.08
-"""Between two encoders at the same module, so that both intervals are seen."""
+OFFSET = 0.08
+"""Distance in x between two encoders at the same module, so that their intervals do not overlap."""
 
 
-class Found(NamedTuple):
-    """A result and the folder it lies in."""
+class ProbeFolder(NamedTuple):
+    """A probe's folder and its result."""
 
     path: Location
     result: ProbeResult
 
 
 @dataclass(frozen=True)
-class ProbeTable:
-    """Results that can be compared: one task, one setting."""
+class ProbeSection:
+    """Results of one task in one setting, which can be compared."""
 
     task: str
     heading: str
@@ -46,52 +46,55 @@ class ProbeTable:
     """Encoders of the chart and their colors."""
     confusions: tuple[EmbeddedPicture, ...]
     curve: EmbeddedPicture | None
-    """Accuracy over training, where several checkpoints were probed."""
+    """Accuracy over training, if several checkpoints were probed."""
     notes: tuple[str, ...]
     missing: tuple[str, ...]
+    """Baselines without a result."""
     add_baselines: str
-    """The command that adds the missing ones."""
+    """The command that adds the missing baselines; empty if none is missing."""
 
 
 @dataclass(frozen=True)
-class Probes:
-    studies: tuple[Study, ...]
-    tables: tuple[ProbeTable, ...]
+class ProbeSections:
+    """All probes and few-label studies of a run, and the commands that ran the probes."""
+
+    studies: tuple[StudySection, ...]
+    tables: tuple[ProbeSection, ...]
     commands: tuple[str, ...]
 
 
-def probes(run: Location, embedder: Embedder, notes: Notes) -> Probes:
-    """All that lies below RUN/probes."""
-    found = _read_results(run, notes)
-    groups: dict[tuple[object, ...], list[Found]] = {}
-    for one in found:
-        groups.setdefault(_setting(one.result), []).append(one)
+def read_probes(run: Location, embedder: Embedder, notes: Notes) -> ProbeSections:
+    """Read every probe and few-label study of a run."""
+    folders = _read_results(run, notes)
+    groups: dict[tuple[object, ...], list[ProbeFolder]] = {}
+    for folder in folders:
+        groups.setdefault(_setting(folder.result), []).append(folder)
     tables = [
-        _table(run, number, sorted(group, key=_place), embedder, notes)
+        _table(run, number, sorted(group, key=_order), embedder, notes)
         for number, group in enumerate(groups[key] for key in sorted(groups, key=str))
     ]
-    return Probes(
-        studies(run.child(PROBES), embedder, notes),
+    return ProbeSections(
+        read_studies(run.child(PROBES), embedder, notes),
         tuple(tables),
-        tuple(probe_command(run.uri, [one.result for one in found])),
+        tuple(probe_command(run.uri, [folder.result for folder in folders])),
     )
 
 
-def _read_results(run: Location, notes: Notes) -> list[Found]:
-    """Every probe result of a run, by folder; those that do not read are noted."""
-    found = []
-    for name in children(run.child(PROBES), notes):
+def _read_results(run: Location, notes: Notes) -> list[ProbeFolder]:
+    """Every probe result of a run, by folder; a damaged result is left out and noted."""
+    folders = []
+    for name in list_folder(run.child(PROBES), notes):
         path = run.child(PROBES, name)
         if is_study(path):
             continue
         result = read_json(path.child(RESULT), ProbeResult, notes)
         if result is not None:
-            found.append(Found(path, result))
-    return found
+            folders.append(ProbeFolder(path, result))
+    return folders
 
 
 def _setting(result: ProbeResult) -> tuple[object, ...]:
-    """What must agree for two accuracies to compare."""
+    """The values that must be equal for two accuracies to compare."""
     o = result.options
     return (
         result.task,
@@ -103,8 +106,8 @@ def _setting(result: ProbeResult) -> tuple[object, ...]:
     )
 
 
-def _place(found: Found) -> tuple[object, ...]:
-    result = found.result
+def _order(folder: ProbeFolder) -> tuple[object, ...]:
+    result = folder.result
     rank = ORDER.index(result.encoder) if result.encoder in ORDER else len(ORDER)
     module = result.module if result.module is not None else 10**6
     layer = 10**6 if result.layer is None else result.layer
@@ -112,19 +115,19 @@ def _place(found: Found) -> tuple[object, ...]:
 
 
 def _table(
-    run: Location, number: int, found: Sequence[Found], embedder: Embedder, notes: Notes
-) -> ProbeTable:
-    results = [one.result for one in found]
+    run: Location, number: int, folders: Sequence[ProbeFolder], embedder: Embedder, notes: Notes
+) -> ProbeSection:
+    results = [folder.result for folder in folders]
     first = results[0]
     encoders = {result.encoder for result in results}
     missing = tuple(encoder for encoder in BASELINES if encoder not in encoders)
     if missing:
-        notes.warn(f"the {first.task} probe has no {listed(missing)} baseline beside it")
+        notes.warn(f"the {first.task} probe has no {joined(missing)} baseline beside it")
     title = f"Accuracy of a linear {first.task} probe on the test split"
-    return ProbeTable(
+    return ProbeSection(
         task=first.task,
         heading=first.task.capitalize(),
-        setting=_in_words(first),
+        setting=_describe_setting(first),
         table=Table(title, _columns(results), tuple(_row(result, results) for result in results)),
         chart=_chart(f"probe-{number}", title, results),
         legend=tuple(
@@ -132,7 +135,7 @@ def _table(
             for color, name in enumerate(dict.fromkeys(map(_encoder_name, results)))
             if name != MFCC
         ),
-        confusions=_confusions(found, embedder),
+        confusions=_confusions(folders, embedder),
         curve=_curve(run, results, embedder),
         notes=tuple(dict.fromkeys(note for result in results for note in result.notes)),
         missing=missing,
@@ -149,7 +152,7 @@ def _columns(results: Sequence[ProbeResult]) -> tuple[str, ...]:
 def _row(result: ProbeResult, results: Sequence[ProbeResult]) -> tuple[str, ...]:
     seeds = result.interval_over_seeds
     row = [
-        _place_in(result),
+        _module_name(result),
         _encoder_name(result),
         f"{result.accuracy:.1%}",
         in_percent(result.interval_over_utterances),
@@ -160,30 +163,31 @@ def _row(result: ProbeResult, results: Sequence[ProbeResult]) -> tuple[str, ...]
     return (*row, step, str(result.num_features), f"{result.num_test:,}")
 
 
-def _place_in(result: ProbeResult) -> str:
-    """`1`, or `1 layer 0`: which module, and which of its convolutions where it is not its output."""
+def _module_name(result: ProbeResult) -> str:
+    """The module, and the convolution inside it unless the module's output was probed: `1`, or `1 layer 0`."""
     if result.module is None:
         return "–"
     return str(result.module) if result.layer is None else f"{result.module} layer {result.layer}"
 
 
 def _encoder_name(result: ProbeResult) -> str:
-    """`trained, sampled`."""
+    """The encoder and its unusual options, such as `trained, sampled`."""
     more = ", sampled" * result.options.sampled + ", best checkpoint" * (result.options.checkpoint == "best")
     return MFCC if result.encoder == "mfcc" else result.encoder + more
 
 
-def _in_words(result: ProbeResult) -> str:
+def _describe_setting(result: ProbeResult) -> str:
     o = result.options
     unit = "one example per 10 ms frame" if result.unit == "frame" else "one example per utterance"
-    solver = {"lbfgs": "logistic regression at its optimum", "adam": "linear layer trained with Adam"}[
-        o.solver
-    ]
+    solver = {
+        "lbfgs": "logistic regression, fitted until it converges",
+        "adam": "linear layer, trained with Adam",
+    }[o.solver]
     parts = [
-        f"{len(result.per_class)} classes, {unit}; {solver}, chosen on validation",
+        f"{len(result.per_class)} classes, {unit}; {solver}, selected on validation",
         f"trained on {result.num_train:,} examples of {result.num_train_utterances:,} utterances, "
         f"tested on {result.num_test:,} of {result.num_test_utterances:,}",
-        f"always naming the most frequent class gives {result.majority:.1%}, chance is {result.chance:.1%}",
+        f"always predicting the most frequent class gives {result.majority:.1%}, chance is {result.chance:.1%}",
     ]
     parts += ["whole utterances"] * o.whole_utterances + ["no bias"] * (not o.bias)
     parts += [f"shards {result.data}"] * (o.shards is not None)
@@ -193,22 +197,22 @@ def _in_words(result: ProbeResult) -> str:
 
 
 def _chart(name: str, title: str, results: Sequence[ProbeResult]) -> Chart | None:
-    """Accuracy against depth with intervals; encoders without modules are levels."""
+    """Accuracy against the module, with intervals; an encoder without modules is a horizontal line."""
     placed: dict[str, list[ProbeResult]] = {}
     latest: dict[tuple[str, int | None], ProbeResult] = {}
-    for result in results:  # of several checkpoints, the last; inner convolutions stand in the table alone
+    for result in results:  # the last of several checkpoints; inner convolutions are in the table only
         if result.layer is not None:
             continue
         latest[_encoder_name(result), result.module] = result
     for (label, _), result in latest.items():
         placed.setdefault(label, []).append(result)
-    levels = [Level(results[0].majority, f"majority {results[0].majority:.1%}")]
+    levels = [ReferenceLine(results[0].majority, f"majority {results[0].majority:.1%}")]
     series = []
     for number, (label, own) in enumerate(placed.items()):
         if own[0].module is None:
-            levels.append(Level(own[0].accuracy, f"{label} {own[0].accuracy:.1%}", number))
+            levels.append(ReferenceLine(own[0].accuracy, f"{label} {own[0].accuracy:.1%}", number))
             continue
-        shift = ASIDE * (number - (len(placed) - 1) / 2)
+        shift = OFFSET * (number - (len(placed) - 1) / 2)
         series.append(
             Series(
                 "",
@@ -222,7 +226,7 @@ def _chart(name: str, title: str, results: Sequence[ProbeResult]) -> Chart | Non
     if not series:
         return None
     modules = sorted({result.module for result in results if result.module is not None})
-    told = "; ".join(
+    accuracies = "; ".join(
         label
         + (f" at module {result.module} " if result.module is not None else " ")
         + f"{result.accuracy:.1%}"
@@ -231,7 +235,7 @@ def _chart(name: str, title: str, results: Sequence[ProbeResult]) -> Chart | Non
     return line_chart(
         name,
         title,
-        f"{title}: {told}.",
+        f"{title}: {accuracies}.",
         "module",
         series,
         levels,
@@ -242,9 +246,9 @@ def _chart(name: str, title: str, results: Sequence[ProbeResult]) -> Chart | Non
     )
 
 
-def _confusions(found: Sequence[Found], embedder: Embedder) -> tuple[EmbeddedPicture, ...]:
+def _confusions(folders: Sequence[ProbeFolder], embedder: Embedder) -> tuple[EmbeddedPicture, ...]:
     pictures = []
-    for path, result in found:
+    for path, result in folders:
         file = path.child(PICTURE)
         if not file.exists():
             continue

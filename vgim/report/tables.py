@@ -1,35 +1,37 @@
-"""A table as the page shows it: text cells, columns of figures set to the right."""
+"""Tables of the page: text cells, with columns of numbers aligned to the right."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-_FIGURE = re.compile(r"[-+]?[0-9][0-9.,]*(e[-+]?[0-9]+)?(%|$| )")  # with a unit, or "41.2 to 45.0"
+_NUMBER = re.compile(r"[-+]?[0-9][0-9.,]*(e[-+]?[0-9]+)?(%|$| )")  # also with a unit, or "41.2 to 45.0"
 
 
 @dataclass(frozen=True)
 class Table:
+    """A titled table of text cells."""
+
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
     @property
     def numeric(self) -> tuple[bool, ...]:
-        """For each column, whether all its cells are figures."""
+        """For each column, whether all its cells are numbers or empty."""
         return tuple(
-            any(_is_figure(row[i]) for row in self.rows)
-            and all(_is_figure(row[i]) or row[i] in ("", "–") for row in self.rows)
+            any(_is_number(row[i]) for row in self.rows)
+            and all(_is_number(row[i]) or row[i] in ("", "–") for row in self.rows)
             for i in range(len(self.columns))
         )
 
 
-def _is_figure(cell: str) -> bool:
-    return _FIGURE.match(cell) is not None
+def _is_number(cell: str) -> bool:
+    return _NUMBER.match(cell) is not None
 
 
 def cell(value: object) -> str:
-    """A value of a record as text: figures with four digits, nothing as a dash."""
+    """A value of a record as text: numbers with four digits, None as a dash."""
     if value is None:
         return "–"
     if isinstance(value, float) and not value.is_integer():

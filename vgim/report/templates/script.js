@@ -1,5 +1,5 @@
 "use strict";
-// Light and dark follow the system until the reader chooses; the page is whole without this script.
+// Light and dark follow the system until the reader chooses. The page also works without this script.
 (() => {
   const root = document.documentElement;
   const dark = () => (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
@@ -32,12 +32,12 @@
     });
   }
 
-  // One sound at a time.
+  // Play one sound at a time.
   document.addEventListener("play", (event) => {
     for (const other of document.querySelectorAll("audio")) if (other !== event.target) other.pause();
   }, true);
 
-  // Paper shows everything.
+  // Print with every section open.
   let opened = [];
   addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not([open])")];

@@ -1,4 +1,7 @@
-"""What decoders left below RUN/decoder/NAME: their own training, how close they come, and sounds to listen to."""
+"""Decoders of a run, from RUN/decoder/NAME: their training, their distances from the original, and their sounds.
+
+The page reads only the fields that it shows, and ignores others, so that results of any version of vgim are shown.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,10 @@ from vgim.config import DecoderConfig
 from vgim.errors import VgimError
 from vgim.pages.chart import Chart
 from vgim.report.commands import command_line
-from vgim.report.curves import figure_chart
+from vgim.report.curves import metric_chart
 from vgim.report.embed import EmbeddedSound, Embedder, inside
-from vgim.report.notes import Notes, children, read_json
-from vgim.report.records import ParsedRecord, read_records
+from vgim.report.metrics import MetricsLine, read_records
+from vgim.report.notes import Notes, list_folder, read_json
 from vgim.report.tables import cell
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.runs.layout import CONFIG, DECODERS, RECORD
@@ -45,11 +48,11 @@ class AudioRecord(BaseModel):
     title: str = ""
     original: str | None = None
     value: float | None = None
-    """Where on a traversal's or an interpolation's way."""
+    """Value of the dimension in a traversal; share of the way in an interpolation."""
     dimension: int | None = None
-    """Which dimension a traversal moves."""
+    """The dimension that a traversal changes."""
     command: tuple[str, ...] = ()
-    """What was typed for it."""
+    """The command that made the sound."""
 
 
 class AudioIndex(RootModel[tuple[AudioRecord, ...]]):
@@ -58,7 +61,7 @@ class AudioIndex(RootModel[tuple[AudioRecord, ...]]):
 
 @dataclass(frozen=True)
 class Sound:
-    """A sound and, for a reconstruction, what it was made of."""
+    """A sound and, for a reconstruction, its original."""
 
     title: str
     value: str
@@ -67,8 +70,8 @@ class Sound:
 
 
 @dataclass(frozen=True)
-class Row:
-    """Sounds that belong together: one original's, one dimension's, one pair's."""
+class SoundRow:
+    """Sounds under one title, such as those of one dimension of a traversal."""
 
     title: str
     sounds: tuple[Sound, ...]
@@ -79,53 +82,53 @@ class SoundGroup:
     """Sounds of one kind."""
 
     heading: str
-    rows: tuple[Row, ...]
+    rows: tuple[SoundRow, ...]
     num_shown: int
     num_all: int
 
 
 @dataclass(frozen=True)
-class Decoder:
-    """One decoder of a run."""
+class DecoderSection:
+    """One decoder of a run, ready to show."""
 
     name: str
     setting: str
-    """What it decodes, its loss, and how far it was trained."""
+    """What the decoder decodes, its loss, and how far it was trained, in one line."""
     charts: tuple[Chart, ...]
     measured_at: int
-    """Step of the latest validation; 0 for none."""
-    figures: tuple[tuple[str, str], ...]
-    """Of that validation: names and values."""
+    """Step of the latest validation; 0 if there is none."""
+    metrics: tuple[tuple[str, str], ...]
+    """Names and values of the latest validation."""
     groups: tuple[SoundGroup, ...]
     commands: tuple[str, ...]
 
 
-def decoders(run: Location, embedder: Embedder, notes: Notes) -> tuple[Decoder, ...]:
+def read_decoders(run: Location, embedder: Embedder, notes: Notes) -> tuple[DecoderSection, ...]:
     """Every decoder of a run, by name."""
-    names = children(run.child(DECODERS), notes)
+    names = list_folder(run.child(DECODERS), notes)
     return tuple(
         _decoder(number, run.child(DECODERS, name), embedder, notes) for number, name in enumerate(names)
     )
 
 
-def _decoder(number: int, path: Location, embedder: Embedder, notes: Notes) -> Decoder:
+def _decoder(number: int, path: Location, embedder: Embedder, notes: Notes) -> DecoderSection:
     record = read_json(path.child(RECORD), RunRecord, notes)
     index = read_json(path.child(AUDIO, INDEX), AudioIndex, notes)
     records, entries = read_records(path, notes), index.root if index else ()
     charts = [
-        figure_chart(f"decoder{number}-{figure}", title, figure, records, numbered=False)
-        for figure, title in CURVES.items()
+        metric_chart(f"decoder{number}-{metric}", title, metric, records, numbered=False)
+        for metric, title in CURVES.items()
     ]
     measured = next((r for r in reversed(records) if r.kind == "validation" and r.modules), None)
-    typed = [record.command if record else (), *(entry.command for entry in entries)]
-    return Decoder(
+    commands = [record.command if record else (), *(entry.command for entry in entries)]
+    return DecoderSection(
         name=path.name,
         setting=_setting(_config(path, notes), record, records),
         charts=tuple(chart for chart in charts if chart is not None),
         measured_at=measured.step if measured else 0,
-        figures=tuple(_figures(measured)) if measured else (),
+        metrics=tuple(_metrics(measured)) if measured else (),
         groups=_groups(path.child(AUDIO), entries, embedder, notes),
-        commands=tuple(dict.fromkeys(command_line(command) for command in typed)),
+        commands=tuple(dict.fromkeys(command_line(command) for command in commands)),
     )
 
 
@@ -137,7 +140,7 @@ def _config(path: Location, notes: Notes) -> DecoderConfig | None:
         return None
 
 
-def _setting(config: DecoderConfig | None, record: RunRecord | None, records: Sequence[ParsedRecord]) -> str:
+def _setting(config: DecoderConfig | None, record: RunRecord | None, records: Sequence[MetricsLine]) -> str:
     parts = []
     if config is not None:
         source, objective = config.encoder, config.objective
@@ -150,14 +153,14 @@ def _setting(config: DecoderConfig | None, record: RunRecord | None, records: Se
             f"loss {loss}",
             f"{config.decoder.channels} channels",
         ]
-    step = max((one.step for one in records), default=0)
+    step = max((line.step for line in records), default=0)
     parts += [f"{step:,} steps"] * bool(step)
     parts += [record.message or record.state] if record else []
     return "; ".join(parts)
 
 
-def _figures(record: ParsedRecord) -> Iterator[tuple[str, str]]:
-    """The loss, its terms, and what no loss is: distances in dB."""
+def _metrics(record: MetricsLine) -> Iterator[tuple[str, str]]:
+    """Names and values of the loss, its terms, and distances in dB."""
     for name, value in record.modules[0].items():
         if name in IN_DB and value is not None:
             yield IN_DB[name], f"{value:.1f}"
@@ -176,12 +179,12 @@ def _groups(
         sounds = [(entry, sound) for entry in chosen if (sound := _sound(folder, entry, embedder, notes))]
         rows: dict[str, list[Sound]] = {}
         for entry, sound in sounds:
-            rows.setdefault(_row_of(entry), []).append(sound)
+            rows.setdefault(_row_title(entry), []).append(sound)
         if own:
             groups.append(
                 SoundGroup(
                     heading=HEADINGS.get(kind, kind.capitalize()),
-                    rows=tuple(Row(title, tuple(row)) for title, row in rows.items()),
+                    rows=tuple(SoundRow(title, tuple(row)) for title, row in rows.items()),
                     num_shown=len(sounds),
                     num_all=len(own),
                 )
@@ -189,12 +192,12 @@ def _groups(
     return tuple(groups)
 
 
-def _row_of(entry: AudioRecord) -> str:
+def _row_title(entry: AudioRecord) -> str:
     return "" if entry.dimension is None else f"Dimension {entry.dimension}"
 
 
 def _sound(folder: Location, entry: AudioRecord, embedder: Embedder, notes: Notes) -> Sound | None:
-    """None where the sound is damaged or too much; a sound stays though its original is."""
+    """None if the sound is damaged or over the budget; a sound without its original is shown alone."""
     clip = _clip(folder, entry.file, embedder, notes)
     if clip is None:
         return None

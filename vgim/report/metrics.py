@@ -1,4 +1,4 @@
-"""A run's `metrics.jsonl` as typed records, whatever state the file is in."""
+"""A run's `metrics.jsonl` as typed lines. Damaged lines are left out, so that a page can be made of any run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from vgim.report.notes import Notes
 from vgim.runs.layout import METRICS
 from vgim.storage import Location
 
-Figures = dict[str, float | None]
+Metrics = dict[str, float | None]
 
 
-class ParsedRecord(BaseModel):
-    """A line of metrics.jsonl: what the page shows of it. Losses in nats."""
+class MetricsLine(BaseModel):
+    """The fields of a line of metrics.jsonl that the page shows. Losses are in nats."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -27,15 +27,15 @@ class ParsedRecord(BaseModel):
     steps_per_s: float | None = None
     loss: float | None = None
     message: str = ""
-    modules: tuple[Figures, ...] = ()
+    modules: tuple[Metrics, ...] = ()
 
-    def by_module(self) -> dict[int, Figures]:
-        """Figures of each module; those of a record without indices count from 0."""
-        return {int(figures.get("module") or number): figures for number, figures in enumerate(self.modules)}
+    def by_module(self) -> dict[int, Metrics]:
+        """The metrics of each module by its index; entries without an index are numbered from 0."""
+        return {int(metrics.get("module") or number): metrics for number, metrics in enumerate(self.modules)}
 
 
-def read_records(run: Location, notes: Notes) -> list[ParsedRecord]:
-    """The records that can be read, oldest first; lines that cannot are counted in a note."""
+def read_records(run: Location, notes: Notes) -> list[MetricsLine]:
+    """The readable lines, oldest first; a note counts the damaged ones."""
     path = run.child(METRICS)
     try:
         if not path.exists():
@@ -47,7 +47,7 @@ def read_records(run: Location, notes: Notes) -> list[ParsedRecord]:
     records, num_damaged = [], 0
     for line in text.splitlines():
         try:
-            records.append(ParsedRecord.model_validate_json(line))
+            records.append(MetricsLine.model_validate_json(line))
         except ValidationError:
             num_damaged += 1
     if num_damaged:
@@ -57,8 +57,8 @@ def read_records(run: Location, notes: Notes) -> list[ParsedRecord]:
     return records
 
 
-def stepping_seconds(records: list[ParsedRecord]) -> float | None:
-    """Time spent taking steps, without validation, checkpoints and pauses between launches."""
+def seconds_in_steps(records: list[MetricsLine]) -> float | None:
+    """Time in optimizer steps, without validation, checkpoints and pauses between launches."""
     seconds, before = 0.0, 0
     for record in records:
         if record.kind == "train" and record.steps_per_s:

@@ -1,4 +1,4 @@
-"""Other runs beside this one: the table of `vgim compare`, and what differs in their configs."""
+"""Other runs beside the page's run: the table of `vgim compare`, and the differences of their configs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from vgim.storage import Location
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Runs beside each other."""
+class ComparedRuns:
+    """The page's run and other runs, ready to show."""
 
     table: ComparisonTable
     differences: tuple[tuple[str, tuple[str, ...]], ...]
     """For each other run, the keys of its config that differ from this run's."""
 
 
-def comparison(run: Location, others: Sequence[Location], notes: Notes) -> Comparison | None:
-    """This run and the others, this one first; one that is no run is noted. None where all are."""
+def compare_with(run: Location, others: Sequence[Location], notes: Notes) -> ComparedRuns | None:
+    """Compare the page's run, which comes first, with others; None if none is a run.
+
+    A folder that is no run is left out and noted.
+    """
     configs: dict[Location, RunConfig] = {}
     for path in (run, *others):
         try:
@@ -39,9 +42,9 @@ def comparison(run: Location, others: Sequence[Location], notes: Notes) -> Compa
         for name, (path, config) in zip(table.names, configs.items(), strict=True)
         if run in configs and path != run
     ]
-    return Comparison(table, tuple(differences))
+    return ComparedRuns(table, tuple(differences))
 
 
 def _differences(this: RunConfig, other: RunConfig) -> tuple[str, ...]:
-    """Where a run lies and what it is called is no difference."""
+    """The differences except the run's location and name."""
     return tuple(line for line in config_difference(this, other) if not line.startswith("storage."))
