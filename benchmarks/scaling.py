@@ -28,6 +28,7 @@ from vgim.data.shards.manifest import read_manifest
 from vgim.data.stream.readers import read_in_process
 from vgim.data.stream.stream import CropStream, RankSlice
 from vgim.model.randomness import DrawKey
+from vgim.model.rank_group import ALONE, RankGroup
 from vgim.model.stack import Encoder, build_encoder
 from vgim.storage import Location
 from vgim.train.ddp import Replicas
@@ -114,13 +115,13 @@ def build(args: argparse.Namespace) -> tuple[Encoder, torch.optim.Optimizer]:
     return encoder, torch.optim.Adam(encoder.parameters(), lr=2e-4, fused=True)
 
 
-def step_times(args: argparse.Namespace, rank: int) -> list[float]:
+def step_times(args: argparse.Namespace, group: RankGroup) -> list[float]:
     """Seconds of each of some joint steps, after one that is not counted."""
     encoder, optimizer = build(args)
-    replicas = Replicas(encoder, range(len(encoder)))
+    replicas = Replicas(encoder, range(len(encoder)), group)
     passes = EagerPasses(encoder, replicas, None)
-    take = GreedyStep(encoder, passes, optimizer, seed=0, rank=rank, clip_norm=0.0, autocast=None)
-    audio = 0.1 * torch.randn(args.batch, args.samples, generator=torch.Generator().manual_seed(rank))
+    take = GreedyStep(encoder, passes, optimizer, seed=0, rank=group.rank, clip_norm=0.0, autocast=None)
+    audio = 0.1 * torch.randn(args.batch, args.samples, generator=torch.Generator().manual_seed(group.rank))
     seconds = []
     for step in range(args.steps + 1):
         began = time.perf_counter()
@@ -134,9 +135,9 @@ def work(rank: int, folder: str, args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     found: dict[str, list[float]] = {}
     if rank == 0:  # the other one sleeps until they meet
-        found["alone"] = step_times(args, rank)
+        found["alone"] = step_times(args, ALONE)
     dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
-    found["step"] = step_times(args, rank)
+    found["step"] = step_times(args, RankGroup.of_world())
     for mib in REDUCED_MIB:
         buffer = torch.zeros(int(mib * 2**18))
         found[f"reduce {mib}"] = []

@@ -26,6 +26,7 @@ from common import interleaved, medians, parser, print_table, sgemm, start, writ
 from naive import NaiveEncoder, NaiveStep, count_flops
 
 from vgim.config.schema import ModelConfig, ObjectiveConfig
+from vgim.model.rank_group import ALONE
 from vgim.model.stack import build_encoder
 from vgim.train.malloc import keep_freed_memory
 from vgim.train.passes import passes_of
@@ -120,7 +121,7 @@ def build_greedy(
     for m in modules:
         encoder.module(m).train()
     optimizer = torch.optim.Adam(encoder.parameters(), lr=2e-4, fused=True)
-    passes = passes_of(encoder, modules, autocast=autocast, **how)
+    passes = passes_of(encoder, modules, ALONE, autocast=autocast, **how)
     step = GreedyStep(encoder, passes, optimizer, seed=0, rank=0, clip_norm=0.0, autocast=autocast)
     audio, number = case.audio().to(device), count()
     trained = [p for m in modules for p in encoder.module(m).parameters()]

@@ -18,6 +18,7 @@ from vgim.data.stream.readers import read_in_process
 from vgim.decode.learner import DecoderLearner
 from vgim.decode.train import DecoderOptions, decoder_config, keep_encoder, train_decoder
 from vgim.errors import CheckpointError, ConfigError
+from vgim.model.rank_group import RankGroup
 from vgim.pretrained.decoder import ENCODER, list_decoders, load_decoder
 from vgim.runs.checkpoint import complete_checkpoints, find_checkpoint
 from vgim.runs.folder import RunFolder
@@ -60,7 +61,7 @@ def folder_of(config: DecoderConfig) -> Location:
 def rank_of(
     config: DecoderConfig, kind: type[RankTrainer] = RankTrainer, rank: int = 0, world_size: int = 1
 ) -> RankTrainer:
-    worker = Worker(rank, world_size, torch.device("cpu"), read_in_process, lambda *_: None)
+    worker = Worker(RankGroup(rank, world_size), torch.device("cpu"), read_in_process, lambda *_: None)
     return kind(TrainJob(config=config, run=folder_of(config).uri, learner=DecoderLearner), worker)
 
 

@@ -13,6 +13,7 @@ from tests.model.cases import audio, small_encoder
 from vgim.model.draws import Draws
 from vgim.model.module import GreedyModule
 from vgim.model.randomness import DrawKey
+from vgim.model.rank_group import RankGroup
 
 RANKS, CROPS, SAMPLES, KLD_WEIGHT = 2, 4, 90, 0.05
 KEY = DrawKey(seed=1, step=0)
@@ -45,6 +46,7 @@ def one_rank(rank: int, folder: str) -> None:
     inputs = torch.load(f"{folder}/inputs.pt", weights_only=False)
     results = []
     for module, (x, draws) in zip(modules_of_both_families(), inputs, strict=True):
+        module.set_rank_group(RankGroup.of_world())
         x = x[rank * CROPS : (rank + 1) * CROPS]
         own = module.draw(x, KEY._replace(rank=rank))
         assert own.pooled

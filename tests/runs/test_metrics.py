@@ -19,6 +19,7 @@ from vgim.config import ResolvedConfig
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.stream.readers import read_in_process
 from vgim.errors import DataError
+from vgim.model.rank_group import RankGroup
 from vgim.runs.listing import list_runs
 from vgim.runs.metrics import read_metrics
 from vgim.runs.metrics_writer import MetricsWriter
@@ -319,5 +320,5 @@ def test_records_name_the_device_that_steps_are_taken_on(
     rank_here(config).run()
     assert {record["device"] for record in records(run_of(config), "train")} == {"cpu"}
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
-    on_gpu = Worker(1, 2, torch.device("cuda", 1), read_in_process, lambda figures, checkpoint: None)
+    on_gpu = Worker(RankGroup(1, 2), torch.device("cuda", 1), read_in_process, lambda figures, checkpoint: None)
     assert on_gpu.device_name == "GPU 1"

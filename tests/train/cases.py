@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vgim.config import RunConfig
 from vgim.config.schema import ModelConfig, ObjectiveConfig, OptimConfig
 from vgim.data.stream.readers import read_in_process
+from vgim.model.rank_group import ALONE, RankGroup
 from vgim.model.stack import Encoder, build_encoder
 from vgim.runs.checkpoint import Checkpoint, complete_checkpoints
 from vgim.storage import Location
@@ -40,9 +41,9 @@ def adam(encoder: Encoder, **optim: Any) -> torch.optim.Optimizer:
     return torch.optim.Adam(encoder.parameters(), lr=OptimConfig(**optim).learning_rate, fused=True)
 
 
-def replicas_of(encoder: Encoder) -> Replicas:
+def replicas_of(encoder: Encoder, group: RankGroup = ALONE) -> Replicas:
     """All of its modules."""
-    return Replicas(encoder, range(len(encoder)))
+    return Replicas(encoder, range(len(encoder)), group)
 
 
 def step_of(
@@ -51,15 +52,15 @@ def step_of(
     *,
     clip_norm: float = 0.0,
     replicas: Replicas | None = None,
-    rank: int = 0,
+    group: RankGroup = ALONE,
 ) -> GreedyStep:
     """The joint step over all modules."""
     return GreedyStep(
         encoder,
-        EagerPasses(encoder, replicas or replicas_of(encoder), None),
+        EagerPasses(encoder, replicas or replicas_of(encoder, group), None),
         optimizer,
         seed=3,
-        rank=rank,
+        rank=group.rank,
         clip_norm=clip_norm,
         autocast=None,
     )
@@ -101,7 +102,7 @@ def rank_here(
     """The one rank of a run, in a folder that it needs not claim."""
     run_of(config).make_dirs()
     device = "cpu" if config.cluster.device == "auto" else config.cluster.device
-    worker = Worker(0, 1, torch.device(device), read_in_process, report)
+    worker = Worker(ALONE, torch.device(device), read_in_process, report)
     return kind(TrainJob(config=config, run=run_of(config).uri, **job), worker)
 
 

@@ -24,6 +24,7 @@ from tests.train.cases import (
 from tests.train.test_resume import Killed, Mortal, assert_same_runs
 from vgim.config import ResolvedConfig
 from vgim.model.precision import set_precision
+from vgim.model.rank_group import ALONE, RankGroup
 from vgim.model.stack import Encoder
 from vgim.pretrained.encoder import load_encoder
 from vgim.train.passes import EagerPasses, GraphedPasses, passes_of
@@ -42,7 +43,7 @@ def trained(
     encoder.cuda().eval()
     for m in modules:
         encoder.module(m).train()
-    passes = passes_of(encoder, modules, autocast=autocast, cuda_graphs=graphs)
+    passes = passes_of(encoder, modules, ALONE, autocast=autocast, cuda_graphs=graphs)
     assert isinstance(passes, GraphedPasses if graphs else EagerPasses)
     step = GreedyStep(encoder, passes, adam(encoder), seed=3, rank=0, clip_norm=1.0, autocast=autocast)
     crops = [audio(4, seed).cuda() for seed in range(6 * micro_batches)]
@@ -128,10 +129,11 @@ def test_a_checkpoint_of_a_gpu_is_read_on_a_cpu_and_trained_on(tiny_config: Make
 
 def one_rank(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+    group = RankGroup.of_world()
     found = {}
     for graphs in (False, True):
         encoder = small_encoder(objective={"kld_weight": 0.01}, batch_norm="none").cuda().train()
-        passes = passes_of(encoder, range(len(encoder)), autocast=None, cuda_graphs=graphs)
+        passes = passes_of(encoder, range(len(encoder)), group, autocast=None, cuda_graphs=graphs)
         step = GreedyStep(encoder, passes, adam(encoder), seed=3, rank=rank, clip_norm=0.0, autocast=None)
         for number in range(4):
             batches = [audio(3, 100 * rank + 10 * number + n).cuda() for n in range(2)]

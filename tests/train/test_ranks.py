@@ -1,8 +1,10 @@
-"""Two ranks over gloo, without Ray: the deferred all-reduce, averaged statistics, whole runs."""
+"""Ranks over gloo, without Ray: the deferred all-reduce, averaged statistics, whole runs, groups of a world."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +31,7 @@ from vgim.config import ResolvedConfig, RunConfig
 from vgim.data.stream.readers import read_in_process
 from vgim.data.stream.stream import Batch
 from vgim.model.randomness import DrawKey
+from vgim.model.rank_group import RankGroup
 from vgim.model.stack import Encoder
 from vgim.train.ddp import average_buffers
 from vgim.train.loop import RankTrainer, TrainJob, Worker
@@ -36,6 +39,7 @@ from vgim.train.prefetch import DeviceBatch
 from vgim.train.step import NotFiniteError
 
 RANKS, CROPS, STEPS, MICRO_BATCHES, KLD_WEIGHT = 2, 3, 4, 2, 0.01
+PAIRS = ("first pair", "second pair")
 Found = dict[str, Any]
 
 
@@ -54,11 +58,11 @@ def gradient_step(modules: list[nn.Module], encoder: Encoder, rank: int, step: i
             x = out.latents
 
 
-def trained_by_step(rank: int, **model: Any) -> Encoder:
+def trained_by_step(group: RankGroup, **model: Any) -> Encoder:
     encoder = small_encoder(**model)
-    take = step_of(encoder, adam(encoder), rank=rank)
+    take = step_of(encoder, adam(encoder), group=group)
     for step in range(STEPS):
-        take(micro_batches(rank, step), step, KLD_WEIGHT, measure=False)
+        take(micro_batches(group.rank, step), step, KLD_WEIGHT, measure=False)
     return encoder
 
 
@@ -76,23 +80,38 @@ def trained_by_plain_ddp(rank: int, **model: Any) -> Encoder:
     return encoder
 
 
-def one_rank(rank: int, folder: str, configs: dict[str, RunConfig]) -> None:
+def join_world(rank: int, world_size: int, folder: str) -> RankGroup:
+    """A process of `world_size` that meet in `folder`; a collective that a rank does not join ends with an error."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=RANKS)
+    meet = f"file://{folder}/meet"
+    dist.init_process_group("gloo", meet, timedelta(minutes=10), rank=rank, world_size=world_size)
+    return RankGroup.of_world()
+
+
+def one_rank(rank: int, folder: str, configs: dict[str, RunConfig]) -> None:
+    group = join_world(rank, RANKS, folder)
     found: Found = {
-        "step": weights_of(trained_by_step(rank, batch_norm="none")),
+        "step": weights_of(trained_by_step(group, batch_norm="none")),
         "plain": weights_of(trained_by_plain_ddp(rank, batch_norm="none")),
     }
-    normed = trained_by_step(rank, batch_norm="local")
+    normed = trained_by_step(group, batch_norm="local")
     found["buffers before"] = weights_of(normed)
-    average_buffers(normed)
+    average_buffers(normed, group)
     found["buffers after"] = weights_of(normed)
-    replicas = replicas_of(small_encoder())
+    replicas = replicas_of(small_encoder(), group)
     found["wrapped"] = all(isinstance(m, DistributedDataParallel) for m in replicas.modules.values())
     for name, config in configs.items():
         kind = Poisoned if name == "poisoned" else RankTrainer
-        found[name] = run(kind, config, rank)
+        found[name] = run(kind, config, group)
     torch.save(found, f"{folder}/rank{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def one_of_four_ranks(rank: int, folder: str, configs: dict[str, RunConfig]) -> None:
+    """Two groups of two ranks, each of which trains a run of its own."""
+    group = join_world(rank, 4, folder).split([(0, 1), (2, 3)])
+    torch.save(run(RankTrainer, configs[PAIRS[rank // 2]], group), f"{folder}/rank{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
 
@@ -105,17 +124,15 @@ class Poisoned(RankTrainer):
     def _audio(self, batch: DeviceBatch) -> Tensor:
         self.num_batches += 1
         x_BL = super()._audio(batch)
-        return x_BL * float("nan") if self.worker.rank == 1 and self.num_batches == 3 else x_BL
+        return x_BL * float("nan") if self.worker.group.rank == 1 and self.num_batches == 3 else x_BL
 
 
-def run(kind: type[RankTrainer], config: RunConfig, rank: int) -> Found:
+def run(kind: type[RankTrainer], config: RunConfig, group: RankGroup) -> Found:
     """A whole run of this rank: how it ended, and which crops it had."""
     reports: list[dict[str, float]] = []
     location = run_of(config)
     location.make_dirs()
-    worker = Worker(
-        rank, RANKS, torch.device("cpu"), read_in_process, lambda figures, _: reports.append(figures)
-    )
+    worker = Worker(group, torch.device("cpu"), read_in_process, lambda figures, _: reports.append(figures))
     made = kind(TrainJob(config=config, run=location.uri), worker)
     assert made.validation_stream is not None
     batches: list[Batch] = list(made.validation_stream.validation_batches())
@@ -133,12 +150,25 @@ def run(kind: type[RankTrainer], config: RunConfig, rank: int) -> Found:
 def configs(
     tiny_config_in: Callable[..., ResolvedConfig], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, RunConfig]:
-    folder = tmp_path_factory.mktemp("runs")
+    return configs_in(tmp_path_factory.mktemp("runs"), tiny_config_in)
+
+
+def configs_in(folder: Path, make: Callable[..., ResolvedConfig]) -> dict[str, RunConfig]:
+    exchanging = [
+        "model.batch_norm=sync",
+        "objective.negatives=global",
+    ]  # the ranks talk in the forward pass too
     overrides = {
         "whole": ["train.batch_size=3", "train.log_every_steps=2"],
         "poisoned": ["train.max_steps=6", "train.checkpoint_every_steps=2"],
+        # Seeds and lengths differ, so that a collective over the wrong ranks changes a run or never ends.
+        PAIRS[0]: [*exchanging, "train.max_steps=2", "train.seed=1"],
+        PAIRS[1]: [*exchanging, "train.max_steps=4", "train.seed=2"],
     }
-    return {name: tiny_config_in(folder, f"storage.name={name}", *o).config for name, o in overrides.items()}
+    return {
+        name: make(folder, f"storage.name={name.replace(' ', '-')}", *o).config
+        for name, o in overrides.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +241,7 @@ def test_metrics_are_means_over_the_ranks(
     losses = []
     for rank in range(RANKS):  # the first step of each rank, taken here
         job = TrainJob(config=config, run=run_of(config).uri)
-        worker = Worker(rank, RANKS, torch.device("cpu"), read_in_process, lambda *_: None)
+        worker = Worker(RankGroup(rank, RANKS), torch.device("cpu"), read_in_process, lambda *_: None)
         alone = RankTrainer(job, worker)
         alone.learner.network.train()
         batch = next(alone.train_stream.train_batches(0, 0, epochs=1))
@@ -244,3 +274,28 @@ def test_a_rank_with_bad_audio_stops_all_ranks_at_one_step_before_the_optimizer(
     for name, tensor in ranks[0]["poisoned"]["weights"].items():
         assert torch.equal(saved[name], tensor), name
     assert without_timings(records(run_of(config), "train"))[-1]["step"] == 2
+
+
+def test_each_group_of_a_world_trains_as_a_world_of_its_own(
+    ranks: list[Found],
+    configs: dict[str, RunConfig],
+    tiny_config_in: Callable[..., ResolvedConfig],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "runs").mkdir()
+    in_groups = configs_in(tmp_path / "runs", tiny_config_in)
+    multiprocessing.spawn(one_of_four_ranks, (str(tmp_path), in_groups), nprocs=4)
+    for rank in range(4):
+        pair = PAIRS[rank // 2]
+        found = torch.load(tmp_path / f"rank{rank}.pt", weights_only=False)
+        alone = ranks[rank % 2][pair]
+        assert_same(found["weights"], alone["weights"])
+        assert (found["ended"], found["reports"]) == (alone["ended"], alone["reports"])
+        assert found["validated"] == alone["validated"]
+    for pair in PAIRS:
+        group, world = in_groups[pair], configs[pair]
+        kinds = ("train", "validation")
+        told, expected = (without_timings(records(run_of(config), *kinds)) for config in (group, world))
+        assert told == expected
+        assert_same(last_checkpoint(group).weights(), last_checkpoint(world).weights())
+        assert last_checkpoint(group).state.world_size == 2

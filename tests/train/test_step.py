@@ -15,6 +15,7 @@ from vgim.config.schema import ObjectiveConfig, OptimConfig
 from vgim.model.draws import Draws
 from vgim.model.module import GreedyModule, ModuleOutput
 from vgim.model.randomness import DrawKey
+from vgim.model.rank_group import ALONE
 from vgim.model.stack import Encoder
 from vgim.train.passes import passes_of
 from vgim.train.step import GreedyStep, NotFiniteError, kld_weight_at, learning_rate_at
@@ -236,7 +237,7 @@ def test_compiled_passes_equal_plain_ones_and_are_compiled_once(monkeypatch: pyt
     weights = []
     for compiled in (True, False):
         encoder = small_encoder(objective={"window_frames": 16, "kld_weight": 0.01})
-        passes = passes_of(encoder, range(len(encoder)), autocast=None, compile_modules=compiled)
+        passes = passes_of(encoder, range(len(encoder)), ALONE, autocast=None, compile_modules=compiled)
         step = GreedyStep(encoder, passes, adam(encoder), seed=3, rank=0, clip_norm=0.0, autocast=None)
         step([audio(2)], 0, 0.0, measure=False)
         with torch._dynamo.config.patch(error_on_recompile=True):

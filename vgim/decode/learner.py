@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from vgim.config import DecoderConfig
@@ -60,7 +59,9 @@ class DecoderLearner:
 
     def begin(self, phase: Phase, progress: Progress) -> None:
         self.network.train()
-        self._replicas = Replicas(self, phase.modules, compile_modules=self._config.train.compile)
+        self._replicas = Replicas(
+            self, phase.modules, self._worker.group, compile_modules=self._config.train.compile
+        )
 
     def step(
         self, audio: Sequence[Tensor], progress: Progress, *, measure: bool
@@ -69,7 +70,7 @@ class DecoderLearner:
         called = self._replicas.modules[self._module]
         found: list[dict[str, Tensor]] = []
         for number, audio_BL in enumerate(audio):
-            key = DrawKey(self._config.train.seed, progress.step, self._worker.rank, number, "decoder")
+            key = DrawKey(self._config.train.seed, progress.step, self._worker.group.rank, number, "decoder")
             latents_BTC = self._latents(audio_BL, key)
             with self._replicas.accumulating(self._module, more=number < len(audio) - 1):
                 figures = self._loss(self._decode(called, latents_BTC, audio_BL.shape[1]), audio_BL)
@@ -115,7 +116,7 @@ class DecoderLearner:
         self.network.eval()
         for number, batch in enumerate(batches):
             audio_BL = to_audio(batch)
-            key = DrawKey(self._config.train.seed, 0, self._worker.rank, number, "decoder validation")
+            key = DrawKey(self._config.train.seed, 0, self._worker.group.rank, number, "decoder validation")
             output_BL = self._decode(self.network, self._latents(audio_BL, key), audio_BL.shape[1])
             figures = self._loss(output_BL, audio_BL)
             figures["si_sdr_db"] = si_sdr_db(output_BL, audio_BL).mean()
@@ -125,8 +126,7 @@ class DecoderLearner:
             if number == 0 and writer is not None and self._listens(phase, progress):
                 self._show(writer, progress.step, audio_BL, output_BL)
         self.network.train()
-        if dist.is_initialized():
-            dist.all_reduce(sums)
+        self._worker.group.all_reduce_sum(sums)
         means = (sums[:-1] / sums[-1]).tolist()
         return Validation(
             [{"module": self._module, **dict(zip(names, means, strict=True))}], int(sums[-1].item())

@@ -20,7 +20,8 @@ from vgim.model.losses import ContrastiveLoss, contrastive_loss
 from vgim.model.posterior import GaussianHead, Posterior, gaussian_kl, in_unit, reduce_kl, sample
 from vgim.model.precision import at_least_fp32, autocast_to
 from vgim.model.randomness import DrawKey, draw_seed
-from vgim.model.sync import gather_rows, world_size
+from vgim.model.rank_group import ALONE, RankGroup
+from vgim.model.sync import RankBatchNorm, gather_rows
 
 ACTIVE_VARIANCE = 0.01
 """A unit is active if its mean varies more than this over the data (Burda et al. 2015, appendix C)."""
@@ -83,12 +84,20 @@ class GreedyModule(nn.Module):
         self.index = index
         self.spec = spec
         self.objective = objective
+        self.group = ALONE
         self.layers = ConvStack(spec.convs, spec.channels_in, spec.channels, batch_norm)
         self.posterior = GaussianHead(spec.channels) if spec.posterior else None
         self.gru = nn.GRU(spec.channels, spec.gru_units, batch_first=True) if spec.gru_units else None
         self.nce: ContrastiveLoss = contrastive_loss(objective.loss)(
             objective, spec.gru_units or spec.channels, spec.channels
         )
+
+    def set_rank_group(self, group: RankGroup) -> None:
+        """Share BatchNorm statistics (`batch_norm: sync`) and negatives (`negatives: global`) with other ranks."""
+        self.group = group
+        for layer in self.layers.modules():
+            if isinstance(layer, RankBatchNorm):
+                layer.group = group
 
     @property
     def channels_out(self) -> int:
@@ -152,7 +161,7 @@ class GreedyModule(nn.Module):
             num_steps=objective.prediction_steps,
             num_negatives=objective.num_negatives,
             negatives=self.nce.negatives,
-            num_ranks=world_size() if pooled else 1,
+            num_ranks=self.group.size if pooled else 1,
             noise_channels=0 if deterministic or self.posterior is None else self.spec.channels,
         )
 
@@ -179,7 +188,7 @@ class GreedyModule(nn.Module):
             kl_per_element = at_least_fp32(z_BTC.new_zeros(()))
         pool_RC = z_BTC.flatten(0, 1)
         if draws.pooled:
-            pool_RC = gather_rows(pool_RC)
+            pool_RC = gather_rows(pool_RC, self.group)
         nce, accuracy = self.nce(c_BWC, z_BTC, pool_RC, draws)
         return ModuleOutput(
             loss=nce if penalty is None else nce + kld_weight * penalty,

@@ -13,52 +13,48 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch import distributed as dist
 
 from vgim.model.precision import at_least_fp32
-
-
-def world_size() -> int:
-    """Ranks in the default process group; 1 where there is none."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+from vgim.model.rank_group import ALONE, RankGroup
 
 
 class _GatherRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows_RC: Tensor) -> Tensor:
-        parts = [torch.empty_like(rows_RC) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, rows_RC.contiguous())
-        return torch.cat(parts)
+    def forward(ctx: Any, rows_RC: Tensor, group: RankGroup) -> Tensor:
+        ctx.group = group
+        return torch.cat(group.all_gather(rows_RC))
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        group: RankGroup = ctx.group
         grad = grads[0].contiguous()
-        dist.all_reduce(grad)
-        return grad.chunk(dist.get_world_size())[dist.get_rank()]
+        group.all_reduce_sum(grad)
+        return grad.chunk(group.size)[group.rank], None
 
 
-def gather_rows(rows_RC: Tensor) -> Tensor:
+def gather_rows(rows_RC: Tensor, group: RankGroup) -> Tensor:
     """All ranks' rows in the order of the ranks, [W·R, C], differentiable; every rank brings the same R."""
-    gathered: Tensor = _GatherRows.apply(rows_RC)
+    gathered: Tensor = _GatherRows.apply(rows_RC, group)
     return gathered
 
 
 class _SumOverRanks(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
+    def forward(ctx: Any, values: Tensor, group: RankGroup) -> Tensor:
+        ctx.group = group
         total = values.clone()
-        dist.all_reduce(total)
+        group.all_reduce_sum(total)
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         total = grads[0].clone()
-        dist.all_reduce(total)
-        return total
+        ctx.group.all_reduce_sum(total)
+        return total, None
 
 
-def _sum_over_ranks(values: Tensor) -> Tensor:
-    summed: Tensor = _SumOverRanks.apply(values)
+def _sum_over_ranks(values: Tensor, group: RankGroup) -> Tensor:
+    summed: Tensor = _SumOverRanks.apply(values, group)
     return summed
 
 
@@ -68,17 +64,20 @@ class RankBatchNorm(nn.BatchNorm1d):
     torch's own SyncBatchNorm runs on GPUs only, and DistributedDataParallel refuses it elsewhere.
     """
 
+    group: RankGroup = ALONE
+    """The ranks whose batches are normalized together."""
+
     def forward(self, x_RC: Tensor) -> Tensor:
         """Over rows: [R, C] → [R, C]."""
-        if not self.training or world_size() == 1:
+        if not self.training or self.group.size == 1:
             return super().forward(x_RC)
         rows_RC = at_least_fp32(x_RC)
         sum_C, count = rows_RC.sum(0), rows_RC.new_tensor([len(rows_RC)])
-        totals = _sum_over_ranks(torch.cat([sum_C, count]))
+        totals = _sum_over_ranks(torch.cat([sum_C, count]), self.group)
         count, mean_C = totals[-1].detach(), totals[:-1] / totals[-1].detach()
         # Centered before it is squared: E[x²] - E[x]² loses its digits in fp32.
         centered_RC = rows_RC - mean_C
-        var_C = _sum_over_ranks(centered_RC.square().sum(0)) / count
+        var_C = _sum_over_ranks(centered_RC.square().sum(0), self.group) / count
         self._update_running(mean_C.detach(), var_C.detach() * count / (count - 1))
         normed_RC = centered_RC * (self.weight * torch.rsqrt(var_C + self.eps)) + self.bias
         return normed_RC.to(x_RC.dtype)

@@ -12,11 +12,10 @@ from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vgim.model.sync import world_size
+from vgim.model.rank_group import RankGroup, Work
 
 
 class Modular(Protocol):
@@ -29,13 +28,13 @@ class Modular(Protocol):
 class Reductions:
     """All-reduces under way, which make tensors the mean over the ranks."""
 
-    def __init__(self) -> None:
-        self._pending: list[Any] = []
+    def __init__(self, group: RankGroup) -> None:
+        self._group = group
+        self._pending: list[Work] = []
 
     def start(self, tensor: torch.Tensor) -> None:
         """Begin to average `tensor`, in place."""
-        tensor.div_(world_size())
-        self._pending.append(dist.all_reduce(tensor, async_op=True))
+        self._pending.append(self._group.start_all_reduce_mean(tensor))
 
     def wait(self) -> None:
         """Wait until all that were started are done."""
@@ -50,20 +49,24 @@ class Replicas:
     Args:
         encoder: on its device.
         modules: those that are trained, in order.
+        group: the ranks that train them together.
         compile_modules: torch.compile each module's forward.
     """
 
-    def __init__(self, encoder: Modular, modules: Sequence[int], *, compile_modules: bool = False) -> None:
+    def __init__(
+        self, encoder: Modular, modules: Sequence[int], group: RankGroup, *, compile_modules: bool = False
+    ) -> None:
         self.compiled = compile_modules
-        self._reductions = Reductions()
+        self._reductions = Reductions(group)
         self.modules: dict[int, Any] = {}
         for m in modules:
             module = encoder.module(m)
             called: Any = torch.compile(module) if compile_modules else module
-            if world_size() > 1:
+            if group.size > 1:
                 device = next(module.parameters()).device
                 called = DistributedDataParallel(
                     called,
+                    process_group=group.process_group,
                     device_ids=[device.index] if device.type == "cuda" else None,
                     broadcast_buffers=False,  # `average_buffers` does it when they are read
                     gradient_as_bucket_view=True,  # so that the all-reduce lands in the gradients themselves
@@ -94,15 +97,14 @@ def _reduce_later(reductions: Reductions, bucket: Any) -> torch.futures.Future[t
 
 
 @torch.no_grad()
-def average_buffers(network: nn.Module) -> None:
+def average_buffers(network: nn.Module, group: RankGroup) -> None:
     """Give all ranks the mean of BatchNorm's running statistics, before they are used or saved."""
-    if world_size() == 1:
+    if group.size == 1:
         return
     buffers = [b for b in network.buffers() if b.is_floating_point()]
     if not buffers:
         return
     flat = torch.cat([b.reshape(-1) for b in buffers])
-    dist.all_reduce(flat)
-    flat /= world_size()
+    group.all_reduce_mean(flat)
     for buffer, mean in zip(buffers, torch.split(flat, [b.numel() for b in buffers]), strict=True):
         buffer.copy_(mean.view_as(buffer))

@@ -48,6 +48,7 @@ class GreedyLearner:
         self.network = build_encoder(config.model, config.objective, config.train.seed)
         self.network.check_crop(config.data.crop_samples)
         self.network.to(context.worker.device)
+        self.network.set_rank_group(context.worker.group)
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.optim.learning_rate, fused=True
         )
@@ -68,13 +69,14 @@ class GreedyLearner:
             passes_of(
                 self.network,
                 phase.modules,
+                self._worker.group,
                 autocast=self._autocast,
                 compile_modules=self._config.train.compile,
                 cuda_graphs=self._config.train.cuda_graphs,
             ),
             self.optimizer,
             seed=self._config.train.seed,
-            rank=self._worker.rank,
+            rank=self._worker.group.rank,
             clip_norm=self._config.optim.clip_norm,
             autocast=self._autocast,
         )
@@ -125,7 +127,7 @@ class GreedyLearner:
             batches,
             to_audio,
             seed=self._config.train.seed,
-            rank=self._worker.rank,
+            group=self._worker.group,
             kld_weight=self._config.objective.kld_weight,
             autocast=self._autocast,
             look_at_first=look,

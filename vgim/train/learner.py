@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vgim.data.shards.manifest import Manifest
 from vgim.data.stream.readers import Reader
+from vgim.model.rank_group import RankGroup
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import MetricsWriter
 from vgim.storage import Location
@@ -29,8 +30,8 @@ ToAudio = Callable[[DeviceBatch], Tensor]
 class Worker:
     """Who trains it: this rank's place among the others and its way to the outside."""
 
-    rank: int
-    world_size: int
+    group: RankGroup
+    """The ranks that train the run, as this one sees them."""
     device: torch.device
     reader: Reader
     report: Callable[[dict[str, float], Location], None]

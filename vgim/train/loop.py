@@ -89,7 +89,7 @@ class RankTrainer:
             self.learner.network,
             self.learner.optimizer,
             self.config,
-            world_size=self.worker.world_size,
+            world_size=self.worker.group.size,
             data_fingerprint=self.manifest.fingerprint,
             resume_from=self.job.resume_from,
             init_from=self.job.init_from,
@@ -97,7 +97,7 @@ class RankTrainer:
         progress = progress.within(self.train_stream.num_steps(progress.epoch))
         if self.job.until_epoch:  # others may still take over what this one paused at
             self._kept = progress.step
-        if self.worker.rank == 0:
+        if self.worker.group.saves:
             if shallower is not None:
                 self.writer = writer_with_history(self.run_folder, shallower, progress.step)
             else:
@@ -151,8 +151,8 @@ class RankTrainer:
             depth=self.config.data.prefetch_batches,
             device=self.worker.device,
         )
-        crops_per_step = self.worker.world_size * train.batch_size * train.accumulate
-        meter = Meter(phase.modules, crops_per_step, learner.averaged, learner.latest)
+        crops_per_step = self.worker.group.size * train.batch_size * train.accumulate
+        meter = Meter(phase.modules, self.worker.group, crops_per_step, learner.averaged, learner.latest)
         first_step = progress.step
         try:
             while True:
@@ -208,7 +208,7 @@ class RankTrainer:
     def _stream(self, shards: Location, split: str, limit: int) -> CropStream:
         train = self.config.train
         accumulate = train.accumulate if split == "train" else 1
-        share = RankSlice(self.worker.rank, self.worker.world_size, train.batch_size, accumulate, limit)
+        share = RankSlice(self.worker.group.rank, self.worker.group.size, train.batch_size, accumulate, limit)
         return CropStream(
             shards,
             self.manifest,
@@ -242,7 +242,7 @@ class RankTrainer:
     def _validate(self, phase: Phase, progress: Progress) -> Progress:
         if self.validation_stream is None:
             return progress
-        average_buffers(self.learner.network)
+        average_buffers(self.learner.network, self.worker.group)
         batches = Prefetcher(
             self.validation_stream.validation_batches(),
             depth=self.config.data.prefetch_batches,
@@ -261,11 +261,11 @@ class RankTrainer:
         return progress.after_validation(found.loss)
 
     def _checkpoint(self, progress: Progress, kld_weight: float) -> None:
-        average_buffers(self.learner.network)
+        average_buffers(self.learner.network, self.worker.group)
         train = self.config.train
         state = TrainingState(
             **asdict(progress),
-            world_size=self.worker.world_size,
+            world_size=self.worker.group.size,
             batch_size=train.batch_size,
             accumulate=train.accumulate,
             seed=train.seed,
@@ -278,7 +278,7 @@ class RankTrainer:
             files={},
         )
         location = checkpoint_location(self.run_folder, state.step)
-        if self.worker.rank == 0:
+        if self.worker.group.saves:
             save_checkpoint(self.run_folder, self.learner.network, self.learner.optimizer, self.config, state)
             prune_checkpoints(
                 self.run_folder, keep_last=train.keep_last, keep_best=train.keep_best, keep_step=self._kept

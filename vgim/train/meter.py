@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
+from vgim.model.rank_group import RankGroup
 from vgim.runs.metrics import MetricsRecord, finite_or_none
 
 AVERAGED = ("loss", "nce", "kl", "kl_per_element", "accuracy", "grad_norm")
@@ -24,15 +24,21 @@ class Meter:
 
     Args:
         modules: indices of the modules whose figures come.
+        group: the ranks over which a record holds means.
         crops_per_step: of all ranks.
         averaged: names of the figures that a record holds as means over its steps.
         latest: names of those that it holds as they were at the last step.
     """
 
     def __init__(
-        self, modules: Sequence[int], crops_per_step: int, averaged: Sequence[str], latest: Sequence[str]
+        self,
+        modules: Sequence[int],
+        group: RankGroup,
+        crops_per_step: int,
+        averaged: Sequence[str],
+        latest: Sequence[str],
     ) -> None:
-        self._modules = modules
+        self._modules, self._group = modules, group
         self._crops_per_step = crops_per_step
         self._averaged, self._latest = averaged, latest
         self._reset()
@@ -78,9 +84,7 @@ class Meter:
         last = [f[name].to(means.dtype) for f in figures for name in self._latest]
         seconds = means.new_tensor([elapsed, self._waited, self._computed]) / num_steps
         flat = torch.cat([means.reshape(-1), *(value.reshape(1) for value in last), seconds])
-        if dist.is_initialized():
-            dist.all_reduce(flat)
-            flat /= dist.get_world_size()
+        self._group.all_reduce_mean(flat)
         values = flat.tolist()
         averaged, latest = iter(values), iter(values[means.numel() :])
         modules = [

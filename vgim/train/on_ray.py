@@ -17,6 +17,7 @@ from vgim.cluster.connect import ensure_ray
 from vgim.cluster.placement import DATA_CPUS, Placement, place_workers
 from vgim.data.stream.readers import read_on_ray
 from vgim.errors import ConfigError, StorageError, TrainingError, VgimError
+from vgim.model.rank_group import RankGroup
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.storage import Location
 from vgim.train.greedy import CollapsedError
@@ -124,30 +125,29 @@ def _train_worker(job: TrainJob, placement: Placement) -> None:
     wanted = job.config.cluster.threads_per_worker
     share = max(1, (os.cpu_count() or 1) // context.get_local_world_size())
     torch.set_num_threads(share if wanted == "auto" else wanted)
-    rank = context.get_world_rank()
+    group = RankGroup.of_world()
     if not placement.use_gpu:
         keep_freed_memory()
-    lost = folder.begin_attempt() if rank == 0 else 0
+    lost = folder.begin_attempt() if group.saves else 0
     worker = Worker(
-        rank,
-        context.get_world_size(),
+        group,
         ray.train.torch.get_device(),
         read_on_ray,
         _report,
-        **({"observe": Gauges(Location(job.run).name)} if rank == 0 else {}),
+        **({"observe": Gauges(Location(job.run).name)} if group.saves else {}),
     )
     try:
         training = RankTrainer(replace(job, lost_workers=lost), worker)
         message = training.run()
     except (NotFiniteError, CollapsedError) as error:  # on all ranks at one step: all return, none is lost
-        if rank == 0:
+        if group.saves:
             folder.fail(error)
         return
     except VgimError as error:
         with suppress(StorageError):  # a full disk takes no note; the error itself reaches the driver
             folder.fail(error)
         raise
-    if rank == 0:
+    if group.saves:
         folder.set_state(training.state, message)
 
 

@@ -17,8 +17,8 @@ from vgim.config.schema import ObjectiveConfig
 from vgim.model.draws import Draws
 from vgim.model.module import GreedyModule, ModuleOutput
 from vgim.model.precision import autocast_to
+from vgim.model.rank_group import RankGroup
 from vgim.model.stack import Encoder
-from vgim.model.sync import world_size
 from vgim.train.ddp import Reductions, Replicas
 
 WARM_UP_PASSES = 3  # in which libraries choose their algorithms and take their workspaces
@@ -105,9 +105,11 @@ class GraphedPasses:
     all-reduce, beside the passes of the modules that follow.
     """
 
-    def __init__(self, encoder: Encoder, modules: Sequence[int], autocast: torch.dtype | None) -> None:
+    def __init__(
+        self, encoder: Encoder, modules: Sequence[int], group: RankGroup, autocast: torch.dtype | None
+    ) -> None:
         self.modules = list(modules)
-        self._encoder, self._autocast = encoder, autocast
+        self._encoder, self._autocast, self._group = encoder, autocast, group
         for parameter in encoder.parameters():
             parameter.grad = None  # zeros of a phase before would still move its modules, by Adam's momentum
         self._gradients = {m: _flat_gradient(encoder.module(m)) for m in self.modules}
@@ -115,7 +117,7 @@ class GraphedPasses:
         # One pool and one stream for all: a stream more is a workspace more.
         self._pool = torch.cuda.graph_pool_handle()
         self._stream = torch.cuda.Stream(self._gradients[self.modules[0]].device)  # type: ignore[no-untyped-call]
-        self._reductions = Reductions()
+        self._reductions = Reductions(group)
 
     def forward_backward(
         self, m: int, x: Tensor, draws: Draws, weights: LossWeights, *, measure: bool, last: bool
@@ -126,7 +128,7 @@ class GraphedPasses:
             self._captured[m] = _Captured(module, x, draws, self._autocast, self._pool, self._stream)
             self._gradients[m].copy_(before)
         out = self._captured[m].replay(x, draws, weights)
-        if last and world_size() > 1:
+        if last and self._group.size > 1:
             self._reductions.start(self._gradients[m])
         return out
 
@@ -217,6 +219,7 @@ def _flat_gradient(module: nn.Module) -> Tensor:
 def passes_of(
     encoder: Encoder,
     modules: Sequence[int],
+    group: RankGroup,
     *,
     autocast: torch.dtype | None,
     compile_modules: bool = False,
@@ -227,7 +230,7 @@ def passes_of(
     A pass in which ranks communicate and a compiled module run without graphs.
     """
     device = next(encoder.parameters()).device
-    exchanges = world_size() > 1 and encoder.ranks_communicate
+    exchanges = group.size > 1 and encoder.ranks_communicate
     if device.type == "cuda" and cuda_graphs and not compile_modules and not exchanges:
-        return GraphedPasses(encoder, modules, autocast)
-    return EagerPasses(encoder, Replicas(encoder, modules, compile_modules=compile_modules), autocast)
+        return GraphedPasses(encoder, modules, group, autocast)
+    return EagerPasses(encoder, Replicas(encoder, modules, group, compile_modules=compile_modules), autocast)

@@ -15,6 +15,7 @@ from vgim.config import AnyConfig, ResolvedConfig
 from vgim.data.shards.manifest import check_shards_present, is_complete, read_manifest
 from vgim.data.stream.readers import read_in_process
 from vgim.errors import ConfigError, StorageError, VgimError
+from vgim.model.rank_group import ALONE
 from vgim.runs.checkpoint import check_same_architecture, complete_checkpoints, find_checkpoint
 from vgim.runs.folder import RunFolder
 from vgim.storage import Location
@@ -168,7 +169,7 @@ def _here(job: TrainJob) -> str:
         torch.set_num_threads(cluster.threads_per_worker)
     if device == "cpu":
         keep_freed_memory()
-    worker = Worker(0, 1, torch.device(device), read_in_process, lambda figures, checkpoint: None)
+    worker = Worker(ALONE, torch.device(device), read_in_process, lambda figures, checkpoint: None)
     rank = RankTrainer(job, worker)
     message = rank.run()
     RunFolder(Location(job.run)).set_state(rank.state, message)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from vgim.model.precision import autocast_to
 from vgim.model.randomness import DrawKey
+from vgim.model.rank_group import RankGroup
 from vgim.model.stack import Encoder
 from vgim.train.prefetch import DeviceBatch, Prefetcher
 from vgim.train.step import frozen_latents
@@ -39,7 +39,7 @@ def validate(
     to_audio: Callable[[DeviceBatch], Tensor],
     *,
     seed: int,
-    rank: int,
+    group: RankGroup,
     kld_weight: float,
     autocast: torch.dtype | None,
     look_at_first: Callable[[Tensor], None] | None = None,
@@ -59,7 +59,7 @@ def validate(
             if number == 0 and look_at_first is not None:
                 look_at_first(x)
             size = len(x)
-            key = DrawKey(seed, 0, rank, number, "validation")
+            key = DrawKey(seed, 0, group.rank, number, "validation")
             for m in range(min(modules)):
                 x = frozen_latents(encoder, m, x, key, autocast)
             for row, m in enumerate(modules):
@@ -73,8 +73,7 @@ def validate(
     finally:
         for trained in were_training:
             trained.train()
-    if dist.is_initialized():
-        dist.all_reduce(sums)
+    group.all_reduce_sum(sums)
     table = (sums[:, :-1] / sums[:, -1:]).tolist()
     of_modules = [
         {"module": m, **dict(zip(FIGURES, row, strict=True))} for m, row in zip(modules, table, strict=True)

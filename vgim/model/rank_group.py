@@ -1,0 +1,97 @@
+"""The ranks that train together: their number, this process's rank, and the collectives between them.
+
+Whoever needs a collective is given the group. Nothing asks torch.distributed for its default group, so that a run
+may use some of the processes of a larger world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+
+class Work(Protocol):
+    """A collective that was started and may still run."""
+
+    def wait(self) -> Any:
+        """Wait until the collective is done."""
+
+
+@dataclass(frozen=True)
+class RankGroup:
+    """A group of ranks as one of its processes sees it; by default this process alone.
+
+    All ranks of the group must call the same collectives in the same order. In a group of one rank a collective
+    leaves its tensor as it is.
+    """
+
+    rank: int = 0
+    """This process's rank within the group, from 0."""
+    size: int = 1
+    """Ranks of the group: its world size."""
+    process_group: dist.ProcessGroup | None = None
+    """torch's handle of the group. None is torch's default group where `size` is above 1."""
+
+    @classmethod
+    def of_world(cls) -> RankGroup:
+        """All ranks of torch's default process group, or this process alone where there is none."""
+        if dist.is_available() and dist.is_initialized():
+            return cls(dist.get_rank(), dist.get_world_size())
+        return cls()
+
+    @property
+    def saves(self) -> bool:
+        """Whether this rank writes the group's checkpoints and metrics."""
+        return self.rank == 0
+
+    def split(self, groups: Sequence[Sequence[int]]) -> RankGroup:
+        """The part of this group that this process belongs to.
+
+        All ranks of this group must call it alike.
+
+        Args:
+            groups: the ranks of each part, ascending; each rank of this group is in one part.
+        """
+        if len(groups) == 1:
+            return self
+        (mine,) = (ranks for ranks in groups if self.rank in ranks)
+        world_ranks = dist.get_process_group_ranks(self.process_group or dist.group.WORLD)
+        for ranks in groups:  # torch wants every process to take part in making every group
+            made = dist.new_group([world_ranks[rank] for rank in ranks])
+            if isinstance(made, dist.ProcessGroup):  # torch gives a number to processes outside of the group
+                process_group = made
+        return RankGroup(mine.index(self.rank), len(mine), process_group)
+
+    def all_reduce_sum(self, tensor: Tensor) -> None:
+        """Replace `tensor` by its sum over the ranks."""
+        if self.size > 1:
+            dist.all_reduce(tensor, group=self.process_group)
+
+    def all_reduce_mean(self, tensor: Tensor) -> None:
+        """Replace `tensor` by its mean over the ranks."""
+        if self.size > 1:
+            dist.all_reduce(tensor, group=self.process_group)
+            tensor /= self.size
+
+    def start_all_reduce_mean(self, tensor: Tensor) -> Work:
+        """Start to replace `tensor` by its mean over the ranks; wait for what is returned before reading it."""
+        tensor.div_(self.size)
+        work: Work = dist.all_reduce(tensor, group=self.process_group, async_op=True)
+        return work
+
+    def all_gather(self, tensor: Tensor) -> list[Tensor]:
+        """The ranks' tensors in the order of the ranks; all have one shape."""
+        if self.size == 1:
+            return [tensor]
+        parts = [torch.empty_like(tensor) for _ in range(self.size)]
+        dist.all_gather(parts, tensor.contiguous(), group=self.process_group)
+        return parts
+
+
+ALONE = RankGroup()
+"""This process alone."""
