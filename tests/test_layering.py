@@ -14,14 +14,15 @@ import vgim
 
 PACKAGE = Path(vgim.__file__).parent
 
-BASE = {"vgim.errors", "vgim.storage", "vgim.config", "vgim.arrays", "vgim.text"}
+BASE = {"vgim.errors", "vgim.storage", "vgim.config", "vgim.schedules", "vgim.arrays", "vgim.text"}
 # Room → the rooms that it may import, itself and what lies below. Anything else is an arrow up.
 MAY_IMPORT: dict[str, set[str]] = {
     "vgim.errors": set(),
     "vgim.arrays": set(),
     "vgim.text": set(),
     "vgim.storage": {"vgim.errors"},
-    "vgim.config": {"vgim.errors", "vgim.storage"},
+    "vgim.schedules": set(),
+    "vgim.config": {"vgim.errors", "vgim.storage", "vgim.schedules"},
     "vgim.jsonl": {"vgim.errors", "vgim.storage"},
     "vgim.cluster": {"vgim.errors", "vgim.config"},
     "vgim.data": BASE | {"vgim.cluster"},

@@ -18,7 +18,7 @@ from vgim.data.stream.readers import read_in_process
 from vgim.decode.learner import DecoderLearner
 from vgim.decode.train import DecoderOptions, decoder_config, keep_encoder, train_decoder
 from vgim.errors import CheckpointError, ConfigError
-from vgim.model.rank_group import RankGroup
+from vgim.model.rank_group import ALONE, RankGroup
 from vgim.pretrained.decoder import ENCODER, list_decoders, load_decoder
 from vgim.runs.checkpoint import complete_checkpoints, find_checkpoint
 from vgim.runs.folder import RunFolder
@@ -194,9 +194,9 @@ def test_two_ranks_take_the_step_of_one_with_both_their_crops(run: Path, tmp_pat
     audio = [
         torch.from_numpy(next(p.train_stream.train_batches(0, 0, epochs=1)).audio) / 32_768 for p in parts
     ]
-    from vgim.train.schedule import Progress, phases
+    from vgim.train.progress import Progress, phases
 
-    both.learner.begin(phases(both.config)[0], Progress())
+    both.learner.begin(phases(both.config)[0], Progress(), ALONE)
     both.learner.step([torch.cat(audio)], Progress(), measure=True)
     saved = complete_checkpoints(folder_of(two))[-1].weights()
     for name, weight in both.learner.network.state_dict().items():

@@ -1,4 +1,4 @@
-"""Places in a schedule: steps, epochs, phases, early stopping."""
+"""Progress of a run through the phases of its schedule: steps, epochs, early stopping."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.train.cases import assert_same, differ, last_checkpoint, rank_here, records, run_of
 from vgim.config import ResolvedConfig
-from vgim.train.schedule import Progress, phases, remaining
+from vgim.train.progress import Progress, phases, remaining
 
 Maker = Callable[..., ResolvedConfig]
 

@@ -27,7 +27,7 @@ from vgim.runs.metrics import MetricsRecord
 from vgim.storage import Location
 from vgim.train.initialize import start_from
 from vgim.train.loop import RankTrainer
-from vgim.train.schedule import Progress
+from vgim.train.progress import Progress
 
 Maker = Callable[..., ResolvedConfig]
 

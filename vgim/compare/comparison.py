@@ -204,7 +204,7 @@ def _cost(metrics: Iterable[MetricsRecord]) -> Cost | None:
 
 
 def _modules(config: RunConfig, metrics: Iterable[MetricsRecord]) -> list[ModuleFigures]:
-    """Each module's latest validation; with schedule sequential, they are of different steps."""
+    """Each module's latest validation; under some schedules they are of different steps."""
     latest: dict[int, MetricsRecord] = {}
     for record in metrics:
         if record["kind"] == "validation":

@@ -17,6 +17,7 @@ from vgim.config.schema import (
     StorageConfig,
     TrainConfig,
 )
+from vgim.schedules.registry import SCHEDULES
 
 LOSS_HELP = (
     f"Distance from the audio: one of these terms, or mse+TERM for a sum. {describe(DECODER_LOSS_TERMS)}"
@@ -83,7 +84,7 @@ class DecoderConfig(Section):
 
     @model_validator(mode="after")
     def _one_network(self) -> DecoderConfig:
-        if self.train.schedule != "joint" or self.train.module_epochs:
+        if SCHEDULES[self.train.schedule].min_modules > 1 or self.train.module_epochs:
             raise ValueError(
                 "train.schedule and train.module_epochs have no effect on a decoder, which is one network; "
                 "leave them out"

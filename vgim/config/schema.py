@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vgim.config.choices import CONTRASTIVE_LOSSES, NEGATIVES, OneOf, describe
+from vgim.schedules.registry import SCHEDULES, names_of_schedules, schedules_help
 
 MAY_CHANGE: dict[str, Any] = {"may_change": True}
 
@@ -161,17 +162,18 @@ class TrainConfig(Section):
     """Crops per worker and forward pass."""
     accumulate: int = Field(1, ge=1)
     """Forward passes per optimizer step."""
-    schedule: Literal["joint", "sequential"] = "joint"
-    """joint: every batch runs through all modules, each with its own backward; sequential: one module after
-    the other, on those before it frozen. Epochs and steps are then each module's."""
+    schedule: Annotated[str, OneOf(SCHEDULES)] = Field(
+        "joint",
+        description=f"{schedules_help()}. Epochs, steps and warm-up count within a phase of the schedule.",
+    )
     epochs: int = Field(1000, ge=1, json_schema_extra=MAY_CHANGE)
     """Epochs to train."""
     module_epochs: tuple[Annotated[int, Field(ge=1)], ...] = Field((), json_schema_extra=MAY_CHANGE)
-    """Epochs of each module under schedule sequential; empty gives each `epochs`."""
+    """Epochs of each module, under a schedule that trains one module after the other; empty gives each `epochs`."""
     max_steps: int = Field(0, ge=0, json_schema_extra=MAY_CHANGE)
     """Optimizer steps to train at most; 0 leaves it to the epochs."""
     early_stop_validations: int = Field(0, ge=0, json_schema_extra=MAY_CHANGE)
-    """Validations without a lower loss after which training (sequential: the module) ends; 0 never."""
+    """Validations without a lower loss after which a phase of the schedule ends; 0 never."""
     limit_train_batches: int = Field(0, ge=0)
     """Batches per worker and epoch at most; 0 for all."""
     limit_validation_batches: int = Field(0, ge=0, json_schema_extra=MAY_CHANGE)
@@ -265,13 +267,17 @@ class RunConfig(Section):
                 f"objective.kld_weight={self.objective.kld_weight} has no effect for model.family="
                 f"{self.model.family}, which has no posterior; set it to 0 or use family sim"
             )
-        # A depth of 1 is the first phase of a deeper run, and may be continued as one.
-        if self.train.schedule == "sequential" and self.model.num_modules == 1 and not self.model.depth:
-            raise ValueError("train.schedule=sequential has no meaning for one module; use joint")
-        if self.train.module_epochs and self.train.schedule != "sequential":
+        name, schedule = self.train.schedule, SCHEDULES[self.train.schedule]
+        # A depth of 1 may be the first phase of a deeper run.
+        first_phase = self.model.depth > 0 and schedule.continues_shallower_runs
+        if self.model.num_modules < schedule.min_modules and not first_phase:
+            others = names_of_schedules(lambda other: other.min_modules == 1)
+            raise ValueError(f"train.schedule={name} has no meaning for one module; use {others}")
+        if self.train.module_epochs and not schedule.takes_module_epochs:
+            others = names_of_schedules(lambda other: other.takes_module_epochs)
             raise ValueError(
-                f"train.module_epochs={list(self.train.module_epochs)} has no effect under train.schedule="
-                f"{self.train.schedule}; leave it empty or use sequential"
+                f"train.module_epochs={list(self.train.module_epochs)} has no effect under train.schedule={name}; "
+                f"leave it empty or use {others}"
             )
         if self.train.module_epochs and len(self.train.module_epochs) != self.model.num_modules:
             raise ValueError(

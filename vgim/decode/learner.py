@@ -16,14 +16,16 @@ from vgim.decode.pictures import compare, spectrogram
 from vgim.model.decoding import Decoder
 from vgim.model.precision import autocast_to, set_precision
 from vgim.model.randomness import DrawKey, draw_seed, seeded_generator
+from vgim.model.rank_group import RankGroup
 from vgim.pretrained.decoder import ENCODER, build_decoder, layer_of
 from vgim.pretrained.encoder import load_encoder
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import MetricsWriter
+from vgim.schedules.schedule import Phase
 from vgim.train.ddp import Replicas
 from vgim.train.learner import LearnerContext, ToAudio
 from vgim.train.prefetch import Prefetcher
-from vgim.train.schedule import Phase, Progress
+from vgim.train.progress import Progress
 from vgim.train.step import NotFiniteError
 from vgim.train.validate import Validation
 
@@ -57,11 +59,9 @@ class DecoderLearner:
     def headline(self) -> Sequence[str]:
         return ["validation/loss", f"validation/module{self._module}/si_sdr_db"]
 
-    def begin(self, phase: Phase, progress: Progress) -> None:
+    def begin(self, phase: Phase, progress: Progress, group: RankGroup) -> None:
         self.network.train()
-        self._replicas = Replicas(
-            self, phase.modules, self._worker.group, compile_modules=self._config.train.compile
-        )
+        self._replicas = Replicas(self, phase.modules, group, compile_modules=self._config.train.compile)
 
     def step(
         self, audio: Sequence[Tensor], progress: Progress, *, measure: bool

@@ -15,7 +15,6 @@ from vgim.errors import ConfigError
 from vgim.model.conv import ConvSpec
 from vgim.model.module import GreedyModule, ModuleSpec
 from vgim.model.randomness import mix
-from vgim.model.rank_group import RankGroup
 
 
 class Encoder(nn.Module):
@@ -61,11 +60,6 @@ class Encoder(nn.Module):
         """Whether ranks exchange tensors within a training pass: frames as negatives, or BatchNorm's statistics."""
         pools_ranks = any(self.module(index).nce.negatives.pools_ranks for index in range(len(self)))
         return pools_ranks or self.model.batch_norm == "sync"
-
-    def set_rank_group(self, group: RankGroup) -> None:
-        """Train with a group's ranks: see `GreedyModule.set_rank_group`. A new encoder is trained by this process."""
-        for index in range(len(self)):
-            self.module(index).set_rank_group(group)
 
     def module_frames(self, num_samples: int) -> list[int]:
         """Frames of each module's output for a crop of `num_samples`."""

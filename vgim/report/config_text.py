@@ -13,6 +13,7 @@ from vgim.model.losses import chance_of, contrastive_loss
 from vgim.report.notes import Notes
 from vgim.report.tables import Table
 from vgim.runs.folder import RunRecord
+from vgim.schedules.registry import SCHEDULES
 
 Term = tuple[str, str]
 """A term and its description."""
@@ -193,10 +194,7 @@ def _optimizer(config: RunConfig) -> str:
 def _schedule(config: RunConfig) -> str:
     train, workers = config.train, max(config.cluster.workers, 1)
     crops = train.batch_size * train.accumulate * workers
-    order = {
-        "joint": "all modules at once, each with its own backward pass",
-        "sequential": "one module after the other, with the modules before it frozen",
-    }.get(train.schedule, train.schedule)
+    order = SCHEDULES[train.schedule].summary
     most = f", at most {train.max_steps:,} steps" if train.max_steps else ""
     on = f"{workers} worker{'s' * (workers > 1)}" if config.cluster.workers else "one process, without Ray"
     return f"{order}; {train.epochs:,} epochs{most}; {crops} crops a step, on {on}; seed {train.seed}"

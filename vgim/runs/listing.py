@@ -84,7 +84,9 @@ def summarize_run(folder: RunFolder) -> RunSummary:
     assert record is not None
     metrics = list(read_metrics(folder.location))
     validations = [r for r in metrics if r["kind"] == "validation"]
-    if validations:  # losses of different modules, under schedule sequential, do not compare
+    if (
+        validations
+    ):  # losses of different modules do not compare, and some schedules validate one after the other
         validations = [v for v in validations if _modules(v) == _modules(validations[-1])]
     last_time, last_step = (metrics[-1]["time"], metrics[-1]["step"]) if metrics else (0.0, 0)
     epochs = [r["epoch"] for r in metrics if "epoch" in r]

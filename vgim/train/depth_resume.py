@@ -18,8 +18,8 @@ from vgim.runs.metrics import MetricsRecord, read_metrics
 from vgim.runs.metrics_writer import MetricsWriter
 from vgim.runs.weights import load_optimizer
 from vgim.storage import Location
+from vgim.train.progress import schedule_of
 
-SEQUENTIAL = "sequential"
 INHERITED = "it has modules 0 to "
 """How the event begins by which a deeper run tells that it starts from a shallower one's end."""
 
@@ -30,7 +30,8 @@ def is_shallower(checkpoint: Checkpoint, config: AnyConfig) -> bool:
         return False
     theirs, ours = checkpoint.config(), config.model
     return (
-        theirs.train.schedule == config.train.schedule == SEQUENTIAL
+        schedule_of(config).continues_shallower_runs
+        and theirs.train.schedule == config.train.schedule
         and theirs.model.num_modules < ours.num_modules
         and theirs.model.model_copy(update={"depth": ours.depth}) == ours
     )

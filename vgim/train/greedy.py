@@ -14,14 +14,16 @@ from vgim.errors import TrainingError
 from vgim.model.collapse import CollapseWatch
 from vgim.model.losses import chance_of
 from vgim.model.precision import set_precision
+from vgim.model.rank_group import RankGroup
 from vgim.model.stack import build_encoder
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import MetricsWriter
+from vgim.schedules.schedule import Phase
 from vgim.train.learner import LearnerContext, ToAudio
 from vgim.train.meter import AVERAGED
 from vgim.train.passes import passes_of
 from vgim.train.prefetch import Prefetcher
-from vgim.train.schedule import Phase, Progress
+from vgim.train.progress import Progress
 from vgim.train.step import GreedyStep, kld_weight_at
 from vgim.train.validate import Validation, validate
 
@@ -48,7 +50,6 @@ class GreedyLearner:
         self.network = build_encoder(config.model, config.objective, config.train.seed)
         self.network.check_crop(config.data.crop_samples)
         self.network.to(context.worker.device)
-        self.network.set_rank_group(context.worker.group)
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.optim.learning_rate, fused=True
         )
@@ -60,23 +61,24 @@ class GreedyLearner:
     def headline(self) -> Sequence[str]:
         return headline(self.network.model)
 
-    def begin(self, phase: Phase, progress: Progress) -> None:
+    def begin(self, phase: Phase, progress: Progress, group: RankGroup) -> None:
         self.network.eval()
         for m in phase.modules:
             self.network.module(m).train()
+            self.network.module(m).set_rank_group(group)
         self._take = GreedyStep(
             self.network,
             passes_of(
                 self.network,
                 phase.modules,
-                self._worker.group,
+                group,
                 autocast=self._autocast,
                 compile_modules=self._config.train.compile,
                 cuda_graphs=self._config.train.cuda_graphs,
             ),
             self.optimizer,
             seed=self._config.train.seed,
-            rank=self._worker.group.rank,
+            rank=group.rank,
             clip_norm=self._config.optim.clip_norm,
             autocast=self._autocast,
         )

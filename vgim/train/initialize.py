@@ -14,7 +14,7 @@ from vgim.runs.training_state import TrainingState
 from vgim.runs.weights import load_optimizer, load_tensors
 from vgim.storage import Location
 from vgim.train.depth_resume import INHERITED, is_shallower, load_first_modules
-from vgim.train.schedule import Progress
+from vgim.train.progress import Progress
 
 
 def start_from(

@@ -18,9 +18,10 @@ from vgim.data.stream.readers import Reader
 from vgim.model.rank_group import RankGroup
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import MetricsWriter
+from vgim.schedules.schedule import Phase
 from vgim.storage import Location
 from vgim.train.prefetch import DeviceBatch, Prefetcher
-from vgim.train.schedule import Phase, Progress
+from vgim.train.progress import Progress
 from vgim.train.validate import Validation
 
 ToAudio = Callable[[DeviceBatch], Tensor]
@@ -74,8 +75,14 @@ class Learner(Protocol):
     def headline(self) -> Sequence[str]:
         """TensorBoard tags to show beside the hyperparameters."""
 
-    def begin(self, phase: Phase, progress: Progress) -> None:
-        """Get ready to take the steps of a phase, from a place in it on."""
+    def begin(self, phase: Phase, progress: Progress, group: RankGroup) -> None:
+        """Prepare for the steps of a phase.
+
+        Args:
+            phase: its modules are those that this rank trains.
+            progress: where the phase starts or continues.
+            group: the ranks that train these modules together.
+        """
 
     def step(
         self, audio: Sequence[Tensor], progress: Progress, *, measure: bool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.data.stream.stream import CropStream, RankSlice
 from vgim.model.audio import Normalizer, Statistics
 from vgim.model.precision import slowed_by
+from vgim.model.rank_group import RankGroup
 from vgim.runs.checkpoint import checkpoint_location, prune_checkpoints
 from vgim.runs.folder import State
 from vgim.runs.hparams import hyperparameters
@@ -20,6 +21,7 @@ from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import MetricsWriter
 from vgim.runs.training_state import TrainingState
 from vgim.runs.weights import save_checkpoint
+from vgim.schedules.schedule import Phase, Schedule
 from vgim.storage import Location
 from vgim.train.ddp import average_buffers
 from vgim.train.depth_resume import shallower_run, writer_with_history
@@ -28,7 +30,7 @@ from vgim.train.initialize import start_from
 from vgim.train.learner import Learner, LearnerContext, LearnerFactory, Worker
 from vgim.train.meter import Meter
 from vgim.train.prefetch import DeviceBatch, Prefetcher
-from vgim.train.schedule import Phase, Progress, is_done, remaining
+from vgim.train.progress import Progress, is_done, remaining, schedule_of
 from vgim.train.step import learning_rate_at
 
 
@@ -54,6 +56,7 @@ class RankTrainer:
     job: TrainJob
     worker: Worker
     config: AnyConfig = field(init=False)
+    schedule: Schedule = field(init=False)
     manifest: Manifest = field(init=False)
     learner: Learner = field(init=False)
     writer: MetricsWriter | None = field(init=False, default=None)
@@ -66,6 +69,7 @@ class RankTrainer:
         self.config = config = self.job.config
         if self.worker.device.type == "cuda":
             torch.cuda.set_device(self.worker.device)  # where graphs and Triton's kernels go
+        self.schedule = schedule_of(config)
         self.run_folder = Location(self.job.run)
         shards = Location(config.data.shards)
         self.manifest = read_manifest(shards)
@@ -116,8 +120,8 @@ class RankTrainer:
                     break
                 if phase.number > progress.phase:
                     progress = progress.in_next_phase()
-                if self.config.train.schedule == "sequential":
-                    self._say(progress, f"module {phase.modules[0]} trains from step {progress.step} on")
+                if (message := self.schedule.phase_message(phase, progress.step)) is not None:
+                    self._say(progress, message)
                 progress = self._train(phase, progress)
             if remaining(progress, self.config):
                 self.state = "interrupted"
@@ -140,7 +144,8 @@ class RankTrainer:
     def _train(self, phase: Phase, progress: Progress) -> Progress:
         """Train a phase from a place in it to its end, or to where the run pauses."""
         train, learner = self.config.train, self.learner
-        learner.begin(phase, progress)
+        modules, group = self._assigned(phase)
+        learner.begin(replace(phase, modules=modules), progress, group)
         batches = Prefetcher(
             self.train_stream.train_batches(
                 progress.epoch,
@@ -152,7 +157,7 @@ class RankTrainer:
             device=self.worker.device,
         )
         crops_per_step = self.worker.group.size * train.batch_size * train.accumulate
-        meter = Meter(phase.modules, self.worker.group, crops_per_step, learner.averaged, learner.latest)
+        meter = Meter(modules, group, crops_per_step, learner.averaged, learner.latest)
         first_step = progress.step
         try:
             while True:
@@ -162,8 +167,8 @@ class RankTrainer:
                 with meter.waiting() if started else meter.pausing():
                     micro_batches = [next(batches) for _ in range(train.accumulate)]
                 rate = learning_rate_at(self.config.optim, progress.phase_epoch)
-                for group in learner.optimizer.param_groups:
-                    group["lr"] = rate
+                for parameters in learner.optimizer.param_groups:
+                    parameters["lr"] = rate
                 due = (progress.step + 1) % train.log_every_steps == 0 or not started
                 with meter.computing():
                     audio = [self._audio(batch) for batch in micro_batches]
@@ -188,6 +193,13 @@ class RankTrainer:
                     return progress
         finally:
             batches.close()
+
+    def _assigned(self, phase: Phase) -> tuple[tuple[int, ...], RankGroup]:
+        """The modules of a phase that this rank trains, and the ranks that train them with it."""
+        world = self.worker.group
+        assignments = self.schedule.assignments(phase, world.size)
+        (mine,) = (assignment for assignment in assignments if world.rank in assignment.ranks)
+        return mine.modules, world.split([assignment.ranks for assignment in assignments])
 
     def _between_steps(self, phase: Phase, progress: Progress, kld_weight: float) -> tuple[Progress, bool]:
         """Validate and checkpoint where they are due; says also whether to leave the phase."""

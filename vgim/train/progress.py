@@ -1,8 +1,4 @@
-"""What is trained when: a schedule is a list of phases, and a place says how far a run is in it.
-
-joint: one phase, in which every batch trains all modules. sequential: a phase per module, in which it trains alone
-while the modules before it are frozen. Epochs, steps, warm-up, decay and early stopping count within a phase.
-"""
+"""How far a run is in the phases of its schedule: steps, epochs, and what early stopping compares."""
 
 from __future__ import annotations
 
@@ -11,16 +7,8 @@ from dataclasses import dataclass, replace
 
 from vgim.config import AnyConfig
 from vgim.config.schema import TrainConfig
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of training with the same modules."""
-
-    number: int
-    modules: tuple[int, ...]
-    """Modules that are trained; those before them are frozen, those behind them not run."""
-    epochs: int
+from vgim.schedules.registry import SCHEDULES
+from vgim.schedules.schedule import Phase, Schedule
 
 
 @dataclass(frozen=True)
@@ -74,13 +62,15 @@ class Progress:
         return Progress(step=self.step, epoch=self.epoch + (self.step_in_epoch > 0), phase=self.phase + 1)
 
 
+def schedule_of(config: AnyConfig) -> Schedule:
+    """The schedule that a config names."""
+    return SCHEDULES[config.train.schedule]
+
+
 def phases(config: AnyConfig) -> list[Phase]:
     """The phases of a run, in order."""
-    train, modules = config.train, config.trained_modules
-    if train.schedule == "joint":
-        return [Phase(0, modules, train.epochs)]
-    epochs = train.module_epochs or (train.epochs,) * len(modules)
-    return [Phase(m, (m,), epochs[m]) for m in modules]
+    train = config.train
+    return schedule_of(config).phases(config.trained_modules, train.epochs, train.module_epochs)
 
 
 def is_done(progress: Progress, phase: Phase, train: TrainConfig) -> bool:

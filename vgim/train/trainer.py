@@ -26,7 +26,7 @@ from vgim.train.learner import Worker
 from vgim.train.loop import RankTrainer, TrainJob
 from vgim.train.malloc import keep_freed_memory
 from vgim.train.on_ray import train_on_ray
-from vgim.train.schedule import remaining
+from vgim.train.progress import remaining
 
 
 def train(

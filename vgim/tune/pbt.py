@@ -18,6 +18,7 @@ from typing import Any
 
 from vgim.errors import ConfigError
 from vgim.model.randomness import mix
+from vgim.schedules.registry import SCHEDULES, names_of_schedules
 from vgim.storage import Location
 from vgim.tune.pbt_exploit import read_lineage
 from vgim.tune.pbt_member import CheckpointRef, IntervalReport, first_comparison_epoch, run_member
@@ -49,10 +50,11 @@ def check_population(
         raise ConfigError(
             f"scheduler.kind=pbt with {len(members)} member has no other member to exploit; raise samples to 2 or more"
         )
-    if train.schedule != "joint":
+    if not SCHEDULES[train.schedule].trains_all_modules_throughout:
+        others = names_of_schedules(lambda schedule: schedule.trains_all_modules_throughout)
         raise ConfigError(
-            f"train.schedule={train.schedule}, but scheduler.kind=pbt compares members by a module that a sequential "
-            "run may not have trained yet; use train.schedule=joint, or scheduler.kind=none"
+            f"train.schedule={train.schedule}, but scheduler.kind=pbt compares members by a module that a "
+            f"{train.schedule} run may not have trained yet; use train.schedule={others}, or scheduler.kind=none"
         )
     if train.early_stop_validations:
         raise ConfigError(

@@ -15,6 +15,7 @@ from vgim.config.overrides import merge_layer
 from vgim.config.presets import Layer
 from vgim.config.yaml_text import to_block
 from vgim.errors import ConfigError
+from vgim.schedules.registry import SCHEDULES
 from vgim.storage import Location
 from vgim.tune.space import Values, corners, grid_points, random_points
 from vgim.tune.sweep_file import Sweep
@@ -124,7 +125,7 @@ def chains_of(sweep: Sweep, trials: Sequence[Trial]) -> list[TrialChain]:
         return [TrialChain((trial,)) for trial in trials]
     by_rest: dict[str, list[Trial]] = {}
     for trial in trials:
-        if trial.config.train.schedule == "sequential":
+        if SCHEDULES[trial.config.train.schedule].continues_shallower_runs:
             rest = dump(trial.config)
             rest["model"].pop("depth")
             rest.pop("storage")

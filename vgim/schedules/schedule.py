@@ -1,0 +1,74 @@
+"""What every schedule answers about a run: its phases, who trains which modules, and what else it allows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a run in which the same modules are trained. Warm-up, decay and early stopping count within it."""
+
+    number: int
+    """Position among the run's phases, from 0."""
+    modules: tuple[int, ...]
+    """Modules that are trained, ascending. Modules before them are frozen, modules behind them do not run."""
+    epochs: int
+    """Epochs of the phase."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Modules, and the data-parallel ranks that train them together."""
+
+    modules: tuple[int, ...]
+    ranks: tuple[int, ...]
+
+
+class Schedule(ABC):
+    """The order in which a run trains its modules. Other code asks these attributes, never for the name."""
+
+    name: ClassVar[str]
+    """Value of `train.schedule` that selects the schedule."""
+    summary: ClassVar[str]
+    """What it does, as half a sentence for help texts and the report."""
+    min_modules: ClassVar[int] = 1
+    """Fewest modules for which the schedule has a meaning. A decoder is one network, and so has one module."""
+    takes_module_epochs: ClassVar[bool] = False
+    """Whether `train.module_epochs` gives each module its own number of epochs."""
+    continues_shallower_runs: ClassVar[bool] = False
+    """Whether a run of the first d modules is the first part of every deeper run, and may be continued as one."""
+    trains_all_modules_throughout: ClassVar[bool] = True
+    """Whether every phase trains every module. If not, losses of two phases belong to different modules and do not
+    compare, and a run's last module is untrained until the last phase."""
+
+    @abstractmethod
+    def phases(self, modules: Sequence[int], epochs: int, module_epochs: Sequence[int]) -> list[Phase]:
+        """The phases of a run, in order.
+
+        Args:
+            modules: the run's modules, ascending.
+            epochs: `train.epochs`.
+            module_epochs: `train.module_epochs`: epochs of each module, or empty.
+        """
+
+    def assignments(self, phase: Phase, world_size: int) -> list[Assignment]:
+        """Which ranks train which modules of a phase; every rank is in one assignment.
+
+        By default all ranks train all of the phase's modules.
+
+        Args:
+            world_size: ranks of the run.
+        """
+        return [Assignment(phase.modules, tuple(range(world_size)))]
+
+    def phase_message(self, phase: Phase, step: int) -> str | None:
+        """Message of the event at a phase's start; None writes no event.
+
+        Args:
+            step: optimizer steps that the run has taken.
+        """
+        return None
