@@ -171,10 +171,10 @@ def test_every_field_is_explained() -> None:
     from vgim.data.shards.columns import INDEX_SCHEMA, SHARD_SCHEMA
     from vgim.downstream.result import ProbeOptions, ProbeResult, SeedResult
     from vgim.latents.result import AnalysisResult
+    from vgim.model.module import METRICS
     from vgim.runs.folder import RunRecord
     from vgim.runs.training_state import TrainingState
-    from vgim.train.meter import AVERAGED
-    from vgim.train.validate import FIGURES
+    from vgim.train.greedy import GreedyLearner
 
     expected = {
         "runs.md": {*RunRecord.model_fields, *TrainingState.model_fields} - {"schema_version", "name"},
@@ -187,8 +187,8 @@ def test_every_field_is_explained() -> None:
         "latents.md": {*AnalysisResult.model_fields} - {"schema_version"},
         "data.md": {*SHARD_SCHEMA.names, *INDEX_SCHEMA.names},
         "training.md": {
-            *AVERAGED,
-            *FIGURES,
+            *METRICS,
+            *GreedyLearner.averaged,
             "data_wait_s",
             "compute_s",
             "overhead_s",

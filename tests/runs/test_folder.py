@@ -18,7 +18,7 @@ from vgim.data.shards.manifest import read_manifest, write_manifest
 from vgim.errors import CheckpointError, ConfigError, DataError, StorageError, TrainingError
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.storage import Location
-from vgim.train.step import NotFiniteError
+from vgim.train.errors import NotFiniteError
 from vgim.train.trainer import train
 
 Maker = Callable[..., ResolvedConfig]

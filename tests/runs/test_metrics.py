@@ -273,7 +273,7 @@ def test_audio_reaches_the_model_normalized_as_the_config_says(tiny_config: Make
 def test_a_collapsed_posterior_is_told_and_ends_the_run_where_the_config_says_stop(
     tiny_config: Maker,
 ) -> None:
-    from vgim.train.greedy import CollapsedError
+    from vgim.train.errors import CollapsedError
 
     hopeless = [
         "objective.kld_weight=5",

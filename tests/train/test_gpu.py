@@ -28,7 +28,7 @@ from vgim.model.rank_group import ALONE, RankGroup
 from vgim.model.stack import Encoder
 from vgim.pretrained.encoder import load_encoder
 from vgim.train.passes import EagerPasses, GraphedPasses, passes_of
-from vgim.train.step import GreedyStep, ModuleMetrics
+from vgim.train.step import GreedyStep, StepMetrics
 from vgim.train.trainer import train
 
 pytestmark = pytest.mark.gpu
@@ -37,7 +37,7 @@ Maker = Callable[..., ResolvedConfig]
 
 def trained(
     encoder: Encoder, *, graphs: bool, modules: list[int], micro_batches: int, autocast: torch.dtype | None
-) -> list[list[ModuleMetrics]]:
+) -> list[list[StepMetrics]]:
     """Six steps, the KL term's weight growing as it does in a warm-up, gradients clipped."""
     set_precision("bf16" if autocast else "fp32")
     encoder.cuda().eval()
@@ -70,8 +70,8 @@ def test_graphs_take_the_steps_of_eager_passes(family: str, modules: list[int], 
         found[graphs] = metrics, weights_of(encoder)
     for eager, graphed in zip(found[False][0], found[True][0], strict=True):
         for one, other in zip(eager, graphed, strict=True):
-            for name, value in vars(one).items():
-                torch.testing.assert_close(getattr(other, name), value, rtol=1e-4, atol=1e-5)
+            for name, value in one.items():
+                torch.testing.assert_close(other[name], value, rtol=1e-4, atol=1e-5)
     for name, weight in found[False][1].items():
         torch.testing.assert_close(found[True][1][name], weight, rtol=1e-3, atol=1e-4, msg=name)
 
@@ -81,7 +81,7 @@ def test_graphs_of_half_precision_follow_fp32() -> None:
     for autocast in (None, torch.bfloat16):
         encoder = small_encoder(objective={"kld_weight": 0.01}, channels=64)
         metrics = trained(encoder, graphs=True, modules=[0, 1, 2, 3], micro_batches=1, autocast=autocast)
-        losses[autocast] = torch.stack([torch.stack([m.loss for m in step]) for step in metrics])
+        losses[autocast] = torch.stack([torch.stack([m["loss"] for m in step]) for step in metrics])
     torch.testing.assert_close(losses[torch.bfloat16], losses[None], rtol=3e-2, atol=0)
 
 

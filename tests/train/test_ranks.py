@@ -34,9 +34,9 @@ from vgim.model.randomness import DrawKey
 from vgim.model.rank_group import RankGroup
 from vgim.model.stack import Encoder
 from vgim.train.ddp import average_buffers
+from vgim.train.errors import NotFiniteError
 from vgim.train.loop import RankTrainer, TrainJob, Worker
 from vgim.train.prefetch import DeviceBatch
-from vgim.train.step import NotFiniteError
 
 RANKS, CROPS, STEPS, MICRO_BATCHES, KLD_WEIGHT = 2, 3, 4, 2, 0.01
 PAIRS = ("first pair", "second pair")

@@ -17,8 +17,9 @@ from vgim.model.module import GreedyModule, ModuleOutput
 from vgim.model.randomness import DrawKey
 from vgim.model.rank_group import ALONE
 from vgim.model.stack import Encoder
+from vgim.train.errors import NotFiniteError
 from vgim.train.passes import passes_of
-from vgim.train.step import GreedyStep, NotFiniteError, kld_weight_at, learning_rate_at
+from vgim.train.step import GreedyStep, kld_weight_at, learning_rate_at
 
 Gradients = dict[str, Tensor]
 
@@ -114,12 +115,12 @@ def test_figures_are_those_of_the_step() -> None:
     encoder = small_encoder()
     alone = step_of(encoder, Recorder(encoder))([audio(4)], 0, 0.01, measure=True)
     for m, one in enumerate(alone):
-        torch.testing.assert_close(one.loss, one.nce + 0.01 * one.kl)
+        torch.testing.assert_close(one["loss"], one["nce"] + 0.01 * one["kl"])
         norm = torch.cat([grad.flatten() for grad in of_module(plain, m).values()]).norm()
-        torch.testing.assert_close(one.grad_norm, norm)
-        assert 0 <= one.accuracy <= 1
-        assert 0 <= one.active_units <= 1
-    assert [float(one.kl) > 0 for one in figures] == [True, True, True, False]  # the GRU has no posterior
+        torch.testing.assert_close(one["grad_norm"], norm)
+        assert 0 <= one["accuracy"] <= 1
+        assert 0 <= one["active_units"] <= 1
+    assert [float(one["kl"]) > 0 for one in figures] == [True, True, True, False]  # the GRU has no posterior
 
 
 def test_two_small_batches_make_the_gradient_of_one_large_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +155,7 @@ def test_micro_batches_draw_apart_and_steps_draw_afresh() -> None:
     def loss(step: int, num: int) -> list[float]:
         encoder = small_encoder(batch_norm="none")
         figures = step_of(encoder, Recorder(encoder))([audio(4)] * num, step, 0.0, measure=False)
-        return [float(f.loss) for f in figures]
+        return [float(f["loss"]) for f in figures]
 
     assert loss(0, 1) == loss(0, 1)
     assert loss(0, 1) != loss(1, 1)

@@ -23,10 +23,10 @@ from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import MetricsWriter
 from vgim.schedules.schedule import Phase
 from vgim.train.ddp import Replicas
+from vgim.train.errors import NotFiniteError
 from vgim.train.learner import LearnerContext, ToAudio
 from vgim.train.prefetch import Prefetcher
 from vgim.train.progress import Progress
-from vgim.train.step import NotFiniteError
 from vgim.train.validate import Validation
 
 

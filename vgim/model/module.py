@@ -50,7 +50,7 @@ class ModuleSpec(NamedTuple):
 
 
 class ModuleOutput(NamedTuple):
-    """What a forward pass gives: scalars, all but `loss` detached, and the next module's input."""
+    """Output of a forward pass: its metrics, scalars of which only `loss` has a graph, and the latents."""
 
     loss: Tensor
     """InfoNCE + kld_weight · KL, to call backward on."""
@@ -66,6 +66,17 @@ class ModuleOutput(NamedTuple):
     """Share of channels whose mean varies by more than ACTIVE_VARIANCE; None if not measured."""
     latents: Tensor
     """z [B, T, C], detached."""
+
+    def metrics(self) -> dict[str, Tensor]:
+        """The measured metrics by name, detached."""
+        values = {name: getattr(self, name) for name in METRICS}
+        return {name: value.detach() for name, value in values.items() if value is not None}
+
+
+METRICS = tuple(name for name in ModuleOutput._fields if name != "latents")
+"""Names of a module's metrics: the scalars of its output. Steps, records and validations hold all of them."""
+METRICS_ON_REQUEST = ("active_units",)
+"""Metrics that a forward pass measures only if it is told to, because a step's record alone needs them."""
 
 
 class GreedyModule(nn.Module):

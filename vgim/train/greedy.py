@@ -10,26 +10,22 @@ from torch import Tensor
 
 from vgim.config import RunConfig
 from vgim.config.schema import ModelConfig
-from vgim.errors import TrainingError
 from vgim.model.collapse import CollapseWatch
 from vgim.model.losses import chance_of
+from vgim.model.module import METRICS, METRICS_ON_REQUEST
 from vgim.model.precision import set_precision
 from vgim.model.rank_group import RankGroup
 from vgim.model.stack import build_encoder
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import MetricsWriter
 from vgim.schedules.schedule import Phase
+from vgim.train.errors import CollapsedError
 from vgim.train.learner import LearnerContext, ToAudio
-from vgim.train.meter import AVERAGED
 from vgim.train.passes import passes_of
 from vgim.train.prefetch import Prefetcher
 from vgim.train.progress import Progress
-from vgim.train.step import GreedyStep, kld_weight_at
+from vgim.train.step import GRAD_NORM, GreedyStep, kld_weight_at
 from vgim.train.validate import Validation, validate
-
-
-class CollapsedError(TrainingError):
-    """A posterior collapsed and `objective.on_collapse=stop`; all ranks see it at one step."""
 
 
 def headline(model: ModelConfig) -> list[str]:
@@ -42,8 +38,8 @@ def headline(model: ModelConfig) -> list[str]:
 class GreedyLearner:
     """A `Learner`: an encoder, all modules or one after the other."""
 
-    averaged = AVERAGED
-    latest = ("active_units",)
+    averaged = (*(name for name in METRICS if name not in METRICS_ON_REQUEST), GRAD_NORM)
+    latest = METRICS_ON_REQUEST
 
     def __init__(self, config: RunConfig, context: LearnerContext) -> None:
         self._config, self._worker = config, context.worker
@@ -89,7 +85,7 @@ class GreedyLearner:
     ) -> Sequence[Mapping[str, Tensor]]:
         assert self._take is not None
         weight = self.kld_weight(progress)
-        return [vars(figures) for figures in self._take(audio, progress.step, weight, measure=measure)]
+        return self._take(audio, progress.step, weight, measure=measure)
 
     def kld_weight(self, progress: Progress) -> float:
         return kld_weight_at(self._config.objective, progress.phase_step)

@@ -13,9 +13,6 @@ from torch import Tensor
 from vgim.model.rank_group import RankGroup
 from vgim.runs.metrics import MetricsRecord, finite_or_none
 
-AVERAGED = ("loss", "nce", "kl", "kl_per_element", "accuracy", "grad_norm")
-"""Of a greedy module."""
-
 Figures = Sequence[Mapping[str, Tensor]]
 
 

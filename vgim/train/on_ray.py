@@ -12,20 +12,18 @@ from typing import Any
 
 import torch
 
-from vgim import errors
 from vgim.cluster.connect import ensure_ray
 from vgim.cluster.placement import DATA_CPUS, Placement, place_workers
 from vgim.data.stream.readers import read_on_ray
 from vgim.errors import ConfigError, StorageError, TrainingError, VgimError
 from vgim.model.rank_group import RankGroup
-from vgim.runs.folder import RunFolder, RunRecord
+from vgim.runs.folder import RunFolder
 from vgim.storage import Location
-from vgim.train.greedy import CollapsedError
+from vgim.train.errors import CollapsedError, NotFiniteError, error_of
 from vgim.train.learner import Worker
 from vgim.train.loop import RankTrainer, TrainJob
 from vgim.train.malloc import keep_freed_memory
 from vgim.train.prometheus import Gauges
-from vgim.train.step import NotFiniteError
 
 RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
 RAY_MARKER = ".validate_storage_marker"  # by which Ray's workers find that they all see the storage
@@ -95,7 +93,7 @@ def train_on_ray(
             run.child(leftover).delete()
     record = folder.record()
     if record is not None and record.state == "failed":
-        raise _error_of(record)
+        raise error_of(record)
     return record.message if record is not None else ""
 
 
@@ -170,7 +168,7 @@ def _explain(error: Exception, folder: RunFolder, max_failures: int) -> None:
 
     record = folder.record()
     if record is not None and record.state == "failed":
-        raise _error_of(record) from error
+        raise error_of(record) from error
     failures = getattr(error, "worker_failures", {})
     for rank, failure in sorted(failures.items()):
         for cause in _causes(failure):
@@ -191,13 +189,6 @@ def _explain(error: Exception, folder: RunFolder, max_failures: int) -> None:
             f"the workers could not be started ({reason}); check `ray status` for the resources that "
             "cluster.workers needs"
         ) from error
-
-
-def _error_of(record: RunRecord) -> VgimError:
-    """The error that ended a run, with the exit code of its class."""
-    kind = getattr(errors, record.error, TrainingError)
-    error: VgimError = kind(record.message)
-    return error
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -171,7 +171,9 @@ class _Captured:
             buffer.copy_(before)  # BatchNorm's running statistics saw the batch
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph, pool=pool, stream=stream):
-            self._scalars, self._latents = self._pass()
+            metrics, self._latents = self._pass()
+            self._names = tuple(metrics)
+            self._values = torch.stack([value.float() for value in metrics.values()])
 
     def replay(self, x: Tensor, draws: Draws, weights: LossWeights) -> ModuleOutput:
         """The pass on new values."""
@@ -183,16 +185,17 @@ class _Captured:
         _set(self._kld, weights.kld)
         _set(self._loss_scale, weights.loss_scale)
         self._graph.replay()
-        loss, nce, kl, kl_per_element, accuracy, active_units = self._scalars.clone().unbind()
-        return ModuleOutput(loss, nce, kl, kl_per_element, accuracy, active_units, self._latents)
+        metrics = dict(zip(self._names, self._values.clone().unbind(), strict=True))
+        return ModuleOutput(**metrics, latents=self._latents)
 
-    def _pass(self) -> tuple[Tensor, Tensor]:
+    def _pass(self) -> tuple[dict[str, Tensor], Tensor]:
+        """The module's metrics, all of them measured, and its latents."""
         kld_weight = _kld_of_all_steps(self._module.objective, self._kld)
         # A cast of a weight that autocast keeps would be made once, outside of the graph or inside.
         with autocast_to(self._autocast, self._x.device, cache_enabled=False):
             out: ModuleOutput = self._module(self._x, self._draws, kld_weight, True)
         (out.loss * self._loss_scale).backward()  # type: ignore[no-untyped-call]
-        return torch.stack([value.detach().float() for value in out[:-1] if value is not None]), out.latents
+        return out.metrics(), out.latents
 
 
 def _kld_of_all_steps(objective: ObjectiveConfig, weight: Tensor) -> float | Tensor:

@@ -7,35 +7,22 @@ that peak activation memory is that of the largest module, not of the sum.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from vgim.config.schema import ObjectiveConfig, OptimConfig
-from vgim.errors import TrainingError
-from vgim.model.module import ModuleOutput
+from vgim.model.module import METRICS, ModuleOutput
 from vgim.model.precision import autocast_to
 from vgim.model.randomness import DrawKey, draw_seed, seeded_generator
 from vgim.model.stack import Encoder
+from vgim.train.errors import NotFiniteError
 from vgim.train.passes import LossWeights, Passes
 
-
-class NotFiniteError(TrainingError):
-    """A loss or gradient that is not finite, seen by all ranks alike, before the optimizer used it."""
-
-
-@dataclass(frozen=True)
-class ModuleMetrics:
-    """A module's figures of one step, mean over its micro-batches; scalars on the device."""
-
-    loss: Tensor
-    nce: Tensor
-    kl: Tensor  # reference units
-    kl_per_element: Tensor
-    accuracy: Tensor
-    grad_norm: Tensor  # before clipping
-    active_units: Tensor
+GRAD_NORM = "grad_norm"
+"""Metric that a step adds to a module's own: the norm of its gradient, before clipping."""
+StepMetrics = dict[str, Tensor]
+"""A module's metrics of one step by name, scalars on the device: `METRICS`, means over micro-batches; `GRAD_NORM`."""
 
 
 def kld_weight_at(objective: ObjectiveConfig, step: int) -> float:
@@ -78,7 +65,7 @@ class GreedyStep:
 
     def __call__(
         self, micro_batches: Sequence[Tensor], step: int, kld_weight: float, *, measure: bool
-    ) -> list[ModuleMetrics]:
+    ) -> list[StepMetrics]:
         """Forward, backward and update on `micro_batches` of audio [B, L]; figures of the trained modules.
 
         Raises:
@@ -106,7 +93,7 @@ class GreedyStep:
                 nn.utils.clip_grads_with_norm_(self._encoder.module(m).parameters(), self._clip_norm, norm)
         self._optimizer.step()
         passes.zero_grad()
-        return [_metrics(outs, norm) for outs, norm in zip(outputs.values(), norms, strict=True)]
+        return [_step_metrics(outs, norm) for outs, norm in zip(outputs.values(), norms, strict=True)]
 
     def _refuse_not_finite(self, norms: Tensor, outputs: dict[int, list[ModuleOutput]], step: int) -> None:
         """After the all-reduce a gradient is the same on all ranks, so that all of them stop at one step."""
@@ -129,19 +116,13 @@ def frozen_latents(encoder: Encoder, m: int, x: Tensor, key: DrawKey, autocast: 
         return encoder.module(m).represent(x, generator)
 
 
-def _metrics(outs: list[ModuleOutput], norm: Tensor) -> ModuleMetrics:
+def _step_metrics(outputs: list[ModuleOutput], grad_norm: Tensor) -> StepMetrics:
+    """Means over a module's micro-batches; NaN for a metric that was not measured."""
+
     def mean(name: str) -> Tensor:
-        values = [getattr(out, name) for out in outs]
+        values = [getattr(output, name) for output in outputs]
         if values[0] is None:
-            return norm.new_tensor(float("nan"))
+            return grad_norm.new_tensor(float("nan"))
         return values[0] if len(values) == 1 else torch.stack(values).mean()
 
-    return ModuleMetrics(
-        loss=mean("loss"),
-        nce=mean("nce"),
-        kl=mean("kl"),
-        kl_per_element=mean("kl_per_element"),
-        accuracy=mean("accuracy"),
-        grad_norm=norm,
-        active_units=mean("active_units"),
-    )
+    return {**{name: mean(name) for name in METRICS}, GRAD_NORM: grad_norm}

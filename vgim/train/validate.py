@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vgim.model.module import METRICS
 from vgim.model.precision import autocast_to
 from vgim.model.randomness import DrawKey
 from vgim.model.rank_group import RankGroup
@@ -15,14 +16,12 @@ from vgim.model.stack import Encoder
 from vgim.train.prefetch import DeviceBatch, Prefetcher
 from vgim.train.step import frozen_latents
 
-FIGURES = ("loss", "nce", "kl", "kl_per_element", "accuracy", "active_units")
-
 
 @dataclass(frozen=True)
 class Validation:
     """Means over the split's crops, over all ranks."""
 
-    modules: list[dict[str, float]]  # "module" and its FIGURES, of each module evaluated
+    modules: list[dict[str, float]]  # index and METRICS of each module
     num_crops: int
 
     @property
@@ -50,7 +49,7 @@ def validate(
     `look_at_first` is given the audio of the first batch, with the encoder in evaluation mode.
     """
     device = next(encoder.parameters()).device
-    sums = torch.zeros(len(modules), len(FIGURES) + 1, dtype=torch.float64, device=device)
+    sums = torch.zeros(len(modules), len(METRICS) + 1, dtype=torch.float64, device=device)
     were_training = [module for module in encoder.greedy if module.training]
     encoder.eval()
     try:
@@ -67,8 +66,9 @@ def validate(
                 draws = module.draw(x, key)
                 with autocast_to(autocast, x.device):
                     out = module(x, draws, kld_weight, True)
-                figures = (out.loss, out.nce, out.kl, out.kl_per_element, out.accuracy, out.active_units)
-                sums[row] += size * torch.stack([*figures, torch.ones_like(out.loss)]).double()
+                metrics = out.metrics()
+                row_values = [*(metrics[name] for name in METRICS), torch.ones_like(out.loss)]
+                sums[row] += size * torch.stack(row_values).double()
                 x = out.latents
     finally:
         for trained in were_training:
@@ -76,6 +76,6 @@ def validate(
     group.all_reduce_sum(sums)
     table = (sums[:, :-1] / sums[:, -1:]).tolist()
     of_modules = [
-        {"module": m, **dict(zip(FIGURES, row, strict=True))} for m, row in zip(modules, table, strict=True)
+        {"module": m, **dict(zip(METRICS, row, strict=True))} for m, row in zip(modules, table, strict=True)
     ]
     return Validation(of_modules, int(sums[0, -1].item()))
