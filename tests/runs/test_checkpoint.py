@@ -50,7 +50,6 @@ def state(step: int, loss: float | None = None, **more: Any) -> TrainingState:
         "seed": 0,
         "data_fingerprint": "f" * 64,
         "validation_loss": loss,
-        "kld_weight": 0.25,
         "vgim_version": "0",
         "torch_version": "2",
         "files": {},

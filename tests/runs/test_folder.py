@@ -18,7 +18,7 @@ from vgim.data.shards.manifest import read_manifest, write_manifest
 from vgim.errors import CheckpointError, ConfigError, DataError, StorageError, TrainingError
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.storage import Location
-from vgim.train.errors import NotFiniteError
+from vgim.train.errors import NotFiniteError, error_of
 from vgim.train.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
@@ -258,6 +258,8 @@ def test_a_failed_run_says_why_and_can_be_continued(
             train(tiny_config("train.max_steps=2"))
     folder = RunFolder(run_of(tiny_config().config))
     assert (record_of(folder).state, record_of(folder).message) == ("failed", str(fault))
+    revived = error_of(record_of(folder))
+    assert (type(revived), str(revived)) == (type(fault), str(fault))
     assert train(tiny_config("train.max_steps=2")) == 0
     assert record_of(folder).state == "finished"
 

@@ -22,7 +22,7 @@ from vgim.errors import DataError
 from vgim.model.rank_group import RankGroup
 from vgim.runs.listing import list_runs
 from vgim.runs.metrics import read_metrics
-from vgim.runs.metrics_writer import MetricsWriter
+from vgim.runs.metrics_writer import Event, MetricsWriter
 from vgim.storage import Location
 from vgim.train.learner import Worker
 from vgim.train.trainer import train
@@ -149,12 +149,12 @@ def test_hyperparameters_are_there_for_tensorboards_tab(tiny_config: Maker) -> N
 def test_steps_that_are_taken_again_show_once(tmp_path: Path) -> None:
     run = Location(tmp_path)
     first = MetricsWriter(run, 0)
-    first.event(0, "start")
+    first.event(0, Event("start"))
     for step in range(1, 8):
         first.train(train_record(step))
     first.close()
     again = MetricsWriter(run, 4)
-    again.event(4, "continued")
+    again.event(4, Event("continued"))
     for step in range(5, 10):
         again.train(train_record(step, 2.0))
     again.close()
@@ -172,7 +172,7 @@ def test_steps_that_are_taken_again_show_once(tmp_path: Path) -> None:
 def test_starting_over_drops_figures_but_keeps_what_was_told(tmp_path: Path) -> None:
     run = Location(tmp_path)
     first = MetricsWriter(run, 0)
-    first.event(0, "a first start")
+    first.event(0, Event("a first start"))
     first.train(train_record(1))
     first.close()
     MetricsWriter(run, 0).close()

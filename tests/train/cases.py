@@ -18,6 +18,7 @@ from vgim.model.stack import Encoder, build_encoder
 from vgim.runs.checkpoint import Checkpoint, complete_checkpoints
 from vgim.storage import Location
 from vgim.train.ddp import Replicas
+from vgim.train.greedy import GreedyLearner
 from vgim.train.loop import RankTrainer, TrainJob, Worker
 from vgim.train.passes import EagerPasses
 from vgim.train.step import GreedyStep
@@ -103,7 +104,7 @@ def rank_here(
     run_of(config).make_dirs()
     device = "cpu" if config.cluster.device == "auto" else config.cluster.device
     worker = Worker(ALONE, torch.device(device), read_in_process, report)
-    return kind(TrainJob(config=config, run=run_of(config).uri, **job), worker)
+    return kind(TrainJob(config=config, run=run_of(config).uri, learner=GreedyLearner, **job), worker)
 
 
 def records(run: Location | Path, *kinds: str) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.train.cases import assert_same, last_checkpoint, rank_here, records, run_of, without_timings
 from vgim.config import ResolvedConfig
 from vgim.errors import CheckpointError
+from vgim.train.depth_resume import inherited_steps
 from vgim.train.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
@@ -43,7 +44,9 @@ def test_a_deeper_run_tells_what_the_shallower_one_told_and_where_it_came_from(t
     deep = tiny_config(*SEQUENTIAL, "model.depth=2", "storage.name=deep")
     train(shallow)
     train(deep, resume_from=run_of(shallow.config).uri)
-    told = [record["message"] for record in records(run_of(deep.config), "event")]
+    events = records(run_of(deep.config), "event")
+    assert inherited_steps(events) == 12
+    told = [record["message"] for record in events]
     assert any(f"continuing from the checkpoint {run_of(shallow.config).uri}/checkpoints" in m for m in told)
     assert "it has modules 0 to 0; those behind are drawn afresh" in told
     reader = EventAccumulator(
@@ -66,6 +69,14 @@ def test_a_deeper_run_that_was_cut_short_early_tells_everything_once(tiny_config
         rank.run()
     rank_here(deep, resume_from=source).run()
     assert [r["step"] for r in records(run_of(deep), "train")] == list(range(1, 25))
+
+
+@pytest.mark.parametrize("typed", [{"inherited_steps": 12}, {}], ids=["a key", "the sentence of 0.1"])
+def test_steps_of_a_shallower_run_are_known_from_its_event(typed: dict[str, int]) -> None:
+    event = {"kind": "event", "step": 12, "message": "it has modules 0 to 0; those behind are drawn afresh"}
+    first = {"kind": "event", "step": 0, "message": "weights drawn afresh from seed 0"}
+    assert inherited_steps([first]) == 0
+    assert inherited_steps([first, {**event, **typed}, {"kind": "train", "step": 13}]) == 12
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ from vgim.model.rank_group import RankGroup
 from vgim.model.stack import Encoder
 from vgim.train.ddp import average_buffers
 from vgim.train.errors import NotFiniteError
+from vgim.train.greedy import GreedyLearner
 from vgim.train.loop import RankTrainer, TrainJob, Worker
 from vgim.train.prefetch import DeviceBatch
 
@@ -133,7 +134,7 @@ def run(kind: type[RankTrainer], config: RunConfig, group: RankGroup) -> Found:
     location = run_of(config)
     location.make_dirs()
     worker = Worker(group, torch.device("cpu"), read_in_process, lambda figures, _: reports.append(figures))
-    made = kind(TrainJob(config=config, run=location.uri), worker)
+    made = kind(TrainJob(config=config, run=location.uri, learner=GreedyLearner), worker)
     assert made.validation_stream is not None
     batches: list[Batch] = list(made.validation_stream.validation_batches())
     found: Found = {"validated": [int(u) for b in batches for u in b.utterance]}
@@ -240,7 +241,7 @@ def test_metrics_are_means_over_the_ranks(
     config = configs["whole"]
     losses = []
     for rank in range(RANKS):  # the first step of each rank, taken here
-        job = TrainJob(config=config, run=run_of(config).uri)
+        job = TrainJob(config=config, run=run_of(config).uri, learner=GreedyLearner)
         worker = Worker(RankGroup(rank, RANKS), torch.device("cpu"), read_in_process, lambda *_: None)
         alone = RankTrainer(job, worker)
         alone.learner.network.train()

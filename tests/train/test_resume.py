@@ -179,7 +179,7 @@ def start(
             **options,
         },
     )
-    return progress, log, weights_of(rank.learner.network)
+    return progress, [event.message for event in log], weights_of(rank.learner.network)
 
 
 def test_weights_come_from_the_first_of_own_resume_from_init_from_and_scratch(tiny_config: Maker) -> None:

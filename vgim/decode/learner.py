@@ -95,9 +95,6 @@ class DecoderLearner:
     def settings(self, progress: Progress) -> dict[str, float]:
         return {}
 
-    def kld_weight(self, progress: Progress) -> float:
-        return self._config.encoder.kld_weight
-
     def watch(self, record: MetricsRecord, progress: Progress, say: Callable[[str], None]) -> None:
         """A decoder has no posterior that could collapse."""
 

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -36,6 +37,14 @@ TOP_LEVEL = {
     "overhead_s": "speed/overhead_s",
     "epoch": "speed/epoch",
 }
+
+
+class Event(NamedTuple):
+    """Something that happened to a run: a sentence for readers, and values that code reads."""
+
+    message: str
+    inherited_steps: int | None = None
+    """Optimizer steps that a shallower run took and this run continues from; None for every other event."""
 
 
 class MetricsWriter:
@@ -83,10 +92,11 @@ class MetricsWriter:
             self._board.add_scalar("validation/loss", record["loss"], record["step"])
         self._modules("validation", record["modules"], record["step"])
 
-    def event(self, step: int, message: str) -> None:
-        """A sentence for whoever watches."""
-        self._append({"kind": "event", "step": step, "message": message})
-        self._board.add_text("events", message, step)
+    def event(self, step: int, event: Event) -> None:
+        """Write an `event` record, and its message to TensorBoard."""
+        inherited = {} if event.inherited_steps is None else {"inherited_steps": event.inherited_steps}
+        self._append({"kind": "event", "step": step, "message": event.message, **inherited})
+        self._board.add_text("events", event.message, step)
 
     def histogram(self, tag: str, values: torch.Tensor, step: int) -> None:
         self._board.add_histogram(tag, values, step)

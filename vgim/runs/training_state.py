@@ -51,7 +51,8 @@ class TrainingState(BaseModel):
     """Standard deviation of the same audio. Both are None in checkpoints of vgim 0.1.0, which did not record them."""
     validation_loss: float | None
     """Mean over the phase's modules on the validation split, at this step or the last validated one before."""
-    kld_weight: float
+    kld_weight: float | None = Field(None, exclude=True)
+    """Written by vgim 0.1 alone, and read by nobody."""
     vgim_version: str
     torch_version: str
     files: dict[str, FileStamp]

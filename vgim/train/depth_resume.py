@@ -15,13 +15,12 @@ from vgim.config import AnyConfig, RunConfig
 from vgim.runs.checkpoint import Checkpoint, check_same_architecture, complete_checkpoints, find_checkpoint
 from vgim.runs.layout import METRICS, TENSORBOARD
 from vgim.runs.metrics import MetricsRecord, read_metrics
-from vgim.runs.metrics_writer import MetricsWriter
+from vgim.runs.metrics_writer import Event, MetricsWriter
 from vgim.runs.weights import load_optimizer
 from vgim.storage import Location
 from vgim.train.progress import schedule_of
 
-INHERITED = "it has modules 0 to "
-"""How the event begins by which a deeper run tells that it starts from a shallower one's end."""
+_INHERITED_IN_0_1 = "it has modules 0 to "  # how the event of a deeper run begins that vgim 0.1 wrote
 
 
 def is_shallower(checkpoint: Checkpoint, config: AnyConfig) -> bool:
@@ -47,10 +46,16 @@ def check_resumable(checkpoint: Checkpoint, config: AnyConfig) -> None:
         check_same_architecture(checkpoint, config.architecture, type(config))
 
 
-def load_first_modules(checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Weights and optimizer state of the modules that there are; the others stay as they were drawn."""
+def load_first_modules(checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> Event:
+    """Load weights and optimizer state of the checkpoint's modules; the modules behind them stay as drawn.
+
+    Returns:
+        The event that says so.
+    """
     network.load_state_dict({**network.state_dict(), **checkpoint.weights()})
     load_optimizer(checkpoint, network, optimizer)
+    last = checkpoint.config().model.num_modules - 1
+    return Event(f"it has modules 0 to {last}; those behind are drawn afresh", checkpoint.state.step)
 
 
 def shallower_run(run: Location, resume_from: str | None, config: AnyConfig) -> Location | None:
@@ -62,10 +67,14 @@ def shallower_run(run: Location, resume_from: str | None, config: AnyConfig) -> 
 
 
 def inherited_steps(records: Iterable[MetricsRecord]) -> int:
-    """Optimizer steps that a run's records tell of but a shallower run took."""
-    return max(
-        (r["step"] for r in records if r["kind"] == "event" and r["message"].startswith(INHERITED)), default=0
-    )
+    """Optimizer steps in a run's records that a shallower run took; 0 for a run that started afresh."""
+    return max((_inherited_steps(record) for record in records if record["kind"] == "event"), default=0)
+
+
+def _inherited_steps(event: MetricsRecord) -> int:
+    if "inherited_steps" in event:
+        return int(event["inherited_steps"])
+    return int(event["step"]) if event["message"].startswith(_INHERITED_IN_0_1) else 0
 
 
 def writer_with_history(run: Location, shallower: Location, step: int) -> MetricsWriter:

@@ -84,14 +84,11 @@ class GreedyLearner:
         self, audio: Sequence[Tensor], progress: Progress, *, measure: bool
     ) -> Sequence[Mapping[str, Tensor]]:
         assert self._take is not None
-        weight = self.kld_weight(progress)
+        weight = kld_weight_at(self._config.objective, progress.phase_step)
         return self._take(audio, progress.step, weight, measure=measure)
 
-    def kld_weight(self, progress: Progress) -> float:
-        return kld_weight_at(self._config.objective, progress.phase_step)
-
     def settings(self, progress: Progress) -> dict[str, float]:
-        return {"kld_weight": self.kld_weight(progress)}
+        return {"kld_weight": kld_weight_at(self._config.objective, progress.phase_step)}
 
     def watch(self, record: MetricsRecord, progress: Progress, say: Callable[[str], None]) -> None:
         """Say what is new about collapsed posteriors.

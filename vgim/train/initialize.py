@@ -10,10 +10,11 @@ from torch import nn
 from vgim.config import AnyConfig
 from vgim.errors import CheckpointError
 from vgim.runs.checkpoint import Checkpoint, check_same_architecture, complete_checkpoints, find_checkpoint
+from vgim.runs.metrics_writer import Event
 from vgim.runs.training_state import TrainingState
 from vgim.runs.weights import load_optimizer, load_tensors
 from vgim.storage import Location
-from vgim.train.depth_resume import INHERITED, is_shallower, load_first_modules
+from vgim.train.depth_resume import is_shallower, load_first_modules
 from vgim.train.progress import Progress
 
 
@@ -27,11 +28,11 @@ def start_from(
     data_fingerprint: str,
     resume_from: str | None,
     init_from: str | None,
-) -> tuple[Progress, list[str]]:
+) -> tuple[Progress, list[Event]]:
     """Load the first that there is: the run's own last checkpoint, --resume-from, --init-from, fresh weights.
 
     Returns:
-        The place, and sentences for the log: where the weights came from and what will differ.
+        Progress to start from, and events for the log: where the weights came from and what will differ.
 
     Raises:
         CheckpointError: the checkpoint is damaged, or of another architecture.
@@ -46,8 +47,10 @@ def start_from(
     if init_from:
         checkpoint = find_checkpoint(init_from)
         _load_weights(checkpoint, network, config)
-        return Progress(), [f"weights from {checkpoint.location.uri}; optimizer and steps start afresh"]
-    return Progress(), [f"weights drawn afresh from seed {config.train.seed}"]
+        return Progress(), [
+            Event(f"weights from {checkpoint.location.uri}; optimizer and steps start afresh")
+        ]
+    return Progress(), [Event(f"weights drawn afresh from seed {config.train.seed}")]
 
 
 def _resume(
@@ -58,15 +61,16 @@ def _resume(
     world_size: int,
     data_fingerprint: str,
     whose: str,
-) -> tuple[Progress, list[str]]:
+) -> tuple[Progress, list[Event]]:
     state = checkpoint.state
     log = [
-        f"continuing from {whose} checkpoint {checkpoint.location.uri} "
-        f"(step {state.step}, epoch {state.epoch}, {state.step_in_epoch} steps into it)"
+        Event(
+            f"continuing from {whose} checkpoint {checkpoint.location.uri} "
+            f"(step {state.step}, epoch {state.epoch}, {state.step_in_epoch} steps into it)"
+        )
     ]
     if is_shallower(checkpoint, config):
-        load_first_modules(checkpoint, network, optimizer)
-        log.append(f"{INHERITED}{checkpoint.config().model.num_modules - 1}; those behind are drawn afresh")
+        log.append(load_first_modules(checkpoint, network, optimizer))
     else:
         _load_weights(checkpoint, network, config)
         load_optimizer(checkpoint, network, optimizer)
@@ -76,9 +80,11 @@ def _resume(
     if then != here or state.world_size != world_size:
         step_in_epoch = state.step_in_epoch * then // here
         log.append(
-            f"the batch was {state.world_size} workers x {state.batch_size} x {state.accumulate} = {then} crops and "
-            f"is now {here} over {world_size}: the weights will differ from those of an uninterrupted run, and "
-            f"epoch {state.epoch} goes on at step {step_in_epoch}"
+            Event(
+                f"the batch was {state.world_size} workers x {state.batch_size} x {state.accumulate} = {then} crops "
+                f"and is now {here} over {world_size}: the weights will differ from those of an uninterrupted run, "
+                f"and epoch {state.epoch} goes on at step {step_in_epoch}"
+            )
         )
     if state.data_fingerprint != data_fingerprint:
         if whose == "this run's":
@@ -87,7 +93,9 @@ def _resume(
                 f"{data_fingerprint[:12]}; use --init-from to take the weights alone, under another storage.name"
             )
         step_in_epoch = 0
-        log.append(f"other data than before ({state.data_fingerprint[:12]}): epoch {state.epoch} starts over")
+        log.append(
+            Event(f"other data than before ({state.data_fingerprint[:12]}): epoch {state.epoch} starts over")
+        )
     return replace(progress_of(state), step_in_epoch=step_in_epoch), log
 
 

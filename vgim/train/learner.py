@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from vgim.config import DecoderConfig, RunConfig
 from vgim.data.shards.manifest import Manifest
 from vgim.data.stream.readers import Reader
 from vgim.model.rank_group import RankGroup
@@ -24,6 +25,7 @@ from vgim.train.prefetch import DeviceBatch, Prefetcher
 from vgim.train.progress import Progress
 from vgim.train.validate import Validation
 
+ConfigT = TypeVar("ConfigT", RunConfig, DecoderConfig, contravariant=True)
 ToAudio = Callable[[DeviceBatch], Tensor]
 
 
@@ -113,9 +115,9 @@ class Learner(Protocol):
     ) -> Validation:
         """Figures over the validation split; on the rank that has a writer, pictures of its first batch too."""
 
-    def kld_weight(self, progress: Progress) -> float:
-        """What a checkpoint notes as the KL term's weight."""
 
+class LearnerFactory(Protocol[ConfigT]):
+    """Builds a learner from the config that it understands; picklable, since workers call it."""
 
-LearnerFactory = Callable[..., Any]
-"""`factory(config, around)` gives a `Learner`; picklable, since workers call it."""
+    def __call__(self, config: ConfigT, context: LearnerContext, /) -> Learner:
+        """Build the learner on one rank."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 import vgim
-from vgim.config import AnyConfig
+from vgim.config import AnyConfig, DecoderConfig, RunConfig
 from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.data.stream.stream import CropStream, RankSlice
 from vgim.model.audio import Normalizer, Statistics
@@ -18,14 +19,13 @@ from vgim.runs.checkpoint import checkpoint_location, prune_checkpoints
 from vgim.runs.folder import State
 from vgim.runs.hparams import hyperparameters
 from vgim.runs.metrics import MetricsRecord
-from vgim.runs.metrics_writer import MetricsWriter
+from vgim.runs.metrics_writer import Event, MetricsWriter
 from vgim.runs.training_state import TrainingState
 from vgim.runs.weights import save_checkpoint
 from vgim.schedules.schedule import Phase, Schedule
 from vgim.storage import Location
 from vgim.train.ddp import average_buffers
 from vgim.train.depth_resume import shallower_run, writer_with_history
-from vgim.train.greedy import GreedyLearner
 from vgim.train.initialize import start_from
 from vgim.train.learner import Learner, LearnerContext, LearnerFactory, Worker
 from vgim.train.meter import Meter
@@ -33,27 +33,37 @@ from vgim.train.prefetch import DeviceBatch, Prefetcher
 from vgim.train.progress import Progress, is_done, remaining, schedule_of
 from vgim.train.step import learning_rate_at
 
+ConfigT = TypeVar("ConfigT", RunConfig, DecoderConfig)
+
 
 @dataclass(frozen=True)
-class TrainJob:
+class TrainJob(Generic[ConfigT]):
     """What to train; the same on every rank."""
 
-    config: AnyConfig
+    config: ConfigT
     run: str
+    """Path or URI of the run's folder."""
+    learner: LearnerFactory[ConfigT]
     resume_from: str | None = None
     init_from: str | None = None
     until_epoch: int = 0
     """Pause where this epoch would begin, with a checkpoint; 0 trains to the end."""
     lost_workers: int = 0
     """Times that this launch's workers were lost and started again."""
-    learner: LearnerFactory = GreedyLearner
+
+    def build_learner(self, context: LearnerContext) -> Learner:
+        """The learner of the job's config, on one rank."""
+        return self.learner(self.config, context)
+
+
+AnyTrainJob = TrainJob[RunConfig] | TrainJob[DecoderConfig]
 
 
 @dataclass
 class RankTrainer:
     """One rank's training, set up; `run` is the story."""
 
-    job: TrainJob
+    job: AnyTrainJob
     worker: Worker
     config: AnyConfig = field(init=False)
     schedule: Schedule = field(init=False)
@@ -75,7 +85,7 @@ class RankTrainer:
         self.manifest = read_manifest(shards)
         corpus = Statistics(self.manifest.corpus_mean, self.manifest.corpus_std)
         self.normalizer = Normalizer(config.data.normalize, corpus)
-        self.learner = self.job.learner(config, LearnerContext(self.run_folder, self.worker, self.manifest))
+        self.learner = self.job.build_learner(LearnerContext(self.run_folder, self.worker, self.manifest))
         self.train_stream = self._stream(shards, "train", config.train.limit_train_batches)
         has_validation = bool(self.manifest.split("validation").utterances)
         limit = config.train.limit_validation_batches
@@ -109,11 +119,11 @@ class RankTrainer:
             if progress.step == 0 or shallower is not None:
                 self._hparams(self.writer)
             if self.job.lost_workers:
-                log.insert(0, f"workers were lost and started again ({self.job.lost_workers} so far)")
+                log.insert(0, Event(f"workers were lost and started again ({self.job.lost_workers} so far)"))
             if slow := slowed_by(self.config.train.precision, self.worker.device):
-                log.append(slow)
-            for sentence in log:
-                self.writer.event(progress.step, sentence)
+                log.append(Event(slow))
+            for event in log:
+                self.writer.event(progress.step, event)
         try:
             for phase in remaining(progress, self.config):
                 if self._pauses_at(progress):
@@ -188,7 +198,7 @@ class RankTrainer:
                     )
                     self._log(record, progress)
                 with meter.pausing():
-                    progress, done = self._between_steps(phase, progress, learner.kld_weight(taken_at))
+                    progress, done = self._between_steps(phase, progress)
                 if done:
                     return progress
         finally:
@@ -201,7 +211,7 @@ class RankTrainer:
         (mine,) = (assignment for assignment in assignments if world.rank in assignment.ranks)
         return mine.modules, world.split([assignment.ranks for assignment in assignments])
 
-    def _between_steps(self, phase: Phase, progress: Progress, kld_weight: float) -> tuple[Progress, bool]:
+    def _between_steps(self, phase: Phase, progress: Progress) -> tuple[Progress, bool]:
         """Validate and checkpoint where they are due; says also whether to leave the phase."""
         train = self.config.train
         epoch_ended, done = progress.step_in_epoch == 0, is_done(progress, phase, train)
@@ -211,7 +221,7 @@ class RankTrainer:
         done = done or self._pauses_at(progress)
         every = train.checkpoint_every_steps
         if done or (progress.step % every == 0 if every else epoch_ended):
-            self._checkpoint(progress, kld_weight)
+            self._checkpoint(progress)
         return progress, done
 
     def _hparams(self, writer: MetricsWriter) -> None:
@@ -242,7 +252,7 @@ class RankTrainer:
 
     def _say(self, progress: Progress, sentence: str) -> None:
         if self.writer is not None:
-            self.writer.event(progress.step, sentence)
+            self.writer.event(progress.step, Event(sentence))
 
     def _log(self, record: MetricsRecord, progress: Progress) -> None:
         if self.writer is not None:
@@ -272,7 +282,7 @@ class RankTrainer:
             self.worker.observe("validation", record)
         return progress.after_validation(found.loss)
 
-    def _checkpoint(self, progress: Progress, kld_weight: float) -> None:
+    def _checkpoint(self, progress: Progress) -> None:
         average_buffers(self.learner.network, self.worker.group)
         train = self.config.train
         state = TrainingState(
@@ -284,7 +294,6 @@ class RankTrainer:
             data_fingerprint=self.manifest.fingerprint,
             corpus_mean=self.manifest.corpus_mean,
             corpus_std=self.manifest.corpus_std,
-            kld_weight=kld_weight,
             vgim_version=vgim.__version__,
             torch_version=torch.__version__,
             files={},

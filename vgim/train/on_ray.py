@@ -21,7 +21,7 @@ from vgim.runs.folder import RunFolder
 from vgim.storage import Location
 from vgim.train.errors import CollapsedError, NotFiniteError, error_of
 from vgim.train.learner import Worker
-from vgim.train.loop import RankTrainer, TrainJob
+from vgim.train.loop import AnyTrainJob, RankTrainer
 from vgim.train.malloc import keep_freed_memory
 from vgim.train.prometheus import Gauges
 
@@ -33,7 +33,7 @@ POLL_SECONDS = 0.5
 
 
 def train_on_ray(
-    job: TrainJob, *, address: str | None, verbose: bool, placement: Placement | None = None
+    job: AnyTrainJob, *, address: str | None, verbose: bool, placement: Placement | None = None
 ) -> str:
     """Train with Ray Train's workers; returns a sentence on how it ended.
 
@@ -110,7 +110,7 @@ def _no_second_try() -> Any:
     return NoSecondTry()
 
 
-def _train_worker(job: TrainJob, placement: Placement) -> None:
+def _train_worker(job: AnyTrainJob, placement: Placement) -> None:
     """What Ray runs on each rank."""
     import ray.train
     import ray.train.torch

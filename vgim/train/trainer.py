@@ -21,9 +21,10 @@ from vgim.runs.folder import RunFolder
 from vgim.storage import Location
 from vgim.train.console import Console
 from vgim.train.depth_resume import check_resumable
+from vgim.train.greedy import GreedyLearner
 from vgim.train.initialize import progress_of
 from vgim.train.learner import Worker
-from vgim.train.loop import RankTrainer, TrainJob
+from vgim.train.loop import AnyTrainJob, RankTrainer, TrainJob
 from vgim.train.malloc import keep_freed_memory
 from vgim.train.on_ray import train_on_ray
 from vgim.train.progress import remaining
@@ -59,6 +60,7 @@ def train(
     job = TrainJob(
         config=config,
         run=run_of(config).uri,
+        learner=GreedyLearner,
         resume_from=resume_from,
         init_from=init_from,
         until_epoch=until_epoch,
@@ -72,7 +74,7 @@ def run_of(config: AnyConfig) -> Location:
 
 
 def launch(
-    job: TrainJob,
+    job: AnyTrainJob,
     *,
     address: str | None = None,
     verbose: bool = False,
@@ -159,7 +161,7 @@ def is_complete_run(run: Location, config: AnyConfig) -> bool:
     return bool(found) and not remaining(progress_of(found[-1].state), config)
 
 
-def _here(job: TrainJob) -> str:
+def _here(job: AnyTrainJob) -> str:
     """Train in this process, without Ray."""
     cluster = job.config.cluster
     device = cluster.device if cluster.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
