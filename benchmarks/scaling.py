@@ -271,7 +271,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     here = fitted(reduces)
     rate = stream_rate(args)
     print_table(
-        ("here", "s/step", "utterances/s", "efficiency"),
+        ("here", "s/step", "crops/s", "efficiency"),
         [
             ("1 worker, 1 thread", step_1, args.batch / step_1, 1.0),
             ("2 workers, 1 thread each", step_2, 2 * args.batch / step_2, step_1 / step_2),

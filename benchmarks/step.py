@@ -1,4 +1,4 @@
-"""The greedy step beside a naive one: seconds, utterances/s, memory, and GFLOP/s against the machine's own sgemm.
+"""The greedy step beside a naive one: seconds, crops/s, memory, and GFLOP/s against the machine's own sgemm.
 
 Useful work is what the naive step's FLOPs count to, the same for all variants. Times are medians of interleaved
 rounds (A B A B, sgemm among them), so that ratios hold on a machine that others use as well. Memory is what a
@@ -183,7 +183,7 @@ def measure_times(case: Case, rounds: int) -> list[dict[str, Any]]:
                 "family": case.family,
                 "variant": name,
                 "seconds": median[name],
-                "utterances_per_s": case.batch / median[name],
+                "crops_per_s": case.batch / median[name],
                 "speedup": median["naive"] / median[name] if variant.whole else None,
                 "speedup_on_plain": median[PLAIN] / median[name] if variant.whole else None,
                 "gflop": flops / 1e9,
@@ -243,7 +243,7 @@ def compare(args: argparse.Namespace) -> list[dict[str, Any]]:
             "family",
             "step",
             "s",
-            "utt/s",
+            "crops/s",
             "x naive",
             "x plain",
             "GFLOP",
@@ -257,7 +257,7 @@ def compare(args: argparse.Namespace) -> list[dict[str, Any]]:
                 row["family"],
                 row["variant"],
                 row["seconds"],
-                row["utterances_per_s"],
+                row["crops_per_s"],
                 row["speedup"],
                 row["speedup_on_plain"],
                 row["gflop"],

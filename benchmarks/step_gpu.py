@@ -1,4 +1,4 @@
-"""The greedy step on a GPU beside a naive one, by precision: milliseconds, utterances/s, memory, MFU.
+"""The greedy step on a GPU beside a naive one, by precision: milliseconds, crops/s, memory, MFU.
 
 MFU (model FLOPs utilization) is the rate of useful work, what the naive step's FLOPs count to, over the rate of a
 large matrix product in the same precision, measured in the same run. Times are medians of interleaved rounds.
@@ -120,7 +120,7 @@ def measure(case: Case, precision: Precision, *, rounds: int, compiled: bool) ->
             "batch": case.batch,
             "variant": name,
             "ms": 1000 * s,
-            "utterances_per_s": case.batch / s,
+            "crops_per_s": case.batch / s,
             "speedup": median["naive"] / s,
             "tflop_per_s": flops / s / 1e12,
             "product_tflop_per_s": rate / 1e12,
@@ -133,7 +133,7 @@ def measure(case: Case, precision: Precision, *, rounds: int, compiled: bool) ->
 
 def show(rows: list[dict[str, Any]]) -> None:
     print_table(
-        ["family", "precision", "B", "step", "ms", "utt/s", "x naive", "TFLOP/s", "MFU", "MiB"],
+        ["family", "precision", "B", "step", "ms", "crops/s", "x naive", "TFLOP/s", "MFU", "MiB"],
         [
             (
                 row["family"],
@@ -141,7 +141,7 @@ def show(rows: list[dict[str, Any]]) -> None:
                 row["batch"],
                 row["variant"],
                 row["ms"],
-                row["utterances_per_s"],
+                row["crops_per_s"],
                 row["speedup"],
                 row["tflop_per_s"],
                 f"{row['mfu']:.1%} of {row['product_tflop_per_s']:.0f}",

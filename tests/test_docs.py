@@ -193,7 +193,7 @@ def test_every_field_is_explained() -> None:
             "compute_s",
             "overhead_s",
             "last_step",
-            "utterances_per_s",
+            "crops_per_s",
         },
     }
     for name, fields in expected.items():

@@ -21,7 +21,7 @@ from vgim.data.stream.readers import read_in_process
 from vgim.errors import DataError
 from vgim.model.rank_group import RankGroup
 from vgim.runs.listing import list_runs
-from vgim.runs.metrics import read_metrics
+from vgim.runs.metrics import parse_record, read_metrics
 from vgim.runs.metrics_writer import Event, MetricsWriter
 from vgim.storage import Location
 from vgim.train.learner import Worker
@@ -33,7 +33,7 @@ PER_MODULE = ("loss", "nce", "kl", "kl_per_element", "accuracy", "active_units")
 RUN_WIDE = (
     "optim/learning_rate",
     "optim/kld_weight",
-    "speed/utterances_per_s",
+    "speed/crops_per_s",
     "speed/steps_per_s",
     "speed/data_wait_s",
     "speed/compute_s",
@@ -59,7 +59,7 @@ def train_record(step: int, value: float = 1.0) -> dict[str, Any]:
     names = (
         "learning_rate",
         "kld_weight",
-        "utterances_per_s",
+        "crops_per_s",
         "steps_per_s",
         "data_wait_s",
         "compute_s",
@@ -71,6 +71,14 @@ def train_record(step: int, value: float = 1.0) -> dict[str, Any]:
         "last_step": 20,
         **dict.fromkeys(names, value),
         "modules": [figures(value)],
+    }
+
+
+def test_a_rate_of_crops_that_0_1_wrote_under_another_name_is_read() -> None:
+    assert parse_record('{"kind": "train", "step": 1, "utterances_per_s": 2.5}') == {
+        "kind": "train",
+        "step": 1,
+        "crops_per_s": 2.5,
     }
 
 
@@ -122,7 +130,7 @@ def test_the_figures_mean_what_they_say(tiny_config: Maker) -> None:
             assert module["loss"] == pytest.approx(
                 module["nce"] + record["kld_weight"] * module["kl"], rel=1e-4
             )
-        assert record["utterances_per_s"] == pytest.approx(4 * record["steps_per_s"])
+        assert record["crops_per_s"] == pytest.approx(4 * record["steps_per_s"])
         total = record["data_wait_s"] + record["compute_s"] + record["overhead_s"]
         assert total == pytest.approx(1 / record["steps_per_s"], rel=0.05)
     assert [r["epoch"] for r in told] == pytest.approx([step / 10 for step in range(1, 21)])

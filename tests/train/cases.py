@@ -24,7 +24,7 @@ from vgim.train.passes import EagerPasses
 from vgim.train.step import GreedyStep
 
 SAMPLES = 5_120
-TIMINGS = ("time", "steps_per_s", "utterances_per_s", "data_wait_s", "compute_s", "overhead_s")
+TIMINGS = ("time", "steps_per_s", "crops_per_s", "data_wait_s", "compute_s", "overhead_s")
 
 
 def small_encoder(*, objective: dict[str, Any] | None = None, **model: Any) -> Encoder:

@@ -37,7 +37,7 @@ def train_record(step: int, *modules: dict[str, Any]) -> dict[str, Any]:
         "last_step": 200,
         "epoch": 3.4,
         "steps_per_s": 2.5,
-        "utterances_per_s": 20.0,
+        "crops_per_s": 20.0,
         "data_wait_s": 0.004,
         "modules": list(modules or (module(0, 1.98), module(1, 2.11))),
         "time": time.time(),
@@ -58,7 +58,7 @@ def validation_record(step: int, *modules: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_line_has_step_loss_rate_data_wait_and_time_left() -> None:
     assert progress_line(train_record(120)) == (
-        "step 120/200  epoch 3.40  nce 1.980 2.110  20.0 utt/s  data wait 1.0%  ETA 0:32"
+        "step 120/200  epoch 3.40  nce 1.980 2.110  20.0 crops/s  data wait 1.0%  ETA 0:32"
     )
 
 

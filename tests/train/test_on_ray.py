@@ -61,7 +61,7 @@ def test_two_workers_train_and_leave_the_same_folder(undisturbed: RunConfig) -> 
     assert [r["step"] for r in told] == list(range(1, 41))
     assert [r["crops"] for r in records(run, "validation")] == [4, 4]  # of both workers together
     for record in told:
-        assert record["utterances_per_s"] == pytest.approx(8 * record["steps_per_s"])  # of both workers
+        assert record["crops_per_s"] == pytest.approx(8 * record["steps_per_s"])  # of both workers
     first, last = (sum(m["nce"] for m in r["modules"]) for r in (told[0], told[-1]))
     assert last < first
 

@@ -199,7 +199,7 @@ def _cost(metrics: Iterable[MetricsRecord]) -> Cost | None:
         steps, before = record["step"] - before, record["step"]
         step_s += steps * record["compute_s"]
         train_s += steps / record["steps_per_s"]
-        utterances += steps * record["utterances_per_s"] / record["steps_per_s"]
+        utterances += steps * record["crops_per_s"] / record["steps_per_s"]
     return Cost(step_s=step_s, train_s=train_s, utterances=round(utterances)) if before else None
 
 

@@ -13,6 +13,8 @@ from typing import Any
 from vgim.runs.layout import METRICS
 from vgim.storage import Location
 
+CROPS_PER_S_IN_0_1 = "utterances_per_s"  # key of `crops_per_s` in records that vgim 0.1 wrote
+
 MetricsRecord = dict[str, Any]
 
 
@@ -22,7 +24,11 @@ def parse_record(line: str) -> MetricsRecord | None:
         record = json.loads(line)
     except json.JSONDecodeError:
         return None
-    return record if isinstance(record, dict) and "step" in record and "kind" in record else None
+    if not isinstance(record, dict) or "step" not in record or "kind" not in record:
+        return None
+    if CROPS_PER_S_IN_0_1 in record:
+        record["crops_per_s"] = record.pop(CROPS_PER_S_IN_0_1)
+    return record
 
 
 def read_metrics(run: Location) -> Iterator[MetricsRecord]:

@@ -30,7 +30,7 @@ SYNC_SECONDS = 30.0  # between two copies to storage that is no file system
 TOP_LEVEL = {
     "learning_rate": "optim/learning_rate",
     "kld_weight": "optim/kld_weight",
-    "utterances_per_s": "speed/utterances_per_s",
+    "crops_per_s": "speed/crops_per_s",
     "steps_per_s": "speed/steps_per_s",
     "data_wait_s": "speed/data_wait_s",
     "compute_s": "speed/compute_s",

@@ -98,14 +98,14 @@ class Console:
 
 
 def progress_line(record: MetricsRecord) -> str:
-    """`step 120/200  epoch 3.40  nce 1.980 2.110 2.030  41.0 utt/s  data wait 1.2%  ETA 0:32`."""
+    """`step 120/200  epoch 3.40  nce 1.980 2.110 2.030  41.0 crops/s  data wait 1.2%  ETA 0:32`."""
     figure = "nce" if "nce" in record["modules"][0] else "loss"
     shown = _figures(record, figure, ".3f" if figure == "nce" else ".4g")
     per_step = 1 / record["steps_per_s"]
     eta = max(record["last_step"] - record["step"], 0) * per_step
     return (
         f"step {record['step']}/{record['last_step']}  epoch {record['epoch']:.2f}  {_which(record)}{figure} {shown}  "
-        f"{record['utterances_per_s']:.1f} utt/s  data wait {record['data_wait_s'] / per_step:.1%}  "
+        f"{record['crops_per_s']:.1f} crops/s  data wait {record['data_wait_s'] / per_step:.1%}  "
         f"ETA {clock(eta)}"
     )
 

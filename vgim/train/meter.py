@@ -97,7 +97,7 @@ class Meter:
         return {
             **more,
             "steps_per_s": 1 / per_step,
-            "utterances_per_s": self._crops_per_step / per_step,
+            "crops_per_s": self._crops_per_step / per_step,
             "data_wait_s": waited,
             "compute_s": computed,
             "overhead_s": max(per_step - waited - computed, 0.0),

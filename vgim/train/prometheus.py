@@ -13,7 +13,7 @@ RUN_GAUGES = {
     "vgim_step": "Optimizer steps taken",
     "vgim_last_step": "Optimizer step at which the phase ends",
     "vgim_steps_per_second": "Optimizer steps per second",
-    "vgim_utterances_per_second": "Crops per second, of all workers",
+    "vgim_crops_per_second": "Crops per second, of all workers",
     "vgim_data_wait_ratio": "Share of a step's time that waits for data",
     "vgim_overhead_ratio": "Share of a step's time that is neither in the step nor waiting",
     "vgim_checkpoint_step": "Optimizer step of the newest checkpoint",
@@ -58,7 +58,7 @@ class Gauges:
             self._set("vgim_step", record["step"])
             self._set("vgim_last_step", record["last_step"])
             self._set("vgim_steps_per_second", record["steps_per_s"])
-            self._set("vgim_utterances_per_second", record["utterances_per_s"])
+            self._set("vgim_crops_per_second", record["crops_per_s"])
             self._set("vgim_data_wait_ratio", record["data_wait_s"] / per_step)
             self._set("vgim_overhead_ratio", record["overhead_s"] / per_step)
 
