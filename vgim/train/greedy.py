@@ -38,8 +38,8 @@ def headline(model: ModelConfig) -> list[str]:
 class GreedyLearner:
     """A `Learner`: an encoder, all modules or one after the other."""
 
-    averaged = (*(name for name in METRICS if name not in METRICS_ON_REQUEST), GRAD_NORM)
-    latest = METRICS_ON_REQUEST
+    averaged: tuple[str, ...] = (*(name for name in METRICS if name not in METRICS_ON_REQUEST), GRAD_NORM)
+    latest: tuple[str, ...] = METRICS_ON_REQUEST
 
     def __init__(self, config: RunConfig, context: LearnerContext) -> None:
         self._config, self._worker = config, context.worker
