@@ -31,7 +31,7 @@ from vgim.model.randomness import DrawKey
 from vgim.model.rank_group import ALONE, RankGroup
 from vgim.model.stack import Encoder, build_encoder
 from vgim.storage import Location
-from vgim.train.ddp import Replicas
+from vgim.train.ddp import DataParallelModules
 from vgim.train.passes import EagerPasses
 from vgim.train.step import GreedyStep, frozen_latents
 
@@ -118,8 +118,8 @@ def build(args: argparse.Namespace) -> tuple[Encoder, torch.optim.Optimizer]:
 def step_times(args: argparse.Namespace, group: RankGroup) -> list[float]:
     """Seconds of each of some joint steps, after one that is not counted."""
     encoder, optimizer = build(args)
-    replicas = Replicas(encoder, range(len(encoder)), group)
-    passes = EagerPasses(encoder, replicas, None)
+    data_parallel = DataParallelModules(encoder, range(len(encoder)), group)
+    passes = EagerPasses(encoder, data_parallel, None)
     take = GreedyStep(encoder, passes, optimizer, seed=0, rank=group.rank, clip_norm=0.0, autocast=None)
     audio = 0.1 * torch.randn(args.batch, args.samples, generator=torch.Generator().manual_seed(group.rank))
     seconds = []

@@ -29,7 +29,7 @@ from vgim.config.schema import ModelConfig, ObjectiveConfig
 from vgim.model.rank_group import ALONE
 from vgim.model.stack import build_encoder
 from vgim.train.malloc import keep_freed_memory
-from vgim.train.passes import passes_of
+from vgim.train.passes import make_passes
 from vgim.train.step import GreedyStep
 
 FAMILIES = ("sim", "gim", "cpc")
@@ -116,12 +116,12 @@ def build_greedy(
     autocast: torch.dtype | None = None,
     **how: bool,
 ) -> Built:
-    """Our step, training `modules` on those before them frozen; `how` goes to `passes_of`."""
+    """Our step, training `modules` on those before them frozen; `how` goes to `make_passes`."""
     encoder = build_encoder(*case.configs(), 0).to(device).eval()
     for m in modules:
         encoder.module(m).train()
     optimizer = torch.optim.Adam(encoder.parameters(), lr=2e-4, fused=True)
-    passes = passes_of(encoder, modules, ALONE, autocast=autocast, **how)
+    passes = make_passes(encoder, modules, ALONE, autocast=autocast, **how)
     step = GreedyStep(encoder, passes, optimizer, seed=0, rank=0, clip_norm=0.0, autocast=autocast)
     audio, number = case.audio().to(device), count()
     trained = [p for m in modules for p in encoder.module(m).parameters()]

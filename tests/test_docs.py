@@ -188,7 +188,7 @@ def test_every_field_is_explained() -> None:
         "data.md": {*SHARD_SCHEMA.names, *INDEX_SCHEMA.names},
         "training.md": {
             *METRICS,
-            *GreedyLearner.averaged,
+            *GreedyLearner.mean_metrics,
             "data_wait_s",
             "compute_s",
             "overhead_s",

@@ -196,7 +196,7 @@ def test_two_ranks_take_the_step_of_one_with_both_their_crops(run: Path, tmp_pat
     ]
     from vgim.train.progress import Progress, phases
 
-    both.learner.begin(phases(both.config)[0], Progress(), ALONE)
+    both.learner.begin_phase(phases(both.config)[0], Progress(), ALONE)
     both.learner.step([torch.cat(audio)], Progress(), measure=True)
     saved = complete_checkpoints(folder_of(two))[-1].weights()
     for name, weight in both.learner.network.state_dict().items():

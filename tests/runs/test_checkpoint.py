@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.train.cases import adam, assert_same, audio, differ, small_encoder, step_of, weights_of
+from tests.train.cases import adam, assert_same, audio, copied_weights, differ, greedy_step, small_encoder
 from vgim.config import RunConfig
 from vgim.config.schema import DataConfig, ModelConfig, ObjectiveConfig
 from vgim.errors import CheckpointError, StorageError
@@ -60,7 +60,7 @@ def state(step: int, loss: float | None = None, **more: Any) -> TrainingState:
 def trained(steps: int = 2, **model: Any) -> tuple[Encoder, torch.optim.Optimizer]:
     encoder = small_encoder(**model)
     optimizer = adam(encoder)
-    take = step_of(encoder, optimizer)
+    take = greedy_step(encoder, optimizer)
     for step in range(steps):
         take([audio(4, step)], step, 0.0, measure=False)
     return encoder, optimizer
@@ -95,10 +95,10 @@ def test_weights_optimizer_config_and_state_come_back_as_they_were(run: Location
     assert found.state == state(20, 1.5, files=found.state.files)
     fresh = small_encoder()
     fresh_optimizer = adam(fresh)
-    assert differ(weights_of(fresh), weights_of(encoder))
+    assert differ(copied_weights(fresh), copied_weights(encoder))
     load_weights(found, fresh)
     load_optimizer(found, fresh, fresh_optimizer)
-    assert_same(weights_of(fresh), weights_of(encoder))
+    assert_same(copied_weights(fresh), copied_weights(encoder))
     assert_same(state_of(fresh_optimizer), state_of(optimizer))
     assert len(state_of(optimizer)) == 3 * len(list(encoder.parameters()))
     assert {group["lr"] for group in fresh_optimizer.param_groups} == {2e-4}
@@ -216,11 +216,11 @@ def test_another_architecture_is_refused_by_its_keys(
     encoder, optimizer = trained(0, **model)
     found = save_checkpoint(Location(tmp_path), encoder, optimizer, config_of(encoder), state(1))
     here = small_encoder()
-    before = weights_of(here)
+    before = copied_weights(here)
     with pytest.raises(CheckpointError) as e:
         load_weights(found, here)
     assert f"({told})" in str(e.value)
-    assert_same(weights_of(here), before)
+    assert_same(copied_weights(here), before)
 
 
 def test_other_tensors_of_the_same_model_section_are_named(tmp_path: Path) -> None:
@@ -265,6 +265,6 @@ def test_models_that_differ_only_in_objective_share_weights(tmp_path: Path) -> N
     found = save_checkpoint(Location(tmp_path), encoder, optimizer, config_of(encoder), state(1))
     other = small_encoder(objective={"num_negatives": 7, "kld_weight": 0.5})
     load_weights(found, other)
-    assert_same(weights_of(other), weights_of(encoder))
+    assert_same(copied_weights(other), copied_weights(encoder))
     assert ModelConfig(channels=8, gru_units=8) == other.model
     assert other.objective != ObjectiveConfig()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.train.cases import last_checkpoint, records, run_of
+from tests.train.cases import last_checkpoint, records, run_location
 from vgim.config import ResolvedConfig, RunConfig, from_yaml
 from vgim.data.shards.manifest import read_manifest, write_manifest
 from vgim.errors import CheckpointError, ConfigError, DataError, StorageError, TrainingError
@@ -26,7 +26,7 @@ FINGERPRINT = "a" * 64
 
 
 def claim(resolved: ResolvedConfig, fingerprint: str = FINGERPRINT) -> tuple[RunFolder, RunRecord | None]:
-    folder = RunFolder(run_of(resolved.config))
+    folder = RunFolder(run_location(resolved.config))
     return folder, folder.claim(resolved.config, fingerprint)
 
 
@@ -150,7 +150,7 @@ def test_training_leaves_the_folder_that_the_design_names(
 ) -> None:
     resolved = tiny_config("train.epochs=1", "train.max_steps=4", "train.checkpoint_every_steps=2")
     assert train(resolved) == 0
-    run = run_of(resolved.config)
+    run = run_location(resolved.config)
     assert run.list() == ["checkpoints", "config.yaml", "metrics.jsonl", "run.json", "tensorboard"]
     assert run.child("checkpoints").list() == ["step-00000002", "step-00000004"]
     assert from_yaml(run.child("config.yaml").read_text()) == resolved.config
@@ -173,7 +173,7 @@ def test_a_finished_run_is_left_alone_and_says_how_to_go_on(
     tiny_config: Maker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(tiny_config("train.max_steps=3"))
-    folder = run_of(tiny_config().config).local_path
+    folder = run_location(tiny_config().config).local_path
     before = files_of(folder)
     capsys.readouterr()
     assert train(tiny_config("train.max_steps=3")) == 0
@@ -194,15 +194,15 @@ def test_a_finished_run_goes_on_when_it_is_given_more_steps(tiny_config: Maker) 
     train(tiny_config("train.max_steps=5"))
     config = tiny_config().config
     assert last_checkpoint(config).state.step == 5
-    assert record_of(RunFolder(run_of(config))).launches == 2
-    assert [r["step"] for r in records(run_of(config), "train")] == [1, 2, 3, 4, 5]
+    assert record_of(RunFolder(run_location(config))).launches == 2
+    assert [r["step"] for r in records(run_location(config), "train")] == [1, 2, 3, 4, 5]
 
 
 def test_a_finished_run_still_refuses_another_config(tiny_config: Maker) -> None:
     train(tiny_config("train.max_steps=3"))
     with pytest.raises(ConfigError, match=r"model\.channels: 8 → 16"):
         train(tiny_config("train.max_steps=3", "model.channels=16"))
-    assert record_of(RunFolder(run_of(tiny_config().config))).state == "finished"
+    assert record_of(RunFolder(run_location(tiny_config().config))).state == "finished"
 
 
 def test_shards_prepared_anew_from_other_audio_are_refused(
@@ -237,7 +237,7 @@ def test_a_shard_missing_from_the_start_is_told_before_a_run_is_begun(
     (lacking / "train" / "00000.parquet").unlink()
     with pytest.raises(DataError, match=r"train/00000\.parquet is missing"):
         train(tiny_config(f"data.shards={lacking}"))
-    assert not run_of(tiny_config().config).exists()
+    assert not run_location(tiny_config().config).exists()
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_a_failed_run_says_why_and_can_be_continued(
         patch.setattr(RankTrainer, "run", fail)
         with pytest.raises(error):
             train(tiny_config("train.max_steps=2"))
-    folder = RunFolder(run_of(tiny_config().config))
+    folder = RunFolder(run_location(tiny_config().config))
     assert (record_of(folder).state, record_of(folder).message) == ("failed", str(fault))
     revived = error_of(record_of(folder))
     assert (type(revived), str(revived)) == (type(fault), str(fault))
@@ -281,7 +281,7 @@ def test_a_stopped_run_says_so_and_goes_on_with_the_same_command(
         patch.setattr(RankTrainer, "_log", stop)
         with pytest.raises(KeyboardInterrupt):
             train(tiny_config(*settings))
-    folder = RunFolder(run_of(tiny_config().config))
+    folder = RunFolder(run_location(tiny_config().config))
     assert record_of(folder).state == "interrupted"
     assert "the same command goes on from the last checkpoint" in capsys.readouterr().out
     assert train(tiny_config(*settings)) == 0

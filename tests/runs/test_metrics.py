@@ -14,7 +14,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from tests.train.cases import last_checkpoint, rank_here, records, run_of
+from tests.train.cases import last_checkpoint, records, run_location, single_rank_trainer
 from vgim.config import ResolvedConfig
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.stream.readers import read_in_process
@@ -84,8 +84,8 @@ def test_a_rate_of_crops_that_0_1_wrote_under_another_name_is_read() -> None:
 
 def test_tensorboard_reads_every_figure_of_the_issue(tiny_config: Maker) -> None:
     config = tiny_config("train.max_steps=15").config
-    rank_here(config).run()
-    reader = board(run_of(config).local_path)
+    single_rank_trainer(config).run()
+    reader = board(run_location(config).local_path)
     tags = reader.Tags()
     expected = {f"train/module{m}/{name}" for m in range(4) for name in (*PER_MODULE, "grad_norm")}
     expected |= {f"validation/module{m}/{name}" for m in range(4) for name in PER_MODULE}
@@ -103,8 +103,8 @@ def test_tensorboard_reads_every_figure_of_the_issue(tiny_config: Maker) -> None
 
 def test_tensorboards_figures_are_those_of_metrics_jsonl(tiny_config: Maker) -> None:
     config = tiny_config("train.max_steps=12").config
-    rank_here(config).run()
-    reader, run = board(run_of(config).local_path), run_of(config)
+    single_rank_trainer(config).run()
+    reader, run = board(run_location(config).local_path), run_location(config)
     for kind, names in (("train", (*PER_MODULE, "grad_norm")), ("validation", PER_MODULE)):
         told = records(run, kind)
         for m in range(4):
@@ -118,8 +118,8 @@ def test_tensorboards_figures_are_those_of_metrics_jsonl(tiny_config: Maker) -> 
 
 def test_the_figures_mean_what_they_say(tiny_config: Maker) -> None:
     config = tiny_config("objective.kld_weight=0.01", "optim.decay_per_epoch=0.5").config
-    rank_here(config).run()
-    told = records(run_of(config), "train")
+    single_rank_trainer(config).run()
+    told = records(run_location(config), "train")
     assert [r["kld_weight"] for r in told[:9]] == pytest.approx([0.01 * min(s, 8) / 8 for s in range(9)])
     assert {r["learning_rate"] for r in told[:10]} == {1e-3}
     assert {r["learning_rate"] for r in told[10:]} == {5e-4}
@@ -134,14 +134,14 @@ def test_the_figures_mean_what_they_say(tiny_config: Maker) -> None:
         total = record["data_wait_s"] + record["compute_s"] + record["overhead_s"]
         assert total == pytest.approx(1 / record["steps_per_s"], rel=0.05)
     assert [r["epoch"] for r in told] == pytest.approx([step / 10 for step in range(1, 21)])
-    for record in records(run_of(config), "validation"):
+    for record in records(run_location(config), "validation"):
         assert record["loss"] == pytest.approx(np.mean([m["loss"] for m in record["modules"]]))
 
 
 def test_hyperparameters_are_there_for_tensorboards_tab(tiny_config: Maker) -> None:
     config = tiny_config("train.max_steps=2").config
-    rank_here(config).run()
-    reader = board(run_of(config).local_path)
+    single_rank_trainer(config).run()
+    reader = board(run_location(config).local_path)
     content = reader.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
     assert start.hparams["model.channels"].number_value == 8
@@ -262,7 +262,7 @@ def test_a_whole_run_on_storage_that_is_no_file_system(tiny_config: Maker, tmp_p
 def test_audio_reaches_the_model_normalized_as_the_config_says(tiny_config: Maker, mode: str) -> None:
     from vgim.train.prefetch import DeviceBatch
 
-    rank = rank_here(tiny_config(f"data.normalize={mode}").config)
+    rank = single_rank_trainer(tiny_config(f"data.normalize={mode}").config)
     batch = next(rank.train_stream.train_batches(0, 0, epochs=1))
     found = rank._audio(DeviceBatch(*map(torch.from_numpy, (batch.audio, batch.mean, batch.std))))
     plain = batch.audio.astype(np.float64) / 32_768
@@ -290,13 +290,13 @@ def test_a_collapsed_posterior_is_told_and_ends_the_run_where_the_config_says_st
     ]
     hopeless += ["train.epochs=6", "train.validate_every_epochs=9", "optim.learning_rate=3e-2"]
     warned = tiny_config(*hopeless, "storage.name=warned").config
-    rank_here(warned).run()
-    told = [r["message"] for r in records(run_of(warned), "event") if "has collapsed" in r["message"]]
+    single_rank_trainer(warned).run()
+    told = [r["message"] for r in records(run_location(warned), "event") if "has collapsed" in r["message"]]
     assert told
     assert "objective.kld_warmup_steps" in told[0]
     stopped = tiny_config(*hopeless, "storage.name=stopped", "objective.on_collapse=stop").config
     with pytest.raises(CollapsedError, match=r"module \d has collapsed.*objective.on_collapse=stop"):
-        rank_here(stopped).run()
+        single_rank_trainer(stopped).run()
 
 
 def test_an_error_of_the_stream_ends_the_run_with_its_own_message(
@@ -316,17 +316,19 @@ def test_an_error_of_the_stream_ends_the_run_with_its_own_message(
     monkeypatch.setattr(stream, "cut_crops", fail_late)
     with pytest.raises(DataError, match="shard x has gone"):
         train(tiny_config())
-    (summary,) = list_runs(run_of(tiny_config().config).parent.uri)
+    (summary,) = list_runs(run_location(tiny_config().config).parent.uri)
     assert (summary.state, summary.message) == ("failed", "shard x has gone")
-    assert json.loads(run_of(tiny_config().config).child("run.json").read_text())["state"] == "failed"
+    assert json.loads(run_location(tiny_config().config).child("run.json").read_text())["state"] == "failed"
 
 
 def test_records_name_the_device_that_steps_are_taken_on(
     tiny_config: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_config("train.max_steps=2").config
-    rank_here(config).run()
-    assert {record["device"] for record in records(run_of(config), "train")} == {"cpu"}
+    single_rank_trainer(config).run()
+    assert {record["device"] for record in records(run_location(config), "train")} == {"cpu"}
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
-    on_gpu = Worker(RankGroup(1, 2), torch.device("cuda", 1), read_in_process, lambda figures, checkpoint: None)
+    on_gpu = Worker(
+        RankGroup(1, 2), torch.device("cuda", 1), read_in_process, lambda figures, checkpoint: None
+    )
     assert on_gpu.device_name == "GPU 1"

@@ -17,7 +17,7 @@ from vgim.model.rank_group import ALONE, RankGroup
 from vgim.model.stack import Encoder, build_encoder
 from vgim.runs.checkpoint import Checkpoint, complete_checkpoints
 from vgim.storage import Location
-from vgim.train.ddp import Replicas
+from vgim.train.ddp import DataParallelModules
 from vgim.train.greedy import GreedyLearner
 from vgim.train.loop import RankTrainer, TrainJob, Worker
 from vgim.train.passes import EagerPasses
@@ -42,23 +42,23 @@ def adam(encoder: Encoder, **optim: Any) -> torch.optim.Optimizer:
     return torch.optim.Adam(encoder.parameters(), lr=OptimConfig(**optim).learning_rate, fused=True)
 
 
-def replicas_of(encoder: Encoder, group: RankGroup = ALONE) -> Replicas:
+def data_parallel_modules(encoder: Encoder, group: RankGroup = ALONE) -> DataParallelModules:
     """All of its modules."""
-    return Replicas(encoder, range(len(encoder)), group)
+    return DataParallelModules(encoder, range(len(encoder)), group)
 
 
-def step_of(
+def greedy_step(
     encoder: Encoder,
     optimizer: torch.optim.Optimizer,
     *,
     clip_norm: float = 0.0,
-    replicas: Replicas | None = None,
+    data_parallel: DataParallelModules | None = None,
     group: RankGroup = ALONE,
 ) -> GreedyStep:
     """The joint step over all modules."""
     return GreedyStep(
         encoder,
-        EagerPasses(encoder, replicas or replicas_of(encoder, group), None),
+        EagerPasses(encoder, data_parallel or data_parallel_modules(encoder, group), None),
         optimizer,
         seed=3,
         rank=group.rank,
@@ -71,7 +71,7 @@ def audio(num_crops: int, seed: int = 0, num_samples: int = SAMPLES) -> Tensor:
     return torch.randn(num_crops, num_samples, generator=torch.Generator().manual_seed(seed)) * 0.1
 
 
-def weights_of(module: nn.Module) -> dict[str, Tensor]:
+def copied_weights(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
@@ -86,25 +86,25 @@ def differ(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return any(not torch.equal(one[name], other[name]) for name in one)
 
 
-def run_of(config: RunConfig) -> Location:
+def run_location(config: RunConfig) -> Location:
     return Location(config.storage.root).child(config.storage.name)
 
 
 def last_checkpoint(config: RunConfig) -> Checkpoint:
-    return complete_checkpoints(run_of(config))[-1]
+    return complete_checkpoints(run_location(config))[-1]
 
 
-def rank_here(
+def single_rank_trainer(
     config: RunConfig,
     kind: type[RankTrainer] = RankTrainer,
     report: Callable[[dict[str, float], Location], None] = lambda figures, checkpoint: None,
     **job: Any,
 ) -> RankTrainer:
     """The one rank of a run, in a folder that it needs not claim."""
-    run_of(config).make_dirs()
+    run_location(config).make_dirs()
     device = "cpu" if config.cluster.device == "auto" else config.cluster.device
     worker = Worker(ALONE, torch.device(device), read_in_process, report)
-    return kind(TrainJob(config=config, run=run_of(config).uri, learner=GreedyLearner, **job), worker)
+    return kind(TrainJob(config=config, run=run_location(config).uri, learner=GreedyLearner, **job), worker)
 
 
 def records(run: Location | Path, *kinds: str) -> list[dict[str, Any]]:

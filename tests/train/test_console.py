@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.train.cases import run_of
+from tests.train.cases import run_location
 from vgim.config import ResolvedConfig
 from vgim.errors import StorageError
 from vgim.runs import listing
@@ -19,7 +19,7 @@ from vgim.runs.folder import RunFolder
 from vgim.runs.listing import format_runs, list_runs
 from vgim.storage import Location
 from vgim.train import console
-from vgim.train.console import Console, clock, progress_line, validation_line
+from vgim.train.console import Console, format_duration, progress_line, validation_line
 from vgim.train.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
@@ -84,8 +84,8 @@ def test_figures_that_were_not_finite_are_shown_as_dashes() -> None:
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(0, "0:00"), (59.6, "1:00"), (61, "1:01"), (3_599, "59:59"), (3_723, "1:02:03")]
 )
-def test_the_clock(seconds: float, shown: str) -> None:
-    assert clock(seconds) == shown
+def test_a_duration_has_hours_only_from_one_hour_on(seconds: float, shown: str) -> None:
+    assert format_duration(seconds) == shown
 
 
 class Terminal(io.StringIO):
@@ -152,7 +152,7 @@ def test_runs_are_listed_with_what_their_folders_say(tiny_config: Maker) -> None
     train(
         tiny_config("storage.name=c-gim", "model.family=gim", "objective.kld_weight=0", "train.max_steps=2")
     )
-    fresh = RunFolder(run_of(tiny_config("storage.name=a-new").config))
+    fresh = RunFolder(run_location(tiny_config("storage.name=a-new").config))
     fresh.claim(tiny_config("storage.name=a-new").config, "f" * 64)
     root = tiny_config().config.storage.root
     Path(root, "no-run").mkdir()
@@ -164,7 +164,7 @@ def test_runs_are_listed_with_what_their_folders_say(tiny_config: Maker) -> None
     assert (gim.family, gim.kld_weight, gim.workers) == ("gim", 0.0, 0)
     validations = [
         json.loads(line)
-        for line in run_of(tiny_config("storage.name=b-finished").config)
+        for line in run_location(tiny_config("storage.name=b-finished").config)
         .child("metrics.jsonl")
         .read_text()
         .splitlines()
@@ -189,7 +189,7 @@ def test_a_run_that_fell_silent_counts_as_interrupted(
     tiny_config: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_config().config
-    folder = RunFolder(run_of(config))
+    folder = RunFolder(run_location(config))
     folder.claim(config, "f" * 64)
     record = folder.record()
     assert record is not None
@@ -212,7 +212,7 @@ def test_a_run_that_fell_silent_counts_as_interrupted(
 
 def test_failed_runs_keep_their_state_however_old(tiny_config: Maker) -> None:
     config = tiny_config().config
-    folder = RunFolder(run_of(config))
+    folder = RunFolder(run_location(config))
     folder.claim(config, "f" * 64)
     folder.set_state("failed", "module 2 is not finite")
     record = folder.record()
@@ -224,7 +224,7 @@ def test_failed_runs_keep_their_state_however_old(tiny_config: Maker) -> None:
 
 def test_a_validation_that_was_not_finite_does_not_stop_the_listing(tiny_config: Maker) -> None:
     config = tiny_config().config
-    folder = RunFolder(run_of(config))
+    folder = RunFolder(run_location(config))
     folder.claim(config, "f" * 64)
     record = {**validation_record(10, module(0, None)), "loss": None}
     folder.location.child("metrics.jsonl").local_path.write_text(json.dumps(record) + "\n")

@@ -7,7 +7,14 @@ from collections.abc import Callable
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.train.cases import assert_same, last_checkpoint, rank_here, records, run_of, without_timings
+from tests.train.cases import (
+    assert_same,
+    last_checkpoint,
+    records,
+    run_location,
+    single_rank_trainer,
+    without_timings,
+)
 from vgim.config import ResolvedConfig
 from vgim.errors import CheckpointError
 from vgim.train.depth_resume import inherited_steps
@@ -20,12 +27,12 @@ SEQUENTIAL = ("train.schedule=sequential", "train.max_steps=12", "train.epochs=2
 
 def test_a_chain_of_depths_is_the_deepest_run(tiny_config: Maker) -> None:
     whole = tiny_config(*SEQUENTIAL, "storage.name=whole").config
-    rank_here(whole).run()
+    single_rank_trainer(whole).run()
     before = None
     for depth in (1, 2, 4):
         resolved = tiny_config(*SEQUENTIAL, f"model.depth={depth}", f"storage.name=depth{depth}")
         assert train(resolved, resume_from=before) == 0
-        before = run_of(resolved.config).uri
+        before = run_location(resolved.config).uri
         found = last_checkpoint(resolved.config)
         modules = tuple(f"greedy.{m}." for m in range(depth))
         assert len(found.weights()) > 0
@@ -34,8 +41,8 @@ def test_a_chain_of_depths_is_the_deepest_run(tiny_config: Maker) -> None:
         assert found.state.step == 12 * depth
     assert_same(found.optimizer(), last_checkpoint(whole).optimizer())
     kinds = ("train", "validation")
-    assert without_timings(records(run_of(resolved.config), *kinds)) == without_timings(
-        records(run_of(whole), *kinds)
+    assert without_timings(records(run_location(resolved.config), *kinds)) == without_timings(
+        records(run_location(whole), *kinds)
     )
 
 
@@ -43,14 +50,16 @@ def test_a_deeper_run_tells_what_the_shallower_one_told_and_where_it_came_from(t
     shallow = tiny_config(*SEQUENTIAL, "model.depth=1", "storage.name=shallow")
     deep = tiny_config(*SEQUENTIAL, "model.depth=2", "storage.name=deep")
     train(shallow)
-    train(deep, resume_from=run_of(shallow.config).uri)
-    events = records(run_of(deep.config), "event")
+    train(deep, resume_from=run_location(shallow.config).uri)
+    events = records(run_location(deep.config), "event")
     assert inherited_steps(events) == 12
     told = [record["message"] for record in events]
-    assert any(f"continuing from the checkpoint {run_of(shallow.config).uri}/checkpoints" in m for m in told)
+    assert any(
+        f"continuing from the checkpoint {run_location(shallow.config).uri}/checkpoints" in m for m in told
+    )
     assert "it has modules 0 to 0; those behind are drawn afresh" in told
     reader = EventAccumulator(
-        str(run_of(deep.config).local_path / "tensorboard"), size_guidance={"scalars": 0}
+        str(run_location(deep.config).local_path / "tensorboard"), size_guidance={"scalars": 0}
     )
     reader.Reload()
     assert [event.step for event in reader.Scalars("train/module0/nce")] == list(range(1, 13))
@@ -62,13 +71,13 @@ def test_a_deeper_run_that_was_cut_short_early_tells_everything_once(tiny_config
     shallow = tiny_config(*SEQUENTIAL, "model.depth=1", "storage.name=shallow")
     train(shallow)
     deep = tiny_config(*SEQUENTIAL, "model.depth=2", "storage.name=deep").config
-    source = run_of(shallow.config).uri
-    rank = rank_here(deep, resume_from=source)
+    source = run_location(shallow.config).uri
+    rank = single_rank_trainer(deep, resume_from=source)
     rank._train = lambda phase, path: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         rank.run()
-    rank_here(deep, resume_from=source).run()
-    assert [r["step"] for r in records(run_of(deep), "train")] == list(range(1, 25))
+    single_rank_trainer(deep, resume_from=source).run()
+    assert [r["step"] for r in records(run_location(deep), "train")] == list(range(1, 25))
 
 
 @pytest.mark.parametrize("typed", [{"inherited_steps": 12}, {}], ids=["a key", "the sentence of 0.1"])
@@ -93,4 +102,4 @@ def test_only_a_sequential_run_of_the_same_modules_deepens_another(
     train(shallow)
     deep = tiny_config(*setting, "model.depth=2", "storage.name=deep")
     with pytest.raises(CheckpointError, match=named):
-        train(deep, resume_from=run_of(shallow.config).uri)
+        train(deep, resume_from=run_location(shallow.config).uri)

@@ -15,11 +15,11 @@ from tests.train.cases import (
     adam,
     assert_same,
     audio,
+    copied_weights,
     last_checkpoint,
-    rank_here,
-    run_of,
+    run_location,
+    single_rank_trainer,
     small_encoder,
-    weights_of,
 )
 from tests.train.test_resume import Killed, Mortal, assert_same_runs
 from vgim.config import ResolvedConfig
@@ -27,7 +27,7 @@ from vgim.model.precision import set_precision
 from vgim.model.rank_group import ALONE, RankGroup
 from vgim.model.stack import Encoder
 from vgim.pretrained.encoder import load_encoder
-from vgim.train.passes import EagerPasses, GraphedPasses, passes_of
+from vgim.train.passes import EagerPasses, GraphedPasses, make_passes
 from vgim.train.step import GreedyStep, StepMetrics
 from vgim.train.trainer import train
 
@@ -43,7 +43,7 @@ def trained(
     encoder.cuda().eval()
     for m in modules:
         encoder.module(m).train()
-    passes = passes_of(encoder, modules, ALONE, autocast=autocast, cuda_graphs=graphs)
+    passes = make_passes(encoder, modules, ALONE, autocast=autocast, cuda_graphs=graphs)
     assert isinstance(passes, GraphedPasses if graphs else EagerPasses)
     step = GreedyStep(encoder, passes, adam(encoder), seed=3, rank=0, clip_norm=1.0, autocast=autocast)
     crops = [audio(4, seed).cuda() for seed in range(6 * micro_batches)]
@@ -67,7 +67,7 @@ def test_graphs_take_the_steps_of_eager_passes(family: str, modules: list[int], 
     for graphs in (False, True):
         encoder = small_encoder(objective={"window_frames": 24, "kld_weight": 0.01}, family=family)
         metrics = trained(encoder, graphs=graphs, **options)
-        found[graphs] = metrics, weights_of(encoder)
+        found[graphs] = metrics, copied_weights(encoder)
     for eager, graphed in zip(found[False][0], found[True][0], strict=True):
         for one, other in zip(eager, graphed, strict=True):
             for name, value in one.items():
@@ -105,24 +105,24 @@ def test_killed_run_equals_straight_run_on_a_gpu(
     ]
     straight = tiny_config("storage.name=straight", *every).config
     killed = tiny_config("storage.name=killed", *every).config
-    rank_here(straight).run()
+    single_rank_trainer(straight).run()
     with pytest.raises(Killed):
-        rank_here(killed, Mortal).run()
+        single_rank_trainer(killed, Mortal).run()
     assert last_checkpoint(killed).state.step == 14
-    rank_here(killed).run()
+    single_rank_trainer(killed).run()
     assert_same_runs(straight, killed)
 
 
 def test_a_checkpoint_of_a_gpu_is_read_on_a_cpu_and_trained_on(tiny_config: Maker) -> None:
     run = tiny_config("cluster.device=cuda", "train.epochs=1")
     train(run)
-    folder = run_of(run.config)
+    folder = run_location(run.config)
     on_cpu = load_encoder(folder.uri, device="cpu").encoder
     on_gpu = load_encoder(folder.uri, device="cuda").encoder
     x = audio(2)
     torch.testing.assert_close(on_gpu.encode(x.cuda()).cpu(), on_cpu.encode(x), rtol=1e-3, atol=1e-4)
     before = last_checkpoint(run.config).weights()
-    assert_same(weights_of(on_cpu), before)
+    assert_same(copied_weights(on_cpu), before)
     train(tiny_config("cluster.device=cpu", "train.epochs=2"))
     assert last_checkpoint(run.config).state.epoch == 2
 
@@ -133,12 +133,14 @@ def one_rank(rank: int, folder: str) -> None:
     found = {}
     for graphs in (False, True):
         encoder = small_encoder(objective={"kld_weight": 0.01}, batch_norm="none").cuda().train()
-        passes = passes_of(encoder, range(len(encoder)), group, autocast=None, cuda_graphs=graphs)
+        passes = make_passes(encoder, range(len(encoder)), group, autocast=None, cuda_graphs=graphs)
         step = GreedyStep(encoder, passes, adam(encoder), seed=3, rank=rank, clip_norm=0.0, autocast=None)
         for number in range(4):
             batches = [audio(3, 100 * rank + 10 * number + n).cuda() for n in range(2)]
             step(batches, number, 0.01, measure=False)
-        found[type(passes).__name__] = {name: tensor.cpu() for name, tensor in weights_of(encoder).items()}
+        found[type(passes).__name__] = {
+            name: tensor.cpu() for name, tensor in copied_weights(encoder).items()
+        }
     torch.save(found, f"{folder}/rank{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()

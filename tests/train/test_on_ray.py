@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.train.cases import assert_same, last_checkpoint, records, run_of, without_timings
+from tests.train.cases import assert_same, last_checkpoint, records, run_location, without_timings
 from vgim.config import ResolvedConfig, RunConfig
 from vgim.errors import DataError, TrainingError, VgimError
 from vgim.runs.folder import RunFolder
@@ -46,13 +46,13 @@ def undisturbed(
 
 
 def state_of(config: RunConfig) -> tuple[str, str]:
-    record = RunFolder(run_of(config)).record()
+    record = RunFolder(run_location(config)).record()
     assert record is not None
     return record.state, record.message
 
 
 def test_two_workers_train_and_leave_the_same_folder(undisturbed: RunConfig) -> None:
-    run = run_of(undisturbed)
+    run = run_location(undisturbed)
     assert run.list() == ["checkpoints", "config.yaml", "metrics.jsonl", "run.json", "tensorboard"]
     assert state_of(undisturbed) == ("finished", "finished at step 40, epoch 8")
     state = last_checkpoint(undisturbed).state
@@ -97,7 +97,7 @@ class Killer(threading.Thread):
 
     def __init__(self, config: RunConfig) -> None:
         super().__init__(daemon=True)
-        self._checkpoints = run_of(config).local_path / "checkpoints"
+        self._checkpoints = run_location(config).local_path / "checkpoints"
         self.killed: list[int] = []
 
     def run(self) -> None:
@@ -120,14 +120,16 @@ def test_a_killed_worker_is_recovered_from(
     killer.start()
     assert train(resolved) == 0
     assert len(killer.killed) == 1
-    run = run_of(resolved.config)
+    run = run_location(resolved.config)
     told = [r["message"] for r in records(run, "event")]
     assert told[0] == "weights drawn afresh from seed 0"
     assert told[-1].startswith("continuing from this run's checkpoint")
     assert state_of(resolved.config) == ("finished", "finished at step 40, epoch 8")
     assert_same(last_checkpoint(resolved.config).weights(), last_checkpoint(undisturbed).weights())
     assert_same(last_checkpoint(resolved.config).optimizer(), last_checkpoint(undisturbed).optimizer())
-    found, expected = (without_timings(records(r, "train", "validation")) for r in (run, run_of(undisturbed)))
+    found, expected = (
+        without_timings(records(r, "train", "validation")) for r in (run, run_location(undisturbed))
+    )
     assert found == expected
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.train.cases import assert_same, differ, last_checkpoint, rank_here, records, run_of
+from tests.train.cases import assert_same, differ, last_checkpoint, records, run_location, single_rank_trainer
 from vgim.config import ResolvedConfig
 from vgim.train.progress import Progress, phases, remaining
 
@@ -50,15 +50,15 @@ def test_each_module_trains_alone_on_frozen_ones(tiny_config: Maker) -> None:
     config = tiny_config(
         "train.schedule=sequential", "train.max_steps=3", "train.keep_last=9", "model.depth=3"
     ).config
-    assert rank_here(config).run().startswith("finished at step 9")
-    told = records(run_of(config), "train")
+    assert single_rank_trainer(config).run().startswith("finished at step 9")
+    told = records(run_location(config), "train")
     assert [[m["module"] for m in r["modules"]] for r in told] == [[0]] * 3 + [[1]] * 3 + [[2]] * 3
     assert [r["kld_weight"] for r in told] == pytest.approx(
         [0.0, 0.001 / 8, 0.002 / 8] * 3
     )  # warm-up per module
     from vgim.runs.checkpoint import complete_checkpoints
 
-    saved = [c.weights() for c in complete_checkpoints(run_of(config))]
+    saved = [c.weights() for c in complete_checkpoints(run_location(config))]
     assert len(saved) == 3
 
     def part(weights: dict[str, Any], m: int) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def test_a_run_stops_early_when_validation_no_longer_falls(
 
     monkeypatch.setattr(greedy, "validate", scripted)
     config = tiny_config("train.epochs=9", "train.early_stop_validations=2").config
-    assert rank_here(config).run() == "finished at step 40, epoch 4"
+    assert single_rank_trainer(config).run() == "finished at step 40, epoch 4"
     state = last_checkpoint(config).state
     assert (state.best_loss, state.validation_loss, state.stale_validations) == (2.0, 2.1, 2)
     assert remaining(Progress(40, 4, 0, 0, 40, 4, 2.1, 2.0, 2), config) == []

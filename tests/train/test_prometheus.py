@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import ray.util.metrics
 
-from tests.train.cases import rank_here
+from tests.train.cases import single_rank_trainer
 from vgim.train.prometheus import MODULE_GAUGES, RUN_GAUGES, Gauges
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "deploy/monitoring/vgim-dashboard.json"
@@ -33,8 +33,8 @@ def test_a_run_sets_every_gauge(tiny_config: Any, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(FakeGauge, "values", {})
     monkeypatch.setattr(ray.util.metrics, "Gauge", FakeGauge)
     config = tiny_config("train.max_steps=3").config
-    rank = rank_here(config)
-    object.__setattr__(rank.worker, "observe", Gauges("sim"))
+    rank = single_rank_trainer(config)
+    object.__setattr__(rank.worker, "on_record", Gauges("sim"))
     rank.run()
     values = FakeGauge.values
     assert {name for name, _, _ in values} == {*RUN_GAUGES, *MODULE_GAUGES}

@@ -17,14 +17,14 @@ from tests.train.cases import (
     adam,
     assert_same,
     audio,
+    copied_weights,
+    data_parallel_modules,
+    greedy_step,
     last_checkpoint,
-    rank_here,
     records,
-    replicas_of,
-    run_of,
+    run_location,
+    single_rank_trainer,
     small_encoder,
-    step_of,
-    weights_of,
     without_timings,
 )
 from vgim.config import ResolvedConfig, RunConfig
@@ -61,7 +61,7 @@ def gradient_step(modules: list[nn.Module], encoder: Encoder, rank: int, step: i
 
 def trained_by_step(group: RankGroup, **model: Any) -> Encoder:
     encoder = small_encoder(**model)
-    take = step_of(encoder, adam(encoder), group=group)
+    take = greedy_step(encoder, adam(encoder), group=group)
     for step in range(STEPS):
         take(micro_batches(group.rank, step), step, KLD_WEIGHT, measure=False)
     return encoder
@@ -92,15 +92,15 @@ def join_world(rank: int, world_size: int, folder: str) -> RankGroup:
 def one_rank(rank: int, folder: str, configs: dict[str, RunConfig]) -> None:
     group = join_world(rank, RANKS, folder)
     found: Found = {
-        "step": weights_of(trained_by_step(group, batch_norm="none")),
-        "plain": weights_of(trained_by_plain_ddp(rank, batch_norm="none")),
+        "step": copied_weights(trained_by_step(group, batch_norm="none")),
+        "plain": copied_weights(trained_by_plain_ddp(rank, batch_norm="none")),
     }
     normed = trained_by_step(group, batch_norm="local")
-    found["buffers before"] = weights_of(normed)
+    found["buffers before"] = copied_weights(normed)
     average_buffers(normed, group)
-    found["buffers after"] = weights_of(normed)
-    replicas = replicas_of(small_encoder(), group)
-    found["wrapped"] = all(isinstance(m, DistributedDataParallel) for m in replicas.modules.values())
+    found["buffers after"] = copied_weights(normed)
+    data_parallel = data_parallel_modules(small_encoder(), group)
+    found["wrapped"] = all(isinstance(m, DistributedDataParallel) for m in data_parallel.modules.values())
     for name, config in configs.items():
         kind = Poisoned if name == "poisoned" else RankTrainer
         found[name] = run(kind, config, group)
@@ -131,7 +131,7 @@ class Poisoned(RankTrainer):
 def run(kind: type[RankTrainer], config: RunConfig, group: RankGroup) -> Found:
     """A whole run of this rank: how it ended, and which crops it had."""
     reports: list[dict[str, float]] = []
-    location = run_of(config)
+    location = run_location(config)
     location.make_dirs()
     worker = Worker(group, torch.device("cpu"), read_in_process, lambda figures, _: reports.append(figures))
     made = kind(TrainJob(config=config, run=location.uri, learner=GreedyLearner), worker)
@@ -194,7 +194,7 @@ def test_the_ranks_hold_the_same_weights_to_the_bit(ranks: list[Found]) -> None:
 
 def test_the_ranks_take_the_steps_of_one_process_with_the_union_of_their_batches(ranks: list[Found]) -> None:
     encoder = small_encoder(batch_norm="none")
-    start = weights_of(encoder)
+    start = copied_weights(encoder)
     optimizer = adam(encoder)
     modules: list[nn.Module] = [encoder.module(m) for m in range(len(encoder))]
     for step in range(STEPS):
@@ -202,7 +202,7 @@ def test_the_ranks_take_the_steps_of_one_process_with_the_union_of_their_batches
             gradient_step(modules, encoder, rank, step, 1 / (RANKS * MICRO_BATCHES))
         optimizer.step()
         optimizer.zero_grad()
-    for name, tensor in weights_of(encoder).items():
+    for name, tensor in copied_weights(encoder).items():
         torch.testing.assert_close(ranks[0]["step"][name], tensor, rtol=1e-5, atol=1e-6)
         assert not torch.equal(tensor, start[name]), name
 
@@ -226,7 +226,7 @@ def test_a_run_on_two_ranks_reports_together_and_validates_the_whole_split_once(
     assert sorted(u for found in whole for u in found["validated"]) == [0, 1, 2, 3]
     assert whole[0]["reports"] == whole[1]["reports"]
     assert [r["step"] for r in whole[0]["reports"]] == [6, 12]
-    folder = run_of(configs["whole"])
+    folder = run_location(configs["whole"])
     assert [r["crops"] for r in records(folder, "validation")] == [4, 4]
     assert [r["step"] for r in records(folder, "train")] == [1, 2, 4, 6, 8, 10, 12]
     state = last_checkpoint(configs["whole"]).state
@@ -241,7 +241,7 @@ def test_metrics_are_means_over_the_ranks(
     config = configs["whole"]
     losses = []
     for rank in range(RANKS):  # the first step of each rank, taken here
-        job = TrainJob(config=config, run=run_of(config).uri, learner=GreedyLearner)
+        job = TrainJob(config=config, run=run_location(config).uri, learner=GreedyLearner)
         worker = Worker(RankGroup(rank, RANKS), torch.device("cpu"), read_in_process, lambda *_: None)
         alone = RankTrainer(job, worker)
         alone.learner.network.train()
@@ -250,11 +250,11 @@ def test_metrics_are_means_over_the_ranks(
         key = DrawKey(config.train.seed, 0, rank)
         out = alone.learner.network.module(0)(x, alone.learner.network.module(0).draw(x, key), 0.0)
         losses.append(float(out.nce))
-    told = records(run_of(config), "train")[0]["modules"][0]
+    told = records(run_location(config), "train")[0]["modules"][0]
     assert told["nce"] == pytest.approx(sum(losses) / RANKS, rel=1e-5)
     one = tiny_config("train.max_steps=1", "train.log_every_steps=2", "train.batch_size=3").config
-    rank_here(one).run()
-    first = records(run_of(one), "train")[0]["modules"][0]
+    single_rank_trainer(one).run()
+    first = records(run_location(one), "train")[0]["modules"][0]
     assert first["nce"] == pytest.approx(losses[0], rel=1e-5)  # rank 0's crops are the same
 
 
@@ -274,7 +274,7 @@ def test_a_rank_with_bad_audio_stops_all_ranks_at_one_step_before_the_optimizer(
     assert last_checkpoint(config).state.step == 2
     for name, tensor in ranks[0]["poisoned"]["weights"].items():
         assert torch.equal(saved[name], tensor), name
-    assert without_timings(records(run_of(config), "train"))[-1]["step"] == 2
+    assert without_timings(records(run_location(config), "train"))[-1]["step"] == 2
 
 
 def test_each_group_of_a_world_trains_as_a_world_of_its_own(
@@ -296,7 +296,7 @@ def test_each_group_of_a_world_trains_as_a_world_of_its_own(
     for pair in PAIRS:
         group, world = in_groups[pair], configs[pair]
         kinds = ("train", "validation")
-        told, expected = (without_timings(records(run_of(config), *kinds)) for config in (group, world))
+        told, expected = (without_timings(records(run_location(config), *kinds)) for config in (group, world))
         assert told == expected
         assert_same(last_checkpoint(group).weights(), last_checkpoint(world).weights())
         assert last_checkpoint(group).state.world_size == 2

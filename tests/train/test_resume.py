@@ -11,13 +11,13 @@ import torch
 from tests.train.cases import (
     adam,
     assert_same,
+    copied_weights,
     differ,
     last_checkpoint,
-    rank_here,
     records,
-    run_of,
+    run_location,
+    single_rank_trainer,
     small_encoder,
-    weights_of,
     without_timings,
 )
 from vgim.config import ResolvedConfig, RunConfig
@@ -25,7 +25,7 @@ from vgim.errors import CheckpointError
 from vgim.runs.checkpoint import checkpoint_location, complete_checkpoints
 from vgim.runs.metrics import MetricsRecord
 from vgim.storage import Location
-from vgim.train.initialize import start_from
+from vgim.train.initialize import initialize
 from vgim.train.loop import RankTrainer
 from vgim.train.progress import Progress
 
@@ -54,7 +54,7 @@ def assert_same_runs(one: RunConfig, other: RunConfig) -> None:
     assert_same(a.weights(), b.weights())
     assert_same(a.optimizer(), b.optimizer())
     kinds = ("train", "validation")
-    told, expected = (without_timings(records(run_of(config), *kinds)) for config in (one, other))
+    told, expected = (without_timings(records(run_location(config), *kinds)) for config in (one, other))
     assert told == expected
 
 
@@ -77,14 +77,14 @@ def test_killed_run_equals_straight_run(tiny_config: Maker, settings: list[str])
     every = ["train.checkpoint_every_steps=7", *settings]
     straight = tiny_config("storage.name=straight", *every).config
     killed = tiny_config("storage.name=killed", *every).config
-    rank_here(straight).run()
+    single_rank_trainer(straight).run()
     with pytest.raises(Killed):
-        rank_here(killed, Mortal).run()
+        single_rank_trainer(killed, Mortal).run()
     progress = last_checkpoint(killed).state
     assert progress.step == 14  # in the middle of an epoch, and some steps before its death
     assert progress.step_in_epoch > 0
-    assert records(run_of(killed), "train")[-1]["step"] == 17
-    rank_here(killed).run()
+    assert records(run_location(killed), "train")[-1]["step"] == 17
+    single_rank_trainer(killed).run()
     assert_same_runs(killed, straight)
     assert last_checkpoint(straight).state.step > 17
 
@@ -92,42 +92,42 @@ def test_killed_run_equals_straight_run(tiny_config: Maker, settings: list[str])
 def test_a_run_killed_over_and_over_equals_a_straight_one(tiny_config: Maker) -> None:
     straight = tiny_config("storage.name=straight", "train.checkpoint_every_steps=3").config
     killed = tiny_config("storage.name=killed", "train.checkpoint_every_steps=3").config
-    rank_here(straight).run()
+    single_rank_trainer(straight).run()
     for step in (2, 4, 8, 11, 16):  # the first before any checkpoint
-        rank = rank_here(killed, Mortal)
+        rank = single_rank_trainer(killed, Mortal)
         assert isinstance(rank, Mortal)
         rank.dies_at = step
         with pytest.raises(Killed):
             rank.run()
-    rank_here(killed).run()
+    single_rank_trainer(killed).run()
     assert_same_runs(killed, straight)
 
 
 def test_a_run_killed_at_the_end_of_an_epoch_goes_on_with_the_next(tiny_config: Maker) -> None:
     straight, killed = (tiny_config(f"storage.name={name}").config for name in ("straight", "killed"))
-    rank_here(straight).run()
+    single_rank_trainer(straight).run()
 
     def die(figures: dict[str, float], checkpoint: Location) -> None:
         raise Killed
 
     with pytest.raises(Killed):
-        rank_here(killed, report=die).run()
+        single_rank_trainer(killed, report=die).run()
     progress = last_checkpoint(killed).state
     assert (progress.step, progress.epoch, progress.step_in_epoch) == (10, 1, 0)
     assert progress.validation_loss is not None
-    rank_here(killed).run()
+    single_rank_trainer(killed).run()
     assert_same_runs(killed, straight)
 
 
 def test_raising_max_steps_goes_on_as_if_it_had_never_stopped(tiny_config: Maker) -> None:
     straight = tiny_config("storage.name=straight", "train.max_steps=18").config
-    rank_here(straight).run()
+    single_rank_trainer(straight).run()
     for max_steps in (7, 12, 18):
         longer = tiny_config("storage.name=longer", f"train.max_steps={max_steps}").config
-        assert rank_here(longer).run() == f"finished at step {max_steps}, epoch {max_steps // 10}"
+        assert single_rank_trainer(longer).run() == f"finished at step {max_steps}, epoch {max_steps // 10}"
     assert_same(last_checkpoint(longer).weights(), last_checkpoint(straight).weights())
     assert_same(last_checkpoint(longer).optimizer(), last_checkpoint(straight).optimizer())
-    told, expected = (without_timings(records(run_of(c), "train")) for c in (longer, straight))
+    told, expected = (without_timings(records(run_location(c), "train")) for c in (longer, straight))
     for record in (*told, *expected):
         del record["last_step"]
     assert told == expected
@@ -135,21 +135,21 @@ def test_raising_max_steps_goes_on_as_if_it_had_never_stopped(tiny_config: Maker
 
 def test_a_run_at_its_end_has_nothing_to_do(tiny_config: Maker) -> None:
     config = tiny_config("train.max_steps=3").config
-    rank_here(config).run()
+    single_rank_trainer(config).run()
     before = last_checkpoint(config)
-    assert rank_here(config).run() == "finished at step 3, epoch 0"
+    assert single_rank_trainer(config).run() == "finished at step 3, epoch 0"
     assert last_checkpoint(config) == before
 
 
 def test_metrics_of_the_steps_that_are_taken_again_are_dropped(tiny_config: Maker) -> None:
     config = tiny_config("train.checkpoint_every_steps=7").config
     with pytest.raises(Killed):
-        rank_here(config, Mortal).run()
-    with (run_of(config).local_path / "metrics.jsonl").open("a") as out:
+        single_rank_trainer(config, Mortal).run()
+    with (run_location(config).local_path / "metrics.jsonl").open("a") as out:
         out.write('{"kind": "train", "step": 1')  # the line it died in
-    rank_here(config).run()
-    assert [r["step"] for r in records(run_of(config), "train")] == list(range(1, 21))
-    events = [r["message"] for r in records(run_of(config), "event")]
+    single_rank_trainer(config).run()
+    assert [r["step"] for r in records(run_location(config), "train")] == list(range(1, 21))
+    events = [r["message"] for r in records(run_location(config), "event")]
     assert events[0] == "weights drawn afresh from seed 0"
     assert events[-1].startswith("continuing from this run's checkpoint")
     assert "step 14, epoch 1, 4 steps into it" in events[-1]
@@ -157,7 +157,7 @@ def test_metrics_of_the_steps_that_are_taken_again_are_dropped(tiny_config: Make
 
 def finished(tiny_config: Maker, name: str, *more: str) -> RunConfig:
     config: RunConfig = tiny_config(f"storage.name={name}", "train.max_steps=2", *more).config
-    rank_here(config).run()
+    single_rank_trainer(config).run()
     return config
 
 
@@ -165,9 +165,9 @@ def start(
     config: RunConfig, *, world_size: int = 1, **options: Any
 ) -> tuple[Progress, list[str], dict[str, torch.Tensor]]:
     """Where a run of this config would start, and with which weights."""
-    rank = rank_here(config)
-    progress, log = start_from(
-        run_of(config),
+    rank = single_rank_trainer(config)
+    progress, log = initialize(
+        run_location(config),
         rank.learner.network,
         rank.learner.optimizer,
         config,
@@ -179,12 +179,12 @@ def start(
             **options,
         },
     )
-    return progress, [event.message for event in log], weights_of(rank.learner.network)
+    return progress, [event.message for event in log], copied_weights(rank.learner.network)
 
 
 def test_weights_come_from_the_first_of_own_resume_from_init_from_and_scratch(tiny_config: Maker) -> None:
     uri = {
-        n: run_of(finished(tiny_config, n, f"train.seed={s}")).uri
+        n: run_location(finished(tiny_config, n, f"train.seed={s}")).uri
         for s, n in enumerate(("own", "older", "other"))
     }
     weights = {name: complete_checkpoints(Location(progress))[-1].weights() for name, progress in uri.items()}
@@ -213,18 +213,18 @@ def test_weights_come_from_the_first_of_own_resume_from_init_from_and_scratch(ti
 
 def test_resuming_takes_the_optimizer_and_initializing_does_not(tiny_config: Maker) -> None:
     source = finished(tiny_config, "source")
-    rank = rank_here(tiny_config("storage.name=new").config)
+    rank = single_rank_trainer(tiny_config("storage.name=new").config)
     options: dict[str, Any] = {"world_size": 1, "data_fingerprint": rank.manifest.fingerprint}
-    where = (run_of(rank.config), rank.learner.network, rank.learner.optimizer, rank.config)
-    start_from(*where, **options, resume_from=None, init_from=run_of(source).uri)
+    where = (run_location(rank.config), rank.learner.network, rank.learner.optimizer, rank.config)
+    initialize(*where, **options, resume_from=None, init_from=run_location(source).uri)
     assert not rank.learner.optimizer.state_dict()["state"]
-    start_from(*where, **options, resume_from=run_of(source).uri, init_from=None)
+    initialize(*where, **options, resume_from=run_location(source).uri, init_from=None)
     assert rank.learner.optimizer.state_dict()["state"]
 
 
 def test_another_batch_is_told_and_the_place_in_the_epoch_kept(tiny_config: Maker) -> None:
     config = tiny_config("storage.name=own", "train.max_steps=6").config
-    rank_here(config).run()
+    single_rank_trainer(config).run()
     progress, log, _ = start(config, world_size=3)
     assert (progress.step, progress.epoch, progress.step_in_epoch) == (
         6,
@@ -244,25 +244,27 @@ def test_another_batch_is_told_and_the_place_in_the_epoch_kept(tiny_config: Make
 
 def test_a_changed_batch_trains_on_to_the_end(tiny_config: Maker) -> None:
     config = tiny_config("train.max_steps=6").config
-    rank_here(config).run()
+    single_rank_trainer(config).run()
     larger = tiny_config("train.batch_size=10", "train.epochs=1").config
-    assert rank_here(larger).run() == "finished at step 8, epoch 1"  # 24 of 40 crops taken: place 2 of 4
+    assert (
+        single_rank_trainer(larger).run() == "finished at step 8, epoch 1"
+    )  # 24 of 40 crops taken: place 2 of 4
 
 
 def test_a_place_past_the_end_of_a_shorter_epoch_still_trains(tiny_config: Maker) -> None:
     config = tiny_config("train.max_steps=9").config
-    rank_here(config).run()
+    single_rank_trainer(config).run()
     larger = tiny_config(
         "train.batch_size=13", "train.epochs=2"
     ).config  # 36 crops taken, 3 steps of 13 an epoch
-    assert rank_here(larger).run() == "finished at step 13, epoch 2"
+    assert single_rank_trainer(larger).run() == "finished at step 13, epoch 2"
 
 
 def test_a_batch_for_which_the_epoch_is_over_goes_on_with_the_next_epoch(tiny_config: Maker) -> None:
     config = tiny_config("train.max_steps=9").config
-    rank_here(config).run()
+    single_rank_trainer(config).run()
     larger = tiny_config("train.batch_size=12", "train.epochs=2").config  # 36 crops taken: 3 steps of 3
-    assert rank_here(larger).run() == "finished at step 12, epoch 2"
+    assert single_rank_trainer(larger).run() == "finished at step 12, epoch 2"
 
 
 def test_other_data_is_refused_for_the_runs_own_checkpoint_and_starts_the_epoch_over_for_anothers(
@@ -274,15 +276,15 @@ def test_other_data_is_refused_for_the_runs_own_checkpoint_and_starts_the_epoch_
     ):
         start(own, data_fingerprint="d" * 64)
     new = tiny_config("storage.name=new").config
-    progress, log, _ = start(new, data_fingerprint="d" * 64, resume_from=run_of(own).uri)
+    progress, log, _ = start(new, data_fingerprint="d" * 64, resume_from=run_location(own).uri)
     assert (progress.step, progress.epoch, progress.step_in_epoch) == (2, 0, 0)
     assert log[1].startswith("other data than before")
 
 
 def test_a_half_written_last_checkpoint_is_passed_over(tiny_config: Maker) -> None:
     config = tiny_config("train.checkpoint_every_steps=3", "train.max_steps=6").config
-    rank_here(config).run()
-    checkpoint_location(run_of(config), 6).child("state.json").delete()
+    single_rank_trainer(config).run()
+    checkpoint_location(run_location(config), 6).child("state.json").delete()
     progress, log, _ = start(config)
     assert progress.step == 3
     assert "step-00000003" in log[0]
@@ -293,7 +295,7 @@ def test_a_resumed_run_may_not_be_of_another_width(tiny_config: Maker) -> None:
     wider = tiny_config("storage.name=wider", "model.channels=16").config
     for option in ("resume_from", "init_from"):
         with pytest.raises(CheckpointError, match=r"model\.channels=8 there, 16 here"):
-            start(wider, **{option: run_of(source).uri})
+            start(wider, **{option: run_location(source).uri})
 
 
 def test_loading_into_the_small_encoder_of_the_tests_is_strict(tiny_config: Maker) -> None:

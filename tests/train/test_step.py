@@ -10,7 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.train.cases import adam, assert_same, audio, replicas_of, small_encoder, step_of, weights_of
+from tests.train.cases import (
+    adam,
+    assert_same,
+    audio,
+    copied_weights,
+    data_parallel_modules,
+    greedy_step,
+    small_encoder,
+)
 from vgim.config.schema import ObjectiveConfig, OptimConfig
 from vgim.model.draws import Draws
 from vgim.model.module import GreedyModule, ModuleOutput
@@ -18,7 +26,7 @@ from vgim.model.randomness import DrawKey
 from vgim.model.rank_group import ALONE
 from vgim.model.stack import Encoder
 from vgim.train.errors import NotFiniteError
-from vgim.train.passes import passes_of
+from vgim.train.passes import make_passes
 from vgim.train.step import GreedyStep, kld_weight_at, learning_rate_at
 
 Gradients = dict[str, Tensor]
@@ -52,10 +60,10 @@ class Altered(nn.Module):
 
 def gradients(encoder: Encoder, alter: dict[int, Callable[[Tensor], Tensor]], **options: Any) -> Gradients:
     """What one step hands to the optimizer, with the losses of some modules altered."""
-    recorder, replicas = Recorder(encoder), replicas_of(encoder)
+    recorder, data_parallel = Recorder(encoder), data_parallel_modules(encoder)
     for m, function in alter.items():
-        replicas.modules[m] = Altered(replicas.modules[m], function)
-    step_of(encoder, recorder, replicas=replicas, **options)([audio(4)], 0, 0.01, measure=False)
+        data_parallel.modules[m] = Altered(data_parallel.modules[m], function)
+    greedy_step(encoder, recorder, data_parallel=data_parallel, **options)([audio(4)], 0, 0.01, measure=False)
     return recorder.given[0]
 
 
@@ -86,34 +94,34 @@ def test_silent_later_losses_leave_exactly_the_gradients_of_the_earlier_ones() -
 
 def test_earlier_modules_train_the_same_at_any_depth() -> None:
     whole = small_encoder()
-    take = step_of(whole, adam(whole))
+    take = greedy_step(whole, adam(whole))
     for step in range(3):
         take([audio(4, step)], step, 0.01, measure=False)
     for depth in (1, 2, 3):
         shallow = small_encoder(depth=depth)
-        take = step_of(shallow, adam(shallow))
+        take = greedy_step(shallow, adam(shallow))
         for step in range(3):
             take([audio(4, step)], step, 0.01, measure=False)
-        mine = weights_of(shallow)
-        assert_same(mine, {name: tensor for name, tensor in weights_of(whole).items() if name in mine})
+        mine = copied_weights(shallow)
+        assert_same(mine, {name: tensor for name, tensor in copied_weights(whole).items() if name in mine})
 
 
 def test_every_parameter_gets_a_gradient_and_the_step_clears_it() -> None:
     for family in ("sim", "gim", "cpc"):
         encoder = small_encoder(family=family)
         recorder = Recorder(encoder)
-        step_of(encoder, recorder)([audio(4)], 0, 0.0, measure=False)
+        greedy_step(encoder, recorder)([audio(4)], 0, 0.0, measure=False)
         assert recorder.given[0].keys() == set(recorder.names), family
         assert all(p.grad is None for p in encoder.parameters())
 
 
 def test_figures_are_those_of_the_step() -> None:
     encoder = small_encoder()
-    figures = step_of(encoder, Recorder(encoder))([audio(4), audio(4, 1)], 5, 0.1, measure=True)
+    figures = greedy_step(encoder, Recorder(encoder))([audio(4), audio(4, 1)], 5, 0.1, measure=True)
     assert len(figures) == 4
     plain = gradients(small_encoder(), {})
     encoder = small_encoder()
-    alone = step_of(encoder, Recorder(encoder))([audio(4)], 0, 0.01, measure=True)
+    alone = greedy_step(encoder, Recorder(encoder))([audio(4)], 0, 0.01, measure=True)
     for m, one in enumerate(alone):
         torch.testing.assert_close(one["loss"], one["nce"] + 0.01 * one["kl"])
         norm = torch.cat([grad.flatten() for grad in of_module(plain, m).values()]).norm()
@@ -127,7 +135,7 @@ def test_two_small_batches_make_the_gradient_of_one_large_batch(monkeypatch: pyt
     def accumulated(micro_batches: list[Tensor]) -> Gradients:
         encoder = small_encoder(batch_norm="none", objective={"negatives": "sequence"})
         recorder = Recorder(encoder)
-        step_of(encoder, recorder)(micro_batches, 2, 0.01, measure=False)
+        greedy_step(encoder, recorder)(micro_batches, 2, 0.01, measure=False)
         return recorder.given[0]
 
     batch = audio(8)
@@ -154,7 +162,7 @@ def test_two_small_batches_make_the_gradient_of_one_large_batch(monkeypatch: pyt
 def test_micro_batches_draw_apart_and_steps_draw_afresh() -> None:
     def loss(step: int, num: int) -> list[float]:
         encoder = small_encoder(batch_norm="none")
-        figures = step_of(encoder, Recorder(encoder))([audio(4)] * num, step, 0.0, measure=False)
+        figures = greedy_step(encoder, Recorder(encoder))([audio(4)] * num, step, 0.0, measure=False)
         return [float(f["loss"]) for f in figures]
 
     assert loss(0, 1) == loss(0, 1)
@@ -185,17 +193,17 @@ def test_clipping_scales_each_module_to_the_norm_and_leaves_smaller_ones() -> No
 def test_a_step_that_is_not_finite_is_not_taken_and_names_module_and_step(m: int, bad: float) -> None:
     encoder = small_encoder()
     optimizer = adam(encoder)
-    step_of(encoder, optimizer)([audio(4)], 0, 0.01, measure=False)
+    greedy_step(encoder, optimizer)([audio(4)], 0, 0.01, measure=False)
     before = {name: p.clone() for name, p in encoder.named_parameters()}
     state_before = {
         f"{number}/{kind}": value.clone()
         for number, kinds in optimizer.state_dict()["state"].items()
         for kind, value in kinds.items()
     }
-    replicas = replicas_of(encoder)
-    replicas.modules[m] = Altered(replicas.modules[m], lambda loss: bad * loss)
+    data_parallel = data_parallel_modules(encoder)
+    data_parallel.modules[m] = Altered(data_parallel.modules[m], lambda loss: bad * loss)
     with pytest.raises(NotFiniteError) as e:
-        step_of(encoder, optimizer, replicas=replicas)([audio(4, 1)], 17, 0.01, measure=False)
+        greedy_step(encoder, optimizer, data_parallel=data_parallel)([audio(4, 1)], 17, 0.01, measure=False)
     assert f"the gradient of module {m} is not finite at step 17" in str(e.value)
     assert "\n" not in str(e.value)
     assert "lower optim.learning_rate" in str(e.value)
@@ -212,7 +220,7 @@ def test_a_weight_that_is_not_a_number_is_found_in_the_first_module_that_sees_it
     encoder = small_encoder()
     nn.init.constant_(encoder.module(1).layers.get_parameter("conv0.weight"), float("nan"))
     with pytest.raises(NotFiniteError, match="module 1 is not finite at step 4"):
-        step_of(encoder, adam(encoder))([audio(4)], 4, 0.0, measure=False)
+        greedy_step(encoder, adam(encoder))([audio(4)], 4, 0.0, measure=False)
     assert_same(
         {name: p.detach() for name, p in encoder.module(0).named_parameters()},
         {name: p.detach() for name, p in small_encoder().module(0).named_parameters()},
@@ -238,11 +246,11 @@ def test_compiled_passes_equal_plain_ones_and_are_compiled_once(monkeypatch: pyt
     weights = []
     for compiled in (True, False):
         encoder = small_encoder(objective={"window_frames": 16, "kld_weight": 0.01})
-        passes = passes_of(encoder, range(len(encoder)), ALONE, autocast=None, compile_modules=compiled)
+        passes = make_passes(encoder, range(len(encoder)), ALONE, autocast=None, compile_modules=compiled)
         step = GreedyStep(encoder, passes, adam(encoder), seed=3, rank=0, clip_norm=0.0, autocast=None)
         step([audio(2)], 0, 0.0, measure=False)
         with torch._dynamo.config.patch(error_on_recompile=True):
             for number in (1, 2, 3):
                 step([audio(2, number)], number, 0.002 * number, measure=number == 2)
-        weights.append(weights_of(encoder))
+        weights.append(copied_weights(encoder))
     torch.testing.assert_close(weights[0], weights[1])

@@ -14,7 +14,7 @@ from vgim.config import ResolvedConfig
 from vgim.model.posterior import GaussianHead
 from vgim.pretrained.encoder import FrozenEncoder, load_encoder
 from vgim.runs.checkpoint import complete_checkpoints
-from vgim.train.trainer import run_of, train
+from vgim.train.trainer import run_location, train
 from vgim.tune.config import MetricConfig
 from vgim.tune.latent_normality import measure_normality, posterior_module, read_normality
 from vgim.tune.output import write_results
@@ -69,7 +69,7 @@ def test_latents_of_a_known_distribution_have_its_distance(
         return loaded
 
     monkeypatch.setattr(vgim.pretrained.opened_run, "load_encoder", with_posterior_of_one_gaussian)
-    (checkpoint,) = complete_checkpoints(run_of(config.config))
+    (checkpoint,) = complete_checkpoints(run_location(config.config))
     found = measure_normality(checkpoint, 0)
     # The distance of N(1, 1) from N(0, 1) is 2 Φ(1/2) - 1, at z = 1/2.
     assert (found.step, found.module) == (1, 0)

@@ -11,7 +11,7 @@ from vgim.config import ResolvedConfig
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import read_metrics
-from vgim.train.trainer import run_of, train
+from vgim.train.trainer import run_location, train
 from vgim.tune.job import run_sweep
 from vgim.tune.pbt_exploit import read_lineage
 from vgim.tune.pbt_member import IntervalReport, run_member
@@ -126,7 +126,7 @@ def test_asha_stops_the_worse_trial_and_the_better_ones_worker_trains_as_this_pr
         "optim.learning_rate=1e-4", "train.epochs=5", "train.limit_train_batches=4", "storage.name=here"
     )
     train(here)
-    on_ray, in_process = trials_of(sweep)[0].run, run_of(here.config)
+    on_ray, in_process = trials_of(sweep)[0].run, run_location(here.config)
     one, other = (complete_checkpoints(run)[-1].weights() for run in (on_ray, in_process))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)

@@ -22,7 +22,7 @@ from vgim.pretrained.encoder import load_encoder
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import MetricsWriter
 from vgim.schedules.schedule import Phase
-from vgim.train.ddp import Replicas
+from vgim.train.ddp import DataParallelModules
 from vgim.train.errors import NotFiniteError
 from vgim.train.learner import LearnerContext, ToAudio
 from vgim.train.prefetch import Prefetcher
@@ -33,7 +33,7 @@ from vgim.train.validate import Validation
 class DecoderLearner:
     """A `Learner`: the decoder of one module's latents. Its figures are those of that module."""
 
-    latest: tuple[str, ...] = ()
+    latest_metrics: tuple[str, ...] = ()
 
     def __init__(self, config: DecoderConfig, context: LearnerContext) -> None:
         self._config, self._worker = config, context.worker
@@ -47,36 +47,38 @@ class DecoderLearner:
         self._weights = weighted_terms(config.objective.loss, config.objective.weight)
         self._functions = {name: load_term(name) for name in self._weights}
         self._terms = tuple(name for name in self._weights if name != config.objective.loss)
-        self.averaged = ("loss", *self._terms, "grad_norm")
+        self.mean_metrics = ("loss", *self._terms, "grad_norm")
         self._autocast = set_precision(config.train.precision)
-        self._replicas: Replicas | None = None
+        self._data_parallel: DataParallelModules | None = None
 
     def module(self, index: int) -> nn.Module:
-        """The decoder, whichever module it is of: what `Replicas` wraps."""
+        """The decoder, whichever module it is of: what `DataParallelModules` wraps."""
         return self.network
 
     @property
-    def headline(self) -> Sequence[str]:
+    def hparams_metrics(self) -> Sequence[str]:
         return ["validation/loss", f"validation/module{self._module}/si_sdr_db"]
 
-    def begin(self, phase: Phase, progress: Progress, group: RankGroup) -> None:
+    def begin_phase(self, phase: Phase, progress: Progress, group: RankGroup) -> None:
         self.network.train()
-        self._replicas = Replicas(self, phase.modules, group, compile_modules=self._config.train.compile)
+        self._data_parallel = DataParallelModules(
+            self, phase.modules, group, compile_modules=self._config.train.compile
+        )
 
     def step(
         self, audio: Sequence[Tensor], progress: Progress, *, measure: bool
     ) -> Sequence[Mapping[str, Tensor]]:
-        assert self._replicas is not None
-        called = self._replicas.modules[self._module]
+        assert self._data_parallel is not None
+        called = self._data_parallel.modules[self._module]
         found: list[dict[str, Tensor]] = []
         for number, audio_BL in enumerate(audio):
             key = DrawKey(self._config.train.seed, progress.step, self._worker.group.rank, number, "decoder")
             latents_BTC = self._latents(audio_BL, key)
-            with self._replicas.accumulating(self._module, more=number < len(audio) - 1):
+            with self._data_parallel.gradient_context(self._module, last=number == len(audio) - 1):
                 figures = self._loss(self._decode(called, latents_BTC, audio_BL.shape[1]), audio_BL)
                 (figures["loss"] / len(audio)).backward()  # type: ignore[no-untyped-call]
             found.append({name: value.detach() for name, value in figures.items()})
-        self._replicas.wait()
+        self._data_parallel.wait_for_gradients()
         parameters = list(self.network.parameters())
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if not torch.isfinite(norm):  # the same on all ranks, after the all-reduce
@@ -92,10 +94,10 @@ class DecoderLearner:
         means = {name: torch.stack([figures[name] for figures in found]).mean() for name in found[0]}
         return [means | {"grad_norm": norm}]
 
-    def settings(self, progress: Progress) -> dict[str, float]:
+    def step_hyperparameters(self, progress: Progress) -> dict[str, float]:
         return {}
 
-    def watch(self, record: MetricsRecord, progress: Progress, say: Callable[[str], None]) -> None:
+    def check_record(self, record: MetricsRecord, progress: Progress, log: Callable[[str], None]) -> None:
         """A decoder has no posterior that could collapse."""
 
     @torch.no_grad()

@@ -21,7 +21,7 @@ from vgim.runs.folder import RunFolder
 from vgim.runs.layout import CONFIG, DECODERS, STATE, WEIGHTS
 from vgim.storage import Location
 from vgim.train.loop import TrainJob
-from vgim.train.trainer import launch, run_of
+from vgim.train.trainer import launch, run_location
 
 PUBLISHED: Tree = {"optim": {"learning_rate": 2e-4}, "train": {"batch_size": 64, "epochs": 200}}
 
@@ -58,7 +58,7 @@ def train_decoder(
     checkpoint = find_checkpoint(where)
     run = checkpoint.location.parent.parent
     config = decoder_config(checkpoint, run, options, overrides)
-    folder = run_of(config)
+    folder = run_location(config)
     kept = folder.child(ENCODER)
     earlier = RunFolder(folder).decoder_config() if kept.child(STATE).exists() else None
     if earlier is not None and Location(where) == run and earlier.encoder.step != config.encoder.step:

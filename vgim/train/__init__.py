@@ -1,1 +1,1 @@
-"""Training: the loop of each rank, the greedy step, schedules, and the trainer that launches workers."""
+"""Training: the loop of each rank, the greedy step, and the trainer that launches workers."""

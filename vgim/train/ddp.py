@@ -1,8 +1,8 @@
 """One DistributedDataParallel per greedy module, whose gradient all-reduce outlives its backward.
 
-Plain DDP waits for its all-reduce at the end of a backward. Modules here have no gradient in common, so the wait
-can be put off until just before the optimizer step: module m's all-reduce then runs beside the forward and the
-backward of modules m+1, m+2, ...
+Plain DDP waits for its all-reduce at the end of a backward. Modules share no gradient, so the wait can be put off
+until just before the optimizer step: the all-reduce of module m then runs beside the forward and the backward of
+modules m+1, m+2, ...
 """
 
 from __future__ import annotations
@@ -18,79 +18,85 @@ from torch.nn.parallel import DistributedDataParallel
 from vgim.model.rank_group import RankGroup, Work
 
 
-class Modular(Protocol):
-    """An encoder, or whatever else has modules by number."""
+class HasModules(Protocol):
+    """A network whose modules have numbers, such as an encoder."""
 
     def module(self, index: int) -> nn.Module:
         """Module `index`."""
 
 
-class Reductions:
-    """All-reduces under way, which make tensors the mean over the ranks."""
+class PendingAllReduces:
+    """All-reduces of one rank that were started and may still run."""
 
     def __init__(self, group: RankGroup) -> None:
         self._group = group
         self._pending: list[Work] = []
 
-    def start(self, tensor: torch.Tensor) -> None:
-        """Begin to average `tensor`, in place."""
+    def start_mean(self, tensor: torch.Tensor) -> None:
+        """Start to replace `tensor` by its mean over the ranks; it holds the mean after `wait`."""
         self._pending.append(self._group.start_all_reduce_mean(tensor))
 
     def wait(self) -> None:
-        """Wait until all that were started are done."""
+        """Wait until all started all-reduces are done."""
         for work in self._pending:
             work.wait()
         self._pending.clear()
 
 
-class Replicas:
-    """Modules of an encoder as this rank calls them: wrapped in DDP where there are other ranks.
+class DataParallelModules:
+    """A network's modules as this rank calls them: wrapped in DDP if several ranks train them.
 
     Args:
-        encoder: on its device.
-        modules: those that are trained, in order.
+        network: on its device.
+        modules: indices of the modules that are trained, ascending.
         group: the ranks that train them together.
         compile_modules: torch.compile each module's forward.
     """
 
     def __init__(
-        self, encoder: Modular, modules: Sequence[int], group: RankGroup, *, compile_modules: bool = False
+        self, network: HasModules, modules: Sequence[int], group: RankGroup, *, compile_modules: bool = False
     ) -> None:
         self.compiled = compile_modules
-        self._reductions = Reductions(group)
+        self._all_reduces = PendingAllReduces(group)
         self.modules: dict[int, Any] = {}
+        """Callables by module index."""
         for m in modules:
-            module = encoder.module(m)
-            called: Any = torch.compile(module) if compile_modules else module
+            module = network.module(m)
+            wrapped: Any = torch.compile(module) if compile_modules else module
             if group.size > 1:
                 device = next(module.parameters()).device
-                called = DistributedDataParallel(
-                    called,
+                wrapped = DistributedDataParallel(
+                    wrapped,
                     process_group=group.process_group,
                     device_ids=[device.index] if device.type == "cuda" else None,
-                    broadcast_buffers=False,  # `average_buffers` does it when they are read
-                    gradient_as_bucket_view=True,  # so that the all-reduce lands in the gradients themselves
+                    broadcast_buffers=False,  # `average_buffers` averages them before they are read
+                    gradient_as_bucket_view=True,  # so that the all-reduce writes into the gradients themselves
                 )
                 # DDP compares a hook's annotations with its own types, and ours are strings: a lambda has none.
-                called.register_comm_hook(
-                    self._reductions, lambda state, bucket: _reduce_later(state, bucket)
+                wrapped.register_comm_hook(
+                    self._all_reduces, lambda state, bucket: _start_all_reduce(state, bucket)
                 )
-            self.modules[m] = called
+            self.modules[m] = wrapped
 
-    def accumulating(self, module: int, more: bool) -> Any:
-        """Context of a forward and backward whose gradients are kept here because `more` of the step follow."""
+    def gradient_context(self, module: int, *, last: bool) -> Any:
+        """Context for the forward and backward of one micro-batch.
+
+        Args:
+            last: whether this is the step's last micro-batch. Earlier ones only add to this rank's gradient.
+        """
         wrapped = self.modules[module]
-        return wrapped.no_sync() if more and isinstance(wrapped, DistributedDataParallel) else nullcontext()
+        keep = not last and isinstance(wrapped, DistributedDataParallel)
+        return wrapped.no_sync() if keep else nullcontext()
 
-    def wait(self) -> None:
+    def wait_for_gradients(self) -> None:
         """Wait until all gradients are the mean over the ranks."""
-        self._reductions.wait()
+        self._all_reduces.wait()
 
 
-def _reduce_later(reductions: Reductions, bucket: Any) -> torch.futures.Future[torch.Tensor]:
-    """DDP communication hook: start the all-reduce and say at once that it is done; `wait` makes it true."""
+def _start_all_reduce(all_reduces: PendingAllReduces, bucket: Any) -> torch.futures.Future[torch.Tensor]:
+    """DDP communication hook: start the all-reduce and report it done; `wait_for_gradients` makes that true."""
     buffer = bucket.buffer()
-    reductions.start(buffer)
+    all_reduces.start_mean(buffer)
     done: torch.futures.Future[torch.Tensor] = torch.futures.Future()
     done.set_result(buffer)
     return done
@@ -98,7 +104,7 @@ def _reduce_later(reductions: Reductions, bucket: Any) -> torch.futures.Future[t
 
 @torch.no_grad()
 def average_buffers(network: nn.Module, group: RankGroup) -> None:
-    """Give all ranks the mean of BatchNorm's running statistics, before they are used or saved."""
+    """Replace BatchNorm's running statistics by their mean over the ranks, before they are used or saved."""
     if group.size == 1:
         return
     buffers = [b for b in network.buffers() if b.is_floating_point()]

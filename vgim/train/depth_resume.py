@@ -1,7 +1,8 @@
-"""A deeper run that starts where a shallower one ended, under schedule sequential.
+"""A deeper run that starts where a shallower one ended, under a schedule that allows it (`sequential`).
 
-Module m is trained before the modules behind it are, and its draws depend on (seed, module, step): a run of depth d
-is the first d phases of a deeper one. So the deeper run takes its weights, its place and its records, and trains on.
+Module m is trained before the modules behind it, and its draws depend on (seed, module, step). A run of depth d is
+therefore the first d phases of a deeper one. The deeper run loads its weights and progress, copies its records, and
+trains the modules that are left.
 """
 
 from __future__ import annotations
@@ -23,26 +24,26 @@ from vgim.train.progress import schedule_of
 _INHERITED_IN_0_1 = "it has modules 0 to "  # how the event of a deeper run begins that vgim 0.1 wrote
 
 
-def is_shallower(checkpoint: Checkpoint, config: AnyConfig) -> bool:
-    """Whether a checkpoint is of the first modules of this run, and all of them are trained one after the other."""
+def holds_first_modules(checkpoint: Checkpoint, config: AnyConfig) -> bool:
+    """Whether a checkpoint holds the first modules of this run, and the schedule lets the run continue from it."""
     if not isinstance(config, RunConfig):
         return False
-    theirs, ours = checkpoint.config(), config.model
+    shallower, model = checkpoint.config(), config.model
     return (
         schedule_of(config).continues_shallower_runs
-        and theirs.train.schedule == config.train.schedule
-        and theirs.model.num_modules < ours.num_modules
-        and theirs.model.model_copy(update={"depth": ours.depth}) == ours
+        and shallower.train.schedule == config.train.schedule
+        and shallower.model.num_modules < model.num_modules
+        and shallower.model.model_copy(update={"depth": model.depth}) == model
     )
 
 
 def check_resumable(checkpoint: Checkpoint, config: AnyConfig) -> None:
-    """Refuse to go on from a checkpoint of another architecture, unless it is of this run's first modules.
+    """Refuse to continue from a checkpoint of another architecture, unless it holds this run's first modules.
 
     Raises:
-        CheckpointError: each differing key is named.
+        CheckpointError: the architectures differ; each differing key is named.
     """
-    if not is_shallower(checkpoint, config):
+    if not holds_first_modules(checkpoint, config):
         check_same_architecture(checkpoint, config.architecture, type(config))
 
 
@@ -59,11 +60,11 @@ def load_first_modules(checkpoint: Checkpoint, network: nn.Module, optimizer: to
 
 
 def shallower_run(run: Location, resume_from: str | None, config: AnyConfig) -> Location | None:
-    """The shallower run that a run with no checkpoint of its own starts from, if that is what it does."""
+    """The shallower run that a run starts from; None if it starts from anything else, such as its own checkpoint."""
     if resume_from is None or complete_checkpoints(run):
         return None
     checkpoint = find_checkpoint(resume_from)
-    return checkpoint.location.parent.parent if is_shallower(checkpoint, config) else None
+    return checkpoint.location.parent.parent if holds_first_modules(checkpoint, config) else None
 
 
 def inherited_steps(records: Iterable[MetricsRecord]) -> int:
@@ -78,9 +79,9 @@ def _inherited_steps(event: MetricsRecord) -> int:
 
 
 def writer_with_history(run: Location, shallower: Location, step: int) -> MetricsWriter:
-    """A writer for `run` that has told already what the shallower run told up to `step`."""
+    """A writer for `run` that starts with the records of the shallower run up to `step`."""
     for path in (run.child(METRICS), run.child(TENSORBOARD)):
-        path.delete()  # of a launch that ended before its first checkpoint
+        path.delete()  # an earlier launch may have ended before its first checkpoint
     writer = MetricsWriter(run, 0)
     for record in read_metrics(shallower):
         if record["step"] <= step:

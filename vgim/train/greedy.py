@@ -1,4 +1,4 @@
-"""The greedy encoder as the loop trains it: modules with losses of their own, and a watch over their posteriors."""
+"""The learner of the greedy encoder: every module has its own loss, and a watch finds collapsed posteriors."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from vgim.runs.metrics_writer import MetricsWriter
 from vgim.schedules.schedule import Phase
 from vgim.train.errors import CollapsedError
 from vgim.train.learner import LearnerContext, ToAudio
-from vgim.train.passes import passes_of
+from vgim.train.passes import make_passes
 from vgim.train.prefetch import Prefetcher
 from vgim.train.progress import Progress
 from vgim.train.step import GRAD_NORM, GreedyStep, kld_weight_at
 from vgim.train.validate import Validation, validate
 
 
-def headline(model: ModelConfig) -> list[str]:
+def hparams_metrics(model: ModelConfig) -> list[str]:
     """TensorBoard tags to show beside the hyperparameters."""
-    # TensorBoard shows the columns of any one run for all: the same for every depth.
+    # TensorBoard shows one run's columns for all runs, so they are the same for every depth.
     whole = model.model_copy(update={"depth": 0}).num_modules
     return ["validation/loss", *(f"validation/module{m}/nce" for m in range(whole))]
 
 
 class GreedyLearner:
-    """A `Learner`: an encoder, all modules or one after the other."""
+    """A `Learner` that trains the modules of an encoder."""
 
-    averaged: tuple[str, ...] = (*(name for name in METRICS if name not in METRICS_ON_REQUEST), GRAD_NORM)
-    latest: tuple[str, ...] = METRICS_ON_REQUEST
+    mean_metrics: tuple[str, ...] = (*(name for name in METRICS if name not in METRICS_ON_REQUEST), GRAD_NORM)
+    latest_metrics: tuple[str, ...] = METRICS_ON_REQUEST
 
     def __init__(self, config: RunConfig, context: LearnerContext) -> None:
         self._config, self._worker = config, context.worker
@@ -51,20 +51,20 @@ class GreedyLearner:
         )
         self._autocast = set_precision(config.train.precision)
         self._watch: CollapseWatch | None = None
-        self._take: GreedyStep | None = None
+        self._step: GreedyStep | None = None
 
     @property
-    def headline(self) -> Sequence[str]:
-        return headline(self.network.model)
+    def hparams_metrics(self) -> Sequence[str]:
+        return hparams_metrics(self.network.model)
 
-    def begin(self, phase: Phase, progress: Progress, group: RankGroup) -> None:
+    def begin_phase(self, phase: Phase, progress: Progress, group: RankGroup) -> None:
         self.network.eval()
         for m in phase.modules:
             self.network.module(m).train()
             self.network.module(m).set_rank_group(group)
-        self._take = GreedyStep(
+        self._step = GreedyStep(
             self.network,
-            passes_of(
+            make_passes(
                 self.network,
                 phase.modules,
                 group,
@@ -78,32 +78,32 @@ class GreedyLearner:
             clip_norm=self._config.optim.clip_norm,
             autocast=self._autocast,
         )
-        self._watch = self._watch_over(phase, progress)
+        self._watch = self._make_watch(phase, progress)
 
     def step(
         self, audio: Sequence[Tensor], progress: Progress, *, measure: bool
     ) -> Sequence[Mapping[str, Tensor]]:
-        assert self._take is not None
+        assert self._step is not None
         weight = kld_weight_at(self._config.objective, progress.phase_step)
-        return self._take(audio, progress.step, weight, measure=measure)
+        return self._step(audio, progress.step, weight, measure=measure)
 
-    def settings(self, progress: Progress) -> dict[str, float]:
+    def step_hyperparameters(self, progress: Progress) -> dict[str, float]:
         return {"kld_weight": kld_weight_at(self._config.objective, progress.phase_step)}
 
-    def watch(self, record: MetricsRecord, progress: Progress, say: Callable[[str], None]) -> None:
-        """Say what is new about collapsed posteriors.
+    def check_record(self, record: MetricsRecord, progress: Progress, log: Callable[[str], None]) -> None:
+        """Log posteriors that have newly collapsed.
 
         Raises:
-            CollapsedError: one has collapsed, and the config says stop.
+            CollapsedError: a posterior has collapsed, and `objective.on_collapse` is stop.
         """
         if self._watch is None:
             return
-        figures = {module["module"]: module for module in record["modules"]}
-        watched = [figures[m] for m in self._watch.modules]
+        by_module = {metrics["module"]: metrics for metrics in record["modules"]}
+        watched = [by_module[m] for m in self._watch.modules]
         for warning in self._watch.update(
             progress.step, [m["nce"] for m in watched], [m["active_units"] for m in watched]
         ):
-            say(warning.message)
+            log(warning.message)
             if self._config.objective.on_collapse == "stop" and warning.collapsed:
                 raise CollapsedError(f"{warning.message} (objective.on_collapse=stop)")
 
@@ -115,7 +115,7 @@ class GreedyLearner:
         to_audio: ToAudio,
         writer: MetricsWriter | None,
     ) -> Validation:
-        look = partial(self._histograms, writer, progress.step, max(phase.modules)) if writer else None
+        histograms = partial(self._histograms, writer, progress.step, max(phase.modules)) if writer else None
         return validate(
             self.network,
             phase.modules,
@@ -125,11 +125,11 @@ class GreedyLearner:
             group=self._worker.group,
             kld_weight=self._config.objective.kld_weight,
             autocast=self._autocast,
-            look_at_first=look,
+            on_first_batch=histograms,
         )
 
-    def _watch_over(self, phase: Phase, progress: Progress) -> CollapseWatch | None:
-        """The watch over the posteriors that a phase trains; None where there is nothing to watch."""
+    def _make_watch(self, phase: Phase, progress: Progress) -> CollapseWatch | None:
+        """The watch over the posteriors that a phase trains; None if it trains none, or their KL has no weight."""
         objective = self._config.objective
         watched = [m for m in phase.modules if self.network.module(m).posterior is not None]
         if not watched or not objective.kld_weight:
@@ -142,7 +142,7 @@ class GreedyLearner:
         )
 
     def _histograms(self, writer: MetricsWriter, step: int, last_module: int, audio_BL: Tensor) -> None:
-        """Distributions of the modules' means and deviations, from rank 0's first validation batch."""
+        """Write the distributions of the modules' means and standard deviations on a batch."""
         x = audio_BL
         for m in range(last_module + 1):
             mean, std = self.network.module(m).distribution(x)

@@ -1,4 +1,4 @@
-"""Where a run's weights come from: an ordered list, and the log says which it was."""
+"""Where a run starts: an ordered list of sources for weights and progress, of which the first present is used."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vgim.runs.metrics_writer import Event
 from vgim.runs.training_state import TrainingState
 from vgim.runs.weights import load_optimizer, load_tensors
 from vgim.storage import Location
-from vgim.train.depth_resume import is_shallower, load_first_modules
+from vgim.train.depth_resume import holds_first_modules, load_first_modules
 from vgim.train.progress import Progress
 
 
-def start_from(
+def initialize(
     run: Location,
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -29,13 +29,21 @@ def start_from(
     resume_from: str | None,
     init_from: str | None,
 ) -> tuple[Progress, list[Event]]:
-    """Load the first that there is: the run's own last checkpoint, --resume-from, --init-from, fresh weights.
+    """Load the first source that is present: the run's own last checkpoint, `resume_from`, `init_from`, or nothing.
+
+    Args:
+        network: its weights are loaded, or stay as they were drawn.
+        optimizer: its state is loaded, except from `init_from`.
+        world_size: ranks of the run.
+        data_fingerprint: fingerprint of the shards.
+        resume_from: checkpoint or run to continue from.
+        init_from: checkpoint or run to load only the weights from.
 
     Returns:
-        Progress to start from, and events for the log: where the weights came from and what will differ.
+        Progress to start from, and events that say where the weights came from and what will differ.
 
     Raises:
-        CheckpointError: the checkpoint is damaged, or of another architecture.
+        CheckpointError: the checkpoint is damaged, or of another architecture, or of other data.
     """
     own = complete_checkpoints(run)
     if own:
@@ -60,34 +68,34 @@ def _resume(
     config: AnyConfig,
     world_size: int,
     data_fingerprint: str,
-    whose: str,
+    source: str,
 ) -> tuple[Progress, list[Event]]:
     state = checkpoint.state
     log = [
         Event(
-            f"continuing from {whose} checkpoint {checkpoint.location.uri} "
+            f"continuing from {source} checkpoint {checkpoint.location.uri} "
             f"(step {state.step}, epoch {state.epoch}, {state.step_in_epoch} steps into it)"
         )
     ]
-    if is_shallower(checkpoint, config):
+    if holds_first_modules(checkpoint, config):
         log.append(load_first_modules(checkpoint, network, optimizer))
     else:
         _load_weights(checkpoint, network, config)
         load_optimizer(checkpoint, network, optimizer)
     step_in_epoch = state.step_in_epoch
-    then = state.world_size * state.batch_size * state.accumulate
-    here = world_size * config.train.batch_size * config.train.accumulate
-    if then != here or state.world_size != world_size:
-        step_in_epoch = state.step_in_epoch * then // here
+    batch_before = state.world_size * state.batch_size * state.accumulate
+    batch = world_size * config.train.batch_size * config.train.accumulate
+    if batch_before != batch or state.world_size != world_size:
+        step_in_epoch = state.step_in_epoch * batch_before // batch
         log.append(
             Event(
-                f"the batch was {state.world_size} workers x {state.batch_size} x {state.accumulate} = {then} crops "
-                f"and is now {here} over {world_size}: the weights will differ from those of an uninterrupted run, "
-                f"and epoch {state.epoch} goes on at step {step_in_epoch}"
+                f"the batch was {state.world_size} workers x {state.batch_size} x {state.accumulate} = {batch_before} "
+                f"crops and is now {batch} over {world_size}: the weights will differ from those of an uninterrupted "
+                f"run, and epoch {state.epoch} goes on at step {step_in_epoch}"
             )
         )
     if state.data_fingerprint != data_fingerprint:
-        if whose == "this run's":
+        if source == "this run's":
             raise CheckpointError(
                 f"{checkpoint.location.uri} was trained on data {state.data_fingerprint[:12]}, these shards are "
                 f"{data_fingerprint[:12]}; use --init-from to take the weights alone, under another storage.name"
@@ -100,7 +108,7 @@ def _resume(
 
 
 def progress_of(state: TrainingState) -> Progress:
-    """Where a checkpoint was written."""
+    """Progress at which a checkpoint was written."""
     return Progress(**{field.name: getattr(state, field.name) for field in fields(Progress)})
 
 

@@ -1,7 +1,7 @@
-"""What the loop trains: a `Learner`, made on every rank from the job's config.
+"""What the loop trains: a `Learner`, built on every rank from the job's config.
 
-The loop owns the order of things (phases, batches, validation, checkpoints, records); a learner owns the numbers.
-The greedy encoder is one learner, its decoders are another.
+The loop owns the order of things: phases, batches, validation, checkpoints, records. A learner owns the
+computation. The greedy encoder is one learner, its decoder another.
 """
 
 from __future__ import annotations
@@ -27,61 +27,62 @@ from vgim.train.validate import Validation
 
 ConfigT = TypeVar("ConfigT", RunConfig, DecoderConfig, contravariant=True)
 ToAudio = Callable[[DeviceBatch], Tensor]
+"""Turns a batch into normalized audio [B, L]."""
 
 
 @dataclass(frozen=True)
 class Worker:
-    """Who trains it: this rank's place among the others and its way to the outside."""
+    """One rank's process: its group, its device, its reader, and whom it informs."""
 
     group: RankGroup
-    """The ranks that train the run, as this one sees them."""
+    """The ranks that train the run, as this rank sees them."""
     device: torch.device
     reader: Reader
-    report: Callable[[dict[str, float], Location], None]
-    """Called by all ranks after each checkpoint with its figures and place."""
-    observe: Callable[[str, MetricsRecord], None] = lambda kind, record: None
-    """Called on rank 0 with each `train` and `validation` record, and the step of each `checkpoint`."""
+    on_checkpoint: Callable[[dict[str, float], Location], None]
+    """Called on all ranks after each checkpoint, with its metrics and its folder."""
+    on_record: Callable[[str, MetricsRecord], None] = lambda kind, record: None
+    """Called on the rank that saves, with each `train` and `validation` record, and the step of each `checkpoint`."""
 
     @property
     def device_name(self) -> str:
-        """What steps are taken on, for records: `cpu`, or a GPU's name."""
+        """Name of the device for records: `cpu`, or the GPU's name."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
 
 
 @dataclass(frozen=True)
 class LearnerContext:
-    """What a learner is made in, beside its config."""
+    """What a learner is built in, beside its config."""
 
     run: Location
     """The run's folder."""
     worker: Worker
     manifest: Manifest
-    """Of the shards."""
+    """Manifest of the shards."""
 
 
 class Learner(Protocol):
-    """Something to train. Randomness comes from (seed, …, step, rank), so that it needs no state of its own."""
+    """Something to train. All randomness comes from (seed, …, step, rank), so a learner keeps no state for it."""
 
     optimizer: torch.optim.Optimizer
-    """Over all parameters of `network`, in their order; the loop sets its learning rate."""
-    averaged: tuple[str, ...]
-    """Figures of `step` that a record holds as means over the steps since the last one."""
-    latest: tuple[str, ...]
-    """Those it holds as they were at the last step."""
+    """Optimizer of all parameters of `network`, in their order; the loop sets its learning rate."""
+    mean_metrics: tuple[str, ...]
+    """Metrics of `step` of which a record holds the mean over its steps."""
+    latest_metrics: tuple[str, ...]
+    """Metrics of `step` of which a record holds the value at the last step. Only then are they measured."""
 
     @property
     def network(self) -> nn.Module:
-        """On the worker's device. Its parameters and buffers are what a checkpoint holds."""
+        """The network, on the worker's device. A checkpoint holds its parameters and buffers."""
 
     @property
-    def headline(self) -> Sequence[str]:
+    def hparams_metrics(self) -> Sequence[str]:
         """TensorBoard tags to show beside the hyperparameters."""
 
-    def begin(self, phase: Phase, progress: Progress, group: RankGroup) -> None:
+    def begin_phase(self, phase: Phase, progress: Progress, group: RankGroup) -> None:
         """Prepare for the steps of a phase.
 
         Args:
-            phase: its modules are those that this rank trains.
+            phase: its modules are the modules that this rank trains.
             progress: where the phase starts or continues.
             group: the ranks that train these modules together.
         """
@@ -89,21 +90,23 @@ class Learner(Protocol):
     def step(
         self, audio: Sequence[Tensor], progress: Progress, *, measure: bool
     ) -> Sequence[Mapping[str, Tensor]]:
-        """One optimizer step on micro-batches of audio [B, L], normalized.
+        """Take one optimizer step on micro-batches of normalized audio [B, L].
+
+        Args:
+            measure: whether a record is due. If not, `latest_metrics` may be NaN.
 
         Returns:
-            Figures, scalars on the device, of each module of the phase; those that only a record needs may be
-            missing numbers unless `measure`.
+            Metrics of each module of the phase, scalars on the device.
 
         Raises:
-            NotFiniteError: on all ranks, before the optimizer used what is not finite.
+            NotFiniteError: a gradient is not finite. All ranks raise it, before the optimizer uses the gradient.
         """
 
-    def settings(self, progress: Progress) -> dict[str, float]:
-        """Numbers that records hold beside the figures and that the steps at a place are taken with."""
+    def step_hyperparameters(self, progress: Progress) -> dict[str, float]:
+        """Hyperparameters of the step at `progress` that change from step to step, for its record."""
 
-    def watch(self, record: MetricsRecord, progress: Progress, say: Callable[[str], None]) -> None:
-        """Look at a record on all ranks alike; may say something, or end the run with a VgimError."""
+    def check_record(self, record: MetricsRecord, progress: Progress, log: Callable[[str], None]) -> None:
+        """Look at a `train` record, on all ranks alike; may log a sentence, or end the run with a VgimError."""
 
     def validate(
         self,
@@ -113,11 +116,15 @@ class Learner(Protocol):
         to_audio: ToAudio,
         writer: MetricsWriter | None,
     ) -> Validation:
-        """Figures over the validation split; on the rank that has a writer, pictures of its first batch too."""
+        """Evaluate the phase's modules on the validation split.
+
+        Args:
+            writer: receives pictures of the first batch; None on the ranks that write nothing.
+        """
 
 
 class LearnerFactory(Protocol[ConfigT]):
-    """Builds a learner from the config that it understands; picklable, since workers call it."""
+    """Builds a learner from a config of its kind; picklable, since workers call it."""
 
     def __call__(self, config: ConfigT, context: LearnerContext, /) -> Learner:
         """Build the learner on one rank."""

@@ -1,4 +1,4 @@
-"""The loop that each rank runs. It knows torch.distributed but not Ray: whoever calls it gives it a `Worker`."""
+"""The training loop of each rank. It knows torch.distributed but not Ray, which its caller wraps in a `Worker`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from vgim.runs.training_state import TrainingState
 from vgim.runs.weights import save_checkpoint
 from vgim.schedules.schedule import Phase, Schedule
 from vgim.storage import Location
+from vgim.train.accumulator import MetricsAccumulator
 from vgim.train.ddp import average_buffers
 from vgim.train.depth_resume import shallower_run, writer_with_history
-from vgim.train.initialize import start_from
+from vgim.train.initialize import initialize
 from vgim.train.learner import Learner, LearnerContext, LearnerFactory, Worker
-from vgim.train.meter import Meter
 from vgim.train.prefetch import DeviceBatch, Prefetcher
 from vgim.train.progress import Progress, is_done, remaining, schedule_of
 from vgim.train.step import learning_rate_at
@@ -45,11 +45,13 @@ class TrainJob(Generic[ConfigT]):
     """Path or URI of the run's folder."""
     learner: LearnerFactory[ConfigT]
     resume_from: str | None = None
+    """Checkpoint or run to continue from if the run has no checkpoint of its own."""
     init_from: str | None = None
+    """Checkpoint or run to load only the weights from, if the run has no checkpoint of its own."""
     until_epoch: int = 0
-    """Pause where this epoch would begin, with a checkpoint; 0 trains to the end."""
+    """Epoch before which the run pauses, with a checkpoint; 0 trains to the end."""
     lost_workers: int = 0
-    """Times that this launch's workers were lost and started again."""
+    """How often workers of this launch were lost and started again."""
 
     def build_learner(self, context: LearnerContext) -> Learner:
         """The learner of the job's config, on one rank."""
@@ -61,7 +63,7 @@ AnyTrainJob = TrainJob[RunConfig] | TrainJob[DecoderConfig]
 
 @dataclass
 class RankTrainer:
-    """One rank's training, set up; `run` is the story."""
+    """The training of one rank: `run` trains to the end."""
 
     job: AnyTrainJob
     worker: Worker
@@ -71,14 +73,16 @@ class RankTrainer:
     learner: Learner = field(init=False)
     writer: MetricsWriter | None = field(init=False, default=None)
     state: State = field(init=False, default="running")
-    """How the run stands when `run` has returned: finished, or interrupted where it paused."""
-    _kept: int | None = field(init=False, default=None)
+    """State after `run`: finished, or interrupted if the run paused."""
+    _keep_step: int | None = field(init=False, default=None)
     """Step of a checkpoint that is not pruned."""
 
     def __post_init__(self) -> None:
         self.config = config = self.job.config
         if self.worker.device.type == "cuda":
-            torch.cuda.set_device(self.worker.device)  # where graphs and Triton's kernels go
+            torch.cuda.set_device(
+                self.worker.device
+            )  # CUDA graphs and Triton's kernels run on the current device
         self.schedule = schedule_of(config)
         self.run_folder = Location(self.job.run)
         shards = Location(config.data.shards)
@@ -92,13 +96,16 @@ class RankTrainer:
         self.validation_stream = self._stream(shards, "validation", limit) if has_validation else None
 
     def run(self) -> str:
-        """Train to the end; returns a sentence on how it ended.
+        """Train to the end.
+
+        Returns:
+            A sentence on how the run ended.
 
         Raises:
-            VgimError: NotFiniteError and CollapsedError on all ranks at one step, others on this rank alone.
+            VgimError: NotFiniteError and CollapsedError on all ranks at the same step, others on this rank alone.
         """
         shallower = shallower_run(self.run_folder, self.job.resume_from, self.config)
-        progress, log = start_from(
+        progress, log = initialize(
             self.run_folder,
             self.learner.network,
             self.learner.optimizer,
@@ -109,8 +116,8 @@ class RankTrainer:
             init_from=self.job.init_from,
         )
         progress = progress.within(self.train_stream.num_steps(progress.epoch))
-        if self.job.until_epoch:  # others may still take over what this one paused at
-            self._kept = progress.step
+        if self.job.until_epoch:  # other members of a population may still copy the checkpoint
+            self._keep_step = progress.step
         if self.worker.group.saves:
             if shallower is not None:
                 self.writer = writer_with_history(self.run_folder, shallower, progress.step)
@@ -131,7 +138,7 @@ class RankTrainer:
                 if phase.number > progress.phase:
                     progress = progress.in_next_phase()
                 if (message := self.schedule.phase_message(phase, progress.step)) is not None:
-                    self._say(progress, message)
+                    self._log_event(progress, message)
                 progress = self._train(phase, progress)
             if remaining(progress, self.config):
                 self.state = "interrupted"
@@ -152,10 +159,10 @@ class RankTrainer:
         return progress.step_in_epoch == 0 and 0 < self.job.until_epoch <= progress.epoch
 
     def _train(self, phase: Phase, progress: Progress) -> Progress:
-        """Train a phase from a place in it to its end, or to where the run pauses."""
+        """Train a phase from `progress` to its end, or to where the run pauses."""
         train, learner = self.config.train, self.learner
         modules, group = self._assigned(phase)
-        learner.begin(replace(phase, modules=modules), progress, group)
+        learner.begin_phase(replace(phase, modules=modules), progress, group)
         batches = Prefetcher(
             self.train_stream.train_batches(
                 progress.epoch,
@@ -167,37 +174,39 @@ class RankTrainer:
             device=self.worker.device,
         )
         crops_per_step = self.worker.group.size * train.batch_size * train.accumulate
-        meter = Meter(modules, group, crops_per_step, learner.averaged, learner.latest)
+        accumulator = MetricsAccumulator(
+            modules, group, crops_per_step, learner.mean_metrics, learner.latest_metrics
+        )
         first_step = progress.step
         try:
             while True:
                 steps_in_epoch = self.train_stream.num_steps(progress.epoch)
                 started = progress.step > first_step
-                # The first batch waits for the stream to start, which is no step's time.
-                with meter.waiting() if started else meter.pausing():
+                # The first batch waits for the stream to start; that time belongs to no step.
+                with accumulator.time_data_wait() if started else accumulator.exclude_time():
                     micro_batches = [next(batches) for _ in range(train.accumulate)]
                 rate = learning_rate_at(self.config.optim, progress.phase_epoch)
                 for parameters in learner.optimizer.param_groups:
                     parameters["lr"] = rate
                 due = (progress.step + 1) % train.log_every_steps == 0 or not started
-                with meter.computing():
+                with accumulator.time_compute():
                     audio = [self._audio(batch) for batch in micro_batches]
-                    figures = learner.step(audio, progress, measure=due)
-                meter.add(figures)
-                taken_at = progress
+                    metrics = learner.step(audio, progress, measure=due)
+                accumulator.add(metrics)
+                before = progress
                 progress = progress.after_step(steps_in_epoch)
                 if due:
-                    record = meter.record(
-                        figures,
+                    record = accumulator.record(
+                        metrics,
                         step=progress.step,
                         epoch=round(progress.epoch + progress.step_in_epoch / steps_in_epoch, 4),
                         last_step=self._last_step(phase, progress, steps_in_epoch),
                         learning_rate=rate,
                         device=self.worker.device_name,
-                        **learner.settings(taken_at),
+                        **learner.step_hyperparameters(before),
                     )
                     self._log(record, progress)
-                with meter.pausing():
+                with accumulator.exclude_time():
                     progress, done = self._between_steps(phase, progress)
                 if done:
                     return progress
@@ -212,12 +221,12 @@ class RankTrainer:
         return mine.modules, world.split([assignment.ranks for assignment in assignments])
 
     def _between_steps(self, phase: Phase, progress: Progress) -> tuple[Progress, bool]:
-        """Validate and checkpoint where they are due; says also whether to leave the phase."""
+        """Validate and write a checkpoint if they are due; also returns whether the phase ends or the run pauses."""
         train = self.config.train
         epoch_ended, done = progress.step_in_epoch == 0, is_done(progress, phase, train)
         if done or (epoch_ended and progress.phase_epoch % train.validate_every_epochs == 0):
             progress = self._validate(phase, progress)
-            done = is_done(progress, phase, train)  # it may have stopped early
+            done = is_done(progress, phase, train)  # early stopping may have ended the phase
         done = done or self._pauses_at(progress)
         every = train.checkpoint_every_steps
         if done or (progress.step % every == 0 if every else epoch_ended):
@@ -225,18 +234,18 @@ class RankTrainer:
         return progress, done
 
     def _hparams(self, writer: MetricsWriter) -> None:
-        writer.hparams(hyperparameters(self.config), self.learner.headline)
+        writer.hparams(hyperparameters(self.config), self.learner.hparams_metrics)
 
     def _stream(self, shards: Location, split: str, limit: int) -> CropStream:
         train = self.config.train
         accumulate = train.accumulate if split == "train" else 1
-        share = RankSlice(self.worker.group.rank, self.worker.group.size, train.batch_size, accumulate, limit)
+        group = self.worker.group
         return CropStream(
             shards,
             self.manifest,
             self.config.data,
             split=split,
-            rank_slice=share,
+            rank_slice=RankSlice(group.rank, group.size, train.batch_size, accumulate, limit),
             seed=train.seed,
             reader=self.worker.reader,
         )
@@ -245,21 +254,21 @@ class RankTrainer:
         return self.normalizer(batch.audio_BL, Statistics(batch.mean_B, batch.std_B))
 
     def _last_step(self, phase: Phase, progress: Progress, steps_in_epoch: int) -> int:
-        """The phase's last step; an estimate where `tile` crops make epochs unequal."""
+        """The phase's last step; an estimate under `data.crop=tile`, where epochs differ in length."""
         by_epochs = (phase.epochs - progress.phase_epoch) * steps_in_epoch - progress.step_in_epoch
         by_steps = self.config.train.max_steps - progress.phase_step
         return progress.step + (min(by_epochs, by_steps) if self.config.train.max_steps else by_epochs)
 
-    def _say(self, progress: Progress, sentence: str) -> None:
+    def _log_event(self, progress: Progress, message: str) -> None:
         if self.writer is not None:
-            self.writer.event(progress.step, Event(sentence))
+            self.writer.event(progress.step, Event(message))
 
     def _log(self, record: MetricsRecord, progress: Progress) -> None:
         if self.writer is not None:
             self.writer.train(record)
             self.writer.flush(force=False)
-            self.worker.observe("train", record)
-        self.learner.watch(record, progress, lambda sentence: self._say(progress, sentence))
+            self.worker.on_record("train", record)
+        self.learner.check_record(record, progress, lambda message: self._log_event(progress, message))
 
     def _validate(self, phase: Phase, progress: Progress) -> Progress:
         if self.validation_stream is None:
@@ -271,16 +280,21 @@ class RankTrainer:
             device=self.worker.device,
         )
         try:
-            found = self.learner.validate(phase, progress, batches, self._audio, self.writer)
+            validation = self.learner.validate(phase, progress, batches, self._audio, self.writer)
         finally:
             batches.close()
         if self.writer is not None:
-            figures = {"loss": found.loss, "crops": found.num_crops, "modules": found.modules}
-            record = {"step": progress.step, "epoch": progress.epoch, **figures}
+            record = {
+                "step": progress.step,
+                "epoch": progress.epoch,
+                "loss": validation.loss,
+                "crops": validation.num_crops,
+                "modules": validation.modules,
+            }
             self.writer.validation(record)
             self.writer.flush()
-            self.worker.observe("validation", record)
-        return progress.after_validation(found.loss)
+            self.worker.on_record("validation", record)
+        return progress.after_validation(validation.loss)
 
     def _checkpoint(self, progress: Progress) -> None:
         average_buffers(self.learner.network, self.worker.group)
@@ -302,10 +316,13 @@ class RankTrainer:
         if self.worker.group.saves:
             save_checkpoint(self.run_folder, self.learner.network, self.learner.optimizer, self.config, state)
             prune_checkpoints(
-                self.run_folder, keep_last=train.keep_last, keep_best=train.keep_best, keep_step=self._kept
+                self.run_folder,
+                keep_last=train.keep_last,
+                keep_best=train.keep_best,
+                keep_step=self._keep_step,
             )
-            self.worker.observe("checkpoint", {"step": progress.step})
-        figures = {"step": float(progress.step), "epoch": float(progress.epoch)}
+            self.worker.on_record("checkpoint", {"step": progress.step})
+        metrics = {"step": float(progress.step), "epoch": float(progress.epoch)}
         if progress.validation_loss is not None:
-            figures["validation_loss"] = progress.validation_loss
-        self.worker.report(figures, location)
+            metrics["validation_loss"] = progress.validation_loss
+        self.worker.on_checkpoint(metrics, location)

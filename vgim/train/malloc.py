@@ -1,7 +1,7 @@
 """Keeping the memory that a step frees for the next step, on CPUs.
 
-glibc hands every large block back to the kernel when it is freed and gets it anew, page by page and zeroed, at the
-next step. A step allocates the same blocks again and again, so a tenth of it goes into page faults.
+glibc returns every large freed block to the kernel, and requests it again at the next step, page by page and zeroed.
+A step allocates the same blocks every time, so a tenth of its time is spent on page faults.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ _TOP_PAD_BYTES = 256 * 2**20
 
 
 def keep_freed_memory() -> bool:
-    """Make this process's malloc take large blocks from its heap, and keep what is freed there.
+    """Make this process's malloc allocate large blocks on its heap, and keep freed blocks there.
 
     Returns:
-        Whether the C library is glibc and took the settings; others are left as they are.
+        Whether the C library is glibc and accepted the options. Nothing is changed in any other C library.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -25,6 +25,6 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
         return False
-    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, _TOP_PAD_BYTES))
-    taken = [mallopt(name, value) == 1 for name, value in settings]
-    return all(taken)
+    options = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, _TOP_PAD_BYTES))
+    accepted = [mallopt(name, value) == 1 for name, value in options]
+    return all(accepted)

@@ -1,4 +1,4 @@
-"""The loop on Ray Train: one DDP rank per worker, restarted from the last checkpoint when one is lost."""
+"""The loop on Ray Train: one rank per worker. If a worker is lost, all restart from the last checkpoint."""
 
 from __future__ import annotations
 
@@ -26,22 +26,27 @@ from vgim.train.malloc import keep_freed_memory
 from vgim.train.prometheus import Gauges
 
 RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
-RAY_MARKER = ".validate_storage_marker"  # by which Ray's workers find that they all see the storage
-CONTROLLER_RETRIES = 3  # Ray's own default retries an unschedulable group for ever
+RAY_MARKER = ".validate_storage_marker"  # file by which Ray's workers check that they all see the storage
+CONTROLLER_RETRIES = 3  # by default, Ray tries for ever to start workers that no node has room for
 POLL_SECONDS = 0.5
-"""Between Ray's looks at the workers, for which each checkpoint and the end of a run wait. Ray's default is 2."""
+"""Seconds between two polls of the workers by Ray. Each checkpoint and the end of a run wait for one; Ray takes 2."""
 
 
 def train_on_ray(
     job: AnyTrainJob, *, address: str | None, verbose: bool, placement: Placement | None = None
 ) -> str:
-    """Train with Ray Train's workers; returns a sentence on how it ended.
+    """Train with Ray Train's workers.
 
     Args:
-        placement: what the workers get; None shares the whole cluster among them.
+        address: Ray cluster; None uses $RAY_ADDRESS if it is set, else starts Ray on this machine.
+        verbose: let Ray log.
+        placement: resources of the workers; None divides the whole cluster among them.
+
+    Returns:
+        A sentence on how the run ended.
 
     Raises:
-        VgimError: what a worker met, or that workers were lost too often or never came.
+        VgimError: an error that a worker raised, or workers were lost too often or could not be started.
     """
     cluster = job.config.cluster
     ensure_ray(min_cpus=cluster.workers + DATA_CPUS, address=address, verbose=verbose)
@@ -58,12 +63,12 @@ def train_on_ray(
     if not verbose:
         logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     run, storage = Location(job.run), job.config.storage
-    # Which checkpoints there are is read from the folder; Ray's list of them refuses one that was pruned.
+    # Checkpoints are listed from the folder; Ray's own list would refuse to start when one of them was pruned.
     run.child(RAY_SNAPSHOT).delete()
     trainer = TorchTrainer(
         partial(
             _train_worker, job, placement
-        ),  # not as train_loop_config: the controller would load all it needs
+        ),  # as a train_loop_config, Ray's controller would import all that the job needs
         scaling_config=ScalingConfig(
             num_workers=placement.workers,
             use_gpu=placement.use_gpu,
@@ -98,31 +103,31 @@ def train_on_ray(
 
 
 def _no_second_try() -> Any:
-    """A callback by which a user's error, which new workers would only meet again, ends the run at once."""
+    """A Ray callback that ends the run at a VgimError, which new workers would only raise again."""
     from ray.train import UserCallback
 
     class NoSecondTry(UserCallback):  # type: ignore[misc]
         def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
             for error in worker_exceptions.values():
                 if isinstance(error, VgimError):
-                    raise error  # what fails in Ray's controller is not tried again
+                    raise error  # Ray does not retry an error of its controller
 
     return NoSecondTry()
 
 
 def _train_worker(job: AnyTrainJob, placement: Placement) -> None:
-    """What Ray runs on each rank."""
+    """Train on one rank; Ray runs this in every worker."""
     import ray.train
     import ray.train.torch
 
     folder = RunFolder(Location(job.run))
     record = folder.record()
     if record is not None and record.state == "failed":
-        return  # another rank's error had Ray start new workers before the one that ends the run was told
+        return  # Ray restarted the workers before it learned of the error that ends the run
     context = ray.train.get_context()
-    wanted = job.config.cluster.threads_per_worker
-    share = max(1, (os.cpu_count() or 1) // context.get_local_world_size())
-    torch.set_num_threads(share if wanted == "auto" else wanted)
+    cores = max(1, (os.cpu_count() or 1) // context.get_local_world_size())
+    threads = job.config.cluster.threads_per_worker
+    torch.set_num_threads(cores if threads == "auto" else threads)
     group = RankGroup.of_world()
     if not placement.use_gpu:
         keep_freed_memory()
@@ -132,38 +137,43 @@ def _train_worker(job: AnyTrainJob, placement: Placement) -> None:
         ray.train.torch.get_device(),
         read_on_ray,
         _report,
-        **({"observe": Gauges(Location(job.run).name)} if group.saves else {}),
+        **({"on_record": Gauges(Location(job.run).name)} if group.saves else {}),
     )
     try:
         training = RankTrainer(replace(job, lost_workers=lost), worker)
         message = training.run()
-    except (NotFiniteError, CollapsedError) as error:  # on all ranks at one step: all return, none is lost
+    except (
+        NotFiniteError,
+        CollapsedError,
+    ) as error:  # all ranks raise it at one step and return, so that Ray sees no lost worker
         if group.saves:
             folder.fail(error)
         return
     except VgimError as error:
-        with suppress(StorageError):  # a full disk takes no note; the error itself reaches the driver
+        with suppress(
+            StorageError
+        ):  # on a full disk run.json cannot be written; the error itself still reaches the driver
             folder.fail(error)
         raise
     if group.saves:
         folder.set_state(training.state, message)
 
 
-def _report(figures: dict[str, float], checkpoint: Location) -> None:
-    """Tell Ray Train (and through it Tune) of a checkpoint that is on storage already."""
+def _report(metrics: dict[str, float], checkpoint: Location) -> None:
+    """Report a checkpoint that is on storage already to Ray Train, and through it to Ray Tune."""
     import ray.train
 
     storage = ray.train.get_context().get_storage()
     path = f"{storage.experiment_fs_path}/{checkpoint.parent.name}/{checkpoint.name}"
     ray.train.report(
-        figures,
+        metrics,
         checkpoint=ray.train.Checkpoint(path, filesystem=storage.storage_filesystem),
         checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
     )
 
 
 def _explain(error: Exception, folder: RunFolder, max_failures: int) -> None:
-    """Raise what a user can use of Ray's error; return if it is a defect of ours."""
+    """Raise the VgimError behind an error of Ray; return if there is none, which is a defect of ours."""
     import ray
 
     record = folder.record()
@@ -192,7 +202,7 @@ def _explain(error: Exception, folder: RunFolder, max_failures: int) -> None:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it wraps: Ray wraps a worker's exception in its own."""
+    """An error and the errors that it wraps, outermost first. Ray wraps a worker's exception in its own."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

@@ -16,17 +16,23 @@ from vgim.data.stream.stream import Batch
 
 @dataclass(frozen=True)
 class DeviceBatch:
-    """A batch on the device; audio stays int16 until the step, a quarter of the transfer of fp64."""
+    """A batch on the device. Audio stays int16 until the step, so that half as many bytes are sent as with fp32."""
 
-    audio_BL: Tensor  # int16
+    audio_BL: Tensor
+    """Samples, int16."""
     mean_B: Tensor
+    """Mean of each crop's utterance."""
     std_B: Tensor
+    """Standard deviation of each crop's utterance."""
 
 
 class Prefetcher:
-    """Iterates over batches that a thread takes from the stream, copies, pins and sends to the device.
+    """Iterates over batches that a thread reads from the stream and sends to the device.
 
-    An error of the stream is raised where the batch would have been. Close it to end the thread.
+    An error of the stream is raised in place of the batch. `close` ends the thread.
+
+    Args:
+        depth: batches that may be ready at once.
     """
 
     def __init__(self, batches: Iterator[Batch], *, depth: int, device: torch.device) -> None:
@@ -48,9 +54,10 @@ class Prefetcher:
         return item
 
     def close(self) -> None:
+        """End the thread and drop the batches that are ready."""
         self._closed.set()
         while self._thread.is_alive():
-            try:  # the thread may be waiting for room
+            try:  # the thread may be waiting for room in the queue
                 self._ready.get(timeout=0.05)
             except queue.Empty:
                 continue

@@ -13,22 +13,29 @@ from vgim.schedules.schedule import Phase, Schedule
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is. Steps and epochs count over the whole run, `phase_…` within the phase."""
+    """Steps and epochs that a run has trained, and its validation losses."""
 
     step: int = 0
+    """Optimizer steps that the run has taken."""
     epoch: int = 0
+    """Epoch of the next step, counted over the run."""
     step_in_epoch: int = 0
+    """Steps taken in that epoch."""
     phase: int = 0
+    """Number of the phase."""
     phase_step: int = 0
+    """Optimizer steps taken in the phase."""
     phase_epoch: int = 0
+    """Epoch of the next step, counted within the phase."""
     validation_loss: float | None = None
-    """At the last validation of the phase: mean over the modules that it trains."""
+    """Loss at the phase's last validation: mean over the modules that it trains."""
     best_loss: float | None = None
+    """Lowest validation loss of the phase."""
     stale_validations: int = 0
-    """Validations since the best one."""
+    """Validations since the lowest loss."""
 
     def after_step(self, steps_in_epoch: int) -> Progress:
-        """One step on."""
+        """Progress after one more step."""
         ended = self.step_in_epoch + 1 >= steps_in_epoch
         return replace(
             self,
@@ -40,13 +47,13 @@ class Progress:
         )
 
     def within(self, steps_in_epoch: int) -> Progress:
-        """This place, or the next epoch's start where this one's end is passed: a changed batch may leave no step."""
+        """The same progress, or the next epoch's start if no step of this epoch is left, as after a change of batch."""
         if self.step_in_epoch < steps_in_epoch:
             return self
         return replace(self, step_in_epoch=0, epoch=self.epoch + 1, phase_epoch=self.phase_epoch + 1)
 
     def after_validation(self, loss: float) -> Progress:
-        """The same place, knowing its validation loss; one that is not finite counts as none and is not the best."""
+        """Progress after a validation. A loss that is not finite counts as no loss, and is never the best."""
         if not math.isfinite(loss):
             return replace(self, validation_loss=None, stale_validations=self.stale_validations + 1)
         better = self.best_loss is None or loss < self.best_loss
@@ -58,7 +65,7 @@ class Progress:
         )
 
     def in_next_phase(self) -> Progress:
-        """The first place of the next phase; it starts with a new epoch of the data."""
+        """Progress at the start of the next phase, which begins with a new epoch of the data."""
         return Progress(step=self.step, epoch=self.epoch + (self.step_in_epoch > 0), phase=self.phase + 1)
 
 
@@ -74,7 +81,7 @@ def phases(config: AnyConfig) -> list[Phase]:
 
 
 def is_done(progress: Progress, phase: Phase, train: TrainConfig) -> bool:
-    """Whether a phase has had its epochs or steps, or stopped early."""
+    """Whether a phase has trained its epochs or steps, or was stopped early."""
     return (
         progress.phase_epoch >= phase.epochs
         or 0 < train.max_steps <= progress.phase_step
@@ -83,6 +90,6 @@ def is_done(progress: Progress, phase: Phase, train: TrainConfig) -> bool:
 
 
 def remaining(progress: Progress, config: AnyConfig) -> list[Phase]:
-    """Phases with something left to do, from a place on; empty when the run is finished."""
+    """Phases that are not done at `progress`; empty if the run is finished."""
     ahead = phases(config)[progress.phase :]
     return ahead[1:] if ahead and is_done(progress, ahead[0], config.train) else ahead

@@ -1,6 +1,6 @@
-"""A run's figures as metrics for Prometheus: Ray exports them from the node of rank 0, with `ray_` before each name.
+"""A run's metrics for Prometheus: Ray exports them from the node of rank 0, with `ray_` before each name.
 
-Each has the tag `run`; those of a module also `module`.
+Every gauge has the tag `run`. A module's gauges also have the tag `module`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ RUN_GAUGES = {
     "vgim_checkpoint_step": "Optimizer step of the newest checkpoint",
     "vgim_checkpoint_timestamp_seconds": "When the newest checkpoint was written, in Unix time",
 }
+"""Descriptions of a run's gauges by name."""
 MODULE_GAUGES = {
     "vgim_loss": "Loss of a module over the last steps",
     "vgim_nce": "InfoNCE of a module over the last steps, in nats",
@@ -27,6 +28,7 @@ MODULE_GAUGES = {
     "vgim_validation_nce": "InfoNCE of a module on the validation split, in nats",
     "vgim_validation_loss": "Loss of a module on the validation split",
 }
+"""Descriptions of a module's gauges by name: `vgim_METRIC` for training, `vgim_validation_METRIC` for validations."""
 
 
 class Gauges:
@@ -37,30 +39,30 @@ class Gauges:
 
         self._run = run
         self._gauges = {
-            name: Gauge(name, description=told, tag_keys=("run",)) for name, told in RUN_GAUGES.items()
+            name: Gauge(name, description=text, tag_keys=("run",)) for name, text in RUN_GAUGES.items()
         }
-        for name, told in MODULE_GAUGES.items():
-            self._gauges[name] = Gauge(name, description=told, tag_keys=("run", "module"))
+        for name, text in MODULE_GAUGES.items():
+            self._gauges[name] = Gauge(name, description=text, tag_keys=("run", "module"))
 
     def __call__(self, kind: str, record: MetricsRecord) -> None:
-        """Take over a `train` or `validation` record, or the step of a `checkpoint` that was just written."""
+        """Set the gauges from a `train` or `validation` record, or from the step of a new `checkpoint`."""
         if kind == "checkpoint":
             self._set("vgim_checkpoint_step", record["step"])
             self._set("vgim_checkpoint_timestamp_seconds", time.time())
             return
         prefix = "vgim_" if kind == "train" else "vgim_validation_"
-        for figures in record["modules"]:
-            for figure, value in figures.items():
-                if prefix + figure in MODULE_GAUGES:
-                    self._set(prefix + figure, value, module=str(figures["module"]))
+        for metrics in record["modules"]:
+            for name, value in metrics.items():
+                if prefix + name in MODULE_GAUGES:
+                    self._set(prefix + name, value, module=str(metrics["module"]))
         if kind == "train":
-            per_step = 1 / record["steps_per_s"]
+            step_s = 1 / record["steps_per_s"]
             self._set("vgim_step", record["step"])
             self._set("vgim_last_step", record["last_step"])
             self._set("vgim_steps_per_second", record["steps_per_s"])
             self._set("vgim_crops_per_second", record["crops_per_s"])
-            self._set("vgim_data_wait_ratio", record["data_wait_s"] / per_step)
-            self._set("vgim_overhead_ratio", record["overhead_s"] / per_step)
+            self._set("vgim_data_wait_ratio", record["data_wait_s"] / step_s)
+            self._set("vgim_overhead_ratio", record["overhead_s"] / step_s)
 
     def _set(self, name: str, value: float | None, **tags: str) -> None:
         if value is not None:

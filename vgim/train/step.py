@@ -1,7 +1,7 @@
-"""The greedy step: a batch runs through the modules, and each that is trained has its own backward.
+"""The greedy step: a batch runs through the modules, and every module that is trained has its own backward.
 
-A module's backward runs as soon as its loss is known, and its graph is freed before the next module starts, so
-that peak activation memory is that of the largest module, not of the sum.
+A module's backward runs as soon as its loss is known, and frees its graph before the next module starts. Peak
+activation memory is therefore the largest module's, not the sum over modules.
 """
 
 from __future__ import annotations
@@ -16,24 +16,23 @@ from vgim.model.module import METRICS, ModuleOutput
 from vgim.model.precision import autocast_to
 from vgim.model.randomness import DrawKey, draw_seed, seeded_generator
 from vgim.model.stack import Encoder
+from vgim.train.accumulator import StepMetrics
 from vgim.train.errors import NotFiniteError
 from vgim.train.passes import LossWeights, Passes
 
 GRAD_NORM = "grad_norm"
 """Metric that a step adds to a module's own: the norm of its gradient, before clipping."""
-StepMetrics = dict[str, Tensor]
-"""A module's metrics of one step by name, scalars on the device: `METRICS`, means over micro-batches; `GRAD_NORM`."""
 
 
 def kld_weight_at(objective: ObjectiveConfig, step: int) -> float:
-    """The KL term's weight at a step: linear from 0 over the warm-up."""
+    """Weight of the KL term at a step of the phase: it rises linearly from 0 over the warm-up."""
     if step >= objective.kld_warmup_steps:
         return objective.kld_weight
     return objective.kld_weight * step / objective.kld_warmup_steps
 
 
 def learning_rate_at(optim: OptimConfig, epoch: int) -> float:
-    """Adam's step size in an epoch."""
+    """Adam's learning rate in an epoch of the phase, from 0."""
     return optim.learning_rate * optim.decay_per_epoch**epoch
 
 
@@ -41,12 +40,13 @@ class GreedyStep:
     """One optimizer step of a phase's modules on this rank.
 
     Args:
-        encoder: on its device; the modules that are trained in training mode, those before them in eval mode.
-        passes: of the modules that are trained.
-        optimizer: over all parameters of the encoder; those of other modules have no gradient and stay.
-        seed: of noise and negatives; each draw has its own generator of (seed, module, step, rank).
-        rank: DDP rank.
-        autocast: dtype of the forward passes, None for fp32.
+        encoder: on its device. Modules that are trained are in training mode, modules before them in eval mode.
+        passes: passes of the modules that are trained.
+        optimizer: optimizer of all parameters. Other modules have no gradient, and keep their weights.
+        seed: seed of noise and negatives; every draw has its own generator of (seed, module, step, rank).
+        rank: this rank in the group that trains the modules.
+        clip_norm: largest gradient norm of a module; 0 turns clipping off.
+        autocast: dtype of the forward passes; None for fp32.
     """
 
     def __init__(
@@ -66,10 +66,17 @@ class GreedyStep:
     def __call__(
         self, micro_batches: Sequence[Tensor], step: int, kld_weight: float, *, measure: bool
     ) -> list[StepMetrics]:
-        """Forward, backward and update on `micro_batches` of audio [B, L]; figures of the trained modules.
+        """Forward, backward and update on micro-batches of audio [B, L].
+
+        Args:
+            step: optimizer steps that the run has taken.
+            measure: also measure `METRICS_ON_REQUEST`.
+
+        Returns:
+            Metrics of each trained module: `METRICS`, means over the micro-batches, and `GRAD_NORM`.
 
         Raises:
-            NotFiniteError: names the module and the step; weights and optimizer are as before the step.
+            NotFiniteError: a gradient is not finite; weights and optimizer are as before the step.
         """
         passes = self._passes
         outputs: dict[int, list[ModuleOutput]] = {m: [] for m in passes.modules}
@@ -85,7 +92,7 @@ class GreedyStep:
                 out = passes.forward_backward(m, x, draws, weights, measure=measure, last=last)
                 x = out.latents
                 outputs[m].append(out._replace(latents=x.new_empty(0)))
-        passes.wait()
+        passes.wait_for_gradients()
         norms = torch.stack([passes.grad_norm(m) for m in passes.modules])
         self._refuse_not_finite(norms, outputs, step)
         if self._clip_norm:
@@ -96,7 +103,10 @@ class GreedyStep:
         return [_step_metrics(outs, norm) for outs, norm in zip(outputs.values(), norms, strict=True)]
 
     def _refuse_not_finite(self, norms: Tensor, outputs: dict[int, list[ModuleOutput]], step: int) -> None:
-        """After the all-reduce a gradient is the same on all ranks, so that all of them stop at one step."""
+        """Raise NotFiniteError if a norm is not finite.
+
+        After the all-reduce a gradient is the same on all ranks, so all of them stop at the same step.
+        """
         if torch.isfinite(norms).all():
             return
         m = list(outputs)[int((~torch.isfinite(norms)).nonzero()[0])]
@@ -110,7 +120,7 @@ class GreedyStep:
 
 @torch.no_grad()
 def frozen_latents(encoder: Encoder, m: int, x: Tensor, key: DrawKey, autocast: torch.dtype | None) -> Tensor:
-    """What a module in eval mode passes on: a sample of its posterior, as in training, without a graph."""
+    """Output of a frozen module for the next one: a sample of its posterior, as in training, without a graph."""
     generator = seeded_generator(x.device, draw_seed(key, m))
     with autocast_to(autocast, x.device):
         return encoder.module(m).represent(x, generator)

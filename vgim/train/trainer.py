@@ -1,4 +1,4 @@
-"""Launches a run: claims its folder, finds it workers, watches them, and says how it ended."""
+"""Launches a run: claims its folder, starts its workers, prints its progress, and records how it ended."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ def train(
     verbose: bool = False,
     placement: Placement | None = None,
 ) -> int:
-    """Train a run to its end, or go on with it; a finished one is left alone.
+    """Train a new run or continue an interrupted one; a finished run is left as it is.
 
     Args:
         resume_from: checkpoint or run to continue from if this run has no checkpoint of its own.
-        init_from: checkpoint or run to take only the weights from, likewise.
-        until_epoch: pause where this epoch would begin; 0 trains to the end.
-        address: Ray cluster; None takes $RAY_ADDRESS, else starts Ray on this machine.
+        init_from: checkpoint or run to load only the weights from, if this run has no checkpoint of its own.
+        until_epoch: epoch before which the run pauses; 0 trains to the end.
+        address: Ray cluster; None uses $RAY_ADDRESS if it is set, else starts Ray on this machine.
         verbose: let Ray log.
-        placement: what the workers get of a cluster that others use as well; None for all of it.
+        placement: resources of the workers on a cluster that others use as well; None uses the whole cluster.
 
     Returns:
         The process's exit code, 0.
 
     Raises:
-        VgimError: whatever ended the run; `run.json` says the same.
+        VgimError: the error that ended the run; `run.json` holds it too.
     """
     config = resolved.config
     job = TrainJob(
         config=config,
-        run=run_of(config).uri,
+        run=run_location(config).uri,
         learner=GreedyLearner,
         resume_from=resume_from,
         init_from=init_from,
@@ -68,8 +68,8 @@ def train(
     return launch(job, address=address, verbose=verbose, placement=placement)
 
 
-def run_of(config: AnyConfig) -> Location:
-    """The folder of a config's run."""
+def run_location(config: AnyConfig) -> Location:
+    """Folder of a config's run."""
     return Location(config.storage.root).child(config.storage.name)
 
 
@@ -81,10 +81,10 @@ def launch(
     placement: Placement | None = None,
     prepare: Callable[[], None] = lambda: None,
 ) -> int:
-    """Train what a job says to its end, or go on with it; `train` says more.
+    """Train a job's run, or continue it: see `train`.
 
     Args:
-        prepare: called when the folder is this run's and before any worker starts, to put there what they need.
+        prepare: called once the folder is claimed and before workers start, to write there what workers read.
     """
     config, run = job.config, Location(job.run)
     refuse_job_folder("storage.root", config.storage.root)
@@ -99,7 +99,7 @@ def launch(
             f"the run {run.uri} is finished ({earlier.message}); raise train.epochs or train.max_steps to go on"
         )
         return 0
-    if job.resume_from is not None:  # told here, before workers are started
+    if job.resume_from is not None:  # before workers are started
         check_resumable(find_checkpoint(job.resume_from), config)
     if job.init_from is not None:
         check_same_architecture(find_checkpoint(job.init_from), config.architecture, type(config))
@@ -108,18 +108,22 @@ def launch(
     print(f"watch it with: tensorboard --logdir {config.storage.root}")
     try:
         prepare()
-        with termination_interrupts(), Console(run):
+        with sigterm_as_interrupt(), Console(run):
             if config.cluster.workers == 0:
-                message = _here(job)
+                message = _train_in_this_process(job)
             else:
                 message = train_on_ray(job, address=address, verbose=verbose, placement=placement)
     except VgimError as error:
-        with suppress(StorageError):  # a full disk takes no note; the error itself is what to tell
+        with suppress(
+            StorageError
+        ):  # on a full disk run.json cannot be written; the error itself still reaches the user
             folder.fail(error)
         raise
-    except Exception as error:  # a defect of ours: it keeps its traceback, and the run does not seem to go on
+    except (
+        Exception
+    ) as error:  # a defect of ours keeps its traceback, and the run must not look as if it were running
         record = folder.record()
-        if record is None or record.state != "stopped":  # a sweep that stops a trial takes its workers away
+        if record is None or record.state != "stopped":  # a sweep stops a trial by removing its workers
             folder.set_state("failed", f"internal error: {type(error).__name__}", type(error).__name__)
         raise
     except (KeyboardInterrupt, SystemExit):  # Ray's own handler turns the first Ctrl-C into an exit
@@ -131,8 +135,8 @@ def launch(
 
 
 @contextmanager
-def termination_interrupts() -> Iterator[None]:
-    """SIGTERM, which `ray job stop` sends, ends a run as Ctrl-C does."""
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Turn SIGTERM, which `ray job stop` sends, into the KeyboardInterrupt of Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -144,7 +148,7 @@ def termination_interrupts() -> Iterator[None]:
 
 
 def ensure_data(config: AnyConfig) -> Location:
-    """The shard folder of a config; the embedded corpus is made where the config asks for it and it is missing."""
+    """Shard folder of a config. The embedded corpus is made first if the config asks for it and it is missing."""
     shards = Location(config.data.shards)
     synthetic = config.data.synthetic
     if synthetic is not None and not is_complete(shards):
@@ -156,12 +160,12 @@ def ensure_data(config: AnyConfig) -> Location:
 
 
 def is_complete_run(run: Location, config: AnyConfig) -> bool:
-    """Whether the last checkpoint is where this config would end."""
-    found = complete_checkpoints(run)
-    return bool(found) and not remaining(progress_of(found[-1].state), config)
+    """Whether a run's last checkpoint is the end of training by this config."""
+    checkpoints = complete_checkpoints(run)
+    return bool(checkpoints) and not remaining(progress_of(checkpoints[-1].state), config)
 
 
-def _here(job: AnyTrainJob) -> str:
+def _train_in_this_process(job: AnyTrainJob) -> str:
     """Train in this process, without Ray."""
     cluster = job.config.cluster
     device = cluster.device if cluster.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
@@ -171,7 +175,7 @@ def _here(job: AnyTrainJob) -> str:
         torch.set_num_threads(cluster.threads_per_worker)
     if device == "cpu":
         keep_freed_memory()
-    worker = Worker(ALONE, torch.device(device), read_in_process, lambda figures, checkpoint: None)
+    worker = Worker(ALONE, torch.device(device), read_in_process, lambda metrics, checkpoint: None)
     rank = RankTrainer(job, worker)
     message = rank.run()
     RunFolder(Location(job.run)).set_state(rank.state, message)

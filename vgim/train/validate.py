@@ -1,4 +1,4 @@
-"""The loss of each module on the validation split, the same crops and draws each time."""
+"""The loss of each module on the validation split, with the same crops and draws each time."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from vgim.train.step import frozen_latents
 class Validation:
     """Means over the split's crops, over all ranks."""
 
-    modules: list[dict[str, float]]  # index and METRICS of each module
+    modules: list[dict[str, float]]
+    """Index (`module`) and metrics of each evaluated module."""
     num_crops: int
 
     @property
     def loss(self) -> float:
-        """Mean over these modules, what the best checkpoint is chosen by; the KL term counts in full here."""
+        """Mean loss of the modules, by which the best checkpoint is chosen; the KL term has its full weight."""
         return sum(module["loss"] for module in self.modules) / len(self.modules)
 
 
@@ -41,12 +42,18 @@ def validate(
     group: RankGroup,
     kld_weight: float,
     autocast: torch.dtype | None,
-    look_at_first: Callable[[Tensor], None] | None = None,
+    on_first_batch: Callable[[Tensor], None] | None = None,
 ) -> Validation:
-    """Evaluate modules, the encoder in eval mode. Ranks may have unequal numbers of batches: only the sums are reduced.
+    """Evaluate modules of an encoder in evaluation mode.
 
-    Sampling goes on as in training, with the validation's own seeds, so that the loss means the same.
-    `look_at_first` is given the audio of the first batch, with the encoder in evaluation mode.
+    Latents are sampled as in training, from seeds of the validation's own, so that the loss means the same.
+
+    Args:
+        modules: indices of the modules to evaluate, ascending.
+        batches: this rank's batches. Their number may differ between ranks, since only sums are reduced.
+        group: the ranks that evaluate together.
+        autocast: dtype of the forward passes; None for fp32.
+        on_first_batch: called with the audio [B, L] of the first batch.
     """
     device = next(encoder.parameters()).device
     sums = torch.zeros(len(modules), len(METRICS) + 1, dtype=torch.float64, device=device)
@@ -55,9 +62,9 @@ def validate(
     try:
         for number, batch in enumerate(batches):
             x = to_audio(batch)
-            if number == 0 and look_at_first is not None:
-                look_at_first(x)
-            size = len(x)
+            if number == 0 and on_first_batch is not None:
+                on_first_batch(x)
+            num_crops = len(x)
             key = DrawKey(seed, 0, group.rank, number, "validation")
             for m in range(min(modules)):
                 x = frozen_latents(encoder, m, x, key, autocast)
@@ -67,15 +74,16 @@ def validate(
                 with autocast_to(autocast, x.device):
                     out = module(x, draws, kld_weight, True)
                 metrics = out.metrics()
-                row_values = [*(metrics[name] for name in METRICS), torch.ones_like(out.loss)]
-                sums[row] += size * torch.stack(row_values).double()
+                one = torch.ones_like(out.loss)  # whose sum is the number of crops
+                values = torch.stack([*(metrics[name] for name in METRICS), one])
+                sums[row] += num_crops * values.double()
                 x = out.latents
     finally:
-        for trained in were_training:
-            trained.train()
+        for greedy in were_training:
+            greedy.train()
     group.all_reduce_sum(sums)
-    table = (sums[:, :-1] / sums[:, -1:]).tolist()
-    of_modules = [
-        {"module": m, **dict(zip(METRICS, row, strict=True))} for m, row in zip(modules, table, strict=True)
+    means = (sums[:, :-1] / sums[:, -1:]).tolist()
+    evaluated = [
+        {"module": m, **dict(zip(METRICS, row, strict=True))} for m, row in zip(modules, means, strict=True)
     ]
-    return Validation(of_modules, int(sums[0, -1].item()))
+    return Validation(evaluated, int(sums[0, -1].item()))

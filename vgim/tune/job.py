@@ -23,7 +23,7 @@ from vgim.downstream.probes.registry import make_probe
 from vgim.errors import DataError, TrainingError, VgimError
 from vgim.runs.folder import RunFolder
 from vgim.storage import Location
-from vgim.train.trainer import ensure_data, termination_interrupts
+from vgim.train.trainer import ensure_data, sigterm_as_interrupt
 from vgim.tune.config import MetricConfig
 from vgim.tune.cost import estimate_cost
 from vgim.tune.folder import BASE, SweepFolder
@@ -260,7 +260,7 @@ def _run(plan: _Plan, address: str | None, verbose: bool) -> None:
             write_results(sweep, _current_trials(sweep, list(all_trials(plan.chains))))
 
     try:
-        with termination_interrupts():
+        with sigterm_as_interrupt():
             if sweep.config.scheduler.kind == "pbt":
                 members = [chain.trials[0] for chain in unfinished]
                 run_population(store, sweep, members, context, resources, on_end=on_end)
