@@ -1,4 +1,4 @@
-"""What the tests of training share: small encoders, comparisons bit for bit, one rank in this process."""
+"""Helpers for tests of training: small encoders, comparisons bit for bit, a trainer in this process."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def adam(encoder: Encoder, **optim: Any) -> torch.optim.Optimizer:
 
 
 def data_parallel_modules(encoder: Encoder, group: RankGroup = ALONE) -> DataParallelModules:
-    """All of its modules."""
+    """All modules of an encoder, as a rank of `group` calls them."""
     return DataParallelModules(encoder, range(len(encoder)), group)
 
 
@@ -55,7 +55,7 @@ def greedy_step(
     data_parallel: DataParallelModules | None = None,
     group: RankGroup = ALONE,
 ) -> GreedyStep:
-    """The joint step over all modules."""
+    """The step that trains all modules of an encoder."""
     return GreedyStep(
         encoder,
         EagerPasses(encoder, data_parallel or data_parallel_modules(encoder, group), None),
@@ -72,11 +72,12 @@ def audio(num_crops: int, seed: int = 0, num_samples: int = SAMPLES) -> Tensor:
 
 
 def copied_weights(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of a module's parameters and buffers."""
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
 def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-    """Bit for bit."""
+    """Assert that two sets of tensors are the same bit for bit."""
     assert one.keys() == other.keys()
     differing = [name for name in one if not torch.equal(one[name], other[name])]
     assert not differing, f"{len(differing)} of {len(one)} tensors differ, first {differing[0]}"
@@ -97,10 +98,10 @@ def last_checkpoint(config: RunConfig) -> Checkpoint:
 def single_rank_trainer(
     config: RunConfig,
     kind: type[RankTrainer] = RankTrainer,
-    report: Callable[[dict[str, float], Location], None] = lambda figures, checkpoint: None,
+    report: Callable[[dict[str, float], Location], None] = lambda metrics, checkpoint: None,
     **job: Any,
 ) -> RankTrainer:
-    """The one rank of a run, in a folder that it needs not claim."""
+    """The trainer of a run with one rank, in this process. The run's folder is made, but not claimed."""
     run_location(config).make_dirs()
     device = "cpu" if config.cluster.device == "auto" else config.cluster.device
     worker = Worker(ALONE, torch.device(device), read_in_process, report)
@@ -108,10 +109,10 @@ def single_rank_trainer(
 
 
 def records(run: Location | Path, *kinds: str) -> list[dict[str, Any]]:
-    """Records of metrics.jsonl, every line of which must be JSON proper."""
+    """Records of metrics.jsonl; fails if a line is not strict JSON."""
 
     def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     lines = Path(str(run), "metrics.jsonl").read_text().splitlines()
     found = [json.loads(line, parse_constant=refuse) for line in lines]
@@ -119,4 +120,5 @@ def records(run: Location | Path, *kinds: str) -> list[dict[str, Any]]:
 
 
 def without_timings(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Records without the values that differ between two runs of the same steps."""
     return [{key: value for key, value in record.items() if key not in TIMINGS} for record in found]

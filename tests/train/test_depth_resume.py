@@ -1,4 +1,4 @@
-"""A deeper run that starts from a shallower one's end is the deeper run, bit for bit."""
+"""A deeper run that continues a finished shallower run equals a run that trained all modules, bit for bit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Maker = Callable[..., ResolvedConfig]
 SEQUENTIAL = ("train.schedule=sequential", "train.max_steps=12", "train.epochs=2")  # ends inside an epoch
 
 
-def test_a_chain_of_depths_is_the_deepest_run(tiny_config: Maker) -> None:
+def test_runs_that_continue_each_other_depth_by_depth_equal_the_deepest_run(tiny_config: Maker) -> None:
     whole = tiny_config(*SEQUENTIAL, "storage.name=whole").config
     single_rank_trainer(whole).run()
     before = None
@@ -46,18 +46,19 @@ def test_a_chain_of_depths_is_the_deepest_run(tiny_config: Maker) -> None:
     )
 
 
-def test_a_deeper_run_tells_what_the_shallower_one_told_and_where_it_came_from(tiny_config: Maker) -> None:
+def test_a_deeper_run_copies_the_shallower_runs_records_and_says_where_it_started(tiny_config: Maker) -> None:
     shallow = tiny_config(*SEQUENTIAL, "model.depth=1", "storage.name=shallow")
     deep = tiny_config(*SEQUENTIAL, "model.depth=2", "storage.name=deep")
     train(shallow)
     train(deep, resume_from=run_location(shallow.config).uri)
     events = records(run_location(deep.config), "event")
     assert inherited_steps(events) == 12
-    told = [record["message"] for record in events]
+    messages = [record["message"] for record in events]
     assert any(
-        f"continuing from the checkpoint {run_location(shallow.config).uri}/checkpoints" in m for m in told
+        f"continuing from the checkpoint {run_location(shallow.config).uri}/checkpoints" in m
+        for m in messages
     )
-    assert "it has modules 0 to 0; those behind are drawn afresh" in told
+    assert "it has modules 0 to 0; those behind are drawn afresh" in messages
     reader = EventAccumulator(
         str(run_location(deep.config).local_path / "tensorboard"), size_guidance={"scalars": 0}
     )
@@ -67,13 +68,13 @@ def test_a_deeper_run_tells_what_the_shallower_one_told_and_where_it_came_from(t
     assert "_hparams_/session_start_info" in reader.summary_metadata
 
 
-def test_a_deeper_run_that_was_cut_short_early_tells_everything_once(tiny_config: Maker) -> None:
+def test_a_deeper_run_that_was_interrupted_early_has_every_record_once(tiny_config: Maker) -> None:
     shallow = tiny_config(*SEQUENTIAL, "model.depth=1", "storage.name=shallow")
     train(shallow)
     deep = tiny_config(*SEQUENTIAL, "model.depth=2", "storage.name=deep").config
     source = run_location(shallow.config).uri
     rank = single_rank_trainer(deep, resume_from=source)
-    rank._train = lambda phase, path: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    rank._train = lambda phase, progress: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         rank.run()
     single_rank_trainer(deep, resume_from=source).run()
@@ -95,7 +96,7 @@ def test_steps_of_a_shallower_run_are_known_from_its_event(typed: dict[str, int]
         (("train.schedule=sequential", "model.gru_units=4"), "model.gru_units=8 there, 4 here"),
     ],
 )
-def test_only_a_sequential_run_of_the_same_modules_deepens_another(
+def test_only_a_sequential_run_with_the_same_modules_may_continue_a_shallower_one(
     tiny_config: Maker, setting: tuple[str, ...], named: str
 ) -> None:
     shallow = tiny_config(*SEQUENTIAL, "model.depth=1", "train.max_steps=1", "storage.name=shallow")

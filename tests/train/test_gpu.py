@@ -1,4 +1,4 @@
-"""Training on a GPU: graphs change nothing but the time, and what it writes is read anywhere."""
+"""Training on a GPU: CUDA graphs compute the same steps, and its checkpoints load on a CPU."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ from vgim.model.precision import set_precision
 from vgim.model.rank_group import ALONE, RankGroup
 from vgim.model.stack import Encoder
 from vgim.pretrained.encoder import load_encoder
+from vgim.train.accumulator import StepMetrics
 from vgim.train.passes import EagerPasses, GraphedPasses, make_passes
-from vgim.train.step import GreedyStep, StepMetrics
+from vgim.train.step import GreedyStep
 from vgim.train.trainer import train
 
 pytestmark = pytest.mark.gpu
@@ -38,7 +39,7 @@ Maker = Callable[..., ResolvedConfig]
 def trained(
     encoder: Encoder, *, graphs: bool, modules: list[int], micro_batches: int, autocast: torch.dtype | None
 ) -> list[list[StepMetrics]]:
-    """Six steps, the KL term's weight growing as it does in a warm-up, gradients clipped."""
+    """Metrics of six steps with clipped gradients, in which the KL weight grows as in a warm-up."""
     set_precision("bf16" if autocast else "fp32")
     encoder.cuda().eval()
     for m in modules:
@@ -146,7 +147,7 @@ def one_rank(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-def test_two_ranks_share_the_gradients_of_their_graphs_as_ddp_does(tmp_path: Path) -> None:
+def test_two_ranks_average_the_gradients_of_their_graphs_as_ddp_does(tmp_path: Path) -> None:
     multiprocessing.spawn(one_rank, (str(tmp_path),), nprocs=2)
     one, other = (torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2))
     assert_same(one["GraphedPasses"], other["GraphedPasses"])

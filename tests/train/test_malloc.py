@@ -1,4 +1,4 @@
-"""Memory that a step frees is there for the next one."""
+"""Memory that a step frees is reused by the next step, without new page faults."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if sys.argv[1] == "kept" and not keep_freed_memory():
 def faults():
     blocks = [torch.empty(16 * 2**20).fill_(1) for _ in range(2)]
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(20):  # until the heap has found its shape
+for _ in range(20):  # until the heap has grown to its final size
     before = faults()
 print(faults() - before)
 """
@@ -26,7 +26,7 @@ def new_pages(how: str) -> str:
     return subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_large_blocks_cost_no_new_pages_once_they_were_used() -> None:
+def test_large_blocks_cause_no_page_faults_once_they_were_used() -> None:
     kept = new_pages("kept")
     if kept == "unsupported":
         pytest.skip("the C library is not glibc")

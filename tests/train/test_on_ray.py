@@ -1,4 +1,4 @@
-"""Runs on Ray Train: two workers, one that is killed, errors that end a run with their message.
+"""Runs on Ray Train: two workers, a worker that is killed, errors that end a run with their message.
 
 That one worker trains as this process does is part of tests/tune/test_on_ray.py, whose trials have one.
 """
@@ -24,7 +24,7 @@ from vgim.train.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
 
-# Long enough to be killed in: 5 steps an epoch on two workers, some hundredths of a second each.
+# Long enough for a worker to be killed: 40 steps, of some hundredths of a second each.
 LONG = (
     "train.epochs=8",
     "train.checkpoint_every_steps=10",
@@ -39,7 +39,7 @@ def undisturbed(
     tiny_config_in: Callable[..., ResolvedConfig],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> RunConfig:
-    """A run on two workers."""
+    """A finished run on two workers, none of which was killed."""
     resolved = tiny_config_in(tmp_path_factory.mktemp("undisturbed"), *LONG)
     assert train(resolved) == 0
     return resolved.config
@@ -57,23 +57,23 @@ def test_two_workers_train_and_leave_the_same_folder(undisturbed: RunConfig) -> 
     assert state_of(undisturbed) == ("finished", "finished at step 40, epoch 8")
     state = last_checkpoint(undisturbed).state
     assert (state.world_size, state.step, state.epoch) == (2, 40, 8)
-    told = records(run, "train")
-    assert [r["step"] for r in told] == list(range(1, 41))
+    written = records(run, "train")
+    assert [r["step"] for r in written] == list(range(1, 41))
     assert [r["crops"] for r in records(run, "validation")] == [4, 4]  # of both workers together
-    for record in told:
+    for record in written:
         assert record["crops_per_s"] == pytest.approx(8 * record["steps_per_s"])  # of both workers
-    first, last = (sum(m["nce"] for m in r["modules"]) for r in (told[0], told[-1]))
+    first, last = (sum(m["nce"] for m in r["modules"]) for r in (written[0], written[-1]))
     assert last < first
 
 
 def descendants(pid: int) -> Iterator[int]:
-    """Processes that this one started, and those that they started."""
+    """All processes that a process started, directly or through others."""
     parents = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
                 fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            except OSError:  # it has just ended
+            except OSError:  # the process has just ended
                 continue
             parents[int(folder.name)] = int(fields[1])
     found = {pid}
@@ -93,7 +93,7 @@ def train_workers() -> list[int]:
 
 
 class Killer(threading.Thread):
-    """Kills a worker of this process's Ray once a run has its first checkpoint."""
+    """Kills one Ray Train worker of this process once a run has its first checkpoint."""
 
     def __init__(self, config: RunConfig) -> None:
         super().__init__(daemon=True)
@@ -108,11 +108,11 @@ class Killer(threading.Thread):
                 os.kill(workers[0], signal.SIGKILL)
                 self.killed.append(workers[0])
                 return
-            workers = train_workers()  # anew each time: those of a run before may be ending still
+            workers = train_workers()  # listed anew each time: workers of an earlier run may still be ending
             time.sleep(0.05)
 
 
-def test_a_killed_worker_is_recovered_from(
+def test_a_run_whose_worker_was_killed_equals_an_undisturbed_one(
     ray_session: None, undisturbed: RunConfig, tiny_config: Maker
 ) -> None:
     resolved = tiny_config(*LONG)
@@ -121,9 +121,9 @@ def test_a_killed_worker_is_recovered_from(
     assert train(resolved) == 0
     assert len(killer.killed) == 1
     run = run_location(resolved.config)
-    told = [r["message"] for r in records(run, "event")]
-    assert told[0] == "weights drawn afresh from seed 0"
-    assert told[-1].startswith("continuing from this run's checkpoint")
+    messages = [r["message"] for r in records(run, "event")]
+    assert messages[0] == "weights drawn afresh from seed 0"
+    assert messages[-1].startswith("continuing from this run's checkpoint")
     assert state_of(resolved.config) == ("finished", "finished at step 40, epoch 8")
     assert_same(last_checkpoint(resolved.config).weights(), last_checkpoint(undisturbed).weights())
     assert_same(last_checkpoint(resolved.config).optimizer(), last_checkpoint(undisturbed).optimizer())
@@ -134,7 +134,7 @@ def test_a_killed_worker_is_recovered_from(
 
 
 def damaged_shards(shards: Path, folder: Path) -> Path:
-    """A copy of the same sizes, so that only reading finds the damage: the fourth row group's page is garbled."""
+    """A copy of the shards with one damaged page, in the fourth row group; file sizes are unchanged."""
     shutil.copytree(shards, folder)
     shard = folder / "train" / "00000.parquet"
     group = pq.ParquetFile(shard).metadata.row_group(3)
@@ -150,7 +150,7 @@ def damaged_shards(shards: Path, folder: Path) -> Path:
 def test_a_user_error_in_a_worker_ends_the_run_with_its_message(
     ray_session: None, tiny_config: Maker, tiny_shards: Path, tmp_path: Path, fault: str
 ) -> None:
-    if fault == "damaged shard":  # one rank meets it while the other waits for its gradients
+    if fault == "damaged shard":  # one rank raises the error while the other waits for its gradients
         settings = ["cluster.workers=2", f"data.shards={damaged_shards(tiny_shards, tmp_path / 'damaged')}"]
         kind: type[VgimError] = DataError
         message = r"^row group 3 of shard .*train/00000\.parquet cannot be read"

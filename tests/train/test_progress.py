@@ -15,7 +15,7 @@ from vgim.train.progress import Progress, phases, remaining
 Maker = Callable[..., ResolvedConfig]
 
 
-def test_the_best_loss_and_the_validations_since_are_kept() -> None:
+def test_progress_keeps_the_lowest_loss_and_counts_the_validations_since() -> None:
     progress = Progress()
     for loss in (3.0, 2.0, 2.0, 2.5):
         progress = progress.after_validation(loss)
@@ -30,7 +30,7 @@ def test_a_validation_that_is_not_finite_is_never_the_best(loss: float) -> None:
     assert progress.after_validation(1.0).best_loss == 1.0
 
 
-def test_a_joint_run_is_one_phase_and_a_sequential_one_has_one_per_module(tiny_config: Maker) -> None:
+def test_a_joint_run_has_one_phase_and_a_sequential_run_one_per_module(tiny_config: Maker) -> None:
     joint = phases(tiny_config().config)
     assert [(p.modules, p.epochs) for p in joint] == [((0, 1, 2, 3), 2)]
     each = phases(tiny_config("train.schedule=sequential").config)
@@ -39,21 +39,21 @@ def test_a_joint_run_is_one_phase_and_a_sequential_one_has_one_per_module(tiny_c
     assert [p.epochs for p in phases(own)] == [1, 2, 3, 1]
 
 
-def test_nothing_remains_of_a_finished_run_and_more_epochs_bring_it_back(tiny_config: Maker) -> None:
+def test_a_finished_run_has_no_phase_left_until_its_epochs_are_raised(tiny_config: Maker) -> None:
     progress = Progress(step=20, epoch=2, phase_step=20, phase_epoch=2)
     assert remaining(progress, tiny_config().config) == []
     assert len(remaining(progress, tiny_config("train.epochs=3").config)) == 1
     assert remaining(progress, tiny_config("train.epochs=3", "train.max_steps=20").config) == []
 
 
-def test_each_module_trains_alone_on_frozen_ones(tiny_config: Maker) -> None:
+def test_under_sequential_each_module_trains_alone_on_frozen_modules(tiny_config: Maker) -> None:
     config = tiny_config(
         "train.schedule=sequential", "train.max_steps=3", "train.keep_last=9", "model.depth=3"
     ).config
     assert single_rank_trainer(config).run().startswith("finished at step 9")
-    told = records(run_location(config), "train")
-    assert [[m["module"] for m in r["modules"]] for r in told] == [[0]] * 3 + [[1]] * 3 + [[2]] * 3
-    assert [r["kld_weight"] for r in told] == pytest.approx(
+    written = records(run_location(config), "train")
+    assert [[m["module"] for m in r["modules"]] for r in written] == [[0]] * 3 + [[1]] * 3 + [[2]] * 3
+    assert [r["kld_weight"] for r in written] == pytest.approx(
         [0.0, 0.001 / 8, 0.002 / 8] * 3
     )  # warm-up per module
     from vgim.runs.checkpoint import complete_checkpoints
@@ -68,11 +68,11 @@ def test_each_module_trains_alone_on_frozen_ones(tiny_config: Maker) -> None:
         for m in range(3):
             if m == after:
                 assert differ(part(saved[after - 1], m), part(saved[after], m))
-            else:  # BatchNorm's statistics among it
+            else:  # BatchNorm's statistics included
                 assert_same(part(saved[after - 1], m), part(saved[after], m))
 
 
-def test_a_run_stops_early_when_validation_no_longer_falls(
+def test_a_run_stops_early_when_its_validation_loss_no_longer_falls(
     tiny_config: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vgim.train import greedy

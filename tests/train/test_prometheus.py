@@ -1,4 +1,4 @@
-"""Figures of training reach the metrics that Ray exports, and the dashboard shows metrics that there are."""
+"""Metrics of training reach the gauges that Ray exports, and the dashboard reads only gauges that exist."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DASHBOARD = Path(__file__).resolve().parents[2] / "deploy/monitoring/vgim-dashbo
 
 
 class FakeGauge:
-    """Keeps what is set."""
+    """Keeps the values that are set."""
 
     values: dict[tuple[str, str, str], float] = {}  # noqa: RUF012
 
@@ -43,14 +43,14 @@ def test_a_run_sets_every_gauge(tiny_config: Any, monkeypatch: pytest.MonkeyPatc
     assert 0 <= values["vgim_data_wait_ratio", "sim", ""] <= 1
 
 
-def test_what_is_unknown_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_that_is_missing_or_has_no_gauge_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeGauge, "values", {})
     monkeypatch.setattr(ray.util.metrics, "Gauge", FakeGauge)
     Gauges("sim")("validation", {"modules": [{"module": 0, "nce": None, "accuracy": 0.5}]})
     assert not FakeGauge.values
 
 
-def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
+def test_the_dashboard_reads_only_gauges_that_exist() -> None:
     dashboard = json.loads(DASHBOARD.read_text())
     asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     names = {name for expression in asked for name in re.findall(r"ray_(vgim_\w+)", expression)}

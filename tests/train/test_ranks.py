@@ -48,14 +48,16 @@ def micro_batches(rank: int, step: int) -> list[Tensor]:
     return [audio(CROPS, seed=100 * rank + 10 * step + n) for n in range(MICRO_BATCHES)]
 
 
-def gradient_step(modules: list[nn.Module], encoder: Encoder, rank: int, step: int, share: float) -> None:
-    """Forward and backward of one rank's micro-batches, written out; gradients add up in the parameters."""
+def gradient_step(
+    modules: list[nn.Module], encoder: Encoder, rank: int, step: int, loss_scale: float
+) -> None:
+    """Forward and backward of one rank's micro-batches without `GreedyStep`; gradients add up in the parameters."""
     for number, batch in enumerate(micro_batches(rank, step)):
         x = batch
         key = DrawKey(seed=3, step=step, rank=rank, micro_batch=number)
         for m, module in enumerate(modules):
             out = module(x, encoder.module(m).draw(x, key), KLD_WEIGHT, False)
-            (out.loss * share).backward()
+            (out.loss * loss_scale).backward()
             x = out.latents
 
 
@@ -82,7 +84,7 @@ def trained_by_plain_ddp(rank: int, **model: Any) -> Encoder:
 
 
 def join_world(rank: int, world_size: int, folder: str) -> RankGroup:
-    """A process of `world_size` that meet in `folder`; a collective that a rank does not join ends with an error."""
+    """Join a gloo world through a file in `folder`; a collective that a rank does not join ends with an error."""
     torch.set_num_threads(1)
     meet = f"file://{folder}/meet"
     dist.init_process_group("gloo", meet, timedelta(minutes=10), rank=rank, world_size=world_size)
@@ -110,7 +112,7 @@ def one_rank(rank: int, folder: str, configs: dict[str, RunConfig]) -> None:
 
 
 def one_of_four_ranks(rank: int, folder: str, configs: dict[str, RunConfig]) -> None:
-    """Two groups of two ranks, each of which trains a run of its own."""
+    """A rank of a world of four, in which each half trains a run of its own."""
     group = join_world(rank, 4, folder).split([(0, 1), (2, 3)])
     torch.save(run(RankTrainer, configs[PAIRS[rank // 2]], group), f"{folder}/rank{rank}.pt")
     dist.barrier()
@@ -118,7 +120,7 @@ def one_of_four_ranks(rank: int, folder: str, configs: dict[str, RunConfig]) -> 
 
 
 class Poisoned(RankTrainer):
-    """Rank 1 meets audio that is not finite in its third step; rank 0 does not."""
+    """A trainer whose rank 1 reads audio that is not finite in the third step."""
 
     num_batches = 0
 
@@ -129,11 +131,11 @@ class Poisoned(RankTrainer):
 
 
 def run(kind: type[RankTrainer], config: RunConfig, group: RankGroup) -> Found:
-    """A whole run of this rank: how it ended, and which crops it had."""
+    """Train a whole run on this rank: how it ended, its reports, its weights, and the crops that it validated."""
     reports: list[dict[str, float]] = []
     location = run_location(config)
     location.make_dirs()
-    worker = Worker(group, torch.device("cpu"), read_in_process, lambda figures, _: reports.append(figures))
+    worker = Worker(group, torch.device("cpu"), read_in_process, lambda metrics, _: reports.append(metrics))
     made = kind(TrainJob(config=config, run=location.uri, learner=GreedyLearner), worker)
     assert made.validation_stream is not None
     batches: list[Batch] = list(made.validation_stream.validation_batches())
@@ -158,7 +160,7 @@ def configs_in(folder: Path, make: Callable[..., ResolvedConfig]) -> dict[str, R
     exchanging = [
         "model.batch_norm=sync",
         "objective.negatives=global",
-    ]  # the ranks talk in the forward pass too
+    ]  # collectives in the forward pass too
     overrides = {
         "whole": ["train.batch_size=3", "train.log_every_steps=2"],
         "poisoned": ["train.max_steps=6", "train.checkpoint_every_steps=2"],
@@ -174,7 +176,7 @@ def configs_in(folder: Path, make: Callable[..., ResolvedConfig]) -> dict[str, R
 
 @pytest.fixture(scope="module")
 def ranks(configs: dict[str, RunConfig], tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
-    """What the two ranks found, in one start of two processes."""
+    """Results of the two ranks of a world, for all tests of this file."""
     folder = tmp_path_factory.mktemp("ranks")
     multiprocessing.spawn(one_rank, (str(folder), configs), nprocs=RANKS)
     return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(RANKS)]
@@ -192,7 +194,7 @@ def test_the_ranks_hold_the_same_weights_to_the_bit(ranks: list[Found]) -> None:
     assert_same(ranks[0]["whole"]["weights"], ranks[1]["whole"]["weights"])
 
 
-def test_the_ranks_take_the_steps_of_one_process_with_the_union_of_their_batches(ranks: list[Found]) -> None:
+def test_the_ranks_take_the_steps_of_one_process_that_has_all_of_their_batches(ranks: list[Found]) -> None:
     encoder = small_encoder(batch_norm="none")
     start = copied_weights(encoder)
     optimizer = adam(encoder)
@@ -240,7 +242,7 @@ def test_metrics_are_means_over_the_ranks(
 ) -> None:
     config = configs["whole"]
     losses = []
-    for rank in range(RANKS):  # the first step of each rank, taken here
+    for rank in range(RANKS):  # the first step of each rank, computed in this process
         job = TrainJob(config=config, run=run_location(config).uri, learner=GreedyLearner)
         worker = Worker(RankGroup(rank, RANKS), torch.device("cpu"), read_in_process, lambda *_: None)
         alone = RankTrainer(job, worker)
@@ -250,8 +252,8 @@ def test_metrics_are_means_over_the_ranks(
         key = DrawKey(config.train.seed, 0, rank)
         out = alone.learner.network.module(0)(x, alone.learner.network.module(0).draw(x, key), 0.0)
         losses.append(float(out.nce))
-    told = records(run_location(config), "train")[0]["modules"][0]
-    assert told["nce"] == pytest.approx(sum(losses) / RANKS, rel=1e-5)
+    written = records(run_location(config), "train")[0]["modules"][0]
+    assert written["nce"] == pytest.approx(sum(losses) / RANKS, rel=1e-5)
     one = tiny_config("train.max_steps=1", "train.log_every_steps=2", "train.batch_size=3").config
     single_rank_trainer(one).run()
     first = records(run_location(one), "train")[0]["modules"][0]
@@ -296,7 +298,9 @@ def test_each_group_of_a_world_trains_as_a_world_of_its_own(
     for pair in PAIRS:
         group, world = in_groups[pair], configs[pair]
         kinds = ("train", "validation")
-        told, expected = (without_timings(records(run_location(config), *kinds)) for config in (group, world))
-        assert told == expected
+        written, expected = (
+            without_timings(records(run_location(config), *kinds)) for config in (group, world)
+        )
+        assert written == expected
         assert_same(last_checkpoint(group).weights(), last_checkpoint(world).weights())
         assert last_checkpoint(group).state.world_size == 2

@@ -1,4 +1,4 @@
-"""A killed run equals a straight one, bit for bit; and the log says where the weights came from."""
+"""A killed and continued run equals a straight run, bit for bit; its events say where the weights came from."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ Maker = Callable[..., ResolvedConfig]
 
 
 class Killed(BaseException):
-    """What the process dies of."""
+    """Stands for the signal that kills a process."""
 
 
 class Mortal(RankTrainer):
-    """A rank that dies after it has logged a step."""
+    """A trainer that dies after it has written the record of step `dies_at`."""
 
     dies_at = 17
 
@@ -48,14 +48,14 @@ class Mortal(RankTrainer):
 
 
 def assert_same_runs(one: RunConfig, other: RunConfig) -> None:
-    """Weights, BatchNorm's statistics, optimizer, state and metrics, bit for bit."""
+    """Assert that two runs agree bit for bit in weights, BatchNorm's statistics, optimizer, state and metrics."""
     a, b = last_checkpoint(one), last_checkpoint(other)
     assert a.state.model_copy(update={"files": {}}) == b.state.model_copy(update={"files": {}})
     assert_same(a.weights(), b.weights())
     assert_same(a.optimizer(), b.optimizer())
     kinds = ("train", "validation")
-    told, expected = (without_timings(records(run_location(config), *kinds)) for config in (one, other))
-    assert told == expected
+    written, expected = (without_timings(records(run_location(config), *kinds)) for config in (one, other))
+    assert written == expected
 
 
 @pytest.mark.parametrize(
@@ -103,11 +103,11 @@ def test_a_run_killed_over_and_over_equals_a_straight_one(tiny_config: Maker) ->
     assert_same_runs(killed, straight)
 
 
-def test_a_run_killed_at_the_end_of_an_epoch_goes_on_with_the_next(tiny_config: Maker) -> None:
+def test_a_run_killed_at_the_end_of_an_epoch_continues_with_the_next(tiny_config: Maker) -> None:
     straight, killed = (tiny_config(f"storage.name={name}").config for name in ("straight", "killed"))
     single_rank_trainer(straight).run()
 
-    def die(figures: dict[str, float], checkpoint: Location) -> None:
+    def die(metrics: dict[str, float], checkpoint: Location) -> None:
         raise Killed
 
     with pytest.raises(Killed):
@@ -119,7 +119,7 @@ def test_a_run_killed_at_the_end_of_an_epoch_goes_on_with_the_next(tiny_config: 
     assert_same_runs(killed, straight)
 
 
-def test_raising_max_steps_goes_on_as_if_it_had_never_stopped(tiny_config: Maker) -> None:
+def test_a_run_whose_max_steps_was_raised_continues_as_if_it_had_never_stopped(tiny_config: Maker) -> None:
     straight = tiny_config("storage.name=straight", "train.max_steps=18").config
     single_rank_trainer(straight).run()
     for max_steps in (7, 12, 18):
@@ -127,10 +127,10 @@ def test_raising_max_steps_goes_on_as_if_it_had_never_stopped(tiny_config: Maker
         assert single_rank_trainer(longer).run() == f"finished at step {max_steps}, epoch {max_steps // 10}"
     assert_same(last_checkpoint(longer).weights(), last_checkpoint(straight).weights())
     assert_same(last_checkpoint(longer).optimizer(), last_checkpoint(straight).optimizer())
-    told, expected = (without_timings(records(run_location(c), "train")) for c in (longer, straight))
-    for record in (*told, *expected):
+    written, expected = (without_timings(records(run_location(c), "train")) for c in (longer, straight))
+    for record in (*written, *expected):
         del record["last_step"]
-    assert told == expected
+    assert written == expected
 
 
 def test_a_run_at_its_end_has_nothing_to_do(tiny_config: Maker) -> None:
@@ -141,12 +141,12 @@ def test_a_run_at_its_end_has_nothing_to_do(tiny_config: Maker) -> None:
     assert last_checkpoint(config) == before
 
 
-def test_metrics_of_the_steps_that_are_taken_again_are_dropped(tiny_config: Maker) -> None:
+def test_records_of_steps_that_are_taken_again_are_dropped(tiny_config: Maker) -> None:
     config = tiny_config("train.checkpoint_every_steps=7").config
     with pytest.raises(Killed):
         single_rank_trainer(config, Mortal).run()
     with (run_location(config).local_path / "metrics.jsonl").open("a") as out:
-        out.write('{"kind": "train", "step": 1')  # the line it died in
+        out.write('{"kind": "train", "step": 1')  # the line that a killed process left
     single_rank_trainer(config).run()
     assert [r["step"] for r in records(run_location(config), "train")] == list(range(1, 21))
     events = [r["message"] for r in records(run_location(config), "event")]
@@ -164,7 +164,7 @@ def finished(tiny_config: Maker, name: str, *more: str) -> RunConfig:
 def start(
     config: RunConfig, *, world_size: int = 1, **options: Any
 ) -> tuple[Progress, list[str], dict[str, torch.Tensor]]:
-    """Where a run of this config would start, and with which weights."""
+    """Progress, messages and weights with which a run of a config would start."""
     rank = single_rank_trainer(config)
     progress, log = initialize(
         run_location(config),
@@ -182,7 +182,9 @@ def start(
     return progress, [event.message for event in log], copied_weights(rank.learner.network)
 
 
-def test_weights_come_from_the_first_of_own_resume_from_init_from_and_scratch(tiny_config: Maker) -> None:
+def test_weights_come_from_own_checkpoint_else_resume_from_else_init_from_else_the_seed(
+    tiny_config: Maker,
+) -> None:
     uri = {
         n: run_location(finished(tiny_config, n, f"train.seed={s}")).uri
         for s, n in enumerate(("own", "older", "other"))
@@ -211,7 +213,7 @@ def test_weights_come_from_the_first_of_own_resume_from_init_from_and_scratch(ti
     assert all(differ(found, others) for others in weights.values())
 
 
-def test_resuming_takes_the_optimizer_and_initializing_does_not(tiny_config: Maker) -> None:
+def test_resume_from_loads_the_optimizer_and_init_from_does_not(tiny_config: Maker) -> None:
     source = finished(tiny_config, "source")
     rank = single_rank_trainer(tiny_config("storage.name=new").config)
     options: dict[str, Any] = {"world_size": 1, "data_fingerprint": rank.manifest.fingerprint}
@@ -222,7 +224,7 @@ def test_resuming_takes_the_optimizer_and_initializing_does_not(tiny_config: Mak
     assert rank.learner.optimizer.state_dict()["state"]
 
 
-def test_another_batch_is_told_and_the_place_in_the_epoch_kept(tiny_config: Maker) -> None:
+def test_another_batch_is_reported_and_the_position_in_the_epoch_kept(tiny_config: Maker) -> None:
     config = tiny_config("storage.name=own", "train.max_steps=6").config
     single_rank_trainer(config).run()
     progress, log, _ = start(config, world_size=3)
@@ -239,7 +241,7 @@ def test_another_batch_is_told_and_the_place_in_the_epoch_kept(tiny_config: Make
     progress, log, _ = start(same_batch, world_size=2)
     assert progress.step_in_epoch == 6
     assert "is now 4 over 2: the weights will differ" in log[1]
-    assert len(start(config)[1]) == 1  # nothing changed: nothing to tell
+    assert len(start(config)[1]) == 1  # nothing changed, so nothing else is reported
 
 
 def test_a_changed_batch_trains_on_to_the_end(tiny_config: Maker) -> None:
@@ -248,10 +250,10 @@ def test_a_changed_batch_trains_on_to_the_end(tiny_config: Maker) -> None:
     larger = tiny_config("train.batch_size=10", "train.epochs=1").config
     assert (
         single_rank_trainer(larger).run() == "finished at step 8, epoch 1"
-    )  # 24 of 40 crops taken: place 2 of 4
+    )  # 24 of 40 crops taken: step 2 of 4
 
 
-def test_a_place_past_the_end_of_a_shorter_epoch_still_trains(tiny_config: Maker) -> None:
+def test_a_position_past_the_end_of_a_shorter_epoch_still_trains(tiny_config: Maker) -> None:
     config = tiny_config("train.max_steps=9").config
     single_rank_trainer(config).run()
     larger = tiny_config(
@@ -260,14 +262,16 @@ def test_a_place_past_the_end_of_a_shorter_epoch_still_trains(tiny_config: Maker
     assert single_rank_trainer(larger).run() == "finished at step 13, epoch 2"
 
 
-def test_a_batch_for_which_the_epoch_is_over_goes_on_with_the_next_epoch(tiny_config: Maker) -> None:
+def test_a_larger_batch_that_leaves_no_step_in_the_epoch_continues_with_the_next_epoch(
+    tiny_config: Maker,
+) -> None:
     config = tiny_config("train.max_steps=9").config
     single_rank_trainer(config).run()
     larger = tiny_config("train.batch_size=12", "train.epochs=2").config  # 36 crops taken: 3 steps of 3
     assert single_rank_trainer(larger).run() == "finished at step 12, epoch 2"
 
 
-def test_other_data_is_refused_for_the_runs_own_checkpoint_and_starts_the_epoch_over_for_anothers(
+def test_other_data_is_refused_for_an_own_checkpoint_and_restarts_the_epoch_of_another_runs(
     tiny_config: Maker,
 ) -> None:
     own = finished(tiny_config, "own")
@@ -281,7 +285,7 @@ def test_other_data_is_refused_for_the_runs_own_checkpoint_and_starts_the_epoch_
     assert log[1].startswith("other data than before")
 
 
-def test_a_half_written_last_checkpoint_is_passed_over(tiny_config: Maker) -> None:
+def test_an_incomplete_last_checkpoint_is_ignored(tiny_config: Maker) -> None:
     config = tiny_config("train.checkpoint_every_steps=3", "train.max_steps=6").config
     single_rank_trainer(config).run()
     checkpoint_location(run_location(config), 6).child("state.json").delete()
@@ -290,7 +294,7 @@ def test_a_half_written_last_checkpoint_is_passed_over(tiny_config: Maker) -> No
     assert "step-00000003" in log[0]
 
 
-def test_a_resumed_run_may_not_be_of_another_width(tiny_config: Maker) -> None:
+def test_a_checkpoint_with_other_channels_is_refused(tiny_config: Maker) -> None:
     source = finished(tiny_config, "source")
     wider = tiny_config("storage.name=wider", "model.channels=16").config
     for option in ("resume_from", "init_from"):

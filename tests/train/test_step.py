@@ -33,7 +33,7 @@ Gradients = dict[str, Tensor]
 
 
 class Recorder(torch.optim.Optimizer):
-    """Takes no step, but keeps the gradients it was given."""
+    """An optimizer that keeps the gradients and changes no weight."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__(encoder.parameters(), {})
@@ -47,7 +47,7 @@ class Recorder(torch.optim.Optimizer):
 
 
 class Altered(nn.Module):
-    """A module whose loss is passed through a function."""
+    """A module whose loss is changed by a function."""
 
     def __init__(self, module: nn.Module, alter: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Altered(nn.Module):
 
 
 def gradients(encoder: Encoder, alter: dict[int, Callable[[Tensor], Tensor]], **options: Any) -> Gradients:
-    """What one step hands to the optimizer, with the losses of some modules altered."""
+    """Gradients of one step as the optimizer gets them, with the losses of some modules altered."""
     recorder, data_parallel = Recorder(encoder), data_parallel_modules(encoder)
     for m, function in alter.items():
         data_parallel.modules[m] = Altered(data_parallel.modules[m], function)
@@ -85,7 +85,7 @@ def test_a_modules_loss_gives_no_other_module_a_gradient(family: str) -> None:
                 assert_same(of_module(louder, other), of_module(plain, other))
 
 
-def test_silent_later_losses_leave_exactly_the_gradients_of_the_earlier_ones() -> None:
+def test_later_losses_of_zero_leave_the_gradients_of_earlier_modules_unchanged() -> None:
     silent = {m: (lambda loss: 0 * loss) for m in (1, 2, 3)}
     found, plain = gradients(small_encoder(), silent), gradients(small_encoder(), {})
     assert_same(of_module(found, 0), of_module(plain, 0))
@@ -115,10 +115,10 @@ def test_every_parameter_gets_a_gradient_and_the_step_clears_it() -> None:
         assert all(p.grad is None for p in encoder.parameters())
 
 
-def test_figures_are_those_of_the_step() -> None:
+def test_metrics_belong_to_the_step() -> None:
     encoder = small_encoder()
-    figures = greedy_step(encoder, Recorder(encoder))([audio(4), audio(4, 1)], 5, 0.1, measure=True)
-    assert len(figures) == 4
+    metrics = greedy_step(encoder, Recorder(encoder))([audio(4), audio(4, 1)], 5, 0.1, measure=True)
+    assert len(metrics) == 4
     plain = gradients(small_encoder(), {})
     encoder = small_encoder()
     alone = greedy_step(encoder, Recorder(encoder))([audio(4)], 0, 0.01, measure=True)
@@ -128,7 +128,7 @@ def test_figures_are_those_of_the_step() -> None:
         torch.testing.assert_close(one["grad_norm"], norm)
         assert 0 <= one["accuracy"] <= 1
         assert 0 <= one["active_units"] <= 1
-    assert [float(one["kl"]) > 0 for one in figures] == [True, True, True, False]  # the GRU has no posterior
+    assert [float(one["kl"]) > 0 for one in metrics] == [True, True, True, False]  # the GRU has no posterior
 
 
 def test_two_small_batches_make_the_gradient_of_one_large_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,18 +159,18 @@ def test_two_small_batches_make_the_gradient_of_one_large_batch(monkeypatch: pyt
         torch.testing.assert_close(small[name], grad, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
 
 
-def test_micro_batches_draw_apart_and_steps_draw_afresh() -> None:
+def test_every_micro_batch_and_every_step_has_its_own_draws() -> None:
     def loss(step: int, num: int) -> list[float]:
         encoder = small_encoder(batch_norm="none")
-        figures = greedy_step(encoder, Recorder(encoder))([audio(4)] * num, step, 0.0, measure=False)
-        return [float(f["loss"]) for f in figures]
+        metrics = greedy_step(encoder, Recorder(encoder))([audio(4)] * num, step, 0.0, measure=False)
+        return [float(f["loss"]) for f in metrics]
 
     assert loss(0, 1) == loss(0, 1)
     assert loss(0, 1) != loss(1, 1)
     assert loss(0, 1) != loss(0, 2)  # the same crops twice, with other noise
 
 
-def test_clipping_scales_each_module_to_the_norm_and_leaves_smaller_ones() -> None:
+def test_clipping_scales_gradients_above_the_norm_and_leaves_smaller_ones() -> None:
     def norms(found: Gradients) -> list[float]:
         return [
             float(torch.cat([g.flatten() for g in of_module(found, m).values()]).norm()) for m in range(4)
@@ -241,7 +241,7 @@ def test_the_learning_rate_decays_by_epoch() -> None:
 
 
 def test_compiled_passes_equal_plain_ones_and_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At every step another window and, in the warm-up, another KL weight."""
+    """Every step has another window and, in the warm-up, another KL weight."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     weights = []
     for compiled in (True, False):
