@@ -20,9 +20,10 @@ from vgim.model.draws import Draws
 from vgim.model.losses import Chance, ContrastiveLoss, ContrastiveResult, chance_of
 from vgim.model.negatives import Negatives, PassSizes, negatives_of
 from vgim.model.randomness import DrawKey
+from vgim.model.rank_group import ALONE
 from vgim.model.stack import Encoder
 from vgim.report.config_text import _objective
-from vgim.train.passes import passes_of
+from vgim.train.passes import make_passes
 from vgim.train.step import GreedyStep
 
 
@@ -69,10 +70,10 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def take_steps(encoder: Encoder, num_steps: int) -> list[list[float]]:
     """The contrastive loss of each module at each step, on one batch with one draw."""
     optimizer = torch.optim.Adam(encoder.parameters(), 1e-2)
-    passes = passes_of(encoder, range(len(encoder)), autocast=None)
+    passes = make_passes(encoder, range(len(encoder)), ALONE, autocast=None)
     step = GreedyStep(encoder, passes, optimizer, seed=0, rank=0, clip_norm=0.0, autocast=None)
     x = audio(4, 120)
-    return [[float(module.nce) for module in step([x], 0, 0.0, measure=False)] for _ in range(num_steps)]
+    return [[float(metrics["nce"]) for metrics in step([x], 0, 0.0, measure=False)] for _ in range(num_steps)]
 
 
 @pytest.mark.usefixtures("toys")
