@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from vgim.config import ResolvedConfig
-from vgim.config.keys import sections
+from vgim.config.keys import config_keys
 from vgim.errors import ConfigError
 from vgim.schedules.registry import SCHEDULES, names_of_schedules
 from vgim.schedules.schedule import Assignment
@@ -16,7 +16,7 @@ MODULES = (0, 1, 2)
 
 
 def test_the_config_key_takes_and_explains_every_registered_schedule() -> None:
-    key = sections().leaves["train.schedule"]
+    key = config_keys().leaves["train.schedule"]
     assert key.expects == f"one of {', '.join(SCHEDULES)}"
     for name, schedule in SCHEDULES.items():
         assert schedule.name == name
