@@ -247,7 +247,7 @@ def test_a_member_starts_afresh_after_an_interrupted_exploitation(
     go_on(sweep, bad, num_reports=1)
     context = TrialContext(sweep.config.metric, None, 1)
     with monkeypatch.context() as patch:
-        patch.setattr(pbt_exploit, "put", lambda *args: (_ for _ in ()).throw(Gone))
+        patch.setattr(pbt_exploit, "write_checkpoint", lambda *args: (_ for _ in ()).throw(Gone))
         with pytest.raises(Gone):
             run_member(bad, {RATE: 2e-3}, context, 1, lambda report: None, report.checkpoint)
     assert not complete_checkpoints(bad.run)
