@@ -1,6 +1,6 @@
 """Sampling the posterior and its KL divergence in one pass over memory, forward and back, for GPUs.
 
-The formulas are those of `posterior`. As separate operations they read and write the latents some forty times.
+The formulas are in `vgim.model.posterior`. As separate operations they read and write the latents some forty times.
 
 Shapes: B crops, T frames, W window frames, C channels; R = B·T rows.
 """
@@ -15,22 +15,28 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-ROWS = 4  # of a program
+ROWS = 4
+"""Rows that a program computes."""
 
 
 class Sampled(NamedTuple):
-    """Targets [B, T, C] and contexts [B, W, C], in the projection's dtype, and the mean KL per element, fp32."""
+    """Two samples of the posterior and its KL divergence."""
 
     z_BTC: Tensor
+    """Targets, in the dtype of the projection."""
     c_BWC: Tensor
+    """Contexts, in the dtype of the projection."""
     kl_per_element: Tensor
+    """Mean over all elements in nats, [] fp32."""
 
 
 def sample_and_kl(head_BTX: Tensor, eps_z_BTC: Tensor, eps_c_BWC: Tensor, start: Tensor) -> Sampled:
-    """z = μ + σ·ε for all frames, the window's contexts with noise of their own, and the mean of KL.
+    """Sample z = μ + σ·ε for all frames and c for the window's, and average KL(N(μ, σ²) ‖ N(0, 1)).
 
     Args:
         head_BTX: μ, then log σ²: [B, T, 2·C], contiguous.
+        eps_z_BTC: Noise of the targets.
+        eps_c_BWC: Noise of the contexts.
         start: The window's first frame, [] int64.
     """
     z_BTC, c_BWC, kl_per_element = _SampleAndKL.apply(head_BTX, eps_z_BTC, eps_c_BWC, start)
@@ -66,14 +72,22 @@ class _SampleAndKL(torch.autograd.Function):
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _places(start, num_rows, T, W, C: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Offsets of a program's values in [R, C] and in [B, W, C], and which of them exist."""
+def _offsets(start, num_rows, T, W, C: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Rows and channels of a program's values in [R, C], their offsets in [B, W, C], and which of both exist."""
     row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)[:, None]
     col = tl.arange(0, WIDTH)[None, :]
-    there = (row < num_rows) & (col < C)
+    valid = (row < num_rows) & (col < C)
     window = row % T - tl.load(start)
-    inside = there & (window >= 0) & (window < W)
-    return row, col, there, (row // T * W + window) * C + col, inside
+    inside = valid & (window >= 0) & (window < W)
+    return row, col, valid, (row // T * W + window) * C + col, inside
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _posterior(head, row, col, valid, C: tl.constexpr):  # type: ignore[no-untyped-def]
+    """μ and log σ² of a program's values, fp32."""
+    mu = tl.load(head + row * 2 * C + col, mask=valid, other=0.0).to(tl.float32)
+    logvar = tl.load(head + row * 2 * C + C + col, mask=valid, other=0.0).to(tl.float32)
+    return mu, logvar
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -92,16 +106,15 @@ def _sample(  # type: ignore[no-untyped-def]
     ROWS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
-    row, col, there, in_window, inside = _places(start, num_rows, T, W, C, ROWS, WIDTH)
-    mu = tl.load(head + row * 2 * C + col, mask=there, other=0.0).to(tl.float32)
-    logvar = tl.load(head + row * 2 * C + C + col, mask=there, other=0.0).to(tl.float32)
+    row, col, valid, in_window, inside = _offsets(start, num_rows, T, W, C, ROWS, WIDTH)
+    mu, logvar = _posterior(head, row, col, valid, C)
     std = tl.exp(0.5 * logvar)
-    noise = tl.load(eps_z + row * C + col, mask=there, other=0.0)
-    tl.store(z + row * C + col, mu + std * noise, mask=there)
+    noise = tl.load(eps_z + row * C + col, mask=valid, other=0.0)
+    tl.store(z + row * C + col, mu + std * noise, mask=valid)
     noise = tl.load(eps_c + in_window, mask=inside, other=0.0)
     tl.store(c + in_window, mu + std * noise, mask=inside)
     terms = 0.5 * (mu * mu + tl.exp(logvar) - 1.0 - logvar)
-    tl.store(kl + tl.program_id(0), tl.sum(tl.where(there, terms, 0.0)))
+    tl.store(kl + tl.program_id(0), tl.sum(tl.where(valid, terms, 0.0)))
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -121,15 +134,14 @@ def _sample_back(  # type: ignore[no-untyped-def]
     ROWS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
-    row, col, there, in_window, inside = _places(start, num_rows, T, W, C, ROWS, WIDTH)
-    mu = tl.load(head + row * 2 * C + col, mask=there, other=0.0).to(tl.float32)
-    logvar = tl.load(head + row * 2 * C + C + col, mask=there, other=0.0).to(tl.float32)
-    of_z = tl.load(grad_z + row * C + col, mask=there, other=0.0).to(tl.float32)
-    of_c = tl.load(grad_c + in_window, mask=inside, other=0.0).to(tl.float32)
-    of_std = of_z * tl.load(eps_z + row * C + col, mask=there, other=0.0)
-    of_std += of_c * tl.load(eps_c + in_window, mask=inside, other=0.0)
-    of_kl = tl.load(grad_kl) / (num_rows.to(tl.float32) * C)
-    of_mu = of_z + of_c + of_kl * mu
-    of_logvar = 0.5 * (tl.exp(0.5 * logvar) * of_std + of_kl * (tl.exp(logvar) - 1.0))
-    tl.store(grad_head + row * 2 * C + col, of_mu, mask=there)
-    tl.store(grad_head + row * 2 * C + C + col, of_logvar, mask=there)
+    row, col, valid, in_window, inside = _offsets(start, num_rows, T, W, C, ROWS, WIDTH)
+    mu, logvar = _posterior(head, row, col, valid, C)
+    grad_z_value = tl.load(grad_z + row * C + col, mask=valid, other=0.0).to(tl.float32)
+    grad_c_value = tl.load(grad_c + in_window, mask=inside, other=0.0).to(tl.float32)
+    grad_std = grad_z_value * tl.load(eps_z + row * C + col, mask=valid, other=0.0)
+    grad_std += grad_c_value * tl.load(eps_c + in_window, mask=inside, other=0.0)
+    grad_kl_value = tl.load(grad_kl) / (num_rows.to(tl.float32) * C)
+    grad_mu = grad_z_value + grad_c_value + grad_kl_value * mu
+    grad_logvar = 0.5 * (tl.exp(0.5 * logvar) * grad_std + grad_kl_value * (tl.exp(logvar) - 1.0))
+    tl.store(grad_head + row * 2 * C + col, grad_mu, mask=valid)
+    tl.store(grad_head + row * 2 * C + C + col, grad_logvar, mask=valid)
