@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 Weights = dict[str, Tensor]
-TIE = 1e-11  # scores nearer than this differ by rounding alone
+TIE_EPS = 64 * torch.finfo(torch.float64).eps
+"""A negative ties with a positive of score s if the scores differ by at most TIE_EPS · (1 + |s|), as in the model. A
+threshold of its own would judge some pairs differently by chance."""
 
 
 def conv(x_BCT: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
@@ -21,9 +23,9 @@ def conv(x_BCT: Tensor, weight: Tensor, bias: Tensor | None, stride: int, paddin
     for t in range(num_frames):
         total = torch.zeros(x_BCT.shape[0], weight.shape[0], dtype=x_BCT.dtype)
         for j in range(kernel):
-            place = stride * t + j - padding
-            if 0 <= place < length:
-                total = total + x_BCT[:, :, place] @ weight[:, :, j].T
+            frame = stride * t + j - padding
+            if 0 <= frame < length:
+                total = total + x_BCT[:, :, frame] @ weight[:, :, j].T
         frames.append(total if bias is None else total + bias)
     return torch.stack(frames, 2)
 
@@ -82,7 +84,8 @@ def info_nce(
                 others = torch.stack([prediction @ pool[row] for row in rows])
                 everything = torch.exp(positive) + torch.exp(others).sum()
                 losses.append(-torch.log(torch.exp(positive) / everything))
-                hits.append(all(float(positive.detach() - other.detach()) > TIE for other in others))
+                tie = TIE_EPS * (1 + float(positive.detach().abs()))
+                hits.append(all(float(positive.detach() - other.detach()) > tie for other in others))
         if losses:
             steps.append(sum(losses) / len(losses))
             shares.append(sum(hits) / len(hits))

@@ -1,6 +1,6 @@
-"""Run with TRITON_INTERPRET=1, which executes kernels on a CPU: the fused kernels beside torch's operations.
+"""A script that compares the fused kernels with torch's operations, on a CPU under TRITON_INTERPRET=1.
 
-Usage: fused_cases.py; it prints nothing if all is the same, and fails otherwise.
+Usage: cases.py; it prints nothing if all numbers agree, and fails otherwise.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from vgim.model.kernels import fused
 from vgim.model.losses.info_nce import TIE_EPS, InfoNCE
 from vgim.model.posterior import Posterior, gaussian_kl, sample
 
-B, T, C = 2, 7, 20  # neither a power of two nor a multiple of what a program takes
+B, T, C = 2, 5, 20  # neither a power of two nor a multiple of what a program takes
 generator = torch.Generator().manual_seed(0)
 
 
@@ -64,10 +64,10 @@ def check_loss(draws: Draws, num_steps: int, pool_is_z: bool) -> None:
 
 
 for num_window, start, num_negatives, num_steps, pool_is_z in (
-    (5, 1, 3, 3, True),
-    (5, 2, 17, 3, False),  # more negatives than the least that is padded to
-    (7, 0, 1, 12, True),  # all frames, and more steps than they have
-    (2, 5, 2, 12, False),
+    (4, 1, 3, 3, True),
+    (3, 1, 17, 3, False),  # more negatives than the smallest padded number, 16
+    (5, 0, 1, 12, True),  # all frames, and more steps than they have
+    (2, 3, 2, 12, False),
 ):
     case = draws_of(num_window, start, num_negatives)
     check_sampling(case)
