@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -137,14 +136,19 @@ def test_stream_prints_crops_a_second_of_every_reader(
         assert name in out
 
 
-def test_scaling_measures_two_workers_and_predicts_many(tmp_path: Path) -> None:
-    figures = tmp_path / "scaling.json"  # as a script: the processes that it starts import it
-    arguments = ["--channels", "8", "--batch", "2", "--samples", "2000", "--steps", "1", "--rounds", "1"]
-    arguments += ["--utterances", "24"]
-    script = [sys.executable, str(BENCHMARKS / "scaling.py"), *arguments, "--json", str(figures)]
-    done = subprocess.run(script, capture_output=True, text=True, check=True)
-    assert "assumed:" in done.stdout
-    found = json.loads(figures.read_text())
+def test_scaling_measures_two_workers_and_predicts_many(
+    scripts: dict[str, ModuleType],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setitem(sys.modules, "scaling", scripts["scaling"])  # the processes that it starts import it
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # it sets this variable, for them
+    results = tmp_path / "scaling.json"
+    arguments = [*SMALL, "--steps", "1", "--rounds", "1", "--utterances", "24", "--json", str(results)]
+    assert scripts["scaling"].main(arguments) == 0
+    assert "assumed:" in capsys.readouterr().out
+    found = json.loads(results.read_text())
     assert found["efficiency"] == found["step_s"][0] / found["step_s"][1]
     assert [row[0] for row in found["predictions"]] == ["1", "2", "8", "64", "512"]
 

@@ -243,9 +243,12 @@ def test_the_learning_rate_decays_by_epoch() -> None:
 def test_compiled_passes_equal_plain_ones_and_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step has another window and, in the warm-up, another KL weight."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    # One convolution a module: compiling takes most of the time. The first reads audio, the second latents, and the
+    # third is a GRU.
+    layers = {"kernels": (10, 8), "strides": (5, 4), "paddings": (2, 2), "layers_per_module": (1, 1)}
     weights = []
     for compiled in (True, False):
-        encoder = small_encoder(objective={"window_frames": 16, "kld_weight": 0.01})
+        encoder = small_encoder(objective={"window_frames": 16, "kld_weight": 0.01}, **layers)
         passes = make_passes(encoder, range(len(encoder)), ALONE, autocast=None, compile_modules=compiled)
         step = GreedyStep(encoder, passes, adam(encoder), seed=3, rank=0, clip_norm=0.0, autocast=None)
         step([audio(2)], 0, 0.0, measure=False)
