@@ -1,4 +1,4 @@
-"""`vgim data`: from a folder of FLAC files to shards and what is said about them."""
+"""`vgim data` turns a folder of FLAC files into shards and describes them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def corpus(tmp_path: Path) -> Path:
     return tmp_path / "corpus"
 
 
-def test_prepare_then_info(corpus: Path, tmp_path: Path) -> None:
+def test_prepare_prints_what_info_prints(corpus: Path, tmp_path: Path) -> None:
     shards = tmp_path / "shards"
     prepared = vgim("data", "prepare", "librispeech", "--corpus", corpus, "--out", shards, "--workers", "0")
     assert prepared.exit_code == 0, prepared.output
@@ -49,7 +49,7 @@ def test_prepare_then_info(corpus: Path, tmp_path: Path) -> None:
     assert sum(split["utterances"] for split in record["splits"].values()) == 12
 
 
-def test_synth_makes_a_corpus_that_prepare_takes(tmp_path: Path) -> None:
+def test_synth_makes_a_corpus_that_can_be_prepared(tmp_path: Path) -> None:
     size = ["--speakers", "2", "--utterances", "6"]
     made = vgim("data", "synth", "--out", tmp_path / "corpus", *size)
     assert made.exit_code == 0, made.output
@@ -97,7 +97,7 @@ def test_verify_names_the_damaged_shard(corpus: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", [["info"], ["prepare", "librispeech", "--out", "x", "--corpus"]])
-def test_a_folder_that_is_not_there_is_one_line(verb: list[str], tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error_of_one_line(verb: list[str], tmp_path: Path) -> None:
     result = vgim("data", *verb, tmp_path / "nowhere")
     assert result.exit_code == 3
     assert len(result.stderr.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Small corpora that are made in milliseconds."""
+"""Small corpora that are written in milliseconds."""
 
 from __future__ import annotations
 

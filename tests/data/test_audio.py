@@ -1,4 +1,4 @@
-"""Audio files become int16 mono at 16 kHz, or say why not."""
+"""Audio files are decoded to int16 mono at 16 kHz, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def problem(data: bytes) -> AudioProblem:
 
 
 @pytest.mark.parametrize("container", ["FLAC", "WAV"])
-def test_samples_survive(container: str) -> None:
+def test_decoded_samples_are_those_that_were_encoded(container: str) -> None:
     clip = decode(file_of(NOISE, container=container))
     np.testing.assert_array_equal(clip.samples, NOISE)
     assert clip.samples.dtype == np.int16
@@ -37,7 +37,7 @@ def test_samples_survive(container: str) -> None:
     np.testing.assert_array_equal(decode(encode_flac(NOISE)).samples, NOISE)
 
 
-def test_float_files_are_scaled() -> None:
+def test_float_samples_are_scaled_and_clipped_to_int16() -> None:
     floats = np.array([0.0, 0.5, -1.0, 2.0], np.float32)
     assert decode(file_of(floats, container="WAV", subtype="FLOAT")).samples.tolist() == [
         0,
@@ -47,7 +47,7 @@ def test_float_files_are_scaled() -> None:
     ]
 
 
-def test_what_cannot_be_used_says_why() -> None:
+def test_an_unusable_file_is_refused_with_its_kind_and_the_reason() -> None:
     whole = file_of(NOISE)
     assert problem(b"").kind == "empty"
     assert problem(file_of(NOISE[:0], container="WAV")).kind == "empty"
@@ -59,7 +59,7 @@ def test_what_cannot_be_used_says_why() -> None:
     assert (stereo.kind, stereo.reason.split(",")[0]) == ("channels", "2 channels")
 
 
-def test_damage_in_the_middle_is_noticed() -> None:
+def test_damage_in_the_middle_of_a_file_is_noticed() -> None:
     data = bytearray(file_of(NOISE))
     data[len(data) // 2 : len(data) // 2 + 2000] = bytes(2000)
     assert problem(bytes(data)).kind in ("truncated", "corrupt")

@@ -1,4 +1,4 @@
-"""Corpora are found where their owners keep them; what is not there is asked for by its layout."""
+"""Corpora are found in their published layouts. A folder without one is refused with the expected layout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vgim.data.shards.prepare import prepare
 from vgim.errors import DataError
 
 
-def test_the_corpus_may_be_the_root_a_subset_or_nested(make_corpus, tmp_path: Path) -> None:
+def test_librispeech_is_found_from_its_root_a_subset_or_the_folder_above(make_corpus, tmp_path: Path) -> None:
     root = make_corpus("LibriSpeech", labels=True)
     for path in (root, root / "some-clean", tmp_path):
         corpus = find_librispeech(path)
@@ -29,7 +29,7 @@ def test_the_corpus_may_be_the_root_a_subset_or_nested(make_corpus, tmp_path: Pa
         find_librispeech(root, subsets=["other"])
 
 
-def test_odd_names_are_listed_and_missing_transcripts_counted(make_corpus) -> None:
+def test_files_with_other_names_are_listed_and_missing_transcripts_counted(make_corpus) -> None:
     root = make_corpus(speakers=1, utterances=3)
     chapter = root / "some-clean" / "1" / "7"
     (chapter / "take two.wav").write_bytes(b"")
@@ -40,7 +40,7 @@ def test_odd_names_are_listed_and_missing_transcripts_counted(make_corpus) -> No
     assert corpus.warnings == ("no transcript for 2 utterances: 1-7-0001, 1-7-0002",)
 
 
-def test_an_empty_or_wrong_folder_is_told_the_layout(tmp_path: Path) -> None:
+def test_a_folder_without_the_corpus_is_refused_with_the_expected_layout(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"no utterance in .*: expected SUBSET/SPEAKER/CHAPTER/.* found no files"
     ):
@@ -82,7 +82,7 @@ def test_words_keep_their_folders_as_splits_and_come_at_16_khz(artificial: Path,
     assert manifest.splits["test"].hours == pytest.approx(3 * 38_000 / 44_100 / 3600, rel=1e-3)
 
 
-def test_syllables_have_their_word_and_text(artificial: Path) -> None:
+def test_a_syllable_has_its_text_as_transcript_and_its_word_as_chapter(artificial: Path) -> None:
     (artificial / "split up data padded" / "train" / "noise.wav").write_bytes(b"")
     corpus = find_artificial_speech(artificial / "split up data padded", part="syllables")
     assert len(corpus.utterances) == 45

@@ -1,4 +1,4 @@
-"""Phone labels and inventories are read strictly, and errors name the line."""
+"""Phone labels and inventories are parsed strictly, and errors name the line."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_malformed_inventory_is_refused(text: str, words: str) -> None:
         parse_inventory(text, source="x")
 
 
-def test_files_are_read_together(tmp_path: Path) -> None:
+def test_labels_and_inventory_are_read_together(tmp_path: Path) -> None:
     file = tmp_path / "phones.txt"
     file.write_text("a 0 2 1\r\nb 1\n")
     assert read_labels(file).inventory == ("0", "1", "2")

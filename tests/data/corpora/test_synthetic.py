@@ -1,4 +1,4 @@
-"""The embedded corpus is deterministic, whole or absent, and like speech where a probe would look."""
+"""The embedded corpus is deterministic, written whole or not at all, and its phones and voices sound different."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_voices_differ(corpus: Path) -> None:
             assert np.abs(normed[one] - normed[other]).mean() > 0.3
 
 
-def test_making_it_again_does_nothing_and_other_numbers_are_refused(corpus: Path) -> None:
+def test_the_same_corpus_is_not_made_again_and_other_numbers_are_refused(corpus: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in corpus.rglob("*")}
     assert synthesize(corpus, speakers=4, utterances=24, seed=7).unchanged
     assert {path: path.stat().st_mtime_ns for path in corpus.rglob("*")} == before
@@ -107,7 +107,7 @@ def test_making_it_again_does_nothing_and_other_numbers_are_refused(corpus: Path
         synthesize(corpus / "new", speakers=3, utterances=2)
 
 
-def test_a_killed_synthesis_leaves_nothing_under_the_name(tmp_path: Path) -> None:
+def test_an_interrupted_synthesis_leaves_no_corpus(tmp_path: Path) -> None:
     def stop(done: int, _: int) -> None:
         if done == 2:
             raise KeyboardInterrupt
@@ -119,13 +119,15 @@ def test_a_killed_synthesis_leaves_nothing_under_the_name(tmp_path: Path) -> Non
     assert not synthesize(tmp_path / "corpus", speakers=2, utterances=4).unchanged
 
 
-def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=r"^cannot write .*/file/corpus: a part of the path is a file"):
         synthesize(tmp_path / "file" / "corpus", speakers=2, utterances=4)
 
 
-def test_it_prepares_without_loss_and_straight_to_shards(corpus: Path, tmp_path: Path) -> None:
+def test_all_utterances_are_prepared_from_a_folder_and_straight_to_shards(
+    corpus: Path, tmp_path: Path
+) -> None:
     manifest = prepare(find_librispeech(corpus), tmp_path / "shards")
     assert manifest.num_utterances == 24
     assert (manifest.skipped, manifest.warnings) == ((), ())

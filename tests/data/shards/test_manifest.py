@@ -1,4 +1,4 @@
-"""A shard folder is complete and whole, or says in one line what is wrong with it."""
+"""A shard folder is complete and undamaged, or the error says in one line what is wrong with it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_manifest_is_frozen_and_survives_json(shards: Path) -> None:
         manifest.split("dev")
 
 
-def test_the_fingerprint_is_of_the_contents_alone() -> None:
+def test_the_fingerprint_depends_on_the_contents_alone() -> None:
     a = ShardEntry(path="train/00000.parquet", utterances=1, bytes=1, sha256="a")
     b = ShardEntry(path="train/00001.parquet", utterances=1, bytes=1, sha256="b")
     moved = a.model_copy(update={"path": "elsewhere"})
@@ -78,7 +78,7 @@ def test_the_fingerprint_is_of_the_contents_alone() -> None:
     assert fingerprint([a, b]) != fingerprint([a])
 
 
-def test_missing_shards_are_named_cheaply(shards: Path) -> None:
+def test_a_missing_shard_is_named_without_reading_the_others(shards: Path) -> None:
     manifest = read_manifest(str(shards))
     check_shards_present(str(shards), manifest)
     (shards / "train" / "00000.parquet").unlink()

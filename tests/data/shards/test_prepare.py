@@ -1,4 +1,4 @@
-"""Preparing is idempotent, resumable and atomic, and says what it left out."""
+"""Preparing is idempotent and resumable, writes whole folders only, and lists what it left out."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_folder_may_hold_other_shard_folders(make_corpus, tmp_path: Path) -> N
         prepare(corpus, tmp_path / "taken")
 
 
-def test_a_killed_preparation_goes_on_where_it_was(
+def test_an_interrupted_preparation_goes_on_after_its_finished_shards(
     make_corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus, out = find_librispeech(make_corpus(labels=True)), tmp_path / "killed"
@@ -166,7 +166,7 @@ def test_a_killed_preparation_goes_on_where_it_was(
     assert verify(str(out)) == []
 
 
-def test_an_interrupted_folder_takes_other_options(
+def test_an_interrupted_folder_can_be_prepared_with_other_options(
     make_corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus, out = find_librispeech(make_corpus()), tmp_path / "out"
@@ -214,7 +214,7 @@ def test_bad_files_are_skipped_counted_and_listed(damaged: Path, tmp_path: Path)
     assert "20639 samples, at least 20640 needed" in {item.reason for item in manifest.skipped}
 
 
-def test_resample_and_mixdown_take_what_would_be_skipped(damaged: Path, tmp_path: Path) -> None:
+def test_resample_and_mixdown_use_files_that_would_be_skipped(damaged: Path, tmp_path: Path) -> None:
     manifest = prepare(find_librispeech(damaged), tmp_path / "out", resample=True, mixdown=True)
     assert manifest.num_utterances == 32
     assert "sample rate" not in manifest.skipped_by_reason
@@ -226,7 +226,7 @@ def test_strict_fails_at_the_first_bad_file(damaged: Path, tmp_path: Path) -> No
     assert prepare(find_librispeech(damaged), tmp_path / "out").num_utterances == 30
 
 
-def test_a_corpus_of_bad_files_only_is_an_error(make_corpus, tmp_path: Path) -> None:
+def test_a_corpus_without_any_usable_file_is_an_error(make_corpus, tmp_path: Path) -> None:
     root = make_corpus(speakers=1, utterances=3)
     with pytest.raises(
         DataError, match=r"none of the 3 audio files in .* could be used: 3 too short; the first is"
@@ -254,7 +254,7 @@ def test_labels_of_other_audio_are_left_out_with_a_warning(make_corpus, tmp_path
     )
 
 
-def test_published_lists_rule(make_corpus, tmp_path: Path) -> None:
+def test_published_lists_decide_the_splits(make_corpus, tmp_path: Path) -> None:
     root = make_corpus(speakers=1, utterances=10)
     (tmp_path / "train").write_text("".join(f"1-7-{n:04d}\n" for n in range(6)))
     (tmp_path / "test").write_text("1-7-0007\n1-7-9999\n")
@@ -268,14 +268,14 @@ def test_published_lists_rule(make_corpus, tmp_path: Path) -> None:
         prepare(find_librispeech(root), tmp_path / "out", **lists)
 
 
-def test_options_that_cannot_be_are_refused(make_corpus, tmp_path: Path) -> None:
+def test_options_out_of_bounds_are_refused(make_corpus, tmp_path: Path) -> None:
     corpus = find_librispeech(make_corpus(speakers=1, utterances=3))
     for options in ({"workers": -1}, {"min_samples": -1}, {"target_shard_bytes": 0}, {"test_fraction": 1.0}):
         with pytest.raises(ConfigError, match=f"{next(iter(options))}="):
             prepare(corpus, tmp_path / "out", **options)
 
 
-def test_a_place_that_cannot_be_written_is_a_storage_error(make_corpus, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_a_storage_error(make_corpus, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     corpus = find_librispeech(make_corpus(speakers=1, utterances=3))
     with pytest.raises(StorageError, match=r"cannot write .*file/out"):
@@ -284,7 +284,7 @@ def test_a_place_that_cannot_be_written_is_a_storage_error(make_corpus, tmp_path
         prepare(corpus, tmp_path / "file")
 
 
-def test_a_full_disk_is_a_storage_error_and_can_be_gone_on_from(
+def test_a_full_disk_is_a_storage_error_and_the_preparation_can_go_on(
     make_corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus = find_librispeech(make_corpus())

@@ -1,4 +1,4 @@
-"""Whole utterances come back from shards as they were prepared, with their labels."""
+"""Whole utterances are read from shards as they were prepared, with their labels."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from vgim.config.schema import DataConfig
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.shards.prepare import prepare
 from vgim.data.shards.read import read_lengths, read_utterances
-from vgim.data.stream.crops import first_crop
 from vgim.errors import DataError
 from vgim.storage import Location
 
@@ -22,7 +20,7 @@ CorpusMaker = Callable[..., Path]
 
 
 @pytest.mark.parametrize("codec", ["pcm16", "flac"])
-def test_audio_labels_and_names_are_those_of_the_corpus(
+def test_utterances_have_the_audio_labels_and_names_of_the_corpus(
     make_corpus: CorpusMaker, tmp_path: Path, codec: str
 ) -> None:
     corpus = make_corpus(labels=True)
@@ -45,39 +43,24 @@ def test_audio_labels_and_names_are_those_of_the_corpus(
     assert read_lengths(shards, "train") == {u.utterance_id: len(u.audio) for u in found}
 
 
-def test_a_limit_takes_the_first(tiny_shards: Path) -> None:
+def test_a_limit_reads_the_first_utterances(tiny_shards: Path) -> None:
     shards, manifest = Location(tiny_shards), read_manifest(tiny_shards)
     everything = [u.utterance_id for u in read_utterances(shards, manifest, "train")]
     assert [u.utterance_id for u in read_utterances(shards, manifest, "train", 8)] == everything[:8]
     assert list(read_lengths(shards, "train")) == everything
 
 
-def test_an_empty_split_is_told(make_corpus: CorpusMaker, tmp_path: Path) -> None:
+def test_an_empty_split_is_an_error(make_corpus: CorpusMaker, tmp_path: Path) -> None:
     shards = Location(tmp_path / "shards")
     manifest = prepare(find_librispeech(make_corpus()), shards, test_fraction=0.0, workers=0)
     with pytest.raises(DataError, match=r"has no test split; prepare it again with a fraction above 0"):
         next(read_utterances(shards, manifest, "test"))
 
 
-def test_a_damaged_shard_is_told(tiny_shards: Path, tmp_path: Path) -> None:
+def test_a_damaged_shard_is_an_error(tiny_shards: Path, tmp_path: Path) -> None:
     manifest = read_manifest(tiny_shards)
     broken = tmp_path / "test" / "00000.parquet"
     broken.parent.mkdir()
     broken.write_bytes((tiny_shards / "test" / "00000.parquet").read_bytes()[:1000])
     with pytest.raises(DataError, match=r"cannot be read .*check the folder with `vgim data info --verify`"):
         next(read_utterances(Location(tmp_path), manifest, "test"))
-
-
-def test_the_first_crop_is_one_that_training_could_cut() -> None:
-    audio = np.arange(1, 1001, dtype=np.int16)
-    random = DataConfig(shards="s", crop_samples=840)
-    crop = first_crop(audio, random)
-    assert crop is not None
-    assert (crop[0], len(crop)) == (161, 840)
-    assert first_crop(audio[:999], random) is None
-    tile = first_crop(audio, DataConfig(shards="s", crop="tile", crop_samples=1000))
-    assert tile is not None
-    assert np.array_equal(tile, audio)
-    padded = first_crop(audio, DataConfig(shards="s", crop="first", crop_samples=1200))
-    assert padded is not None
-    assert (len(padded), padded[999], padded[1000:].any()) == (1200, 1000, False)

@@ -1,4 +1,4 @@
-"""Train, validation and test are three different things, and stay what they are."""
+"""Train, validation and test share no utterance, and an utterance keeps its split."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def source(utterance_id: str, speaker: str = "s", split: str | None = None) -> S
 
 
 @given(corpora, fractions, fractions, st.integers(0, 5))
-def test_every_utterance_is_in_one_split_and_every_speaker_trains(
+def test_every_utterance_is_in_one_split_and_every_speaker_in_train(
     speaker_of: dict[str, str], validation: float, test: float, seed: int
 ) -> None:
     splits = hash_split(speaker_of, validation_fraction=validation, test_fraction=test, seed=seed)
@@ -37,13 +37,15 @@ def test_every_utterance_is_in_one_split_and_every_speaker_trains(
 
 
 @given(corpora, corpora)
-def test_other_speakers_change_nothing(before: dict[str, str], added: dict[str, str]) -> None:
+def test_utterances_of_other_speakers_do_not_change_a_split(
+    before: dict[str, str], added: dict[str, str]
+) -> None:
     options = {"validation_fraction": 0.1, "test_fraction": 0.1}
     others = {n: who for n, who in added.items() if n not in before and who not in before.values()}
     assert hash_split(before, **options).items() <= hash_split({**before, **others}, **options).items()
 
 
-def test_one_more_utterance_moves_at_most_the_two_at_the_borders() -> None:
+def test_one_more_utterance_moves_at_most_two_others() -> None:
     before = {f"u{i}": "s" for i in range(200)}
     old = hash_split(before, validation_fraction=0.1, test_fraction=0.1)
     for extra in range(50):
@@ -51,15 +53,15 @@ def test_one_more_utterance_moves_at_most_the_two_at_the_borders() -> None:
         assert sum(old[name] != new[name] for name in before) <= 2
 
 
-def test_fractions_that_leave_nothing_are_refused() -> None:
+def test_fractions_that_leave_nothing_to_train_on_are_refused() -> None:
     with pytest.raises(ConfigError, match="leave nothing to train"):
         hash_split({}, validation_fraction=0.5, test_fraction=0.5)
     with pytest.raises(ConfigError, match=r"test_fraction=-0\.1"):
         hash_split({}, validation_fraction=0.5, test_fraction=-0.1)
 
 
-@given(st.sets(st.integers(0, 200), min_size=4, max_size=60), st.randoms(use_true_random=False))
-def test_lists_are_obeyed_and_validation_comes_from_train(numbers: set[int], random: object) -> None:
+@given(st.sets(st.integers(0, 200), min_size=4, max_size=60))
+def test_lists_are_followed_and_validation_is_taken_from_train(numbers: set[int]) -> None:
     names = [f"1-1-{number:04d}" for number in sorted(numbers)]
     test, train = frozenset(names[:1]), frozenset(names[1:-1])
     result = split_by_lists(
@@ -71,14 +73,14 @@ def test_lists_are_obeyed_and_validation_comes_from_train(numbers: set[int], ran
     assert ("validation" in result.split_of.values()) == (len(train) >= 2)
 
 
-def test_all_three_lists_leave_no_carving() -> None:
+def test_with_all_three_lists_no_validation_is_taken_from_train() -> None:
     lists = {"train": frozenset("a"), "validation": frozenset("b"), "test": frozenset("c")}
     result = split_by_lists([source(name) for name in "abcd"], lists, validation_fraction=0.5)
     assert result.split_of == {"a": "train", "b": "validation", "c": "test"}
     assert result.left_out == 1
 
 
-def test_lists_that_cannot_be_are_refused() -> None:
+def test_contradictory_lists_are_refused() -> None:
     utterances = [source(name) for name in "abc"]
     with pytest.raises(DataError, match="train and test lists share 1 utterance, such as b"):
         split_by_lists(
@@ -92,7 +94,7 @@ def test_lists_that_cannot_be_are_refused() -> None:
         split_by_lists(utterances, {"test": frozenset("a")}, validation_fraction=0.1)
 
 
-def test_listed_utterances_that_are_absent_are_counted() -> None:
+def test_listed_utterances_that_the_corpus_lacks_are_counted() -> None:
     result = split_by_lists([source("a")], {"train": frozenset("abc")}, validation_fraction=0.0)
     assert result.warnings == ("not in the corpus, but in the train list: 2 utterances: b, c",)
 

@@ -1,4 +1,4 @@
-"""Crops from shards are the samples of the corpus, whatever the codec; damaged shards are told in one line."""
+"""Crops from shards are the samples of the corpus in both codecs. A damaged shard is an error of one line."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def cut_epoch(
     index = SplitIndex.read(Location(folder), "train", config)
     order = epoch_order(index, config, seed=1, epoch=0)
     found = {}
-    for work in read_tasks(index, order, 0, len(order.start)):
-        crops = cut_crops(str(folder), "train", codec, length, work)
+    for task in read_tasks(index, order, 0, len(order.start)):
+        crops = cut_crops(str(folder), "train", codec, length, task)
         assert crops.dtype == np.int16
-        assert crops.shape == (len(work), length)
-        for crop_samples, utterance, start in zip(crops, work.utterance, work.start, strict=True):
+        assert crops.shape == (len(task), length)
+        for crop_samples, utterance, start in zip(crops, task.utterance, task.start, strict=True):
             found[f"{index.utterance_ids[utterance]}@{start}"] = crop_samples
     return found
 
@@ -79,7 +79,9 @@ def test_crops_are_the_corpus_samples_in_both_codecs(corpus: Path, shards: Shard
 
 
 @pytest.mark.parametrize("codec", ["pcm16", "flac"])
-def test_what_is_shorter_than_the_crop_is_padded_with_zeros(corpus: Path, shards: Shards, codec: str) -> None:
+def test_an_utterance_shorter_than_the_crop_is_padded_with_zeros(
+    corpus: Path, shards: Shards, codec: str
+) -> None:
     length = 40_000
     found = cut_epoch(shards[codec], codec, crop="first", length=length)
     assert len(found) >= 12
@@ -89,7 +91,7 @@ def test_what_is_shorter_than_the_crop_is_padded_with_zeros(corpus: Path, shards
 
 
 @pytest.mark.parametrize("codec", ["pcm16", "flac"])
-def test_a_missing_shard_is_told_in_one_line(shards: Shards, codec: str) -> None:
+def test_a_missing_shard_is_an_error_of_one_line(shards: Shards, codec: str) -> None:
     shard = min((shards[codec] / "train").iterdir())
     shard.unlink()
     with pytest.raises(DataError, match=r"shard .*/train/00000.parquet cannot be read .*--verify") as e:
@@ -97,7 +99,7 @@ def test_a_missing_shard_is_told_in_one_line(shards: Shards, codec: str) -> None
     assert "\n" not in str(e.value)
 
 
-def test_a_truncated_shard_is_told_in_one_line(shards: Shards) -> None:
+def test_a_truncated_shard_is_an_error_of_one_line(shards: Shards) -> None:
     shard = min((shards["pcm16"] / "train").iterdir())
     shard.write_bytes(shard.read_bytes()[:-1000])
     with pytest.raises(DataError, match=r"shard .*/train/00000.parquet cannot be read .*--verify") as e:
@@ -105,7 +107,7 @@ def test_a_truncated_shard_is_told_in_one_line(shards: Shards) -> None:
     assert "\n" not in str(e.value)
 
 
-def test_a_shard_damaged_inside_is_told_in_one_line(shards: Shards) -> None:
+def test_a_shard_damaged_inside_is_an_error_of_one_line(shards: Shards) -> None:
     shard = min((shards["pcm16"] / "train").iterdir())
     column = pq.ParquetFile(shard).metadata.row_group(0)
     audio = next(c for c in map(column.column, range(column.num_columns)) if c.path_in_schema == "audio")
@@ -117,7 +119,7 @@ def test_a_shard_damaged_inside_is_told_in_one_line(shards: Shards) -> None:
     assert "\n" not in str(e.value)
 
 
-def test_flac_that_does_not_decode_is_told_in_one_line(shards: Shards, tmp_path: Path) -> None:
+def test_flac_that_does_not_decode_is_an_error_of_one_line(shards: Shards, tmp_path: Path) -> None:
     folder = tmp_path / "garbled"
     shutil.copytree(shards["pcm16"], folder)  # PCM16 read as FLAC: bytes that are no FLAC
     with pytest.raises(DataError, match=r"shard .*garbled.* holds FLAC that does not decode") as e:

@@ -1,4 +1,4 @@
-"""The order of an epoch: every utterance once, one sequence for all ranks, reproducible, enterable anywhere."""
+"""The order of an epoch holds every utterance once, is the same for all ranks, and can be read from any crop on."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ def pairs(order: EpochOrder) -> list[tuple[int, int]]:
     return list(zip(order.utterance.tolist(), order.start.tolist(), strict=True))
 
 
-def crops_of(index: SplitIndex, read: list[ReadTask]) -> list[tuple[int, int]]:
-    """What the reads cut, looked up by shard, row group and row: as a reader would find it."""
-    where = {
+def crops_of(index: SplitIndex, tasks: list[ReadTask]) -> list[tuple[int, int]]:
+    """The crops that the tasks cut, found by shard, row group and row, as a reader finds them."""
+    utterance_at = {
         (*index.groups[group].tolist(), int(row)): ordinal
         for ordinal, (group, row) in enumerate(zip(index.group, index.row, strict=True))
     }
     return [
-        (where[work.shards[group], work.row_groups[group], int(row)], int(start))
-        for work in read
-        for group, row, start in zip(work.group, work.row, work.start, strict=True)
+        (utterance_at[task.shards[group], task.row_groups[group], int(row)], int(start))
+        for task in tasks
+        for group, row, start in zip(task.group, task.row, task.start, strict=True)
     ]
 
 
@@ -65,7 +65,7 @@ def test_every_utterance_comes_once_an_epoch(sizes: list[int], seed: int, epoch:
     assert (np.diff(order.window) >= 0).all()
 
 
-def test_tiles_are_each_taken_once_and_cover_nearly_all_audio() -> None:
+def test_every_tile_comes_once_an_epoch_and_tiles_cover_nearly_all_audio() -> None:
     index = index_of([5, 7, 6])
     order = epoch_order(index, config(crop="tile"), seed=1, epoch=2)
     assert len(set(pairs(order))) == len(order.start)
@@ -73,7 +73,7 @@ def test_tiles_are_each_taken_once_and_cover_nearly_all_audio() -> None:
     assert set(order.utterance.tolist()) == set(range(18))
 
 
-def test_the_order_is_reproducible_and_fresh_for_each_epoch_and_seed() -> None:
+def test_the_order_is_reproducible_and_differs_between_epochs_and_seeds() -> None:
     index = index_of([6] * 20)
     order = {(s, e): epoch_order(index, config(), seed=s, epoch=e) for s in range(2) for e in range(3)}
     assert pairs(order[1, 2]) == pairs(epoch_order(index, config(), seed=1, epoch=2))
@@ -81,7 +81,7 @@ def test_the_order_is_reproducible_and_fresh_for_each_epoch_and_seed() -> None:
     assert len(sequences) == 6
     windows = {key: tuple(index.group[o.utterance][o.window == o.window[0]]) for key, o in order.items()}
     firsts = {key: set(groups) for key, groups in windows.items()}
-    # Row groups are drawn anew as well, not only the crops within their windows.
+    # Row groups are shuffled anew as well, not only the crops within their windows.
     assert any(firsts[0, 0] != firsts[0, epoch] for epoch in (1, 2))
     assert any(firsts[0, epoch] != firsts[1, epoch] for epoch in range(3))
 
@@ -100,17 +100,17 @@ def test_without_shuffling_the_order_is_that_of_the_shards() -> None:
 
 
 @given(group_sizes, st.data(), st.sampled_from(["random", "tile", "first"]))
-def test_the_reads_of_any_stretch_are_that_stretch_of_the_order(
+def test_read_tasks_of_any_slice_give_that_slice_of_the_order(
     sizes: list[int], data: st.DataObject, crop: str
 ) -> None:
     index = index_of(sizes)
     order = epoch_order(index, config(crop=crop), seed=data.draw(st.integers(0, 99)), epoch=0)
     lo = data.draw(st.integers(0, len(order.start)))
     hi = data.draw(st.integers(lo, len(order.start)))
-    read = list(read_tasks(index, order, lo, hi))
-    assert crops_of(index, read) == pairs(order)[lo:hi]
-    assert [int(u) for work in read for u in work.utterance] == order.utterance[lo:hi].tolist()
-    assert all(len(work) > 0 for work in read)
+    tasks = list(read_tasks(index, order, lo, hi))
+    assert crops_of(index, tasks) == pairs(order)[lo:hi]
+    assert [int(u) for task in tasks for u in task.utterance] == order.utterance[lo:hi].tolist()
+    assert all(len(task) > 0 for task in tasks)
 
 
 @given(st.lists(st.integers(1, 6), min_size=30, max_size=40), st.integers(1, 3), st.integers(0, 99))
@@ -119,12 +119,12 @@ def test_a_row_group_is_read_once_by_one_rank_or_by_two_at_a_border(
 ) -> None:
     index = index_of(sizes)
     order = epoch_order(index, config(shuffle_window=2), seed=seed, epoch=0)
-    share = len(order.start) // num_ranks  # at least 10 crops, and a window has at most 7
+    crops_per_rank = len(order.start) // num_ranks  # at least 10, and a window has at most 7
     readers: dict[tuple[int, int], list[int]] = {}
     for rank in range(num_ranks):
-        for work in read_tasks(index, order, rank * share, (rank + 1) * share):
-            for place in zip(work.shards, work.row_groups, strict=True):
-                readers.setdefault(place, []).append(rank)
+        for task in read_tasks(index, order, rank * crops_per_rank, (rank + 1) * crops_per_rank):
+            for row_group in zip(task.shards, task.row_groups, strict=True):
+                readers.setdefault(row_group, []).append(rank)
     assert all(len(ranks) <= min(2, num_ranks) for ranks in readers.values())
     assert all(len(set(ranks)) == len(ranks) for ranks in readers.values())
 
@@ -148,6 +148,6 @@ def test_utterances_that_are_too_short_are_left_out_and_counted(tiny_shards: Pat
     assert some.num_samples.min() >= limit
 
 
-def test_a_split_without_utterances_is_named(tiny_shards: Path) -> None:
+def test_a_split_without_utterances_is_refused_by_its_name(tiny_shards: Path) -> None:
     with pytest.raises(DataError, match="has no other split; prepare it again"):
         SplitIndex.read(Location(tiny_shards), "other", config())

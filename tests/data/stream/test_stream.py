@@ -1,4 +1,4 @@
-"""The stream gives each rank its part of one order, from any place, with Ray and without."""
+"""The stream gives each rank its slice of one order, from any step on, with Ray and without."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from vgim.config.schema import DataConfig
 from vgim.data.shards.manifest import read_manifest
-from vgim.data.stream import stream
+from vgim.data.stream import stream as stream_module
 from vgim.data.stream.order import ReadTask
 from vgim.data.stream.readers import CutCrops, Reader, read_in_process, read_on_ray
 from vgim.data.stream.stream import Batch, CropStream, RankSlice
@@ -29,9 +29,9 @@ StreamMaker = Callable[..., CropStream]
 Crop = tuple[str, int]
 
 
-def blank(cut: CutCrops, portion: list[ReadTask]) -> Iterator[np.ndarray]:
-    """A reader for tests of the order alone: as many crops, none of them read."""
-    return (np.zeros((len(work), LENGTH), np.int16) for work in portion)
+def blank(cut: CutCrops, tasks: list[ReadTask]) -> Iterator[np.ndarray]:
+    """A reader that yields zeros instead of reading, for tests of the order alone."""
+    return (np.zeros((len(task), LENGTH), np.int16) for task in tasks)
 
 
 @pytest.fixture
@@ -66,10 +66,10 @@ def make_stream(tiny_shards: Path) -> StreamMaker:
     return make
 
 
-def crops_of(of: CropStream, batches: Iterator[Batch]) -> list[list[Crop]]:
+def crops_of(stream: CropStream, batches: Iterator[Batch]) -> list[list[Crop]]:
     """The crops of each batch."""
     return [
-        [(of.index.utterance_ids[u], int(s)) for u, s in zip(b.utterance, b.start, strict=True)]
+        [(stream.index.utterance_ids[u], int(s)) for u, s in zip(b.utterance, b.start, strict=True)]
         for b in batches
     ]
 
@@ -82,12 +82,14 @@ def audio_by_utterance(shards: Path, split: str) -> dict[str, np.ndarray]:
     return found
 
 
-def test_batches_hold_the_audio_they_say_they_hold(make_stream: StreamMaker, tiny_shards: Path) -> None:
+def test_a_batch_holds_the_audio_of_its_utterances_and_starts(
+    make_stream: StreamMaker, tiny_shards: Path
+) -> None:
     audio = audio_by_utterance(tiny_shards, "train")
-    of = make_stream()
-    batches = list(of.train_batches(0, 0, epochs=1))
-    assert len(batches) == of.num_steps(0) == 10
-    for batch, crops in zip(batches, crops_of(of, iter(batches)), strict=True):
+    stream = make_stream()
+    batches = list(stream.train_batches(0, 0, epochs=1))
+    assert len(batches) == stream.num_steps(0) == 10
+    for batch, crops in zip(batches, crops_of(stream, iter(batches)), strict=True):
         assert batch.audio.shape == (4, LENGTH)
         for samples, (utterance, start) in zip(batch.audio, crops, strict=True):
             np.testing.assert_array_equal(samples, audio[utterance][start : start + LENGTH])
@@ -97,9 +99,11 @@ def test_batches_carry_mean_and_deviation_of_the_whole_utterances(
     make_stream: StreamMaker, tiny_shards: Path
 ) -> None:
     audio = audio_by_utterance(tiny_shards, "train")
-    of = make_stream()
+    stream = make_stream()
     for batch, crops in zip(
-        of.train_batches(0, 0, epochs=1), crops_of(of, of.train_batches(0, 0, epochs=1)), strict=True
+        stream.train_batches(0, 0, epochs=1),
+        crops_of(stream, stream.train_batches(0, 0, epochs=1)),
+        strict=True,
     ):
         whole = [audio[utterance] / 32_768 for utterance, _ in crops]
         np.testing.assert_allclose(batch.mean, [samples.mean() for samples in whole], atol=1e-6)
@@ -108,7 +112,7 @@ def test_batches_carry_mean_and_deviation_of_the_whole_utterances(
 
 @pytest.mark.parametrize("crop", ["random", "tile"])
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_the_ranks_together_take_a_beginning_of_one_order_in_equally_many_steps(
+def test_all_ranks_together_read_the_beginning_of_one_order_in_equally_many_steps(
     make_stream: StreamMaker, crop: str, world_size: int
 ) -> None:
     alone = make_stream(batch_size=1, reader=blank, crop=crop)
@@ -116,8 +120,8 @@ def test_the_ranks_together_take_a_beginning_of_one_order_in_equally_many_steps(
         order = [c for b in crops_of(alone, alone.train_batches(epoch, 0, epochs=epoch + 1)) for c in b]
         taken, steps = [], set()
         for rank in range(world_size):
-            of = make_stream(rank, world_size, batch_size=3, reader=blank, crop=crop)
-            batches = crops_of(of, of.train_batches(epoch, 0, epochs=epoch + 1))
+            stream = make_stream(rank, world_size, batch_size=3, reader=blank, crop=crop)
+            batches = crops_of(stream, stream.train_batches(epoch, 0, epochs=epoch + 1))
             assert {len(batch) for batch in batches} == {3}
             steps.add(len(batches))
             taken += [crop for batch in batches for crop in batch]
@@ -128,39 +132,39 @@ def test_the_ranks_together_take_a_beginning_of_one_order_in_equally_many_steps(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(st.data(), st.sampled_from(["random", "tile"]), st.integers(1, 3), st.integers(1, 2))
-def test_from_any_place_on_comes_the_tail_of_the_uninterrupted_sequence(
+def test_from_any_step_on_the_stream_gives_the_tail_of_the_uninterrupted_one(
     make_stream: StreamMaker, data: st.DataObject, crop: str, world_size: int, accumulate: int
 ) -> None:
     rank = data.draw(st.integers(0, world_size - 1))
     options = {"accumulate": accumulate, "reader": blank, "crop": crop, "seed": data.draw(st.integers(0, 99))}
-    of = make_stream(rank, world_size, **options)
-    whole = crops_of(of, of.train_batches(0, 0, epochs=EPOCHS))
-    steps = [of.num_steps(epoch) for epoch in range(EPOCHS)]
+    stream = make_stream(rank, world_size, **options)
+    whole = crops_of(stream, stream.train_batches(0, 0, epochs=EPOCHS))
+    steps = [stream.num_steps(epoch) for epoch in range(EPOCHS)]
     assert len(whole) == sum(steps) * accumulate
     epoch = data.draw(st.integers(0, EPOCHS - 1))
     step = data.draw(st.integers(0, steps[epoch]))
-    path = (sum(steps[:epoch]) + step) * accumulate
+    first_batch = (sum(steps[:epoch]) + step) * accumulate
     max_steps = data.draw(st.integers(0, 30))
     again = make_stream(rank, world_size, **options)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream, "MIN_WINDOWS", data.draw(st.sampled_from([1, 5, 64])))
+        patch.setattr(stream_module, "MIN_WINDOWS", data.draw(st.sampled_from([1, 5, 64])))
         tail = crops_of(again, again.train_batches(epoch, step, epochs=EPOCHS, max_steps=max_steps))
-    assert tail == whole[path : path + max_steps * accumulate if max_steps else None]
+    assert tail == whole[first_batch : first_batch + max_steps * accumulate if max_steps else None]
 
 
 def test_every_epoch_has_its_own_order_and_crops(make_stream: StreamMaker) -> None:
-    of = make_stream(reader=blank)
-    batches = crops_of(of, of.train_batches(0, 0, epochs=2))
+    stream = make_stream(reader=blank)
+    batches = crops_of(stream, stream.train_batches(0, 0, epochs=2))
     first, second = ([c for b in batches[half : half + 10] for c in b] for half in (0, 10))
     assert {u for u, _ in first} == {u for u, _ in second}
     assert [u for u, _ in first] != [u for u, _ in second]
     assert len(set(first) & set(second)) < 10
 
 
-def test_a_limit_of_batches_takes_that_many_of_each_epoch(make_stream: StreamMaker) -> None:
-    of = make_stream(limit=4, accumulate=2, reader=blank)
-    assert [of.num_steps(epoch) for epoch in range(2)] == [2, 2]
-    assert len(list(of.train_batches(0, 0, epochs=3))) == 12
+def test_a_limit_of_batches_holds_for_each_epoch(make_stream: StreamMaker) -> None:
+    stream = make_stream(limit=4, accumulate=2, reader=blank)
+    assert [stream.num_steps(epoch) for epoch in range(2)] == [2, 2]
+    assert len(list(stream.train_batches(0, 0, epochs=3))) == 12
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
@@ -170,22 +174,22 @@ def test_validation_covers_the_split_once_over_the_ranks(
 ) -> None:
     seen, sizes = [], []
     for rank in range(world_size):
-        of = make_stream(rank, world_size, split="validation", batch_size=batch_size)
-        batches = crops_of(of, of.validation_batches())
-        assert batches == crops_of(of, of.validation_batches())  # the same crops each time
+        stream = make_stream(rank, world_size, split="validation", batch_size=batch_size)
+        batches = crops_of(stream, stream.validation_batches())
+        assert batches == crops_of(stream, stream.validation_batches())  # the same crops each time
         seen += [utterance for batch in batches for utterance, _ in batch]
         sizes += [len(batch) for batch in batches]
-    assert sorted(seen) == sorted(of.index.utterance_ids)
+    assert sorted(seen) == sorted(stream.index.utterance_ids)
     assert len(seen) == 4
     assert max(sizes) <= batch_size
 
 
 def test_a_limit_of_validation_batches_holds_for_each_rank(make_stream: StreamMaker) -> None:
-    of = make_stream(1, 2, split="validation", batch_size=1, limit=1)
-    assert [len(batch) for batch in crops_of(of, of.validation_batches())] == [1]
+    stream = make_stream(1, 2, split="validation", batch_size=1, limit=1)
+    assert [len(batch) for batch in crops_of(stream, stream.validation_batches())] == [1]
 
 
-def test_too_few_crops_for_one_step_are_told_with_the_keys_that_ask_for_them(
+def test_too_few_crops_for_one_step_are_refused_with_the_keys_to_lower(
     make_stream: StreamMaker,
 ) -> None:
     with pytest.raises(ConfigError) as e:
@@ -196,9 +200,9 @@ def test_too_few_crops_for_one_step_are_told_with_the_keys_that_ask_for_them(
     )
 
 
-def test_a_reader_that_loses_crops_is_found_out(make_stream: StreamMaker) -> None:
-    def lossy(cut: CutCrops, portion: list[ReadTask]) -> Iterator[np.ndarray]:
-        return blank(cut, portion[:-1])
+def test_a_reader_that_loses_crops_is_an_error(make_stream: StreamMaker) -> None:
+    def lossy(cut: CutCrops, tasks: list[ReadTask]) -> Iterator[np.ndarray]:
+        return blank(cut, tasks[:-1])
 
     with pytest.raises(DataError, match=r"gave \d+ crops where 40 were planned"):
         list(make_stream(reader=lossy).train_batches(0, 0, epochs=1))
@@ -207,18 +211,20 @@ def test_a_reader_that_loses_crops_is_found_out(make_stream: StreamMaker) -> Non
 def test_a_shard_that_goes_missing_ends_the_stream_with_its_name(
     make_stream: StreamMaker, tiny_shards: Path, tmp_path: Path
 ) -> None:
-    of = make_stream(shards=without_train_shard(tiny_shards, tmp_path))
+    stream = make_stream(shards=without_train_shard(tiny_shards, tmp_path))
     with pytest.raises(DataError, match=r"shard .*train/00000.parquet cannot be read"):
-        next(of.train_batches(0, 0, epochs=1))
+        next(stream.train_batches(0, 0, epochs=1))
 
 
-@pytest.mark.parametrize("windows", ["one to a portion", "all in one portion", "blocks larger than batches"])
-def test_ray_reads_the_very_batches_that_this_process_reads(
+@pytest.mark.parametrize(
+    "windows", ["one window per read", "all windows in one read", "blocks larger than batches"]
+)
+def test_ray_reads_the_same_batches_as_this_process(
     ray_session: None, make_stream: StreamMaker, monkeypatch: pytest.MonkeyPatch, windows: str
 ) -> None:
     options: dict[str, Any] = {"crop": "tile", "world_size": 2, "rank": 1, "batch_size": 5}
-    if windows == "one to a portion":
-        monkeypatch.setattr(stream, "MIN_WINDOWS", 1)
+    if windows == "one window per read":
+        monkeypatch.setattr(stream_module, "MIN_WINDOWS", 1)
     if windows == "blocks larger than batches":
         options |= {"shuffle_window": 256, "batch_size": 3}
     here, there = (make_stream(**options, reader=reader) for reader in (read_in_process, read_on_ray))
@@ -235,9 +241,9 @@ def test_ray_reads_the_very_batches_that_this_process_reads(
 def test_an_error_in_a_read_task_reaches_the_rank_with_its_own_message(
     ray_session: None, make_stream: StreamMaker, tiny_shards: Path, tmp_path: Path
 ) -> None:
-    of = make_stream(shards=without_train_shard(tiny_shards, tmp_path), reader=read_on_ray)
+    stream = make_stream(shards=without_train_shard(tiny_shards, tmp_path), reader=read_on_ray)
     with pytest.raises(DataError, match=r"^shard .*train/00000.parquet cannot be read .*--verify`$") as e:
-        list(of.train_batches(0, 0, epochs=1))
+        list(stream.train_batches(0, 0, epochs=1))
     assert "\n" not in str(e.value)
 
 
