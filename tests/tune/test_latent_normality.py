@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import vgim.pretrained.opened_run
+from tests.tune.sweep_cases import MakeSweep
 from vgim.config import ResolvedConfig
 from vgim.model.posterior import GaussianHead
 from vgim.pretrained.encoder import FrozenEncoder, load_encoder
@@ -22,8 +23,6 @@ from vgim.tune.quick_probe import read_quick_probes
 from vgim.tune.sweep_file import Sweep
 from vgim.tune.trial_driver import TrialContext, run_trial
 from vgim.tune.trials import trials_of
-
-Maker = Callable[..., Sweep]
 
 
 def run_alone(sweep: Sweep) -> None:
@@ -77,7 +76,7 @@ def test_latents_of_a_known_distribution_have_its_distance(
     assert found.mean_ks == pytest.approx(math.erf(shift / 2 / math.sqrt(2)), abs=0.03)
 
 
-def test_each_probed_checkpoint_is_measured_and_results_show_the_last(tiny_sweep: Maker) -> None:
+def test_each_probed_checkpoint_is_measured_and_results_show_the_last(tiny_sweep: MakeSweep) -> None:
     metric = "{kind: probe, task: speaker, max_utterances: 16, every_epochs: 2}"
     sweep = tiny_sweep(
         {"objective.kld_weight": "[0.001]"}, "train.epochs=3", "train.keep_last=5", metric=metric
@@ -96,7 +95,7 @@ def test_each_probed_checkpoint_is_measured_and_results_show_the_last(tiny_sweep
     assert list(read_normality(trial.run, trial.config, sweep.config.metric)) == found
 
 
-def test_trials_that_are_not_probed_are_measured_at_their_end(tiny_sweep: Maker) -> None:
+def test_trials_that_are_not_probed_are_measured_at_their_end(tiny_sweep: MakeSweep) -> None:
     sweep = tiny_sweep({"objective.kld_weight": "[0.001]"}, "train.epochs=2")
     run_alone(sweep)
     (trial,) = trials_of(sweep)
@@ -107,7 +106,7 @@ def test_trials_that_are_not_probed_are_measured_at_their_end(tiny_sweep: Maker)
     assert None not in result.kl_per_element[:3]
 
 
-def test_a_family_without_a_posterior_has_neither_figure(tiny_sweep: Maker) -> None:
+def test_a_family_without_a_posterior_has_neither_figure(tiny_sweep: MakeSweep) -> None:
     sweep = tiny_sweep(
         {"optim.learning_rate": "[0.001]"},
         "model.family=gim",

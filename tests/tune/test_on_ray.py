@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from tests.tune.sweep_cases import MakeSweep
 from vgim.config import ResolvedConfig
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder
@@ -21,8 +22,6 @@ from vgim.tune.trials import trials_of
 
 NO_PROCESS = 2**22 + 1  # above any that Linux gives
 
-Maker = Callable[..., Sweep]
-
 
 def launches(sweep: Sweep) -> dict[str, int]:
     records = {trial.id: RunFolder(trial.run).record() for trial in trials_of(sweep)}
@@ -30,7 +29,7 @@ def launches(sweep: Sweep) -> dict[str, int]:
 
 
 def test_a_sweep_runs_to_its_end_and_its_command_again_tries_only_what_failed(
-    ray_session: None, tiny_sweep: Maker, capsys: pytest.CaptureFixture[str]
+    ray_session: None, tiny_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
     space = {"optim.learning_rate": "[1e-3, 1e30]", "model.depth": "[1, 2]"}
     sweep = tiny_sweep(space, "train.schedule=sequential", "train.epochs=1")
@@ -55,7 +54,7 @@ def test_a_sweep_runs_to_its_end_and_its_command_again_tries_only_what_failed(
 
 
 def test_a_population_that_was_killed_goes_on_and_its_worse_member_takes_over_the_better(
-    ray_session: None, tiny_sweep: Maker, capsys: pytest.CaptureFixture[str]
+    ray_session: None, tiny_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep = tiny_sweep(
         {"optim.learning_rate": "log 1e-4..0.3"},  # one that trains, and one that diverges
@@ -98,7 +97,7 @@ def test_a_population_that_was_killed_goes_on_and_its_worse_member_takes_over_th
 
 def test_asha_stops_the_worse_trial_and_the_better_ones_worker_trains_as_this_process_does(
     ray_session: None,
-    tiny_sweep: Maker,
+    tiny_sweep: MakeSweep,
     tiny_config: Callable[..., ResolvedConfig],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

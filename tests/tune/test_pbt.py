@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import equal
 
+from tests.tune.sweep_cases import MakeSweep
 from vgim.config import ResolvedConfig
 from vgim.errors import CheckpointError, ConfigError, TrainingError
 from vgim.pretrained.encoder import load_encoder
@@ -44,7 +45,6 @@ from vgim.tune.sweep_file import Sweep
 from vgim.tune.trial_driver import TrialContext
 from vgim.tune.trials import Trial, trials_of
 
-Maker = Callable[..., Sweep]
 RATE = "optim.learning_rate"
 PBT = "{kind: pbt, interval_epochs: 1}"
 STEPS = 4  # an epoch
@@ -54,7 +54,7 @@ class Gone(Exception):  # noqa: N818
     """Tune has ended the process."""
 
 
-def population(tiny_sweep: Maker, *overrides: str, rates: str = "[1e-3, 1e-2]", **keys: str) -> Sweep:
+def population(tiny_sweep: MakeSweep, *overrides: str, rates: str = "[1e-3, 1e-2]", **keys: str) -> Sweep:
     return tiny_sweep(
         {RATE: rates},
         "model.depth=1",
@@ -107,7 +107,7 @@ def rates(run: Location) -> list[float]:
     return [record["learning_rate"] for record in read_metrics(run) if record["kind"] == "train"]
 
 
-def test_exploitation_continues_the_others_checkpoint_with_the_new_value(tiny_sweep: Maker) -> None:
+def test_exploitation_continues_the_others_checkpoint_with_the_new_value(tiny_sweep: MakeSweep) -> None:
     sweep = population(tiny_sweep)
     good, bad = trials_of(sweep)
     assert [member.id for member in (good, bad)] == ["member-0", "member-1"]
@@ -144,7 +144,7 @@ def test_exploitation_continues_the_others_checkpoint_with_the_new_value(tiny_sw
     assert same(find_checkpoint(bad.run.uri), find_checkpoint(straight.storage.root + "/straight"))
 
 
-def test_a_members_folder_holds_the_history_of_its_weights(tiny_sweep: Maker) -> None:
+def test_a_members_folder_holds_the_history_of_its_weights(tiny_sweep: MakeSweep) -> None:
     sweep = population(tiny_sweep)
     good, bad = trials_of(sweep)
     (report,) = go_on(sweep, good, num_reports=1)
@@ -176,7 +176,7 @@ def test_a_members_folder_holds_the_history_of_its_weights(tiny_sweep: Maker) ->
 
 
 def test_a_paused_member_is_interrupted_and_keeps_the_checkpoint_that_others_may_exploit(
-    tiny_sweep: Maker,
+    tiny_sweep: MakeSweep,
 ) -> None:
     sweep = population(tiny_sweep, "train.keep_last=1", "train.keep_best=0", "train.checkpoint_every_steps=1")
     member, _ = trials_of(sweep)
@@ -191,7 +191,9 @@ def test_a_paused_member_is_interrupted_and_keeps_the_checkpoint_that_others_may
     assert [c.state.step for c in complete_checkpoints(member.run)] == [2 * STEPS, 3 * STEPS]
 
 
-def test_a_member_reports_each_interval_once_and_none_is_past_the_first_comparison(tiny_sweep: Maker) -> None:
+def test_a_member_reports_each_interval_once_and_none_is_past_the_first_comparison(
+    tiny_sweep: MakeSweep,
+) -> None:
     sweep = population(tiny_sweep)
     ahead, behind = trials_of(sweep)
     assert first_comparison_epoch([ahead, behind], 1) == 1
@@ -208,7 +210,7 @@ def test_a_member_reports_each_interval_once_and_none_is_past_the_first_comparis
 
 
 def test_a_killed_member_goes_on_with_its_own_values(
-    tiny_sweep: Maker, monkeypatch: pytest.MonkeyPatch
+    tiny_sweep: MakeSweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = population(tiny_sweep, "train.checkpoint_every_steps=3")
     good, bad = trials_of(sweep)
@@ -239,7 +241,7 @@ def show_trials(sweep: Sweep) -> tuple[Any, ...]:
 
 
 def test_a_member_starts_afresh_after_an_interrupted_exploitation(
-    tiny_sweep: Maker, monkeypatch: pytest.MonkeyPatch
+    tiny_sweep: MakeSweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = population(tiny_sweep)
     good, bad = trials_of(sweep)
@@ -256,7 +258,7 @@ def test_a_member_starts_afresh_after_an_interrupted_exploitation(
     assert [s.step for s in read_lineage(bad.run).segments] == [0]
 
 
-def test_a_damaged_checkpoint_is_not_exploited(tiny_sweep: Maker) -> None:
+def test_a_damaged_checkpoint_is_not_exploited(tiny_sweep: MakeSweep) -> None:
     sweep = population(tiny_sweep)
     good, bad = trials_of(sweep)
     go_on(sweep, good, num_reports=1)
@@ -269,7 +271,7 @@ def test_a_damaged_checkpoint_is_not_exploited(tiny_sweep: Maker) -> None:
 
 
 def test_a_member_that_fails_reports_the_worst_metric_and_recovers_with_anothers_weights(
-    tiny_sweep: Maker,
+    tiny_sweep: MakeSweep,
 ) -> None:
     sweep = population(tiny_sweep, rates="[1e-3, 1e30]")
     good, bad = trials_of(sweep)
@@ -285,7 +287,7 @@ def test_a_member_that_fails_reports_the_worst_metric_and_recovers_with_anothers
     assert [t.state for t in show_trials(sweep)] == ["interrupted", "finished"]
 
 
-def test_the_quick_probe_runs_after_each_interval_and_its_records_are_copied(tiny_sweep: Maker) -> None:
+def test_the_quick_probe_runs_after_each_interval_and_its_records_are_copied(tiny_sweep: MakeSweep) -> None:
     metric = "{kind: probe, task: speaker, max_utterances: 16}"
     sweep = population(tiny_sweep, metric=metric)
     good, bad = trials_of(sweep)
@@ -326,7 +328,7 @@ def test_perturbed_values_stay_in_the_space(factor: float, count: int) -> None:
     ],
 )
 def test_settings_that_a_population_cannot_have_are_refused_before_anything_starts(
-    tiny_sweep: Maker, overrides: list[str], told: str
+    tiny_sweep: MakeSweep, overrides: list[str], told: str
 ) -> None:
     sweep = population(tiny_sweep, *overrides)
     private = "trials_at_once=1" not in overrides
@@ -346,13 +348,13 @@ def test_settings_that_a_population_cannot_have_are_refused_before_anything_star
     ],
 )
 def test_a_key_that_cannot_change_in_the_middle_of_a_run_is_refused(
-    tiny_sweep: Maker, key: str, entry: str, why: str
+    tiny_sweep: MakeSweep, key: str, entry: str, why: str
 ) -> None:
     with pytest.raises(ConfigError, match=f"space.{key} cannot change .*{why}.*; give it one value under"):
         tiny_sweep({key: entry}, scheduler=PBT)
 
 
-def test_the_population_continues_if_the_member_that_all_wait_for_has_failed(tiny_sweep: Maker) -> None:
+def test_the_population_continues_if_the_member_that_all_wait_for_has_failed(tiny_sweep: MakeSweep) -> None:
     scheduler = population_scheduler(population(tiny_sweep), seed=0, first_comparison=1)
     compared: list[Any] = []
     scheduler.on_trial_result = lambda controller, trial, result: compared.append(trial)

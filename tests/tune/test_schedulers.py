@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 
+from tests.tune.sweep_cases import MakeSweep
 from vgim.config import ResolvedConfig
 from vgim.train.trainer import train
 from vgim.tune.job import trials_with_runs
@@ -18,7 +19,6 @@ from vgim.tune.trials import trial_of
 
 pytest.importorskip("optuna")
 
-Maker = Callable[..., Sweep]
 SPACE = {
     "objective.kld_weight": "log 1e-4..1e-1",
     "objective.free_bits": "[0.0, 0.1]",
@@ -26,7 +26,7 @@ SPACE = {
 }
 
 
-def make(tiny_sweep: Maker, *overrides: str) -> Sweep:
+def make(tiny_sweep: MakeSweep, *overrides: str) -> Sweep:
     given = ("train.epochs=1", "train.limit_train_batches=2", "train.limit_validation_batches=1")
     return tiny_sweep(SPACE, *given, *overrides, search="optuna", samples="4")
 
@@ -36,7 +36,7 @@ def proposals(sweep: Sweep, num: int, known: Sequence[TrialResult] = ()) -> list
     return [search.suggest(f"trial-{i}") for i in range(num)]
 
 
-def test_what_optuna_proposes_is_of_the_space_and_follows_from_the_seed(tiny_sweep: Maker) -> None:
+def test_what_optuna_proposes_is_of_the_space_and_follows_from_the_seed(tiny_sweep: MakeSweep) -> None:
     sweep = make(tiny_sweep)
     found = proposals(sweep, 20)
     assert all(set(values) == set(SPACE) for values in found)
@@ -47,7 +47,9 @@ def test_what_optuna_proposes_is_of_the_space_and_follows_from_the_seed(tiny_swe
     assert found != proposals(make(tiny_sweep, "seed=1"), 20)
 
 
-def test_optuna_resumes_with_what_has_ended_and_proposes_first_what_was_cut_off(tiny_sweep: Maker) -> None:
+def test_optuna_resumes_with_what_has_ended_and_proposes_first_what_was_cut_off(
+    tiny_sweep: MakeSweep,
+) -> None:
     sweep = make(tiny_sweep)
     first, second = (
         trial_of(sweep, {axis.key: axis.rounded(values[axis.key]) for axis in sweep.config.axes})

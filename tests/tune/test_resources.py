@@ -1,0 +1,69 @@
+"""How a cluster is divided among trials."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tune.sweep_cases import MakeSweep
+from vgim.config.schema import ClusterConfig
+from vgim.errors import ConfigError
+from vgim.tune.resources import divide_cluster
+
+SPACE = {"objective.kld_weight": "[0.001, 0.01]", "model.depth": "[2, 1]"}
+
+
+@pytest.mark.parametrize(
+    ("resources", "workers", "private", "at_once", "cpus", "gpu", "threads"),
+    [
+        ({"CPU": 2.0}, 1, True, 2, 1.0, False, 1),  # each has a core for its worker
+        ({"CPU": 2.0}, 1, False, 1, 1.0, False, 2),  # one worker, one for Ray Data
+        ({"CPU": 2.0}, 2, False, 1, 0.5, False, 1),  # as in a single run
+        ({"CPU": 2.0}, 2, True, 1, 1.0, False, 1),
+        ({"CPU": 64.0}, 3, False, 16, 1.0, False, 1),
+        ({"CPU": 64.0, "GPU": 8.0}, 2, False, 4, 1.0, True, 8),
+        ({"CPU": 6.0, "GPU": 8.0}, 1, False, 3, 1.0, True, 2),  # CPUs are what is short
+    ],
+)
+def test_every_trial_gets_its_workers_and_a_cpu_for_ray_data(
+    tiny_sweep: MakeSweep,
+    resources: dict[str, float],
+    workers: int,
+    private: bool,
+    at_once: int,
+    cpus: float,
+    gpu: bool,
+    threads: int,
+) -> None:
+    sweep = tiny_sweep(SPACE)
+    cluster = ClusterConfig(workers=workers)
+    shares = divide_cluster(
+        sweep.config, sweep.base.model_copy(update={"cluster": cluster}), resources, private=private
+    )
+    assert shares.placement is not None
+    given = shares.placement
+    assert (shares.trials_at_once, given.cpus_per_worker, given.use_gpu) == (at_once, cpus, gpu)
+    assert shares.threads == threads
+    offered = shares.logical_cpus if private else resources["CPU"]
+    assert at_once * (workers * given.cpus_per_worker + 1) <= offered
+    assert shares.driver["cpu"] == 0
+
+
+def test_more_trials_at_once_than_fit_are_refused(tiny_sweep: MakeSweep) -> None:
+    sweep = tiny_sweep(SPACE, "trials_at_once=4", "cluster.workers=1")
+    with pytest.raises(ConfigError, match=r"trials_at_once=4 leaves each trial 0\.5 of 2 CPUs"):
+        divide_cluster(sweep.config, sweep.base, {"CPU": 2.0}, private=False)
+    cuda = sweep.base.model_copy(update={"cluster": ClusterConfig(workers=2, device="cuda")})
+    with pytest.raises(ConfigError, match="would take 8 of 4"):
+        divide_cluster(sweep.config, cuda, {"CPU": 64.0, "GPU": 4.0}, private=False)
+
+
+def test_a_growing_cluster_is_asked_for_what_it_does_not_have_yet(tiny_sweep: MakeSweep) -> None:
+    sweep = tiny_sweep(SPACE, "trials_at_once=4")
+    growing = ClusterConfig(workers=2, device="cuda", autoscaling=True)
+    base = sweep.base.model_copy(update={"cluster": growing})
+    shares = divide_cluster(sweep.config, base, {"CPU": 2.0}, private=False)
+    assert shares.placement is not None
+    given = shares.placement
+    assert (shares.trials_at_once, given.workers, given.cpus_per_worker, given.use_gpu) == (4, 2, 1.0, True)
+    alone = sweep.base.model_copy(update={"cluster": growing.model_copy(update={"workers": 0})})
+    assert divide_cluster(sweep.config, alone, {"CPU": 2.0}, private=False).driver == {"cpu": 1.0, "gpu": 1.0}

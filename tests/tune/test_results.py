@@ -1,0 +1,33 @@
+"""The files, table and page of a finished sweep."""
+
+from __future__ import annotations
+
+import csv
+import re
+
+from tests.tune.sweep_cases import FinishedSweep
+from vgim.runs.listing import list_runs
+from vgim.tune.job import show
+from vgim.tune.results import SweepResult
+
+
+def test_results_are_files_for_people_and_programs(finished_sweep: FinishedSweep) -> None:
+    sweep, result = finished_sweep
+    folder = sweep.folder.local_path
+    rows = list(csv.DictReader((folder / "results.csv").open()))
+    assert [row["id"] for row in rows] == [t.id for t in result.trials]
+    assert float(rows[0]["metric"]) == result.trials[0].metric
+    assert SweepResult.model_validate_json((folder / "results.json").read_bytes()) == result
+    assert show(sweep.folder.uri) == result  # from the folder alone
+    listed = list_runs(sweep.trials.uri)
+    assert {run.name for run in listed} == {t.id for t in result.trials}
+
+
+def test_the_page_shows_every_trial_and_loads_nothing(finished_sweep: FinishedSweep) -> None:
+    sweep, result = finished_sweep
+    page = (sweep.folder.local_path / "sweep.html").read_text()
+    assert page.count("<title>kld_weight") >= 4 * len(result.trials)  # in each of four pictures
+    assert "prefers" in page or "light-dark(" in page
+    assert not re.findall(r"(?:src|href)=\"(?!data:)[^\"]*\"|@import|https?://", page)
+    for axis in ("kld_weight", "depth", "metric"):
+        assert f'text-anchor="middle">{axis}</text>' in page

@@ -1,0 +1,76 @@
+"""A sweep in the HParams tab, as TensorBoard itself reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.tune.sweep_cases import FinishedSweep, MakeSweep
+from vgim.errors import TrainingError
+from vgim.tune.output import write_results
+from vgim.tune.trial_driver import TrialContext, run_trial
+from vgim.tune.trials import trials_of
+
+
+def test_tensorboards_hparams_tab_shows_the_sweep(finished_sweep: FinishedSweep) -> None:
+    sweep, result = finished_sweep
+    groups = hparams_groups(sweep.folder.local_path / "tensorboard")
+    assert len(groups) == len(result.trials)
+    shown = {
+        (g.hparams["objective.kld_weight"].number_value, g.hparams["model.depth"].number_value): {
+            v.name.tag: v.value for v in g.metric_values
+        }
+        for g in groups
+    }
+    for trial in result.trials:
+        figures = shown[trial.values["objective.kld_weight"], trial.values["model.depth"]]
+        assert figures["sweep/metric"] == pytest.approx(trial.metric)
+        assert figures["sweep/kl_per_element"] == pytest.approx(trial.kl_per_element[-1])
+        assert figures["sweep/mean_ks"] == pytest.approx(trial.mean_ks)
+
+
+def test_a_failed_run_is_no_success_in_tensorboard(tiny_sweep: MakeSweep) -> None:
+    from tensorboard.plugins.hparams import api_pb2
+
+    sweep = tiny_sweep({"optim.learning_rate": "[1e-3, 1e30]"}, "train.epochs=1")
+    for trial in trials_of(sweep):
+        with suppress(TrainingError):
+            run_trial(trial, None, TrialContext(sweep.config.metric, None, 1), lambda trial, report: None)
+    write_results(sweep, trials_of(sweep))
+    for folder in (sweep.trials.local_path, sweep.folder.local_path / "tensorboard"):
+        states = {
+            g.hparams["optim.learning_rate"].number_value: g.sessions[0].status
+            for g in hparams_groups(folder)
+        }
+        assert states == {1e-3: api_pb2.STATUS_SUCCESS, 1e30: api_pb2.STATUS_FAILURE}
+
+
+def hparams_groups(logdir: Path) -> Sequence[object]:
+    """What TensorBoard's own plugin answers for the table of session groups."""
+    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+    from tensorboard.context import RequestContext
+    from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
+
+    multiplexer = EventMultiplexer()
+    multiplexer.AddRunsFromDirectory(str(logdir))
+    multiplexer.Reload()
+    context = backend_context.Context(
+        SimpleNamespace(data_provider=MultiplexerDataProvider(multiplexer, str(logdir)))
+    )
+    experiment = context.experiment_from_metadata(
+        RequestContext(), "", True, context.hparams_metadata(RequestContext(), ""), None
+    )
+    every = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_RUNNING]
+    request = api_pb2.ListSessionGroupsRequest(
+        start_index=0,
+        slice_size=100,
+        allowed_statuses=every,
+        col_params=[api_pb2.ColParams(metric=info.name) for info in experiment.metric_infos],
+    )
+    handler = list_session_groups.Handler(RequestContext(), context, "", request)
+    return list(handler.run().session_groups)
