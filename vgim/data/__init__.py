@@ -1,1 +1,1 @@
-"""Corpora → Parquet shards → streams of crops."""
+"""From corpora to Parquet shards to streams of crops."""

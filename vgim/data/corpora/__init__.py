@@ -1,1 +1,1 @@
-"""Corpora as lists of source utterances, one file a corpus, and the embedded synthetic corpus."""
+"""A file for each corpus, which lists its utterances and declares its traits; the registry; and phone labels."""

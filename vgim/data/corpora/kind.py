@@ -22,7 +22,7 @@ class CorpusOption:
     """The values that are allowed; empty allows any text."""
     default: str | None = None
     is_repeatable: bool = False
-    """Whether the option may be given several times. `find` then gets a tuple, or None."""
+    """Whether the option may be given several times. `find` then gets all values as a sequence."""
 
 
 def _own_recording(utterance_id: str) -> str:

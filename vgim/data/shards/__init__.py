@@ -1,1 +1,1 @@
-"""Parquet shards on storage: preparing, writing, reading them, and their manifest."""
+"""Parquet shards on storage: prepare, write and read them, and their manifest."""

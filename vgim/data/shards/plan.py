@@ -51,7 +51,7 @@ def plan_shards(
         utterances: All utterances of the corpus.
         split_of: Utterance id → split. Utterances without a split are in no shard.
         corpus_root: Folder or URI that the utterances' paths start from.
-        phones: Utterance id → phone labels, where there are any.
+        phones: Utterance id → phone labels; empty without labels.
         bytes_per_file_byte: Bytes of PCM16 per byte of the files, roughly.
         target_shard_bytes: Bytes of audio in a shard.
         seed: Seed of the order.

@@ -1,1 +1,1 @@
-"""The stream of training crops: their order, the read tasks, the batches of a rank."""
+"""The stream of crops: the order of an epoch, read tasks, and the batches of a rank."""

@@ -123,7 +123,7 @@ class ReadTask:
     group: I64  # [num_crops] index into the two tuples above
     row: I64  # [num_crops] row within the row group
     start: I64  # [num_crops] first sample
-    utterance: I64  # [num_crops] index into the split's utterances, where the rank finds mean and deviation
+    utterance: I64  # [num_crops] index into the split's utterances, for their mean and standard deviation
 
     def __len__(self) -> int:
         return len(self.row)
