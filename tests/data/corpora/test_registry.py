@@ -22,7 +22,7 @@ from vgim.data.stream.readers import read_in_process
 from vgim.data.stream.stream import CropStream, RankSlice
 from vgim.downstream.leakage import count_seen
 from vgim.errors import ConfigError
-from vgim.report.config_text import facts
+from vgim.report.config_text import config_terms
 from vgim.storage import Location
 
 NUM_SONGS, NOTE_SAMPLES = 12, 8_000
@@ -141,7 +141,7 @@ def test_traits_and_title_of_a_registered_corpus_are_used(corpus: Path, tmp_path
     assert whole.traits.syllables == ()
     assert notes.traits.syllables == ("do", "re")
     config = load_config("quickstart", [f"data.shards={tmp_path / 'whole'}"]).config
-    assert ("Data", f"Songs of one singer in {tmp_path / 'whole'}") in facts(config, whole, None)
+    assert ("Data", f"Songs of one singer in {tmp_path / 'whole'}") in config_terms(config, whole, None)
     # 10 of 12 songs are in the train split, so of the 12 notes to test at least 8 are cut from one of these
     seen = count_seen(config, whole.fingerprint, Location(tmp_path / "notes"), notes)
     assert seen is not None
