@@ -58,7 +58,7 @@ def test_a_deeper_run_copies_the_shallower_runs_records_and_says_where_it_starte
         f"continuing from the checkpoint {run_location(shallow.config).uri}/checkpoints" in m
         for m in messages
     )
-    assert "it has modules 0 to 0; those behind are drawn afresh" in messages
+    assert "it holds modules 0 to 0; the modules behind them are drawn afresh" in messages
     reader = EventAccumulator(
         str(run_location(deep.config).local_path / "tensorboard"), size_guidance={"scalars": 0}
     )
@@ -81,12 +81,21 @@ def test_a_deeper_run_that_was_interrupted_early_has_every_record_once(tiny_conf
     assert [r["step"] for r in records(run_location(deep), "train")] == list(range(1, 25))
 
 
-@pytest.mark.parametrize("typed", [{"inherited_steps": 12}, {}], ids=["a key", "the sentence of 0.1"])
-def test_steps_of_a_shallower_run_are_known_from_its_event(typed: dict[str, int]) -> None:
-    event = {"kind": "event", "step": 12, "message": "it has modules 0 to 0; those behind are drawn afresh"}
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"message": "it holds modules 0 to 0", "inherited_steps": 12},
+        {"message": "it has modules 0 to 0; those behind are drawn afresh"},
+    ],
+    ids=["a key", "the sentence of 0.1"],
+)
+def test_steps_of_a_shallower_run_are_read_from_the_event_of_the_deeper_one(
+    written: dict[str, object],
+) -> None:
+    event = {"kind": "event", "step": 12, **written}
     first = {"kind": "event", "step": 0, "message": "weights drawn afresh from seed 0"}
     assert inherited_steps([first]) == 0
-    assert inherited_steps([first, {**event, **typed}, {"kind": "train", "step": 13}]) == 12
+    assert inherited_steps([first, event, {"kind": "train", "step": 13}]) == 12
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,9 @@ def load_first_modules(checkpoint: Checkpoint, network: nn.Module, optimizer: to
     network.load_state_dict({**network.state_dict(), **checkpoint.weights()})
     load_optimizer(checkpoint, network, optimizer)
     last = checkpoint.config().model.num_modules - 1
-    return Event(f"it has modules 0 to {last}; those behind are drawn afresh", checkpoint.state.step)
+    return Event(
+        f"it holds modules 0 to {last}; the modules behind them are drawn afresh", checkpoint.state.step
+    )
 
 
 def shallower_run(run: Location, resume_from: str | None, config: AnyConfig) -> Location | None:

@@ -80,9 +80,8 @@ class RankTrainer:
     def __post_init__(self) -> None:
         self.config = config = self.job.config
         if self.worker.device.type == "cuda":
-            torch.cuda.set_device(
-                self.worker.device
-            )  # CUDA graphs and Triton's kernels run on the current device
+            # CUDA graphs and Triton's kernels run on the current device.
+            torch.cuda.set_device(self.worker.device)
         self.schedule = schedule_of(config)
         self.run_folder = Location(self.job.run)
         shards = Location(config.data.shards)
