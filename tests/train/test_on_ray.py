@@ -165,7 +165,6 @@ def test_a_user_error_in_a_worker_ends_the_run_with_its_message(
         train(resolved)
     assert "\n" not in str(e.value)
     assert state_of(resolved.config) == ("failed", str(e.value))
-    if (
-        fault == "damaged shard"
-    ):  # Ray gave up; new workers would have found the run failed, and ended without error
+    # Ray gave up. New workers would have found the run failed, and ended without an error.
+    if fault == "damaged shard":
         assert isinstance(e.value.__cause__, ray.train.ControllerError)

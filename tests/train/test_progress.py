@@ -53,9 +53,8 @@ def test_under_sequential_each_module_trains_alone_on_frozen_modules(tiny_config
     assert single_rank_trainer(config).run().startswith("finished at step 9")
     written = records(run_location(config), "train")
     assert [[m["module"] for m in r["modules"]] for r in written] == [[0]] * 3 + [[1]] * 3 + [[2]] * 3
-    assert [r["kld_weight"] for r in written] == pytest.approx(
-        [0.0, 0.001 / 8, 0.002 / 8] * 3
-    )  # warm-up per module
+    warm_up = [0.0, 0.001 / 8, 0.002 / 8]  # of every module
+    assert [r["kld_weight"] for r in written] == pytest.approx(warm_up * 3)
     from vgim.runs.checkpoint import complete_checkpoints
 
     saved = [c.weights() for c in complete_checkpoints(run_location(config))]

@@ -157,10 +157,8 @@ def configs(
 
 
 def configs_in(folder: Path, make: Callable[..., ResolvedConfig]) -> dict[str, RunConfig]:
-    exchanging = [
-        "model.batch_norm=sync",
-        "objective.negatives=global",
-    ]  # collectives in the forward pass too
+    # With these, ranks exchange tensors in the forward pass too.
+    exchanging = ["model.batch_norm=sync", "objective.negatives=global"]
     overrides = {
         "whole": ["train.batch_size=3", "train.log_every_steps=2"],
         "poisoned": ["train.max_steps=6", "train.checkpoint_every_steps=2"],

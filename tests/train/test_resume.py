@@ -228,11 +228,8 @@ def test_another_batch_is_reported_and_the_position_in_the_epoch_kept(tiny_confi
     config = tiny_config("storage.name=own", "train.max_steps=6").config
     single_rank_trainer(config).run()
     progress, log, _ = start(config, world_size=3)
-    assert (progress.step, progress.epoch, progress.step_in_epoch) == (
-        6,
-        0,
-        2,
-    )  # 24 crops are taken, 12 at a time
+    position = (progress.step, progress.epoch, progress.step_in_epoch)
+    assert position == (6, 0, 2)  # 24 crops are trained, 12 per step
     assert log[1] == (
         "the batch was 1 workers x 4 x 1 = 4 crops and is now 12 over 3: the weights will differ from those of an "
         "uninterrupted run, and epoch 0 goes on at step 2"
@@ -248,9 +245,8 @@ def test_a_changed_batch_trains_on_to_the_end(tiny_config: Maker) -> None:
     config = tiny_config("train.max_steps=6").config
     single_rank_trainer(config).run()
     larger = tiny_config("train.batch_size=10", "train.epochs=1").config
-    assert (
-        single_rank_trainer(larger).run() == "finished at step 8, epoch 1"
-    )  # 24 of 40 crops taken: step 2 of 4
+    # 24 of 40 crops are trained: step 2 of 4.
+    assert single_rank_trainer(larger).run() == "finished at step 8, epoch 1"
 
 
 def test_a_position_past_the_end_of_a_shorter_epoch_still_trains(tiny_config: Maker) -> None:

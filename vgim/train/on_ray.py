@@ -66,9 +66,8 @@ def train_on_ray(
     # Checkpoints are listed from the folder; Ray's own list would refuse to start when one of them was pruned.
     run.child(RAY_SNAPSHOT).delete()
     trainer = TorchTrainer(
-        partial(
-            _train_worker, job, placement
-        ),  # as a train_loop_config, Ray's controller would import all that the job needs
+        # Bound with `partial`: for a train_loop_config, Ray's controller would import all that the job needs.
+        partial(_train_worker, job, placement),
         scaling_config=ScalingConfig(
             num_workers=placement.workers,
             use_gpu=placement.use_gpu,
@@ -142,17 +141,14 @@ def _train_worker(job: AnyTrainJob, placement: Placement) -> None:
     try:
         training = RankTrainer(replace(job, lost_workers=lost), worker)
         message = training.run()
-    except (
-        NotFiniteError,
-        CollapsedError,
-    ) as error:  # all ranks raise it at one step and return, so that Ray sees no lost worker
+    except (NotFiniteError, CollapsedError) as error:
+        # All ranks raise it at the same step and return, so that Ray sees no lost worker.
         if group.saves:
             folder.fail(error)
         return
     except VgimError as error:
-        with suppress(
-            StorageError
-        ):  # on a full disk run.json cannot be written; the error itself still reaches the driver
+        # On a full disk run.json cannot be written; the error itself still reaches the driver.
+        with suppress(StorageError):
             folder.fail(error)
         raise
     if group.saves:

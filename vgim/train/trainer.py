@@ -114,14 +114,12 @@ def launch(
             else:
                 message = train_on_ray(job, address=address, verbose=verbose, placement=placement)
     except VgimError as error:
-        with suppress(
-            StorageError
-        ):  # on a full disk run.json cannot be written; the error itself still reaches the user
+        # On a full disk run.json cannot be written; the error itself still reaches the user.
+        with suppress(StorageError):
             folder.fail(error)
         raise
-    except (
-        Exception
-    ) as error:  # a defect of ours keeps its traceback, and the run must not look as if it were running
+    except Exception as error:
+        # A defect of ours keeps its traceback, and the run must not look as if it were running.
         record = folder.record()
         if record is None or record.state != "stopped":  # a sweep stops a trial by removing its workers
             folder.set_state("failed", f"internal error: {type(error).__name__}", type(error).__name__)
