@@ -95,7 +95,7 @@ def test_killed_run_equals_straight_run(run: Path, options: dict[str, Any]) -> N
 
 def test_the_command_trains_a_decoder_that_loads_and_leaves_something_to_hear(run: Path) -> None:
     told: list[str] = []
-    assert train_decoder(str(run), DecoderOptions(module=0), QUICK, say=told.append) == 0
+    assert train_decoder(str(run), DecoderOptions(module=0), QUICK, log=told.append) == 0
     assert list_decoders(Location(run)) == ["module0-mse"]
     folder = run / "decoder" / "module0-mse"
     assert {path.name for path in folder.iterdir()} == {

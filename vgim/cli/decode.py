@@ -54,7 +54,7 @@ def train(
 
     ctx.exit(
         train_decoder(
-            where, DecoderOptions(**options), overrides, address=address, verbose=verbose, say=click.echo
+            where, DecoderOptions(**options), overrides, address=address, verbose=verbose, log=click.echo
         )
     )
 
@@ -81,8 +81,8 @@ def list_(run: str) -> None:
 def file(source: str, target: str, run: str, decoder: str | None, checkpoint: str) -> None:
     """Send a sound file through encoder and decoder. IN is 16 kHz mono, of any format that libsndfile reads."""
     from vgim.config.paths import resolve_path
-    from vgim.decode.audio import read_audio, write_wav
-    from vgim.decode.listen import open_session
+    from vgim.decode.session import open_session
+    from vgim.decode.sound_files import read_audio, write_wav
     from vgim.storage import Location
 
     samples = read_audio(resolve_path(source, "IN"))
@@ -99,9 +99,9 @@ def file(source: str, target: str, run: str, decoder: str | None, checkpoint: st
 @out_option
 def sample(run: str, count: int, seed: int, **which: Any) -> None:
     """Decode draws from N(0, I)."""
-    from vgim.decode import listen
+    from vgim.decode import sounds
 
-    _print(listen.sample(_session(run, **which), count, seed))
+    _print(sounds.sample(_session(run, **which), count, seed))
 
 
 @decode.command()
@@ -115,10 +115,10 @@ def sample(run: str, count: int, seed: int, **which: Any) -> None:
 def interpolate(run: str, first: str, second: str, steps: int, **which: Any) -> None:
     """Decode the way from the latents of file A to those of file B."""
     from vgim.config.paths import resolve_path
-    from vgim.decode import listen
+    from vgim.decode import sounds
 
     files = resolve_path(first, "A"), resolve_path(second, "B")
-    _print(listen.interpolate(_session(run, **which), *files, steps))
+    _print(sounds.interpolate(_session(run, **which), *files, steps))
 
 
 @decode.command()
@@ -133,7 +133,7 @@ def interpolate(run: str, first: str, second: str, steps: int, **which: Any) -> 
 def traverse(run: str, source: str, dims: str, bounds: str, steps: int, **which: Any) -> None:
     """Decode FILE with one dimension of its latents set to one value after another."""
     from vgim.config.paths import resolve_path
-    from vgim.decode import listen
+    from vgim.decode import sounds
 
     chosen = [int(dim) for dim in _numbers("--dims", dims)]
     ends = _numbers("--range", bounds)
@@ -144,7 +144,7 @@ def traverse(run: str, source: str, dims: str, bounds: str, steps: int, **which:
             f"--dims {dims} --range {bounds}: give whole numbers such as 3,17 and two ends such as -2.68,2.68"
         )
     path = resolve_path(source, "FILE")
-    _print(listen.traverse(_session(run, **which), path, chosen, (ends[0], ends[1]), steps))
+    _print(sounds.traverse(_session(run, **which), path, chosen, (ends[0], ends[1]), steps))
 
 
 def _numbers(option: str, text: str) -> list[float]:
@@ -156,7 +156,7 @@ def _numbers(option: str, text: str) -> list[float]:
 
 def _session(run: str, decoder: str | None, checkpoint: str, out: str | None) -> Any:
     from vgim.config.paths import resolve_path
-    from vgim.decode.listen import open_session
+    from vgim.decode.session import open_session
 
     path = None if out is None else resolve_path(out, "--out")
     return open_session(_place(run, "RUN"), decoder=decoder, which=checkpoint, out=path)

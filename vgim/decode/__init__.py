@@ -1,1 +1,1 @@
-"""Decoders: from an encoder's latents back to audio, trained by the same trainer, and what they let one hear."""
+"""Decoders from an encoder's latents back to audio: losses, training, and sounds."""

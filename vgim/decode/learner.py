@@ -1,4 +1,4 @@
-"""A decoder as the loop trains it: the frozen encoder makes latents of every crop, the decoder the crop of them.
+"""The learner of a decoder: the frozen encoder makes latents of each crop, the decoder reconstructs the crop.
 
 Shapes: B crops, L samples, T frames, C channels.
 """
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vgim.config import DecoderConfig
 from vgim.decode.losses import load_term, log_spectral_distance_db, si_sdr_db, weighted_terms
-from vgim.decode.pictures import compare, spectrogram
+from vgim.decode.spectrograms import spectrogram, spectrogram_pair
 from vgim.model.decoding import Decoder
 from vgim.model.precision import autocast_to, set_precision
 from vgim.model.randomness import DrawKey, draw_seed, seeded_generator
@@ -31,7 +31,7 @@ from vgim.train.validate import Validation
 
 
 class DecoderLearner:
-    """A `Learner`: the decoder of one module's latents. Its figures are those of that module."""
+    """The `Learner` of a decoder of one module's latents. Records list its metrics under that module."""
 
     latest_metrics: tuple[str, ...] = ()
 
@@ -45,14 +45,14 @@ class DecoderLearner:
             self.network.parameters(), lr=config.optim.learning_rate, fused=True
         )
         self._weights = weighted_terms(config.objective.loss, config.objective.weight)
-        self._functions = {name: load_term(name) for name in self._weights}
+        self._term_functions = {name: load_term(name) for name in self._weights}
         self._terms = tuple(name for name in self._weights if name != config.objective.loss)
         self.mean_metrics = ("loss", *self._terms, "grad_norm")
         self._autocast = set_precision(config.train.precision)
         self._data_parallel: DataParallelModules | None = None
 
     def module(self, index: int) -> nn.Module:
-        """The decoder, whichever module it is of: what `DataParallelModules` wraps."""
+        """The decoder, whatever `index` is; `DataParallelModules` wraps it."""
         return self.network
 
     @property
@@ -69,29 +69,32 @@ class DecoderLearner:
         self, audio: Sequence[Tensor], progress: Progress, *, measure: bool
     ) -> Sequence[Mapping[str, Tensor]]:
         assert self._data_parallel is not None
-        called = self._data_parallel.modules[self._module]
-        found: list[dict[str, Tensor]] = []
+        network = self._data_parallel.modules[self._module]
+        batch_metrics: list[dict[str, Tensor]] = []
         for number, audio_BL in enumerate(audio):
             key = DrawKey(self._config.train.seed, progress.step, self._worker.group.rank, number, "decoder")
             latents_BTC = self._latents(audio_BL, key)
             with self._data_parallel.gradient_context(self._module, last=number == len(audio) - 1):
-                figures = self._loss(self._decode(called, latents_BTC, audio_BL.shape[1]), audio_BL)
-                (figures["loss"] / len(audio)).backward()  # type: ignore[no-untyped-call]
-            found.append({name: value.detach() for name, value in figures.items()})
+                metrics = self._loss(self._decode(network, latents_BTC, audio_BL.shape[1]), audio_BL)
+                (metrics["loss"] / len(audio)).backward()  # type: ignore[no-untyped-call]
+            batch_metrics.append({name: value.detach() for name, value in metrics.items()})
         self._data_parallel.wait_for_gradients()
         parameters = list(self.network.parameters())
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if not torch.isfinite(norm):  # the same on all ranks, after the all-reduce
-            losses = ", ".join(f"{figures['loss'].item():.4g}" for figures in found)
+            losses = ", ".join(f"{metrics['loss'].item():.4g}" for metrics in batch_metrics)
             raise NotFiniteError(
                 f"the gradient of the decoder is not finite at step {progress.step} (loss on this rank: {losses}); the "
-                "step was not taken, checkpoints are untouched; lower optim.learning_rate, or set optim.clip_norm"
+                "weights and the checkpoints are unchanged; lower optim.learning_rate, or set optim.clip_norm"
             )
         if self._config.optim.clip_norm:
             nn.utils.clip_grads_with_norm_(parameters, self._config.optim.clip_norm, norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        means = {name: torch.stack([figures[name] for figures in found]).mean() for name in found[0]}
+        means = {
+            name: torch.stack([metrics[name] for metrics in batch_metrics]).mean()
+            for name in batch_metrics[0]
+        }
         return [means | {"grad_norm": norm}]
 
     def step_hyperparameters(self, progress: Progress) -> dict[str, float]:
@@ -109,7 +112,7 @@ class DecoderLearner:
         to_audio: ToAudio,
         writer: MetricsWriter | None,
     ) -> Validation:
-        """Means over the crops; ranks may have unequal numbers of batches, so only the sums are reduced."""
+        """Average metrics over all crops. Ranks may have different numbers of batches, so sums are all-reduced once."""
         names = ("loss", *self._terms, "si_sdr_db", "log_spectral_distance_db")
         sums = torch.zeros(len(names) + 1, dtype=torch.float64, device=self._worker.device)
         self.network.eval()
@@ -117,13 +120,13 @@ class DecoderLearner:
             audio_BL = to_audio(batch)
             key = DrawKey(self._config.train.seed, 0, self._worker.group.rank, number, "decoder validation")
             output_BL = self._decode(self.network, self._latents(audio_BL, key), audio_BL.shape[1])
-            figures = self._loss(output_BL, audio_BL)
-            figures["si_sdr_db"] = si_sdr_db(output_BL, audio_BL).mean()
-            figures["log_spectral_distance_db"] = log_spectral_distance_db(output_BL, audio_BL).mean()
-            row = torch.stack([*(figures[name] for name in names), torch.ones_like(figures["loss"])])
+            metrics = self._loss(output_BL, audio_BL)
+            metrics["si_sdr_db"] = si_sdr_db(output_BL, audio_BL).mean()
+            metrics["log_spectral_distance_db"] = log_spectral_distance_db(output_BL, audio_BL).mean()
+            row = torch.stack([*(metrics[name] for name in names), torch.ones_like(metrics["loss"])])
             sums += len(audio_BL) * row.double()
-            if number == 0 and writer is not None and self._listens(phase, progress):
-                self._show(writer, progress.step, audio_BL, output_BL)
+            if number == 0 and writer is not None and self._writes_sounds(phase, progress):
+                self._write_sounds(writer, progress.step, audio_BL, output_BL)
         self.network.train()
         self._worker.group.all_reduce_sum(sums)
         means = (sums[:-1] / sums[-1]).tolist()
@@ -132,7 +135,7 @@ class DecoderLearner:
         )
 
     def _latents(self, audio_BL: Tensor, key: DrawKey) -> Tensor:
-        """What the frozen encoder makes of the audio; samples are drawn anew for every key."""
+        """Latents of the frozen encoder, [B, T, C]: means, or samples that depend on `key`."""
         sampled = self._config.encoder.latents == "sample"
         generator = seeded_generator(audio_BL.device, draw_seed(key, self._module)) if sampled else None
         with autocast_to(self._autocast, audio_BL.device):
@@ -140,36 +143,40 @@ class DecoderLearner:
                 audio_BL, self._module, self._layer, deterministic=not sampled, generator=generator
             )
 
-    def _decode(self, called: nn.Module, latents_BTC: Tensor, num_samples: int) -> Tensor:
+    def _decode(self, network: nn.Module, latents_BTC: Tensor, num_samples: int) -> Tensor:
         with autocast_to(self._autocast, latents_BTC.device):
-            output_BL: Tensor = called(latents_BTC, num_samples)
+            output_BL: Tensor = network(latents_BTC, num_samples)
         return output_BL
 
     def _loss(self, output_BL: Tensor, audio_BL: Tensor) -> dict[str, Tensor]:
-        terms = {name: term(output_BL, audio_BL) for name, term in self._functions.items()}
+        """The weighted loss, and each of its terms unless the loss is a single term."""
+        terms = {name: term(output_BL, audio_BL) for name, term in self._term_functions.items()}
         loss = torch.stack([self._weights[name] * value for name, value in terms.items()]).sum()
         return {"loss": loss, **{name: terms[name] for name in self._terms}}
 
-    def _listens(self, phase: Phase, progress: Progress) -> bool:
+    def _writes_sounds(self, phase: Phase, progress: Progress) -> bool:
+        """Whether the validation at `progress` writes sounds: every few epochs, and the last one."""
         listen, train = self._config.listen, self._config.train
         last = progress.phase_epoch >= phase.epochs or 0 < train.max_steps <= progress.phase_step
         return listen.crops > 0 and (last or progress.epoch % listen.every_epochs == 0)
 
-    def _show(self, writer: MetricsWriter, step: int, audio_BL: Tensor, output_BL: Tensor) -> None:
-        """Reconstructions of the first validation crops and draws from N(0, I), to hear and to see."""
-        crops = min(self._config.listen.crops, len(audio_BL))
+    def _write_sounds(self, writer: MetricsWriter, step: int, audio_BL: Tensor, output_BL: Tensor) -> None:
+        """Write audio and spectrograms of the first crops, their reconstructions, and draws from N(0, I)."""
+        num_crops = min(self._config.listen.crops, len(audio_BL))
         generator = seeded_generator(audio_BL.device, self._config.train.seed)
         shape = (
-            crops,
+            num_crops,
             self.network.num_frames(audio_BL.shape[1]),
             self._encoder.channels(self._module, self._layer),
         )
         draws_BTC = torch.randn(shape, generator=generator, device=audio_BL.device)
         drawn_BL = self.network(draws_BTC, audio_BL.shape[1])
-        for i in range(crops):
-            loudest = audio_BL[i].abs().max().clamp_min(1e-6)  # one scale for both, in whatever units
+        for i in range(num_crops):
+            loudest = (
+                audio_BL[i].abs().max().clamp_min(1e-6)
+            )  # one scale for the original and its reconstruction
             writer.audio(f"original/{i}", (audio_BL[i] / loudest).clamp(-1, 1), step)
             writer.audio(f"reconstruction/{i}", (output_BL[i] / loudest).clamp(-1, 1), step)
             writer.audio(f"draw/{i}", drawn_BL[i] / drawn_BL[i].abs().max().clamp_min(1e-6), step)
-            writer.image(f"reconstruction/{i}", compare(audio_BL[i], output_BL[i]), step)
+            writer.image(f"reconstruction/{i}", spectrogram_pair(audio_BL[i], output_BL[i]), step)
             writer.image(f"draw/{i}", spectrogram(drawn_BL[i]), step)

@@ -1,4 +1,4 @@
-"""`vgim decode train`: from an encoder's run and a few options to a decoder's run, trained by the trainer."""
+"""`vgim decode train`: trains a decoder of a run's latents, in a run of its own below the encoder's run."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from vgim.config.load import validate
 from vgim.config.overrides import OVERRIDE, merge_layer, parse_override
 from vgim.config.paths import resolve_paths
 from vgim.decode.learner import DecoderLearner
-from vgim.decode.listen import leave_audio
 from vgim.decode.losses import DEFAULT_WEIGHTS
+from vgim.decode.sounds import write_first_sounds
 from vgim.errors import CheckpointError, ConfigError
 from vgim.model.stack import build_encoder
 from vgim.pretrained.decoder import ENCODER
@@ -28,14 +28,18 @@ PUBLISHED: Tree = {"optim": {"learning_rate": 2e-4}, "train": {"batch_size": 64,
 
 @dataclass(frozen=True)
 class DecoderOptions:
-    """What the command is asked for, beside KEY=VALUE."""
+    """Options of the command, besides KEY=VALUE."""
 
     module: int = -1
+    """Module whose latents are decoded, from 0; negative from the last."""
     layer: int | None = None
+    """Convolution of the module whose output is decoded; None for the module's latents."""
     loss: str = "mse"
+    """A name in `vgim.config.choices.DECODER_LOSSES`."""
     sampled: bool = False
+    """Decode samples of the posterior instead of its mean."""
     name: str | None = None
-    """Put behind the folder's name."""
+    """Suffix of the folder's name, for another decoder of the same kind."""
 
 
 def train_decoder(
@@ -45,15 +49,19 @@ def train_decoder(
     *,
     address: str | None = None,
     verbose: bool = False,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> int:
-    """Train a decoder of a run's encoder, or go on with it; returns the exit code, 0.
+    """Train a decoder of a run's encoder, or continue its training, and return the exit code, 0.
 
     Args:
         where: The encoder's run or one of its checkpoints.
+        overrides: KEY=VALUE for the decoder's config.
+        address: Ray cluster to join.
+        verbose: Show Ray's own log lines.
+        log: Prints a line.
 
     Raises:
-        VgimError: As the trainer's `train`; ConfigError for a module, layer or key that there is not.
+        VgimError: As of `vgim.train.trainer.train`; ConfigError for an unknown module, layer or key.
     """
     checkpoint = find_checkpoint(where)
     run = checkpoint.location.parent.parent
@@ -63,28 +71,32 @@ def train_decoder(
     earlier = RunFolder(folder).decoder_config() if kept.child(STATE).exists() else None
     if earlier is not None and Location(where) == run and earlier.encoder.step != config.encoder.step:
         checkpoint = Checkpoint.open(kept)
-        say(
-            f"note: {folder.name} decodes the encoder as it was at step {earlier.encoder.step}, which it goes on with; "
-            f"--name makes another one, of step {config.encoder.step}"
+        log(
+            f"note: {folder.name} continues with the encoder of step {earlier.encoder.step}, with which it started; "
+            f"--name NAME trains another decoder, of the encoder's step {config.encoder.step}"
         )
         config = decoder_config(checkpoint, run, options, overrides)
     job = TrainJob(config=config, run=folder.uri, learner=DecoderLearner)
     code = launch(job, address=address, verbose=verbose, prepare=lambda: keep_encoder(checkpoint, kept))
-    leave_audio(folder, say)
+    write_first_sounds(folder, log)
     return code
 
 
 def decoder_config(
     checkpoint: Checkpoint, run: Location, options: DecoderOptions, overrides: Sequence[str] = ()
 ) -> DecoderConfig:
-    """The resolved config of a decoder: published defaults, the encoder's data and channels, then overrides."""
-    of = checkpoint.config()
-    encoder = build_encoder(of.model, of.objective, of.train.seed)
+    """Resolve the config of a decoder: published defaults, then the encoder's data and channels, then overrides.
+
+    Raises:
+        ConfigError: An option or override does not fit the encoder, or a key is unknown.
+    """
+    encoder_config = checkpoint.config()
+    encoder = build_encoder(encoder_config.model, encoder_config.objective, encoder_config.train.seed)
     greedy = encoder.module(options.module)
     layer = None if options.layer is None else greedy.layer_index(options.layer)
-    if options.sampled and of.model.family != "sim":
+    if options.sampled and encoder_config.model.family != "sim":
         raise ConfigError(
-            f"--sampled has no effect: model.family={of.model.family} has no posterior; leave it out"
+            f"--sampled has no effect: model.family={encoder_config.model.family} has no posterior; leave it out"
         )
     parts = [f"module{greedy.index}", *([] if layer is None else [f"layer{layer}"])]
     parts += [options.loss.replace("+", "-"), *(["sampled"] if options.sampled else [])]
@@ -92,8 +104,8 @@ def decoder_config(
         "run": run.uri,
         "step": checkpoint.state.step,
         "weights": checkpoint.state.files[WEIGHTS].sha256,
-        "family": of.family,
-        "kld_weight": of.kld_weight,
+        "family": encoder_config.family,
+        "kld_weight": encoder_config.kld_weight,
         "module": greedy.index,
         "layer": -1 if layer is None else layer,
         "latents": "sample" if options.sampled else "mean",
@@ -101,9 +113,12 @@ def decoder_config(
     objective = {"loss": options.loss, "weight": DEFAULT_WEIGHTS.get(options.loss, 1.0)}
     layers: list[tuple[Tree, str]] = [
         (PUBLISHED, "the published defaults"),
-        ({"data": dump(of.data), "train": {"seed": of.train.seed}}, "the encoder's run"),
-        ({"cluster": dump(of.cluster)}, "the encoder's run"),
-        ({"decoder": {"channels": of.model.channels}, "encoder": source}, "the encoder's run"),
+        (
+            {"data": dump(encoder_config.data), "train": {"seed": encoder_config.train.seed}},
+            "the encoder's run",
+        ),
+        ({"cluster": dump(encoder_config.cluster)}, "the encoder's run"),
+        ({"decoder": {"channels": encoder_config.model.channels}, "encoder": source}, "the encoder's run"),
         ({"objective": objective}, "--loss"),
         (
             {
@@ -118,36 +133,38 @@ def decoder_config(
     for override in overrides:
         if override.startswith(("encoder.", "encoder=", "objective.loss=", "storage.")):
             raise ConfigError(
-                f"'{override}' is what RUN and the options say; use --module, --layer, --sampled, --loss or --name"
+                f"'{override}' is set by RUN and the options; use --module, --layer, --sampled, --loss or --name"
             )
         layers.append((parse_override(override, DecoderConfig), OVERRIDE))
     tree: Tree = {}
     sources: dict[str, str] = {}
-    for part, named in layers:
-        merge_layer(tree, part, named, sources, root=DecoderConfig)
+    for layer_tree, origin in layers:
+        merge_layer(tree, layer_tree, origin, sources, root=DecoderConfig)
     config = resolve_paths(validate(tree, sources, DecoderConfig))
-    frames = encoder.min_samples(greedy.index, layer)
-    if config.data.crop_samples < frames:
+    min_samples = encoder.min_samples(greedy.index, layer)
+    if config.data.crop_samples < min_samples:
         raise ConfigError(
             f"data.crop_samples={config.data.crop_samples} makes no frame in module {greedy.index}; "
-            f"use at least {frames}"
+            f"use at least {min_samples}"
         )
     return config
 
 
 def keep_encoder(checkpoint: Checkpoint, path: Location) -> None:
-    """Copy an encoder's checkpoint, less its optimizer, to a decoder's folder: its run may train on and prune it.
+    """Copy an encoder's checkpoint, without its optimizer, to `path` in a decoder's folder.
+
+    The decoder needs a copy, because the encoder's run may train on and delete the checkpoint.
 
     Raises:
-        CheckpointError: It has gone.
+        CheckpointError: A file of the checkpoint is missing.
     """
     if path.child(STATE).exists():
         if Checkpoint.open(path).state.files[WEIGHTS] == checkpoint.state.files[WEIGHTS]:
             return
         path.child(
             STATE
-        ).delete()  # of a launch that trained nothing: another encoder would have been refused
-    for name in (WEIGHTS, CONFIG, STATE):  # the state last, since it makes a checkpoint of them
+        ).delete()  # left by a launch that trained nothing; a trained decoder refuses another encoder
+    for name in (WEIGHTS, CONFIG, STATE):  # the state last: its file marks a complete checkpoint
         source = checkpoint.location.child(name)
         if not source.exists():
             raise CheckpointError(f"{source.uri} is missing; train the decoder of another checkpoint")

@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from vgim.cli import main
-from vgim.decode.audio import AudioEntry, add_to_index, read_index, write_wav
+from vgim.decode.sound_files import SoundEntry, add_to_index, read_index, write_wav
 from vgim.decode.train import DecoderOptions, train_decoder
 from vgim.storage import Location
 
@@ -26,7 +26,7 @@ def vgim(*args: object) -> Result:
 @pytest.fixture
 def trained(run: Path) -> Path:
     overrides = ("train.batch_size=4", "train.max_steps=2", "listen.crops=0")
-    assert train_decoder(str(run), DecoderOptions(module=1), overrides, say=lambda line: None) == 0
+    assert train_decoder(str(run), DecoderOptions(module=1), overrides, log=lambda line: None) == 0
     return run
 
 
@@ -75,14 +75,14 @@ def test_what_was_normalized_comes_back_at_its_own_level(
     mode: str, tiny_config: Callable[..., Any], tmp_path: Path
 ) -> None:
     from vgim.data.shards.manifest import read_manifest
-    from vgim.decode.listen import open_session
+    from vgim.decode.session import open_session
     from vgim.train.trainer import train
 
     resolved = tiny_config(f"data.normalize={mode}", "train.max_steps=1")
     assert train(resolved) == 0
     run = Path(resolved.config.storage.root, "run")
     overrides = ("train.batch_size=4", "train.max_steps=1", "listen.crops=0")
-    train_decoder(str(run), DecoderOptions(module=0), overrides, say=lambda line: None)
+    train_decoder(str(run), DecoderOptions(module=0), overrides, log=lambda line: None)
     session = open_session(str(run))
     samples = (1_000 * np.random.default_rng(0).standard_normal(6_000) + 3_000).astype(np.int16)
     if mode == "utterance":
@@ -135,7 +135,7 @@ def test_loud_audio_is_turned_down_and_not_clipped(tmp_path: Path) -> None:
 
 
 def test_the_index_replaces_what_was_written_again(tmp_path: Path) -> None:
-    one = AudioEntry(file="a.wav", group="sample", title="one")
+    one = SoundEntry(file="a.wav", group="sample", title="one")
     add_to_index(Location(tmp_path), [one, one.model_copy(update={"file": "b.wav"})])
     add_to_index(Location(tmp_path), [one.model_copy(update={"title": "two"})])
     assert [(e.file, e.title) for e in read_index(Location(tmp_path))] == [("a.wav", "two"), ("b.wav", "one")]

@@ -1,4 +1,4 @@
-"""Sound files in and out of a decoder's folder, and `audio/index.json`, which lists those that are there."""
+"""Sound files that are read and written, and `audio/index.json`, which lists the sounds in a decoder's folder."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ FOLDERS: dict[SoundKind, str] = {
 }
 
 
-class AudioEntry(BaseModel):
-    """A sound of a decoder. Files are relative to the index's folder."""
+class SoundEntry(BaseModel):
+    """A sound in the index. File names are relative to the folder of the index."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,48 +36,48 @@ class AudioEntry(BaseModel):
     group: SoundKind
     title: str
     original: str | None = None
-    """What a reconstruction is of."""
+    """File of the audio that is reconstructed."""
     value: float | None = None
-    """Share of the way from A to B of an interpolation; the dimension's value in a traversal."""
+    """Share of the way from A to B in an interpolation; value of the dimension in a traversal."""
     dimension: int | None = None
-    """Which a traversal sets."""
+    """Dimension that a traversal sets."""
     command: tuple[str, ...] = ()
-    """What was typed for it."""
+    """Command that wrote the sound, as a list of arguments."""
 
 
-class AudioIndex(RootModel[tuple[AudioEntry, ...]]):
-    """`audio/index.json`."""
+class SoundIndex(RootModel[tuple[SoundEntry, ...]]):
+    """The contents of `audio/index.json`."""
 
 
-def read_index(folder: Location) -> tuple[AudioEntry, ...]:
-    """The sounds in `folder`; none where there is no index.
+def read_index(folder: Location) -> tuple[SoundEntry, ...]:
+    """Entries of the index in `folder`; none if there is no index.
 
     Raises:
-        StorageError: It does not read.
+        StorageError: The index is damaged.
     """
     path = folder.child(INDEX)
     if not path.exists():
         return ()
     try:
-        return AudioIndex.model_validate_json(path.read_bytes()).root
+        return SoundIndex.model_validate_json(path.read_bytes()).root
     except ValidationError as error:
         raise StorageError(
-            f"{path.uri} does not read as an index of sounds ({error.errors()[0]['msg']}); delete it and decode again"
+            f"{path.uri} is not an index of sounds ({error.errors()[0]['msg']}); delete it and decode again"
         ) from error
 
 
-def add_to_index(folder: Location, entries: Sequence[AudioEntry]) -> None:
-    """Note sounds that were written, replacing entries of the same files."""
+def add_to_index(folder: Location, entries: Sequence[SoundEntry]) -> None:
+    """Add entries of written sounds to the index in `folder`, replacing entries of the same files."""
     known = {entry.file: entry for entry in read_index(folder)}
-    index = AudioIndex(tuple((known | {entry.file: entry for entry in entries}).values()))
+    index = SoundIndex(tuple((known | {entry.file: entry for entry in entries}).values()))
     folder.child(INDEX).write_bytes_atomic((index.model_dump_json(indent=1) + "\n").encode())
 
 
 def read_audio(file: str) -> Pcm16:
-    """A sound file of any format that libsndfile reads, 16 kHz mono.
+    """Read a 16 kHz mono sound file, of any format that libsndfile reads.
 
     Raises:
-        DataError: It has another sample rate or more channels, or is no audio.
+        DataError: The file has another sample rate or more channels, or is no audio.
     """
     path = Location(file)
     try:
@@ -93,7 +93,7 @@ def read_audio(file: str) -> Pcm16:
 
 
 def write_wav(path: Location, audio_L: Tensor) -> None:
-    """Float audio as 16 kHz PCM16, turned down where it would clip."""
+    """Write float audio [L], whose full scale is 1, as 16 kHz PCM16; louder audio is scaled down instead of clipped."""
     samples = audio_L.detach().double().cpu().numpy()
     samples = samples / max(1.0, np.abs(samples).max(initial=0.0) * PCM16_SCALE / (PCM16_SCALE - 1))
     pcm = np.rint(samples * PCM16_SCALE).clip(-PCM16_SCALE, PCM16_SCALE - 1).astype(np.int16)

@@ -1,0 +1,96 @@
+"""A loaded decoder with the folder for its sounds: latents of audio, audio of latents, and sounds written.
+
+Shapes: T frames, C channels, L samples.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vgim.data.pcm import Pcm16
+from vgim.decode.sound_files import AUDIO, FOLDERS, SoundEntry, SoundKind, add_to_index, write_wav
+from vgim.model.audio import measure, to_float
+from vgim.pretrained.decoder import FrozenDecoder, find_decoder, load_decoder
+from vgim.storage import Location
+
+
+@dataclass(frozen=True)
+class DecoderSession:
+    """A loaded decoder, and the folder that its sounds are written to."""
+
+    decoder: FrozenDecoder
+    out: Location
+    indexed: bool
+    """Whether `out` is the decoder's own folder of sounds, which has subfolders and an index."""
+
+    @torch.no_grad()
+    def latents(self, samples: Pcm16) -> Tensor:
+        """Latents [1, T, C] of an utterance: the posterior's mean, or the output of a module without a posterior."""
+        latents_BTC: Tensor = self.decoder.encoder(samples, self.decoder.module, self.decoder.layer)
+        return latents_BTC
+
+    @torch.no_grad()
+    def audio(self, latents_BTC: Tensor, num_samples: int, like: Pcm16 | None = None) -> Tensor:
+        """Decode latents [1, T, C] to audio [L], whose full scale is 1; it may be louder.
+
+        Args:
+            num_samples: Length of the audio.
+            like: Utterance whose mean and deviation the audio gets back, if the decoder was trained on normalized
+                utterances; None for those of the corpus.
+        """
+        audio_BL: Tensor = self.decoder(latents_BTC.to(self._device), num_samples)
+        utterance = None if like is None else measure(to_float(torch.from_numpy(like)[None].to(self._device)))
+        return self.decoder.normalizer.invert(audio_BL, utterance)[0]
+
+    def reconstruct(self, samples: Pcm16) -> Tensor:
+        """Encode and decode an utterance, [L]."""
+        return self.audio(self.latents(samples), len(samples), samples)
+
+    def write(self, sounds: Sequence[tuple[SoundEntry, Tensor]]) -> list[Location]:
+        """Write sounds to the files that their entries name, add the entries to the index, and return the files."""
+        files = []
+        for entry, audio_L in sounds:
+            files.append(self.out.child(entry.file))
+            write_wav(files[-1], audio_L)
+        if self.indexed:
+            command = tuple(sys.argv)
+            add_to_index(self.out, [entry.model_copy(update={"command": command}) for entry, _ in sounds])
+        return files
+
+    def file_of(self, kind: SoundKind, name: str) -> str:
+        """Path of a sound's file, relative to `out`."""
+        return f"{FOLDERS[kind]}/{name}.wav" if self.indexed else f"{name}.wav"
+
+    @property
+    def num_channels(self) -> int:
+        """Channels C of the latents."""
+        return self.decoder.encoder.encoder.channels(self.decoder.module, self.decoder.layer)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.decoder.parameters()).device
+
+
+def open_session(
+    run: str, *, decoder: str | None = None, which: str = "last", out: str | None = None
+) -> DecoderSession:
+    """Load a decoder, and choose the folder for its sounds.
+
+    Args:
+        run: A decoder's folder, or an encoder's run.
+        decoder: Name of the run's decoder; may be left out if it has only one.
+        which: Checkpoint of the decoder, `last` or `best`.
+        out: Folder for the sounds; None for `audio` in the decoder's folder, which has an index.
+
+    Raises:
+        VgimError: There is no such decoder, or it is damaged.
+    """
+    folder = find_decoder(Location(run), decoder)
+    loaded = load_decoder(folder.uri, which=which)
+    path = folder.child(AUDIO) if out is None else Location(out)
+    return DecoderSession(loaded, path, out is None)
