@@ -1,4 +1,4 @@
-"""Headless Chromium for tests, driven over its debugging pipe (Chrome DevTools Protocol), without a library."""
+"""Headless Chromium for tests, driven by the Chrome DevTools Protocol over a pipe, without a library."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FLAGS = (
     "--autoplay-policy=no-user-gesture-required",
     "--remote-debugging-pipe",
 )
-# Every text's color against what lies behind it (WCAG 2, contrast of text), for HTML and SVG.
+# Contrast of every text in HTML and SVG against its background (WCAG 2); `low` lists texts below 4.5.
 CONTRASTS = """
 (() => {
   const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
@@ -68,28 +68,29 @@ CONTRASTS = """
 
 
 def find_browser() -> str | None:
-    """Path of a Chromium on this machine."""
+    """Path of a Chromium on this machine; None if there is none."""
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 class Page:
-    """One open page: what it requests and what it complains of is kept.
+    """One open page, with its requests and its errors and warnings since the start.
 
     Args:
-        program: a Chromium.
-        profile: an empty folder for its user data.
+        program: path of a Chromium.
+        profile: an empty folder for the browser's user data.
     """
 
     def __init__(self, program: str, profile: Path) -> None:
         self.requests: list[str] = []
         self.complaints: list[str] = []
-        self._number, self._buffer, self._loaded = 0, b"", False
+        self._number, self._buffer = 0, b""
+        self._loaded: set[str] = set()
         theirs_in, self._to = _pipe()
         self._from, theirs_out = _pipe()
         # Chromium reads commands from descriptor 3 and answers on 4, both separated by NUL.
-        take = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
+        redirect = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
         self._process = subprocess.Popen(
-            ["bash", "-c", take, "bash", program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            ["bash", "-c", redirect, "bash", program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
             pass_fds=(theirs_in, theirs_out),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -102,6 +103,7 @@ class Page:
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Network", "Runtime", "Log"):
             self.call(f"{domain}.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
 
     def __enter__(self) -> Page:
         return self
@@ -110,20 +112,19 @@ class Page:
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(TIMEOUT_S)
         os.close(self._to)
         os.close(self._from)
 
     def open(self, url: str) -> None:
-        """Load a page and wait until it and all in it has loaded."""
-        self._loaded = False
-        self.call("Page.navigate", url=url)
+        """Load a page, and wait until it has loaded with everything in it."""
+        loader = self.call("Page.navigate", url=url)["loaderId"]
         deadline = time.monotonic() + TIMEOUT_S
-        while not self._loaded:
+        while loader not in self._loaded:
             self._handle(self._receive(deadline))
 
     def show(self, width: int, scheme: str) -> None:
-        """Pretend a screen of that many CSS pixels and a system that is light or dark."""
+        """Emulate a screen of `width` CSS pixels and a system whose color scheme is light or dark."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -165,8 +166,8 @@ class Page:
 
     def _handle(self, event: dict[str, Any]) -> None:
         method, params = event.get("method"), event.get("params", {})
-        if method == "Page.loadEventFired":
-            self._loaded = True
+        if method == "Page.lifecycleEvent" and params["name"] == "load":
+            self._loaded.add(params["loaderId"])
         elif method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
         elif method == "Log.entryAdded":
@@ -190,7 +191,7 @@ class Page:
 
 
 def _pipe() -> tuple[int, int]:
-    """A pipe whose descriptors stay clear of 3 and 4."""
+    """A pipe whose descriptors are above 3 and 4, which Chromium uses."""
     ends = []
     for end in os.pipe():
         ends.append(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10))

@@ -1,4 +1,4 @@
-"""A run with something of everything; tests that damage one copy it."""
+"""A run with every kind of result; tests that change it get a copy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def config(
 
 @pytest.fixture(scope="session")
 def whole_run(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Training, probes, an analysis and a decoder; not to be written into."""
+    """A run with training, probes, an analysis and a decoder; tests must not write into it."""
     run = tmp_path_factory.mktemp("report") / "whole"
     write_everything(run, config)
     return run
@@ -29,5 +29,5 @@ def whole_run(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture
 def run(whole_run: Path, tmp_path: Path) -> Path:
-    """A copy of one's own."""
+    """A copy of `whole_run` that the test may change."""
     return Path(shutil.copytree(whole_run, tmp_path / "run"))

@@ -1,4 +1,4 @@
-"""Reads a page as a reader without eyes would: text, headings, pictures, sounds."""
+"""Reads a page as a screen reader would: text, headings, pictures, sounds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ VOID = {"meta", "link", "img", "br"}
 
 
 class Reading(HTMLParser):
-    """What is on a page.
+    """The text, headings and elements of a page.
 
     Raises:
         AssertionError: an element is not closed, or closes another.

@@ -1,4 +1,4 @@
-"""A run's folder with something of everything that a page shows, written by hand: no training, milliseconds."""
+"""Writes a run's folder with everything that a page shows, in milliseconds and without training."""
 
 from __future__ import annotations
 

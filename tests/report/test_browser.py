@@ -1,4 +1,4 @@
-"""The page in headless Chromium: skipped where there is none."""
+"""The page in headless Chromium; skipped if there is none."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def page(browser: Page, url: str) -> Page:
     return browser
 
 
-def test_it_loads_without_complaint_and_without_the_network(page: Page, url: str) -> None:
+def test_the_page_loads_without_browser_errors_and_without_the_network(page: Page, url: str) -> None:
     page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     page.evaluate("new Promise((done) => setTimeout(done, 200))")
     assert page.complaints == []
@@ -80,7 +80,7 @@ def test_sounds_have_their_length_and_play_to_their_end(page: Page) -> None:
         assert page.evaluate(PLAY_ONE % number) == pytest.approx(sounds[number]["promised"], abs=0.02)
 
 
-def test_one_sound_silences_another(page: Page) -> None:
+def test_playing_a_sound_pauses_the_others(page: Page) -> None:
     first = "document.querySelectorAll('audio')[0]"
     assert page.evaluate(
         f"{first}.play().then(() => document.querySelectorAll('audio')[1].play()).then(() => {first}.paused)"
@@ -116,7 +116,7 @@ def test_light_and_dark_follow_the_system_until_the_reader_chooses(page: Page) -
     assert page.evaluate(color) == dark
 
 
-def test_a_command_is_copied_whole(page: Page) -> None:
+def test_the_copy_button_copies_the_whole_command(page: Page) -> None:
     page.evaluate(
         "navigator.clipboard.writeText = async (text) => { window.copied = text; };"
         "document.querySelector('#commands').parentElement.querySelector('.command button').click()"

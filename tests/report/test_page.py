@@ -1,4 +1,4 @@
-"""The page: what it says of a run, what it does with damage, and that it is safe and whole."""
+"""The page of a run: its content, damaged files, escaping, and limits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read(run: Path, **more: object) -> Reading:
     return Reading(write_report(str(run), **more).read_text())  # type: ignore[arg-type]
 
 
-def test_it_says_what_was_trained_and_how_it_went(whole_run: Path, tmp_path: Path) -> None:
+def test_the_page_says_what_was_trained_and_how_far(whole_run: Path, tmp_path: Path) -> None:
     page = read(whole_run, out=str(tmp_path / "page.html"))
     for words in (
         "A V-GIM encoder of 4 greedy modules, 8 channels wide, trained with InfoNCE and a KL term of weight 0.001",
@@ -78,7 +78,7 @@ def test_a_probe_without_baselines_is_named_as_such_with_the_command_that_adds_t
     assert f"vgim probe {run} --task speaker --encoder random --encoder mfcc" in page.words
 
 
-def test_results_of_other_settings_stand_in_tables_of_their_own(run: Path, config: RunConfig) -> None:
+def test_results_in_different_settings_have_separate_tables(run: Path, config: RunConfig) -> None:
     for encoder in ("trained", "random", "mfcc"):
         module = None if encoder == "mfcc" else 0
         write_probe(run, config, "phone", encoder, module, options={"max_utterances": 5})
@@ -102,7 +102,7 @@ def test_sounds_have_their_original_beside_them_and_their_length(whole_run: Path
         assert (4, heading) in page.headings
 
 
-def test_commands_are_told_in_the_order_of_the_work(run: Path, tmp_path: Path) -> None:
+def test_commands_are_listed_in_the_order_of_the_work(run: Path, tmp_path: Path) -> None:
     index = run / "decoder" / "module1-mse" / "audio" / "index.json"
     entries = json.loads(index.read_text())
     for entry in entries:
@@ -147,7 +147,7 @@ def test_the_same_files_give_the_same_bytes(whole_run: Path, tmp_path: Path) -> 
     assert pages[0] == pages[1]
 
 
-def test_text_of_the_run_is_never_markup(run: Path, config: RunConfig) -> None:
+def test_markup_in_a_runs_files_is_escaped(run: Path, config: RunConfig) -> None:
     evil = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
     write_analysis(
         run,
@@ -177,7 +177,7 @@ def test_text_of_the_run_is_never_markup(run: Path, config: RunConfig) -> None:
     assert page.text.count("<script>alert(1)</script>") >= 8
 
 
-def test_what_cannot_be_read_is_named_and_the_rest_is_shown(run: Path) -> None:
+def test_damaged_files_are_named_and_the_rest_is_shown(run: Path) -> None:
     damaged = {
         "run.json": b"{",
         "probes/phone-mfcc/result.json": b'{"task": "phone"}',
@@ -202,7 +202,9 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_shown(run: Path) -> None:
 
 @pytest.mark.parametrize("name", ["config.yaml", "run.json", "metrics.jsonl"])
 @pytest.mark.parametrize("damage", [None, b"", b"[]", b"\xff\xfe", b"{}"])
-def test_no_state_of_the_runs_own_files_is_a_crash(run: Path, name: str, damage: bytes | None) -> None:
+def test_a_missing_or_damaged_file_of_the_run_never_crashes_the_report(
+    run: Path, name: str, damage: bytes | None
+) -> None:
     if damage is None:
         (run / name).unlink()
     else:
@@ -216,7 +218,7 @@ def test_no_state_of_the_runs_own_files_is_a_crash(run: Path, name: str, damage:
 @pytest.mark.parametrize(
     "damage", ['{"audio": 1}', "[[]]", '[{"file": "../../run.json", "group": "sample"}]']
 )
-def test_an_index_of_sounds_that_makes_no_sense_is_named(run: Path, damage: str) -> None:
+def test_an_invalid_index_of_sounds_is_named(run: Path, damage: str) -> None:
     (run / "decoder" / "module1-mse" / "audio" / "index.json").write_text(damage)
     page = read(run)
     assert "decoder/module1-mse/audio/index.json is left out: " in page.words
@@ -240,7 +242,7 @@ def test_collapse_and_failure_stand_at_the_top(run: Path) -> None:
     assert "module 0 looks" not in page.words
 
 
-def test_a_recovered_module_is_not_warned_of(run: Path) -> None:
+def test_there_is_no_warning_of_a_module_that_has_recovered(run: Path) -> None:
     with (run / "metrics.jsonl").open("a") as file:
         for number, word in enumerate(("collapsed", "recovered")):
             line = {"kind": "event", "step": 300 + number, "message": f"module 1 has {word}: so"}
@@ -248,7 +250,9 @@ def test_a_recovered_module_is_not_warned_of(run: Path) -> None:
     assert "Before you read on" not in read(run).words
 
 
-def test_a_fresh_run_says_which_commands_make_the_rest(config: RunConfig, tmp_path: Path) -> None:
+def test_the_page_of_a_fresh_run_shows_the_commands_for_missing_sections(
+    config: RunConfig, tmp_path: Path
+) -> None:
     run = tmp_path / "a run"
     write_run(run, config)
     page = read(run)
@@ -256,7 +260,7 @@ def test_a_fresh_run_says_which_commands_make_the_rest(config: RunConfig, tmp_pa
         assert f"{command} '{run}'" in page.words
 
 
-def test_the_page_is_bounded_and_says_what_it_left_out(run: Path) -> None:
+def test_the_page_keeps_its_limits_and_says_what_it_left_out(run: Path) -> None:
     page = read(run, limits=Limits(clips=2))
     assert len(page.of("audio")) == 10
     assert "2 of 3" in page.words

@@ -1,4 +1,4 @@
-"""Tables: which columns are figures, and how values are written."""
+"""Tables: recognized columns of numbers, and the format of values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from vgim.report.tables import Table, cell
 
 
-def test_columns_of_figures_are_told_from_names() -> None:
+def test_columns_of_numbers_are_recognized() -> None:
     rows = (("202dafbf", "1,000", "41.2 to 45.0", "–"), ("1abc", "–", "3 to 4", "1.25 ms"))
     assert Table("", ("hash", "count", "interval", "period"), rows).numeric == (False, True, True, True)
 
@@ -24,5 +24,5 @@ def test_columns_of_figures_are_told_from_names() -> None:
         (1e30, "1e+30"),
     ],
 )
-def test_values_are_written_shortly(value: object, text: str) -> None:
+def test_values_are_written_with_few_digits(value: object, text: str) -> None:
     assert cell(value) == text

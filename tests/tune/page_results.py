@@ -1,4 +1,4 @@
-"""Results of a sweep of many trials, made up rather than trained, for what is drawn of them."""
+"""Invented results of a sweep of many trials, for tests of its page."""
 
 from __future__ import annotations
 

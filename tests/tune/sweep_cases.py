@@ -1,4 +1,4 @@
-"""What tests of sweeps share: types of fixtures, and a sweep run in the test's own process."""
+"""Helpers that tests of sweeps share: types of fixtures, and a sweep run in the test's own process."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SPACE = {"objective.kld_weight": "[0.001, 0.01]", "model.depth": "[2, 1]"}
 
 
-def test_the_cost_is_known_from_measured_rates_alone(tiny_sweep: MakeSweep) -> None:
+def test_time_is_estimated_from_measured_rates_only(tiny_sweep: MakeSweep) -> None:
     sweep = tiny_sweep(SPACE, "train.schedule=sequential", "train.epochs=1", "trials_at_once=1")
     trials = trials_of(sweep)
     chains = chains_of(sweep, trials)
@@ -38,7 +38,7 @@ def test_the_cost_is_known_from_measured_rates_alone(tiny_sweep: MakeSweep) -> N
     assert "of training at step rates measured on cpu" in after
 
 
-def test_gpu_hours_and_money_come_from_rates_of_gpus_alone(tiny_sweep: MakeSweep) -> None:
+def test_gpu_hours_and_money_are_estimated_from_rates_of_gpus_only(tiny_sweep: MakeSweep) -> None:
     cuda = ("cluster.device=cuda", "cluster.workers=2", "trials_at_once=2")
     sweep = tiny_sweep(SPACE, "train.schedule=sequential", "train.epochs=2", *cuda)
     chains = chains_of(sweep, trials_of(sweep))
@@ -83,7 +83,7 @@ def test_a_price_of_gpus_is_refused_where_trials_train_on_cpus(tiny_sweep: MakeS
         estimate_cost(chains_of(sweep, trials_of(sweep)), shares, [], price_per_gpu_hour=2.5)
 
 
-def test_the_worked_example_of_the_page_on_clusters_is_right() -> None:
+def test_the_worked_example_in_the_docs_on_clusters_is_right() -> None:
     page = " ".join((ROOT / "docs" / "cluster.md").read_text().split())
     steps = 7 * 4 * 100 * 3_000
     assert f"7 × 4 × 100 × 3,000 = {steps:,} steps" in page

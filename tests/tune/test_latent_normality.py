@@ -41,7 +41,7 @@ def run_alone(sweep: Sweep) -> None:
         (("model.family=cpc", "objective.kld_weight=0"), -1, None),
     ],
 )
-def test_it_is_of_the_metrics_module_or_the_last_before_it_with_a_posterior(
+def test_the_metrics_module_is_measured_or_the_last_before_it_with_a_posterior(
     tiny_config: Callable[..., ResolvedConfig], overrides: tuple[str, ...], module: int, expected: int | None
 ) -> None:
     config = tiny_config("objective.kld_warmup_steps=0", *overrides).config
@@ -49,7 +49,7 @@ def test_it_is_of_the_metrics_module_or_the_last_before_it_with_a_posterior(
 
 
 @pytest.mark.parametrize(("shift", "low", "high"), [(0.0, 0.0, 0.03), (1.0, 0.36, 0.41)])
-def test_latents_of_a_known_distribution_have_its_distance(
+def test_latents_of_a_known_distribution_have_its_ks_distance(
     tiny_config: Callable[..., ResolvedConfig],
     monkeypatch: pytest.MonkeyPatch,
     shift: float,
@@ -106,7 +106,7 @@ def test_trials_that_are_not_probed_are_measured_at_their_end(tiny_sweep: MakeSw
     assert None not in result.kl_per_element[:3]
 
 
-def test_a_family_without_a_posterior_has_neither_figure(tiny_sweep: MakeSweep) -> None:
+def test_a_family_without_a_posterior_has_neither_kl_nor_ks_distance(tiny_sweep: MakeSweep) -> None:
     sweep = tiny_sweep(
         {"optim.learning_rate": "[0.001]"},
         "model.family=gim",

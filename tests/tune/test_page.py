@@ -1,4 +1,4 @@
-"""`sweep.html` as it is written, and as a browser shows it: the latter is skipped where there is none."""
+"""`sweep.html`, as written and as shown in Chromium; browser tests are skipped if there is none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHARTS = [
     "Metric against KL per element",
     "Metric against latent normality",
 ]
-# Texts of a drawing that lie outside of it, or over another that belongs to the same drawing.
+# Texts of a drawing that are outside the screen, or overlap another text of the same drawing.
 MISPLACED = """
 [...document.querySelectorAll('figure > svg')].flatMap((svg) => {
   const texts = [...svg.querySelectorAll('text')].map((one) => [one.textContent, one.getBoundingClientRect()]);
@@ -45,7 +45,7 @@ def without(result: SweepResult, **figures: object) -> SweepResult:
     return result.model_copy(update={"trials": trials})
 
 
-def test_the_front_is_of_the_trials_that_none_beats_in_both() -> None:
+def test_the_front_joins_the_trials_that_no_trial_beats_in_both() -> None:
     result = made_up()
     chart = pareto_of_normality(result)
     assert chart is not None
@@ -62,14 +62,14 @@ def test_the_front_is_of_the_trials_that_none_beats_in_both() -> None:
     assert [mark.label.split(" ")[0] for mark in chart.marks if mark.ringed] == [result.best]
 
 
-def test_what_has_no_posterior_has_no_front() -> None:
+def test_trials_without_a_posterior_have_no_pareto_chart() -> None:
     plain = without(made_up(), kl_per_element=(None,) * 4, mean_ks=None)
     assert pareto_of_kl(plain) is None
     assert pareto_of_normality(plain) is None
     assert "KL per element</figcaption>" not in render(plain)
 
 
-def test_reasons_are_told_of_trials_that_did_not_finish() -> None:
+def test_the_page_says_why_trials_did_not_finish() -> None:
     page = render(made_up())
     ends = re.findall(r'<li>(\S+) <span class="\w+">(\w+)</span>: ([^<]+)</li>', page)
     assert [(name, state) for name, state, _ in ends] == [
@@ -79,7 +79,7 @@ def test_reasons_are_told_of_trials_that_did_not_finish() -> None:
     assert "is not finite at step 812" in ends[1][2]
 
 
-def test_names_and_reasons_are_shown_and_not_obeyed() -> None:
+def test_markup_in_a_sweeps_name_is_escaped() -> None:
     evil = made_up().model_copy(update={"name": "<script>alert(1)</script>"})
     assert "<script" not in render(evil)
 
@@ -96,7 +96,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 @in_browser
-def test_every_picture_is_there_without_complaint_and_without_the_network(page: Page) -> None:
+def test_every_chart_is_drawn_without_browser_errors_and_without_the_network(page: Page) -> None:
     assert page.complaints == []
     assert len(page.requests) == 1
     assert (

@@ -57,7 +57,9 @@ def test_more_trials_at_once_than_fit_are_refused(tiny_sweep: MakeSweep) -> None
         divide_cluster(sweep.config, cuda, {"CPU": 64.0, "GPU": 4.0}, private=False)
 
 
-def test_a_growing_cluster_is_asked_for_what_it_does_not_have_yet(tiny_sweep: MakeSweep) -> None:
+def test_an_autoscaling_cluster_is_asked_for_resources_that_it_does_not_have_yet(
+    tiny_sweep: MakeSweep,
+) -> None:
     sweep = tiny_sweep(SPACE, "trials_at_once=4")
     growing = ClusterConfig(workers=2, device="cuda", autoscaling=True)
     base = sweep.base.model_copy(update={"cluster": growing})

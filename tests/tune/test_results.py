@@ -11,7 +11,7 @@ from vgim.tune.job import show
 from vgim.tune.results import SweepResult
 
 
-def test_results_are_files_for_people_and_programs(finished_sweep: FinishedSweep) -> None:
+def test_results_are_written_as_json_and_csv(finished_sweep: FinishedSweep) -> None:
     sweep, result = finished_sweep
     folder = sweep.folder.local_path
     rows = list(csv.DictReader((folder / "results.csv").open()))

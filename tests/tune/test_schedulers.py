@@ -36,7 +36,7 @@ def proposals(sweep: Sweep, num: int, known: Sequence[TrialResult] = ()) -> list
     return [search.suggest(f"trial-{i}") for i in range(num)]
 
 
-def test_what_optuna_proposes_is_of_the_space_and_follows_from_the_seed(tiny_sweep: MakeSweep) -> None:
+def test_optunas_proposals_lie_in_the_space_and_follow_from_the_seed(tiny_sweep: MakeSweep) -> None:
     sweep = make(tiny_sweep)
     found = proposals(sweep, 20)
     assert all(set(values) == set(SPACE) for values in found)
@@ -47,7 +47,7 @@ def test_what_optuna_proposes_is_of_the_space_and_follows_from_the_seed(tiny_swe
     assert found != proposals(make(tiny_sweep, "seed=1"), 20)
 
 
-def test_optuna_resumes_with_what_has_ended_and_proposes_first_what_was_cut_off(
+def test_optuna_resumes_with_ended_trials_and_proposes_interrupted_ones_first(
     tiny_sweep: MakeSweep,
 ) -> None:
     sweep = make(tiny_sweep)

@@ -21,7 +21,7 @@ def test_a_grid_crosses_lists_and_points_of_ranges() -> None:
     assert [v["model.depth"] for v in found] == [1, 3] * 4
 
 
-def test_points_of_whole_numbers_are_whole_and_come_once() -> None:
+def test_points_of_an_int_range_are_integers_without_repeats() -> None:
     assert Range("int", 2, 4).points(9) == [2, 3, 4]
     assert Range("uniform", 0, 1).points(3) == [0.0, 0.5, 1.0]
 
@@ -88,17 +88,17 @@ def test_corners_reach_every_end() -> None:
         (["train.epochs=none"], r"train.epochs=none is not allowed \(from override\)"),
     ],
 )
-def test_a_mistake_is_told_with_its_key_before_anything_starts(overrides: list[str], told: str) -> None:
+def test_a_mistake_is_reported_with_its_key_before_anything_starts(overrides: list[str], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         trials_of(load_sweep("sweep-kld", overrides))
 
 
-def test_an_unknown_sweep_names_those_there_are() -> None:
+def test_an_unknown_sweep_name_suggests_a_known_one() -> None:
     with pytest.raises(ConfigError, match="did you mean sweep-kld"):
         load_sweep("sweep-kdl")
 
 
-def test_a_trials_name_says_its_values_and_is_its_own() -> None:
+def test_a_trials_name_holds_its_values_and_is_unique() -> None:
     assert trial_id({"objective.kld_weight": 1e-3, "model.depth": 2}) == "kld_weight0.001-depth2"
     lists = [trial_id({"train.module_epochs": epochs}) for epochs in ([1, 12], [11, 2])]
     assert lists[0] != lists[1]

@@ -33,7 +33,7 @@ def test_tensorboards_hparams_tab_shows_the_sweep(finished_sweep: FinishedSweep)
         assert figures["sweep/mean_ks"] == pytest.approx(trial.mean_ks)
 
 
-def test_a_failed_run_is_no_success_in_tensorboard(tiny_sweep: MakeSweep) -> None:
+def test_tensorboard_shows_a_failed_trial_as_failed(tiny_sweep: MakeSweep) -> None:
     from tensorboard.plugins.hparams import api_pb2
 
     sweep = tiny_sweep({"optim.learning_rate": "[1e-3, 1e30]"}, "train.epochs=1")
@@ -50,7 +50,7 @@ def test_a_failed_run_is_no_success_in_tensorboard(tiny_sweep: MakeSweep) -> Non
 
 
 def hparams_groups(logdir: Path) -> Sequence[object]:
-    """What TensorBoard's own plugin answers for the table of session groups."""
+    """Session groups as TensorBoard's own plugin lists them."""
     from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
     from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
     from tensorboard.context import RequestContext

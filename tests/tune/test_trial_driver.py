@@ -17,7 +17,7 @@ from vgim.tune.trial_driver import TrialContext, run_trial
 from vgim.tune.trials import trials_of
 
 
-def test_a_depth_sweep_is_the_deepest_run_with_its_shallower_ones_beside(
+def test_a_depth_sweep_trains_the_deepest_run_once_and_shares_its_modules(
     tiny_sweep: MakeSweep,
 ) -> None:
     shared = tiny_sweep(
@@ -58,14 +58,14 @@ def test_reports_come_once_and_the_last_when_the_run_has_ended(tiny_sweep: MakeS
     assert launches(sweep) == [1, 1]
 
 
-def test_a_finished_trial_goes_on_where_the_base_now_asks_for_more(tiny_sweep: MakeSweep) -> None:
+def test_a_finished_trial_continues_if_the_base_asks_for_more_epochs(tiny_sweep: MakeSweep) -> None:
     run_here(tiny_sweep({"objective.kld_weight": "[0.001]"}, "train.epochs=1"))
     longer = tiny_sweep({"objective.kld_weight": "[0.001]"}, "train.epochs=2")
     assert [epoch for _, epoch, _ in run_here(longer)] == [1, 2]
     assert launches(longer) == [2]
 
 
-def test_the_quick_probe_is_taken_every_so_many_epochs_and_at_the_end(tiny_sweep: MakeSweep) -> None:
+def test_the_quick_probe_runs_every_few_epochs_and_at_the_end(tiny_sweep: MakeSweep) -> None:
     metric = "{kind: probe, task: speaker, max_utterances: 16, every_epochs: 2}"
     sweep = tiny_sweep(
         {"objective.kld_weight": "[0.001]"}, "train.epochs=3", "train.keep_last=5", metric=metric

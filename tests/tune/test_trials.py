@@ -17,7 +17,7 @@ def ids(chains: Any) -> list[list[str]]:
     return [[trial.id for trial in chain.trials] for chain in chains]
 
 
-def test_trials_are_runs_of_the_base_below_the_sweep(tiny_sweep: MakeSweep) -> None:
+def test_trials_are_runs_inside_the_sweeps_folder_with_the_bases_config(tiny_sweep: MakeSweep) -> None:
     sweep = tiny_sweep(SPACE, "train.epochs=3", "name=mine")
     trials = trials_of(sweep)
     assert [t.id for t in trials][:2] == ["kld_weight0.001-depth2", "kld_weight0.001-depth1"]
@@ -31,7 +31,7 @@ def test_trials_are_runs_of_the_base_below_the_sweep(tiny_sweep: MakeSweep) -> N
     assert from_yaml(to_yaml(sweep.config), "x") == sweep.config
 
 
-def test_trials_that_differ_in_depth_alone_are_one_chain_under_sequential(tiny_sweep: MakeSweep) -> None:
+def test_under_sequential_trials_that_differ_in_depth_alone_form_one_chain(tiny_sweep: MakeSweep) -> None:
     sweep = tiny_sweep(SPACE, "train.schedule=sequential")
     assert ids(chains_of(sweep, trials_of(sweep))) == [
         ["kld_weight0.001-depth1", "kld_weight0.001-depth2"],
@@ -47,7 +47,7 @@ def test_trials_that_differ_in_depth_alone_are_one_chain_under_sequential(tiny_s
         ("train.schedule=sequential", "scheduler.kind=asha"),
     ],
 )
-def test_elsewhere_every_trial_is_trained_from_its_start(
+def test_without_shared_depth_every_trial_is_a_chain_of_its_own(
     tiny_sweep: MakeSweep, settings: tuple[str, ...]
 ) -> None:
     sweep = tiny_sweep(SPACE, *settings)

@@ -95,7 +95,7 @@ class Chart:
     """Unique on the page: the ids of the chart's elements start with it."""
     title: str
     description: str
-    """What a screen reader reads out."""
+    """Text for screen readers."""
     frame: Frame
     x_label: str
     x_ticks: tuple[Tick, ...]

@@ -32,7 +32,7 @@ CROPS = {
 
 
 def config_terms(config: RunConfig, data: Manifest | None, seconds: float | None) -> list[Term]:
-    """What was trained, and how.
+    """Terms that say what was trained, and how.
 
     Args:
         seconds: time in optimizer steps; None if it is unknown.
@@ -50,7 +50,7 @@ def config_terms(config: RunConfig, data: Manifest | None, seconds: float | None
 
 
 def provenance_terms(record: RunRecord) -> list[Term]:
-    """What is needed to repeat the run: machine, versions, revision and data."""
+    """Terms that are needed to repeat the run: machine, versions, revision and data."""
     launches = f", after {record.launches} launches" if record.launches > 1 else ""
     return [
         ("Started", clock(record.created)),

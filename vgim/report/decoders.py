@@ -93,7 +93,7 @@ class DecoderSection:
 
     name: str
     setting: str
-    """What the decoder decodes, its loss, and how far it was trained, in one line."""
+    """One line with the decoded module, the loss, and how far the decoder was trained."""
     charts: tuple[Chart, ...]
     measured_at: int
     """Step of the latest validation; 0 if there is none."""

@@ -29,7 +29,7 @@ class PointRecord(_Record):
     encoder: str
     features: str
     labels_per_class: int | None
-    """None for all labels."""
+    """Number of labels per class; None for all labels."""
     num_labels: int
     accuracy: float
     interval: Interval | None = None

@@ -29,7 +29,7 @@ class Series:
     label: str
     points: tuple[Point, ...]
     kind: str = "line"
-    """As in `Line.kind`; dots: every point is marked, and none is averaged away."""
+    """Kind of the `Line`. A line of kind dots keeps every point, however many there are."""
     intervals: tuple[tuple[float, float], ...] = ()
     """Lower and upper end of y at each point; empty for no intervals."""
 

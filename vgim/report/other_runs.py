@@ -20,7 +20,7 @@ class ComparedRuns:
 
     table: ComparisonTable
     differences: tuple[tuple[str, tuple[str, ...]], ...]
-    """For each other run, the keys of its config that differ from this run's."""
+    """Name of each other run, and the differences of its config from this run's config."""
 
 
 def compare_with(run: Location, others: Sequence[Location], notes: Notes) -> ComparedRuns | None:

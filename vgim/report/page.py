@@ -75,7 +75,7 @@ def write_report(
         compare: Other runs to set beside it.
         out: The file to write; RUN/report.html by default.
         limits: Number of sounds and size of the page, at most.
-        say: Called with each problem of the run and each file that is left out.
+        log: Called with each problem of the run and each file that is left out.
 
     Returns:
         The file.

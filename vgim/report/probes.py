@@ -157,7 +157,7 @@ def _row(result: ProbeResult, results: Sequence[ProbeResult]) -> tuple[str, ...]
         f"{result.accuracy:.1%}",
         in_percent(result.interval_over_utterances),
     ]
-    if any(one.interval_over_seeds for one in results):
+    if any(other.interval_over_seeds for other in results):
         row.append(in_percent(seeds) if seeds else "–")
     step = "–" if result.step is None else f"{result.step:,}"
     return (*row, step, str(result.num_features), f"{result.num_test:,}")

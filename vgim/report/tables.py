@@ -18,7 +18,7 @@ class Table:
 
     @property
     def numeric(self) -> tuple[bool, ...]:
-        """For each column, whether all its cells are numbers or empty."""
+        """Whether all cells of a column are numbers or empty, for each column."""
         return tuple(
             any(_is_number(row[i]) for row in self.rows)
             and all(_is_number(row[i]) or row[i] in ("", "–") for row in self.rows)

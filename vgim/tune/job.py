@@ -51,7 +51,7 @@ TUNE_ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a launch of a sweep has to do."""
+    """The trials of a sweep, and the resources that a launch runs them with."""
 
     sweep: Sweep
     trials: Sequence[Trial]

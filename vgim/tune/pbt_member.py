@@ -49,7 +49,7 @@ class IntervalReport:
     checkpoint: CheckpointRef | None
     """The member's newest checkpoint; None if it has none."""
     message: str = ""
-    """What the member has exploited, as a sentence."""
+    """Sentence on an exploitation: the source and the changed values."""
 
 
 def run_member(
