@@ -14,17 +14,25 @@ import vgim
 
 PACKAGE = Path(vgim.__file__).parent
 
-BASE = {"vgim.errors", "vgim.storage", "vgim.config", "vgim.schedules", "vgim.arrays", "vgim.text"}
+BASE = {
+    "vgim.errors",
+    "vgim.storage",
+    "vgim.config",
+    "vgim.schedules",
+    "vgim.arrays",
+    "vgim.text",
+    "vgim.jsonl",
+}
 # Room → the rooms that it may import, itself and what lies below. Anything else is an arrow up.
 MAY_IMPORT: dict[str, set[str]] = {
     "vgim.errors": set(),
     "vgim.arrays": set(),
     "vgim.text": set(),
-    "vgim.storage": {"vgim.errors"},
+    "vgim.storage": {"vgim.errors", "vgim.text"},
     "vgim.schedules": set(),
-    "vgim.config": {"vgim.errors", "vgim.storage", "vgim.schedules"},
+    "vgim.config": {"vgim.errors", "vgim.text", "vgim.storage", "vgim.schedules"},
     "vgim.jsonl": {"vgim.errors", "vgim.storage"},
-    "vgim.cluster": {"vgim.errors", "vgim.config"},
+    "vgim.cluster": {"vgim.errors", "vgim.text", "vgim.config"},
     "vgim.data": BASE | {"vgim.cluster"},
     "vgim.data.pcm": set(),
     "vgim.data.audio": {"vgim.data.pcm"},
@@ -60,7 +68,6 @@ MAY_IMPORT["vgim.report"] = BASE | {
 MAY_IMPORT["vgim.tune"] = MAY_IMPORT["vgim.latents"] | {
     "vgim.latents",
     "vgim.cluster",
-    "vgim.jsonl",
     "vgim.pages",
 }
 VERSION = {"vgim", "vgim.__version__"}

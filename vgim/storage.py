@@ -23,6 +23,7 @@ from pyarrow import ArrowException
 from pyarrow import fs as pafs
 
 from vgim.errors import StorageError
+from vgim.text import first_line
 
 TEMPORARY_MARK = ".tmp-"
 """Part of the name of a file being written; listings leave such names out."""
@@ -53,8 +54,8 @@ def storage_errors(action: str, uri: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FIXES:
             reason, fix = _FIXES[error.errno]
-        else:  # object stores put paragraphs in their messages; the first line says what matters
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        else:
+            reason = first_line(error)
             fix = "check the address, the credentials and the network"
         raise StorageError(f"cannot {action} {uri}: {reason}; {fix}") from error
 
@@ -68,7 +69,7 @@ def _filesystem(base: str) -> tuple[pafs.FileSystem, str]:
             return filesystem, str(root)
     except ArrowException as error:
         raise StorageError(
-            f"cannot open {base}: {str(error).splitlines()[0]}; give a path or a URI such as s3://bucket/folder"
+            f"cannot open {base}: {first_line(error)}; give a path or a URI such as s3://bucket/folder"
         ) from error
 
 

@@ -1,13 +1,36 @@
-"""Counts and lists of names in messages."""
+"""Text for people: tables for the terminal, counts, lists of words, times, and what an error says in one line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+MISSING = "-"
+"""Cell of a table whose value is not known."""
 
 
-def plural(count: int, noun: str) -> str:
-    """`1 utterance`, `2 utterances`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its class's name if it has no message.
+
+    Ray, torch and object stores put paragraphs into their messages; the first line says what happened.
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first problem that pydantic found, with its key: `splits.train: Field required`."""
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    return f"{key}: {problem['msg']}" if key else str(problem["msg"])
+
+
+def join_words(words: Sequence[str]) -> str:
+    """A list in a sentence: `a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def first_few(names: Iterable[str], num_shown: int = 3) -> str:
@@ -15,3 +38,45 @@ def first_few(names: Iterable[str], num_shown: int = 3) -> str:
     names = list(names)
     more = f" and {len(names) - num_shown} more" if len(names) > num_shown else ""
     return ", ".join(names[:num_shown]) + more
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 utterance`, `2 utterances`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def format_number(value: float | None, spec: str) -> str:
+    """A number by a format specification such as `.4f`; a dash for None."""
+    return MISSING if value is None else format(value, spec)
+
+
+def align_columns(rows: Sequence[Sequence[str]], num_left: int = 1) -> str:
+    """A table for the terminal, two spaces between columns.
+
+    Args:
+        rows: Cells of each row, the header's first; all rows are equally long.
+        num_left: Columns that are aligned to the left, counted from the first; the others are aligned to the right.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < num_left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def format_clock(seconds: float) -> str:
+    """A time as `1:02:03`, or `2:03` below an hour."""
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+
+
+def format_duration(seconds: float) -> str:
+    """A time in words: `3 h 12 min`, `4 min`, `12 s`."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

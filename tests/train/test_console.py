@@ -14,7 +14,7 @@ import pytest
 from vgim.config import ResolvedConfig
 from vgim.storage import Location
 from vgim.train import console
-from vgim.train.console import Console, format_duration, progress_line, validation_line
+from vgim.train.console import Console, progress_line, validation_line
 
 Maker = Callable[..., ResolvedConfig]
 
@@ -72,13 +72,6 @@ def test_the_validation_line_has_the_metrics_of_each_module() -> None:
 def test_metrics_that_are_not_finite_are_shown_as_dashes() -> None:
     assert "nce 1.980 -  " in progress_line(train_record(1, module(0, 1.98), module(1, None)))
     assert "nce - 2.110  " in validation_line(validation_record(1, module(0, None), module(1, 2.11)))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"), [(0, "0:00"), (59.6, "1:00"), (61, "1:01"), (3_599, "59:59"), (3_723, "1:02:03")]
-)
-def test_a_duration_has_hours_only_from_one_hour_on(seconds: float, shown: str) -> None:
-    assert format_duration(seconds) == shown
 
 
 class Terminal(io.StringIO):

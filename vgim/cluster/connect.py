@@ -8,6 +8,7 @@ import os
 import socket
 
 from vgim.errors import ConfigError
+from vgim.text import first_line
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -46,10 +47,9 @@ def ensure_ray(
         else:
             ray.init(address, **quiet)
     except ConnectionError as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(
-            f"no Ray cluster lets us in at {address}: {first_line}; start one with `ray start --head`, check that "
-            "RAY_AUTH_MODE and the token are the cluster's, or leave --address and RAY_ADDRESS out to use this "
+            f"no Ray cluster lets us in at {address}: {first_line(error)}; start one with `ray start --head`, check "
+            "that RAY_AUTH_MODE and the token are the cluster's, or leave --address and RAY_ADDRESS out to use this "
             "machine alone"
         ) from error
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from vgim.cluster.connect import ensure_ray
 from vgim.errors import ConfigError, TrainingError, VgimError
+from vgim.text import first_line
 
 POLL_SECONDS = 0.3
 PATIENCE_SECONDS = 30.0
@@ -127,8 +128,9 @@ def run_tasks(
                     if attempts[number] < ATTEMPTS:
                         waiting.append(number)
                         continue
-                    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                    found[number] = TrainingError(f"its worker was lost {ATTEMPTS} times ({reason})")
+                    found[number] = TrainingError(
+                        f"its worker was lost {ATTEMPTS} times ({first_line(error)})"
+                    )
                 except RayTaskError as error:
                     defects.append(error)
         _tell(lines, say)

@@ -24,6 +24,7 @@ from vgim.runs.listing import summarize_run
 from vgim.runs.metrics import MetricsRecord, read_metrics
 from vgim.runs.run_names import distinct_names
 from vgim.storage import Location
+from vgim.text import first_problem
 
 BASELINES = ("mfcc", "random")
 """Those that every probed task is expected to have."""
@@ -254,8 +255,7 @@ def _results(path: Location, name: str, notes: list[str]) -> list[ProbeResult]:
         except StorageError as error:
             reason = str(error)
         except ValidationError as error:
-            first = error.errors()[0]
-            reason = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+            reason = first_problem(error)
         if reason:
             notes.append(
                 f"{name}: probes/{folder}/{RESULT} is left out, it does not read as a result: {reason}"

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from vgim.compare.comparison import BASELINES, ComparedRun, Comparison, ModuleFigures, ProbeFigures
 from vgim.downstream.result import in_percent, place_name
+from vgim.text import format_clock
 
 DASH = "-"
 
@@ -50,7 +51,7 @@ RUN_ROWS: list[tuple[str, Cell]] = [
     ("epochs", lambda run: None if run.epoch is None else f"{run.epoch:.4g}"),
     ("encoder parameters", lambda run: f"{run.encoder_parameters:,}"),
     ("predictor parameters", lambda run: f"{run.predictor_parameters:,}"),
-    ("time in steps", lambda run: None if run.cost is None else _time(run.cost.step_s)),
+    ("time in steps", lambda run: None if run.cost is None else format_clock(run.cost.step_s)),
     ("crops seen", lambda run: None if run.cost is None else f"{run.cost.utterances:,}"),
     ("workers", lambda run: None if run.workers is None else str(run.workers)),
     ("device", lambda run: run.device),
@@ -121,13 +122,6 @@ def place_in_words(encoder: str, module: int | None, layer: int | None) -> str:
 
 def _accuracy(probe: ProbeFigures) -> str:
     return f"{100 * probe.accuracy:.1f} ({in_percent(probe.interval_over_utterances)})"
-
-
-def _time(seconds: float) -> str:
-    """`1:02:03`."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
 def as_text(table: ComparisonTable, width: int = 0) -> str:

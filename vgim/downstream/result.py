@@ -12,6 +12,7 @@ from vgim.downstream.probes.probe import ExampleUnit
 from vgim.downstream.probes.registry import Task
 from vgim.pretrained.choices import CheckpointChoice, Device
 from vgim.runs.provenance import Provenance
+from vgim.text import align_columns
 
 EncoderKind = Literal["trained", "random", "mfcc", "supervised", "greedy-supervised"]
 SupervisedKind = Literal["supervised", "greedy-supervised"]
@@ -175,14 +176,7 @@ def format_table(results: Sequence[ProbeResult]) -> str:
                 f"{result.num_test:,}",
             )
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
+    return align_columns(rows, num_left=1)
 
 
 def place_name(module: int | None, layer: int | None) -> str:

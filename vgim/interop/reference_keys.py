@@ -14,7 +14,7 @@ the inner `encoder` (Greedy InfoMax), and GRU cells without `_l0`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from vgim.errors import CheckpointError
+from vgim.text import first_few
 
 Family = Literal["sim", "gim", "cpc"]
 Tensors = dict[str, Tensor]
@@ -68,7 +69,7 @@ def normalize(tensors: Mapping[str, Tensor]) -> Tensors:
             found[name] = tensor
     if unknown or not found:
         raise CheckpointError(
-            f"it has tensors that no encoder of the reference has ({few(unknown)}); give the encoder's file, "
+            f"it has tensors that no encoder of the reference has ({first_few(unknown)}); give the encoder's file, "
             "such as model_99.ckpt, not a classifier's, a decoder's or an optimizer's"
             if unknown
             else "it holds no tensor; give the encoder's file, such as model_99.ckpt"
@@ -175,9 +176,9 @@ def _prediction_steps(tensors: Tensors, channels: int) -> int:
             f"no module has its {_PREDICTOR}; give the file of an encoder trained by InfoNCE"
         )
     if len(set(rows.values())) > 1 or next(iter(rows.values())) % channels:
+        shown = first_few(f"{count} rows in {name}" for name, count in rows.items())
         raise CheckpointError(
-            f"its predictors have {few(f'{count} rows in {name}' for name, count in rows.items())}; each should "
-            f"have K times the {channels} channels, with one K for all modules"
+            f"its predictors have {shown}; each should have K times the {channels} channels, with one K for all modules"
         )
     return next(iter(rows.values())) // channels
 
@@ -192,9 +193,3 @@ def _biases_before_norm(tensors: Tensors) -> list[Tensor]:
 def matrix(tensor: Tensor) -> Tensor:
     """A 1×1 convolution's weight as the matrix it is; anything else unchanged."""
     return tensor[..., 0] if tensor.ndim == 3 and tensor.shape[2] == 1 else tensor
-
-
-def few(names: Iterable[str]) -> str:
-    """The first three, and how many more."""
-    listed = list(names)
-    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")

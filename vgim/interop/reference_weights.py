@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from vgim.errors import CheckpointError
-from vgim.interop.reference_keys import ROOT, Tensors, few, matrix, no_head
+from vgim.interop.reference_keys import ROOT, Tensors, matrix, no_head
 from vgim.model.stack import Encoder
+from vgim.text import first_few
 
 _HEADS = ("mu.weight", "mu.bias", "var.weight", "var.bias")
 
@@ -74,8 +75,10 @@ def put_reference(encoder: Encoder, tensors: Tensors) -> None:
     missing = expected.keys() - tensors.keys() - optional
     left_over = tensors.keys() - expected.keys()
     if missing or left_over:
-        parts = [f"lacks {few(sorted(missing))}"] if missing else []
-        parts += [f"has {few(sorted(left_over))}, which the config's encoder has not"] if left_over else []
+        parts = [f"lacks {first_few(sorted(missing))}"] if missing else []
+        parts += (
+            [f"has {first_few(sorted(left_over))}, which the config's encoder has not"] if left_over else []
+        )
         raise CheckpointError(f"the file {' and '.join(parts)}; is it whole, and of this architecture?")
     wrong = [
         f"{name} is {list(tensor.shape)} where {list(expected[name].shape)} is expected"
@@ -83,7 +86,7 @@ def put_reference(encoder: Encoder, tensors: Tensors) -> None:
         if matrix(tensor).shape != matrix(expected[name]).shape
     ]
     if wrong:
-        raise CheckpointError(f"{few(wrong)}; all widths must be those of module 0, layer 0")
+        raise CheckpointError(f"{first_few(wrong)}; all widths must be those of module 0, layer 0")
     full = {name: matrix(tensors.get(name, default)).double() for name, default in expected.items()}
     if encoder.model.family == "cpc":
         _fold_head(full)

@@ -11,6 +11,7 @@ from vgim.downstream.result import ResultModel
 from vgim.latents.registry import ANALYSES
 from vgim.pretrained.choices import CheckpointChoice, Device
 from vgim.runs.provenance import Provenance
+from vgim.text import align_columns
 
 
 def _registered(name: str) -> str:
@@ -138,11 +139,4 @@ def format_table(results: Sequence[AnalysisResult]) -> str:
             values = [result.figures[metric], *compared]
             cells = ["-" if value is None else f"{value:.4g}" for value in values]
             rows.append((str(result.module), result.analysis, metric, *cells))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if i > 2 else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
+    return align_columns(rows, num_left=3)

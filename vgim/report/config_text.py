@@ -14,6 +14,7 @@ from vgim.report.notes import Notes
 from vgim.report.tables import Table
 from vgim.runs.folder import RunRecord
 from vgim.schedules.registry import SCHEDULES
+from vgim.text import format_duration
 
 Term = tuple[str, str]
 """A term and its description."""
@@ -37,7 +38,11 @@ def config_terms(config: RunConfig, data: Manifest | None, seconds: float | None
     Args:
         seconds: time in optimizer steps; None if it is unknown.
     """
-    time = f"{duration(seconds)} in optimizer steps, without validation and checkpoints" if seconds else ""
+    time = (
+        f"{format_duration(seconds)} in optimizer steps, without validation and checkpoints"
+        if seconds
+        else ""
+    )
     return [
         ("Encoder", _encoder(config)),
         ("Objective", _objective(config)),
@@ -152,14 +157,6 @@ def data_table(data: Manifest) -> Table:
 def hours(value: float) -> str:
     """`12.3 hours`, `41 minutes`."""
     return f"{value:,.1f} hours" if value >= 1 else f"{60 * value:.1f} minutes"
-
-
-def duration(seconds: float) -> str:
-    """`3 h 12 min`, `4 min`, `12 s`."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
 def _encoder(config: RunConfig) -> str:

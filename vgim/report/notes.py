@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from vgim.errors import VgimError
 from vgim.storage import Location
+from vgim.text import first_problem
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -58,15 +58,3 @@ def read_json(path: Location, model: type[Model], notes: Notes) -> Model | None:
     except VgimError as error:
         notes.damage(path, str(error))
     return None
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first problem, such as `module: Input should be a valid integer`."""
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    return f"{where}: {problem['msg']}" if where else str(problem["msg"])
-
-
-def joined(words: Sequence[str]) -> str:
-    """Words as `a, b and c`."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

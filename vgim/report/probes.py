@@ -13,10 +13,11 @@ from vgim.report.commands import baselines_command, probe_command
 from vgim.report.embed import EmbeddedPicture, Embedder
 from vgim.report.few_labels import StudySection, is_study, read_studies
 from vgim.report.line_chart import ReferenceLine, Series, line_chart
-from vgim.report.notes import Notes, joined, list_folder, read_json
+from vgim.report.notes import Notes, list_folder, read_json
 from vgim.report.tables import Table
 from vgim.runs.layout import PROBES, RESULT
 from vgim.storage import Location
+from vgim.text import join_words
 
 BASELINES = ("random", "mfcc")
 ORDER = ("trained", "supervised", "greedy-supervised", "random", "mfcc")
@@ -122,7 +123,7 @@ def _table(
     encoders = {result.encoder for result in results}
     missing = tuple(encoder for encoder in BASELINES if encoder not in encoders)
     if missing:
-        notes.warn(f"the {first.task} probe has no {joined(missing)} baseline beside it")
+        notes.warn(f"the {first.task} probe has no {join_words(missing)} baseline beside it")
     title = f"Accuracy of a linear {first.task} probe on the test split"
     return ProbeSection(
         task=first.task,

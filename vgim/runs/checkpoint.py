@@ -21,6 +21,7 @@ from vgim.errors import CheckpointError, VgimError
 from vgim.runs.layout import CHECKPOINTS, CONFIG, OPTIMIZER, STATE, WEIGHTS
 from vgim.runs.training_state import FileStamp, TrainingState
 from vgim.storage import Location
+from vgim.text import first_problem
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,9 +54,8 @@ class Checkpoint:
         try:
             return cls(location, TrainingState.model_validate_json(state.read_bytes()))
         except ValidationError as error:
-            first = error.errors()[0]
             raise CheckpointError(
-                f"{state.uri} does not read as a training state ({'.'.join(map(str, first['loc']))}: {first['msg']}); "
+                f"{state.uri} does not read as a training state ({first_problem(error)}); "
                 "it was damaged or written by another version of vgim"
             ) from error
 

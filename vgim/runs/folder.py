@@ -20,6 +20,7 @@ from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.environment import git_revision, package_versions, utc_now
 from vgim.runs.layout import CONFIG, RECORD
 from vgim.storage import Location
+from vgim.text import first_problem
 
 Config = TypeVar("Config", RunConfig, DecoderConfig, AnyConfig)
 State = Literal["running", "finished", "failed", "interrupted", "stopped"]
@@ -84,7 +85,7 @@ class RunFolder:
             return RunRecord.model_validate_json(path.read_bytes())
         except ValidationError as error:
             raise StorageError(
-                f"{path.uri} does not read as a run's record ({error.errors()[0]['msg']}); "
+                f"{path.uri} does not read as a run's record ({first_problem(error)}); "
                 "restore it, or use another storage.name"
             ) from error
 

@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from rich.console import Console
-from rich.table import Table
-
 from vgim.errors import StorageError, VgimError
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder, RunRecord, is_alive, is_local
 from vgim.runs.layout import RECORD
 from vgim.runs.metrics import MetricsRecord, read_metrics
 from vgim.storage import Location
+from vgim.text import MISSING, align_columns, format_number
 
 SILENT_SECONDS = 300.0  # a running run writes a record more often than this, or has died
 
@@ -119,22 +117,9 @@ def current_state(record: RunRecord, last_time: float) -> str:
 
 def format_runs(runs: Sequence[RunSummary]) -> str:
     """The table that `vgim runs` prints."""
-    table = Table(box=None, header_style="bold")
-    for column in (
-        "run",
-        "state",
-        "family",
-        "kld_weight",
-        "workers",
-        "step",
-        "epoch",
-        "best loss",
-        "nce",
-        "ckpts",
-    ):
-        table.add_column(column, justify="left" if column in ("run", "state", "family") else "right")
-    for run in runs:
-        table.add_row(
+    header = ("run", "state", "family", "kld_weight", "workers", "step", "epoch", "best loss", "nce", "ckpts")
+    rows = [
+        (
             run.name,
             run.state,
             run.family,
@@ -142,29 +127,30 @@ def format_runs(runs: Sequence[RunSummary]) -> str:
             str(run.workers),
             str(run.step),
             f"{run.epoch:.4g}",
-            "-" if run.best_loss is None else f"{run.best_loss:.4f}",
-            " ".join("-" if v is None else f"{v:.3f}" for v in run.nce) or "-",
+            format_number(run.best_loss, ".4f"),
+            " ".join(format_number(nce, ".3f") for nce in run.nce) or MISSING,
             str(run.checkpoints),
         )
-    return _printed(table)
+        for run in runs
+    ]
+    return align_columns([header, *rows], num_left=3)
 
 
-def format_decoders(runs: Sequence[RunSummary]) -> str:
+def format_decoders(decoders: Sequence[RunSummary]) -> str:
     """The table that `vgim decode list` prints."""
-    table = Table(box=None, header_style="bold")
-    for column in ("decoder", "state", "step", "epoch", "best loss", "ckpts"):
-        table.add_column(column, justify="left" if column in ("decoder", "state") else "right")
-    for run in runs:
-        best = "-" if run.best_loss is None else f"{run.best_loss:.4g}"
-        table.add_row(run.name, run.state, str(run.step), f"{run.epoch:.4g}", best, str(run.checkpoints))
-    return _printed(table)
-
-
-def _printed(table: Table) -> str:
-    console = Console(width=200)
-    with console.capture() as captured:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+    header = ("decoder", "state", "step", "epoch", "best loss", "ckpts")
+    rows = [
+        (
+            run.name,
+            run.state,
+            str(run.step),
+            f"{run.epoch:.4g}",
+            format_number(run.best_loss, ".4g"),
+            str(run.checkpoints),
+        )
+        for run in decoders
+    ]
+    return align_columns([header, *rows], num_left=2)
 
 
 def _modules(validation: MetricsRecord) -> list[int]:

@@ -5,11 +5,11 @@ Kinds of records: `train` (every `log_every_steps`), `validation` (per epoch), `
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from typing import Any
 
+from vgim.jsonl import parse_object
 from vgim.runs.layout import METRICS
 from vgim.storage import Location
 
@@ -19,12 +19,9 @@ MetricsRecord = dict[str, Any]
 
 
 def parse_record(line: str) -> MetricsRecord | None:
-    """A line of metrics.jsonl; None for one that a killed writer left half-written."""
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError:
-        return None
-    if not isinstance(record, dict) or "step" not in record or "kind" not in record:
+    """The record of a line of `metrics.jsonl`; None for a line that a killed writer left half-written."""
+    record = parse_object(line)
+    if record is None or "step" not in record or "kind" not in record:
         return None
     if CROPS_PER_S_IN_0_1 in record:
         record["crops_per_s"] = record.pop(CROPS_PER_S_IN_0_1)
@@ -32,13 +29,10 @@ def parse_record(line: str) -> MetricsRecord | None:
 
 
 def read_metrics(run: Location) -> Iterator[MetricsRecord]:
-    """All records of a run, oldest first."""
+    """The records of a run's `metrics.jsonl`, oldest first; none if the run has no such file."""
     path = run.child(METRICS)
-    if path.exists():
-        for line in path.read_text().splitlines():
-            record = parse_record(line)
-            if record is not None:
-                yield record
+    lines = path.read_text().splitlines() if path.exists() else []
+    return (record for line in lines if (record := parse_record(line)) is not None)
 
 
 def finite_record(record: MetricsRecord) -> MetricsRecord:

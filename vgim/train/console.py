@@ -14,6 +14,7 @@ from typing import TextIO
 from vgim.runs.layout import METRICS
 from vgim.runs.metrics import MetricsRecord, parse_record
 from vgim.storage import Location
+from vgim.text import format_clock
 
 POLL_SECONDS = 0.5
 PLAIN_SECONDS = 10.0  # between two progress lines if the output is no terminal
@@ -108,7 +109,7 @@ def progress_line(record: MetricsRecord) -> str:
         f"step {record['step']}/{record['last_step']}  epoch {record['epoch']:.2f}  "
         f"{_first_module(record)}{metric} {values}  "
         f"{record['crops_per_s']:.1f} crops/s  data wait {record['data_wait_s'] / step_s:.1%}  "
-        f"ETA {format_duration(eta_s)}"
+        f"ETA {format_clock(eta_s)}"
     )
 
 
@@ -147,10 +148,3 @@ def _first_module(record: MetricsRecord) -> str:
     """`module 2 ` for a record whose modules do not start with module 0, else nothing."""
     first = record["modules"][0]["module"]
     return f"module {first} " if first else ""
-
-
-def format_duration(seconds: float) -> str:
-    """`1:02:03`, or `2:03` below an hour."""
-    whole = round(seconds)
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"

@@ -19,6 +19,7 @@ from vgim.errors import ConfigError, StorageError, TrainingError, VgimError
 from vgim.model.rank_group import RankGroup
 from vgim.runs.folder import RunFolder
 from vgim.storage import Location
+from vgim.text import first_line
 from vgim.train.errors import CollapsedError, NotFiniteError, error_of
 from vgim.train.learner import Worker
 from vgim.train.loop import AnyTrainJob, RankTrainer
@@ -181,7 +182,7 @@ def _explain(error: Exception, folder: RunFolder, max_failures: int) -> None:
             if isinstance(cause, VgimError):
                 raise cause from error
             if isinstance(cause, ray.exceptions.RayActorError | ray.exceptions.NodeDiedError):
-                reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+                reason = first_line(cause)
                 raise TrainingError(
                     f"worker {rank} was lost ({reason}) and cluster.max_failures={max_failures} is used up; the "
                     "same command goes on from the last checkpoint"
@@ -190,7 +191,7 @@ def _explain(error: Exception, folder: RunFolder, max_failures: int) -> None:
     if isinstance(controller, VgimError):
         raise controller from error
     if controller is not None:
-        reason = (str(controller).strip().splitlines() or [type(controller).__name__])[0]
+        reason = first_line(controller)
         raise TrainingError(
             f"the workers could not be started ({reason}); check `ray status` for the resources that "
             "cluster.workers needs"

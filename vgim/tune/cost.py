@@ -15,7 +15,7 @@ from vgim.errors import ConfigError, VgimError
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import read_metrics
 from vgim.storage import Location
-from vgim.train.console import format_duration
+from vgim.text import format_clock
 from vgim.train.progress import phases
 from vgim.tune.resources import TrialResources
 from vgim.tune.sweep_file import TRIALS
@@ -77,8 +77,8 @@ def estimate_cost(
     seconds = sum(s / statistics.median(rate) for s, rate in zip(steps, measured, strict=True) if rate)
     at_once = min(resources.trials_at_once, len(chains))
     lines = [
-        f"cost: {total}, {format_duration(seconds)} of training at step rates measured on "
-        f"{', '.join(sorted(rates.devices))}; about {format_duration(seconds / at_once)} with {at_once} at once"
+        f"cost: {total}, {format_clock(seconds)} of training at step rates measured on "
+        f"{', '.join(sorted(rates.devices))}; about {format_clock(seconds / at_once)} with {at_once} at once"
     ]
     if resources.gpus:
         lines.append(gpu_bill(seconds, resources.gpus, price_per_gpu_hour))
@@ -99,7 +99,7 @@ def gpu_bill(seconds: float, gpus: float, price_per_gpu_hour: float | None) -> s
         gpus: GPUs of each trial.
     """
     hours = seconds * gpus / 3600
-    line = f"GPUs: {format_duration(seconds)} of training x {gpus:g} of a trial = {hours:,.2f} GPU-hours"
+    line = f"GPUs: {format_clock(seconds)} of training x {gpus:g} of a trial = {hours:,.2f} GPU-hours"
     if price_per_gpu_hour is None:
         return f"{line}; --price-per-gpu-hour makes money of them"
     return f"{line} x {price_per_gpu_hour:g} an hour = {hours * price_per_gpu_hour:,.2f}"

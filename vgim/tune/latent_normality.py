@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pydantic import BaseModel, ConfigDict
 
 from vgim.config import RunConfig
-from vgim.jsonl import add_line, read_lines
+from vgim.jsonl import append_record, read_records
 from vgim.latents.analyses.distribution import ks_against_normal
 from vgim.latents.frame_sample import sample_frames
 from vgim.latents.result import LatentOptions
@@ -79,9 +79,9 @@ def measure_normality(checkpoint: Checkpoint, module: int) -> Normality:
 def read_normality(run: Location, config: RunConfig, metric: MetricConfig) -> Iterator[Normality]:
     """The measurements of the metric's posterior module, oldest first."""
     module = posterior_module(config, metric)
-    return (line for line in read_lines(run.child(FILE), Normality) if line.module == module)
+    return (line for line in read_records(run.child(FILE), Normality) if line.module == module)
 
 
 def add_normality(run: Location, normality: Normality) -> None:
     """Append a measurement to the run's `latent_normality.jsonl`."""
-    add_line(run.child(FILE), normality)
+    append_record(run.child(FILE), normality)

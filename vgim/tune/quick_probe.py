@@ -19,7 +19,7 @@ from vgim.downstream.features.examples import gather, whole
 from vgim.downstream.result import ProbeOptions
 from vgim.downstream.scores import score
 from vgim.downstream.solvers import fit_lbfgs
-from vgim.jsonl import add_line, read_lines
+from vgim.jsonl import append_record, read_records
 from vgim.runs.checkpoint import Checkpoint
 from vgim.storage import Location
 from vgim.tune.config import MetricConfig
@@ -85,11 +85,11 @@ def probe_checkpoint(checkpoint: Checkpoint, metric: MetricConfig) -> QuickProbe
 
 def read_quick_probes(run: Location, metric: MetricConfig) -> Iterator[QuickProbe]:
     """The quick probes of a run with the metric's task and number of utterances, oldest first."""
-    for probe in read_lines(run.child(FILE), QuickProbe):
+    for probe in read_records(run.child(FILE), QuickProbe):
         if (probe.task, probe.max_utterances) == (metric.task, metric.max_utterances):
             yield probe
 
 
 def add_quick_probe(run: Location, probe: QuickProbe) -> None:
     """Append a probe to the run's `quick_probe.jsonl`."""
-    add_line(run.child(FILE), probe)
+    append_record(run.child(FILE), probe)

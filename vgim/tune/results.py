@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
-from rich.console import Console
-from rich.table import Table
 
 from vgim.config.yaml_text import to_flow
 from vgim.model.stack import module_specs
@@ -17,6 +15,7 @@ from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import MetricsRecord, read_metrics
 from vgim.storage import Location
+from vgim.text import align_columns, format_number
 from vgim.train.depth_resume import inherited_steps
 from vgim.tune.config import MetricConfig
 from vgim.tune.latent_normality import read_normality
@@ -122,24 +121,21 @@ def format_table(result: SweepResult) -> str:
     best = ranked(result.trials, result.metric)
     rest = [t for t in result.trials if t not in best]
     short = [key.rpartition(".")[2] for key in result.keys]
-    table = Table(box=None, header_style="bold")
-    for column in ("trial", "state", *short, "metric", "step", "nce", "kl/element", "ks"):
-        table.add_column(column, justify="left" if column in ("trial", "state") else "right", no_wrap=True)
-    for t in [*best, *rest]:
-        table.add_row(
+    header = ("trial", "state", *short, "metric", "step", "nce", "kl/element", "ks")
+    rows = [
+        (
             t.id,
             t.state,
             *(to_flow(t.values.get(key)) for key in result.keys),
-            "-" if t.metric is None else f"{t.metric:.4f}",
+            format_number(t.metric, ".4f"),
             str(t.step),
             _row(t.nce),
             _row(t.kl_per_element),
-            "-" if t.mean_ks is None else f"{t.mean_ks:.3f}",
+            format_number(t.mean_ks, ".3f"),
         )
-    console = Console(width=240)
-    with console.capture() as captured:
-        console.print(table)
-    lines = [line.rstrip() for line in captured.get().splitlines()]
+        for t in [*best, *rest]
+    ]
+    lines = [align_columns([header, *rows], num_left=2)]
     lines += [f"{t.id} {t.state}: {t.message}" for t in rest if t.state in ("failed", "stopped")]
     better = "lowest" if result.metric.mode == "min" else "highest"
     lines.append(

@@ -21,6 +21,7 @@ from vgim.data.corpora.registry import corpus_title, corpus_traits
 from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.errors import DataError
 from vgim.storage import COPY_CHUNK_BYTES, Location
+from vgim.text import first_problem
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -180,9 +181,7 @@ def read_manifest(uri: str | os.PathLike[str] | Location) -> Manifest:
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise DataError(f"{folder}/{MANIFEST_NAME} is damaged ({key}: {first['msg']}); {remedy}") from error
+        raise DataError(f"{folder}/{MANIFEST_NAME} is damaged ({first_problem(error)}); {remedy}") from error
 
 
 def write_manifest(folder: Location, manifest: Manifest) -> None:

@@ -22,6 +22,7 @@ from vgim.downstream.result import (
 )
 from vgim.errors import ConfigError
 from vgim.runs.provenance import Provenance
+from vgim.text import align_columns
 
 LABELS = (1, 2, 5, 10, 20, 50, 100, None)
 SEEDS = 10
@@ -159,12 +160,9 @@ def format_limited(result: LimitedResult) -> str:
             gain = sampled[number].gain
             row.append(_cell(f"{100 * (gain or 0.0):+.1f}", sampled[number].gain_interval))
         rows.append(row)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     module = "" if result.module is None else f", module {result.module}"
     title = f"{result.task}{module}: accuracy in % (95 % over {result.options.seeds} subsets)"
-    return "\n".join(
-        [title, *("  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows)]
-    )
+    return f"{title}\n{align_columns(rows, num_left=0)}"
 
 
 def _cell(value: str, interval: Interval | None) -> str:
