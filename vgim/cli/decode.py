@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from vgim.cli.options import overrides_argument
-from vgim.config.choices import DECODER_LOSSES
+from vgim.cli.options import LazyChoice, overrides_argument
 from vgim.errors import ConfigError
 
 decoder_option = click.option("--decoder", metavar="NAME", help="Which of RUN's decoders, if it has several.")
@@ -29,7 +28,9 @@ def decode() -> None:
     "--module", type=int, default=-1, show_default=True, help="Which module, from 0; -1 is the last."
 )
 @click.option("--layer", type=int, help="One of the module's convolutions, instead of its latents.")
-@click.option("--loss", type=click.Choice(list(DECODER_LOSSES)), default="mse", show_default=True)
+@click.option(
+    "--loss", type=LazyChoice("vgim.config.choices:DECODER_LOSSES"), default="mse", show_default=True
+)
 @click.option("--sampled", is_flag=True, help="Decode samples of the posterior, not its mean.")
 @click.option("--name", help="Put behind the folder's name, for a second decoder of the same kind.")
 @click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import click
 
-from vgim.cli.options import json_option
+from vgim.cli.options import LazyNames, json_option
 from vgim.cli.probe import refuse_scratch_place
 from vgim.errors import ConfigError
-from vgim.latents.registry import ANALYSES
 
 
 @click.command()
 @click.argument("run")
 @click.option("--module", type=int, help="Which module, from 0; -1, the default, is the last.")
 @click.option("--all-modules", is_flag=True, help="Every module.")
-@click.option("--only", help=f"Analyses, with commas between: {', '.join(ANALYSES)}. All by default.")
+@click.option(
+    "--only",
+    type=LazyNames("vgim.latents.registry:ANALYSES"),
+    help="Analyses to make, separated by commas; all by default.",
+)
 @click.option("--compare", multiple=True, metavar="RUN", help="Another run to lay beside. Repeatable.")
 @click.option("--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True)
 @click.option("--decoder", help="Which decoder below RUN/decoder.")
@@ -46,6 +49,7 @@ def latents(
     """
     from vgim.config.paths import resolve_path, resolve_run_path
     from vgim.config.schema import default_home
+    from vgim.latents.registry import ANALYSES
 
     if all_modules and module is not None:
         raise ConfigError(f"--module {module} and --all-modules exclude each other; give one")

@@ -2,7 +2,59 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any, get_args
+
 import click
+from click.shell_completion import CompletionItem
 
 overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class LazyChoice(click.ParamType[str]):
+    """A choice whose names another room holds; they are read when a command needs them, not when it is defined.
+
+    Args:
+        source: "package.module:NAME" of a registry (a mapping by name) or of a `Literal` type.
+    """
+
+    name = "choice"
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that the option accepts."""
+        module, _, attribute = self.source.partition(":")
+        choices = getattr(import_module(module), attribute)
+        return tuple(get_args(choices) or choices)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(self._choice.convert(value, param, ctx))
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        return self._choice.get_metavar(param, ctx)
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str | None:
+        return self._choice.get_missing_message(param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return self._choice.shell_complete(ctx, param, incomplete)
+
+    @property
+    def _choice(self) -> click.Choice[str]:
+        return click.Choice(self.names)
+
+
+class LazyNames(LazyChoice):
+    """Several of the names that a `LazyChoice` accepts, separated by commas; the command checks and splits them."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(value)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        return f"{','.join(self.names)}"

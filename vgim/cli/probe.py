@@ -6,16 +6,8 @@ from pathlib import Path
 
 import click
 
-from vgim.cli.options import json_option
-from vgim.downstream.probes.registry import PROBES
+from vgim.cli.options import LazyChoice, json_option
 from vgim.errors import ConfigError
-
-ENCODERS = ["trained", "random", "mfcc", "supervised", "greedy-supervised"]
-
-
-def check_tasks(ctx: click.Context, param: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuse the name of a probe that is not registered."""
-    return tuple(click.Choice(list(PROBES)).convert(name, param, ctx) for name in names)
 
 
 @click.command()
@@ -25,9 +17,7 @@ def check_tasks(ctx: click.Context, param: click.Parameter, names: tuple[str, ..
     "tasks",
     required=True,
     multiple=True,
-    callback=check_tasks,
-    metavar=f"[{'|'.join(PROBES)}]",
-    shell_complete=lambda ctx, param, typed: [name for name in PROBES if name.startswith(typed)],
+    type=LazyChoice("vgim.downstream.probes.registry:PROBES"),
     help="What the classifier reads off the features. Repeatable.",
 )
 @click.option("--module", type=int, help="Which module, from 0; -1, the default, is the last.")
@@ -44,14 +34,14 @@ def check_tasks(ctx: click.Context, param: click.Parameter, names: tuple[str, ..
     "--encoder",
     "encoders",
     multiple=True,
-    type=click.Choice(ENCODERS),
+    type=LazyChoice("vgim.downstream.result:EncoderKind"),
     help="trained (default), or a baseline: untrained, MFCC, or trained on the labels. Repeatable, for one table.",
 )
 @click.option("--all-epochs", is_flag=True, help="Every checkpoint that RUN kept, and their curve.")
 @click.option("--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True)
 @click.option(
     "--solver",
-    type=click.Choice(["lbfgs", "adam"]),
+    type=LazyChoice("vgim.downstream.result:Solver"),
     default="lbfgs",
     show_default=True,
     help="lbfgs: the optimum, deterministic; adam: as published.",

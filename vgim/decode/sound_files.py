@@ -15,7 +15,6 @@ from vgim.data.audio import AudioProblem, decode
 from vgim.data.pcm import PCM16_SCALE, SAMPLE_RATE_HZ, Pcm16
 from vgim.errors import DataError, StorageError
 from vgim.storage import Location
-from vgim.text import first_problem
 
 AUDIO, INDEX = "audio", "index.json"
 
