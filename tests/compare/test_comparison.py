@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from vgim.cli import main
-from vgim.compare.comparison import compare
 from vgim.compare.picture import comparison_picture
+from vgim.compare.read import compare
 from vgim.compare.table import DASH, as_csv, as_markdown, as_text, comparison_table
 from vgim.downstream.job import probe
 from vgim.downstream.result import ProbeOptions

@@ -31,8 +31,8 @@ def compare(
     RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. Reads only what training and `vgim probe`
     left. FILE is a path or a URI.
     """
-    from vgim.compare.comparison import compare as read
     from vgim.compare.picture import comparison_picture
+    from vgim.compare.read import compare as read
     from vgim.compare.table import as_csv, as_markdown, as_text, comparison_table
     from vgim.config.paths import resolve_path, resolve_run_path
     from vgim.config.schema import default_home

@@ -1,1 +1,1 @@
-"""Runs side by side: cost, losses and probe results."""
+"""Runs side by side: what they are, cost and learned, and what their probes found."""

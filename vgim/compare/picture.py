@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from vgim.compare.comparison import ComparedRun, Comparison, ProbeFigures
+from vgim.compare.comparison import ComparedProbe, ComparedRun, Comparison
 from vgim.downstream.pictures import ASIDE, as_png, new_figure
 
 COLUMNS = 2
 
 
 def comparison_picture(comparison: Comparison) -> bytes:
-    """A PNG; a line a run, bars are 95 % intervals over utterances. Needs matplotlib."""
+    """Draw a PNG: a line for each run, bars are 95 % intervals over utterances. Needs matplotlib."""
     tasks = comparison.tasks()
     rows = math.ceil((len(tasks) + 1) / COLUMNS)
     figure = new_figure(5.2 * COLUMNS, 3.6 * rows + 0.5)
@@ -36,62 +36,71 @@ def comparison_picture(comparison: Comparison) -> bytes:
 
 
 def _accuracies(axes: Any, comparison: Comparison, task: str, variant: str) -> None:
+    """Draw the accuracies of one task: trained encoders in their run's color, and baselines."""
     drawn: set[tuple[object, ...]] = set()
-    for number, run in enumerate(comparison.runs):
-        own = [p for p in run.probes if (p.task, p.variant) == (task, variant) and p.layer is None]
-        trained = _of(own, "trained")
+    for index, run in enumerate(comparison.runs):
+        probes = [p for p in run.probes if (p.task, p.variant) == (task, variant) and p.layer is None]
+        trained = _by_module(probes, "trained")
         if trained:
-            at = [(p.module or 0) + ASIDE * (number - (len(comparison.runs) - 1) / 2) for p in trained]
+            x = [(p.module or 0) + ASIDE * (index - (len(comparison.runs) - 1) / 2) for p in trained]
             y = [p.accuracy for p in trained]
-            ends = [p.interval_over_utterances for p in trained]
-            down = [max(0.0, a - end.low) for a, end in zip(y, ends, strict=True)]
-            up = [max(0.0, end.high - a) for a, end in zip(y, ends, strict=True)]
-            axes.errorbar(at, y, [down, up], fmt="o-", ms=4, capsize=2, color=f"C{number}", label=run.name)
-        for kind in sorted({p.encoder for p in own} - {"trained"}):
-            _baseline(axes, kind, _of(own, kind), run, f"C{number}", drawn)
+            intervals = [p.interval_over_utterances for p in trained]
+            down = [max(0.0, a - interval.low) for a, interval in zip(y, intervals, strict=True)]
+            up = [max(0.0, interval.high - a) for a, interval in zip(y, intervals, strict=True)]
+            axes.errorbar(x, y, [down, up], fmt="o-", ms=4, capsize=2, color=f"C{index}", label=run.name)
+        for kind in sorted({p.encoder for p in probes} - {"trained"}):
+            _baseline(axes, kind, _by_module(probes, kind), run, f"C{index}", drawn)
     axes.set_ylabel("accuracy")
     axes.set_ylim(0, 1)
 
 
-def _of(probes: list[ProbeFigures], kind: str) -> list[ProbeFigures]:
+def _by_module(probes: list[ComparedProbe], kind: str) -> list[ComparedProbe]:
     return sorted((p for p in probes if p.encoder == kind), key=lambda p: p.module or 0)
 
 
 def _baseline(
     axes: Any,
     kind: str,
-    own: list[ProbeFigures],
+    probes: list[ComparedProbe],
     run: ComparedRun,
     color: str,
     drawn: set[tuple[object, ...]],
 ) -> None:
-    """A dashed level, or with modules a dashed line; black where runs share it, else in the run's color."""
-    figures = (kind, *((p.module, p.accuracy, p.data_fingerprint) for p in own))
-    if figures in drawn:
+    """Draw a baseline as a dashed level, or as a dashed line over modules.
+
+    A baseline that several runs share is drawn once, in black or gray; others have their run's color.
+
+    Args:
+        drawn: Baselines that the panel has already; this one is added.
+    """
+    key = (kind, *((p.module, p.accuracy, p.data_fingerprint) for p in probes))
+    if key in drawn:
         return
-    first = not any(other[0] == kind for other in drawn)
-    drawn.add(figures)
+    is_first = not any(other[0] == kind for other in drawn)
+    drawn.add(key)
     style = {
         "linestyle": ":" if kind == "mfcc" else "--",
-        "color": {"mfcc": "black", "random": "dimgray"}.get(kind, "tab:brown") if first else color,
+        "color": {"mfcc": "black", "random": "dimgray"}.get(kind, "tab:brown") if is_first else color,
         "linewidth": 1.3,
-        "label": kind if first else f"{kind} ({run.name})",
+        "label": kind if is_first else f"{kind} ({run.name})",
     }
-    if own[0].module is None:
-        axes.axhline(own[0].accuracy, **style)
+    if probes[0].module is None:
+        axes.axhline(probes[0].accuracy, **style)
     else:
-        axes.plot([p.module for p in own], [p.accuracy for p in own], marker=".", **style)
+        axes.plot([p.module for p in probes], [p.accuracy for p in probes], marker=".", **style)
 
 
 def _losses(axes: Any, comparison: Comparison) -> None:
-    for number, run in enumerate(comparison.runs):
-        known = [(m.module, m.nce) for m in run.modules if m.nce is not None]
-        axes.plot(
-            *zip(*known, strict=True), "o-", ms=4, color=f"C{number}", label=run.name
-        ) if known else None
-        fallen = [(m.module, m.nce) for m in run.modules if m.collapsed]
-        for module, nce in fallen:
-            axes.plot(module, nce, "x", ms=10, color="red", label="collapsed", linestyle="none")
+    """Draw InfoNCE by module, with collapsed modules marked and the level of chance."""
+    for index, run in enumerate(comparison.runs):
+        points = [(m.module, m.nce) for m in run.modules if m.nce is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), "o-", ms=4, color=f"C{index}", label=run.name)
+        for module in run.modules:
+            if module.collapsed:
+                axes.plot(
+                    module.module, module.nce, "x", ms=10, color="red", label="collapsed", linestyle="none"
+                )
     for chance in sorted({run.chance_nce for run in comparison.runs}):
         axes.axhline(chance, linestyle="-.", color="gray", linewidth=0.9, label="chance (InfoNCE)")
     axes.set_ylabel("validation InfoNCE, nats")

@@ -1,4 +1,4 @@
-"""A comparison as one table: a row for each figure, a column for each run, as text, Markdown or CSV."""
+"""A comparison as one table: a row for each value, a column for each run, as text, Markdown or CSV."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from vgim.compare.comparison import BASELINES, ComparedRun, Comparison, ModuleFigures, ProbeFigures
-from vgim.downstream.result import in_percent, place_name
-from vgim.text import format_clock
+from vgim.compare.comparison import BASELINES, ComparedProbe, ComparedRun, Comparison, ModuleMetrics
+from vgim.downstream.result import in_percent, output_name
 
 DASH = "-"
 
 
 class Section(NamedTuple):
-    """Rows that belong together: each a label and a cell for every run."""
+    """Rows that belong together; a row is a label and a cell for each run."""
 
     title: str
     rows: list[tuple[str, ...]]
 
 
 class ComparisonTable(NamedTuple):
-    """What every rendering shows."""
+    """The table's content, which text, Markdown and the report's page show alike."""
 
     names: tuple[str, ...]
     sections: list[Section]
@@ -30,12 +29,12 @@ class ComparisonTable(NamedTuple):
 
 
 def comparison_table(comparison: Comparison) -> ComparisonTable:
-    """The table; a dash where a run does not tell."""
+    """Make the table; a dash stands for an unknown value."""
     runs = comparison.runs
-    sections = [Section("run", _rows(runs, RUN_ROWS)), *_of_modules(runs)]
+    sections = [Section("run", _rows(runs, RUN_ROWS)), *_module_sections(runs)]
     for task, variant in comparison.tasks():
         title = f"probe: {task}" + (f" ({variant})" if variant else "") + ", % (95 % interval)"
-        sections.append(Section(title, _of_task(runs, task, variant)))
+        sections.append(Section(title, _task_rows(runs, task, variant)))
     return ComparisonTable(tuple(run.name for run in runs), sections, comparison.notes)
 
 
@@ -58,7 +57,7 @@ RUN_ROWS: list[tuple[str, Cell]] = [
     ("data", lambda run: run.data_fingerprint and run.data_fingerprint[:12]),
 ]
 
-MODULE_ROWS: list[tuple[str, Callable[[ModuleFigures], str | None]]] = [
+MODULE_ROWS: list[tuple[str, Callable[[ModuleMetrics], str | None]]] = [
     ("InfoNCE, nats", lambda m: None if m.nce is None else f"{m.nce:.3f}"),
     ("accuracy, %", lambda m: None if m.accuracy is None else f"{100 * m.accuracy:.1f}"),
     ("KL per element, nats", lambda m: None if m.kl_per_element is None else f"{m.kl_per_element:.3f}"),
@@ -70,7 +69,7 @@ def _rows(runs: Sequence[ComparedRun], rows: Sequence[tuple[str, Cell]]) -> list
     return [(label, *(cell(run) or DASH for run in runs)) for label, cell in rows]
 
 
-def _of_modules(runs: Sequence[ComparedRun]) -> Iterator[Section]:
+def _module_sections(runs: Sequence[ComparedRun]) -> Iterator[Section]:
     depth = max((len(run.modules) for run in runs), default=0)
     for title, cell in MODULE_ROWS:
         rows: list[tuple[str, ...]] = [
@@ -85,47 +84,52 @@ def _of_modules(runs: Sequence[ComparedRun]) -> Iterator[Section]:
         yield Section(f"validation: {title}", rows)
 
 
-def _of_task(runs: Sequence[ComparedRun], task: str, variant: str) -> list[tuple[str, ...]]:
-    """The majority, the baselines, whether there are any or not, and the trained encoders."""
-    found = [{_place(p): p for p in run.probes if (p.task, p.variant) == (task, variant)} for run in runs]
-    places = dict.fromkeys(place for of_run in found for place in of_run)
+def _task_rows(runs: Sequence[ComparedRun], task: str, variant: str) -> list[tuple[str, ...]]:
+    """Rows of a task: the majority class, the expected baselines even if they are missing, and the trained encoders."""
+    columns = [{_source(p): p for p in run.probes if (p.task, p.variant) == (task, variant)} for run in runs]
+    sources = dict.fromkeys(source for column in columns for source in column)
     for kind in BASELINES:
-        if not any(place[0] == kind for place in places):
-            places[kind, None, None] = None
-    majorities = [next((f"{100 * p.majority:.1f}" for p in of_run.values()), DASH) for of_run in found]
+        if not any(source[0] == kind for source in sources):
+            sources[kind, None, None] = None
+    majorities = [next((f"{100 * p.majority:.1f}" for p in column.values()), DASH) for column in columns]
     rows: list[tuple[str, ...]] = [("majority", *majorities)]
-    for place in sorted(places, key=_order):
-        cells = [_accuracy(of_run[place]) if place in of_run else DASH for of_run in found]
-        rows.append((place_in_words(*place), *cells))
+    for source in sorted(sources, key=_order):
+        cells = [_accuracy(column[source]) if source in column else DASH for column in columns]
+        rows.append((source_name(*source), *cells))
     return rows
 
 
-Place = tuple[str, int | None, int | None]
+Source = tuple[str, int | None, int | None]
+"""Where features come from: encoder, module and layer."""
 
 
-def _place(probe: ProbeFigures) -> Place:
+def _source(probe: ComparedProbe) -> Source:
     return probe.encoder, probe.module, probe.layer
 
 
-def _order(place: Place) -> tuple[int, str, int, int]:
-    """MFCC, random, other baselines, and the trained encoder last; the convolutions of a module before its output."""
-    kind, module, layer = place
+def _order(source: Source) -> tuple[int, str, int, int]:
+    """Sort MFCC, random, other baselines, then the trained encoder; a module's convolutions before its output."""
+    kind, module, layer = source
     known = [*BASELINES, kind]
     rank = len(known) if kind == "trained" else known.index(kind)
     return rank, kind, -1 if module is None else module, 1_000 if layer is None else layer
 
 
-def place_in_words(encoder: str, module: int | None, layer: int | None) -> str:
+def source_name(encoder: str, module: int | None, layer: int | None) -> str:
     """`trained module 2`, `mfcc`."""
-    return f"{encoder} {place_name(module, layer)}".rstrip()
+    return f"{encoder} {output_name(module, layer)}".rstrip()
 
 
-def _accuracy(probe: ProbeFigures) -> str:
+def _accuracy(probe: ComparedProbe) -> str:
     return f"{100 * probe.accuracy:.1f} ({in_percent(probe.interval_over_utterances)})"
 
 
 def as_text(table: ComparisonTable, width: int = 0) -> str:
-    """For a terminal of so many columns; runs that do not fit beside the others go below them. 0 for no limit."""
+    """Format the table for a terminal; runs that do not fit beside the others go below them.
+
+    Args:
+        width: Columns of the terminal; 0 for no limit.
+    """
     rows = [row for section in table.sections for row in section.rows]
     widths = [max(len(head), *(len(row[i]) for row in rows)) for i, head in enumerate(("", *table.names))]
     blocks: list[list[int]] = [[]]
@@ -152,7 +156,7 @@ def _line(row: Sequence[str], columns: Sequence[int], widths: Sequence[int]) -> 
 
 
 def as_markdown(table: ComparisonTable) -> str:
-    """One table, with a bold row in front of each section, and the notes as a list."""
+    """Format one Markdown table, with a bold row before each section, and the notes as a list."""
     lines = ["| | " + " | ".join(map(_cell, table.names)) + " |", "|---|" + "---:|" * len(table.names)]
     for section in table.sections:
         lines.append(f"| **{section.title}** |" + " |" * len(table.names))
@@ -165,7 +169,7 @@ def _cell(text: str) -> str:
 
 
 def as_csv(comparison: Comparison) -> str:
-    """A row for each run and unrounded numbers, for programs; empty where a run does not tell."""
+    """Format a row for each run with unrounded numbers, for programs; unknown values are empty."""
     records = [_record(run) for run in comparison.runs]
     columns = dict.fromkeys(column for record in records for column in record)
     out = io.StringIO()
@@ -179,10 +183,10 @@ def _record(run: ComparedRun) -> dict[str, object]:
     record: dict[str, object] = run.model_dump(exclude={"cost", "modules", "probes"})
     record |= run.cost.model_dump() if run.cost is not None else {}
     for module in run.modules:
-        figures = module.model_dump(exclude={"module"})
-        record |= {f"module{module.module}_{name}": value for name, value in figures.items()}
+        values = module.model_dump(exclude={"module"})
+        record |= {f"module{module.module}_{name}": value for name, value in values.items()}
     for probe in run.probes:
-        words = [probe.task, probe.variant, place_in_words(*_place(probe))]
+        words = [probe.task, probe.variant, source_name(*_source(probe))]
         name = "_".join(word.replace(",", "").replace(" ", "_") for word in words if word)
         record[f"{name}_accuracy"] = probe.accuracy
         record[f"{name}_low"] = probe.interval_over_utterances.low

@@ -17,7 +17,7 @@ from vgim.downstream.features.examples import Gathered, Stream, check_memory, ga
 from vgim.downstream.features.features import CutClip, FeatureSource, View, stream_features
 from vgim.downstream.pictures import WITHOUT_MATPLOTLIB, can_draw
 from vgim.downstream.probe_plan import Outcome, Piece, Runner, Say, one_after_the_other, plan
-from vgim.downstream.result import EncoderKind, ProbeOptions, ProbeResult, place_name
+from vgim.downstream.result import EncoderKind, ProbeOptions, ProbeResult, output_name
 from vgim.downstream.scores import score
 from vgim.downstream.solvers import ADAM_BATCH, fit_adam, fit_lbfgs
 from vgim.downstream.summary import Fit, Splits, summarize
@@ -180,7 +180,7 @@ def _results(setting: ProbeContext, kind: EncoderKind, say: Say) -> list[tuple[P
             fits = fits or [[] for _ in views]
         for view, of_view, found in zip(views, splits, fits, strict=True):
             found.append(_fit(setting, of_view, seed))
-            of = " ".join((kind, place_name(view.module, view.layer))).rstrip()
+            of = " ".join((kind, output_name(view.module, view.layer))).rstrip()
             say(f"{options.task} from {of}, seed {seed}: {found[-1].scores.accuracy:.1%}")
     return [
         summarize(setting, kind, view, of_view, found, prepared=prepared, notes=notes)

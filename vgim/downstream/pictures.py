@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vgim.arrays import I64
-from vgim.downstream.result import ProbeResult, place_name
+from vgim.downstream.result import ProbeResult, output_name
 
 WITHOUT_MATPLOTLIB = "no pictures: matplotlib is not installed; pip install 'vgim[analysis]' draws them"
 INCHES_PER_CLASS = 0.22
@@ -59,7 +59,7 @@ def modules_picture(results: Sequence[ProbeResult]) -> bytes:
         at = [places.index((result.module or 0, result.layer)) + ASIDE * number for result in own]
         axes.errorbar(at, *_with_errors(own), fmt=STYLES[encoder], capsize=3, label=encoder)
     names = [
-        place_name(*place).replace(" layer", "\nlayer") if by_layer else str(place[0]) for place in places
+        output_name(*place).replace(" layer", "\nlayer") if by_layer else str(place[0]) for place in places
     ]
     axes.set_xticks(range(len(places)), names, fontsize=8 if by_layer else None)
     figure.legend(loc="outside right upper", fontsize=8)
@@ -73,7 +73,7 @@ def epochs_picture(results: Sequence[ProbeResult]) -> bytes:
         own = [result for result in results if (result.module, result.layer) == place]
         trained = [result for result in own if result.encoder == "trained"]
         steps = [result.step or 0 for result in trained]
-        color, label = f"C{number}", f"trained {place_name(*place)}"
+        color, label = f"C{number}", f"trained {output_name(*place)}"
         axes.errorbar(steps, *_with_errors(trained), fmt="o-", capsize=3, color=color, label=label)
         for result in own:
             if result.encoder != "trained":
@@ -120,7 +120,7 @@ def _with_errors(results: Sequence[ProbeResult]) -> tuple[list[float], list[list
 
 
 def _of(result: ProbeResult) -> str:
-    return f"{result.encoder} {place_name(result.module, result.layer)}".rstrip()
+    return f"{result.encoder} {output_name(result.module, result.layer)}".rstrip()
 
 
 def new_figure(width: float, height: float) -> Any:

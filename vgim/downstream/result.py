@@ -167,7 +167,7 @@ def format_table(results: Sequence[ProbeResult]) -> str:
             (
                 result.encoder,
                 "-" if result.step is None else f"{result.step:,}",
-                place_name(result.module, result.layer).removeprefix("module ") or "-",
+                output_name(result.module, result.layer).removeprefix("module ") or "-",
                 f"{result.accuracy:.1%}",
                 in_percent(result.interval_over_utterances),
                 in_percent(seeds) if seeds else "-",
@@ -179,7 +179,7 @@ def format_table(results: Sequence[ProbeResult]) -> str:
     return align_columns(rows, num_left=1)
 
 
-def place_name(module: int | None, layer: int | None) -> str:
+def output_name(module: int | None, layer: int | None) -> str:
     """`module 1` or `module 1 layer 0`; nothing for features of no encoder."""
     if module is None:
         return ""

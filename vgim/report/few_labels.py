@@ -5,11 +5,11 @@ The page reads only the fields that it shows, and ignores others, so that result
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
+from vgim.downstream.few_labels import result as few_labels
 from vgim.downstream.result import Interval, in_percent
 from vgim.errors import VgimError
 from vgim.report.embed import EmbeddedPicture, Embedder
@@ -59,10 +59,9 @@ class StudySection:
 def is_study(path: Location) -> bool:
     """Whether a folder holds a study instead of one probe: its result has points."""
     try:
-        parsed = json.loads(path.child(RESULT).read_bytes())
-    except (VgimError, ValueError):
+        return few_labels.is_study(path.child(RESULT).read_bytes())
+    except VgimError:
         return False
-    return isinstance(parsed, dict) and "points" in parsed
 
 
 def read_studies(folder: Location, embedder: Embedder, notes: Notes) -> tuple[StudySection, ...]:

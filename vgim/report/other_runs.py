@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vgim.compare.comparison import compare, compared_config
+from vgim.compare.read import compare, compared_config
 from vgim.compare.table import ComparisonTable, comparison_table
 from vgim.config import RunConfig
 from vgim.config.difference import config_difference

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from typing import Literal
 
@@ -97,6 +98,15 @@ class LimitedResult(Provenance):
     notes: tuple[str, ...]
     options: LimitedOptions
     run_config: RunConfig
+
+
+def is_study(content: bytes) -> bool:
+    """Whether a `result.json` is of a study of few labels and not of one probe: it has points."""
+    try:
+        parsed = json.loads(content)
+    except ValueError:
+        return False
+    return isinstance(parsed, dict) and "points" in parsed
 
 
 def limited_folder_name(result: LimitedResult) -> str:

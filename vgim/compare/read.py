@@ -1,0 +1,171 @@
+"""Read runs into a comparison. Nothing is computed anew: everything comes from what training and probes wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+
+from vgim.compare.comparison import ComparedRun, Comparison, Cost, ModuleMetrics
+from vgim.compare.read_probes import compared_probe, newest_results, notes_on_probes, read_results
+from vgim.config import RunConfig
+from vgim.errors import CheckpointError, ConfigError, VgimError
+from vgim.model.collapse import CHANCE_SHARE, FEWEST_ACTIVE
+from vgim.model.losses import chance_of
+from vgim.model.stack import build_encoder, module_specs
+from vgim.runs.folder import RunFolder
+from vgim.runs.layout import CONFIG, STATE
+from vgim.runs.listing import summarize_run
+from vgim.runs.metrics import MetricsRecord, read_metrics
+from vgim.runs.run_names import distinct_names
+from vgim.storage import Location
+
+
+def compare(runs: Sequence[str]) -> Comparison:
+    """Read the folders of several runs.
+
+    Args:
+        runs: Runs' folders, paths or URIs.
+
+    Returns:
+        The comparison; files that are missing or damaged become notes.
+
+    Raises:
+        VgimError: A folder is no run.
+    """
+    folders = list(dict.fromkeys(Location(run) for run in runs))
+    notes: list[str] = []
+    configs = [compared_config(folder) for folder in folders]
+    compared = [
+        _read_run(folder, name, config, notes)
+        for folder, name, config in zip(folders, distinct_names(folders), configs, strict=True)
+    ]
+    notes += _differences(compared, configs)
+    return Comparison(runs=tuple(compared), notes=tuple(notes))
+
+
+def compared_config(folder: Location) -> RunConfig:
+    """Read the config of a run that is to be compared.
+
+    Raises:
+        VgimError: The folder is no run, or its config does not read.
+    """
+    if folder.child(STATE).exists():
+        raise ConfigError(f"{folder.uri} is one checkpoint; name its run")
+    config = RunFolder(folder).config()
+    if config is None:
+        raise CheckpointError(f"{folder.uri} is no run: it has no {CONFIG}; name a run's folder")
+    return config
+
+
+def _read_run(folder: Location, name: str, config: RunConfig, notes: list[str]) -> ComparedRun:
+    """Read one run; what cannot be read is added to `notes`."""
+    run = RunFolder(folder)
+    record, summary = None, None
+    try:
+        record = run.record()
+        summary = summarize_run(run) if record is not None else None
+    except (VgimError, KeyError, TypeError) as error:
+        notes.append(f"{name}: its record or metrics cannot be read: {error}")
+    metrics: list[MetricsRecord] = []
+    try:
+        metrics = list(read_metrics(folder))
+    except VgimError as error:
+        notes.append(f"{name}: {error}")
+    cost, modules = None, list[ModuleMetrics]()
+    try:
+        cost, modules = _cost(metrics), _latest_validations(config, metrics)
+    except (KeyError, TypeError, AttributeError) as error:
+        notes.append(
+            f"{name}: metrics.jsonl has a record that cannot be read: {type(error).__name__} {error}"
+        )
+    encoder_parameters, predictor_parameters = _count_parameters(config)
+    results = newest_results(read_results(folder, name, notes))
+    notes += notes_on_probes(name, folder, results)
+    return ComparedRun(
+        name=name,
+        uri=folder.uri,
+        state=summary.state if summary else None,
+        family=config.model.family,
+        kld_weight=config.objective.kld_weight,
+        num_modules=config.model.num_modules,
+        channels=config.model.channels,
+        step=summary.step if summary else None,
+        epoch=summary.epoch if summary else None,
+        encoder_parameters=encoder_parameters,
+        predictor_parameters=predictor_parameters,
+        workers=record.workers if record else None,
+        device=None if config.cluster.device == "auto" else config.cluster.device,
+        cost=cost,
+        data_fingerprint=record.data_fingerprint if record else None,
+        chance_nce=chance_of(config.objective).loss,
+        modules=tuple(modules),
+        probes=tuple(compared_probe(result) for result in results),
+    )
+
+
+def _cost(metrics: Iterable[MetricsRecord]) -> Cost | None:
+    """Sum over `train` records, each of which holds means over the steps since the record before; None without any."""
+    step_s = train_s = crops = 0.0
+    step_before = 0
+    for record in metrics:
+        if record["kind"] != "train":
+            continue
+        num_steps, step_before = record["step"] - step_before, record["step"]
+        step_s += num_steps * record["compute_s"]
+        train_s += num_steps / record["steps_per_s"]
+        crops += num_steps * record["crops_per_s"] / record["steps_per_s"]
+    return Cost(step_s=step_s, train_s=train_s, utterances=round(crops)) if step_before else None
+
+
+def _latest_validations(config: RunConfig, metrics: Iterable[MetricsRecord]) -> list[ModuleMetrics]:
+    """Each module's latest validation; under some schedules, modules are validated at different steps."""
+    chance = chance_of(config.objective).loss
+    latest: dict[int, MetricsRecord] = {}
+    for record in metrics:
+        if record["kind"] == "validation":
+            latest.update({m.get("module", index): m for index, m in enumerate(record["modules"])})
+    modules = []
+    for module, spec in enumerate(module_specs(config.model)):
+        values = latest.get(module, {})
+        nce, active_units = values.get("nce"), values.get("active_units")
+        collapsed = None
+        if nce is not None and active_units is not None:
+            collapsed = nce >= CHANCE_SHARE * chance and active_units < FEWEST_ACTIVE
+        modules.append(
+            ModuleMetrics(
+                module=module,
+                nce=nce,
+                accuracy=values.get("accuracy"),
+                kl=values.get("kl") if spec.posterior else None,
+                kl_per_element=values.get("kl_per_element") if spec.posterior else None,
+                active_units=active_units,
+                collapsed=collapsed,
+            )
+        )
+    return modules
+
+
+def _count_parameters(config: RunConfig) -> tuple[int, int]:
+    """Number of parameters of the encoder, and of InfoNCE's predictors."""
+    with torch.device("meta"):  # shapes without memory
+        encoder = build_encoder(config.model, config.objective, config.train.seed)
+    predictors = sum(p.numel() for name, p in encoder.named_parameters() if ".nce." in name)
+    return sum(p.numel() for p in encoder.parameters()) - predictors, predictors
+
+
+def _differences(runs: Sequence[ComparedRun], configs: Sequence[RunConfig]) -> list[str]:
+    """Notes on data and objectives by which the runs do not compare."""
+    notes = []
+    names_by_data: dict[str, list[str]] = {}
+    for run in runs:
+        if run.data_fingerprint is not None:
+            names_by_data.setdefault(run.data_fingerprint, []).append(run.name)
+    if len(names_by_data) > 1:
+        parts = "; ".join(f"{', '.join(names)} on {data[:12]}" for data, names in names_by_data.items())
+        notes.append(f"trained on different data, so losses and accuracies do not compare: {parts}")
+    for key in ("loss", "num_negatives", "prediction_steps", "negatives"):
+        values = {str(getattr(config.objective, key)) for config in configs}
+        if len(values) > 1:
+            notes.append(f"InfoNCE does not compare: objective.{key} is {' or '.join(sorted(values))}")
+    return notes

@@ -1,0 +1,100 @@
+"""The probe results of a run: read them, choose the newest of each kind, and note what is missing or old."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pydantic import ValidationError
+
+from vgim.compare.comparison import BASELINES, ComparedProbe
+from vgim.downstream.few_labels.result import is_study
+from vgim.downstream.result import SUPERVISED_EPOCHS, ProbeResult, unusual_options
+from vgim.errors import StorageError
+from vgim.runs.checkpoint import complete_checkpoints
+from vgim.runs.layout import PROBES, RESULT
+from vgim.storage import Location
+
+
+def read_results(run: Location, name: str, notes: list[str]) -> list[ProbeResult]:
+    """Read every probe result of a run, without studies of few labels, whose accuracies have other training data.
+
+    Args:
+        name: The run's name in notes.
+        notes: Results that cannot be read are added here.
+    """
+    results = []
+    for folder in run.child(PROBES).list():
+        file = run.child(PROBES, folder, RESULT)
+        if not file.exists():
+            continue
+        reason = ""
+        try:
+            content = file.read_bytes()
+            if not is_study(content):
+                results.append(ProbeResult.model_validate_json(content))
+        except StorageError as error:
+            reason = str(error)
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+        if reason:
+            notes.append(
+                f"{name}: probes/{folder}/{RESULT} is left out, it does not read as a result: {reason}"
+            )
+    return results
+
+
+def newest_results(results: Iterable[ProbeResult]) -> list[ProbeResult]:
+    """Keep one result for each task, variant, encoder, module and layer: the one of the latest step."""
+
+    def age(result: ProbeResult) -> tuple[int, bool]:
+        return result.step or 0, result.options.checkpoint != "named"
+
+    newest: dict[tuple[object, ...], ProbeResult] = {}
+    for result in results:
+        key = (result.task, variant(result), result.encoder, result.module, result.layer)
+        if key not in newest or age(result) > age(newest[key]):
+            newest[key] = result
+    order = sorted(newest, key=lambda key: tuple("" if part is None else str(part) for part in key))
+    return [newest[key] for key in order]
+
+
+def variant(result: ProbeResult) -> str:
+    """Name the options other than task, encoder, module and layer that shape a result; empty for the defaults."""
+    options = result.options
+    words = ["sampled"] * options.sampled
+    words += ["best"] * (options.checkpoint == "best")
+    if result.label_epochs and options.supervised_epochs != SUPERVISED_EPOCHS:
+        words.append(f"epochs{options.supervised_epochs}")
+    words += unusual_options(options, result.data_fingerprint)
+    words += [options.solver] * (options.solver != "lbfgs")
+    return ", ".join(words)
+
+
+def compared_probe(result: ProbeResult) -> ComparedProbe:
+    """The part of a result that a comparison shows."""
+    shared = {name: getattr(result, name) for name in ComparedProbe.model_fields if name != "variant"}
+    return ComparedProbe(variant=variant(result), **shared)
+
+
+def notes_on_probes(name: str, run: Location, results: Sequence[ProbeResult]) -> list[str]:
+    """Notes on baselines that are missing and on results of an old checkpoint.
+
+    Args:
+        name: The run's name in notes.
+    """
+    notes = []
+    for task, words in dict.fromkeys((r.task, variant(r)) for r in results):
+        encoders = {r.encoder for r in results if (r.task, variant(r)) == (task, words)}
+        if missing := [kind for kind in BASELINES if kind not in encoders]:
+            title = f"{task} ({words})" if words else task
+            options = " ".join(f"--encoder {kind}" for kind in missing)
+            notes.append(
+                f"{name}: {title} has no {' and no '.join(missing)} baseline; probe it with {options}"
+            )
+    checkpoints = complete_checkpoints(run)
+    newest_step = checkpoints[-1].state.step if checkpoints else 0
+    if old := sorted({r.step for r in results if r.step is not None and r.step < newest_step}):
+        steps = ", ".join(map(str, old))
+        notes.append(f"{name}: probed at step {steps}, and its newest checkpoint is of step {newest_step}")
+    return notes
