@@ -1,4 +1,4 @@
-"""From predictions to figures: accuracy, per class, and 95 % intervals.
+"""From predictions to accuracies, per class too, and their 95 % intervals.
 
 Shapes: N examples, U utterances, K classes, S seeds.
 """
@@ -19,18 +19,18 @@ from vgim.arrays import I64
 BOOTSTRAP_DRAWS = 2_000
 Z_95 = 1.959964
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""97.5 % quantile of Student's t for 1, 2, ... degrees of freedom; beyond these `Z_95` is widened."""
+"""97.5 % quantile of Student's t for 1 to 10 degrees of freedom; for more, `Z_95` is widened."""
 
 
 class Scores(NamedTuple):
-    """What came out on the test split, for one seed."""
+    """Hits of one seed's classifier on the test split."""
 
     confusion_KK: I64
     """Examples by true class (row) and predicted class (column)."""
     correct_U: I64
-    """Right examples of each test utterance."""
+    """Correctly classified examples of each test utterance."""
     count_U: I64
-    """Examples of each test utterance."""
+    """All examples of each test utterance."""
 
     @property
     def accuracy(self) -> float:
@@ -38,26 +38,30 @@ class Scores(NamedTuple):
 
 
 def score(predicted_N: Tensor, truth_N: Tensor, owner_N: Tensor, num_classes: int) -> Scores:
-    """Compare predictions with the truth; `owner_N` is the utterance of each example, counted from 0."""
+    """Compare predicted with true classes.
+
+    Args:
+        owner_N: Index of each example's utterance, counted from 0.
+    """
     cells = torch.bincount(truth_N * num_classes + predicted_N, minlength=num_classes**2)
-    right_N = (predicted_N == truth_N).double()
+    correct_N = (predicted_N == truth_N).double()
     num_utterances = int(owner_N.max()) + 1
     return Scores(
         cells.view(num_classes, num_classes).numpy(),
-        torch.bincount(owner_N, right_N, minlength=num_utterances).long().numpy(),
+        torch.bincount(owner_N, correct_N, minlength=num_utterances).long().numpy(),
         torch.bincount(owner_N, minlength=num_utterances).numpy(),
     )
 
 
 def per_class(confusion_KK: I64) -> list[float | None]:
-    """Accuracy of each class; None for one that the test split does not hold."""
+    """Accuracy of each class; None for a class that is not in the test split."""
     totals = confusion_KK.sum(1)
     hits = confusion_KK.diagonal()
     return [float(hit / total) if total else None for hit, total in zip(hits, totals, strict=True)]
 
 
 def over_seeds(accuracies: list[float]) -> tuple[float, float] | None:
-    """95 % interval of the mean accuracy over S seeds, by Student's t; None for one seed."""
+    """95 % interval of the mean accuracy over seeds, by Student's t; None for one seed."""
     ends = of_mean(accuracies)
     return None if ends is None else (max(0.0, ends[0]), min(1.0, ends[1]))
 
@@ -73,14 +77,14 @@ def of_mean(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def over_utterances(correct_U: NDArray[np.float64], count_U: I64) -> tuple[float, float]:
-    """95 % interval for other utterances of the same kind as the test split's.
+    """95 % interval of the accuracy on other utterances of the same kind as the test split's.
 
-    With one example an utterance, Wilson's (1927), which holds at 0 and 1 too. With many, the frames of an
-    utterance are no independent examples, so whole utterances are drawn again (bootstrap percentiles).
+    With one example for each utterance it is Wilson's score interval (1927), which is also right near 0 and 1. With
+    several, examples of one utterance are not independent, so whole utterances are resampled (bootstrap percentiles).
 
     Args:
-        correct_U: Right examples of each utterance; a mean over seeds need not be whole.
-        count_U: Examples of each.
+        correct_U: Correctly classified examples of each utterance, which are no whole numbers if averaged over seeds.
+        count_U: All examples of each utterance.
     """
     if (count_U <= 1).all():
         return wilson(float(correct_U.sum() / count_U.sum()), int(count_U.sum()))
@@ -92,14 +96,14 @@ def over_utterances(correct_U: NDArray[np.float64], count_U: I64) -> tuple[float
 
 
 def wilson(share: float, num: int) -> tuple[float, float]:
-    """Wilson's 95 % score interval of a share of `num` trials."""
+    """Wilson's 95 % score interval of a share of hits among `num` trials."""
     z2 = Z_95**2
     center = (share + z2 / (2 * num)) / (1 + z2 / num)
     half = Z_95 / (1 + z2 / num) * math.sqrt(share * (1 - share) / num + z2 / (4 * num**2))
     return max(0.0, center - half), min(1.0, center + half)
 
 
-def _t_quantile(freedom: int) -> float:
-    if freedom <= len(T_95):
-        return T_95[freedom - 1]
-    return Z_95 * (1 + (Z_95**2 + 1) / (4 * freedom))  # Cornish-Fisher, right to 0.01 from 11 on
+def _t_quantile(degrees: int) -> float:
+    if degrees <= len(T_95):
+        return T_95[degrees - 1]
+    return Z_95 * (1 + (Z_95**2 + 1) / (4 * degrees))  # Cornish-Fisher; its error is below 0.01 from 11 on

@@ -16,56 +16,56 @@ from vgim.downstream.probes.probe import Examples
 from vgim.model.randomness import mix, seeded_generator
 
 L2_PATH = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-"""Penalties that are tried, strongest first, each from the optimum of the one before."""
+"""Penalties to try, strongest first; each fit starts at the optimum of the fit before."""
 MAX_ITERATIONS = 200
-"""Of L-BFGS, for each penalty."""
+"""Iterations of L-BFGS for each penalty."""
 SMALLEST_SCALE = 1e-6
-"""Features that vary less are not divided by their deviation: dead channels."""
+"""Features with a smaller standard deviation are dead channels and are not divided by it."""
 ROWS_AT_ONCE = 65_536
-"""Examples that are classified together."""
+"""Examples that are classified at once, which bounds the memory of the logits."""
 ADAM_BATCH = {"frame": 1024, "utterance": 32}
-"""Examples in a step of Adam, by what an example is."""
+"""Examples in a step of Adam, by the probe's unit."""
 
 
 class Fitted(NamedTuple):
-    """A linear classifier of raw features, and how it was found."""
+    """A linear classifier of raw features, and how it was fitted."""
 
     weight_KC: Tensor
     bias_K: Tensor
     validation_loss: float
     """Mean cross-entropy in nats."""
     l2: float | None
-    """Penalty that the validation split chose; None for Adam."""
+    """Penalty with the lowest validation loss; None for Adam."""
     epochs: int | None
-    """Epochs whose weights these are; None for L-BFGS."""
+    """Epochs of training behind the weights; None for L-BFGS."""
 
     def predict(self, x_NC: Tensor) -> Tensor:
-        """Class of each example."""
-        found = [
+        """Predict the class of each example."""
+        classes = [
             torch.addmm(self.bias_K, part, self.weight_KC.T).argmax(1)
             for part in torch.split(x_NC, ROWS_AT_ONCE)
         ]
-        return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
+        return torch.cat(classes) if classes else torch.empty(0, dtype=torch.int64)
 
 
 def fit_lbfgs(train: Examples, validation: Examples, num_classes: int, *, bias: bool = True) -> Fitted:
-    """The optimum of mean cross-entropy + l2/2 · ‖W‖² on standardized features, l2 chosen on validation.
+    """Minimize mean cross-entropy + l2/2 · ‖W‖² on standardized features, with l2 chosen on the validation split.
 
-    Deterministic: the problem is convex and starts at zero. The path of penalties ends at the first that makes
-    the validation's cross-entropy worse. Without a bias the features are scaled but not centered, which would be
-    a bias by another name.
+    Deterministic: the problem is convex and starts at zero. The path of penalties ends at the first penalty that
+    makes the validation loss worse. Without a bias the features are scaled but not centered, because centering
+    would add a bias.
     """
     mean_C = train.x_NC.mean(0) if bias else torch.zeros_like(train.x_NC[0])
     scale_C = (train.x_NC - mean_C).square_().mean(0).sqrt_()
     scale_C = torch.where(scale_C < SMALLEST_SCALE, torch.ones_like(scale_C), scale_C)
     x_NC = (train.x_NC - mean_C) / scale_C
-    held_NC = (validation.x_NC - mean_C) / scale_C
+    validation_NC = (validation.x_NC - mean_C) / scale_C
     w_KC = x_NC.new_zeros(num_classes, x_NC.shape[1])
     b_K = x_NC.new_zeros(num_classes)
     best: tuple[float, float, Tensor, Tensor] | None = None
     for l2 in L2_PATH:
         minimize(x_NC, train.y_N, w_KC, b_K, l2, bias=bias)
-        loss = cross_entropy(held_NC, validation.y_N, w_KC, b_K)
+        loss = cross_entropy(validation_NC, validation.y_N, w_KC, b_K)
         if best is not None and not loss < best[0]:
             break
         best = (loss, l2, w_KC.clone(), b_K.clone())
@@ -81,9 +81,9 @@ def minimize(
     """Move weights and bias to the minimum of mean cross-entropy + l2/2 · ‖W‖², in place.
 
     Args:
-        tolerance: It ends where no element of the gradient is larger.
+        tolerance: Largest absolute element of the gradient at which L-BFGS stops.
     """
-    # A gradient of our own: autograd would keep several tensors [N, K] of a large split.
+    # The gradient is written out because autograd would keep several tensors [N, K] of a large split.
     optimizer = torch.optim.LBFGS(
         [w_KC, b_K] if bias else [w_KC],
         max_iter=MAX_ITERATIONS,
@@ -119,13 +119,13 @@ def fit_adam(
     patience: int = 0,
     after_epoch: Callable[[int, float], None] | None = None,
 ) -> Fitted:
-    """A linear layer trained with Adam on the raw features, in a fresh random order each epoch.
+    """Train a linear layer with Adam on the raw features, in a new random order each epoch.
 
     Args:
-        seed: Of the first weights (torch's default distribution) and of the order.
-        patience: Epochs without a lower validation loss after which it ends with the best weights; 0 trains
-            all epochs and takes the last.
-        after_epoch: Told the epoch, from 1, and the validation loss.
+        seed: Seed of the initial weights (torch's default distribution) and of the order.
+        patience: Epochs without a lower validation loss after which training ends with the best weights; 0 trains
+            all epochs and keeps the last weights.
+        after_epoch: Called with the epoch, counted from 1, and the validation loss.
     """
     device, num_features = train.x_NC.device, train.x_NC.shape[1]
     draw = seeded_generator("cpu", mix("probe", seed))
@@ -138,7 +138,7 @@ def fit_adam(
     w_KC = uniform(num_classes, num_features)
     b_K = uniform(num_classes) if bias else torch.zeros(num_classes, dtype=w_KC.dtype, device=device)
     optimizer = torch.optim.Adam([w_KC, b_K] if bias else [w_KC], lr=learning_rate)
-    best, stale, loss, epoch = None, 0, float("nan"), 0
+    best, num_stale, loss, epoch = None, 0, float("nan"), 0
     for epoch in range(1, epochs + 1):
         for rows in torch.split(torch.randperm(len(train.y_N), generator=draw).to(device), batch_size):
             optimizer.zero_grad()
@@ -149,10 +149,10 @@ def fit_adam(
         if after_epoch is not None:
             after_epoch(epoch, loss)
         if best is None or loss < best.validation_loss:
-            best, stale = Fitted(w_KC.detach().clone(), b_K.detach().clone(), loss, None, epoch), 0
+            best, num_stale = Fitted(w_KC.detach().clone(), b_K.detach().clone(), loss, None, epoch), 0
         else:
-            stale += 1
-        if patience and stale >= patience:
+            num_stale += 1
+        if patience and num_stale >= patience:
             break
     if patience and best is not None:
         return best
@@ -161,7 +161,7 @@ def fit_adam(
 
 @torch.no_grad()
 def cross_entropy(x_NC: Tensor, y_N: Tensor, w_KC: Tensor, b_K: Tensor) -> float:
-    """Mean cross-entropy in nats; infinite where it is not a number."""
+    """Mean cross-entropy in nats; infinity instead of NaN, so that comparisons of losses hold."""
     total = 0.0
     for x, y in zip(torch.split(x_NC, ROWS_AT_ONCE), torch.split(y_N, ROWS_AT_ONCE), strict=True):
         total += float(F.cross_entropy(torch.addmm(b_K, x, w_KC.T), y, reduction="sum"))
