@@ -169,7 +169,8 @@ def test_every_exit_code_is_explained() -> None:
 
 def test_every_field_is_explained() -> None:
     from vgim.data.shards.columns import INDEX_SCHEMA, SHARD_SCHEMA
-    from vgim.downstream.result import ProbeOptions, ProbeResult, SeedResult
+    from vgim.downstream.options import ProbeOptions
+    from vgim.downstream.result import ProbeResult, SeedResult
     from vgim.latents.result import AnalysisResult
     from vgim.model.module import METRICS
     from vgim.runs.folder import RunRecord

@@ -52,6 +52,12 @@ MAY_IMPORT["vgim.downstream"] = BASE | {
     "vgim.pretrained",
     "vgim.train",
 }
+# No circle inside: probes know no features, features no context, and encoders stand on both.
+MAY_IMPORT["vgim.downstream.probes"] = BASE | {"vgim.data"}
+MAY_IMPORT["vgim.downstream.features"] = MAY_IMPORT["vgim.downstream.probes"] | {
+    "vgim.model",
+    "vgim.downstream.probes",
+}
 MAY_IMPORT["vgim.decode"] = MAY_IMPORT["vgim.downstream"]
 MAY_IMPORT["vgim.latents"] = MAY_IMPORT["vgim.downstream"] | {"vgim.downstream"}
 MAY_IMPORT["vgim.compare"] = BASE | {"vgim.model", "vgim.runs", "vgim.downstream"}

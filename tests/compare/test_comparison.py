@@ -16,7 +16,7 @@ from vgim.compare.picture import comparison_picture
 from vgim.compare.read import compare
 from vgim.compare.table import DASH, as_csv, as_markdown, as_text, comparison_table
 from vgim.downstream.job import probe
-from vgim.downstream.result import ProbeOptions
+from vgim.downstream.options import ProbeOptions
 from vgim.errors import CheckpointError, ConfigError
 from vgim.pretrained.encoder import load_encoder
 
@@ -151,11 +151,11 @@ def test_the_command_prints_and_writes(runs: tuple[Path, Path], tmp_path: Path) 
 
 
 def test_studies_of_few_labels_stand_aside(runs: tuple[Path, Path], tmp_path: Path) -> None:
-    from vgim.downstream.few_labels.result import LimitedOptions
+    from vgim.downstream.few_labels.result import FewLabelsOptions
     from vgim.downstream.few_labels.study import study
 
     run = Path(shutil.copytree(runs[0], tmp_path / "studied"))
     before = compare([str(run)])
-    study(str(run), LimitedOptions(task="speaker", labels_per_class=(1, 2), seeds=2, device="cpu"))
+    study(str(run), FewLabelsOptions(task="speaker", labels_per_class=(1, 2), seeds=2, device="cpu"))
     assert len(list((run / "probes").glob("speaker-labels*/result.json"))) == 1
     assert compare([str(run)]) == before

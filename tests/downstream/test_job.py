@@ -12,7 +12,8 @@ import pytest
 from vgim.config import ResolvedConfig
 from vgim.downstream import pictures, solvers
 from vgim.downstream.job import SEEDS_IDLE, probe, probe_epochs
-from vgim.downstream.result import ProbeOptions, format_table
+from vgim.downstream.options import ProbeOptions
+from vgim.downstream.result_table import format_table
 from vgim.downstream.writing import read_result
 from vgim.errors import CheckpointError, ConfigError, DataError
 from vgim.storage import Location

@@ -11,7 +11,8 @@ import torch
 
 from vgim.cluster.tasks import run_tasks
 from vgim.downstream.job import probe, probe_many
-from vgim.downstream.result import ProbeOptions, ProbeResult
+from vgim.downstream.options import ProbeOptions
+from vgim.downstream.result import ProbeResult
 from vgim.errors import CheckpointError, ConfigError
 from vgim.runs.run_names import distinct_names
 from vgim.storage import Location

@@ -12,14 +12,15 @@ import torch
 from vgim.data.pcm import Pcm16
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.shards.read import Utterance, read_lengths, read_utterances
-from vgim.downstream import job
-from vgim.downstream.features import encoders
-from vgim.downstream.features.encoders import Preparation
+from vgim.downstream import context, fit, job, split_examples
+from vgim.downstream.encoders import kinds
+from vgim.downstream.encoders.kinds import EncoderPreparation
 from vgim.downstream.features.examples import check_memory
-from vgim.downstream.features.features import Clips, View
+from vgim.downstream.features.source import ClipBatch, FeatureSpec
 from vgim.downstream.job import probe
+from vgim.downstream.options import ProbeOptions
 from vgim.downstream.probes.phone import PhoneProbe
-from vgim.downstream.result import ProbeOptions, ProbeResult
+from vgim.downstream.result import ProbeResult
 from vgim.errors import ConfigError
 from vgim.storage import Location
 
@@ -30,7 +31,7 @@ class Fake:
     """Features that either hold the label or are noise, drawn afresh for every utterance."""
 
     clips_at_once = 1
-    views = (View(0, 160, CHANNELS),)
+    specs = (FeatureSpec(0, 160, CHANNELS),)
 
     def __init__(self, *, hold_label: bool) -> None:
         self.hold_label = hold_label
@@ -40,7 +41,7 @@ class Fake:
     def min_samples(self) -> int:
         return 160
 
-    def __call__(self, clips: Clips) -> list[torch.Tensor]:
+    def __call__(self, clips: ClipBatch) -> list[torch.Tensor]:
         (heard,) = clips.utterances
         num_frames = clips.audio_BL.shape[1] // 160
         rng = np.random.default_rng(list(heard.utterance_id.encode()))
@@ -59,7 +60,7 @@ class Fake:
 
 
 def run_with(fake: Fake, run: Path, monkeypatch: pytest.MonkeyPatch, **options: object) -> ProbeResult:
-    monkeypatch.setattr(job, "feature_source", lambda *_: (fake, Preparation()))
+    monkeypatch.setattr(job, "feature_source", lambda *_: (fake, EncoderPreparation()))
     (result,) = probe(str(run), ProbeOptions.model_validate({"encoders": ("random",), **options}))
     return result
 
@@ -90,15 +91,15 @@ def test_each_split_is_read_for_what_it_is_for(probed_run: Path, monkeypatch: py
         asked.append(str(args[2]))
         return read_utterances(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(job, "read_utterances", spy)
+    monkeypatch.setattr(split_examples, "read_utterances", spy)
     fits: list[int] = []
-    solve = job.fit_lbfgs
+    solve = fit.fit_lbfgs
 
-    def fit(*args: object, **options: object) -> object:
+    def spy_on_fit(*args: object, **options: object) -> object:
         fits.extend(len(e.y_N) for e in args[:2])  # type: ignore[attr-defined]
         return solve(*args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(job, "fit_lbfgs", fit)
+    monkeypatch.setattr(fit, "fit_lbfgs", spy_on_fit)
     (result,) = probe(str(probed_run), ProbeOptions(task="speaker", encoders=("mfcc",)))
     splits = read_manifest(result.data).splits
     assert asked == ["train", "validation", "test"]
@@ -121,10 +122,10 @@ def test_tones_are_told_apart_with_and_without_bias(probed_run: Path, syllables:
 
 def test_features_beyond_memory_are_refused_with_what_would_do(tiny_shards: Path) -> None:
     task = PhoneProbe(read_manifest(tiny_shards))
-    views = [View(0, 160, 512)]
-    check_memory(task, views, [16_000] * 100)
+    specs = [FeatureSpec(0, 160, 512)]
+    check_memory(task, specs, [16_000] * 100)
     with pytest.raises(ConfigError, match=r"use --max-utterances \d+, or one --module"):
-        check_memory(task, views, [10**9] * 100_000)
+        check_memory(task, specs, [10**9] * 100_000)
 
 
 def test_utterances_too_short_for_a_crop_are_counted(
@@ -136,7 +137,7 @@ def test_utterances_too_short_for_a_crop_are_counted(
         lengths.append(len(audio))
         return None if len(lengths) % 10 == 0 else audio[:5120]
 
-    monkeypatch.setattr(job, "first_crop", crop)
+    monkeypatch.setattr(context, "first_crop", crop)
     (result,) = probe(str(probed_run), ProbeOptions(task="speaker", encoders=("mfcc",)))
     assert result.num_left_out == len(lengths) // 10
     assert result.num_train + result.num_validation + result.num_test + result.num_left_out == 48
@@ -151,6 +152,6 @@ def test_the_batch_norm_clips_come_from_train_alone(
         asked.append(str(args[2]))
         return read_utterances(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(encoders, "read_utterances", spy)
+    monkeypatch.setattr(kinds, "read_utterances", spy)
     probe(str(probed_run), ProbeOptions(task="speaker", module=0, encoders=("random",)))
     assert asked == ["train"]

@@ -13,7 +13,8 @@ from typing import Any
 
 from vgim.config import DecoderConfig, RunConfig, to_yaml
 from vgim.config.decoder import AnyConfig
-from vgim.downstream.result import ProbeOptions, ProbeResult
+from vgim.downstream.options import ProbeOptions
+from vgim.downstream.result import ProbeResult
 from vgim.downstream.writing import write_result
 from vgim.runs.folder import RunFolder
 from vgim.storage import Location

@@ -34,14 +34,14 @@ from vgim.errors import ConfigError
     "--encoder",
     "encoders",
     multiple=True,
-    type=LazyChoice("vgim.downstream.result:EncoderKind"),
+    type=LazyChoice("vgim.downstream.options:EncoderKind"),
     help="trained (default), or a baseline: untrained, MFCC, or trained on the labels. Repeatable, for one table.",
 )
 @click.option("--all-epochs", is_flag=True, help="Every checkpoint that RUN kept, and their curve.")
 @click.option("--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True)
 @click.option(
     "--solver",
-    type=LazyChoice("vgim.downstream.result:Solver"),
+    type=LazyChoice("vgim.downstream.options:Solver"),
     default="lbfgs",
     show_default=True,
     help="lbfgs: the optimum, deterministic; adam: as published.",
@@ -132,8 +132,9 @@ def probe(
 
     from vgim.cluster.tasks import run_tasks
     from vgim.downstream import job
+    from vgim.downstream.options import ProbeOptions
     from vgim.downstream.probe_plan import one_after_the_other
-    from vgim.downstream.result import ProbeOptions, format_table
+    from vgim.downstream.result_table import format_table
 
     chosen: dict[str, object] = {
         **options,
@@ -168,7 +169,7 @@ def probe(
 
 
 def _study(where: str, chosen: dict[str, object], seeds: int | None, as_json: bool) -> None:
-    from vgim.downstream.few_labels.result import LimitedOptions, format_limited, parse_labels
+    from vgim.downstream.few_labels.result import FewLabelsOptions, format_study, parse_labels
     from vgim.downstream.few_labels.study import study
 
     chosen["labels_per_class"] = parse_labels(str(chosen["labels_per_class"]))
@@ -176,12 +177,12 @@ def _study(where: str, chosen: dict[str, object], seeds: int | None, as_json: bo
         chosen["seeds"] = seeds
     if not 0 < float(str(chosen.get("logit_std", 1))) < float("inf"):
         raise ConfigError(f"--logit-std {chosen['logit_std']} is no deviation; give a number above 0")
-    results = study(where, LimitedOptions.model_validate(chosen), lambda line: click.echo(line, err=True))
+    results = study(where, FewLabelsOptions.model_validate(chosen), lambda line: click.echo(line, err=True))
     if as_json:
         click.echo("[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]")
         return
     for result in results:
-        click.echo(format_limited(result))
+        click.echo(format_study(result))
         for note in result.notes:
             click.echo(f"note: {note}")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vgim.downstream.result import Interval, ResultModel
+from vgim.downstream.options import ResultModel
+from vgim.downstream.result import Interval
 
 BASELINES = ("mfcc", "random")
 """Baselines that every probed task should have."""

@@ -8,11 +8,13 @@ from pydantic import ValidationError
 
 from vgim.compare.comparison import BASELINES, ComparedProbe
 from vgim.downstream.few_labels.result import is_study
-from vgim.downstream.result import SUPERVISED_EPOCHS, ProbeResult, unusual_options
+from vgim.downstream.options import SUPERVISED_EPOCHS, unusual_options
+from vgim.downstream.result import ProbeResult
 from vgim.errors import StorageError
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.layout import PROBES, RESULT
 from vgim.storage import Location
+from vgim.text import first_problem
 
 
 def read_results(run: Location, name: str, notes: list[str]) -> list[ProbeResult]:
@@ -35,8 +37,7 @@ def read_results(run: Location, name: str, notes: list[str]) -> list[ProbeResult
         except StorageError as error:
             reason = str(error)
         except ValidationError as error:
-            first = error.errors()[0]
-            reason = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+            reason = first_problem(error)
         if reason:
             notes.append(
                 f"{name}: probes/{folder}/{RESULT} is left out, it does not read as a result: {reason}"

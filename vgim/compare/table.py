@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from vgim.compare.comparison import BASELINES, ComparedProbe, ComparedRun, Comparison, ModuleMetrics
-from vgim.downstream.result import in_percent, output_name
+from vgim.downstream.result_table import in_percent, output_name
+from vgim.text import format_clock
 
 DASH = "-"
 

@@ -1,14 +1,17 @@
-"""All that a probe needs, found and checked before anything is computed."""
+"""What a probe works on: the opened run, the task and the encoder's outputs, checked before anything is computed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from vgim.downstream.features.features import Reading
+from vgim.data.pcm import Pcm16
+from vgim.data.shards.read import Utterance
+from vgim.data.stream.crops import first_crop
+from vgim.downstream.features.encoder_features import EncoderOutput
+from vgim.downstream.options import SUPERVISED_EPOCHS, EncoderKind, ProbeOptions
 from vgim.downstream.probes.probe import Probe
 from vgim.downstream.probes.registry import make_probe
-from vgim.downstream.result import SUPERVISED_EPOCHS, EncoderKind, ProbeOptions
 from vgim.errors import ConfigError
 from vgim.model.stack import module_specs
 from vgim.pretrained.opened_run import OpenedRun, open_run
@@ -21,28 +24,37 @@ class ProbeContext:
     opened: OpenedRun
     options: ProbeOptions
     task: Probe
-    readings: tuple[Reading, ...]
-    """Where in the encoder features are read, in the order of depth."""
+    outputs: tuple[EncoderOutput, ...]
+    """Outputs of the encoder that features are read from, in the order of depth."""
     notes: tuple[str, ...]
     """Options that have no effect, a sentence each."""
 
+    @property
+    def uses_crops(self) -> bool:
+        """Whether utterances are cut to crops."""
+        return self.task.uses_crops and not self.options.whole_utterances
+
+    def clip(self, utterance: Utterance) -> Pcm16 | None:
+        """The audio of an utterance that is encoded: a crop or the whole; None if it is too short for a crop."""
+        return first_crop(utterance.audio, self.opened.config.data) if self.uses_crops else utterance.audio
+
 
 def open_probe_context(
-    where: str, options: ProbeOptions, kinds: Sequence[EncoderKind] | None = None
+    run: str, options: ProbeOptions, kinds: Sequence[EncoderKind] | None = None
 ) -> ProbeContext:
     """Find the run, its weights, the shards and the task.
 
     Args:
-        where: A run's folder or a checkpoint's, a path or a URI.
-        kinds: Those of the options' encoders that will be used; None for all.
+        run: Folder of a run or of a checkpoint, a path or a URI.
+        kinds: Encoders among the options' that will be used; None for all.
 
     Raises:
-        VgimError: One of them is not there, or does not fit another.
+        VgimError: The run, its weights or the shards are missing, or do not fit the options.
     """
-    opened = open_run(where, checkpoint=options.checkpoint, shards=options.shards, device=options.device)
+    opened = open_run(run, checkpoint=options.checkpoint, shards=options.shards, device=options.device)
     options = options.model_copy(update={"checkpoint": opened.checkpoint})
     config = opened.config
-    readings = _readings(opened, options)
+    outputs = _find_outputs(opened, options)
     if options.sampled and config.model.family != "sim":
         raise ConfigError(
             f"--sampled has no effect: model.family={config.model.family} has no posterior; leave it out"
@@ -55,14 +67,15 @@ def open_probe_context(
     task = make_probe(options.task, opened.manifest)
     if "trained" in (options.encoders if kinds is None else kinds):
         _ = opened.encoder  # a missing or damaged checkpoint is reported before anything is computed
-    return ProbeContext(opened, options, task, readings, tuple(_without_effect(options, task)))
+    return ProbeContext(opened, options, task, outputs, tuple(_options_without_effect(options, task)))
 
 
-def _readings(opened: OpenedRun, options: ProbeOptions) -> tuple[Reading, ...]:
+def _find_outputs(opened: OpenedRun, options: ProbeOptions) -> tuple[EncoderOutput, ...]:
+    """The outputs that `--module`, `--layer` and `--all-layers` select."""
     modules, specs = opened.modules(options.module), module_specs(opened.config.model)
     if options.layer is None:
         inner = {m: specs[m].inner_layers if options.all_layers else () for m in modules}
-        return tuple(Reading(m, layer) for m in modules for layer in (*inner[m], None))
+        return tuple(EncoderOutput(m, layer) for m in modules for layer in (*inner[m], None))
     if options.all_layers:
         raise ConfigError(f"--layer {options.layer} and --all-layers exclude each other; give one")
     if options.module is None:
@@ -77,10 +90,10 @@ def _readings(opened: OpenedRun, options: ProbeOptions) -> tuple[Reading, ...]:
             f"--layer {options.layer}, but module {module} has its convolutions 0 to {num_layers - 1}; use one of "
             "them, or leave --layer out for the module's output"
         )
-    return (Reading(module, options.layer % num_layers),)
+    return (EncoderOutput(module, options.layer % num_layers),)
 
 
-def _without_effect(options: ProbeOptions, task: Probe) -> Iterator[str]:
+def _options_without_effect(options: ProbeOptions, task: Probe) -> Iterator[str]:
     if options.whole_utterances and not task.uses_crops:
         yield f"--whole-utterances has no effect: --task {task.name} always looks at whole utterances"
     if options.patience and options.solver == "lbfgs":
@@ -92,8 +105,8 @@ def _without_effect(options: ProbeOptions, task: Probe) -> Iterator[str]:
             yield "--module has no effect on mfcc"
         if options.layer is not None or options.all_layers:
             yield "--layer has no effect on mfcc"
-    taught = {"supervised", "greedy-supervised"} & set(options.encoders)
-    if options.supervised_epochs != SUPERVISED_EPOCHS and not taught:
+    is_supervised = bool({"supervised", "greedy-supervised"} & set(options.encoders))
+    if options.supervised_epochs != SUPERVISED_EPOCHS and not is_supervised:
         yield "--supervised-epochs has no effect without --encoder supervised or greedy-supervised"
     if options.checkpoint == "best" and "trained" not in options.encoders:
         yield "--checkpoint has no effect without --encoder trained"

@@ -7,147 +7,155 @@ from functools import partial
 from typing import NamedTuple
 
 from vgim.arrays import I64
-from vgim.data.pcm import Pcm16
-from vgim.data.shards.read import Utterance, read_lengths, read_utterances
-from vgim.data.stream.crops import first_crop
+from vgim.data.shards.read import read_lengths
 from vgim.downstream.context import ProbeContext, open_probe_context
-from vgim.downstream.features.cache import DamagedCacheError, FeatureCache
-from vgim.downstream.features.encoders import Preparation, draws_features, feature_source
-from vgim.downstream.features.examples import Gathered, Stream, check_memory, gather, whole
-from vgim.downstream.features.features import CutClip, FeatureSource, View, stream_features
+from vgim.downstream.encoders.kinds import EncoderPreparation, depends_on_seed, feature_source
+from vgim.downstream.features.examples import check_memory
+from vgim.downstream.features.source import FeatureSource, FeatureSpec
+from vgim.downstream.fit import SeedFit, Splits, fit_and_score
+from vgim.downstream.options import EncoderKind, ProbeOptions
 from vgim.downstream.pictures import WITHOUT_MATPLOTLIB, can_draw
-from vgim.downstream.probe_plan import Outcome, Piece, Runner, Say, one_after_the_other, plan
-from vgim.downstream.result import EncoderKind, ProbeOptions, ProbeResult, output_name
-from vgim.downstream.scores import score
-from vgim.downstream.solvers import ADAM_BATCH, fit_adam, fit_lbfgs
-from vgim.downstream.summary import Fit, Splits, summarize
+from vgim.downstream.probe_plan import (
+    Log,
+    Outcome,
+    ProbeWorkItem,
+    Runner,
+    one_after_the_other,
+    plan_probes,
+)
+from vgim.downstream.result import ProbeResult
+from vgim.downstream.result_table import output_name
+from vgim.downstream.split_examples import examples_of_split
+from vgim.downstream.summarize import summarize
 from vgim.downstream.writing import write_epochs_picture, write_modules_picture, write_result
 from vgim.errors import VgimError
-from vgim.runs.layout import FEATURES
 from vgim.storage import Location
 
 SEEDS_IDLE = "the seeds change nothing: features and lbfgs are deterministic, so there is one fit"
 
 
-class Probed(NamedTuple):
-    """What came of one run and one task."""
+class RunTaskResults(NamedTuple):
+    """The results of one run and one task."""
 
     run: str
-    """Its name among the runs of the command."""
+    """The run's name among the runs of the command."""
     task: str
     results: list[ProbeResult]
-    """In the order of the encoders and modules asked for; those of checkpoints first, oldest first."""
+    """Results of checkpoints, oldest first, then in the order of the encoders and modules in the options."""
 
 
-def probe(run: str, options: ProbeOptions, say: Say = lambda line: None) -> list[ProbeResult]:
+def probe(run: str, options: ProbeOptions, log: Log = lambda line: None) -> list[ProbeResult]:
     """Fit and test a linear classifier on frozen features; write a folder below RUN/probes for each result.
 
     Args:
-        run: A run's folder or a checkpoint's, a path or a URI.
-        say: Told notes and progress.
+        run: Folder of a run or of a checkpoint, a path or a URI.
+        log: Called with each line of notes and progress.
 
     Returns:
-        A result for every encoder and module asked for, in that order.
+        A result for every encoder and module in the options, in their order.
 
     Raises:
-        VgimError: No run, no checkpoint, no such module, shards that do not fit the task.
+        VgimError: The run, its checkpoint or the module is missing, or the shards do not fit the task.
     """
-    return _only(probe_many([run], [options], say))
+    return _only_results(probe_many([run], [options], log))
 
 
-def probe_epochs(run: str, options: ProbeOptions, say: Say = lambda line: None) -> list[ProbeResult]:
-    """`probe` of every checkpoint that a run kept, oldest first, then once of the baselines.
+def probe_epochs(run: str, options: ProbeOptions, log: Log = lambda line: None) -> list[ProbeResult]:
+    """Probe every checkpoint that a run kept, oldest first, then each baseline once.
 
     Args:
-        run: A run's folder, a path or a URI.
-        say: As for `probe`.
+        run: The run's folder, a path or a URI.
+        log: Called with each line of notes and progress.
 
     Raises:
-        VgimError: As `probe`; CheckpointError where the run has no checkpoint.
+        VgimError: As by `probe`; CheckpointError if the run has no checkpoint.
     """
-    return _only(probe_many([run], [options], say, all_epochs=True))
+    return _only_results(probe_many([run], [options], log, all_epochs=True))
 
 
-def _only(found: tuple[list[Probed], VgimError | None]) -> list[ProbeResult]:
-    (probed,), error = found
+def _only_results(probed: tuple[list[RunTaskResults], VgimError | None]) -> list[ProbeResult]:
+    (only,), error = probed
     if error is not None:
         raise error
-    return probed.results
+    return only.results
 
 
 def probe_many(
     runs: Sequence[str],
-    wanted: Sequence[ProbeOptions],
-    say: Say = lambda line: None,
+    tasks: Sequence[ProbeOptions],
+    log: Log = lambda line: None,
     *,
     all_epochs: bool = False,
     runner: Runner = one_after_the_other,
-) -> tuple[list[Probed], VgimError | None]:
-    """`probe`, or `probe_epochs`, of several runs on several tasks.
+) -> tuple[list[RunTaskResults], VgimError | None]:
+    """Probe several runs on several tasks.
 
     Args:
-        runs: Folders, paths or URIs; each once.
-        wanted: The options of each task, each once.
-        say: Told notes and progress, with the run's name in front where there are several.
-        runner: Where the pieces are computed; see `vgim.cluster.tasks`.
+        runs: Different folders, paths or URIs.
+        tasks: Options with different tasks.
+        log: Called with each line of notes and progress, which begins with the run's name if there are several.
+        all_epochs: Probe every checkpoint, as `probe_epochs` does.
+        runner: Computes the work items; `vgim.cluster.tasks` has one that uses Ray.
 
     Returns:
-        What each run and task gave, and the error that tells what failed; the rest is written all the same.
+        The results of each run and task, and an error that names what failed. Other results are written anyway.
     """
-    groups = plan(runs, wanted, say, all_epochs=all_epochs, check_device=runner is one_after_the_other)
-    pieces = [piece for group in groups for piece in group.pieces]
+    groups = plan_probes(runs, tasks, log, all_epochs=all_epochs, check_device=runner is one_after_the_other)
+    items = [item for group in groups for item in group.items]
     failed = {f"{group.run} {group.task}": group.error for group in groups if group.error is not None}
-    alone = len(pieces) + len(failed) == 1
-    if not alone:
+    num_all = len(items) + len(failed)
+    if num_all > 1:
         for name, error in failed.items():
-            say(f"{name} failed: {error}")
-    outcomes = iter(runner(partial(_attempt, quiet=alone), pieces, say))
-    found = []
+            log(f"{name} failed: {error}")
+    outcomes = iter(runner(partial(_try_probing, log_error=num_all > 1), items, log))
+    probed = []
     for group in groups:
         results: list[ProbeResult] = []
-        for piece, outcome in zip(group.pieces, outcomes, strict=False):
+        for item, outcome in zip(group.items, outcomes, strict=False):
             if isinstance(outcome, VgimError):
-                failed[piece.name] = outcome
+                failed[item.name] = outcome
             else:
                 results += outcome
         _draw(group.folder, results, all_epochs)
-        found.append(Probed(group.run, group.task, results))
+        probed.append(RunTaskResults(group.run, group.task, results))
     if not can_draw():
-        say(f"note: {WITHOUT_MATPLOTLIB}")
-    return found, _error_of(failed, len(pieces) + sum(group.error is not None for group in groups))
+        log(f"note: {WITHOUT_MATPLOTLIB}")
+    return probed, _summary_error(failed, num_all)
 
 
-def _error_of(failed: dict[str, VgimError], num: int) -> VgimError | None:
+def _summary_error(failed: dict[str, VgimError], num_all: int) -> VgimError | None:
     if not failed:
         return None
     first = next(iter(failed.values()))
-    if num == 1:
+    if num_all == 1:
         return first
-    return type(first)(f"{len(failed)} of {num} probes failed: {', '.join(failed)}; the reasons are above")
+    return type(first)(
+        f"{len(failed)} of {num_all} probes failed: {', '.join(failed)}; the reasons are above"
+    )
 
 
-def _attempt(piece: Piece, say: Say, *, quiet: bool) -> Outcome:
-    """A piece's results, or the error that a user caused."""
+def _try_probing(item: ProbeWorkItem, log: Log, *, log_error: bool) -> Outcome:
+    """The results of a work item, or the error that a user caused."""
     try:
-        return _probe(piece, lambda line: say(piece.label + line))
+        return _probe_item(item, lambda line: log(item.label + line))
     except VgimError as error:
-        if not quiet:
-            say(f"{piece.name} failed: {error}")
+        if log_error:
+            log(f"{item.name} failed: {error}")
         return error
 
 
-def _probe(piece: Piece, say: Say) -> list[ProbeResult]:
-    """A piece's results, each written as soon as all are there."""
-    setting = open_probe_context(piece.where, piece.options, kinds=(piece.kind,))
+def _probe_item(item: ProbeWorkItem, log: Log) -> list[ProbeResult]:
+    """Compute a work item and write its results."""
+    context = open_probe_context(item.source, item.options, kinds=(item.kind,))
     results = []
-    for result, confusion_KK in _results(setting, piece.kind, say):
-        write_result(setting.opened.folder, result, confusion_KK)
+    for result, confusion_KK in _compute_results(context, item.kind, log):
+        write_result(context.opened.folder, result, confusion_KK)
         results.append(result)
     return results
 
 
 def _draw(run: Location, results: list[ProbeResult], all_epochs: bool) -> None:
-    """The pictures of depth and of training, where there is something to compare."""
+    """Draw accuracy against depth and against training, where there are several points."""
     if not can_draw() or not results:
         return
     if all_epochs:
@@ -158,97 +166,39 @@ def _draw(run: Location, results: list[ProbeResult], all_epochs: bool) -> None:
         write_modules_picture(run, last)
 
 
-def _results(setting: ProbeContext, kind: EncoderKind, say: Say) -> list[tuple[ProbeResult, I64]]:
-    """Result and confusion matrix of each view of a kind of encoder; features are computed once a seed."""
-    options, notes = setting.options, list(setting.notes)
+def _compute_results(context: ProbeContext, kind: EncoderKind, log: Log) -> list[tuple[ProbeResult, I64]]:
+    """Result and confusion matrix for each spec of an encoder; features are computed once for each seed."""
+    options, notes = context.options, list(context.notes)
     num_seeds = options.seeds
-    if num_seeds > 1 and options.solver == "lbfgs" and not draws_features(setting, kind):
+    if num_seeds > 1 and options.solver == "lbfgs" and not depends_on_seed(context, kind):
         num_seeds = 1
         notes.append(SEEDS_IDLE)
-        say(f"note: {kind}: {SEEDS_IDLE}")
-    views: tuple[View, ...] = ()
-    splits: list[Splits] = []
-    fits: list[list[Fit]] = []
-    prepared: list[Preparation] = []
+        log(f"note: {kind}: {SEEDS_IDLE}")
+    specs: tuple[FeatureSpec, ...] = ()
+    splits_by_spec: list[Splits] = []
+    fits_by_spec: list[list[SeedFit]] = []
+    preparations: list[EncoderPreparation] = []
     for seed in range(num_seeds):
-        if not splits or draws_features(setting, kind):
-            splits = []  # freed before the next are made
-            source, made = feature_source(setting, kind, seed, say)
-            prepared.append(made)
-            views = source.views
-            splits = _splits(setting, source, say)
-            fits = fits or [[] for _ in views]
-        for view, of_view, found in zip(views, splits, fits, strict=True):
-            found.append(_fit(setting, of_view, seed))
-            of = " ".join((kind, output_name(view.module, view.layer))).rstrip()
-            say(f"{options.task} from {of}, seed {seed}: {found[-1].scores.accuracy:.1%}")
+        if not splits_by_spec or depends_on_seed(context, kind):
+            splits_by_spec = []  # frees the last seed's examples before the next are made
+            source, preparation = feature_source(context, kind, seed, log)
+            preparations.append(preparation)
+            specs = source.specs
+            splits_by_spec = _split_examples(context, source, log)
+            fits_by_spec = fits_by_spec or [[] for _ in specs]
+        for spec, splits, fits in zip(specs, splits_by_spec, fits_by_spec, strict=True):
+            fits.append(fit_and_score(context, splits, seed))
+            features = f"{kind} {output_name(spec.module, spec.layer)}".rstrip()
+            log(f"{options.task} from {features}, seed {seed}: {fits[-1].scores.accuracy:.1%}")
     return [
-        summarize(setting, kind, view, of_view, found, prepared=prepared, notes=notes)
-        for view, of_view, found in zip(views, splits, fits, strict=True)
+        summarize(context, kind, spec, splits, fits, preparations=preparations, notes=notes)
+        for spec, splits, fits in zip(specs, splits_by_spec, fits_by_spec, strict=True)
     ]
 
 
-def _splits(setting: ProbeContext, source: FeatureSource, say: Say) -> list[Splits]:
-    """Each view's examples of the three splits."""
-    limit = setting.options.max_utterances
-    lengths = list(read_lengths(setting.opened.shards, "train").values())
-    check_memory(setting.task, source.views, lengths[: limit or None])
-    parts = (gather_split(setting, source, split, say) for split in ("train", "validation", "test"))
-    return [Splits(*of_view) for of_view in zip(*parts, strict=True)]
-
-
-def gather_split(
-    setting: ProbeContext, source: FeatureSource, split: str, say: Say = lambda line: None
-) -> list[Gathered]:
-    """A split's examples in each of the source's views; from kept features where they were asked for."""
-    limit = setting.options.max_utterances if split == "train" else 0
-    clip: CutClip = whole
-    if setting.task.uses_crops and not setting.options.whole_utterances:
-        clip = partial(_crop, setting)
-
-    def gathered(stream: Stream) -> list[Gathered]:
-        utterances = read_utterances(setting.opened.shards, setting.opened.manifest, split, limit)
-        return gather(source, setting.task, utterances, clip, split, stream)
-
-    if not setting.options.cache_features:
-        return gathered(stream_features)
-    config = setting.opened.config.data
-    of_split = {
-        "shards": setting.opened.manifest.fingerprint,
-        "split": split,
-        "limit": limit,
-        "clip": "whole" if clip is whole else [config.crop, config.crop_samples],
-    }
-    cache = FeatureCache(setting.opened.folder.child(FEATURES), of_split)
-    try:
-        return gathered(cache.stream)
-    except DamagedCacheError as error:
-        say(f"note: {error}; its features are computed anew")
-        cache.drop(source)
-        return gathered(cache.stream)
-
-
-def _crop(setting: ProbeContext, utterance: Utterance) -> Pcm16 | None:
-    return first_crop(utterance.audio, setting.opened.config.data)
-
-
-def _fit(setting: ProbeContext, splits: Splits, seed: int) -> Fit:
-    """Train on `train`, choose on `validation`, look at `test` once."""
-    options, device, task = setting.options, setting.opened.device, setting.task
-    data = splits.train.examples(device), splits.validation.examples(device)
-    if options.solver == "lbfgs":
-        fitted = fit_lbfgs(*data, len(task.classes), bias=options.bias)
-    else:
-        fitted = fit_adam(
-            *data,
-            len(task.classes),
-            bias=options.bias,
-            seed=seed,
-            learning_rate=task.learning_rate,
-            epochs=task.epochs,
-            batch_size=ADAM_BATCH[task.unit],
-            patience=options.patience,
-        )
-    predicted_N = fitted.predict(splits.test.x_NC.to(device)).cpu()
-    scores = score(predicted_N, splits.test.y_N, splits.test.owner_N, len(task.classes))
-    return Fit(seed, fitted, scores)
+def _split_examples(context: ProbeContext, source: FeatureSource, log: Log) -> list[Splits]:
+    """The examples of the three splits, for each spec of a source."""
+    lengths = list(read_lengths(context.opened.shards, "train").values())
+    check_memory(context.task, source.specs, lengths[: context.options.max_utterances or None])
+    examples = (examples_of_split(context, source, split, log) for split in ("train", "validation", "test"))
+    return [Splits(*of_spec) for of_spec in zip(*examples, strict=True)]

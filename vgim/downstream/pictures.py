@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from vgim.arrays import I64
-from vgim.downstream.result import ProbeResult, output_name
+from vgim.downstream.result import ProbeResult
+from vgim.downstream.result_table import output_name
 
 WITHOUT_MATPLOTLIB = "no pictures: matplotlib is not installed; pip install 'vgim[analysis]' draws them"
 INCHES_PER_CLASS = 0.22

@@ -1,6 +1,6 @@
-"""A probe command in pieces that need nothing of one another: one kind of encoder, of one checkpoint, on one task.
+"""A probe command as work items that need nothing of one another: one encoder, of one checkpoint, on one task.
 
-A piece encodes its audio once, for all modules and seeds that are asked for.
+A work item encodes its audio once, for all modules and seeds in the options.
 """
 
 from __future__ import annotations
@@ -10,118 +10,130 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from vgim.downstream.context import open_probe_context
-from vgim.downstream.result import EncoderKind, ProbeOptions, ProbeResult
+from vgim.downstream.options import EncoderKind, ProbeOptions
+from vgim.downstream.result import ProbeResult
 from vgim.errors import ConfigError, VgimError
 from vgim.runs.checkpoint import complete_checkpoints, find_checkpoint
 from vgim.runs.run_names import distinct_names
 from vgim.storage import Location
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
+"""Takes a line of notes or progress."""
 
 
 @dataclass(frozen=True)
-class Piece:
-    """What one worker does."""
+class ProbeWorkItem:
+    """The work of one process."""
 
-    where: str
-    """The run or the checkpoint that is opened."""
+    source: str
+    """Folder of the run or the checkpoint that is opened."""
     kind: EncoderKind
     options: ProbeOptions
     name: str
+    """Run, task and encoder, for messages."""
     label: str
-    """In front of its lines; empty where there is nothing to tell apart."""
+    """Beginning of the item's lines; empty if the command has one run."""
 
     def __str__(self) -> str:
         return self.name
 
 
 Outcome = list[ProbeResult] | VgimError
-"""A piece's results, or why there are none."""
+"""The results of a work item, or why there are none."""
 
 
 class Runner(Protocol):
-    """Calls a function for every piece; outcomes come in the pieces' order."""
+    """Calls a function for every work item and returns the outcomes in the items' order."""
 
     def __call__(
-        self, function: Callable[[Piece, Say], Outcome], items: Sequence[Piece], say: Say, /
+        self, function: Callable[[ProbeWorkItem, Log], Outcome], items: Sequence[ProbeWorkItem], log: Log, /
     ) -> list[Outcome]: ...
 
 
 def one_after_the_other(
-    function: Callable[[Piece, Say], Outcome], items: Sequence[Piece], say: Say, /
+    function: Callable[[ProbeWorkItem, Log], Outcome], items: Sequence[ProbeWorkItem], log: Log, /
 ) -> list[Outcome]:
-    """The runner that needs no Ray."""
-    return [function(item, say) for item in items]
+    """The runner that computes in this process, without Ray."""
+    return [function(item, log) for item in items]
 
 
 @dataclass(frozen=True)
 class ProbeGroup:
-    """One run and one task: what one table and one picture of depth show."""
+    """The work items of one run and one task, whose results share a table and a picture."""
 
     run: str
-    """Its name among the runs of the command."""
+    """The run's name among the runs of the command."""
     task: str
     folder: Location
-    """Where results go."""
-    pieces: tuple[Piece, ...] = ()
+    """The run's folder, where results go."""
+    items: tuple[ProbeWorkItem, ...] = ()
     error: VgimError | None = None
-    """Why it cannot be probed at all."""
+    """Why the run cannot be probed on the task at all."""
 
 
-def plan(
-    runs: Sequence[str], wanted: Sequence[ProbeOptions], say: Say, *, all_epochs: bool, check_device: bool
+def plan_probes(
+    runs: Sequence[str], tasks: Sequence[ProbeOptions], log: Log, *, all_epochs: bool, check_device: bool
 ) -> list[ProbeGroup]:
-    """The pieces of every run and task, once each; what is wrong with all pieces of a group is its error.
+    """List the work items of every run and task, without duplicates.
 
     Args:
-        wanted: Options for each task.
-        say: Told the notes.
-        check_device: Whether the pieces run on this machine.
+        runs: Different folders of runs or checkpoints.
+        tasks: Options with different tasks.
+        log: Called with each note.
+        all_epochs: Probe every checkpoint of the runs.
+        check_device: Whether the items are computed on this machine.
+
+    Returns:
+        A group for each run and task; what is wrong with all of its items is the group's error.
     """
-    places = [Location(run) for run in runs]
+    folders = [Location(run) for run in runs]
     groups: list[ProbeGroup] = []
-    taken: set[tuple[str, str, EncoderKind]] = set()
-    for path, name in zip(places, distinct_names(places), strict=True):
-        for options in wanted:
-            group = ProbeGroup(name, options.task, path)
-            label = f"{name}: " if len(places) > 1 else ""
+    planned: set[tuple[str, str, EncoderKind]] = set()
+    for folder, name in zip(folders, distinct_names(folders), strict=True):
+        for options in tasks:
+            group = ProbeGroup(name, options.task, folder)
+            label = f"{name}: " if len(folders) > 1 else ""
             try:
-                asked = options if check_device else options.model_copy(update={"device": "cpu"})
-                setting = open_probe_context(path.uri, asked, kinds=())
-                if all_epochs and setting.opened.folder != path:
-                    raise ConfigError(f"--all-epochs, but {path.uri} is one checkpoint; name its run")
-                for note in setting.notes:
-                    say(f"{label}note: {note}")
-                pieces = _of_epochs(group, options, label) if all_epochs else _of_kinds(group, options, label)
+                checked = options if check_device else options.model_copy(update={"device": "cpu"})
+                context = open_probe_context(folder.uri, checked, kinds=())
+                if all_epochs and context.opened.folder != folder:
+                    raise ConfigError(f"--all-epochs, but {folder.uri} is one checkpoint; name its run")
+                for note in context.notes:
+                    log(f"{label}note: {note}")
+                items = (
+                    _items_of_checkpoints(group, options, label)
+                    if all_epochs
+                    else _items_of_encoders(group, options, label)
+                )
             except VgimError as error:
                 groups.append(replace(group, error=error))
                 continue
-            own = []
-            for piece in pieces:  # a run and its checkpoint share the baselines' folders
-                key = (setting.opened.folder.uri, options.task, piece.kind)
-                if piece.kind == "trained" or key not in taken:
-                    taken.add(key)
-                    own.append(piece)
-            groups.append(replace(group, folder=setting.opened.folder, pieces=tuple(own)))
+            unique = []
+            for item in items:  # a run and its checkpoint share the folders of baselines
+                key = (context.opened.folder.uri, options.task, item.kind)
+                if item.kind == "trained" or key not in planned:
+                    planned.add(key)
+                    unique.append(item)
+            groups.append(replace(group, folder=context.opened.folder, items=tuple(unique)))
     return groups
 
 
-def _of_kinds(group: ProbeGroup, options: ProbeOptions, label: str) -> list[Piece]:
+def _items_of_encoders(group: ProbeGroup, options: ProbeOptions, label: str) -> list[ProbeWorkItem]:
     return [
-        Piece(group.folder.uri, kind, options, f"{group.run} {options.task} {kind}", label)
+        ProbeWorkItem(group.folder.uri, kind, options, f"{group.run} {options.task} {kind}", label)
         for kind in options.encoders
     ]
 
 
-def _of_epochs(group: ProbeGroup, options: ProbeOptions, label: str) -> list[Piece]:
-    """Every checkpoint, oldest first, then each baseline once."""
-    find_checkpoint(group.folder.uri)  # tells that there is none
-    pieces = []
+def _items_of_checkpoints(group: ProbeGroup, options: ProbeOptions, label: str) -> list[ProbeWorkItem]:
+    """An item for every checkpoint, oldest first, then for each baseline."""
+    find_checkpoint(group.folder.uri)  # raises if there is no checkpoint
+    items = []
     trained = options.model_copy(update={"encoders": ("trained",)})
     for checkpoint in complete_checkpoints(group.folder):
         step = f"step {checkpoint.state.step}"
         name = f"{group.run} {options.task} trained {step}"
-        pieces.append(Piece(checkpoint.location.uri, "trained", trained, name, f"{label}{step}: "))
+        items.append(ProbeWorkItem(checkpoint.location.uri, "trained", trained, name, f"{label}{step}: "))
     kinds = tuple(kind for kind in options.encoders if kind != "trained")
     baselines = options.model_copy(update={"encoders": kinds})
-    return pieces + (_of_kinds(group, baselines, label) if kinds else [])
+    return items + (_items_of_encoders(group, baselines, label) if kinds else [])

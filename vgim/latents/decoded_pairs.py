@@ -16,7 +16,8 @@ from vgim.arrays import F64, I64
 from vgim.data.pcm import HOP_SAMPLES, SAMPLE_RATE_HZ, Pcm16
 from vgim.data.shards.read import Utterance, read_utterances
 from vgim.data.stream.crops import first_crop
-from vgim.downstream.features.features import EncoderFeatures, Reading, batch_clips
+from vgim.downstream.features.encoder_features import EncoderFeatures, EncoderOutput
+from vgim.downstream.features.source import batch_clips
 from vgim.errors import DataError
 from vgim.latents.result import LatentOptions
 from vgim.model.randomness import mix
@@ -50,7 +51,7 @@ def make_pairs(opened: OpenedRun, decoder: FrozenDecoder, options: LatentOptions
         DataError: Fewer than two utterances are long enough for a crop.
     """
     frozen = decoder.encoder
-    source = EncoderFeatures(frozen.encoder, frozen.normalizer, (Reading(decoder.module),))
+    source = EncoderFeatures(frozen.encoder, frozen.normalizer, (EncoderOutput(decoder.module),))
     utterances = read_utterances(opened.shards, opened.manifest, options.split, 2 * options.pairs)
     crop = partial(_crop, opened)
     latents = [

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vgim.arrays import F32, I64
 from vgim.data.shards.read import read_lengths, read_utterances
-from vgim.downstream.features.features import Clips
+from vgim.downstream.features.source import ClipBatch
 from vgim.errors import DataError
 from vgim.latents.frame_labels import Labeling, labelings
 from vgim.latents.result import LatentOptions
@@ -89,7 +89,7 @@ def sample_frames(opened: OpenedRun, module: int, options: LatentOptions) -> Fra
         if len(utterance.audio) < shortest:
             continue
         audio_BL = torch.from_numpy(utterance.audio)[None]
-        x_BL = Clips([utterance], audio_BL).normalized(opened.normalizer, opened.device)
+        x_BL = ClipBatch([utterance], audio_BL).normalized(opened.normalizer, opened.device)
         seed = mix("latents", options.seed, utterance.utterance_id)
         encoded = _encode(encoder, x_BL, module, seed)
         rng = np.random.default_rng(seed)

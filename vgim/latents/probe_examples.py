@@ -6,19 +6,17 @@ Shapes: N examples, C channels.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 
-from vgim.data.pcm import Pcm16
-from vgim.data.shards.read import Utterance, read_utterances
-from vgim.data.stream.crops import first_crop
+from vgim.data.shards.read import read_utterances
 from vgim.downstream.context import ProbeContext
-from vgim.downstream.features.examples import gather, whole
-from vgim.downstream.features.features import EncoderFeatures, FeatureSource, Reading
+from vgim.downstream.features.encoder_features import EncoderFeatures, EncoderOutput
+from vgim.downstream.features.examples import collect_examples
+from vgim.downstream.features.source import FeatureSource
+from vgim.downstream.options import ProbeOptions
 from vgim.downstream.probes.probe import Examples
 from vgim.downstream.probes.registry import available_probes
-from vgim.downstream.result import ProbeOptions
 from vgim.latents.analysis import AnalysisInput
 from vgim.model.randomness import mix, seeded_generator
 
@@ -40,7 +38,7 @@ def probe_contexts(inputs: AnalysisInput) -> Iterator[ProbeContext]:
             opened=opened,
             options=options,
             task=probe,
-            readings=(Reading(inputs.module),),
+            outputs=(EncoderOutput(inputs.module),),
             notes=(),
         )
 
@@ -48,16 +46,7 @@ def probe_contexts(inputs: AnalysisInput) -> Iterator[ProbeContext]:
 def encoder_features(inputs: AnalysisInput) -> EncoderFeatures:
     """The source of the module's latents: μ, or its output, with μ passed between modules."""
     trained = inputs.opened.encoder
-    return EncoderFeatures(trained.encoder, trained.normalizer, (Reading(inputs.module),))
-
-
-def clip_of(context: ProbeContext, utterance: Utterance) -> Pcm16 | None:
-    """The samples that the probe reads of an utterance: its first crop, or all; None if it is too short."""
-    return (
-        first_crop(utterance.audio, context.opened.config.data)
-        if context.task.uses_crops
-        else whole(utterance)
-    )
+    return EncoderFeatures(trained.encoder, trained.normalizer, (EncoderOutput(inputs.module),))
 
 
 def examples_of(inputs: AnalysisInput, context: ProbeContext, source: FeatureSource, split: str) -> Examples:
@@ -65,7 +54,7 @@ def examples_of(inputs: AnalysisInput, context: ProbeContext, source: FeatureSou
     utterances = read_utterances(
         context.opened.shards, context.opened.manifest, split, inputs.options.max_utterances
     )
-    (examples,) = gather(source, context.task, utterances, partial(clip_of, context), split)
+    (examples,) = collect_examples(source, context.task, utterances, context.clip, split)
     num = len(examples.y_N)
     if num <= inputs.options.max_frames:
         return Examples(examples.x_NC, examples.y_N)

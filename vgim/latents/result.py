@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat
 
-from vgim.downstream.result import ResultModel
+from vgim.downstream.options import ResultModel
 from vgim.latents.registry import ANALYSES
 from vgim.pretrained.choices import CheckpointChoice, Device
 from vgim.runs.provenance import Provenance

@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-from vgim.downstream.result import ProbeOptions, ProbeResult
+from vgim.downstream.options import ProbeOptions
+from vgim.downstream.result import ProbeResult
 
 DEFAULTS = {name: field.get_default() for name, field in ProbeOptions.model_fields.items()}
 HANDLED = {"task", "encoders", "module", "checkpoint", "device"}

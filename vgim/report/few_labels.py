@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from vgim.downstream.few_labels import result as few_labels
-from vgim.downstream.result import Interval, in_percent
+from vgim.downstream.result import Interval
+from vgim.downstream.result_table import in_percent
 from vgim.errors import VgimError
 from vgim.report.embed import EmbeddedPicture, Embedder
 from vgim.report.notes import Notes, list_folder, read_json

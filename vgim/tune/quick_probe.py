@@ -10,13 +10,11 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
-from vgim.data.pcm import Pcm16
-from vgim.data.shards.read import Utterance, read_utterances
-from vgim.data.stream.crops import first_crop
+from vgim.data.shards.read import read_utterances
 from vgim.downstream.context import open_probe_context
-from vgim.downstream.features.encoders import feature_source
-from vgim.downstream.features.examples import gather, whole
-from vgim.downstream.result import ProbeOptions
+from vgim.downstream.encoders.kinds import feature_source
+from vgim.downstream.features.examples import collect_examples
+from vgim.downstream.options import ProbeOptions
 from vgim.downstream.scores import score
 from vgim.downstream.solvers import fit_lbfgs
 from vgim.jsonl import append_record, read_records
@@ -56,15 +54,12 @@ def probe_checkpoint(checkpoint: Checkpoint, metric: MetricConfig) -> QuickProbe
     run = context.opened
     source, _ = feature_source(context, "trained", 0)
 
-    def crop(utterance: Utterance) -> Pcm16 | None:
-        return first_crop(utterance.audio, run.config.data)
-
     train, validation = (
-        gather(
+        collect_examples(
             source,
             context.task,
             read_utterances(run.shards, run.manifest, split, metric.max_utterances),
-            crop if context.task.uses_crops else whole,
+            context.clip,
             split,
         )[0]
         for split in ("train", "validation")

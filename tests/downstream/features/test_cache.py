@@ -11,11 +11,11 @@ import torch
 from tests.downstream.cases import utterance
 from vgim.config.schema import ModelConfig, ObjectiveConfig
 from vgim.downstream import job
-from vgim.downstream.features.baselines import Mfcc
 from vgim.downstream.features.cache import DamagedCacheError, FeatureCache
-from vgim.downstream.features.examples import whole
-from vgim.downstream.features.features import Clips, EncoderFeatures, Reading, stream_features
-from vgim.downstream.result import ProbeOptions
+from vgim.downstream.features.encoder_features import EncoderFeatures, EncoderOutput
+from vgim.downstream.features.mfcc import Mfcc
+from vgim.downstream.features.source import ClipBatch, stream_features, whole_utterance
+from vgim.downstream.options import ProbeOptions
 from vgim.model.audio import Normalizer
 from vgim.model.stack import build_encoder
 from vgim.runs.layout import FEATURES
@@ -26,7 +26,7 @@ SPOKEN = [utterance(n, name=f"u{n}", seed=n) for n in (6_000, 10, 8_000, 8_000, 
 
 def source(seed: int = 0, sample_seed: int | None = None) -> EncoderFeatures:
     encoder = build_encoder(ModelConfig(channels=8, gru_units=8), ObjectiveConfig(), seed).eval()
-    return EncoderFeatures(encoder, Normalizer(), (Reading(1), Reading(3)), sample_seed)
+    return EncoderFeatures(encoder, Normalizer(), (EncoderOutput(1), EncoderOutput(3)), sample_seed)
 
 
 def cache(folder: Path, **split: object) -> FeatureCache:
@@ -34,19 +34,19 @@ def cache(folder: Path, **split: object) -> FeatureCache:
 
 
 def test_what_is_read_back_is_what_was_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    computed = list(stream_features(source(), SPOKEN, whole))
-    assert [u.utterance_id for u, _ in list(cache(tmp_path).stream(source(), SPOKEN, whole))] == [
+    computed = list(stream_features(source(), SPOKEN, whole_utterance))
+    assert [u.utterance_id for u, _ in list(cache(tmp_path).stream(source(), SPOKEN, whole_utterance))] == [
         "u6000",
         "u8000",
         "u8000",
         "u7000",
     ]
 
-    def never(self: EncoderFeatures, clips: Clips) -> list[torch.Tensor]:
+    def never(self: EncoderFeatures, clips: ClipBatch) -> list[torch.Tensor]:
         raise AssertionError("encoded again")
 
     monkeypatch.setattr(EncoderFeatures, "__call__", never)
-    kept = list(cache(tmp_path).stream(source(), SPOKEN, whole))
+    kept = list(cache(tmp_path).stream(source(), SPOKEN, whole_utterance))
     assert [u.utterance_id for u, _ in kept] == [u.utterance_id for u, _ in computed]
     for (_, again), (_, once) in zip(kept, computed, strict=True):
         for read, made in zip(again, once, strict=True):
@@ -55,33 +55,33 @@ def test_what_is_read_back_is_what_was_computed(tmp_path: Path, monkeypatch: pyt
 
 def test_other_weights_samples_data_or_clips_have_other_files(tmp_path: Path) -> None:
     first = source()
-    places = [
-        cache(tmp_path).place(first, first.views[0]),
-        cache(tmp_path).place(first, first.views[1]),
-        cache(tmp_path).place(source(seed=1), first.views[0]),
-        cache(tmp_path).place(source(sample_seed=0), first.views[0]),
-        cache(tmp_path, split="test").place(first, first.views[0]),
-        cache(tmp_path, shards="g").place(first, first.views[0]),
-        cache(tmp_path, clip=["random", 5120]).place(first, first.views[0]),
-        cache(tmp_path).place(Mfcc(), Mfcc().views[0]),
+    paths = [
+        cache(tmp_path).path(first, first.specs[0]),
+        cache(tmp_path).path(first, first.specs[1]),
+        cache(tmp_path).path(source(seed=1), first.specs[0]),
+        cache(tmp_path).path(source(sample_seed=0), first.specs[0]),
+        cache(tmp_path, split="test").path(first, first.specs[0]),
+        cache(tmp_path, shards="g").path(first, first.specs[0]),
+        cache(tmp_path, clip=["random", 5120]).path(first, first.specs[0]),
+        cache(tmp_path).path(Mfcc(), Mfcc().specs[0]),
     ]
-    assert len({place.uri for place in places}) == len(places)
-    assert cache(tmp_path).place(source(), first.views[0]) == places[0]
+    assert len({path.uri for path in paths}) == len(paths)
+    assert cache(tmp_path).path(source(), first.specs[0]) == paths[0]
 
 
 def test_an_interrupted_pass_keeps_nothing(tmp_path: Path) -> None:
-    passing = cache(tmp_path).stream(source(), SPOKEN, whole)
+    passing = cache(tmp_path).stream(source(), SPOKEN, whole_utterance)
     next(passing)
     passing.close()
-    assert not cache(tmp_path).holds(source())
+    assert not cache(tmp_path).is_complete(source())
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "other"])
 def test_damage_is_noticed(damage: str, tmp_path: Path) -> None:
     kept = cache(tmp_path)
     spoken = SPOKEN[:1] if damage == "other" else SPOKEN
-    list(kept.stream(source(), SPOKEN, whole))
-    file = kept.place(source(), source().views[0]).local_path
+    list(kept.stream(source(), SPOKEN, whole_utterance))
+    file = kept.path(source(), source().specs[0]).local_path
     data = bytearray(file.read_bytes())
     if damage == "cut":
         del data[-100:]
@@ -89,7 +89,7 @@ def test_damage_is_noticed(damage: str, tmp_path: Path) -> None:
         data[len(data) // 3] ^= 1
     file.write_bytes(data)
     with pytest.raises(DamagedCacheError):
-        list(kept.stream(source(), spoken, whole))
+        list(kept.stream(source(), spoken, whole_utterance))
 
 
 def test_a_probe_with_kept_features_gives_the_same_result_and_recovers_from_damage(
@@ -108,7 +108,7 @@ def test_a_probe_with_kept_features_gives_the_same_result_and_recovers_from_dama
     computed: list[int] = []
     real = EncoderFeatures.__call__
 
-    def counting(self: EncoderFeatures, clips: Clips) -> list[torch.Tensor]:
+    def counting(self: EncoderFeatures, clips: ClipBatch) -> list[torch.Tensor]:
         computed.append(1)
         return real(self, clips)
 

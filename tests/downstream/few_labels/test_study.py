@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from vgim.downstream.features.examples import Gathered
-from vgim.downstream.few_labels.fit import FewLabels
-from vgim.downstream.few_labels.result import LimitedOptions, LimitedResult, parse_labels
+from vgim.downstream.features.examples import SplitExamples
+from vgim.downstream.few_labels.fit import LabeledSubsets
+from vgim.downstream.few_labels.result import FewLabelsOptions, FewLabelsResult, parse_labels
 from vgim.downstream.few_labels.study import study
-from vgim.downstream.few_labels.subsets import common_rows, label_order, labeled
+from vgim.downstream.few_labels.subsets import label_order, labeled, shared_rows
 from vgim.errors import ConfigError
 
 
@@ -34,16 +34,20 @@ def test_subsets_are_nested_balanced_and_of_distinct_utterances() -> None:
 
 
 def test_a_class_with_too_few_examples_gives_all() -> None:
-    labels = FewLabels.draw(torch.tensor([0, 0, 0, 2]), torch.arange(4), torch.tensor([0]), 3, (2, None), 1)
+    labels = LabeledSubsets.draw(
+        torch.tensor([0, 0, 0, 2]), torch.arange(4), torch.tensor([0]), 3, (2, None), 1
+    )
     assert (labels.num_labels(2), labels.num_labels(None), labels.num_short(2)) == (3, 4, 2)
 
 
 def test_features_meet_on_the_examples_that_all_have() -> None:
-    def gathered(**counts: int) -> Gathered:
+    def gathered(**counts: int) -> SplitExamples:
         owner_N = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(list(counts.values())))
-        return Gathered(torch.zeros(len(owner_N), 1), torch.zeros_like(owner_N), owner_N, tuple(counts), 0)
+        return SplitExamples(
+            torch.zeros(len(owner_N), 1), torch.zeros_like(owner_N), owner_N, tuple(counts), 0
+        )
 
-    one, other = common_rows([gathered(a=3, b=2, c=2), gathered(a=2, c=3)])
+    one, other = shared_rows([gathered(a=3, b=2, c=2), gathered(a=2, c=3)])
     assert (one.tolist(), other.tolist()) == ([0, 1, 5, 6], [0, 1, 2, 3])
 
 
@@ -55,7 +59,7 @@ def test_lists_of_labels_are_read_strictly(text: str) -> None:
 
 
 def test_the_study_leaves_points_picture_and_paired_gains(probed_run: Path) -> None:
-    options = LimitedOptions(
+    options = FewLabelsOptions(
         task="speaker",
         module=1,
         encoders=("trained", "mfcc"),
@@ -65,7 +69,7 @@ def test_the_study_leaves_points_picture_and_paired_gains(probed_run: Path) -> N
     )
     (result,) = study(str(probed_run), options)
     folder = probed_run / "probes" / "speaker-labels-module1"
-    assert LimitedResult.model_validate_json((folder / "result.json").read_bytes()) == result
+    assert FewLabelsResult.model_validate_json((folder / "result.json").read_bytes()) == result
     assert (folder / "labels.png").read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader(io.StringIO((folder / "points.csv").read_text())))
     assert len(rows) == sum(len(point.accuracies) for point in result.points) == 3 * 7
@@ -86,4 +90,4 @@ def test_what_the_study_has_no_use_for_is_refused(probed_run: Path) -> None:
         ({"sampled": True}, "leave --sampled out"),
     ):
         with pytest.raises(ConfigError, match=words):
-            study(str(probed_run), LimitedOptions.model_validate({"task": "speaker", **wrong}))
+            study(str(probed_run), FewLabelsOptions.model_validate({"task": "speaker", **wrong}))

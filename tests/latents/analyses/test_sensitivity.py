@@ -13,7 +13,8 @@ import torch
 
 from tests.latents.cases import SMALL, input_of, input_of_run, labeled
 from vgim.data.shards.read import Utterance, read_utterances
-from vgim.downstream.features.features import EncoderFeatures, Reading
+from vgim.downstream.features.encoder_features import EncoderFeatures, EncoderOutput
+from vgim.downstream.features.source import whole_utterance
 from vgim.downstream.probes.probe import Examples
 from vgim.downstream.solvers import fit_lbfgs
 from vgim.latents.analyses import sensitivity
@@ -75,8 +76,9 @@ def test_an_attack_turns_all_samples_once_it_is_larger_than_they_are(monkeypatch
     examples = Examples(x_N1, torch.from_numpy((sign_N > 0).astype(np.int64)))
     audio = (0.1 * 32_768 * sign_N).round().astype(np.int16)
     utterance = Utterance("u", "s", "", audio, None, 0.0, 1.0)
-    source = EncoderFeatures(cast("Any", Samples()), Normalizer(), (Reading(0),))
-    context = SimpleNamespace(task=SignTask(), opened=SimpleNamespace(shards=None, manifest=None))
+    source = EncoderFeatures(cast("Any", Samples()), Normalizer(), (EncoderOutput(0),))
+    opened = SimpleNamespace(shards=None, manifest=None)
+    context = SimpleNamespace(task=SignTask(), opened=opened, clip=whole_utterance)
     fixed: dict[str, Callable[..., Any]] = {
         "probe_contexts": lambda inputs: [context],
         "encoder_features": lambda inputs: source,

@@ -1,4 +1,4 @@
-"""Fits of a linear classifier to few labels: one for every subset, all on the same terms.
+"""Fits of a linear classifier to few labels: one for every subset, all with the same penalty.
 
 Shapes: N examples of the train split, S test examples, M rows of a fit, C features, K classes.
 """
@@ -15,16 +15,16 @@ from vgim.downstream.few_labels.subsets import label_order, labeled
 from vgim.downstream.solvers import ROWS_AT_ONCE, SMALLEST_SCALE, Fitted, minimize
 
 TOLERANCE = 1e-4
-"""Largest element of the gradient where a fit ends."""
+"""Largest absolute element of the gradient at which a fit ends."""
 SAMPLED_ROWS = 65_536
-"""Rows to which the draws of a fit's labeled examples may add up."""
+"""Most rows of a fit: labeled examples times draws."""
 
 RowsOf = Callable[[Tensor, int], Tensor]
-"""Features [draws · labels, C] of some labeled rows: all of the first draw, then all of the second, ..."""
+"""Takes labeled rows and a number of draws; returns features [draws · rows, C], one draw after the other."""
 
 
 class Moments:
-    """Mean and mean square of each feature over the train split, which takes no label."""
+    """Mean and mean square of each feature over the train split, for which no label is needed."""
 
     def __init__(self) -> None:
         self.num = 0
@@ -32,7 +32,7 @@ class Moments:
         self.squares_C: Tensor | None = None
 
     def add(self, x_NC: Tensor) -> None:
-        """Count these examples in."""
+        """Add examples to the sums."""
         parts = [x.double() for x in torch.split(x_NC, ROWS_AT_ONCE)]
         sum_C = torch.stack([x.sum(0) for x in parts]).sum(0)
         squares_C = torch.stack([x.square().sum(0) for x in parts]).sum(0)
@@ -41,7 +41,11 @@ class Moments:
         self.num += len(x_NC)
 
     def standard(self, *, center: bool) -> tuple[Tensor, Tensor]:
-        """What is taken off each feature and what it is divided by, [C] each, float32."""
+        """Offset and scale that standardize features: (x - offset) / scale.
+
+        Returns:
+            Offset, zero unless `center`, and scale; [C] each, float32.
+        """
         assert self.sum_C is not None
         assert self.squares_C is not None
         mean_C = self.sum_C / self.num if center else torch.zeros_like(self.sum_C)
@@ -51,17 +55,18 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class FewLabels:
-    """The labels of the examples that all features have, and the subsets of them that are known."""
+class LabeledSubsets:
+    """Labels of the examples that all features have, and the random subsets that are trained on."""
 
     y_N: Tensor
+    """Classes of the training examples."""
     truth_S: Tensor
     """Classes of the test examples."""
     num_classes: int
     sizes: tuple[int | None, ...]
     """Labels per class; None for all."""
     subsets: dict[tuple[int | None, int], Tensor]
-    """Labeled rows by labels per class and seed, ascending; all labels have one seed only."""
+    """Rows of the labeled examples, ascending, by labels per class and seed; all labels are one subset, of seed 0."""
 
     @classmethod
     def draw(
@@ -72,8 +77,8 @@ class FewLabels:
         num_classes: int,
         sizes: Sequence[int | None],
         num_seeds: int,
-    ) -> FewLabels:
-        """The subsets of each seed."""
+    ) -> LabeledSubsets:
+        """Draw the subsets of each seed; see `label_order`."""
         orders = [label_order(y_N, owner_N, num_classes, seed) for seed in range(num_seeds)]
         subsets = {
             (size, seed): labeled(orders[seed], size)
@@ -83,47 +88,51 @@ class FewLabels:
         return cls(y_N, truth_S, num_classes, tuple(sizes), subsets)
 
     def num_labels(self, size: int | None) -> int:
-        """Labeled examples of all classes: the same for each seed."""
+        """Labeled examples of all classes together, the same number for each seed."""
         return len(self.subsets[size, 0])
 
-    def num_short(self, size: int | None) -> int:
+    def num_short_classes(self, size: int | None) -> int:
         """Classes with fewer than `size` examples."""
         return 0 if size is None else int((torch.bincount(self.y_N, minlength=self.num_classes) < size).sum())
 
-    def num_draws(self, size: int | None, most: int) -> int:
-        """Samples of each labeled example, so that a fit has at most `SAMPLED_ROWS`; one at least."""
-        return max(1, min(most, SAMPLED_ROWS // self.num_labels(size)))
+    def num_draws(self, size: int | None, max_draws: int) -> int:
+        """Samples of each labeled example: `max_draws`, or fewer so that a fit has at most `SAMPLED_ROWS` rows."""
+        return max(1, min(max_draws, SAMPLED_ROWS // self.num_labels(size)))
 
-    def rows_of_draw(self, draw: int, most: int) -> Tensor:
-        """Examples of which the draw, counted from 0, is used by any fit; ascending."""
-        used = [rows for (size, _), rows in self.subsets.items() if self.num_draws(size, most) > draw]
+    def rows_of_draw(self, draw: int, max_draws: int) -> Tensor:
+        """Rows of the examples whose sample of this draw, counted from 0, is used by any fit; ascending."""
+        used = [rows for (size, _), rows in self.subsets.items() if self.num_draws(size, max_draws) > draw]
         return torch.unique(torch.cat(used)) if used else torch.empty(0, dtype=torch.int64)
 
 
 def fit_subsets(
-    labels: FewLabels,
+    labels: LabeledSubsets,
     rows_of: RowsOf,
     test_SC: Tensor,
     moments: Moments,
     *,
-    draws: int,
+    max_draws: int,
     bias: bool,
     logit_std: float,
     device: torch.device,
 ) -> Iterable[tuple[int | None, list[float]]]:
-    """Fit a classifier to every subset; for each number of labels per class the test accuracies of its seeds.
+    """Fit a classifier to every subset.
 
-    The penalty is fixed, since few labels leave none to choose it by: λ/2 · ‖W‖² beside the cross-entropy summed
-    over labeled examples (and averaged over their draws), λ = C / logit_std². With features of unit variance it
-    is the prior under which a logit has the deviation `logit_std`, whatever the number of features.
+    The penalty is fixed, because few labels leave none to choose it by: λ/2 · ‖W‖² is added to the cross-entropy,
+    which is summed over labeled examples and averaged over their draws; λ = C / logit_std². With features of unit
+    variance this is the prior under which a logit has the standard deviation `logit_std`, for any number of features.
 
     Args:
-        draws: At most so many samples of each labeled example.
+        test_SC: Features of the test examples.
+        max_draws: Most samples of each labeled example.
+
+    Returns:
+        Labels per class, each with the test accuracies of its seeds.
     """
     mean_C, scale_C = (t.to(device) for t in moments.standard(center=bias))
     test_SC, truth_S = test_SC.to(device), labels.truth_S.to(device)
     for size in labels.sizes:
-        num_draws, accuracies = labels.num_draws(size, draws), []
+        num_draws, accuracies = labels.num_draws(size, max_draws), []
         for seed in range(sum(key[0] == size for key in labels.subsets)):
             rows = labels.subsets[size, seed]
             x_MC = (rows_of(rows, num_draws).to(device) - mean_C) / scale_C

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vgim.downstream.few_labels.result import LimitedResult, curves
+from vgim.downstream.few_labels.result import FewLabelsResult, curves
 from vgim.downstream.pictures import as_png, new_figure
 
 LOOKS = {
@@ -13,7 +13,7 @@ LOOKS = {
 }
 
 
-def labels_picture(result: LimitedResult) -> bytes:
+def labels_picture(result: FewLabelsResult) -> bytes:
     """Accuracy against labeled examples per class, a line for each features, with 95 % bands, as PNG."""
     figure = new_figure(7.5, 4)
     axes = figure.add_subplot()

@@ -1,4 +1,4 @@
-"""What the study of few labels is asked (`LimitedOptions`) and what it leaves (a `LimitedResult`, also as CSV)."""
+"""What a study of few labels is asked (`FewLabelsOptions`) and what it finds (`FewLabelsResult`)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,11 @@ from typing import Literal
 from pydantic import Field
 
 from vgim.config import RunConfig
+from vgim.downstream.options import EncoderKind, ProbeOptions, ResultModel, unusual_options
 from vgim.downstream.probes.probe import ExampleUnit
 from vgim.downstream.probes.registry import Task
-from vgim.downstream.result import (
-    EncoderKind,
-    Interval,
-    ProbeOptions,
-    ResultModel,
-    in_percent,
-    unusual_options,
-)
+from vgim.downstream.result import Interval
+from vgim.downstream.result_table import in_percent
 from vgim.errors import ConfigError
 from vgim.runs.provenance import Provenance
 from vgim.text import align_columns
@@ -30,7 +25,11 @@ SEEDS = 10
 
 
 def parse_labels(text: str) -> tuple[int | None, ...]:
-    """`1,10,all` as ascending numbers, None for all; ConfigError for anything else."""
+    """Read `1,10,all` as ascending numbers, None for all.
+
+    Raises:
+        ConfigError: The text is no such list.
+    """
     words = [word.strip() for word in text.split(",")]
     numbers = sorted({int(word) for word in words if word.isascii() and word.isdigit() and int(word)})
     if any(word != "all" and not (word.isascii() and word.isdigit() and int(word)) for word in words):
@@ -40,52 +39,52 @@ def parse_labels(text: str) -> tuple[int | None, ...]:
     return (*numbers, *([None] if "all" in words else []))
 
 
-class LimitedOptions(ProbeOptions):
-    """Those of a probe, and which subsets; `solver`, `patience` and `sampled` keep their defaults."""
+class FewLabelsOptions(ProbeOptions):
+    """Options of a probe and of its subsets; `solver`, `patience` and `sampled` must have their defaults."""
 
     seeds: int = Field(SEEDS, ge=1)
-    """Random subsets."""
+    """Number of random subsets for each number of labels."""
     labels_per_class: tuple[int | None, ...] = LABELS
-    """Ascending; None for all that there are."""
+    """Labels per class, ascending; None for all labels."""
     draws: int = Field(16, ge=1)
-    """Samples of the posterior of each labeled example."""
+    """Most samples of each labeled example's posterior."""
     logit_std: float = Field(4.0, gt=0, allow_inf_nan=False)
-    """Deviation in nats of a logit under the prior that the penalty stands for."""
+    """Standard deviation of a logit, in nats, under the prior that the penalty stands for."""
 
 
-class LimitedPoint(ResultModel):
+class FewLabelsPoint(ResultModel):
     """One kind of features at one number of labels."""
 
     encoder: EncoderKind
     features: Literal["mean", "sample"]
-    """What the classifier was trained on: μ (or features without a posterior), or samples z. It is tested on μ."""
+    """mean: trained on μ, or on features without a posterior; sample: trained on samples z. Both are tested on μ."""
     labels_per_class: int | None
     """None for all."""
     num_labels: int
     """Labeled examples of all classes together."""
     num_short_classes: int
-    """Classes with fewer than `labels_per_class` examples, of which all are taken."""
+    """Classes with fewer than `labels_per_class` examples, which are all used."""
     draws: int
     """Samples of each labeled example; 1 for μ."""
     accuracies: tuple[float, ...]
-    """On the test split, of each seed; a single one for all labels, where seeds change nothing."""
+    """Test accuracy of each seed; a single one for all labels, where seeds change nothing."""
     accuracy: float
-    """Mean over seeds."""
+    """Mean of `accuracies`."""
     interval: Interval | None
-    """Of the mean over seeds; None for one seed."""
+    """Interval of the mean over seeds; None for one seed."""
     gain: float | None = None
-    """Mean over seeds of the accuracy minus the trained encoder's with μ, on the same labels; None for itself."""
+    """Accuracy minus that of the trained encoder's μ with the same labels, mean over seeds; None for μ itself."""
     gain_interval: Interval | None = None
-    """Of `gain` over seeds, paired."""
+    """Interval of `gain` over seeds, paired."""
 
 
-class LimitedResult(Provenance):
-    """See docs/probes.md."""
+class FewLabelsResult(Provenance):
+    """One module and task; docs/probes.md explains the fields."""
 
     schema_version: Literal[1] = 1
     task: Task
-    points: tuple[LimitedPoint, ...]
-    """By features, each in ascending order of labels."""
+    points: tuple[FewLabelsPoint, ...]
+    """All points of one kind of features after another, each in ascending order of labels."""
     majority: float
     chance: float
     unit: ExampleUnit
@@ -96,7 +95,7 @@ class LimitedResult(Provenance):
     test_utterances_seen: int | None
     batch_norm_clips: int
     notes: tuple[str, ...]
-    options: LimitedOptions
+    options: FewLabelsOptions
     run_config: RunConfig
 
 
@@ -109,8 +108,8 @@ def is_study(content: bytes) -> bool:
     return isinstance(parsed, dict) and "points" in parsed
 
 
-def limited_folder_name(result: LimitedResult) -> str:
-    """Name of the result's folder under RUN/probes."""
+def study_folder_name(result: FewLabelsResult) -> str:
+    """Name of the study's folder under RUN/probes."""
     options = result.options
     parts: list[str] = [result.task, "labels"]
     parts += [] if result.module is None else [f"module{result.module}"]
@@ -119,17 +118,17 @@ def limited_folder_name(result: LimitedResult) -> str:
     return "-".join([*parts, *unusual_options(options, result.data_fingerprint)])
 
 
-def curves(result: LimitedResult) -> dict[str, list[LimitedPoint]]:
-    """The points of each kind of features, by the name it has in tables and pictures."""
-    found: dict[str, list[LimitedPoint]] = {}
+def curves(result: FewLabelsResult) -> dict[str, list[FewLabelsPoint]]:
+    """The points of each kind of features, by its name in tables and pictures."""
+    by_name: dict[str, list[FewLabelsPoint]] = {}
     for point in result.points:
         symbol = {"mean": " μ", "sample": " z"}[point.features] if point.encoder == "trained" else ""
-        found.setdefault(f"{point.encoder}{symbol}", []).append(point)
-    return found
+        by_name.setdefault(f"{point.encoder}{symbol}", []).append(point)
+    return by_name
 
 
-def points_csv(result: LimitedResult) -> str:
-    """Every accuracy: a row for each features, number of labels and seed."""
+def points_csv(result: FewLabelsResult) -> str:
+    """Format every accuracy as CSV: a row for each kind of features, number of labels and seed."""
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow(
@@ -154,8 +153,8 @@ def points_csv(result: LimitedResult) -> str:
     return out.getvalue()
 
 
-def format_limited(result: LimitedResult) -> str:
-    """The result as a table for a terminal: accuracies in percent with their 95 % interval over seeds."""
+def format_study(result: FewLabelsResult) -> str:
+    """Format a table for a terminal: accuracies in percent with their 95 % intervals over seeds."""
     by_name = curves(result)
     sampled = by_name.get("trained z")
     rows = [["labels per class", "labels", *by_name, *(["z - μ"] if sampled else [])]]
@@ -179,15 +178,17 @@ def _cell(value: str, interval: Interval | None) -> str:
     return value if interval is None else f"{value} ({in_percent(interval)})"
 
 
-def some_notes(points: Sequence[LimitedPoint], num_classes: int, draws: int) -> list[str]:
-    """What a reader has to know of these points."""
+def notes_on_points(points: Sequence[FewLabelsPoint], num_classes: int, draws: int) -> list[str]:
+    """Notes on classes with too few examples and on numbers of labels with fewer draws."""
     notes = []
     if short := {
         p.labels_per_class: p.num_short_classes for p in points if p.labels_per_class and p.num_short_classes
     }:
-        told = ", ".join(f"{num} at {per_class}" for per_class, num in short.items())
-        notes.append(f"classes (of {num_classes}) with fewer examples than asked for, which give all: {told}")
+        counts = ", ".join(f"{num} at {per_class}" for per_class, num in short.items())
+        notes.append(
+            f"classes (of {num_classes}) with fewer examples than asked for, which give all: {counts}"
+        )
     if fewer := {p.labels_per_class: p.draws for p in points if p.features == "sample" and p.draws < draws}:
-        told = ", ".join(f"{num} at {per_class or 'all'}" for per_class, num in fewer.items())
-        notes.append(f"fewer draws where there are many labels: {told}")
+        counts = ", ".join(f"{num} at {per_class or 'all'}" for per_class, num in fewer.items())
+        notes.append(f"fewer draws where there are many labels: {counts}")
     return notes

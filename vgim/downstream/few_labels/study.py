@@ -1,6 +1,6 @@
 """How far few labels go, and whether samples of the posterior stretch them: `vgim probe --labels-per-class`.
 
-A linear classifier is trained on n labeled examples of each class: once on their μ, once on many samples z of
+A linear classifier is trained on n labeled examples of each class: once on their μ, and once on many samples z of
 their posteriors, so that the posterior's variance augments them. Both are tested on μ.
 
 Shapes: N examples of the train split, S test examples, C features.
@@ -18,95 +18,95 @@ from torch import Tensor
 
 from vgim.data.shards.read import read_lengths
 from vgim.downstream.context import ProbeContext, open_probe_context
-from vgim.downstream.features.encoders import feature_source
-from vgim.downstream.features.examples import Gathered, check_memory
-from vgim.downstream.features.features import View
-from vgim.downstream.few_labels.fit import FewLabels, Moments, RowsOf, fit_subsets
-from vgim.downstream.few_labels.result import LimitedOptions, LimitedPoint, LimitedResult, some_notes
-from vgim.downstream.few_labels.subsets import common_rows
-from vgim.downstream.few_labels.writing import write_limited
-from vgim.downstream.job import gather_split
-from vgim.downstream.leakage import count_seen
+from vgim.downstream.encoders.kinds import feature_source
+from vgim.downstream.features.examples import SplitExamples, check_memory
+from vgim.downstream.features.source import FeatureSpec
+from vgim.downstream.few_labels.fit import LabeledSubsets, Moments, RowsOf, fit_subsets
+from vgim.downstream.few_labels.result import FewLabelsOptions, FewLabelsPoint, FewLabelsResult
+from vgim.downstream.few_labels.subsets import shared_rows
+from vgim.downstream.few_labels.summarize import StudiedFeatures, interval_or_none, summarize_modules
+from vgim.downstream.few_labels.writing import write_study
+from vgim.downstream.options import EncoderKind
 from vgim.downstream.pictures import WITHOUT_MATPLOTLIB, can_draw
-from vgim.downstream.result import EncoderKind, Interval
-from vgim.downstream.scores import of_mean, over_seeds
+from vgim.downstream.scores import over_seeds
+from vgim.downstream.split_examples import examples_of_split
 from vgim.errors import ConfigError, DataError
-from vgim.runs.provenance import collect_provenance
 
 KINDS = ("trained", "random", "mfcc")
 """Encoders that saw no label."""
-ONE_RANDOM = (
-    "the random encoder has one set of weights: the interval over seeds is over labeled subsets alone"
-)
-ONE_FIT = "all labels are one fit, without an interval"
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """Deterministic features of one encoder and view."""
+class EncodedSplits:
+    """Deterministic features of one encoder and spec."""
 
     kind: EncoderKind
-    view: View
+    spec: FeatureSpec
     batch_norm_clips: int
-    train: Gathered
-    test: Gathered
+    train: SplitExamples
+    test: SplitExamples
+
+    def __str__(self) -> str:
+        return self.kind if self.spec.module is None else f"{self.kind} module {self.spec.module}"
 
 
-class Common(NamedTuple):
-    """The examples that all features have: rows of each `Encoded`, and what is known of them."""
+class SharedExamples(NamedTuple):
+    """The examples that all features have."""
 
-    train: list[Tensor]
-    test: list[Tensor]
-    labels: FewLabels
+    train_rows: list[Tensor]
+    """Rows of these examples in each `EncodedSplits`."""
+    test_rows: list[Tensor]
+    labels: LabeledSubsets
 
 
-def study(run: str, options: LimitedOptions, say: Say = lambda line: None) -> list[LimitedResult]:
-    """Accuracy against labels per class, of μ, z and the baselines: a result and a folder for each module.
+def study(run: str, options: FewLabelsOptions, log: Log = lambda line: None) -> list[FewLabelsResult]:
+    """Measure accuracy against labels per class, of μ, z and the baselines; write a folder for each module.
 
     Args:
-        run: A run's folder or a checkpoint's, a path or a URI.
-        say: Told notes and progress.
+        run: Folder of a run or of a checkpoint, a path or a URI.
+        log: Called with each line of notes and progress.
+
+    Returns:
+        A result for each module.
 
     Raises:
-        VgimError: As a probe; ConfigError for encoders and options that the study has no use for.
+        VgimError: As by a probe; ConfigError for encoders and options that a study does not take.
     """
     _check(options)
-    setting = open_probe_context(run, options)
-    notes = list(setting.notes)
-    has_posterior = setting.opened.config.model.family == "sim"
-    if "trained" in options.encoders and not has_posterior:
-        notes.append(f"only μ: model.family={setting.opened.config.model.family} has no posterior to sample")
+    context = open_probe_context(run, options)
+    family = context.opened.config.model.family
+    notes = list(context.notes)
+    if "trained" in options.encoders and family != "sim":
+        notes.append(f"only μ: model.family={family} has no posterior to sample")
     for note in notes:
-        say(f"note: {note}")
-    encoded = _encode(setting, options, say)
-    common = _common(setting, options, encoded)
-    points: list[list[LimitedPoint]] = []
-    for one, rows, test_rows in zip(encoded, common.train, common.test, strict=True):
-        say(f"{options.task} from {_name(one)}: {len(common.labels.subsets)} subsets")
-        moments = Moments()
-        moments.add(one.train.x_NC)
-        points.append(
-            _points(
-                setting, options, common.labels, one, _at(one.train, rows), one.test.x_NC[test_rows], moments
-            )
+        log(f"note: {note}")
+    encoded = _encode(context, options, log)
+    shared = _share_examples(context, options, encoded)
+    points = [_points_of_mean(context, options, shared, index, e, log) for index, e in enumerate(encoded)]
+    if family == "sim":
+        for index, of_samples in _points_of_samples(context, options, encoded, shared, log).items():
+            points[index] += of_samples
+    studied = [
+        StudiedFeatures(
+            e.spec.module,
+            e.batch_norm_clips,
+            points[index],
+            _num_utterances(e.train, shared.train_rows[index]),
+            _num_utterances(e.test, shared.test_rows[index]),
         )
-    trained = [number for number, one in enumerate(encoded) if one.kind == "trained"]
-    if trained and has_posterior:
-        for number, found in zip(
-            trained, _sampled(setting, options, encoded, common, trained, say), strict=True
-        ):
-            points[number] += found
-    results = _results(setting, options, encoded, points, common, notes)
+        for index, e in enumerate(encoded)
+    ]
+    results = summarize_modules(context, options, studied, shared.labels, notes)
     for result in results:
-        write_limited(setting.opened.folder, result)
+        write_study(context.opened.folder, result)
     if not can_draw():
-        say(f"note: {WITHOUT_MATPLOTLIB}")
+        log(f"note: {WITHOUT_MATPLOTLIB}")
     return results
 
 
-def _check(options: LimitedOptions) -> None:
+def _check(options: FewLabelsOptions) -> None:
     if wrong := sorted(set(options.encoders) - set(KINDS)):
         raise ConfigError(
             f"--labels-per-class cannot study --encoder {wrong[0]}, which learns from labels itself; use "
@@ -120,199 +120,152 @@ def _check(options: LimitedOptions) -> None:
         raise ConfigError("--labels-per-class studies both μ and samples; leave --sampled out")
 
 
-def _encode(setting: ProbeContext, options: LimitedOptions, say: Say) -> list[Encoded]:
-    """Train and test split of every encoder and view, each encoded once."""
-    lengths = list(read_lengths(setting.opened.shards, "train").values())[: options.max_utterances or None]
-    sources = [(kind, *feature_source(setting, kind, 0)) for kind in options.encoders]
-    check_memory(setting.task, [view for _, source, _ in sources for view in source.views], lengths)
-    found = []
-    for kind, source, made in sources:
-        say(f"encoding with {kind}")
-        splits = zip(
-            gather_split(setting, source, "train"), gather_split(setting, source, "test"), strict=True
-        )
-        found += [
-            Encoded(kind, view, made.batch_norm_clips, *of_view)
-            for view, of_view in zip(source.views, splits, strict=True)
+def _encode(context: ProbeContext, options: FewLabelsOptions, log: Log) -> list[EncodedSplits]:
+    """Encode the train and the test split with every encoder, once each."""
+    lengths = list(read_lengths(context.opened.shards, "train").values())[: options.max_utterances or None]
+    sources = [(kind, *feature_source(context, kind, 0)) for kind in options.encoders]
+    check_memory(context.task, [spec for _, source, _ in sources for spec in source.specs], lengths)
+    encoded = []
+    for kind, source, preparation in sources:
+        log(f"encoding with {kind}")
+        train, test = (examples_of_split(context, source, split) for split in ("train", "test"))
+        encoded += [
+            EncodedSplits(kind, spec, preparation.batch_norm_clips, *splits)
+            for spec, splits in zip(source.specs, zip(train, test, strict=True), strict=True)
         ]
-    return found
+    return encoded
 
 
-def _common(setting: ProbeContext, options: LimitedOptions, encoded: list[Encoded]) -> Common:
-    """Restrict all features to the same examples and draw the subsets."""
-    train = common_rows([one.train for one in encoded])
-    test = common_rows([one.test for one in encoded])
+def _share_examples(
+    context: ProbeContext, options: FewLabelsOptions, encoded: list[EncodedSplits]
+) -> SharedExamples:
+    """Restrict all features to the same examples, and draw the labeled subsets."""
+    train_rows = shared_rows([e.train for e in encoded])
+    test_rows = shared_rows([e.test for e in encoded])
     first = encoded[0]
-    if not len(train[0]) or not len(test[0]):
+    if not len(train_rows[0]) or not len(test_rows[0]):
         raise DataError(
             "no utterance gives an example to every --encoder: crops or utterances are too short for one of them; "
             "give fewer --encoder"
         )
-    labels = FewLabels.draw(
-        first.train.y_N[train[0]],
-        first.train.owner_N[train[0]],
-        first.test.y_N[test[0]],
-        len(setting.task.classes),
+    labels = LabeledSubsets.draw(
+        first.train.y_N[train_rows[0]],
+        first.train.owner_N[train_rows[0]],
+        first.test.y_N[test_rows[0]],
+        len(context.task.classes),
         options.labels_per_class,
         options.seeds,
     )
-    return Common(train, test, labels)
+    return SharedExamples(train_rows, test_rows, labels)
 
 
-def _at(gathered: Gathered, rows_N: Tensor) -> RowsOf:
-    """The one draw of deterministic features."""
-    return lambda chosen, draws: gathered.x_NC[rows_N[chosen]]
+def _points_of_mean(
+    context: ProbeContext,
+    options: FewLabelsOptions,
+    shared: SharedExamples,
+    index: int,
+    encoded: EncodedSplits,
+    log: Log,
+) -> list[FewLabelsPoint]:
+    """The points of deterministic features: μ, or features without a posterior."""
+    log(f"{options.task} from {encoded}: {len(shared.labels.subsets)} subsets")
+    moments = Moments()
+    moments.add(encoded.train.x_NC)
+    rows_N, test_SC = shared.train_rows[index], encoded.test.x_NC[shared.test_rows[index]]
+
+    def rows_of(chosen: Tensor, num_draws: int) -> Tensor:
+        return encoded.train.x_NC[rows_N[chosen]]
+
+    return _points(context, options, shared.labels, encoded.kind, rows_of, test_SC, moments)
 
 
-def _sampled(
-    setting: ProbeContext,
-    options: LimitedOptions,
-    encoded: list[Encoded],
-    common: Common,
-    trained: list[int],
-    say: Say,
-) -> list[list[LimitedPoint]]:
-    """The points of z in each of the trained encoder's views; each draw encodes the train split once."""
-    sampling = replace(setting, options=options.model_copy(update={"sampled": True}))
-    kept: list[list[tuple[Tensor, Tensor]]] = [[] for _ in trained]
-    moments = [Moments() for _ in trained]
+def _points_of_samples(
+    context: ProbeContext,
+    options: FewLabelsOptions,
+    encoded: list[EncodedSplits],
+    shared: SharedExamples,
+    log: Log,
+) -> dict[int, list[FewLabelsPoint]]:
+    """The points of z by the index of the trained encoder's μ in `encoded`; a draw encodes the train split once."""
+    trained = [index for index, e in enumerate(encoded) if e.kind == "trained"]
+    if not trained:
+        return {}
+    sampling = replace(context, options=options.model_copy(update={"sampled": True}))
+    samples: dict[int, list[tuple[Tensor, Tensor]]] = {index: [] for index in trained}
+    moments = {index: Moments() for index in trained}
     for draw in range(options.draws):
-        used_N = common.labels.rows_of_draw(draw, options.draws)
+        used_N = shared.labels.rows_of_draw(draw, options.draws)
         if not len(used_N):
             break
-        say(f"sampling, draw {draw + 1} of {options.draws}")
+        log(f"sampling, draw {draw + 1} of {options.draws}")
         source, _ = feature_source(sampling, "trained", draw)
-        views = zip(trained, gather_split(sampling, source, "train"), kept, moments, strict=True)
-        for number, gathered, of_view, of_moments in views:
-            of_moments.add(gathered.x_NC)
-            of_view.append((used_N, gathered.x_NC[common.train[number][used_N]]))
-    found = []
-    for number, of_view, of_moments in zip(trained, kept, moments, strict=True):
+        for index, train in zip(trained, examples_of_split(sampling, source, "train"), strict=True):
+            moments[index].add(train.x_NC)
+            samples[index].append((used_N, train.x_NC[shared.train_rows[index][used_N]]))
+    points = {}
+    for index in trained:
 
-        def rows_of(chosen: Tensor, draws: int, of_view: list[tuple[Tensor, Tensor]] = of_view) -> Tensor:
-            return torch.cat([x_NC[torch.searchsorted(used_N, chosen)] for used_N, x_NC in of_view[:draws]])
+        def rows_of(
+            chosen: Tensor, num_draws: int, draws: list[tuple[Tensor, Tensor]] = samples[index]
+        ) -> Tensor:
+            return torch.cat([x[torch.searchsorted(used, chosen)] for used, x in draws[:num_draws]])
 
-        one, test_SC = encoded[number], encoded[number].test.x_NC[common.test[number]]
-        say(f"{options.task} from {_name(one)}, sampled: {len(common.labels.subsets)} subsets")
-        found.append(
-            _points(setting, options, common.labels, one, rows_of, test_SC, of_moments, draws=options.draws)
+        test_SC = encoded[index].test.x_NC[shared.test_rows[index]]
+        log(f"{options.task} from {encoded[index]}, sampled: {len(shared.labels.subsets)} subsets")
+        points[index] = _points(
+            context,
+            options,
+            shared.labels,
+            "trained",
+            rows_of,
+            test_SC,
+            moments[index],
+            max_draws=options.draws,
         )
-    return found
+    return points
 
 
 def _points(
-    setting: ProbeContext,
-    options: LimitedOptions,
-    labels: FewLabels,
-    one: Encoded,
+    context: ProbeContext,
+    options: FewLabelsOptions,
+    labels: LabeledSubsets,
+    kind: EncoderKind,
     rows_of: RowsOf,
     test_SC: Tensor,
     moments: Moments,
     *,
-    draws: int | None = None,
-) -> list[LimitedPoint]:
-    """A point for each number of labels; `draws` for samples."""
+    max_draws: int | None = None,
+) -> list[FewLabelsPoint]:
+    """Fit all subsets; a point for each number of labels.
+
+    Args:
+        max_draws: Most samples of each labeled example; None for deterministic features.
+    """
     fits = fit_subsets(
         labels,
         rows_of,
         test_SC,
         moments,
-        draws=draws or 1,
+        max_draws=max_draws or 1,
         bias=options.bias,
         logit_std=options.logit_std,
-        device=setting.opened.device,
+        device=context.opened.device,
     )
     return [
-        LimitedPoint(
-            encoder=one.kind,
-            features="mean" if draws is None else "sample",
+        FewLabelsPoint(
+            encoder=kind,
+            features="mean" if max_draws is None else "sample",
             labels_per_class=size,
             num_labels=labels.num_labels(size),
-            num_short_classes=labels.num_short(size),
-            draws=labels.num_draws(size, draws or 1),
+            num_short_classes=labels.num_short_classes(size),
+            draws=labels.num_draws(size, max_draws or 1),
             accuracies=tuple(accuracies),
             accuracy=float(np.mean(accuracies)),
-            interval=_interval(over_seeds(accuracies)),
+            interval=interval_or_none(over_seeds(accuracies)),
         )
         for size, accuracies in fits
     ]
 
 
-def _results(
-    setting: ProbeContext,
-    options: LimitedOptions,
-    encoded: list[Encoded],
-    points: list[list[LimitedPoint]],
-    common: Common,
-    notes: list[str],
-) -> list[LimitedResult]:
-    """A result for each module, every one of them with the features of no module."""
-    modules: list[int | None] = []
-    modules += dict.fromkeys(one.view.module for one in encoded if one.view.module is not None)
-    modules = modules or [None]
-    counts_K = torch.bincount(common.labels.y_N, minlength=common.labels.num_classes)
-    truth_S = common.labels.truth_S
-    checkpoint = setting.opened.encoder.checkpoint if "trained" in options.encoders else None
-    seen: int | None = 0
-    if checkpoint is not None:
-        trained_on = checkpoint.state.data_fingerprint
-        seen = count_seen(setting.opened.config, trained_on, setting.opened.shards, setting.opened.manifest)
-    if None in options.labels_per_class:
-        notes = [*notes, ONE_FIT]
-    if "random" in options.encoders:
-        notes = [*notes, ONE_RANDOM]
-    results = []
-    for module in modules:
-        own = [n for n, one in enumerate(encoded) if one.view.module in (module, None)]
-        of_module = _with_gains([point for n in own for point in points[n]])
-        results.append(
-            LimitedResult(
-                **dict(
-                    collect_provenance(checkpoint, module, setting.opened.shards, setting.opened.manifest)
-                ),
-                task=options.task,
-                points=tuple(of_module),
-                majority=float((truth_S == counts_K.argmax()).double().mean()),
-                chance=1 / common.labels.num_classes,
-                unit=setting.task.unit,
-                num_train=len(common.labels.y_N),
-                num_test=len(truth_S),
-                num_train_utterances=_num_utterances(encoded[0].train, common.train[0]),
-                num_test_utterances=_num_utterances(encoded[0].test, common.test[0]),
-                test_utterances_seen=seen,
-                batch_norm_clips=max(encoded[n].batch_norm_clips for n in own),
-                notes=(*notes, *some_notes(of_module, common.labels.num_classes, options.draws)),
-                options=setting.options,
-                run_config=setting.opened.config,
-            )
-        )
-    return results
-
-
-def _with_gains(points: list[LimitedPoint]) -> list[LimitedPoint]:
-    """The points with their difference from the trained encoder's μ, paired by seed."""
-    base = {
-        p.labels_per_class: p.accuracies for p in points if (p.encoder, p.features) == ("trained", "mean")
-    }
-    if not base:
-        return points
-    found = []
-    for point in points:
-        if (point.encoder, point.features) != ("trained", "mean"):
-            gains = np.subtract(point.accuracies, base[point.labels_per_class]).tolist()
-            update = {"gain": float(np.mean(gains)), "gain_interval": _interval(of_mean(gains))}
-            point = point.model_copy(update=update)
-        found.append(point)
-    return found
-
-
-def _num_utterances(gathered: Gathered, rows_N: Tensor) -> int:
-    return int((torch.bincount(gathered.owner_N[rows_N]) > 0).sum())
-
-
-def _name(one: Encoded) -> str:
-    return one.kind if one.view.module is None else f"{one.kind} module {one.view.module}"
-
-
-def _interval(ends: tuple[float, float] | None) -> Interval | None:
-    return None if ends is None else Interval(low=ends[0], high=ends[1])
+def _num_utterances(examples: SplitExamples, rows_N: Tensor) -> int:
+    return int((torch.bincount(examples.owner_N[rows_N]) > 0).sum())

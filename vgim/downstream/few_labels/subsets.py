@@ -1,6 +1,6 @@
-"""Which examples have a label when only some do: nested random subsets, the same for all features.
+"""Random subsets of labeled examples: nested, and the same for all features.
 
-Shapes: N examples, K classes.
+Shapes: N examples, U utterances, K classes.
 """
 
 from __future__ import annotations
@@ -11,62 +11,70 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vgim.downstream.features.examples import Gathered
+from vgim.downstream.features.examples import SplitExamples
 from vgim.model.randomness import mix
 
 
 def label_order(y_N: Tensor, owner_N: Tensor, num_classes: int, seed: int) -> list[Tensor]:
-    """For each class its examples, in the random order in which they get their label.
+    """Order the examples of each class at random; the first n of each class are the subset of n labels per class.
 
-    One example of each utterance, utterances in random order, comes before a second of any: neighboring frames
-    tell nearly the same. So n labels of a class come from n utterances, as long as there are so many.
+    One example of each utterance, with utterances in random order, comes before the second example of any utterance,
+    because neighboring frames are nearly the same. So n labels of a class come from n utterances if there are so many.
 
     Args:
-        owner_N: Utterance of each example.
+        owner_N: Index of each example's utterance.
 
     Returns:
-        Rows of the examples of each class. The first n of each are the subset of n labels per class, which is
-        therefore within that of any larger n.
+        Rows of the examples, for each class.
     """
-    draw = np.random.default_rng(mix("labels", seed))
+    rng = np.random.default_rng(mix("labels", seed))
     y, owner = y_N.numpy(), owner_N.numpy()
-    grouped = np.lexsort((draw.permutation(len(y)), owner, y))
+    grouped = np.lexsort((rng.permutation(len(y)), owner, y))
     starts = np.flatnonzero(np.diff(y[grouped], prepend=-1) | np.diff(owner[grouped], prepend=-1))
-    turn = np.empty(len(y), np.int64)  # how many of its utterance and class come before it
-    turn[grouped] = np.arange(len(y)) - np.repeat(starts, np.diff(starts, append=len(y)))
-    ordered = np.lexsort((draw.permutation(len(y)), turn, y))
+    rank = np.empty(len(y), np.int64)  # number of examples before it of the same utterance and class
+    rank[grouped] = np.arange(len(y)) - np.repeat(starts, np.diff(starts, append=len(y)))
+    ordered = np.lexsort((rng.permutation(len(y)), rank, y))
     counts = np.bincount(y, minlength=num_classes)
     return [torch.from_numpy(part) for part in np.split(ordered, np.cumsum(counts)[:-1])]
 
 
 def labeled(order: Sequence[Tensor], per_class: int | None) -> Tensor:
-    """Rows with a label, ascending: `per_class` of each class, or all there are where it has fewer; None for all."""
+    """Rows of a subset's examples, ascending.
+
+    Args:
+        order: Rows of each class, as by `label_order`.
+        per_class: Labels per class, of which a class may have fewer; None for all.
+    """
     return torch.cat([rows[:per_class] for rows in order]).sort().values
 
 
-def common_rows(gathered: Sequence[Gathered]) -> list[Tensor]:
-    """For each features of the same split the rows of the examples that all of them have, in the same order.
+def shared_rows(features: Sequence[SplitExamples]) -> list[Tensor]:
+    """Find the examples of one split that all features have.
 
-    Sources differ by a frame at an utterance's end, and in the shortest utterance that they take. The n-th
-    example of an utterance has the same label in each.
+    Features differ by a frame at an utterance's end, and in the shortest utterance that has a frame. The n-th example
+    of an utterance has the same label in all of them.
+
+    Returns:
+        Rows of these examples in each of `features`, in the same order.
     """
-    counts = [dict(zip(g.utterance_ids, _counts(g).tolist(), strict=True)) for g in gathered]
-    shared = {
+    counts = [dict(zip(f.utterance_ids, _num_examples(f).tolist(), strict=True)) for f in features]
+    num_shared = {
         name: min(count[name] for count in counts)
-        for name in gathered[0].utterance_ids
+        for name in features[0].utterance_ids
         if all(name in count for count in counts)
     }
-    return [_first_rows(g, shared) for g in gathered]
+    return [_first_rows(f, num_shared) for f in features]
 
 
-def _first_rows(gathered: Gathered, shared: dict[str, int]) -> Tensor:
-    """Rows of the first examples of each utterance, as many as `shared` says."""
-    counts_U = _counts(gathered)
+def _first_rows(examples: SplitExamples, num_shared: dict[str, int]) -> Tensor:
+    """Rows of the first `num_shared` examples of each utterance."""
+    counts_U = _num_examples(examples)
     starts_U = counts_U.cumsum(0) - counts_U
-    keep_U = torch.tensor([shared.get(name, 0) for name in gathered.utterance_ids])
-    position_N = torch.arange(len(gathered.y_N)) - starts_U[gathered.owner_N]
-    return (position_N < keep_U[gathered.owner_N]).nonzero()[:, 0]
+    keep_U = torch.tensor([num_shared.get(name, 0) for name in examples.utterance_ids])
+    position_N = torch.arange(len(examples.y_N)) - starts_U[examples.owner_N]
+    return (position_N < keep_U[examples.owner_N]).nonzero()[:, 0]
 
 
-def _counts(gathered: Gathered) -> Tensor:
-    return torch.bincount(gathered.owner_N, minlength=gathered.num_utterances)
+def _num_examples(examples: SplitExamples) -> Tensor:
+    """Number of examples of each utterance, [U]."""
+    return torch.bincount(examples.owner_N, minlength=examples.num_utterances)

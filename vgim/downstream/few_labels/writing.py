@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vgim.downstream.few_labels.picture import labels_picture
-from vgim.downstream.few_labels.result import LimitedResult, limited_folder_name, points_csv
+from vgim.downstream.few_labels.result import FewLabelsResult, points_csv, study_folder_name
 from vgim.downstream.pictures import can_draw
 from vgim.runs.layout import PROBES
 from vgim.runs.result_folder import write_result_folder
@@ -12,7 +12,7 @@ from vgim.storage import Location
 POINTS, PICTURE = "points.csv", "labels.png"
 
 
-def write_limited(run: Location, result: LimitedResult) -> Location:
+def write_study(run: Location, result: FewLabelsResult) -> Location:
     """Write a study's result and its points as CSV, and as a picture if matplotlib is there.
 
     Args:
@@ -24,4 +24,4 @@ def write_limited(run: Location, result: LimitedResult) -> Location:
     files = {POINTS: points_csv(result).encode()}
     if can_draw():
         files[PICTURE] = labels_picture(result)
-    return write_result_folder(run.child(PROBES, limited_folder_name(result)), result, files)
+    return write_result_folder(run.child(PROBES, study_folder_name(result)), result, files)

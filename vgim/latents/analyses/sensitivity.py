@@ -20,14 +20,15 @@ from torch.nn import functional as F
 from vgim.arrays import F64
 from vgim.data.shards.read import Utterance, read_utterances
 from vgim.downstream.context import ProbeContext
-from vgim.downstream.features.encoders import feature_source
-from vgim.downstream.features.features import EncoderFeatures, statistics_of
+from vgim.downstream.encoders.kinds import feature_source
+from vgim.downstream.features.encoder_features import EncoderFeatures
+from vgim.downstream.features.source import statistics_of
 from vgim.downstream.probes.probe import Examples
 from vgim.downstream.scores import over_utterances
 from vgim.downstream.solvers import Fitted, fit_lbfgs
 from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
 from vgim.latents.pictures.lines import CurveLine, lines_picture
-from vgim.latents.probe_examples import clip_of, encoder_features, examples_of, probe_contexts
+from vgim.latents.probe_examples import encoder_features, examples_of, probe_contexts
 from vgim.latents.result import Curve, Table
 from vgim.model.audio import to_float
 from vgim.model.randomness import mix, seeded_generator
@@ -122,7 +123,7 @@ def attack(
 
     counts = []
     for utterance in utterances:
-        clip = clip_of(context, utterance)
+        clip = context.clip(utterance)
         if clip is None or len(clip) < shortest:
             continue
         x_BL = to_float(torch.from_numpy(clip)[None]).to(device).requires_grad_()

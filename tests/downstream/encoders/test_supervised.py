@@ -16,11 +16,11 @@ from vgim.config import to_yaml
 from vgim.config.schema import DataConfig
 from vgim.data.shards.read import Utterance
 from vgim.downstream.context import ProbeContext, open_probe_context
-from vgim.downstream.features import supervised
-from vgim.downstream.features.labeled_clips import crops, labeled_crops, mixed, training_batches
-from vgim.downstream.features.supervised import Taught, teach
+from vgim.downstream.encoders import supervised
+from vgim.downstream.encoders.labeled_clips import crops, labeled_crops, shuffled_batches, training_batches
+from vgim.downstream.encoders.supervised import SupervisedEncoder, train_on_labels
 from vgim.downstream.job import probe
-from vgim.downstream.result import ProbeOptions
+from vgim.downstream.options import ProbeOptions
 from vgim.errors import ConfigError, DataError, TrainingError
 
 
@@ -28,7 +28,7 @@ def data(**keys: object) -> DataConfig:
     return DataConfig.model_validate({"shards": "s", "crop_samples": 5120, **keys})
 
 
-def setting(run: Path, **options: Any) -> ProbeContext:
+def context_of(run: Path, **options: Any) -> ProbeContext:
     return open_probe_context(str(run), ProbeOptions(encoders=("supervised",), **options))
 
 
@@ -72,7 +72,7 @@ def test_crops_are_those_of_training(crop: str, num_samples: int, num: int) -> N
 @given(lengths=st.lists(st.integers(100, 400), max_size=40), size=st.integers(1, 9))
 def test_batches_hold_every_clip_once_and_lose_little_of_it(lengths: list[int], size: int) -> None:
     clips = [utterance(n, name=str(i)) for i, n in enumerate(lengths)]
-    batches = list(mixed(clips, size, np.random.default_rng(0)))
+    batches = list(shuffled_batches(clips, size, np.random.default_rng(0)))
     names = [u.utterance_id for batch in batches for u in batch.utterances]
     assert sorted(names) == sorted(u.utterance_id for u in clips)
     sizes = [len(batch.utterances) for batch in batches]
@@ -82,7 +82,7 @@ def test_batches_hold_every_clip_once_and_lose_little_of_it(lengths: list[int], 
 
 
 def test_an_epoch_is_the_train_split_in_an_order_of_its_own(probed_run: Path) -> None:
-    task = setting(probed_run, task="speaker")
+    task = context_of(probed_run, task="speaker")
 
     def epoch(number: int, seed: int = 0) -> list[Utterance]:
         batches = training_batches(task, min_samples=1, seed=seed, epoch=number)
@@ -93,7 +93,7 @@ def test_an_epoch_is_the_train_split_in_an_order_of_its_own(probed_run: Path) ->
     assert orders[0] == orders[1]
     assert len({tuple(order) for order in orders}) == 3
     assert {tuple(sorted(order)) for order in orders} == {tuple(sorted(orders[0]))}
-    few = setting(probed_run, task="speaker", max_utterances=5)
+    few = context_of(probed_run, task="speaker", max_utterances=5)
     assert sum(len(b.utterances) for b in training_batches(few, min_samples=1, seed=0, epoch=1)) == 5
 
 
@@ -105,7 +105,7 @@ def test_a_label_loss_reaches_its_own_modules(
 ) -> None:
     """Only the third module's label loss is left, or the last's where that is the only one."""
     real = supervised.F.cross_entropy
-    task = setting(probed_run, task="speaker", supervised_epochs=1)
+    task = context_of(probed_run, task="speaker", supervised_epochs=1)
     taught_parts = 1 if kind == "supervised" else 4
     calls: list[int] = []
 
@@ -118,7 +118,7 @@ def test_a_label_loss_reaches_its_own_modules(
 
     monkeypatch.setattr(supervised, "F", Losses)
     before = supervised.untrained_encoder(task.config, 0).state_dict()
-    after = teach(task, kind, 0).encoder.state_dict()
+    after = train_on_labels(task, kind, 0).encoder.state_dict()
     names = ["layers.conv0.weight"] * 3 + ["gru.weight_ih_l0"]
     found = [
         not torch.equal(before[f"greedy.{m}.{n}"], after[f"greedy.{m}.{n}"]) for m, n in enumerate(names)
@@ -131,25 +131,25 @@ def test_a_label_loss_reaches_its_own_modules(
 def test_the_best_epoch_is_kept_and_ends_the_rest(probed_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([3.0, 2.0, 2.5, 2.4, 2.0, 2.2, 2.1, 1.0])
     monkeypatch.setattr(supervised, "_validate", lambda *_: next(losses))
-    task = setting(probed_run, task="speaker", supervised_epochs=8)
+    task = context_of(probed_run, task="speaker", supervised_epochs=8)
     said: list[str] = []
-    stopped = teach(task, "supervised", 0, said.append)
+    stopped = train_on_labels(task, "supervised", 0, said.append)
     assert (stopped.epochs, stopped.validation_loss, len(said)) == (2, 2.0, 2 + supervised.PATIENCE)
     monkeypatch.undo()
-    two = teach(setting(probed_run, task="speaker", supervised_epochs=2), "supervised", 0)
+    two = train_on_labels(context_of(probed_run, task="speaker", supervised_epochs=2), "supervised", 0)
     weights = [t.encoder.state_dict() for t in (stopped, two)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 @pytest.fixture(scope="module")
-def taught(probed_run: Path) -> Taught:
+def taught(probed_run: Path) -> SupervisedEncoder:
     """On tones: two epochs."""
-    return teach(setting(probed_run, task="phone", supervised_epochs=2), "greedy-supervised", 0)
+    return train_on_labels(context_of(probed_run, task="phone", supervised_epochs=2), "greedy-supervised", 0)
 
 
-def test_the_seed_alone_decides(probed_run: Path, taught: Taught) -> None:
-    task = setting(probed_run, task="phone", supervised_epochs=2)
-    again, other = (teach(task, "greedy-supervised", seed) for seed in (0, 1))
+def test_the_seed_alone_decides(probed_run: Path, taught: SupervisedEncoder) -> None:
+    task = context_of(probed_run, task="phone", supervised_epochs=2)
+    again, other = (train_on_labels(task, "greedy-supervised", seed) for seed in (0, 1))
     name = "greedy.0.layers.conv0.weight"
     assert torch.equal(taught.encoder.state_dict()[name], again.encoder.state_dict()[name])
     assert not torch.equal(taught.encoder.state_dict()[name], other.encoder.state_dict()[name])
@@ -177,13 +177,13 @@ def test_supervised_encoders_beat_untrained_ones_and_say_what_they_saw(
 
 
 def test_what_cannot_be_taught_is_told(probed_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = setting(probed_run, task="speaker")
+    task = context_of(probed_run, task="speaker")
     monkeypatch.setattr(supervised, "training_batches", lambda *_, **__: iter(()))
     with pytest.raises(DataError, match="gives no labeled clip for --task speaker"):
-        teach(task, "supervised", 0)
+        train_on_labels(task, "supervised", 0)
     monkeypatch.setattr(supervised, "_train_epoch", lambda *_: float("nan"))
     with pytest.raises(TrainingError, match="label loss of --encoder supervised is not finite in epoch 1"):
-        teach(task, "supervised", 0)
+        train_on_labels(task, "supervised", 0)
 
 
 def test_one_module_is_not_taught_greedily(tiny_config_in: Any, tmp_path: Path) -> None:

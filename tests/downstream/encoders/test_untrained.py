@@ -7,9 +7,9 @@ import torch
 
 from tests.downstream.cases import utterance
 from vgim.config import ResolvedConfig, load_config
-from vgim.downstream.features.baselines import Mfcc, adapt_batch_norm, untrained_encoder
-from vgim.downstream.features.examples import whole
-from vgim.downstream.features.features import batch_clips, stream_features
+from vgim.downstream.encoders.untrained import adapt_batch_norm, untrained_encoder
+from vgim.downstream.features.mfcc import Mfcc
+from vgim.downstream.features.source import batch_clips, stream_features, whole_utterance
 from vgim.model.audio import Normalizer
 from vgim.model.stack import build_encoder
 
@@ -20,7 +20,7 @@ def resolved(*overrides: str) -> ResolvedConfig:
 
 @pytest.mark.parametrize("num_samples", [160, 319, 320, 20_480, 5_133])
 def test_mfcc_has_39_features_for_every_whole_10_ms(num_samples: int) -> None:
-    ((_, (features_TC,)),) = stream_features(Mfcc(), [utterance(num_samples)], whole)
+    ((_, (features_TC,)),) = stream_features(Mfcc(), [utterance(num_samples)], whole_utterance)
     assert features_TC.shape == (num_samples // 160, 39)
     assert torch.isfinite(features_TC).all()
 
@@ -29,15 +29,15 @@ def test_mfcc_frames_are_centered_on_their_label() -> None:
     click = utterance(3200)
     click.audio[:] = 0
     click.audio[160 * 7 + 60 : 160 * 7 + 100] = 20_000  # in the middle of the eighth label
-    ((_, (features_TC,)),) = stream_features(Mfcc(), [click], whole)
+    ((_, (features_TC,)),) = stream_features(Mfcc(), [click], whole_utterance)
     assert int(features_TC[:, 0].argmax()) == 7
 
 
 def test_mfcc_of_a_clip_does_not_depend_on_its_batch() -> None:
     loud, quiet = utterance(3200, name="loud"), utterance(3200, name="quiet")
     quiet.audio[:] = quiet.audio // 1000
-    together = [f for _, (f,) in stream_features(Mfcc(), [loud, quiet], whole)]
-    ((_, (alone,)),) = stream_features(Mfcc(), [quiet], whole)
+    together = [f for _, (f,) in stream_features(Mfcc(), [loud, quiet], whole_utterance)]
+    ((_, (alone,)),) = stream_features(Mfcc(), [quiet], whole_utterance)
     torch.testing.assert_close(together[1], alone)
 
 
@@ -57,7 +57,7 @@ def test_batch_norm_gets_the_datas_statistics_and_weights_stay(kind: str) -> Non
     encoder = untrained_encoder(config, 0)
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     spoken = [utterance(5120, seed=i) for i in range(8)]
-    assert adapt_batch_norm(encoder, batch_clips(spoken, whole, 1000, 8), Normalizer()) == 8
+    assert adapt_batch_norm(encoder, batch_clips(spoken, whole_utterance, 1000, 8), Normalizer()) == 8
     assert not encoder.training
     for name, tensor in encoder.state_dict().items():
         moved = not torch.equal(tensor, before[name])

@@ -10,8 +10,8 @@ from tests.downstream.cases import utterance
 from vgim.config.schema import ModelConfig, ObjectiveConfig
 from vgim.data.pcm import Pcm16
 from vgim.data.shards.read import Utterance
-from vgim.downstream.features.examples import whole
-from vgim.downstream.features.features import EncoderFeatures, Reading, batch_clips, stream_features
+from vgim.downstream.features.encoder_features import EncoderFeatures, EncoderOutput
+from vgim.downstream.features.source import batch_clips, stream_features, whole_utterance
 from vgim.model.audio import Normalizer, Statistics, normalize, to_float
 from vgim.model.stack import Encoder, build_encoder
 
@@ -24,8 +24,8 @@ def encoder(**model: object) -> Encoder:
 
 
 def source(built: Encoder, **options: object) -> EncoderFeatures:
-    every = tuple(Reading(module) for module in range(len(built)))
-    settings = {"readings": every, "normalizer": Normalizer(), **options}
+    every = tuple(EncoderOutput(module) for module in range(len(built)))
+    settings = {"outputs": every, "normalizer": Normalizer(), **options}
     return EncoderFeatures(built, **settings)  # type: ignore[arg-type]
 
 
@@ -36,7 +36,7 @@ def spoken() -> list[Utterance]:
 
 def test_they_equal_the_encoders_own_output_for_each_utterance(spoken: list[Utterance]) -> None:
     built = encoder()
-    found = list(stream_features(source(built), spoken, whole))
+    found = list(stream_features(source(built), spoken, whole_utterance))
     assert [u.utterance_id for u, _ in found] == ["u0", "u1", "u2", "u3", "u4", "u5", "u7"]  # u6: no frame
     for heard, features in found:
         x_BL = torch.from_numpy(heard.audio)[None].float() / 32_768
@@ -49,7 +49,7 @@ def test_they_equal_the_encoders_own_output_for_each_utterance(spoken: list[Utte
 def test_cpc_gives_its_context() -> None:
     built = encoder(family="cpc")
     heard = utterance(5120)
-    ((_, (features_TC,)),) = stream_features(source(built), [heard], whole)
+    ((_, (features_TC,)),) = stream_features(source(built), [heard], whole_utterance)
     x_BL = torch.from_numpy(heard.audio)[None].float() / 32_768
     torch.testing.assert_close(features_TC, built.encode(x_BL)[0])
     assert features_TC.shape[1] == 6
@@ -58,18 +58,20 @@ def test_cpc_gives_its_context() -> None:
 @pytest.mark.parametrize("family", ["sim", "gim", "cpc"])
 def test_layers_and_outputs_come_together_each_with_its_hop(family: str, spoken: list[Utterance]) -> None:
     built = encoder(family=family)
-    readings = [Reading(m, j) for m in range(len(built)) for j in (*built.module(m).spec.inner_layers, None)]
-    assert len(readings) == {"sim": 9, "gim": 6, "cpc": 6}[family]
-    made = source(built, readings=tuple(readings))
-    for heard, features in stream_features(made, spoken[:3], whole):
+    outputs = [
+        EncoderOutput(m, j) for m in range(len(built)) for j in (*built.module(m).spec.inner_layers, None)
+    ]
+    assert len(outputs) == {"sim": 9, "gim": 6, "cpc": 6}[family]
+    made = source(built, outputs=tuple(outputs))
+    for heard, features in stream_features(made, spoken[:3], whole_utterance):
         x_BL = torch.from_numpy(heard.audio)[None].float() / 32_768
-        for at, view, features_TC in zip(readings, made.views, features, strict=True):
-            assert (view.module, view.layer) == at
+        for at, spec, features_TC in zip(outputs, made.specs, features, strict=True):
+            assert (spec.module, spec.layer) == at
             torch.testing.assert_close(features_TC, built.encode(x_BL, *at)[0])
-            assert abs(len(features_TC) - len(heard.audio) / view.hop_samples) < 2
-            assert features_TC.shape[1] == view.channels
-            alone = source(built, readings=(at,))
-            ((_, (same,)),) = stream_features(alone, [heard], whole)
+            assert abs(len(features_TC) - len(heard.audio) / spec.hop_samples) < 2
+            assert features_TC.shape[1] == spec.channels
+            alone = source(built, outputs=(at,))
+            ((_, (same,)),) = stream_features(alone, [heard], whole_utterance)
             torch.testing.assert_close(same, features_TC)
 
 
@@ -84,8 +86,8 @@ def test_audio_is_normalized_as_in_training(spoken: list[Utterance]) -> None:
         "corpus": normalize(to_float(raw), corpus),
     }
     for mode, x_BL in expected.items():
-        made = source(built, normalizer=Normalizer(mode, corpus), readings=(Reading(1),))
-        for i, (_, (features_TC,)) in enumerate(stream_features(made, spoken[:2], whole)):
+        made = source(built, normalizer=Normalizer(mode, corpus), outputs=(EncoderOutput(1),))
+        for i, (_, (features_TC,)) in enumerate(stream_features(made, spoken[:2], whole_utterance)):
             torch.testing.assert_close(features_TC, built.encode(x_BL, 1)[i])
 
 
@@ -93,15 +95,15 @@ def test_a_sample_belongs_to_utterance_and_seed(spoken: list[Utterance]) -> None
     built = encoder()
 
     def sampled(seed: int, heard: list[Utterance]) -> torch.Tensor:
-        made = source(built, readings=(Reading(2),), sample_seed=seed)
-        return {u.utterance_id: f for u, (f,) in stream_features(made, heard, whole)}["u4"]
+        made = source(built, outputs=(EncoderOutput(2),), sample_seed=seed)
+        return {u.utterance_id: f for u, (f,) in stream_features(made, heard, whole_utterance)}["u4"]
 
     assert torch.equal(sampled(0, spoken), sampled(0, spoken[4:]))
     assert not torch.equal(sampled(0, spoken), sampled(1, spoken))
 
 
 def test_batches_hold_one_length_and_leave_out_what_is_too_short(spoken: list[Utterance]) -> None:
-    sizes = [tuple(c.audio_BL.shape) for c in batch_clips(spoken, whole, 200, 2)]
+    sizes = [tuple(c.audio_BL.shape) for c in batch_clips(spoken, whole_utterance, 200, 2)]
     assert sizes == [(2, 5120), (2, 4000), (1, 4000), (1, 7777), (1, 5120)]
 
     def never(_: Utterance) -> Pcm16 | None:
@@ -112,6 +114,6 @@ def test_batches_hold_one_length_and_leave_out_what_is_too_short(spoken: list[Ut
 
 def test_clips_are_long_enough_for_every_reading() -> None:
     built = encoder()
-    for at in (Reading(0, 0), Reading(0), Reading(1, 1), Reading(3)):
-        shortest = source(built, readings=(Reading(0, 0), at)).min_samples()
+    for at in (EncoderOutput(0, 0), EncoderOutput(0), EncoderOutput(1, 1), EncoderOutput(3)):
+        shortest = source(built, outputs=(EncoderOutput(0, 0), at)).min_samples()
         assert built.encode(torch.zeros(1, shortest), *at).shape[1] == 1

@@ -1,0 +1,74 @@
+"""The feature source of each kind of encoder, with the encoder loaded, drawn or trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from vgim.data.pcm import Pcm16
+from vgim.data.shards.read import Utterance, read_utterances
+from vgim.data.stream.crops import first_crop
+from vgim.downstream.context import ProbeContext
+from vgim.downstream.encoders.supervised import train_on_labels
+from vgim.downstream.encoders.untrained import adapt_batch_norm, untrained_encoder
+from vgim.downstream.features.encoder_features import EncoderFeatures
+from vgim.downstream.features.mfcc import Mfcc
+from vgim.downstream.features.source import CLIPS_AT_ONCE, FeatureSource, batch_clips
+from vgim.downstream.options import EncoderKind
+from vgim.model.stack import Encoder
+
+BATCH_NORM_CLIPS = 1_000
+"""Most training clips that set a random encoder's BatchNorm."""
+
+
+class EncoderPreparation(NamedTuple):
+    """How the encoder of a baseline was made."""
+
+    batch_norm_clips: int = 0
+    """Training clips that set a random encoder's BatchNorm."""
+    label_epochs: int = 0
+    """Epochs that a supervised encoder was trained on the labels."""
+
+
+def depends_on_seed(context: ProbeContext, kind: EncoderKind) -> bool:
+    """Whether another seed gives other features."""
+    return kind not in ("trained", "mfcc") or (kind == "trained" and context.options.sampled)
+
+
+def feature_source(
+    context: ProbeContext, kind: EncoderKind, seed: int, log: Callable[[str], None] = lambda line: None
+) -> tuple[FeatureSource, EncoderPreparation]:
+    """Make the feature source of a kind of encoder.
+
+    Args:
+        log: Called with the progress of training on labels.
+
+    Returns:
+        The source, and how its encoder was made.
+    """
+    if kind == "mfcc":
+        return Mfcc(), EncoderPreparation()
+    opened, preparation = context.opened, EncoderPreparation()
+    if kind == "trained":
+        encoder = opened.encoder.encoder
+    elif kind == "random":
+        encoder = untrained_encoder(opened.config, seed).to(opened.device)
+        preparation = EncoderPreparation(batch_norm_clips=_adapt_batch_norm(encoder, context))
+    else:
+        supervised = train_on_labels(context, kind, seed, log)
+        encoder, preparation = supervised.encoder, EncoderPreparation(label_epochs=supervised.epochs)
+    sample_seed = seed if context.options.sampled else None
+    return EncoderFeatures(encoder, opened.normalizer, context.outputs, sample_seed), preparation
+
+
+def _adapt_batch_norm(encoder: Encoder, context: ProbeContext) -> int:
+    """Set BatchNorm's statistics from clips of the train split; returns their number."""
+
+    def crop_or_whole(utterance: Utterance) -> Pcm16:
+        crop = first_crop(utterance.audio, context.opened.config.data)
+        return utterance.audio if crop is None else crop
+
+    limit = min(context.options.max_utterances or BATCH_NORM_CLIPS, BATCH_NORM_CLIPS)
+    utterances = read_utterances(context.opened.shards, context.opened.manifest, "train", limit)
+    clips = batch_clips(utterances, crop_or_whole, encoder.min_samples(-1), CLIPS_AT_ONCE)
+    return adapt_batch_norm(encoder, clips, context.opened.normalizer)

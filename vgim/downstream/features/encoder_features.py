@@ -1,0 +1,96 @@
+"""Features that are read from an encoder: a module's latents or context, or one of its convolutions.
+
+Shapes: B clips, L samples, T frames, C channels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vgim.downstream.features.source import CLIPS_AT_ONCE, ClipBatch, FeatureSpec
+from vgim.model.audio import Normalizer
+from vgim.model.randomness import mix, seeded_generator
+from vgim.model.stack import Encoder
+
+
+class EncoderOutput(NamedTuple):
+    """An output of an encoder that features are read from."""
+
+    module: int
+    """Index, counted from the input."""
+    layer: int | None = None
+    """Convolution of the module, from 0, after BatchNorm and ReLU; None for the module's output."""
+
+
+@dataclass(frozen=True)
+class EncoderFeatures:
+    """The feature source of an encoder in evaluation mode.
+
+    A module's output is its latents (μ, or samples), or in a module with a GRU the GRU's context.
+    """
+
+    encoder: Encoder
+    normalizer: Normalizer
+    """Normalization of the encoder's training."""
+    outputs: tuple[EncoderOutput, ...]
+    """Outputs that features are read from, in the order of depth."""
+    sample_seed: int | None = None
+    """Seed of samples of every module's posterior; None uses μ."""
+
+    @property
+    def specs(self) -> tuple[FeatureSpec, ...]:
+        encoder = self.encoder
+        return tuple(
+            FeatureSpec(o.module, encoder.hop_samples(*o), encoder.channels(*o), o.layer)
+            for o in self.outputs
+        )
+
+    @property
+    def clips_at_once(self) -> int:
+        return CLIPS_AT_ONCE if self.sample_seed is None else 1  # samples depend on the utterance alone
+
+    def identity(self) -> dict[str, object]:
+        return {
+            "weights": self._weights_sha256,
+            "normalize": self.normalizer.mode,
+            "corpus": self.normalizer.corpus if self.normalizer.mode == "corpus" else (0.0, 1.0),
+            "sample_seed": self.sample_seed,
+        }
+
+    @cached_property
+    def _weights_sha256(self) -> str:
+        digest = hashlib.sha256()
+        for name, value in sorted(self.encoder.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def min_samples(self) -> int:
+        return max(self.encoder.min_samples(*output) for output in self.outputs)
+
+    @torch.no_grad()
+    def __call__(self, clips: ClipBatch) -> list[Tensor]:
+        device = next(self.encoder.parameters()).device
+        x = clips.normalized(self.normalizer, device)
+        generator = None
+        if self.sample_seed is not None:
+            seed = mix("probe sample", self.sample_seed, clips.utterances[0].utterance_id)
+            generator = seeded_generator(device, seed)
+        features = []
+        deepest = self.outputs[-1]
+        for index in range(deepest.module + 1):
+            module = self.encoder.module(index)
+            if self.outputs == (deepest,) and index == deepest.module and deepest.layer is not None:
+                return [module.layer(x, deepest.layer).cpu()]  # later convolutions are not needed
+            layers = [o.layer for o in self.outputs if o.module == index and o.layer is not None]
+            inner, x = module.layers_and_output(x, layers, generator)
+            features += [layer.cpu() for layer in inner]
+            if EncoderOutput(index) in self.outputs:
+                features.append(x.cpu())
+        return features

@@ -1,0 +1,48 @@
+"""One seed's fit: a linear classifier of the train split's examples, scored on the test split."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from vgim.downstream.context import ProbeContext
+from vgim.downstream.features.examples import SplitExamples
+from vgim.downstream.scores import Scores, score
+from vgim.downstream.solvers import ADAM_BATCH, Fitted, fit_adam, fit_lbfgs
+
+
+class Splits(NamedTuple):
+    """The examples of all splits, for one spec."""
+
+    train: SplitExamples
+    validation: SplitExamples
+    test: SplitExamples
+
+
+class SeedFit(NamedTuple):
+    """One seed's classifier and its scores on the test split."""
+
+    seed: int
+    fitted: Fitted
+    scores: Scores
+
+
+def fit_and_score(context: ProbeContext, splits: Splits, seed: int) -> SeedFit:
+    """Fit on the train split, choose penalty or epoch on the validation split, and score on the test split."""
+    options, device, task = context.options, context.opened.device, context.task
+    train, validation = splits.train.examples(device), splits.validation.examples(device)
+    if options.solver == "lbfgs":
+        fitted = fit_lbfgs(train, validation, len(task.classes), bias=options.bias)
+    else:
+        fitted = fit_adam(
+            train,
+            validation,
+            len(task.classes),
+            bias=options.bias,
+            seed=seed,
+            learning_rate=task.learning_rate,
+            epochs=task.epochs,
+            batch_size=ADAM_BATCH[task.unit],
+            patience=options.patience,
+        )
+    predicted_N = fitted.predict(splits.test.x_NC.to(device)).cpu()
+    return SeedFit(seed, fitted, score(predicted_N, splits.test.y_N, splits.test.owner_N, len(task.classes)))

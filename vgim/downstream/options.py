@@ -1,0 +1,65 @@
+"""What a probe is asked: everything that shapes its numbers, beside the run and the shards."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vgim.downstream.probes.registry import Task
+from vgim.pretrained.choices import CheckpointChoice, Device
+
+EncoderKind = Literal["trained", "random", "mfcc", "supervised", "greedy-supervised"]
+SupervisedKind = Literal["supervised", "greedy-supervised"]
+Solver = Literal["lbfgs", "adam"]
+
+SUPERVISED_EPOCHS = 40
+
+
+class ResultModel(BaseModel):
+    """Base of the records that results hold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ProbeOptions(ResultModel):
+    """Options of `vgim probe`."""
+
+    task: Task
+    encoders: tuple[EncoderKind, ...] = ("trained",)
+    module: int | None = -1
+    """Module, counted from the input, negative from the last; None for all modules."""
+    layer: int | None = None
+    """Convolution of the module, negative from its last; None for the module's output."""
+    all_layers: bool = False
+    """Read every convolution of the modules, and their outputs."""
+    checkpoint: CheckpointChoice = "last"
+    solver: Solver = "lbfgs"
+    seeds: int = Field(1, ge=1)
+    """Number of fits with different seeds."""
+    sampled: bool = False
+    """Use samples of the posterior as features, not its mean."""
+    whole_utterances: bool = False
+    """Encode whole utterances where the task would take crops."""
+    bias: bool = True
+    """Whether the linear classifier has a bias."""
+    shards: str | None = None
+    """Shards to probe on; None for those that the run was trained on."""
+    max_utterances: int = Field(0, ge=0)
+    """Training utterances at most; 0 for all."""
+    patience: int = Field(0, ge=0)
+    """adam: epochs without a lower validation loss after which training ends; 0 trains all epochs."""
+    supervised_epochs: int = Field(SUPERVISED_EPOCHS, ge=1)
+    """Epochs over the train split that a supervised encoder is trained at most."""
+    cache_features: bool = False
+    """Keep features in RUN/features, and read features that are kept there."""
+    device: Device = "auto"
+
+
+def unusual_options(options: ProbeOptions, data_fingerprint: str) -> list[str]:
+    """Words for options that are not the default: other shards, fewer utterances, whole utterances, no bias."""
+    words = [] if options.shards is None else [f"data{data_fingerprint[:8]}"]
+    words += [f"first{options.max_utterances}"] * bool(options.max_utterances)
+    words += ["whole"] * options.whole_utterances
+    words += ["nobias"] * (not options.bias)
+    return words

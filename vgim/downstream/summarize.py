@@ -1,0 +1,108 @@
+"""From the fits of all seeds to one result.
+
+Shapes: K classes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from vgim.arrays import I64
+from vgim.downstream.context import ProbeContext
+from vgim.downstream.encoders.kinds import EncoderPreparation
+from vgim.downstream.features.source import FeatureSpec
+from vgim.downstream.fit import SeedFit, Splits
+from vgim.downstream.leakage import count_seen
+from vgim.downstream.options import EncoderKind
+from vgim.downstream.result import Interval, ProbeResult, SeedResult
+from vgim.downstream.scores import over_seeds, over_utterances, per_class
+from vgim.runs.provenance import collect_provenance
+
+SAW_LABELS = (
+    "this encoder was trained on the labels of the train split that the probe learns from, and chosen on the "
+    "validation split's; it is no measure of what is learned without labels"
+)
+
+
+def summarize(
+    context: ProbeContext,
+    kind: EncoderKind,
+    spec: FeatureSpec,
+    splits: Splits,
+    fits: list[SeedFit],
+    *,
+    preparations: list[EncoderPreparation],
+    notes: list[str],
+) -> tuple[ProbeResult, I64]:
+    """Average the scores of all seeds.
+
+    Args:
+        splits: Examples of the last seed; their numbers are the same for every seed.
+        preparations: How the encoder was made, for each seed that drew one.
+        notes: Notes of the whole probe; those of the result are added to a copy.
+
+    Returns:
+        The result, and the confusion matrix [K, K] summed over seeds (rows are true classes).
+    """
+    opened, classes = context.opened, context.task.classes
+    scores = [fit.scores for fit in fits]
+    accuracies = [s.accuracy for s in scores]
+    confusion_KK = np.sum([s.confusion_KK for s in scores], axis=0)
+    correct_U = np.mean([s.correct_U for s in scores], axis=0)
+    train_K, test_K = (torch.bincount(s.y_N, minlength=len(classes)) for s in (splits.train, splits.test))
+    if num_unknown := int(((train_K == 0) & (test_K > 0)).sum()):
+        notes = [*notes, f"classes of the test split that are not in the train split: {num_unknown}"]
+    label_epochs = tuple(p.label_epochs for p in preparations if p.label_epochs)
+    if label_epochs:
+        notes = [*notes, SAW_LABELS]
+    checkpoint = opened.encoder.checkpoint if kind == "trained" else None
+    num_seen: int | None = 0
+    if checkpoint is not None:
+        num_seen = count_seen(
+            opened.config, checkpoint.state.data_fingerprint, opened.shards, opened.manifest
+        )
+    seeds_interval = over_seeds(accuracies)
+    result = ProbeResult(
+        **dict(collect_provenance(checkpoint, spec.module, opened.shards, opened.manifest)),
+        task=context.options.task,
+        encoder=kind,
+        layer=spec.layer,
+        num_features=spec.channels,
+        accuracy=float(np.mean(accuracies)),
+        interval_over_utterances=_interval(over_utterances(correct_U, scores[0].count_U)),
+        interval_over_seeds=None if seeds_interval is None else _interval(seeds_interval),
+        majority=int(test_K[train_K.argmax()]) / len(splits.test.y_N),
+        chance=1 / len(classes),
+        per_class=dict(zip(classes, per_class(confusion_KK), strict=True)),
+        unit=context.task.unit,
+        num_train=len(splits.train.y_N),
+        num_validation=len(splits.validation.y_N),
+        num_test=len(splits.test.y_N),
+        num_train_utterances=splits.train.num_utterances,
+        num_validation_utterances=splits.validation.num_utterances,
+        num_test_utterances=splits.test.num_utterances,
+        num_left_out=sum(split.num_left_out for split in splits),
+        test_utterances_seen=num_seen,
+        batch_norm_clips=preparations[-1].batch_norm_clips,
+        label_epochs=label_epochs,
+        fits=tuple(_seed_result(fit) for fit in fits),
+        notes=tuple(notes),
+        options=context.options,
+        run_config=opened.config,
+    )
+    return result, confusion_KK
+
+
+def _seed_result(fit: SeedFit) -> SeedResult:
+    return SeedResult(
+        seed=fit.seed,
+        accuracy=fit.scores.accuracy,
+        validation_loss=fit.fitted.validation_loss,
+        l2=fit.fitted.l2,
+        epochs=fit.fitted.epochs,
+    )
+
+
+def _interval(ends: tuple[float, float]) -> Interval:
+    return Interval(low=ends[0], high=ends[1])
