@@ -7,7 +7,13 @@ import pytest
 import torch
 from scipy import stats
 
-from vgim.downstream.scores import over_seeds, over_utterances, per_class, score, wilson
+from vgim.downstream.scores import (
+    interval_over_seeds,
+    interval_over_utterances,
+    per_class,
+    score,
+    wilson_interval,
+)
 
 
 def test_the_confusion_matrix_counts_true_by_predicted() -> None:
@@ -23,26 +29,28 @@ def test_the_confusion_matrix_counts_true_by_predicted() -> None:
 def test_the_interval_over_seeds_is_students(num: int) -> None:
     values = np.random.default_rng(num).normal(0.5, 0.02, num).tolist()
     low, high = stats.t.interval(0.95, num - 1, np.mean(values), stats.sem(values))
-    assert over_seeds(values) == pytest.approx((low, high), rel=1e-3)
+    assert interval_over_seeds(values) == pytest.approx((low, high), rel=1e-3)
 
 
 def test_one_seed_has_no_interval() -> None:
-    assert over_seeds([0.5]) is None
+    assert interval_over_seeds([0.5]) is None
 
 
 @pytest.mark.parametrize(("hits", "num"), [(0, 10), (7, 10), (40, 40)])
 def test_the_interval_of_a_share_is_wilsons(hits: int, num: int) -> None:
     expected = stats.binomtest(hits, num).proportion_ci(method="wilson")
-    assert wilson(hits / num, num) == pytest.approx((expected.low, expected.high), abs=1e-6)
+    assert wilson_interval(hits / num, num) == pytest.approx((expected.low, expected.high), abs=1e-6)
     counts = np.ones(num, np.int64)
-    assert over_utterances((np.arange(num) < hits).astype(float), counts) == wilson(hits / num, num)
+    assert interval_over_utterances((np.arange(num) < hits).astype(float), counts) == wilson_interval(
+        hits / num, num
+    )
 
 
 def test_frames_of_one_utterance_do_not_count_as_independent() -> None:
     rng = np.random.default_rng(0)
     count = np.full(40, 200)
     alike = np.where(rng.random(40) < 0.5, 180, 40).astype(float)  # utterances are easy or hard as a whole
-    low, high = over_utterances(alike, count)
-    naive = wilson(float(alike.sum() / count.sum()), int(count.sum()))
+    low, high = interval_over_utterances(alike, count)
+    naive = wilson_interval(float(alike.sum() / count.sum()), int(count.sum()))
     assert high - low > 5 * (naive[1] - naive[0])
     assert low < alike.sum() / count.sum() < high

@@ -1,4 +1,4 @@
-"""Whether an encoder was trained on the audio that a probe reports on."""
+"""Leakage: test utterances of a probe that the encoder was trained on."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from vgim.storage import Location
 
 
 def count_seen(config: RunConfig, trained_on: str, shards: Location, manifest: Manifest) -> int | None:
-    """How many utterances of the shards' test split stand in the train split of the run's own shards.
+    """Count the test utterances of the shards whose recording is in the train split of the run's own shards.
 
-    An Artificial Speech syllable counts as seen where the word that it was cut from was trained on.
+    Utterances that are cut from one recording, as syllables from a word, count as that recording.
 
     Args:
-        config: The run's.
-        trained_on: Fingerprint of the data the weights were trained on.
-        manifest: Of `shards`.
+        config: Config of the run.
+        trained_on: Fingerprint of the data that the weights were trained on.
+        shards: Shards of the probe.
+        manifest: Manifest of `shards`.
 
     Returns:
-        None where it cannot be told: the run's own shards are gone, or are other data by now.
+        The number; None if it is unknown, because the run's own shards are gone or hold other data by now.
     """
     if manifest.fingerprint == trained_on:
         return 0  # splits of one shard folder are disjoint
     try:
-        own = Location(config.data.shards)
-        own_manifest = read_manifest(own)
+        own_shards = Location(config.data.shards)
+        own_manifest = read_manifest(own_shards)
         if own_manifest.fingerprint != trained_on:
             return None
-        seen = {_recording(u, own_manifest) for u in read_lengths(own, "train")}
+        seen = {_recording(u, own_manifest) for u in read_lengths(own_shards, "train")}
     except VgimError:
         return None
     return sum(_recording(u, manifest) in seen for u in read_lengths(shards, "test"))

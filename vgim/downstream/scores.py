@@ -60,13 +60,13 @@ def per_class(confusion_KK: I64) -> list[float | None]:
     return [float(hit / total) if total else None for hit, total in zip(hits, totals, strict=True)]
 
 
-def over_seeds(accuracies: list[float]) -> tuple[float, float] | None:
+def interval_over_seeds(accuracies: list[float]) -> tuple[float, float] | None:
     """95 % interval of the mean accuracy over seeds, by Student's t; None for one seed."""
-    ends = of_mean(accuracies)
+    ends = interval_of_mean(accuracies)
     return None if ends is None else (max(0.0, ends[0]), min(1.0, ends[1]))
 
 
-def of_mean(values: Sequence[float]) -> tuple[float, float] | None:
+def interval_of_mean(values: Sequence[float]) -> tuple[float, float] | None:
     """95 % interval of the mean of independent values, by Student's t; None for one value."""
     num = len(values)
     if num < 2:
@@ -76,7 +76,7 @@ def of_mean(values: Sequence[float]) -> tuple[float, float] | None:
     return mean - half, mean + half
 
 
-def over_utterances(correct_U: NDArray[np.float64], count_U: I64) -> tuple[float, float]:
+def interval_over_utterances(correct_U: NDArray[np.float64], count_U: I64) -> tuple[float, float]:
     """95 % interval of the accuracy on other utterances of the same kind as the test split's.
 
     With one example for each utterance it is Wilson's score interval (1927), which is also right near 0 and 1. With
@@ -87,7 +87,7 @@ def over_utterances(correct_U: NDArray[np.float64], count_U: I64) -> tuple[float
         count_U: All examples of each utterance.
     """
     if (count_U <= 1).all():
-        return wilson(float(correct_U.sum() / count_U.sum()), int(count_U.sum()))
+        return wilson_interval(float(correct_U.sum() / count_U.sum()), int(count_U.sum()))
     num = len(count_U)
     drawn = np.random.default_rng(0).integers(num, size=(BOOTSTRAP_DRAWS, num))
     ratios = correct_U[drawn].sum(1) / np.maximum(1, count_U[drawn].sum(1))
@@ -95,7 +95,7 @@ def over_utterances(correct_U: NDArray[np.float64], count_U: I64) -> tuple[float
     return float(low), float(high)
 
 
-def wilson(share: float, num: int) -> tuple[float, float]:
+def wilson_interval(share: float, num: int) -> tuple[float, float]:
     """Wilson's 95 % score interval of a share of hits among `num` trials."""
     z2 = Z_95**2
     center = (share + z2 / (2 * num)) / (1 + z2 / num)

@@ -16,7 +16,7 @@ from vgim.downstream.fit import SeedFit, Splits
 from vgim.downstream.leakage import count_seen
 from vgim.downstream.options import EncoderKind
 from vgim.downstream.result import Interval, ProbeResult, SeedResult
-from vgim.downstream.scores import over_seeds, over_utterances, per_class
+from vgim.downstream.scores import interval_over_seeds, interval_over_utterances, per_class
 from vgim.runs.provenance import collect_provenance
 
 SAW_LABELS = (
@@ -62,7 +62,7 @@ def summarize(
         num_seen = count_seen(
             opened.config, checkpoint.state.data_fingerprint, opened.shards, opened.manifest
         )
-    seeds_interval = over_seeds(accuracies)
+    seeds_interval = interval_over_seeds(accuracies)
     result = ProbeResult(
         **dict(collect_provenance(checkpoint, spec.module, opened.shards, opened.manifest)),
         task=context.options.task,
@@ -70,7 +70,7 @@ def summarize(
         layer=spec.layer,
         num_features=spec.channels,
         accuracy=float(np.mean(accuracies)),
-        interval_over_utterances=_interval(over_utterances(correct_U, scores[0].count_U)),
+        interval_over_utterances=_interval(interval_over_utterances(correct_U, scores[0].count_U)),
         interval_over_seeds=None if seeds_interval is None else _interval(seeds_interval),
         majority=int(test_K[train_K.argmax()]) / len(splits.test.y_N),
         chance=1 / len(classes),

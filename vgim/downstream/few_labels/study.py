@@ -28,7 +28,7 @@ from vgim.downstream.few_labels.summarize import StudiedFeatures, interval_or_no
 from vgim.downstream.few_labels.writing import write_study
 from vgim.downstream.options import EncoderKind
 from vgim.downstream.pictures import WITHOUT_MATPLOTLIB, can_draw
-from vgim.downstream.scores import over_seeds
+from vgim.downstream.scores import interval_over_seeds
 from vgim.downstream.split_examples import examples_of_split
 from vgim.errors import ConfigError, DataError
 
@@ -261,7 +261,7 @@ def _points(
             draws=labels.num_draws(size, max_draws or 1),
             accuracies=tuple(accuracies),
             accuracy=float(np.mean(accuracies)),
-            interval=interval_or_none(over_seeds(accuracies)),
+            interval=interval_or_none(interval_over_seeds(accuracies)),
         )
         for size, accuracies in fits
     ]

@@ -20,7 +20,7 @@ from vgim.downstream.few_labels.result import (
 )
 from vgim.downstream.leakage import count_seen
 from vgim.downstream.result import Interval
-from vgim.downstream.scores import of_mean
+from vgim.downstream.scores import interval_of_mean
 from vgim.runs.provenance import collect_provenance
 
 ONE_RANDOM = (
@@ -105,7 +105,10 @@ def _with_gains(points: list[FewLabelsPoint]) -> list[FewLabelsPoint]:
     for point in points:
         if (point.encoder, point.features) != ("trained", "mean"):
             gains = np.subtract(point.accuracies, accuracies_of_mean[point.labels_per_class]).tolist()
-            update = {"gain": float(np.mean(gains)), "gain_interval": interval_or_none(of_mean(gains))}
+            update = {
+                "gain": float(np.mean(gains)),
+                "gain_interval": interval_or_none(interval_of_mean(gains)),
+            }
             point = point.model_copy(update=update)
         updated.append(point)
     return updated

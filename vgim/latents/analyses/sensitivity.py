@@ -24,7 +24,7 @@ from vgim.downstream.encoders.kinds import feature_source
 from vgim.downstream.features.encoder_features import EncoderFeatures
 from vgim.downstream.features.source import statistics_of
 from vgim.downstream.probes.probe import Examples
-from vgim.downstream.scores import over_utterances
+from vgim.downstream.scores import interval_over_utterances
 from vgim.downstream.solvers import Fitted, fit_lbfgs
 from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
 from vgim.latents.pictures.lines import CurveLine, lines_picture
@@ -168,7 +168,7 @@ def _accuracies(counts: list[CorrectCounts]) -> tuple[F64, F64, F64]:
     """Accuracy for each ε, and the two ends of its 95 % interval over utterances, [E] each."""
     correct_UE = np.array([count.num_correct for count in counts], dtype=np.float64)
     num_U = np.array([count.num_examples for count in counts])
-    ends_E2 = np.array([over_utterances(correct_U, num_U) for correct_U in correct_UE.T])
+    ends_E2 = np.array([interval_over_utterances(correct_U, num_U) for correct_U in correct_UE.T])
     return correct_UE.sum(0) / num_U.sum(), ends_E2[:, 0], ends_E2[:, 1]
 
 
