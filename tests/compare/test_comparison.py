@@ -41,7 +41,7 @@ def runs(probed_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     return one, two
 
 
-def test_figures_are_those_of_the_run(runs: tuple[Path, Path]) -> None:
+def test_metrics_cost_and_parameters_are_those_of_the_run(runs: tuple[Path, Path]) -> None:
     (run,) = compare([str(runs[0])]).runs
     lines = [json.loads(line) for line in (runs[0] / "metrics.jsonl").read_text().splitlines()]
     last = [line for line in lines if line["kind"] == "validation"][-1]
@@ -67,7 +67,7 @@ def test_a_module_at_chance_without_active_units_is_flagged(runs: tuple[Path, Pa
     assert [m.collapsed for m in compare([str(run)]).runs[0].modules] == [False, True, False, False]
 
 
-def test_what_does_not_compare_or_read_or_is_old_is_noted(runs: tuple[Path, Path]) -> None:
+def test_what_does_not_compare_does_not_read_or_is_old_is_noted(runs: tuple[Path, Path]) -> None:
     notes = "\n".join(compare([str(run) for run in runs]).notes)
     for words in (
         "two: probes/foreign/result.json is left out",
@@ -116,12 +116,12 @@ def test_csv_has_a_row_a_run_and_unrounded_numbers(runs: tuple[Path, Path]) -> N
     assert two["speaker_mfcc_accuracy"] == ""
 
 
-def test_the_picture_is_drawn_for_any_of_them(runs: tuple[Path, Path]) -> None:
+def test_the_picture_is_drawn_for_any_choice_of_runs(runs: tuple[Path, Path]) -> None:
     for chosen in (runs, runs[:1], runs[1:]):
         assert comparison_picture(compare([str(run) for run in chosen])).startswith(b"\x89PNG")
 
 
-def test_a_run_that_tells_little_has_dashes(runs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_run_without_record_or_metrics_has_unknown_values(runs: tuple[Path, Path], tmp_path: Path) -> None:
     shutil.copy(runs[0] / "config.yaml", tmp_path / "config.yaml")
     (run,) = compare([str(tmp_path)]).runs
     assert (run.state, run.cost, run.probes, run.modules[0].nce) == (None, None, (), None)
@@ -131,7 +131,7 @@ def test_a_run_that_tells_little_has_dashes(runs: tuple[Path, Path], tmp_path: P
     assert comparison_picture(comparison)
 
 
-def test_what_is_no_run_is_refused(runs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_is_refused(runs: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is no run"):
         compare([str(runs[0]), str(tmp_path)])
     with pytest.raises(ConfigError, match="is one checkpoint; name its run"):
@@ -150,7 +150,7 @@ def test_the_command_prints_and_writes(runs: tuple[Path, Path], tmp_path: Path) 
     assert records["runs"][0]["name"] == "one"
 
 
-def test_studies_of_few_labels_stand_aside(runs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_studies_of_few_labels_are_not_compared(runs: tuple[Path, Path], tmp_path: Path) -> None:
     from vgim.downstream.few_labels.result import FewLabelsOptions
     from vgim.downstream.few_labels.study import study
 

@@ -22,7 +22,7 @@ from vgim.train.trainer import train
 CHANNELS = 16
 
 
-def test_a_probe_leaves_its_result_confusion_picture_and_events(
+def test_a_probe_writes_result_confusion_picture_and_events(
     probed_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(solvers, "L2_PATH", (1e-2, 1e-3))
@@ -74,7 +74,7 @@ def test_a_repeated_probe_replaces_its_folder(probed_run: Path) -> None:
     assert len(list((probed_run / "probes" / "speaker-trained-module0" / "tensorboard").iterdir())) == 1
 
 
-def test_random_encoders_vary_with_the_seed_and_say_how_batch_norm_was_set(probed_run: Path) -> None:
+def test_random_encoders_vary_with_the_seed_and_record_their_batch_norm_clips(probed_run: Path) -> None:
     (result,) = probe(str(probed_run), ProbeOptions(task="speaker", module=1, encoders=("random",), seeds=3))
     assert result.batch_norm_clips == 40
     assert len({fit.validation_loss for fit in result.fits}) == 3
@@ -95,13 +95,13 @@ def test_seeds_that_change_nothing_are_not_run(probed_run: Path) -> None:
     assert (probed_run / "probes" / "speaker-trained-module3-sampled-whole" / "result.json").exists()
 
 
-def test_adam_is_the_published_alternative(probed_run: Path) -> None:
+def test_adam_trains_the_published_number_of_epochs(probed_run: Path) -> None:
     options = ProbeOptions(task="speaker", solver="adam", seeds=2, encoders=("mfcc",))
     (result,) = probe(str(probed_run), options)
     assert [(fit.seed, fit.epochs, fit.l2) for fit in result.fits] == [(0, 50, None), (1, 50, None)]
 
 
-def test_a_checkpoint_is_not_the_best_of_one(probed_run: Path) -> None:
+def test_the_best_checkpoint_of_a_single_checkpoint_is_refused(probed_run: Path) -> None:
     folder = probed_run / "checkpoints" / "step-00000010"
     with pytest.raises(ConfigError, match=r"--checkpoint best, but \S+ is one checkpoint"):
         probe(str(folder), ProbeOptions(task="speaker", checkpoint="best"))
@@ -145,7 +145,7 @@ def test_tensorboard_has_the_accuracy_at_the_checkpoints_step(probed_run: Path) 
     assert (event.step, event.value) == (20, pytest.approx(result.accuracy))
 
 
-def test_a_checkpoint_may_be_named(probed_run: Path) -> None:
+def test_a_checkpoint_may_be_given_instead_of_its_run(probed_run: Path) -> None:
     folder = probed_run / "checkpoints" / "step-00000010"
     (result,) = probe(str(folder), ProbeOptions(task="speaker"))
     assert (result.step, result.checkpoint) == (10, str(folder))
@@ -160,7 +160,7 @@ def test_other_shards_have_a_folder_of_their_own_and_what_was_seen_is_counted(
     assert (probed_run / "probes" / f"vowel-trained-module3-data{other.data_fingerprint[:8]}").is_dir()
 
 
-def test_mistakes_are_told_in_a_line(probed_run: Path, syllables: Path, tmp_path: Path) -> None:
+def test_mistakes_are_reported_in_one_line(probed_run: Path, syllables: Path, tmp_path: Path) -> None:
     wrong: list[tuple[str, dict[str, object], type[Exception], str]] = [
         (
             str(probed_run),
@@ -204,7 +204,7 @@ def test_mistakes_are_told_in_a_line(probed_run: Path, syllables: Path, tmp_path
         assert "\n" not in str(caught.value)
 
 
-def test_a_run_without_checkpoint_serves_the_baselines_alone(probed_run: Path, tmp_path: Path) -> None:
+def test_a_run_without_checkpoint_serves_baselines_alone(probed_run: Path, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_bytes((probed_run / "config.yaml").read_bytes())
     with pytest.raises(CheckpointError, match="holds no complete checkpoint"):
         probe(str(tmp_path), ProbeOptions(task="speaker"))

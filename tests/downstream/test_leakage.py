@@ -33,14 +33,14 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "one", tmp_path / "other"
 
 
-def test_the_runs_own_shards_hold_nothing_seen(two: tuple[Path, Path]) -> None:
+def test_no_test_utterance_of_the_runs_own_shards_counts_as_seen(two: tuple[Path, Path]) -> None:
     one, _ = two
     fingerprint = read_manifest(one).fingerprint
     assert seen(one, fingerprint, one) == 0
     assert seen(Path("gone"), fingerprint, one) == 0  # by the fingerprint, wherever they lie
 
 
-def test_another_split_of_the_same_corpus_is_found_out(two: tuple[Path, Path]) -> None:
+def test_test_utterances_of_another_split_of_the_corpus_are_counted_as_seen(two: tuple[Path, Path]) -> None:
     one, other = two
     from vgim.data.shards.read import read_lengths
 
@@ -49,13 +49,13 @@ def test_another_split_of_the_same_corpus_is_found_out(two: tuple[Path, Path]) -
     assert seen(one, read_manifest(one).fingerprint, other) == expected
 
 
-def test_what_cannot_be_told_is_not_claimed(two: tuple[Path, Path]) -> None:
+def test_the_count_is_unknown_without_the_data_of_training(two: tuple[Path, Path]) -> None:
     one, other = two
     assert seen(one.parent / "gone", read_manifest(one).fingerprint, other) is None
     assert seen(one, "other data", other) is None
 
 
-def test_a_syllable_is_seen_with_its_word(tmp_path: Path) -> None:
+def test_a_syllable_of_a_training_word_counts_as_seen(tmp_path: Path) -> None:
     import numpy as np
     import soundfile
 

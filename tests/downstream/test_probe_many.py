@@ -30,7 +30,7 @@ def timeless(results: list[ProbeResult]) -> list[ProbeResult]:
     return [result.model_copy(update={"created": ""}) for result in results]
 
 
-def test_side_by_side_gives_what_one_after_the_other_does(
+def test_probes_side_by_side_give_the_results_of_probes_one_after_the_other(
     ray_session: None, probed_run: Path, tmp_path: Path
 ) -> None:
     runs = [str(copy_of(probed_run, tmp_path / name)) for name in ("one", "two")]
@@ -52,7 +52,7 @@ def test_side_by_side_gives_what_one_after_the_other_does(
     assert all(line.startswith(("one: ", "two: ")) for line in said)
 
 
-def test_a_piece_that_fails_leaves_the_others_and_is_named(probed_run: Path, tmp_path: Path) -> None:
+def test_an_item_that_fails_is_named_and_the_others_are_written(probed_run: Path, tmp_path: Path) -> None:
     good, bad = copy_of(probed_run, tmp_path / "good"), copy_of(probed_run, tmp_path / "bad")
     shutil.rmtree(bad / "checkpoints")
     said: list[str] = []
@@ -68,7 +68,7 @@ def test_a_piece_that_fails_leaves_the_others_and_is_named(probed_run: Path, tmp
     assert "holds no complete checkpoint" in line
 
 
-def test_what_a_whole_run_lacks_is_told_once(probed_run: Path, tmp_path: Path) -> None:
+def test_an_error_of_a_whole_run_and_task_is_logged_once(probed_run: Path, tmp_path: Path) -> None:
     said: list[str] = []
     wanted = SPEAKER.model_copy(update={"module": 9})
     found, error = probe_many([str(probed_run), str(tmp_path)], [wanted, PHONE], said.append)
@@ -92,7 +92,7 @@ def test_a_run_beside_its_checkpoint_gets_each_baseline_once(probed_run: Path, t
     assert [p.run for p in found] == ["run", "run step-00000010"]
 
 
-def test_all_epochs_of_several_runs(probed_run: Path, tmp_path: Path) -> None:
+def test_all_epochs_of_several_runs_are_probed_and_drawn(probed_run: Path, tmp_path: Path) -> None:
     runs = [copy_of(probed_run, tmp_path / name) for name in ("one", "two")]
     said: list[str] = []
     wanted = SPEAKER.model_copy(update={"encoders": ("trained", "mfcc"), "module": None})
@@ -108,7 +108,7 @@ def test_all_epochs_of_several_runs(probed_run: Path, tmp_path: Path) -> None:
     assert any(line.startswith("two: step 10: speaker from trained module 3") for line in said)
 
 
-def test_names_go_as_far_back_as_they_must() -> None:
+def test_run_names_hold_as_many_folders_as_tell_them_apart() -> None:
     def names(*places: str) -> list[str]:
         return distinct_names([Location(path) for path in places])
 
@@ -117,7 +117,7 @@ def test_names_go_as_far_back_as_they_must() -> None:
     assert names("/a/x/sim", "/b/x/sim", "/a/x/gim") == ["a/x/sim", "b/x/sim", "a/x/gim"]
 
 
-def test_one_alone_raises_its_own_error(tmp_path: Path) -> None:
+def test_a_single_probe_raises_its_own_error(tmp_path: Path) -> None:
     said: list[str] = []
     with pytest.raises(CheckpointError, match="is no run"):
         probe(str(tmp_path), SPEAKER, said.append)

@@ -65,7 +65,7 @@ def run_with(fake: Fake, run: Path, monkeypatch: pytest.MonkeyPatch, **options: 
     return result
 
 
-def test_features_that_hold_the_speaker_give_all_of_them(
+def test_features_that_hold_the_speaker_give_perfect_accuracy(
     probed_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = run_with(Fake(hold_label=True), probed_run, monkeypatch, task="speaker")
@@ -75,7 +75,7 @@ def test_features_that_hold_the_speaker_give_all_of_them(
 
 
 @pytest.mark.parametrize("task", ["speaker", "phone"])
-def test_noise_gives_chance_within_its_interval(
+def test_the_interval_of_noise_holds_chance(
     probed_run: Path, monkeypatch: pytest.MonkeyPatch, task: str
 ) -> None:
     result = run_with(Fake(hold_label=False), probed_run, monkeypatch, task=task)
@@ -84,7 +84,9 @@ def test_noise_gives_chance_within_its_interval(
     assert interval.low <= level <= interval.high
 
 
-def test_each_split_is_read_for_what_it_is_for(probed_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probes_fit_on_train_choose_on_validation_and_read_test_once(
+    probed_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[str] = []
 
     def spy(*args: object) -> Iterator[Utterance]:
@@ -111,7 +113,9 @@ def test_each_split_is_read_for_what_it_is_for(probed_run: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("task", ["syllable", "vowel"])
-def test_tones_are_told_apart_with_and_without_bias(probed_run: Path, syllables: Path, task: str) -> None:
+def test_syllables_and_vowels_of_tones_are_classified_with_and_without_bias(
+    probed_run: Path, syllables: Path, task: str
+) -> None:
     for bias in (True, False):
         options = {"task": task, "encoders": ("mfcc",), "shards": str(syllables), "bias": bias}
         (result,) = probe(str(probed_run), ProbeOptions.model_validate(options))
@@ -120,7 +124,7 @@ def test_tones_are_told_apart_with_and_without_bias(probed_run: Path, syllables:
         assert result.num_test == 18
 
 
-def test_features_beyond_memory_are_refused_with_what_would_do(tiny_shards: Path) -> None:
+def test_features_beyond_memory_are_refused_with_a_number_that_fits(tiny_shards: Path) -> None:
     task = PhoneProbe(read_manifest(tiny_shards))
     specs = [FeatureSpec(0, 160, 512)]
     check_memory(task, specs, [16_000] * 100)
@@ -143,7 +147,7 @@ def test_utterances_too_short_for_a_crop_are_counted(
     assert result.num_train + result.num_validation + result.num_test + result.num_left_out == 48
 
 
-def test_the_batch_norm_clips_come_from_train_alone(
+def test_batch_norm_clips_come_from_the_train_split_alone(
     probed_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []

@@ -26,7 +26,7 @@ def test_the_confusion_matrix_counts_true_by_predicted() -> None:
 
 
 @pytest.mark.parametrize("num", [2, 3, 5, 11, 12, 20, 50])
-def test_the_interval_over_seeds_is_students(num: int) -> None:
+def test_the_interval_over_seeds_is_that_of_students_t(num: int) -> None:
     values = np.random.default_rng(num).normal(0.5, 0.02, num).tolist()
     low, high = stats.t.interval(0.95, num - 1, np.mean(values), stats.sem(values))
     assert interval_over_seeds(values) == pytest.approx((low, high), rel=1e-3)
@@ -37,7 +37,7 @@ def test_one_seed_has_no_interval() -> None:
 
 
 @pytest.mark.parametrize(("hits", "num"), [(0, 10), (7, 10), (40, 40)])
-def test_the_interval_of_a_share_is_wilsons(hits: int, num: int) -> None:
+def test_the_interval_of_a_share_is_that_of_wilson(hits: int, num: int) -> None:
     expected = stats.binomtest(hits, num).proportion_ci(method="wilson")
     assert wilson_interval(hits / num, num) == pytest.approx((expected.low, expected.high), abs=1e-6)
     counts = np.ones(num, np.int64)

@@ -30,7 +30,7 @@ def adam(train: Examples, validation: Examples, **options: object) -> Fitted:
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("l2", [1e-1, 1e-3])
-def test_the_optimum_is_scikit_learns(l2: float, bias: bool) -> None:
+def test_lbfgs_reaches_the_optimum_of_scikit_learn(l2: float, bias: bool) -> None:
     x, y = problem(300)
     x = (x - x.mean(0)) / x.std(0)
     w, b = torch.zeros(CLASSES, FEATURES, dtype=x.dtype), torch.zeros(CLASSES, dtype=x.dtype)
@@ -54,7 +54,7 @@ def test_the_penalty_is_chosen_on_validation(monkeypatch: pytest.MonkeyPatch) ->
     assert chosen.validation_loss == pytest.approx(min(losses.values()), rel=1e-4)
 
 
-def test_it_classifies_raw_features_and_ignores_their_scale() -> None:
+def test_lbfgs_classifies_raw_features_whatever_their_scale() -> None:
     train, validation, test = problem(400), problem(200, seed=1), problem(500, seed=2)
     plain = fit_lbfgs(train, validation, CLASSES)
     stretch = torch.logspace(-3, 3, FEATURES, dtype=torch.float64)
@@ -66,7 +66,7 @@ def test_it_classifies_raw_features_and_ignores_their_scale() -> None:
     assert torch.equal(plain.predict(test.x_NC), stretched.predict(test.x_NC * stretch))
 
 
-def test_it_is_deterministic_and_takes_dead_features() -> None:
+def test_lbfgs_is_deterministic_and_ignores_constant_features() -> None:
     train, validation = problem(100), problem(50, seed=1)
     train.x_NC[:, 2] = validation.x_NC[:, 2] = 7.0
     one, other = (fit_lbfgs(train, validation, CLASSES) for _ in range(2))
@@ -74,7 +74,7 @@ def test_it_is_deterministic_and_takes_dead_features() -> None:
     assert torch.isfinite(one.weight_KC).all()
 
 
-def test_without_a_bias_the_origin_is_on_every_border() -> None:
+def test_without_a_bias_no_class_has_an_offset() -> None:
     train, validation = problem(200), problem(100, seed=1)
     for fitted in (fit_lbfgs(train, validation, CLASSES, bias=False), adam(train, validation, bias=False)):
         assert not fitted.bias_K.any()

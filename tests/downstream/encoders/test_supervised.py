@@ -5,83 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.downstream.cases import utterance
 from vgim.config import to_yaml
-from vgim.config.schema import DataConfig
 from vgim.data.shards.read import Utterance
 from vgim.downstream.context import ProbeContext, open_probe_context
 from vgim.downstream.encoders import supervised
-from vgim.downstream.encoders.labeled_clips import crops, labeled_crops, shuffled_batches, training_batches
+from vgim.downstream.encoders.labeled_clips import training_batches
 from vgim.downstream.encoders.supervised import SupervisedEncoder, train_on_labels
 from vgim.downstream.job import probe
 from vgim.downstream.options import ProbeOptions
 from vgim.errors import ConfigError, DataError, TrainingError
 
 
-def data(**keys: object) -> DataConfig:
-    return DataConfig.model_validate({"shards": "s", "crop_samples": 5120, **keys})
-
-
 def context_of(run: Path, **options: Any) -> ProbeContext:
     return open_probe_context(str(run), ProbeOptions(encoders=("supervised",), **options))
 
 
-@given(
-    num_samples=st.integers(5120, 40_000),
-    missing=st.integers(-2, 3),
-    seed=st.integers(0, 9),
-    epoch=st.integers(0, 9),
-)
-def test_labels_stay_with_their_audio(num_samples: int, missing: int, seed: int, epoch: int) -> None:
-    num_labels = num_samples // 160 - missing
-    heard = utterance(num_samples, phones=list(range(num_labels)))
-    for cell in range(num_samples // 160):  # each 10 ms of audio holds the number of its label
-        heard.audio[cell * 160 : cell * 160 + 160] = cell - max(0, missing)
-    found = labeled_crops(heard, data(), seed, epoch)
-    if min(num_labels, num_samples // 160) >= 32:
-        assert found
-    for crop in found:
-        assert len(crop.audio) == 5120
-        assert crop.phones is not None
-        assert (crop.audio.reshape(32, 160) == crop.phones[:, None]).all()
-    pieces = [int(crop.phones[0]) for crop in found]  # type: ignore[index]
-    assert np.diff(pieces).tolist() == [32] * (len(pieces) - 1)
-
-
-def test_another_epoch_cuts_elsewhere_and_the_same_one_does_not() -> None:
-    heard = utterance(20_000, phones=[0] * 125)
-    firsts = {tuple(labeled_crops(heard, data(), 0, epoch)[0].audio[:160]) for epoch in range(8)}
-    assert len(firsts) > 4
-    assert (labeled_crops(heard, data(), 0, 3)[0].audio == labeled_crops(heard, data(), 0, 3)[0].audio).all()
-
-
-@pytest.mark.parametrize(
-    ("crop", "num_samples", "num"), [("random", 5279, 0), ("random", 5280, 1), ("first", 700, 1)]
-)
-def test_crops_are_those_of_training(crop: str, num_samples: int, num: int) -> None:
-    found = crops(utterance(num_samples), data(crop=crop), 0, 0)
-    assert [len(clip.audio) for clip in found] == [5120] * num
-
-
-@given(lengths=st.lists(st.integers(100, 400), max_size=40), size=st.integers(1, 9))
-def test_batches_hold_every_clip_once_and_lose_little_of_it(lengths: list[int], size: int) -> None:
-    clips = [utterance(n, name=str(i)) for i, n in enumerate(lengths)]
-    batches = list(shuffled_batches(clips, size, np.random.default_rng(0)))
-    names = [u.utterance_id for batch in batches for u in batch.utterances]
-    assert sorted(names) == sorted(u.utterance_id for u in clips)
-    sizes = [len(batch.utterances) for batch in batches]
-    assert not sizes or (max(sizes) <= size and max(sizes) - min(sizes) <= 1)
-    for batch in batches:
-        assert batch.audio_BL.shape == (len(batch.utterances), min(len(u.audio) for u in batch.utterances))
-
-
-def test_an_epoch_is_the_train_split_in_an_order_of_its_own(probed_run: Path) -> None:
+def test_each_epoch_holds_the_train_split_in_another_order(probed_run: Path) -> None:
     task = context_of(probed_run, task="speaker")
 
     def epoch(number: int, seed: int = 0) -> list[Utterance]:
@@ -100,7 +42,7 @@ def test_an_epoch_is_the_train_split_in_an_order_of_its_own(probed_run: Path) ->
 @pytest.mark.parametrize(
     ("kind", "moved"), [("supervised", [True] * 4), ("greedy-supervised", [False, False, True, False])]
 )
-def test_a_label_loss_reaches_its_own_modules(
+def test_a_label_loss_trains_its_own_modules_alone(
     probed_run: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, moved: list[bool]
 ) -> None:
     """Only the third module's label loss is left, or the last's where that is the only one."""
@@ -117,7 +59,7 @@ def test_a_label_loss_reaches_its_own_modules(
             return real(logits, y, reduction=reduction) * (1.0 if kept else 0.0)
 
     monkeypatch.setattr(supervised, "F", Losses)
-    before = supervised.untrained_encoder(task.config, 0).state_dict()
+    before = supervised.untrained_encoder(task.opened.config, 0).state_dict()
     after = train_on_labels(task, kind, 0).encoder.state_dict()
     names = ["layers.conv0.weight"] * 3 + ["gru.weight_ih_l0"]
     found = [
@@ -128,7 +70,9 @@ def test_a_label_loss_reaches_its_own_modules(
     assert all(nce)
 
 
-def test_the_best_epoch_is_kept_and_ends_the_rest(probed_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_ends_after_the_best_epoch_and_keeps_it(
+    probed_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     losses = iter([3.0, 2.0, 2.5, 2.4, 2.0, 2.2, 2.1, 1.0])
     monkeypatch.setattr(supervised, "_validate", lambda *_: next(losses))
     task = context_of(probed_run, task="speaker", supervised_epochs=8)
@@ -147,7 +91,7 @@ def taught(probed_run: Path) -> SupervisedEncoder:
     return train_on_labels(context_of(probed_run, task="phone", supervised_epochs=2), "greedy-supervised", 0)
 
 
-def test_the_seed_alone_decides(probed_run: Path, taught: SupervisedEncoder) -> None:
+def test_supervised_weights_depend_on_the_seed_alone(probed_run: Path, taught: SupervisedEncoder) -> None:
     task = context_of(probed_run, task="phone", supervised_epochs=2)
     again, other = (train_on_labels(task, "greedy-supervised", seed) for seed in (0, 1))
     name = "greedy.0.layers.conv0.weight"
@@ -155,7 +99,7 @@ def test_the_seed_alone_decides(probed_run: Path, taught: SupervisedEncoder) -> 
     assert not torch.equal(taught.encoder.state_dict()[name], other.encoder.state_dict()[name])
 
 
-def test_supervised_encoders_beat_untrained_ones_and_say_what_they_saw(
+def test_supervised_encoders_beat_untrained_ones_and_note_that_they_saw_labels(
     probed_run: Path, syllables: Path
 ) -> None:
     options = ProbeOptions(
@@ -176,7 +120,9 @@ def test_supervised_encoders_beat_untrained_ones_and_say_what_they_saw(
     assert any(name.startswith("syllable-greedy-supervised-module2-data") for name in names)
 
 
-def test_what_cannot_be_taught_is_told(probed_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_supervised_encoder_without_labels_or_with_an_infinite_loss_is_an_error(
+    probed_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = context_of(probed_run, task="speaker")
     monkeypatch.setattr(supervised, "training_batches", lambda *_, **__: iter(()))
     with pytest.raises(DataError, match="gives no labeled clip for --task speaker"):
@@ -186,7 +132,9 @@ def test_what_cannot_be_taught_is_told(probed_run: Path, monkeypatch: pytest.Mon
         train_on_labels(task, "supervised", 0)
 
 
-def test_one_module_is_not_taught_greedily(tiny_config_in: Any, tmp_path: Path) -> None:
+def test_an_encoder_of_one_module_is_not_trained_greedily_on_labels(
+    tiny_config_in: Any, tmp_path: Path
+) -> None:
     resolved = tiny_config_in(tmp_path, "model.family=cpc", "objective.kld_weight=0")
     (tmp_path / "config.yaml").write_text(to_yaml(resolved.config))
     with pytest.raises(ConfigError, match="the run's encoder is one module"):

@@ -33,7 +33,7 @@ def cache(folder: Path, **split: object) -> FeatureCache:
     return FeatureCache(Location(folder), {"shards": "f", "split": "train", "clip": "whole", **split})
 
 
-def test_what_is_read_back_is_what_was_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kept_features_equal_computed_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     computed = list(stream_features(source(), SPOKEN, whole_utterance))
     assert [u.utterance_id for u, _ in list(cache(tmp_path).stream(source(), SPOKEN, whole_utterance))] == [
         "u6000",
@@ -53,7 +53,7 @@ def test_what_is_read_back_is_what_was_computed(tmp_path: Path, monkeypatch: pyt
             torch.testing.assert_close(read, made, rtol=0, atol=0)
 
 
-def test_other_weights_samples_data_or_clips_have_other_files(tmp_path: Path) -> None:
+def test_features_of_other_weights_samples_data_or_clips_have_other_files(tmp_path: Path) -> None:
     first = source()
     paths = [
         cache(tmp_path).path(first, first.specs[0]),
@@ -77,7 +77,7 @@ def test_an_interrupted_pass_keeps_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "other"])
-def test_damage_is_noticed(damage: str, tmp_path: Path) -> None:
+def test_damaged_files_of_features_are_noticed(damage: str, tmp_path: Path) -> None:
     kept = cache(tmp_path)
     spoken = SPOKEN[:1] if damage == "other" else SPOKEN
     list(kept.stream(source(), SPOKEN, whole_utterance))

@@ -34,7 +34,7 @@ def spoken() -> list[Utterance]:
     return [utterance(n, name=f"u{i}", seed=i) for i, n in enumerate(LENGTHS)]
 
 
-def test_they_equal_the_encoders_own_output_for_each_utterance(spoken: list[Utterance]) -> None:
+def test_batched_features_equal_the_encoders_output_for_each_utterance(spoken: list[Utterance]) -> None:
     built = encoder()
     found = list(stream_features(source(built), spoken, whole_utterance))
     assert [u.utterance_id for u, _ in found] == ["u0", "u1", "u2", "u3", "u4", "u5", "u7"]  # u6: no frame
@@ -56,7 +56,9 @@ def test_cpc_gives_its_context() -> None:
 
 
 @pytest.mark.parametrize("family", ["sim", "gim", "cpc"])
-def test_layers_and_outputs_come_together_each_with_its_hop(family: str, spoken: list[Utterance]) -> None:
+def test_layers_and_outputs_are_read_in_one_pass_each_with_its_hop(
+    family: str, spoken: list[Utterance]
+) -> None:
     built = encoder(family=family)
     outputs = [
         EncoderOutput(m, j) for m in range(len(built)) for j in (*built.module(m).spec.inner_layers, None)
@@ -91,7 +93,7 @@ def test_audio_is_normalized_as_in_training(spoken: list[Utterance]) -> None:
             torch.testing.assert_close(features_TC, built.encode(x_BL, 1)[i])
 
 
-def test_a_sample_belongs_to_utterance_and_seed(spoken: list[Utterance]) -> None:
+def test_a_sample_depends_on_utterance_and_seed_alone(spoken: list[Utterance]) -> None:
     built = encoder()
 
     def sampled(seed: int, heard: list[Utterance]) -> torch.Tensor:
@@ -112,7 +114,7 @@ def test_batches_hold_one_length_and_leave_out_what_is_too_short(spoken: list[Ut
     assert list(batch_clips(spoken, never, 1, 2)) == []
 
 
-def test_clips_are_long_enough_for_every_reading() -> None:
+def test_the_shortest_clip_has_a_frame_of_every_output() -> None:
     built = encoder()
     for at in (EncoderOutput(0, 0), EncoderOutput(0), EncoderOutput(1, 1), EncoderOutput(3)):
         shortest = source(built, outputs=(EncoderOutput(0, 0), at)).min_samples()

@@ -33,14 +33,14 @@ def test_subsets_are_nested_balanced_and_of_distinct_utterances() -> None:
     assert not torch.equal(labeled(order, 5), labeled(label_order(y_N, owner_N, 3, seed=1), 5))
 
 
-def test_a_class_with_too_few_examples_gives_all() -> None:
+def test_a_class_with_too_few_examples_gives_all_of_them() -> None:
     labels = LabeledSubsets.draw(
         torch.tensor([0, 0, 0, 2]), torch.arange(4), torch.tensor([0]), 3, (2, None), 1
     )
     assert (labels.num_labels(2), labels.num_labels(None), labels.num_short(2)) == (3, 4, 2)
 
 
-def test_features_meet_on_the_examples_that_all_have() -> None:
+def test_shared_rows_are_the_examples_that_all_features_have() -> None:
     def gathered(**counts: int) -> SplitExamples:
         owner_N = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(list(counts.values())))
         return SplitExamples(
@@ -58,7 +58,7 @@ def test_lists_of_labels_are_read_strictly(text: str) -> None:
         parse_labels(text)
 
 
-def test_the_study_leaves_points_picture_and_paired_gains(probed_run: Path) -> None:
+def test_a_study_writes_points_picture_and_paired_gains(probed_run: Path) -> None:
     options = FewLabelsOptions(
         task="speaker",
         module=1,
@@ -84,7 +84,7 @@ def test_the_study_leaves_points_picture_and_paired_gains(probed_run: Path) -> N
     assert study(str(probed_run), options)[0].points == result.points
 
 
-def test_what_the_study_has_no_use_for_is_refused(probed_run: Path) -> None:
+def test_a_study_refuses_options_that_it_does_not_use(probed_run: Path) -> None:
     for wrong, words in (
         ({"solver": "adam"}, "not --solver adam"),
         ({"sampled": True}, "leave --sampled out"),

@@ -27,7 +27,7 @@ def test_finer_frames_are_averaged_over_the_labels_ten_ms(hop: int, ratio: int) 
     assert pooled[:, 0].tolist() == [i * ratio + (ratio - 1) / 2 for i in range(4)]
 
 
-def test_an_unfinished_end_is_the_mean_of_what_there_is() -> None:
+def test_a_label_at_the_end_averages_the_frames_that_there_are() -> None:
     assert mean_per_label(frames(7), 80, 4)[:, 0].tolist() == [0.5, 2.5, 4.5, 6]
     assert mean_per_label(frames(9), 80, 4)[:, 0].tolist() == [
         0.5,
@@ -44,7 +44,7 @@ def test_frames_that_fit_no_label_are_refused() -> None:
         mean_per_label(frames(4), 60, 2)
 
 
-def test_surplus_frames_go_at_the_front_and_surplus_labels_at_the_end() -> None:
+def test_surplus_frames_are_dropped_at_the_start_and_surplus_labels_at_the_end() -> None:
     labels = torch.arange(3)
     assert align(frames(5), labels)[0][:, 0].tolist() == [2, 3, 4]
     assert torch.equal(align(frames(5), labels)[1], labels)
