@@ -187,7 +187,7 @@ def test_mistakes_are_reported_in_one_line(probed_run: Path, syllables: Path, tm
             ConfigError,
             "exclude each other",
         ),
-        (str(probed_run), {"task": "syllable"}, DataError, "these shards hold the corpus synthetic"),
+        (str(probed_run), {"task": "syllable"}, DataError, "these shards hold the embedded synthetic corpus"),
         (str(probed_run), {"task": "phone", "shards": str(syllables)}, DataError, "needs phone labels"),
         (str(probed_run), {"task": "speaker", "shards": str(syllables)}, DataError, "needs two speakers"),
         (

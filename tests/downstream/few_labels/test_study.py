@@ -37,7 +37,7 @@ def test_a_class_with_too_few_examples_gives_all_of_them() -> None:
     labels = LabeledSubsets.draw(
         torch.tensor([0, 0, 0, 2]), torch.arange(4), torch.tensor([0]), 3, (2, None), 1
     )
-    assert (labels.num_labels(2), labels.num_labels(None), labels.num_short(2)) == (3, 4, 2)
+    assert (labels.num_labels(2), labels.num_labels(None), labels.num_short_classes(2)) == (3, 4, 2)
 
 
 def test_shared_rows_are_the_examples_that_all_features_have() -> None:
