@@ -27,7 +27,6 @@ from vgim.train import loop
 from vgim.train.trainer import train
 from vgim.tune import pbt_exploit
 from vgim.tune.folder import SweepFolder
-from vgim.tune.job import show
 from vgim.tune.pbt import check_population, population_scheduler
 from vgim.tune.pbt_exploit import exploit, read_lineage
 from vgim.tune.pbt_member import (
@@ -40,6 +39,7 @@ from vgim.tune.pbt_member import (
 )
 from vgim.tune.pbt_mutation import clip_to_space, mutations
 from vgim.tune.resources import divide_cluster
+from vgim.tune.show import show
 from vgim.tune.space import parse_space
 from vgim.tune.sweep_file import Sweep
 from vgim.tune.trial_driver import TrialContext

@@ -7,8 +7,8 @@ import re
 
 from tests.tune.sweep_cases import FinishedSweep
 from vgim.runs.listing import list_runs
-from vgim.tune.job import show
 from vgim.tune.results import SweepResult
+from vgim.tune.show import show
 
 
 def test_results_are_written_as_json_and_csv(finished_sweep: FinishedSweep) -> None:

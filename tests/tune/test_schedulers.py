@@ -9,9 +9,9 @@ import pytest
 from tests.tune.sweep_cases import MakeSweep
 from vgim.config import ResolvedConfig
 from vgim.train.trainer import train
-from vgim.tune.job import trials_with_runs
 from vgim.tune.results import TrialResult, collect
 from vgim.tune.schedulers import optuna_search
+from vgim.tune.show import trials_with_runs
 from vgim.tune.space import Values
 from vgim.tune.sweep_file import Sweep
 from vgim.tune.trial_driver import TrialContext, run_trial

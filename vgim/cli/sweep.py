@@ -72,8 +72,8 @@ def show(sweep_folder: str, as_json: bool) -> None:
 
     SWEEP is a path, a URI, or the name of a sweep under $VGIM_HOME/runs.
     """
-    from vgim.tune.job import show as read_results
     from vgim.tune.results import format_table
+    from vgim.tune.show import show as read_results
 
     result = read_results(_resolve(sweep_folder))
     click.echo(result.model_dump_json(indent=2) if as_json else format_table(result))

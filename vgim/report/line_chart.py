@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vgim.pages.axes import LinearAxis, Tick
-from vgim.pages.chart import Chart, EndLabel, Frame, LevelLine, Line, Point, Whisker, polyline
+from vgim.pages.chart import Chart, EndLabel, Frame, LegendEntry, LevelLine, Line, Point, Whisker, polyline
 
 FRAME = Frame(400, 240, left=42, right=378, top=10, bottom=204, text_size=11.5, mark_size=3.4)
 MAX_TICKS = 5
@@ -54,6 +54,7 @@ def line_chart(
     x_ticks: Sequence[float] | None = None,
     percent: bool = False,
     room: float = 0.0,
+    legend: Sequence[LegendEntry] = (),
 ) -> Chart:
     """Draw series and levels between axes.
 
@@ -98,6 +99,7 @@ def line_chart(
         lines=tuple(lines),
         levels=_level_lines([(y_axis.position(level.y), level) for level in levels]),
         end_labels=_spread_apart(ends),
+        legend=tuple(legend),
     )
 
 

@@ -9,12 +9,12 @@ from typing import NamedTuple
 from vgim.downstream.result import ProbeResult
 from vgim.downstream.result_table import in_percent
 from vgim.downstream.writing import PICTURE
-from vgim.pages.chart import Chart, LegendEntry
+from vgim.pages.chart import Chart
 from vgim.report.commands import baselines_command, probe_command
 from vgim.report.embed import EmbeddedPicture, Embedder
 from vgim.report.few_labels import StudySection, is_study, read_studies
-from vgim.report.line_chart import ReferenceLine, Series, line_chart
 from vgim.report.notes import Notes, list_folder, read_json
+from vgim.report.probe_chart import encoder_name, probe_chart
 from vgim.report.tables import Table
 from vgim.runs.layout import PROBES, RESULT
 from vgim.storage import Location
@@ -22,10 +22,7 @@ from vgim.text import join_words
 
 BASELINES = ("random", "mfcc")
 ORDER = ("trained", "supervised", "greedy-supervised", "random", "mfcc")
-"""Order of encoders in a table, and of their colors."""
-MFCC = "MFCC"
-OFFSET = 0.08
-"""Distance in x between two encoders at the same module, so that their intervals do not overlap."""
+"""Order of encoders in a table and a chart."""
 
 
 class ProbeFolder(NamedTuple):
@@ -44,8 +41,6 @@ class ProbeSection:
     setting: str
     table: Table
     chart: Chart | None
-    legend: tuple[LegendEntry, ...]
-    """Encoders of the chart and their colors."""
     confusions: tuple[EmbeddedPicture, ...]
     curve: EmbeddedPicture | None
     """Accuracy over training, if several checkpoints were probed."""
@@ -131,12 +126,7 @@ def _table(
         heading=first.task.capitalize(),
         setting=_describe_setting(first),
         table=Table(title, _columns(results), tuple(_row(result, results) for result in results)),
-        chart=_chart(f"probe-{number}", title, results),
-        legend=tuple(
-            LegendEntry(name, color)
-            for color, name in enumerate(dict.fromkeys(map(_encoder_name, results)))
-            if name != MFCC
-        ),
+        chart=probe_chart(f"probe-{number}", title, results),
         confusions=_confusions(folders, embedder),
         curve=_curve(run, results, embedder),
         notes=tuple(dict.fromkeys(note for result in results for note in result.notes)),
@@ -155,7 +145,7 @@ def _row(result: ProbeResult, results: Sequence[ProbeResult]) -> tuple[str, ...]
     seeds = result.interval_over_seeds
     row = [
         _module_name(result),
-        _encoder_name(result),
+        encoder_name(result),
         f"{result.accuracy:.1%}",
         in_percent(result.interval_over_utterances),
     ]
@@ -170,12 +160,6 @@ def _module_name(result: ProbeResult) -> str:
     if result.module is None:
         return "–"
     return str(result.module) if result.layer is None else f"{result.module} layer {result.layer}"
-
-
-def _encoder_name(result: ProbeResult) -> str:
-    """The encoder and its unusual options, such as `trained, sampled`."""
-    more = ", sampled" * result.options.sampled + ", best checkpoint" * (result.options.checkpoint == "best")
-    return MFCC if result.encoder == "mfcc" else result.encoder + more
 
 
 def _describe_setting(result: ProbeResult) -> str:
@@ -198,63 +182,13 @@ def _describe_setting(result: ProbeResult) -> str:
     return "; ".join(parts) + "."
 
 
-def _chart(name: str, title: str, results: Sequence[ProbeResult]) -> Chart | None:
-    """Accuracy against the module, with intervals; an encoder without modules is a horizontal line."""
-    placed: dict[str, list[ProbeResult]] = {}
-    latest: dict[tuple[str, int | None], ProbeResult] = {}
-    for result in results:  # the last of several checkpoints; inner convolutions are in the table only
-        if result.layer is not None:
-            continue
-        latest[_encoder_name(result), result.module] = result
-    for (label, _), result in latest.items():
-        placed.setdefault(label, []).append(result)
-    levels = [ReferenceLine(results[0].majority, f"majority {results[0].majority:.1%}")]
-    series = []
-    for number, (label, own) in enumerate(placed.items()):
-        if own[0].module is None:
-            levels.append(ReferenceLine(own[0].accuracy, f"{label} {own[0].accuracy:.1%}", number))
-            continue
-        shift = OFFSET * (number - (len(placed) - 1) / 2)
-        series.append(
-            Series(
-                "",
-                number,
-                label,
-                tuple(((result.module or 0) + shift, result.accuracy) for result in own),
-                "dots",
-                tuple((r.interval_over_utterances.low, r.interval_over_utterances.high) for r in own),
-            )
-        )
-    if not series:
-        return None
-    modules = sorted({result.module for result in results if result.module is not None})
-    accuracies = "; ".join(
-        label
-        + (f" at module {result.module} " if result.module is not None else " ")
-        + f"{result.accuracy:.1%}"
-        for (label, _), result in latest.items()
-    )
-    return line_chart(
-        name,
-        title,
-        f"{title}: {accuracies}.",
-        "module",
-        series,
-        levels,
-        y_range=(0, min(1.0, 1.1 * max(r.interval_over_utterances.high for r in results))),
-        room=1.0,
-        x_ticks=modules,
-        percent=True,
-    )
-
-
 def _confusions(folders: Sequence[ProbeFolder], embedder: Embedder) -> tuple[EmbeddedPicture, ...]:
     pictures = []
     for path, result in folders:
         file = path.child(PICTURE)
         if not file.exists():
             continue
-        of = _encoder_name(result) + (f" module {result.module}" if result.module is not None else "")
+        of = encoder_name(result) + (f" module {result.module}" if result.module is not None else "")
         step = f" at step {result.step:,}" if result.step else ""
         picture = embedder.picture(
             file,

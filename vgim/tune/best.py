@@ -9,8 +9,8 @@ from vgim.errors import StorageError
 from vgim.runs.folder import RunFolder
 from vgim.runs.layout import CONFIG, RECORD
 from vgim.storage import Location
-from vgim.tune.job import show
 from vgim.tune.results import TrialResult
+from vgim.tune.show import show
 
 
 def best(folder: str, copy_to: str | None) -> TrialResult:

@@ -16,17 +16,14 @@ from typing import Any
 
 from vgim.cluster.connect import ensure_ray
 from vgim.cluster.working_dir import refuse_job_folder
-from vgim.config import from_yaml
-from vgim.config.keys import dump, flatten
 from vgim.data.shards.manifest import check_shards_present, read_manifest
 from vgim.downstream.probes.registry import make_probe
 from vgim.errors import DataError, TrainingError, VgimError
 from vgim.runs.folder import RunFolder
-from vgim.storage import Location
 from vgim.train.trainer import ensure_data, sigterm_as_interrupt
 from vgim.tune.config import MetricConfig
 from vgim.tune.cost import estimate_cost
-from vgim.tune.folder import BASE, SweepFolder
+from vgim.tune.folder import SweepFolder
 from vgim.tune.output import write_results
 from vgim.tune.pbt import check_population, run_population
 from vgim.tune.pbt_member import with_current_values
@@ -34,6 +31,7 @@ from vgim.tune.ray_tuner import run_tuner
 from vgim.tune.resources import TrialResources, divide_cluster
 from vgim.tune.results import SweepResult, collect, format_table
 from vgim.tune.schedulers import make_scheduler, optuna_search
+from vgim.tune.show import current_trials, trials_with_runs
 from vgim.tune.space import Values
 from vgim.tune.sweep_file import Sweep
 from vgim.tune.trial_driver import TrialContext, has_ended, has_final_report, num_epochs
@@ -98,7 +96,7 @@ def run_sweep(
     SweepFolder(sweep.folder).claim(sweep)
     if plan.unfinished or sweep.config.search == "optuna":
         _run(plan, address, verbose)
-    result = write_results(sweep, _current_trials(sweep, plan.trials))
+    result = write_results(sweep, current_trials(sweep, plan.trials))
     print(format_table(result))
     print(f"results: {sweep.folder.child('sweep.html').uri}")
     if result.best is None:
@@ -138,48 +136,6 @@ def _check_data(sweep: Sweep) -> None:
         raise DataError(f"{shards.uri} has no validation split, which every metric needs; prepare it again")
     if metric.kind == "probe":
         make_probe(metric.task, manifest)  # raises an error if the shards lack the labels
-
-
-def trials_with_runs(sweep: Sweep) -> list[Trial]:
-    """The trials that have a run's folder, with the values of its config."""
-    trials = []
-    for name in sweep.trials.list():
-        config = RunFolder(sweep.trials.child(name)).config()
-        if config is not None:
-            flat = flatten(dump(config))
-            trials.append(trial_of(sweep, {axis.key: flat[axis.key] for axis in sweep.config.axes}))
-    return trials
-
-
-def show(folder: str) -> SweepResult:
-    """Read the results of a sweep that runs or has ended from its trials' folders, and write them again.
-
-    Raises:
-        StorageError: there is no sweep.
-    """
-    sweep = reopen(folder)
-    return write_results(sweep, _current_trials(sweep, ()))
-
-
-def reopen(folder: str) -> Sweep:
-    """The sweep that a folder holds."""
-    sweep_folder = SweepFolder(Location(folder))
-    config, base = sweep_folder.config(), sweep_folder.location.child(BASE)
-    return Sweep(config, from_yaml(base.read_text(), base.uri), None, sweep_folder.location.uri)
-
-
-def _current_trials(sweep: Sweep, trials: Sequence[Trial]) -> list[Trial]:
-    """The trials with their current values.
-
-    Args:
-        trials: the trials if they are known already; empty to derive them from the sweep.
-    """
-    if sweep.config.search == "optuna":
-        return trials_with_runs(sweep)
-    trials = trials or trials_of(sweep)
-    if sweep.config.scheduler.kind == "pbt":
-        return [with_current_values(trial) for trial in trials]
-    return list(trials)
 
 
 def _cluster_resources(private: bool, address: str | None, verbose: bool) -> dict[str, float]:
@@ -257,7 +213,7 @@ def _run(plan: _Plan, address: str | None, verbose: bool) -> None:
             state = "not started" if record is None else f"{record.state}: {record.message}"
             print(f"{trial.id}: {state}", flush=True)
         with suppress(VgimError):
-            write_results(sweep, _current_trials(sweep, list(all_trials(plan.chains))))
+            write_results(sweep, current_trials(sweep, list(all_trials(plan.chains))))
 
     try:
         with sigterm_as_interrupt():
@@ -276,7 +232,7 @@ def _run(plan: _Plan, address: str | None, verbose: bool) -> None:
                     on_end=on_end,
                 )
     except (KeyboardInterrupt, SystemExit):
-        for trial in _current_trials(sweep, list(all_trials(plan.chains))):
+        for trial in current_trials(sweep, list(all_trials(plan.chains))):
             record = RunFolder(trial.run).record()
             if record is not None and record.state == "running":
                 RunFolder(trial.run).set_state("interrupted", "stopped by the user")
