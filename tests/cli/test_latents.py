@@ -1,4 +1,4 @@
-"""`vgim latents`: what it passes on and what it refuses."""
+"""`vgim latents`: options that reach the job, and options that are refused."""
 
 from __future__ import annotations
 
@@ -18,25 +18,27 @@ def vgim(*args: str) -> Result:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What the job was given, which does nothing."""
-    given: list[Any] = []
+def job_arguments(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Arguments of the job, which is replaced by a function that only records them."""
+    arguments: list[Any] = []
 
     def analyze(run: str, options: LatentOptions, compare: list[str], log: object) -> list[object]:
-        given.extend([run, options, compare])
+        arguments.extend([run, options, compare])
         return []
 
     monkeypatch.setattr("vgim.latents.job.analyze", analyze)
-    return given
+    return arguments
 
 
-def test_defaults_are_those_of_the_job(asked: list[Any], vgim_home: Path) -> None:
+def test_defaults_equal_the_defaults_of_the_job(job_arguments: list[Any], vgim_home: Path) -> None:
     assert vgim("latents", "sim-4").exit_code == 0
-    assert asked == [f"{vgim_home}/runs/sim-4", LatentOptions(), []]
+    assert job_arguments == [f"{vgim_home}/runs/sim-4", LatentOptions(), []]
     assert LatentOptions().only == tuple(ANALYSES)
 
 
-def test_options_reach_the_job(asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_reach_the_job(
+    job_arguments: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     bounds = "--max-utterances 3 --max-frames 101 --map-frames 51 --pairs 5 --subsets 6 --seed 7"
     chosen = (
@@ -44,7 +46,7 @@ def test_options_reach_the_job(asked: list[Any], tmp_path: Path, monkeypatch: py
     )
     result = vgim("latents", "runs/x", "--compare", "runs/y", *bounds.split(), *chosen.split())
     assert result.exit_code == 0, result.output
-    run, options, compare = asked
+    run, options, compare = job_arguments
     assert (run, compare) == (f"{tmp_path}/runs/x", [f"{tmp_path}/runs/y"])
     assert options == LatentOptions(
         module=None,
@@ -75,7 +77,7 @@ def test_a_module_and_all_of_them_exclude_each_other() -> None:
     assert "exclude each other" in result.stderr
 
 
-def test_no_run_takes_one_line(tmp_path: Path) -> None:
+def test_a_missing_run_is_refused_in_one_line(tmp_path: Path) -> None:
     result = vgim("latents", str(tmp_path / "none"))
     assert result.exit_code != 0
     assert "is no run" in result.stderr

@@ -1,4 +1,4 @@
-"""An encoder's run of two steps, and what its decoders are made of."""
+"""A run of a small encoder, trained for two steps, for decoders."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def encoder_run(
 
 @pytest.fixture
 def run(encoder_run: Path, tmp_path: Path) -> Path:
-    """A copy of that run."""
+    """A copy of `encoder_run`, to write decoders into."""
     import shutil
 
     return Path(shutil.copytree(encoder_run, tmp_path / "run"))

@@ -1,4 +1,4 @@
-"""The verbs that let one hear a decoder: sounds of the right length in the right place, and errors of one line."""
+"""Commands that write sounds of a decoder: lengths, files and index of the sounds, and errors in one line."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def entries(run: Path, group: str) -> list[dict[str, Any]]:
     return [entry for entry in index if entry["group"] == group]
 
 
-def test_every_verb_leaves_sounds_of_the_right_length(trained: Path, tmp_path: Path) -> None:
+def test_every_command_writes_sounds_of_the_right_length(trained: Path, tmp_path: Path) -> None:
     a, b = sound(tmp_path / "a.flac", 7_001), sound(tmp_path / "b.wav", 6_500, seed=1)
     out = tmp_path / "out.wav"
     assert vgim("file", a, out, "--run", trained).exit_code == 0
     info = soundfile.info(out)
     assert (info.frames, info.samplerate, info.channels, info.subtype) == (7_001, 16_000, 1, "PCM_16")
     audio = trained / "decoder/module1-mse/audio"
-    told = vgim("interpolate", trained, a, b, "--steps", 3).output.splitlines()
-    assert [soundfile.info(line).frames for line in told] == [6_500] * 3
+    files = vgim("interpolate", trained, a, b, "--steps", 3).output.splitlines()
+    assert [soundfile.info(line).frames for line in files] == [6_500] * 3
     assert [entry["value"] for entry in entries(trained, "interpolation")] == [0, 0.5, 1]
-    told = vgim("traverse", trained, a, "--dims", "3,5", "--range", "-2,2", "--steps", 2).output.splitlines()
-    assert [soundfile.info(line).frames for line in told] == [7_001] * 4
+    files = vgim("traverse", trained, a, "--dims", "3,5", "--range", "-2,2", "--steps", 2).output.splitlines()
+    assert [soundfile.info(line).frames for line in files] == [7_001] * 4
     moved = [(entry["dimension"], entry["value"]) for entry in entries(trained, "traversal")]
     assert moved == [(3, -2), (3, 2), (5, -2), (5, 2)]
     assert vgim("sample", trained, "--count", 3, "--seed", 1).exit_code == 0
@@ -63,15 +63,15 @@ def test_every_verb_leaves_sounds_of_the_right_length(trained: Path, tmp_path: P
 
 def test_the_ends_of_an_interpolation_are_reconstructions(trained: Path, tmp_path: Path) -> None:
     a, b = sound(tmp_path / "a.wav", 6_000), sound(tmp_path / "b.wav", 6_000, seed=1)
-    told = vgim("interpolate", trained, a, b, "--steps", 2, "--out", tmp_path / "way").output.splitlines()
-    for end, source in zip(told, (a, b), strict=True):
+    files = vgim("interpolate", trained, a, b, "--steps", 2, "--out", tmp_path / "way").output.splitlines()
+    for end, source in zip(files, (a, b), strict=True):
         vgim("file", source, tmp_path / "again.wav", "--run", trained)
         np.testing.assert_array_equal(soundfile.read(end)[0], soundfile.read(tmp_path / "again.wav")[0])
     assert not (tmp_path / "way" / "index.json").exists()
 
 
 @pytest.mark.parametrize("mode", ["corpus", "utterance"])
-def test_what_was_normalized_comes_back_at_its_own_level(
+def test_a_reconstruction_of_normalized_audio_has_the_level_of_the_original(
     mode: str, tiny_config: Callable[..., Any], tmp_path: Path
 ) -> None:
     from vgim.data.shards.manifest import read_manifest
@@ -96,7 +96,7 @@ def test_what_was_normalized_comes_back_at_its_own_level(
     torch.testing.assert_close(session.reconstruct(samples), expected)
 
 
-def test_mistakes_are_one_line(trained: Path, tmp_path: Path) -> None:
+def test_wrong_arguments_are_refused_in_one_line(trained: Path, tmp_path: Path) -> None:
     slow = sound(tmp_path / "slow.wav", 6_000, rate=8_000)
     wide = sound(tmp_path / "wide.wav", 6_000, channels=2)
     short = sound(tmp_path / "short.wav", 10)
@@ -123,18 +123,18 @@ def test_mistakes_are_one_line(trained: Path, tmp_path: Path) -> None:
         assert len(result.output.strip().splitlines()) == 1
 
 
-def test_decoders_are_listed_with_what_they_reached(trained: Path, run: Path) -> None:
+def test_decoders_are_listed_with_state_and_step(trained: Path, run: Path) -> None:
     lines = vgim("list", trained).output.splitlines()
     assert lines[0].split()[:3] == ["decoder", "state", "step"]
     assert lines[1].split()[:3] == ["module1-mse", "finished", "2"]
 
 
-def test_loud_audio_is_turned_down_and_not_clipped(tmp_path: Path) -> None:
+def test_loud_audio_is_scaled_down_instead_of_clipped(tmp_path: Path) -> None:
     write_wav(Location(tmp_path / "loud.wav"), torch.tensor([0.0, 3.0, -1.5]))
     assert soundfile.read(tmp_path / "loud.wav")[0].tolist() == pytest.approx([0, 1, -0.5], abs=1e-4)
 
 
-def test_the_index_replaces_what_was_written_again(tmp_path: Path) -> None:
+def test_the_index_replaces_the_entry_of_a_file_that_is_written_again(tmp_path: Path) -> None:
     one = SoundEntry(file="a.wav", group="sample", title="one")
     add_to_index(Location(tmp_path), [one, one.model_copy(update={"file": "b.wav"})])
     add_to_index(Location(tmp_path), [one.model_copy(update={"title": "two"})])

@@ -1,4 +1,4 @@
-"""Decoders train by the trainer: exact resumption, ranks, figures, what the folder holds."""
+"""Training of decoders: exact resumption, ranks, metrics, and the files of the run."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ QUICK = ("train.batch_size=4", "train.epochs=2", "optim.learning_rate=1e-3", "li
 
 
 class Killed(BaseException):
-    """What the process dies of."""
+    """Stands for a signal that ends the process."""
 
 
-class Mortal(RankTrainer):
-    """A rank that dies after it has logged a step."""
+class KilledTrainer(RankTrainer):
+    """A rank that is killed after it has recorded step 13."""
 
     def _log(self, record: dict[str, Any], *more: Any) -> None:
         super()._log(record, *more)
@@ -44,7 +44,7 @@ class Mortal(RankTrainer):
 
 
 def config_of(run: Path, name: str, *overrides: str, **options: Any) -> DecoderConfig:
-    """The config of a decoder, whose folder has its encoder."""
+    """The config of a decoder whose folder has a copy of the encoder."""
     checkpoint = find_checkpoint(str(run))
     chosen = DecoderOptions(**{"module": 0, "loss": "mse+stft", "name": name, **options})
     config = decoder_config(
@@ -65,12 +65,12 @@ def rank_of(
     return kind(TrainJob(config=config, run=folder_of(config).uri, learner=DecoderLearner), worker)
 
 
-def last(config: DecoderConfig) -> dict[str, torch.Tensor]:
+def last_tensors(config: DecoderConfig) -> dict[str, torch.Tensor]:
     checkpoint = complete_checkpoints(folder_of(config))[-1]
     return {**checkpoint.weights(), **checkpoint.optimizer()}
 
 
-def figures(config: DecoderConfig, kind: str) -> list[Any]:
+def module_metrics(config: DecoderConfig, kind: str) -> list[Any]:
     return [(r["step"], r["modules"]) for r in read_metrics(folder_of(config)) if r["kind"] == kind]
 
 
@@ -82,20 +82,20 @@ def test_killed_run_equals_straight_run(run: Path, options: dict[str, Any]) -> N
     straight, killed = (config_of(run, name, every, **options) for name in ("straight", "killed"))
     rank_of(straight).run()
     with pytest.raises(Killed):
-        rank_of(killed, Mortal).run()
+        rank_of(killed, KilledTrainer).run()
     assert complete_checkpoints(folder_of(killed))[-1].state.step == 12
     rank_of(killed).run()
-    one, other = last(straight), last(killed)
+    one, other = last_tensors(straight), last_tensors(killed)
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     for kind in ("train", "validation"):
-        assert figures(straight, kind) == figures(killed, kind)
-    assert len(figures(straight, "train")) == 20
+        assert module_metrics(straight, kind) == module_metrics(killed, kind)
+    assert len(module_metrics(straight, "train")) == 20
 
 
-def test_the_command_trains_a_decoder_that_loads_and_leaves_something_to_hear(run: Path) -> None:
-    told: list[str] = []
-    assert train_decoder(str(run), DecoderOptions(module=0), QUICK, log=told.append) == 0
+def test_training_leaves_a_decoder_that_loads_and_sounds_to_hear(run: Path) -> None:
+    lines: list[str] = []
+    assert train_decoder(str(run), DecoderOptions(module=0), QUICK, log=lines.append) == 0
     assert list_decoders(Location(run)) == ["module0-mse"]
     folder = run / "decoder" / "module0-mse"
     assert {path.name for path in folder.iterdir()} == {
@@ -119,14 +119,14 @@ def test_the_command_trains_a_decoder_that_loads_and_leaves_something_to_hear(ru
     assert decoder(latents, 5_000).shape == (1, 5_000)
 
 
-def test_a_decoder_outlives_the_checkpoint_that_it_decodes(run: Path) -> None:
+def test_a_decoder_loads_after_its_encoder_checkpoint_was_deleted(run: Path) -> None:
     assert train_decoder(str(run), DecoderOptions(module=0), (*QUICK, "train.max_steps=2")) == 0
     shutil.rmtree(run / "checkpoints")
     decoder = load_decoder(str(run / "decoder" / "module0-mse"))
     assert decoder.encoder.checkpoint.state.step == 2
 
 
-def test_a_folder_in_which_nothing_was_trained_takes_the_encoder_that_is_asked_for(run: Path) -> None:
+def test_a_folder_without_a_trained_decoder_gets_the_encoder_of_the_new_launch(run: Path) -> None:
     config = config_of(run, "a")
     kept = folder_of(config).child(ENCODER)
     state = find_checkpoint(str(run)).state
@@ -138,7 +138,7 @@ def test_a_folder_in_which_nothing_was_trained_takes_the_encoder_that_is_asked_f
     assert find_checkpoint(kept.uri).state == state
 
 
-def test_several_decoders_must_be_told_apart(run: Path) -> None:
+def test_a_run_with_several_decoders_needs_a_name(run: Path) -> None:
     with pytest.raises(CheckpointError, match="has no decoder; train one"):
         load_decoder(str(run))
     for name in ("a", "b"):
@@ -164,7 +164,7 @@ def test_several_decoders_must_be_told_apart(run: Path) -> None:
         ({}, ("data.crop_samples=8",), "data.crop_samples=8 makes no frame in module 0"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(
+def test_a_wrong_option_is_refused_in_one_line(
     run: Path, options: dict[str, Any], overrides: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message) as e:
@@ -172,15 +172,15 @@ def test_a_mistake_is_told_in_one_line(
     assert "\n" not in str(e.value)
 
 
-def test_published_defaults_hold_and_the_encoder_gives_data_and_channels(run: Path) -> None:
+def test_defaults_are_published_ones_with_the_data_and_channels_of_the_encoder(run: Path) -> None:
     config = decoder_config(find_checkpoint(str(run)), Location(run), DecoderOptions())
     assert (config.optim.learning_rate, config.train.batch_size, config.train.epochs) == (2e-4, 64, 200)
     assert (config.decoder.channels, config.data.crop_samples, config.encoder.module) == (8, 5_120, 3)
 
 
-def two_ranks(rank: int, config: DecoderConfig, meet: str) -> None:
+def train_rank(rank: int, config: DecoderConfig, rendezvous: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{meet}", rank=rank, world_size=2)
+    dist.init_process_group("gloo", f"file://{rendezvous}", rank=rank, world_size=2)
     rank_of(config, rank=rank, world_size=2).run()
     dist.destroy_process_group()
 
@@ -188,7 +188,10 @@ def two_ranks(rank: int, config: DecoderConfig, meet: str) -> None:
 def test_two_ranks_take_the_step_of_one_with_both_their_crops(run: Path, tmp_path: Path) -> None:
     batch = "train.batch_size={}"
     two = config_of(run, "two", batch.format(4), "train.max_steps=1", loss="mse")
-    multiprocessing.spawn(two_ranks, (two, str(tmp_path / "meet")), nprocs=2)
+    multiprocessing.set_forkserver_preload([__name__])  # one import of torch for both ranks
+    multiprocessing.start_processes(
+        train_rank, (two, str(tmp_path / "rendezvous")), nprocs=2, start_method="forkserver"
+    )
     both = rank_of(config_of(run, "both", batch.format(4), "train.max_steps=1", loss="mse"))
     parts = [rank_of(two, rank=r, world_size=2) for r in range(2)]
     audio = [
@@ -203,7 +206,7 @@ def test_two_ranks_take_the_step_of_one_with_both_their_crops(run: Path, tmp_pat
         torch.testing.assert_close(saved[name], weight, atol=2e-5, rtol=0)
 
 
-def test_ray_trains_the_decoder_that_this_process_does(ray_session: None, run: Path) -> None:
+def test_training_on_ray_gives_the_same_weights_as_in_this_process(ray_session: None, run: Path) -> None:
     there = train_decoder(
         str(run), DecoderOptions(module=0, name="ray"), (*QUICK, "train.max_steps=6", "cluster.workers=1")
     )

@@ -31,7 +31,7 @@ def plain_run(
 
 @pytest.fixture(scope="session")
 def decoded_run(plain_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of it with a decoder of module 0; tests write below its `latents`."""
+    """A copy of `plain_run` with a decoder of module 0; tests write below its `latents`."""
     from vgim.decode.train import DecoderOptions, train_decoder
 
     run = Path(shutil.copytree(plain_run, tmp_path_factory.mktemp("decoded") / "decoded"))

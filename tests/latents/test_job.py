@@ -1,4 +1,4 @@
-"""Analyses from a run to their files."""
+"""The job of analyses: from a run to the files of each analysis."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from vgim.runs.layout import RESULT, TENSORBOARD
 
 @pytest.fixture(scope="module")
 def results(decoded_run: Path, plain_run: Path) -> list[AnalysisResult]:
-    """All analyses of module 0, beside the run without a decoder."""
+    """All analyses of module 0, compared with the run without a decoder."""
     return analyze(str(decoded_run), SMALL, [str(plain_run)])
 
 
-def test_every_analysis_leaves_what_it_says(results: list[AnalysisResult], decoded_run: Path) -> None:
+def test_every_analysis_writes_the_files_that_its_result_lists(
+    results: list[AnalysisResult], decoded_run: Path
+) -> None:
     assert {result.analysis for result in results} == set(ANALYSES)
     for result in results:
         folder = decoded_run / "latents" / "module0" / result.analysis
@@ -39,12 +41,12 @@ def test_every_analysis_leaves_what_it_says(results: list[AnalysisResult], decod
             assert all(len(row) == len(table.columns) for row in table.rows)
 
 
-def test_figures_are_within_their_bounds(results: list[AnalysisResult]) -> None:
-    of = {result.analysis: result.figures for result in results}
-    assert of["distribution"]["kl_nats_per_frame"] > 0
-    assert 0 <= of["distribution"]["active_share"] <= 1
-    assert of["smoothness"]["path_ratio"] >= 1 - 1e-6
-    assert of["smoothness"]["largest_step_share"] >= of["smoothness"]["even_step_share"] - 1e-9
+def test_metrics_are_within_their_bounds(results: list[AnalysisResult]) -> None:
+    metrics = {result.analysis: result.figures for result in results}
+    assert metrics["distribution"]["kl_nats_per_frame"] > 0
+    assert 0 <= metrics["distribution"]["active_share"] <= 1
+    assert metrics["smoothness"]["path_ratio"] >= 1 - 1e-6
+    assert metrics["smoothness"]["largest_step_share"] >= metrics["smoothness"]["even_step_share"] - 1e-9
     (contribution,) = (result for result in results if result.analysis == "contribution")
     for curve in contribution.curves:
         assert curve.y[0] == 1
@@ -52,7 +54,7 @@ def test_figures_are_within_their_bounds(results: list[AnalysisResult]) -> None:
         assert curve.x[0] == 0
 
 
-def test_another_run_stands_beside_it(results: list[AnalysisResult], plain_run: Path) -> None:
+def test_another_run_is_compared_where_it_can_be(results: list[AnalysisResult], plain_run: Path) -> None:
     for result in results:
         if result.analysis in ("contribution", "smoothness"):
             assert result.compared_with == {}  # the other has no decoder
@@ -60,8 +62,8 @@ def test_another_run_stands_beside_it(results: list[AnalysisResult], plain_run: 
             assert result.decoder.endswith("module0-mse")
             assert result.notes[-1].startswith("run is not compared: module 0 of ")
         else:
-            figures = result.compared_with["run"]  # whose weights are the same
-            assert figures == pytest.approx(result.figures)
+            metrics = result.compared_with["run"]  # whose weights are the same
+            assert metrics == pytest.approx(result.figures)
             assert result.decoder is None
     assert "run" in format_table(results).splitlines()[0].split()
     assert not (plain_run / "latents").exists()
@@ -79,7 +81,7 @@ def test_the_projector_gets_points_with_their_labels(
     assert "metadata.tsv" in (folder / "projector_config.pbtxt").read_text()
 
 
-def test_tensorboard_has_the_figures(results: list[AnalysisResult], decoded_run: Path) -> None:
+def test_tensorboard_has_the_metrics(results: list[AnalysisResult], decoded_run: Path) -> None:
     (result,) = (one for one in results if one.analysis == "distribution")
     folder = decoded_run / "latents" / "module0" / "distribution" / TENSORBOARD
     events = EventAccumulator(str(folder)).Reload()
@@ -88,13 +90,13 @@ def test_tensorboard_has_the_figures(results: list[AnalysisResult], decoded_run:
     assert event.value == pytest.approx(result.figures["active_share"])
 
 
-def test_without_a_decoder_a_note_names_the_command(plain_run: Path, tmp_path: Path) -> None:
+def test_without_a_decoder_the_log_names_the_command_that_trains_one(plain_run: Path, tmp_path: Path) -> None:
     run = shutil.copytree(plain_run, tmp_path / "run")
-    said: list[str] = []
+    lines: list[str] = []
     only = SMALL.model_copy(update={"only": ("distribution", "contribution", "smoothness")})
-    results = analyze(str(run), only, log=said.append)
+    results = analyze(str(run), only, log=lines.append)
     assert [result.analysis for result in results] == ["distribution"]
-    assert f"`vgim decode train {run} --module 0`" in " ".join(said)
+    assert f"`vgim decode train {run} --module 0`" in " ".join(lines)
 
 
 def test_shards_without_labels_are_the_reason_for_a_skip(
@@ -107,7 +109,7 @@ def test_shards_without_labels_are_the_reason_for_a_skip(
     assert line.startswith("note: labels is skipped: the shards ")
 
 
-def test_decoders_are_named_when_they_do_not_fit(decoded_run: Path) -> None:
+def test_a_decoder_that_does_not_fit_is_refused(decoded_run: Path) -> None:
     only = {"only": ("smoothness",)}
     with pytest.raises(ConfigError, match=r"--decoder none, but .* has module0-mse; name one of them"):
         analyze(str(decoded_run), SMALL.model_copy(update={**only, "decoder": "none"}))
@@ -115,7 +117,9 @@ def test_decoders_are_named_when_they_do_not_fit(decoded_run: Path) -> None:
         analyze(str(decoded_run), SMALL.model_copy(update={**only, "decoder": "module0-mse", "module": 1}))
 
 
-def test_mistakes_take_a_line(plain_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_module_or_shards_or_a_missing_package_is_refused(
+    plain_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ConfigError, match="--module 7, but the run's encoder has 4 modules"):
         analyze(str(plain_run), SMALL.model_copy(update={"module": 7}))
     with pytest.raises(DataError):

@@ -61,23 +61,25 @@ def train_decoder(
         log: Prints a line.
 
     Raises:
-        VgimError: As of `vgim.train.trainer.train`; ConfigError for an unknown module, layer or key.
+        VgimError: The training fails or is refused; ConfigError for an unknown module, layer or key.
     """
     checkpoint = find_checkpoint(where)
     run = checkpoint.location.parent.parent
     config = decoder_config(checkpoint, run, options, overrides)
     folder = run_location(config)
-    kept = folder.child(ENCODER)
-    earlier = RunFolder(folder).decoder_config() if kept.child(STATE).exists() else None
+    encoder_copy = folder.child(ENCODER)
+    earlier = RunFolder(folder).decoder_config() if encoder_copy.child(STATE).exists() else None
     if earlier is not None and Location(where) == run and earlier.encoder.step != config.encoder.step:
-        checkpoint = Checkpoint.open(kept)
+        checkpoint = Checkpoint.open(encoder_copy)
         log(
             f"note: {folder.name} continues with the encoder of step {earlier.encoder.step}, with which it started; "
             f"--name NAME trains another decoder, of the encoder's step {config.encoder.step}"
         )
         config = decoder_config(checkpoint, run, options, overrides)
     job = TrainJob(config=config, run=folder.uri, learner=DecoderLearner)
-    code = launch(job, address=address, verbose=verbose, prepare=lambda: keep_encoder(checkpoint, kept))
+    code = launch(
+        job, address=address, verbose=verbose, prepare=lambda: keep_encoder(checkpoint, encoder_copy)
+    )
     write_first_sounds(folder, log)
     return code
 

@@ -99,7 +99,7 @@ def test_an_attack_turns_all_samples_once_it_is_larger_than_they_are(monkeypatch
     assert metrics["num_utterances"] == 2
 
 
-def test_fgsm_leaves_what_it_does_not_touch_and_beats_noise(plain_run: Path) -> None:
+def test_fgsm_with_epsilon_zero_changes_nothing_and_else_beats_noise(plain_run: Path) -> None:
     inputs = input_of_run(plain_run)
     context = next(one for one in probe_contexts(inputs) if one.task.name == "phone")
     utterances = list(read_utterances(context.opened.shards, context.opened.manifest, "test", 4))

@@ -30,7 +30,7 @@ FEWEST_WINDOWS = 100
 SMALLEST_STD = 1e-4
 """Standard deviation below which a dimension is constant, and left out."""
 QUANTILE_975 = 1.96
-"""Of N(0, 1): a 95 % interval reaches so many standard errors to each side."""
+"""Standard errors from the mean to each end of a 95 % interval."""
 
 
 class CorrelationAnalysis:
@@ -44,11 +44,11 @@ class CorrelationAnalysis:
         windows_VWC, options = inputs.frames.windows_VWC, inputs.options
         rng = np.random.default_rng(mix("subsets", options.seed))
         windows_VWC = windows_VWC[rng.permutation(len(windows_VWC))[: options.density_frames]]
-        alive = np.flatnonzero(windows_VWC.reshape(-1, windows_VWC.shape[2]).std(0) > SMALLEST_STD)
-        if len(alive) < max(SIZES) or len(windows_VWC) < FEWEST_WINDOWS:
+        varying = np.flatnonzero(windows_VWC.reshape(-1, windows_VWC.shape[2]).std(0) > SMALLEST_STD)
+        if len(varying) < max(SIZES) or len(windows_VWC) < FEWEST_WINDOWS:
             return AnalysisOutput(
                 [
-                    f"Too little data for total correlation: {len(alive)} dimensions vary, over {len(windows_VWC)} "
+                    f"Too little data for total correlation: {len(varying)} dimensions vary, over {len(windows_VWC)} "
                     f"windows; it needs {max(SIZES)} dimensions and {FEWEST_WINDOWS} windows."
                 ],
                 {},
@@ -62,11 +62,11 @@ class CorrelationAnalysis:
         for kind in ("dimensions", "time"):
             for size in SIZES:
                 for number in range(options.subsets):
-                    chosen = rng.choice(alive, size=size if kind == "dimensions" else 1, replace=False)
+                    dimensions = rng.choice(varying, size=size if kind == "dimensions" else 1, replace=False)
                     x_VD = (
-                        windows_VWC[:, 0, chosen]
+                        windows_VWC[:, 0, dimensions]
                         if kind == "dimensions"
-                        else windows_VWC[:, :size, chosen[0]]
+                        else windows_VWC[:, :size, dimensions[0]]
                     )
                     try:
                         nats = total_correlation(x_VD)
@@ -128,10 +128,10 @@ def _output(
     table, groups = [], []
     for kind in ("dimensions", "time"):
         for size in SIZES:
-            own = [row for row in rows if row[:2] == (kind, size)]
-            if not own:
+            subsets = [row for row in rows if row[:2] == (kind, size)]
+            if not subsets:
                 continue
-            nats, shuffled = np.array([row[3] for row in own]), np.array([row[4] for row in own])
+            nats, shuffled = np.array([row[3] for row in subsets]), np.array([row[4] for row in subsets])
             mean, low, high = mean_interval(nats)
             excess, excess_low, excess_high = mean_interval(nats - shuffled)
             label = f"{size} {'dimensions' if kind == 'dimensions' else 'frames'}"
@@ -146,7 +146,7 @@ def _output(
             output.summary.append(
                 f"Total correlation of {parts}: {mean:.3f} nats, against {shuffled.mean():.3f} nats when shuffled; "
                 f"the difference is {excess:.3f} nats (95 % interval {excess_low:.3f} to {excess_high:.3f} over "
-                f"{len(own)} subsets)."
+                f"{len(subsets)} subsets)."
             )
     for label, mean, low, high, shuffled_mean, *_ in table:
         key = label.replace(" ", "_")
@@ -168,7 +168,16 @@ def _output(
     output.tables.append(
         Table(
             title="Total correlation in nats, mean over subsets",
-            columns=("subset", "TC", "low", "high", "shuffled", "difference", "low ", "high "),
+            columns=(
+                "subset",
+                "TC",
+                "TC low",
+                "TC high",
+                "TC when shuffled",
+                "difference",
+                "difference low",
+                "difference high",
+            ),
             rows=tuple(table),
         )
     )
