@@ -1,22 +1,83 @@
 """Variational Greedy InfoMax (Smooth InfoMax) speech encoders, trained on Ray.
 
-Importing this package imports neither Ray nor pandas, so that an encoder opens in a notebook at once.
+    >>> import vgim
+    >>> run = vgim.train("quickstart", "cluster.workers=0")
+    >>> encoder = vgim.load_encoder(run)
+    >>> vgim.probe(run, task="phone")
+
+`import vgim` loads neither torch nor Ray nor pandas: each function imports what it needs when it is called.
 """
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vgim.api import list_runs as list_runs
+    from vgim.api import load_config as load_config
+    from vgim.api import prepare as prepare
+    from vgim.api import probe as probe
+    from vgim.api import read_metrics as read_metrics
+    from vgim.api import train as train
+    from vgim.pretrained.decoder import load_decoder as load_decoder
     from vgim.pretrained.encoder import load_encoder as load_encoder
 
 __version__ = "0.2.0"
-__all__ = ["__version__", "load_encoder"]
+
+_MODULES = {
+    "list_runs": "vgim.api",
+    "load_config": "vgim.api",
+    "load_decoder": "vgim.pretrained.decoder",
+    "load_encoder": "vgim.pretrained.encoder",
+    "prepare": "vgim.api",
+    "probe": "vgim.api",
+    "read_metrics": "vgim.api",
+    "train": "vgim.api",
+}
+"""Module of each public function."""
+
+__all__ = [
+    "__version__",
+    "list_runs",
+    "load_config",
+    "load_decoder",
+    "load_encoder",
+    "prepare",
+    "probe",
+    "read_metrics",
+    "train",
+]
+
+
+class _TrainPackage(ModuleType):
+    """The package `vgim.train`, which can be called as `vgim.api.train`.
+
+    Importing a package sets it as an attribute of its parent. So `vgim.train` names the package once any module
+    imported it, and has to be the public function as well.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return import_module("vgim.api").train(*args, **kwargs)
+
+
+class _Package(ModuleType):
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "train" and isinstance(value, ModuleType):
+            value.__class__ = _TrainPackage
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load_encoder":  # torch is imported only once an encoder is asked for
-        from vgim.pretrained.encoder import load_encoder
+    if name not in _MODULES:
+        raise AttributeError(f"module 'vgim' has no attribute {name!r}")
+    return import_module("vgim.train") if name == "train" else getattr(import_module(_MODULES[name]), name)
 
-        return load_encoder
-    raise AttributeError(f"module 'vgim' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import Tensor, nn
 
@@ -56,15 +58,26 @@ class FrozenDecoder(nn.Module):
         return audio_BL
 
 
-def load_decoder(where: str, *, which: str = "last", device: str | torch.device = "cpu") -> FrozenDecoder:
+def load_decoder(
+    where: str | os.PathLike[str], *, which: str = "last", device: str | torch.device = "cpu"
+) -> FrozenDecoder:
     """Load a decoder and its encoder, without Ray.
 
     Args:
         where: a decoder's folder, or the encoder's run where it has one decoder; a path or a URI.
         which: `last`, or `best` for the lowest validation loss.
 
+    Returns:
+        The decoder, frozen, in evaluation mode, with its encoder as `.encoder`.
+
     Raises:
         CheckpointError: there is no decoder, more than one, or it is damaged.
+
+    Example:
+        >>> decoder = vgim.load_decoder("runs/quickstart")
+        >>> latents = decoder.encoder(torch.zeros(1, 5_120), decoder.module)  # [B, T, C]
+        >>> decoder(latents, 5_120).shape  # [B, L]
+        torch.Size([1, 5120])
     """
     if which not in ("last", "best"):
         raise ValueError(f"which={which!r}; use 'last' or 'best'")

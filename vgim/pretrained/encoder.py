@@ -5,6 +5,7 @@ Shapes: B utterances or crops, L samples, T frames, C channels.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -77,7 +78,9 @@ class FrozenEncoder(nn.Module):
         return latents_BTC.to(weight.dtype)  # a posterior is fp32 whatever the weights are
 
 
-def load_encoder(where: str, *, which: str = "last", device: str | torch.device = "cpu") -> FrozenEncoder:
+def load_encoder(
+    where: str | os.PathLike[str], *, which: str = "last", device: str | torch.device = "cpu"
+) -> FrozenEncoder:
     """Load the encoder of a run or of a checkpoint, without Ray.
 
     Args:
@@ -94,7 +97,10 @@ def load_encoder(where: str, *, which: str = "last", device: str | torch.device 
 
     Example:
         >>> encoder = vgim.load_encoder("runs/quickstart")
+        >>> audio = torch.zeros(2, 20_480)  # [B, L], 16 kHz in [-1, 1]
         >>> latents = encoder(audio, module=0)  # [B, T, C]
+        >>> latents.shape[0]
+        2
     """
     if which not in ("last", "best"):
         raise ValueError(f"which={which!r}; use 'last' or 'best'")

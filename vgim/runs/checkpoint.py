@@ -9,6 +9,7 @@ nothing in a checkpoint is executed when it is loaded.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -129,7 +130,7 @@ def prune_checkpoints(run: Location, *, keep_last: int, keep_best: int, keep_ste
             checkpoint.delete()
 
 
-def find_checkpoint(where: str) -> Checkpoint:
+def find_checkpoint(where: str | os.PathLike[str]) -> Checkpoint:
     """The checkpoint that a user names: a checkpoint folder, or a run, whose newest one it is.
 
     Raises:
@@ -147,7 +148,7 @@ def find_checkpoint(where: str) -> Checkpoint:
     return found[-1]
 
 
-def best_checkpoint(where: str) -> Checkpoint:
+def best_checkpoint(where: str | os.PathLike[str]) -> Checkpoint:
     """The checkpoint of lowest validation loss of a run; the newest where none was validated."""
     scored = _by_loss(complete_checkpoints(Location(where)))
     return scored[0] if scored else find_checkpoint(where)

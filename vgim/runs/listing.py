@@ -38,6 +38,10 @@ class RunSummary:
     checkpoints: int
     updated: str
 
+    def __fspath__(self) -> str:
+        """The run's folder, so that a summary stands wherever a run's path does."""
+        return self.uri
+
 
 def list_runs(storage: str) -> list[RunSummary]:
     """All runs in a storage folder, by name; a run's own folder gives that run.

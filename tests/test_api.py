@@ -1,0 +1,137 @@
+"""`import vgim`: its functions do what their docstrings' examples show, and importing it loads nothing heavy."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import vgim
+from vgim import api
+from vgim.config import ResolvedConfig
+from vgim.errors import ConfigError, StorageError
+from vgim.runs.listing import RunSummary
+
+Maker = Callable[..., ResolvedConfig]
+
+# In an order in which each example finds what those before it made.
+EXAMPLES = [
+    "load_config",
+    "prepare",
+    "train",
+    "list_runs",
+    "read_metrics",
+    "load_encoder",
+    "load_decoder",
+    "probe",
+]
+PRESET = """
+data:
+  shards: corpus
+  synthetic: {speakers: 4, utterances: 48}
+  crop_samples: 5120
+model: {channels: 8, gru_units: 8}
+objective: {prediction_steps: 3, num_negatives: 5}
+train: {batch_size: 4}
+cluster: {device: cpu, threads_per_worker: 1}
+storage: {root: runs}
+"""
+
+
+def public_function(name: str) -> Callable[..., Any]:
+    """The function itself: `vgim.train` is a package that can be called."""
+    return api.train if name == "train" else getattr(vgim, name)
+
+
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory with a corpus in LibriSpeech's layout and a small preset called quickstart."""
+    from vgim.data.corpora.synthetic import synthesize
+
+    folder = tmp_path_factory.mktemp("notebook")
+    synthesize(str(folder / "LibriSpeech"), speakers=4, utterances=12, seed=0)
+    (folder / "configs").mkdir()
+    (folder / "configs" / "quickstart.yaml").write_text(PRESET)
+    return folder
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_example_of_each_function_runs_as_shown(
+    name: str, notebook: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(notebook)
+    function = public_function(name)
+    if name == "load_decoder":
+        from vgim.decode.train import DecoderOptions, train_decoder
+
+        assert (
+            train_decoder(
+                "runs/quickstart", DecoderOptions(module=0), ["train.epochs=1", "train.batch_size=4"]
+            )
+            == 0
+        )
+    (example,) = doctest.DocTestFinder(recurse=False).find(
+        function, name, globs={"vgim": vgim, "torch": torch}
+    )
+    assert example.examples
+    told: list[str] = []
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    failures = doctest.DocTestRunner(optionflags=flags).run(example, out=told.append).failed
+    assert not failures, "".join(told)
+
+
+def test_every_public_function_has_an_example_that_is_run() -> None:
+    assert {*EXAMPLES, "__version__"} == set(vgim.__all__) <= set(dir(vgim))
+    for name in EXAMPLES:
+        doc = inspect.getdoc(public_function(name)) or ""
+        assert all(part in doc for part in ("Args:", "Returns:", "Raises:", "Example:")), name
+
+
+def test_importing_vgim_and_reading_runs_loads_nothing_heavy() -> None:
+    written = Path(__file__).parent / "written_by_0_1" / "runs"
+    code = f"""
+import sys, vgim
+assert not {{"ray", "torch", "pandas", "numpy", "pydantic"}} & set(sys.modules), "import"
+run, *_ = vgim.list_runs({str(written)!r})
+assert vgim.read_metrics(run)
+assert not {{"ray", "torch", "pandas", "matplotlib"}} & set(sys.modules), "reading"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_train_is_a_function_whether_or_not_its_package_was_imported() -> None:
+    for first in ("", "import vgim.train.trainer"):
+        code = f"import vgim\n{first}\nassert callable(vgim.train)\nfrom vgim.train.trainer import launch\n"
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_trained_run_stands_wherever_a_run_does(tiny_config: Maker) -> None:
+    resolved = tiny_config("train.epochs=1")
+    run = vgim.train(resolved)
+    assert isinstance(run, RunSummary)
+    assert (run.state, run.step, run.checkpoints) == ("finished", 10, 1)
+    assert vgim.load_encoder(run).checkpoint.state.step == 10
+    assert [record["step"] for record in vgim.read_metrics(run, "train")] == list(range(1, 11))
+    assert vgim.list_runs(run) == [run]
+    again = vgim.train(resolved.config)  # a config as it is stored in the run's folder
+    assert (again.uri, again.step) == (run.uri, 10)
+
+
+def test_mistakes_are_told_by_name(tiny_config: Maker, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"overrides train.epochs=2 change a preset.*give them to load_config"
+    ):
+        vgim.train(tiny_config(), "train.epochs=2")
+    with pytest.raises(StorageError, match=r"is no run: it has no run\.json"):
+        vgim.read_metrics(tmp_path)
+    with pytest.raises(ConfigError, match=r"the probe's options cannot be used: modul: Extra inputs"):
+        vgim.probe(tmp_path, task="phone", modul=1)
+    with pytest.raises(AttributeError, match="has no attribute 'trian'"):
+        _ = vgim.trian  # type: ignore[attr-defined]
