@@ -7,11 +7,15 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# Without bytecode each of the hundred processes that demo and tests start compiles torch and Ray anew, which takes as
+# long as all else that it does.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench clean
+.PHONY: help install demo test test-fast test-slow check format bench clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 install: $(STAMP) ## Make .venv and install vgim in it, for development
 
@@ -40,9 +44,15 @@ demo: $(STAMP) ## Make a corpus, prepare it, train an encoder and a decoder, pro
 	$(BIN)/vgim report runs/quickstart
 	@echo "open that page in a browser; the curves are also in: $(BIN)/tensorboard --logdir runs"
 
-# All of it in two processes; a choice in one, where debuggers work and nothing waits for a second start.
-test: $(STAMP) ## Run the test suite (ARGS='-k config' to choose)
+# In two processes, of which one runs what uses Ray; a choice of tests in one, where debuggers work.
+test: $(STAMP) ## Run the whole test suite (ARGS='-k config' to choose)
 	$(BIN)/python -m pytest $(or $(ARGS),-n 2)
+
+test-fast: $(STAMP) ## Run the tests that take seconds each
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+test-slow: $(STAMP) ## Run the tests that wait for many processes to start
+	$(BIN)/python -m pytest -m slow
 
 check: $(STAMP) ## Lint, formatting and types
 	$(BIN)/ruff check .

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ast
 import os
+import random
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -16,23 +18,26 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 
+from tests.ray_cluster import RAY_ENVIRONMENT, RayCluster
+
 if TYPE_CHECKING:
     from vgim.config import ResolvedConfig
 
 # Before torch is imported anywhere: many small tests are faster on one thread than on contended ones.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ["RAY_DATA_USE_DATASOURCE_V2"] = "0"
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the coming default; silences its warning
-os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # as `ensure_ray` has it on one machine
-os.environ.setdefault("RAY_worker_niceness", "0")  # else the tests beside them hold up every all-reduce
-os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "600000")  # the next test has use for them
+os.environ |= RAY_ENVIRONMENT
 
-hypothesis.settings.register_profile("vgim", deadline=None)  # an example takes longer beside Ray's start
+# On machines that test every change, a property meets the same examples each time; elsewhere it meets new ones. Neither
+# how long an example takes nor how long one is in the making says anything where Ray starts beside it.
+hypothesis.settings.register_profile(
+    "vgim",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("vgim")
 
 ROOT = Path(__file__).resolve().parent.parent
-OBJECT_STORE_BYTES = 200 * 2**20
 
 
 @cache
@@ -43,41 +48,45 @@ def has_gpu() -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by the fixtures they use, so that `-m "not ray"` needs no decoration."""
+    """Mark tests by the fixtures that they use, so that `-m "not ray"` needs no decoration, and order them.
+
+    Tests that add nodes to the session's Ray come last, because what other tests left on the nodes would go with them.
+    """
     for item in items:
         names = getattr(item, "fixturenames", ())
-        if "ray_session" in names:
+        if "ray_cluster" in names:
             item.add_marker("ray")
         if "realdata_dir" in names:
             item.add_marker("realdata")
         if item.get_closest_marker("gpu") and not has_gpu():
             item.add_marker(pytest.mark.skip("torch finds no GPU"))
+    items.sort(key=lambda item: "three_nodes" in getattr(item, "fixturenames", ()))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Of the processes that run tests, one takes all that use Ray, first; the others take the rest."""
+    """Of the processes that run tests, one runs all that use Ray, first; the others run the rest."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class RayInOne(LoadScopeScheduling):
+    class RayInOneProcess(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file, _, test = nodeid.partition("::")
-            return "ray" if test.partition("[")[0] in on_ray(file) else nodeid
+            return "ray" if test.partition("[")[0] in tests_on_ray(file) else nodeid
 
-    return RayInOne(config, log)
+    return RayInOneProcess(config, log)
 
 
 @cache
-def on_ray(file: str) -> set[str]:
-    """Functions of a test file that are marked for Ray, that take the session's Ray, or what takes it."""
-    text = (ROOT / file).read_text(encoding="utf-8")
-    functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
-    takes = {function.name: {argument.arg for argument in function.args.args} for function in functions}
-    if "pytestmark = pytest.mark.ray" in text:
-        return set(takes)
-    found = {f.name for f in functions if "pytest.mark.ray" in map(ast.unparse, f.decorator_list)}
-    found.add("ray_session")
-    while more := {name for name, arguments in takes.items() if arguments & found} - found:
+def tests_on_ray(file: str) -> set[str]:
+    """Names of a test file's functions that use the session's Ray, by themselves or through a fixture of the file."""
+    functions = [
+        node
+        for node in ast.parse((ROOT / file).read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef)
+    ]
+    arguments = {function.name: {argument.arg for argument in function.args.args} for function in functions}
+    found = {"ray_session", "ray_cluster"}
+    while more := {name for name, names in arguments.items() if names & found} - found:
         found |= more
     return found
 
@@ -101,22 +110,27 @@ def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda fd: None)
 
 
-@pytest.fixture(scope="session")
-def ray_session(vgim_home: Path) -> Iterator[None]:
-    """The session's one Ray instance: four logical CPUs, so that Ray Data has some beside two workers."""
-    import ray
+@pytest.fixture(autouse=True)
+def fixed_seeds() -> None:
+    """Start the global generators anew, so that a test draws the same numbers alone, in any order and on any day."""
+    random.seed(0)
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
-    ray.init(
-        "local",  # whatever cluster happens to run on the machine
-        num_cpus=4,
-        include_dashboard=True,  # through which the CPUs of a trial that Tune stops are freed
-        log_to_driver=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        logging_level="ERROR",
-    )
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    yield
-    ray.shutdown()
+
+@pytest.fixture(scope="session")
+def ray_cluster(vgim_home: Path) -> Iterator[RayCluster]:
+    """The session's one Ray instance, whose driver is this process."""
+    cluster = RayCluster()
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="session")
+def ray_session(ray_cluster: RayCluster) -> None:
+    """For tests that need Ray to run, and nothing of its nodes."""
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import waiting
+from tests.waiting import wait_until
 from vgim.cluster import tasks
 from vgim.cluster.tasks import run_tasks, task_resources
 from vgim.errors import ConfigError, TrainingError
@@ -46,10 +48,11 @@ def test_pieces_share_gpus_where_there_are_fewer_than_workers() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def by_value() -> Iterator[None]:
-    """Workers cannot import this file, so its functions travel whole."""
+    """Send the functions of the tests by value, since Ray's workers cannot import them."""
     from ray import cloudpickle
 
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    for module in (sys.modules[__name__], waiting):
+        cloudpickle.register_pickle_by_value(module)
     yield
     cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
@@ -58,9 +61,7 @@ def _meet(number: int, say: Say, *, folder: Path, others: int) -> int:
     """Waits until so many others work at the same time."""
     (folder / str(number)).touch()
     say(f"{number} is here")
-    late = time.monotonic() + 60
-    while len(list(folder.iterdir())) < others and time.monotonic() < late:
-        time.sleep(0.01)
+    wait_until(lambda: len(list(folder.iterdir())) >= others, f"{others} pieces work at the same time")
     return number * 10
 
 
@@ -126,13 +127,10 @@ def test_waiting_for_a_place_is_told_once(
 
     @ray.remote(num_cpus=4)  # the whole cluster
     def busy() -> None:
-        late = time.monotonic() + 60
-        while not told.exists() and time.monotonic() < late:
-            time.sleep(0.05)
+        wait_until(told.exists, "the waiting is told")
 
     taken = busy.remote()
-    while ray.available_resources().get("CPU", 0):
-        time.sleep(0.05)
+    wait_until(lambda: not ray.available_resources().get("CPU"), "the whole cluster is taken")
     said: list[str] = []
 
     def say(line: str) -> None:

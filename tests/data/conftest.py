@@ -8,11 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import settings
-
-# a busy machine is slow at times, and that is not a failure
-settings.register_profile("vgim", deadline=None)
-settings.load_profile("vgim")
 
 CorpusMaker = Callable[..., Path]
 

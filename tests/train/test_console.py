@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import wait_until
 from vgim.config import ResolvedConfig
 from vgim.storage import Location
 from vgim.train import console
@@ -86,10 +87,8 @@ def follow(folder: Path, out: io.StringIO, *records: dict[str, Any]) -> str:
         for record in records:
             lines.write(json.dumps({**record, "time": time.time()}) + "\n")
             lines.flush()
-            deadline = time.monotonic() + 5
-            wanted = record.get("message")
-            while wanted and wanted not in out.getvalue() and time.monotonic() < deadline:
-                time.sleep(0.005)
+            message = record.get("message", "")
+            wait_until(lambda message=message: message in out.getvalue(), f"{message!r} in {out}")
     return out.getvalue()
 
 

@@ -1,34 +1,32 @@
 """Runs on Ray Train: two workers, a worker that is killed, errors that end a run with their message.
 
-That one worker trains as this process does is part of tests/tune/test_on_ray.py, whose trials have one.
+tests/tune/test_on_ray.py compares a run on one worker with a run in this process.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from tests.faults import kill_once, workers_with
 from tests.train.cases import assert_same, last_checkpoint, records, run_location, without_timings
 from vgim.config import ResolvedConfig, RunConfig
 from vgim.errors import DataError, TrainingError, VgimError
 from vgim.runs.folder import RunFolder
+from vgim.train import on_ray
 from vgim.train.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
 
-# Long enough for a worker to be killed: 40 steps, of some hundredths of a second each.
-LONG = (
-    "train.epochs=8",
-    "train.checkpoint_every_steps=10",
-    "train.validate_every_epochs=4",
+# Five steps an epoch on two workers.
+TWO_WORKERS = (
+    "train.epochs=4",
+    "train.checkpoint_every_steps=5",
+    "train.validate_every_epochs=2",
     "cluster.workers=2",
 )
 
@@ -39,8 +37,8 @@ def undisturbed(
     tiny_config_in: Callable[..., ResolvedConfig],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> RunConfig:
-    """A finished run on two workers, none of which was killed."""
-    resolved = tiny_config_in(tmp_path_factory.mktemp("undisturbed"), *LONG)
+    """A finished run on two workers, neither of which was killed."""
+    resolved = tiny_config_in(tmp_path_factory.mktemp("undisturbed"), *TWO_WORKERS)
     assert train(resolved) == 0
     return resolved.config
 
@@ -54,11 +52,11 @@ def state_of(config: RunConfig) -> tuple[str, str]:
 def test_two_workers_train_and_leave_the_same_folder(undisturbed: RunConfig) -> None:
     run = run_location(undisturbed)
     assert run.list() == ["checkpoints", "config.yaml", "metrics.jsonl", "run.json", "tensorboard"]
-    assert state_of(undisturbed) == ("finished", "finished at step 40, epoch 8")
+    assert state_of(undisturbed) == ("finished", "finished at step 20, epoch 4")
     state = last_checkpoint(undisturbed).state
-    assert (state.world_size, state.step, state.epoch) == (2, 40, 8)
+    assert (state.world_size, state.step, state.epoch) == (2, 20, 4)
     written = records(run, "train")
-    assert [r["step"] for r in written] == list(range(1, 41))
+    assert [r["step"] for r in written] == list(range(1, 21))
     assert [r["crops"] for r in records(run, "validation")] == [4, 4]  # of both workers together
     for record in written:
         assert record["crops_per_s"] == pytest.approx(8 * record["steps_per_s"])  # of both workers
@@ -66,65 +64,26 @@ def test_two_workers_train_and_leave_the_same_folder(undisturbed: RunConfig) -> 
     assert last < first
 
 
-def descendants(pid: int) -> Iterator[int]:
-    """All processes that a process started, directly or through others."""
-    parents = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            except OSError:  # the process has just ended
-                continue
-            parents[int(folder.name)] = int(fields[1])
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    yield from found - {pid}
-
-
-def train_workers() -> list[int]:
-    def title(pid: int) -> str:
-        try:
-            return Path(f"/proc/{pid}/cmdline").read_text()
-        except OSError:
-            return ""
-
-    return [pid for pid in descendants(os.getpid()) if "RayTrainWorker" in title(pid)]
-
-
-class Killer(threading.Thread):
-    """Kills one Ray Train worker of this process once a run has its first checkpoint."""
-
-    def __init__(self, config: RunConfig) -> None:
-        super().__init__(daemon=True)
-        self._checkpoints = run_location(config).local_path / "checkpoints"
-        self.killed: list[int] = []
-
-    def run(self) -> None:
-        deadline = time.monotonic() + 300
-        workers: list[int] = []
-        while time.monotonic() < deadline:
-            if workers and any(self._checkpoints.glob("*/state.json")):
-                os.kill(workers[0], signal.SIGKILL)
-                self.killed.append(workers[0])
-                return
-            workers = train_workers()  # listed anew each time: workers of an earlier run may still be ending
-            time.sleep(0.05)
-
-
-def test_a_run_whose_worker_was_killed_equals_an_undisturbed_one(
-    ray_session: None, undisturbed: RunConfig, tiny_config: Maker
+@pytest.mark.slow
+def test_a_run_whose_worker_is_killed_equals_the_undisturbed_run(
+    ray_session: None,
+    undisturbed: RunConfig,
+    tiny_config: Maker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    resolved = tiny_config(*LONG)
-    killer = Killer(resolved.config)
-    killer.start()
+    killed = tmp_path / "killed"
+    fault = kill_once(killed, rank=0, at_step=8)  # three steps after the first checkpoint
+    monkeypatch.setattr(on_ray, "_train_worker", workers_with(fault))
+    resolved = tiny_config(*TWO_WORKERS)
     assert train(resolved) == 0
-    assert len(killer.killed) == 1
+    assert killed.exists()
     run = run_location(resolved.config)
     messages = [r["message"] for r in records(run, "event")]
     assert messages[0] == "weights drawn afresh from seed 0"
     assert messages[-1].startswith("continuing from this run's checkpoint")
-    assert state_of(resolved.config) == ("finished", "finished at step 40, epoch 8")
+    assert "step-00000005 " in messages[-1]
+    assert state_of(resolved.config) == ("finished", "finished at step 20, epoch 4")
     assert_same(last_checkpoint(resolved.config).weights(), last_checkpoint(undisturbed).weights())
     assert_same(last_checkpoint(resolved.config).optimizer(), last_checkpoint(undisturbed).optimizer())
     found, expected = (

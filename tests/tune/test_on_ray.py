@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
+from tests.faults import hold_until, trials_with
 from tests.tune.sweep_cases import MakeSweep
 from vgim.config import ResolvedConfig
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import read_metrics
 from vgim.train.trainer import run_location, train
+from vgim.tune import ray_tuner
 from vgim.tune.job import run_sweep
 from vgim.tune.pbt_exploit import read_lineage
 from vgim.tune.pbt_member import IntervalReport, run_member
@@ -95,16 +98,21 @@ def test_a_population_that_was_killed_goes_on_and_its_worse_member_takes_over_th
     assert launches(sweep) == {good.id: 3, bad.id: 3}
 
 
+@pytest.mark.slow
 def test_asha_stops_the_worse_trial_and_the_better_ones_worker_trains_as_this_process_does(
     ray_session: None,
     tiny_sweep: MakeSweep,
     tiny_config: Callable[..., ResolvedConfig],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # The worse trial waits after its first epoch, else it might come to its end before the sweep stops it.
+    hold = hold_until(tmp_path / "never", at_step=4, learning_rate=0.3)
+    monkeypatch.setattr(ray_tuner, "run_chain", trials_with(hold))
     monkeypatch.setenv("TUNE_FORCE_TRIAL_CLEANUP_S", "1")  # a stopped trial's driver does not leave by itself
     sweep = tiny_sweep(
         {"optim.learning_rate": "[1e-4, 0.3]"},  # the better first, so that the later one is behind it
-        "train.epochs=5",
+        "train.epochs=3",
         "train.limit_train_batches=4",
         "trials_at_once=1",
         "cluster.workers=1",
@@ -113,16 +121,16 @@ def test_asha_stops_the_worse_trial_and_the_better_ones_worker_trains_as_this_pr
     result = run_sweep(sweep)
     assert result is not None
     better, worse = result.trials
-    assert (better.state, better.step, result.best) == ("finished", 20, better.id)
-    assert (worse.state, worse.step < 20) == ("stopped", True)
+    assert (better.state, better.step, result.best) == ("finished", 12, better.id)
+    assert (worse.state, worse.step) == ("stopped", 4)
     assert worse.message.startswith("stopped by the sweep")
-    assert [epoch for epoch, _ in better.curve] == list(range(1, 6))
+    assert [epoch for epoch, _ in better.curve] == [1, 2, 3]
     for trial in trials_of(sweep):
         steps = [r["step"] for r in read_metrics(trial.run) if r["kind"] == "train"]
         assert steps == list(range(1, len(steps) + 1))
         complete_checkpoints(trial.run)[-1].contents()  # raises for one that is damaged
     here = tiny_config(
-        "optim.learning_rate=1e-4", "train.epochs=5", "train.limit_train_batches=4", "storage.name=here"
+        "optim.learning_rate=1e-4", "train.epochs=3", "train.limit_train_batches=4", "storage.name=here"
     )
     train(here)
     on_ray, in_process = trials_of(sweep)[0].run, run_location(here.config)

@@ -130,7 +130,7 @@ def test_all_ranks_together_read_the_beginning_of_one_order_in_equally_many_step
         assert len(order) - len(taken) < 3 * world_size
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=40)
 @given(st.data(), st.sampled_from(["random", "tile"]), st.integers(1, 3), st.integers(1, 2))
 def test_from_any_step_on_the_stream_gives_the_tail_of_the_uninterrupted_one(
     make_stream: StreamMaker, data: st.DataObject, crop: str, world_size: int, accumulate: int

@@ -1,0 +1,91 @@
+"""Faults that a test plants in the workers of a run on Ray, at a training step of its choice.
+
+A fault is a function of a run's config, the rank and the step that the rank is about to take. Because it stands in
+the step itself, it comes at the same step on every machine, however fast or busy.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from vgim.cluster.placement import Placement
+    from vgim.config import AnyConfig
+    from vgim.train.loop import TrainJob
+    from vgim.tune.trial_driver import TrialContext
+    from vgim.tune.trials import TrialChain
+
+Fault = Callable[["AnyConfig", int, int], None]
+
+
+def workers_with(fault: Fault) -> Callable[[TrainJob, Placement], None]:
+    """A function for Ray Train's workers, in place of `vgim.train.on_ray._train_worker`, that meets the fault."""
+    _send_by_value()
+
+    def train_worker(job: TrainJob, placement: Placement) -> None:
+        import ray.train
+
+        from vgim.train import on_ray
+        from vgim.train.greedy import GreedyLearner
+
+        rank = ray.train.get_context().get_world_rank()
+        take_step = GreedyLearner.step
+
+        def step(learner: GreedyLearner, audio: Any, progress: Any, **options: Any) -> Any:
+            fault(job.config, rank, progress.step)
+            return take_step(learner, audio, progress, **options)
+
+        GreedyLearner.step = step  # type: ignore[method-assign]
+        on_ray._train_worker(job, placement)
+
+    return train_worker
+
+
+def trials_with(fault: Fault) -> Callable[..., None]:
+    """A function for drivers of trials, in place of `vgim.tune.ray_tuner.run_chain`, whose workers meet the fault."""
+    train_worker = workers_with(fault)
+
+    def run_chain(chain: TrialChain, context: TrialContext, *rest: Any) -> None:
+        from vgim.train import on_ray
+        from vgim.tune import trial_driver
+
+        on_ray._train_worker = train_worker
+        trial_driver.run_chain(chain, context, *rest)
+
+    return run_chain
+
+
+def _send_by_value() -> None:
+    """Let Ray send these functions by value, since its workers cannot import the tests."""
+    from ray import cloudpickle
+
+    for name in (__name__, wait_until.__module__):
+        cloudpickle.register_pickle_by_value(sys.modules[name])
+
+
+def kill_once(mark: Path, *, rank: int, at_step: int) -> Fault:
+    """Kill the worker of a rank, the first time that it comes to a step; `mark` is made just before."""
+
+    def fault(config: AnyConfig, own_rank: int, step: int) -> None:
+        if (own_rank, step) == (rank, at_step) and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return fault
+
+
+def hold_until(mark: Path, *, at_step: int, learning_rate: float | None = None) -> Fault:
+    """Hold every rank before a step until `mark` exists, in all runs or in those with this learning rate."""
+
+    def fault(config: AnyConfig, rank: int, step: int) -> None:
+        if step == at_step and learning_rate in (None, config.optim.learning_rate):
+            wait_until(mark.exists, f"{mark} at step {step} of rank {rank}")
+
+    return fault

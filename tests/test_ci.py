@@ -1,0 +1,49 @@
+"""Continuous integration runs the checks and both stages of the tests, and says at its end how each of them went."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MAKE = """#!/bin/sh
+echo "$1 ran with CI=$CI"
+test "$1" != "$FAILS"
+"""
+
+
+@pytest.mark.parametrize(
+    ("fails", "summary"),
+    [
+        ("", ["check passed in N s", "test-fast passed in N s", "test-slow passed in N s"]),
+        ("test-fast", ["check passed in N s", "test-fast failed after N s", "test-slow not run"]),
+        ("test-slow", ["check passed in N s", "test-fast passed in N s", "test-slow failed after N s"]),
+    ],
+)
+def test_ci_ends_with_a_line_for_every_stage(tmp_path: Path, fails: str, summary: list[str]) -> None:
+    (tmp_path / "make").write_text(MAKE)
+    (tmp_path / "chromium").touch()  # so that none is installed
+    for program in tmp_path.iterdir():
+        program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "FAILS": fails}
+    done = subprocess.run([ROOT / ".ci/run"], env=environment, capture_output=True, text=True)
+    stages, _, end = done.stdout.rpartition("== .ci/run\n")
+    assert [re.sub(r"\d+", "N", " ".join(line.split())) for line in end.splitlines()] == summary
+    assert (done.returncode == 0) == (not fails)
+    run = [line.partition(" ran with ")[0] for line in stages.splitlines() if line.endswith("CI=true")]
+    assert run == [line.split()[0] for line in summary if "not run" not in line]
+
+
+def test_the_two_stages_make_the_whole_suite() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    recipes = dict(re.findall(r"^(test[a-z-]*):.*\n\t(.*)", makefile, flags=re.MULTILINE))
+    choices = {name: re.search(r"-m '?(not slow|slow)'?", recipe) for name, recipe in recipes.items()}
+    assert {name: found and found[1] for name, found in choices.items()} == {
+        "test": None,
+        "test-fast": "not slow",
+        "test-slow": "slow",
+    }
