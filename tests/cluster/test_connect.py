@@ -35,12 +35,13 @@ def test_an_address_where_nothing_listens_is_told_at_once(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("Ray would try for minutes"))
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"127.0.0.1:{server.getsockname()[1]}"
-    with pytest.raises(
-        ConfigError, match=f"no Ray cluster answers at {address}: Connection refused; start one"
-    ):
-        ensure_ray(address=address)
+    with socket.socket() as silent:  # keeps its port from others, and does not listen
+        silent.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(
+            ConfigError, match=f"no Ray cluster answers at {address}: Connection refused; start one"
+        ):
+            ensure_ray(address=address)
 
 
 @pytest.mark.parametrize(("min_cpus", "expected"), [(1, 3), (2.5, 3), (4.5, 5)])
