@@ -22,12 +22,14 @@ BASE = {
     "vgim.arrays",
     "vgim.text",
     "vgim.jsonl",
+    "vgim.plotting",
 }
 # Room → the rooms that it may import, itself and what lies below. Anything else is an arrow up.
 MAY_IMPORT: dict[str, set[str]] = {
     "vgim.errors": set(),
     "vgim.arrays": set(),
     "vgim.text": set(),
+    "vgim.plotting": set(),
     "vgim.storage": {"vgim.errors", "vgim.text"},
     "vgim.schedules": set(),
     "vgim.config": {"vgim.errors", "vgim.text", "vgim.storage", "vgim.schedules"},

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vgim import plotting
 from vgim.config import ResolvedConfig
 from vgim.downstream import pictures, solvers
 from vgim.downstream.job import SEEDS_IDLE, probe, probe_epochs
@@ -232,7 +233,7 @@ def test_without_matplotlib_there_is_a_note_and_no_picture(
     probed_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
-    assert not pictures.can_draw()
+    assert not plotting.can_draw()
     said: list[str] = []
     probe(str(probed_run), ProbeOptions(task="speaker", module=2), said.append)
     assert "pip install 'vgim[analysis]'" in said[-1]

@@ -36,7 +36,7 @@ def compare(
     from vgim.compare.table import as_csv, as_markdown, as_text, comparison_table
     from vgim.config.paths import resolve_path, resolve_run_path
     from vgim.config.schema import default_home
-    from vgim.downstream.pictures import can_draw
+    from vgim.plotting import can_draw
     from vgim.storage import Location
 
     if picture_file and not can_draw():

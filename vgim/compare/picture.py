@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from vgim.compare.comparison import ComparedProbe, ComparedRun, Comparison
-from vgim.downstream.pictures import ASIDE, as_png, new_figure
+from vgim.downstream.pictures import ASIDE
+from vgim.plotting import as_png, new_figure
 
 COLUMNS = 2
 

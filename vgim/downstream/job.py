@@ -14,7 +14,6 @@ from vgim.downstream.features.examples import check_memory
 from vgim.downstream.features.source import FeatureSource, FeatureSpec
 from vgim.downstream.fit import SeedFit, Splits, fit_and_score
 from vgim.downstream.options import EncoderKind, ProbeOptions
-from vgim.downstream.pictures import WITHOUT_MATPLOTLIB, can_draw
 from vgim.downstream.probe_plan import (
     Log,
     Outcome,
@@ -29,6 +28,7 @@ from vgim.downstream.split_examples import examples_of_split
 from vgim.downstream.summarize import summarize
 from vgim.downstream.writing import write_epochs_picture, write_modules_picture, write_result
 from vgim.errors import VgimError
+from vgim.plotting import WITHOUT_MATPLOTLIB, can_draw
 from vgim.storage import Location
 
 SEEDS_IDLE = "the seeds change nothing: features and lbfgs are deterministic, so there is one fit"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -12,21 +11,12 @@ import numpy as np
 from vgim.arrays import I64
 from vgim.downstream.result import ProbeResult
 from vgim.downstream.result_table import output_name
+from vgim.plotting import as_png, new_figure
 
-WITHOUT_MATPLOTLIB = "no pictures: matplotlib is not installed; pip install 'vgim[analysis]' draws them"
 INCHES_PER_CLASS = 0.22
 ASIDE = 0.06
 """Distance between two encoders at the same module, in modules, so that their intervals do not overlap."""
 STYLES = {"trained": "o-", "random": "s--", "mfcc": ":", "supervised": "^-.", "greedy-supervised": "v-."}
-
-
-def can_draw() -> bool:
-    """Whether matplotlib is installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def confusion_picture(confusion_KK: I64, result: ProbeResult) -> bytes:
@@ -123,21 +113,3 @@ def _with_errors(results: Sequence[ProbeResult]) -> tuple[list[float], list[list
 
 def _label(result: ProbeResult) -> str:
     return f"{result.encoder} {output_name(result.module, result.layer)}".rstrip()
-
-
-def new_figure(width: float, height: float) -> Any:
-    """An empty matplotlib figure.
-
-    Args:
-        width: Inches, as `height`.
-    """
-    from matplotlib.figure import Figure  # not pyplot: no display and no global state
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def as_png(figure: Any) -> bytes:
-    """Render a figure as PNG."""
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=120, metadata={"Software": None})
-    return out.getvalue()

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vgim.arrays import I64
-from vgim.downstream.pictures import can_draw, confusion_picture, epochs_picture, modules_picture
+from vgim.downstream.pictures import confusion_picture, epochs_picture, modules_picture
 from vgim.downstream.result import ProbeResult, folder_name
+from vgim.plotting import can_draw
 from vgim.runs.layout import PROBES, RESULT
 from vgim.runs.result_folder import write_result_folder
 from vgim.storage import Location

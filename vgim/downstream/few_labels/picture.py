@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vgim.downstream.few_labels.result import FewLabelsResult, curves
-from vgim.downstream.pictures import as_png, new_figure
+from vgim.plotting import as_png, new_figure
 
 LOOKS = {
     "trained μ": ("C0", "o-"),

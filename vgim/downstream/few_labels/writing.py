@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vgim.downstream.few_labels.picture import labels_picture
 from vgim.downstream.few_labels.result import FewLabelsResult, points_csv, study_folder_name
-from vgim.downstream.pictures import can_draw
+from vgim.plotting import can_draw
 from vgim.runs.layout import PROBES
 from vgim.runs.result_folder import write_result_folder
 from vgim.storage import Location

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vgim.arrays import F64
-from vgim.downstream.pictures import as_png, new_figure
+from vgim.plotting import as_png, new_figure
 
 
 def subsets_picture(groups: Sequence[tuple[str, F64, F64]]) -> bytes:

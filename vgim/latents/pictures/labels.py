@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from vgim.arrays import F64, I64
-from vgim.downstream.pictures import as_png, new_figure
+from vgim.plotting import as_png, new_figure
 
 MOST_TICKS = 64
 """An axis with more entries has no names."""

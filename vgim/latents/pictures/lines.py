@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from vgim.arrays import F64
-from vgim.downstream.pictures import as_png, new_figure
 from vgim.latents.result import Curve
+from vgim.plotting import as_png, new_figure
 
 Values = Sequence[float] | F64
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from vgim.arrays import F32, F64, I64
-from vgim.downstream.pictures import as_png, new_figure
 from vgim.latents.frame_labels import NO_LABEL, Labeling
+from vgim.plotting import as_png, new_figure
 
 MOST_IN_LEGEND = 20
 """Colors that the eye tells apart; with more classes, names stand on the map instead of in a legend."""
