@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,30 @@ def test_a_layer_imports_only_what_lies_below_it(layer: str) -> None:
         and name not in VERSION
     ]
     assert not wrong
+
+
+def room_of(path: Path) -> str:
+    """The folder or file directly below `vgim` that a file belongs to."""
+    return f"vgim.{path.relative_to(PACKAGE).with_suffix('').parts[0]}"
+
+
+def test_no_rooms_import_each_other_in_a_circle() -> None:
+    files = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
+    rooms = {room_of(path) for path in files}
+    imports: dict[str, set[str]] = {room: set() for room in rooms}
+    for path in files:
+        names = {".".join(name.split(".")[:2]) for name in imports_of(path)}
+        imports[room_of(path)] |= (names & rooms) - {room_of(path)}
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        pytest.fail(f"rooms import each other: {' imports '.join(reversed(error.args[1]))}")
+
+
+def test_every_room_has_a_line_in_the_table() -> None:
+    above_all = {"vgim.api", "vgim.cli", "vgim.__init__"}  # they may import everything
+    rooms = {room_of(path) for path in PACKAGE.rglob("*.py")} - above_all
+    assert rooms == {".".join(layer.split(".")[:2]) for layer in MAY_IMPORT}
 
 
 def test_the_model_is_pure_torch() -> None:
