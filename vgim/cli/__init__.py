@@ -26,7 +26,7 @@ INTERRUPTED = 130  # what shells report for Ctrl-C
 
 
 class Commands(click.Group):
-    """Turns the errors a user can cause into one line each and an exit code."""
+    """Prints an error that a user can cause as `error: ...`, and exits with its code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -13,7 +13,9 @@ from vgim.errors import ConfigError
 
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
-@click.option("--csv", "csv_file", metavar="FILE", help="Write a row for each run, with unrounded numbers.")
+@click.option(
+    "--csv", "csv_file", metavar="FILE", help="Write a row per run, with unrounded numbers, as CSV."
+)
 @click.option("--markdown", "markdown_file", metavar="FILE", help="Write the table as Markdown.")
 @click.option(
     "--picture", "picture_file", metavar="FILE", help="Draw accuracy and InfoNCE by module, as PNG."
@@ -26,10 +28,10 @@ def compare(
     picture_file: str | None,
     as_json: bool,
 ) -> None:
-    """Put runs side by side: what they are, cost and learned, and what their probes found beside the baselines.
+    """Compare runs in one table: config, training time, losses, and probes beside their baselines.
 
-    RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. Reads only what training and `vgim probe`
-    left. FILE is a path or a URI.
+    RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. Only reads what training and `vgim probe`
+    wrote. FILE is a path or a URI.
     """
     from vgim.compare.picture import comparison_picture
     from vgim.compare.read import compare as read

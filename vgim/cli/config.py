@@ -1,4 +1,4 @@
-"""`vgim config`: look at presets and config keys."""
+"""`vgim config`: presets and config keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vgim.cli.options import json_option, overrides_argument
 
 @click.group()
 def config() -> None:
-    """Look at presets and config keys."""
+    """Show presets and config keys."""
 
 
 @config.command()
@@ -17,7 +17,7 @@ def config() -> None:
 @overrides_argument
 @json_option
 def show(preset: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Print the resolved config and where each value came from."""
+    """Print the config of a preset with overrides, and where each value comes from."""
     from vgim.config import load_config
     from vgim.config import show as shown
 
@@ -27,7 +27,7 @@ def show(preset: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
 @config.command("list")
 def list_presets() -> None:
-    """List the presets."""
+    """List the presets, with a line about each."""
     from vgim.config.show import preset_list
 
     click.echo(preset_list())
@@ -35,7 +35,7 @@ def list_presets() -> None:
 
 @config.command()
 def keys() -> None:
-    """List every config key: its type, its default, what it does."""
+    """List all config keys: type, bounds, default, meaning."""
     from vgim.config.show import key_list
 
     click.echo(key_list())

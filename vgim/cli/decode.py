@@ -1,4 +1,4 @@
-"""`vgim decode ...`: decoders, and what they let one hear."""
+"""`vgim decode ...`: train decoders and listen to latents."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from vgim.cli.options import LazyChoice, overrides_argument
 from vgim.errors import ConfigError
 
-decoder_option = click.option("--decoder", metavar="NAME", help="Which of RUN's decoders, if it has several.")
+decoder_option = click.option("--decoder", metavar="NAME", help="Name of the decoder, if RUN has several.")
 checkpoint_option = click.option(
     "--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True
 )
@@ -25,14 +25,22 @@ def decode() -> None:
 @click.argument("run")
 @overrides_argument
 @click.option(
-    "--module", type=int, default=-1, show_default=True, help="Which module, from 0; -1 is the last."
+    "--module",
+    type=int,
+    default=-1,
+    show_default=True,
+    help="Index of the module, counted from the input; -1 is the last.",
 )
-@click.option("--layer", type=int, help="One of the module's convolutions, instead of its latents.")
+@click.option(
+    "--layer",
+    type=int,
+    help="Decode the output of this convolution of the module, from 0, instead of the module's latents.",
+)
 @click.option(
     "--loss", type=LazyChoice("vgim.config.choices:DECODER_LOSSES"), default="mse", show_default=True
 )
-@click.option("--sampled", is_flag=True, help="Decode samples of the posterior, not its mean.")
-@click.option("--name", help="Put behind the folder's name, for a second decoder of the same kind.")
+@click.option("--sampled", is_flag=True, help="Decode samples of the posterior, instead of its mean.")
+@click.option("--name", help="Suffix of the decoder's folder, for another decoder of the same kind.")
 @click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
 @click.option("--verbose", is_flag=True, help="Show Ray's own log lines.")
 @click.pass_context
@@ -45,9 +53,9 @@ def train(
     verbose: bool,
     **options: Any,
 ) -> None:
-    """Train a decoder of RUN's latents. The same command again continues an interrupted one.
+    """Train a decoder of RUN's latents. The same command again continues an interrupted training.
 
-    RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs; or a checkpoint of it. KEY=VALUE changes the
+    RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs, or one of its checkpoints. KEY=VALUE changes the
     decoder's config, for example decoder.channels=128 or train.epochs=50.
     """
     where = _place(run, "RUN")
@@ -109,12 +117,18 @@ def sample(run: str, count: int, seed: int, **which: Any) -> None:
 @click.argument("run")
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
-@click.option("--steps", type=click.IntRange(min=2), default=9, show_default=True, help="A and B included.")
+@click.option(
+    "--steps",
+    type=click.IntRange(min=2),
+    default=9,
+    show_default=True,
+    help="Number of sounds, A and B included.",
+)
 @decoder_option
 @checkpoint_option
 @out_option
 def interpolate(run: str, first: str, second: str, steps: int, **which: Any) -> None:
-    """Decode the way from the latents of file A to those of file B."""
+    """Decode the line from the latents of file A to the latents of file B."""
     from vgim.config.paths import resolve_path
     from vgim.decode import sounds
 
@@ -125,14 +139,20 @@ def interpolate(run: str, first: str, second: str, steps: int, **which: Any) -> 
 @decode.command()
 @click.argument("run")
 @click.argument("source", metavar="FILE")
-@click.option("--dims", required=True, help="Dimensions to move, such as 3,17.")
-@click.option("--range", "bounds", default="-2.68,2.68", show_default=True, help="From, to.")
+@click.option("--dims", required=True, help="Dimensions to change, such as 3,17.")
+@click.option(
+    "--range",
+    "bounds",
+    default="-2.68,2.68",
+    show_default=True,
+    help="Lowest and highest value of a dimension.",
+)
 @click.option("--steps", type=click.IntRange(min=2), default=5, show_default=True)
 @decoder_option
 @checkpoint_option
 @out_option
 def traverse(run: str, source: str, dims: str, bounds: str, steps: int, **which: Any) -> None:
-    """Decode FILE with one dimension of its latents set to one value after another."""
+    """Decode FILE with one dimension of its latents set to different values."""
     from vgim.config.paths import resolve_path
     from vgim.decode import sounds
 

@@ -11,26 +11,56 @@ from vgim.errors import ConfigError
 
 @click.command()
 @click.argument("run")
-@click.option("--module", type=int, help="Which module, from 0; -1, the default, is the last.")
-@click.option("--all-modules", is_flag=True, help="Every module.")
+@click.option("--module", type=int, help="Index of the module, counted from the input; -1 is the last [-1].")
+@click.option("--all-modules", is_flag=True, help="Analyze every module.")
 @click.option(
     "--only",
     type=LazyNames("vgim.latents.registry:ANALYSES"),
     help="Analyses to make, separated by commas; all by default.",
 )
-@click.option("--compare", multiple=True, metavar="RUN", help="Another run to lay beside. Repeatable.")
+@click.option("--compare", multiple=True, metavar="RUN", help="Another run to compare with. Repeatable.")
 @click.option("--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True)
-@click.option("--decoder", help="Which decoder below RUN/decoder.")
-@click.option("--shards", help="Look at these shards, not at those the run was trained on.")
+@click.option("--decoder", help="Name of the decoder, a folder below RUN/decoder.")
+@click.option("--shards", help="Shards to read, instead of those the run was trained on.")
 @click.option(
     "--split", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True
 )
-@click.option("--max-utterances", type=click.IntRange(min=2), default=200, show_default=True, help="A split.")
-@click.option("--max-frames", type=click.IntRange(min=100), default=8_000, show_default=True)
-@click.option("--map-frames", type=click.IntRange(min=50), default=1_000, show_default=True, help="In t-SNE.")
-@click.option("--pairs", type=click.IntRange(min=2), default=24, show_default=True, help="That are decoded.")
-@click.option("--subsets", type=click.IntRange(min=2), default=16, show_default=True, help="For correlation.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of every draw.")
+@click.option(
+    "--max-utterances",
+    type=click.IntRange(min=2),
+    default=200,
+    show_default=True,
+    help="Utterances read from a split, at most.",
+)
+@click.option(
+    "--max-frames",
+    type=click.IntRange(min=100),
+    default=8_000,
+    show_default=True,
+    help="Frames sampled, at most.",
+)
+@click.option(
+    "--map-frames",
+    type=click.IntRange(min=50),
+    default=1_000,
+    show_default=True,
+    help="Frames in the map, at most.",
+)
+@click.option(
+    "--pairs",
+    type=click.IntRange(min=2),
+    default=24,
+    show_default=True,
+    help="Pairs of utterances whose interpolations are decoded.",
+)
+@click.option(
+    "--subsets",
+    type=click.IntRange(min=2),
+    default=16,
+    show_default=True,
+    help="Random subsets of the frames, for the spread of correlations.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random draws.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @json_option
 def latents(
@@ -43,7 +73,7 @@ def latents(
     as_json: bool,
     **options: object,
 ) -> None:
-    """Look inside an encoder: what each dimension holds, and how smooth the space is.
+    """Analyze an encoder's latents: what each dimension holds, and how smooth the space is.
 
     RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. Writes RUN/latents/ and prints a table.
     """

@@ -20,57 +20,90 @@ from vgim.errors import ConfigError
     type=LazyChoice("vgim.downstream.probes.registry:PROBES"),
     help="What the classifier reads off the features. Repeatable.",
 )
-@click.option("--module", type=int, help="Which module, from 0; -1, the default, is the last.")
-@click.option("--all-modules", is_flag=True, help="Every module, encoded once.")
+@click.option("--module", type=int, help="Index of the module, counted from the input; -1 is the last [-1].")
+@click.option("--all-modules", is_flag=True, help="Probe every module.")
 @click.option(
     "--layer",
     type=int,
-    help="One of the module's convolutions, from 0, instead of its output; -1 is its last.",
+    help="Probe the output of this convolution of the module, from 0, instead of the module's; -1 is the last.",
 )
 @click.option(
-    "--all-layers", is_flag=True, help="Every convolution of the module, or of all, and the outputs."
+    "--all-layers", is_flag=True, help="Probe every convolution of the module or modules, and their outputs."
 )
 @click.option(
     "--encoder",
     "encoders",
     multiple=True,
     type=LazyChoice("vgim.downstream.options:EncoderKind"),
-    help="trained (default), or a baseline: untrained, MFCC, or trained on the labels. Repeatable, for one table.",
+    help="trained (default), or a baseline: random weights, MFCC, or trained on the labels. Repeatable, for one table.",
 )
-@click.option("--all-epochs", is_flag=True, help="Every checkpoint that RUN kept, and their curve.")
+@click.option(
+    "--all-epochs", is_flag=True, help="Probe every checkpoint that RUN kept, and draw accuracy by epoch."
+)
 @click.option("--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True)
 @click.option(
     "--solver",
     type=LazyChoice("vgim.downstream.options:Solver"),
     default="lbfgs",
     show_default=True,
-    help="lbfgs: the optimum, deterministic; adam: as published.",
+    help="lbfgs: converges to the optimum, deterministic; adam: as published.",
 )
-@click.option("--seeds", type=click.IntRange(min=1), help="Repetitions: 1, or 10 subsets of the labels.")
-@click.option("--sampled", is_flag=True, help="Samples of the posterior as features, not its mean.")
-@click.option("--whole-utterances", is_flag=True, help="speaker: whole utterances, not crops.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    help="Repetitions with different seeds [1; 10 subsets of the labels with --labels-per-class].",
+)
+@click.option(
+    "--sampled", is_flag=True, help="Use samples of the posterior as features, instead of its mean."
+)
+@click.option(
+    "--whole-utterances",
+    is_flag=True,
+    help="speaker: average features over whole utterances, instead of crops.",
+)
 @click.option("--bias/--no-bias", default=True, show_default=True, help="Whether the linear map has a bias.")
-@click.option("--patience", type=click.IntRange(min=0), default=0, help="adam: stop early on validation.")
-@click.option("--labels-per-class", help="Study few labels: numbers or `all`, such as 1,10,100,all.")
-@click.option("--draws", type=click.IntRange(min=1), help="Samples of each labeled example; 16.")
-@click.option("--logit-std", type=float, help="Few labels: deviation of a logit a priori; 4 nats.")
-@click.option("--shards", help="Probe on these shards, not on those the run was trained on.")
-@click.option("--max-utterances", type=click.IntRange(min=0), default=0, help="Train on at most so many.")
+@click.option(
+    "--patience",
+    type=click.IntRange(min=0),
+    default=0,
+    help="adam: stop after this many epochs without a lower validation loss; 0 never [0].",
+)
+@click.option(
+    "--labels-per-class",
+    help="Study few labels: numbers of labeled examples per class, such as 1,10,100,all.",
+)
+@click.option(
+    "--draws",
+    type=click.IntRange(min=1),
+    help="--labels-per-class: posterior samples of each labeled example [16].",
+)
+@click.option(
+    "--logit-std", type=float, help="--labels-per-class: prior standard deviation of a logit, in nats [4]."
+)
+@click.option("--shards", help="Shards to probe on, instead of those the run was trained on.")
+@click.option(
+    "--max-utterances",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Largest number of utterances to train on; 0 for all [0].",
+)
 @click.option(
     "--supervised-epochs",
     type=click.IntRange(min=1),
     default=40,
     show_default=True,
-    help="Train supervised encoders for at most so many epochs; validation ends it sooner.",
+    help="Largest number of epochs of supervised encoders; validation may end training earlier.",
 )
-@click.option("--cache-features", is_flag=True, help="Keep features in RUN/features, and use what is kept.")
+@click.option(
+    "--cache-features", is_flag=True, help="Store features in RUN/features, and reuse features stored there."
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option(
     "--workers",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Probes that Ray computes side by side; 0 computes one after the other, without Ray.",
+    help="Probes that Ray computes at the same time; 0 computes one after the other, without Ray.",
 )
 @click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
 @json_option
@@ -92,10 +125,11 @@ def probe(
     as_json: bool,
     **options: object,
 ) -> None:
-    """Tell how good an encoder is: a linear classifier on its frozen features.
+    """Measure how good an encoder is: fit a linear classifier on its frozen features.
 
-    RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. Trains on the shards' train split, chooses
-    on validation, reports on test; writes RUN/probes/ and prints a table for each run and task.
+    RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. The classifier is fitted on the
+    train split of the shards, chosen on validation, tested on test. Writes RUN/probes/ and prints a table per run and
+    task.
     """
     from functools import partial
 

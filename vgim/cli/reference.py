@@ -10,18 +10,18 @@ from vgim.cli.options import overrides_argument
 @click.command("import-reference")
 @click.argument("file")
 @overrides_argument
-@click.option("--out", required=True, metavar="RUN", help="Folder of the run to make.")
+@click.option("--out", required=True, metavar="RUN", help="Folder of the run to write.")
 @click.option(
     "--config",
     "preset",
     metavar="PRESET",
-    help="Gives strides and paddings, which FILE does not hold; by default librispeech-FAMILY.",
+    help="Config of strides, paddings and all else that FILE does not hold [librispeech-FAMILY].",
 )
 def import_reference(file: str, overrides: tuple[str, ...], out: str, preset: str | None) -> None:
-    """Make a run of a checkpoint of the public reference implementation.
+    """Convert a checkpoint of the public reference implementation to a run.
 
-    FILE is its model_*.ckpt. Only weights are read, and nothing in FILE is executed. What FILE does not hold is
-    taken from PRESET and KEY=VALUE; all else must agree with them.
+    FILE is the reference's model_*.ckpt. Only weights are read, and nothing in FILE is executed. Keys that FILE does
+    not tell come from PRESET and KEY=VALUE; all others must agree with FILE.
     """
     from vgim.config.paths import resolve_path
     from vgim.interop.reference import import_reference as make_run
@@ -36,7 +36,7 @@ def import_reference(file: str, overrides: tuple[str, ...], out: str, preset: st
 @click.argument("run", metavar="RUN|CHECKPOINT")
 @click.option("--out", required=True, metavar="FILE.ckpt", help="File to write.")
 def export_reference(run: str, out: str) -> None:
-    """Write a run's last checkpoint, or a checkpoint, as the public reference implementation reads it.
+    """Convert a checkpoint, by default a run's last one, to a file of the public reference implementation.
 
     RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs.
     """

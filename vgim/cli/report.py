@@ -8,7 +8,7 @@ import click
 @click.command()
 @click.argument("run")
 @click.option("--compare", multiple=True, metavar="RUN", help="Another run to compare with. Repeatable.")
-@click.option("--out", metavar="FILE", help="File to write, by default RUN/report.html.")
+@click.option("--out", metavar="FILE", help="File to write [RUN/report.html].")
 @click.option(
     "--clips", type=click.IntRange(min=0), default=16, show_default=True, help="Most sounds of each kind."
 )

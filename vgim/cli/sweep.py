@@ -36,7 +36,11 @@ def sweep() -> None:
     metavar="PRICE",
     help="Price of one GPU for an hour, in any currency, for the estimated cost.",
 )
-@click.option("--trials-at-once", type=click.IntRange(min=1), help="Trials that run at the same time.")
+@click.option(
+    "--trials-at-once",
+    type=click.IntRange(min=1),
+    help="Largest number of trials that train at the same time.",
+)
 @click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
 @click.option("--verbose", is_flag=True, help="Show Ray's own log lines.")
 def run(

@@ -10,8 +10,16 @@ from vgim.cli.options import json_option, overrides_argument
 @click.command()
 @click.argument("preset")
 @overrides_argument
-@click.option("--resume-from", metavar="RUN", help="Go on from another run's checkpoint, state and all.")
-@click.option("--init-from", metavar="RUN", help="Start with the weights of another run or checkpoint.")
+@click.option(
+    "--resume-from",
+    metavar="RUN",
+    help="Run whose last checkpoint is continued (weights, optimizer and step), if this run has none.",
+)
+@click.option(
+    "--init-from",
+    metavar="RUN",
+    help="Run or checkpoint whose weights are the first ones, if this run has no checkpoint.",
+)
 @click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
 @click.option("--verbose", is_flag=True, help="Show Ray's own log lines.")
 @click.pass_context
@@ -33,7 +41,7 @@ def train(
     from vgim.config import load_config
     from vgim.config.paths import resolve_run_path
 
-    resolved = load_config(preset, overrides)  # a mistake in it is told before torch and Ray are imported
+    resolved = load_config(preset, overrides)  # a mistake in it is reported before torch and Ray are imported
     root = resolved.config.storage.root
     from vgim.train import trainer
 
@@ -51,9 +59,10 @@ def train(
 @click.argument("storage", default="$VGIM_HOME/runs")
 @json_option
 def runs(storage: str, as_json: bool) -> None:
-    """List the runs under STORAGE: state, family, KL weight, epoch, best loss.
+    """List runs: state, family, KL weight, step, epoch, best validation loss, InfoNCE of each module.
 
-    Without STORAGE, those under $VGIM_HOME/runs (~/vgim/runs), where runs go by default.
+    STORAGE is the folder or URI that holds the runs, or the folder of one run; by default $VGIM_HOME/runs
+    (~/vgim/runs).
     """
     import dataclasses
     import json
