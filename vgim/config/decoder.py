@@ -25,18 +25,18 @@ LOSS_HELP = (
 
 
 class SourceConfig(Section):
-    """What is decoded: latents of one checkpoint of an encoder. The command fills it in."""
+    """The encoder's checkpoint whose latents are decoded. `vgim decode train` fills this section in."""
 
     run: str = Field(..., min_length=1, json_schema_extra=MAY_CHANGE)
-    """The run that trained the encoder. The hash, not the place, identifies it."""
+    """The run that trained the encoder. The encoder is identified by the hash of its weights, not by this path."""
     step: int = Field(..., ge=0)
-    """Optimizer step of its checkpoint."""
+    """Optimizer step of the encoder's checkpoint."""
     weights: str = Field(..., pattern=r"^[0-9a-f]{64}$")
     """SHA-256 of the checkpoint's weights."""
     family: Literal["sim", "gim", "cpc"]
-    """The encoder's."""
+    """Family of the encoder."""
     kld_weight: float = Field(0.0, ge=0)
-    """That the encoder was trained with."""
+    """Weight of the KL term in the encoder's training."""
     module: int = Field(..., ge=0)
     """Module whose latents are decoded, from 0."""
     layer: int = Field(-1, ge=-1)
@@ -49,11 +49,11 @@ class DecoderModelConfig(Section):
     """The decoder: the encoder's convolutions, transposed, in reverse."""
 
     channels: int = Field(512, gt=0)
-    """Channels between its layers; the command takes the encoder's."""
+    """Channels between the decoder's layers; `vgim decode train` sets the encoder's number."""
 
 
 class DecodingObjectiveConfig(Section):
-    """What makes a reconstruction good."""
+    """The loss of a reconstruction."""
 
     loss: Annotated[str, OneOf(DECODER_LOSSES)] = Field("mse", description=LOSS_HELP)
     weight: float = Field(1.0, gt=0)
@@ -61,12 +61,12 @@ class DecodingObjectiveConfig(Section):
 
 
 class ListenConfig(Section):
-    """What can be heard and seen in TensorBoard."""
+    """Audio and spectrograms in TensorBoard."""
 
     every_epochs: int = Field(10, ge=1, json_schema_extra=MAY_CHANGE)
-    """Epochs between two sets of audio and spectrograms, at a validation; the last one has a set as well."""
+    """Epochs between two sets of audio and spectrograms. They are written at validations, the last one included."""
     crops: int = Field(4, ge=0, json_schema_extra=MAY_CHANGE)
-    """Validation crops, and draws from N(0, I), in a set; 0 for none."""
+    """Validation crops, and as many draws from N(0, I), in a set; 0 for none."""
 
 
 class DecoderConfig(Section):
@@ -93,24 +93,24 @@ class DecoderConfig(Section):
 
     @property
     def family(self) -> str:
-        """The encoder's."""
+        """Family of the encoder."""
         return self.encoder.family
 
     @property
     def kld_weight(self) -> float:
-        """The encoder's."""
+        """Weight of the KL term in the encoder's training."""
         return self.encoder.kld_weight
 
     @property
     def trained_modules(self) -> tuple[int, ...]:
-        """The module whose decoder it is."""
+        """The module whose latents are decoded."""
         return (self.encoder.module,)
 
     @property
     def architecture(self) -> dict[str, Section]:
-        """The sections that say which weights fit."""
+        """The sections that decide which weights fit, by name."""
         return {"decoder": self.decoder}
 
 
 AnyConfig = RunConfig | DecoderConfig
-"""Config of whatever the trainer trains."""
+"""Config of anything that the trainer trains."""

@@ -1,4 +1,4 @@
-"""What differs between two configs, and whether it forbids continuing one with the other."""
+"""Differences between two configs, and which of them forbid to continue a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def config_difference(old: AnyConfig, new: AnyConfig) -> list[str]:
 
 
 def blocking_difference(old: AnyConfig, new: AnyConfig) -> list[str]:
-    """The differences that make `new` another run than `old`: those in keys not marked `MAY_CHANGE`."""
+    """The differences that make `new` another run than `old`: all in keys without `MAY_CHANGE`."""
     leaves = config_keys(type(new)).leaves
     return [
         f"{key}: {to_flow(was)} → {to_flow(now)}"

@@ -1,4 +1,4 @@
-"""The keys of a run config, read off the schema: what messages and `vgim config keys` say of them."""
+"""The keys of a config, read from the schema, for messages and `vgim config keys`."""
 
 from __future__ import annotations
 
@@ -18,31 +18,33 @@ Tree = dict[str, Any]
 
 @dataclass(frozen=True)
 class ConfigKey:
-    """One leaf of the config, by its dotted name."""
+    """One key of a config."""
 
     name: str
+    """Dotted name, such as `train.seed`."""
     expects: str
-    """The type and its bounds, in words."""
+    """The type and its bounds in words, such as `a number at least 0`."""
     default: str
     doc: str
     types: frozenset[str]
-    """JSON types it takes: integer, number, string, boolean, array, object."""
+    """JSON types that it accepts: integer, number, string, boolean, array, object."""
     may_change: bool
 
 
 @dataclass(frozen=True)
 class ConfigKeys:
-    """All leaves, and the sections that hold them (`""` is the whole config) with the names they take."""
+    """All keys of a config by dotted name, and its sections."""
 
     leaves: dict[str, ConfigKey]
     members: dict[str, tuple[str, ...]]
+    """Names in each section; the section `""` is the whole config."""
     optional: frozenset[str]
     """Sections that may be null."""
 
 
 @cache
 def config_keys(root: type[Section] = RunConfig) -> ConfigKeys:
-    """A config's schema as flat tables."""
+    """The keys and sections of a kind of config."""
     leaves: dict[str, ConfigKey] = {}
     members: dict[str, tuple[str, ...]] = {}
     optional: set[str] = set()
@@ -90,7 +92,7 @@ def _json_types(schema: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _in_words(schema: Mapping[str, Any]) -> str:
-    """A leaf's JSON schema as a phrase that completes "it must be …"."""
+    """A key's JSON schema as a phrase that completes "it must be …"."""
     if "in_words" in schema:
         return str(schema["in_words"])
     if "anyOf" in schema:
@@ -115,7 +117,7 @@ def _in_words(schema: Mapping[str, Any]) -> str:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted leaf → value; an absent optional section counts as a leaf whose value is None."""
+    """Values by dotted key; an optional section that is null is a key with the value None."""
     flat: dict[str, Any] = {}
     for name, value in tree.items():
         dotted = f"{prefix}.{name}" if prefix else name

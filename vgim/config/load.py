@@ -1,4 +1,4 @@
-"""From a preset and overrides to one validated, resolved config that remembers where each value came from."""
+"""Loads a preset with overrides into one checked config, and notes where each value came from."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ class ResolvedConfig:
 
 
 def load_config(preset: str, overrides: Sequence[str] = (), on_top: Sequence[Layer] = ()) -> ResolvedConfig:
-    """A preset by path or name, its `extends` beneath it, `key=value` overrides and further layers on top."""
+    """Load a preset by path or name, merged with what it extends, `key=value` overrides, and the layers `on_top`.
+
+    Raises:
+        ConfigError: No such preset or key, or a value that is not allowed; a line per problem.
+    """
     preset_name, layers = read_layers(preset)
     tree: Tree = {}
     sources: dict[str, str] = {}
@@ -57,7 +61,7 @@ def to_yaml(config: AnyConfig) -> str:
 
 
 def from_yaml(text: str, where: str = "config.yaml", root: type[Config] = RunConfig) -> Config:  # type: ignore[assignment]
-    """A resolved config as `to_yaml` wrote it; `where` names the file in errors, `root` the kind of config."""
+    """Read a config that `to_yaml` wrote; `where` names the file in errors, `root` is the kind of config."""
     tree = parse_yaml(text, where)
     if not isinstance(tree, dict):
         raise ConfigError(f"{where} holds no config; it should be the file that a run wrote")
@@ -68,7 +72,7 @@ def from_yaml(text: str, where: str = "config.yaml", root: type[Config] = RunCon
 
 
 def _name_run(tree: Tree, preset_name: str, sources: dict[str, str]) -> None:
-    """A run without a name takes its preset's, less what a folder's name may not hold."""
+    """Name a run without a name after its preset, without the characters that a folder's name may not have."""
     storage = tree.setdefault("storage", {})
     if isinstance(storage, dict) and storage.get("name", "") == "":
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", preset_name).lstrip("._-")
@@ -76,11 +80,11 @@ def _name_run(tree: Tree, preset_name: str, sources: dict[str, str]) -> None:
 
 
 def validate(tree: Tree, sources: Mapping[str, str], root: type[Config]) -> Config:
-    """A tree as a config, strictly: `train.epochs=true` is no number, and "3" in quotes is text."""
+    """Check a tree and make it a config, strictly: `train.epochs=true` is no number, and "3" in quotes is text."""
     for name in config_keys(root).members[""]:
         tree.setdefault(name, {})
     try:
-        # By way of JSON, where strict still lets a list be a tuple and 1 be a float.
+        # Through JSON, whose strict mode accepts a list as a tuple and 1 as a float.
         return root.model_validate_json(json.dumps(_whole_numbers(tree, config_keys(root))), strict=True)
     except ValidationError as error:
         raise ConfigError(describe_problems(error, tree, sources, root)) from None

@@ -1,4 +1,4 @@
-"""`a.b.c=value` on the command line, and how layers of config are laid over one another."""
+"""`a.b.c=value` on the command line, and how layers of a config are merged."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def merge_layer(
     prefix: str = "",
     root: type[Section] = RunConfig,
 ) -> None:
-    """Merge `layer` into `tree`, mappings key by key, anything else whole; note where each came from."""
+    """Merge `layer` into `tree`, sections key by key and values whole; note each key's source in `sources`."""
     for name, value in layer.items():
         dotted = f"{prefix}.{name}" if prefix else name
         if isinstance(value, Mapping) and value:
@@ -54,7 +54,7 @@ def merge_layer(
 
 
 def _refuse_value_for_section(key: str, value: Any, source: str, known: ConfigKeys) -> None:
-    """Before the section's other settings are lost to it: `train=3`, or a heading with nothing under it."""
+    """Refuse `train=3`, or a heading with nothing under it, which would replace the whole section."""
     if key not in known.members or value == {} or (value is None and key in known.optional):
         return
     allowed = " or null" if key in known.optional else ""

@@ -1,7 +1,7 @@
 """Presets: YAML files found by path or by name, each of which may extend another.
 
 A preset's first comment line says what it is. A name that starts with `_` is a base for others to extend: it
-loads, but is not listed. One that starts with `sweep-` is no run but a sweep over runs (vgim/tune).
+loads, but is not listed. A name that starts with `sweep-` is a sweep over runs (vgim/tune), not a run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SWEEP = "sweep-"
 
 @dataclass(frozen=True)
 class Layer:
-    """One preset file: what it sets, and how to call it in messages."""
+    """The keys that one preset file sets, and the file's name in messages."""
 
     tree: Tree
     source: str
@@ -73,7 +73,7 @@ def headline(path: Path) -> str:
 
 
 def find_preset(preset: str) -> Path:
-    """The file that a path or a bare name stands for."""
+    """The file of a preset, given by path or by name."""
     if preset.endswith(SUFFIXES) or "/" in preset:
         path = Path(preset).expanduser()
         if path.is_file():
@@ -86,7 +86,7 @@ def find_preset(preset: str) -> Path:
 
 
 def shown(path: Path) -> str:
-    """A path as messages give it: relative where it lies below the current directory."""
+    """A path for messages: relative if it lies below the current directory."""
     here = Path.cwd().resolve()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
@@ -100,7 +100,7 @@ def _folders() -> Iterator[Path]:
 
 
 def find_parent(parent: str, child: Path, key: str = "extends") -> Path:
-    """The preset that a file names under `key`: a path is relative to its own folder, and so is a name, at first."""
+    """The preset that a file names under `key`, looked for beside the file first, then as `find_preset` does."""
     beside = child.parent / Path(parent).expanduser()
     if not parent.endswith(SUFFIXES):
         beside = beside.with_name(f"{beside.name}.yaml")
@@ -113,7 +113,7 @@ def find_parent(parent: str, child: Path, key: str = "extends") -> Path:
 
 
 def read_tree(path: Path) -> Tree:
-    """What a file of presets holds, as a tree."""
+    """The keys of a preset file."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:

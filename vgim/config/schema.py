@@ -1,7 +1,7 @@
 """The whole run as frozen pydantic models: every key, its type, its bounds and its default.
 
-A field marked `MAY_CHANGE` may differ when an interrupted run is continued: it changes neither the weights a
-step computes nor the order of the data. Every other difference makes a continuation refuse.
+A field marked `MAY_CHANGE` may differ when an interrupted run is continued: it changes neither the weights that a
+step computes nor the order of the data. A run refuses to continue if any other field differs.
 """
 
 from __future__ import annotations
@@ -23,45 +23,49 @@ def default_home() -> str:
 
 
 class Section(BaseModel):
+    """Base of all sections of a config: frozen, without unknown keys; a field's docstring is its help text."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class SyntheticConfig(Section):
-    """The embedded corpus, made where `data.shards` does not exist yet."""
+    """The embedded corpus, which is written to `data.shards` if that folder does not exist."""
 
     speakers: int = Field(12, ge=1, le=999)
-    """Synthetic speakers, each with a pitch, a vocal tract length and a rate of their own."""
+    """Synthetic speakers; each has its own pitch, vocal tract length and speaking rate."""
     utterances: int = Field(360, ge=1)
-    """Utterances in all, spread evenly over the speakers."""
+    """Utterances of all speakers together, spread evenly over the speakers."""
     seed: int = Field(0, ge=0)
     """Seed of the corpus; the same seed gives the same bytes."""
 
 
 class DataConfig(Section):
-    """What is read, and how utterances become crops."""
+    """The shards, and how their utterances become crops."""
 
     shards: str = Field(..., min_length=1, json_schema_extra=MAY_CHANGE)
-    """Folder or URI that `vgim data prepare` wrote. Its fingerprint, not its place, identifies the data."""
+    """Folder or URI that `vgim data prepare` wrote. The data is identified by its fingerprint, not by this path."""
     synthetic: SyntheticConfig | None = None
-    """When set and `data.shards` does not exist, make the embedded corpus there."""
+    """If set, the embedded corpus is made in `data.shards` where that folder does not exist."""
     crop: Literal["random", "tile", "first"] = "random"
-    """random: one crop per utterance per epoch; tile: the whole utterance from a random phase;
-    first: the first samples, zero-padded where the utterance is shorter."""
+    """random: one random crop per utterance and epoch; tile: crops side by side over the whole utterance, from a
+    random offset; first: the first samples, zero-padded if the utterance is shorter."""
     crop_samples: int = Field(20_480, gt=0)
     """Samples in a crop, at 16 kHz."""
     normalize: Literal["none", "corpus", "utterance"] = "none"
-    """none: float PCM in [-1, 1]; corpus: the manifest's mean and deviation; utterance: its own."""
+    """Audio that the model sees. none: PCM as floats in [-1, 1]; corpus: minus the corpus's mean, over its standard
+    deviation; utterance: the same with the utterance's own mean and standard deviation."""
     shuffle_window: int = Field(256, gt=0)
-    """Utterances that are read together and mixed; row groups are drawn at random each epoch."""
+    """Utterances in the shuffle buffer. Row groups are read in a new random order each epoch."""
     prefetch_batches: int = Field(4, ge=1, json_schema_extra=MAY_CHANGE)
-    """Batches kept ready ahead of the step."""
+    """Batches that are prepared ahead of the step."""
 
 
 class ModelConfig(Section):
-    """The encoder (design: five convolutions, three greedy modules, a GRU)."""
+    """The encoder; by default five convolutions in three greedy modules, and a GRU."""
 
     family: Literal["sim", "gim", "cpc"] = "sim"
-    """sim: Gaussian posteriors (V-GIM); gim: greedy without distributions; cpc: one end-to-end module."""
+    """sim: greedy modules with Gaussian posteriors (V-GIM); gim: greedy modules with deterministic latents (Greedy
+    InfoMax); cpc: one module, trained end to end."""
     channels: int = Field(512, gt=0)
     """Channels of every convolution and of every latent."""
     kernels: tuple[int, ...] = (10, 8, 4, 4, 4)
@@ -71,13 +75,14 @@ class ModelConfig(Section):
     paddings: tuple[int, ...] = (2, 2, 2, 2, 1)
     """Zero padding of each convolution."""
     layers_per_module: tuple[int, ...] = (2, 2, 1)
-    """Convolutions in each greedy module; they add up to the number of convolutions."""
+    """Convolutions of each greedy module; their sum is the number of kernels."""
     gru_units: int = Field(256, ge=0)
-    """Units of the autoregressive module on the last latents; 0 leaves it out."""
+    """Units of the GRU, the last module, which reads the last convolutional latents; 0 for no GRU."""
     depth: int = Field(0, ge=0)
-    """Modules kept, counted from the input (the GRU is the last); 0 keeps all. Greedy families only."""
+    """Modules that are trained, counted from the input (the GRU is the last); 0 for all. Greedy families only."""
     batch_norm: Literal["none", "local", "sync"] = "local"
-    """BatchNorm1d after each convolution: none, statistics per rank, or over all ranks."""
+    """BatchNorm1d after each convolution. none: no normalization; local: statistics of each rank's batch; sync:
+    statistics over the batches of all ranks."""
 
     @model_validator(mode="after")
     def _layers_agree(self) -> ModelConfig:
@@ -113,53 +118,53 @@ class ModelConfig(Section):
 
 
 class ObjectiveConfig(Section):
-    """InfoNCE and the KL term (design, section 3)."""
+    """The contrastive loss and the KL term."""
 
     loss: Annotated[str, OneOf(CONTRASTIVE_LOSSES)] = Field(
         "info_nce", description=describe(CONTRASTIVE_LOSSES)
     )
     prediction_steps: int = Field(12, ge=1)
-    """K: how many latents ahead are predicted."""
+    """K: number of future latents that each context predicts."""
     num_negatives: int = Field(10, ge=1)
-    """N: negatives beside each positive."""
+    """N: negatives per positive."""
     negatives: Annotated[str, OneOf(NEGATIVES)] = Field("batch", description=describe(NEGATIVES))
     predictor_init: Literal["zero", "uniform"] = "zero"
-    """zero: the loss starts at chance, ln(1 + N); uniform: as published, where noise scores of deviation
-    sqrt(C/3) must first be unlearned."""
+    """zero: the loss starts at chance, ln(1 + N); uniform: as published, where scores start as noise of standard
+    deviation sqrt(C/3), which training has to unlearn."""
     window_frames: int = Field(128, ge=0)
-    """Frames that give contexts and positives when a module has more; 0 uses all."""
+    """Frames of a crop that are contexts and positives, if a module has more; 0 uses all."""
     kld_weight: float = Field(0.0, ge=0)
     """Weight of the KL term."""
     kl_reduction: Literal["time_sum", "mean"] = "time_sum"
-    """time_sum: summed over time, mean over channels and batch (as published); mean: per element."""
+    """time_sum: sum over time, mean over channels and batch (as published); mean: mean over all elements."""
     kld_warmup_steps: int = Field(0, ge=0)
     """Optimizer steps over which kld_weight rises linearly from 0."""
     free_bits: float = Field(0.0, ge=0)
-    """Nats per dimension and frame below which the KL term does not pull."""
+    """Nats per dimension and frame below which the KL term has no gradient."""
     on_collapse: Literal["warn", "stop"] = Field("warn", json_schema_extra=MAY_CHANGE)
-    """What to do when a module's posterior has collapsed."""
+    """warn: write an event if a module's posterior collapses; stop: end the run with an error."""
     collapse_patience_steps: int = Field(200, ge=1, json_schema_extra=MAY_CHANGE)
-    """Steps a module must look collapsed, after the warm-up, before it counts as such."""
+    """Steps after the warm-up for which a posterior must look collapsed before it counts as collapsed."""
 
 
 class OptimConfig(Section):
-    """Adam over all modules."""
+    """The Adam optimizer over all modules."""
 
     learning_rate: float = Field(2e-4, gt=0)
     """Adam's step size."""
     decay_per_epoch: float = Field(1.0, gt=0, le=1)
-    """Factor on the learning rate after each epoch; 1 keeps it."""
+    """Factor by which the learning rate is multiplied after each epoch; 1 keeps it constant."""
     clip_norm: float = Field(0.0, ge=0)
-    """Largest gradient norm of a module; 0 turns clipping off."""
+    """Gradient norm of a module above which its gradient is scaled down; 0 turns clipping off."""
 
 
 class TrainConfig(Section):
-    """The loop."""
+    """The training loop."""
 
     seed: int = Field(0, ge=0)
-    """Seed of weights, crops, noise and negatives."""
+    """Seed of initial weights, crops, posterior noise and negatives."""
     batch_size: int = Field(8, gt=0)
-    """Crops per worker and forward pass."""
+    """Crops per rank and forward pass."""
     accumulate: int = Field(1, ge=1)
     """Forward passes per optimizer step."""
     schedule: Annotated[str, OneOf(SCHEDULES)] = Field(
@@ -171,39 +176,41 @@ class TrainConfig(Section):
     module_epochs: tuple[Annotated[int, Field(ge=1)], ...] = Field((), json_schema_extra=MAY_CHANGE)
     """Epochs of each module, under a schedule that trains one module after the other; empty gives each `epochs`."""
     max_steps: int = Field(0, ge=0, json_schema_extra=MAY_CHANGE)
-    """Optimizer steps to train at most; 0 leaves it to the epochs."""
+    """Largest number of optimizer steps; 0 for no limit besides the epochs."""
     early_stop_validations: int = Field(0, ge=0, json_schema_extra=MAY_CHANGE)
     """Validations without a lower loss after which a phase of the schedule ends; 0 never."""
     limit_train_batches: int = Field(0, ge=0)
-    """Batches per worker and epoch at most; 0 for all."""
+    """Largest number of training batches per rank and epoch; 0 for all."""
     limit_validation_batches: int = Field(0, ge=0, json_schema_extra=MAY_CHANGE)
-    """Validation batches per worker at most; 0 for all."""
+    """Largest number of validation batches per rank; 0 for all."""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
-    """bf16: autocast; InfoNCE logits and KL stay in fp32. tf32: fp32 whose products a GPU rounds to ten bits."""
+    """fp32; tf32: fp32 whose products a GPU computes with ten bits of mantissa; bf16: autocast to bfloat16, except the
+    contrastive loss's logits and the KL term, which stay in fp32."""
     compile: bool = Field(False, json_schema_extra=MAY_CHANGE)
-    """torch.compile each module."""
+    """Whether each module is compiled by torch.compile."""
     cuda_graphs: bool = Field(True, json_schema_extra=MAY_CHANGE)
-    """On a GPU, launch a module's forward and backward as one CUDA graph."""
+    """Whether a GPU runs a module's forward and backward pass as one CUDA graph."""
     log_every_steps: int = Field(10, ge=1, json_schema_extra=MAY_CHANGE)
-    """Steps between two records of the metrics."""
+    """Optimizer steps between two records of metrics."""
     validate_every_epochs: int = Field(1, ge=1, json_schema_extra=MAY_CHANGE)
     """Epochs between two validations; the last epoch is always validated."""
     checkpoint_every_steps: int = Field(0, ge=0, json_schema_extra=MAY_CHANGE)
-    """Steps between two checkpoints inside an epoch; 0 for one per epoch. The end always has one."""
+    """Optimizer steps between two checkpoints in an epoch; 0 for one checkpoint per epoch. The last step always has
+    one."""
     keep_last: int = Field(2, ge=1, json_schema_extra=MAY_CHANGE)
-    """Newest checkpoints that are kept."""
+    """Number of newest checkpoints that are kept."""
     keep_best: int = Field(1, ge=0, json_schema_extra=MAY_CHANGE)
-    """Checkpoints of the lowest validation loss that are kept besides."""
+    """Number of checkpoints of lowest validation loss that are kept besides the newest."""
 
 
 AutoOrCount = Annotated[int, Field(ge=1)] | Literal["auto"]
 
 
 class ClusterConfig(Section):
-    """Where it runs. Nothing here changes the numbers but `workers`, which multiplies the batch."""
+    """Where training runs. Of these keys only `workers` changes results, because it multiplies the batch."""
 
     workers: int = Field(1, ge=0, json_schema_extra=MAY_CHANGE)
-    """DDP ranks; 0 trains in this process, without Ray."""
+    """Workers, each one a DDP rank; 0 trains in this process, without Ray."""
     device: Literal["auto", "cpu", "cuda"] = Field("auto", json_schema_extra=MAY_CHANGE)
     """auto: one GPU per worker where the cluster has enough, else the CPU."""
     backend: Literal["auto", "gloo", "nccl"] = Field("auto", json_schema_extra=MAY_CHANGE)
@@ -211,14 +218,14 @@ class ClusterConfig(Section):
     cpus_per_worker: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
         "auto", json_schema_extra=MAY_CHANGE
     )
-    """Logical CPUs Ray sets aside per worker; auto leaves some for Ray Data, without which nothing moves."""
+    """Logical CPUs that Ray reserves per worker; auto leaves enough for Ray Data, which reads the shards."""
     threads_per_worker: AutoOrCount = Field("auto", json_schema_extra=MAY_CHANGE)
-    """torch threads per worker; auto shares the node's cores among its workers."""
+    """torch threads per worker; auto divides a node's cores among its workers."""
     autoscaling: bool = Field(False, json_schema_extra=MAY_CHANGE)
-    """The cluster adds nodes when they are asked for: workers may need more than it has now. Needs `device` cuda
-    or cpu, since GPUs that are not there yet cannot be counted."""
+    """Whether the cluster adds nodes on demand, so that workers may need more than it has now. Needs `device` cuda or
+    cpu, since GPUs of nodes that do not exist yet cannot be counted."""
     max_failures: int = Field(3, ge=0, json_schema_extra=MAY_CHANGE)
-    """Times a lost worker is replaced before the run fails."""
+    """Number of times that lost workers are replaced before the run fails."""
     start_timeout_s: int = Field(300, ge=10, json_schema_extra=MAY_CHANGE)
     """Seconds to wait for the cluster to offer the workers' resources."""
 
@@ -232,12 +239,12 @@ class ClusterConfig(Section):
 
 
 class StorageConfig(Section):
-    """Where the run's folder goes."""
+    """Where the run's folder is."""
 
     root: str = Field(
         default_factory=lambda: f"{default_home()}/runs", min_length=1, json_schema_extra=MAY_CHANGE
     )
-    """Folder or URI (any that pyarrow.fs reads) that holds the runs; all nodes must see it."""
+    """Folder or URI (of any kind that pyarrow.fs reads) that holds the runs. All nodes must see it."""
     name: str = Field(
         "",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$|^$",
@@ -246,7 +253,7 @@ class StorageConfig(Section):
             "in_words": "text of letters, digits, dots, underscores and hyphens that starts with a letter or digit",
         },
     )
-    """Name of the run's folder; empty takes the preset's name."""
+    """Name of the run's folder; empty for the preset's name."""
 
 
 class RunConfig(Section):
@@ -288,12 +295,12 @@ class RunConfig(Section):
 
     @property
     def family(self) -> str:
-        """`model.family`, as for every config that is trained."""
+        """`model.family`; every config that is trained has this property."""
         return self.model.family
 
     @property
     def kld_weight(self) -> float:
-        """`objective.kld_weight`, likewise."""
+        """`objective.kld_weight`; every config that is trained has this property."""
         return self.objective.kld_weight
 
     @property
@@ -303,5 +310,5 @@ class RunConfig(Section):
 
     @property
     def architecture(self) -> dict[str, Section]:
-        """The sections that say which weights fit."""
+        """The sections that decide which weights fit, by name."""
         return {"model": self.model}

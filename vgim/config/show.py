@@ -15,7 +15,7 @@ COMMENT_COLUMN = 40
 
 
 def annotated(resolved: ResolvedConfig) -> str:
-    """The resolved config as YAML, each value followed by where it came from."""
+    """The config as YAML, with the source of each value beside it."""
     return "\n".join(_lines(dump(resolved.config), resolved.sources, depth=0, prefix=""))
 
 
@@ -30,14 +30,14 @@ def as_json(resolved: ResolvedConfig) -> str:
 
 
 def preset_list() -> str:
-    """Every preset that is meant to be run, with the first line of its header."""
+    """All presets that are meant to be run, each with the first line of its header."""
     listed = {name: path for name, path in known_presets().items() if not name.startswith("_")}
     width = max(map(len, listed), default=0)
     return "\n".join(f"{name:<{width}}  {headline(path)}" for name, path in sorted(listed.items()))
 
 
 def key_list(root: type[Section] = RunConfig) -> str:
-    """Every key of a config with its type, its default and what it does."""
+    """All keys of a config with type, default and meaning."""
     return "\n".join(
         f"{key.name}: {key.expects}; default {key.default}\n    {key.doc}"
         if key.default != "(required)"

@@ -1,4 +1,4 @@
-"""Pydantic's findings as lines for people: the key, the value, what is allowed, where the value came from."""
+"""Pydantic's errors as lines for people: the key, the value, what is allowed, and where the value was set."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def describe_problems(
 
 
 def _key_of(loc: tuple[int | str, ...], known: ConfigKeys) -> str:
-    """The dotted key that a finding is about, without indices and pydantic's names of union choices."""
+    """The dotted key of an error, without list indices and pydantic's names of union choices."""
     parts: list[str] = []
     for part in loc:
         if ".".join(parts) in known.leaves:
@@ -66,7 +66,7 @@ def _origin(key: str, sources: Mapping[str, str]) -> str:
 
 
 def _set_by(section: str, reason: str, sources: Mapping[str, str]) -> str:
-    """Where the keys of a section that a check names in its reason were set."""
+    """Where keys of a section were set that a check's message mentions."""
     words = set(re.findall(r"[a-z_.]*[a-z_]", reason))
     origins = [
         f"{key} from {source}"
@@ -78,7 +78,7 @@ def _set_by(section: str, reason: str, sources: Mapping[str, str]) -> str:
 
 
 def _nearest(key: str, known: ConfigKeys) -> str:
-    """The key that was probably meant: in the same section, in another, or else all the section has."""
+    """The key that was probably meant, in the same section or another; otherwise all keys of the section."""
     section, _, name = key.rpartition(".")
     members = known.members.get(section, ())
     full = [f"{section}.{member}" if section else member for member in members]

@@ -1,4 +1,4 @@
-"""YAML text in and out, by the rules that the YAML 1.2 core schema sets.
+"""Reads and writes YAML by the rules of the YAML 1.2 core schema.
 
 PyYAML follows YAML 1.1, where `2e-4` is text, `on` is true, `010` is eight and `1:30` is ninety. A config
 must not surprise: here numbers are numbers, only `true` and `false` are booleans, and a key that appears
@@ -73,24 +73,24 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """The value that YAML `text` holds; `where` names the file or override in the error."""
+    """Read the value of YAML `text`; `where` names the file or override in the error."""
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        place = f", line {mark.line + 1}" if mark is not None and "\n" in text.strip() else ""
-        raise ConfigError(f"{where}{place}: not usable YAML: {error.problem}") from None
+        line = f", line {mark.line + 1}" if mark is not None and "\n" in text.strip() else ""
+        raise ConfigError(f"{where}{line}: not usable YAML: {error.problem}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{where}: not usable YAML: {' '.join(str(error).split())}") from None
 
 
 def to_block(tree: dict[str, Any]) -> str:
-    """A tree as YAML, one key a line, lists in brackets, in the tree's own order."""
+    """Write a tree as YAML: a key a line, lists in brackets, in the order of the tree."""
     return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
 
 
 def to_flow(value: Any) -> str:
-    """A value as YAML on one line: what a user would write after `key=`."""
+    """Write a value as YAML on one line, as a user would after `key=`."""
     text = yaml.dump(
         value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000**2
     )
