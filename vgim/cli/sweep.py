@@ -20,7 +20,7 @@ class WithDefault(click.Group):
 
 @click.group(cls=WithDefault, subcommand_metavar="FILE [KEY=VALUE]... | COMMAND [ARGS]...")
 def sweep() -> None:
-    """Train one config many times with different values of some keys, and compare.
+    """Train a config with different values of some keys, and compare.
 
     `vgim sweep FILE` runs the sweep of FILE; `vgim sweep run --help` lists its options.
     """
@@ -52,7 +52,7 @@ def run(
     address: str | None,
     verbose: bool,
 ) -> None:
-    """Run a sweep, or continue it: the same command again runs what is left.
+    """Run a sweep, or continue it. The same command again runs what is left.
 
     FILE is the path of a sweep file, or the name of one that comes with vgim. KEY=VALUE changes a key of
     the sweep (samples=8), or of the base run (train.epochs=5).
@@ -72,9 +72,9 @@ def run(
 @click.argument("sweep_folder", metavar="SWEEP")
 @json_option
 def show(sweep_folder: str, as_json: bool) -> None:
-    """Print a sweep's results, and update its result files and page; the sweep may still be running.
+    """Print a sweep's results, and update its files and page.
 
-    SWEEP is a path, a URI, or the name of a sweep under $VGIM_HOME/runs.
+    The sweep may still be running. SWEEP is a path, a URI, or the name of a sweep under $VGIM_HOME/runs.
     """
     from vgim.tune.results import format_table
     from vgim.tune.show import show as read_results

@@ -14,7 +14,7 @@ from vgim.report.notes import Notes
 from vgim.report.tables import Table
 from vgim.runs.folder import RunRecord
 from vgim.schedules.registry import SCHEDULES
-from vgim.text import format_duration
+from vgim.text import format_duration, plural
 
 Term = tuple[str, str]
 """A term and its description."""
@@ -125,7 +125,7 @@ def _source(data: Manifest | None) -> str:
     if data is None:
         return ""
     train = data.split("train")
-    people = f"{train.speakers} speaker{'s' * (train.speakers != 1)}"
+    people = plural(train.speakers, "speaker")
     return f" on {hours(train.hours)} of {data.corpus_title} by {people}"
 
 
@@ -193,7 +193,7 @@ def _schedule(config: RunConfig) -> str:
     crops = train.batch_size * train.accumulate * workers
     order = SCHEDULES[train.schedule].summary
     most = f", at most {train.max_steps:,} steps" if train.max_steps else ""
-    on = f"{workers} worker{'s' * (workers > 1)}" if config.cluster.workers else "one process, without Ray"
+    on = plural(workers, "worker") if config.cluster.workers else "one process, without Ray"
     return f"{order}; {train.epochs:,} epochs{most}; {crops} crops a step, on {on}; seed {train.seed}"
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from vgim.cluster.placement import DATA_CPUS, Placement, place_workers
 from vgim.config import RunConfig
 from vgim.errors import ConfigError
+from vgim.text import plural
 from vgim.tune.config import SweepConfig
 
 
@@ -36,15 +37,15 @@ class TrialResources:
         """One line for the user."""
         if self.placement is None:
             gpu = ", 1 GPU" if self.driver.get("gpu") else ""
-            each = f"trains in its driver (1 CPU{gpu}, {self.threads} threads)"
+            each = f"trains in its driver (1 CPU{gpu}, {plural(self.threads, 'thread')})"
         else:
             placement = self.placement
             gpu = " and 1 GPU" if placement.use_gpu else ""
             each = (
-                f"has a driver (0 CPU), {placement.workers} workers of {placement.cpus_per_worker:g} CPU{gpu} and "
-                f"{self.threads} threads, and {DATA_CPUS:g} CPU for Ray Data"
+                f"has a driver (0 CPU), {plural(placement.workers, 'worker')} of {placement.cpus_per_worker:g} CPU{gpu} "
+                f"and {plural(self.threads, 'thread')}, and {DATA_CPUS:g} CPU for Ray Data"
             )
-        return f"{self.trials_at_once} trials at once; each {each}"
+        return f"{plural(self.trials_at_once, 'trial')} at once; each {each}"
 
 
 def divide_cluster(
