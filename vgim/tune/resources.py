@@ -42,8 +42,8 @@ class TrialResources:
             placement = self.placement
             gpu = " and 1 GPU" if placement.use_gpu else ""
             each = (
-                f"has a driver (0 CPU), {plural(placement.workers, 'worker')} of {placement.cpus_per_worker:g} CPU{gpu} "
-                f"and {plural(self.threads, 'thread')}, and {DATA_CPUS:g} CPU for Ray Data"
+                f"has a driver (0 CPU), {plural(placement.workers, 'worker')} of {placement.cpus_per_worker:g} CPU"
+                f"{gpu} and {plural(self.threads, 'thread')}, and {DATA_CPUS:g} CPU for Ray Data"
             )
         return f"{plural(self.trials_at_once, 'trial')} at once; each {each}"
 
