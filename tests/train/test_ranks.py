@@ -41,7 +41,7 @@ from vgim.train.prefetch import DeviceBatch
 
 RANKS, CROPS, STEPS, MICRO_BATCHES, KLD_WEIGHT = 2, 3, 4, 2, 0.01
 PAIRS = ("first pair", "second pair")
-Found = dict[str, Any]
+Results = dict[str, Any]
 
 
 def micro_batches(rank: int, step: int) -> list[Tensor]:
@@ -61,15 +61,15 @@ def gradient_step(
             x = out.latents
 
 
-def trained_by_step(group: RankGroup, **model: Any) -> Encoder:
+def train_by_step(group: RankGroup, **model: Any) -> Encoder:
     encoder = small_encoder(**model)
-    take = greedy_step(encoder, adam(encoder), group=group)
+    step_modules = greedy_step(encoder, adam(encoder), group=group)
     for step in range(STEPS):
-        take(micro_batches(group.rank, step), step, KLD_WEIGHT, measure=False)
+        step_modules(micro_batches(group.rank, step), step, KLD_WEIGHT, measure=False)
     return encoder
 
 
-def trained_by_plain_ddp(rank: int, **model: Any) -> Encoder:
+def train_by_plain_ddp(rank: int, **model: Any) -> Encoder:
     encoder = small_encoder(**model)
     optimizer = adam(encoder)
     wrapped = [
@@ -93,20 +93,20 @@ def join_world(rank: int, world_size: int, folder: str) -> RankGroup:
 
 def one_rank(rank: int, folder: str, configs: dict[str, RunConfig]) -> None:
     group = join_world(rank, RANKS, folder)
-    found: Found = {
-        "step": copied_weights(trained_by_step(group, batch_norm="none")),
-        "plain": copied_weights(trained_by_plain_ddp(rank, batch_norm="none")),
+    results: Results = {
+        "step": copied_weights(train_by_step(group, batch_norm="none")),
+        "plain": copied_weights(train_by_plain_ddp(rank, batch_norm="none")),
     }
-    normed = trained_by_step(group, batch_norm="local")
-    found["buffers before"] = copied_weights(normed)
+    normed = train_by_step(group, batch_norm="local")
+    results["buffers before"] = copied_weights(normed)
     average_buffers(normed, group)
-    found["buffers after"] = copied_weights(normed)
+    results["buffers after"] = copied_weights(normed)
     data_parallel = data_parallel_modules(small_encoder(), group)
-    found["wrapped"] = all(isinstance(m, DistributedDataParallel) for m in data_parallel.modules.values())
+    results["wrapped"] = all(isinstance(m, DistributedDataParallel) for m in data_parallel.modules.values())
     for name, config in configs.items():
         kind = Poisoned if name == "poisoned" else RankTrainer
-        found[name] = run(kind, config, group)
-    torch.save(found, f"{folder}/rank{rank}.pt")
+        results[name] = run(kind, config, group)
+    torch.save(results, f"{folder}/rank{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
 
@@ -130,23 +130,23 @@ class Poisoned(RankTrainer):
         return x_BL * float("nan") if self.worker.group.rank == 1 and self.num_batches == 3 else x_BL
 
 
-def run(kind: type[RankTrainer], config: RunConfig, group: RankGroup) -> Found:
+def run(kind: type[RankTrainer], config: RunConfig, group: RankGroup) -> Results:
     """Train a whole run on this rank: how it ended, its reports, its weights, and the crops that it validated."""
     reports: list[dict[str, float]] = []
     location = run_location(config)
     location.make_dirs()
     worker = Worker(group, torch.device("cpu"), read_in_process, lambda metrics, _: reports.append(metrics))
-    made = kind(TrainJob(config=config, run=location.uri, learner=GreedyLearner), worker)
-    assert made.validation_stream is not None
-    batches: list[Batch] = list(made.validation_stream.validation_batches())
-    found: Found = {"validated": [int(u) for b in batches for u in b.utterance]}
+    trainer = kind(TrainJob(config=config, run=location.uri, learner=GreedyLearner), worker)
+    assert trainer.validation_stream is not None
+    batches: list[Batch] = list(trainer.validation_stream.validation_batches())
+    results: Results = {"validated": [int(u) for b in batches for u in b.utterance]}
     try:
-        found["ended"] = made.run()
+        results["ended"] = trainer.run()
     except NotFiniteError as error:
-        found["ended"] = f"refused: {error}"
-    found["reports"] = reports
-    found["weights"] = {name: p.detach().clone() for name, p in made.learner.network.named_parameters()}
-    return found
+        results["ended"] = f"refused: {error}"
+    results["reports"] = reports
+    results["weights"] = {name: p.detach().clone() for name, p in trainer.learner.network.named_parameters()}
+    return results
 
 
 @pytest.fixture(scope="module")
@@ -173,26 +173,26 @@ def configs_in(folder: Path, make: Callable[..., ResolvedConfig]) -> dict[str, R
 
 
 @pytest.fixture(scope="module")
-def ranks(configs: dict[str, RunConfig], tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
+def ranks(configs: dict[str, RunConfig], tmp_path_factory: pytest.TempPathFactory) -> list[Results]:
     """Results of the two ranks of a world, for all tests of this file."""
     folder = tmp_path_factory.mktemp("ranks")
     multiprocessing.spawn(one_rank, (str(folder), configs), nprocs=RANKS)
     return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(RANKS)]
 
 
-def test_the_deferred_all_reduce_equals_plain_ddp(ranks: list[Found]) -> None:
-    for found in ranks:
-        assert found["wrapped"]
-        for name, tensor in found["plain"].items():
-            torch.testing.assert_close(found["step"][name], tensor, rtol=1e-5, atol=1e-6)
+def test_the_deferred_all_reduce_equals_plain_ddp(ranks: list[Results]) -> None:
+    for results in ranks:
+        assert results["wrapped"]
+        for name, tensor in results["plain"].items():
+            torch.testing.assert_close(results["step"][name], tensor, rtol=1e-5, atol=1e-6)
 
 
-def test_the_ranks_hold_the_same_weights_to_the_bit(ranks: list[Found]) -> None:
+def test_the_ranks_hold_the_same_weights_to_the_bit(ranks: list[Results]) -> None:
     assert_same(ranks[0]["step"], ranks[1]["step"])
     assert_same(ranks[0]["whole"]["weights"], ranks[1]["whole"]["weights"])
 
 
-def test_the_ranks_take_the_steps_of_one_process_that_has_all_of_their_batches(ranks: list[Found]) -> None:
+def test_the_ranks_take_the_steps_of_one_process_that_has_all_of_their_batches(ranks: list[Results]) -> None:
     encoder = small_encoder(batch_norm="none")
     start = copied_weights(encoder)
     optimizer = adam(encoder)
@@ -207,23 +207,23 @@ def test_the_ranks_take_the_steps_of_one_process_that_has_all_of_their_batches(r
         assert not torch.equal(tensor, start[name]), name
 
 
-def test_averaged_buffers_are_the_mean_of_the_ranks_own(ranks: list[Found]) -> None:
-    one, other = (found["buffers before"] for found in ranks)
+def test_averaged_buffers_are_the_mean_of_the_ranks_own(ranks: list[Results]) -> None:
+    one, other = (results["buffers before"] for results in ranks)
     running = [name for name in one if "running_" in name]
     assert len(running) == 10
     assert not any(torch.equal(one[name], other[name]) for name in running)
     for name, tensor in one.items():
         expected = (tensor + other[name]) / 2 if name in running else tensor
-        for found in ranks:
-            torch.testing.assert_close(found["buffers after"][name], expected)
+        for results in ranks:
+            torch.testing.assert_close(results["buffers after"][name], expected)
 
 
 def test_a_run_on_two_ranks_reports_together_and_validates_the_whole_split_once(
-    ranks: list[Found], configs: dict[str, RunConfig]
+    ranks: list[Results], configs: dict[str, RunConfig]
 ) -> None:
-    whole = [found["whole"] for found in ranks]
-    assert {found["ended"] for found in whole} == {"finished at step 12, epoch 2"}  # 40 crops, 6 a step
-    assert sorted(u for found in whole for u in found["validated"]) == [0, 1, 2, 3]
+    whole = [results["whole"] for results in ranks]
+    assert {results["ended"] for results in whole} == {"finished at step 12, epoch 2"}  # 40 crops, 6 a step
+    assert sorted(u for results in whole for u in results["validated"]) == [0, 1, 2, 3]
     assert whole[0]["reports"] == whole[1]["reports"]
     assert [r["step"] for r in whole[0]["reports"]] == [6, 12]
     folder = run_location(configs["whole"])
@@ -236,7 +236,7 @@ def test_a_run_on_two_ranks_reports_together_and_validates_the_whole_split_once(
 
 
 def test_metrics_are_means_over_the_ranks(
-    ranks: list[Found], configs: dict[str, RunConfig], tiny_config: Callable[..., ResolvedConfig]
+    ranks: list[Results], configs: dict[str, RunConfig], tiny_config: Callable[..., ResolvedConfig]
 ) -> None:
     config = configs["whole"]
     losses = []
@@ -259,10 +259,10 @@ def test_metrics_are_means_over_the_ranks(
 
 
 def test_a_rank_with_bad_audio_stops_all_ranks_at_one_step_before_the_optimizer(
-    ranks: list[Found], configs: dict[str, RunConfig]
+    ranks: list[Results], configs: dict[str, RunConfig]
 ) -> None:
     config = configs["poisoned"]
-    ended = [found["poisoned"]["ended"] for found in ranks]
+    ended = [results["poisoned"]["ended"] for results in ranks]
     for sentence in ended:
         assert sentence.startswith(
             "refused: the gradient of module 0 is not finite at step 2 (loss on this rank: "
@@ -278,7 +278,7 @@ def test_a_rank_with_bad_audio_stops_all_ranks_at_one_step_before_the_optimizer(
 
 
 def test_each_group_of_a_world_trains_as_a_world_of_its_own(
-    ranks: list[Found],
+    ranks: list[Results],
     configs: dict[str, RunConfig],
     tiny_config_in: Callable[..., ResolvedConfig],
     tmp_path: Path,
@@ -288,11 +288,11 @@ def test_each_group_of_a_world_trains_as_a_world_of_its_own(
     multiprocessing.spawn(one_of_four_ranks, (str(tmp_path), in_groups), nprocs=4)
     for rank in range(4):
         pair = PAIRS[rank // 2]
-        found = torch.load(tmp_path / f"rank{rank}.pt", weights_only=False)
+        results = torch.load(tmp_path / f"rank{rank}.pt", weights_only=False)
         alone = ranks[rank % 2][pair]
-        assert_same(found["weights"], alone["weights"])
-        assert (found["ended"], found["reports"]) == (alone["ended"], alone["reports"])
-        assert found["validated"] == alone["validated"]
+        assert_same(results["weights"], alone["weights"])
+        assert (results["ended"], results["reports"]) == (alone["ended"], alone["reports"])
+        assert results["validated"] == alone["validated"]
     for pair in PAIRS:
         group, world = in_groups[pair], configs[pair]
         kinds = ("train", "validation")

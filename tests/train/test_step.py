@@ -94,14 +94,14 @@ def test_later_losses_of_zero_leave_the_gradients_of_earlier_modules_unchanged()
 
 def test_earlier_modules_train_the_same_at_any_depth() -> None:
     whole = small_encoder()
-    take = greedy_step(whole, adam(whole))
+    step_modules = greedy_step(whole, adam(whole))
     for step in range(3):
-        take([audio(4, step)], step, 0.01, measure=False)
+        step_modules([audio(4, step)], step, 0.01, measure=False)
     for depth in (1, 2, 3):
         shallow = small_encoder(depth=depth)
-        take = greedy_step(shallow, adam(shallow))
+        step_modules = greedy_step(shallow, adam(shallow))
         for step in range(3):
-            take([audio(4, step)], step, 0.01, measure=False)
+            step_modules([audio(4, step)], step, 0.01, measure=False)
         mine = copied_weights(shallow)
         assert_same(mine, {name: tensor for name, tensor in copied_weights(whole).items() if name in mine})
 
