@@ -156,6 +156,6 @@ def test_studies_of_few_labels_are_not_compared(runs: tuple[Path, Path], tmp_pat
 
     run = Path(shutil.copytree(runs[0], tmp_path / "studied"))
     before = compare([str(run)])
-    study(str(run), FewLabelsOptions(task="speaker", labels_per_class=(1, 2), seeds=2, device="cpu"))
+    study(str(run), FewLabelsOptions(task="speaker", labels_per_class=(1, 2), seeds=2, draws=2, device="cpu"))
     assert len(list((run / "probes").glob("speaker-labels*/result.json"))) == 1
     assert compare([str(run)]) == before

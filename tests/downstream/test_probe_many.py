@@ -17,6 +17,8 @@ from vgim.errors import CheckpointError, ConfigError
 from vgim.runs.run_names import distinct_names
 from vgim.storage import Location
 
+pytestmark = pytest.mark.usefixtures("without_confusion_pictures")
+
 SPEAKER = ProbeOptions(task="speaker", module=1, encoders=("trained", "random", "mfcc"), device="cpu")
 PHONE = ProbeOptions(task="phone", module=2, encoders=("trained", "mfcc"), max_utterances=4, device="cpu")
 

@@ -24,6 +24,8 @@ from vgim.downstream.result import ProbeResult
 from vgim.errors import ConfigError
 from vgim.storage import Location
 
+pytestmark = pytest.mark.usefixtures("without_confusion_pictures")
+
 CHANNELS = 16
 
 

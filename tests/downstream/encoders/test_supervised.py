@@ -18,6 +18,8 @@ from vgim.downstream.job import probe
 from vgim.downstream.options import ProbeOptions
 from vgim.errors import ConfigError, DataError, TrainingError
 
+pytestmark = pytest.mark.usefixtures("without_confusion_pictures")
+
 
 def context_of(run: Path, **options: Any) -> ProbeContext:
     return open_probe_context(str(run), ProbeOptions(encoders=("supervised",), **options))
@@ -48,15 +50,15 @@ def test_a_label_loss_trains_its_own_modules_alone(
     """Only the third module's label loss is left, or the last's where that is the only one."""
     real = supervised.F.cross_entropy
     task = context_of(probed_run, task="speaker", supervised_epochs=1)
-    taught_parts = 1 if kind == "supervised" else 4
+    num_losses = 1 if kind == "supervised" else 4
     calls: list[int] = []
 
     class Losses:
         @staticmethod
         def cross_entropy(logits: torch.Tensor, y: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
             calls.append(len(calls))
-            kept = taught_parts == 1 or calls[-1] % 4 == 2 or reduction == "sum"
-            return real(logits, y, reduction=reduction) * (1.0 if kept else 0.0)
+            is_kept = num_losses == 1 or calls[-1] % 4 == 2 or reduction == "sum"
+            return real(logits, y, reduction=reduction) * (1.0 if is_kept else 0.0)
 
     monkeypatch.setattr(supervised, "F", Losses)
     before = supervised.untrained_encoder(task.opened.config, 0).state_dict()
@@ -75,12 +77,14 @@ def test_training_ends_after_the_best_epoch_and_keeps_it(
 ) -> None:
     losses = iter([3.0, 2.0, 2.5, 2.4, 2.0, 2.2, 2.1, 1.0])
     monkeypatch.setattr(supervised, "_validate", lambda *_: next(losses))
-    task = context_of(probed_run, task="speaker", supervised_epochs=8)
+    task = context_of(probed_run, task="speaker", supervised_epochs=8, max_utterances=8)
     said: list[str] = []
     stopped = train_on_labels(task, "supervised", 0, said.append)
     assert (stopped.epochs, stopped.validation_loss, len(said)) == (2, 2.0, 2 + supervised.PATIENCE)
     monkeypatch.undo()
-    two = train_on_labels(context_of(probed_run, task="speaker", supervised_epochs=2), "supervised", 0)
+    two = train_on_labels(
+        context_of(probed_run, task="speaker", supervised_epochs=2, max_utterances=8), "supervised", 0
+    )
     weights = [t.encoder.state_dict() for t in (stopped, two)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
@@ -88,11 +92,13 @@ def test_training_ends_after_the_best_epoch_and_keeps_it(
 @pytest.fixture(scope="module")
 def taught(probed_run: Path) -> SupervisedEncoder:
     """On tones: two epochs."""
-    return train_on_labels(context_of(probed_run, task="phone", supervised_epochs=2), "greedy-supervised", 0)
+    return train_on_labels(
+        context_of(probed_run, task="phone", supervised_epochs=2, max_utterances=8), "greedy-supervised", 0
+    )
 
 
 def test_supervised_weights_depend_on_the_seed_alone(probed_run: Path, taught: SupervisedEncoder) -> None:
-    task = context_of(probed_run, task="phone", supervised_epochs=2)
+    task = context_of(probed_run, task="phone", supervised_epochs=2, max_utterances=8)
     again, other = (train_on_labels(task, "greedy-supervised", seed) for seed in (0, 1))
     name = "greedy.0.layers.conv0.weight"
     assert torch.equal(taught.encoder.state_dict()[name], again.encoder.state_dict()[name])
@@ -108,11 +114,14 @@ def test_supervised_encoders_beat_untrained_ones_and_note_that_they_saw_labels(
         encoders=("random", "supervised", "greedy-supervised"),
         module=2,
         seeds=2,
+        supervised_epochs=12,
     )
     random, *taught = probe(str(probed_run), options)
     assert random.label_epochs == ()
     for result in taught:
-        assert result.accuracy > random.accuracy + 0.1
+        assert (
+            result.accuracy > random.accuracy + 0.1
+        )  # all seeds are fixed; here it is above by 0.3 and more
         assert len(result.label_epochs) == len(result.fits) == 2
         assert any("was trained on the labels" in note for note in result.notes)
         assert (result.batch_norm_clips, result.step, result.checkpoint) == (0, None, None)

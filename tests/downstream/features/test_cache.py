@@ -21,6 +21,8 @@ from vgim.model.stack import build_encoder
 from vgim.runs.layout import FEATURES
 from vgim.storage import Location
 
+pytestmark = pytest.mark.usefixtures("without_confusion_pictures")
+
 SPOKEN = [utterance(n, name=f"u{n}", seed=n) for n in (6_000, 10, 8_000, 8_000, 7_000)]  # one is too short
 
 
@@ -98,7 +100,7 @@ def test_a_probe_with_kept_features_gives_the_same_result_and_recovers_from_dama
     run = tmp_path / "run"
     shutil.copytree(probed_run, run, ignore=shutil.ignore_patterns("probes"))
     said: list[str] = []
-    options = ProbeOptions(task="phone", module=1)
+    options = ProbeOptions(task="phone", module=1, max_utterances=8)
     (plain,) = job.probe(str(run), options)
     assert not (run / FEATURES).exists()
     keeping = options.model_copy(update={"cache_features": True})
