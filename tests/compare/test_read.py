@@ -1,9 +1,7 @@
-"""Runs beside one another: what is read, what is noted, and how it is shown."""
+"""Runs are read from their folders; what is missing, damaged or does not compare is noted."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
 from pathlib import Path
@@ -14,31 +12,9 @@ from click.testing import CliRunner
 from vgim.cli import main
 from vgim.compare.picture import comparison_picture
 from vgim.compare.read import compare
-from vgim.compare.table import DASH, as_csv, as_markdown, as_text, comparison_table
-from vgim.downstream.job import probe
-from vgim.downstream.options import ProbeOptions
+from vgim.compare.table import as_markdown, as_text, comparison_table
 from vgim.errors import CheckpointError, ConfigError
 from vgim.pretrained.encoder import load_encoder
-
-
-@pytest.fixture(scope="module")
-def runs(probed_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """One with probes and baselines, one of other data and negatives with neither, and a damaged result."""
-    folder = tmp_path_factory.mktemp("compared")
-    keep = shutil.ignore_patterns("probes", "tensorboard")
-    one, two = (Path(shutil.copytree(probed_run, folder / name, ignore=keep)) for name in ("one", "two"))
-    options = {"task": "speaker", "module": None, "encoders": ("trained", "random", "mfcc")}
-    probe(str(one), ProbeOptions.model_validate(options))
-    probe(str(two / "checkpoints" / "step-00000010"), ProbeOptions(task="speaker", module=0))
-    for name, text in (("foreign", '{"task": "speaker"}'), ("cut", '{"task"'), ("bytes", "\x00")):
-        (two / "probes" / name).mkdir()
-        (two / "probes" / name / "result.json").write_text(text)
-    record = json.loads((two / "run.json").read_text())
-    (two / "run.json").write_text(json.dumps({**record, "data_fingerprint": "0" * 64}))
-    config = (two / "config.yaml").read_text()
-    assert "num_negatives: 5" in config
-    (two / "config.yaml").write_text(config.replace("num_negatives: 5", "num_negatives: 6"))
-    return one, two
 
 
 def test_metrics_cost_and_parameters_are_those_of_the_run(runs: tuple[Path, Path]) -> None:
@@ -82,45 +58,6 @@ def test_what_does_not_compare_does_not_read_or_is_old_is_noted(runs: tuple[Path
     assert compare([str(runs[0])]).notes == ()
 
 
-def test_baselines_stand_before_the_trained_and_have_a_row_without_results(runs: tuple[Path, Path]) -> None:
-    one, two = (comparison_table(compare([str(run)])).sections[-1].rows for run in runs)
-    assert [row[0] for row in one] == [
-        "majority",
-        "mfcc",
-        *(f"random module {m}" for m in range(4)),
-        *(f"trained module {m}" for m in range(4)),
-    ]
-    assert DASH not in [row[1] for row in one]
-    assert [(row[0], row[1] == DASH) for row in two] == [
-        ("majority", False),
-        ("mfcc", True),
-        ("random", True),
-        ("trained module 0", False),
-    ]
-
-
-def test_text_wraps_runs_that_do_not_fit_and_loses_none(runs: tuple[Path, Path]) -> None:
-    table = comparison_table(compare([str(run) for run in runs]))
-    wide, narrow = as_text(table), as_text(table, width=50)
-    assert wide.splitlines()[0].split() == ["one", "two"]
-    assert max(len(line) for line in narrow.splitlines() if not line.startswith("note")) <= 50
-    assert narrow.count("kld_weight") == 2
-    assert as_markdown(table).count("| **") == len(table.sections)
-
-
-def test_csv_has_a_row_a_run_and_unrounded_numbers(runs: tuple[Path, Path]) -> None:
-    comparison = compare([str(run) for run in runs])
-    one, two = csv.DictReader(io.StringIO(as_csv(comparison)))
-    assert float(one["module0_nce"]) == comparison.runs[0].modules[0].nce
-    assert float(one["speaker_mfcc_accuracy"]) > 0
-    assert two["speaker_mfcc_accuracy"] == ""
-
-
-def test_the_picture_is_drawn_for_any_choice_of_runs(runs: tuple[Path, Path]) -> None:
-    for chosen in (runs, runs[:1], runs[1:]):
-        assert comparison_picture(compare([str(run) for run in chosen])).startswith(b"\x89PNG")
-
-
 def test_a_run_without_record_or_metrics_has_unknown_values(runs: tuple[Path, Path], tmp_path: Path) -> None:
     shutil.copy(runs[0] / "config.yaml", tmp_path / "config.yaml")
     (run,) = compare([str(tmp_path)]).runs
@@ -148,14 +85,3 @@ def test_the_command_prints_and_writes(runs: tuple[Path, Path], tmp_path: Path) 
     assert (tmp_path / "picture").read_bytes().startswith(b"\x89PNG")
     records = json.loads(CliRunner().invoke(main, ["compare", str(runs[0]), "--json"]).stdout)
     assert records["runs"][0]["name"] == "one"
-
-
-def test_studies_of_few_labels_are_not_compared(runs: tuple[Path, Path], tmp_path: Path) -> None:
-    from vgim.downstream.few_labels.result import FewLabelsOptions
-    from vgim.downstream.few_labels.study import study
-
-    run = Path(shutil.copytree(runs[0], tmp_path / "studied"))
-    before = compare([str(run)])
-    study(str(run), FewLabelsOptions(task="speaker", labels_per_class=(1, 2), seeds=2, draws=2, device="cpu"))
-    assert len(list((run / "probes").glob("speaker-labels*/result.json"))) == 1
-    assert compare([str(run)]) == before
