@@ -1,4 +1,4 @@
-"""What the tests of probes share: utterances from arrays, Artificial Speech syllables that tones can tell apart."""
+"""Utterances of noise, and shards of Artificial Speech syllables that are made of tones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ONSET_HZ = {"b": 1500.0, "d": 2500.0, "g": 3500.0}
 def utterance(
     num_samples: int, *, name: str = "u", seed: int = 0, phones: list[int] | None = None
 ) -> Utterance:
-    """Noise of some length."""
+    """An utterance of noise."""
     audio = np.random.default_rng(seed).integers(-3000, 3000, num_samples, dtype=np.int16)
     scaled = audio / 32_768
     return Utterance(

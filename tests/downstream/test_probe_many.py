@@ -43,40 +43,40 @@ def test_probes_side_by_side_give_the_results_of_probes_one_after_the_other(
     finally:
         torch.set_num_threads(threads)
     assert error is None
-    said: list[str] = []
+    logged: list[str] = []
     runner = partial(run_tasks, workers=2, device="cpu")
-    together, error = probe_many(runs, [SPEAKER, PHONE], said.append, runner=runner)
+    together, error = probe_many(runs, [SPEAKER, PHONE], logged.append, runner=runner)
     assert error is None
     assert [(p.run, p.task) for p in together] == [(p.run, p.task) for p in alone]
     assert [timeless(p.results) for p in together] == [timeless(p.results) for p in alone]
     assert [len(p.results) for p in alone] == [3, 2, 3, 2]
-    assert "two: phone from mfcc, seed 0: " in "\n".join(said)
-    assert all(line.startswith(("one: ", "two: ")) for line in said)
+    assert "two: phone from mfcc, seed 0: " in "\n".join(logged)
+    assert all(line.startswith(("one: ", "two: ")) for line in logged)
 
 
 def test_an_item_that_fails_is_named_and_the_others_are_written(probed_run: Path, tmp_path: Path) -> None:
     good, bad = copy_of(probed_run, tmp_path / "good"), copy_of(probed_run, tmp_path / "bad")
     shutil.rmtree(bad / "checkpoints")
-    said: list[str] = []
+    logged: list[str] = []
     wanted = SPEAKER.model_copy(update={"encoders": ("trained", "mfcc")})
-    (of_bad, of_good), error = probe_many([str(bad), str(good)], [wanted], said.append)
+    (of_bad, of_good), error = probe_many([str(bad), str(good)], [wanted], logged.append)
     assert [r.encoder for r in of_bad.results] == ["mfcc"]
     assert [r.encoder for r in of_good.results] == ["trained", "mfcc"]
     assert (bad / "probes" / "speaker-mfcc" / "result.json").exists()
     assert isinstance(error, CheckpointError)
     assert str(error) == "1 of 4 probes failed: bad speaker trained; the reasons are above"
-    (line,) = (line for line in said if "failed" in line)
+    (line,) = (line for line in logged if "failed" in line)
     assert line.startswith("bad speaker trained failed: ")
     assert "holds no complete checkpoint" in line
 
 
 def test_an_error_of_a_whole_run_and_task_is_logged_once(probed_run: Path, tmp_path: Path) -> None:
-    said: list[str] = []
+    logged: list[str] = []
     wanted = SPEAKER.model_copy(update={"module": 9})
-    found, error = probe_many([str(probed_run), str(tmp_path)], [wanted, PHONE], said.append)
+    found, error = probe_many([str(probed_run), str(tmp_path)], [wanted, PHONE], logged.append)
     assert [len(p.results) for p in found] == [0, 2, 0, 0]
     assert isinstance(error, ConfigError)
-    assert [line.partition(" failed: ")[0] for line in said if " failed: " in line] == [
+    assert [line.partition(" failed: ")[0] for line in logged if " failed: " in line] == [
         f"{probed_run.name} speaker",
         f"{tmp_path.name} speaker",
         f"{tmp_path.name} phone",
@@ -96,9 +96,9 @@ def test_a_run_beside_its_checkpoint_gets_each_baseline_once(probed_run: Path, t
 
 def test_all_epochs_of_several_runs_are_probed_and_drawn(probed_run: Path, tmp_path: Path) -> None:
     runs = [copy_of(probed_run, tmp_path / name) for name in ("one", "two")]
-    said: list[str] = []
+    logged: list[str] = []
     wanted = SPEAKER.model_copy(update={"encoders": ("trained", "mfcc"), "module": None})
-    found, error = probe_many([str(run) for run in runs], [wanted], said.append, all_epochs=True)
+    found, error = probe_many([str(run) for run in runs], [wanted], logged.append, all_epochs=True)
     assert error is None
     for probed, run in zip(found, runs, strict=True):
         assert [(r.step, r.module) for r in probed.results] == [
@@ -107,7 +107,7 @@ def test_all_epochs_of_several_runs_are_probed_and_drawn(probed_run: Path, tmp_p
         ]
         for name in ("speaker-epochs.png", "speaker-modules.png"):
             assert (run / "probes" / name).exists()
-    assert any(line.startswith("two: step 10: speaker from trained module 3") for line in said)
+    assert any(line.startswith("two: step 10: speaker from trained module 3") for line in logged)
 
 
 def test_run_names_hold_as_many_folders_as_tell_them_apart() -> None:
@@ -120,7 +120,7 @@ def test_run_names_hold_as_many_folders_as_tell_them_apart() -> None:
 
 
 def test_a_single_probe_raises_its_own_error(tmp_path: Path) -> None:
-    said: list[str] = []
+    logged: list[str] = []
     with pytest.raises(CheckpointError, match="is no run"):
-        probe(str(tmp_path), SPEAKER, said.append)
-    assert said == []
+        probe(str(tmp_path), SPEAKER, logged.append)
+    assert logged == []

@@ -27,7 +27,7 @@ class ModuleMetrics(ResultModel):
 
 
 class Cost(ResultModel):
-    """What training cost."""
+    """Time and data that training took."""
 
     step_s: float
     """Seconds in optimizer steps."""

@@ -1,1 +1,1 @@
-"""What works on a trained run's frozen encoder: probes of what its latents tell."""
+"""Probes: linear classifiers that read labels off the frozen features of a trained run's encoder."""

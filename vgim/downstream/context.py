@@ -1,4 +1,4 @@
-"""What a probe works on: the opened run, the task and the encoder's outputs, checked before anything is computed."""
+"""The input of a probe: an opened run, a task and outputs of the encoder, checked before anything is computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a probe is asked: everything that shapes its numbers, beside the run and the shards."""
+"""Options of probes: everything that shapes a probe's numbers, beside the run and the shards."""
 
 from __future__ import annotations
 

@@ -93,8 +93,8 @@ def _accuracies(results: Sequence[ProbeResult], x: str) -> tuple[Any, Any]:
 
 def _outputs(results: Sequence[ProbeResult]) -> list[tuple[int, int | None]]:
     """Modules and layers of the results in order of depth; a module's output follows its layers."""
-    found = {(result.module, result.layer) for result in results if result.module is not None}
-    return sorted(found, key=lambda output: (output[0], math.inf if output[1] is None else output[1]))
+    outputs = {(result.module, result.layer) for result in results if result.module is not None}
+    return sorted(outputs, key=lambda output: (output[0], math.inf if output[1] is None else output[1]))
 
 
 def _level(axes: Any, result: ProbeResult, color: str) -> None:

@@ -1,4 +1,4 @@
-"""What a probe finds: a `ProbeResult`, the content of `result.json`."""
+"""The result of a probe, which is the content of its `result.json`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class ProbeResult(Provenance):
     per_class: dict[str, float | None]
     """Accuracy of each class; None for a class that is not in the test split."""
     unit: ExampleUnit
-    """What an example is."""
+    """Whether an example is a frame of 10 ms or an utterance."""
     num_train: int
     num_validation: int
     num_test: int

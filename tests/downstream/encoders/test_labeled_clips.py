@@ -34,8 +34,8 @@ def test_labels_stay_with_their_audio(num_samples: int, missing: int, seed: int,
         assert len(crop.audio) == 5120
         assert crop.phones is not None
         assert (crop.audio.reshape(32, 160) == crop.phones[:, None]).all()
-    pieces = [int(crop.phones[0]) for crop in found]  # type: ignore[index]
-    assert np.diff(pieces).tolist() == [32] * (len(pieces) - 1)
+    first_labels = [int(crop.phones[0]) for crop in found]  # type: ignore[index]
+    assert np.diff(first_labels).tolist() == [32] * (len(first_labels) - 1)
 
 
 def test_crops_differ_between_epochs_and_not_within_one() -> None:

@@ -78,9 +78,9 @@ def test_training_ends_after_the_best_epoch_and_keeps_it(
     losses = iter([3.0, 2.0, 2.5, 2.4, 2.0, 2.2, 2.1, 1.0])
     monkeypatch.setattr(supervised, "_validate", lambda *_: next(losses))
     task = context_of(probed_run, task="speaker", supervised_epochs=8, max_utterances=8)
-    said: list[str] = []
-    stopped = train_on_labels(task, "supervised", 0, said.append)
-    assert (stopped.epochs, stopped.validation_loss, len(said)) == (2, 2.0, 2 + supervised.PATIENCE)
+    logged: list[str] = []
+    stopped = train_on_labels(task, "supervised", 0, logged.append)
+    assert (stopped.epochs, stopped.validation_loss, len(logged)) == (2, 2.0, 2 + supervised.PATIENCE)
     monkeypatch.undo()
     two = train_on_labels(
         context_of(probed_run, task="speaker", supervised_epochs=2, max_utterances=8), "supervised", 0

@@ -40,7 +40,7 @@ class FeatureCache:
 
     folder: Location
     split: Mapping[str, object]
-    """What decides which audio is encoded: shards, split and clip."""
+    """Everything that decides which audio is encoded: shards, split and clip; for JSON."""
 
     def path(self, source: FeatureSource, spec: FeatureSpec) -> Location:
         """The file for one of a source's specs."""

@@ -1,4 +1,4 @@
-"""What a study of few labels is asked (`FewLabelsOptions`) and what it finds (`FewLabelsResult`)."""
+"""Options and result of a study of few labels, and the result as CSV and as a table."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class FewLabelsPoint(ResultModel):
     features: Literal["mean", "sample"]
     """mean: trained on μ, or on features without a posterior; sample: trained on samples z. Both are tested on μ."""
     labels_per_class: int | None
-    """None for all."""
+    """Labeled examples of each class; None for all labels."""
     num_labels: int
     """Labeled examples of all classes together."""
     num_short_classes: int

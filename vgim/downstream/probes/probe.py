@@ -1,4 +1,4 @@
-"""What a probe is: a class says which labels it reads, and two bases make examples of them, by utterance or by frame.
+"""Base classes of probes: a subclass says which labels it reads, and its base makes examples of them.
 
 Shapes: T frames, C channels, N examples.
 """
@@ -45,7 +45,7 @@ class Probe(ABC):
     name: ClassVar[str]
     """The probe's key in the registry."""
     unit: ClassVar[ExampleUnit]
-    """What an example is."""
+    """Whether an example is a frame of 10 ms or an utterance."""
     uses_crops: ClassVar[bool] = False
     """Whether an utterance is cut to a crop, as in training, unless the user asks for whole utterances."""
     epochs: ClassVar[int]

@@ -40,13 +40,13 @@ def make_probe(name: str, manifest: Manifest) -> Probe:
 
 def available_probes(manifest: Manifest) -> dict[str, Probe]:
     """The probes that the shards have labels for, by name, in the registry's order."""
-    found = {}
+    available = {}
     for name in PROBES:
         try:
-            found[name] = make_probe(name, manifest)
+            available[name] = make_probe(name, manifest)
         except DataError:
             continue
-    return found
+    return available
 
 
 def _check_registered(name: str) -> str:
