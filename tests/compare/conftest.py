@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vgim.downstream import writing
 from vgim.downstream.job import probe
 from vgim.downstream.options import ProbeOptions
 
@@ -19,8 +20,10 @@ def runs(probed_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     keep = shutil.ignore_patterns("probes", "tensorboard")
     one, two = (Path(shutil.copytree(probed_run, folder / name, ignore=keep)) for name in ("one", "two"))
     options = {"task": "speaker", "module": None, "encoders": ("trained", "random", "mfcc")}
-    probe(str(one), ProbeOptions.model_validate(options))
-    probe(str(two / "checkpoints" / "step-00000010"), ProbeOptions(task="speaker", module=0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writing, "confusion_picture", lambda *_: b"")  # slower than the rest of a tiny probe
+        probe(str(one), ProbeOptions.model_validate(options))
+        probe(str(two / "checkpoints" / "step-00000010"), ProbeOptions(task="speaker", module=0))
     for name, text in (("foreign", '{"task": "speaker"}'), ("cut", '{"task"'), ("bytes", "\x00")):
         (two / "probes" / name).mkdir()
         (two / "probes" / name / "result.json").write_text(text)

@@ -124,7 +124,7 @@ def test_supervised_encoders_beat_untrained_ones_and_note_that_they_saw_labels(
         assert any("was trained on the labels" in note for note in result.notes)
         assert (result.batch_norm_clips, result.step, result.checkpoint) == (0, None, None)
     names = {path.name for path in (probed_run / "probes").iterdir()}
-    assert any(name.startswith("syllable-greedy-supervised-module2-data") for name in names)
+    assert any(name.startswith("syllable-greedy-supervised-module2-epochs12-data") for name in names)
 
 
 def test_a_supervised_encoder_without_labels_or_with_an_infinite_loss_is_an_error(
