@@ -55,7 +55,7 @@ class AnalysisOutput:
     csv_files: dict[str, CsvFile] = field(default_factory=dict)
     """Contents by file name."""
     notes: list[str] = field(default_factory=list)
-    """What limits the reading of the numbers."""
+    """Limits to what the numbers say."""
     embedding: Embedding | None = None
 
 

@@ -43,7 +43,7 @@ class FrameSample:
     z_NC: F32
     """A sample of each frame's posterior; `mean_NC` for a module without a posterior."""
     posteriors: Posteriors | None
-    """None for a module without a posterior."""
+    """Posteriors of the frames; None for a module without a posterior."""
     windows_VWC: F32
     """z of WINDOW frames in a row."""
     utterance_N: I64
@@ -52,12 +52,15 @@ class FrameSample:
     """Index of each frame in its utterance."""
     utterance_ids: tuple[str, ...]
     labelings: tuple[Labeling, ...]
+    """The ways in which the frames are labeled."""
     labels: dict[str, I64]
     """Class of each frame, [N], by the name of the labeling; NO_LABEL for a frame without a class."""
     hop_samples: int
+    """Samples between two frames of an utterance."""
 
     @property
     def num_channels(self) -> int:
+        """Dimensions of the latents."""
         return int(self.mean_NC.shape[1])
 
 

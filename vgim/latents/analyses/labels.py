@@ -38,9 +38,9 @@ class DimensionScores(NamedTuple):
     chance_information: float
     """Largest mutual information of a dimension with shuffled labels, nats."""
     accuracy: float
-    """Of the probe on the test split."""
+    """Accuracy of the probe on the test split."""
     majority: float
-    """Accuracy of always guessing the most frequent class of the train split."""
+    """Accuracy on the test split of always guessing the most frequent class of the train split."""
     num_train: int
 
 
