@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine's description, interleaved timing, tables. Run it to see the machine."""
+"""Shared by the benchmarks: description of the machine, interleaved timing, tables. Run it to print the machine."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from typing import Any
 
 import torch
 
-SGEMM_SIZE = 1536  # 7 GFLOP a product, large enough to be held up by nothing but arithmetic
+SGEMM_SIZE = 1536
+"""Rows and columns of the matrix product: 7 GFLOP, large enough for arithmetic alone to decide its time."""
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the options that every benchmark has."""
+    """An argument parser with the options that every benchmark has."""
     made = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    made.add_argument("--threads", type=int, default=0, help="torch threads; 0 leaves torch's choice")
-    made.add_argument("--json", metavar="FILE", help="also write the figures there")
+    made.add_argument("--threads", type=int, default=0, help="torch threads; 0 leaves the number to torch")
+    made.add_argument("--json", metavar="FILE", help="write the results to this file as well")
     return made
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on besides the code."""
+    """Hardware, load and versions, on which the results depend."""
     return {
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -49,21 +50,21 @@ def _cpu_name() -> str:
 
 
 def print_machine() -> None:
-    """One line; a load well above 0 at the start means that others take part of the machine."""
+    """Print the machine in one line; a load well above 0 at the start means that other processes compete for it."""
     print(", ".join(f"{key} {value}" for key, value in machine().items()))
 
 
 def start(args: argparse.Namespace) -> None:
-    """Set the threads and say what the figures are of."""
+    """Set torch's threads and print the machine."""
     if args.threads:
         torch.set_num_threads(args.threads)
     print_machine()
 
 
 def interleaved(actions: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each action, `rounds` times in the order A B A B, so that a slow spell meets all of them alike.
+    """Seconds of each action, `rounds` times in the order A B A B, so that a slow moment of the machine hits all alike.
 
-    Each is run once before, untimed.
+    Each action runs once before, untimed.
     """
     for action in actions.values():
         action()
@@ -77,18 +78,19 @@ def interleaved(actions: Mapping[str, Callable[[], object]], rounds: int) -> dic
 
 
 def medians(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The median of each action's times, in seconds."""
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def sgemm(size: int = SGEMM_SIZE) -> tuple[Callable[[], object], float]:
-    """A single-precision matrix product, the machine's own best, and its FLOPs."""
+    """A single-precision matrix product, the most FLOP/s that the machine reaches, and the FLOPs of one product."""
     a, b, out = torch.randn(size, size), torch.randn(size, size), torch.empty(size, size)
     return lambda: torch.mm(a, b, out=out), 2.0 * size**3
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Text columns to the left, the rest to the right."""
-    texts = [[_shown(cell) for cell in row] for row in rows]
+    """Print rows under headings, text aligned left and numbers right; None is shown as a dash."""
+    texts = [[_format(cell) for cell in row] for row in rows]
     widths = [max(len(text) for text in column) for column in zip(columns, *texts, strict=True)]
     print("  ".join(name.ljust(width) for name, width in zip(columns, widths, strict=True)).rstrip())
     for row, cells in zip(rows, texts, strict=True):
@@ -99,7 +101,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         print("  ".join(aligned).rstrip())
 
 
-def _shown(cell: object) -> str:
+def _format(cell: object) -> str:
     if cell is None:
         return "-"
     return (
@@ -111,9 +113,10 @@ def _shown(cell: object) -> str:
     )
 
 
-def write_json(where: str | None, figures: Mapping[str, Any]) -> None:
-    if where:
-        Path(where).write_text(json.dumps({"machine": machine(), **figures}, indent=2) + "\n")
+def write_json(path: str | None, results: Mapping[str, Any]) -> None:
+    """Write the results and the machine to `path`, if there is one."""
+    if path:
+        Path(path).write_text(json.dumps({"machine": machine(), **results}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The greedy step written straight from the formulas: what `step.py` compares with. Run it to count its FLOPs.
+"""The greedy step written straight from the formulas, for `step.py` to compare with. Run it to count its FLOPs.
 
-The map to all K predictions is one, K·C wide, and is sliced per step; every frame of the module gets its N
-negatives as rows of its own; scores are joined and go through log_softmax; the losses of all modules are added up
-and go through one backward; convolutions have a bias, μ and log σ² a 1×1 convolution each; Adam is torch's plain
-one. The numbers are those of `vgim.model`, which tests/test_benchmarks.py shows.
+One map, K·C wide, makes all K predictions and is sliced for each step. Every frame of the module gets copies of its N
+negatives. Scores are joined and go through log_softmax. The losses of all modules are added up for one backward pass.
+Convolutions have a bias; μ and log σ² have a 1×1 convolution each; Adam is torch's default one. A test shows that
+losses and gradients equal those of `vgim.model`.
 
 Shapes: B crops, T frames, W window frames, C channels, K prediction steps, N negatives.
 """
@@ -25,19 +25,20 @@ from vgim.model.stack import Encoder, module_specs
 
 
 class NaiveDraws(NamedTuple):
-    """All that is random in a module's pass, for every frame."""
+    """Random numbers of a module's pass, for every frame."""
 
     start: int
     """First frame of the window."""
     rows: Tensor
-    """[N, B·T]: for each frame the rows that are its negatives."""
+    """[N, B·T]: rows of each frame's negatives."""
     eps_z: Tensor
+    """[B, C, T]: noise of the targets; empty without a posterior."""
     eps_c: Tensor
-    """[B, C, T] each; empty where there is no posterior."""
+    """[B, C, T]: noise of the contexts; empty without a posterior."""
 
 
 class NaiveModule(nn.Module):
-    """One greedy module: (convolution, BatchNorm, ReLU)…, the heads, the GRU, the map to the predictions."""
+    """One greedy module: convolutions with BatchNorm and ReLU, heads of the posterior, GRU, map to the predictions."""
 
     def __init__(self, spec: ModuleSpec, objective: ObjectiveConfig, batch_norm: bool) -> None:
         super().__init__()
@@ -57,7 +58,7 @@ class NaiveModule(nn.Module):
         self.predictor = nn.Linear(spec.gru_units or channels, wide, bias=False)
 
     def draw(self, latents_BCT: Tensor) -> NaiveDraws:
-        """Draws for all frames, from torch's global generator."""
+        """Draw for all frames, from torch's global generator."""
         B, C, T = latents_BCT.shape
         device = latents_BCT.device
         window = self._window(T)
@@ -109,7 +110,7 @@ class NaiveModule(nn.Module):
 
     @torch.no_grad()
     def copy_from(self, ours: GreedyModule) -> None:
-        """Take the weights of a module of `vgim.model`."""
+        """Copy the weights of a module of `vgim.model`."""
         state = ours.state_dict()
         norms = 1 if any(isinstance(layer, nn.BatchNorm1d) for layer in self.layers) else 0
         for j in range(len(ours.spec.convs)):
@@ -126,7 +127,7 @@ class NaiveModule(nn.Module):
 
 
 class NaiveEncoder(nn.Module):
-    """The stack; each module reads the detached latents of the one before."""
+    """Naive modules in order; each reads the detached latents of the module before."""
 
     def __init__(self, model: ModelConfig, objective: ObjectiveConfig) -> None:
         super().__init__()
@@ -136,7 +137,7 @@ class NaiveEncoder(nn.Module):
     def forward(
         self, audio_BL: Tensor, kld_weight: float, draws: list[NaiveDraws] | None = None
     ) -> list[Tensor]:
-        """The loss of each module, all graphs in place."""
+        """Losses of all modules, each with its graph."""
         x_BCT = audio_BL[:, None]
         losses = []
         for m, module in enumerate(self.greedy):
@@ -146,6 +147,7 @@ class NaiveEncoder(nn.Module):
         return losses
 
     def copy_from(self, ours: Encoder) -> None:
+        """Copy the weights of an encoder of `vgim.model`."""
         for m, module in enumerate(self.greedy):
             module.copy_from(ours.module(m))
 
@@ -166,17 +168,17 @@ class NaiveStep:
 
 
 class Flops(NamedTuple):
-    """What one module costs on a batch."""
+    """FLOPs of one module on a batch."""
 
     train: int
     """Forward and backward."""
     encode: int
-    """Forward to the latents alone, as a frozen module passes them on."""
+    """Forward to the latents, as in a frozen module."""
 
 
 @cache
 def count_flops(model: ModelConfig, objective: ObjectiveConfig, batch: int, samples: int) -> list[Flops]:
-    """The useful work of each module, counted on tensors without storage."""
+    """FLOPs of each naive module on a batch, counted on tensors without storage."""
     flops = []
     with torch.device("meta"):
         x_BCT = torch.empty(batch, 1, samples)
@@ -196,24 +198,24 @@ def count_flops(model: ModelConfig, objective: ObjectiveConfig, batch: int, samp
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--channels", type=int, default=512)
-    options.add_argument("--batch", type=int, default=8)
-    options.add_argument("--samples", type=int, default=20_480)
+    options.add_argument("--channels", type=int, default=512, help="channels of every convolution")
+    options.add_argument("--batch", type=int, default=8, help="crops a step")
+    options.add_argument("--samples", type=int, default=20_480, help="samples in a crop")
     args = options.parse_args(argv)
     start(args)
-    figures = {}
+    results = {}
     for family in ("sim", "gim", "cpc"):
         model = ModelConfig(family=family, channels=args.channels)
         counted = count_flops(model, ObjectiveConfig(), args.batch, args.samples)
-        figures[family] = {"gflop_per_module": [flops.train / 1e9 for flops in counted]}
+        results[family] = {"gflop_per_module": [flops.train / 1e9 for flops in counted]}
     print_table(
-        ["family", "GFLOP", "of each module"],
+        ["family", "GFLOP of a step", "of each module"],
         [
             (family, sum(of["gflop_per_module"]), " ".join(f"{g:.1f}" for g in of["gflop_per_module"]))
-            for family, of in figures.items()
+            for family, of in results.items()
         ],
     )
-    write_json(args.json, figures)
+    write_json(args.json, results)
     return 0
 
 

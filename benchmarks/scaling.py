@@ -1,8 +1,9 @@
-"""What a second worker gains here, and what a model fitted to this machine's own costs predicts of many GPUs.
+"""Measure the speedup of a second worker here, and predict the efficiency of many GPUs from this machine's costs.
 
 Measured: the joint step with one rank and with two (gloo, one thread each, the same batch a rank), each module's
-forward and backward, all-reduces of growing size, and the stream. Predicted: weak-scaling efficiency of the schedules,
-from a timeline in which module m's all-reduce runs beside the work of the modules after it. Assumptions are printed.
+forward and backward, all-reduces of growing size, and the stream. Predicted: weak-scaling efficiency of the schedules
+(ideal time over predicted time), from a timeline in which module m's all-reduce runs beside the work of the modules
+after it. Assumptions are printed.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ KLD_WEIGHT = 0.001
 REDUCED_MIB = (0.25, 1.0, 4.0, 16.0)
 WORKERS = (1, 2, 8, 64, 512)
 GROUP = 8
-"""GPUs in a node, within which all-reduces are taken to cost nothing beside those between nodes."""
+"""GPUs in a node. All-reduces within a node are assumed to cost nothing beside those between nodes."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,11 @@ class Costs:
     frozen_s: tuple[float, ...]
     gradient_bytes: tuple[int, ...]
     other_s: float
-    """Of the step, in no module: the optimizer above all."""
+    """Seconds of the step outside of all modules: the optimizer above all."""
 
     @property
     def step_s(self) -> float:
+        """Seconds of the whole step of one rank."""
         return sum(self.forward_s) + sum(self.backward_s) + self.other_s
 
 
@@ -66,6 +68,7 @@ class Link:
     latency_s: float
 
     def all_reduce_s(self, num_bytes: int, ranks: int) -> float:
+        """Seconds of an all-reduce of `num_bytes` over `ranks`."""
         if ranks < 2:
             return 0.0
         hops = (ranks - 1).bit_length()
@@ -73,7 +76,7 @@ class Link:
 
 
 def joint_s(costs: Costs, link: Link, ranks: int) -> float:
-    """Modules one after the other; each all-reduce starts when its module's backward ends, one at a time."""
+    """Seconds of a joint step: modules in order; each all-reduce starts after its module's backward, one at a time."""
     now = network_free = 0.0
     for forward, backward, num_bytes in zip(
         costs.forward_s, costs.backward_s, costs.gradient_bytes, strict=True
@@ -84,7 +87,7 @@ def joint_s(costs: Costs, link: Link, ranks: int) -> float:
 
 
 def sequential_s(costs: Costs, link: Link, ranks: int) -> float:
-    """One step of each module's phase, added up: frozen modules before it, then its own, then its all-reduce."""
+    """Seconds of one step of each module's phase, added up: frozen modules, the module itself, its all-reduce."""
     total = 0.0
     for m, num_bytes in enumerate(costs.gradient_bytes):
         own = costs.forward_s[m] + costs.backward_s[m]
@@ -94,7 +97,7 @@ def sequential_s(costs: Costs, link: Link, ranks: int) -> float:
 
 
 def parallel_s(costs: Costs, link: Link, ranks: int) -> float:
-    """Modules on ranks of their own, each replicated ranks / modules times: the slowest stage sets the pace."""
+    """Seconds per step and rank if each module has ranks / modules ranks of its own: the slowest module decides."""
     num_modules = len(costs.forward_s)
     replicas = max(1, ranks // num_modules)
     stages = [
@@ -104,9 +107,8 @@ def parallel_s(costs: Costs, link: Link, ranks: int) -> float:
         + link.all_reduce_s(num_bytes, replicas)
         for m, num_bytes in enumerate(costs.gradient_bytes)
     ]
-    return (
-        max(stages) * num_modules
-    )  # as time per step and rank, to compare with a rank that does all modules
+    # As time per step and rank, to compare with a rank that trains all modules.
+    return max(stages) * num_modules
 
 
 def build(args: argparse.Namespace) -> tuple[Encoder, torch.optim.Optimizer]:
@@ -116,7 +118,7 @@ def build(args: argparse.Namespace) -> tuple[Encoder, torch.optim.Optimizer]:
 
 
 def step_times(args: argparse.Namespace, group: RankGroup) -> list[float]:
-    """Seconds of each of some joint steps, after one that is not counted."""
+    """Seconds of each of `args.steps` joint steps, after one that is not counted."""
     encoder, optimizer = build(args)
     data_parallel = DataParallelModules(encoder, range(len(encoder)), group)
     passes = EagerPasses(encoder, data_parallel, None)
@@ -130,38 +132,38 @@ def step_times(args: argparse.Namespace, group: RankGroup) -> list[float]:
     return seconds[1:]
 
 
-def work(rank: int, folder: str, args: argparse.Namespace) -> None:
-    """One of two ranks: steps of the first one alone, then of both, and all-reduces."""
+def measure_rank(rank: int, folder: str, args: argparse.Namespace) -> None:
+    """Measure as one of two ranks: steps of rank 0 alone, then of both, and all-reduces."""
     torch.set_num_threads(1)
-    found: dict[str, list[float]] = {}
-    if rank == 0:  # the other one sleeps until they meet
-        found["alone"] = step_times(args, ALONE)
+    seconds: dict[str, list[float]] = {}
+    if rank == 0:  # the other rank sleeps until both meet
+        seconds["alone"] = step_times(args, ALONE)
     dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
-    found["step"] = step_times(args, RankGroup.of_world())
+    seconds["step"] = step_times(args, RankGroup.of_world())
     for mib in REDUCED_MIB:
         buffer = torch.zeros(int(mib * 2**18))
-        found[f"reduce {mib}"] = []
+        seconds[f"reduce {mib}"] = []
         for _ in range(args.steps + 1):
             dist.barrier()
             began = time.perf_counter()
             dist.all_reduce(buffer)
-            found[f"reduce {mib}"].append(time.perf_counter() - began)
+            seconds[f"reduce {mib}"].append(time.perf_counter() - began)
     if rank == 0:
-        torch.save(found, f"{folder}/found.pt")
-    dist.barrier()  # a rank that leaves first would end the other's connection under it
+        torch.save(seconds, f"{folder}/seconds.pt")
+    dist.barrier()  # a rank that leaves early would break the other's connection
     dist.destroy_process_group()
 
 
-def measured(args: argparse.Namespace) -> dict[str, list[float]]:
-    """What rank 0 found in a round."""
+def measure_round(args: argparse.Namespace) -> dict[str, list[float]]:
+    """Seconds that rank 0 measured in a round, by name."""
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(work, (folder, args), nprocs=2)
-        found: dict[str, list[float]] = torch.load(f"{folder}/found.pt")
-        return found
+        mp.spawn(measure_rank, (folder, args), nprocs=2)
+        seconds: dict[str, list[float]] = torch.load(f"{folder}/seconds.pt")
+        return seconds
 
 
 def module_costs(args: argparse.Namespace, step_s: float) -> Costs:
-    """Forward, backward and frozen pass of each module, alone, on one thread."""
+    """Time forward, backward and frozen pass of each module by itself, on one thread."""
     torch.set_num_threads(1)
     encoder, _ = build(args)
     audio = 0.1 * torch.randn(args.batch, args.samples)
@@ -192,8 +194,8 @@ def module_costs(args: argparse.Namespace, step_s: float) -> Costs:
     return Costs(tuple(forward), tuple(backward), tuple(frozen), tuple(sizes), other)
 
 
-def fitted(seconds: dict[str, list[float]]) -> Link:
-    """Latency and bandwidth of two ranks' all-reduces: least squares over their sizes."""
+def fit_link(seconds: dict[str, list[float]]) -> Link:
+    """Bandwidth and latency of two ranks' all-reduces, fitted to their times by least squares."""
     sizes = torch.tensor([mib * 2**20 for mib in REDUCED_MIB], dtype=torch.double)
     times = torch.tensor([statistics.median(seconds[f"reduce {mib}"][1:]) for mib in REDUCED_MIB]).double()
     design = torch.stack([sizes, torch.ones_like(sizes)], 1)
@@ -202,7 +204,7 @@ def fitted(seconds: dict[str, list[float]]) -> Link:
 
 
 def stream_rate(args: argparse.Namespace) -> float:
-    """Crops/s that one core reads from PCM16 shards."""
+    """Crops/s that the stream reads from PCM16 shards on one core."""
     with tempfile.TemporaryDirectory() as folder:
         shards = Path(folder) / "shards"
         prepare_embedded(shards, SyntheticConfig(speakers=4, utterances=args.utterances))
@@ -223,7 +225,7 @@ def stream_rate(args: argparse.Namespace) -> float:
 
 
 def predictions(costs: Costs, link: Link, speedup: float) -> list[Sequence[object]]:
-    """Efficiency of each schedule by workers: the ideal time over the predicted."""
+    """Efficiency of each schedule for each number of workers: the ideal time over the predicted time."""
     fast = Costs(
         tuple(s / speedup for s in costs.forward_s),
         tuple(s / speedup for s in costs.backward_s),
@@ -248,34 +250,38 @@ def predictions(costs: Costs, link: Link, speedup: float) -> list[Sequence[objec
 
 def main(argv: Sequence[str] | None = None) -> int:
     made = parser(__doc__)
-    made.add_argument("--channels", type=int, default=128)
-    made.add_argument("--batch", type=int, default=8)
-    made.add_argument("--samples", type=int, default=20_480)
+    made.add_argument("--channels", type=int, default=128, help="channels of every convolution")
+    made.add_argument("--batch", type=int, default=8, help="crops a step of one worker")
+    made.add_argument("--samples", type=int, default=20_480, help="samples in a crop")
     made.add_argument("--steps", type=int, default=8, help="timed steps in a round")
-    made.add_argument("--rounds", type=int, default=3, help="rounds of one rank and two, interleaved")
-    made.add_argument("--utterances", type=int, default=120, help="of the corpus that is streamed")
-    made.add_argument("--speedup", type=float, default=100.0, help="of a GPU over one core here, assumed")
-    made.add_argument("--gigabits", type=float, default=100.0, help="between nodes, assumed")
-    made.add_argument("--latency-us", type=float, default=20.0, help="of a hop between nodes, assumed")
+    made.add_argument("--rounds", type=int, default=3, help="interleaved rounds of one rank and of two")
+    made.add_argument("--utterances", type=int, default=120, help="utterances of the corpus that is streamed")
+    made.add_argument(
+        "--speedup", type=float, default=100.0, help="assumed speedup of a GPU over one core here"
+    )
+    made.add_argument("--gigabits", type=float, default=100.0, help="assumed Gbit/s between nodes")
+    made.add_argument(
+        "--latency-us", type=float, default=20.0, help="assumed microseconds of a hop between nodes"
+    )
     args = made.parse_args(argv)
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     print_machine()
     one, two, reduces = [], [], {}
     for _ in range(args.rounds):
-        reduces = measured(args)
+        reduces = measure_round(args)
         one += reduces["alone"]
         two += reduces["step"]
     step_1, step_2 = statistics.median(one), statistics.median(two)
     costs = module_costs(args, step_1)
-    here = fitted(reduces)
+    here = fit_link(reduces)
     rate = stream_rate(args)
     print_table(
-        ("here", "s/step", "crops/s", "efficiency"),
+        ("measured here", "s/step", "crops/s", "efficiency"),
         [
             ("1 worker, 1 thread", step_1, args.batch / step_1, 1.0),
             ("2 workers, 1 thread each", step_2, 2 * args.batch / step_2, step_1 / step_2),
-            ("2 workers, the model", joint_s(costs, here, 2), None, costs.step_s / joint_s(costs, here, 2)),
+            ("2 workers, predicted", joint_s(costs, here, 2), None, costs.step_s / joint_s(costs, here, 2)),
         ],
     )
     print_table(
@@ -293,7 +299,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     between = Link(args.gigabits * 1e9 / 8, args.latency_us * 1e-6)
     rows = predictions(costs, between, args.speedup)
-    print_table(("GPUs", "joint", "sequential", "parallel"), rows)
+    print_table(("GPUs, efficiency of", "joint", "sequential", "parallel"), rows)
     per_gpu = args.batch * args.speedup / step_1
     print(
         f"assumed: a GPU is {args.speedup:g}x one core here in every part of the step; nodes of {GROUP} GPUs, free "

@@ -1,8 +1,8 @@
-"""The greedy step beside a naive one: seconds, crops/s, memory, and GFLOP/s against the machine's own sgemm.
+"""Compare the greedy training step with a naive one: time, crops/s, memory, and GFLOP/s beside a matrix product's.
 
-Useful work is what the naive step's FLOPs count to, the same for all variants. Times are medians of interleaved
-rounds (A B A B, sgemm among them), so that ratios hold on a machine that others use as well. Memory is what a
-process of its own needs above weights, gradients and optimizer state.
+Useful work is the number of FLOPs of the naive step, the same for all variants. Times are medians of interleaved
+rounds (A B A B, the matrix product among them), so that ratios hold on a machine that others use as well. Memory is
+the peak of a process of its own, less weights, gradients and optimizer state.
 """
 
 from __future__ import annotations
@@ -36,11 +36,16 @@ FAMILIES = ("sim", "gim", "cpc")
 KLD_WEIGHT = {"sim": 0.001, "gim": 0.0, "cpc": 0.0}
 MIB = 2**20
 PLAIN = "naive, plain malloc"
+LEGEND = """\
+step: naive is written from the formulas (naive.py), joint is vgim's step on all modules, sequential m trains module m
+alone; x naive, x plain: how many times as fast as the naive step with vgim's malloc settings, and without them;
+GFLOP: useful work of a step; of sgemm: share of the GFLOP/s of a large matrix product here; MiB: peak memory less
+weights, gradients and optimizer state"""
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained, on how much."""
+    """Encoder and batch that a step is measured on."""
 
     family: str
     channels: int
@@ -57,12 +62,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Built:
-    """A variant, ready: one optimizer step a call."""
+    """A variant of the step, ready to run."""
 
     take: Callable[[], object]
+    """Takes one optimizer step."""
     parameters: list[torch.nn.Parameter]
     process: subprocess.Popen[str] | None = None
-    """Where it runs, if not here; it ends when its input is closed."""
+    """Process that the step runs in, unless it is this one; it ends when its input is closed."""
 
 
 def build_naive(case: Case) -> Built:
@@ -72,7 +78,7 @@ def build_naive(case: Case) -> Built:
 
 
 def build_naive_plain(case: Case) -> Built:
-    """The naive step in a process of its own, whose allocator is as the C library sets it."""
+    """The naive step in a process of its own, in which `malloc` has the C library's settings."""
     child = subprocess.Popen(
         [*this_script(case, torch.get_num_threads()), "--serve-plain"],
         stdin=subprocess.PIPE,
@@ -93,7 +99,7 @@ def build_naive_plain(case: Case) -> Built:
 
 
 def serve_plain(case: Case) -> None:
-    """Take a naive step for every line of the standard input, and answer with a line."""
+    """Take a naive step for every line of the standard input, and print a line after it."""
     built = build_naive(case)
     for _ in sys.stdin:
         built.take()
@@ -101,7 +107,7 @@ def serve_plain(case: Case) -> None:
 
 
 def this_script(case: Case, threads: int) -> list[str]:
-    """The command that runs this script on `case`."""
+    """Command line that runs this script on `case`."""
     command = [sys.executable, str(Path(__file__).resolve()), "--families", case.family]
     for name in ("channels", "batch", "samples"):
         command += [f"--{name}", str(getattr(case, name))]
@@ -114,14 +120,14 @@ def build_greedy(
     *,
     device: str = "cpu",
     autocast: torch.dtype | None = None,
-    **how: bool,
+    **options: bool,
 ) -> Built:
-    """Our step, training `modules` on those before them frozen; `how` goes to `make_passes`."""
+    """Our step on `modules`, with the modules before them frozen; `options` are those of `make_passes`."""
     encoder = build_encoder(*case.configs(), 0).to(device).eval()
     for m in modules:
         encoder.module(m).train()
     optimizer = torch.optim.Adam(encoder.parameters(), lr=2e-4, fused=True)
-    passes = make_passes(encoder, modules, ALONE, autocast=autocast, **how)
+    passes = make_passes(encoder, modules, ALONE, autocast=autocast, **options)
     step = GreedyStep(encoder, passes, optimizer, seed=0, rank=0, clip_norm=0.0, autocast=autocast)
     audio, number = case.audio().to(device), count()
     trained = [p for m in modules for p in encoder.module(m).parameters()]
@@ -130,21 +136,21 @@ def build_greedy(
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to take a step; a schedule is one more entry of `variants`."""
+    """A way to take a step; another schedule is another entry of `variants`."""
 
     build: Callable[[Case], Built]
     modules: tuple[int, ...]
-    """Modules that it trains, whose work counts besides passing the batch through those before."""
+    """Modules that the step trains. Useful work is theirs, and the encoding by the modules before them."""
     timed_only: bool = False
-    """Whether its memory is left out."""
+    """Whether memory is not measured."""
     whole: bool = True
-    """Whether its step does all of the naive step's work, so that a speed-up has a meaning."""
+    """Whether the step does all of the naive step's work, so that their times compare."""
 
 
 def variants(case: Case) -> dict[str, Variant]:
-    """By name; the naive one first."""
+    """Variants of the step by name, the naive one first."""
     everything = tuple(range(case.configs()[0].num_modules))
-    found = {
+    by_name = {
         "naive": Variant(build_naive, everything),
         PLAIN: Variant(build_naive_plain, everything, timed_only=True),
         "joint": Variant(lambda c: build_greedy(c, everything), everything),
@@ -152,18 +158,18 @@ def variants(case: Case) -> dict[str, Variant]:
     if len(everything) > 1:
         for m in everything:
             build = partial(build_greedy, modules=(m,))
-            found[f"sequential {m}"] = Variant(build, (m,), whole=False)
-    return found
+            by_name[f"sequential {m}"] = Variant(build, (m,), whole=False)
+    return by_name
 
 
 def useful_flops(case: Case, modules: Sequence[int]) -> int:
-    """FLOPs that a step on `modules` has to spend, by the naive formulation."""
+    """FLOPs that the naive step spends on `modules`, with the modules before them frozen."""
     counted = count_flops(*case.configs(), case.batch, case.samples)
     return sum(counted[m].train for m in modules) + sum(of.encode for of in counted[: modules[0]])
 
 
 def measure_times(case: Case, rounds: int) -> list[dict[str, Any]]:
-    """Each variant's step and sgemm, interleaved."""
+    """Time every variant's step and a matrix product, interleaved; one row of results for each variant."""
     product, product_flops = sgemm()
     compared = variants(case)
     built = {name: variant.build(case) for name, variant in compared.items()}
@@ -196,37 +202,42 @@ def measure_times(case: Case, rounds: int) -> list[dict[str, Any]]:
 
 
 def measure_memory(case: Case, variant: str, threads: int) -> float:
-    """MiB that the variant's step needs at its peak above weights, gradients and optimizer state."""
+    """Peak memory of the variant's step in MiB, less weights, gradients and optimizer state."""
     command = [*this_script(case, threads), "--memory-of", variant]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(json.loads(done.stdout.splitlines()[-1])["mib_above_idle"])
 
 
 def peak_above_idle(built: Built) -> float:
-    """MiB, in this process. The first step puts the optimizer's state in place."""
+    """Peak memory of a step in this process in MiB, less weights, gradients and optimizer state.
+
+    The first step allocates the optimizer's state, and is not measured.
+    """
     built.take()
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # what the first step freed is not part of being idle
+    ctypes.CDLL(None).malloc_trim(0)  # memory that the first step freed does not belong to the idle process
     freed_gradients = sum(p.numel() * p.element_size() for p in built.parameters if p.grad is None)
     idle = _status("VmRSS") + freed_gradients
     try:
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
         built.take()
         peak = _status("VmHWM")
-    except OSError:  # not ours to write: the peak of the whole process, to which building it adds little
+    except (
+        OSError
+    ):  # may not be written here: take the peak since the process started, which is hardly higher
         built.take()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return (peak - idle) / MIB
 
 
 def _status(key: str) -> int:
-    """Bytes of a line of /proc/self/status such as "VmHWM:   81236 kB"."""
+    """Bytes in a line of /proc/self/status, such as "VmHWM:   81236 kB"."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
 
 
 def compare(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """All families and variants: times, then memory."""
+    """Measure time and memory of every variant of every family, and print them."""
     rows = []
     for family in args.families:
         case = Case(family, args.channels, args.batch, args.samples)
@@ -236,13 +247,13 @@ def compare(args: argparse.Namespace) -> list[dict[str, Any]]:
             rows.append(row)
     naive_mib = {row["family"]: row.get("mib_above_idle") for row in rows if row["variant"] == "naive"}
     print(
-        f"\nB={args.batch}, {args.samples} samples, {args.channels} channels; median of {args.steps} rounds"
+        f"\n{args.batch} crops of {args.samples} samples, {args.channels} channels; median of {args.steps} rounds"
     )
     print_table(
         [
             "family",
             "step",
-            "s",
+            "s/step",
             "crops/s",
             "x naive",
             "x plain",
@@ -250,7 +261,7 @@ def compare(args: argparse.Namespace) -> list[dict[str, Any]]:
             "GFLOP/s",
             "of sgemm",
             "MiB",
-            "of naive",
+            "MiB, of naive",
         ],
         [
             (
@@ -269,39 +280,44 @@ def compare(args: argparse.Namespace) -> list[dict[str, Any]]:
             for row in rows
         ],
     )
+    print(LEGEND)
     return rows
 
 
 def cost_by_batch(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Milliseconds an utterance in the joint step, by batch size."""
+    """Measure and print the joint step's milliseconds for a crop, by batch size."""
     cases = {f"{b}": Case(args.families[0], args.channels, b, args.samples) for b in args.batches}
     median = medians(
         interleaved({b: variants(case)["joint"].build(case).take for b, case in cases.items()}, args.steps)
     )
     rows = [
-        {"batch": case.batch, "seconds": median[b], "ms_per_utterance": 1000 * median[b] / case.batch}
+        {"batch": case.batch, "seconds": median[b], "ms_per_crop": 1000 * median[b] / case.batch}
         for b, case in cases.items()
     ]
-    first = rows[0]["ms_per_utterance"]
-    print(f"\njoint, {args.families[0]}, by batch size; median of {args.steps} rounds")
+    first = rows[0]["ms_per_crop"]
+    print(f"\njoint step of family {args.families[0]} by batch size; median of {args.steps} rounds")
     print_table(
-        ["B", "s", "ms/utt", "of the first"],
-        [(r["batch"], r["seconds"], r["ms_per_utterance"], r["ms_per_utterance"] / first) for r in rows],
+        ["batch", "s/step", "ms/crop", "of first batch's"],
+        [(r["batch"], r["seconds"], r["ms_per_crop"], r["ms_per_crop"] / first) for r in rows],
     )
     return rows
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--families", nargs="+", choices=FAMILIES, default=["sim"])
-    options.add_argument("--channels", type=int, default=512)
+    options.add_argument("--families", nargs="+", choices=FAMILIES, default=["sim"], help="model.family")
+    options.add_argument("--channels", type=int, default=512, help="channels of every convolution")
     options.add_argument("--batch", type=int, default=8, help="crops a step")
     options.add_argument("--samples", type=int, default=20_480, help="samples a crop")
-    options.add_argument("--steps", type=int, default=3, help="timed rounds")
+    options.add_argument("--steps", type=int, default=3, help="timed steps of each variant")
     options.add_argument(
-        "--batches", type=int, nargs="*", default=[], help="also the cost per utterance at these B"
+        "--batches",
+        type=int,
+        nargs="*",
+        default=[],
+        help="also measure milliseconds per crop at these batch sizes",
     )
-    options.add_argument("--no-memory", action="store_true", help="leave memory out")
+    options.add_argument("--no-memory", action="store_true", help="do not measure memory")
     options.add_argument("--memory-of", help=argparse.SUPPRESS)
     options.add_argument("--serve-plain", action="store_true", help=argparse.SUPPRESS)
     args = options.parse_args(argv)
@@ -317,10 +333,10 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps({"mib_above_idle": peak_above_idle(variants(case)[args.memory_of].build(case))}))
         return 0
     start(args)
-    figures = {"steps": compare(args)}
+    results = {"steps": compare(args)}
     if args.batches:
-        figures["batches"] = cost_by_batch(args)
-    write_json(args.json, figures)
+        results["batches"] = cost_by_batch(args)
+    write_json(args.json, results)
     return 0
 
 

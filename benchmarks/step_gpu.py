@@ -1,7 +1,7 @@
-"""The greedy step on a GPU beside a naive one, by precision: milliseconds, crops/s, memory, MFU.
+"""Compare the greedy training step with a naive one on a GPU, by precision: time, crops/s, memory, MFU.
 
-MFU (model FLOPs utilization) is the rate of useful work, what the naive step's FLOPs count to, over the rate of a
-large matrix product in the same precision, measured in the same run. Times are medians of interleaved rounds.
+MFU (model FLOPs utilization) is the rate of useful work over the rate of a large matrix product in the same precision,
+measured in the same run. Useful work is the number of FLOPs of the naive step. Times are medians of interleaved rounds.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def naive_step(case: Case, precision: Precision) -> Step:
     return take
 
 
-def greedy_step(case: Case, precision: Precision, **how: bool) -> Step:
+def greedy_step(case: Case, precision: Precision, **options: bool) -> Step:
     autocast = set_precision(precision)
     everything = range(case.configs()[0].num_modules)
-    return build_greedy(case, everything, device="cuda", autocast=autocast, **how).take
+    return build_greedy(case, everything, device="cuda", autocast=autocast, **options).take
 
 
 def product_rate(precision: Precision) -> float:
-    """FLOP/s of a large matrix product."""
+    """FLOP/s of a large matrix product in this precision."""
     set_precision(precision)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     a, b = (torch.randn(PRODUCT_SIZE, PRODUCT_SIZE, device="cuda", dtype=dtype) for _ in range(2))
@@ -54,7 +54,7 @@ def product_rate(precision: Precision) -> float:
 
 
 def seconds(action: Step) -> float:
-    """Of one call, over a few of them."""
+    """Seconds of one call, the mean of STEPS_A_ROUND calls, by the GPU's clock."""
     began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
     began.record()
@@ -66,7 +66,7 @@ def seconds(action: Step) -> float:
 
 
 def peak_mib(action: Step) -> float:
-    """Memory at the peak of a step above what lies there between steps."""
+    """Peak memory of a step in MiB, less what is allocated between steps."""
     torch.cuda.synchronize()
     gc.collect()
     torch.cuda.empty_cache()
@@ -77,7 +77,7 @@ def peak_mib(action: Step) -> float:
 
 
 def with_graphs(case: Case, precision: Precision) -> tuple[Step, float]:
-    """The step as graphs, and the MiB that they hold for good beside weights, gradients and Adam's moments."""
+    """The step as CUDA graphs, and the MiB that the graphs keep besides weights, gradients and Adam's moments."""
     torch.cuda.empty_cache()
     before = torch.cuda.memory_reserved()
     take = greedy_step(case, precision, cuda_graphs=True)
@@ -92,7 +92,7 @@ def with_graphs(case: Case, precision: Precision) -> tuple[Step, float]:
 
 
 def measure(case: Case, precision: Precision, *, rounds: int, compiled: bool) -> list[dict[str, Any]]:
-    """All variants of a case in one precision."""
+    """Time and memory of every variant of a case in one precision, a row for each."""
     built: dict[str, Step] = {"naive": naive_step(case, precision)}
     built["joint, eager"] = greedy_step(case, precision, cuda_graphs=False)
     if compiled:
@@ -150,6 +150,10 @@ def show(rows: list[dict[str, Any]]) -> None:
             for row in rows
         ],
     )
+    print(
+        "B: crops in a batch; ms: of a step; x naive: how many times as fast as the naive step; MFU: share of a large "
+        "matrix product's TFLOP/s; MiB: peak memory less that between steps (for graphs: memory that they keep)"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -158,14 +162,16 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     options.add_argument("--batches", type=int, nargs="+", default=[8, 64])
     options.add_argument("--channels", type=int, default=512)
-    options.add_argument("--samples", type=int, default=20_480, help="samples a crop")
+    options.add_argument("--samples", type=int, default=20_480, help="samples in a crop")
     options.add_argument("--rounds", type=int, default=5, help="timed rounds, of five steps each")
     options.add_argument(
-        "--compiled", action="store_true", help="also train.compile, which takes a minute to start"
+        "--compiled",
+        action="store_true",
+        help="measure train.compile=true as well, which takes a minute to start",
     )
     args: argparse.Namespace = options.parse_args(argv)
     if not torch.cuda.is_available():
-        print("torch finds no GPU; nothing to measure")
+        print("torch finds no GPU, so there is nothing to measure; run this on a machine with one")
         return 0
     start(args)
     print(torch.cuda.get_device_name())

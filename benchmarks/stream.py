@@ -1,8 +1,8 @@
-"""Crops/s of the stream, from PCM16 and FLAC shards, here and on Ray, beside plain loaders that read FLAC files.
+"""Compare the stream of crops with DataLoaders that read FLAC files, in crops/s.
 
-The loaders are a torch DataLoader whose item opens a FLAC, seeks, and reads one crop, and one that decodes the whole
-file and slices it. Rates count from the first batch to the end of the last whole epoch; what the first batch takes
-stands apart. Rounds are interleaved, medians are printed.
+The stream reads PCM16 and FLAC shards, in this process and on Ray. One DataLoader opens a FLAC file, seeks and reads
+one crop; the other decodes the whole file and slices it. Rates count from the first batch to the end of the last whole
+epoch; the time to the first batch is a column of its own. Rounds are interleaved, and medians are printed.
 """
 
 from __future__ import annotations
@@ -33,20 +33,21 @@ from vgim.data.stream.readers import Reader, read_in_process, read_on_ray
 from vgim.data.stream.stream import CropStream, RankSlice
 from vgim.storage import Location
 
-START_GRID = 160  # crops start at multiples of 10 ms, at least one of them in
+START_GRID = 160
+"""Crops start at multiples of this many samples (10 ms), and never at 0."""
 LOGICAL_CPUS = 4
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One reading of some epochs."""
+    """Speed of reading some epochs once."""
 
     crops_per_s: float
     first_batch_s: float
 
 
 def timed(batches: Iterator[int]) -> Pass:
-    """Read to the end; each batch says how many crops it holds."""
+    """Time the reading of all batches; `batches` yields the number of crops in each."""
     began = time.perf_counter()
     next(batches)
     first = time.perf_counter()
@@ -55,7 +56,7 @@ def timed(batches: Iterator[int]) -> Pass:
 
 
 def ours(shards: Path, args: argparse.Namespace, reader: Reader) -> Iterator[int]:
-    """Batches of our stream over whole epochs of the train split."""
+    """Numbers of crops in the batches of our stream, over whole epochs of the train split."""
     config = DataConfig(shards=str(shards), crop_samples=args.samples)
     stream = CropStream(
         Location(shards),
@@ -71,7 +72,7 @@ def ours(shards: Path, args: argparse.Namespace, reader: Reader) -> Iterator[int
 
 
 class FlacFiles(Dataset[torch.Tensor]):
-    """One crop of each file, from a random start."""
+    """One crop of each FLAC file, from a random start."""
 
     def __init__(self, files: list[Path], num_samples: int, whole: bool) -> None:
         lengths = [soundfile.info(file).frames for file in files]
@@ -84,8 +85,8 @@ class FlacFiles(Dataset[torch.Tensor]):
 
     def __getitem__(self, index: int) -> torch.Tensor:
         file, length = self.items[index]
-        places = (length - self.num_samples) // START_GRID
-        begin = START_GRID * (1 + int(self.starts[index] * places)) if places > 1 else START_GRID
+        num_starts = (length - self.num_samples) // START_GRID
+        begin = START_GRID * (1 + int(self.starts[index] * num_starts)) if num_starts > 1 else START_GRID
         begin = min(begin, length - self.num_samples)
         if self.whole:
             samples, _ = soundfile.read(file, dtype="int16")
@@ -96,7 +97,7 @@ class FlacFiles(Dataset[torch.Tensor]):
 
 
 def plain(files: list[Path], args: argparse.Namespace, whole: bool, num_workers: int) -> Iterator[int]:
-    """Batches of a DataLoader; fewer epochs than ours, which are read in a fraction of the time."""
+    """Numbers of crops in the batches of a DataLoader, over fewer epochs than the stream, which reads much faster."""
     epochs = max(1, args.epochs // (10 if whole else 4))
     dataset = FlacFiles(files, args.samples, whole)
     # All epochs in one order: a DataLoader starts its workers anew for each iteration.
@@ -109,7 +110,7 @@ def plain(files: list[Path], args: argparse.Namespace, whole: bool, num_workers:
 
 @contextmanager
 def local_ray() -> Iterator[None]:
-    """A Ray of our own on this machine, unless one is there."""
+    """Start Ray on this machine, unless it runs already, and stop it at the end."""
     import ray
 
     if ray.is_initialized():
@@ -129,7 +130,7 @@ def local_ray() -> Iterator[None]:
 
 
 def measure(args: argparse.Namespace, scratch: Path) -> dict[str, list[Pass]]:
-    """All variants, interleaved."""
+    """Time every way to read, interleaved."""
     corpus = args.corpus
     if corpus is None:
         corpus = scratch / "corpus"
@@ -159,13 +160,19 @@ def measure(args: argparse.Namespace, scratch: Path) -> dict[str, list[Pass]]:
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--utterances", type=int, default=600, help="of the embedded corpus that it makes")
-    options.add_argument("--corpus", type=Path, help="FLAC in LibriSpeech's layout instead of it")
+    options.add_argument(
+        "--utterances", type=int, default=600, help="utterances of the embedded corpus, which is made"
+    )
+    options.add_argument(
+        "--corpus",
+        type=Path,
+        help="folder of FLAC files in LibriSpeech's layout instead",
+    )
     options.add_argument("--shards", type=Path, help="shards to stream instead of preparing the corpus")
-    options.add_argument("--epochs", type=int, default=20, help="of our stream in a round")
-    options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--batch", type=int, default=8, help="crops a batch")
-    options.add_argument("--samples", type=int, default=20_480, help="samples a crop")
+    options.add_argument("--epochs", type=int, default=20, help="epochs that the stream reads in a round")
+    options.add_argument("--rounds", type=int, default=3, help="interleaved rounds")
+    options.add_argument("--batch", type=int, default=8, help="crops in a batch")
+    options.add_argument("--samples", type=int, default=20_480, help="samples in a crop")
     options.add_argument("--no-ray", action="store_true", help="leave out the stream on Ray")
     args = options.parse_args(argv)
     start(args)
@@ -178,10 +185,14 @@ def main(argv: list[str] | None = None) -> int:
     median = {name: statistics.median(p.crops_per_s for p in passes) for name, passes in results.items()}
     first = {name: statistics.median(p.first_batch_s for p in passes) for name, passes in results.items()}
     seek, whole = median["FLAC files, seek"], median["FLAC files, decode whole"]
-    print(f"\n{args.samples} samples, B={args.batch}; median of {args.rounds} rounds")
+    print(f"\nbatches of {args.batch} crops of {args.samples} samples; median of {args.rounds} rounds")
     print_table(
-        ["stream", "crops/s", "x seek", "x whole", "first batch, s"],
+        ["reader", "crops/s", "x seek", "x whole", "s to first batch"],
         [(name, rate, rate / seek, rate / whole, first[name]) for name, rate in median.items()],
+    )
+    print(
+        "x seek, x whole: how many times as fast as the DataLoader that seeks in FLAC files, and as the one that "
+        "decodes whole files"
     )
     write_json(args.json, {"crops_per_s": median, "first_batch_s": first})
     return 0

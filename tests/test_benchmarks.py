@@ -27,10 +27,10 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     import importlib
 
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    found = {name: importlib.import_module(name) for name in NAMES}
+    modules = {name: importlib.import_module(name) for name in NAMES}
     for name in NAMES:
         monkeypatch.delitem(sys.modules, name)
-    return found
+    return modules
 
 
 def for_all_frames(draws: Draws, num_frames: int, channels: int, naive: ModuleType) -> object:
@@ -105,14 +105,14 @@ def test_naive_prints_the_work_of_each_family(
 def test_step_prints_a_row_for_every_way_to_take_a_step(
     scripts: dict[str, ModuleType], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    figures = tmp_path / "step.json"
-    arguments = [*SMALL, "--steps", "1", "--no-memory", "--batches", "1", "2", "--json", str(figures)]
+    results = tmp_path / "step.json"
+    arguments = [*SMALL, "--steps", "1", "--no-memory", "--batches", "1", "2", "--json", str(results)]
     assert scripts["step"].main(arguments) == 0
     out = capsys.readouterr().out
     assert "sim     naive" in out
     assert "sequential 3" in out
-    assert "ms/utt" in out
-    rows = json.loads(figures.read_text())["steps"]
+    assert "ms/crop" in out
+    rows = json.loads(results.read_text())["steps"]
     naive, plain, joint, *sequential = rows
     assert [row["variant"] for row in sequential] == [f"sequential {m}" for m in range(4)]
     assert naive["speedup"] == plain["speedup_on_plain"] == 1

@@ -1,4 +1,4 @@
-"""The watch for collapsed posteriors: a module whose latents say nothing, and whose loss is chance."""
+"""Detect collapsed posteriors: modules whose latents do not depend on the input and whose loss is at chance."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 CHANCE_SHARE = 0.98
-"""InfoNCE at or above this share of ln(1 + N) is no better than chance."""
+"""A contrastive loss at or above this share of its value at chance counts as chance."""
 FEWEST_ACTIVE = 0.05
 """Below this share of active units the posterior no longer depends on its input (Burda et al. 2015)."""
 
 
 class CollapseWarning(NamedTuple):
-    """Something to tell about one module."""
+    """A module that has collapsed or recovered."""
 
     module: int
     """The module's index."""
     collapsed: bool
-    """True where it has collapsed, False where it has recovered."""
+    """True if the module has collapsed, False if it has recovered."""
     message: str
     """One line: what was measured, why it matters, what to do."""
 
@@ -30,12 +30,17 @@ class _State:
 
 
 class CollapseWatch:
-    """Says once when a module has collapsed, and once when it has recovered.
+    """Warns once when a module has collapsed, and once when it has recovered.
 
-    A module looks collapsed where its InfoNCE is at least CHANCE_SHARE · ln(1 + N) and fewer than
-    FEWEST_ACTIVE of its units are active. It counts as collapsed when it has looked so at every observation
-    over at least `patience_steps`, all at or after `start_step` (the end of the KL warm-up). Its state is in no
-    checkpoint: a continued run starts to count anew.
+    A module looks collapsed if its contrastive loss is at least CHANCE_SHARE · chance and fewer than FEWEST_ACTIVE of
+    its units are active. It counts as collapsed once every measurement of at least `patience_steps` steps looked
+    collapsed. Checkpoints do not hold this count: a continued run starts it anew.
+
+    Args:
+        modules: Indices of the modules to watch.
+        chance: Contrastive loss of a module that has learned nothing; ln(1 + N) nats for InfoNCE.
+        patience_steps: Steps over which a module must look collapsed.
+        start_step: First step whose measurements count: the end of the KL warm-up.
     """
 
     def __init__(
@@ -48,21 +53,30 @@ class CollapseWatch:
 
     @property
     def modules(self) -> list[int]:
-        """Those that are watched, in the order in which `update` takes their measurements."""
+        """Indices of the watched modules, in the order of `update`'s measurements."""
         return list(self._states)
 
     @property
     def collapsed(self) -> list[int]:
-        """Modules that count as collapsed now."""
+        """Indices of the modules that count as collapsed now."""
         return [module for module, state in self._states.items() if state.warned]
 
     def update(self, step: int, nce: Sequence[float], active_units: Sequence[float]) -> list[CollapseWarning]:
-        """Take the measurements of one step (nats; shares in [0, 1]), one per watched module; return what is new."""
+        """Add the measurements of one step, one per watched module.
+
+        Args:
+            step: Optimizer step.
+            nce: Contrastive losses, in the unit of `chance`.
+            active_units: Shares of active units, in [0, 1].
+
+        Returns:
+            Modules that have collapsed or recovered at this step.
+        """
         if step < self._start_step:
             return []
         new = []
         for (index, state), loss, active in zip(list(self._states.items()), nce, active_units, strict=True):
-            # Put so that a value that is not a number counts as no collapse.
+            # In this form, a value that is not a number counts as no collapse.
             if not (loss >= CHANCE_SHARE * self._chance and active < FEWEST_ACTIVE):
                 if state.warned:
                     new.append(self._recovery(index, step, loss, active))

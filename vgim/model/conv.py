@@ -17,7 +17,7 @@ from vgim.model.sync import RankBatchNorm
 
 ALL = slice(None)
 ROW_VALUES = 16
-"""Values to a multiple of which a row is filled up: 32 bytes of bf16."""
+"""Rows of audio are padded to a multiple of this many values, 32 bytes of bf16."""
 BatchNormKind = Literal["none", "local", "sync"]
 
 
@@ -29,24 +29,24 @@ class ConvSpec(NamedTuple):
     padding: int
 
     def num_frames(self, num_in: int) -> int:
-        """Frames it makes of `num_in` frames or samples; 0 where the input is too short."""
+        """Frames of the output for `num_in` frames or samples of input; 0 if the input is too short."""
         return max(0, (num_in + 2 * self.padding - self.kernel) // self.stride + 1)
 
     def num_padded(self, num_frames: int) -> int:
-        """Input frames, zeros included, that `conv_of_padded` takes to make `num_frames`."""
+        """Input frames, padding included, of which `conv_of_padded` makes `num_frames`."""
         return num_padded(num_frames, self.kernel, self.stride)
 
     def num_needed(self, num_frames: int) -> int:
-        """Fewest input frames or samples that make `num_frames`."""
+        """Fewest input frames or samples of which the convolution makes `num_frames`."""
         return max(1, (num_frames - 1) * self.stride + self.kernel - 2 * self.padding)
 
 
 class ConvStack(nn.Module):
     """Convolutions `conv0`, `conv1`, … each followed by `norm0`, `norm1`, … (unless "none") and ReLU.
 
-    A convolution before a BatchNorm has no bias: the normalization subtracts it again, so it would not learn.
-    Weights from a model that does have one lose nothing: its bias moves into the running mean
-    (`running_mean - bias`), and in training mode it has no effect at all.
+    A convolution before a BatchNorm has no bias, because the normalization would subtract it again. Weights of a model
+    with such a bias lose nothing: the bias moves into the running mean (`running_mean - bias`), and in training mode
+    it has no effect.
     """
 
     def __init__(
@@ -64,13 +64,13 @@ class ConvStack(nn.Module):
                 self.add_module(f"norm{i}", RankBatchNorm(channels))
 
     def num_frames(self, num_in: int) -> int:
-        """Frames the stack makes of `num_in` frames or samples; 0 where the input is too short."""
+        """Frames of the output for `num_in` frames or samples of input; 0 if the input is too short."""
         for spec in self.specs:
             num_in = spec.num_frames(num_in)
         return num_in
 
     def forward(self, x_BTC: Tensor, layers: slice = ALL) -> Tensor:
-        """[B, T, channels_in] → [B, num_frames(T), channels], by all layers or by some that follow each other."""
+        """Frames [B, T, channels_in] → [B, num_frames(T), channels], by all layers or by consecutive ones."""
         if x_BTC.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
             return self._in_blocks(x_BTC, layers)
         return self._channels_last(x_BTC, layers)
@@ -93,7 +93,7 @@ class ConvStack(nn.Module):
             else:
                 x_BTC = padded_relu(x_BTC, spec.padding, num_padded)
             x_BTC = self._normalize(i, conv_of_padded(x_BTC, *self._conv(i), spec.stride))
-        # In place: neither a convolution's nor a BatchNorm's backward reads its own output.
+        # In place, because neither a convolution's nor a BatchNorm's backward reads its own output.
         return F.relu(x_BTC, inplace=True)
 
     def _conv(self, i: int) -> tuple[Tensor, Tensor | None]:
@@ -111,14 +111,14 @@ class ConvStack(nn.Module):
 
 
 def conv_channels_last(x_BTC: Tensor, weight_DCK: Tensor, bias_D: Tensor | None, spec: ConvSpec) -> Tensor:
-    """What `F.conv1d` gives, for frames as rows, by the library's convolution: → [B, T, D].
+    """`F.conv1d` of frames as rows, by the library's convolution: → [B, T, D].
 
-    As an image of height 1 in the channels-last layout, rows of frames need no transposition, and a GPU has its
-    fastest kernels for it. Audio has one channel, where layouts can't be told apart and the output would be
-    transposed: its windows, ten values wide, are multiplied as rows instead.
+    Rows of frames are an image of height 1 in the channels-last layout: they need no transposition, and a GPU has its
+    fastest kernels for them. Audio has one channel, for which torch cannot tell the layouts apart and would transpose
+    the output. Windows of audio, ten values wide, are multiplied as rows instead.
     """
     if x_BTC.shape[2] == 1:
-        # Wider windows, which meet zeros of the weight, so that rows start where a GPU can load them whole.
+        # Windows are widened, and the weight padded with zeros, so that rows start where a GPU can load them whole.
         width = -(-spec.kernel // ROW_VALUES) * ROW_VALUES
         num_frames = spec.num_frames(x_BTC.shape[1])
         behind = (num_frames - 1) * spec.stride + width - spec.padding - x_BTC.shape[1]

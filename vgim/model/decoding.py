@@ -18,7 +18,7 @@ from vgim.model.stack import Encoder
 
 
 def convs_between(encoder: Encoder, module: int, layer: int | None) -> tuple[ConvSpec, ...]:
-    """The convolutions between the audio and a module's output, or one of its layers."""
+    """The convolutions from the audio to the output of a module, or of one of its layers."""
     greedy = encoder.module(module)
     own = greedy.spec.convs if layer is None else greedy.spec.convs[: greedy.layer_index(layer) + 1]
     return (*(conv for index in range(greedy.index) for conv in encoder.module(index).spec.convs), *own)
@@ -27,14 +27,15 @@ def convs_between(encoder: Encoder, module: int, layer: int | None) -> tuple[Con
 class Decoder(nn.Module):
     """Transposed convolutions `deconv<i>`, each the mirror of the encoder's convolution i, with ReLU between.
 
-    A transposed convolution leaves open which of `stride` lengths its output has: what the encoder cut off is
-    unknown to the latents. Here every layer is told the length that the encoder had, so that the audio's is exact.
+    The output of a transposed convolution may have any of `stride` lengths, because the latents do not tell how many
+    samples the encoder cut off. Here every layer gets the length that it had in the encoder, so that the audio's
+    length is exact.
 
     Args:
         convs: The encoder's convolutions, from the audio on.
         channels_in: Channels of the latents.
-        channels: Between the layers.
-        seed: Of the first weights.
+        channels: Channels between the layers.
+        seed: Seed of the first weights.
     """
 
     def __init__(self, convs: Sequence[ConvSpec], channels_in: int, channels: int, seed: int) -> None:
@@ -51,13 +52,12 @@ class Decoder(nn.Module):
                 self.add_module(f"deconv{i}", deconv)
 
     def num_frames(self, num_samples: int) -> int:
-        """Frames that the encoder makes of so many samples."""
+        """Frames that the encoder makes of `num_samples` samples."""
         return self._lengths(num_samples)[-1]
 
     def natural_samples(self, num_frames: int) -> int:
-        """A length of which the encoder makes `num_frames` frames: frames · hop where that is one."""
-        least = hop = 1
-        least = num_frames
+        """Samples of which the encoder makes `num_frames` frames: frames · hop if that fits, else the fewest."""
+        hop, least = 1, num_frames
         for conv in reversed(self.convs):
             least, hop = conv.num_needed(least), hop * conv.stride
         return max(least, num_frames * hop) if self.num_frames(num_frames * hop) == num_frames else least
@@ -66,10 +66,10 @@ class Decoder(nn.Module):
         """Latents → audio [B, num_samples], as float32 in the units that the encoder was trained on.
 
         Args:
-            num_samples: Length of the audio that the latents are of; None takes the natural one.
+            num_samples: Length of the audio that was encoded; None uses `natural_samples`.
 
         Raises:
-            ConfigError: The encoder makes another number of frames of so many samples.
+            ConfigError: The encoder makes another number of frames of `num_samples` samples.
         """
         num_frames = latents_BTC.shape[1]
         if num_samples is None:
@@ -91,7 +91,7 @@ class Decoder(nn.Module):
         return x_BTC[..., 0].float()
 
     def _lengths(self, num_samples: int) -> list[int]:
-        """Samples, then frames of each convolution's output."""
+        """Samples of the audio, then frames of each convolution's output."""
         lengths = [num_samples]
         for conv in self.convs:
             lengths.append(conv.num_frames(lengths[-1]))
@@ -99,13 +99,17 @@ class Decoder(nn.Module):
 
 
 def transposed(x_BTC: Tensor, weight_CDK: Tensor, bias_D: Tensor, conv: ConvSpec, length: int) -> Tensor:
-    """What `F.conv_transpose1d` gives with the output padding that makes `length` frames, for frames as rows.
+    """`F.conv_transpose1d` of frames as rows, with the output padding that makes `length` frames: [B, length, D].
 
-    One matrix product makes each frame's K output frames; where they overlap, blocks of a stride are added. On a
-    CPU that is several times as fast as torch's own.
+    One matrix product makes the K output frames of each input frame; blocks of a stride are added where they overlap.
+    On a CPU this is several times as fast as torch's own function.
 
     Args:
-        conv: The convolution that it mirrors, which makes T frames of `length`.
+        x_BTC: Frames.
+        weight_CDK: Kernel.
+        bias_D: Bias.
+        conv: The convolution to mirror, which makes T frames of `length`.
+        length: Frames of the output.
     """
     B, T, C = x_BTC.shape
     D, stride = weight_CDK.shape[1], conv.stride

@@ -1,7 +1,7 @@
-"""All that is random in one forward pass of one module, drawn ahead of it.
+"""Random numbers of one forward pass of one module, drawn before the pass.
 
-Drawing first keeps the pass itself a function of its inputs: tests fix the draws, torch.compile sees no
-generator, and the draws depend on the key alone.
+So the pass is a function of its inputs: tests fix the draws, torch.compile and CUDA graphs see no generator, and the
+draws depend on the key alone.
 
 Shapes: B crops, T frames, W window frames, C channels, K prediction steps, N negatives.
 """
@@ -21,15 +21,15 @@ class Draws(NamedTuple):
     """The window, the negatives and the noise of one forward pass."""
 
     window_start: int | Tensor
-    """First frame of the window that gives contexts and positives. As a tensor, [], it may change between replays
-    of a CUDA graph."""
+    """First frame of the window that gives contexts and positives. As a tensor, [] int64, it may change between
+    replays of a CUDA graph."""
     negatives: Tensor
     """[1 or K, B, W, N]: rows of the pool [B·T, C] that serve as negatives for the context at a window
     frame. The first axis has 1 entry where one draw serves all steps k, else one per step."""
     pooled: bool
     """Whether the pool is the frames of all ranks, in which rank r's rows start at r·B·T; else it is this rank's."""
     eps_z: Tensor | None
-    """[B, T, C]: noise of the targets z; None uses μ, or the module has no posterior."""
+    """[B, T, C]: noise of the targets z; None if z = μ or the module has no posterior."""
     eps_c: Tensor | None
     """[B, W, C]: noise of the contexts c, independent of the targets' and drawn for the window alone."""
 
@@ -39,7 +39,7 @@ class Draws(NamedTuple):
         return self.negatives.shape[2]
 
     def window(self, x_BTC: Tensor) -> Tensor:
-        """The window's frames of a module's frames: [B, W, C]."""
+        """The window [B, W, C] of a module's frames."""
         if self.num_window == x_BTC.shape[1]:
             return x_BTC
         if isinstance(self.window_start, Tensor):
@@ -51,7 +51,7 @@ class Draws(NamedTuple):
         """The window's first frame as a tensor, [] int64."""
         if isinstance(self.window_start, Tensor):
             return self.window_start
-        # Filled there: a number that is copied to a GPU has to be waited for.
+        # Filled on the device: copying a number to a GPU would make the CPU wait.
         return torch.full((), self.window_start, dtype=torch.int64, device=self.negatives.device)
 
 
@@ -84,7 +84,7 @@ def make_draws(
         num_ranks: Ranks whose frames make the pool; more than 1 only if the kind pools ranks.
         noise_channels: Channels of ε; 0 draws none.
     """
-    # Straight from the hash: a generator on a GPU would have to be waited for.
+    # From the hash, not from the generator: reading a number from a GPU would make the CPU wait.
     window_start = splitmix64(seed) % (num_frames - num_window + 1)
     generator = seeded_generator(device, seed)
     sizes = PassSizes(num_crops, num_frames, num_window, window_start, num_steps, num_negatives, num_ranks)

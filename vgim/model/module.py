@@ -28,24 +28,24 @@ ACTIVE_VARIANCE = 0.01
 
 
 class ModuleSpec(NamedTuple):
-    """What one module is made of."""
+    """Layers and sizes of one module."""
 
     convs: tuple[ConvSpec, ...]
-    """Its convolutions; none for the autoregressive module."""
+    """Convolutions; empty for a module that is a GRU alone."""
     channels_in: int
-    """Channels of its input; 1 where it reads audio."""
+    """Channels of the input; 1 if the module reads audio."""
     channels: int
-    """Channels of its convolutions, or of the latents that its GRU reads."""
+    """Channels of the convolutions, or of the latents that the GRU reads."""
     gru_units: int
-    """Units of its GRU; 0 for none."""
+    """Units of the GRU; 0 for none."""
     posterior: bool
-    """Whether its latents are Gaussian."""
+    """Whether the latents are Gaussian."""
     min_samples: int
-    """Shortest crop that gives it two frames, for the message when a crop is shorter."""
+    """Samples of the shortest crop of which the module makes two frames."""
 
     @property
     def inner_layers(self) -> range:
-        """Its convolutions but the last where that one's output is the module's: there's no posterior and no GRU."""
+        """Indices of the convolutions, without the last one if its output is the module's own."""
         return range(len(self.convs) - (not self.posterior and not self.gru_units))
 
 
@@ -53,17 +53,17 @@ class ModuleOutput(NamedTuple):
     """Output of a forward pass: its metrics, scalars of which only `loss` has a graph, and the latents."""
 
     loss: Tensor
-    """InfoNCE + kld_weight · KL, to call backward on."""
+    """Contrastive loss + kld_weight · KL, with a graph."""
     nce: Tensor
-    """InfoNCE in nats; ln(1 + N) is chance."""
+    """Contrastive loss; InfoNCE is in nats, and ln(1 + N) is chance."""
     kl: Tensor
-    """KL summed over time, mean over crops and channels (the published unit), before free bits."""
+    """KL in nats, summed over time, mean over crops and channels (the published unit), before free bits."""
     kl_per_element: Tensor
-    """KL per element in nats, comparable across depths."""
+    """KL in nats, mean over crops, frames and channels, which compares across depths."""
     accuracy: Tensor
     """Share of positives that score above all of their negatives; a tie counts as wrong."""
     active_units: Tensor | None
-    """Share of channels whose mean varies by more than ACTIVE_VARIANCE; None if not measured."""
+    """Share of channels whose mean has a variance above ACTIVE_VARIANCE; None if not measured."""
     latents: Tensor
     """z [B, T, C], detached."""
 
@@ -82,10 +82,10 @@ METRICS_ON_REQUEST = ("active_units",)
 class GreedyModule(nn.Module):
     """Layers trained by their own loss; no gradient enters or leaves.
 
-    sim: z and c are two samples of the posterior that the head `posterior` gives. gim: there is no head and
-    c = z is the output of the last convolution, as in Löwe et al. (2019). A GRU, where there is one, makes
-    c = GRU(z): in the greedy families it is a module by itself, whose z is its input; in cpc it follows the
-    convolutions in one module, and the gradient runs through both.
+    Family sim: the targets z and the contexts c are two samples of the posterior. Family gim: there is no posterior,
+    and c = z is the output of the last convolution, as in Löwe et al. (2019). If the module has a GRU, c = GRU(z). In
+    sim and gim the GRU is a module by itself, and z is its input. In cpc it follows the convolutions in one module,
+    and the gradient runs through both.
     """
 
     def __init__(
@@ -112,20 +112,20 @@ class GreedyModule(nn.Module):
 
     @property
     def channels_out(self) -> int:
-        """Channels of what `represent` gives."""
+        """Channels of the module's output."""
         return self.spec.gru_units or self.spec.channels
 
     @property
     def output_is_a_layer(self) -> bool:
-        """Whether what `represent` gives is the last convolution's output: there is no posterior and no GRU."""
+        """Whether the last convolution's output is the module's: there is no posterior and no GRU."""
         return self.posterior is None and self.gru is None
 
     def num_frames(self, num_in: int) -> int:
-        """Frames it makes of `num_in` frames of its input (samples, where it reads audio)."""
+        """Frames of the output for `num_in` frames of the input, or samples if the module reads audio."""
         return self.layers.num_frames(num_in)
 
     def layer_index(self, layer: int) -> int:
-        """A convolution's place in the module, from 0; a negative `layer` counts from the last.
+        """Index of a convolution in the module, from 0; a negative `layer` counts from the last.
 
         Raises:
             ConfigError: The module has no such convolution.
@@ -143,23 +143,23 @@ class GreedyModule(nn.Module):
         )
 
     def draw(self, x: Tensor, key: DrawKey, *, deterministic: bool = False) -> Draws:
-        """The random draws of the forward pass over `x`.
+        """Draw all that is random in the forward pass over `x`.
 
         Args:
-            x: The pass's input; only its shape and device matter.
-            key: Same key, same draws.
-            deterministic: c = z = μ; the negatives stay random. Otherwise z and c are sampled in eval mode
-                too, so that a validation loss is comparable with the training loss.
+            x: Input of the pass; only its shape and device matter.
+            key: The same key gives the same draws.
+            deterministic: Draw no noise, so that c = z = μ; the negatives stay random. By default z and c are sampled
+                in eval mode too, so that a validation loss compares with the training loss.
 
         Raises:
-            ConfigError: `x` gives fewer than two frames, so that nothing can be predicted.
+            ConfigError: The module makes fewer than two frames of `x`, so that there is nothing to predict.
         """
         objective = self.objective
         num_frames = self.num_frames(x.shape[1])
         num_window = min(num_frames, objective.window_frames or num_frames)
         if num_window < 2:
             raise self._too_short(num_frames)
-        # In eval mode the last batch may be of another size on each rank, which a gather cannot take.
+        # In eval mode the last batch may have another size on each rank, and a gather needs equal sizes.
         pooled = self.nce.negatives.pools_ranks and self.training
         weight = self.nce.weight
         return make_draws(
@@ -182,19 +182,19 @@ class GreedyModule(nn.Module):
         """The module's loss on a batch.
 
         Args:
-            x: Audio [B, L] for the first module, else the latents of the one before [B, T, C].
+            x: Audio [B, L] for the first module, else the latents [B, T, C] of the module before.
             draws: From `draw`.
-            kld_weight: Weight of the KL term at this step; the term is left out where it is the number 0.
-            measure: Also count active units.
+            kld_weight: Weight of the KL term at this step; the number 0 leaves the term out.
+            measure: Also compute `active_units`.
         """
         h_BTC = self._layers(x)
         penalty = None
         if self.posterior is not None:
-            z_BTC, c_BWC, mean_BTC, penalty, kl_per_element = self._sampled(h_BTC, draws, kld_weight)
+            z_BTC, c_BWC, mean_BTC, penalty, kl_per_element = self._sample_posterior(h_BTC, draws, kld_weight)
         else:
             z_BTC = mean_BTC = h_BTC
-            if self.spec.gru_units:  # not `self.gru`, at whose sight torch.compile gives up
-                mean_BTC = self._recur(z_BTC)
+            if self.spec.gru_units:  # not `self.gru`, which torch.compile cannot trace
+                mean_BTC = self._run_gru(z_BTC)
             c_BWC = draws.window(mean_BTC)
             kl_per_element = at_least_fp32(z_BTC.new_zeros(()))
         pool_RC = z_BTC.flatten(0, 1)
@@ -212,35 +212,44 @@ class GreedyModule(nn.Module):
         )
 
     def distribution(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What the module makes of `x`, without a loss: mean and deviation [B, T, C].
+        """Mean and standard deviation [B, T, C] of the module's output for `x`, without a loss.
 
-        The mean is GRU(z) where the module has a GRU, else z or μ; there is a deviation only with a posterior.
+        The mean is GRU(z) if the module has a GRU, else μ or z. The deviation is None without a posterior.
         """
         return self._distribution(self._layers(x))
 
     def represent(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The mean of `distribution`, or with a `generator` a sample where there is a posterior."""
-        return _drawn(*self.distribution(x), generator)
+        """The module's output [B, T, C]: the mean, or a sample of the posterior if there are one and a `generator`."""
+        return _mean_or_sample(*self.distribution(x), generator)
 
     def layer(self, x: Tensor, layer: int) -> Tensor:
-        """What convolution `layer` gives of the module's input `x`, after BatchNorm and ReLU: [B, T, C]."""
+        """Output [B, T, C] of convolution `layer` for the module's input `x`, after BatchNorm and ReLU."""
         return at_least_fp32(self._layers(x, slice(self.layer_index(layer) + 1)))
 
     def layers_and_output(
         self, x: Tensor, layers: Sequence[int], generator: torch.Generator | None = None
     ) -> tuple[list[Tensor], Tensor]:
-        """`layer` of each of `layers`, ascending from 0, and `represent`, in one pass over `x`."""
+        """Outputs of several convolutions, and the module's output, in one pass over `x`.
+
+        Args:
+            x: Input of the module.
+            layers: Indices of the convolutions, ascending.
+            generator: See `represent`.
+
+        Returns:
+            What `layer` returns for each of `layers`, and what `represent` returns.
+        """
         inner = []
         done = 0
         for layer in layers:
             x = self._layers(x, slice(done, layer + 1))
             inner.append(at_least_fp32(x))
             done = layer + 1
-        return inner, _drawn(*self._distribution(self._layers(x, slice(done, None))), generator)
+        return inner, _mean_or_sample(*self._distribution(self._layers(x, slice(done, None))), generator)
 
     def _distribution(self, h_BTC: Tensor) -> tuple[Tensor, Tensor | None]:
         if self.posterior is None:
-            return at_least_fp32(h_BTC) if self.gru is None else self._recur(h_BTC), None
+            return at_least_fp32(h_BTC) if self.gru is None else self._run_gru(h_BTC), None
         posterior: Posterior = self.posterior(h_BTC)
         return posterior.mu, torch.exp(0.5 * posterior.logvar)
 
@@ -250,19 +259,20 @@ class GreedyModule(nn.Module):
         h_BTC: Tensor = self.layers(x[..., None] if x.ndim == 2 else x, layers)
         return h_BTC
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # which cannot compile a GRU
-    def _recur(self, h_BTC: Tensor) -> Tensor:
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # it cannot compile a GRU
+    def _run_gru(self, h_BTC: Tensor) -> Tensor:
         """The GRU's output in its weights' dtype: autocast would run cuDNN's in fp16, where small gradients vanish."""
         assert self.gru is not None
         with autocast_to(None, h_BTC.device):
             out_BTC: Tensor = self.gru(h_BTC.to(next(self.gru.parameters()).dtype))[0]
         return out_BTC
 
-    def _sampled(
+    def _sample_posterior(
         self, h_BTC: Tensor, draws: Draws, kld_weight: float | Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor]:
-        """Targets [B, T, C], contexts [B, W, C] and means [B, T, C]; the KL term, None where its weight is the
-        number 0; and the mean of KL per element, detached.
+        """Targets [B, T, C], contexts [B, W, C], means [B, T, C], KL term and mean KL per element, detached.
+
+        The KL term is None if its weight is the number 0.
         """
         assert self.posterior is not None
         objective = self.objective
@@ -296,7 +306,7 @@ class GreedyModule(nn.Module):
         )
 
 
-def _drawn(mean: Tensor, std: Tensor | None, generator: torch.Generator | None) -> Tensor:
+def _mean_or_sample(mean: Tensor, std: Tensor | None, generator: torch.Generator | None) -> Tensor:
     if std is None or generator is None:
         return mean
     eps = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
@@ -304,6 +314,6 @@ def _drawn(mean: Tensor, std: Tensor | None, generator: torch.Generator | None) 
 
 
 def active_units(mean_BTC: Tensor) -> Tensor:
-    """Share of channels whose mean varies over frames by more than ACTIVE_VARIANCE (Burda et al. 2015)."""
+    """Share of channels whose mean has a variance above ACTIVE_VARIANCE over frames, [] (Burda et al. 2015)."""
     mean_RC = at_least_fp32(mean_BTC).flatten(0, 1)
     return (mean_RC.var(0) > ACTIVE_VARIANCE).to(mean_RC.dtype).mean()

@@ -38,13 +38,13 @@ class GaussianHead(nn.Linear):
 
     @staticmethod
     def split(head_BTX: Tensor) -> Posterior:
-        """What `project` gives, in two."""
+        """The two halves of `project`'s output, fp32 or finer."""
         mu_BTC, logvar_BTC = at_least_fp32(head_BTX).chunk(2, dim=-1)
         return Posterior(mu_BTC, logvar_BTC)
 
 
 def sample(posterior: Posterior, eps_BTC: Tensor) -> Tensor:
-    """z = μ + σ·ε, for ε drawn from N(0, 1): the reparameterisation of Kingma & Welling (2014), eq. 4."""
+    """z = μ + σ·ε, for ε drawn from N(0, 1): the reparameterization of Kingma & Welling (2014), eq. 4."""
     return torch.addcmul(posterior.mu, torch.exp(0.5 * posterior.logvar), eps_BTC)
 
 
@@ -55,7 +55,7 @@ def gaussian_kl(mu_BTC: Tensor, logvar_BTC: Tensor) -> Tensor:
 
 
 def reduce_kl(kl_BTC: Tensor, reduction: KLReduction, free_bits: float = 0.0) -> Tensor:
-    """The KL term as one number.
+    """The KL term, [].
 
     Args:
         kl_BTC: KL per element, in nats.
@@ -73,5 +73,5 @@ def reduce_kl(kl_BTC: Tensor, reduction: KLReduction, free_bits: float = 0.0) ->
 
 
 def in_unit(kl_per_element: Tensor, num_frames: int, reduction: KLReduction) -> Tensor:
-    """A mean of KL over all elements as what `reduction` makes of them."""
+    """The KL term [] from the mean of KL over all elements."""
     return kl_per_element * num_frames if reduction == "time_sum" else kl_per_element

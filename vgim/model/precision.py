@@ -1,4 +1,4 @@
-"""What numbers are computed in, and where half precision ends: losses and distributions are in fp32 or finer."""
+"""Precision of matrix products. Losses and distributions are computed in fp32 or finer, whatever the products are."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Precision = Literal["fp32", "tf32", "bf16"]
 
 
 def set_precision(precision: Precision) -> torch.dtype | None:
-    """Set this process's products for training; returns the dtype of autocast, None for none.
+    """Set the precision of this process's products, and return the dtype for `autocast_to`; None for fp32 and tf32.
 
-    "fp32" means it: left alone, torch gives the convolutions of a GPU ten bits of mantissa (TF32), and its matrix
-    products 23. "tf32" gives both ten. So does "bf16", where autocast leaves fp32 products.
+    By default torch lets a GPU round the inputs of fp32 convolutions, but not of fp32 matrix products, to ten bits of
+    mantissa (TF32). "fp32" rounds neither; "tf32" rounds both, and so does "bf16" where autocast leaves fp32.
     """
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "fp32"
     return torch.bfloat16 if precision == "bf16" else None
@@ -34,7 +34,7 @@ def autocast_to(
 
 
 def slowed_by(precision: Precision, device: torch.device) -> str | None:
-    """Why products of this precision crawl on the device, as a sentence for the log; None where they don't."""
+    """A sentence for the log if the device computes products of this precision slowly; else None."""
     if precision != "bf16" or device.type != "cpu" or _cpu_multiplies_bf16():
         return None
     return (
@@ -49,5 +49,5 @@ def _cpu_multiplies_bf16() -> bool:
 
 
 def at_least_fp32(x: Tensor) -> Tensor:
-    """bf16 and fp16 as fp32; everything else unchanged."""
+    """Convert bf16 and fp16 to fp32; leave other dtypes as they are."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

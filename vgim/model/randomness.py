@@ -1,8 +1,8 @@
-"""Random draws that depend on who asks and when, never on the process's global generators.
+"""Seeds of random draws, which depend on the run, module, step and rank, never on the process's global generators.
 
 Every module has a fresh generator at every step, seeded from (seed, module, step, rank, micro-batch,
-purpose). So a module draws the same numbers whatever the depth of the model, in whichever process it
-lives, and after any interruption: a resumed run needs no generator state at all.
+purpose). So a module draws the same numbers at any depth of the model, in any process, and after any
+interruption: a resumed run needs no generator state.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 
 
 class DrawKey(NamedTuple):
-    """What a training step's draws depend on, besides the module."""
+    """All that the draws of a pass depend on, besides the module."""
 
     seed: int
     """The run's seed (`train.seed`)."""
@@ -28,7 +28,7 @@ class DrawKey(NamedTuple):
     micro_batch: int = 0
     """Forward pass within the step (gradient accumulation), or the batch of a validation."""
     purpose: str = "train"
-    """Keeps streams apart that share all else, such as "train" and "validation"."""
+    """Use of the draws, such as "train" or "validation", so that they differ where all else is the same."""
 
 
 def splitmix64(value: int) -> int:
@@ -56,7 +56,7 @@ def draw_seed(key: DrawKey, module: int) -> int:
 def seeded_generator(device: torch.device | str, seed: int) -> torch.Generator:
     """A new generator on `device` with this seed.
 
-    On a CPU torch keeps only the low 32 bits of a seed, which is why the hash must be good in all its bits.
+    On a CPU torch keeps only the low 32 bits of a seed, so that the hash must be good in all of its bits.
     """
     made = torch.Generator(device=device)
     made.manual_seed(seed)

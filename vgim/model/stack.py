@@ -18,7 +18,7 @@ from vgim.model.randomness import mix
 
 
 class Encoder(nn.Module):
-    """Greedy modules in order; each reads the latents of the one before.
+    """Greedy modules in order; each reads the latents of the module before.
 
     Names of parameters are stable, for checkpoints: `greedy.<module>.layers.conv<i>.weight`,
     `….layers.norm<i>.weight`, `….posterior.weight`, `….gru.weight_ih_l0`, `….nce.weight`.
@@ -32,8 +32,8 @@ class Encoder(nn.Module):
         self.objective = objective
         self.greedy = nn.ModuleList()
         for index, spec in enumerate(specs):
-            # Each module from its own seed, so that its weights are the same at any depth. Only the CPU's
-            # generator is used, and put back: torch.manual_seed would reseed the GPUs' as well.
+            # Each module has its own seed, so that its weights are the same at any depth. Only the state of the CPU's
+            # generator changes, and is restored: torch.manual_seed would reseed the GPUs' generators as well.
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(mix("weights", seed, index))
                 self.greedy.append(GreedyModule(index, spec, objective, model.batch_norm))
@@ -42,7 +42,7 @@ class Encoder(nn.Module):
         return len(self.greedy)
 
     def module(self, index: int) -> GreedyModule:
-        """Module `index`, counted from the input; negative counts from the last.
+        """Module `index`, counted from the input; a negative index counts from the last.
 
         Raises:
             ConfigError: There is no such module.
@@ -51,9 +51,9 @@ class Encoder(nn.Module):
             raise ConfigError(
                 f"module={index} but the encoder has {len(self)} modules; use 0 to {len(self) - 1}"
             )
-        found = self.greedy[index]
-        assert isinstance(found, GreedyModule)
-        return found
+        module = self.greedy[index]
+        assert isinstance(module, GreedyModule)
+        return module
 
     @property
     def ranks_communicate(self) -> bool:
@@ -91,13 +91,13 @@ class Encoder(nn.Module):
         deterministic: bool = True,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """The representation [B, T, C] that a module gives, frozen: no losses and no graph.
+        """The output [B, T, C] of a module or layer, without a loss and without a graph.
 
         Args:
             x_BL: Audio, normalized as in training.
-            module: Which module; -1 is the last. One with a GRU gives the GRU's output.
-            layer: One of the module's convolutions, after BatchNorm and ReLU, instead of the module's output;
-                counted within the module, -1 is its last.
+            module: Index of the module; -1 is the last. The output of a module with a GRU is the GRU's.
+            layer: Index of a convolution within the module, whose output after BatchNorm and ReLU is returned instead
+                of the module's; -1 is the last.
             deterministic: Use μ in every module; else sample, from `generator`.
             generator: On the audio's device; needed unless deterministic.
 
@@ -128,35 +128,35 @@ class Encoder(nn.Module):
         return x
 
     def hop_samples(self, module: int, layer: int | None = None) -> int:
-        """Samples between two frames of what `encode` gives of this module or layer."""
+        """Samples from one frame to the next in the output of a module or layer."""
         return math.prod(conv.stride for conv in self._convs(module, layer))
 
     def min_samples(self, module: int, layer: int | None = None) -> int:
-        """Fewest samples of which `encode` makes a frame of this module or layer."""
+        """Fewest samples of which a module or layer makes a frame."""
         num = 1
         for conv in reversed(self._convs(module, layer)):
             num = conv.num_needed(num)
         return num
 
     def channels(self, module: int, layer: int | None = None) -> int:
-        """Channels of what `encode` gives of this module or layer."""
+        """Channels of the output of a module or layer."""
         greedy = self.module(module)
         return greedy.channels_out if layer is None else greedy.spec.channels
 
     def _convs(self, module: int, layer: int | None) -> list[ConvSpec]:
-        """The convolutions between the audio and this module's output or layer."""
+        """The convolutions from the audio to the output of a module or layer."""
         greedy = self.module(module)
         own = greedy.spec.convs if layer is None else greedy.spec.convs[: greedy.layer_index(layer) + 1]
         return [conv for index in range(greedy.index) for conv in self.module(index).spec.convs] + list(own)
 
 
 def build_encoder(model: ModelConfig, objective: ObjectiveConfig, seed: int) -> Encoder:
-    """The encoder of a config on the CPU, its weights drawn from `seed` (torch's default distributions)."""
+    """The encoder of a config, on the CPU; `seed` decides its weights (torch's default distributions)."""
     return Encoder(module_specs(model), model, objective, seed)
 
 
 def module_specs(model: ModelConfig) -> list[ModuleSpec]:
-    """What each module is made of, cut to `depth`."""
+    """Layers and sizes of each module, of the first `depth` ones if it is set."""
     layers = [ConvSpec(*layer) for layer in zip(model.kernels, model.strides, model.paddings, strict=True)]
     sizes = [len(layers)] if model.family == "cpc" else list(model.layers_per_module)
     specs = []

@@ -1,4 +1,4 @@
-"""What a module exchanges with the other data-parallel ranks: BatchNorm statistics, and frames as negatives.
+"""Exchanges of a module with the other data-parallel ranks: BatchNorm statistics, and frames as negatives.
 
 Shapes: B crops, C channels, T frames, R rows (frames of all crops of a rank), W ranks.
 
@@ -33,7 +33,7 @@ class _GatherRows(torch.autograd.Function):
 
 
 def gather_rows(rows_RC: Tensor, group: RankGroup) -> Tensor:
-    """All ranks' rows in the order of the ranks, [W·R, C], differentiable; every rank brings the same R."""
+    """Rows of all ranks in the order of the ranks, [W·R, C], differentiable; R is the same on every rank."""
     gathered: Tensor = _GatherRows.apply(rows_RC, group)
     return gathered
 
@@ -61,14 +61,14 @@ def _sum_over_ranks(values: Tensor, group: RankGroup) -> Tensor:
 class RankBatchNorm(nn.BatchNorm1d):
     """BatchNorm over the batches of all ranks, on any device; statistics in fp32 or finer.
 
-    torch's own SyncBatchNorm runs on GPUs only, and DistributedDataParallel refuses it elsewhere.
+    torch's SyncBatchNorm runs on GPUs only, and DistributedDataParallel refuses it elsewhere.
     """
 
     group: RankGroup = ALONE
     """The ranks whose batches are normalized together."""
 
     def forward(self, x_RC: Tensor) -> Tensor:
-        """Over rows: [R, C] → [R, C]."""
+        """Normalize rows [R, C] by the statistics of all ranks' rows."""
         if not self.training or self.group.size == 1:
             return super().forward(x_RC)
         rows_RC = at_least_fp32(x_RC)

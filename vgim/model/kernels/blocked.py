@@ -1,10 +1,9 @@
 """Conv1d as a few dense matrix products over rows of frames, for CPUs.
 
-torch's Conv1d on a CPU is held up by its backward. Where the stride is a good part of the kernel, as in this
-encoder (kernel = 2 · stride), cutting the input into blocks of one stride turns the convolution into
-ceil(kernel / stride) products with nothing computed twice, and frames stay rows, as InfoNCE wants them. What is
-left is moving memory, so nothing is copied that can be written where it is needed: ReLU puts its output between
-the zeros that the next convolution's padding asks for.
+The backward pass of torch's Conv1d is slow on a CPU. In this encoder the stride is a good part of the kernel (kernel =
+2 · stride). Cutting the input into blocks of one stride turns the convolution into ceil(kernel / stride) products,
+computes nothing twice, and keeps frames as rows, as InfoNCE needs them. The rest of the time goes into moving memory,
+so that values are written where they are needed: ReLU writes its output between the zeros of the next padding.
 
 Shapes: B crops, T frames out, C channels in, D channels out, K kernel, S stride, J blocks under a kernel,
 X = S·C values in a block, M = T + J - 1 blocks.
@@ -24,15 +23,15 @@ from torch.nn import functional as F
 from vgim.model.kernels.filtering import TapGradient, Taps, filter_rows, pays
 
 FEW_VALUES = 64
-"""Kernels over no more values than this are gathered into one row: products so thin cost their memory alone."""
+"""Kernels over at most this many values are gathered into one row: memory alone decides the time of thin products."""
 MANY_FRAMES = 512
-"""Crops of this many frames are multiplied one by one; shorter ones together, with J - 1 rows lost between them."""
+"""Crops of at least this many frames are multiplied one by one; shorter ones together, wasting J - 1 rows between."""
 
 
 class _SumOfShiftedProducts(torch.autograd.Function):
     """y[b, t] = Σ_j blocks[b, t + j] @ weight[j].
 
-    By hand, because autograd would give each shifted slice a gradient as large as all of the blocks.
+    Its backward is by hand, because autograd would give each shifted slice a gradient as large as all blocks.
     """
 
     @staticmethod
@@ -63,9 +62,9 @@ class _SumOfShiftedProducts(torch.autograd.Function):
         rows_RX = blocks_BMX.view(B * M, X)
         grad_RD = _between_zeros(grads[0], J - 1)
         runs = [(b * M, T) for b in range(B)] if T >= MANY_FRAMES else [(0, B * M - J + 1)]
-        of_weight = (TapGradient if pays(J, B * T, D) else _PlainTapGradient)(weight_JXD)
+        grad_weight = (TapGradient if pays(J, B * T, D) else _PlainTapGradient)(weight_JXD)
         for first, num_out in runs:
-            of_weight.add(
+            grad_weight.add(
                 rows_RX[first : first + num_out + J - 1], grad_RD[first + J - 1 : first + J - 1 + num_out]
             )
         grad_blocks = None
@@ -76,11 +75,11 @@ class _SumOfShiftedProducts(torch.autograd.Function):
             for first, num_out in runs:
                 behind = first + num_out + J - 1
                 correlate(grad_RD[first : behind + J - 1], grad_blocks.view(B * M, X)[first:behind])
-        return grad_blocks, of_weight.total()
+        return grad_blocks, grad_weight.total()
 
 
 def _between_zeros(grad_BTD: Tensor, num_zeros: int) -> Tensor:
-    """As rows, with rows of zeros before, between and behind the crops, which shifted products run over."""
+    """Crops as rows, with rows of zeros before, between and behind them, which shifted products run over."""
     B, T, D = grad_BTD.shape
     if num_zeros == 0:
         return grad_BTD.reshape(B * T, D)
@@ -91,7 +90,7 @@ def _between_zeros(grad_BTD: Tensor, num_zeros: int) -> Tensor:
 
 
 def _correlation(taps: Sequence[Tensor], num_rows: int) -> Callable[[Tensor, Tensor], None]:
-    """The function that writes Σ_j rows[t + j] @ taps[j] to its second argument, for `num_rows` rows in all."""
+    """A function that writes Σ_j rows[t + j] @ taps[j] to its second argument; `num_rows` is for all of its calls."""
     if pays(len(taps), num_rows, min(taps[0].shape)):
         return partial(filter_rows, Taps.of(*taps))
     return partial(_sum_products, taps)
@@ -117,25 +116,25 @@ class _PlainTapGradient:
 
 
 class _PaddedRelu(torch.autograd.Function):
-    """ReLU of [B, T, C] into a tensor with zeros before and behind the frames; what is saved is the output."""
+    """ReLU of [B, T, C] into a tensor with zeros before and behind the frames; backward needs the output alone."""
 
     @staticmethod
     def forward(ctx: Any, y_BTC: Tensor, before: int, num_frames: int) -> Tensor:
         B, T, C = y_BTC.shape
-        T = min(T, num_frames - before)  # frames that no later kernel reaches are left out
+        T = min(T, num_frames - before)  # the next convolution reaches no later frames
         out = y_BTC.new_empty(B, num_frames, C)
         out[:, :before].zero_()
         out[:, before + T :].zero_()
         torch.clamp_min(y_BTC[:, :T], 0, out=out[:, before : before + T])
         ctx.save_for_backward(out)
-        ctx.place = before, T, y_BTC.shape[1]
+        ctx.position = before, T, y_BTC.shape[1]
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (out,) = ctx.saved_tensors
-        before, T, num_in = ctx.place
+        before, T, num_in = ctx.position
         inside = slice(before, before + T)
         B, _, C = out.shape
         grad = out.new_empty(B, num_in, C)
@@ -147,28 +146,31 @@ class _PaddedRelu(torch.autograd.Function):
 
 
 def num_padded(num_frames: int, kernel: int, stride: int) -> int:
-    """Input frames, zeros included, that `conv_of_padded` takes to make `num_frames` frames."""
+    """Input frames, padding included, of which `conv_of_padded` makes `num_frames` frames."""
     return (num_frames + -(-kernel // stride) - 1) * stride
 
 
 def pad_frames(x_BTC: Tensor, before: int, num_frames: int) -> Tensor:
-    """`x` with zeros before and behind it, or cut behind, to `num_frames` frames."""
+    """Pad `x` with zeros before and behind, or cut it behind, to `num_frames` frames: [B, num_frames, C]."""
     return F.pad(x_BTC, (0, 0, before, num_frames - before - x_BTC.shape[1]))
 
 
 def padded_relu(y_BTC: Tensor, before: int, num_frames: int) -> Tensor:
-    """`pad_frames(relu(y), before, num_frames)` in one pass."""
-    if torch.compiler.is_compiling():  # which fuses the two by itself, and cannot write into a slice
+    """`pad_frames(relu(y), before, num_frames)` in one pass over memory."""
+    if torch.compiler.is_compiling():  # it fuses the two by itself, and cannot write into a slice
         return pad_frames(F.relu(y_BTC), before, num_frames)
     padded: Tensor = _PaddedRelu.apply(y_BTC, before, num_frames)
     return padded
 
 
 def conv_of_padded(x_BTC: Tensor, weight_DCK: Tensor, bias_D: Tensor | None, stride: int) -> Tensor:
-    """What `F.conv1d` gives, for frames as rows, on input that is padded already: → [B, T, D].
+    """`F.conv1d` of frames as rows, on input that is padded already: → [B, T, D].
 
     Args:
-        x_BTC: Of `num_padded` frames, zeros included.
+        x_BTC: `num_padded` frames, padding included.
+        weight_DCK: Kernel.
+        bias_D: Bias.
+        stride: Stride.
     """
     B, num_in, C = x_BTC.shape
     D, _, kernel = weight_DCK.shape

@@ -1,19 +1,19 @@
-"""Two products with shifted rows by minimal filtering: four matrix products where there are six.
+"""Two products with shifted rows by minimal filtering: four matrix products instead of six.
 
 y[t] = x[t] @ w0 + x[t + 1] @ w1 over three neighboring rows is six products. With
 
     s = (x1 + x2) @ (w0 + w1) / 2
     d = (x1 - x2) @ (w0 - w1) / 2
 
-which make s + d = x1 @ w0 + x2 @ w1 and s - d = x1 @ w1 + x2 @ w0, it is four, the fewest that do:
+we have s + d = x1 @ w0 + x2 @ w1 and s - d = x1 @ w1 + x2 @ w0, and four products are enough, the fewest possible:
 
     y0 = s - d + (x0 - x2) @ w0
     y1 = s + d
     y2 = s - d + (x3 - x1) @ w1
 
-This is F(3, 2) of Winograd (Arithmetic Complexity of Computations, 1980) at the points 0, 1, -1 and infinity: no
-constant but a half, so that the rounding error grows little. Transposed, the same identity gives the gradient of the
-taps. The sums are passes over memory, so it pays only where the products are large.
+This is F(3, 2) of Winograd (Arithmetic Complexity of Computations, 1980) at the points 0, 1, -1 and infinity: its
+only constant is a half, so that the rounding error grows little. Transposed, the same identity gives the gradient of
+the taps. The sums are passes over memory, so that filtering pays only for large products.
 
 Shapes: R rows in, T = R - 1 rows out, G = T // 3 groups of three rows, X values in a row, D values in a row out.
 """
@@ -26,11 +26,11 @@ import torch
 from torch import Tensor
 
 MIN_ROWS, MIN_WIDTH = 512, 128
-"""Fewest rows (all calls together) and values in a row out for which less arithmetic outweighs more passes."""
+"""Fewest rows (all calls together) and values in an output row for which filtering is faster."""
 
 
 def pays(num_taps: int, num_rows: int, num_out: int) -> bool:
-    """Whether `filter_rows` and `TapGradient` apply and are expected to beat plain products."""
+    """Whether `filter_rows` and `TapGradient` apply and are expected to be faster than plain products."""
     return num_taps == 2 and num_rows >= MIN_ROWS and num_out >= MIN_WIDTH
 
 
@@ -44,12 +44,12 @@ class Taps(NamedTuple):
 
     @classmethod
     def of(cls, first_XD: Tensor, second_XD: Tensor) -> Taps:
-        """What `filter_rows` needs, to be made once for all calls."""
+        """Compute the sums that `filter_rows` needs, once for all of its calls."""
         return cls(first_XD, second_XD, (first_XD + second_XD).mul_(0.5), (first_XD - second_XD).mul_(0.5))
 
 
 def filter_rows(taps: Taps, rows_RX: Tensor, out_TD: Tensor) -> None:
-    """out[t] = rows[t] @ first + rows[t + 1] @ second; both contiguous, and every row of `out` is written."""
+    """Write out[t] = rows[t] @ first + rows[t + 1] @ second for every row of `out`; both tensors are contiguous."""
     T, D = out_TD.shape
     G = T // 3
     x0, x1, x2, x3 = _phases(rows_RX, G)
@@ -68,14 +68,14 @@ def filter_rows(taps: Taps, rows_RX: Tensor, out_TD: Tensor) -> None:
 
 
 class TapGradient:
-    """The gradient of both taps, added up over runs of rows."""
+    """Gradient of both taps, added up over sequences of rows."""
 
     def __init__(self, weight_2XD: Tensor) -> None:
         self._plain_2XD = weight_2XD.new_zeros(weight_2XD.shape)
         self._mixed_2XD = weight_2XD.new_zeros(weight_2XD.shape)
 
     def add(self, rows_RX: Tensor, grad_TD: Tensor) -> None:
-        """Add Σ_t rows[t].T @ grad[t] and Σ_t rows[t + 1].T @ grad[t]; both contiguous."""
+        """Add Σ_t rows[t].T @ grad[t] and Σ_t rows[t + 1].T @ grad[t]; both tensors are contiguous."""
         T, D = grad_TD.shape
         G = T // 3
         x0, x1, x2, x3 = _phases(rows_RX, G)
@@ -90,7 +90,7 @@ class TapGradient:
             plain_XD.addmm_(rows_RX[3 * G + j : T + j].T, grad_TD[3 * G :])
 
     def total(self) -> Tensor:
-        """[2, X, D]; to be asked for once, at the end."""
+        """The gradient [2, X, D]; call it once, after the last `add`."""
         half_sum, half_difference = self._mixed_2XD.mul_(0.5)
         first, second = self._plain_2XD
         first.add_(half_sum).add_(half_difference)

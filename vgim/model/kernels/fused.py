@@ -1,4 +1,4 @@
-"""Fused kernels for GPUs, where Triton is: the same numbers as torch's own operations, in a few passes over memory."""
+"""Fused kernels for GPUs with Triton: the same numbers as torch's operations, in fewer passes over memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vgim.model.draws import Draws
 
 
 def applies(x: Tensor) -> bool:
-    """Whether the kernels can take `x`: on a GPU, in fp32 or bf16, and outside of torch.compile."""
+    """Whether the kernels can compute on `x`: it is on a GPU, fp32 or bf16, outside of torch.compile, with Triton."""
     if not x.is_cuda or torch.compiler.is_compiling():
         return False
     return x.dtype in (torch.float32, torch.bfloat16) and _has_triton()
@@ -24,7 +24,7 @@ def _has_triton() -> bool:
 
 
 def sample_and_kl(head_BTX: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
-    """Targets z [B, T, C], contexts c [B, W, C] and the mean of KL per element, of a `GaussianHead.project`."""
+    """Targets z [B, T, C], contexts c [B, W, C] and mean KL per element [] in nats, from `GaussianHead.project`."""
     from vgim.model.kernels import fused_gaussian
 
     assert draws.eps_z is not None
@@ -35,7 +35,7 @@ def sample_and_kl(head_BTX: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tenso
 def info_nce(
     predictions: Tensor, z_BTC: Tensor, pool_RC: Tensor, draws: Draws, tie_eps: int
 ) -> tuple[Tensor, Tensor]:
-    """Loss and accuracy of predictions [B, W, K, C]; see `losses.info_nce`."""
+    """Loss [] in nats and accuracy [] of predictions [B, W, K, C]; see `losses.info_nce`."""
     from vgim.model.kernels import fused_infonce
 
     eps = tie_eps * torch.finfo(torch.float32).eps

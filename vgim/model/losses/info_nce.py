@@ -21,7 +21,7 @@ from vgim.model.losses.base import Chance, ContrastiveLoss, ContrastiveResult
 from vgim.model.precision import at_least_fp32, autocast_to
 
 TIE_EPS = 64
-"""Scores closer than this many rounding units of the positive's score are a tie."""
+"""Scores tie if they differ by at most this many rounding units of the positive's score."""
 
 
 class InfoNCE(ContrastiveLoss):
@@ -40,10 +40,10 @@ class InfoNCE(ContrastiveLoss):
         shared = len(draws.negatives) == 1
         if shared and scores.applies(c_BWC):
             return self._result(*scores.scores(c_BWC, weight, z_BTC, pool_RC, draws))
-        # One wide product for all steps, as rows [B·W, K, Cz]; what is past the window's end is masked below.
+        # One wide product for all steps, as rows [B·W, K, Cz]. Steps past the window's end are masked below.
         predictions = F.linear(c_BWC.reshape(B * W, -1), weight.flatten(0, 1)).view(B, W, K, -1)
         with autocast_to(None, c_BWC.device):
-            # On a GPU half precision is multiplied as it is and summed in fp32; the scores are fp32 either way.
+            # A GPU multiplies half precision as it is and sums in fp32; the scores are fp32 either way.
             if predictions.device.type == "cpu":
                 predictions = at_least_fp32(predictions)
             z_BTC, pool_RC = z_BTC.to(predictions.dtype), pool_RC.to(predictions.dtype)
@@ -94,7 +94,7 @@ class InfoNCE(ContrastiveLoss):
 
 
 def positives_by_step(predictions: Tensor, z_BWC: Tensor) -> Tensor:
-    """Scores [B, W, K] of each prediction of [B, W, K, C] with its frame, 1 to K later; any number past the end."""
+    """Scores [B, W, K] of predictions [B, W, K, C] with the frames 1 to K later; undefined past the window's end."""
     W, K = predictions.shape[1:3]
     padded = F.pad(z_BWC, (0, 0, 0, K))
     scores = [
@@ -105,7 +105,7 @@ def positives_by_step(predictions: Tensor, z_BWC: Tensor) -> Tensor:
 
 
 def positives_by_band(predictions: Tensor, z_BWC: Tensor) -> Tensor:
-    """The same, as a band of all frames' products: W times the arithmetic in one product, where K passes were."""
+    """`positives_by_step` from the products of all pairs of frames: W times the arithmetic, one pass instead of K."""
     B, W, K, C = predictions.shape
     step_K = torch.arange(1, K + 1, device=z_BWC.device)
     later_WK = (torch.arange(W, device=z_BWC.device)[:, None] + step_K).clamp_(max=W - 1)
@@ -114,7 +114,7 @@ def positives_by_band(predictions: Tensor, z_BWC: Tensor) -> Tensor:
 
 
 class _Fp32Products(torch.autograd.Function):
-    """a @ b.mT of half precision, in fp32: no score is rounded on its way out of the product."""
+    """a @ b.mT of half precision, in fp32, so that no score is rounded."""
 
     @staticmethod
     def forward(ctx: Any, a_GMC: Tensor, b_GNC: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ class _Fp32Products(torch.autograd.Function):
 
 
 def score_products(a_GMC: Tensor, b_GNC: Tensor) -> Tensor:
-    """Inner products of all rows of `a` with all rows of `b`, group by group: [G, M, N], fp32 or finer."""
+    """Inner products [G, M, N] of all rows of `a` with all rows of `b` in each group, fp32 or finer."""
     if a_GMC.dtype == torch.bfloat16:
         products: Tensor = _Fp32Products.apply(a_GMC, b_GNC)
         return products
