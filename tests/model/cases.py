@@ -1,4 +1,4 @@
-"""Small encoders in fp64, and the oracle's view of their modules."""
+"""Small encoders in fp64, and the oracle's results for their modules."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def audio(num_crops: int, num_samples: int, seed: int = 0) -> Tensor:
 
 @dataclass
 class Expected:
-    """What the oracle says of one module's pass."""
+    """The oracle's results for one pass of a module."""
 
     loss: Tensor
     nce: Tensor
@@ -54,7 +54,7 @@ class Expected:
 
 
 def expect(module: GreedyModule, x: Tensor, draws: Draws, kld_weight: float) -> Expected:
-    """The module's pass by the oracle, with gradients of all of its parameters."""
+    """The oracle's results for a module's pass, with the gradients of all parameters."""
     w = {name: p.detach().clone().requires_grad_() for name, p in module.named_parameters()}
     spec, objective = module.spec, module.objective
     h = x

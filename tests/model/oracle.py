@@ -1,7 +1,7 @@
 """The model again, slow and from the formulas: loops over crops, frames, steps and negatives, in fp64.
 
-It shares no code with the model. It takes a module's weights by name and its fixed draws, and gives the loss
-as a graph, so that autograd gives gradients to compare. Shapes: B crops, T frames, C channels.
+It shares no code with the model. Its inputs are a module's weights by name and fixed draws; its loss has a graph,
+so that autograd computes gradients to compare. Shapes: B crops, T frames, C channels.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The collapse watch speaks once per collapse and once per recovery."""
+"""The collapse watch warns once of a collapse and once of the recovery."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from vgim.model.collapse import CollapseWatch
 CHANCE = math.log(11)
 
 
-def test_a_collapse_is_told_once_after_the_patience_and_so_is_the_recovery() -> None:
+def test_a_collapse_is_warned_of_once_after_the_patience_and_so_is_the_recovery() -> None:
     watch = CollapseWatch(modules=(0, 1), chance=CHANCE, patience_steps=20)
-    told = {}
+    warnings = {}
     for step in range(0, 100, 10):
         collapsed = 20 <= step < 70
-        told[step] = watch.update(step, [CHANCE if collapsed else 1.0, 1.0], [0.0 if collapsed else 0.9, 0.9])
+        warnings[step] = watch.update(
+            step, [CHANCE if collapsed else 1.0, 1.0], [0.0 if collapsed else 0.9, 0.9]
+        )
         assert watch.collapsed == ([0] if 40 <= step < 70 else [])
-    assert {step: [(w.module, w.collapsed) for w in new] for step, new in told.items() if new} == {
+    assert {step: [(w.module, w.collapsed) for w in new] for step, new in warnings.items() if new} == {
         40: [(0, True)],
         70: [(0, False)],
     }
-    message = told[40][0].message
+    message = warnings[40][0].message
     assert "module 0 has collapsed: since step 20 (now 40)" in message
     assert "objective.kld_weight" in message
 
@@ -30,7 +32,7 @@ def test_chance_alone_and_few_active_units_alone_are_no_collapse() -> None:
     assert not any(watch.update(step, [CHANCE, 0.5], [0.2, 0.0]) for step in range(50))
 
 
-def test_a_single_good_measurement_starts_the_count_anew() -> None:
+def test_a_single_good_measurement_restarts_the_count() -> None:
     watch = CollapseWatch(modules=(0,), chance=CHANCE, patience_steps=20)
     for step, active in ((0, 0.0), (10, 0.0), (15, 0.5), (20, 0.0), (35, 0.0)):
         assert watch.update(step, [CHANCE], [active]) == []

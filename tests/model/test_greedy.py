@@ -1,4 +1,4 @@
-"""What makes training greedy: no gradient crosses a module's border, and depth changes nothing before it."""
+"""Training is greedy: no gradient crosses from module to module, and later modules change nothing in earlier ones."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_depth_changes_neither_weights_nor_losses_before_it() -> None:
     assert torch.equal(run_through(shallow, x)[0], run_through(deep, x)[0])
 
 
-def test_seeds_give_other_weights() -> None:
+def test_another_seed_gives_other_weights() -> None:
     one, two = small_encoder(seed=1), small_encoder(seed=2)
     assert not torch.equal(one.module(0).nce.weight, two.module(0).nce.weight)
     assert not torch.equal(one.module(0).nce.weight[:, :, :4], one.module(2).nce.weight)

@@ -1,4 +1,4 @@
-"""The precision of products, and the warning where it crawls."""
+"""The warning of a precision that this machine computes slowly."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def test_bf16_is_not_warned_of_on_a_cpu_that_multiplies_it(monkeypatch: pytest.M
     assert slowed_by("bf16", CPU) is None
 
 
-def test_this_cpu_tells_what_it_multiplies() -> None:
+def test_it_is_known_whether_this_cpu_multiplies_bf16() -> None:
     assert isinstance(precision._cpu_multiplies_bf16(), bool)

@@ -25,8 +25,8 @@ def modules_of_both_families() -> list[GreedyModule]:
     return [encoder.module(index) for encoder in encoders for index in range(len(encoder))]
 
 
-def share(draws: Draws, rank: int) -> Draws:
-    """What of the union's draws belongs to a rank's crops."""
+def draws_of_rank(draws: Draws, rank: int) -> Draws:
+    """The draws of a rank's crops, from those of the whole batch."""
     mine = slice(rank * CROPS, (rank + 1) * CROPS)
     return draws._replace(
         negatives=draws.negatives[:, mine],
@@ -52,7 +52,7 @@ def one_rank(rank: int, folder: str) -> None:
         assert own.pooled
         assert int(own.negatives.max()) >= CROPS * module.num_frames(x.shape[1])
         replica = DistributedDataParallel(module)
-        out = replica(x, share(draws, rank), KLD_WEIGHT)
+        out = replica(x, draws_of_rank(draws, rank), KLD_WEIGHT)
         out.loss.backward()
         grads = {name: p.grad for name, p in module.named_parameters()}
         results.append((out.loss.detach(), grads, buffers_of(module), out.latents))

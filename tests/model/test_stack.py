@@ -55,16 +55,16 @@ def test_frames_are_counted_as_torch_counts_them(kernel: int, stride: int, paddi
 )
 def test_families_are_cut_into_their_modules(model: dict, classes: list[str]) -> None:
     encoder = small_encoder(model=model)
-    found = []
+    built = []
     for index in range(len(encoder)):
         module = encoder.module(index)
         parts = ["conv"] if module.spec.convs else []
         parts = ["sim"] if module.posterior is not None else parts
-        found.append("+".join(parts + (["gru"] if module.gru is not None else [])))
-    assert found == classes
+        built.append("+".join(parts + (["gru"] if module.gru is not None else [])))
+    assert built == classes
 
 
-def test_parameter_names_are_those_of_checkpoints() -> None:
+def test_parameters_have_the_names_that_checkpoints_use() -> None:
     names = [name for name, _ in small_encoder(model={"batch_norm": "none"}).named_parameters()]
     assert names[:7] == [
         "greedy.0.layers.conv0.weight",
@@ -111,7 +111,7 @@ def test_a_layer_is_what_the_next_convolution_reads(batch_norm: str) -> None:
         assert torch.equal(encoder.encode(x_BL, layer=layer - 3), encoder.encode(x_BL, layer=layer))
 
 
-def test_layers_come_in_one_pass_beside_the_output() -> None:
+def test_one_pass_returns_layers_and_the_output() -> None:
     encoder = small_encoder().eval()
     x_BL = audio(2, 80)
     for chosen in ((), (0,), (1,), (0, 1)):
@@ -119,8 +119,8 @@ def test_layers_come_in_one_pass_beside_the_output() -> None:
         draws = [torch.Generator().manual_seed(0) for _ in range(2)]
         inner, output = module.layers_and_output(x_BL, chosen, draws[0])
         assert torch.equal(output, module.represent(x_BL, draws[1]))
-        for layer, found in zip(chosen, inner, strict=True):
-            torch.testing.assert_close(found, encoder.encode(x_BL, 0, layer))
+        for layer, output_of_layer in zip(chosen, inner, strict=True):
+            torch.testing.assert_close(output_of_layer, encoder.encode(x_BL, 0, layer))
 
 
 def test_a_layer_reads_samples_of_the_modules_before_it() -> None:
@@ -141,13 +141,13 @@ def test_hops_channels_and_shortest_audio_follow_from_the_layers(family: str) ->
     for (module, layer), hop in hops[family].items():
         assert encoder.hop_samples(module, layer) == hop
         shortest = encoder.min_samples(module, layer)
-        found = encoder.encode(audio(1, shortest), module, layer)
-        assert found.shape == (1, 1, encoder.channels(module, layer))
+        frame = encoder.encode(audio(1, shortest), module, layer)
+        assert frame.shape == (1, 1, encoder.channels(module, layer))
         with pytest.raises(ConfigError, match=f"pass audio of at least {shortest} samples"):
             encoder.encode(audio(1, shortest - 1), module, layer)
 
 
-def test_layers_that_are_not_there_are_refused() -> None:
+def test_layers_that_do_not_exist_are_refused() -> None:
     encoder = small_encoder().eval()
     with pytest.raises(
         ConfigError, match="layer=2 but module 0 has its convolutions 0 to 1; use one of them"
@@ -157,7 +157,7 @@ def test_layers_that_are_not_there_are_refused() -> None:
         encoder.encode(audio(1, 80), layer=0)
 
 
-def test_encode_refuses_what_would_go_wrong_in_silence() -> None:
+def test_encode_refuses_what_would_silently_go_wrong() -> None:
     encoder = small_encoder()
     with pytest.raises(RuntimeError, match="training mode"):
         encoder.encode(audio(2, 80))

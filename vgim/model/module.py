@@ -219,7 +219,7 @@ class GreedyModule(nn.Module):
         return self._distribution(self._layers(x))
 
     def represent(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The module's output [B, T, C]: the mean, or a sample of the posterior if there are one and a `generator`."""
+        """The module's output [B, T, C]: the mean, or a sample of its posterior, if it has one, by a `generator`."""
         return _mean_or_sample(*self.distribution(x), generator)
 
     def layer(self, x: Tensor, layer: int) -> Tensor:

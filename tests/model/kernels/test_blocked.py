@@ -54,10 +54,12 @@ def test_any_convolution(
         patch.setattr(blocked, "MANY_FRAMES", 1 if one_by_one else 1000)
         patch.setattr(blocked, "FEW_VALUES", 1000 if gathered else 0)
         got = blocked.conv_of_padded(blocked.pad_frames(x, padding, num_padded), weight, used, stride)
-        gradients = torch.autograd.grad(got, wanted := [x, weight, bias][: 2 + with_bias], upstream)
+        gradients = torch.autograd.grad(got, inputs := [x, weight, bias][: 2 + with_bias], upstream)
     torch.testing.assert_close(got, expected)
-    for ours, theirs in zip(gradients, torch.autograd.grad(expected, wanted, upstream), strict=True):
-        torch.testing.assert_close(ours, theirs)
+    for got_gradient, expected_gradient in zip(
+        gradients, torch.autograd.grad(expected, inputs, upstream), strict=True
+    ):
+        torch.testing.assert_close(got_gradient, expected_gradient)
 
 
 @settings(max_examples=40, deadline=None)

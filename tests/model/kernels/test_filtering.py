@@ -1,4 +1,4 @@
-"""Minimal filtering is the two plain products, to rounding, for any number of rows."""
+"""Minimal filtering equals two plain products up to rounding, for any number of rows."""
 
 from __future__ import annotations
 
@@ -67,12 +67,14 @@ def test_filtered_convolution_is_conv1d(
         gradients = torch.autograd.grad(got, [x, weight], upstream)
     assert used[0] >= 2
     torch.testing.assert_close(got, expected, rtol=1e-11, atol=1e-11)
-    for ours, theirs in zip(gradients, torch.autograd.grad(expected, [x, weight], upstream), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
+    for got_gradient, expected_gradient in zip(
+        gradients, torch.autograd.grad(expected, [x, weight], upstream), strict=True
+    ):
+        torch.testing.assert_close(got_gradient, expected_gradient, rtol=1e-11, atol=1e-11)
 
 
 def always_filter(patch: pytest.MonkeyPatch) -> list[int]:
-    """Filter at every size; the entry counts the calls of `filter_rows`."""
+    """Filter at every size; the returned list holds the number of calls of `filter_rows`."""
     calls = [0]
 
     def counted(taps: filtering.Taps, rows_RX: Tensor, out_TD: Tensor) -> None:
