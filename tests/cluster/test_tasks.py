@@ -40,7 +40,7 @@ def test_tasks_share_gpus_if_there_are_fewer_gpus_than_workers() -> None:
     assert task_resources(cluster, 2, "auto").gpus == 1
     assert task_resources(cluster, 4, "cuda").gpus == 0.5
     assert task_resources(cluster, 5, "auto").gpus == 1 / 3
-    assert task_resources(cluster, 4, "auto").pieces_per_node == 4
+    assert task_resources(cluster, 4, "auto").tasks_per_node == 4
     assert task_resources(cluster, 4, "cpu").gpus == 0
     with pytest.raises(ConfigError, match="--device cuda, but no node of the cluster has a GPU"):
         task_resources([node("b", CPU=8)], 2, "cuda")
@@ -145,5 +145,5 @@ def test_a_task_that_waits_for_a_free_cpu_says_so_once(
     folder = tmp_path / "tasks"
     folder.mkdir()
     assert run_tasks(partial(count_running, folder=folder), [7], log, workers=1) == [1]
-    assert lines == ["waiting for a place: each piece needs 1 CPU, the cluster has 0 CPU and 0 GPU free"]
+    assert lines == ["waiting for resources: each task needs 1 CPU, the cluster has 0 CPU and 0 GPU free"]
     ray.get(running)

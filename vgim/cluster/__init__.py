@@ -1,1 +1,1 @@
-"""The Ray instance that a command works on: connecting, sharing its resources, independent tasks."""
+"""The Ray cluster that a command works on: connecting, placement of workers, tasks, a job's working directory."""

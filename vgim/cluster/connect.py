@@ -1,4 +1,4 @@
-"""The Ray instance that a command works on, and how a run's workers share its CPUs and GPUs with Ray Data."""
+"""Connects to the Ray cluster that a command works on, or starts Ray on this machine."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ CONNECT_TIMEOUT_S = 5.0
 def ensure_ray(
     min_cpus: float = 0, *, address: str | None = None, verbose: bool = False, dashboard: bool = False
 ) -> None:
-    """Connect to the cluster at `address` (or $RAY_ADDRESS), else start a private instance on this machine.
+    """Connect to the cluster at `address` or $RAY_ADDRESS; without either, start a private instance on this machine.
 
     Args:
-        min_cpus: logical CPUs that a private instance offers at least, whatever the machine has.
+        min_cpus: smallest number of logical CPUs of a private instance, whatever the machine has.
         address: `auto`, `host:port` or `ray://host:port`.
-        verbose: let Ray log as it likes.
+        verbose: show Ray's log lines.
         dashboard: start a private instance's dashboard, and with it the State API.
 
     Raises:
@@ -29,7 +29,7 @@ def ensure_ray(
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if address != "local":
-        # Read when Ray is imported; by default it tries for ten minutes, with a line for each try.
+        # Ray reads this variable when it is imported; by default it tries for ten minutes, with a line for each try.
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")
     import ray
 
@@ -40,7 +40,7 @@ def ensure_ray(
     quiet = {} if verbose else {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address == "local":
-            # Nobody takes this node away, so that no process of each training need watch for that.
+            # Nobody takes this node away, so no process has to watch for preemption.
             os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
             cores = os.cpu_count() or 1
             ray.init("local", num_cpus=max(cores, math.ceil(min_cpus)), include_dashboard=dashboard, **quiet)
@@ -55,10 +55,10 @@ def ensure_ray(
 
 
 def _check_reachable(address: str) -> None:
-    """Tell at once that nothing listens at HOST:PORT.
+    """Fail at once if nothing listens at HOST:PORT.
 
     Raises:
-        ConfigError: nothing does.
+        ConfigError: Nothing listens there.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():

@@ -15,7 +15,7 @@ DATA_CPUS = 1.0
 
 @dataclass(frozen=True)
 class Placement:
-    """What each worker gets."""
+    """Resources of each worker."""
 
     workers: int
     cpus_per_worker: float
@@ -27,15 +27,19 @@ class Placement:
 
 
 def place_workers(config: ClusterConfig, resources: Mapping[str, float]) -> Placement:
-    """Share a cluster's resources (as `ray.cluster_resources()` gives them) between workers and Ray Data.
+    """Divide a cluster between workers and Ray Data.
+
+    Args:
+        config: How many workers, on which device, with how many CPUs.
+        resources: The cluster's resources, as `ray.cluster_resources()` returns them.
 
     Raises:
         ConfigError: the cluster cannot hold the workers beside Ray Data.
     """
     cpus, gpus, workers = float(resources.get("CPU", 0)), float(resources.get("GPU", 0)), config.workers
-    if config.autoscaling:  # what is there now says nothing; nodes come for what is asked
-        wanted = 1.0 if config.cpus_per_worker == "auto" else config.cpus_per_worker
-        return Placement(workers, wanted, config.device == "cuda")
+    if config.autoscaling:  # nodes are added for what is asked, so the resources of now do not matter
+        cpus_per_worker = 1.0 if config.cpus_per_worker == "auto" else config.cpus_per_worker
+        return Placement(workers, cpus_per_worker, config.device == "cuda")
     if config.device == "cuda" and gpus < workers:
         raise ConfigError(
             f"cluster.device=cuda asks for {workers} GPUs but the cluster has {gpus:g}; lower cluster.workers, "
@@ -44,7 +48,7 @@ def place_workers(config: ClusterConfig, resources: Mapping[str, float]) -> Plac
     use_gpu = config.device == "cuda" or (config.device == "auto" and gpus >= workers)
     left = cpus - DATA_CPUS
     if config.cpus_per_worker == "auto":
-        # Fractions are bookkeeping only: the threads a worker computes with are set apart from them.
+        # Fractions are Ray's bookkeeping only: `cluster.threads_per_worker` sets a worker's threads.
         share = min(1.0, math.floor(100 * left / workers) / 100)
         if share < 0.01:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""Independent pieces of work side by side, each a Ray task."""
+"""Calls a function for many items at the same time, each call a Ray task."""
 
 from __future__ import annotations
 
@@ -16,39 +16,45 @@ from vgim.text import first_line
 
 POLL_SECONDS = 0.3
 PATIENCE_SECONDS = 30.0
-"""Without a piece that has begun, after which the user is told what is waited for."""
+"""Seconds without a task that has begun, after which the user is told what the tasks wait for."""
 ATTEMPTS = 2
-"""Of a piece whose worker or node is lost."""
+"""Number of times that a task is started whose worker or node is lost."""
 
 Item = TypeVar("Item")
-Found = TypeVar("Found")
-Say = Callable[[str], None]
+Result = TypeVar("Result")
+Log = Callable[[str], None]
+"""Prints a line."""
 
 
 @dataclass(frozen=True)
 class TaskResources:
-    """What each piece gets. CPUs and GPUs are Ray's bookkeeping; threads are what it computes with."""
+    """Resources of each task. CPUs and GPUs are Ray's bookkeeping; threads are what a task computes with."""
 
     cpus: float
     gpus: float
-    pieces_per_node: int
+    tasks_per_node: int
     node_cpus: Mapping[str, float]
-    """Logical CPUs by the node's id."""
+    """Logical CPUs of each node, by its id."""
 
     def threads(self, node: str) -> int:
-        """Threads of a piece on a node: an equal share of its cores."""
+        """Threads of a task on a node: an equal share of the node's cores."""
         cores = os.cpu_count() or 1
-        return max(1, int(min(cores, self.node_cpus.get(node, cores))) // self.pieces_per_node)
+        return max(1, int(min(cores, self.node_cpus.get(node, cores))) // self.tasks_per_node)
 
 
 def task_resources(nodes: Sequence[Mapping[str, Any]], workers: int, device: str) -> TaskResources:
-    """Share a cluster's nodes, as `ray.nodes()` gives them, among pieces of which `workers` run at once.
+    """Divide a cluster among tasks.
 
-    A piece asks for one CPU and never more, so that it waits for no node which another job keeps partly busy.
-    With fewer GPUs than workers, several pieces share one.
+    A task asks for one CPU and never more, so that it need not wait for a node that another job keeps partly busy.
+    With fewer GPUs than tasks at once, several tasks share a GPU.
+
+    Args:
+        nodes: The cluster's nodes, as `ray.nodes()` returns them.
+        workers: Tasks that run at the same time.
+        device: auto, cpu or cuda.
 
     Raises:
-        ConfigError: `device` is cuda and the cluster has none.
+        ConfigError: `device` is cuda and the cluster has no GPU.
     """
     resources = {n["NodeID"]: n["Resources"] for n in nodes if n["Alive"] and n["Resources"].get("CPU")}
     num_gpus = int(sum(r.get("GPU", 0) for r in resources.values()))
@@ -65,27 +71,31 @@ def task_resources(nodes: Sequence[Mapping[str, Any]], workers: int, device: str
 
 
 def run_tasks(
-    function: Callable[[Item, Say], Found],
+    function: Callable[[Item, Log], Result],
     items: Sequence[Item],
-    say: Say,
+    log: Log,
     *,
     workers: int,
     device: str = "auto",
     address: str | None = None,
-) -> list[Found | VgimError]:
-    """Call `function(item, say)` for every item, at most `workers` at once.
+) -> list[Result | VgimError]:
+    """Call `function(item, log)` for every item, at most `workers` calls at the same time.
 
     Args:
-        function: What it says reaches `say` here while it works.
-        device: auto (a GPU where the cluster has any), cpu, cuda.
-        address: As `ensure_ray` takes it.
+        function: Its second argument prints a line through `log` here, while the call runs.
+        items: Arguments of the calls.
+        log: Prints a line.
+        workers: Largest number of calls at the same time.
+        device: auto (a GPU if the cluster has any), cpu or cuda.
+        address: Address of the cluster, see `ensure_ray`.
 
     Returns:
-        What each call returned, in the items' order; a TrainingError where the worker was lost again and again.
+        The result of each call in the order of the items; a TrainingError for a call whose worker was lost
+        `ATTEMPTS` times.
 
     Raises:
-        ConfigError: No cluster, or no such device.
-        Exception: A call's own, once all others have ended.
+        ConfigError: There is no cluster at the address, or the cluster has no such device.
+        Exception: What a call raised, once all other calls have ended.
     """
     ensure_ray(min_cpus=workers, address=address)
     import ray
@@ -99,11 +109,11 @@ def run_tasks(
     call = ray.remote(_call).options(
         num_cpus=each.cpus, num_gpus=each.gpus, max_retries=0, scheduling_strategy="SPREAD"
     )
-    found: dict[int, Found | VgimError] = {}
+    results: dict[int, Result | VgimError] = {}
     defects: list[Exception] = []
     waiting, running = list(range(len(items))), dict[Any, int]()
     attempts = [0] * len(items)
-    told_after = time.monotonic() + PATIENCE_SECONDS
+    log_waiting_at = time.monotonic() + PATIENCE_SECONDS
     try:
         while waiting or running:
             while waiting and len(running) < workers:
@@ -111,65 +121,65 @@ def run_tasks(
                 attempts[number] += 1
                 running[call.remote(function, items[number], lines, each)] = number
             done, _ = ray.wait(list(running), timeout=POLL_SECONDS)
-            if _tell(lines, say) or done:
-                told_after = math.inf
-            elif time.monotonic() > told_after:
-                told_after = math.inf
-                say(_waiting_for(each, ray.available_resources()))
+            if _print_lines(lines, log) or done:
+                log_waiting_at = math.inf
+            elif time.monotonic() > log_waiting_at:
+                log_waiting_at = math.inf
+                log(_waiting_message(each, ray.available_resources()))
             for ref in done:
                 number = running.pop(ref)
                 try:
-                    found[number] = ray.get(ref)
+                    results[number] = ray.get(ref)
                 except OutOfMemoryError:
-                    found[number] = TrainingError(
+                    results[number] = TrainingError(
                         "its node ran out of memory and Ray ended it; use fewer --workers"
                     )
                 except (WorkerCrashedError, NodeDiedError) as error:
                     if attempts[number] < ATTEMPTS:
                         waiting.append(number)
                         continue
-                    found[number] = TrainingError(
+                    results[number] = TrainingError(
                         f"its worker was lost {ATTEMPTS} times ({first_line(error)})"
                     )
                 except RayTaskError as error:
                     defects.append(error)
-        _tell(lines, say)
+        _print_lines(lines, log)
     finally:
         for ref in running:
             ray.cancel(ref, force=True)
         lines.shutdown(force=True)
     if defects:
         raise defects[0]
-    return [found[number] for number in range(len(items))]
+    return [results[number] for number in range(len(items))]
 
 
-def _call(function: Callable[[Any, Say], Any], item: Any, lines: Any, each: TaskResources) -> Any:
-    """What Ray runs for an item."""
+def _call(function: Callable[[Any, Log], Any], item: Any, lines: Any, each: TaskResources) -> Any:
+    """Call the function for an item, in a Ray task."""
     import ray
     import torch
 
     torch.set_num_threads(each.threads(ray.get_runtime_context().get_node_id()))
     lines.put(None)  # it has begun
 
-    def say(line: str) -> None:
-        with suppress(ray.exceptions.RayActorError):  # lines are for whoever watches; the work goes on
+    def log(line: str) -> None:
+        with suppress(ray.exceptions.RayActorError):  # a line that nobody sees must not end the work
             lines.put(line)
 
-    return function(item, say)
+    return function(item, log)
 
 
-def _tell(lines: Any, say: Say) -> bool:
-    """Pass on what the pieces have said; whether there was anything."""
-    found = lines.get_nowait_batch(lines.qsize())
-    for line in found:
+def _print_lines(lines: Any, log: Log) -> bool:
+    """Print the lines that calls sent; returns whether there was any, or a call has begun."""
+    received = lines.get_nowait_batch(lines.qsize())
+    for line in received:
         if line is not None:
-            say(line)
-    return bool(found)
+            log(line)
+    return bool(received)
 
 
-def _waiting_for(each: TaskResources, free: Mapping[str, float]) -> str:
-    wanted = f"{each.cpus:g} CPU" + (f" and {each.gpus:g} GPU" if each.gpus else "")
+def _waiting_message(each: TaskResources, free: Mapping[str, float]) -> str:
+    needs = f"{each.cpus:g} CPU" + (f" and {each.gpus:g} GPU" if each.gpus else "")
     return (
-        f"waiting for a place: each piece needs {wanted}, the cluster has {free.get('CPU', 0):g} CPU and "
+        f"waiting for resources: each task needs {needs}, the cluster has {free.get('CPU', 0):g} CPU and "
         f"{free.get('GPU', 0):g} GPU free"
     )

@@ -11,10 +11,14 @@ UNPACKED = "working_dir_files"
 
 
 def refuse_job_folder(key: str, path: str) -> None:
-    """Refuse to keep anything in the working directory that Ray unpacks for a job, and deletes.
+    """Refuse a path in the working directory that Ray unpacks for a job and deletes.
+
+    Args:
+        key: Config key or option that the path was given by.
+        path: Absolute path.
 
     Raises:
-        ConfigError: the place is in there.
+        ConfigError: The path is in that directory.
     """
     here = Path.cwd()
     if UNPACKED in here.parts and Path(path).is_relative_to(here):

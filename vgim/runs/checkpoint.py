@@ -1,9 +1,9 @@
-"""Checkpoints: a folder of weights, optimizer state, config and a typed training state, whole or absent.
+"""Checkpoints: folders of weights, optimizer state, config and a typed training state.
 
     RUN/checkpoints/step-00000200/  weights.safetensors  optimizer.safetensors  config.yaml  state.json
 
-`state.json` is written last and holds the size and hash of the others: a folder without it is no checkpoint, and
-nothing in a checkpoint is executed when it is loaded.
+`state.json` is written last and holds size and hash of the other files, so a folder without it is no checkpoint.
+Loading a checkpoint executes nothing in it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Checkpoint:
         """Read a checkpoint's state.
 
         Raises:
-            CheckpointError: it is not there, was never finished, or was written by another version.
+            CheckpointError: The checkpoint is missing, was never finished, or was written by another version.
         """
         state = location.child(STATE)
         if not state.exists():
@@ -61,7 +61,7 @@ class Checkpoint:
             ) from error
 
     def config(self, root: type[Config] = RunConfig) -> Config:  # type: ignore[assignment]
-        """The resolved config of the run that wrote it, of the kind that the run has."""
+        """The resolved config of the run that wrote the checkpoint; `root` is the kind of config that the run has."""
         return from_yaml(self._file(CONFIG).decode(), self.location.child(CONFIG).uri, root)
 
     def weights(self) -> dict[str, Tensor]:
@@ -73,15 +73,15 @@ class Checkpoint:
         return _tensors(self._file(OPTIMIZER))
 
     def contents(self) -> dict[str, bytes]:
-        """Its files but `state.json`, for `put`.
+        """Content of the files but `state.json`, by name, for `write_checkpoint`.
 
         Raises:
-            CheckpointError: one is missing or damaged.
+            CheckpointError: A file is missing or damaged.
         """
         return {name: self._file(name) for name in self.state.files}
 
     def delete(self) -> None:
-        """Remove it; a half-removed one is no complete checkpoint any more."""
+        """Remove the checkpoint, `state.json` first: a half-removed folder is no complete checkpoint."""
         self.location.child(STATE).delete()
         self.location.delete()
 
@@ -96,12 +96,12 @@ class Checkpoint:
 
 
 def checkpoint_location(run: Location, step: int) -> Location:
-    """Where a run's checkpoint of a step is."""
+    """Folder of a run's checkpoint of a step."""
     return run.child(CHECKPOINTS, f"{PREFIX}{step:08d}")
 
 
 def write_checkpoint(run: Location, state: TrainingState, contents: Mapping[str, bytes]) -> Checkpoint:
-    """Write a checkpoint's files, and the state that makes it one last; `state.files` is filled in here."""
+    """Write a checkpoint's files, and `state.json` last; `state.files` is filled in here."""
     location, stamps = checkpoint_location(run, state.step), {}
     for name, data in contents.items():
         location.child(name).write_bytes_atomic(data)
@@ -112,7 +112,7 @@ def write_checkpoint(run: Location, state: TrainingState, contents: Mapping[str,
 
 
 def complete_checkpoints(run: Location) -> list[Checkpoint]:
-    """The complete checkpoints of a run, oldest first; half-written ones are passed over."""
+    """The complete checkpoints of a run, oldest first, without half-written folders."""
     folder = run.child(CHECKPOINTS)
     found = []
     for name in folder.list():
@@ -122,7 +122,13 @@ def complete_checkpoints(run: Location) -> list[Checkpoint]:
 
 
 def prune_checkpoints(run: Location, *, keep_last: int, keep_best: int, keep_step: int | None = None) -> None:
-    """Delete all but the newest `keep_last`, the `keep_best` of lowest validation loss, and that of `keep_step`."""
+    """Delete checkpoints of a run.
+
+    Args:
+        keep_last: Number of newest checkpoints to keep.
+        keep_best: Number of checkpoints of lowest validation loss to keep.
+        keep_step: Optimizer step of another checkpoint to keep.
+    """
     checkpoints = complete_checkpoints(run)
     kept = {c.location for c in checkpoints[-keep_last:] + _by_loss(checkpoints)[:keep_best]}
     for checkpoint in checkpoints:
@@ -131,10 +137,10 @@ def prune_checkpoints(run: Location, *, keep_last: int, keep_best: int, keep_ste
 
 
 def find_checkpoint(where: str | os.PathLike[str]) -> Checkpoint:
-    """The checkpoint that a user names: a checkpoint folder, or a run, whose newest one it is.
+    """Open a checkpoint's folder, or the newest checkpoint of a run.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: There is no complete checkpoint.
     """
     location = Location(where)
     if location.child(STATE).exists():
@@ -149,13 +155,13 @@ def find_checkpoint(where: str | os.PathLike[str]) -> Checkpoint:
 
 
 def best_checkpoint(where: str | os.PathLike[str]) -> Checkpoint:
-    """The checkpoint of lowest validation loss of a run; the newest where none was validated."""
+    """The checkpoint of lowest validation loss of a run; the newest if none was validated."""
     scored = _by_loss(complete_checkpoints(Location(where)))
     return scored[0] if scored else find_checkpoint(where)
 
 
 def _by_loss(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
-    """Those that were validated, best first. Losses of different modules do not compare: later phases first."""
+    """Validated checkpoints, best first. Losses of different modules do not compare, so later phases come first."""
     losses = [(c.state.validation_loss, c) for c in checkpoints]
     scored = [(-c.state.phase, loss, c.state.step, c) for loss, c in losses if loss is not None]
     return [c for *_, c in sorted(scored, key=lambda entry: entry[:3])]
@@ -166,7 +172,11 @@ def check_same_architecture(
     sections: Mapping[str, Section],
     root: type[RunConfig] | type[DecoderConfig] = RunConfig,
 ) -> None:
-    """Refuse a checkpoint in whose config one of `sections` differs, naming the keys."""
+    """Refuse a checkpoint whose config has other values in `sections`.
+
+    Raises:
+        CheckpointError: Sections differ; the keys are named.
+    """
     try:
         theirs = checkpoint.config(root)
     except CheckpointError:

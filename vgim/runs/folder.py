@@ -1,7 +1,4 @@
-"""A run's folder on shared storage, and the record (`run.json`) that says what the run is and how it stands.
-
-RUN/  config.yaml  run.json  checkpoints/  tensorboard/  metrics.jsonl
-"""
+"""A run's folder on shared storage: the config, and `run.json`, which says what the run is and in which state."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ State = Literal["running", "finished", "failed", "interrupted", "stopped"]
 
 
 class RunRecord(BaseModel):
-    """`run.json`."""
+    """The content of `run.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,19 +32,19 @@ class RunRecord(BaseModel):
     name: str
     state: State
     message: str = ""
-    """Why it failed, or how it ended."""
+    """Why the run failed, or how it ended."""
     error: str = ""
-    """Name of the class of the error that ended it."""
+    """Class name of the error that ended the run."""
     created: str
     updated: str
     launches: int
-    """Times the command was started."""
+    """Number of times that the command was started."""
     attempts: int = 0
-    """Times this launch started its workers; more than one if some were lost."""
+    """Number of times that this launch started its workers; more than one if workers were lost."""
     command: tuple[str, ...]
     host: str
     pid: int
-    """Process that drives it, on `host`."""
+    """Process on `host` that drives the run."""
     seed: int
     data_fingerprint: str
     data: str
@@ -69,7 +66,7 @@ class RunFolder:
         return self._config(RunConfig)
 
     def decoder_config(self) -> DecoderConfig | None:
-        """The same, where the run is a decoder's."""
+        """The resolved config of a decoder's run; None where there is no run."""
         return self._config(DecoderConfig)
 
     def _config(self, root: type[Config]) -> Config | None:
@@ -90,10 +87,11 @@ class RunFolder:
             ) from error
 
     def write(self, record: RunRecord) -> None:
+        """Write `run.json`."""
         self.location.child(RECORD).write_bytes_atomic(record.model_dump_json(indent=2).encode())
 
     def set_state(self, state: State, message: str = "", error: str = "") -> None:
-        """Note how the run stands."""
+        """Write the run's state to `run.json`, if there is one."""
         record = self.record()
         if record is not None:
             self.write(
@@ -103,7 +101,7 @@ class RunFolder:
             )
 
     def begin_attempt(self) -> int:
-        """Note that workers start to train; returns how many times this launch started them before."""
+        """Count that workers start to train; returns how many times this launch started them before."""
         record = self.record()
         if record is None:
             return 0
@@ -111,16 +109,16 @@ class RunFolder:
         return record.attempts
 
     def fail(self, error: VgimError) -> None:
-        """Note what ended the run."""
+        """Write the error that ended the run to `run.json`."""
         self.set_state("failed", str(error), type(error).__name__)
 
     def check(self, config: AnyConfig, data_fingerprint: str) -> RunRecord | None:
-        """The record of the run that is here; None where there is none.
+        """Check that a launch may use this folder; returns the record of the run that is in it, or None.
 
         Raises:
-            ConfigError: the name belongs to a run of another config; the differences are named.
-            DataError: the shards hold other data than the run was started on.
-            TrainingError: a live process on this machine is working on it.
+            ConfigError: The name belongs to a run of another config; the differences are named.
+            DataError: The shards hold other data than the run was started on.
+            TrainingError: A live process on this machine is training the run.
         """
         before, earlier = self._config(type(config)), self.record()
         if before is None or earlier is None:
@@ -131,7 +129,7 @@ class RunFolder:
                 "or use another storage.name"
             )
         if not complete_checkpoints(self.location):
-            return earlier  # nothing was trained yet, so nothing is lost to another config
+            return earlier  # nothing was trained yet, so another config loses nothing
         differences = blocking_difference(before, config)
         if differences:
             raise ConfigError(
@@ -147,13 +145,13 @@ class RunFolder:
         return earlier
 
     def claim(self, config: AnyConfig, data_fingerprint: str) -> RunRecord | None:
-        """Make the folder this run's, or find it to be this run's already.
+        """Write the run's config and record into the folder, if the folder is free or holds the same run.
 
         Returns:
             The record of the earlier launch that is to be continued; None for a new run.
 
         Raises:
-            VgimError: as `check`; StorageError where the folder cannot be written.
+            VgimError: As `check` raises; StorageError if the folder cannot be written.
         """
         earlier = self.check(config, data_fingerprint)
         self.location.child(CONFIG).write_bytes_atomic(to_yaml(config).encode())
@@ -181,12 +179,12 @@ class RunFolder:
 
 
 def is_alive(record: RunRecord) -> bool:
-    """Whether the process that drives a run is on this machine and still there."""
+    """Whether the process that drives a run is alive on this machine."""
     return process_is_alive(record.host, record.pid)
 
 
 def process_is_alive(host: str, pid: int) -> bool:
-    """Whether a Python process is on this machine and still there."""
+    """Whether a Python process is alive on this machine."""
     if host != socket.gethostname():
         return False
     try:

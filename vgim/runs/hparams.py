@@ -1,4 +1,4 @@
-"""Summaries that TensorBoard's HParams tab reads: what a session started with, and how it ended."""
+"""Summaries for TensorBoard's HParams tab: the hyperparameters of a run, and how the run ended."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from vgim.config.keys import dump, flatten
 
 
 def hyperparameters(config: AnyConfig) -> dict[str, Any]:
-    """The keys of a run's config that say what was trained; where it ran and lies is left out."""
+    """The keys of a config that say what was trained, without `cluster` and `storage`."""
     keys = flatten(dump(config))
     return {key: value for key, value in keys.items() if key.partition(".")[0] not in ("cluster", "storage")}
 
 
 def session_start(values: Mapping[str, object], metrics: Iterable[str]) -> list[Any]:
-    """The hyperparameters, and the tags whose latest values are shown beside them."""
+    """Summaries of the hyperparameters, and of the tags whose latest values are shown beside them."""
     known = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in values.items()}
-    # torch gives a third one, which says that the session has ended well.
+    # torch returns a third summary, which says that the session has ended well.
     experiment, start, _ = hparams(known, dict.fromkeys(metrics, 0.0))  # type: ignore[no-untyped-call]
     return [experiment, start]
 
 
 def session_end(*, failed: bool) -> Any:
-    """That the session has ended, and how."""
+    """Summary that the session has ended, and how."""
     status = Status.Value("STATUS_FAILURE" if failed else "STATUS_SUCCESS")
     end = SessionEndInfo(status=status, end_time_secs=time.time())
     metadata = create_summary_metadata(HParamsPluginData(session_end_info=end))

@@ -1,4 +1,4 @@
-"""The runs on a storage, for `vgim runs`."""
+"""Summaries of runs, for `vgim runs` and `vgim.list_runs`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SILENT_SECONDS = 300.0  # a running run writes a record more often than this, or
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run as its folder tells it."""
+    """What a run's folder says about the run."""
 
     name: str
     uri: str
@@ -32,9 +32,9 @@ class RunSummary:
     step: int
     epoch: float
     best_loss: float | None
-    """Lowest mean validation loss over the modules that were trained last."""
+    """Lowest validation loss, averaged over the modules that were trained last; None before the first validation."""
     nce: tuple[float | None, ...]
-    """Validation InfoNCE of each module, the latest."""
+    """InfoNCE of each module at the last validation, in nats."""
     checkpoints: int
     updated: str
 
@@ -44,10 +44,10 @@ class RunSummary:
 
 
 def list_runs(storage: str) -> list[RunSummary]:
-    """All runs in a storage folder, by name; a run's own folder gives that run.
+    """Summarize the runs in a folder, by name; the folder of one run gives that run.
 
     Raises:
-        StorageError: the storage cannot be read.
+        StorageError: The folder is missing or cannot be read.
     """
     root = Location(storage)
     if not root.exists():
@@ -55,11 +55,11 @@ def list_runs(storage: str) -> list[RunSummary]:
     if root.child(RECORD).exists():
         return [summarize_run(RunFolder(root))]
     folders = [root.child(name) for name in root.list()]
-    return [_summarize_or_say(RunFolder(f)) for f in folders if f.child(RECORD).exists()]
+    return [_summarize_or_report(RunFolder(f)) for f in folders if f.child(RECORD).exists()]
 
 
-def _summarize_or_say(folder: RunFolder) -> RunSummary:
-    """One run's summary; a run that cannot be read is listed as such and hides no other."""
+def _summarize_or_report(folder: RunFolder) -> RunSummary:
+    """Summarize a run; a run that cannot be read is listed as `unreadable` and hides no other run."""
     try:
         return summarize_run(folder)
     except VgimError as error:
@@ -81,7 +81,7 @@ def _summarize_or_say(folder: RunFolder) -> RunSummary:
 
 
 def summarize_run(folder: RunFolder) -> RunSummary:
-    """One run's summary, from its record and its metrics."""
+    """Summarize a run from its record and metrics."""
     record = folder.record()
     assert record is not None
     metrics = list(read_metrics(folder.location))
@@ -110,8 +110,11 @@ def summarize_run(folder: RunFolder) -> RunSummary:
 
 
 def current_state(record: RunRecord, last_time: float) -> str:
-    """How a run stands, given when its metrics were last written (seconds since 1970): one that was killed could
-    not note that, and shows as interrupted."""
+    """The state of a run now: `interrupted` for a run that was killed, whose record still says `running`.
+
+    Args:
+        last_time: When the run last wrote metrics, in seconds since 1970.
+    """
     if record.state == "running":
         silent = time.time() - last_time > SILENT_SECONDS and _old(record.updated)
         if (is_local(record) and not is_alive(record)) or silent:

@@ -1,4 +1,4 @@
-"""Reads `metrics.jsonl`, what a run reported while it trained: one JSON object a line.
+"""Reads `metrics.jsonl`, which a run writes while it trains: one JSON object a line.
 
 Kinds of records: `train` (every `log_every_steps`), `validation` (per epoch), `event` (a sentence for a reader).
 """
@@ -36,7 +36,7 @@ def read_metrics(run: Location) -> Iterator[MetricsRecord]:
 
 
 def finite_record(record: MetricsRecord) -> MetricsRecord:
-    """The record with None for figures that are not finite, those of its modules included."""
+    """The record with None for metrics that are not finite, in its modules too."""
     clean = {k: finite_or_none(v) if isinstance(v, float) else v for k, v in record.items()}
     return {
         **clean,
@@ -45,5 +45,5 @@ def finite_record(record: MetricsRecord) -> MetricsRecord:
 
 
 def finite_or_none(value: float | None) -> float | None:
-    """None for what JSON cannot hold and a plot should not show."""
+    """The value, or None for NaN and infinity, which JSON cannot hold and a plot should not show."""
     return value if value is not None and math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Writes what a run reports while it trains, from rank 0: `metrics.jsonl` and TensorBoard events.
+"""Writes a run's metrics while it trains, on rank 0: `metrics.jsonl` and TensorBoard events.
 
 When a run continues from step s, records of later steps are dropped first, since training repeats these steps.
 """
@@ -24,8 +24,10 @@ from vgim.runs.layout import METRICS, TENSORBOARD
 from vgim.runs.metrics import MetricsRecord, finite_record, parse_record
 from vgim.storage import Location
 
-SESSION_END = ".session_end"  # of an event file's name: how a run ended is taken back when the run goes on
-SYNC_SECONDS = 30.0  # between two copies to storage that is no file system
+SESSION_END = (
+    ".session_end"  # suffix of the event file that says how a run ended; deleted when the run continues
+)
+SYNC_SECONDS = 30.0  # between two copies to storage that is not a file system
 
 TOP_LEVEL = {
     "learning_rate": "optim/learning_rate",
@@ -48,11 +50,11 @@ class Event(NamedTuple):
 
 
 class MetricsWriter:
-    """Appends records and events; local runs are written in place, others staged and copied.
+    """Appends records and events. A local run is written in place; others are written to a temporary folder and copied.
 
     Args:
-        run: the run's folder.
-        from_step: the step that training starts at; later records are dropped.
+        run: The run's folder.
+        from_step: Optimizer step that training starts at; later records are dropped.
     """
 
     def __init__(self, run: Location, from_step: int) -> None:
@@ -74,7 +76,7 @@ class MetricsWriter:
         self._synced = time.monotonic()
 
     def train(self, record: MetricsRecord) -> None:
-        """A `train` record: see `loop`."""
+        """Write a `train` record, made in `vgim.train.loop`."""
         record = finite_record(record)
         self._append({"kind": "train", **record})
         step = record["step"]
@@ -85,7 +87,7 @@ class MetricsWriter:
         self._modules("train", record["modules"], step)
 
     def validation(self, record: MetricsRecord) -> None:
-        """A `validation` record: see `loop`."""
+        """Write a `validation` record, made in `vgim.train.loop`."""
         record = finite_record(record)
         self._append({"kind": "validation", **record})
         if record["loss"] is not None:
@@ -102,26 +104,26 @@ class MetricsWriter:
         self._board.add_histogram(tag, values, step)
 
     def image(self, tag: str, image_HWC: NDArray[np.uint8], step: int) -> None:
-        """A picture, 8 bits a channel."""
+        """Write an image of 8 bits per channel to TensorBoard."""
         self._board.add_image(tag, image_HWC, step, dataformats="HWC")
 
     def audio(self, tag: str, audio_L: torch.Tensor, step: int) -> None:
-        """16 kHz mono in [-1, 1]."""
+        """Write 16 kHz mono audio in [-1, 1] to TensorBoard."""
         self._board.add_audio(tag, audio_L.cpu(), step, sample_rate=SAMPLE_RATE_HZ)
 
     def hparams(self, values: Mapping[str, object], metrics: Iterable[str]) -> None:
-        """For TensorBoard's HParams tab: the hyperparameters, and the tags whose values it shows beside them."""
+        """Write hyperparameters for TensorBoard's HParams tab, and the tags whose values it shows beside them."""
         events = self._board._get_file_writer()  # type: ignore[no-untyped-call]
         for summary in session_start(values, metrics):
             events.add_summary(summary)
 
     def end_session(self, *, failed: bool) -> None:
-        """For the HParams tab: how the run ended. Of one that was killed or interrupted it says nothing."""
+        """Write how the run ended, for the HParams tab. Nothing is written for runs that were killed or interrupted."""
         with SummaryWriter(str(self._folder / TENSORBOARD), filename_suffix=SESSION_END) as board:
             board._get_file_writer().add_summary(session_end(failed=failed))
 
     def replay(self, record: MetricsRecord) -> None:
-        """A record of an earlier run that this one continues, with its own time."""
+        """Write a record of an earlier run that this run continues, with the record's time."""
         kind, rest = record["kind"], {key: value for key, value in record.items() if key != "kind"}
         if kind == "event":
             self._append(record)
@@ -129,7 +131,7 @@ class MetricsWriter:
             (self.train if kind == "train" else self.validation)(rest)
 
     def flush(self, *, force: bool = True) -> None:
-        """Make what was written visible to readers; without `force`, at most every `SYNC_SECONDS`."""
+        """Make written records visible to readers; without `force`, at most every `SYNC_SECONDS`."""
         if not force and time.monotonic() - self._synced < SYNC_SECONDS:
             return
         self._board.flush()
@@ -146,10 +148,10 @@ class MetricsWriter:
             self._staging.cleanup()
 
     def _modules(self, prefix: str, modules: list[MetricsRecord], step: int) -> None:
-        for figures in modules:
-            for name, value in figures.items():
+        for metrics in modules:
+            for name, value in metrics.items():
                 if value is not None and name != "module":
-                    self._board.add_scalar(f"{prefix}/module{figures['module']}/{name}", value, step)
+                    self._board.add_scalar(f"{prefix}/module{metrics['module']}/{name}", value, step)
 
     def _append(self, record: MetricsRecord) -> None:
         self._lines.write(

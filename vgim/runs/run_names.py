@@ -1,4 +1,4 @@
-"""Short names for runs that are told apart."""
+"""Short names that differ, for runs that are shown together."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from vgim.runs.layout import STATE
 from vgim.storage import Location
 
 
-def distinct_names(places: Sequence[Location]) -> list[str]:
-    """A name for each run or checkpoint: its folder's where that is enough, else more of the way to it.
+def distinct_names(locations: Sequence[Location]) -> list[str]:
+    """A name for each run or checkpoint: its folder's name, or as many of the folders above as make names differ.
 
-    A checkpoint's has its run's in front: `sim step-00000200`.
+    A checkpoint has its run's name in front: `sim step-00000200`.
     """
-    ways = [_ways(path) for path in places]
-    for parts in range(1, max(map(len, ways), default=1)):
-        names = ["/".join(way[-parts:]) for way in ways]
+    paths = [_folders(path) for path in locations]
+    for parts in range(1, max(map(len, paths), default=1)):
+        names = ["/".join(folders[-parts:]) for folders in paths]
         if len(set(names)) == len(names):
             return names
-    return [path.uri for path in places]
+    return [path.uri for path in locations]
 
 
-def _ways(path: Location) -> list[str]:
-    """The folders on the way to a run, its own last."""
+def _folders(path: Location) -> list[str]:
+    """Names of the folders above a run, and its own name last."""
     if path.child(STATE).exists():
         *above, run, _, step = path.uri.split("/")
         return [*above, f"{run} {step}"]

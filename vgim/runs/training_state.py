@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself: one typed record, loaded strictly."""
+"""The training state in a checkpoint: one typed record, loaded strictly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class FileStamp(BaseModel):
-    """A file of the checkpoint, so that a damaged one is never loaded."""
+    """Size and hash of a file of the checkpoint, so that a damaged file is never loaded."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -17,7 +17,7 @@ class FileStamp(BaseModel):
 
 
 class TrainingState(BaseModel):
-    """All that continuing exactly needs beside weights and optimizer.
+    """Everything besides weights and optimizer that continuing exactly needs.
 
     Randomness needs no state: every draw comes from a generator seeded by (seed, module, step, rank), and the
     order of the data is a function of (seed, epoch).
@@ -27,19 +27,19 @@ class TrainingState(BaseModel):
 
     schema_version: Literal[1] = 1
     step: int = Field(ge=0)
-    """Optimizer steps taken."""
+    """Number of optimizer steps taken."""
     epoch: int = Field(ge=0)
     """Epoch of the next step."""
     step_in_epoch: int = Field(ge=0)
-    """Steps of that epoch already taken: the place in the data."""
+    """Steps of that epoch already taken, which is the position in the data."""
     phase: int = Field(0, ge=0)
-    """Of the schedule: 0 for joint, the module for sequential."""
+    """Phase of the schedule: 0 for joint, the module's index for sequential."""
     phase_step: int = Field(0, ge=0)
     phase_epoch: int = Field(0, ge=0)
     best_loss: float | None = None
     """Lowest validation loss of the phase so far."""
     stale_validations: int = Field(0, ge=0)
-    """Validations since then."""
+    """Validations since the lowest loss."""
     world_size: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     accumulate: int = Field(ge=1)

@@ -25,7 +25,7 @@ def save_checkpoint(
     """Write a checkpoint of `run`; `state.files` is filled in here.
 
     Raises:
-        StorageError: the storage cannot be written; earlier checkpoints are untouched.
+        StorageError: The storage cannot be written; earlier checkpoints are untouched.
     """
     location = checkpoint_location(run, state.step)
     if location.child(STATE).exists():  # the same step of the same run: the same bytes
@@ -39,20 +39,20 @@ def save_checkpoint(
 
 
 def load_weights(checkpoint: Checkpoint, encoder: Encoder) -> None:
-    """Put a checkpoint's weights into an encoder of the same architecture.
+    """Load a checkpoint's weights into an encoder of the same architecture.
 
     Raises:
-        CheckpointError: another architecture (each differing key is named), missing or damaged files.
+        CheckpointError: The architecture differs (each differing key is named), or files are missing or damaged.
     """
     check_same_architecture(checkpoint, {"model": encoder.model})
     load_tensors(checkpoint, encoder)
 
 
 def load_tensors(checkpoint: Checkpoint, network: nn.Module) -> None:
-    """Put a checkpoint's weights into a network that has the same tensors.
+    """Load a checkpoint's weights into a network that has the same tensors.
 
     Raises:
-        CheckpointError: it has others, which are named; missing or damaged files.
+        CheckpointError: Tensors differ, which are named, or files are missing or damaged.
     """
     weights = checkpoint.weights()
     ours = network.state_dict()
@@ -71,7 +71,7 @@ def load_tensors(checkpoint: Checkpoint, network: nn.Module) -> None:
 
 
 def load_optimizer(checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put a checkpoint's optimizer state in place; `load_tensors` has checked the architecture."""
+    """Load a checkpoint's optimizer state. The architecture must have been checked, as `load_tensors` does."""
     flat = checkpoint.optimizer()
     by_name: dict[str, dict[str, Tensor]] = {}
     for key, tensor in flat.items():
