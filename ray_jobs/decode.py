@@ -1,8 +1,8 @@
 """Train a decoder on a cluster: `ray job submit --working-dir . -- python ray_jobs/decode.py /shared/runs/sim
 --module 0 --loss mse+stft`.
 
-Takes what `vgim decode train` takes. RUN is an absolute path, a URI or the name of a run under $VGIM_HOME/runs; the
-decoder's folder below it is all that the job leaves.
+Arguments are those of `vgim decode train`. RUN is an absolute path, a URI or the name of a run under
+$VGIM_HOME/runs. The job writes only the decoder's folder, below RUN/decoder.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Look inside a run on a cluster: `ray job submit --working-dir . -- python ray_jobs/latents.py /shared/runs/sim`.
+"""Analyze a run on a cluster: `ray job submit --working-dir . -- python ray_jobs/latents.py /shared/runs/sim`.
 
-Takes what `vgim latents` takes, and computes in the job's own process. RUN is an absolute path, a URI or the name
+Arguments are those of `vgim latents`. Analyses run in the job's own process. RUN is an absolute path, a URI or the name
 of a run under $VGIM_HOME/runs; results go to RUN/latents.
 """
 

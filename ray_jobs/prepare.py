@@ -1,5 +1,5 @@
 """Prepare shards on a cluster: `ray job submit --working-dir . -- python ray_jobs/prepare.py librispeech
---corpus /shared/LibriSpeech --out /shared/shards`. Takes what `vgim data prepare` takes.
+--corpus /shared/LibriSpeech --out /shared/shards`. Arguments are those of `vgim data prepare`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Probe a run on a cluster: `ray job submit --working-dir . -- python ray_jobs/probe.py /shared/runs/sim --task phone`.
 
-Takes what `vgim probe` takes, and computes in the job's own process, or with --workers N in N Ray tasks at a
-time. RUN is an absolute path, a URI or the name of a run under $VGIM_HOME/runs; results go to RUN/probes.
+Arguments are those of `vgim probe`. Probes run in the job's own process, or with --workers N in up to N Ray tasks at
+the same time. RUN is an absolute path, a URI or the name of a run under $VGIM_HOME/runs; results go to RUN/probes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Write a run's page on a cluster: `ray job submit --working-dir . -- python ray_jobs/report.py /shared/runs/sim`.
 
-Takes what `vgim report` takes. RUN is an absolute path, a URI or the name of a run under $VGIM_HOME/runs.
+Arguments are those of `vgim report`. RUN is an absolute path, a URI or the name of a run under $VGIM_HOME/runs.
 """
 
 from __future__ import annotations

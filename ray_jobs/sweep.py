@@ -1,6 +1,6 @@
 """Run a sweep on a cluster: `ray job submit --working-dir . -- python ray_jobs/sweep.py configs/sweep-kld.yaml`.
 
-Takes what `vgim sweep` takes. The same job again goes on with what is left.
+Arguments are those of `vgim sweep run`. Submitting the same job again continues an interrupted sweep.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Train on a cluster: `ray job submit --working-dir . -- python ray_jobs/train.py configs/quickstart.yaml`.
 
-Takes what `vgim train` takes. The exit code and the last line of the log say how it ended; the run's folder is
-all that it leaves.
+Arguments are those of `vgim train`. The exit code and the last line of the log say how training ended. The job writes
+only the run's folder.
 """
 
 from __future__ import annotations

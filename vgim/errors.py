@@ -1,14 +1,14 @@
-"""The errors a user can cause. Each message carries the value, the reason and the fix, in one line.
+"""The errors that a user can cause. Each message says in one line what happened, why, and what to do.
 
-The command line prints the message alone and exits with the class's `exit_code`; anything that is not a
-`VgimError` is a defect of ours and keeps its traceback.
+The command line prints only the message and exits with the class's `exit_code`. Any other exception is a defect of
+vgim and keeps its traceback.
 """
 
 from __future__ import annotations
 
 
 class VgimError(Exception):
-    """Base of all errors that are the user's to mend."""
+    """Base of all errors that a user can fix."""
 
     exit_code = 1
 

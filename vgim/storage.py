@@ -1,7 +1,7 @@
-"""One handle for a file or folder on any storage that pyarrow.fs reads: a path, NFS, s3://, gs://, ...
+"""Files and folders on any storage that pyarrow.fs reads: local paths, NFS, s3://, gs://, ...
 
-A `Location` is only text, so it pickles and travels to workers; the filesystem behind it is opened once per
-process. What is written through it is whole or absent. Failures are `StorageError`: value, reason, fix.
+A `Location` is only text, so it can be pickled and sent to workers; each process opens the filesystem behind it
+once. A file that is written through it is whole or absent. Failures are raised as `StorageError`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vgim.errors import StorageError
 from vgim.text import first_line
 
 TEMPORARY_MARK = ".tmp-"
-"""Part of the name of a file being written; listings leave such names out."""
+"""Part of the name of a file that is being written; listings leave these files out."""
 COPY_CHUNK_BYTES = 8 * 1024 * 1024
 
 Names = list[str]
@@ -35,12 +35,12 @@ FileSizes = list[tuple[str, int]]
 _FIXES = {
     errno.EACCES: ("permission denied", "choose a folder that you may write to"),
     errno.EPERM: ("permission denied", "choose a folder that you may write to"),
-    errno.ENOSPC: ("no space left on the device", "free some space or choose another place"),
-    errno.EDQUOT: ("the disk quota is used up", "free some space or choose another place"),
-    errno.EROFS: ("the file system is read-only", "choose a place that can be written"),
+    errno.ENOSPC: ("no space left on the device", "free some space or choose another folder"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space or choose another folder"),
+    errno.EROFS: ("the file system is read-only", "choose a folder that can be written"),
     errno.ENOENT: ("there is no such file or folder", "check the path"),
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "check the path"),
-    errno.EEXIST: ("a file stands where a folder is needed", "remove it or choose another place"),
+    errno.EEXIST: ("a file stands where a folder is needed", "remove it or choose another folder"),
     errno.EISDIR: ("it is a folder, not a file", "check the path"),
     errno.ENAMETOOLONG: ("the name is too long", "choose a shorter one"),
 }
@@ -48,7 +48,7 @@ _FIXES = {
 
 @contextmanager
 def storage_errors(action: str, uri: str) -> Iterator[None]:
-    """Turns what the system says of a failed `action` on `uri` into a StorageError."""
+    """Turn an OSError of `action` on `uri` into a StorageError with reason and fix."""
     try:
         yield
     except OSError as error:
@@ -62,7 +62,7 @@ def storage_errors(action: str, uri: str) -> Iterator[None]:
 
 @lru_cache(maxsize=64)
 def _filesystem(base: str) -> tuple[pafs.FileSystem, str]:
-    """The filesystem of `scheme://authority?query` and the path its root has there."""
+    """The filesystem of `scheme://authority?query`, and the path of its root."""
     try:
         with storage_errors("open", base):
             filesystem, root = pafs.FileSystem.from_uri(base)
@@ -77,12 +77,12 @@ def _filesystem(base: str) -> tuple[pafs.FileSystem, str]:
 class Location:
     """A file or folder, by absolute path or URI.
 
-    Takes a path (`~` and relative ones are resolved), a `file://` URI, which becomes a path, a URI of any
-    scheme pyarrow.fs knows, or another Location.
+    Made from a path (`~` and relative paths are resolved), a `file://` URI (which becomes a path), a URI of any
+    scheme that pyarrow.fs knows, or another Location.
     """
 
     uri: str
-    """Absolute path for local storage, else the URI, without a slash at the end."""
+    """Absolute path on local storage, otherwise the URI without a slash at the end."""
 
     def __init__(self, where: str | os.PathLike[str] | Location) -> None:
         text = where.uri if isinstance(where, Location) else os.fspath(where)
@@ -102,31 +102,35 @@ class Location:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is on this machine's file tree (NFS included)."""
+        """Whether the location is a path on this machine, NFS included."""
         return "://" not in self.uri
 
     @property
     def local_path(self) -> Path:
-        """The path of a local location; StorageError for any other."""
+        """The path of a local location.
+
+        Raises:
+            StorageError: The location is not local.
+        """
         if not self.is_local:
             raise StorageError(f"{self.uri} is not a local path; download it first or give a path")
         return Path(self.uri)
 
     @property
     def name(self) -> str:
-        """The last part."""
+        """The last part of the path."""
         return self.uri.partition("?")[0].rstrip("/").rpartition("/")[2]
 
     @property
     def parent(self) -> Location:
-        """The folder around it."""
+        """The folder that contains this file or folder."""
         parts = urlsplit(self.uri) if not self.is_local else None
         if parts is None:
             return Location(Path(self.uri).parent)
         return Location(parts._replace(path=parts.path.rpartition("/")[0]).geturl())
 
     def child(self, *parts: str) -> Location:
-        """The location below this one; a part may hold slashes."""
+        """The location below this one; a part may contain slashes."""
         tail = "/".join(part.strip("/") for part in parts)
         if self.is_local:
             return Location(Path(self.uri) / tail)
@@ -140,7 +144,7 @@ class Location:
 
     @property
     def fs_path(self) -> str:
-        """The path inside `filesystem`, as pyarrow's readers take it."""
+        """The path in `filesystem`, for pyarrow's readers."""
         return self._open()[1]
 
     def _open(self) -> tuple[pafs.FileSystem, str]:
@@ -157,15 +161,15 @@ class Location:
             return filesystem.get_file_info(path)
 
     def exists(self) -> bool:
-        """Whether a file or folder is there."""
+        """Whether there is a file or folder."""
         return bool(self._info().type != pafs.FileType.NotFound)
 
     def is_dir(self) -> bool:
-        """Whether a folder is there."""
+        """Whether there is a folder."""
         return bool(self._info().type == pafs.FileType.Directory)
 
     def size(self) -> int:
-        """Bytes of the file, or of all files below the folder."""
+        """Size in bytes of the file, or of all files below the folder."""
         info = self._info()
         if info.type == pafs.FileType.NotFound:
             raise StorageError(f"cannot read the size of {self.uri}: there is no such file; check the path")
@@ -194,35 +198,39 @@ class Location:
         )
 
     def open_input(self) -> Any:
-        """A seekable binary file (pyarrow.NativeFile); close it, or use it in `with`."""
+        """Open the file for reading: a seekable binary file (pyarrow.NativeFile), to be closed or used in `with`."""
         filesystem, path = self._open()
         with storage_errors("read", self.uri):
             return filesystem.open_input_file(path)
 
     def read_bytes(self) -> bytes:
-        """The whole file."""
+        """Read the whole file."""
         filesystem, path = self._open()
         with storage_errors("read", self.uri), filesystem.open_input_stream(path) as stream:
             return bytes(stream.read())
 
     def read_text(self) -> str:
-        """The whole file as UTF-8; StorageError where it is not."""
+        """Read the whole file as UTF-8.
+
+        Raises:
+            StorageError: The file cannot be read, or is not UTF-8.
+        """
         try:
             return self.read_bytes().decode("utf-8")
         except UnicodeDecodeError as error:
             raise StorageError(f"cannot read {self.uri} as text: {error.reason}; it must be UTF-8") from error
 
     def write_bytes_atomic(self, data: bytes) -> None:
-        """Write the file whole or not at all, making the folders above it."""
+        """Write the file whole or not at all; missing folders above it are made."""
         with self.atomic_output() as out:
             out.write(data)
 
     @contextmanager
     def atomic_output(self) -> Iterator[IO[bytes]]:
-        """A binary file that appears under its name only if the block ends without an error.
+        """A binary file to write, which appears under its name only if the `with` block ends without an error.
 
-        Local: written beside the target, synced, renamed. Elsewhere: spooled to a local temporary file and
-        put at the end, since a stream that is merely closed would publish half a file.
+        A local file is written beside the target, synced and renamed. Elsewhere the content is spooled to a local
+        temporary file and uploaded at the end, since closing a half-written stream would publish half a file.
         """
         if self.is_local:
             with storage_errors("write", self.uri), _renamed_at_end(Path(self.uri)) as out:
@@ -237,14 +245,14 @@ class Location:
                 shutil.copyfileobj(spool, sink, COPY_CHUNK_BYTES)
 
     def make_dirs(self) -> None:
-        """Make the folder and those above it; fine if it exists. Nothing to do on object stores' keys."""
+        """Make the folder and the folders above it, if they are missing. Object stores need none."""
         filesystem, path = self._open()
         if path.strip("/"):
             with storage_errors("make the folder", self.uri):
                 filesystem.create_dir(path, recursive=True)
 
     def delete(self) -> None:
-        """Remove the file, or the folder with all in it; fine if there is nothing."""
+        """Remove the file, or the folder with its content, if there is one."""
         filesystem, path = self._open()
         kind = self._info().type
         with storage_errors("delete", self.uri):
@@ -254,7 +262,7 @@ class Location:
                 filesystem.delete_file(path)
 
     def move(self, to: Location) -> None:
-        """Rename a file or folder, replacing a file that stands there. Atomic on local storage only."""
+        """Rename the file or folder, replacing a file of the new name. Only atomic on local storage."""
         with storage_errors("move", f"{self.uri} to {to.uri}"):
             if self.is_local and to.is_local:
                 to.local_path.parent.mkdir(parents=True, exist_ok=True)
@@ -275,13 +283,13 @@ class Location:
             self.delete()
 
     def upload_dir(self, local_dir: str | os.PathLike[str]) -> None:
-        """Copy all in `local_dir` to below this folder. Not atomic: write a marker after it."""
+        """Copy the content of `local_dir` into this folder. Not atomic: write a marker file afterwards."""
         with storage_errors("upload to", self.uri):
             self.make_dirs()
             _copy_tree(Location(local_dir), self)
 
     def download_to(self, local_dir: str | os.PathLike[str]) -> None:
-        """Copy all below this folder to `local_dir`."""
+        """Copy the content of this folder into `local_dir`."""
         if not self.exists():
             raise StorageError(f"cannot download {self.uri}: there is no such folder; check the path")
         with storage_errors("download", self.uri):

@@ -1,1 +1,1 @@
-"""Import and export of checkpoints of other implementations."""
+"""Import and export of other implementations' checkpoints."""

@@ -1,4 +1,4 @@
-"""Checkpoints of the public reference implementation (`model_*.ckpt`) as runs, and the way back; weights only."""
+"""Converts checkpoints of the public reference implementation (`model_*.ckpt`) to runs and back; weights only."""
 
 from __future__ import annotations
 
@@ -36,29 +36,30 @@ _FORBIDDEN = re.compile(r"GLOBAL (\S+)")
 
 
 @dataclass(frozen=True)
-class Imported:
-    """A run that was made of a reference checkpoint."""
+class ImportedRun:
+    """A run that was made from a reference checkpoint."""
 
     run: str
     architecture: Architecture
     notes: list[str]
-    """What whoever uses it should know, a sentence each."""
+    """Sentences that a user of the run should read."""
 
 
-def import_reference(file: str, out: str, preset: str | None, overrides: Sequence[str] = ()) -> Imported:
-    """Make a run of a reference checkpoint.
+def import_reference(file: str, out: str, preset: str | None, overrides: Sequence[str] = ()) -> ImportedRun:
+    """Convert a reference checkpoint to a run.
 
     Args:
-        file: path or URI of the checkpoint.
-        out: the run's folder, which must not hold a run.
-        preset: config that gives strides, paddings and all that is not in the file; None takes the LibriSpeech
-            preset of the file's family.
-        overrides: `key=value`.
+        file: Path or URI of the checkpoint.
+        out: Folder of the new run, which must not hold a run.
+        preset: Config of strides, paddings and all else that is not in the file; None for the LibriSpeech preset of
+            the file's family.
+        overrides: `key=value` for keys of the config.
 
     Raises:
-        CheckpointError: the file does not load as weights alone, has unknown or missing tensors, or another
-            architecture than the config, whose differing keys are named.
-        ConfigError, StorageError: as their names say.
+        CheckpointError: The file does not load as weights alone, has unknown or missing tensors, or another
+            architecture than the config; the keys that differ are named.
+        ConfigError: The preset or an override cannot be used.
+        StorageError: The file cannot be read, or the run cannot be written.
     """
     source, run = Location(file), Location(out)
     for name in (RECORD, CONFIG, CHECKPOINTS):
@@ -69,18 +70,18 @@ def import_reference(file: str, out: str, preset: str | None, overrides: Sequenc
         tensors = normalize(_load(data))
         architecture = read_architecture(tensors)
         preset = preset or f"librispeech-{architecture.family}"
-        config = _placed(load_config(preset, overrides).config, run)
+        config = _with_storage(load_config(preset, overrides).config, run)
         _check_agrees(architecture, config, preset)
         encoder = build_encoder(config.model, config.objective, config.train.seed)
         put_reference(encoder, tensors)
     except CheckpointError as error:
         raise CheckpointError(f"{source.uri}: {error}") from error
     _write(run, encoder, config, source, hashlib.sha256(data).hexdigest())
-    return Imported(run.uri, architecture, _notes(architecture, config, preset))
+    return ImportedRun(run.uri, architecture, _notes(architecture, config, preset))
 
 
 def export_reference(where: str, out: str) -> str:
-    """Write the weights of a run's last checkpoint, or of a checkpoint, as the reference's file; gives its place."""
+    """Write the weights of a checkpoint, or of a run's last one, as a file of the reference; returns its path."""
     checkpoint, path = find_checkpoint(where), Location(out)
     if path.exists():
         raise StorageError(f"{path.uri} exists; remove it, or give --out another name")
@@ -94,10 +95,10 @@ def export_reference(where: str, out: str) -> str:
 
 
 def _load(data: bytes) -> dict[str, Tensor]:
-    """The state dict in a file, without executing anything in it."""
+    """Read the state dict of a file, without executing anything in it."""
     try:
         loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a file that is none makes the unpickler raise
+    except Exception as error:  # a file that is no checkpoint makes the unpickler raise anything
         forbidden = _FORBIDDEN.search(str(error))
         raise CheckpointError(
             f"it holds the Python object {forbidden[1].rstrip('.')}, and loading that would run code; save the "
@@ -112,8 +113,8 @@ def _load(data: bytes) -> dict[str, Tensor]:
     return loaded
 
 
-def _placed(config: RunConfig, run: Location) -> RunConfig:
-    """The config with its storage where the run goes."""
+def _with_storage(config: RunConfig, run: Location) -> RunConfig:
+    """The config with `storage` set to the run's folder."""
     try:
         storage = StorageConfig(root=run.parent.uri, name=run.name)
     except ValidationError:
@@ -124,7 +125,7 @@ def _placed(config: RunConfig, run: Location) -> RunConfig:
 
 
 def _check_agrees(theirs: Architecture, config: RunConfig, preset: str) -> None:
-    """Refuse a file whose architecture is not the config's, with the overrides that make it so."""
+    """Refuse a file whose architecture differs from the config's; the message has overrides that make them agree."""
     specs = module_specs(config.model)
     ours: dict[str, Any] = {
         "model.family": config.model.family,
@@ -138,7 +139,7 @@ def _check_agrees(theirs: Architecture, config: RunConfig, preset: str) -> None:
     batch_norm = "none" if not theirs.batch_norm else "local"
     if theirs.batch_norm and config.model.batch_norm != "none":
         batch_norm = config.model.batch_norm  # local or sync: the same weights
-    found: dict[str, Any] = {
+    in_file: dict[str, Any] = {
         "model.family": theirs.family,
         "model.channels": theirs.channels,
         "model.kernels": theirs.kernels,
@@ -147,13 +148,13 @@ def _check_agrees(theirs: Architecture, config: RunConfig, preset: str) -> None:
         "model.batch_norm": batch_norm,
         "objective.prediction_steps": theirs.prediction_steps,
     }
-    differing = [key for key in ours if ours[key] != found[key]]
+    differing = [key for key in ours if ours[key] != in_file[key]]
     if not differing:
         return
     named = "; ".join(
-        f"{key}={_shown(found[key])} in the file, {_shown(ours[key])} in {preset}" for key in differing
+        f"{key}={_shown(in_file[key])} in the file, {_shown(ours[key])} in {preset}" for key in differing
     )
-    fix = "add " + " ".join(f"{key}={_shown(found[key])}" for key in differing)
+    fix = "add " + " ".join(f"{key}={_shown(in_file[key])}" for key in differing)
     if "model.family" in differing:
         fix = f"use a preset of family {theirs.family}"
         if theirs.family == "sim" and config.model.family == "gim":
@@ -168,7 +169,7 @@ def _shown(value: Any) -> str:
 
 
 def _write(run: Location, encoder: Encoder, config: RunConfig, source: Location, sha256: str) -> None:
-    """The run's folder: one checkpoint at step 0, the record last."""
+    """Write the run's folder: one checkpoint at step 0, and the record last."""
     origin = f"reference-{sha256}"
     run.child(CONFIG).write_bytes_atomic(to_yaml(config).encode())
     state = TrainingState(

@@ -1,9 +1,9 @@
-"""The public reference's names for an encoder's tensors, and what an architecture is read off them.
+"""The public reference's names of an encoder's tensors, and the architecture that they and their shapes imply.
 
-Tensors are held here under one spelling, without the file's prefix:
+Tensors have one spelling here, without the file's prefix:
 
     fullmodel.0.encoder.encoder.1.0.weight          module 0, layer 1, convolution; BatchNorm is `.1.1.`
-    fullmodel.0.encoder.encoder_mu.weight           head of μ, 1×1; that of log σ² is `encoder_var`
+    fullmodel.0.encoder.encoder_mu.weight           head of μ, 1×1; the head of log σ² is `encoder_var`
     fullmodel.0.loss.predictor.weight               K maps, stacked on the output axis
     fullmodel.3.autoregressor.gru.weight_ih_l0
 
@@ -38,7 +38,7 @@ _CONV = re.compile(rf"^{ROOT}\.(\d+)\.encoder\.encoder\.(\d+)\.0\.weight$")
 
 @dataclass(frozen=True)
 class Architecture:
-    """What the tensors say of the encoder; strides and paddings are not in them."""
+    """The encoder's architecture as its tensors show it; strides and paddings are not in them."""
 
     family: Family
     channels: int
@@ -48,33 +48,33 @@ class Architecture:
     batch_norm: bool
     prediction_steps: int
     biases: bool
-    """Whether convolutions before a BatchNorm have a bias that is not zero."""
+    """Whether a convolution before a BatchNorm has a bias that is not zero."""
     heads: bool
-    """Whether modules have a head of μ that does something."""
+    """Whether a module has a head of μ that is not the identity."""
 
 
 def normalize(tensors: Mapping[str, Tensor]) -> Tensors:
-    """The tensors under this module's spelling.
+    """The tensors under the names of this module.
 
     Raises:
-        CheckpointError: a name that no encoder of the reference has.
+        CheckpointError: A name that no encoder of the reference has.
     """
-    found: Tensors = {}
+    normalized: Tensors = {}
     unknown = []
     for key, tensor in tensors.items():
         name = _spell(key)
-        if name is None or name in found:
+        if name is None or name in normalized:
             unknown.append(key)
         else:
-            found[name] = tensor
-    if unknown or not found:
+            normalized[name] = tensor
+    if unknown or not normalized:
         raise CheckpointError(
             f"it has tensors that no encoder of the reference has ({first_few(unknown)}); give the encoder's file, "
             "such as model_99.ckpt, not a classifier's, a decoder's or an optimizer's"
             if unknown
             else "it holds no tensor; give the encoder's file, such as model_99.ckpt"
         )
-    return found
+    return normalized
 
 
 def _spell(key: str) -> str | None:
@@ -95,7 +95,7 @@ def read_architecture(tensors: Tensors) -> Architecture:
     """Infer family, sizes and options from names and shapes.
 
     Raises:
-        CheckpointError: an architecture that vgim does not have; the message says which part.
+        CheckpointError: vgim does not have the architecture; the message says which part.
     """
     num_modules = 1 + max(int(name.split(".")[1]) for name in tensors)
     convs = [_convs(tensors, m) for m in range(num_modules)]
@@ -146,7 +146,7 @@ def _convs(tensors: Tensors, module: int) -> list[Tensor]:
 
 
 def _has_head(tensors: Tensors, module: int) -> bool:
-    """Whether μ is anything but the last convolution's output: exports write heads that do nothing."""
+    """Whether μ differs from the last convolution's output: exported files have heads that are the identity."""
     head = {key: tensors.get(f"{ROOT}.{module}.encoder.encoder_{key}") for key in no_head(1)}
     if all(tensor is None for tensor in head.values()):
         return False
@@ -191,5 +191,5 @@ def _biases_before_norm(tensors: Tensors) -> list[Tensor]:
 
 
 def matrix(tensor: Tensor) -> Tensor:
-    """A 1×1 convolution's weight as the matrix it is; anything else unchanged."""
+    """A 1×1 convolution's weight as a matrix; any other tensor unchanged."""
     return tensor[..., 0] if tensor.ndim == 3 and tensor.shape[2] == 1 else tensor

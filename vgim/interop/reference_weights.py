@@ -18,8 +18,8 @@ _HEADS = ("mu.weight", "mu.bias", "var.weight", "var.bias")
 def to_reference(encoder: Encoder) -> Tensors:
     """An encoder's tensors under the reference's names, without the prefix.
 
-    The reference's convolutions have a bias also before BatchNorm, and its modules heads in every family: zeros,
-    and heads that do nothing, take the place of what ours have not.
+    The reference has biases before BatchNorm, and heads in every family. Where vgim's encoder has none, biases are
+    zero and heads are the identity.
     """
     ours = encoder.state_dict()
     theirs: Tensors = {}
@@ -46,7 +46,7 @@ def to_reference(encoder: Encoder) -> Tensors:
 
 
 def _heads(ours: Mapping[str, Tensor], module: int, channels: int) -> list[tuple[str, Tensor]]:
-    """1×1 convolutions of μ and log σ²."""
+    """The 1×1 convolutions of μ and log σ², by name."""
     weight = ours.get(f"greedy.{module}.posterior.weight")
     heads = no_head(channels)
     if weight is not None:
@@ -58,13 +58,13 @@ def _heads(ours: Mapping[str, Tensor], module: int, channels: int) -> list[tuple
 
 
 def put_reference(encoder: Encoder, tensors: Tensors) -> None:
-    """Put the reference's tensors, as `normalize` names them, into an encoder.
+    """Load the reference's tensors, named as `normalize` names them, into an encoder.
 
     A bias before a BatchNorm moves into the running mean: x + b - mean = x - (mean - b). A head of μ in the cpc
     family moves into what reads it, see `_fold_head`.
 
     Raises:
-        CheckpointError: tensors are missing, left over, or of another shape; they are named.
+        CheckpointError: Tensors are missing, left over, or of another shape; they are named.
     """
     expected = to_reference(encoder)
     optional = {name for name in expected if name.endswith("num_batches_tracked")}
