@@ -136,6 +136,7 @@ def test_stream_prints_crops_a_second_of_every_reader(
         assert name in out
 
 
+@pytest.mark.slow
 def test_scaling_measures_two_workers_and_predicts_many(
     scripts: dict[str, ModuleType],
     monkeypatch: pytest.MonkeyPatch,

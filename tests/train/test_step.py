@@ -240,6 +240,7 @@ def test_the_learning_rate_decays_by_epoch() -> None:
     assert learning_rate_at(OptimConfig(learning_rate=1e-3), 50) == 1e-3
 
 
+@pytest.mark.slow
 def test_compiled_passes_equal_plain_ones_and_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step has another window and, in the warm-up, another KL weight."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
