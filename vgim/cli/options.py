@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 from click.shell_completion import CompletionItem
@@ -12,7 +12,13 @@ overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE].
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-class LazyChoice(click.ParamType[str]):
+if TYPE_CHECKING:
+    TextType = click.ParamType[str]  # not every click that we accept can be subscripted when it runs
+else:
+    TextType = click.ParamType
+
+
+class LazyChoice(TextType):
     """A choice whose names another room holds; they are read when a command needs them, not when it is defined.
 
     Args:
