@@ -228,8 +228,6 @@ def probe(run: RunPath, task: str, **options: object) -> list[ProbeResult]:
 
 def _path_of(run: RunPath, argument: str) -> str:
     """Path or URI of a run; `argument` names the parameter in errors."""
-    from vgim.config.paths import resolve_path, resolve_run_path
-    from vgim.config.schema import default_home
+    from vgim.config.paths import resolve_run_path
 
-    home = resolve_path(f"{default_home()}/runs", argument)
-    return resolve_run_path(os.fspath(run), home, argument)
+    return resolve_run_path(os.fspath(run), argument)

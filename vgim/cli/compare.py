@@ -37,7 +37,6 @@ def compare(
     from vgim.compare.read import compare as read
     from vgim.compare.table import as_csv, as_markdown, as_text, comparison_table
     from vgim.config.paths import resolve_path, resolve_run_path
-    from vgim.config.schema import default_home
     from vgim.plotting import can_draw
     from vgim.storage import Location
 
@@ -45,8 +44,7 @@ def compare(
         raise ConfigError(
             f"--picture {picture_file}, but matplotlib is not installed; pip install 'vgim[analysis]'"
         )
-    home = resolve_path(f"{default_home()}/runs", "RUN")
-    comparison = read([resolve_run_path(run, home, "RUN") for run in runs])
+    comparison = read([resolve_run_path(run, "RUN") for run in runs])
     table = comparison_table(comparison)
     if csv_file:
         Location(resolve_path(csv_file, "--csv")).write_bytes_atomic(as_csv(comparison).encode())

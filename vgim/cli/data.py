@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -104,7 +103,7 @@ def _prepare(name: str, corpus: str, out: str, options: dict[str, OptionInput]) 
     from vgim.cluster.working_dir import refuse_job_folder
     from vgim.data.shards.prepare_named import prepare_named
 
-    refuse_job_folder("--out", str(Path(out).absolute()) if "://" not in out else out)
+    refuse_job_folder("--out", out)
     given = {keyword: value for keyword, value in options.items() if value != ()}
     manifest = prepare_named(name, corpus, out, progress=ProgressLine().show_shards, **given)
     click.echo(describe(out, manifest))

@@ -185,10 +185,9 @@ def _session(run: str, decoder: str | None, checkpoint: str, out: str | None) ->
 
 def _place(run: str, option: str) -> str:
     """A run by its path or URI, or by its name under $VGIM_HOME/runs."""
-    from vgim.config.paths import resolve_path, resolve_run_path
-    from vgim.config.schema import default_home
+    from vgim.config.paths import resolve_run_path
 
-    return resolve_run_path(run, resolve_path(f"{default_home()}/runs", option), option)
+    return resolve_run_path(run, option)
 
 
 def _print(places: list[Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from vgim.cli.options import LazyNames, json_option
-from vgim.cli.probe import refuse_scratch_place
 from vgim.errors import ConfigError
 
 
@@ -77,8 +76,8 @@ def latents(
 
     RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. Writes RUN/latents/ and prints a table.
     """
+    from vgim.cluster.working_dir import refuse_job_folder
     from vgim.config.paths import resolve_path, resolve_run_path
-    from vgim.config.schema import default_home
     from vgim.latents.registry import ANALYSES
 
     if all_modules and module is not None:
@@ -89,15 +88,14 @@ def latents(
     for name in names:
         if name not in ANALYSES:
             raise ConfigError(f"--only {name!r} is no analysis; use {', '.join(ANALYSES)}")
-    home = resolve_path(f"{default_home()}/runs", "RUN")
-    where = resolve_run_path(run, home, "RUN")
-    others = [resolve_run_path(other, home, "--compare") for other in compare]
-    refuse_scratch_place("RUN", where)
+    where = resolve_run_path(run, "RUN")
+    others = [resolve_run_path(other, "--compare") for other in compare]
+    refuse_job_folder("RUN", where)
     for other in others:
-        refuse_scratch_place("--compare", other)
+        refuse_job_folder("--compare", other)
     if shards is not None:
         shards = resolve_path(shards, "--shards")
-        refuse_scratch_place("--shards", shards)
+        refuse_job_folder("--shards", shards)
 
     from vgim.latents.job import analyze
     from vgim.latents.result import LatentOptions, format_table

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from vgim.cli.options import LazyChoice, json_option
@@ -133,8 +131,8 @@ def probe(
     """
     from functools import partial
 
+    from vgim.cluster.working_dir import refuse_job_folder
     from vgim.config.paths import resolve_path, resolve_run_path
-    from vgim.config.schema import default_home
 
     study = {"draws": draws, "logit_std": logit_std}
     given = {key: value for key, value in study.items() if value is not None}
@@ -156,13 +154,12 @@ def probe(
         raise ConfigError(f"--module {module} and --all-modules exclude each other; give one")
     if address is not None and not workers:
         raise ConfigError(f"--address {address} has no effect without Ray; give --workers too")
-    home = resolve_path(f"{default_home()}/runs", "RUN")
-    places = [resolve_run_path(run, home, "RUN") for run in runs]
-    for path in places:
-        refuse_scratch_place("RUN", path)
+    paths = [resolve_run_path(run, "RUN") for run in runs]
+    for path in paths:
+        refuse_job_folder("RUN", path)
     if shards is not None:
         shards = resolve_path(shards, "--shards")
-        refuse_scratch_place("--shards", shards)
+        refuse_job_folder("--shards", shards)
 
     from vgim.cluster.tasks import run_tasks
     from vgim.downstream import job
@@ -179,12 +176,12 @@ def probe(
     }
     if labels_per_class is not None:
         chosen |= {"task": tasks[0], **given, "labels_per_class": labels_per_class}
-        _study(places[0], chosen, seeds, as_json)
+        _study(paths[0], chosen, seeds, as_json)
         return
     chosen["seeds"] = seeds or 1
     side_by_side = partial(run_tasks, workers=workers, device=device, address=address)
     found, error = job.probe_many(
-        list(dict.fromkeys(places)),
+        list(dict.fromkeys(paths)),
         [ProbeOptions.model_validate({**chosen, "task": task}) for task in dict.fromkeys(tasks)],
         lambda line: click.echo(line, err=True),
         all_epochs=all_epochs,
@@ -219,10 +216,3 @@ def _study(where: str, chosen: dict[str, object], seeds: int | None, as_json: bo
         click.echo(format_study(result))
         for note in result.notes:
             click.echo(f"note: {note}")
-
-
-def refuse_scratch_place(key: str, path: str) -> None:
-    from vgim.cluster.working_dir import refuse_job_folder
-
-    if "://" not in path:
-        refuse_job_folder(key, str(Path(path).absolute()))

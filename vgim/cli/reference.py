@@ -41,8 +41,7 @@ def export_reference(run: str, out: str) -> None:
     RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs.
     """
     from vgim.config.paths import resolve_path, resolve_run_path
-    from vgim.config.schema import default_home
     from vgim.interop.reference import export_reference as write_file
 
-    where = resolve_run_path(run, f"{default_home()}/runs", "RUN")
+    where = resolve_run_path(run, "RUN")
     click.echo(f"wrote {write_file(where, resolve_path(out, '--out'))}")

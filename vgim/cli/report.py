@@ -27,11 +27,9 @@ def report(run: str, compare: tuple[str, ...], out: str | None, clips: int, max_
     """
     from vgim.cluster.working_dir import refuse_job_folder
     from vgim.config.paths import resolve_path, resolve_run_path
-    from vgim.config.schema import default_home
 
-    root = resolve_path(f"{default_home()}/runs", "RUN")
-    folder = resolve_run_path(run, root, "RUN")
-    others = [resolve_run_path(other, root, "--compare") for other in compare]
+    folder = resolve_run_path(run, "RUN")
+    others = [resolve_run_path(other, "--compare") for other in compare]
     file = resolve_path(out, "--out") if out is not None else None
     for key, path in (("RUN", folder), ("--out", file)):
         if path is not None and "://" not in path:

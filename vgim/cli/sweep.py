@@ -99,8 +99,6 @@ def best(sweep_folder: str, copy_to: str | None) -> None:
 
 
 def _resolve(path: str) -> str:
-    from vgim.config.paths import resolve_path, resolve_run_path
-    from vgim.config.schema import default_home
+    from vgim.config.paths import resolve_run_path
 
-    root = resolve_path(f"{default_home()}/runs", "SWEEP")
-    return resolve_run_path(path, root, "SWEEP")
+    return resolve_run_path(path, "SWEEP")

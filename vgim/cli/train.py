@@ -47,8 +47,8 @@ def train(
 
     exit_code = trainer.train(
         resolved,
-        resume_from=resume_from and resolve_run_path(resume_from, root, "--resume-from"),
-        init_from=init_from and resolve_run_path(init_from, root, "--init-from"),
+        resume_from=resume_from and resolve_run_path(resume_from, "--resume-from", root),
+        init_from=init_from and resolve_run_path(init_from, "--init-from", root),
         address=address,
         verbose=verbose,
     )

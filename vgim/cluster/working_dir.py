@@ -15,14 +15,14 @@ def refuse_job_folder(key: str, path: str) -> None:
 
     Args:
         key: Config key or option that the path was given by.
-        path: Absolute path.
+        path: A path or URI.
 
     Raises:
         ConfigError: The path is in that directory.
     """
-    here = Path.cwd()
-    if UNPACKED in here.parts and Path(path).is_relative_to(here):
+    here, file = Path.cwd(), Path(path).absolute()
+    if "://" not in path and UNPACKED in here.parts and file.is_relative_to(here):
         raise ConfigError(
-            f"{key}={Path(path).relative_to(here)} is relative, and a job's working directory is a copy that is "
+            f"{key}={file.relative_to(here)} is relative, and a job's working directory is a copy that is "
             "thrown away; give an absolute path on storage that all nodes see, or a URI"
         )

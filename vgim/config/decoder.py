@@ -11,6 +11,7 @@ from vgim.config.schema import (
     MAY_CHANGE,
     ClusterConfig,
     DataConfig,
+    Family,
     OptimConfig,
     RunConfig,
     Section,
@@ -33,7 +34,7 @@ class SourceConfig(Section):
     """Optimizer step of the encoder's checkpoint."""
     weights: str = Field(..., pattern=r"^[0-9a-f]{64}$")
     """SHA-256 of the checkpoint's weights."""
-    family: Literal["sim", "gim", "cpc"]
+    family: Family
     """Family of the encoder."""
     kld_weight: float = Field(0.0, ge=0)
     """Weight of the KL term in the encoder's training."""

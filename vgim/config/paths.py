@@ -24,11 +24,17 @@ def resolve_paths(config: Config) -> Config:
     return config.model_copy(update={"data": data, "storage": storage})
 
 
-def resolve_run_path(run: str, root: str, option: str) -> str:
-    """The path or URI of a run or checkpoint; a bare name is a run under `root`. `option` names it in errors."""
+def resolve_run_path(run: str, option: str, root: str = "") -> str:
+    """The path or URI of a run or checkpoint that a user names.
+
+    Args:
+        run: A path, a URI, or the name of a run under `root`.
+        option: Option or argument that it was given by, for errors.
+        root: Folder of runs; empty for $VGIM_HOME/runs.
+    """
     if "/" in run or "$" in run or run.startswith("~") or os.path.lexists(run):
         return resolve_path(run, option)
-    return f"{root.rstrip('/')}/{run}"
+    return f"{(root or resolve_path(f'{default_home()}/runs', option)).rstrip('/')}/{run}"
 
 
 def resolve_path(path: str, key: str) -> str:

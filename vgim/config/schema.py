@@ -60,10 +60,14 @@ class DataConfig(Section):
     """Batches that are prepared ahead of the step."""
 
 
+Family = Literal["sim", "gim", "cpc"]
+"""Families of encoders."""
+
+
 class ModelConfig(Section):
     """The encoder; by default five convolutions in three greedy modules, and a GRU."""
 
-    family: Literal["sim", "gim", "cpc"] = "sim"
+    family: Family = "sim"
     """sim: greedy modules with Gaussian posteriors (V-GIM); gim: greedy modules with deterministic latents (Greedy
     InfoMax); cpc: one module, trained end to end."""
     channels: int = Field(512, gt=0)

@@ -16,15 +16,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from vgim.config.schema import Family
 from vgim.errors import CheckpointError
 from vgim.text import first_few
 
-Family = Literal["sim", "gim", "cpc"]
 Tensors = dict[str, Tensor]
 
 ROOT = "fullmodel"
