@@ -58,7 +58,7 @@ def train(
     RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs, or one of its checkpoints. KEY=VALUE changes the
     decoder's config, for example decoder.channels=128 or train.epochs=50.
     """
-    where = _place(run, "RUN")
+    where = _run_path(run, "RUN")
     from vgim.decode.train import DecoderOptions, train_decoder
 
     ctx.exit(
@@ -72,7 +72,7 @@ def train(
 @click.argument("run")
 def list_(run: str) -> None:
     """List the decoders of RUN: state, step, best validation loss."""
-    where = _place(run, "RUN")
+    where = _run_path(run, "RUN")
     from vgim.runs.layout import DECODERS
     from vgim.runs.listing import format_decoders, list_runs
     from vgim.storage import Location
@@ -95,7 +95,7 @@ def file(source: str, target: str, run: str, decoder: str | None, checkpoint: st
     from vgim.storage import Location
 
     samples = read_audio(resolve_path(source, "IN"))
-    session = open_session(_place(run, "--run"), decoder=decoder, which=checkpoint)
+    session = open_session(_run_path(run, "--run"), decoder=decoder, which=checkpoint)
     write_wav(Location(resolve_path(target, "OUT.wav")), session.reconstruct(samples))
 
 
@@ -110,7 +110,7 @@ def sample(run: str, count: int, seed: int, **which: Any) -> None:
     """Decode draws from N(0, I)."""
     from vgim.decode import sounds
 
-    _print(sounds.sample(_session(run, **which), count, seed))
+    _print_paths(sounds.sample(_session(run, **which), count, seed))
 
 
 @decode.command()
@@ -133,7 +133,7 @@ def interpolate(run: str, first: str, second: str, steps: int, **which: Any) -> 
     from vgim.decode import sounds
 
     files = resolve_path(first, "A"), resolve_path(second, "B")
-    _print(sounds.interpolate(_session(run, **which), *files, steps))
+    _print_paths(sounds.interpolate(_session(run, **which), *files, steps))
 
 
 @decode.command()
@@ -165,7 +165,7 @@ def traverse(run: str, source: str, dims: str, bounds: str, steps: int, **which:
             f"--dims {dims} --range {bounds}: give whole numbers such as 3,17 and two ends such as -2.68,2.68"
         )
     path = resolve_path(source, "FILE")
-    _print(sounds.traverse(_session(run, **which), path, chosen, (ends[0], ends[1]), steps))
+    _print_paths(sounds.traverse(_session(run, **which), path, chosen, (ends[0], ends[1]), steps))
 
 
 def _numbers(option: str, text: str) -> list[float]:
@@ -180,16 +180,16 @@ def _session(run: str, decoder: str | None, checkpoint: str, out: str | None) ->
     from vgim.decode.session import open_session
 
     path = None if out is None else resolve_path(out, "--out")
-    return open_session(_place(run, "RUN"), decoder=decoder, which=checkpoint, out=path)
+    return open_session(_run_path(run, "RUN"), decoder=decoder, which=checkpoint, out=path)
 
 
-def _place(run: str, option: str) -> str:
+def _run_path(run: str, option: str) -> str:
     """A run by its path or URI, or by its name under $VGIM_HOME/runs."""
     from vgim.config.paths import resolve_run_path
 
     return resolve_run_path(run, option)
 
 
-def _print(places: list[Any]) -> None:
-    for path in places:
-        click.echo(path.uri)
+def _print_paths(locations: list[Any]) -> None:
+    for location in locations:
+        click.echo(location.uri)
