@@ -32,9 +32,9 @@ from vgim.model.randomness import DrawKey
 from vgim.model.rank_group import ALONE, RankGroup
 from vgim.model.stack import Encoder, build_encoder
 from vgim.storage import Location
-from vgim.train.ddp import DataParallelModules
-from vgim.train.passes import EagerPasses
-from vgim.train.step import GreedyStep, frozen_latents
+from vgim.training.ddp import DataParallelModules
+from vgim.training.passes import EagerPasses
+from vgim.training.step import GreedyStep, frozen_latents
 
 KLD_WEIGHT = 0.001
 REDUCED_MIB = (0.25, 1.0, 4.0, 16.0)

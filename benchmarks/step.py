@@ -28,9 +28,9 @@ from naive import NaiveEncoder, NaiveStep, count_flops
 from vgim.config.schema import ModelConfig, ObjectiveConfig
 from vgim.model.rank_group import ALONE
 from vgim.model.stack import build_encoder
-from vgim.train.malloc import keep_freed_memory
-from vgim.train.passes import make_passes
-from vgim.train.step import GreedyStep
+from vgim.training.malloc import keep_freed_memory
+from vgim.training.passes import make_passes
+from vgim.training.step import GreedyStep
 
 FAMILIES = ("sim", "gim", "cpc")
 KLD_WEIGHT = {"sim": 0.001, "gim": 0.0, "cpc": 0.0}

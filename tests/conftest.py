@@ -216,7 +216,7 @@ def probed_run(
     tiny_config_in: Callable[..., ResolvedConfig], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The folder of a run of twenty steps; tests write below its `probes`."""
-    from vgim.train.trainer import train
+    from vgim.training.trainer import train
 
     resolved = tiny_config_in(tmp_path_factory.mktemp("probed"))
     train(resolved)

@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from vgim.cluster.placement import Placement
     from vgim.config import AnyConfig
-    from vgim.train.loop import TrainJob
+    from vgim.training.loop import TrainJob
     from vgim.tune.trial_driver import TrialContext
     from vgim.tune.trials import TrialChain
 
@@ -26,14 +26,14 @@ Fault = Callable[["AnyConfig", int, int], None]
 
 
 def workers_with(fault: Fault) -> Callable[[TrainJob, Placement], None]:
-    """A function for Ray Train's workers, in place of `vgim.train.on_ray._train_worker`, that meets the fault."""
+    """A function for Ray Train's workers, in place of `vgim.training.on_ray._train_worker`, that meets the fault."""
     _send_by_value()
 
     def train_worker(job: TrainJob, placement: Placement) -> None:
         import ray.train
 
-        from vgim.train import on_ray
-        from vgim.train.greedy import GreedyLearner
+        from vgim.training import on_ray
+        from vgim.training.greedy import GreedyLearner
 
         rank = ray.train.get_context().get_world_rank()
         take_step = GreedyLearner.step
@@ -53,7 +53,7 @@ def trials_with(fault: Fault) -> Callable[..., None]:
     train_worker = workers_with(fault)
 
     def run_chain(chain: TrialChain, context: TrialContext, *rest: Any) -> None:
-        from vgim.train import on_ray
+        from vgim.training import on_ray
         from vgim.tune import trial_driver
 
         on_ray._train_worker = train_worker

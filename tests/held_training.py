@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tests.faults import hold_until, workers_with
-from vgim.train import on_ray
+from vgim.training import on_ray
 
 if __name__ == "__main__":
     step, mark, *arguments = sys.argv[1:]

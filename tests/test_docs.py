@@ -175,7 +175,7 @@ def test_every_field_is_explained() -> None:
     from vgim.model.module import METRICS
     from vgim.runs.folder import RunRecord
     from vgim.runs.training_state import TrainingState
-    from vgim.train.greedy import GreedyLearner
+    from vgim.training.greedy import GreedyLearner
 
     expected = {
         "runs.md": {*RunRecord.model_fields, *TrainingState.model_fields} - {"schema_version", "name"},

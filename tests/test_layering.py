@@ -46,14 +46,14 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 MAY_IMPORT["vgim.runs"] = BASE | {"vgim.data", "vgim.model"}
 MAY_IMPORT["vgim.pretrained"] = BASE | {"vgim.data", "vgim.model", "vgim.runs"}
-MAY_IMPORT["vgim.train"] = BASE | {"vgim.cluster", "vgim.data", "vgim.model", "vgim.runs"}
-MAY_IMPORT["vgim.interop"] = BASE | {"vgim.model", "vgim.runs", "vgim.train"}
+MAY_IMPORT["vgim.training"] = BASE | {"vgim.cluster", "vgim.data", "vgim.model", "vgim.runs"}
+MAY_IMPORT["vgim.interop"] = BASE | {"vgim.model", "vgim.runs", "vgim.training"}
 MAY_IMPORT["vgim.downstream"] = BASE | {
     "vgim.data",
     "vgim.model",
     "vgim.runs",
     "vgim.pretrained",
-    "vgim.train",
+    "vgim.training",
 }
 # No circle inside: probes know no features, features no context, and encoders stand on both.
 MAY_IMPORT["vgim.downstream.probes"] = BASE | {"vgim.data"}

@@ -10,9 +10,7 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -52,31 +50,10 @@ __all__ = [
 ]
 
 
-class _TrainPackage(ModuleType):
-    """The package `vgim.train`, which can be called as `vgim.api.train`.
-
-    Importing a package sets it as an attribute of its parent. So `vgim.train` names the package once any module
-    imported it, and has to be the public function as well.
-    """
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return import_module("vgim.api").train(*args, **kwargs)
-
-
-class _Package(ModuleType):
-    def __setattr__(self, name: str, value: object) -> None:
-        if name == "train" and isinstance(value, ModuleType):
-            value.__class__ = _TrainPackage
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
-
-
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'vgim' has no attribute {name!r}")
-    return import_module("vgim.train") if name == "train" else getattr(import_module(_MODULES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

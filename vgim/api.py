@@ -83,7 +83,7 @@ def train(
     from vgim.errors import ConfigError
     from vgim.runs.folder import RunFolder
     from vgim.runs.listing import summarize_run
-    from vgim.train import trainer
+    from vgim.training import trainer
 
     if isinstance(config, str):
         resolved = load(config, overrides)

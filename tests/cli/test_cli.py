@@ -139,7 +139,7 @@ def test_train_passes_on_what_it_was_given(monkeypatch: pytest.MonkeyPatch, tmp_
         seen.update(options, seed=resolved.config.train.seed)
         return 6
 
-    monkeypatch.setattr("vgim.train.trainer.train", train)
+    monkeypatch.setattr("vgim.training.trainer.train", train)
     chosen = ["--resume-from", "earlier", "--init-from", "other/run", "--address", "auto", "--verbose"]
     result = vgim("train", "quickstart", "train.seed=4", "storage.root=runs", *chosen)
     assert result.exit_code == 6

@@ -24,7 +24,7 @@ def vgim(*args: str) -> Result:
 
 @pytest.fixture(scope="module")
 def run(tiny_config_in: Callable[..., ResolvedConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from vgim.train.trainer import train
+    from vgim.training.trainer import train
 
     resolved = tiny_config_in(tmp_path_factory.mktemp("cli-probe"), "train.max_steps=2")
     train(resolved)

@@ -15,7 +15,7 @@ def encoder_run(
     tiny_config_in: Callable[..., ResolvedConfig], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A run of the small encoder; copy it before you write into it."""
-    from vgim.train.trainer import train
+    from vgim.training.trainer import train
 
     folder = tmp_path_factory.mktemp("encoder")
     assert train(tiny_config_in(folder, "train.max_steps=2")) == 0

@@ -76,7 +76,7 @@ def test_a_reconstruction_of_normalized_audio_has_the_level_of_the_original(
 ) -> None:
     from vgim.data.shards.manifest import read_manifest
     from vgim.decode.session import open_session
-    from vgim.train.trainer import train
+    from vgim.training.trainer import train
 
     resolved = tiny_config(f"data.normalize={mode}", "train.max_steps=1")
     assert train(resolved) == 0

@@ -24,8 +24,8 @@ from vgim.runs.checkpoint import complete_checkpoints, find_checkpoint
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import read_metrics
 from vgim.storage import Location
-from vgim.train.learner import Worker
-from vgim.train.loop import RankTrainer, TrainJob
+from vgim.training.learner import Worker
+from vgim.training.loop import RankTrainer, TrainJob
 
 QUICK = ("train.batch_size=4", "train.epochs=2", "optim.learning_rate=1e-3", "listen.crops=1")
 
@@ -197,7 +197,7 @@ def test_two_ranks_take_the_step_of_one_with_both_their_crops(run: Path, tmp_pat
     audio = [
         torch.from_numpy(next(p.train_stream.train_batches(0, 0, epochs=1)).audio) / 32_768 for p in parts
     ]
-    from vgim.train.progress import Progress, phases
+    from vgim.training.progress import Progress, phases
 
     both.learner.begin_phase(phases(both.config)[0], Progress(), ALONE)
     both.learner.step([torch.cat(audio)], Progress(), measure=True)

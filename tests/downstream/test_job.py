@@ -18,7 +18,7 @@ from vgim.downstream.result_table import format_table
 from vgim.downstream.writing import read_result
 from vgim.errors import CheckpointError, ConfigError, DataError
 from vgim.storage import Location
-from vgim.train.trainer import train
+from vgim.training.trainer import train
 
 CHANNELS = 16
 

@@ -22,7 +22,7 @@ def plain_run(
     tiny_config_in: Callable[..., ResolvedConfig], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A run without a decoder; copy it before you write into it."""
-    from vgim.train.trainer import train
+    from vgim.training.trainer import train
 
     folder = tmp_path_factory.mktemp("latents")
     assert train(tiny_config_in(folder, "train.max_steps=2")) == 0

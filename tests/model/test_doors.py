@@ -23,8 +23,8 @@ from vgim.model.randomness import DrawKey
 from vgim.model.rank_group import ALONE
 from vgim.model.stack import Encoder
 from vgim.report.config_text import _objective
-from vgim.train.passes import make_passes
-from vgim.train.step import GreedyStep
+from vgim.training.passes import make_passes
+from vgim.training.step import GreedyStep
 
 
 class NextCropNegatives(Negatives):

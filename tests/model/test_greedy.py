@@ -164,7 +164,7 @@ def test_torch_compile_gives_the_same_loss() -> None:
     module = small_encoder().module(0)
     compiled = torch.compile(
         module, backend="eager", fullgraph=True
-    )  # tests/train/test_step.py compiles backward
+    )  # tests/training/test_step.py compiles backward
     for step in (1, 2):
         x = audio(2, 80)
         draws = module.draw(x, DrawKey(0, step))

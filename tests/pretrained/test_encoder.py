@@ -19,7 +19,7 @@ from vgim.model.audio import Statistics
 from vgim.pretrained.encoder import FrozenEncoder
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.storage import Location
-from vgim.train.trainer import train
+from vgim.training.trainer import train
 
 SAMPLES = 5_120
 

@@ -15,7 +15,7 @@ from vgim.data.shards.embedded import prepare_embedded
 from vgim.errors import CheckpointError, ConfigError, DataError
 from vgim.model.audio import Statistics
 from vgim.pretrained.opened_run import open_run
-from vgim.train.trainer import train
+from vgim.training.trainer import train
 
 
 @pytest.fixture(scope="module")

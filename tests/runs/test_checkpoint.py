@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.train.cases import adam, assert_same, audio, copied_weights, differ, greedy_step, small_encoder
+from tests.training.cases import adam, assert_same, audio, copied_weights, differ, greedy_step, small_encoder
 from vgim.config import RunConfig
 from vgim.config.schema import DataConfig, ModelConfig, ObjectiveConfig
 from vgim.errors import CheckpointError, StorageError

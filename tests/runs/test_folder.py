@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from tests.train.cases import last_checkpoint, records, run_location
+from tests.training.cases import last_checkpoint, records, run_location
 from vgim.config import ResolvedConfig, RunConfig, from_yaml
 from vgim.data.shards.manifest import read_manifest, write_manifest
 from vgim.errors import CheckpointError, ConfigError, DataError, StorageError, TrainingError
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.storage import Location
-from vgim.train.errors import NotFiniteError, error_of
-from vgim.train.trainer import train
+from vgim.training.errors import NotFiniteError, error_of
+from vgim.training.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
 FINGERPRINT = "a" * 64
@@ -247,7 +247,7 @@ def test_a_shard_missing_from_the_start_is_told_before_a_run_is_begun(
 def test_a_failed_run_says_why_and_can_be_continued(
     tiny_config: Maker, monkeypatch: pytest.MonkeyPatch, fault: Exception, error: type[Exception]
 ) -> None:
-    from vgim.train.loop import RankTrainer
+    from vgim.training.loop import RankTrainer
 
     def fail(self: RankTrainer) -> str:
         raise fault
@@ -267,7 +267,7 @@ def test_a_failed_run_says_why_and_can_be_continued(
 def test_a_stopped_run_says_so_and_goes_on_with_the_same_command(
     tiny_config: Maker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from vgim.train.loop import RankTrainer
+    from vgim.training.loop import RankTrainer
 
     settings = ("train.epochs=1", "train.checkpoint_every_steps=3")
     log = RankTrainer._log

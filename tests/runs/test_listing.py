@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.cases import run_location
+from tests.training.cases import run_location
 from vgim.config import ResolvedConfig
 from vgim.errors import StorageError
 from vgim.runs import listing
 from vgim.runs.folder import RunFolder
 from vgim.runs.listing import format_runs, list_runs
-from vgim.train.trainer import train
+from vgim.training.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
 LONG_AGO = "2020-01-01T00:00:00+00:00"

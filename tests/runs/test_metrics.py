@@ -14,7 +14,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from tests.train.cases import last_checkpoint, records, run_location, single_rank_trainer
+from tests.training.cases import last_checkpoint, records, run_location, single_rank_trainer
 from vgim.config import ResolvedConfig
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.stream.readers import read_in_process
@@ -24,8 +24,8 @@ from vgim.runs.listing import list_runs
 from vgim.runs.metrics import parse_record, read_metrics
 from vgim.runs.metrics_writer import Event, MetricsWriter
 from vgim.storage import Location
-from vgim.train.learner import Worker
-from vgim.train.trainer import train
+from vgim.training.learner import Worker
+from vgim.training.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
 
@@ -260,7 +260,7 @@ def test_a_whole_run_on_storage_that_is_no_file_system(tiny_config: Maker, tmp_p
 
 @pytest.mark.parametrize("mode", ["none", "corpus", "utterance"])
 def test_audio_reaches_the_model_normalized_as_the_config_says(tiny_config: Maker, mode: str) -> None:
-    from vgim.train.prefetch import DeviceBatch
+    from vgim.training.prefetch import DeviceBatch
 
     rank = single_rank_trainer(tiny_config(f"data.normalize={mode}").config)
     batch = next(rank.train_stream.train_batches(0, 0, epochs=1))
@@ -281,7 +281,7 @@ def test_audio_reaches_the_model_normalized_as_the_config_says(tiny_config: Make
 def test_a_collapsed_posterior_is_told_and_ends_the_run_where_the_config_says_stop(
     tiny_config: Maker,
 ) -> None:
-    from vgim.train.errors import CollapsedError
+    from vgim.training.errors import CollapsedError
 
     hopeless = [
         "objective.kld_weight=5",

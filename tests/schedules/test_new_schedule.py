@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from tests.train.cases import records, run_location, single_rank_trainer
+from tests.training.cases import records, run_location, single_rank_trainer
 from vgim.config import ResolvedConfig
 from vgim.config.keys import config_keys
 from vgim.errors import ConfigError

@@ -14,7 +14,7 @@ from vgim.config.load import ResolvedConfig
 from vgim.errors import ConfigError
 from vgim.runs.folder import RunFolder
 from vgim.storage import Location
-from vgim.train.trainer import train
+from vgim.training.trainer import train
 from vgim.tune.cost import estimate_cost, gpu_bill
 from vgim.tune.resources import divide_cluster
 from vgim.tune.sweep_file import load_sweep

@@ -15,7 +15,7 @@ from vgim.config import ResolvedConfig
 from vgim.model.posterior import GaussianHead
 from vgim.pretrained.encoder import FrozenEncoder, load_encoder
 from vgim.runs.checkpoint import complete_checkpoints
-from vgim.train.trainer import run_location, train
+from vgim.training.trainer import run_location, train
 from vgim.tune.config import MetricConfig
 from vgim.tune.latent_normality import measure_normality, posterior_module, read_normality
 from vgim.tune.output import write_results

@@ -14,7 +14,7 @@ from vgim.config import ResolvedConfig
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import read_metrics
-from vgim.train.trainer import run_location, train
+from vgim.training.trainer import run_location, train
 from vgim.tune import ray_tuner
 from vgim.tune.job import run_sweep
 from vgim.tune.pbt_exploit import read_lineage

@@ -23,8 +23,8 @@ from vgim.runs.folder import RunFolder
 from vgim.runs.listing import list_runs
 from vgim.runs.metrics import MetricsRecord, read_metrics
 from vgim.storage import Location
-from vgim.train import loop
-from vgim.train.trainer import train
+from vgim.training import loop
+from vgim.training.trainer import train
 from vgim.tune import pbt_exploit
 from vgim.tune.folder import SweepFolder
 from vgim.tune.pbt import check_population, population_scheduler

@@ -8,7 +8,7 @@ import pytest
 
 from tests.tune.sweep_cases import MakeSweep
 from vgim.config import ResolvedConfig
-from vgim.train.trainer import train
+from vgim.training.trainer import train
 from vgim.tune.results import TrialResult, collect
 from vgim.tune.schedulers import optuna_search
 from vgim.tune.show import trials_with_runs

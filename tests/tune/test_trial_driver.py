@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from tests.tune.sweep_cases import MakeSweep, launches, run_here
 from vgim.errors import TrainingError
 from vgim.runs.metrics import read_metrics
-from vgim.train.depth_resume import inherited_steps
+from vgim.training.depth_resume import inherited_steps
 from vgim.tune.output import write_results
 from vgim.tune.results import format_table
 from vgim.tune.trial_driver import TrialContext, run_trial

@@ -43,7 +43,7 @@ def train(
 
     resolved = load_config(preset, overrides)  # a mistake in it is reported before torch and Ray are imported
     root = resolved.config.storage.root
-    from vgim.train import trainer
+    from vgim.training import trainer
 
     exit_code = trainer.train(
         resolved,

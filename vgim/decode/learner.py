@@ -22,12 +22,12 @@ from vgim.pretrained.encoder import load_encoder
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import MetricsWriter
 from vgim.schedules.schedule import Phase
-from vgim.train.ddp import DataParallelModules
-from vgim.train.errors import NotFiniteError
-from vgim.train.learner import LearnerContext, ToAudio
-from vgim.train.prefetch import Prefetcher
-from vgim.train.progress import Progress
-from vgim.train.validate import Validation
+from vgim.training.ddp import DataParallelModules
+from vgim.training.errors import NotFiniteError
+from vgim.training.learner import LearnerContext, ToAudio
+from vgim.training.prefetch import Prefetcher
+from vgim.training.progress import Progress
+from vgim.training.validate import Validation
 
 
 class DecoderLearner:

@@ -20,8 +20,8 @@ from vgim.runs.checkpoint import Checkpoint, find_checkpoint
 from vgim.runs.folder import RunFolder
 from vgim.runs.layout import CONFIG, DECODERS, STATE, WEIGHTS
 from vgim.storage import Location
-from vgim.train.loop import TrainJob
-from vgim.train.trainer import launch, run_location
+from vgim.training.loop import TrainJob
+from vgim.training.trainer import launch, run_location
 
 PUBLISHED: Tree = {"optim": {"learning_rate": 2e-4}, "train": {"batch_size": 64, "epochs": 200}}
 

@@ -29,7 +29,7 @@ from vgim.runs.layout import CHECKPOINTS, CONFIG, RECORD
 from vgim.runs.training_state import TrainingState
 from vgim.runs.weights import load_weights, save_checkpoint
 from vgim.storage import Location
-from vgim.train.progress import Progress
+from vgim.training.progress import Progress
 
 PREFIX = "module."  # the reference saves its DataParallel wrapper
 _FORBIDDEN = re.compile(r"GLOBAL (\S+)")

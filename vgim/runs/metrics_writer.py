@@ -76,7 +76,7 @@ class MetricsWriter:
         self._synced = time.monotonic()
 
     def train(self, record: MetricsRecord) -> None:
-        """Write a `train` record, made in `vgim.train.loop`."""
+        """Write a `train` record, made in `vgim.training.loop`."""
         record = finite_record(record)
         self._append({"kind": "train", **record})
         step = record["step"]
@@ -87,7 +87,7 @@ class MetricsWriter:
         self._modules("train", record["modules"], step)
 
     def validation(self, record: MetricsRecord) -> None:
-        """Write a `validation` record, made in `vgim.train.loop`."""
+        """Write a `validation` record, made in `vgim.training.loop`."""
         record = finite_record(record)
         self._append({"kind": "validation", **record})
         if record["loss"] is not None:

@@ -16,7 +16,7 @@ from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import read_metrics
 from vgim.storage import Location
 from vgim.text import format_clock
-from vgim.train.progress import phases
+from vgim.training.progress import phases
 from vgim.tune.resources import TrialResources
 from vgim.tune.sweep_file import TRIALS
 from vgim.tune.trial_driver import has_ended

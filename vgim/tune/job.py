@@ -20,7 +20,7 @@ from vgim.data.shards.manifest import check_shards_present, read_manifest
 from vgim.downstream.probes.registry import make_probe
 from vgim.errors import DataError, TrainingError, VgimError
 from vgim.runs.folder import RunFolder
-from vgim.train.trainer import ensure_data, sigterm_as_interrupt
+from vgim.training.trainer import ensure_data, sigterm_as_interrupt
 from vgim.tune.config import MetricConfig
 from vgim.tune.cost import estimate_cost
 from vgim.tune.folder import SweepFolder

@@ -16,7 +16,7 @@ from vgim.errors import CheckpointError, VgimError
 from vgim.runs.checkpoint import Checkpoint, checkpoint_location, complete_checkpoints, find_checkpoint
 from vgim.runs.folder import RunFolder
 from vgim.storage import Location
-from vgim.train.trainer import train
+from vgim.training.trainer import train
 from vgim.tune.config import MetricConfig
 from vgim.tune.pbt_exploit import exploit, start_lineage, values_of
 from vgim.tune.space import Values

@@ -16,7 +16,7 @@ from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import MetricsRecord, read_metrics
 from vgim.storage import Location
 from vgim.text import align_columns, format_number
-from vgim.train.depth_resume import inherited_steps
+from vgim.training.depth_resume import inherited_steps
 from vgim.tune.config import MetricConfig
 from vgim.tune.latent_normality import read_normality
 from vgim.tune.trial_reports import read_reports

@@ -15,8 +15,8 @@ from vgim.config.load import ResolvedConfig
 from vgim.errors import CheckpointError, StorageError
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder, is_alive
-from vgim.train.progress import phases
-from vgim.train.trainer import is_complete_run, train
+from vgim.training.progress import phases
+from vgim.training.trainer import is_complete_run, train
 from vgim.tune.config import MetricConfig
 from vgim.tune.trial_reports import MetricReport, TrialMonitor, read_reports
 from vgim.tune.trials import Trial, TrialChain

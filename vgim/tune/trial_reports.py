@@ -10,7 +10,7 @@ from vgim.errors import CheckpointError, StorageError
 from vgim.runs.checkpoint import Checkpoint, complete_checkpoints
 from vgim.runs.metrics import read_metrics
 from vgim.storage import Location
-from vgim.train.progress import phases
+from vgim.training.progress import phases
 from vgim.tune.config import MetricConfig
 from vgim.tune.latent_normality import add_normality, measure_normality, posterior_module, read_normality
 from vgim.tune.quick_probe import add_quick_probe, probe_checkpoint, read_quick_probes

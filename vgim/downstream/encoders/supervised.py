@@ -30,7 +30,7 @@ from vgim.downstream.probes.probe import Examples
 from vgim.errors import DataError, TrainingError
 from vgim.model.randomness import mix, seeded_generator
 from vgim.model.stack import Encoder
-from vgim.train.step import learning_rate_at
+from vgim.training.step import learning_rate_at
 
 PATIENCE = 5
 """Epochs without a lower validation loss after which training ends."""

@@ -17,11 +17,11 @@ from vgim.model.rank_group import ALONE, RankGroup
 from vgim.model.stack import Encoder, build_encoder
 from vgim.runs.checkpoint import Checkpoint, complete_checkpoints
 from vgim.storage import Location
-from vgim.train.ddp import DataParallelModules
-from vgim.train.greedy import GreedyLearner
-from vgim.train.loop import RankTrainer, TrainJob, Worker
-from vgim.train.passes import EagerPasses
-from vgim.train.step import GreedyStep
+from vgim.training.ddp import DataParallelModules
+from vgim.training.greedy import GreedyLearner
+from vgim.training.loop import RankTrainer, TrainJob, Worker
+from vgim.training.passes import EagerPasses
+from vgim.training.step import GreedyStep
 
 SAMPLES = 5_120
 TIMINGS = ("time", "steps_per_s", "crops_per_s", "data_wait_s", "compute_s", "overhead_s")

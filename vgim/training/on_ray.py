@@ -20,11 +20,11 @@ from vgim.model.rank_group import RankGroup
 from vgim.runs.folder import RunFolder
 from vgim.storage import Location
 from vgim.text import first_line
-from vgim.train.errors import CollapsedError, NotFiniteError, error_of
-from vgim.train.learner import Worker
-from vgim.train.loop import AnyTrainJob, RankTrainer
-from vgim.train.malloc import keep_freed_memory
-from vgim.train.prometheus import Gauges
+from vgim.training.errors import CollapsedError, NotFiniteError, error_of
+from vgim.training.learner import Worker
+from vgim.training.loop import AnyTrainJob, RankTrainer
+from vgim.training.malloc import keep_freed_memory
+from vgim.training.prometheus import Gauges
 
 RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
 RAY_MARKER = ".validate_storage_marker"  # file by which Ray's workers check that they all see the storage

@@ -13,7 +13,7 @@ from torch import Tensor, multiprocessing, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from tests.train.cases import (
+from tests.training.cases import (
     adam,
     assert_same,
     audio,
@@ -33,11 +33,11 @@ from vgim.data.stream.stream import Batch
 from vgim.model.randomness import DrawKey
 from vgim.model.rank_group import RankGroup
 from vgim.model.stack import Encoder
-from vgim.train.ddp import average_buffers
-from vgim.train.errors import NotFiniteError
-from vgim.train.greedy import GreedyLearner
-from vgim.train.loop import RankTrainer, TrainJob, Worker
-from vgim.train.prefetch import DeviceBatch
+from vgim.training.ddp import average_buffers
+from vgim.training.errors import NotFiniteError
+from vgim.training.greedy import GreedyLearner
+from vgim.training.loop import RankTrainer, TrainJob, Worker
+from vgim.training.prefetch import DeviceBatch
 
 RANKS, CROPS, STEPS, MICRO_BATCHES, KLD_WEIGHT = 2, 3, 4, 2, 0.01
 PAIRS = ("first pair", "second pair")

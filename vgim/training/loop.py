@@ -24,14 +24,14 @@ from vgim.runs.training_state import TrainingState
 from vgim.runs.weights import save_checkpoint
 from vgim.schedules.schedule import Phase, Schedule
 from vgim.storage import Location
-from vgim.train.accumulator import MetricsAccumulator
-from vgim.train.ddp import average_buffers
-from vgim.train.depth_resume import shallower_run, writer_with_history
-from vgim.train.initialize import initialize
-from vgim.train.learner import Learner, LearnerContext, LearnerFactory, Worker
-from vgim.train.prefetch import DeviceBatch, Prefetcher
-from vgim.train.progress import Progress, is_done, remaining, schedule_of
-from vgim.train.step import learning_rate_at
+from vgim.training.accumulator import MetricsAccumulator
+from vgim.training.ddp import average_buffers
+from vgim.training.depth_resume import shallower_run, writer_with_history
+from vgim.training.initialize import initialize
+from vgim.training.learner import Learner, LearnerContext, LearnerFactory, Worker
+from vgim.training.prefetch import DeviceBatch, Prefetcher
+from vgim.training.progress import Progress, is_done, remaining, schedule_of
+from vgim.training.step import learning_rate_at
 
 ConfigT = TypeVar("ConfigT", RunConfig, DecoderConfig)
 

@@ -16,9 +16,9 @@ from vgim.model.module import METRICS, ModuleOutput
 from vgim.model.precision import autocast_to
 from vgim.model.randomness import DrawKey, draw_seed, seeded_generator
 from vgim.model.stack import Encoder
-from vgim.train.accumulator import StepMetrics
-from vgim.train.errors import NotFiniteError
-from vgim.train.passes import LossWeights, Passes
+from vgim.training.accumulator import StepMetrics
+from vgim.training.errors import NotFiniteError
+from vgim.training.passes import LossWeights, Passes
 
 GRAD_NORM = "grad_norm"
 """Metric that a step adds to a module's own: the norm of its gradient, before clipping."""

@@ -13,8 +13,8 @@ from vgim.model.precision import autocast_to
 from vgim.model.randomness import DrawKey
 from vgim.model.rank_group import RankGroup
 from vgim.model.stack import Encoder
-from vgim.train.prefetch import DeviceBatch, Prefetcher
-from vgim.train.step import frozen_latents
+from vgim.training.prefetch import DeviceBatch, Prefetcher
+from vgim.training.step import frozen_latents
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.faults import kill_once, workers_with
-from tests.train.cases import assert_same, last_checkpoint, records, run_location, without_timings
+from tests.training.cases import assert_same, last_checkpoint, records, run_location, without_timings
 from vgim.config import ResolvedConfig, RunConfig
 from vgim.errors import DataError, TrainingError, VgimError
 from vgim.runs.folder import RunFolder
-from vgim.train import on_ray
-from vgim.train.trainer import train
+from vgim.training import on_ray
+from vgim.training.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
 

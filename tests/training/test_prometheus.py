@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import ray.util.metrics
 
-from tests.train.cases import single_rank_trainer
-from vgim.train.prometheus import MODULE_GAUGES, RUN_GAUGES, Gauges
+from tests.training.cases import single_rank_trainer
+from vgim.training.prometheus import MODULE_GAUGES, RUN_GAUGES, Gauges
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "deploy/monitoring/vgim-dashboard.json"
 

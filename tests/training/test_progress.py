@@ -8,9 +8,16 @@ from typing import Any
 
 import pytest
 
-from tests.train.cases import assert_same, differ, last_checkpoint, records, run_location, single_rank_trainer
+from tests.training.cases import (
+    assert_same,
+    differ,
+    last_checkpoint,
+    records,
+    run_location,
+    single_rank_trainer,
+)
 from vgim.config import ResolvedConfig
-from vgim.train.progress import Progress, phases, remaining
+from vgim.training.progress import Progress, phases, remaining
 
 Maker = Callable[..., ResolvedConfig]
 
@@ -74,8 +81,8 @@ def test_under_sequential_each_module_trains_alone_on_frozen_modules(tiny_config
 def test_a_run_stops_early_when_its_validation_loss_no_longer_falls(
     tiny_config: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vgim.train import greedy
-    from vgim.train.validate import Validation
+    from vgim.training import greedy
+    from vgim.training.validate import Validation
 
     losses = iter([3.0, 2.0, 2.5, 2.1, 1.0])
 

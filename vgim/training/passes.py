@@ -19,7 +19,7 @@ from vgim.model.module import GreedyModule, ModuleOutput
 from vgim.model.precision import autocast_to
 from vgim.model.rank_group import RankGroup
 from vgim.model.stack import Encoder
-from vgim.train.ddp import DataParallelModules, PendingAllReduces
+from vgim.training.ddp import DataParallelModules, PendingAllReduces
 
 WARM_UP_PASSES = 3  # in which libraries choose their algorithms and allocate their workspaces
 

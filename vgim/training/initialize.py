@@ -14,8 +14,8 @@ from vgim.runs.metrics_writer import Event
 from vgim.runs.training_state import TrainingState
 from vgim.runs.weights import load_optimizer, load_tensors
 from vgim.storage import Location
-from vgim.train.depth_resume import holds_first_modules, load_first_modules
-from vgim.train.progress import Progress
+from vgim.training.depth_resume import holds_first_modules, load_first_modules
+from vgim.training.progress import Progress
 
 
 def initialize(

@@ -19,15 +19,15 @@ from vgim.model.rank_group import ALONE
 from vgim.runs.checkpoint import check_same_architecture, complete_checkpoints, find_checkpoint
 from vgim.runs.folder import RunFolder
 from vgim.storage import Location
-from vgim.train.console import Console
-from vgim.train.depth_resume import check_resumable
-from vgim.train.greedy import GreedyLearner
-from vgim.train.initialize import progress_of
-from vgim.train.learner import Worker
-from vgim.train.loop import AnyTrainJob, RankTrainer, TrainJob
-from vgim.train.malloc import keep_freed_memory
-from vgim.train.on_ray import train_on_ray
-from vgim.train.progress import remaining
+from vgim.training.console import Console
+from vgim.training.depth_resume import check_resumable
+from vgim.training.greedy import GreedyLearner
+from vgim.training.initialize import progress_of
+from vgim.training.learner import Worker
+from vgim.training.loop import AnyTrainJob, RankTrainer, TrainJob
+from vgim.training.malloc import keep_freed_memory
+from vgim.training.on_ray import train_on_ray
+from vgim.training.progress import remaining
 
 
 def train(

@@ -9,7 +9,7 @@ import pytest
 
 MEASURE = """
 import resource, sys, torch
-from vgim.train.malloc import keep_freed_memory
+from vgim.training.malloc import keep_freed_memory
 if sys.argv[1] == "kept" and not keep_freed_memory():
     print("unsupported"); sys.exit()
 def faults():

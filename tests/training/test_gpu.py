@@ -11,7 +11,7 @@ import torch
 from torch import distributed as dist
 from torch import multiprocessing
 
-from tests.train.cases import (
+from tests.training.cases import (
     adam,
     assert_same,
     audio,
@@ -21,16 +21,16 @@ from tests.train.cases import (
     single_rank_trainer,
     small_encoder,
 )
-from tests.train.test_resume import Killed, Mortal, assert_same_runs
+from tests.training.test_resume import Killed, Mortal, assert_same_runs
 from vgim.config import ResolvedConfig
 from vgim.model.precision import set_precision
 from vgim.model.rank_group import ALONE, RankGroup
 from vgim.model.stack import Encoder
 from vgim.pretrained.encoder import load_encoder
-from vgim.train.accumulator import StepMetrics
-from vgim.train.passes import EagerPasses, GraphedPasses, make_passes
-from vgim.train.step import GreedyStep
-from vgim.train.trainer import train
+from vgim.training.accumulator import StepMetrics
+from vgim.training.passes import EagerPasses, GraphedPasses, make_passes
+from vgim.training.step import GreedyStep
+from vgim.training.trainer import train
 
 pytestmark = pytest.mark.gpu
 Maker = Callable[..., ResolvedConfig]

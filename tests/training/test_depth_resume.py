@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.train.cases import (
+from tests.training.cases import (
     assert_same,
     last_checkpoint,
     records,
@@ -17,8 +17,8 @@ from tests.train.cases import (
 )
 from vgim.config import ResolvedConfig
 from vgim.errors import CheckpointError
-from vgim.train.depth_resume import inherited_steps
-from vgim.train.trainer import train
+from vgim.training.depth_resume import inherited_steps
+from vgim.training.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
 

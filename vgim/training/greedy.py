@@ -19,13 +19,13 @@ from vgim.model.stack import build_encoder
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import MetricsWriter
 from vgim.schedules.schedule import Phase
-from vgim.train.errors import CollapsedError
-from vgim.train.learner import LearnerContext, ToAudio
-from vgim.train.passes import make_passes
-from vgim.train.prefetch import Prefetcher
-from vgim.train.progress import Progress
-from vgim.train.step import GRAD_NORM, GreedyStep, kld_weight_at
-from vgim.train.validate import Validation, validate
+from vgim.training.errors import CollapsedError
+from vgim.training.learner import LearnerContext, ToAudio
+from vgim.training.passes import make_passes
+from vgim.training.prefetch import Prefetcher
+from vgim.training.progress import Progress
+from vgim.training.step import GRAD_NORM, GreedyStep, kld_weight_at
+from vgim.training.validate import Validation, validate
 
 
 def hparams_metrics(model: ModelConfig) -> list[str]:

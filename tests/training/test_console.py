@@ -14,8 +14,8 @@ import pytest
 from tests.waiting import wait_until
 from vgim.config import ResolvedConfig
 from vgim.storage import Location
-from vgim.train import console
-from vgim.train.console import Console, progress_line, validation_line
+from vgim.training import console
+from vgim.training.console import Console, progress_line, validation_line
 
 Maker = Callable[..., ResolvedConfig]
 

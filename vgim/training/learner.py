@@ -21,9 +21,9 @@ from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import MetricsWriter
 from vgim.schedules.schedule import Phase
 from vgim.storage import Location
-from vgim.train.prefetch import DeviceBatch, Prefetcher
-from vgim.train.progress import Progress
-from vgim.train.validate import Validation
+from vgim.training.prefetch import DeviceBatch, Prefetcher
+from vgim.training.progress import Progress
+from vgim.training.validate import Validation
 
 ConfigT = TypeVar("ConfigT", RunConfig, DecoderConfig, contravariant=True)
 ToAudio = Callable[[DeviceBatch], Tensor]

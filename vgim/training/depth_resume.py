@@ -19,7 +19,7 @@ from vgim.runs.metrics import MetricsRecord, read_metrics
 from vgim.runs.metrics_writer import Event, MetricsWriter
 from vgim.runs.weights import load_optimizer
 from vgim.storage import Location
-from vgim.train.progress import schedule_of
+from vgim.training.progress import schedule_of
 
 _INHERITED_IN_0_1 = "it has modules 0 to "  # how the event of a deeper run begins that vgim 0.1 wrote
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.train.cases import (
+from tests.training.cases import (
     adam,
     assert_same,
     copied_weights,
@@ -25,9 +25,9 @@ from vgim.errors import CheckpointError
 from vgim.runs.checkpoint import checkpoint_location, complete_checkpoints
 from vgim.runs.metrics import MetricsRecord
 from vgim.storage import Location
-from vgim.train.initialize import initialize
-from vgim.train.loop import RankTrainer
-from vgim.train.progress import Progress
+from vgim.training.initialize import initialize
+from vgim.training.loop import RankTrainer
+from vgim.training.progress import Progress
 
 Maker = Callable[..., ResolvedConfig]
 

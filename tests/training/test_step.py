@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.train.cases import (
+from tests.training.cases import (
     adam,
     assert_same,
     audio,
@@ -25,9 +25,9 @@ from vgim.model.module import GreedyModule, ModuleOutput
 from vgim.model.randomness import DrawKey
 from vgim.model.rank_group import ALONE
 from vgim.model.stack import Encoder
-from vgim.train.errors import NotFiniteError
-from vgim.train.passes import make_passes
-from vgim.train.step import GreedyStep, kld_weight_at, learning_rate_at
+from vgim.training.errors import NotFiniteError
+from vgim.training.passes import make_passes
+from vgim.training.step import GreedyStep, kld_weight_at, learning_rate_at
 
 Gradients = dict[str, Tensor]
 
