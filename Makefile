@@ -11,6 +11,9 @@ STAMP := $(VENV)/.installed
 # long as all else that it does.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Ray starts many processes, each of which would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast test-slow check format bench clean
 
