@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import signal
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
@@ -89,9 +91,9 @@ class RayCluster:
 
         return [node for node in ray.nodes() if node["Alive"]]
 
-    def kill_node_with(self, process: str) -> None:
-        """End an added node that runs a process with this name, and all its processes, as a power cut would."""
-        node = next(node for node in self._cluster.worker_nodes if _runs(node, process))
+    def kill_node_with(self, title: str) -> None:
+        """End an added node that has a worker with this title, with all its processes, as a power cut would."""
+        node = next(node for node in self._cluster.worker_nodes if _runs(node, title))
         self._cluster.remove_node(node, allow_graceful=False)
 
     def remove_nodes(self) -> None:
@@ -112,8 +114,12 @@ class RayCluster:
     def shutdown(self) -> None:
         import ray
 
+        workers = [pid for node in self._cluster.list_all_nodes() for pid in _workers(node)]
         ray.shutdown()
         self._cluster.shutdown()
+        for pid in workers:  # now and then one hangs at its exit and would stay for ever
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._patch.undo()
 
 
@@ -129,12 +135,17 @@ def _wait_for_node(get_node: Callable[[str, str], Node], address: str, node_id: 
     return found[0]
 
 
-def _runs(node: Any, process: str) -> bool:
-    """Whether a child of the node's raylet has `process` in its title."""
+def _workers(node: Any) -> list[int]:
+    """Processes that the node's raylet started."""
     (raylet,) = node.all_processes["raylet"]
     pid = raylet.process.pid
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _runs(node: Any, title: str) -> bool:
+    """Whether one of the node's workers has `title` in its title."""
+    for pid in _workers(node):
         with suppress(OSError):  # it has just ended
-            if process.encode() in Path(f"/proc/{child}/cmdline").read_bytes():
+            if title.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 return True
     return False
