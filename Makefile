@@ -11,9 +11,6 @@ STAMP := $(VENV)/.installed
 # long as all else that it does.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Ray starts many processes, each of which would compile all that it imports.
-unexport PYTHONDONTWRITEBYTECODE
-
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast test-slow check format bench clean
 
@@ -54,7 +51,7 @@ test: $(STAMP) ## Run the whole test suite (ARGS='-k config' to choose)
 test-fast: $(STAMP) ## Run the tests that take seconds each
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
 
-test-slow: $(STAMP) ## Run the tests that wait for many processes to start
+test-slow: $(STAMP) ## Run the tests that compile or wait for many processes to start
 	$(BIN)/python -m pytest -m slow
 
 check: $(STAMP) ## Lint, formatting and types
