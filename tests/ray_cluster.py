@@ -49,12 +49,14 @@ class RayCluster:
 
     def __init__(self) -> None:
         import ray
-        from ray._private import services
+        from ray._private import services, utils
         from ray.cluster_utils import Cluster
 
         self._patch = pytest.MonkeyPatch()
         # By default Ray asks in a busy loop whether a node is up, and gives it up after 30 seconds.
         self._patch.setattr(services, "get_node", partial(_wait_for_node, services.get_node))
+        # Else whoever connects to this machine's cluster by `auto`, meaning another one, would come to the tests'.
+        self._patch.setattr(utils, "write_ray_address", lambda address: None)
         self._cluster = Cluster(
             initialize_head=True,
             head_node_args={
