@@ -125,3 +125,11 @@ def test_mistakes_are_told_by_name(tiny_config: Maker, tmp_path: Path) -> None:
         vgim.probe(tmp_path, task="phone", modul=1)
     with pytest.raises(AttributeError, match="has no attribute 'trian'"):
         _ = vgim.trian  # type: ignore[attr-defined]
+
+
+def test_what_records_and_probes_are_asked_for_must_exist(tiny_config: Maker) -> None:
+    run = vgim.train(tiny_config("train.max_steps=1"))
+    with pytest.raises(ConfigError, match="kind='x', but records are of the kinds train, validation, event"):
+        vgim.read_metrics(run, "x")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="encoders"):
+        vgim.probe(run, task="speaker", encoders=())

@@ -6,7 +6,7 @@ Rooms are imported inside the functions, so that a notebook that only reads metr
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from vgim.config import ResolvedConfig, RunConfig
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vgim.runs.listing import RunSummary
     from vgim.runs.metrics import MetricsRecord
 
+RecordKind = Literal["train", "validation", "event"]
 RunPath = str | os.PathLike[str]
 """A run: what `train` or `list_runs` returned, a path, a URI, or the name of a run under $VGIM_HOME/runs."""
 
@@ -158,9 +159,7 @@ def list_runs(storage: RunPath = "$VGIM_HOME/runs") -> list[RunSummary]:
     return read(resolve_path(os.fspath(storage), "storage"))
 
 
-def read_metrics(
-    run: RunPath, kind: Literal["train", "validation", "event"] | None = None
-) -> list[MetricsRecord]:
+def read_metrics(run: RunPath, kind: RecordKind | None = None) -> list[MetricsRecord]:
     """Read what a run recorded while it trained, oldest first, from its `metrics.jsonl`.
 
     Args:
@@ -171,6 +170,7 @@ def read_metrics(
         Records as dictionaries. `record["modules"]` has the metrics of each module, losses in nats.
 
     Raises:
+        ConfigError: There is no such kind.
         StorageError: The run's folder cannot be read.
 
     Example:
@@ -178,11 +178,13 @@ def read_metrics(
         >>> [module["module"] for module in records[-1]["modules"]]
         [0, 1, 2, 3]
     """
-    from vgim.errors import StorageError
+    from vgim.errors import ConfigError, StorageError
     from vgim.runs.layout import RECORD
     from vgim.runs.metrics import read_metrics as read
     from vgim.storage import Location
 
+    if kind is not None and kind not in get_args(RecordKind):
+        raise ConfigError(f"kind={kind!r}, but records are of the kinds {', '.join(get_args(RecordKind))}")
     folder = Location(_path_of(run, "run"))
     if not folder.child(RECORD).exists():
         raise StorageError(f"{folder.uri} is no run: it has no {RECORD}; give a run's folder")

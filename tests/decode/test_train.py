@@ -20,6 +20,7 @@ from vgim.decode.train import DecoderOptions, decoder_config, keep_encoder, trai
 from vgim.errors import CheckpointError, ConfigError
 from vgim.model.rank_group import ALONE, RankGroup
 from vgim.pretrained.decoder import ENCODER, list_decoders, load_decoder
+from vgim.pretrained.encoder import load_encoder
 from vgim.runs.checkpoint import complete_checkpoints, find_checkpoint
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import read_metrics
@@ -124,6 +125,8 @@ def test_a_decoder_loads_after_its_encoder_checkpoint_was_deleted(run: Path) -> 
     shutil.rmtree(run / "checkpoints")
     decoder = load_decoder(str(run / "decoder" / "module0-mse"))
     assert decoder.encoder.checkpoint.state.step == 2
+    with pytest.raises(CheckpointError, match="is a decoder's checkpoint; load it with vgim.load_decoder"):
+        load_encoder(str(run / "decoder" / "module0-mse"))
 
 
 def test_a_folder_without_a_trained_decoder_gets_the_encoder_of_the_new_launch(run: Path) -> None:

@@ -283,7 +283,7 @@ def test_a_stopped_run_says_so_and_goes_on_with_the_same_command(
             train(tiny_config(*settings))
     folder = RunFolder(run_location(tiny_config().config))
     assert record_of(folder).state == "interrupted"
-    assert "the same command goes on from the last checkpoint" in capsys.readouterr().out
+    assert "interrupted; the same command continues from the checkpoint of step 3" in capsys.readouterr().out
     assert train(tiny_config(*settings)) == 0
     printed = capsys.readouterr().out
     assert "continuing from this run's checkpoint" in printed

@@ -26,7 +26,7 @@ class ProbeOptions(ResultModel):
     """Options of `vgim probe`."""
 
     task: Task
-    encoders: tuple[EncoderKind, ...] = ("trained",)
+    encoders: tuple[EncoderKind, ...] = Field(("trained",), min_length=1)
     module: int | None = -1
     """Module, counted from the input, negative from the last; None for all modules."""
     layer: int | None = None

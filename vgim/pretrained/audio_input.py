@@ -5,6 +5,7 @@ Shapes: B utterances, L samples.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor
 
 EXPECTED = "16 kHz mono audio, int16 PCM or float in [-1, 1], of shape [B, L], [B, 1, L] or [L]"
+MAX_CHANNELS = 2
+"""More rows than this of so few samples are no utterances but channels, as sound files are read by soundfile."""
 LOUDEST = 32.0
 """Float audio beyond this is PCM that was not scaled: full scale is 1, and effects overshoot it by little."""
 
@@ -27,12 +30,16 @@ def as_batch(audio: Any) -> Tensor:
         ValueError: Its dtype, shape or range is another; the message says which came and what is expected.
     """
     if isinstance(audio, np.ndarray):
-        if audio.dtype.kind not in "iuf" and audio.dtype != np.bool_:
+        if audio.dtype.kind not in "iuf" or audio.dtype.itemsize > 8:
             raise ValueError(f"the audio has dtype {audio.dtype}; expected {EXPECTED}")
         audio = torch.from_numpy(np.ascontiguousarray(audio.astype(audio.dtype.newbyteorder("="))))
     if not isinstance(audio, Tensor):
         raise TypeError(
             f"the audio is a {type(audio).__name__}; expected a tensor or a NumPy array of {EXPECTED}"
+        )
+    if audio.layout != torch.strided or audio.is_nested or audio.is_meta:
+        raise ValueError(
+            f"the audio is a sparse, nested or meta tensor, not a dense one; expected {EXPECTED}"
         )
     if audio.dtype != torch.int16 and not audio.is_floating_point():
         raise ValueError(
@@ -43,7 +50,9 @@ def as_batch(audio: Any) -> Tensor:
         raise ValueError(f"the audio has shape {list(audio.shape)} and no samples; expected {EXPECTED}")
     if batch_BL.is_floating_point():
         loudest = float(batch_BL.abs().amax())
-        if not loudest <= LOUDEST:  # also where it is not a number
+        if not math.isfinite(loudest):
+            raise ValueError(f"the float audio reaches {loudest:g}; expected {EXPECTED}")
+        if loudest > LOUDEST:
             raise ValueError(
                 f"the float audio reaches {loudest:g}; expected {EXPECTED} (divide int16 PCM by 32768)"
             )
@@ -55,6 +64,11 @@ def _two_dimensions(audio: Tensor) -> Tensor:
         return audio[None]
     if audio.ndim == 3 and audio.shape[1] == 1:
         return audio[:, 0]
+    if audio.ndim == 2 and audio.shape[1] <= MAX_CHANNELS < audio.shape[0]:
+        raise ValueError(
+            f"the audio has shape {list(audio.shape)}, which looks like [samples, channels]; expected {EXPECTED} "
+            "(average the channels: audio.mean(1))"
+        )
     if audio.ndim != 2:
         raise ValueError(f"the audio has shape {list(audio.shape)}; expected {EXPECTED}")
     return audio

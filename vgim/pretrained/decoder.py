@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vgim.config import DecoderConfig
+from vgim.config.paths import resolve_run_path
 from vgim.errors import CheckpointError
 from vgim.model.decoding import Decoder, convs_between
 from vgim.model.stack import Encoder
@@ -64,14 +65,16 @@ def load_decoder(
     """Load a decoder and its encoder, without Ray.
 
     Args:
-        where: a decoder's folder, or the encoder's run where it has one decoder; a path or a URI.
-        which: `last`, or `best` for the lowest validation loss.
+        where: A decoder's folder, or its encoder's run if that has one decoder: a path, a URI, or the name of a run
+            under $VGIM_HOME/runs.
+        which: `last`, or `best` for the checkpoint of lowest validation loss.
+        device: Device of the weights.
 
     Returns:
         The decoder, frozen, in evaluation mode, with its encoder as `.encoder`.
 
     Raises:
-        CheckpointError: there is no decoder, more than one, or it is damaged.
+        CheckpointError: There is no decoder, more than one, or it is damaged.
 
     Example:
         >>> decoder = vgim.load_decoder("runs/quickstart")
@@ -81,7 +84,7 @@ def load_decoder(
     """
     if which not in ("last", "best"):
         raise ValueError(f"which={which!r}; use 'last' or 'best'")
-    folder = find_decoder(Location(where))
+    folder = find_decoder(Location(resolve_run_path(os.fspath(where), "where")))
     checkpoint = best_checkpoint(folder.uri) if which == "best" else find_checkpoint(folder.uri)
     config = checkpoint.config(DecoderConfig)
     encoder = load_encoder(folder.child(ENCODER).uri)

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vgim.config import RunConfig
+from vgim.config import DecoderConfig, RunConfig
+from vgim.config.paths import resolve_run_path
+from vgim.errors import CheckpointError, ConfigError
 from vgim.model.audio import Normalizer, Statistics
 from vgim.model.stack import Encoder, build_encoder
 from vgim.pretrained.audio_input import as_batch
@@ -84,7 +86,7 @@ def load_encoder(
     """Load the encoder of a run or of a checkpoint, without Ray.
 
     Args:
-        where: Folder of a run or of a checkpoint, a path or a URI.
+        where: A run or a checkpoint: a path, a URI, or the name of a run under $VGIM_HOME/runs.
         which: `last`, or `best` for the checkpoint of lowest validation loss.
         device: Device of the weights.
 
@@ -104,8 +106,25 @@ def load_encoder(
     """
     if which not in ("last", "best"):
         raise ValueError(f"which={which!r}; use 'last' or 'best'")
-    checkpoint = best_checkpoint(where) if which == "best" else find_checkpoint(where)
-    config = checkpoint.config()
+    path = resolve_run_path(os.fspath(where), "where")
+    checkpoint = best_checkpoint(path) if which == "best" else find_checkpoint(path)
+    config = _encoder_config(checkpoint)
     encoder = build_encoder(config.model, config.objective, config.train.seed)
     load_weights(checkpoint, encoder)
     return FrozenEncoder(encoder, normalizer_of(checkpoint, config), config, checkpoint).to(device)
+
+
+def _encoder_config(checkpoint: Checkpoint) -> RunConfig:
+    try:
+        return checkpoint.config()
+    except ConfigError:
+        try:
+            checkpoint.config(DecoderConfig)
+        except ConfigError:
+            pass
+        else:
+            raise CheckpointError(
+                f"{checkpoint.location.uri} is a decoder's checkpoint; load it with vgim.load_decoder, which has its "
+                "encoder as .encoder, or name the encoder's run"
+            ) from None
+        raise

@@ -9,8 +9,10 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-PACKAGES = ("vgim", "torch", "ray", "numpy", "pyarrow")
-"""Packages that results depend on."""
+import vgim
+
+PACKAGES = ("torch", "ray", "numpy", "pyarrow")
+"""Packages that results depend on, beside vgim itself."""
 
 
 def utc_now() -> str:
@@ -20,7 +22,9 @@ def utc_now() -> str:
 
 def package_versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    # An editable install knows the version that it was installed with, not the one that runs.
+    own = {"python": platform.python_version(), "vgim": vgim.__version__}
+    return own | {name: version(name) for name in PACKAGES}
 
 
 @cache  # a probe writes many results, and would start git for each

@@ -126,10 +126,21 @@ def launch(
         raise
     except (KeyboardInterrupt, SystemExit):  # Ray's own handler turns the first Ctrl-C into an exit
         folder.set_state("interrupted", "stopped by the user")
-        print("interrupted; the same command goes on from the last checkpoint")
+        print(f"interrupted; {_continuation(run)}")
         raise KeyboardInterrupt from None
     print(f"{message}: {run.uri}")
     return 0
+
+
+def _continuation(run: Location) -> str:
+    """What the same command will do after an interruption."""
+    checkpoints = complete_checkpoints(run)
+    if checkpoints:
+        return f"the same command continues from the checkpoint of step {checkpoints[-1].state.step}"
+    return (
+        "there is no checkpoint yet, so the same command starts again; train.checkpoint_every_steps writes them "
+        "more often than once an epoch"
+    )
 
 
 @contextmanager
