@@ -125,7 +125,7 @@ def test_a_decoder_loads_after_its_encoder_checkpoint_was_deleted(run: Path) -> 
     shutil.rmtree(run / "checkpoints")
     decoder = load_decoder(str(run / "decoder" / "module0-mse"))
     assert decoder.encoder.checkpoint.state.step == 2
-    with pytest.raises(CheckpointError, match="is a decoder's checkpoint; load it with vgim.load_decoder"):
+    with pytest.raises(CheckpointError, match=r"is a decoder's checkpoint; load it with vgim\.load_decoder"):
         load_encoder(str(run / "decoder" / "module0-mse"))
 
 
