@@ -65,7 +65,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Of the processes that run tests, one runs all that use Ray, first; the others run the rest."""
+    """One process runs all tests that use Ray, first; the other processes run the rest."""
     from xdist.scheduler import LoadScopeScheduling
 
     class RayInOneProcess(LoadScopeScheduling):

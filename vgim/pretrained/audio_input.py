@@ -32,7 +32,7 @@ def as_batch(audio: Any) -> Tensor:
     if isinstance(audio, np.ndarray):
         if audio.dtype.kind not in "iuf" or audio.dtype.itemsize > 8:
             raise ValueError(f"the audio has dtype {audio.dtype}; expected {EXPECTED}")
-        audio = torch.from_numpy(np.ascontiguousarray(audio.astype(audio.dtype.newbyteorder("="))))
+        audio = torch.from_numpy(audio.astype(audio.dtype.newbyteorder("="), order="C"))
     if not isinstance(audio, Tensor):
         raise TypeError(
             f"the audio is a {type(audio).__name__}; expected a tensor or a NumPy array of {EXPECTED}"

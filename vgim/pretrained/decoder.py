@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vgim.config import DecoderConfig
 from vgim.config.paths import resolve_run_path
 from vgim.errors import CheckpointError
+from vgim.model.audio import Normalizer
 from vgim.model.decoding import Decoder, convs_between
 from vgim.model.stack import Encoder
 from vgim.pretrained.encoder import FrozenEncoder, load_encoder
@@ -35,12 +36,17 @@ class FrozenDecoder(nn.Module):
     """
 
     def __init__(
-        self, decoder: Decoder, encoder: FrozenEncoder, config: DecoderConfig, checkpoint: Checkpoint
+        self,
+        decoder: Decoder,
+        encoder: FrozenEncoder,
+        normalizer: Normalizer,
+        config: DecoderConfig,
+        checkpoint: Checkpoint,
     ) -> None:
         super().__init__()
         self.decoder = decoder.eval().requires_grad_(False)
         self.encoder = encoder
-        self.normalizer = normalizer_of(checkpoint, config)
+        self.normalizer = normalizer
         self.config = config
         self.checkpoint = checkpoint
         self.module: int = config.encoder.module
@@ -90,7 +96,8 @@ def load_decoder(
     encoder = load_encoder(folder.child(ENCODER).uri)
     decoder = build_decoder(config, encoder.encoder)
     load_tensors(checkpoint, decoder)
-    return FrozenDecoder(decoder, encoder, config, checkpoint).to(device)
+    normalizer = normalizer_of(checkpoint, config)
+    return FrozenDecoder(decoder, encoder, normalizer, config, checkpoint).to(device)
 
 
 def build_decoder(config: DecoderConfig, encoder: Encoder) -> Decoder:

@@ -11,8 +11,7 @@ import threading
 import time
 from typing import TextIO
 
-from vgim.runs.layout import METRICS
-from vgim.runs.metrics import MetricsRecord, parse_record
+from vgim.runs.metrics import MetricsRecord, read_metrics
 from vgim.storage import Location
 from vgim.text import format_clock
 
@@ -29,7 +28,7 @@ class Console:
     """
 
     def __init__(self, run: Location, out: TextIO | None = None) -> None:
-        self._path = run.child(METRICS)
+        self._run = run
         self._out = out or sys.stdout
         self._live = self._out.isatty()
         self._stop = threading.Event()
@@ -59,14 +58,10 @@ class Console:
         while True:
             last = self._stop.is_set()
             try:
-                lines = self._path.read_text().splitlines() if self._path.exists() else []
+                records = list(read_metrics(self._run))
             except Exception:  # a storage error must not end the console; the next read may succeed
-                lines = []
-            new = [
-                r
-                for r in map(parse_record, lines)
-                if r is not None and r["time"] > max(printed_until, self._started)
-            ]
+                records = []
+            new = [r for r in records if r["time"] > max(printed_until, self._started)]
             for record in new:
                 self._show(record, newest=record is new[-1])
                 printed_until = record["time"]
