@@ -75,3 +75,19 @@ def test_resampling_keeps_a_tone_and_mixing_averages() -> None:
     assert not clip.is_plain_flac
     both = decode(file_of(np.stack([NOISE, -NOISE], axis=1), container="WAV"), mixdown=True)
     assert np.abs(both.samples).max() == 0
+
+
+@pytest.mark.parametrize(
+    "rate", [8_000, 11_025, 22_050, 32_000, 37_800, 44_056, 44_100, 48_000, 50_000, 96_000, 192_000]
+)
+def test_common_rates_are_resampled(rate: int) -> None:
+    clip = decode(file_of(NOISE, rate, "WAV"), resample=True)
+    assert len(clip.samples) == -(-len(NOISE) * 16_000 // rate)
+    assert (clip.rate_hz, clip.num_channels) == (rate, 1)
+
+
+@pytest.mark.parametrize("rate", [44_101, 1_000_003])
+def test_a_rate_whose_filter_would_fill_memory_is_refused(rate: int) -> None:
+    with pytest.raises(AudioProblem, match=f"sample rate {rate} Hz has no small ratio to 16000 Hz") as caught:
+        decode(file_of(NOISE, rate, "WAV"), resample=True)
+    assert caught.value.kind == "sample rate"

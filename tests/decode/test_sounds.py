@@ -96,18 +96,33 @@ def test_a_reconstruction_of_normalized_audio_has_the_level_of_the_original(
     torch.testing.assert_close(session.reconstruct(samples), expected)
 
 
+def test_files_of_other_rates_and_channels_are_converted_and_a_note_says_so(
+    trained: Path, tmp_path: Path
+) -> None:
+    a = sound(tmp_path / "a.wav", 22_050, rate=44_100, channels=2)
+    b = sound(tmp_path / "b.wav", 11_025, seed=1, rate=22_050)
+    way = vgim("interpolate", trained, a, b, "--steps", 2)
+    assert [soundfile.info(line).frames for line in way.stdout.splitlines()] == [8_000] * 2
+    assert way.stderr.splitlines() == [
+        f"note: {a}: averaged 2 channels, resampled 44100 Hz to 16000 Hz",
+        f"note: {b}: resampled 22050 Hz to 16000 Hz",
+    ]
+    moved = vgim("traverse", trained, b, "--dims", 0, "--steps", 2)
+    assert [soundfile.info(line).frames for line in moved.stdout.splitlines()] == [8_000] * 2
+    assert moved.stderr.count("resampled 22050 Hz") == 1
+    low = sound(tmp_path / "low.wav", 4_000, rate=8_000)
+    again = vgim("file", low, tmp_path / "o.wav", "--run", trained)
+    assert soundfile.info(tmp_path / "o.wav").frames == 8_000
+    assert "it has nothing above 4000 Hz" in again.stderr
+
+
 def test_wrong_arguments_are_refused_in_one_line(trained: Path, tmp_path: Path) -> None:
-    slow = sound(tmp_path / "slow.wav", 6_000, rate=8_000)
-    wide = sound(tmp_path / "wide.wav", 6_000, channels=2)
+    odd = sound(tmp_path / "odd.wav", 6_000, rate=44_101)
     short = sound(tmp_path / "short.wav", 10)
     good = sound(tmp_path / "good.wav", 6_000)
     (tmp_path / "text.wav").write_text("no audio")
     cases = [
-        (
-            ("file", slow, tmp_path / "o.wav", "--run", trained),
-            "sample rate 8000 Hz, expected 16000; resample it",
-        ),
-        (("file", wide, tmp_path / "o.wav", "--run", trained), "2 channels, expected 1; mix it down"),
+        (("file", odd, tmp_path / "o.wav", "--run", trained), "44101 Hz has no small ratio to 16000 Hz"),
         (("file", short, tmp_path / "o.wav", "--run", trained), "makes no frame in module 1"),
         (("file", tmp_path / "text.wav", tmp_path / "o.wav", "--run", trained), "not readable as audio"),
         (("file", tmp_path / "none.wav", tmp_path / "o.wav", "--run", trained), "there is no such file"),

@@ -88,13 +88,17 @@ def list_(run: str) -> None:
 @decoder_option
 @checkpoint_option
 def file(source: str, target: str, run: str, decoder: str | None, checkpoint: str) -> None:
-    """Send a sound file through encoder and decoder. IN is 16 kHz mono, of any format that libsndfile reads."""
+    """Send a sound file through encoder and decoder.
+
+    IN is of any format that libsndfile reads. Other sample rates are resampled to 16 kHz, channels are averaged.
+    """
     from vgim.config.paths import resolve_path
+    from vgim.data.sound_file import read_sound
     from vgim.decode.session import open_session
-    from vgim.decode.sound_files import read_audio, write_wav
+    from vgim.decode.sound_files import write_wav
     from vgim.storage import Location
 
-    samples = read_audio(resolve_path(source, "IN"))
+    samples = read_sound(resolve_path(source, "IN"), _note)
     session = open_session(_run_path(run, "--run"), decoder=decoder, which=checkpoint)
     write_wav(Location(resolve_path(target, "OUT.wav")), session.reconstruct(samples))
 
@@ -133,7 +137,7 @@ def interpolate(run: str, first: str, second: str, steps: int, **which: Any) -> 
     from vgim.decode import sounds
 
     files = resolve_path(first, "A"), resolve_path(second, "B")
-    _print_paths(sounds.interpolate(_session(run, **which), *files, steps))
+    _print_paths(sounds.interpolate(_session(run, **which), *files, steps, _note))
 
 
 @decode.command()
@@ -165,7 +169,7 @@ def traverse(run: str, source: str, dims: str, bounds: str, steps: int, **which:
             f"--dims {dims} --range {bounds}: give whole numbers such as 3,17 and two ends such as -2.68,2.68"
         )
     path = resolve_path(source, "FILE")
-    _print_paths(sounds.traverse(_session(run, **which), path, chosen, (ends[0], ends[1]), steps))
+    _print_paths(sounds.traverse(_session(run, **which), path, chosen, (ends[0], ends[1]), steps, _note))
 
 
 def _numbers(option: str, text: str) -> list[float]:
@@ -188,6 +192,10 @@ def _run_path(run: str, option: str) -> str:
     from vgim.config.paths import resolve_run_path
 
     return resolve_run_path(run, option)
+
+
+def _note(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _print_paths(locations: list[Any]) -> None:

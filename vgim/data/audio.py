@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +18,11 @@ SkipKind = Literal[
     "corrupt", "truncated", "sample rate", "channels", "empty", "too short", "unexpected name", "unreadable"
 ]
 """Why a file of a corpus is skipped, in the words that a manifest counts."""
+
+LARGEST_FILTER = 2**26
+"""Most coefficients of a resampling filter: 256 MiB. Common rates need less than a tenth of that."""
+FILTER_WIDTH = 6
+"""Zero crossings on each side of torchaudio's windowed sinc, its default."""
 
 
 class AudioProblem(Exception):  # noqa: N818 (no error of the program: the file is skipped)
@@ -36,6 +42,10 @@ class DecodedAudio:
     """[num_samples], 16 kHz mono."""
     is_plain_flac: bool
     """Whether the file is 16-bit FLAC of exactly these samples, so that a shard can hold the file's own bytes."""
+    rate_hz: int
+    """Sample rate of the file."""
+    num_channels: int
+    """Channels of the file."""
 
 
 def decode(data: bytes, *, resample: bool = False, mixdown: bool = False) -> DecodedAudio:
@@ -67,14 +77,21 @@ def decode(data: bytes, *, resample: bool = False, mixdown: bool = False) -> Dec
             raise AudioProblem(
                 "channels", f"{file.channels} channels, expected 1; mix it down or use --mixdown"
             )
+        if _filter_size(file.samplerate) > LARGEST_FILTER:
+            raise AudioProblem(
+                "sample rate",
+                f"sample rate {file.samplerate} Hz has no small ratio to {SAMPLE_RATE_HZ} Hz; resample the file with "
+                "another tool",
+            )
         samples = _read_samples(file, ends_early=lambda: stream.tell() >= len(data))
         is_mono_flac = file.format == "FLAC" and file.subtype == "PCM_16" and file.channels == 1
-        rate_hz = file.samplerate
+        rate_hz, num_channels = file.samplerate, file.channels
     if samples.ndim == 2:
         samples = np.rint(samples.mean(axis=1)).astype(np.int16)
     if rate_hz != SAMPLE_RATE_HZ:
         samples = resample_pcm16(samples, rate_hz)
-    return DecodedAudio(samples, is_plain_flac=is_mono_flac and rate_hz == SAMPLE_RATE_HZ)
+    is_plain_flac = is_mono_flac and rate_hz == SAMPLE_RATE_HZ
+    return DecodedAudio(samples, is_plain_flac, rate_hz, num_channels)
 
 
 def _read_samples(file: Any, ends_early: Callable[[], bool]) -> Pcm16:
@@ -111,6 +128,13 @@ def resample_pcm16(samples: Pcm16, rate_hz: int, to_hz: int = SAMPLE_RATE_HZ) ->
 
     wave = torch.from_numpy(samples.astype(np.float32) / PCM16_SCALE)
     return to_pcm16(resample(wave, rate_hz, to_hz).numpy())
+
+
+def _filter_size(rate_hz: int) -> int:
+    """Coefficients of the filter that resamples to 16 kHz: a phase for each output sample of a period."""
+    shared = math.gcd(rate_hz, SAMPLE_RATE_HZ)
+    old, new = rate_hz // shared, SAMPLE_RATE_HZ // shared
+    return new * (old + 2 * math.ceil(FILTER_WIDTH * old / min(old, new)))
 
 
 def encode_flac(samples: Pcm16, rate_hz: int = SAMPLE_RATE_HZ) -> bytes:

@@ -1,4 +1,4 @@
-"""Sound files that are read and written, and `audio/index.json`, which lists the sounds in a decoder's folder."""
+"""Sound files that are written, and `audio/index.json`, which lists the sounds in a decoder's folder."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import soundfile
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 from torch import Tensor
 
-from vgim.data.audio import AudioProblem, decode
-from vgim.data.pcm import PCM16_SCALE, SAMPLE_RATE_HZ, Pcm16
-from vgim.errors import DataError, StorageError
+from vgim.data.pcm import PCM16_SCALE, SAMPLE_RATE_HZ
+from vgim.errors import StorageError
 from vgim.storage import Location
 
 AUDIO, INDEX = "audio", "index.json"
@@ -71,25 +70,6 @@ def add_to_index(folder: Location, entries: Sequence[SoundEntry]) -> None:
     known = {entry.file: entry for entry in read_index(folder)}
     index = SoundIndex(tuple((known | {entry.file: entry for entry in entries}).values()))
     folder.child(INDEX).write_bytes_atomic((index.model_dump_json(indent=1) + "\n").encode())
-
-
-def read_audio(file: str) -> Pcm16:
-    """Read a 16 kHz mono sound file, of any format that libsndfile reads.
-
-    Raises:
-        DataError: The file has another sample rate or more channels, or is no audio.
-    """
-    path = Location(file)
-    try:
-        return decode(path.read_bytes()).samples
-    except AudioProblem as problem:
-        if problem.kind == "sample rate":
-            reason = f"{problem.reason.partition(';')[0]}; resample it first"
-        elif problem.kind == "channels":
-            reason = f"{problem.reason.partition(';')[0]}; mix it down first"
-        else:
-            reason = f"{problem.reason}; give a WAV, FLAC or other file that libsndfile reads"
-        raise DataError(f"{path.uri} cannot be decoded: {reason}") from problem
 
 
 def write_wav(path: Location, audio_L: Tensor) -> None:

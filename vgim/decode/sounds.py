@@ -13,8 +13,9 @@ import torch
 from vgim.data.pcm import PCM16_SCALE
 from vgim.data.shards.manifest import check_shards_present, read_manifest
 from vgim.data.shards.read import read_utterances
+from vgim.data.sound_file import read_sound
 from vgim.decode.session import DecoderSession, open_session
-from vgim.decode.sound_files import SoundEntry, read_audio, write_wav
+from vgim.decode.sound_files import SoundEntry, write_wav
 from vgim.errors import ConfigError
 from vgim.model.randomness import mix, seeded_generator
 from vgim.storage import Location
@@ -40,12 +41,17 @@ def sample(session: DecoderSession, count: int, seed: int = 0) -> list[Location]
     return session.write(sounds)
 
 
-def interpolate(session: DecoderSession, first: str, second: str, steps: int) -> list[Location]:
+def interpolate(
+    session: DecoderSession, first: str, second: str, steps: int, log: Callable[[str], None] = print
+) -> list[Location]:
     """Decode `steps` points on the straight line from the latents of one file to those of another; return the files.
 
     The longer utterance is cut to the length of the shorter.
+
+    Args:
+        log: Prints a line, such as how a file was resampled.
     """
-    a, b = read_audio(first), read_audio(second)
+    a, b = read_sound(first, log), read_sound(second, log)
     num_samples = min(len(a), len(b))
     a, b = a[:num_samples], b[:num_samples]
     a_BTC, b_BTC = session.latents(a), session.latents(b)
@@ -62,7 +68,12 @@ def interpolate(session: DecoderSession, first: str, second: str, steps: int) ->
 
 
 def traverse(
-    session: DecoderSession, file: str, dims: Sequence[int], bounds: tuple[float, float], steps: int
+    session: DecoderSession,
+    file: str,
+    dims: Sequence[int],
+    bounds: tuple[float, float],
+    steps: int,
+    log: Callable[[str], None] = print,
 ) -> list[Location]:
     """Decode an utterance with one dimension of its latents set to one value in all frames; return the files.
 
@@ -70,11 +81,12 @@ def traverse(
         dims: Dimensions, one after another.
         bounds: First and last value.
         steps: Values of each dimension, evenly spaced.
+        log: Prints a line, such as how the file was resampled.
 
     Raises:
         ConfigError: The latents have no such dimension.
     """
-    samples = read_audio(file)
+    samples = read_sound(file, log)
     latents_BTC = session.latents(samples)
     num = latents_BTC.shape[2]
     for dim in dims:
