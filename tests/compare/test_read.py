@@ -23,6 +23,10 @@ def test_metrics_cost_and_parameters_are_those_of_the_run(runs: tuple[Path, Path
     last = [line for line in lines if line["kind"] == "validation"][-1]
     assert [m.nce for m in run.modules] == [m["nce"] for m in last["modules"]]
     assert [m.kl_per_element is None for m in run.modules] == [False, False, False, True]
+    assert [m.kl_per_frame for m in run.modules[:3]] == pytest.approx(
+        [m["kl_per_frame"] for m in last["modules"][:3]]
+    )
+    assert run.modules[3].kl_per_frame is None
     assert run.cost is not None
     steps = [line["compute_s"] for line in lines if line["kind"] == "train"]
     assert run.cost.step_s == pytest.approx(sum(steps))

@@ -48,6 +48,7 @@ class Expected:
     nce: Tensor
     kl: Tensor
     kl_per_element: Tensor
+    kl_per_frame: Tensor
     accuracy: float
     latents: Tensor
     gradients: dict[str, Tensor]
@@ -63,7 +64,7 @@ def expect(module: GreedyModule, x: Tensor, draws: Draws, kld_weight: float) -> 
         h = oracle.layers(x, w, strides, paddings, norm="layers.norm0.weight" in w)
     start, num_window = draws.window_start, draws.negatives.shape[2]
     zero = torch.zeros((), dtype=x.dtype)
-    kl_loss, kl_sum, kl_per_element = zero, zero, zero
+    kl_loss, kl_sum, kl_per_element, kl_per_frame = zero, zero, zero, zero
     z = h
     c = oracle.gru(h, w) if spec.gru_units else h
     c = c[:, start : start + num_window]
@@ -71,7 +72,9 @@ def expect(module: GreedyModule, x: Tensor, draws: Draws, kld_weight: float) -> 
         both = h @ w["posterior.weight"].T + w["posterior.bias"]
         mu, logvar = both[..., : spec.channels], both[..., spec.channels :]
         kl_loss = oracle.kl(mu, logvar, objective.kl_reduction, objective.free_bits)
-        kl_sum, kl_per_element = oracle.kl(mu, logvar, "time_sum", 0), oracle.kl(mu, logvar, "mean", 0)
+        kl_sum, kl_per_element, kl_per_frame = (
+            oracle.kl(mu, logvar, unit, 0) for unit in ("time_sum", "mean", "frame")
+        )
         z, c = mu, mu[:, start : start + num_window]
         if draws.eps_z is not None and draws.eps_c is not None:
             z = mu + torch.exp(logvar / 2) * draws.eps_z
@@ -85,6 +88,7 @@ def expect(module: GreedyModule, x: Tensor, draws: Draws, kld_weight: float) -> 
         nce.detach(),
         kl_sum.detach(),
         kl_per_element.detach(),
+        kl_per_frame.detach(),
         accuracy,
         z.detach(),
         dict(zip(w, gradients, strict=True)),
@@ -96,7 +100,7 @@ def assert_agree(module: GreedyModule, out: ModuleOutput, expected: Expected) ->
     module.zero_grad()
     out.loss.backward()
     close = {"rtol": 1e-9, "atol": 1e-10}
-    for name in ("loss", "nce", "kl", "kl_per_element", "latents"):
+    for name in ("loss", "nce", "kl", "kl_per_element", "kl_per_frame", "latents"):
         torch.testing.assert_close(
             getattr(out, name).detach(), getattr(expected, name), **close, msg=lambda m, n=name: f"{n}: {m}"
         )

@@ -93,7 +93,7 @@ def info_nce(
 
 
 def kl(mu_BTC: Tensor, logvar_BTC: Tensor, reduction: str, free_bits: float) -> Tensor:
-    """½(μ² + σ² - 1 - log σ²), averaged per channel, at least free_bits; times T if summed over time."""
+    """½(μ² + σ² - 1 - log σ²), averaged per channel, at least free_bits; times T for time_sum, times C for frame."""
     num_crops, num_frames, num_channels = mu_BTC.shape
     total = torch.zeros((), dtype=mu_BTC.dtype)
     for c in range(num_channels):
@@ -107,4 +107,4 @@ def kl(mu_BTC: Tensor, logvar_BTC: Tensor, reduction: str, free_bits: float) -> 
             channel = torch.full((), free_bits, dtype=mu_BTC.dtype)
         total = total + channel
     mean = total / num_channels
-    return mean * num_frames if reduction == "time_sum" else mean
+    return mean * {"time_sum": num_frames, "mean": 1, "frame": num_channels}[reduction]

@@ -75,7 +75,7 @@ def test_normalization_and_deterministic_latents(batch_norm: str, deterministic:
     )
 
 
-@pytest.mark.parametrize("reduction", ["time_sum", "mean"])
+@pytest.mark.parametrize("reduction", ["time_sum", "mean", "frame"])
 @pytest.mark.parametrize("free_bits", [0.0, 0.3])
 def test_kl_reductions_and_free_bits(reduction: str, free_bits: float) -> None:
     check_all_modules(

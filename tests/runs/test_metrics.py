@@ -29,7 +29,7 @@ from vgim.training.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
 
-PER_MODULE = ("loss", "nce", "kl", "kl_per_element", "accuracy", "active_units")
+PER_MODULE = ("loss", "nce", "kl", "kl_per_element", "kl_per_frame", "accuracy", "active_units")
 RUN_WIDE = (
     "optim/learning_rate",
     "optim/kld_weight",
@@ -127,6 +127,7 @@ def test_the_figures_mean_what_they_say(tiny_config: Maker) -> None:
     for record in told:
         for module, frames in zip(record["modules"], (255, 64, 32), strict=False):
             assert module["kl"] == pytest.approx(frames * module["kl_per_element"], rel=0.02)
+            assert module["kl_per_frame"] == pytest.approx(8 * module["kl_per_element"], rel=1e-6)
             assert module["loss"] == pytest.approx(
                 module["nce"] + record["kld_weight"] * module["kl"], rel=1e-4
             )

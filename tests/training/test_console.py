@@ -70,6 +70,11 @@ def test_the_validation_line_has_the_metrics_of_each_module() -> None:
     )
 
 
+def test_the_validation_line_has_nats_a_frame_where_the_record_has_them() -> None:
+    modules = ({**module(0, 1.98), "kl_per_frame": 16.08}, {**module(1, 2.11), "kl_per_frame": None})
+    assert "  kl/element 0.031 0.031  kl/frame 16.1 -  (" in validation_line(validation_record(120, *modules))
+
+
 def test_metrics_that_are_not_finite_are_shown_as_dashes() -> None:
     assert "nce 1.980 -  " in progress_line(train_record(1, module(0, 1.98), module(1, None)))
     assert "nce - 2.110  " in validation_line(validation_record(1, module(0, None), module(1, 2.11)))

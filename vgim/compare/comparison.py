@@ -21,6 +21,8 @@ class ModuleMetrics(ResultModel):
     """KL in nats, summed over time as in the publication; None for a module without a posterior."""
     kl_per_element: float | None
     """KL in nats, mean over time and dimensions."""
+    kl_per_frame: float | None = None
+    """KL in nats, mean over time, summed over dimensions."""
     active_units: float | None
     collapsed: bool | None
     """Whether InfoNCE is at chance and hardly a unit active, by the bounds of training's collapse watch."""

@@ -129,6 +129,7 @@ def _latest_validations(config: RunConfig, metrics: Iterable[MetricsRecord]) -> 
     for module, spec in enumerate(module_specs(config.model)):
         values = latest.get(module, {})
         nce, active_units = values.get("nce"), values.get("active_units")
+        kl_per_element = values.get("kl_per_element") if spec.posterior else None
         collapsed = None
         if nce is not None and active_units is not None:
             collapsed = nce >= CHANCE_SHARE * chance and active_units < FEWEST_ACTIVE
@@ -138,7 +139,9 @@ def _latest_validations(config: RunConfig, metrics: Iterable[MetricsRecord]) -> 
                 nce=nce,
                 accuracy=values.get("accuracy"),
                 kl=values.get("kl") if spec.posterior else None,
-                kl_per_element=values.get("kl_per_element") if spec.posterior else None,
+                kl_per_element=kl_per_element,
+                # Computed, because older records have none.
+                kl_per_frame=None if kl_per_element is None else kl_per_element * spec.channels,
                 active_units=active_units,
                 collapsed=collapsed,
             )

@@ -62,6 +62,7 @@ MODULE_ROWS: list[tuple[str, Callable[[ModuleMetrics], str | None]]] = [
     ("InfoNCE, nats", lambda m: None if m.nce is None else f"{m.nce:.3f}"),
     ("accuracy, %", lambda m: None if m.accuracy is None else f"{100 * m.accuracy:.1f}"),
     ("KL per element, nats", lambda m: None if m.kl_per_element is None else f"{m.kl_per_element:.3f}"),
+    ("KL per frame, nats", lambda m: None if m.kl_per_frame is None else f"{m.kl_per_frame:.3g}"),
     ("collapsed", lambda m: None if m.collapsed is None else "yes" if m.collapsed else "no"),
 ]
 

@@ -139,8 +139,10 @@ class ObjectiveConfig(Section):
     """Frames of a crop that are contexts and positives, if a module has more; 0 uses all."""
     kld_weight: float = Field(0.0, ge=0)
     """Weight of the KL term."""
-    kl_reduction: Literal["time_sum", "mean"] = "time_sum"
-    """time_sum: sum over time, mean over channels and batch (as published); mean: mean over all elements."""
+    kl_reduction: Literal["time_sum", "mean", "frame"] = "time_sum"
+    """Unit of the KL term. time_sum: sum over time, mean over channels and batch (as published); mean: mean over all
+    elements; frame: nats a frame, summed over channels, mean over frames and batch, so that one kld_weight means the
+    same at every width and depth (the β of a β-VAE)."""
     kld_warmup_steps: int = Field(0, ge=0)
     """Optimizer steps over which kld_weight rises linearly from 0."""
     free_bits: float = Field(0.0, ge=0)

@@ -60,6 +60,8 @@ class ModuleOutput(NamedTuple):
     """KL in nats, summed over time, mean over crops and channels (the published unit), before free bits."""
     kl_per_element: Tensor
     """KL in nats, mean over crops, frames and channels, which compares across depths."""
+    kl_per_frame: Tensor
+    """KL in nats, summed over channels, mean over crops and frames, which compares across depths and widths."""
     accuracy: Tensor
     """Share of positives that score above all of their negatives; a tie counts as wrong."""
     active_units: Tensor | None
@@ -206,6 +208,7 @@ class GreedyModule(nn.Module):
             nce=nce.detach(),
             kl=kl_per_element * z_BTC.shape[1],
             kl_per_element=kl_per_element,
+            kl_per_frame=kl_per_element * z_BTC.shape[2],
             accuracy=accuracy,
             active_units=active_units(mean_BTC.detach()) if measure else None,
             latents=z_BTC.detach(),
@@ -281,9 +284,11 @@ class GreedyModule(nn.Module):
         sampled = draws.eps_z is not None and draws.eps_c is not None
         if sampled and objective.free_bits == 0 and fused.applies(head_BTX):
             z_BTC, c_BWC, kl_per_element = fused.sample_and_kl(head_BTX, draws)
-            penalty = (
-                in_unit(kl_per_element, head_BTX.shape[1], objective.kl_reduction) if penalized else None
-            )
+            penalty = None
+            if penalized:
+                penalty = in_unit(
+                    kl_per_element, head_BTX.shape[1], self.spec.channels, objective.kl_reduction
+                )
             return z_BTC, c_BWC, head_BTX[..., : self.spec.channels], penalty, kl_per_element.detach()
         posterior = self.posterior.split(head_BTX)
         z_BTC, c_BWC = posterior.mu, draws.window(posterior.mu)

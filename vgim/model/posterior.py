@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vgim.model.precision import at_least_fp32
 
-KLReduction = Literal["time_sum", "mean"]
+KLReduction = Literal["time_sum", "mean", "frame"]
 
 
 class Posterior(NamedTuple):
@@ -60,7 +60,8 @@ def reduce_kl(kl_BTC: Tensor, reduction: KLReduction, free_bits: float = 0.0) ->
     Args:
         kl_BTC: KL per element, in nats.
         reduction: "time_sum" sums over time and averages over crops and channels (the published unit, where
-            the weight scales with T); "mean" averages over everything.
+            the weight scales with T); "mean" averages over everything; "frame" sums over channels and averages over
+            crops and frames: nats a frame, whose weight is the β of Higgins et al. (2017, eq. 4).
         free_bits: Nats per channel and frame that cost nothing: a channel whose KL, averaged over crops and
             frames, is lower counts as this much and gets no gradient (Kingma et al. 2016, eq. 15, with every
             channel its own group). 0 is the plain reduction.
@@ -69,9 +70,11 @@ def reduce_kl(kl_BTC: Tensor, reduction: KLReduction, free_bits: float = 0.0) ->
         mean = kl_BTC.mean((0, 1)).clamp(min=free_bits).mean()
     else:
         mean = kl_BTC.mean()
-    return in_unit(mean, kl_BTC.shape[1], reduction)
+    return in_unit(mean, kl_BTC.shape[1], kl_BTC.shape[2], reduction)
 
 
-def in_unit(kl_per_element: Tensor, num_frames: int, reduction: KLReduction) -> Tensor:
+def in_unit(kl_per_element: Tensor, num_frames: int, num_channels: int, reduction: KLReduction) -> Tensor:
     """The KL term [] from the mean of KL over all elements."""
-    return kl_per_element * num_frames if reduction == "time_sum" else kl_per_element
+    if reduction == "mean":
+        return kl_per_element
+    return kl_per_element * (num_frames if reduction == "time_sum" else num_channels)

@@ -177,7 +177,7 @@ def _objective(config: RunConfig) -> str:
         return text
     warm = f", raised from 0 over {o.kld_warmup_steps:,} steps" if o.kld_warmup_steps else ""
     free = f", with {o.free_bits:g} nats of free bits" if o.free_bits else ""
-    reduction = {"time_sum": "summed over time", "mean": "per element"}[o.kl_reduction]
+    reduction = {"time_sum": "summed over time", "mean": "per element", "frame": "per frame"}[o.kl_reduction]
     return f"{text}; plus {o.kld_weight:g} (kld_weight{warm}) × KL to N(0, 1), {reduction}{free}"
 
 

@@ -18,6 +18,7 @@ METRIC_TITLES = {
     "nce": "InfoNCE (nats)",
     "accuracy": "Accuracy: the positive ranks first",
     "kl_per_element": "KL to N(0, 1), per element (nats)",
+    "kl_per_frame": "KL to N(0, 1), per frame (nats)",
     "active_units": "Active units",
 }
 SHARES = {"accuracy", "active_units"}
@@ -136,13 +137,24 @@ def _last(records: Sequence[MetricsLine], modules: Sequence[int]) -> Table | Non
                 record.kind,
                 *(_number(metrics.get(name)) for name in ("loss", "nce")),
                 _percent(metrics.get("accuracy")),
-                *(_number(metrics.get(name)) for name in ("kl", "kl_per_element")),
+                *(_number(metrics.get(name)) for name in ("kl", "kl_per_element", "kl_per_frame")),
                 _percent(metrics.get("active_units")),
             )
         )
     return Table(
         "Latest metrics of each module",
-        ("module", "step", "on", "loss", "InfoNCE", "accuracy", "KL", "KL per element", "active units"),
+        (
+            "module",
+            "step",
+            "on",
+            "loss",
+            "InfoNCE",
+            "accuracy",
+            "KL",
+            "KL per element",
+            "KL per frame",
+            "active units",
+        ),
         tuple(rows),
     )
 

@@ -109,11 +109,13 @@ def progress_line(record: MetricsRecord) -> str:
 
 
 def validation_line(record: MetricsRecord) -> str:
-    """`step 120  epoch 3  validation: nce 1.98 2.11  accuracy 31% 28%  kl/element 0.03 0.04  (40 crops)`."""
+    """`step 120  epoch 3  validation: nce 1.98 2.11  accuracy 31% 28%  kl/element 0.03 …  kl/frame 2 …  (40 crops)`."""
     if "nce" not in record["modules"][0]:
         return _decoder_line(record)
     nce, accuracy = _values(record, "nce", ".3f"), _values(record, "accuracy", ".0%")
     kl = _values(record, "kl_per_element", ".3f")
+    if "kl_per_frame" in record["modules"][0]:  # older records have none
+        kl += f"  kl/frame {_values(record, 'kl_per_frame', '.3g')}"
     return (
         f"step {record['step']}  epoch {record['epoch']}  validation: "
         f"{_first_module(record)}nce {nce}  accuracy {accuracy}  kl/element {kl}  ({record['crops']} crops)"

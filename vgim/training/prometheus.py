@@ -24,6 +24,7 @@ MODULE_GAUGES = {
     "vgim_loss": "Loss of a module over the last steps",
     "vgim_nce": "InfoNCE of a module over the last steps, in nats",
     "vgim_kl_per_element": "KL from N(0, 1) per element of a module's posterior, in nats",
+    "vgim_kl_per_frame": "KL from N(0, 1) of a module's posterior per frame, summed over channels, in nats",
     "vgim_active_units": "Share of a module's channels that vary",
     "vgim_validation_nce": "InfoNCE of a module on the validation split, in nats",
     "vgim_validation_loss": "Loss of a module on the validation split",
