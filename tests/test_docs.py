@@ -30,6 +30,7 @@ JOBS = {
     "ray_jobs/report.py": ["report"],
     "ray_jobs/decode.py": ["decode", "train"],
     "ray_jobs/sweep.py": ["sweep", "run"],
+    "ray_jobs/experiment.py": ["experiment", "run"],
 }
 PRESET = re.compile(r"(quickstart|(librispeech|artificial)-(sim|gim|cpc))(\.yaml)?")
 

@@ -79,6 +79,11 @@ MAY_IMPORT["vgim.tune"] = MAY_IMPORT["vgim.latents"] | {
     "vgim.cluster",
     "vgim.pages",
 }
+MAY_IMPORT["vgim.experiment"] = MAY_IMPORT["vgim.downstream"] | {
+    "vgim.cluster.working_dir",
+    "vgim.compare",
+    "vgim.downstream",
+}
 VERSION = {"vgim", "vgim.__version__"}
 MODEL_NEVER = {"ray", "pandas", "pyarrow"}
 
@@ -163,6 +168,7 @@ LIGHT = [
     "vgim.latents.job",
     "vgim.report.page",
     "vgim.tune.job",
+    "vgim.experiment.job",
 ]
 
 

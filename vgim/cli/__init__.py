@@ -14,6 +14,7 @@ from vgim.cli.compare import compare
 from vgim.cli.config import config
 from vgim.cli.data import data
 from vgim.cli.decode import decode
+from vgim.cli.experiment import experiment
 from vgim.cli.latents import latents
 from vgim.cli.probe import probe
 from vgim.cli.reference import export_reference, import_reference
@@ -57,6 +58,7 @@ for verb in (
     latents,
     report,
     sweep,
+    experiment,
     import_reference,
     export_reference,
 ):

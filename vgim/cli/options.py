@@ -1,4 +1,4 @@
-"""Arguments and options that several verbs share."""
+"""Arguments, options and a kind of group that several verbs share."""
 
 from __future__ import annotations
 
@@ -10,6 +10,17 @@ from click.shell_completion import CompletionItem
 
 overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class WithDefault(click.Group):
+    """A group whose first word is a command, or else the argument of the default one."""
+
+    default = "run"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, "-h", "--help"):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
 
 
 if TYPE_CHECKING:

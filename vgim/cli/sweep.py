@@ -4,18 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vgim.cli.options import json_option, overrides_argument
-
-
-class WithDefault(click.Group):
-    """A group whose first word is a command, or else the argument of the default one."""
-
-    default = "run"
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in (*self.commands, "-h", "--help"):
-            args = [self.default, *args]
-        return super().parse_args(ctx, args)
+from vgim.cli.options import WithDefault, json_option, overrides_argument
 
 
 @click.group(cls=WithDefault, subcommand_metavar="FILE [KEY=VALUE]... | COMMAND [ARGS]...")

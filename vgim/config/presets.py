@@ -1,7 +1,8 @@
 """Presets: YAML files found by path or by name, each of which may extend another.
 
 A preset's first comment line says what it is. A name that starts with `_` is a base for others to extend: it
-loads, but is not listed. A name that starts with `sweep-` is a sweep over runs (vgim/tune), not a run.
+loads, but is not listed. A name that starts with `sweep-` is a sweep over runs (vgim/tune), and one that starts with
+`reproduce-` an experiment (vgim/experiment); neither is a run.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from vgim.config.yaml_text import parse_yaml
 from vgim.errors import ConfigError
 
 SUFFIXES = (".yaml", ".yml")
-SWEEP = "sweep-"
+SWEEP, EXPERIMENT = "sweep-", "reproduce-"
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,17 @@ def read_layers(preset: str) -> tuple[str, list[Layer]]:
 
 def known_presets() -> dict[str, Path]:
     """Presets by name, bases included; a name in ./configs hides the same name that the package ships."""
-    return {name: path for name, path in _shipped().items() if not name.startswith(SWEEP)}
+    return {name: path for name, path in _shipped().items() if not name.startswith((SWEEP, EXPERIMENT))}
 
 
 def known_sweeps() -> dict[str, Path]:
     """Sweep files by name, found as presets are."""
     return {name: path for name, path in _shipped().items() if name.startswith(SWEEP)}
+
+
+def known_experiments() -> dict[str, Path]:
+    """Files of experiments by name, found as presets are."""
+    return {name: path for name, path in _shipped().items() if name.startswith(EXPERIMENT)}
 
 
 def _shipped() -> dict[str, Path]:

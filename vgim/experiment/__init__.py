@@ -1,0 +1,1 @@
+"""Experiments: several configs × seeds, each trained, probed at every module, and compared."""

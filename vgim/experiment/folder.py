@@ -1,0 +1,76 @@
+"""An experiment's folder: its file, its runs, its results, and the process that works on it.
+
+EXPERIMENT/  experiment.yaml  experiment.json  runs/ARM-seedN/ (runs)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import dataclass
+
+from vgim.errors import StorageError, TrainingError
+from vgim.experiment.config import ExperimentConfig
+from vgim.experiment.file import RUNS, from_yaml, to_yaml
+from vgim.runs.environment import package_versions, utc_now
+from vgim.runs.folder import process_is_alive
+from vgim.storage import Location
+
+CONFIG, RECORD = "experiment.yaml", "experiment.json"
+
+
+@dataclass(frozen=True)
+class ExperimentFolder:
+    """Reads and writes an experiment's folder."""
+
+    location: Location
+
+    @property
+    def runs(self) -> Location:
+        """The folder that holds the runs."""
+        return self.location.child(RUNS)
+
+    def config(self) -> ExperimentConfig:
+        """The file that the experiment was last started with, with its overrides.
+
+        Raises:
+            StorageError: There is no experiment here.
+        """
+        path = self.location.child(CONFIG)
+        if not path.exists():
+            raise StorageError(
+                f"{self.location.uri} is no experiment: it has no {CONFIG}; name the folder of one"
+            )
+        return from_yaml(path.read_text(), path.uri)
+
+    def check_free(self) -> None:
+        """Refuse the folder while another process works on it.
+
+        Raises:
+            TrainingError: A live process on this machine is working on the experiment.
+        """
+        path = self.location.child(RECORD)
+        if not path.exists():
+            return
+        known = json.loads(path.read_bytes())
+        if known["pid"] != os.getpid() and process_is_alive(known["host"], known["pid"]):
+            raise TrainingError(
+                f"process {known['pid']} is working on the experiment {self.location.uri}; wait for it, stop it, or "
+                "give --out another folder"
+            )
+
+    def claim(self, config: ExperimentConfig) -> None:
+        """Write the experiment's file and this process into the folder."""
+        self.location.child(CONFIG).write_bytes_atomic(to_yaml(config).encode())
+        record = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started": utc_now(),
+            "versions": package_versions(),
+        }
+        self.location.child(RECORD).write_bytes_atomic(json.dumps(record, indent=1).encode())
+
+    def release(self) -> None:
+        """Say that no process works on the experiment any more."""
+        self.location.child(RECORD).delete()
