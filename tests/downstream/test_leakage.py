@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from vgim.config import RunConfig
 from vgim.config.schema import DataConfig, SyntheticConfig
-from vgim.data.corpora.artificial_speech import find_artificial_speech
+from vgim.data.corpora.artificial_speech import Part, find_artificial_speech
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.corpora.synthetic import synthesize
 from vgim.data.shards.manifest import read_manifest
@@ -55,24 +57,46 @@ def test_the_count_is_unknown_without_the_data_of_training(two: tuple[Path, Path
     assert seen(one, "other data", other) is None
 
 
-def test_a_syllable_of_a_training_word_counts_as_seen(tmp_path: Path) -> None:
-    import numpy as np
-    import soundfile
+def write_artificial(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(root / name, np.zeros(8_000), 16_000)
 
-    corpus = tmp_path / "artificial"
-    files = {
-        "reshuffledv2/train/bagidu_1.wav": 44_100,
-        "reshuffledv2/train/bagidu_2.wav": 44_100,
-        "reshuffledv2/test/dugabi_1.wav": 44_100,
-        "split up data padded/train/bagidu_1_1_ba.wav": 22_050,
-        "split up data padded/test/bagidu_2_2_gi.wav": 22_050,  # its word was trained on
-        "split up data padded/test/dugabi_1_1_du.wav": 22_050,
-    }
-    for name, rate_hz in files.items():
-        (corpus / name).parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(corpus / name, np.zeros(rate_hz // 2), rate_hz)
-    for part in ("words", "syllables"):
-        found = find_artificial_speech(corpus, part=part)  # type: ignore[arg-type]
-        prepare(found, tmp_path / part, validation_fraction=0.0, workers=0)
-    words = tmp_path / "words"
-    assert seen(words, read_manifest(words).fingerprint, tmp_path / "syllables") == 1
+
+def prepare_both(folder: Path) -> tuple[Path, Path]:
+    parts: tuple[Part, Part] = ("words", "syllables")
+    for part in parts:
+        corpus = find_artificial_speech(folder / "artificial", part=part)
+        prepare(corpus, folder / part, validation_fraction=0.0, workers=0)
+    return folder / "words", folder / "syllables"
+
+
+def test_a_syllable_of_a_training_word_counts_as_seen(tmp_path: Path) -> None:
+    write_artificial(
+        tmp_path / "artificial",
+        "reshuffledv2/train/bagidu_1.wav",
+        "reshuffledv2/train/bagidu_2.wav",
+        "reshuffledv2/test/dugabi_1.wav",
+        "split up data padded/train/bagidu_1_1_ba.wav",
+        "split up data padded/test/bagidu_2_2_gi.wav",  # its word was trained on
+        "split up data padded/test/dugabi_1_1_du.wav",
+    )
+    words, syllables = prepare_both(tmp_path)
+    assert seen(words, read_manifest(words).fingerprint, syllables) == 1
+
+
+def test_a_syllable_whose_name_is_in_train_too_is_of_the_words_next_take(tmp_path: Path) -> None:
+    write_artificial(
+        tmp_path / "artificial",
+        "reshuffledv2/train/bagidu_1.wav",
+        "reshuffledv2/train/bagidu_2.wav",
+        "reshuffledv2/train/dugabi_1.wav",
+        "reshuffledv2/test/dugabi_2.wav",
+        "split up data padded/train/bagidu_1_1_ba.wav",
+        "split up data padded/train/dugabi_1_1_du.wav",
+        "split up data padded/test/bagidu_1_1_ba.wav",  # cut from bagidu_2, which was trained on
+        "split up data padded/test/dugabi_1_1_du.wav",  # cut from dugabi_2, which was not
+        "split up data padded/test/dugabi_1_2_ga.wav",
+    )
+    words, syllables = prepare_both(tmp_path)
+    assert seen(words, read_manifest(words).fingerprint, syllables) == 1

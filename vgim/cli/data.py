@@ -29,7 +29,7 @@ def prepare_options() -> list[click.Option]:
         click.Option(
             ["--validation-fraction"],
             type=float,
-            help="Share of utterances for validation, without --validation-list [0.1].",
+            help="Share of train for validation, without --validation-list; 0 makes no validation split [0.1].",
         ),
         click.Option(
             ["--test-fraction"], type=float, help="Share of utterances for test, without lists [0.1]."

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from vgim.config import RunConfig
-from vgim.data.shards.manifest import Manifest, read_manifest
+from vgim.data.shards.manifest import SPLITS, Manifest, read_manifest
 from vgim.data.shards.read import read_lengths
 from vgim.errors import VgimError
 from vgim.storage import Location
@@ -12,7 +14,7 @@ from vgim.storage import Location
 def count_seen(config: RunConfig, trained_on: str, shards: Location, manifest: Manifest) -> int | None:
     """Count the test utterances of the shards whose recording is in the train split of the run's own shards.
 
-    Utterances that are cut from one recording, as syllables from a word, count as that recording.
+    An utterance that is cut from a recording, as a syllable from a word, counts as that recording.
 
     Args:
         config: Config of the run.
@@ -30,12 +32,14 @@ def count_seen(config: RunConfig, trained_on: str, shards: Location, manifest: M
         own_manifest = read_manifest(own_shards)
         if own_manifest.fingerprint != trained_on:
             return None
-        seen = {_recording(u, own_manifest) for u in read_lengths(own_shards, "train")}
+        seen = set(_recordings(own_shards, own_manifest, "train"))
     except VgimError:
         return None
-    return sum(_recording(u, manifest) in seen for u in read_lengths(shards, "test"))
+    return sum(recording in seen for recording in _recordings(shards, manifest, "test"))
 
 
-def _recording(utterance_id: str, manifest: Manifest) -> tuple[str, str]:
-    """Corpus and id of the recording that an utterance is cut from."""
-    return manifest.corpus, manifest.traits.recording_of(utterance_id)
+def _recordings(shards: Location, manifest: Manifest, split: str) -> list[tuple[str, str]]:
+    """Corpus and id of the recording that each utterance of a split is cut from."""
+    ids_by_split = {name: list(read_lengths(shards, name)) for name in SPLITS}
+    recording_of = manifest.traits.recordings_of(chain.from_iterable(ids_by_split.values()))
+    return [(manifest.corpus, recording_of[name]) for name in ids_by_split[split]]

@@ -49,7 +49,7 @@ def find_songs(root: str | Path | Location, *, part: str = "whole", keys: tuple[
 def traits(variant: str | None) -> CorpusTraits:
     return CorpusTraits(
         syllables=("do", "re") if variant == "notes" else (),
-        recording_of=lambda utterance_id: utterance_id.partition("-")[0],
+        recordings_of=lambda utterance_ids: {name: name.partition("-")[0] for name in utterance_ids},
     )
 
 
@@ -157,7 +157,7 @@ def test_a_manifest_of_a_corpus_that_is_not_registered_reads_with_default_traits
     manifest = read_manifest(tmp_path / "shards")
     assert (manifest.corpus, manifest.corpus_title) == ("songs", "songs")
     assert manifest.traits == CorpusTraits()
-    assert manifest.traits.recording_of("a00-1") == "a00-1"
+    assert manifest.traits.recordings_of(["a00-1"]) == {"a00-1": "a00-1"}
     assert json.loads(vgim("data", "info", tmp_path / "shards", "--json").stdout)["corpus"] == "songs"
     assert "No such command 'songs'" in vgim("data", "prepare", "songs").stderr
 
@@ -189,5 +189,23 @@ def test_corpora_are_prepared_by_name_with_all_options_checked(make_corpus, tmp_
 def test_a_syllable_of_artificial_speech_belongs_to_the_word_it_was_cut_from() -> None:
     words, syllables = (corpus_traits("artificial-speech", part) for part in ("words", "syllables"))
     assert (words.syllables, len(syllables.syllables)) == ((), 9)
-    assert syllables.recording_of("bagidu_1_2_gi") == words.recording_of("bagidu_1") == "bagidu_1"
+    assert words.recordings_of(["test-bagidu_1", "bagidu_1"]) == {
+        "test-bagidu_1": "bagidu_2",
+        "bagidu_1": "bagidu_1",
+    }
+    ids = [
+        "train-bagidu_1_1_ba",
+        "train-bagidu_1_2_gi",
+        "test-bagidu_1_2_gi",
+        "test-bagidu_3_2_gi",
+        "test-didugi_1_1_di",
+    ]
+    # the syllables' folders number their takes each from 1: a name that train has too is the word's next take
+    expected = ["bagidu_1", "bagidu_1", "bagidu_2", "bagidu_3", "didugi_1"]
+    for order in (ids, ids[::-1]):
+        assert syllables.recordings_of(order) == dict(zip(ids, expected, strict=True))
+    assert syllables.recordings_of(["bagidu_1_2_gi", "other"]) == {
+        "bagidu_1_2_gi": "bagidu_1",
+        "other": "other",
+    }
     assert corpus_title("artificial-speech") == "Artificial Speech"

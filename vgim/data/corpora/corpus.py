@@ -37,6 +37,8 @@ class SourceUtterance:
     """Empty if the corpus has none."""
     split: str | None = None
     """The published split, if the corpus's folders are its splits."""
+    earlier_id: str | None = None
+    """The id in shards of vgim 0.1, if it was another one. Split lists and label files may still name it."""
 
 
 @dataclass(frozen=True)

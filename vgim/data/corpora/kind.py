@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from vgim.data.corpora.corpus import Corpus
@@ -25,8 +25,8 @@ class CorpusOption:
     """Whether the option may be given several times. `find` then gets all values as a sequence."""
 
 
-def _own_recording(utterance_id: str) -> str:
-    return utterance_id
+def _own_recordings(utterance_ids: Iterable[str]) -> dict[str, str]:
+    return {utterance_id: utterance_id for utterance_id in utterance_ids}
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class CorpusTraits:
 
     syllables: tuple[str, ...] = ()
     """All syllables, if every utterance is one syllable and its transcript names it; else empty."""
-    recording_of: Callable[[str], str] = _own_recording
-    """Utterance id → id of the recording that the utterance is cut from, or is."""
+    recordings_of: Callable[[Iterable[str]], dict[str, str]] = _own_recordings
+    """All utterance ids of a corpus or shard folder → id of the recording that each utterance is cut from, or is."""
 
 
 def default_traits(variant: str | None) -> CorpusTraits:

@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 
 from vgim.data.corpora.corpus import Corpus
 from vgim.data.corpora.phone_labels import PhoneLabels, read_labels
+from vgim.data.corpora.registry import corpus_traits
+from vgim.data.shards.earlier_ids import current_ids
 from vgim.data.shards.manifest import (
     INDEX_NAME,
     PROGRESS_DIR,
@@ -33,6 +35,7 @@ from vgim.data.shards.manifest import (
     write_manifest,
 )
 from vgim.data.shards.plan import TARGET_SHARD_BYTES, ShardPlan, plan_shards
+from vgim.data.shards.read import read_lengths
 from vgim.data.shards.record import index_table
 from vgim.data.shards.splits import (
     Assignment,
@@ -81,9 +84,9 @@ def prepare(
         corpus: The corpus as its `find_...` function listed it.
         out: Folder or URI for the shards.
         codec: `pcm16` is fast to read; `flac` is half the size.
-        validation_fraction: Share of each speaker's utterances for validation. With lists or folders for train and
-            test only, the share of train.
-        test_fraction: Share of each speaker's utterances for test; without effect with lists or folders.
+        validation_fraction: Share of each speaker's recordings for validation. With lists or folders for train and
+            test only, the share of train. 0 makes no validation split.
+        test_fraction: Share of each speaker's recordings for test; without effect with lists or folders.
         train_list: File with the utterance ids of the train split, one a line.
         validation_list: The same for validation.
         test_list: The same for test.
@@ -115,7 +118,7 @@ def prepare(
     )
     _check(corpus, reading, target_shard_bytes, validation_fraction, test_fraction)
     lists = {
-        split: read_list(file)
+        split: frozenset(current_ids(read_list(file), corpus.utterances, f"the {split} list").values())
         for split, file in zip(SPLITS, (train_list, validation_list, test_list), strict=True)
         if file is not None
     }
@@ -194,21 +197,38 @@ def _assign_splits(
     test_fraction: float,
     seed: int,
 ) -> Assignment:
-    if lists:
-        return split_by_lists(corpus.utterances, lists, validation_fraction=validation_fraction, seed=seed)
-    if any(item.split is not None for item in corpus.utterances):
-        return split_by_folders(corpus.utterances, validation_fraction=validation_fraction, seed=seed)
     speaker_of = {item.utterance_id: item.speaker_id for item in corpus.utterances}
+    recording_of = corpus_traits(corpus.name, corpus.variant).recordings_of(speaker_of)
+    if lists:
+        return split_by_lists(
+            corpus.utterances,
+            lists,
+            validation_fraction=validation_fraction,
+            seed=seed,
+            recording_of=recording_of,
+        )
+    if any(item.split is not None for item in corpus.utterances):
+        return split_by_folders(
+            corpus.utterances, validation_fraction=validation_fraction, seed=seed, recording_of=recording_of
+        )
     return Assignment(
         hash_split(
-            speaker_of, validation_fraction=validation_fraction, test_fraction=test_fraction, seed=seed
+            speaker_of,
+            validation_fraction=validation_fraction,
+            test_fraction=test_fraction,
+            seed=seed,
+            recording_of=recording_of,
         )
     )
 
 
 def _read_labels(corpus: Corpus, labels: str | None) -> PhoneLabels | None:
     file = corpus.labels if labels is None else Location(labels)
-    return None if file is None else read_labels(file)
+    if file is None:
+        return None
+    read = read_labels(file)
+    ids = current_ids(read.phones, corpus.utterances, f"the label file {file}")
+    return PhoneLabels({ids[name]: classes for name, classes in read.phones.items()}, read.inventory)
 
 
 def _hash_of(content: Any) -> str:
@@ -231,13 +251,20 @@ def _read_unchanged(
             )
     if manifest.plan != plan_hash:
         raise DataError(
-            f"{folder} was prepared from other files: utterances, sizes, transcripts or labels in "
-            f"{corpus.root} differ; {remedy}"
+            f"{folder} was prepared from other files{_by_earlier_vgim(folder, corpus)}: utterances, sizes, transcripts "
+            f"or labels in {corpus.root} differ; {remedy}"
         )
     check_shards_present(folder, manifest)
     folder.child(PROGRESS_DIR).delete()  # left if the last call was killed after the manifest
     log.info("%s is complete; nothing changed", folder)
     return manifest
+
+
+def _by_earlier_vgim(folder: Location, corpus: Corpus) -> str:
+    earlier = {item.earlier_id for item in corpus.utterances}
+    if any(name in earlier for split in SPLITS for name in read_lengths(folder, split)):
+        return " or by an earlier vgim, whose utterance ids had no split (training and probes still read it)"
+    return ""
 
 
 def _option_text(value: OptionValue) -> str:

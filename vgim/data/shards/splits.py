@@ -47,19 +47,25 @@ def check_fractions(validation_fraction: float, test_fraction: float) -> None:
 
 
 def hash_split(
-    speaker_of: Mapping[str, str], *, validation_fraction: float, test_fraction: float, seed: int = 0
+    speaker_of: Mapping[str, str],
+    *,
+    validation_fraction: float,
+    test_fraction: float,
+    seed: int = 0,
+    recording_of: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Split by hash within each speaker.
+    """Split by hash within each speaker. Utterances that are cut from one recording are in one split.
 
-    A speaker's utterances are sorted by hash; the first are test, the next validation, the rest train. So a speaker
-    with enough utterances is in every split, other speakers change nothing, and a new utterance of a speaker moves at
-    most the two utterances at the borders. A speaker with fewer utterances than splits is in train only.
+    A speaker's recordings are sorted by hash; the first are test, the next validation, the rest train. So a speaker
+    with enough recordings is in every split, other speakers change nothing, and a new recording of a speaker moves at
+    most the two recordings at the borders. A speaker with fewer recordings than splits is in train only.
 
     Args:
         speaker_of: Utterance id → speaker id.
-        validation_fraction: Share of each speaker's utterances for validation.
-        test_fraction: Share of each speaker's utterances for test.
+        validation_fraction: Share of each speaker's recordings for validation.
+        test_fraction: Share of each speaker's recordings for test.
         seed: Seed of the hash.
+        recording_of: Utterance id → id of the recording that it is cut from; by default each is its own recording.
 
     Returns:
         Utterance id → split.
@@ -68,31 +74,33 @@ def hash_split(
         ConfigError: The fractions leave nothing to train on.
     """
     check_fractions(validation_fraction, test_fraction)
-    by_speaker: dict[str, list[str]] = defaultdict(list)
+    by_speaker: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for utterance_id, speaker_id in speaker_of.items():
-        by_speaker[speaker_id].append(utterance_id)
+        recording = utterance_id if recording_of is None else recording_of[utterance_id]
+        by_speaker[speaker_id][recording].append(utterance_id)
     splits: dict[str, str] = {}
-    for ids in by_speaker.values():
-        ids.sort(key=lambda utterance_id: (hash_order(utterance_id, seed), utterance_id))
-        num_test, num_validation = _num_held_out(len(ids), validation_fraction, test_fraction)
-        for position, utterance_id in enumerate(ids):
+    for ids_by_recording in by_speaker.values():
+        recordings = sorted(ids_by_recording, key=lambda recording: (hash_order(recording, seed), recording))
+        num_test, num_validation = _num_held_out(len(recordings), validation_fraction, test_fraction)
+        for position, recording in enumerate(recordings):
             if position < num_test:
-                splits[utterance_id] = "test"
+                split = "test"
             elif position < num_test + num_validation:
-                splits[utterance_id] = "validation"
+                split = "validation"
             else:
-                splits[utterance_id] = "train"
+                split = "train"
+            splits.update(dict.fromkeys(ids_by_recording[recording], split))
     return splits
 
 
-def _num_held_out(num_utterances: int, validation_fraction: float, test_fraction: float) -> tuple[int, int]:
-    """Utterances of one speaker for test and for validation."""
+def _num_held_out(num_recordings: int, validation_fraction: float, test_fraction: float) -> tuple[int, int]:
+    """Recordings of one speaker for test and for validation."""
     num_splits_beside_train = (test_fraction > 0) + (validation_fraction > 0)
-    if num_utterances <= num_splits_beside_train:
+    if num_recordings <= num_splits_beside_train:
         return 0, 0
-    num_test = max(1, int(num_utterances * test_fraction + 0.5)) if test_fraction > 0 else 0
-    num_validation = max(1, int(num_utterances * validation_fraction + 0.5)) if validation_fraction > 0 else 0
-    while num_test + num_validation >= num_utterances:  # large fractions of few utterances: train keeps one
+    num_test = max(1, int(num_recordings * test_fraction + 0.5)) if test_fraction > 0 else 0
+    num_validation = max(1, int(num_recordings * validation_fraction + 0.5)) if validation_fraction > 0 else 0
+    while num_test + num_validation >= num_recordings:  # large fractions of few recordings: train keeps one
         if num_test >= num_validation:
             num_test -= 1
         else:
@@ -126,14 +134,16 @@ def split_by_lists(
     *,
     validation_fraction: float,
     seed: int = 0,
+    recording_of: Mapping[str, str] | None = None,
 ) -> Assignment:
     """Split by published lists. Without a list for validation, it is taken from train, never from test.
 
     Args:
         utterances: All utterances of the corpus.
         lists: Split → its utterance ids.
-        validation_fraction: Share of train for validation, if validation has no list.
-        seed: Seed of the hash that chooses the utterances for validation.
+        validation_fraction: Share of train's recordings for validation, if validation has no list.
+        seed: Seed of the hash that chooses the recordings for validation.
+        recording_of: As for `hash_split`.
 
     Raises:
         ConfigError: There is no list for train.
@@ -165,31 +175,43 @@ def split_by_lists(
                 f"not in the corpus, but in the {name} list: {plural(len(absent), 'utterance')}: {first_few(absent)}"
             )
     if "validation" not in lists and validation_fraction > 0:
-        split_of = _take_validation(split_of, speaker_of, validation_fraction, seed)
+        split_of = _take_validation(split_of, speaker_of, validation_fraction, seed, recording_of)
     return Assignment(split_of, left_out=len(speaker_of) - len(split_of), warnings=tuple(warnings))
 
 
 def split_by_folders(
-    utterances: Sequence[SourceUtterance], *, validation_fraction: float, seed: int = 0
+    utterances: Sequence[SourceUtterance],
+    *,
+    validation_fraction: float,
+    seed: int = 0,
+    recording_of: Mapping[str, str] | None = None,
 ) -> Assignment:
     """Split by the corpus's own folders. Without a folder for validation, it is taken from train.
 
     Args:
         utterances: All utterances of the corpus, each with the split that its folder names, if any.
-        validation_fraction: Share of train for validation, if validation has no folder.
-        seed: Seed of the hash that chooses the utterances for validation.
+        validation_fraction: Share of train's recordings for validation, if validation has no folder.
+        seed: Seed of the hash that chooses the recordings for validation.
+        recording_of: As for `hash_split`.
     """
     split_of = {item.utterance_id: item.split for item in utterances if item.split is not None}
     if "validation" not in split_of.values() and validation_fraction > 0:
         speaker_of = {item.utterance_id: item.speaker_id for item in utterances}
-        split_of = _take_validation(split_of, speaker_of, validation_fraction, seed)
+        split_of = _take_validation(split_of, speaker_of, validation_fraction, seed, recording_of)
     return Assignment(split_of, left_out=len(utterances) - len(split_of))
 
 
 def _take_validation(
-    split_of: Mapping[str, str], speaker_of: Mapping[str, str], fraction: float, seed: int
+    split_of: Mapping[str, str],
+    speaker_of: Mapping[str, str],
+    fraction: float,
+    seed: int,
+    recording_of: Mapping[str, str] | None,
 ) -> dict[str, str]:
     train = {
         utterance_id: speaker_of[utterance_id] for utterance_id, split in split_of.items() if split == "train"
     }
-    return {**split_of, **hash_split(train, validation_fraction=fraction, test_fraction=0.0, seed=seed)}
+    held_out = hash_split(
+        train, validation_fraction=fraction, test_fraction=0.0, seed=seed, recording_of=recording_of
+    )
+    return {**split_of, **held_out}
