@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -60,6 +61,23 @@ def test_what_does_not_compare_does_not_read_or_is_old_is_noted(runs: tuple[Path
     ):
         assert words in notes
     assert compare([str(runs[0])]).notes == ()
+
+
+def test_heads_that_differ_are_noted_and_counted(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    folders = []
+    for head in ("none", "linear"):
+        folder = tmp_path / head
+        folder.mkdir()
+        config = (runs[0] / "config.yaml").read_text()
+        config = config.replace("family: sim", "family: gim").replace("head: none", f"head: {head}")
+        (folder / "config.yaml").write_text(re.sub("kld_weight: .*", "kld_weight: 0", config))
+        folders.append(str(folder))
+    compared = compare([*folders, str(runs[0])])
+    assert [run.head for run in compared.runs] == ["none", "linear", None]
+    assert "gim is not one architecture: model.head is none in none, linear in linear" in compared.notes
+    plain, headed, _ = (run.encoder_parameters for run in compared.runs)
+    assert headed - plain == 3 * (8 * 8 + 8)  # a head for each module with convolutions
+    assert not any("model.head" in note for note in compare([folders[0], str(runs[0])]).notes)
 
 
 def test_a_run_without_record_or_metrics_has_unknown_values(runs: tuple[Path, Path], tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ def expect(module: GreedyModule, x: Tensor, draws: Draws, kld_weight: float) -> 
     start, num_window = draws.window_start, draws.negatives.shape[2]
     zero = torch.zeros((), dtype=x.dtype)
     kl_loss, kl_sum, kl_per_element, kl_per_frame = zero, zero, zero, zero
+    if spec.head:
+        h = h @ w["head.weight"].T + w["head.bias"]
     z = h
     c = oracle.gru(h, w) if spec.gru_units else h
     c = c[:, start : start + num_window]

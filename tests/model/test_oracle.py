@@ -89,6 +89,19 @@ def test_kl_reductions_and_free_bits(reduction: str, free_bits: float) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"family": "gim"},
+        {"family": "gim", "batch_norm": "none", "layers_per_module": (1, 1, 1)},
+        {"family": "cpc"},
+        {"family": "cpc", "gru_units": 0},
+    ],
+)
+def test_a_linear_head(model: dict[str, Any]) -> None:
+    check_all_modules(3, 60, model={"head": "linear", **model}, prediction_steps=3, num_negatives=4)
+
+
 @pytest.mark.parametrize("gru_units", [0, 4])
 def test_cpc_with_and_without_a_gru(gru_units: int) -> None:
     check_all_modules(2, 80, model={"family": "cpc", "gru_units": gru_units}, prediction_steps=2)
@@ -107,14 +120,23 @@ def test_more_steps_than_frames() -> None:
     window=st.sampled_from([0, 2, 3, 5]),
     negatives=st.sampled_from(["batch", "sequence", "exact"]),
     family=st.sampled_from(["sim", "gim"]),
+    head=st.sampled_from(["none", "linear"]),
 )
 def test_any_shape(
-    num_crops: int, num_samples: int, steps: int, num_negatives: int, window: int, negatives: str, family: str
+    num_crops: int,
+    num_samples: int,
+    steps: int,
+    num_negatives: int,
+    window: int,
+    negatives: str,
+    family: str,
+    head: str,
 ) -> None:
+    head = "none" if family == "sim" else head
     check_all_modules(
         num_crops,
         num_samples,
-        model={"family": family, "batch_norm": "none", "gru_units": 0},
+        model={"family": family, "batch_norm": "none", "gru_units": 0, "head": head},
         kld_weight=0.1 if family == "sim" else 0.0,
         prediction_steps=steps,
         num_negatives=num_negatives,

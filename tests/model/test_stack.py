@@ -9,12 +9,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch.nn import functional as F
 
 from tests.model.cases import audio, small_encoder
 from vgim.config.schema import ModelConfig, ObjectiveConfig
 from vgim.errors import ConfigError
 from vgim.model.conv import ConvSpec
+from vgim.model.randomness import DrawKey
 from vgim.model.stack import build_encoder
 
 
@@ -75,9 +77,51 @@ def test_parameters_have_the_names_that_checkpoints_use() -> None:
         "greedy.0.posterior.bias",
         "greedy.0.nce.weight",
     ]
+    with_head = small_encoder(model={"family": "gim", "head": "linear"}).state_dict()
+    assert [name for name in with_head if ".head." in name] == [
+        f"greedy.{m}.head.{part}" for m in (0, 1) for part in ("weight", "bias")
+    ]
     local, sync = (small_encoder(model={"batch_norm": kind}).state_dict() for kind in ("local", "sync"))
     assert list(local) == list(sync)
     assert "greedy.0.layers.conv0.bias" not in local
+
+
+@pytest.mark.parametrize("family", ["gim", "cpc"])
+def test_a_head_leaves_all_other_weights_as_they_are(family: str) -> None:
+    plain, headed = (
+        small_encoder(model={"family": family, "head": head}).state_dict() for head in ("none", "linear")
+    )
+    for name, weight in plain.items():
+        if ".gru." not in name and ".nce." not in name:
+            assert torch.equal(weight, headed[name]), name
+    assert plain.keys() == {name for name in headed if ".head." not in name}
+
+
+@pytest.mark.parametrize(("family", "inner"), [("gim", [[0, 1], [0], []]), ("cpc", [[0, 1, 2]])])
+def test_latents_of_a_head_are_a_linear_map_of_the_last_layer(family: str, inner: list[list[int]]) -> None:
+    encoder, x_BL = small_encoder(model={"family": family, "head": "linear"}).eval(), audio(2, 80)
+    assert [list(encoder.module(m).spec.inner_layers) for m in range(len(encoder))] == inner
+    module = encoder.module(0)
+    last = encoder.encode(x_BL, 0, layer=-1)
+    assert last.min() >= 0
+    z_BTC = last @ module.head.weight.T + module.head.bias
+    latents = z_BTC if family == "gim" else module.gru(z_BTC)[0]
+    torch.testing.assert_close(encoder.encode(x_BL, 0), latents)
+    layers, output = module.layers_and_output(x_BL, inner[0])
+    torch.testing.assert_close(layers[-1], last)
+    torch.testing.assert_close(output, latents)
+    targets = module(x_BL, module.draw(x_BL, DrawKey(0, 0))).latents
+    torch.testing.assert_close(targets, z_BTC)
+
+
+def test_without_a_head_the_last_layer_of_gim_is_its_output() -> None:
+    encoder = small_encoder(model={"family": "gim"})
+    assert [list(encoder.module(m).spec.inner_layers) for m in range(3)] == [[0], [], []]
+
+
+def test_a_head_is_refused_beside_a_posterior() -> None:
+    with pytest.raises(ValidationError, match="head=linear has no place in family sim"):
+        ModelConfig(head="linear")
 
 
 @pytest.mark.parametrize("module", [0, 1, 2])

@@ -21,7 +21,9 @@ from tests.report.report_cases import (
     write_wav,
 )
 from vgim.config import RunConfig
+from vgim.config.schema import DataConfig, ModelConfig, ObjectiveConfig
 from vgim.errors import StorageError
+from vgim.report.config_text import config_terms, modules_table
 from vgim.report.embed import Limits
 from vgim.report.page import write_report
 from vgim.storage import Location
@@ -43,6 +45,23 @@ def test_the_page_says_what_was_trained_and_how_far(whole_run: Path, tmp_path: P
     ):
         assert words in page.words, words
     assert not (whole_run / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "rows"),
+    [
+        ("gim", ["convolutions 10/5, 8/4, linear head", "convolutions 4/2, linear head", "GRU"]),
+        ("cpc", ["convolutions 10/5, 8/4; convolutions 4/2, 4/2; convolutions 4/2, linear head; GRU"]),
+    ],
+)
+def test_heads_stand_behind_their_convolutions(family: str, rows: list[str]) -> None:
+    data, objective = DataConfig(shards="s"), ObjectiveConfig()
+    config = RunConfig(
+        data=data, objective=objective, model=ModelConfig.model_validate({"family": family, "head": "linear"})
+    )
+    layers = [row[1] for row in modules_table(config).rows]
+    assert [row for row in layers if row in rows] == rows
+    assert "linear heads" in dict(config_terms(config, None, None))["Encoder"]
 
 
 def test_curves_are_drawn_for_every_module_with_chance(whole_run: Path, tmp_path: Path) -> None:

@@ -53,20 +53,24 @@ def trained(
 
 
 @pytest.mark.parametrize(
-    ("family", "modules", "micro_batches"),
+    ("model", "modules", "micro_batches"),
     [
-        ("sim", [0, 1, 2, 3], 1),
-        ("sim", [0, 1, 2, 3], 2),
-        ("sim", [2], 1),
-        ("gim", [0, 1, 2, 3], 1),
-        ("cpc", [0], 1),
+        ({"family": "sim"}, [0, 1, 2, 3], 1),
+        ({"family": "sim"}, [0, 1, 2, 3], 2),
+        ({"family": "sim"}, [2], 1),
+        ({"family": "gim"}, [0, 1, 2, 3], 1),
+        ({"family": "cpc"}, [0], 1),
+        ({"family": "gim", "head": "linear"}, [0, 1, 2, 3], 1),
+        ({"family": "cpc", "head": "linear"}, [0], 1),
     ],
 )
-def test_graphs_take_the_steps_of_eager_passes(family: str, modules: list[int], micro_batches: int) -> None:
+def test_graphs_take_the_steps_of_eager_passes(
+    model: dict[str, Any], modules: list[int], micro_batches: int
+) -> None:
     options: dict[str, Any] = {"modules": modules, "micro_batches": micro_batches, "autocast": None}
     found = {}
     for graphs in (False, True):
-        encoder = small_encoder(objective={"window_frames": 24, "kld_weight": 0.01}, family=family)
+        encoder = small_encoder(objective={"window_frames": 24, "kld_weight": 0.01}, **model)
         metrics = trained(encoder, graphs=graphs, **options)
         found[graphs] = metrics, copied_weights(encoder)
     for eager, graphed in zip(found[False][0], found[True][0], strict=True):

@@ -71,11 +71,11 @@ def of_module(found: Gradients, m: int) -> Gradients:
     return {name: grad for name, grad in found.items() if name.startswith(f"greedy.{m}.")}
 
 
-@pytest.mark.parametrize("family", ["sim", "gim"])
-def test_a_modules_loss_gives_no_other_module_a_gradient(family: str) -> None:
-    plain = gradients(small_encoder(family=family), {})
+@pytest.mark.parametrize(("family", "head"), [("sim", "none"), ("gim", "none"), ("gim", "linear")])
+def test_a_modules_loss_gives_no_other_module_a_gradient(family: str, head: str) -> None:
+    plain = gradients(small_encoder(family=family, head=head), {})
     for m in range(4):
-        louder = gradients(small_encoder(family=family), {m: lambda loss: 64 * loss})
+        louder = gradients(small_encoder(family=family, head=head), {m: lambda loss: 64 * loss})
         for other in range(4):
             if other == m:
                 own = of_module(plain, m)
@@ -107,8 +107,14 @@ def test_earlier_modules_train_the_same_at_any_depth() -> None:
 
 
 def test_every_parameter_gets_a_gradient_and_the_step_clears_it() -> None:
-    for family in ("sim", "gim", "cpc"):
-        encoder = small_encoder(family=family)
+    for family, head in (
+        ("sim", "none"),
+        ("gim", "none"),
+        ("cpc", "none"),
+        ("gim", "linear"),
+        ("cpc", "linear"),
+    ):
+        encoder = small_encoder(family=family, head=head)
         recorder = Recorder(encoder)
         greedy_step(encoder, recorder)([audio(4)], 0, 0.0, measure=False)
         assert recorder.given[0].keys() == set(recorder.names), family

@@ -64,6 +64,8 @@ class ComparedRun(ResultModel):
     uri: str
     state: str | None
     family: str
+    head: str | None = None
+    """`model.head` of a gim or cpc; None for a sim, which has a posterior."""
     kld_weight: float
     num_modules: int
     channels: int

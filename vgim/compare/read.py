@@ -87,6 +87,7 @@ def _read_run(folder: Location, name: str, config: RunConfig, notes: list[str]) 
         uri=folder.uri,
         state=summary.state if summary else None,
         family=config.model.family,
+        head=None if config.model.family == "sim" else config.model.head,
         kld_weight=config.objective.kld_weight,
         num_modules=config.model.num_modules,
         channels=config.model.channels,
@@ -167,6 +168,11 @@ def _differences(runs: Sequence[ComparedRun], configs: Sequence[RunConfig]) -> l
     if len(names_by_data) > 1:
         parts = "; ".join(f"{', '.join(names)} on {data[:12]}" for data, names in names_by_data.items())
         notes.append(f"trained on different data, so losses and accuracies do not compare: {parts}")
+    for family in dict.fromkeys(run.family for run in runs):
+        heads = {run.name: run.head for run in runs if run.family == family}
+        if len(set(heads.values())) > 1:
+            parts = ", ".join(f"{head} in {name}" for name, head in heads.items())
+            notes.append(f"{family} is not one architecture: model.head is {parts}")
     for key in ("loss", "num_negatives", "prediction_steps", "negatives"):
         values = {str(getattr(config.objective, key)) for config in configs}
         if len(values) > 1:

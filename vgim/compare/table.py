@@ -44,6 +44,7 @@ Cell = Callable[[ComparedRun], str | None]
 RUN_ROWS: list[tuple[str, Cell]] = [
     ("state", lambda run: run.state),
     ("family", lambda run: run.family),
+    ("head", lambda run: run.head),
     ("kld_weight", lambda run: f"{run.kld_weight:g}"),
     ("modules", lambda run: str(run.num_modules)),
     ("channels", lambda run: str(run.channels)),

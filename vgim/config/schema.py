@@ -87,6 +87,9 @@ class ModelConfig(Section):
     batch_norm: Literal["none", "local", "sync"] = "local"
     """BatchNorm1d after each convolution. none: no normalization; local: statistics of each rank's batch; sync:
     statistics over the batches of all ranks."""
+    head: Literal["none", "linear"] = "none"
+    """Families gim and cpc: what makes the latents from the last convolution of a module. none: nothing, so that
+    they are the ReLU's output; linear: a linear map of each frame (1×1), as published."""
 
     @model_validator(mode="after")
     def _layers_agree(self) -> ModelConfig:
@@ -111,6 +114,11 @@ class ModelConfig(Section):
             raise ValueError(f"depth={self.depth} but there are only {total} modules; use 0 for all of them")
         if self.family == "cpc" and self.depth:
             raise ValueError("depth has no meaning for cpc, which is one module; leave it at 0")
+        if self.family == "sim" and self.head != "none":
+            raise ValueError(
+                f"head={self.head} has no place in family sim, whose latents are made by its posterior; use head=none, "
+                "or family gim or cpc"
+            )
         return self
 
     @property

@@ -19,7 +19,7 @@ def to_reference(encoder: Encoder) -> Tensors:
     """An encoder's tensors under the reference's names, without the prefix.
 
     The reference has biases before BatchNorm, and heads in every family. Where vgim's encoder has none, biases are
-    zero and heads are the identity.
+    zero and heads are the identity; the head of log σ² is zero beside a linear head.
     """
     ours = encoder.state_dict()
     theirs: Tensors = {}
@@ -54,14 +54,16 @@ def _heads(ours: Mapping[str, Tensor], module: int, channels: int) -> list[tuple
         heads = dict(
             zip(_HEADS, (weight[:channels], bias[:channels], weight[channels:], bias[channels:]), strict=True)
         )
+    elif f"greedy.{module}.head.weight" in ours:
+        heads |= {f"mu.{part}": ours[f"greedy.{module}.head.{part}"] for part in ("weight", "bias")}
     return [(key, head[..., None] if key.endswith("weight") else head) for key, head in heads.items()]
 
 
 def put_reference(encoder: Encoder, tensors: Tensors) -> None:
     """Load the reference's tensors, named as `normalize` names them, into an encoder.
 
-    A bias before a BatchNorm moves into the running mean: x + b - mean = x - (mean - b). A head of μ in the cpc
-    family moves into what reads it, see `_fold_head`.
+    A bias before a BatchNorm moves into the running mean: x + b - mean = x - (mean - b). A head of μ in a cpc
+    without a head moves into what reads it, see `_fold_head`.
 
     Raises:
         CheckpointError: Tensors are missing, left over, or of another shape; they are named.
@@ -88,7 +90,7 @@ def put_reference(encoder: Encoder, tensors: Tensors) -> None:
     if wrong:
         raise CheckpointError(f"{first_few(wrong)}; all widths must be those of module 0, layer 0")
     full = {name: matrix(tensors.get(name, default)).double() for name, default in expected.items()}
-    if encoder.model.family == "cpc":
+    if encoder.model.family == "cpc" and encoder.model.head == "none":
         _fold_head(full)
     ours: Tensors = {}
     for name in encoder.state_dict():
@@ -101,6 +103,8 @@ def put_reference(encoder: Encoder, tensors: Tensors) -> None:
                 value = value - full[layer + "0.bias"]
         elif part == "posterior":
             value = torch.cat([full[f"{ROOT}.{m}.encoder.encoder_{key}.{rest[0]}"] for key in ("mu", "var")])
+        elif part == "head":
+            value = full[f"{ROOT}.{m}.encoder.encoder_mu.{rest[0]}"]
         elif part == "gru":
             value = full[f"{ROOT}.{m}.autoregressor.gru.{rest[0]}"]
         else:

@@ -1,4 +1,4 @@
-"""One greedy module: layers, an optional posterior, and its own InfoNCE loss (Löwe et al. 2019).
+"""One greedy module: layers, an optional head or posterior, and its own InfoNCE loss (Löwe et al. 2019).
 
 Shapes: B crops, L samples, T frames, W window frames, C channels.
 """
@@ -42,11 +42,18 @@ class ModuleSpec(NamedTuple):
     """Whether the latents are Gaussian."""
     min_samples: int
     """Samples of the shortest crop of which the module makes two frames."""
+    head: bool = False
+    """Whether a linear map of the last convolution's output makes the latents, without a posterior."""
+
+    @property
+    def output_is_a_layer(self) -> bool:
+        """Whether the last convolution's output is the module's: no head, posterior or GRU follows."""
+        return bool(self.convs) and not (self.head or self.posterior or self.gru_units)
 
     @property
     def inner_layers(self) -> range:
         """Indices of the convolutions, without the last one if its output is the module's own."""
-        return range(len(self.convs) - (not self.posterior and not self.gru_units))
+        return range(len(self.convs) - self.output_is_a_layer)
 
 
 class ModuleOutput(NamedTuple):
@@ -85,9 +92,10 @@ class GreedyModule(nn.Module):
     """Layers trained by their own loss; no gradient enters or leaves.
 
     Family sim: the targets z and the contexts c are two samples of the posterior. Family gim: there is no posterior,
-    and c = z is the output of the last convolution, as in Löwe et al. (2019). If the module has a GRU, c = GRU(z). In
-    sim and gim the GRU is a module by itself, and z is its input. In cpc it follows the convolutions in one module,
-    and the gradient runs through both.
+    and c = z is the output of the last convolution, as in Löwe et al. (2019), or of a linear head on it, as in the
+    GIM that V-GIM was published with. If the module has a GRU, c = GRU(z). In sim and gim the GRU is a module by
+    itself, and z is its input. In cpc it follows the convolutions and the head in one module, and the gradient runs
+    through all.
     """
 
     def __init__(
@@ -99,6 +107,8 @@ class GreedyModule(nn.Module):
         self.objective = objective
         self.group = ALONE
         self.layers = ConvStack(spec.convs, spec.channels_in, spec.channels, batch_norm)
+        # Linear and a 1×1 Conv1d have the same default initialization (fan-in C).
+        self.head = nn.Linear(spec.channels, spec.channels) if spec.head else None
         self.posterior = GaussianHead(spec.channels) if spec.posterior else None
         self.gru = nn.GRU(spec.channels, spec.gru_units, batch_first=True) if spec.gru_units else None
         self.nce: ContrastiveLoss = contrastive_loss(objective.loss)(
@@ -116,11 +126,6 @@ class GreedyModule(nn.Module):
     def channels_out(self) -> int:
         """Channels of the module's output."""
         return self.spec.gru_units or self.spec.channels
-
-    @property
-    def output_is_a_layer(self) -> bool:
-        """Whether the last convolution's output is the module's: there is no posterior and no GRU."""
-        return self.posterior is None and self.gru is None
 
     def num_frames(self, num_in: int) -> int:
         """Frames of the output for `num_in` frames of the input, or samples if the module reads audio."""
@@ -194,7 +199,7 @@ class GreedyModule(nn.Module):
         if self.posterior is not None:
             z_BTC, c_BWC, mean_BTC, penalty, kl_per_element = self._sample_posterior(h_BTC, draws, kld_weight)
         else:
-            z_BTC = mean_BTC = h_BTC
+            z_BTC = mean_BTC = self._apply_head(h_BTC)
             if self.spec.gru_units:  # not `self.gru`, which torch.compile cannot trace
                 mean_BTC = self._run_gru(z_BTC)
             c_BWC = draws.window(mean_BTC)
@@ -217,7 +222,8 @@ class GreedyModule(nn.Module):
     def distribution(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Mean and standard deviation [B, T, C] of the module's output for `x`, without a loss.
 
-        The mean is GRU(z) if the module has a GRU, else μ or z. The deviation is None without a posterior.
+        The mean is GRU(z) if the module has a GRU, else μ or z; z is the head's output if the module has a head. The
+        deviation is None without a posterior.
         """
         return self._distribution(self._layers(x))
 
@@ -252,7 +258,8 @@ class GreedyModule(nn.Module):
 
     def _distribution(self, h_BTC: Tensor) -> tuple[Tensor, Tensor | None]:
         if self.posterior is None:
-            return at_least_fp32(h_BTC) if self.gru is None else self._run_gru(h_BTC), None
+            z_BTC = self._apply_head(h_BTC)
+            return at_least_fp32(z_BTC) if self.gru is None else self._run_gru(z_BTC), None
         posterior: Posterior = self.posterior(h_BTC)
         return posterior.mu, torch.exp(0.5 * posterior.logvar)
 
@@ -261,6 +268,13 @@ class GreedyModule(nn.Module):
             return x
         h_BTC: Tensor = self.layers(x[..., None] if x.ndim == 2 else x, layers)
         return h_BTC
+
+    def _apply_head(self, h_BTC: Tensor) -> Tensor:
+        """z of the last convolution's output, in a module without a posterior."""
+        if self.head is None:
+            return h_BTC
+        z_BTC: Tensor = self.head(h_BTC)
+        return z_BTC
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # it cannot compile a GRU
     def _run_gru(self, h_BTC: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class Encoder(nn.Module):
     """Greedy modules in order; each reads the latents of the module before.
 
     Names of parameters are stable, for checkpoints: `greedy.<module>.layers.conv<i>.weight`,
-    `….layers.norm<i>.weight`, `….posterior.weight`, `….gru.weight_ih_l0`, `….nce.weight`.
+    `….layers.norm<i>.weight`, `….head.weight`, `….posterior.weight`, `….gru.weight_ih_l0`, `….nce.weight`.
     """
 
     def __init__(
@@ -170,6 +170,7 @@ def module_specs(model: ModelConfig) -> list[ModuleSpec]:
                 gru_units=model.gru_units if model.family == "cpc" else 0,
                 posterior=model.family == "sim",
                 min_samples=_samples_for_frames(2, layers[: first + size]),
+                head=model.head == "linear",
             )
         )
         first += size

@@ -76,8 +76,10 @@ def modules_table(config: RunConfig) -> Table:
         at += layers
         samples *= math.prod(stride for _, stride in pairs)
         text = ", ".join(f"{kernel}/{stride}" for kernel, stride in pairs)
-        posterior = ", Gaussian posterior" if model.family == "sim" else ""
-        rows.append((str(number), f"convolutions {text}{posterior}", str(model.channels), _period(samples)))
+        behind = ", Gaussian posterior" if model.family == "sim" else ""
+        if model.head == "linear" and (model.family != "cpc" or number == len(model.layers_per_module) - 1):
+            behind = ", linear head"
+        rows.append((str(number), f"convolutions {text}{behind}", str(model.channels), _period(samples)))
     if model.gru_units:
         rows.append((str(len(rows)), "GRU", str(model.gru_units), _period(samples)))
     if model.family == "cpc":
@@ -162,7 +164,8 @@ def hours(value: float) -> str:
 def _encoder(config: RunConfig) -> str:
     model = config.model
     norm = {"none": "no BatchNorm", "local": "BatchNorm per worker", "sync": "BatchNorm over all workers"}
-    return f"{FAMILIES[model.family]}; {model.channels} channels, {norm[model.batch_norm]}"
+    head = ", linear heads" if model.head == "linear" else ""
+    return f"{FAMILIES[model.family]}; {model.channels} channels, {norm[model.batch_norm]}{head}"
 
 
 def _objective(config: RunConfig) -> str:

@@ -55,15 +55,18 @@ def test_cpc_gives_its_context() -> None:
     assert features_TC.shape[1] == 6
 
 
-@pytest.mark.parametrize("family", ["sim", "gim", "cpc"])
+@pytest.mark.parametrize(
+    ("family", "head"),
+    [("sim", "none"), ("gim", "none"), ("cpc", "none"), ("gim", "linear"), ("cpc", "linear")],
+)
 def test_layers_and_outputs_are_read_in_one_pass_each_with_its_hop(
-    family: str, spoken: list[Utterance]
+    family: str, head: str, spoken: list[Utterance]
 ) -> None:
-    built = encoder(family=family)
+    built = encoder(family=family, head=head)
     outputs = [
         EncoderOutput(m, j) for m in range(len(built)) for j in (*built.module(m).spec.inner_layers, None)
     ]
-    assert len(outputs) == {"sim": 9, "gim": 6, "cpc": 6}[family]
+    assert len(outputs) == (6 if (family, head) == ("gim", "none") or family == "cpc" else 9)
     made = source(built, outputs=tuple(outputs))
     for heard, features in stream_features(made, spoken[:3], whole_utterance):
         x_BL = torch.from_numpy(heard.audio)[None].float() / 32_768
