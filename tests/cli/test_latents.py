@@ -22,8 +22,10 @@ def job_arguments(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Arguments of the job, which is replaced by a function that only records them."""
     arguments: list[Any] = []
 
-    def analyze(run: str, options: LatentOptions, compare: list[str], log: object) -> list[object]:
-        arguments.extend([run, options, compare])
+    def analyze(
+        run: str, options: LatentOptions, compare: list[str], log: object, *, pdf: bool
+    ) -> list[object]:
+        arguments.extend([run, options, compare, pdf])
         return []
 
     monkeypatch.setattr("vgim.latents.job.analyze", analyze)
@@ -32,7 +34,7 @@ def job_arguments(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_defaults_equal_the_defaults_of_the_job(job_arguments: list[Any], vgim_home: Path) -> None:
     assert vgim("latents", "sim-4").exit_code == 0
-    assert job_arguments == [f"{vgim_home}/runs/sim-4", LatentOptions(), []]
+    assert job_arguments == [f"{vgim_home}/runs/sim-4", LatentOptions(), [], False]
     assert LatentOptions().only == tuple(ANALYSES)
 
 
@@ -40,14 +42,14 @@ def test_options_reach_the_job(
     job_arguments: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    bounds = "--max-utterances 3 --max-frames 101 --map-frames 51 --pairs 5 --subsets 6 --seed 7"
+    bounds = "--max-utterances 3 --max-frames 101 --map-frames 51 --pairs 5 --subsets 6 --seed 7 --pdf"
     chosen = (
         "--all-modules --only map,labels --checkpoint best --decoder d --shards sh --split train --device cpu"
     )
     result = vgim("latents", "runs/x", "--compare", "runs/y", *bounds.split(), *chosen.split())
     assert result.exit_code == 0, result.output
-    run, options, compare = job_arguments
-    assert (run, compare) == (f"{tmp_path}/runs/x", [f"{tmp_path}/runs/y"])
+    run, options, compare, pdf = job_arguments
+    assert (run, compare, pdf) == (f"{tmp_path}/runs/x", [f"{tmp_path}/runs/y"], True)
     assert options == LatentOptions(
         module=None,
         only=("map", "labels"),

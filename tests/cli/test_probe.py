@@ -69,7 +69,7 @@ def test_a_bare_name_is_a_run_at_home_and_defaults_are_the_last_module_and_check
     assert vgim("probe", "sim-4", "--task", "phone").exit_code == 0
     where, options, how = asked
     assert where == f"{vgim_home}/runs/sim-4"
-    assert how == {"all_epochs": False, "runner": one_after_the_other}
+    assert how == {"all_epochs": False, "runner": one_after_the_other, "pdf": False}
     assert (options.module, options.encoders, options.checkpoint) == (-1, ("trained",), "last")
     assert (options.solver, options.bias, options.seeds, options.shards) == ("lbfgs", True, 1, None)
 
@@ -78,7 +78,7 @@ def test_every_option_is_passed_on(asked: list[Any], tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     flags = "--all-epochs --all-modules --sampled --whole-utterances --no-bias --solver adam"
     layers = "--layer -1 --all-layers --supervised-epochs 7 --cache-features"
-    numbers = "--seeds 3 --patience 2 --max-utterances 9 --device cpu --shards sh"
+    numbers = "--pdf --seeds 3 --patience 2 --max-utterances 9 --device cpu --shards sh"
     encoders = "--encoder random --encoder mfcc --encoder random"
     assert (
         vgim(
@@ -89,6 +89,7 @@ def test_every_option_is_passed_on(asked: list[Any], tmp_path: Path, monkeypatch
     where, options, how = asked
     assert where == f"{tmp_path}/runs/x"
     assert how["all_epochs"]
+    assert how["pdf"]
     assert options.model_dump() == {
         "task": "vowel",
         "encoders": ("random", "mfcc"),
@@ -182,4 +183,14 @@ def test_a_job_refuses_places_in_its_throw_away_copy(
         result = vgim("probe", *args, "--task", "phone")
         assert result.exit_code == 2
         assert f"{key} is relative, and a job's working directory" in result.stderr
+    assert asked == []
+
+
+def test_a_pdf_without_matplotlib_is_refused_before_the_probe(
+    asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = vgim("probe", str(tmp_path), "--task", "speaker", "--pdf")
+    assert result.exit_code == 2
+    assert "--pdf, but matplotlib is not installed; pip install 'vgim[analysis]'" in result.stderr
     assert asked == []

@@ -15,6 +15,7 @@ from vgim.compare.picture import comparison_picture
 from vgim.compare.read import compare
 from vgim.compare.table import as_markdown, as_text, comparison_table
 from vgim.errors import CheckpointError, ConfigError
+from vgim.plotting import as_png
 from vgim.pretrained.encoder import load_encoder
 
 
@@ -87,7 +88,7 @@ def test_a_run_without_record_or_metrics_has_unknown_values(runs: tuple[Path, Pa
     (tmp_path / "run.json").write_text("{}")
     comparison = compare([str(tmp_path)])
     assert "its record or metrics cannot be read" in comparison.notes[0]
-    assert comparison_picture(comparison)
+    assert as_png(comparison_picture(comparison))
 
 
 def test_a_folder_that_is_no_run_is_refused(runs: tuple[Path, Path], tmp_path: Path) -> None:
@@ -105,5 +106,8 @@ def test_the_command_prints_and_writes(runs: tuple[Path, Path], tmp_path: Path) 
     assert result.stdout == as_text(table) + "\n"
     assert (tmp_path / "markdown").read_text() == as_markdown(table)
     assert (tmp_path / "picture").read_bytes().startswith(b"\x89PNG")
+    command = ["compare", *map(str, runs), f"--picture={tmp_path}/runs.pdf"]
+    assert CliRunner().invoke(main, command).exit_code == 0
+    assert (tmp_path / "runs.pdf").read_bytes().startswith(b"%PDF")
     records = json.loads(CliRunner().invoke(main, ["compare", str(runs[0]), "--json"]).stdout)
     assert records["runs"][0]["name"] == "one"

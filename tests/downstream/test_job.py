@@ -12,7 +12,7 @@ import pytest
 from vgim import plotting
 from vgim.config import ResolvedConfig
 from vgim.downstream import pictures, solvers
-from vgim.downstream.job import SEEDS_IDLE, probe, probe_epochs
+from vgim.downstream.job import SEEDS_IDLE, probe, probe_epochs, probe_many
 from vgim.downstream.options import ProbeOptions
 from vgim.downstream.result_table import format_table
 from vgim.downstream.writing import read_result
@@ -55,16 +55,18 @@ def test_every_layer_of_cpc_is_probed_with_its_own_folder_and_picture(
 ) -> None:
     train(tiny_config_in(tmp_path, "model.family=cpc", "objective.kld_weight=0", "train.max_steps=1"))
     run = tmp_path / "runs" / "run"
-    results = probe(str(run), ProbeOptions(task="speaker", all_layers=True))
+    ((_, _, results),), _ = probe_many([str(run)], [ProbeOptions(task="speaker", all_layers=True)], pdf=True)
     assert [r.layer for r in results] == [0, 1, 2, 3, 4, None]
     assert {r.module for r in results} == {0}
     assert (run / "probes" / "speaker-layers.png").read_bytes().startswith(b"\x89PNG")
+    for pdf in ("speaker-layers.pdf", "speaker-trained-module0-layer3/confusion.pdf"):
+        assert (run / "probes" / pdf).read_bytes().startswith(b"%PDF")
     assert read_result(Location(run / "probes" / "speaker-trained-module0-layer3")) == results[3]
     (alone,) = probe(str(run), ProbeOptions(task="speaker", layer=-2))
     assert (alone.layer, alone.fits) == (3, results[3].fits)
     assert len({fit.validation_loss for r in results for fit in r.fits}) == 6
     assert "  0 layer 3  " in format_table(results).splitlines()[4]
-    assert pictures.epochs_picture(results).startswith(b"\x89PNG")
+    assert plotting.as_png(pictures.epochs_picture(results)).startswith(b"\x89PNG")
 
 
 def test_a_repeated_probe_replaces_its_folder(probed_run: Path) -> None:

@@ -90,6 +90,14 @@ def test_tensorboard_has_the_metrics(results: list[AnalysisResult], decoded_run:
     assert event.value == pytest.approx(result.figures["active_share"])
 
 
+def test_pdfs_lie_beside_the_pictures_where_asked(plain_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(plain_run, tmp_path / "run")
+    (result,) = analyze(str(run), SMALL.model_copy(update={"only": ("distribution",)}), pdf=True)
+    folder = run / "latents" / "module0" / "distribution"
+    for picture in result.pictures:
+        assert (folder / picture.file).with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+
+
 def test_without_a_decoder_the_log_names_the_command_that_trains_one(plain_run: Path, tmp_path: Path) -> None:
     run = shutil.copytree(plain_run, tmp_path / "run")
     lines: list[str] = []

@@ -7,8 +7,7 @@ import sys
 
 import click
 
-from vgim.cli.options import json_option
-from vgim.errors import ConfigError
+from vgim.cli.options import json_option, refuse_without_matplotlib
 
 
 @click.command()
@@ -18,7 +17,10 @@ from vgim.errors import ConfigError
 )
 @click.option("--markdown", "markdown_file", metavar="FILE", help="Write the table as Markdown.")
 @click.option(
-    "--picture", "picture_file", metavar="FILE", help="Draw accuracy and InfoNCE by module, as PNG."
+    "--picture",
+    "picture_file",
+    metavar="FILE",
+    help="Draw accuracy and InfoNCE by module, as PDF if FILE ends in .pdf, otherwise as PNG.",
 )
 @json_option
 def compare(
@@ -37,13 +39,11 @@ def compare(
     from vgim.compare.read import compare as read
     from vgim.compare.table import as_csv, as_markdown, as_text, comparison_table
     from vgim.config.paths import resolve_path, resolve_run_path
-    from vgim.plotting import can_draw
+    from vgim.plotting import render
     from vgim.storage import Location
 
-    if picture_file and not can_draw():
-        raise ConfigError(
-            f"--picture {picture_file}, but matplotlib is not installed; pip install 'vgim[analysis]'"
-        )
+    if picture_file:
+        refuse_without_matplotlib(f"--picture {picture_file}")
     comparison = read([resolve_run_path(run, "RUN") for run in runs])
     table = comparison_table(comparison)
     if csv_file:
@@ -51,7 +51,8 @@ def compare(
     if markdown_file:
         Location(resolve_path(markdown_file, "--markdown")).write_bytes_atomic(as_markdown(table).encode())
     if picture_file:
-        Location(resolve_path(picture_file, "--picture")).write_bytes_atomic(comparison_picture(comparison))
+        picture = render(comparison_picture(comparison), picture_file)
+        Location(resolve_path(picture_file, "--picture")).write_bytes_atomic(picture)
     if as_json:
         click.echo(comparison.model_dump_json(indent=2))
     else:

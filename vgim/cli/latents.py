@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vgim.cli.options import LazyNames, json_option
+from vgim.cli.options import LazyNames, json_option, pdf_option
 from vgim.errors import ConfigError
 
 
@@ -61,6 +61,7 @@ from vgim.errors import ConfigError
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random draws.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@pdf_option
 @json_option
 def latents(
     run: str,
@@ -69,6 +70,7 @@ def latents(
     only: str | None,
     compare: tuple[str, ...],
     shards: str | None,
+    pdf: bool,
     as_json: bool,
     **options: object,
 ) -> None:
@@ -107,7 +109,11 @@ def latents(
         "shards": shards,
     }
     results = analyze(
-        where, LatentOptions.model_validate(chosen), others, log=lambda line: click.echo(line, err=True)
+        where,
+        LatentOptions.model_validate(chosen),
+        others,
+        log=lambda line: click.echo(line, err=True),
+        pdf=pdf,
     )
     if as_json:
         click.echo("[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]")

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 from click.shell_completion import CompletionItem
 
+from vgim.errors import ConfigError
+
 overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+pdf_option = click.option("--pdf", is_flag=True, help="Write each picture as PDF too, beside the PNG.")
 
 
 class WithDefault(click.Group):
@@ -75,3 +78,18 @@ class LazyNames(LazyChoice):
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
         return f"{','.join(self.names)}"
+
+
+def refuse_without_matplotlib(option: str) -> None:
+    """Check that pictures can be drawn.
+
+    Args:
+        option: The option that asks for pictures, with its value.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    from vgim.plotting import can_draw
+
+    if not can_draw():
+        raise ConfigError(f"{option}, but matplotlib is not installed; pip install 'vgim[analysis]'")

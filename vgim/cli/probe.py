@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vgim.cli.options import LazyChoice, json_option
+from vgim.cli.options import LazyChoice, json_option, pdf_option, refuse_without_matplotlib
 from vgim.errors import ConfigError
 
 
@@ -104,6 +104,7 @@ from vgim.errors import ConfigError
     help="Probes that Ray computes at the same time; 0 computes one after the other, without Ray.",
 )
 @click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
+@pdf_option
 @json_option
 def probe(
     runs: tuple[str, ...],
@@ -120,6 +121,7 @@ def probe(
     device: str,
     workers: int,
     address: str | None,
+    pdf: bool,
     as_json: bool,
     **options: object,
 ) -> None:
@@ -154,6 +156,8 @@ def probe(
         raise ConfigError(f"--module {module} and --all-modules exclude each other; give one")
     if address is not None and not workers:
         raise ConfigError(f"--address {address} has no effect without Ray; give --workers too")
+    if pdf:
+        refuse_without_matplotlib("--pdf")
     paths = [resolve_run_path(run, "RUN") for run in runs]
     for path in paths:
         refuse_job_folder("RUN", path)
@@ -176,7 +180,7 @@ def probe(
     }
     if labels_per_class is not None:
         chosen |= {"task": tasks[0], **given, "labels_per_class": labels_per_class}
-        _study(paths[0], chosen, seeds, as_json)
+        _study(paths[0], chosen, seeds, pdf, as_json)
         return
     chosen["seeds"] = seeds or 1
     side_by_side = partial(run_tasks, workers=workers, device=device, address=address)
@@ -186,6 +190,7 @@ def probe(
         lambda line: click.echo(line, err=True),
         all_epochs=all_epochs,
         runner=side_by_side if workers else one_after_the_other,
+        pdf=pdf,
     )
     probes = [probed for probed in found if probed.results]
     if as_json and probes:
@@ -199,7 +204,7 @@ def probe(
         raise error
 
 
-def _study(where: str, chosen: dict[str, object], seeds: int | None, as_json: bool) -> None:
+def _study(where: str, chosen: dict[str, object], seeds: int | None, pdf: bool, as_json: bool) -> None:
     from vgim.downstream.few_labels.result import FewLabelsOptions, format_study, parse_labels
     from vgim.downstream.few_labels.study import study
 
@@ -208,7 +213,9 @@ def _study(where: str, chosen: dict[str, object], seeds: int | None, as_json: bo
         chosen["seeds"] = seeds
     if not 0 < float(str(chosen.get("logit_std", 1))) < float("inf"):
         raise ConfigError(f"--logit-std {chosen['logit_std']} is no deviation; give a number above 0")
-    results = study(where, FewLabelsOptions.model_validate(chosen), lambda line: click.echo(line, err=True))
+    results = study(
+        where, FewLabelsOptions.model_validate(chosen), lambda line: click.echo(line, err=True), pdf=pdf
+    )
     if as_json:
         click.echo("[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]")
         return

@@ -7,13 +7,13 @@ from typing import Any
 
 from vgim.compare.comparison import ComparedProbe, ComparedRun, Comparison
 from vgim.downstream.pictures import ASIDE
-from vgim.plotting import as_png, new_figure
+from vgim.plotting import Figure, new_figure
 
 COLUMNS = 2
 
 
-def comparison_picture(comparison: Comparison) -> bytes:
-    """Draw a PNG: a line for each run, bars are 95 % intervals over utterances. Needs matplotlib."""
+def comparison_picture(comparison: Comparison) -> Figure:
+    """Draw a line for each run, bars are 95 % intervals over utterances. Needs matplotlib."""
     tasks = comparison.tasks()
     rows = math.ceil((len(tasks) + 1) / COLUMNS)
     figure = new_figure(5.2 * COLUMNS, 3.6 * rows + 0.5)
@@ -33,7 +33,7 @@ def comparison_picture(comparison: Comparison) -> bytes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             legend.setdefault(label, handle)
     figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=4, fontsize=8)
-    return as_png(figure)
+    return figure
 
 
 def _accuracies(axes: Any, comparison: Comparison, task: str, variant: str) -> None:

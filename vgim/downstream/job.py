@@ -87,6 +87,7 @@ def probe_many(
     *,
     all_epochs: bool = False,
     runner: Runner = one_after_the_other,
+    pdf: bool = False,
 ) -> tuple[list[RunTaskResults], VgimError | None]:
     """Probe several runs on several tasks.
 
@@ -96,6 +97,7 @@ def probe_many(
         log: Called with each line of notes and progress, which begins with the run's name if there are several.
         all_epochs: Probe every checkpoint, as `probe_epochs` does.
         runner: Computes the work items; `vgim.cluster.tasks` has one that uses Ray.
+        pdf: Writes each picture as PDF too.
 
     Returns:
         The results of each run and task, and an error that names what failed. Other results are written anyway.
@@ -107,7 +109,7 @@ def probe_many(
     if num_all > 1:
         for name, error in failed.items():
             log(f"{name} failed: {error}")
-    outcomes = iter(runner(partial(_try_probing, log_error=num_all > 1), items, log))
+    outcomes = iter(runner(partial(_try_probing, log_error=num_all > 1, pdf=pdf), items, log))
     probed = []
     for group in groups:
         results: list[ProbeResult] = []
@@ -116,7 +118,7 @@ def probe_many(
                 failed[item.name] = outcome
             else:
                 results += outcome
-        _draw(group.folder, results, all_epochs)
+        _draw(group.folder, results, all_epochs, pdf)
         probed.append(RunTaskResults(group.run, group.task, results))
     if not can_draw():
         log(f"note: {WITHOUT_MATPLOTLIB}")
@@ -134,36 +136,36 @@ def _summary_error(failed: dict[str, VgimError], num_all: int) -> VgimError | No
     )
 
 
-def _try_probing(item: ProbeWorkItem, log: Log, *, log_error: bool) -> Outcome:
+def _try_probing(item: ProbeWorkItem, log: Log, *, log_error: bool, pdf: bool) -> Outcome:
     """The results of a work item, or the error that a user caused."""
     try:
-        return _probe_item(item, lambda line: log(item.label + line))
+        return _probe_item(item, lambda line: log(item.label + line), pdf)
     except VgimError as error:
         if log_error:
             log(f"{item.name} failed: {error}")
         return error
 
 
-def _probe_item(item: ProbeWorkItem, log: Log) -> list[ProbeResult]:
+def _probe_item(item: ProbeWorkItem, log: Log, pdf: bool) -> list[ProbeResult]:
     """Compute a work item and write its results."""
     context = open_probe_context(item.source, item.options, kinds=(item.kind,))
     results = []
     for result, confusion_KK in _compute_results(context, item.kind, log):
-        write_result(context.opened.folder, result, confusion_KK)
+        write_result(context.opened.folder, result, confusion_KK, pdf=pdf)
         results.append(result)
     return results
 
 
-def _draw(run: Location, results: list[ProbeResult], all_epochs: bool) -> None:
+def _draw(run: Location, results: list[ProbeResult], all_epochs: bool, pdf: bool) -> None:
     """Draw accuracy against depth and against training, where there are several points."""
     if not can_draw() or not results:
         return
     if all_epochs:
-        write_epochs_picture(run, results)
+        write_epochs_picture(run, results, pdf=pdf)
     newest = max((result.step or 0 for result in results), default=0)
     last = [result for result in results if result.encoder != "trained" or result.step == newest]
     if len({(result.module, result.layer) for result in last if result.module is not None}) > 1:
-        write_modules_picture(run, last)
+        write_modules_picture(run, last, pdf=pdf)
 
 
 def _compute_results(context: ProbeContext, kind: EncoderKind, log: Log) -> list[tuple[ProbeResult, I64]]:

@@ -1,4 +1,4 @@
-"""Pictures of probe results as PNG bytes. matplotlib is imported only when one is drawn."""
+"""Pictures of probe results as matplotlib figures. matplotlib is imported only when one is drawn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from vgim.arrays import I64
 from vgim.downstream.result import ProbeResult
 from vgim.downstream.result_table import output_name
-from vgim.plotting import as_png, new_figure
+from vgim.plotting import Figure, new_figure
 
 INCHES_PER_CLASS = 0.22
 ASIDE = 0.06
@@ -19,7 +19,7 @@ ASIDE = 0.06
 STYLES = {"trained": "o-", "random": "s--", "mfcc": ":", "supervised": "^-.", "greedy-supervised": "v-."}
 
 
-def confusion_picture(confusion_KK: I64, result: ProbeResult) -> bytes:
+def confusion_picture(confusion_KK: I64, result: ProbeResult) -> Figure:
     """Draw a confusion matrix; a row holds the shares of a true class's examples by predicted class."""
     classes = list(result.per_class)
     shares = confusion_KK / np.maximum(1, confusion_KK.sum(1, keepdims=True))
@@ -34,10 +34,10 @@ def confusion_picture(confusion_KK: I64, result: ProbeResult) -> bytes:
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(f"{result.task}, {_label(result)}: {result.accuracy:.1%}")
-    return as_png(figure)
+    return figure
 
 
-def modules_picture(results: Sequence[ProbeResult]) -> bytes:
+def modules_picture(results: Sequence[ProbeResult]) -> Figure:
     """Draw accuracy at each module, or layer, with its interval over utterances; a line for each encoder."""
     outputs = _outputs(results)
     by_layer = any(layer is not None for _, layer in outputs)
@@ -55,10 +55,10 @@ def modules_picture(results: Sequence[ProbeResult]) -> bytes:
     ]
     axes.set_xticks(range(len(outputs)), names, fontsize=8 if by_layer else None)
     figure.legend(loc="outside right upper", fontsize=8)
-    return as_png(figure)
+    return figure
 
 
-def epochs_picture(results: Sequence[ProbeResult]) -> bytes:
+def epochs_picture(results: Sequence[ProbeResult]) -> Figure:
     """Draw the trained encoder's accuracy at each checkpoint, a line for each module; baselines are levels."""
     figure, axes = _accuracies(results, "optimizer steps")
     for number, output in enumerate(_outputs(results)):
@@ -76,7 +76,7 @@ def epochs_picture(results: Sequence[ProbeResult]) -> bytes:
         if result.module is None:
             _level(axes, result, "black")
     figure.legend(loc="outside right upper", fontsize=8)
-    return as_png(figure)
+    return figure
 
 
 def _accuracies(results: Sequence[ProbeResult], x: str) -> tuple[Any, Any]:

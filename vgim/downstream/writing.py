@@ -11,7 +11,7 @@ import numpy as np
 from vgim.arrays import I64
 from vgim.downstream.pictures import confusion_picture, epochs_picture, modules_picture
 from vgim.downstream.result import ProbeResult, folder_name
-from vgim.plotting import can_draw
+from vgim.plotting import Figure, can_draw, picture_files
 from vgim.runs.layout import PROBES, RESULT
 from vgim.runs.result_folder import write_result_folder
 from vgim.storage import Location
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 CONFUSION, PICTURE = "confusion.npz", "confusion.png"
 
 
-def write_result(run: Location, result: ProbeResult, confusion_KK: I64) -> Location:
+def write_result(run: Location, result: ProbeResult, confusion_KK: I64, *, pdf: bool = False) -> Location:
     """Write a probe's result, its confusion matrix and TensorBoard events; with matplotlib also a picture.
 
     Args:
         run: The run's folder.
         confusion_KK: Test examples by true class (row) and predicted class (column).
+        pdf: Writes the picture as PDF too.
 
     Returns:
         The probe's folder; an earlier result of the same name is replaced.
@@ -36,7 +37,7 @@ def write_result(run: Location, result: ProbeResult, confusion_KK: I64) -> Locat
     np.savez(table, confusion=confusion_KK, classes=np.array(list(result.per_class)))
     files = {CONFUSION: table.getvalue()}
     if can_draw():
-        files[PICTURE] = confusion_picture(confusion_KK, result)
+        files |= picture_files(PICTURE, confusion_picture(confusion_KK, result), pdf=pdf)
 
     def write_events(writer: SummaryWriter) -> None:
         prefix, step = _event_prefix(result), result.step or 0
@@ -48,20 +49,25 @@ def write_result(run: Location, result: ProbeResult, confusion_KK: I64) -> Locat
     return write_result_folder(run.child(PROBES, folder_name(result)), result, files, write_events)
 
 
-def write_modules_picture(run: Location, results: Sequence[ProbeResult]) -> None:
+def write_modules_picture(run: Location, results: Sequence[ProbeResult], *, pdf: bool = False) -> None:
     """Draw accuracy against depth, by modules or by layers; needs matplotlib."""
     by = "modules" if all(result.layer is None for result in results) else "layers"
-    run.child(PROBES, f"{results[0].task}-{by}.png").write_bytes_atomic(modules_picture(results))
+    _write_picture(run, f"{results[0].task}-{by}.png", modules_picture(results), pdf)
 
 
-def write_epochs_picture(run: Location, results: Sequence[ProbeResult]) -> None:
+def write_epochs_picture(run: Location, results: Sequence[ProbeResult], *, pdf: bool = False) -> None:
     """Draw accuracy against optimizer steps; needs matplotlib."""
-    run.child(PROBES, f"{results[0].task}-epochs.png").write_bytes_atomic(epochs_picture(results))
+    _write_picture(run, f"{results[0].task}-epochs.png", epochs_picture(results), pdf)
 
 
 def read_result(folder: Location) -> ProbeResult:
     """Read the result in a probe's folder."""
     return ProbeResult.model_validate_json(folder.child(RESULT).read_bytes())
+
+
+def _write_picture(run: Location, file: str, figure: Figure, pdf: bool) -> None:
+    for name, content in picture_files(file, figure, pdf=pdf).items():
+        run.child(PROBES, name).write_bytes_atomic(content)
 
 
 def _event_prefix(result: ProbeResult) -> str:

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 from vgim.arrays import F32
 from vgim.latents.frame_sample import FrameSample
 from vgim.latents.result import Cell, Curve, LatentOptions, Table
+from vgim.plotting import Figure
 from vgim.pretrained.decoder import FrozenDecoder
 from vgim.pretrained.opened_run import OpenedRun
 from vgim.storage import Location
@@ -28,9 +29,9 @@ class PictureFile(NamedTuple):
     """A picture that is drawn only when it is written: pictures of runs compared with never are."""
 
     file: str
+    """Name of the PNG."""
     caption: str
-    draw: Callable[[], bytes]
-    """Returns a PNG."""
+    draw: Callable[[], Figure]
 
 
 class Embedding(NamedTuple):

@@ -21,7 +21,12 @@ PACKAGES = ("matplotlib", "sklearn", "scipy")
 
 
 def analyze(
-    run: str, options: LatentOptions, compare: Sequence[str] = (), log: Log = lambda line: None
+    run: str,
+    options: LatentOptions,
+    compare: Sequence[str] = (),
+    log: Log = lambda line: None,
+    *,
+    pdf: bool = False,
 ) -> list[AnalysisResult]:
     """Analyze a run's latents, and write RUN/latents/module<i>/ANALYSIS for each module and analysis.
 
@@ -32,6 +37,7 @@ def analyze(
         run: A run's folder or a checkpoint's, a path or a URI.
         compare: Other runs, which are analyzed on the same shards; nothing is written into them.
         log: Prints a line: progress, and what is skipped.
+        pdf: Writes each picture as PDF too.
 
     Returns:
         A result for every module and analysis that was not skipped, by module, then in the registry's order.
@@ -68,7 +74,7 @@ def analyze(
                     log(f"note: {name} does not compare {run_name}: {reason}")
             output.pictures += overlays(opened.folder.name, output, other_outputs)
             result = make_result(name, analysis, inputs, output, other_outputs)
-            write(opened.folder, result, output)
+            write(opened.folder, result, output, pdf=pdf)
             results.append(result)
     return results
 

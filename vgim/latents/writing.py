@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from vgim.latents.analysis import Analysis, AnalysisInput, AnalysisOutput, CsvFile, PictureFile
 from vgim.latents.pictures.lines import overlay_picture
 from vgim.latents.result import AnalysisPicture, AnalysisResult, Curve, Table
+from vgim.plotting import picture_files
 from vgim.runs.layout import LATENTS, RESULT
 from vgim.runs.provenance import collect_provenance
 from vgim.runs.result_folder import write_result_folder
@@ -96,12 +97,17 @@ def overlays(this_run: str, output: AnalysisOutput, others: dict[str, AnalysisOu
     return pictures
 
 
-def write(run: Location, result: AnalysisResult, output: AnalysisOutput) -> Location:
-    """Write an analysis's folder, replacing an earlier one, and return it."""
+def write(run: Location, result: AnalysisResult, output: AnalysisOutput, *, pdf: bool = False) -> Location:
+    """Write an analysis's folder, replacing an earlier one, and return it.
+
+    Args:
+        pdf: Writes each picture as PDF too.
+    """
     files = {name: _csv(file) for name, file in output.csv_files.items()}
     if output.curves:
         files[CURVES] = _csv(_curves_csv(output.curves))
-    files |= {picture.file: picture.draw() for picture in output.pictures}
+    for picture in output.pictures:
+        files |= picture_files(picture.file, picture.draw(), pdf=pdf)
     folder = analysis_folder(run, result.module, result.analysis)
     return write_result_folder(folder, result, files, partial(_write_events, result, output))
 

@@ -67,10 +67,11 @@ def test_a_study_writes_points_picture_and_paired_gains(probed_run: Path) -> Non
         draws=2,
         seeds=3,
     )
-    (result,) = study(str(probed_run), options)
+    (result,) = study(str(probed_run), options, pdf=True)
     folder = probed_run / "probes" / "speaker-labels-module1"
     assert FewLabelsResult.model_validate_json((folder / "result.json").read_bytes()) == result
     assert (folder / "labels.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "labels.pdf").read_bytes().startswith(b"%PDF")
     rows = list(csv.DictReader(io.StringIO((folder / "points.csv").read_text())))
     assert len(rows) == sum(len(point.accuracies) for point in result.points) == 3 * 7
     names = [(p.encoder, p.features) for p in result.points[::3]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vgim.downstream.few_labels.result import FewLabelsResult, curves
-from vgim.plotting import as_png, new_figure
+from vgim.plotting import Figure, new_figure
 
 STYLES = {
     "trained μ": ("C0", "o-"),
@@ -13,8 +13,8 @@ STYLES = {
 }
 
 
-def labels_picture(result: FewLabelsResult) -> bytes:
-    """Draw accuracy against labeled examples per class as PNG: a line for each kind of features, with 95 % bands."""
+def labels_picture(result: FewLabelsResult) -> Figure:
+    """Draw accuracy against labeled examples per class: a line for each kind of features, with 95 % bands."""
     figure = new_figure(7.5, 4)
     axes = figure.add_subplot()
     axes.axhline(result.majority, color="gray", linewidth=0.8, label="majority")
@@ -32,4 +32,4 @@ def labels_picture(result: FewLabelsResult) -> bytes:
         axes.fill_between([value for value, _ in banded], lows, highs, color=color, alpha=0.2, linewidth=0)
     axes.set_ylim(bottom=0)
     figure.legend(loc="outside right upper", fontsize=8)
-    return as_png(figure)
+    return figure

@@ -61,12 +61,15 @@ class SharedExamples(NamedTuple):
     labels: LabeledSubsets
 
 
-def study(run: str, options: FewLabelsOptions, log: Log = lambda line: None) -> list[FewLabelsResult]:
+def study(
+    run: str, options: FewLabelsOptions, log: Log = lambda line: None, *, pdf: bool = False
+) -> list[FewLabelsResult]:
     """Measure accuracy against labels per class, of μ, z and the baselines; write a folder for each module.
 
     Args:
         run: Folder of a run or of a checkpoint, a path or a URI.
         log: Called with each line of notes and progress.
+        pdf: Writes each picture as PDF too.
 
     Returns:
         A result for each module.
@@ -100,7 +103,7 @@ def study(run: str, options: FewLabelsOptions, log: Log = lambda line: None) -> 
     ]
     results = summarize_modules(context, options, studied, shared.labels, notes)
     for result in results:
-        write_study(context.opened.folder, result)
+        write_study(context.opened.folder, result, pdf=pdf)
     if not can_draw():
         log(f"note: {WITHOUT_MATPLOTLIB}")
     return results

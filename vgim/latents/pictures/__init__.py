@@ -1,1 +1,1 @@
-"""Pictures of analyses as PNG bytes. matplotlib is imported only when a picture is drawn."""
+"""Pictures of analyses as matplotlib figures. matplotlib is imported only when a picture is drawn."""

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from vgim.arrays import F64
-from vgim.plotting import as_png, new_figure
+from vgim.plotting import Figure, new_figure
 
 
-def subsets_picture(groups: Sequence[tuple[str, F64, F64]]) -> bytes:
+def subsets_picture(groups: Sequence[tuple[str, F64, F64]]) -> Figure:
     """A dot for each subset and a bar for the mean, beside the same subsets with shuffled parts.
 
     Args:
@@ -32,4 +32,4 @@ def subsets_picture(groups: Sequence[tuple[str, F64, F64]]) -> bytes:
     axes.set_xticks(range(len(groups)), [name for name, *_ in groups])
     axes.set_ylabel("total correlation (nats)")
     figure.legend(loc="outside right upper", fontsize=8)
-    return as_png(figure)
+    return figure

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from vgim.arrays import F32, F64, I64
-from vgim.plotting import as_png, new_figure
+from vgim.plotting import Figure, new_figure
 
 NUM_HISTOGRAMS = 12
 NUM_BINS = 60
@@ -16,7 +16,7 @@ OUTSIDE = 0.001
 """Share of the values that an axis cuts off at each end."""
 
 
-def kl_picture(kl_C: F64, between_C: F32, within_C: F32) -> bytes:
+def kl_picture(kl_C: F64, between_C: F32, within_C: F32) -> Figure:
     """Bars of the KL of each dimension, above stacked bars of the two parts of the variance of z.
 
     Args:
@@ -35,10 +35,10 @@ def kl_picture(kl_C: F64, between_C: F32, within_C: F32) -> bytes:
     bottom.set_ylabel("variance of z")
     bottom.set_xlabel("dimensions, largest KL first")
     figure.legend(loc="outside right upper", fontsize=8)
-    return as_png(figure)
+    return figure
 
 
-def histograms_picture(z_NC: F32, order_C: I64, label_C: list[str], *, with_normal: bool = True) -> bytes:
+def histograms_picture(z_NC: F32, order_C: I64, label_C: list[str], *, with_normal: bool = True) -> Figure:
     """Histograms of dimensions picked evenly from `order_C`, including its first and last.
 
     Args:
@@ -62,10 +62,10 @@ def histograms_picture(z_NC: F32, order_C: I64, label_C: list[str], *, with_norm
         axes.set_yticks([])
         axes.tick_params(labelsize=7)
         axes.set_title(f"dimension {order_C[i]}, {label_C[i]}", fontsize=8)
-    return as_png(figure)
+    return figure
 
 
-def density_picture(z_NC: F32, *, with_normal: bool = True) -> bytes:
+def density_picture(z_NC: F32, *, with_normal: bool = True) -> Figure:
     """An image with the density of each dimension as a column, scaled to its own peak.
 
     Args:
@@ -94,4 +94,4 @@ def density_picture(z_NC: F32, *, with_normal: bool = True) -> bytes:
     axes.set_ylabel("value")
     if with_normal:
         axes.text(-shift, high, " N(0, 1)", fontsize=8, va="top")
-    return as_png(figure)
+    return figure

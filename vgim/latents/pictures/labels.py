@@ -8,13 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 from vgim.arrays import F64, I64
-from vgim.plotting import as_png, new_figure
+from vgim.plotting import Figure, new_figure
 
 MOST_TICKS = 64
 """An axis with more entries has no names."""
 
 
-def weights_picture(weight_KC: F64, dimension_C: I64, classes: tuple[str, ...], task: str) -> bytes:
+def weights_picture(weight_KC: F64, dimension_C: I64, classes: tuple[str, ...], task: str) -> Figure:
     """A heat map with a row per class and a column per dimension, in the order of `dimension_C`."""
     num_classes, num = weight_KC.shape
     figure = new_figure(9, max(3.0, min(9.0, 1.5 + 0.17 * num_classes)))
@@ -28,12 +28,12 @@ def weights_picture(weight_KC: F64, dimension_C: I64, classes: tuple[str, ...], 
         axes.set_xticks(range(num), dimension_C.tolist(), fontsize=6, rotation=90)
     axes.set_xlabel("dimension, heaviest first")
     axes.set_title(f"weights of the {task} probe without bias, on standardized latents")
-    return as_png(figure)
+    return figure
 
 
 def ranking_picture(
     mass_C: F64, information_C: F64, by_weight_C: I64, by_information_C: I64, by_chance: float, task: str
-) -> bytes:
+) -> Figure:
     """Bars of weight and of mutual information, each largest first, with the information by chance as a line."""
     figure = new_figure(9, 5)
     top, bottom = figure.subplots(2, 1)
@@ -50,10 +50,10 @@ def ranking_picture(
     bottom.axhline(by_chance, color="black", linewidth=0.8, linestyle="--")
     bottom.set_xlabel("dimension")
     top.set_title(task)
-    return as_png(figure)
+    return figure
 
 
-def concentration_picture(weight_C: F64, information_C: F64, task: str) -> bytes:
+def concentration_picture(weight_C: F64, information_C: F64, task: str) -> Figure:
     """Cumulative shares of weight and information, beside an even spread."""
     figure = new_figure(6, 4)
     axes = figure.add_subplot()
@@ -66,4 +66,4 @@ def concentration_picture(weight_C: F64, information_C: F64, task: str) -> bytes
     axes.set_ylabel("share")
     axes.set_title(task)
     axes.legend(loc="lower right", fontsize=8)
-    return as_png(figure)
+    return figure

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from vgim.arrays import F64
 from vgim.latents.result import Curve
-from vgim.plotting import as_png, new_figure
+from vgim.plotting import Figure, new_figure
 
 Values = Sequence[float] | F64
 
@@ -33,7 +33,7 @@ def lines_picture(
     x_scale: str = "linear",
     x_threshold: float = 0.0,
     level: tuple[str, float] | None = None,
-) -> bytes:
+) -> Figure:
     """Lines in one picture, each with its band.
 
     Args:
@@ -63,10 +63,10 @@ def lines_picture(
     axes.set_title(title)
     if len(lines) > 1 or level is not None:
         figure.legend(loc="outside lower center", ncols=4, fontsize=8)
-    return as_png(figure)
+    return figure
 
 
-def overlay_picture(run_curves: Sequence[tuple[str, Curve]]) -> bytes:
+def overlay_picture(run_curves: Sequence[tuple[str, Curve]]) -> Figure:
     """One curve of several runs, given as pairs of run name and curve."""
     first = run_curves[0][1]
     lines = [CurveLine(name, curve.x, curve.y, curve.low, curve.high) for name, curve in run_curves]

@@ -9,7 +9,7 @@ import numpy as np
 
 from vgim.arrays import F32, F64, I64
 from vgim.latents.frame_labels import NO_LABEL, Labeling
-from vgim.plotting import as_png, new_figure
+from vgim.plotting import Figure, new_figure
 
 MOST_IN_LEGEND = 20
 """Colors that the eye tells apart; with more classes, names stand on the map instead of in a legend."""
@@ -17,7 +17,7 @@ MOST_NAMES = 50
 """The most frequent classes, which get a name on the map."""
 
 
-def scatter_picture(xy_N2: F32, labels_N: I64, labeling: Labeling, method: str) -> bytes:
+def scatter_picture(xy_N2: F32, labels_N: I64, labeling: Labeling, method: str) -> Figure:
     """Points colored by class, gray without a label. A few classes are named in a legend, many at their medians."""
     from matplotlib import colormaps
     from matplotlib.patheffects import withStroke
@@ -49,10 +49,10 @@ def scatter_picture(xy_N2: F32, labels_N: I64, labeling: Labeling, method: str) 
     if few and len(present):
         figure.legend(loc="outside right upper", fontsize=8, markerscale=3)
     axes.set_title(f"{method} by {labeling.name}")
-    return as_png(figure)
+    return figure
 
 
-def spectrum_picture(share_C: F64) -> bytes:
+def spectrum_picture(share_C: F64) -> Figure:
     """Cumulative share of the variance over principal components, with a line at 90 %."""
     figure = new_figure(6, 3.5)
     axes = figure.add_subplot()
@@ -61,4 +61,4 @@ def spectrum_picture(share_C: F64) -> bytes:
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("principal components")
     axes.set_ylabel("share of the variance")
-    return as_png(figure)
+    return figure
