@@ -14,12 +14,14 @@ from torch import distributed as dist
 from torch import multiprocessing
 
 from vgim.config import DecoderConfig
+from vgim.config.schema import ModelConfig, ObjectiveConfig
 from vgim.data.stream.readers import read_in_process
 from vgim.decode.learner import DecoderLearner
 from vgim.decode.train import DecoderOptions, decoder_config, keep_encoder, train_decoder
 from vgim.errors import CheckpointError, ConfigError
 from vgim.model.rank_group import ALONE, RankGroup
-from vgim.pretrained.decoder import ENCODER, list_decoders, load_decoder
+from vgim.model.stack import build_encoder
+from vgim.pretrained.decoder import ENCODER, build_decoder, list_decoders, load_decoder
 from vgim.pretrained.encoder import load_encoder
 from vgim.runs.checkpoint import complete_checkpoints, find_checkpoint
 from vgim.runs.folder import RunFolder
@@ -165,6 +167,12 @@ def test_a_run_with_several_decoders_needs_a_name(run: Path) -> None:
             "train.schedule and train.module_epochs have no effect on a decoder",
         ),
         ({}, ("data.crop_samples=8",), "data.crop_samples=8 makes no frame in module 0"),
+        (
+            {"loss": "mel"},
+            ("data.crop_samples=2048", "objective.padding=reflect"),
+            "too short for objective.padding=reflect, which mirrors 2048 samples of loss mel",
+        ),
+        ({"loss": "fft"}, ("objective.padding=reflect",), "padding=reflect has no effect on loss=fft"),
     ],
 )
 def test_a_wrong_option_is_refused_in_one_line(
@@ -179,6 +187,64 @@ def test_defaults_are_published_ones_with_the_data_and_channels_of_the_encoder(r
     config = decoder_config(find_checkpoint(str(run)), Location(run), DecoderOptions())
     assert (config.optim.learning_rate, config.train.batch_size, config.train.epochs) == (2e-4, 64, 200)
     assert (config.decoder.channels, config.data.crop_samples, config.encoder.module) == (8, 5_120, 3)
+
+
+def published(run: Path, *overrides: str, **options: Any) -> DecoderConfig:
+    chosen = DecoderOptions(protocol="published", **options)
+    return decoder_config(find_checkpoint(str(run)), Location(run), chosen, overrides)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "epochs", "batch"), [("artificial-speech", 200, 64), ("librispeech", 50, 8)]
+)
+def test_the_published_protocol_sets_what_the_reference_has_for_the_corpus(
+    run: Path, tmp_path: Path, corpus: str, epochs: int, batch: int
+) -> None:
+    manifest = json.loads(Path(published(run).data.shards, "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"corpus": corpus}))
+    shards = f"data.shards={tmp_path}"
+    config = published(run, shards, module=0)
+    assert (config.train.epochs, config.train.batch_size, config.optim.learning_rate) == (epochs, batch, 2e-4)
+    objective = config.objective
+    assert (objective.loss, objective.weight, objective.padding) == ("mse+mel", 1, "reflect")
+    assert (config.decoder.extra_layers, config.decoder.mirror_pointwise) == (2, False)
+    assert config.encoder.latents == "sample"
+    assert config.storage.name == "module0-mse-mel-sampled-published"
+    own = published(
+        run, shards, "train.epochs=7", "decoder.extra_layers=1", "objective.padding=zeros", module=0
+    )
+    assert (own.train.epochs, own.decoder.extra_layers, own.objective.padding) == (7, 1, "zeros")
+
+
+def test_options_win_over_the_published_protocol(run: Path) -> None:
+    deeper = published(run, module=2, loss="mse", sampled=False, name="x")
+    assert (deeper.decoder.extra_layers, deeper.objective.padding) == (0, "zeros")
+    assert (deeper.encoder.latents, deeper.storage.name) == ("mean", "module2-mse-published-x")
+    assert published(run, module=0, layer=1).encoder.latents == "mean"  # nothing before it is sampled
+
+
+def test_a_published_decoder_is_trained_and_loaded_with_its_extra_layers(run: Path) -> None:
+    lines: list[str] = []
+    options = DecoderOptions(module=0, protocol="published")
+    assert train_decoder(str(run), options, (*QUICK, "train.max_steps=2"), log=lines.append) == 0
+    assert lines[0].startswith(
+        "protocol published: loss mse+mel with reflect beyond the ends, samples of the posterior, 8 channels, 2 extra"
+    )
+    decoder = load_decoder(str(run / "decoder" / "module0-mse-mel-sampled-published"))
+    assert {name.split(".")[0] for name in decoder.decoder.state_dict()} == {
+        "deconv0", "deconv1", "extra0_0", "extra0_1", "extra1_0", "extra1_1"
+    }  # fmt: skip
+    latents = decoder.encoder(torch.zeros(1, 5_000), 0)
+    assert decoder(latents, 5_000).shape == (1, 5_000)
+
+
+def test_a_decoder_without_anything_to_mirror_is_refused(run: Path) -> None:
+    config = config_of(run, "x", "decoder.mirror_pointwise=false")
+    encoder = build_encoder(
+        ModelConfig(kernels=(1,), strides=(1,), paddings=(0,), layers_per_module=(1,)), ObjectiveConfig(), 0
+    )
+    with pytest.raises(ConfigError, match="module 0 has only 1×1 convolutions; set it to true"):
+        build_decoder(config, encoder)
 
 
 def train_rank(rank: int, config: DecoderConfig, rendezvous: str) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from vgim.config.schema import ModelConfig, ObjectiveConfig
 from vgim.errors import ConfigError
 from vgim.model.conv import ConvSpec
-from vgim.model.decoding import Decoder, convs_between, transposed
+from vgim.model.decoding import Decoder, convs_between, transposed, without_pointwise
 from vgim.model.stack import Encoder, build_encoder
 
 
@@ -92,3 +92,31 @@ def test_the_seed_alone_decides_the_first_weights() -> None:
     torch.manual_seed(2)
     two = decoder_of(SIM, 1).state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("extra", [1, 2])
+def test_extra_layers_stand_behind_each_transposed_convolution(extra: int) -> None:
+    convs = convs_between(SIM, 0, None)
+    decoder = Decoder(convs, 4, 4, seed=0, extra_layers=extra)
+    layers: list[torch.nn.Module] = []
+    for i, left in ((1, 3), (0, 4)):  # the samples that each stride left over of 10,240
+        names = [f"deconv{i}", *(f"extra{i}_{j}" for j in range(extra))]
+        for name in names:
+            own = decoder.get_submodule(name)
+            assert isinstance(own, torch.nn.ConvTranspose1d)
+            own.output_padding = (left if name.startswith("deconv") else 0,)
+            layers += [own, torch.nn.ReLU()]
+    plain = torch.nn.Sequential(*layers[:-1])
+    latents = torch.randn(2, 511, 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(decoder(latents, 10_240), plain(latents.mT)[:, 0])
+    assert len(list(decoder.parameters())) == 2 * 2 * (1 + extra)
+
+
+def test_without_extra_layers_a_decoder_has_the_weights_that_it_had() -> None:
+    names = {"deconv0.weight", "deconv0.bias", "deconv1.weight", "deconv1.bias"}
+    assert decoder_of(SIM, 0).state_dict().keys() == names
+
+
+def test_pointwise_convolutions_can_be_left_out() -> None:
+    wide, point, strided = ConvSpec(10, 5, 2), ConvSpec(1, 1, 0), ConvSpec(1, 2, 0)
+    assert without_pointwise([wide, point, strided]) == (wide, strided)

@@ -37,9 +37,22 @@ def decode() -> None:
     help="Decode the output of this convolution of the module, from 0, instead of the module's latents.",
 )
 @click.option(
-    "--loss", type=LazyChoice("vgim.config.choices:DECODER_LOSSES"), default="mse", show_default=True
+    "--loss",
+    type=LazyChoice("vgim.config.choices:DECODER_LOSSES"),
+    help="Distance from the audio.  [default: mse; mse+mel with --protocol published]",
 )
-@click.option("--sampled", is_flag=True, help="Decode samples of the posterior, instead of its mean.")
+@click.option(
+    "--sampled/--no-sampled",
+    default=None,
+    help="Decode samples of the posterior, or its mean.  [default: the mean; samples with --protocol published]",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["ours", "published"]),
+    default="ours",
+    show_default=True,
+    help="published: network, loss, latents, epochs and batches of the public reference. KEY=VALUE overrides it.",
+)
 @click.option("--name", help="Suffix of the decoder's folder, for another decoder of the same kind.")
 @click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
 @click.option("--verbose", is_flag=True, help="Show Ray's own log lines.")

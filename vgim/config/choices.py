@@ -6,7 +6,7 @@ choice when it needs it, so that reading a config imports no model.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -54,30 +54,36 @@ DECODER_LOSS_TERMS: dict[str, Choice] = {
     "mse": Choice("mean squared difference of the samples", "vgim.decode.losses:mse"),
     "spectral": Choice("mean squared difference of power spectrograms", "vgim.decode.losses:spectral"),
     "fft": Choice("mean absolute difference of the magnitudes of one FFT", "vgim.decode.losses:fft"),
+    "fft_phase": Choice("mean absolute difference of the phases of one FFT", "vgim.decode.losses:fft_phase"),
     "mel": Choice("mean squared difference of mel spectrograms in dB", "vgim.decode.losses:mel"),
     "stft": Choice("multi-resolution STFT loss", "vgim.decode.losses:stft"),
 }
 """Functions of the shape `vgim.decode.losses.LossTerm`."""
 
 
+PUBLISHED_SUMS = ("fft+fft_phase",)
+"""Sums of terms that the public reference uses as one loss."""
+
+
 @dataclass(frozen=True)
 class AloneOrWithMse(Collection[str]):
-    """Names of decoder losses: each term, and the sum of mse and each other term."""
+    """Names of decoder losses: each term and each published sum, alone and added to mse."""
 
     terms: Mapping[str, Choice]
+    sums: Sequence[str]
 
     def __iter__(self) -> Iterator[str]:
-        for term in self.terms:
+        for term in [*self.terms, *self.sums]:
             yield from [term] if term == "mse" else [term, f"mse+{term}"]
 
     def __contains__(self, name: object) -> bool:
         return name in list(self)
 
     def __len__(self) -> int:
-        return 2 * len(self.terms) - 1
+        return 2 * (len(self.terms) + len(self.sums)) - 1
 
 
-DECODER_LOSSES = AloneOrWithMse(DECODER_LOSS_TERMS)
+DECODER_LOSSES = AloneOrWithMse(DECODER_LOSS_TERMS, PUBLISHED_SUMS)
 
 
 def describe(choices: Mapping[str, Choice]) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from vgim.config.choices import DECODER_LOSS_TERMS, DECODER_LOSSES, OneOf, describe
+from vgim.config.choices import DECODER_LOSS_TERMS, DECODER_LOSSES, PUBLISHED_SUMS, OneOf, describe
 from vgim.config.schema import (
     MAY_CHANGE,
     ClusterConfig,
@@ -21,8 +21,12 @@ from vgim.config.schema import (
 from vgim.schedules.registry import SCHEDULES
 
 LOSS_HELP = (
-    f"Distance from the audio: one of these terms, or mse+TERM for a sum. {describe(DECODER_LOSS_TERMS)}"
+    f"Distance from the audio: one of these terms, mse+TERM for a sum, {', '.join(PUBLISHED_SUMS)} or the sum of that "
+    f"and mse. {describe(DECODER_LOSS_TERMS)}"
 )
+
+PADDED_TERMS = frozenset({"spectral", "mel", "stft"})
+"""Terms of windows that reach beyond the ends of a crop; their functions have a parameter `padding`."""
 
 
 class SourceConfig(Section):
@@ -51,6 +55,10 @@ class DecoderModelConfig(Section):
 
     channels: int = Field(512, gt=0)
     """Channels between the decoder's layers; `vgim decode train` sets the encoder's number."""
+    extra_layers: int = Field(0, ge=0)
+    """Layers of width 3 and stride 1 behind each transposed convolution; as published 2 for module 0, else 0."""
+    mirror_pointwise: bool = True
+    """Whether the encoder's 1×1 convolutions are mirrored; as published they are left out."""
 
 
 class DecodingObjectiveConfig(Section):
@@ -58,7 +66,17 @@ class DecodingObjectiveConfig(Section):
 
     loss: Annotated[str, OneOf(DECODER_LOSSES)] = Field("mse", description=LOSS_HELP)
     weight: float = Field(1.0, gt=0)
-    """Weight of the other term in a sum with mse."""
+    """Weight of the other terms in a sum with mse."""
+    padding: Literal["zeros", "reflect"] = "zeros"
+    """What spectral, mel and stft see beyond the ends of a crop; reflect: as published."""
+
+    @model_validator(mode="after")
+    def _padding_has_an_effect(self) -> DecodingObjectiveConfig:
+        if self.padding != "zeros" and not PADDED_TERMS.intersection(self.loss.split("+")):
+            raise ValueError(
+                f"padding={self.padding} has no effect on loss={self.loss}; it is for {', '.join(sorted(PADDED_TERMS))}"
+            )
+        return self
 
 
 class ListenConfig(Section):

@@ -45,7 +45,7 @@ class DecoderLearner:
             self.network.parameters(), lr=config.optim.learning_rate, fused=True
         )
         self._weights = weighted_terms(config.objective.loss, config.objective.weight)
-        self._term_functions = {name: load_term(name) for name in self._weights}
+        self._term_functions = {name: load_term(name, config.objective.padding) for name in self._weights}
         self._terms = tuple(name for name in self._weights if name != config.objective.loss)
         self.mean_metrics = ("loss", *self._terms, "grad_norm")
         self._autocast = set_precision(config.train.precision)

@@ -10,10 +10,21 @@ from vgim.config.keys import Tree, dump
 from vgim.config.load import validate
 from vgim.config.overrides import OVERRIDE, merge_layer, parse_override
 from vgim.config.paths import resolve_paths
+from vgim.data.shards.manifest import read_manifest
 from vgim.decode.learner import DecoderLearner
-from vgim.decode.losses import DEFAULT_WEIGHTS
+from vgim.decode.losses import DEFAULT_WEIGHTS, reflected_samples
+from vgim.decode.protocol import (
+    BATCH_SIZE,
+    EPOCHS,
+    LEARNING_RATE,
+    Protocol,
+    describe_published,
+    published_values,
+)
+from vgim.decode.protocol import LOSS as PUBLISHED_LOSS
 from vgim.decode.sounds import write_first_sounds
 from vgim.errors import CheckpointError, ConfigError
+from vgim.model.decoding import convs_between
 from vgim.model.stack import build_encoder
 from vgim.pretrained.decoder import ENCODER
 from vgim.runs.checkpoint import Checkpoint, find_checkpoint
@@ -23,7 +34,11 @@ from vgim.storage import Location
 from vgim.training.loop import TrainJob
 from vgim.training.trainer import launch, run_location
 
-PUBLISHED: Tree = {"optim": {"learning_rate": 2e-4}, "train": {"batch_size": 64, "epochs": 200}}
+DEFAULTS: Tree = {
+    "optim": {"learning_rate": LEARNING_RATE},
+    "train": {"batch_size": BATCH_SIZE, "epochs": EPOCHS},
+}
+"""Published values that every decoder starts from."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +49,12 @@ class DecoderOptions:
     """Module whose latents are decoded, from 0; negative from the last."""
     layer: int | None = None
     """Convolution of the module whose output is decoded; None for the module's latents."""
-    loss: str = "mse"
-    """A name in `vgim.config.choices.DECODER_LOSSES`."""
-    sampled: bool = False
-    """Decode samples of the posterior instead of its mean."""
+    loss: str | None = None
+    """A name in `vgim.config.choices.DECODER_LOSSES`; None for mse, or under the published protocol mse+mel."""
+    sampled: bool | None = None
+    """Decode samples of the posterior instead of its mean; None for the mean, or what the published protocol has."""
+    protocol: Protocol = "ours"
+    """published: the public reference's network, loss, latents, epochs and batches; KEY=VALUE overrides it."""
     name: str | None = None
     """Suffix of the folder's name, for another decoder of the same kind."""
 
@@ -76,6 +93,8 @@ def train_decoder(
             f"--name NAME trains another decoder, of the encoder's step {config.encoder.step}"
         )
         config = decoder_config(checkpoint, run, options, overrides)
+    if options.protocol == "published":
+        log(describe_published(config))
     job = TrainJob(config=config, run=folder.uri, learner=DecoderLearner)
     code = launch(
         job, address=address, verbose=verbose, prepare=lambda: keep_encoder(checkpoint, encoder_copy)
@@ -87,10 +106,11 @@ def train_decoder(
 def decoder_config(
     checkpoint: Checkpoint, run: Location, options: DecoderOptions, overrides: Sequence[str] = ()
 ) -> DecoderConfig:
-    """Resolve the config of a decoder: published defaults, then the encoder's data and channels, then overrides.
+    """Resolve the config of a decoder: defaults, the encoder's data and channels, the protocol, then overrides.
 
     Raises:
         ConfigError: An option or override does not fit the encoder, or a key is unknown.
+        DataError: The published protocol is to be used, and there are no shards that tell their corpus.
     """
     encoder_config = checkpoint.config()
     encoder = build_encoder(encoder_config.model, encoder_config.objective, encoder_config.train.seed)
@@ -100,8 +120,14 @@ def decoder_config(
         raise ConfigError(
             f"--sampled has no effect: model.family={encoder_config.model.family} has no posterior; leave it out"
         )
+    published = options.protocol == "published"
+    loss = options.loss or (PUBLISHED_LOSS if published else "mse")
+    sampled = options.sampled
+    if sampled is None:  # before the first posterior there is nothing to sample
+        has_posterior = encoder_config.model.family == "sim" and (greedy.index > 0 or layer is None)
+        sampled = published and has_posterior
     parts = [f"module{greedy.index}", *([] if layer is None else [f"layer{layer}"])]
-    parts += [options.loss.replace("+", "-"), *(["sampled"] if options.sampled else [])]
+    parts += [loss.replace("+", "-"), *["sampled"] * sampled, *["published"] * published]
     source: Tree = {
         "run": run.uri,
         "step": checkpoint.state.step,
@@ -110,46 +136,54 @@ def decoder_config(
         "kld_weight": encoder_config.kld_weight,
         "module": greedy.index,
         "layer": -1 if layer is None else layer,
-        "latents": "sample" if options.sampled else "mean",
+        "latents": "sample" if sampled else "mean",
     }
-    objective = {"loss": options.loss, "weight": DEFAULT_WEIGHTS.get(options.loss, 1.0)}
+    name = "-".join([*parts, *filter(None, [options.name])])
     layers: list[tuple[Tree, str]] = [
-        (PUBLISHED, "the published defaults"),
+        (DEFAULTS, "the published defaults"),
         (
             {"data": dump(encoder_config.data), "train": {"seed": encoder_config.train.seed}},
             "the encoder's run",
         ),
         ({"cluster": dump(encoder_config.cluster)}, "the encoder's run"),
         ({"decoder": {"channels": encoder_config.model.channels}, "encoder": source}, "the encoder's run"),
-        ({"objective": objective}, "--loss"),
-        (
-            {
-                "storage": {
-                    "root": run.child(DECODERS).uri,
-                    "name": "-".join([*parts, *filter(None, [options.name])]),
-                }
-            },
-            "the options",
-        ),
+        ({"objective": {"loss": loss, "weight": DEFAULT_WEIGHTS.get(loss, 1.0)}}, "--loss"),
+        ({"storage": {"root": run.child(DECODERS).uri, "name": name}}, "the options"),
     ]
+    own: list[tuple[Tree, str]] = []
     for override in overrides:
         if override.startswith(("encoder.", "encoder=", "objective.loss=", "storage.")):
             raise ConfigError(
                 f"'{override}' is set by RUN and the options; use --module, --layer, --sampled, --loss or --name"
             )
-        layers.append((parse_override(override, DecoderConfig), OVERRIDE))
-    tree: Tree = {}
-    sources: dict[str, str] = {}
-    for layer_tree, origin in layers:
-        merge_layer(tree, layer_tree, origin, sources, root=DecoderConfig)
-    config = resolve_paths(validate(tree, sources, DecoderConfig))
+        own.append((parse_override(override, DecoderConfig), OVERRIDE))
+    config = _merge([*layers, *own])
+    convs = convs_between(encoder, greedy.index, layer)
+    if published:
+        corpus = read_manifest(config.data.shards).corpus
+        config = _merge([*layers, (published_values(convs, loss, corpus), "--protocol published"), *own])
     min_samples = encoder.min_samples(greedy.index, layer)
     if config.data.crop_samples < min_samples:
         raise ConfigError(
             f"data.crop_samples={config.data.crop_samples} makes no frame in module {greedy.index}; "
             f"use at least {min_samples}"
         )
+    reflected = reflected_samples(loss) if config.objective.padding == "reflect" else 0
+    if config.data.crop_samples <= reflected:
+        raise ConfigError(
+            f"data.crop_samples={config.data.crop_samples} is too short for objective.padding=reflect, which mirrors "
+            f"{reflected} samples of loss {loss}; use longer crops or objective.padding=zeros"
+        )
     return config
+
+
+def _merge(layers: Sequence[tuple[Tree, str]]) -> DecoderConfig:
+    """The config of trees with their sources, later ones on top, its paths resolved."""
+    tree: Tree = {}
+    sources: dict[str, str] = {}
+    for layer, origin in layers:
+        merge_layer(tree, layer, origin, sources, root=DecoderConfig)
+    return resolve_paths(validate(tree, sources, DecoderConfig))
 
 
 def keep_encoder(checkpoint: Checkpoint, path: Location) -> None:

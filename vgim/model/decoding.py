@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vgim.errors import ConfigError
-from vgim.model.conv import ConvSpec
+from vgim.model.conv import ConvSpec, conv_channels_last
 from vgim.model.randomness import mix
 from vgim.model.stack import Encoder
+
+EXTRA = ConvSpec(kernel=3, stride=1, padding=1)
+"""A layer behind a transposed convolution, which keeps the length."""
 
 
 def convs_between(encoder: Encoder, module: int, layer: int | None) -> tuple[ConvSpec, ...]:
@@ -24,8 +27,16 @@ def convs_between(encoder: Encoder, module: int, layer: int | None) -> tuple[Con
     return (*(conv for index in range(greedy.index) for conv in encoder.module(index).spec.convs), *own)
 
 
+def without_pointwise(convs: Sequence[ConvSpec]) -> tuple[ConvSpec, ...]:
+    """The convolutions that see more than one frame; a 1×1 convolution of stride 1 changes no length."""
+    return tuple(conv for conv in convs if conv != ConvSpec(kernel=1, stride=1, padding=0))
+
+
 class Decoder(nn.Module):
     """Transposed convolutions `deconv<i>`, each the mirror of the encoder's convolution i, with ReLU between.
+
+    Behind each of them are `extra_layers` transposed convolutions `extra<i>_<j>` of width 3 and stride 1, also with
+    ReLU between.
 
     The output of a transposed convolution may have any of `stride` lengths, because the latents do not tell how many
     samples the encoder cut off. Here every layer gets the length that it had in the encoder, so that the audio's
@@ -36,20 +47,28 @@ class Decoder(nn.Module):
         channels_in: Channels of the latents.
         channels: Channels between the layers.
         seed: Seed of the first weights.
+        extra_layers: Layers of width 3 behind each transposed convolution.
     """
 
-    def __init__(self, convs: Sequence[ConvSpec], channels_in: int, channels: int, seed: int) -> None:
+    def __init__(
+        self, convs: Sequence[ConvSpec], channels_in: int, channels: int, seed: int, extra_layers: int = 0
+    ) -> None:
         super().__init__()
         self.convs = tuple(convs)
+        self.extra_layers = extra_layers
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(mix("decoder", seed))
             for i in reversed(range(len(self.convs))):
                 first, last = i == len(self.convs) - 1, i == 0
                 spec = self.convs[i]
                 deconv = nn.ConvTranspose1d(
-                    channels_in if first else channels, 1 if last else channels, *spec
+                    channels_in if first else channels, 1 if last and not extra_layers else channels, *spec
                 )
                 self.add_module(f"deconv{i}", deconv)
+                for j in range(extra_layers):
+                    makes_audio = last and j == extra_layers - 1
+                    extra = nn.ConvTranspose1d(channels, 1 if makes_audio else channels, *EXTRA)
+                    self.add_module(f"extra{i}_{j}", extra)
 
     def num_frames(self, num_samples: int) -> int:
         """Frames that the encoder makes of `num_samples` samples."""
@@ -82,13 +101,22 @@ class Decoder(nn.Module):
             )
         x_BTC = latents_BTC
         for i in reversed(range(len(self.convs))):
-            deconv = self.get_submodule(f"deconv{i}")
-            assert isinstance(deconv, nn.ConvTranspose1d)
-            assert deconv.bias is not None
-            x_BTC = transposed(x_BTC, deconv.weight, deconv.bias, self.convs[i], lengths[i])
+            x_BTC = transposed(x_BTC, *self._layer(f"deconv{i}"), self.convs[i], lengths[i])
+            for j in range(self.extra_layers):
+                weight_CDK, bias_D = self._layer(f"extra{i}_{j}")
+                # At stride 1 this is a convolution with the kernel turned around, which is faster.
+                weight_DCK = weight_CDK.flip(2).transpose(0, 1)
+                x_BTC = conv_channels_last(F.relu(x_BTC, inplace=True), weight_DCK, bias_D, EXTRA)
             if i:
                 x_BTC = F.relu(x_BTC, inplace=True)
         return x_BTC[..., 0].float()
+
+    def _layer(self, name: str) -> tuple[Tensor, Tensor]:
+        """Weight [C, D, K] and bias [D] of a layer."""
+        layer = self.get_submodule(name)
+        assert isinstance(layer, nn.ConvTranspose1d)
+        assert layer.bias is not None
+        return layer.weight, layer.bias
 
     def _lengths(self, num_samples: int) -> list[int]:
         """Samples of the audio, then frames of each convolution's output."""

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from vgim.config import DecoderConfig
 from vgim.config.paths import resolve_run_path
-from vgim.errors import CheckpointError
+from vgim.errors import CheckpointError, ConfigError
 from vgim.model.audio import Normalizer
-from vgim.model.decoding import Decoder, convs_between
+from vgim.model.decoding import Decoder, convs_between, without_pointwise
 from vgim.model.stack import Encoder
 from vgim.pretrained.encoder import FrozenEncoder, load_encoder
 from vgim.pretrained.normalization import normalizer_of
@@ -101,10 +101,20 @@ def load_decoder(
 
 
 def build_decoder(config: DecoderConfig, encoder: Encoder) -> Decoder:
-    """The decoder of a config on the CPU, its weights drawn from `train.seed`."""
-    module, layer = config.encoder.module, layer_of(config)
+    """The decoder of a config on the CPU, its weights drawn from `train.seed`.
+
+    Raises:
+        ConfigError: `decoder.mirror_pointwise: false` leaves no convolution to mirror.
+    """
+    module, layer, settings = config.encoder.module, layer_of(config), config.decoder
     convs = convs_between(encoder, module, layer)
-    return Decoder(convs, encoder.channels(module, layer), config.decoder.channels, config.train.seed)
+    mirrored = convs if settings.mirror_pointwise else without_pointwise(convs)
+    if not mirrored:
+        raise ConfigError(
+            f"decoder.mirror_pointwise=false, but module {module} has only 1×1 convolutions; set it to true"
+        )
+    channels_in = encoder.channels(module, layer)
+    return Decoder(mirrored, channels_in, settings.channels, config.train.seed, settings.extra_layers)
 
 
 def layer_of(config: DecoderConfig) -> int | None:

@@ -146,12 +146,14 @@ def _setting(config: DecoderConfig | None, record: RunRecord | None, records: Se
         source, objective = config.encoder, config.objective
         what = "sampled latents" if source.latents == "sample" else "the latents"
         what = f"convolution {source.layer}" if source.layer >= 0 else what
-        first, plus, second = objective.loss.partition("+")
-        loss = f"{first} + {objective.weight:g} × {second}" if plus else first
+        first, *others = objective.loss.split("+")
+        weight = f"{objective.weight:g} × " if first == "mse" else ""
+        loss = " + ".join([first, *(f"{weight}{other}" for other in others)])
+        extra = f" and {config.decoder.extra_layers} extra layers behind each transposed convolution"
         parts += [
             f"Decodes {what} of module {source.module}, of a checkpoint at step {source.step:,}",
             f"loss {loss}",
-            f"{config.decoder.channels} channels",
+            f"{config.decoder.channels} channels{extra * bool(config.decoder.extra_layers)}",
         ]
     step = max((line.step for line in records), default=0)
     parts += [f"{step:,} steps"] * bool(step)
