@@ -10,7 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from vgim.config.keys import ConfigKeys, Tree, config_keys
+from vgim.config.decoder import DecoderConfig
+from vgim.config.keys import ConfigKeys, Tree, config_keys, flatten
+from vgim.config.reference_spelling import Command, refusal
 from vgim.config.schema import RunConfig, Section
 from vgim.config.yaml_text import to_flow
 
@@ -23,8 +25,28 @@ def describe_problems(
     lines: dict[str, str] = {}  # by key: a union reports once for each of its choices
     for finding in error.errors(include_url=False, include_context=True):
         key = _key_of(finding["loc"], known)
-        lines.setdefault(key, _line(key, finding, tree, sources, known))
+        spelled_as_reference = (
+            _reference_lines(key, tree, sources, root) if finding["type"] == "extra_forbidden" else {}
+        )
+        for name, line in (spelled_as_reference or {key: _line(key, finding, tree, sources, known)}).items():
+            lines.setdefault(name, line)
     return "\n".join(lines.values())
+
+
+def _reference_lines(key: str, tree: Tree, sources: Mapping[str, str], root: type[Section]) -> dict[str, str]:
+    """A line for every key at or under an unknown `key` that is spelled as in the public reference."""
+    value: Any = tree
+    for part in key.split("."):
+        value = value[part]
+    command: Command = "decode" if root is DecoderConfig else "train"
+    found: dict[str, str] = {}
+    for name, leaf in flatten({key: value}).items():
+        line = refusal(
+            name, leaf if isinstance(leaf, str) else to_flow(leaf), command, _origin(name, sources)
+        )
+        if line:
+            found[name] = line
+    return found
 
 
 def _key_of(loc: tuple[int | str, ...], known: ConfigKeys) -> str:
