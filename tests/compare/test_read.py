@@ -81,6 +81,16 @@ def test_heads_that_differ_are_noted_and_counted(runs: tuple[Path, Path], tmp_pa
     assert not any("model.head" in note for note in compare([folders[0], str(runs[0])]).notes)
 
 
+def test_kl_weights_of_different_widths_are_noted(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    wide = Path(shutil.copytree(runs[0], tmp_path / "wide"))
+    text = (wide / "config.yaml").read_text()
+    assert "channels: 8\n" in text
+    (wide / "config.yaml").write_text(text.replace("channels: 8\n", "channels: 16\n"))
+    (note,) = compare([str(runs[0]), str(wide)]).notes
+    assert "kld_weight does not compare" in note
+    assert "2 times as much in module 0 of one as in module 0 of wide" in note
+
+
 def test_a_run_without_record_or_metrics_has_unknown_values(runs: tuple[Path, Path], tmp_path: Path) -> None:
     shutil.copy(runs[0] / "config.yaml", tmp_path / "config.yaml")
     (run,) = compare([str(tmp_path)]).runs

@@ -300,6 +300,25 @@ def test_a_collapsed_posterior_is_told_and_ends_the_run_where_the_config_says_st
         single_rank_trainer(stopped).run()
 
 
+def test_a_nat_dearer_than_published_is_warned_of_once_at_the_start(tiny_config: Maker) -> None:
+    config = tiny_config("train.epochs=1", "train.checkpoint_every_steps=5").config
+    single_rank_trainer(config).run()
+    longer = tiny_config("train.epochs=2").config
+    single_rank_trainer(longer).run()
+    found = [r for r in records(run_location(longer), "event") if "makes a nat a frame" in r["message"]]
+    assert [r["step"] for r in found] == [0]
+    assert "6.4 times as dear" in found[0]["message"]  # 0.001 at 8 channels, 0.01 at 512
+    per_frame = tiny_config(
+        "objective.kl_reduction=frame", "objective.kld_weight=6e-4", "storage.name=f"
+    ).config
+    single_rank_trainer(per_frame).run()
+    assert "makes a nat" not in run_location(per_frame).child("metrics.jsonl").read_text()
+    for record in records(run_location(per_frame), "train")[8:]:  # after the warm-up
+        for module in record["modules"]:
+            term = 6e-4 * module["kl_per_frame"]
+            assert module["loss"] == pytest.approx(module["nce"] + term, abs=1e-5)
+
+
 def test_an_error_of_the_stream_ends_the_run_with_its_own_message(
     tiny_config: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,27 @@ def test_trials_without_a_posterior_have_no_pareto_chart() -> None:
     assert "KL per element</figcaption>" not in render(plain)
 
 
+def test_trials_of_different_widths_are_compared_by_nats_a_frame_and_noted() -> None:
+    result = made_up()
+    keys = (*result.keys, "model.channels")
+    trials = tuple(
+        t.model_copy(update={"values": {**t.values, "model.channels": 8 * t.depth}}) for t in result.trials
+    )
+    widths = result.model_copy(update={"keys": keys, "trials": trials, "notes": ("weights <differ>",)})
+    chart, per_element = pareto_of_kl(widths), pareto_of_kl(result)
+    assert chart is not None
+    assert per_element is not None
+    assert (chart.title, chart.x_label) == ("Metric against KL per frame", "KL per frame (nats)")
+    nats = [float(re.findall(r"\(nats\): (\S+)", mark.label)[0]) for mark in chart.marks]
+    of_element = [float(re.findall(r"\(nats\): (\S+)", mark.label)[0]) for mark in per_element.marks]
+    depths = [t.depth for t in result.trials if t.metric is not None]
+    assert nats == pytest.approx([8 * d * kl for d, kl in zip(depths, of_element, strict=True)], rel=1e-2)
+    assert "Note: weights &lt;differ&gt;." in render(widths)
+    assert "Note:" not in render(result)
+    assert SweepResult.model_validate_json(widths.model_dump_json()) == widths
+    assert "notes" not in result.model_dump_json()
+
+
 def test_the_page_says_why_trials_did_not_finish() -> None:
     page = render(made_up())
     ends = re.findall(r'<li>(\S+) <span class="\w+">(\w+)</span>: ([^<]+)</li>', page)

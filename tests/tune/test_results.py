@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import re
 
-from tests.tune.sweep_cases import FinishedSweep
+from tests.tune.sweep_cases import FinishedSweep, MakeSweep
 from vgim.runs.listing import list_runs
-from vgim.tune.results import SweepResult
+from vgim.tune.results import SweepResult, collect, format_table
 from vgim.tune.show import show
+from vgim.tune.trials import trials_of
 
 
 def test_results_are_written_as_json_and_csv(finished_sweep: FinishedSweep) -> None:
@@ -31,3 +32,18 @@ def test_the_page_shows_every_trial_and_loads_nothing(finished_sweep: FinishedSw
     assert not re.findall(r"(?:src|href)=\"(?!data:)[^\"]*\"|@import|https?://", page)
     for axis in ("kld_weight", "depth", "metric"):
         assert f'text-anchor="middle">{axis}</text>' in page
+
+
+def test_kl_weights_that_mean_other_costs_in_other_trials_are_noted(
+    finished_sweep: FinishedSweep, tiny_sweep: MakeSweep
+) -> None:
+    sweep, result = finished_sweep
+    (note,) = result.notes  # trials of depth 1 and 2 are compared by other modules
+    assert "in module 0 of kld_weight0.001-depth1 as in module 1 of kld_weight0.001-depth2" in note
+    assert f"note: {note}" in format_table(result)
+    assert f"Note: {note}." in (sweep.folder.local_path / "sweep.html").read_text()
+    space = {"objective.kld_weight": "[0.001, 0.1]", "model.channels": "[8, 16]"}
+    for unit, notes in (("time_sum", 1), ("frame", 0)):
+        widths = tiny_sweep(space, f"objective.kl_reduction={unit}")
+        collected = collect("widths", widths.config.metric, tuple(space), trials_of(widths))
+        assert len(collected.notes) == notes

@@ -12,6 +12,7 @@ from vgim.config import RunConfig
 from vgim.errors import CheckpointError, ConfigError, VgimError
 from vgim.model.collapse import CHANCE_SHARE, FEWEST_ACTIVE
 from vgim.model.losses import chance_of
+from vgim.model.nat_cost import differing_units
 from vgim.model.stack import build_encoder, module_specs
 from vgim.runs.folder import RunFolder
 from vgim.runs.layout import CONFIG, STATE
@@ -177,4 +178,7 @@ def _differences(runs: Sequence[ComparedRun], configs: Sequence[RunConfig]) -> l
         values = {str(getattr(config.objective, key)) for config in configs}
         if len(values) > 1:
             notes.append(f"InfoNCE does not compare: objective.{key} is {' or '.join(sorted(values))}")
+    by_name = {run.name: config for run, config in zip(runs, configs, strict=True)}
+    if (note := differing_units(by_name)) is not None:
+        notes.append(note)
     return notes

@@ -59,6 +59,9 @@ class DecoderLearner:
     def hparams_metrics(self) -> Sequence[str]:
         return ["validation/loss", f"validation/module{self._module}/si_sdr_db"]
 
+    def warnings(self) -> Sequence[str]:
+        return []
+
     def begin_phase(self, phase: Phase, progress: Progress, group: RankGroup) -> None:
         self.network.train()
         self._data_parallel = DataParallelModules(

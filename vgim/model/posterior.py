@@ -5,7 +5,7 @@ Shapes: B crops, T frames, C channels.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vgim.model.precision import at_least_fp32
 
 KLReduction = Literal["time_sum", "mean", "frame"]
+Nats = TypeVar("Nats", float, Tensor)
 
 
 class Posterior(NamedTuple):
@@ -73,7 +74,7 @@ def reduce_kl(kl_BTC: Tensor, reduction: KLReduction, free_bits: float = 0.0) ->
     return in_unit(mean, kl_BTC.shape[1], kl_BTC.shape[2], reduction)
 
 
-def in_unit(kl_per_element: Tensor, num_frames: int, num_channels: int, reduction: KLReduction) -> Tensor:
+def in_unit(kl_per_element: Nats, num_frames: int, num_channels: int, reduction: KLReduction) -> Nats:
     """The KL term [] from the mean of KL over all elements."""
     if reduction == "mean":
         return kl_per_element

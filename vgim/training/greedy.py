@@ -13,6 +13,7 @@ from vgim.config.schema import ModelConfig
 from vgim.model.collapse import CollapseWatch
 from vgim.model.losses import chance_of
 from vgim.model.module import METRICS, METRICS_ON_REQUEST
+from vgim.model.nat_cost import dearer_than_published
 from vgim.model.precision import set_precision
 from vgim.model.rank_group import RankGroup
 from vgim.model.stack import build_encoder
@@ -56,6 +57,10 @@ class GreedyLearner:
     @property
     def hparams_metrics(self) -> Sequence[str]:
         return hparams_metrics(self.network.model)
+
+    def warnings(self) -> Sequence[str]:
+        warning = dearer_than_published(self._config)
+        return [] if warning is None else [warning]
 
     def begin_phase(self, phase: Phase, progress: Progress, group: RankGroup) -> None:
         self.network.eval()

@@ -78,6 +78,9 @@ class Learner(Protocol):
     def hparams_metrics(self) -> Sequence[str]:
         """TensorBoard tags to show beside the hyperparameters."""
 
+    def warnings(self) -> Sequence[str]:
+        """Sentences for the log of a run that starts, about values of its config that may do harm."""
+
     def begin_phase(self, phase: Phase, progress: Progress, group: RankGroup) -> None:
         """Prepare for the steps of a phase.
 

@@ -124,6 +124,7 @@ class RankTrainer:
                 self.writer = MetricsWriter(self.run_folder, progress.step)
             if progress.step == 0 or shallower is not None:
                 self._hparams(self.writer)
+                log += [Event(warning) for warning in self.learner.warnings()]
             if self.job.lost_workers:
                 log.insert(0, Event(f"workers were lost and started again ({self.job.lost_workers} so far)"))
             if slow := slowed_by(self.config.train.precision, self.worker.device):

@@ -15,6 +15,7 @@ FRAME = Frame(640, 328, left=84, right=616, top=42, bottom=272, text_size=15, ma
 LAST_AXIS = 580
 """x of the last parallel axis; its numbers are written to the right of it."""
 MAX_TICKS = 6
+CHANNELS = "model.channels"
 PARETO_FRONT = "no trial is better in both"
 
 
@@ -120,21 +121,26 @@ def _groups(result: SweepResult, key: str, trials: Sequence[TrialResult]) -> dic
 
 
 def pareto_of_kl(result: SweepResult) -> Chart | None:
-    """Draw the metric against KL per element; None if fewer than two trials have both.
+    """Draw the metric against KL; None if fewer than two trials have both.
 
-    The KL is that of the metric's module. A GRU has no posterior: there, the last module with one counts.
+    Trials of different widths are compared by KL per frame, other trials by KL per element. The KL is that
+    of the metric's module. A GRU has no posterior: there, the last module with one counts.
     """
+    trials = trials_with_metric(result)
+    unit = "frame" if CHANNELS in result.keys else "element"
     points = []
-    for trial in trials_with_metric(result):
+    for trial in trials:
         kl = trial.kl_per_element[result.metric.module % trial.depth]
         if kl is None:
             kl = next((value for value in reversed(trial.kl_per_element) if value is not None), None)
+        if kl is not None and unit == "frame":
+            kl *= trial.values[CHANNELS]
         points.append((kl, trial))
-    chart = _pareto(result, points, "KL per element (nats)")
+    chart = _pareto(result, points, f"KL per {unit} (nats)")
     return chart and replace(
         chart,
         name="pareto-kl",
-        title="Metric against KL per element",
+        title=f"Metric against KL per {unit}",
         note="KL between each frame's posterior and N(0, 1): 0 if the posterior carries nothing about the input.",
     )
 

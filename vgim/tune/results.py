@@ -7,9 +7,10 @@ import io
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from vgim.config.yaml_text import to_flow
+from vgim.model.nat_cost import differing_units
 from vgim.model.stack import module_specs
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder
@@ -18,7 +19,7 @@ from vgim.storage import Location
 from vgim.text import align_columns, format_number
 from vgim.training.depth_resume import inherited_steps
 from vgim.tune.config import MetricConfig
-from vgim.tune.latent_normality import read_normality
+from vgim.tune.latent_normality import posterior_module, read_normality
 from vgim.tune.trial_reports import read_reports
 from vgim.tune.trials import Trial
 
@@ -70,6 +71,15 @@ class SweepResult(BaseModel):
     best: str | None
     """Id of the finished trial with the best metric."""
     trials: tuple[TrialResult, ...]
+    notes: tuple[str, ...] = ()
+    """Sentences on what does not compare; results without any have no such key."""
+
+    @model_serializer(mode="wrap")
+    def _without_empty_notes(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        dumped: dict[str, Any] = handler(self)
+        if not self.notes:
+            dumped.pop("notes", None)
+        return dumped
 
 
 def collect(name: str, metric: MetricConfig, keys: Sequence[str], trials: Sequence[Trial]) -> SweepResult:
@@ -85,6 +95,7 @@ def collect(name: str, metric: MetricConfig, keys: Sequence[str], trials: Sequen
         keys=tuple(keys),
         best=best[0].id if best else None,
         trials=results,
+        notes=_notes(trials, metric),
     )
 
 
@@ -141,7 +152,18 @@ def format_table(result: SweepResult) -> str:
     lines.append(
         f"metric: {result.metric_name}, {better} is best" + (f": {result.best}" if result.best else "")
     )
+    lines += [f"note: {note}" for note in result.notes]
     return "\n".join(lines)
+
+
+def _notes(trials: Sequence[Trial], metric: MetricConfig) -> tuple[str, ...]:
+    """Whether KL weights compare over the trials, in the module by which trials are compared."""
+    measured = {t.id: (t.config, posterior_module(t.config, metric)) for t in trials}
+    found = {name: (config, module) for name, (config, module) in measured.items() if module is not None}
+    note = differing_units(
+        {name: config for name, (config, _) in found.items()}, [module for _, module in found.values()]
+    )
+    return () if note is None else (note,)
 
 
 def _read_trial(trial: Trial, metric: MetricConfig) -> TrialResult:

@@ -1,0 +1,99 @@
+"""What a nat a frame of KL costs in the loss, which compares over widths, depths, crops and units of the KL weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from vgim.config import RunConfig
+from vgim.model.posterior import in_unit
+from vgim.model.stack import module_specs
+
+PUBLISHED_WEIGHT = 0.01
+"""Highest published KL weight (the reference's `config_code/sim_setup.py`), in the unit `time_sum`."""
+PUBLISHED_CHANNELS = 512
+TOLERANCE = 1.01
+"""Ratio of two costs up to which they count as equal, since messages round weights to three digits."""
+
+
+def nat_costs(config: RunConfig, weight: float | None = None) -> dict[int, float]:
+    """What one nat a frame adds to the loss of each module that has a posterior.
+
+    Args:
+        weight: KL weight; None for the config's.
+    """
+    if weight is None:
+        weight = config.objective.kld_weight
+    channels, reduction = config.model.channels, config.objective.kl_reduction
+    return {
+        m: weight * in_unit(1 / channels, num_frames, channels, reduction)
+        for m, num_frames in _posterior_frames(config).items()
+    }
+
+
+def dearer_than_published(config: RunConfig) -> str | None:
+    """A warning if a nat a frame costs more, in some module, than the published set-up made it cost there; else None.
+
+    The published cost in a module of T frames is 0.01 · T / 512: the published weight and width, at the config's crop.
+    """
+    costs = nat_costs(config)
+    published = {
+        m: PUBLISHED_WEIGHT * num_frames / PUBLISHED_CHANNELS
+        for m, num_frames in _posterior_frames(config).items()
+    }
+    ratio = max((cost / published[m] for m, cost in costs.items()), default=0.0)
+    if ratio <= TOLERANCE:
+        return None
+    objective = config.objective
+    same = f"objective.kld_weight={objective.kld_weight / ratio:.3g}"
+    if objective.kl_reduction != "frame":
+        cheapest = min(published.values())
+        same += f", or objective.kl_reduction=frame objective.kld_weight={cheapest:.3g}"
+    return (
+        f"objective.kld_weight={objective.kld_weight:g} (kl_reduction={objective.kl_reduction}, "
+        f"{config.model.channels} channels) makes a nat a frame up to {ratio:.3g} times as dear as published: it costs "
+        f"{_shown(costs)} in {_modules(costs)}, there {_shown(published)} (0.01 at 512 channels), so that posteriors "
+        f"may collapse; no dearer than there is {same}"
+    )
+
+
+def differing_units(configs: Mapping[str, RunConfig], modules: Sequence[int] | None = None) -> str | None:
+    """A note if equal KL weights of several runs mean different costs of a nat; None if they mean the same.
+
+    Args:
+        configs: Configs by the names of their runs. Runs without a KL term are left out.
+        modules: Module that counts in each run, in the order of `configs`; None for the first.
+    """
+    of_module = dict(zip(configs, modules or [0] * len(configs), strict=True))
+    costs = {
+        name: nat_costs(config, 1.0)[of_module[name]]
+        for name, config in configs.items()
+        if config.model.family == "sim" and config.objective.kld_weight > 0
+    }
+    if not costs or max(costs.values()) <= TOLERANCE * min(costs.values()):
+        return None
+    cheap, dear = min(costs, key=costs.__getitem__), max(costs, key=costs.__getitem__)
+    return (
+        f"kld_weight does not compare: at equal weights a nat a frame costs {costs[dear] / costs[cheap]:.3g} times as "
+        f"much in module {of_module[dear]} of {dear} as in module {of_module[cheap]} of {cheap}; "
+        "objective.kl_reduction=frame has one unit"
+    )
+
+
+def _posterior_frames(config: RunConfig) -> dict[int, int]:
+    """Frames of each module that has a posterior, for the config's crop."""
+    frames = {}
+    num_frames = config.data.crop_samples
+    for m, spec in enumerate(module_specs(config.model)):
+        for conv in spec.convs:
+            num_frames = conv.num_frames(num_frames)
+        if spec.posterior:
+            frames[m] = num_frames
+    return frames
+
+
+def _shown(costs: Mapping[int, float]) -> str:
+    return ", ".join(f"{cost:.3g}" for cost in costs.values())
+
+
+def _modules(costs: Mapping[int, float]) -> str:
+    return f"modules 0 to {max(costs)}" if len(costs) > 1 else "module 0"
