@@ -14,6 +14,7 @@ from vgim.config import ResolvedConfig
 from vgim.downstream import pictures, solvers
 from vgim.downstream.job import SEEDS_IDLE, probe, probe_epochs, probe_many
 from vgim.downstream.options import ProbeOptions
+from vgim.downstream.predictions import read_predictions
 from vgim.downstream.result_table import format_table
 from vgim.downstream.writing import read_result
 from vgim.errors import CheckpointError, ConfigError, DataError
@@ -39,6 +40,12 @@ def test_a_probe_writes_result_confusion_picture_and_events(
         assert stored["confusion"].sum() == result.num_test
         assert stored["confusion"].trace() / result.num_test == pytest.approx(result.accuracy)
         assert stored["classes"].tolist() == list(result.per_class)
+        predictions = read_predictions(Location(folder))
+        assert predictions is not None
+        assert (predictions.predicted_SN[0] == predictions.truth_N).mean() == pytest.approx(result.accuracy)
+        assert predictions.count_U.sum() == len(predictions.truth_N) == result.num_test
+        assert len(set(predictions.utterance_ids)) == len(predictions.count_U) == result.num_test_utterances
+        assert predictions.classes == tuple(result.per_class)
         assert (folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
         assert len(list((folder / "tensorboard").iterdir())) == 1
     assert (probed_run / "probes" / "phone-modules.png").exists()
@@ -133,7 +140,13 @@ def test_a_run_may_lie_on_any_storage(probed_run: Path, tmp_path: Path) -> None:
     for _ in range(2):  # the second replaces the first
         (result,) = probe(remote.uri, ProbeOptions(task="speaker"))
     folder = remote.child("probes", "speaker-trained-module3")
-    assert folder.list() == ["confusion.npz", "confusion.png", "result.json", "tensorboard"]
+    assert folder.list() == [
+        "confusion.npz",
+        "confusion.png",
+        "predictions.npz",
+        "result.json",
+        "tensorboard",
+    ]
     assert len(folder.child("tensorboard").list()) == 1
     assert read_result(folder) == result
 
@@ -240,4 +253,9 @@ def test_without_matplotlib_there_is_a_note_and_no_picture(
     probe(str(probed_run), ProbeOptions(task="speaker", module=2), logged.append)
     assert "pip install 'vgim[analysis]'" in logged[-1]
     folder = probed_run / "probes" / "speaker-trained-module2"
-    assert sorted(path.name for path in folder.iterdir()) == ["confusion.npz", "result.json", "tensorboard"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "confusion.npz",
+        "predictions.npz",
+        "result.json",
+        "tensorboard",
+    ]

@@ -14,6 +14,7 @@ from typing import Any
 from vgim.config import DecoderConfig, RunConfig, to_yaml
 from vgim.config.decoder import AnyConfig
 from vgim.downstream.options import ProbeOptions
+from vgim.downstream.predictions import Predictions
 from vgim.downstream.result import ProbeResult
 from vgim.downstream.writing import write_result
 from vgim.runs.folder import RunFolder
@@ -163,7 +164,9 @@ def write_probe(
             **changes,
         }
     )
-    place = write_result(Location(run), result, np.eye(len(classes), dtype=np.int64))
+    labels = np.arange(len(classes))
+    predictions = Predictions(tuple(classes), tuple(classes), np.ones_like(labels), labels, labels[None])
+    place = write_result(Location(run), result, np.eye(len(classes), dtype=np.int64), predictions)
     place.child("confusion.png").write_bytes_atomic(png())
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from torch import Tensor
+
 from vgim.downstream.context import ProbeContext
 from vgim.downstream.features.examples import SplitExamples
 from vgim.downstream.scores import Scores, score
@@ -24,6 +26,8 @@ class SeedFit(NamedTuple):
     seed: int
     fitted: Fitted
     scores: Scores
+    predicted_N: Tensor
+    """Predicted class of each test example, on the CPU."""
 
 
 def fit_and_score(context: ProbeContext, splits: Splits, seed: int) -> SeedFit:
@@ -45,4 +49,5 @@ def fit_and_score(context: ProbeContext, splits: Splits, seed: int) -> SeedFit:
             patience=options.patience,
         )
     predicted_N = fitted.predict(splits.test.x_NC.to(device)).cpu()
-    return SeedFit(seed, fitted, score(predicted_N, splits.test.y_N, splits.test.owner_N, len(task.classes)))
+    scores = score(predicted_N, splits.test.y_N, splits.test.owner_N, len(task.classes))
+    return SeedFit(seed, fitted, scores, predicted_N)

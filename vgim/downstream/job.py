@@ -14,6 +14,7 @@ from vgim.downstream.features.examples import check_memory
 from vgim.downstream.features.source import FeatureSource, FeatureSpec
 from vgim.downstream.fit import SeedFit, Splits, fit_and_score
 from vgim.downstream.options import EncoderKind, ProbeOptions
+from vgim.downstream.predictions import Predictions, collect_predictions
 from vgim.downstream.probe_plan import (
     Log,
     Outcome,
@@ -150,8 +151,8 @@ def _probe_item(item: ProbeWorkItem, log: Log, pdf: bool) -> list[ProbeResult]:
     """Compute a work item and write its results."""
     context = open_probe_context(item.source, item.options, kinds=(item.kind,))
     results = []
-    for result, confusion_KK in _compute_results(context, item.kind, log):
-        write_result(context.opened.folder, result, confusion_KK, pdf=pdf)
+    for result, confusion_KK, predictions in _compute_results(context, item.kind, log):
+        write_result(context.opened.folder, result, confusion_KK, predictions, pdf=pdf)
         results.append(result)
     return results
 
@@ -168,8 +169,10 @@ def _draw(run: Location, results: list[ProbeResult], all_epochs: bool, pdf: bool
         write_modules_picture(run, last, pdf=pdf)
 
 
-def _compute_results(context: ProbeContext, kind: EncoderKind, log: Log) -> list[tuple[ProbeResult, I64]]:
-    """Result and confusion matrix for each spec of an encoder; features are computed once for each seed."""
+def _compute_results(
+    context: ProbeContext, kind: EncoderKind, log: Log
+) -> list[tuple[ProbeResult, I64, Predictions]]:
+    """Result, confusion matrix and predictions for each spec of an encoder; each seed's features are computed once."""
     options, notes = context.options, list(context.notes)
     num_seeds = options.seeds
     if num_seeds > 1 and options.solver == "lbfgs" and not depends_on_seed(context, kind):
@@ -193,7 +196,10 @@ def _compute_results(context: ProbeContext, kind: EncoderKind, log: Log) -> list
             features = f"{kind} {output_name(spec.module, spec.layer)}".rstrip()
             log(f"{options.task} from {features}, seed {seed}: {fits[-1].scores.accuracy:.1%}")
     return [
-        summarize(context, kind, spec, splits, fits, preparations=preparations, notes=notes)
+        (
+            *summarize(context, kind, spec, splits, fits, preparations=preparations, notes=notes),
+            collect_predictions(context.task.classes, splits.test, fits),
+        )
         for spec, splits, fits in zip(specs, splits_by_spec, fits_by_spec, strict=True)
     ]
 

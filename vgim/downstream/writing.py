@@ -10,6 +10,7 @@ import numpy as np
 
 from vgim.arrays import I64
 from vgim.downstream.pictures import confusion_picture, epochs_picture, modules_picture
+from vgim.downstream.predictions import PREDICTIONS, Predictions, to_npz
 from vgim.downstream.result import ProbeResult, folder_name
 from vgim.plotting import Figure, can_draw, picture_files
 from vgim.runs.layout import PROBES, RESULT
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 CONFUSION, PICTURE = "confusion.npz", "confusion.png"
 
 
-def write_result(run: Location, result: ProbeResult, confusion_KK: I64, *, pdf: bool = False) -> Location:
-    """Write a probe's result, its confusion matrix and TensorBoard events; with matplotlib also a picture.
+def write_result(
+    run: Location, result: ProbeResult, confusion_KK: I64, predictions: Predictions, *, pdf: bool = False
+) -> Location:
+    """Write a probe's result, confusion matrix, predictions and TensorBoard events; with matplotlib also a picture.
 
     Args:
         run: The run's folder.
@@ -35,7 +38,7 @@ def write_result(run: Location, result: ProbeResult, confusion_KK: I64, *, pdf: 
     """
     table = io.BytesIO()
     np.savez(table, confusion=confusion_KK, classes=np.array(list(result.per_class)))
-    files = {CONFUSION: table.getvalue()}
+    files = {CONFUSION: table.getvalue(), PREDICTIONS: to_npz(predictions)}
     if can_draw():
         files |= picture_files(PICTURE, confusion_picture(confusion_KK, result), pdf=pdf)
 

@@ -6,6 +6,7 @@ Shapes: T frames, C channels, N examples.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -52,6 +53,8 @@ class Probe(ABC):
     """Epochs of the adam solver, as published."""
     learning_rate: ClassVar[float]
     """Learning rate of the adam solver, as published."""
+    class_parts: ClassVar[Mapping[str, Callable[[str], str]]] = {}
+    """Coarser classifications that a class's name decides, such as the consonant of a syllable."""
 
     def __init__(self, manifest: Manifest) -> None:
         self.classes = self.find_classes(manifest)

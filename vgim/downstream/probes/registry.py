@@ -33,9 +33,14 @@ def make_probe(name: str, manifest: Manifest) -> Probe:
     Raises:
         DataError: The shards have no labels for the probe.
     """
+    return probe_class(name)(manifest)
+
+
+def probe_class(name: str) -> type[Probe]:
+    """Import the class of a registered probe."""
     module, _, class_name = PROBES[name].partition(":")
-    probe: Probe = getattr(import_module(module), class_name)(manifest)
-    return probe
+    found: type[Probe] = getattr(import_module(module), class_name)
+    return found
 
 
 def available_probes(manifest: Manifest) -> dict[str, Probe]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
 from vgim.data.shards.manifest import Manifest
 from vgim.data.shards.read import Utterance
 from vgim.downstream.probes.probe import UtteranceProbe
@@ -12,6 +15,10 @@ class SyllableProbe(UtteranceProbe):
     """A class for each syllable that the corpus declares; utterances of any other syllable are left out."""
 
     name = "syllable"
+    class_parts: ClassVar[Mapping[str, Callable[[str], str]]] = {
+        "consonant": lambda syllable: syllable[:-1],
+        "vowel": lambda syllable: syllable[-1],
+    }
 
     def __init__(self, manifest: Manifest) -> None:
         super().__init__(manifest)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
 from vgim.downstream.probes.syllable import SyllableProbe
 
 
@@ -9,6 +12,7 @@ class VowelProbe(SyllableProbe):
     """A class for each vowel that a syllable of the corpus ends in."""
 
     name = "vowel"
+    class_parts: ClassVar[Mapping[str, Callable[[str], str]]] = {}
 
     @classmethod
     def class_of(cls, syllable: str) -> str:

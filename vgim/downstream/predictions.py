@@ -1,0 +1,79 @@
+"""Predicted classes of the test split's examples, by the classifier of every seed; `predictions.npz` of a probe.
+
+Comparisons of encoders read them: encoders are tested on the same utterances, so their differences are paired.
+
+Shapes: S seeds, U utterances, N examples.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from vgim.arrays import I64
+from vgim.downstream.features.examples import SplitExamples
+from vgim.downstream.fit import SeedFit
+from vgim.storage import Location
+
+PREDICTIONS = "predictions.npz"
+
+
+class Predictions(NamedTuple):
+    """True and predicted classes; an utterance's examples follow each other."""
+
+    classes: tuple[str, ...]
+    """Name of each class."""
+    utterance_ids: tuple[str, ...]
+    count_U: I64
+    """Examples of each utterance."""
+    truth_N: I64
+    """True class of each example."""
+    predicted_SN: I64
+    """Class that each seed's classifier predicts."""
+
+
+def collect_predictions(classes: Sequence[str], test: SplitExamples, fits: Sequence[SeedFit]) -> Predictions:
+    """The predictions of all seeds' classifiers on the test split.
+
+    Args:
+        test: Examples of the test split; their labels and owners are the same for every seed.
+    """
+    return Predictions(
+        tuple(classes),
+        test.utterance_ids,
+        fits[0].scores.count_U,
+        test.y_N.numpy(),
+        np.stack([fit.predicted_N.numpy() for fit in fits]),
+    )
+
+
+def to_npz(predictions: Predictions) -> bytes:
+    """Predictions as a compressed npz file."""
+    out = io.BytesIO()
+    np.savez_compressed(
+        out,
+        classes=np.array(predictions.classes),
+        utterance_ids=np.array(predictions.utterance_ids),
+        count=predictions.count_U.astype(np.uint32),
+        truth=predictions.truth_N.astype(np.uint16),
+        predicted=predictions.predicted_SN.astype(np.uint16),
+    )
+    return out.getvalue()
+
+
+def read_predictions(folder: Location) -> Predictions | None:
+    """The predictions in a probe's folder; None for a probe that stored none."""
+    path = folder.child(PREDICTIONS)
+    if not path.exists():
+        return None
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+        return Predictions(
+            tuple(stored["classes"].tolist()),
+            tuple(stored["utterance_ids"].tolist()),
+            stored["count"].astype(np.int64),
+            stored["truth"].astype(np.int64),
+            stored["predicted"].astype(np.int64),
+        )
