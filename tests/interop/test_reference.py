@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner
-from torch import Tensor
 from torch.nn import functional as F
 
 import vgim.pretrained.encoder
+from tests.interop.cases import (
+    AUDIO,
+    CHANNELS,
+    PADDINGS,
+    SIM,
+    SIZES,
+    STEPS,
+    STRIDES,
+    UNITS,
+    State,
+    preset_of,
+    reference_latents,
+    reference_state,
+    save,
+    with_tensors,
+    without,
+)
 from vgim.cli import main
 from vgim.config.schema import ModelConfig, ObjectiveConfig
 from vgim.errors import CheckpointError, StorageError
@@ -23,114 +38,32 @@ from vgim.model.stack import build_encoder
 from vgim.runs.checkpoint import find_checkpoint
 from vgim.runs.listing import list_runs
 
-CHANNELS, UNITS, STEPS = 6, 5, 3
-KERNELS, STRIDES, PADDINGS = (10, 8, 4, 4, 4), (5, 4, 2, 2, 2), (2, 2, 2, 2, 1)
-SIZES = (f"model.channels={CHANNELS}", f"model.gru_units={UNITS}", f"objective.prediction_steps={STEPS}")
-GREEDY, ONE = ((0, 1), (2, 3), (4,)), ((0, 1, 2, 3, 4),)
-
-State = dict[str, Tensor]
-
-
-def reference_state(family: str, norm: bool, heads: bool, seed: int = 0, prefix: str = "module.") -> State:
-    """A state dict as the reference saves it, every tensor random, biases before BatchNorm included."""
-    rng = torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=rng) / math.sqrt(max(1, math.prod(shape[1:])))
-
-    state: State = {}
-    modules = ONE if family == "cpc" else GREEDY
-    for m, layers in enumerate(modules):
-        name = f"{prefix}fullmodel.{m}."
-        for j, layer in enumerate(layers):
-            conv = f"{name}encoder.encoder.{j}."
-            state[conv + "0.weight"] = draw(CHANNELS, 1 if layer == 0 else CHANNELS, KERNELS[layer])
-            state[conv + "0.bias"] = draw(CHANNELS)
-            if norm:
-                state[conv + "1.weight"] = 1 + 0.1 * draw(CHANNELS)
-                state[conv + "1.bias"] = draw(CHANNELS)
-                state[conv + "1.running_mean"] = draw(CHANNELS)
-                state[conv + "1.running_var"] = 0.5 + draw(CHANNELS).square()
-                state[conv + "1.num_batches_tracked"] = torch.tensor(7)
-        for head in ("mu", "var") if heads else ():
-            state[f"{name}encoder.encoder_{head}.weight"] = draw(CHANNELS, CHANNELS, 1)
-            state[f"{name}encoder.encoder_{head}.bias"] = draw(CHANNELS)
-        width = CHANNELS
-        if family == "cpc":
-            state |= _gru(draw, name)
-            width = UNITS
-        state[name + "loss.predictor.weight"] = draw(STEPS * CHANNELS, width)
-    if family != "cpc":
-        name = f"{prefix}fullmodel.{len(modules)}."
-        state |= _gru(draw, name)
-        state[name + "loss.predictor.weight"] = draw(STEPS * CHANNELS, UNITS)
-    return state
-
-
-def _gru(draw: Any, name: str) -> State:
-    shapes = {"weight_ih_l0": CHANNELS, "weight_hh_l0": UNITS}
-    state = {f"{name}autoregressor.gru.{key}": draw(3 * UNITS, width) for key, width in shapes.items()}
-    return state | {f"{name}autoregressor.gru.bias_{side}_l0": draw(3 * UNITS) for side in ("ih", "hh")}
-
-
-def reference_latents(state: State, x_BL: Tensor, module: int) -> tuple[Tensor, Tensor]:
-    """z = μ and c of a module from the formulas: convolution, BatchNorm, ReLU; 1×1 head; GRU, c = z without one."""
-    z = x_BL[:, None]
-    layer = 0
-    for m in range(module + 1):
-        name = f"module.fullmodel.{m}."
-        j = 0
-        while (conv := f"{name}encoder.encoder.{j}.") + "0.weight" in state:
-            z = F.conv1d(z, state[conv + "0.weight"], state[conv + "0.bias"], STRIDES[layer], PADDINGS[layer])
-            if conv + "1.weight" in state:
-                std = (state[conv + "1.running_var"] + 1e-5).sqrt()
-                z = (z - state[conv + "1.running_mean"][:, None]) / std[:, None]
-                z = z * state[conv + "1.weight"][:, None] + state[conv + "1.bias"][:, None]
-            z = z.clamp(min=0)
-            j, layer = j + 1, layer + 1
-        if j and f"{name}encoder.encoder_mu.weight" in state:
-            z = F.conv1d(
-                z, state[f"{name}encoder.encoder_mu.weight"], state[f"{name}encoder.encoder_mu.bias"]
-            )
-    z = z.mT
-    gru = f"module.fullmodel.{module}.autoregressor.gru."
-    if gru + "weight_hh_l0" not in state:
-        return z, z
-    h = torch.zeros(len(z), UNITS)
-    contexts = []
-    for t in range(z.shape[1]):
-        from_z = z[:, t] @ state[gru + "weight_ih_l0"].T + state[gru + "bias_ih_l0"]
-        from_h = h @ state[gru + "weight_hh_l0"].T + state[gru + "bias_hh_l0"]
-        (rz, uz, nz), (rh, uh, nh) = from_z.chunk(3, 1), from_h.chunk(3, 1)
-        reset, update = torch.sigmoid(rz + rh), torch.sigmoid(uz + uh)
-        h = (1 - update) * torch.tanh(nz + reset * nh) + update * h
-        contexts.append(h)
-    return z, torch.stack(contexts, 1)
-
-
-def preset_of(family: str, norm: bool) -> list[str]:
-    return [*SIZES, f"model.batch_norm={'local' if norm else 'none'}"]
-
-
-def save(state: Any, path: Path) -> str:
-    torch.save(state, path)
-    return str(path)
-
-
-AUDIO = torch.randn(2, 2000, generator=torch.Generator().manual_seed(3))
-
 
 @pytest.mark.parametrize("norm", [True, False])
-@pytest.mark.parametrize(("family", "heads"), [("sim", True), ("gim", False), ("cpc", True), ("cpc", False)])
+@pytest.mark.parametrize(
+    ("family", "heads", "overrides"),
+    [
+        ("sim", True, []),
+        ("gim", True, []),
+        ("gim", False, []),
+        ("cpc", True, []),
+        ("cpc", True, ["model.head=linear"]),
+        ("cpc", False, []),
+    ],
+)
 def test_an_imported_encoder_computes_what_the_reference_computes(
-    tmp_path: Path, family: str, heads: bool, norm: bool
+    tmp_path: Path, family: str, heads: bool, overrides: list[str], norm: bool
 ) -> None:
-    state = reference_state(family, norm, heads)
+    state = reference_state(family, norm, heads, drawn=("var",) if family != "sim" else ())
     made = import_reference(
-        save(state, tmp_path / "model_9.ckpt"), str(tmp_path / "run"), None, preset_of(family, norm)
+        save(state, tmp_path / "model_9.ckpt"),
+        str(tmp_path / "run"),
+        None,
+        [*preset_of(family, norm), *overrides],
     )
     frozen = vgim.pretrained.encoder.load_encoder(made.run)
     assert frozen.config.model.family == family
+    assert frozen.config.model.head == ("linear" if overrides or (heads and family == "gim") else "none")
     for m in range(len(frozen.encoder)):
         torch.testing.assert_close(
             frozen(AUDIO, m), reference_latents(state, AUDIO, m)[1], rtol=1e-4, atol=1e-5
@@ -170,9 +103,12 @@ def test_a_bias_in_the_running_mean_has_no_effect_in_training_either(tmp_path: P
     torch.testing.assert_close(running_mean, mean - state[conv + "0.bias"], rtol=1e-4, atol=1e-5)
 
 
-def test_folding_the_head_of_cpc_keeps_its_loss(tmp_path: Path) -> None:
+@pytest.mark.parametrize("head", ["none", "linear"])
+def test_the_head_of_cpc_keeps_its_loss_whether_it_is_folded_or_not(tmp_path: Path, head: str) -> None:
     state = reference_state("cpc", norm=True, heads=True)
-    made = import_reference(save(state, tmp_path / "m.ckpt"), str(tmp_path / "run"), None, SIZES)
+    overrides = [*SIZES, f"model.head={head}"]
+    made = import_reference(save(state, tmp_path / "m.ckpt"), str(tmp_path / "run"), None, overrides)
+    assert any("moved into GRU" in note for note in made.notes) == (head == "none")
     module = vgim.pretrained.encoder.load_encoder(made.run).encoder.module(0)
     z, c = reference_latents(state, AUDIO, 0)
     B, T = z.shape[:2]
@@ -185,24 +121,37 @@ def test_folding_the_head_of_cpc_keeps_its_loss(tmp_path: Path) -> None:
         losses.append(-(candidates @ prediction[..., None]).squeeze(-1).log_softmax(-1)[..., 0].mean())
     out = module(AUDIO, Draws(0, negatives, False, None, None))
     torch.testing.assert_close(out.nce, torch.stack(losses).mean(), rtol=1e-4, atol=1e-5)
+    if head == "linear":
+        torch.testing.assert_close(out.latents, z, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("norm", ["local", "none"])
-@pytest.mark.parametrize("family", ["sim", "gim", "cpc"])
+@pytest.mark.parametrize(
+    ("family", "head"),
+    [("sim", "none"), ("gim", "none"), ("gim", "linear"), ("cpc", "none"), ("cpc", "linear")],
+)
 def test_export_then_import_gives_the_same_tensors_and_outputs(
-    tmp_path: Path, family: str, norm: str
+    tmp_path: Path, family: str, head: str, norm: str
 ) -> None:
-    first = import_reference(
-        save(reference_state(family, norm == "local", heads=family != "gim"), tmp_path / "a.ckpt"),
-        str(tmp_path / "first"),
-        None,
-        [*SIZES, f"model.batch_norm={norm}"],
+    overrides = [*SIZES, f"model.batch_norm={norm}", f"model.head={head}"]
+    state = reference_state(
+        family,
+        norm == "local",
+        heads=(family, head) != ("gim", "none"),
+        drawn=() if family == "sim" else ("var",),
     )
+    first = import_reference(save(state, tmp_path / "a.ckpt"), str(tmp_path / "first"), None, overrides)
     file = export_reference(first.run, str(tmp_path / "b.ckpt"))
     exported = torch.load(file, weights_only=True)
     assert "module.fullmodel.0.encoder.encoder.1.0.bias" in exported
     assert exported["module.fullmodel.0.encoder.encoder_mu.weight"].shape == (CHANNELS, CHANNELS, 1)
-    second = import_reference(file, str(tmp_path / "second"), None, [*SIZES, f"model.batch_norm={norm}"])
+    if family == "sim" or head == "linear":
+        name = "module.fullmodel.0.encoder.encoder_mu.weight"
+        assert torch.equal(exported[name], state[name])
+    # No key says head or family here, except of cpc, whose head can be folded.
+    second = import_reference(
+        file, str(tmp_path / "second"), None, overrides if family == "cpc" else overrides[:-1]
+    )
     before, after = find_checkpoint(first.run).weights(), find_checkpoint(second.run).weights()
     assert before.keys() == after.keys()
     for name, tensor in before.items():
@@ -281,17 +230,6 @@ def test_a_file_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:
         import_reference(str(tmp_path / "text.ckpt"), str(tmp_path / "run"), None)
 
 
-def _without(state: State, key: str) -> State:
-    return {name: value for name, value in state.items() if name != key}
-
-
-def _with(state: State, **tensors: Tensor) -> State:
-    return {**state, **{key.replace("__", "."): value for key, value in tensors.items()}}
-
-
-SIM = reference_state("sim", norm=True, heads=True)
-
-
 @pytest.mark.parametrize(
     ("state", "overrides", "message"),
     [
@@ -300,12 +238,12 @@ SIM = reference_state("sim", norm=True, heads=True)
         (SIM, [*SIZES, "model.batch_norm=none"], r"add model.batch_norm=local"),
         (SIM, [*SIZES, "model.layers_per_module=[1,1,1,1,1]"], r"add model.layers_per_module=\[2,2,1\]"),
         (
-            _with(SIM, linear__weight=torch.zeros(2)),
+            with_tensors(SIM, linear__weight=torch.zeros(2)),
             SIZES,
             r"no encoder of the reference has \(linear.weight\)",
         ),
         (
-            _without(SIM, "module.fullmodel.1.encoder.encoder_var.bias"),
+            without(SIM, "module.fullmodel.1.encoder.encoder_var.bias"),
             SIZES,
             r"lacks fullmodel.1.encoder.encoder_var.bias;",
         ),
@@ -325,11 +263,6 @@ def test_what_does_not_fit_is_named(tmp_path: Path, state: State, overrides: lis
     with pytest.raises(CheckpointError, match=message):
         import_reference(save(state, tmp_path / "m.ckpt"), str(tmp_path / "run"), None, overrides)
     assert not (tmp_path / "run").exists()
-
-
-def test_heads_that_gim_has_no_place_for_are_explained(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="our gim has not; as sim, deterministic latents are those μ"):
-        import_reference(save(SIM, tmp_path / "m.ckpt"), str(tmp_path / "run"), "librispeech-gim", SIZES)
 
 
 def test_exported_names_are_those_of_a_module_list_of_the_reference() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import click
 
 from vgim.cli.options import overrides_argument
@@ -17,7 +19,18 @@ from vgim.cli.options import overrides_argument
     metavar="PRESET",
     help="Config of strides, paddings and all else that FILE does not hold [librispeech-FAMILY].",
 )
-def import_reference(file: str, overrides: tuple[str, ...], out: str, preset: str | None) -> None:
+@click.option(
+    "--family",
+    type=click.Choice(["sim", "gim"]),
+    help="How to read a FILE with heads: latents are samples (sim), or μ (gim) [as its heads of log σ² tell].",
+)
+def import_reference(
+    file: str,
+    overrides: tuple[str, ...],
+    out: str,
+    preset: str | None,
+    family: Literal["sim", "gim"] | None,
+) -> None:
     """Convert a checkpoint of the public reference implementation to a run.
 
     FILE is the reference's model_*.ckpt. Only weights are read, and nothing in FILE is executed. Keys that FILE does
@@ -26,7 +39,7 @@ def import_reference(file: str, overrides: tuple[str, ...], out: str, preset: st
     from vgim.config.paths import resolve_path
     from vgim.interop.reference import import_reference as make_run
 
-    made = make_run(resolve_path(file, "FILE"), resolve_path(out, "--out"), preset, overrides)
+    made = make_run(resolve_path(file, "FILE"), resolve_path(out, "--out"), preset, overrides, family)
     for note in made.notes:
         click.echo(note)
     click.echo(f"run folder: {made.run}")

@@ -9,7 +9,7 @@ import re
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from vgim.config import RunConfig, load_config, to_yaml
-from vgim.config.schema import StorageConfig
+from vgim.config.schema import Family, StorageConfig
 from vgim.errors import CheckpointError, ConfigError, StorageError
 from vgim.interop.reference_keys import Architecture, normalize, read_architecture
 from vgim.interop.reference_weights import put_reference, to_reference
@@ -45,7 +45,9 @@ class ImportedRun:
     """Sentences that a user of the run should read."""
 
 
-def import_reference(file: str, out: str, preset: str | None, overrides: Sequence[str] = ()) -> ImportedRun:
+def import_reference(
+    file: str, out: str, preset: str | None, overrides: Sequence[str] = (), family: Family | None = None
+) -> ImportedRun:
     """Convert a reference checkpoint to a run.
 
     Args:
@@ -54,10 +56,11 @@ def import_reference(file: str, out: str, preset: str | None, overrides: Sequenc
         preset: Config of strides, paddings and all else that is not in the file; None for the LibriSpeech preset of
             the file's family.
         overrides: `key=value` for keys of the config.
+        family: sim or gim, whatever the file's heads look like; None reads it from them.
 
     Raises:
-        CheckpointError: The file does not load as weights alone, has unknown or missing tensors, or another
-            architecture than the config; the keys that differ are named.
+        CheckpointError: The file does not load as weights alone, has unknown or missing tensors, is of another
+            family or architecture than the config, or does not tell its family; the keys that differ are named.
         ConfigError: The preset or an override cannot be used.
         StorageError: The file cannot be read, or the run cannot be written.
     """
@@ -68,16 +71,22 @@ def import_reference(file: str, out: str, preset: str | None, overrides: Sequenc
     data = source.read_bytes()
     try:
         tensors = normalize(_load(data))
-        architecture = read_architecture(tensors)
-        preset = preset or f"librispeech-{architecture.family}"
+        found = read_architecture(tensors)
+        architecture = _with_family(found, family)
+        if preset is None:
+            preset = f"librispeech-{_known_family(architecture)}"
+            if architecture.family == "gim" and architecture.heads:
+                overrides = ["model.head=linear", *overrides]
         config = _with_storage(load_config(preset, overrides).config, run)
+        if architecture.family is None:
+            architecture = _with_family(found, "gim" if config.model.family == "gim" else "sim")
         _check_agrees(architecture, config, preset)
         encoder = build_encoder(config.model, config.objective, config.train.seed)
         put_reference(encoder, tensors)
     except CheckpointError as error:
         raise CheckpointError(f"{source.uri}: {error}") from error
     _write(run, encoder, config, source, hashlib.sha256(data).hexdigest())
-    return ImportedRun(run.uri, architecture, _notes(architecture, config, preset))
+    return ImportedRun(run.uri, architecture, _notes(found, config, preset))
 
 
 def export_reference(where: str, out: str) -> str:
@@ -113,6 +122,26 @@ def _load(data: bytes) -> dict[str, Tensor]:
     return loaded
 
 
+def _with_family(found: Architecture, family: Family | None) -> Architecture:
+    """The architecture as one of `family`; unchanged if that is None."""
+    if family is None or family == found.family:
+        return found
+    if found.family == "cpc" or not found.heads:
+        raise CheckpointError(
+            f"--family {family}, but it is a {found.family}, because {found.family_reason}; leave --family out"
+        )
+    return replace(found, family=family)
+
+
+def _known_family(architecture: Architecture) -> Family:
+    if architecture.family is None:
+        raise CheckpointError(
+            f"it does not tell whether it is a sim or a gim, because {architecture.family_reason}; add --family sim "
+            "if its latents were sampled, or --family gim if they were μ"
+        )
+    return architecture.family
+
+
 def _with_storage(config: RunConfig, run: Location) -> RunConfig:
     """The config with `storage` set to the run's folder."""
     try:
@@ -134,11 +163,15 @@ def _check_agrees(theirs: Architecture, config: RunConfig, preset: str) -> None:
         "model.layers_per_module": tuple(len(spec.convs) for spec in specs if spec.convs),
         "model.gru_units": sum(spec.gru_units for spec in specs),
         "model.batch_norm": config.model.batch_norm,
+        "model.head": config.model.head,
         "objective.prediction_steps": config.objective.prediction_steps,
     }
     batch_norm = "none" if not theirs.batch_norm else "local"
     if theirs.batch_norm and config.model.batch_norm != "none":
         batch_norm = config.model.batch_norm  # local or sync: the same weights
+    head = "linear" if theirs.heads and theirs.family == "gim" else "none"
+    if theirs.family == "cpc" and theirs.heads:
+        head = config.model.head  # with none it moves into what reads it
     in_file: dict[str, Any] = {
         "model.family": theirs.family,
         "model.channels": theirs.channels,
@@ -146,6 +179,7 @@ def _check_agrees(theirs: Architecture, config: RunConfig, preset: str) -> None:
         "model.layers_per_module": theirs.layers_per_module,
         "model.gru_units": theirs.gru_units,
         "model.batch_norm": batch_norm,
+        "model.head": head,
         "objective.prediction_steps": theirs.prediction_steps,
     }
     differing = [key for key in ours if ours[key] != in_file[key]]
@@ -157,8 +191,11 @@ def _check_agrees(theirs: Architecture, config: RunConfig, preset: str) -> None:
     fix = "add " + " ".join(f"{key}={_shown(in_file[key])}" for key in differing)
     if "model.family" in differing:
         fix = f"use a preset of family {theirs.family}"
-        if theirs.family == "sim" and config.model.family == "gim":
-            fix += " (its modules have heads of μ, which our gim has not; as sim, deterministic latents are those μ)"
+        if {theirs.family, config.model.family} == {"sim", "gim"} and theirs.heads:
+            needed = (
+                " model.head=linear" if (config.model.family, config.model.head) == ("gim", "none") else ""
+            )
+            fix += f" ({theirs.family_reason}), or add --family {config.model.family}{needed}"
     elif "model.kernels" in differing:
         fix += ", with model.strides and model.paddings to match, or model.depth where the file has fewer modules"
     raise CheckpointError(f"another architecture than the config: {named}; {fix}")
@@ -217,11 +254,25 @@ def _notes(theirs: Architecture, config: RunConfig, preset: str) -> list[str]:
         notes.append(
             "biases before BatchNorm moved into its running means: what the encoder computes is the same"
         )
-    if theirs.family == "sim":
+    if theirs.family == "cpc" and theirs.heads and config.model.head == "none":
         notes.append(
-            "the file does not say whether latents were sampled (sim) or were the means μ (the reference's gim has the "
-            "same heads): encode with μ, the default, and it is the same"
+            "the head of μ moved into GRU and predictors: contexts and losses are the same; with model.head=linear it "
+            "stays a head"
         )
-    if theirs.family == "cpc" and theirs.heads:
-        notes.append("the head of μ moved into GRU and predictors: contexts and losses are the same")
+    if theirs.family != "cpc" and theirs.heads:
+        notes.append(_note_on_family(theirs, config.model.family))
     return notes
+
+
+def _note_on_family(found: Architecture, family: Family) -> str:
+    """How a file with heads was read, and how it can be read otherwise."""
+    other = "gim" if family == "sim" else "sim"
+    meaning = {
+        "sim": "latents are samples of N(μ, σ²), or μ",
+        "gim": "latents are μ, and heads of log σ² are left out",
+    }
+    if found.family == family:
+        said = f"imported as {family}, because {found.family_reason}: {meaning[family]}"
+        return f"{said}; --family {other} overrules that"
+    said = f"imported as {family}, as you asked, although {found.family_reason}: {meaning[family]}"
+    return said if family == "gim" else f"{said}; encode with μ, because σ was never trained"

@@ -17,14 +17,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from vgim.config.schema import Family
 from vgim.errors import CheckpointError
+from vgim.interop.reference_heads import HEADS, FamilyFound, Tensors, family_of, has_effect
 from vgim.text import first_few
-
-Tensors = dict[str, Tensor]
 
 ROOT = "fullmodel"
 _MODULE = re.compile(rf"^(?P<prefix>.*?){ROOT}\.(?P<module>\d+)\.(?P<rest>.+)$")
@@ -39,7 +37,10 @@ _CONV = re.compile(rf"^{ROOT}\.(\d+)\.encoder\.encoder\.(\d+)\.0\.weight$")
 class Architecture:
     """The encoder's architecture as its tensors show it; strides and paddings are not in them."""
 
-    family: Family
+    family: Family | None
+    """None if its heads do not tell a sim from a gim."""
+    family_reason: str
+    """Why, as the end of a sentence that begins with "because"."""
     channels: int
     kernels: tuple[int, ...]
     layers_per_module: tuple[int, ...]
@@ -49,7 +50,7 @@ class Architecture:
     biases: bool
     """Whether a convolution before a BatchNorm has a bias that is not zero."""
     heads: bool
-    """Whether a module has a head of μ that is not the identity."""
+    """Whether a module has heads that make its latents differ from its last convolution's output."""
 
 
 def normalize(tensors: Mapping[str, Tensor]) -> Tensors:
@@ -111,11 +112,13 @@ def read_architecture(tensors: Tensors) -> Architecture:
     if not convs[0]:
         raise CheckpointError("its module 0 has no convolutions")
     channels = convs[0][0].shape[0]
-    with_heads = [m for m in range(num_modules) if convs[m] and _has_head(tensors, m)]
+    heads = [_heads(tensors, m) for m in range(num_modules) if convs[m]]
     last_gru = grus[last]
     is_cpc = num_modules == 1 and last_gru is not None
+    found = FamilyFound("cpc", "its only module has a GRU") if is_cpc else family_of(heads)
     return Architecture(
-        family="cpc" if is_cpc else "sim" if with_heads else "gim",
+        family=found.family,
+        family_reason=found.reason,
         channels=channels,
         kernels=tuple(weight.shape[2] for weights in convs for weight in weights),
         layers_per_module=tuple(len(weights) for weights in convs if weights),
@@ -123,7 +126,7 @@ def read_architecture(tensors: Tensors) -> Architecture:
         batch_norm=any(".1.running_mean" in name for name in tensors),
         prediction_steps=_prediction_steps(tensors, channels),
         biases=any(bool(bias.any()) for bias in _biases_before_norm(tensors)),
-        heads=bool(with_heads),
+        heads=any(map(has_effect, heads)),
     )
 
 
@@ -144,28 +147,10 @@ def _convs(tensors: Tensors, module: int) -> list[Tensor]:
     return [layers[j] for j in sorted(layers)]
 
 
-def _has_head(tensors: Tensors, module: int) -> bool:
-    """Whether μ differs from the last convolution's output: exported files have heads that are the identity."""
-    head = {key: tensors.get(f"{ROOT}.{module}.encoder.encoder_{key}") for key in no_head(1)}
-    if all(tensor is None for tensor in head.values()):
-        return False
-    nothing = no_head(max(len(tensor) for tensor in head.values() if tensor is not None))
-    return not all(
-        tensor is not None
-        and matrix(tensor).shape == nothing[key].shape
-        and bool((matrix(tensor) == nothing[key]).all())
-        for key, tensor in head.items()
-    )
-
-
-def no_head(channels: int) -> Tensors:
-    """Heads that leave the last convolution's output as it is: μ = h, log σ² = 0."""
-    return {
-        "mu.weight": torch.eye(channels),
-        "mu.bias": torch.zeros(channels),
-        "var.weight": torch.zeros(channels, channels),
-        "var.bias": torch.zeros(channels),
-    }
+def _heads(tensors: Tensors, module: int) -> Tensors:
+    """The tensors of a module's heads that the file has."""
+    named = {key: tensors.get(f"{ROOT}.{module}.encoder.encoder_{key}") for key in HEADS}
+    return {key: tensor for key, tensor in named.items() if tensor is not None}
 
 
 def _prediction_steps(tensors: Tensors, channels: int) -> int:
@@ -187,8 +172,3 @@ def _biases_before_norm(tensors: Tensors) -> list[Tensor]:
         name.replace(".1.running_mean", ".0.bias") for name in tensors if name.endswith(".1.running_mean")
     )
     return [tensors[name] for name in names if name in tensors]
-
-
-def matrix(tensor: Tensor) -> Tensor:
-    """A 1×1 convolution's weight as a matrix; any other tensor unchanged."""
-    return tensor[..., 0] if tensor.ndim == 3 and tensor.shape[2] == 1 else tensor

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from vgim.errors import CheckpointError
-from vgim.interop.reference_keys import ROOT, Tensors, matrix, no_head
+from vgim.interop.reference_heads import HEADS, Tensors, matrix, no_head
+from vgim.interop.reference_keys import ROOT
 from vgim.model.stack import Encoder
 from vgim.text import first_few
-
-_HEADS = ("mu.weight", "mu.bias", "var.weight", "var.bias")
 
 
 def to_reference(encoder: Encoder) -> Tensors:
@@ -52,7 +51,7 @@ def _heads(ours: Mapping[str, Tensor], module: int, channels: int) -> list[tuple
     if weight is not None:
         bias = ours[f"greedy.{module}.posterior.bias"]
         heads = dict(
-            zip(_HEADS, (weight[:channels], bias[:channels], weight[channels:], bias[channels:]), strict=True)
+            zip(HEADS, (weight[:channels], bias[:channels], weight[channels:], bias[channels:]), strict=True)
         )
     elif f"greedy.{module}.head.weight" in ours:
         heads |= {f"mu.{part}": ours[f"greedy.{module}.head.{part}"] for part in ("weight", "bias")}
@@ -73,7 +72,9 @@ def put_reference(encoder: Encoder, tensors: Tensors) -> None:
     if encoder.model.batch_norm != "none":
         optional |= {name for name in expected if name.endswith(".0.bias")}
     if encoder.model.family != "sim":
-        optional |= {name for name in expected if ".encoder_mu." in name or ".encoder_var." in name}
+        optional |= {name for name in expected if ".encoder_var." in name}
+        if encoder.model.head == "none":
+            optional |= {name for name in expected if ".encoder_mu." in name}
     missing = expected.keys() - tensors.keys() - optional
     left_over = tensors.keys() - expected.keys()
     if missing or left_over:
