@@ -32,7 +32,9 @@ JOBS = {
     "ray_jobs/sweep.py": ["sweep", "run"],
     "ray_jobs/experiment.py": ["experiment", "run"],
 }
-PRESET = re.compile(r"(quickstart|(librispeech|artificial)-(sim|gim|cpc))(\.yaml)?")
+PRESET = re.compile(
+    r"(quickstart|(?:published-)?(?:librispeech|artificial)-(?:sim|gim|cpc)(?:-extra)?)(\.yaml)?"
+)
 
 NEEDED = {"model.head": ("model.family=gim", "objective.kld_weight=0")}
 """Overrides of quickstart, by the key that is refused without them."""
@@ -147,7 +149,7 @@ def test_config_keys_exist(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_presets_exist(page: Path) -> None:
     for code in inline_code(page):
         for word in code.replace("configs/", "").split():
-            if re.fullmatch(r"(quickstart|librispeech-[a-z]+|artificial-[a-z]+)(\.yaml)?", word):
+            if re.fullmatch(r"(quickstart|(published-)?(librispeech|artificial)-[a-z-]+)(\.yaml)?", word):
                 exists = word.removesuffix(".yaml") in known_presets() or f"vgim data prepare {word}" in set(
                     verbs(main)
                 )

@@ -23,8 +23,14 @@ SHIPPED = (
     "artificial-cpc",
 )
 
+PUBLISHED = tuple(
+    f"published-{corpus}-{family}"
+    for corpus in ("artificial", "librispeech")
+    for family in ("sim", "gim", "cpc")
+)
 
-@pytest.mark.parametrize("name", SHIPPED)
+
+@pytest.mark.parametrize("name", [*SHIPPED, *PUBLISHED])
 def test_shipped_preset_resolves_and_says_what_it_is(name: str) -> None:
     resolved = load_config(name)
     assert resolved.preset_name == resolved.config.storage.name == name
@@ -46,6 +52,26 @@ def test_published_hyperparameters(family: str) -> None:
     assert speech.model.family == artificial.model.family == family
     weights = {"sim": (0.001, 0.01)}.get(family, (0.0, 0.0))
     assert (speech.objective.kld_weight, artificial.objective.kld_weight) == weights
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_presets_have_the_references_numbers_and_nothing_of_ours(name: str) -> None:
+    config = load_config(name).config
+    family, artificial = name.split("-")[2], "artificial" in name
+    assert (config.model.family, config.model.head) == (family, "none" if family == "sim" else "linear")
+    assert (config.model.channels, config.model.gru_units) == (512, 256)
+    assert config.model.batch_norm == ("none" if artificial else "local")
+    crops = ("first", 10_240) if artificial else ("random", 20_480)
+    assert (config.data.crop, config.data.crop_samples) == crops
+    objective = config.objective
+    assert (objective.prediction_steps, objective.num_negatives, objective.window_frames) == (10, 10, 128)
+    assert (objective.negatives, objective.predictor_init) == ("batch", "uniform")
+    assert objective.kld_weight == (0.0 if family != "sim" else 0.01 if artificial else 0.001)
+    assert (objective.kl_reduction, objective.kld_warmup_steps, objective.free_bits) == ("time_sum", 0, 0)
+    assert (config.optim.learning_rate, config.optim.decay_per_epoch, config.optim.clip_norm) == (2e-4, 1, 0)
+    assert (config.train.batch_size, config.train.epochs) == ((64, 1000) if artificial else (8, 100))
+    assert (config.train.max_steps, config.train.early_stop_validations, config.train.accumulate) == (0, 0, 1)
+    assert "/published-" in config.data.shards
 
 
 @pytest.mark.parametrize("name", [name for name in SHIPPED if name.endswith("sim")] + ["quickstart"])
