@@ -25,6 +25,22 @@ def show(preset: str, overrides: tuple[str, ...], as_json: bool) -> None:
     click.echo(shown.as_json(resolved) if as_json else shown.annotated(resolved))
 
 
+@config.command()
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@overrides_argument
+@json_option
+def diff(first: str, second: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Print the keys in which two presets differ, with both values.
+
+    A and B are presets, by name or path, or folders of runs. KEY=VALUE applies to both.
+    """
+    from vgim.config.preset_difference import preset_difference
+
+    difference = preset_difference(first, second, overrides)
+    click.echo(difference.as_json() if as_json else difference.as_text())
+
+
 @config.command("list")
 def list_presets() -> None:
     """List the presets, with a line about each."""

@@ -12,7 +12,9 @@ from vgim.config.yaml_text import to_flow
 
 def config_difference(old: AnyConfig, new: AnyConfig) -> list[str]:
     """Every key that differs, as "key: old → new"."""
-    return [f"{key}: {to_flow(was)} → {to_flow(now)}" for key, was, now in _pairs(dump(old), dump(new))]
+    return [
+        f"{key}: {to_flow(was)} → {to_flow(now)}" for key, was, now in differing_keys(dump(old), dump(new))
+    ]
 
 
 def blocking_difference(old: AnyConfig, new: AnyConfig) -> list[str]:
@@ -20,17 +22,18 @@ def blocking_difference(old: AnyConfig, new: AnyConfig) -> list[str]:
     leaves = config_keys(type(new)).leaves
     return [
         f"{key}: {to_flow(was)} → {to_flow(now)}"
-        for key, was, now in _pairs(dump(old), dump(new))
+        for key, was, now in differing_keys(dump(old), dump(new))
         if not (key in leaves and leaves[key].may_change)
     ]
 
 
-def _pairs(
+def differing_keys(
     old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
+    """Dotted key and both values of every difference between two dumped configs of one schema."""
     for name in new:
         was, now = old[name], new[name]
         if isinstance(was, Mapping) and isinstance(now, Mapping):
-            yield from _pairs(was, now, f"{prefix}{name}.")
+            yield from differing_keys(was, now, f"{prefix}{name}.")
         elif was != now:
             yield f"{prefix}{name}", was, now

@@ -21,6 +21,7 @@ from vgim.config.yaml_text import parse_yaml, to_block
 from vgim.errors import ConfigError
 
 DEFAULT = "default"
+PRESETS_NAME = "the preset's name"
 Config = TypeVar("Config", RunConfig, DecoderConfig, AnyConfig)
 
 
@@ -76,7 +77,7 @@ def _name_run(tree: Tree, preset_name: str, sources: dict[str, str]) -> None:
     storage = tree.setdefault("storage", {})
     if isinstance(storage, dict) and storage.get("name", "") == "":
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", preset_name).lstrip("._-")
-        merge_layer(tree, {"storage": {"name": name or "run"}}, "the preset's name", sources)
+        merge_layer(tree, {"storage": {"name": name or "run"}}, PRESETS_NAME, sources)
 
 
 def validate(tree: Tree, sources: Mapping[str, str], root: type[Config]) -> Config:
