@@ -10,14 +10,17 @@ from vgim.config import DecoderConfig, load_config
 from vgim.config.keys import config_keys
 from vgim.config.load import validate
 from vgim.config.overrides import OVERRIDE, merge_layer, parse_override
+from vgim.config.reference_downstream_keys import CLASSIFIER, DECODER
+from vgim.config.reference_encoder_keys import ENCODER, MODULE, TOP
+from vgim.config.reference_row import Spelling
 from vgim.config.reference_spelling import (
+    TABLES,
     command_of,
     find_spelling,
     markdown_table,
     nearest_key,
     written_here,
 )
-from vgim.config.reference_table import CLASSIFIER, DECODER, ENCODER, MODULE, TABLES, TOP, Spelling
 from vgim.errors import ConfigError
 
 ROWS = list(chain.from_iterable(TABLES.values()))

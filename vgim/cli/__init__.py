@@ -17,7 +17,7 @@ from vgim.cli.decode import decode
 from vgim.cli.experiment import experiment
 from vgim.cli.latents import latents
 from vgim.cli.probe import probe
-from vgim.cli.reference import export_reference, import_reference
+from vgim.cli.reference import export_reference, from_reference, import_reference
 from vgim.cli.report import report
 from vgim.cli.sweep import sweep
 from vgim.cli.train import runs, train
@@ -61,5 +61,6 @@ for verb in (
     experiment,
     import_reference,
     export_reference,
+    from_reference,
 ):
     main.add_command(verb)

@@ -1,4 +1,4 @@
-"""`vgim import-reference` and `vgim export-reference`."""
+"""`vgim import-reference`, `vgim export-reference` and `vgim from-reference`."""
 
 from __future__ import annotations
 
@@ -58,3 +58,19 @@ def export_reference(run: str, out: str) -> None:
 
     where = resolve_run_path(run, "RUN")
     click.echo(f"wrote {write_file(where, resolve_path(out, '--out'))}")
+
+
+@click.command("from-reference")
+@click.argument("command")
+def from_reference(command: str) -> None:
+    """Print the vgim command that does what a command of the public reference does.
+
+    COMMAND is the reference's, in quotes, with or without `python -m PROGRAM` and the experiment in front of the config
+    file; or several commands, as lines of a shell; or - to read them from stdin. Comments say what has no counterpart
+    or means something else here.
+    """
+    import sys
+
+    from vgim.interop.reference_translation import translate
+
+    click.echo(translate(sys.stdin.read() if command == "-" else command))

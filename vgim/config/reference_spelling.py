@@ -6,7 +6,9 @@ import difflib
 from functools import cache
 from typing import Literal
 
-from vgim.config.reference_table import ANY_CLASSIFIER, CLASSIFIERS, MODULE, TABLES, Spelling
+from vgim.config.reference_downstream_keys import CLASSIFIER, DECODER
+from vgim.config.reference_encoder_keys import ENCODER, MODULE, TOP
+from vgim.config.reference_row import ANY_CLASSIFIER, CLASSIFIERS, EARLIER_SECTIONS, Spelling
 
 Command = Literal["train", "probe", "decode"]
 USAGE: dict[Command, str] = {
@@ -14,6 +16,14 @@ USAGE: dict[Command, str] = {
     "probe": "vgim probe RUN",
     "decode": "vgim decode train RUN",
 }
+TABLES = {
+    "options": TOP,
+    "encoder_config": ENCODER,
+    "module": MODULE,
+    ANY_CLASSIFIER: CLASSIFIER,
+    "decoder_config": DECODER,
+}
+"""All keys of the reference, by the table of docs/from-the-reference.md that they stand in."""
 _SECTIONS = ("encoder_config", "decoder_config", *CLASSIFIERS)
 
 
@@ -28,15 +38,21 @@ def _by_key() -> dict[str, Spelling]:
     return found
 
 
+def present_key(key: str) -> str:
+    """A key under its section's present name, if an earlier version of the reference named the section otherwise."""
+    section, dot, name = key.partition(".")
+    return f"{EARLIER_SECTIONS.get(section, section)}{dot}{name}"
+
+
 def find_spelling(key: str) -> Spelling | None:
     """The row of the reference's key `key`, such as `encoder_config.kld_weight`; None if the reference has none."""
-    return _by_key().get(key)
+    return _by_key().get(present_key(key))
 
 
 def nearest_key(key: str) -> str:
     """The key of the reference that was probably meant: one of the same section, if the section exists."""
-    section = key.partition(".")[0]
-    members = [known for known in _by_key() if known.startswith(f"{section}.")]
+    key = present_key(key)
+    members = [known for known in _by_key() if known.startswith(f"{key.partition('.')[0]}.")]
     return difflib.get_close_matches(key, members or list(_by_key()), n=1, cutoff=0)[0]
 
 
@@ -66,7 +82,9 @@ def command_of(key: str, written: str) -> Command:
     """The vgim command that takes what is `written` here for the reference's `key`."""
     if key.startswith("decoder_config."):
         return "decode"
-    return "probe" if key.partition(".")[0] in CLASSIFIERS or written.startswith("--") else "train"
+    return (
+        "probe" if present_key(key).partition(".")[0] in CLASSIFIERS or written.startswith("--") else "train"
+    )
 
 
 def refusal(key: str, value: str, command: Command, origin: str) -> str | None:
@@ -83,7 +101,7 @@ def refusal(key: str, value: str, command: Command, origin: str) -> str | None:
     """
     spelling = find_spelling(key)
     if spelling is None:
-        if key.partition(".")[0] not in _SECTIONS:
+        if present_key(key).partition(".")[0] not in _SECTIONS:
             return None
         near = nearest_key(key)
         return f"{key} is no config key, here or in the public reference{origin}; did you mean {near}?"

@@ -1,0 +1,321 @@
+"""Writes commands of the public reference as vgim commands, with a comment for each part that means something else."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from vgim.config import load_config
+from vgim.config.keys import dump, flatten
+from vgim.config.overrides import parse_override
+from vgim.config.reference_encoder_keys import ENCODER
+from vgim.config.reference_row import CLASSIFIERS, Spelling
+from vgim.config.reference_spelling import find_spelling, written_here
+from vgim.errors import ConfigError
+from vgim.interop.reference_command import ReferenceCommand, read_commands
+from vgim.interop.reference_programs import CONFIGS, DATASETS, PROGRAMS, Corpus
+
+_SYLLABLES = "$VGIM_HOME/shards/artificial-speech-syllables"
+_LAST_CONVOLUTIONS = 2  # the reference's encoders have three modules of convolutions before the GRU
+_EPOCHS = 1000  # of the reference's configs, whose `encoder_num` is the last of them
+
+
+@dataclass
+class _Translation:
+    """The words of a vgim command and the comments behind it, while they are collected."""
+
+    command: ReferenceCommand
+    words: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    reasons: dict[str, list[str]] = field(default_factory=dict)
+    """Overrides that are not written, by the reason."""
+    others: dict[str, int] = field(default_factory=dict)
+    """Sections that other commands read, with the number of overrides in each."""
+
+    def leave_out(self, key: str, reason: str) -> None:
+        """Say of an override why it is not written."""
+        self.reasons.setdefault(reason, []).append(f"{key}={self.command.overrides[key]}")
+
+    def lines(self) -> Iterator[str]:
+        """The command, then its comments."""
+        yield shlex.join(self.words)
+        yield from map(_comment, self.notes)
+        yield from (
+            _comment(f"{', '.join(overrides)}: {reason}") for reason, overrides in self.reasons.items()
+        )
+        if self.others:
+            counts = ", ".join(f"{name} ({number})" for name, number in self.others.items())
+            yield _comment(f"overrides for other commands: {counts}")
+
+
+def _comment(text: str) -> str:
+    """A comment of the shell, which a line break in a value does not end."""
+    return f"# {' '.join(text.split())}"
+
+
+def translate(text: str) -> str:
+    """Translate commands of the public reference.
+
+    Args:
+        text: A command, with or without `python -m PROGRAM` and experiment; or several, as lines of a shell.
+
+    Returns:
+        For each command the vgim commands that do the same, and comments about all that has no counterpart or means
+        something else here. A shell runs it as it stands.
+
+    Raises:
+        ConfigError: A program, config file, key or variable is unknown.
+    """
+    return "\n".join(line for command in read_commands(text) for line in _lines(command))
+
+
+def _lines(command: ReferenceCommand) -> Iterator[str]:
+    program = PROGRAMS[command.program]
+    if program.kind == "gone":
+        yield _comment(f"{command.program}: {program.note}")
+        return
+    translations = {
+        "train": _train,
+        "probe": _probe,
+        "decode": _decode,
+        "space": _space,
+        "correlation": _correlation,
+        "weights": _weights,
+    }
+    for translation in translations[program.kind](command):
+        yield from translation.lines()
+
+
+def _train(command: ReferenceCommand) -> list[_Translation]:
+    result = _Translation(command)
+    corpus, model = _corpus(result, "encoder_config"), CONFIGS[command.config].model
+    left_out = {"encoder_config.dataset.dataset"}
+    if _is(command, "encoder_config.deterministic", "true") and model == "sim":
+        model = "gim"
+        result.leave_out("encoder_config.deterministic", "without samples and KL term a SIM trains as a GIM")
+    left_out.add("encoder_config.deterministic")
+    if model != "sim" and "encoder_config.kld_weight" in command.overrides:
+        result.leave_out(
+            "encoder_config.kld_weight", f"{model} has no posterior, so a KL weight would do nothing"
+        )
+        left_out.add("encoder_config.kld_weight")
+    preset = f"published-{corpus}-{model}"
+    overrides = [*CONFIGS[command.config].overrides]
+    for key in command.overrides:
+        if key not in left_out:
+            overrides += _own_part(result, key, "encoder_config", "train")
+    defaults = _other_defaults(preset, overrides)
+    if defaults:
+        result.notes.append(f"defaults of the reference that {preset} has otherwise: {', '.join(defaults)}")
+    overrides += defaults
+    name = [f"storage.name={_run_name(command)}"] if command.experiment else []
+    result.words = ["vgim", "train", preset, *overrides, *name]
+    return [result]
+
+
+def _probe(command: ReferenceCommand) -> list[_Translation]:
+    section = PROGRAMS[command.program].section
+    task = CLASSIFIERS[section]
+    result = _Translation(command)
+    if task == "syllable" and _is(command, f"{section}.dataset.labels", "vowels"):
+        task = "vowel"
+    corpus = _corpus(result, section)
+    reads_gru = task == "phone" or not _is(command, f"{section}.bias", "false")
+    result.words = ["vgim", "probe", _run_name(command), "--task", task, "--protocol", "published"]
+    result.words += [] if reads_gru else ["--no-bias"]
+    result.words += _place(result, section, reads_gru)
+    result.words += ["--sampled"] if _samples(command) else []
+    handled = ["dataset.labels", "dataset.dataset"]
+    handled += ["bias", "encoder_module", "encoder_layer"] if task != "phone" else []
+    for key in command.overrides:
+        if key not in {f"{section}.{name}" for name in handled}:
+            result.words += _own_part(result, key, section, CLASSIFIERS[section])
+    result.words += ["--shards", _SYLLABLES] if corpus == "artificial" else []
+    return [result]
+
+
+def _decode(command: ReferenceCommand) -> list[_Translation]:
+    section = "decoder_config"
+    result = _Translation(command)
+    corpus = _corpus(result, section)
+    number = command.overrides.get(f"{section}.decoder_loss", "6")
+    loss = _spelling(f"{section}.decoder_loss").values.get(number)
+    if loss is None:
+        raise ConfigError(f"{section}.decoder_loss={number} is no loss of the public reference; give 0 to 6")
+    result.words = ["vgim", "decode", "train", _run_name(command), "--protocol", "published", *loss.split()]
+    result.words += _place(result, section, reads_gru=False)
+    if CONFIGS[command.config].model == "sim" and not _samples(command):
+        result.words.append("--no-sampled")
+    handled = ("decoder_loss", "encoder_module", "encoder_layer", "dataset.dataset")
+    overrides: list[str] = []
+    for key in command.overrides:
+        if key not in {f"{section}.{name}" for name in handled}:
+            overrides += _own_part(result, key, section, "decode")
+    if corpus == "librispeech":  # the protocol has the epochs and batches of the README's commands
+        given = {override.partition("=")[0] for override in overrides}
+        defaults = ("train.epochs=200", "train.batch_size=64")
+        overrides += [word for word in defaults if word.partition("=")[0] not in given]
+    result.words += overrides
+    return [result]
+
+
+def _space(command: ReferenceCommand) -> list[_Translation]:
+    labels, histograms = _Translation(command), _Translation(command)
+    run = _run_name(command)
+    labels.words = ["vgim", "latents", run, "--only", "map", "--split", "train", "--shards", _SYLLABLES]
+    histograms.words = ["vgim", "latents", run, "--module", "2", "--only", "distribution", "--split", "train"]
+    histograms.notes.append("the scatter plot of the first three dimensions has no counterpart")
+    _note_the_rest(histograms, PROGRAMS[command.program].section, ())
+    return [labels, histograms]
+
+
+def _correlation(command: ReferenceCommand) -> list[_Translation]:
+    section = PROGRAMS[command.program].section
+    result = _Translation(command)
+    _corpus(result, section)
+    result.words = ["vgim", "latents", _run_name(command), "--only", "correlation"]
+    result.words += _place(result, section, reads_gru=False)
+    _note_the_rest(result, section, ("encoder_module", "encoder_layer", "dataset.dataset"))
+    return [result]
+
+
+def _weights(command: ReferenceCommand) -> list[_Translation]:
+    section = PROGRAMS[command.program].section
+    result = _Translation(command)
+    result.words = ["vgim", "compare", _run_name(command), "--weights", "weights.png"]
+    handled = ("bias", "encoder_module", "encoder_layer", "dataset.dataset", "dataset.labels")
+    _note_the_rest(result, section, handled)
+    return [result]
+
+
+def _note_the_rest(result: _Translation, section: str, handled: tuple[str, ...]) -> None:
+    """Comment on the overrides of a command that has neither KEY=VALUE nor options of a probe."""
+    for key in result.command.overrides:
+        if key not in {f"{section}.{name}" for name in handled}:
+            _own_part(result, key, section, CLASSIFIERS[section])
+
+
+def _own_part(result: _Translation, key: str, section: str, program: str) -> list[str]:
+    """The words for one override; none, and a comment, where nothing corresponds to it.
+
+    Args:
+        result: Takes the comment.
+        key: Key of the reference, which is known.
+        section: The section that the program reads beside the options of all.
+        program: The probe's task, `train` or `decode`.
+    """
+    prefix = key.partition(".")[0]
+    if "." in key and prefix != section:
+        if key != "encoder_config.deterministic":
+            result.others[prefix] = result.others.get(prefix, 0) + 1
+        return []
+    spelling = _spelling(key)
+    value = result.command.overrides[key]
+    written = written_here(spelling, value)
+    if key.endswith(".encoder_num"):
+        if value not in (_last_epoch(result.command), "0"):
+            result.leave_out(key, spelling.note)
+        return []
+    if program in spelling.unread_by:
+        result.leave_out(key, f"never read by this program of the reference; {written} would do it here")
+        return []
+    takes_keys = program in ("train", "decode")
+    if written is None or (written and takes_keys == written.startswith("--")):
+        result.leave_out(key, spelling.note)
+        return []
+    return written.split()
+
+
+def _place(result: _Translation, section: str, reads_gru: bool) -> list[str]:
+    """The options for the module and the layer that a program reads."""
+    command = result.command
+    module = command.overrides.get(f"{section}.encoder_module", "-1")
+    layer = command.overrides.get(f"{section}.encoder_layer", "-1")
+    is_cpc = CONFIGS[command.config].model.startswith("cpc")
+    if reads_gru:
+        if (module, layer) != ("-1", "-1") and section != "phones_classifier_config":
+            result.notes.append(
+                "bias=True reads the GRU, and stops there at a module or layer; add bias=False for those"
+            )
+        return []
+    if is_cpc and layer == "-1":
+        result.notes.append(
+            "encoder_layer=-1 of a CPC is the audio itself there, and stops; here the last convolution"
+        )
+    if not is_cpc and layer != "-1":
+        result.notes.append(f"encoder_layer={layer} stops there for all but CPC")
+    if is_cpc:
+        return ["--layer", layer]
+    words = ["--module", str(_LAST_CONVOLUTIONS) if module == "-1" else module]
+    return words if layer == "-1" else [*words, "--layer", layer]
+
+
+def _corpus(result: _Translation, section: str) -> Corpus:
+    """The corpus that a section names, or else the config file."""
+    key = f"{section}.dataset.dataset"
+    number = result.command.overrides.get(key)
+    if number is None:
+        return CONFIGS[result.command.config].corpus
+    corpus = DATASETS.get(number)
+    if corpus is None:
+        raise ConfigError(
+            f"{key}={number} is no speech of the public reference; its numbers are 1, 3, 4 and 5"
+        )
+    if number == "3":
+        result.leave_out(
+            key, "a subset; `vgim data prepare librispeech --train-list FILE --test-list FILE` makes it"
+        )
+    if number in ("5", "6"):
+        result.leave_out(key, "the number that Artificial Speech had earlier; it is 4 now")
+    return corpus
+
+
+def _other_defaults(preset: str, overrides: list[str]) -> list[str]:
+    """Values of the reference's configs that `preset` has otherwise, as in the published commands."""
+    ours = flatten(dump(load_config(preset).config))
+    given = {override.partition("=")[0] for override in overrides}
+    found: list[str] = []
+    for spelling in ENCODER:
+        written = written_here(spelling, spelling.default) if spelling.default else None
+        if not written or spelling.is_share or written.startswith(("--", "vgim ")):
+            continue
+        key = written.partition("=")[0]
+        if key == "objective.kld_weight" and ours["model.family"] != "sim":
+            continue
+        if key not in given and flatten(parse_override(written))[key] != ours[key]:
+            found.append(written)
+    return found
+
+
+def _run_name(command: ReferenceCommand) -> str:
+    """Name of the encoder's run: the experiment's, or the preset's if the command names no experiment."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", command.experiment).strip("._-")
+    if name or command.experiment:
+        return name or "run"
+    number = command.overrides.get("encoder_config.dataset.dataset", "")
+    corpus = DATASETS.get(number) or CONFIGS[command.config].corpus
+    return f"published-{corpus}-{CONFIGS[command.config].model}"
+
+
+def _samples(command: ReferenceCommand) -> bool:
+    """Whether the reference reads samples of the posterior."""
+    return CONFIGS[command.config].model == "sim" and not _is(command, "encoder_config.deterministic", "true")
+
+
+def _is(command: ReferenceCommand, key: str, value: str) -> bool:
+    return command.overrides.get(key, "").lower() == value
+
+
+def _last_epoch(command: ReferenceCommand) -> str:
+    try:
+        return str(int(command.overrides.get("encoder_config.num_epochs", _EPOCHS)) - 1)
+    except ValueError:
+        return ""
+
+
+def _spelling(key: str) -> Spelling:
+    found = find_spelling(key)
+    assert found is not None, key
+    return found
