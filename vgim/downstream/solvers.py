@@ -12,15 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vgim.downstream.logistic import Scaling, gram, minimize, zero_classifier
 from vgim.downstream.probes.probe import Examples
 from vgim.model.randomness import mix, seeded_generator
 
 L2_PATH = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-"""Penalties to try, strongest first; each fit starts at the optimum of the fit before."""
-MAX_ITERATIONS = 200
-"""Iterations of L-BFGS for each penalty."""
-SMALLEST_SCALE = 1e-6
-"""Features with a smaller standard deviation are dead channels and are not divided by it."""
+"""Penalties to try, strongest first; each fit starts at the optimum of the one before."""
 ROWS_AT_ONCE = 65_536
 """Examples that are classified at once, which bounds the memory of the logits."""
 ADAM_BATCH = {"frame": 1024, "utterance": 32}
@@ -38,6 +35,8 @@ class Fitted(NamedTuple):
     """Penalty with the lowest validation loss; None for Adam."""
     epochs: int | None
     """Epochs of training behind the weights; None for L-BFGS."""
+    converged: bool = True
+    """Whether L-BFGS reached the optimum within its iterations."""
 
     def predict(self, x_NC: Tensor) -> Tensor:
         """Predict the class of each example."""
@@ -51,59 +50,25 @@ class Fitted(NamedTuple):
 def fit_lbfgs(train: Examples, validation: Examples, num_classes: int, *, bias: bool = True) -> Fitted:
     """Minimize mean cross-entropy + l2/2 · ‖W‖² on standardized features, with l2 chosen on the validation split.
 
-    Deterministic: the problem is convex and starts at zero. The path of penalties ends at the first penalty that
-    makes the validation loss worse. Without a bias the features are scaled but not centered, because centering
-    would add a bias.
+    Deterministic: the problem is convex and starts at zero. Every penalty of the path is tried. W and its penalty are
+    in units of the features' standard deviations, with and without a bias (see `vgim.downstream.logistic`).
+
+    Raises:
+        DataError: A feature is not finite.
     """
-    mean_C = train.x_NC.mean(0) if bias else torch.zeros_like(train.x_NC[0])
-    scale_C = (train.x_NC - mean_C).square_().mean(0).sqrt_()
-    scale_C = torch.where(scale_C < SMALLEST_SCALE, torch.ones_like(scale_C), scale_C)
-    x_NC = (train.x_NC - mean_C) / scale_C
-    validation_NC = (validation.x_NC - mean_C) / scale_C
-    w_KC = x_NC.new_zeros(num_classes, x_NC.shape[1])
-    b_K = x_NC.new_zeros(num_classes)
-    best: tuple[float, float, Tensor, Tensor] | None = None
+    scaling = Scaling.measure(train.x_NC)
+    x_NC = scaling.standardize(train.x_NC)
+    gram_CC, offset_C = gram(x_NC), None if bias else scaling.offset()
+    optimum = zero_classifier(num_classes, x_NC.shape[1], x_NC.device)
+    best: Fitted | None = None
     for l2 in L2_PATH:
-        minimize(x_NC, train.y_N, w_KC, b_K, l2, bias=bias)
-        loss = cross_entropy(validation_NC, validation.y_N, w_KC, b_K)
-        if best is not None and not loss < best[0]:
-            break
-        best = (loss, l2, w_KC.clone(), b_K.clone())
+        optimum = minimize(x_NC, train.y_N, optimum, l2, offset_C=offset_C, gram_CC=gram_CC)
+        w_KC, b_K = (t.to(x_NC.dtype) for t in scaling.raw(optimum.w_KC, optimum.b_K, bias=bias))
+        loss = cross_entropy(validation.x_NC, validation.y_N, w_KC, b_K)
+        if best is None or loss < best.validation_loss:
+            best = Fitted(w_KC, b_K, loss, l2, None, optimum.converged)
     assert best is not None
-    loss, l2, w_KC, b_K = best
-    w_KC = w_KC / scale_C
-    return Fitted(w_KC, b_K - w_KC @ mean_C, loss, l2, None)
-
-
-def minimize(
-    x_NC: Tensor, y_N: Tensor, w_KC: Tensor, b_K: Tensor, l2: float, *, bias: bool, tolerance: float = 1e-6
-) -> None:
-    """Move weights and bias to the minimum of mean cross-entropy + l2/2 · ‖W‖², in place.
-
-    Args:
-        tolerance: Largest absolute element of the gradient at which L-BFGS stops.
-    """
-    # The gradient is written out because autograd would keep several tensors [N, K] of a large split.
-    optimizer = torch.optim.LBFGS(
-        [w_KC, b_K] if bias else [w_KC],
-        max_iter=MAX_ITERATIONS,
-        tolerance_grad=tolerance,
-        tolerance_change=1e-9,
-        line_search_fn="strong_wolfe",
-    )
-    rows = torch.arange(len(y_N), device=y_N.device)
-
-    def loss() -> Tensor:
-        log_p_NK = F.log_softmax(torch.addmm(b_K, x_NC, w_KC.T), 1)
-        value = -log_p_NK[rows, y_N].mean() + l2 / 2 * w_KC.square().sum()
-        residual_NK = log_p_NK.exp_()
-        residual_NK[rows, y_N] -= 1
-        residual_NK /= len(y_N)
-        w_KC.grad = torch.addmm(w_KC, residual_NK.T, x_NC, beta=l2)
-        b_K.grad = residual_NK.sum(0)
-        return value
-
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    return best
 
 
 def fit_adam(

@@ -14,6 +14,7 @@ from vgim.downstream.encoders.kinds import EncoderPreparation
 from vgim.downstream.features.source import FeatureSpec
 from vgim.downstream.fit import SeedFit, Splits
 from vgim.downstream.leakage import count_seen
+from vgim.downstream.logistic import MAX_ITERATIONS
 from vgim.downstream.options import EncoderKind
 from vgim.downstream.result import Interval, ProbeResult, SeedResult
 from vgim.downstream.scores import interval_over_seeds, interval_over_utterances, per_class
@@ -23,6 +24,8 @@ SAW_LABELS = (
     "this encoder was trained on the labels of the train split that the probe learns from, and chosen on the "
     "validation split's; it is no measure of what is learned without labels"
 )
+
+NOT_CONVERGED = f"lbfgs ended after {MAX_ITERATIONS} iterations, before its optimum"
 
 
 def summarize(
@@ -56,6 +59,8 @@ def summarize(
     label_epochs = tuple(p.label_epochs for p in preparations if p.label_epochs)
     if label_epochs:
         notes = [*notes, SAW_LABELS]
+    if not all(fit.fitted.converged for fit in fits):
+        notes = [*notes, NOT_CONVERGED]
     checkpoint = opened.encoder.checkpoint if kind == "trained" else None
     num_seen: int | None = 0
     if checkpoint is not None:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from vgim.downstream.few_labels.subsets import label_order, labeled
-from vgim.downstream.solvers import ROWS_AT_ONCE, SMALLEST_SCALE, Fitted, minimize
+from vgim.downstream.logistic import Scaling, minimize, zero_classifier
+from vgim.downstream.solvers import ROWS_AT_ONCE, Fitted
 
 TOLERANCE = 1e-4
 """Largest absolute element of the gradient at which a fit ends."""
@@ -40,18 +41,12 @@ class Moments:
         self.squares_C = squares_C if self.squares_C is None else self.squares_C + squares_C
         self.num += len(x_NC)
 
-    def standard(self, *, center: bool) -> tuple[Tensor, Tensor]:
-        """Offset and scale that standardize features: (x - offset) / scale.
-
-        Returns:
-            Offset, zero unless `center`, and scale; [C] each, float32.
-        """
+    def scaling(self) -> Scaling:
+        """Mean and standard deviation of each feature."""
         assert self.sum_C is not None
         assert self.squares_C is not None
-        mean_C = self.sum_C / self.num if center else torch.zeros_like(self.sum_C)
-        scale_C = (self.squares_C / self.num - mean_C.square()).clamp(min=0).sqrt()
-        scale_C = torch.where(scale_C < SMALLEST_SCALE, torch.ones_like(scale_C), scale_C)
-        return mean_C.float(), scale_C.float()
+        mean_C = self.sum_C / self.num
+        return Scaling.of(mean_C, self.squares_C / self.num - mean_C.square())
 
 
 @dataclass(frozen=True)
@@ -129,19 +124,19 @@ def fit_subsets(
     Returns:
         Labels per class, each with the test accuracies of its seeds.
     """
-    mean_C, scale_C = (t.to(device) for t in moments.standard(center=bias))
+    scaling = Scaling(*(t.to(device) for t in moments.scaling()))
+    offset_C = None if bias else scaling.offset()
+    start = zero_classifier(labels.num_classes, len(scaling.mean_C), device)
     test_SC, truth_S = test_SC.to(device), labels.truth_S.to(device)
     for size in labels.sizes:
         num_draws, accuracies = labels.num_draws(size, max_draws), []
         for seed in range(sum(key[0] == size for key in labels.subsets)):
             rows = labels.subsets[size, seed]
-            x_MC = (rows_of(rows, num_draws).to(device) - mean_C) / scale_C
+            x_MC = scaling.standardize(rows_of(rows, num_draws).to(device))
             y_M = labels.y_N[rows].repeat(num_draws).to(device)
-            w_KC = x_MC.new_zeros(labels.num_classes, x_MC.shape[1])
-            b_K = x_MC.new_zeros(labels.num_classes)
             l2 = x_MC.shape[1] / logit_std**2 / len(rows)
-            minimize(x_MC, y_M, w_KC, b_K, l2, bias=bias, tolerance=TOLERANCE)
-            w_KC /= scale_C
-            fitted = Fitted(w_KC, b_K - w_KC @ mean_C, float("nan"), l2, None)
+            optimum = minimize(x_MC, y_M, start, l2, offset_C=offset_C, tolerance=TOLERANCE)
+            w_KC, b_K = (t.to(x_MC.dtype) for t in scaling.raw(optimum.w_KC, optimum.b_K, bias=bias))
+            fitted = Fitted(w_KC, b_K, float("nan"), l2, None)
             accuracies.append(float((fitted.predict(test_SC) == truth_S).double().mean()))
         yield size, accuracies
