@@ -141,6 +141,7 @@ def test_a_run_may_lie_on_any_storage(probed_run: Path, tmp_path: Path) -> None:
         (result,) = probe(remote.uri, ProbeOptions(task="speaker"))
     folder = remote.child("probes", "speaker-trained-module3")
     assert folder.list() == [
+        "classifier.safetensors",
         "confusion.npz",
         "confusion.png",
         "predictions.npz",
@@ -254,6 +255,7 @@ def test_without_matplotlib_there_is_a_note_and_no_picture(
     assert "pip install 'vgim[analysis]'" in logged[-1]
     folder = probed_run / "probes" / "speaker-trained-module2"
     assert sorted(path.name for path in folder.iterdir()) == [
+        "classifier.safetensors",
         "confusion.npz",
         "predictions.npz",
         "result.json",

@@ -13,6 +13,7 @@ from typing import Any
 
 from vgim.config import DecoderConfig, RunConfig, to_yaml
 from vgim.config.decoder import AnyConfig
+from vgim.downstream.classifier import Classifier, ClassifierInfo
 from vgim.downstream.options import ProbeOptions
 from vgim.downstream.predictions import Predictions
 from vgim.downstream.result import ProbeResult
@@ -119,6 +120,7 @@ def write_probe(
 ) -> None:
     """A probe's folder with a result and its picture."""
     import numpy as np
+    import torch
 
     accuracy = FINAL_ACCURACY[encoder] + 0.05 * (module or 0)
     options = {
@@ -166,7 +168,19 @@ def write_probe(
     )
     labels = np.arange(len(classes))
     predictions = Predictions(tuple(classes), tuple(classes), np.ones_like(labels), labels, labels[None])
-    place = write_result(Location(run), result, np.eye(len(classes), dtype=np.int64), predictions)
+    classifier = Classifier(
+        ClassifierInfo(
+            **result.model_dump(include={"task", "unit", "encoder", "module", "layer", "checkpoint", "step"}),
+            classes=tuple(classes),
+            run=str(run),
+            seeds=(0,),
+            features_sha256=("",),
+            sha256="",
+        ),
+        torch.zeros(1, len(classes), 2),
+        torch.zeros(1, len(classes)),
+    )
+    place = write_result(Location(run), result, np.eye(len(classes), dtype=np.int64), predictions, classifier)
     place.child("confusion.png").write_bytes_atomic(png())
 
 

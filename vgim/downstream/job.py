@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from vgim.arrays import I64
 from vgim.data.shards.read import read_lengths
+from vgim.downstream.classifier import Classifier, classifier_of, hash_features
 from vgim.downstream.context import ProbeContext, open_probe_context
 from vgim.downstream.encoders.kinds import EncoderPreparation, depends_on_seed, feature_source
 from vgim.downstream.features.examples import check_memory
@@ -33,6 +34,16 @@ from vgim.plotting import WITHOUT_MATPLOTLIB, can_draw
 from vgim.storage import Location
 
 SEEDS_IDLE = "the seeds change nothing: features and lbfgs are deterministic, so there is one fit"
+
+
+class ComputedResult(NamedTuple):
+    """A result with what is written beside it."""
+
+    result: ProbeResult
+    confusion_KK: I64
+    """Test examples by true class (row) and predicted class (column)."""
+    predictions: Predictions
+    classifier: Classifier
 
 
 class RunTaskResults(NamedTuple):
@@ -151,9 +162,9 @@ def _probe_item(item: ProbeWorkItem, log: Log, pdf: bool) -> list[ProbeResult]:
     """Compute a work item and write its results."""
     context = open_probe_context(item.source, item.options, kinds=(item.kind,))
     results = []
-    for result, confusion_KK, predictions in _compute_results(context, item.kind, log):
-        write_result(context.opened.folder, result, confusion_KK, predictions, pdf=pdf)
-        results.append(result)
+    for computed in _compute_results(context, item.kind, log):
+        write_result(context.opened.folder, *computed, pdf=pdf)
+        results.append(computed.result)
     return results
 
 
@@ -169,10 +180,8 @@ def _draw(run: Location, results: list[ProbeResult], all_epochs: bool, pdf: bool
         write_modules_picture(run, last, pdf=pdf)
 
 
-def _compute_results(
-    context: ProbeContext, kind: EncoderKind, log: Log
-) -> list[tuple[ProbeResult, I64, Predictions]]:
-    """Result, confusion matrix and predictions for each spec of an encoder; each seed's features are computed once."""
+def _compute_results(context: ProbeContext, kind: EncoderKind, log: Log) -> list[ComputedResult]:
+    """The result for each spec of an encoder; each seed's features are computed once."""
     options, notes = context.options, list(context.notes)
     num_seeds = options.seeds
     if num_seeds > 1 and options.solver == "lbfgs" and not depends_on_seed(context, kind):
@@ -180,28 +189,34 @@ def _compute_results(
         notes.append(SEEDS_IDLE)
         log(f"note: {kind}: {SEEDS_IDLE}")
     specs: tuple[FeatureSpec, ...] = ()
+    sha256 = ""
     splits_by_spec: list[Splits] = []
     fits_by_spec: list[list[SeedFit]] = []
     preparations: list[EncoderPreparation] = []
+    features_sha256: list[str] = []
     for seed in range(num_seeds):
         if not splits_by_spec or depends_on_seed(context, kind):
             splits_by_spec = []  # frees the last seed's examples before the next are made
             source, preparation = feature_source(context, kind, seed, log)
             preparations.append(preparation)
             specs = source.specs
+            sha256 = hash_features(source)
             splits_by_spec = _split_examples(context, source, log)
             fits_by_spec = fits_by_spec or [[] for _ in specs]
+        features_sha256.append(sha256)
         for spec, splits, fits in zip(specs, splits_by_spec, fits_by_spec, strict=True):
             fits.append(fit_and_score(context, splits, seed))
             features = f"{kind} {output_name(spec.module, spec.layer)}".rstrip()
             log(f"{options.task} from {features}, seed {seed}: {fits[-1].scores.accuracy:.1%}")
-    return [
-        (
-            *summarize(context, kind, spec, splits, fits, preparations=preparations, notes=notes),
-            collect_predictions(context.task.classes, splits.test, fits),
+    computed = []
+    for spec, splits, fits in zip(specs, splits_by_spec, fits_by_spec, strict=True):
+        result, confusion_KK = summarize(
+            context, kind, spec, splits, fits, preparations=preparations, notes=notes
         )
-        for spec, splits, fits in zip(specs, splits_by_spec, fits_by_spec, strict=True)
-    ]
+        predictions = collect_predictions(context.task.classes, splits.test, fits)
+        classifier = classifier_of(context.opened.folder, result, fits, features_sha256)
+        computed.append(ComputedResult(result, confusion_KK, predictions, classifier))
+    return computed
 
 
 def _split_examples(context: ProbeContext, source: FeatureSource, log: Log) -> list[Splits]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vgim.arrays import I64
+from vgim.downstream.classifier import CLASSIFIER, Classifier, to_safetensors
 from vgim.downstream.pictures import confusion_picture, epochs_picture, modules_picture
 from vgim.downstream.predictions import PREDICTIONS, Predictions, to_npz
 from vgim.downstream.result import ProbeResult, folder_name
@@ -24,9 +25,17 @@ CONFUSION, PICTURE = "confusion.npz", "confusion.png"
 
 
 def write_result(
-    run: Location, result: ProbeResult, confusion_KK: I64, predictions: Predictions, *, pdf: bool = False
+    run: Location,
+    result: ProbeResult,
+    confusion_KK: I64,
+    predictions: Predictions,
+    classifier: Classifier,
+    *,
+    pdf: bool = False,
 ) -> Location:
-    """Write a probe's result, confusion matrix, predictions and TensorBoard events; with matplotlib also a picture.
+    """Write a probe's result, confusion matrix, predictions, classifier and TensorBoard events.
+
+    With matplotlib there is a picture too.
 
     Args:
         run: The run's folder.
@@ -38,7 +47,11 @@ def write_result(
     """
     table = io.BytesIO()
     np.savez(table, confusion=confusion_KK, classes=np.array(list(result.per_class)))
-    files = {CONFUSION: table.getvalue(), PREDICTIONS: to_npz(predictions)}
+    files = {
+        CONFUSION: table.getvalue(),
+        PREDICTIONS: to_npz(predictions),
+        CLASSIFIER: to_safetensors(classifier),
+    }
     if can_draw():
         files |= picture_files(PICTURE, confusion_picture(confusion_KK, result), pdf=pdf)
 

@@ -1,0 +1,175 @@
+"""The fitted classifier of a probe: `classifier.safetensors` beside its `result.json`.
+
+The tensors are `weight` [K, C] and `bias` [K] of the first seed, and `weight.1`, `bias.1`, … of further seeds,
+float32, for raw features. The metadata are the fields of `ClassifierInfo`, each as JSON.
+
+Shapes: S seeds, K classes, C features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+from vgim.downstream.features.source import FeatureSource
+from vgim.downstream.fit import SeedFit
+from vgim.downstream.options import EncoderKind
+from vgim.downstream.probes.probe import ExampleUnit
+from vgim.downstream.probes.registry import Task
+from vgim.downstream.result import ProbeResult
+from vgim.errors import StorageError
+from vgim.storage import Location
+from vgim.text import first_problem
+
+CLASSIFIER = "classifier.safetensors"
+
+
+class ClassifierInfo(BaseModel):
+    """What a classifier was fitted to."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    schema_version: Literal[1] = 1
+    task: Task
+    classes: tuple[str, ...]
+    """Name of each class."""
+    unit: ExampleUnit
+    encoder: EncoderKind
+    module: int | None
+    layer: int | None
+    run: str
+    """Folder of the run when the probe was computed."""
+    checkpoint: str | None
+    """Checkpoint of a trained encoder."""
+    step: int | None
+    seeds: tuple[int, ...]
+    features_sha256: tuple[str, ...]
+    """For each seed, SHA-256 of all that makes features of audio: weights, normalization, seed of samples."""
+    sha256: str
+    """SHA-256 of the tensors."""
+
+
+class Classifier(NamedTuple):
+    """Linear classifiers of raw features, one for each seed."""
+
+    info: ClassifierInfo
+    weight_SKC: Tensor
+    bias_SK: Tensor
+
+    def log_probabilities(self, x_NC: Tensor, seed: int = 0) -> Tensor:
+        """Log-probability of each class, [N, K], by the classifier of a seed."""
+        index = self.info.seeds.index(seed)
+        return torch.addmm(self.bias_SK[index], x_NC, self.weight_SKC[index].T).log_softmax(1)
+
+
+def hash_features(source: FeatureSource) -> str:
+    """SHA-256 of all that makes features of audio."""
+    return hashlib.sha256(json.dumps(source.identity(), sort_keys=True).encode()).hexdigest()
+
+
+def classifier_of(
+    run: Location, result: ProbeResult, fits: Sequence[SeedFit], features_sha256: Sequence[str]
+) -> Classifier:
+    """The classifier of a probe's result.
+
+    Args:
+        run: The run's folder.
+        fits: The fit of each seed.
+        features_sha256: `hash_features` of each seed's source.
+    """
+    weight_SKC = torch.stack([fit.fitted.weight_KC for fit in fits]).cpu().float()
+    bias_SK = torch.stack([fit.fitted.bias_K for fit in fits]).cpu().float()
+    info = ClassifierInfo(
+        task=result.task,
+        classes=tuple(result.per_class),
+        unit=result.unit,
+        encoder=result.encoder,
+        module=result.module,
+        layer=result.layer,
+        run=run.uri,
+        checkpoint=result.checkpoint,
+        step=result.step,
+        seeds=tuple(fit.seed for fit in fits),
+        features_sha256=tuple(features_sha256),
+        sha256=_hash_tensors(weight_SKC, bias_SK),
+    )
+    return Classifier(info, weight_SKC, bias_SK)
+
+
+def to_safetensors(classifier: Classifier) -> bytes:
+    """A classifier as a safetensors file."""
+    import safetensors.torch
+
+    tensors = {}
+    for index in range(len(classifier.info.seeds)):
+        weight, bias = _names(index)
+        tensors[weight] = classifier.weight_SKC[index].contiguous()
+        tensors[bias] = classifier.bias_SK[index].contiguous()
+    metadata = {name: json.dumps(value) for name, value in classifier.info.model_dump(mode="json").items()}
+    data: bytes = safetensors.torch.save(tensors, metadata)
+    return data
+
+
+def read_classifier(folder: Location) -> Classifier:
+    """Read the classifier in a probe's folder. Reading it executes nothing in it.
+
+    Args:
+        folder: RUN/probes/NAME.
+
+    Raises:
+        StorageError: There is none, or the file is damaged.
+    """
+    import safetensors.torch
+
+    path = folder.child(CLASSIFIER)
+    if not path.exists():
+        raise StorageError(
+            f"{folder.uri} holds no {CLASSIFIER}; name a folder RUN/probes/NAME of a probe, or probe again if it is "
+            "older than classifiers that are kept"
+        )
+    data = path.read_bytes()
+    try:
+        tensors = safetensors.torch.load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        metadata = {name: json.loads(value) for name, value in header.get("__metadata__", {}).items()}
+        info = ClassifierInfo.model_validate(metadata)
+    except ValidationError as error:
+        raise _damaged(path, first_problem(error)) from error
+    except (safetensors.SafetensorError, ValueError, KeyError, RecursionError) as error:
+        raise _damaged(path, " ".join(str(error).split()) or type(error).__name__) from error
+    names = [name for index in range(len(info.seeds)) for name in _names(index)]
+    if not names or set(names) != set(tensors) or len(info.features_sha256) != len(info.seeds):
+        raise _damaged(path, f"it holds the tensors {', '.join(sorted(tensors)) or 'none'}")
+    weights, biases = [tensors[name] for name in names[::2]], [tensors[name] for name in names[1::2]]
+    num_classes = len(info.classes)
+    first = weights[0]
+    fits = all(w.shape == first.shape and w.dtype == torch.float32 for w in weights) and all(
+        b.shape == (num_classes,) and b.dtype == torch.float32 for b in biases
+    )
+    if first.ndim != 2 or len(first) != num_classes or not fits:
+        raise _damaged(
+            path, f"a weight has the shape {list(first.shape)}, and there are {num_classes} classes"
+        )
+    weight_SKC, bias_SK = torch.stack(weights), torch.stack(biases)
+    if _hash_tensors(weight_SKC, bias_SK) != info.sha256:
+        raise _damaged(path, "its SHA-256 is not the one in its metadata")
+    return Classifier(info, weight_SKC, bias_SK)
+
+
+def _names(index: int) -> tuple[str, str]:
+    """Names of a seed's tensors in the file."""
+    return (f"weight.{index}", f"bias.{index}") if index else ("weight", "bias")
+
+
+def _hash_tensors(weight_SKC: Tensor, bias_SK: Tensor) -> str:
+    return hashlib.sha256(weight_SKC.numpy().tobytes() + bias_SK.numpy().tobytes()).hexdigest()
+
+
+def _damaged(path: Location, reason: str) -> StorageError:
+    return StorageError(f"{path.uri} is not a probe's classifier: {reason[:200]}; probe again")
