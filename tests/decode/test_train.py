@@ -96,6 +96,13 @@ def test_killed_run_equals_straight_run(run: Path, options: dict[str, Any]) -> N
     assert len(module_metrics(straight, "train")) == 20
 
 
+def test_a_decoder_keeps_the_ends_of_every_nth_epoch(run: Path) -> None:
+    few = ("train.keep_last=1", "train.keep_best=0", "train.epochs=3", "listen.crops=0")
+    config = config_of(run, "thinned", *few, "train.keep_every_epochs=2")
+    rank_of(config).run()
+    assert [c.state.epoch for c in complete_checkpoints(folder_of(config))] == [2, 3]
+
+
 def test_training_leaves_a_decoder_that_loads_and_sounds_to_hear(run: Path) -> None:
     lines: list[str] = []
     assert train_decoder(str(run), DecoderOptions(module=0), QUICK, log=lines.append) == 0

@@ -243,6 +243,29 @@ def test_pruning_keeps_the_newest_and_the_best(run: Location) -> None:
     assert best_checkpoint(run.uri).state.step == 6  # none was validated: the newest
 
 
+def test_pruning_keeps_the_ends_of_every_nth_epoch(run: Location) -> None:
+    encoder, optimizer = trained(0)
+    positions = {
+        5: (0, 5),
+        10: (1, 0),
+        20: (2, 0),
+        25: (2, 5),
+        40: (4, 0),
+        50: (5, 0),
+        60: (6, 0),
+        63: (6, 3),
+    }
+    for step, (epoch, step_in_epoch) in positions.items():
+        at = state(step, loss=float(step), epoch=epoch, step_in_epoch=step_in_epoch)
+        save_checkpoint(run, encoder, optimizer, config_of(encoder), at)
+    prune_checkpoints(run, keep_last=1, keep_best=1, keep_every_epochs=2)
+    assert steps_of(run) == [5, 20, 40, 60, 63]  # 5 is the best, 63 the newest
+    prune_checkpoints(run, keep_last=1, keep_best=0, keep_every_epochs=4)
+    assert steps_of(run) == [40, 63]
+    prune_checkpoints(run, keep_last=1, keep_best=0)
+    assert steps_of(run) == [63]
+
+
 def test_pruning_leaves_a_half_written_folder_and_other_files_alone(tmp_path: Path) -> None:
     run = Location(tmp_path)
     save_some(run, {1: None, 2: None, 3: None})

@@ -215,6 +215,9 @@ class TrainConfig(Section):
     """Number of newest checkpoints that are kept."""
     keep_best: int = Field(1, ge=0, json_schema_extra=MAY_CHANGE)
     """Number of checkpoints of lowest validation loss that are kept besides the newest."""
+    keep_every_epochs: int = Field(0, ge=0, json_schema_extra=MAY_CHANGE)
+    """Epochs between two checkpoints that are kept for good, counted over the run, besides the newest and the best; 0
+    for none."""
 
 
 AutoOrCount = Annotated[int, Field(ge=1)] | Literal["auto"]

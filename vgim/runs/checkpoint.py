@@ -121,18 +121,29 @@ def complete_checkpoints(run: Location) -> list[Checkpoint]:
     return sorted(found, key=lambda c: c.state.step)
 
 
-def prune_checkpoints(run: Location, *, keep_last: int, keep_best: int, keep_step: int | None = None) -> None:
+def is_kept_for_good(step_in_epoch: int, epoch: int, keep_every_epochs: int) -> bool:
+    """Whether `train.keep_every_epochs` keeps a checkpoint at this position: the end of every N-th epoch of the run."""
+    return keep_every_epochs > 0 and step_in_epoch == 0 and epoch > 0 and epoch % keep_every_epochs == 0
+
+
+def prune_checkpoints(
+    run: Location, *, keep_last: int, keep_best: int, keep_every_epochs: int = 0, keep_step: int | None = None
+) -> None:
     """Delete checkpoints of a run.
 
     Args:
         keep_last: Number of newest checkpoints to keep.
         keep_best: Number of checkpoints of lowest validation loss to keep.
+        keep_every_epochs: Keep the checkpoints at the ends of epochs that are multiples of this number; 0 for none.
         keep_step: Optimizer step of another checkpoint to keep.
     """
     checkpoints = complete_checkpoints(run)
     kept = {c.location for c in checkpoints[-keep_last:] + _by_loss(checkpoints)[:keep_best]}
     for checkpoint in checkpoints:
-        if checkpoint.location not in kept and checkpoint.state.step != keep_step:
+        state = checkpoint.state
+        if is_kept_for_good(state.step_in_epoch, state.epoch, keep_every_epochs):
+            continue
+        if checkpoint.location not in kept and state.step != keep_step:
             checkpoint.delete()
 
 

@@ -15,7 +15,7 @@ from vgim.data.stream.stream import CropStream, RankSlice
 from vgim.model.audio import Normalizer, Statistics
 from vgim.model.precision import slowed_by
 from vgim.model.rank_group import RankGroup
-from vgim.runs.checkpoint import checkpoint_location, prune_checkpoints
+from vgim.runs.checkpoint import checkpoint_location, is_kept_for_good, prune_checkpoints
 from vgim.runs.folder import State
 from vgim.runs.hparams import hyperparameters
 from vgim.runs.metrics import MetricsRecord
@@ -229,7 +229,8 @@ class RankTrainer:
             done = is_done(progress, phase, train)  # early stopping may have ended the phase
         done = done or self._pauses_at(progress)
         every = train.checkpoint_every_steps
-        if done or (progress.step % every == 0 if every else epoch_ended):
+        is_kept = is_kept_for_good(progress.step_in_epoch, progress.epoch, train.keep_every_epochs)
+        if done or is_kept or (progress.step % every == 0 if every else epoch_ended):
             self._checkpoint(progress)
         return progress, done
 
@@ -319,6 +320,7 @@ class RankTrainer:
                 self.run_folder,
                 keep_last=train.keep_last,
                 keep_best=train.keep_best,
+                keep_every_epochs=train.keep_every_epochs,
                 keep_step=self._keep_step,
             )
             self.worker.on_record("checkpoint", {"step": progress.step})
