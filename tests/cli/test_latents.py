@@ -42,7 +42,7 @@ def test_options_reach_the_job(
     job_arguments: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    bounds = "--max-utterances 3 --max-frames 101 --map-frames 51 --pairs 5 --subsets 6 --seed 7 --pdf"
+    bounds = "--max-utterances 3 --max-frames 101 --map-frames 51 --pairs 5 --subsets 6 --seed 7 --dims 10,50 --pdf"
     chosen = (
         "--all-modules --only map,labels --checkpoint best --decoder d --shards sh --split train --device cpu"
     )
@@ -60,6 +60,7 @@ def test_options_reach_the_job(
         max_utterances=3,
         max_frames=101,
         map_frames=51,
+        dims=(10, 50),
         pairs=5,
         subsets=6,
         seed=7,
@@ -84,3 +85,10 @@ def test_a_missing_run_is_refused_in_one_line(tmp_path: Path) -> None:
     assert result.exit_code != 0
     assert "is no run" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_sizes_that_are_no_numbers_of_dimensions_are_refused() -> None:
+    for dims, part in (("10,x", "'x'"), ("1", "'1'"), ("10,", "''"), ("-4", "'-4'")):
+        result = vgim("latents", "x", "--dims", dims)
+        assert result.exit_code == 2
+        assert f"{part} is no number of dimensions; give integers from 2, such as 10,50" in result.stderr

@@ -69,6 +69,15 @@ def test_another_run_is_compared_where_it_can_be(results: list[AnalysisResult], 
     assert not (plain_run / "latents").exists()
 
 
+def test_the_table_shows_one_metric_for_each_label(results: list[AnalysisResult]) -> None:
+    rows = [line.split() for line in format_table(results).splitlines()]
+    metrics = [row[2] for row in rows if row[1] == "labels"]
+    assert metrics == [f"{label}_dimensions_for_half_of_weight" for label in ("speaker", "phone")]
+    assert [row[2] for row in rows if row[1] == "smoothness"] == list(
+        next(result.figures for result in results if result.analysis == "smoothness")
+    )[:3]
+
+
 def test_the_projector_gets_points_with_their_labels(
     results: list[AnalysisResult], decoded_run: Path
 ) -> None:
@@ -130,6 +139,8 @@ def test_a_wrong_module_or_shards_or_a_missing_package_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="--module 7, but the run's encoder has 4 modules"):
         analyze(str(plain_run), SMALL.model_copy(update={"module": 7}))
+    with pytest.raises(ConfigError, match="--dims 9, but module 0 has 8 dimensions; give numbers up to 8"):
+        analyze(str(plain_run), SMALL.model_copy(update={"dims": (4, 9)}))
     with pytest.raises(DataError):
         analyze(str(plain_run), SMALL.model_copy(update={"shards": str(tmp_path)}))
     monkeypatch.setattr(job, "find_spec", lambda name: None if name == "sklearn" else object())

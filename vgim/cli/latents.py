@@ -53,6 +53,12 @@ from vgim.errors import ConfigError
     help="Pairs of utterances whose interpolations are decoded.",
 )
 @click.option(
+    "--dims",
+    metavar="N,N,...",
+    help="Numbers of dimensions for total correlation by the published estimator and ours [10,50,100,512 where the "
+    "module has more, and all].",
+)
+@click.option(
     "--subsets",
     type=click.IntRange(min=2),
     default=16,
@@ -69,6 +75,7 @@ def latents(
     all_modules: bool,
     only: str | None,
     compare: tuple[str, ...],
+    dims: str | None,
     shards: str | None,
     pdf: bool,
     as_json: bool,
@@ -106,6 +113,7 @@ def latents(
         **options,
         "module": None if all_modules else -1 if module is None else module,
         "only": tuple(names),
+        "dims": _parse_dims(dims),
         "shards": shards,
     }
     results = analyze(
@@ -119,3 +127,20 @@ def latents(
         click.echo("[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]")
     else:
         click.echo(format_table(results))
+
+
+def _parse_dims(text: str | None) -> tuple[int, ...]:
+    """Read `10,50,100`.
+
+    Raises:
+        ConfigError: A part is no integer above 1.
+    """
+    if text is None:
+        return ()
+    parts = [part.strip() for part in text.split(",")]
+    for part in parts:
+        if not part.isdecimal() or int(part) < 2:
+            raise ConfigError(
+                f"--dims {text}: {part!r} is no number of dimensions; give integers from 2, such as 10,50"
+            )
+    return tuple(dict.fromkeys(map(int, parts)))

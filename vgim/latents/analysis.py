@@ -50,6 +50,8 @@ class AnalysisOutput:
     """Sentences for the reader, with units."""
     metrics: dict[str, float]
     """Numbers by name, the most telling first."""
+    headlines: list[str] = field(default_factory=list)
+    """Names of the metrics in the console's table; empty for the first ones."""
     pictures: list[PictureFile] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)

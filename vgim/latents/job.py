@@ -50,6 +50,7 @@ def analyze(
     modules = opened.modules(options.module)
     _ = opened.encoder  # a missing or damaged checkpoint is reported before anything else
     options = options.model_copy(update={"checkpoint": opened.checkpoint})
+    _check_dims(opened, modules, options.dims)
     analyses = {name: load_analysis(name) for name in ANALYSES if name in options.only}
     needs = frozenset[Need]().union(*(analysis.needs for analysis in analyses.values()))
     others = _open_others(opened, modules, compare, options, log)
@@ -90,6 +91,15 @@ def require_packages() -> None:
         raise ConfigError(
             f"vgim latents needs {' and '.join(missing)}, not installed here; pip install 'vgim[analysis]'"
         )
+
+
+def _check_dims(opened: OpenedRun, modules: Sequence[int], dims: Sequence[int]) -> None:
+    """Refuse a number of dimensions that no module has; a module that alone has fewer gets a note."""
+    widest = max(opened.encoder.encoder.channels(module) for module in modules)
+    for size in dims:
+        if size > widest:
+            of = f"module {modules[0]} has" if len(modules) == 1 else "the modules have at most"
+            raise ConfigError(f"--dims {size}, but {of} {widest} dimensions; give numbers up to {widest}")
 
 
 def _open_others(

@@ -27,7 +27,7 @@ Split = Literal["train", "validation", "test"]
 Cell = str | int | float | None
 """Value in a table or a CSV file."""
 NUM_HEADLINES = 3
-"""Metrics of an analysis in the console's table: its first ones, which are the most telling."""
+"""Metrics in the console's table of an analysis that names none: its first ones."""
 
 
 class LatentOptions(ResultModel):
@@ -52,6 +52,9 @@ class LatentOptions(ResultModel):
     """Most examples from which mutual information is estimated."""
     density_frames: int = Field(1_000, ge=100)
     """Most windows of frames from which total correlation is estimated."""
+    dims: tuple[Annotated[int, Field(ge=2)], ...] = ()
+    """Numbers of dimensions whose total correlation is estimated, as published and by ours; empty for 10, 50, 100, 512
+    where the module has more, and for all of them."""
     subsets: int = Field(16, ge=2)
     """Random subsets of dimensions over which a total correlation is averaged."""
     pairs: int = Field(24, ge=2)
@@ -109,6 +112,8 @@ class AnalysisResult(Provenance):
     """Sentences for the reader."""
     figures: dict[str, FiniteFloat]
     """Metrics by name, the most telling first."""
+    headlines: tuple[str, ...] = ()
+    """Names of the metrics in the console's table; empty for the first ones."""
     pictures: tuple[AnalysisPicture, ...]
     tables: tuple[Table, ...]
     curves: tuple[Curve, ...]
@@ -130,11 +135,11 @@ class AnalysisResult(Provenance):
 
 
 def format_table(results: Sequence[AnalysisResult]) -> str:
-    """A table for a terminal: the first metrics of each analysis, with a column for each run compared with."""
+    """A table for a terminal: the headlines of each analysis, with a column for each run compared with."""
     others = list(dict.fromkeys(name for result in results for name in result.compared_with))
     rows = [("module", "analysis", "metric", "value", *others)]
     for result in results:
-        for metric in list(result.figures)[:NUM_HEADLINES]:
+        for metric in result.headlines or list(result.figures)[:NUM_HEADLINES]:
             compared = [result.compared_with.get(name, {}).get(metric) for name in others]
             values = [result.figures[metric], *compared]
             cells = ["-" if value is None else f"{value:.4g}" for value in values]

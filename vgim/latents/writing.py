@@ -63,6 +63,7 @@ def make_result(
         title=analysis.title,
         summary=tuple(output.summary),
         figures=metrics,
+        headlines=tuple(name for name in output.headlines if name in metrics),
         pictures=tuple(AnalysisPicture(file=p.file, caption=p.caption) for p in output.pictures),
         tables=tuple(tables),
         curves=tuple(output.curves),

@@ -1,4 +1,4 @@
-"""Total correlation by kernel density, where the closed form is known."""
+"""Total correlation of few dimensions and of frames in a row, where the closed form is known."""
 
 from __future__ import annotations
 
@@ -8,22 +8,8 @@ import numpy as np
 import pytest
 
 from tests.latents.cases import SMALL, frames_of, input_of, normal
-from vgim.latents.analyses.correlation import CorrelationAnalysis, mean_interval, shuffle, total_correlation
+from vgim.latents.analyses.correlation import CorrelationAnalysis, mean_interval
 from vgim.latents.frame_sample import WINDOW
-
-
-@pytest.mark.parametrize("rho", [0.0, 0.6, 0.9])
-def test_total_correlation_of_a_gaussian_is_the_closed_form(rho: float) -> None:
-    x_VD = normal(2_400, 2)
-    x_VD[:, 1] = rho * x_VD[:, 0] + math.sqrt(1 - rho**2) * x_VD[:, 1]
-    assert total_correlation(x_VD) == pytest.approx(-0.5 * math.log(1 - rho**2), abs=0.09)
-
-
-def test_shuffled_parts_are_independent() -> None:
-    same = np.repeat(normal(2_000, 1), 2, axis=1) + 0.1 * normal(2_000, 2, seed=1)
-    rng = np.random.default_rng(0)
-    assert total_correlation(same) > 1
-    assert abs(total_correlation(shuffle(same, rng))) < 0.1
 
 
 def test_an_interval_over_subsets_is_the_normal_one() -> None:

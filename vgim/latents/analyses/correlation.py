@@ -1,10 +1,10 @@
-"""Total correlation by kernel density: how far dimensions, and moments, are from being independent.
+"""Total correlation: how far dimensions, and moments, are from being independent.
 
 TC = E[log q(z) - Σ_d log q(z_d)] (Watanabe 1960) is 0 exactly where the parts d are independent. Parts are dimensions
 of one frame, or frames in a row of one dimension. Densities are Gaussian kernel estimates with Scott's (1992)
 bandwidth, fitted on one half of the windows and evaluated on the other. Kernel estimates fail in many dimensions, so
 TC is estimated for small random subsets of parts. They are biased, so TC is estimated again with each part shuffled
-by itself, where the truth is 0.
+by itself, where the truth is 0. `correlation_by_size` has the many dimensions of the publication.
 
 Shapes: V windows, W frames of a window, C channels, D parts.
 """
@@ -16,12 +16,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from vgim.arrays import F32, F64
+from vgim.arrays import F64
 from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
+from vgim.latents.correlation_by_size import add_sizes
 from vgim.latents.frame_sample import WINDOW
 from vgim.latents.pictures.correlation import subsets_picture
 from vgim.latents.result import Table
+from vgim.latents.total_correlation import shuffle, split_half_total_correlation
 from vgim.model.randomness import mix
 
 SIZES = (2, 4)
@@ -34,7 +36,7 @@ QUANTILE_975 = 1.96
 
 
 class CorrelationAnalysis:
-    """Total correlation of random dimensions of a frame, and of frames in a row of a random dimension."""
+    """Total correlation of random dimensions of a frame, few and many, and of frames in a row of a random dimension."""
 
     title: ClassVar[str] = "Total correlation"
     needs: ClassVar[frozenset[Need]] = frozenset()
@@ -69,8 +71,8 @@ class CorrelationAnalysis:
                         else windows_VWC[:, :size, dimensions[0]]
                     )
                     try:
-                        nats = total_correlation(x_VD)
-                        shuffled_nats = total_correlation(shuffle(x_VD, rng))
+                        nats = split_half_total_correlation(x_VD)
+                        shuffled_nats = split_half_total_correlation(shuffle(x_VD, rng))
                     except np.linalg.LinAlgError:
                         num_failed += 1
                         continue
@@ -84,33 +86,9 @@ class CorrelationAnalysis:
             notes.append(
                 f"{zeros:.0%} of the values are exactly 0, where the latents have no density; the estimates are rough."
             )
-        return _output(inputs, rows, notes)
-
-
-def total_correlation(x_VD: F32 | F64) -> float:
-    """TC of the columns in nats. Densities are fitted on the first half of the rows and evaluated on the second.
-
-    Args:
-        x_VD: Rows in random order.
-
-    Raises:
-        numpy.linalg.LinAlgError: A column is a linear function of the others.
-    """
-    from scipy.stats import gaussian_kde
-
-    half = len(x_VD) // 2
-    fit_DV, held_out_DV = x_VD[:half].T.astype(np.float64), x_VD[half:].T.astype(np.float64)
-    joint_V = gaussian_kde(fit_DV).logpdf(held_out_DV)
-    parts_V = sum(
-        gaussian_kde(fit).logpdf(held_out) for fit, held_out in zip(fit_DV, held_out_DV, strict=True)
-    )
-    finite_V = np.isfinite(joint_V) & np.isfinite(parts_V)  # far from every kernel a density is 0 in float64
-    return float((joint_V - parts_V)[finite_V].mean()) if finite_V.any() else 0.0
-
-
-def shuffle(x_VD: F32 | F64, rng: np.random.Generator) -> F32 | F64:
-    """The columns, each in a random order of its own, so that they are independent."""
-    return rng.permuted(x_VD, axis=0)
+        output = _output(inputs, rows, notes)
+        add_sizes(output, inputs, varying)
+        return output
 
 
 def mean_interval(values: F64) -> tuple[float, float, float]:
@@ -138,6 +116,8 @@ def _output(
             table.append((label, mean, low, high, float(shuffled.mean()), excess, excess_low, excess_high))
             groups.append((label, nats, shuffled))
             output.metrics[f"{kind}_{size}_excess_nats"] = excess
+            if size == SIZES[0]:
+                output.headlines.append(f"{kind}_{size}_excess_nats")
             parts = (
                 f"{size} random dimensions of a frame"
                 if kind == "dimensions"

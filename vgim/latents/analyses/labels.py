@@ -128,6 +128,7 @@ def _add(output: AnalysisOutput, context: ProbeContext, scores: DimensionScores)
         f"nats. {above} dimensions tell more than {scores.chance_information:.3f} nats, the most that a dimension "
         "tells of shuffled labels.",
     ]
+    output.headlines.append(f"{task}_dimensions_for_half_of_weight")
     output.metrics |= {
         f"{task}_dimensions_for_half_of_weight": half[0],
         f"{task}_most_information_nats": float(scores.information_C.max()),
