@@ -79,6 +79,15 @@ def test_heads_that_differ_are_noted_and_counted(runs: tuple[Path, Path], tmp_pa
     plain, headed, _ = (run.encoder_parameters for run in compared.runs)
     assert headed - plain == 3 * (8 * 8 + 8)  # a head for each module with convolutions
     assert not any("model.head" in note for note in compare([folders[0], str(runs[0])]).notes)
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    config = (runs[0] / "config.yaml").read_text()
+    (bare / "config.yaml").write_text(config.replace("relus: []", "relus: [true, false, true, true, true]"))
+    notes = compare([str(runs[0]), str(bare)]).notes
+    assert (
+        "sim is not one architecture: model.relus is all in one, [true, false, true, true, true] in bare"
+        in notes
+    )
 
 
 def test_kl_weights_of_different_widths_are_noted(runs: tuple[Path, Path], tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ def expect(module: GreedyModule, x: Tensor, draws: Draws, kld_weight: float) -> 
     h = x
     if spec.convs:
         strides, paddings = [c.stride for c in spec.convs], [c.padding for c in spec.convs]
-        h = oracle.layers(x, w, strides, paddings, norm="layers.norm0.weight" in w)
+        relus = list(spec.relus) or [True] * len(strides)
+        h = oracle.layers(x, w, strides, paddings, relus)
     start, num_window = draws.window_start, draws.negatives.shape[2]
     zero = torch.zeros((), dtype=x.dtype)
     kl_loss, kl_sum, kl_per_element, kl_per_frame = zero, zero, zero, zero

@@ -57,14 +57,15 @@ def gru(x_BTC: Tensor, w: Weights) -> Tensor:
     return torch.stack(out, 1)
 
 
-def layers(x: Tensor, w: Weights, strides: list[int], paddings: list[int], norm: bool) -> Tensor:
-    """Audio [B, L] or latents [B, T, C] → [B, T, C]."""
+def layers(x: Tensor, w: Weights, strides: list[int], paddings: list[int], relus: list[bool]) -> Tensor:
+    """Audio [B, L] or latents [B, T, C] → [B, T, C]; BatchNorm where there are weights for it."""
     h = x[:, None] if x.ndim == 2 else x.transpose(1, 2)
-    for i, (stride, padding) in enumerate(zip(strides, paddings, strict=True)):
+    for i, (stride, padding, relu) in enumerate(zip(strides, paddings, relus, strict=True)):
         h = conv(h, w[f"layers.conv{i}.weight"], w.get(f"layers.conv{i}.bias"), stride, padding)
-        if norm:
+        if f"layers.norm{i}.weight" in w:
             h = batch_norm(h, w[f"layers.norm{i}.weight"], w[f"layers.norm{i}.bias"])
-        h = torch.where(h > 0, h, torch.zeros_like(h))
+        if relu:
+            h = torch.where(h > 0, h, torch.zeros_like(h))
     return h.transpose(1, 2)
 
 

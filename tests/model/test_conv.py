@@ -1,13 +1,14 @@
-"""torch's convolution on rows of frames is Conv1d, value and gradients."""
+"""Rows of frames, by torch's convolution or in blocks, are Conv1d, BatchNorm1d and ReLU: value and gradients."""
 
 from __future__ import annotations
 
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 from torch.nn import functional as F
 
-from vgim.model.conv import ConvSpec, conv_channels_last
+from vgim.model.conv import BatchNormKind, ConvSpec, ConvStack, conv_channels_last
 
 
 @settings(max_examples=40, deadline=None)
@@ -38,3 +39,65 @@ def test_channels_last_is_conv1d(
     torch.testing.assert_close(
         torch.autograd.grad(got, inputs, grad), torch.autograd.grad(expected, inputs, grad)
     )
+
+
+@st.composite
+def stacks(draw: st.DrawFn) -> tuple[list[ConvSpec], list[bool]]:
+    """Some convolutions, 1×1 among them, and whether each has a ReLU behind it."""
+    size = st.one_of(st.just((1, 1, 0)), st.tuples(st.integers(1, 6), st.integers(1, 3), st.integers(0, 2)))
+    sizes = draw(st.lists(size, min_size=1, max_size=4))
+    relus = draw(st.lists(st.booleans(), min_size=len(sizes), max_size=len(sizes)))
+    return [ConvSpec(*each) for each in sizes], relus
+
+
+def conv1d_stack(stack: ConvStack, x_BTC: Tensor) -> Tensor:
+    """The layers one by one by torch's own functions, in its layout [B, C, T]."""
+    h_BCT = x_BTC.mT
+    for i, (spec, relu) in enumerate(zip(stack.specs, stack.relus, strict=True)):
+        conv = stack.get_submodule(f"conv{i}")
+        h_BCT = F.conv1d(h_BCT, conv.weight, conv.bias, spec.stride, spec.padding)
+        if relu and stack.norm != "none":
+            norm = stack.get_submodule(f"norm{i}")
+            h_BCT = F.batch_norm(h_BCT, None, None, norm.weight, norm.bias, training=True)
+        h_BCT = F.relu(h_BCT) if relu else h_BCT
+    return h_BCT.mT
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    layers=stacks(),
+    channels_in=st.sampled_from([1, 3]),
+    extra=st.integers(0, 9),
+    norm=st.sampled_from(["none", "local"]),
+)
+def test_every_path_honors_which_layers_have_a_relu(
+    layers: tuple[list[ConvSpec], list[bool]], channels_in: int, extra: int, norm: BatchNormKind
+) -> None:
+    specs, relus = layers
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(len(specs))
+        stack = ConvStack(specs, channels_in, 3, norm, relus).double()
+    num_in = 2
+    for spec in reversed(specs):
+        num_in = spec.num_needed(num_in)
+    generator = torch.Generator().manual_seed(extra)
+    x_BTC = torch.randn(2, num_in + extra, channels_in, generator=generator, dtype=torch.float64)
+    x_BTC.requires_grad_()
+    parameters = [x_BTC, *stack.parameters()]
+    expected = conv1d_stack(stack, x_BTC)
+    grad = torch.randn(expected.shape, generator=generator, dtype=torch.float64)
+    gradients = torch.autograd.grad(expected, parameters, grad)
+    for path in (stack.forward, stack._channels_last, stack._in_blocks):
+        got = path(x_BTC)
+        torch.testing.assert_close(got, expected)
+        torch.testing.assert_close(
+            torch.autograd.grad(got, parameters, grad), gradients, rtol=1e-5, atol=1e-9
+        )
+        one_by_one = x_BTC
+        for i in range(len(specs)):
+            one_by_one = path(one_by_one, slice(i, i + 1))
+        torch.testing.assert_close(one_by_one, expected)
+    for i, relu in enumerate(relus):
+        has_norm = any(name.startswith(f"norm{i}.") for name in stack.state_dict())
+        assert has_norm == (relu and norm != "none")
+        assert (stack.get_submodule(f"conv{i}").bias is None) == has_norm

@@ -81,6 +81,24 @@ def test_every_module_and_layer_of_every_family_is_decoded(
     assert decoder_of(encoder, module, layer)(latents, 20_480).shape == (2, 20_480)
 
 
+def test_a_cpc_with_extra_layers_is_decoded_from_each() -> None:
+    model = ModelConfig(
+        family="cpc",
+        channels=4,
+        gru_units=6,
+        kernels=(10, 8, 1, 4, 4, 1, 4, 1),
+        strides=(5, 4, 1, 2, 2, 1, 2, 1),
+        paddings=(2, 2, 0, 2, 2, 0, 1, 0),
+        layers_per_module=(8,),
+        relus=(True, True, False, True, True, False, True, False),
+        head="linear",
+    )
+    encoder = build_encoder(model, ObjectiveConfig(), 0).eval()
+    for layer in (*range(8), None):
+        latents = encoder.encode(torch.randn(2, 10_240), 0, layer)
+        assert decoder_of(encoder, 0, layer)(latents, 10_240).shape == (2, 10_240)
+
+
 def test_latents_of_another_length_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"num_samples=20480 makes 128 frames, but the latents have 100"):
         decoder_of(SIM, 2)(torch.zeros(1, 100, 4), 20_480)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -160,8 +161,9 @@ def test_a_window_of_one_frame_is_refused() -> None:
         module.draw(audio(2, 80), KEY)
 
 
-def test_torch_compile_gives_the_same_loss() -> None:
-    module = small_encoder().module(0)
+@pytest.mark.parametrize("model", [{}, {"family": "gim", "head": "linear", "relus": (False, True, True)}])
+def test_torch_compile_gives_the_same_loss(model: dict[str, Any]) -> None:
+    module = small_encoder(model=model).module(0)
     compiled = torch.compile(
         module, backend="eager", fullgraph=True
     )  # tests/training/test_step.py compiles backward

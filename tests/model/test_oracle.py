@@ -102,6 +102,21 @@ def test_a_linear_head(model: dict[str, Any]) -> None:
     check_all_modules(3, 60, model={"head": "linear", **model}, prediction_steps=3, num_negatives=4)
 
 
+@pytest.mark.parametrize("batch_norm", ["none", "local", "sync"])
+@pytest.mark.parametrize(
+    ("model", "relus"),
+    [
+        ({"family": "cpc", "head": "linear"}, (True, False, True)),
+        ({"family": "cpc"}, (True, True, False)),
+        ({"family": "gim"}, (False, True, False)),
+        ({"family": "sim"}, (True, False, True)),
+    ],
+)
+def test_layers_without_a_relu(model: dict[str, Any], relus: tuple[bool, ...], batch_norm: str) -> None:
+    model = {**model, "relus": relus, "batch_norm": batch_norm}
+    check_all_modules(3, 60, model=model, prediction_steps=3, num_negatives=4)
+
+
 @pytest.mark.parametrize("gru_units", [0, 4])
 def test_cpc_with_and_without_a_gru(gru_units: int) -> None:
     check_all_modules(2, 80, model={"family": "cpc", "gru_units": gru_units}, prediction_steps=2)

@@ -119,6 +119,45 @@ def test_without_a_head_the_last_layer_of_gim_is_its_output() -> None:
     assert [list(encoder.module(m).spec.inner_layers) for m in range(3)] == [[0], [], []]
 
 
+EXTRA = {
+    "family": "cpc",
+    "kernels": (5, 4, 1, 3, 1),
+    "strides": (3, 2, 1, 2, 1),
+    "paddings": (2, 1, 0, 1, 0),
+    "layers_per_module": (5,),
+    "relus": (True, True, False, True, False),
+}
+"""A cpc with 1×1 convolutions without ReLU, as published beside V-GIM."""
+
+
+def test_a_layer_without_a_relu_is_read_as_it_is() -> None:
+    encoder, x_BL = small_encoder(model=EXTRA).eval(), audio(2, 80)
+    least = [float(encoder.encode(x_BL, 0, layer).min()) for layer in range(5)]
+    assert [value < 0 for value in least] == [False, False, True, False, True]
+    names = [name for name in encoder.state_dict() if ".conv2." in name or ".norm2." in name]
+    assert names == ["greedy.0.layers.conv2.weight", "greedy.0.layers.conv2.bias"]
+    assert list(encoder.module(0).spec.inner_layers) == [0, 1, 2, 3, 4]
+    assert (encoder.hop_samples(0, 1), encoder.hop_samples(0, 2)) == (6, 6)
+    layers, output = encoder.module(0).layers_and_output(x_BL, range(5))
+    for layer, found in enumerate(layers):
+        torch.testing.assert_close(found, encoder.encode(x_BL, 0, layer))
+    torch.testing.assert_close(output, encoder.encode(x_BL))
+
+
+def test_relus_are_cut_into_their_modules() -> None:
+    encoder = small_encoder(model={"relus": (True, False, False)})
+    assert [encoder.module(m).layers.relus for m in range(3)] == [(True, False), (False,), ()]
+    all_true = small_encoder(model={"relus": (True, True, True)}).state_dict()
+    assert all(torch.equal(weight, all_true[name]) for name, weight in small_encoder().state_dict().items())
+
+
+def test_relus_have_one_entry_per_convolution() -> None:
+    with pytest.raises(
+        ValidationError, match="relus has 2 entries but there are 5 convolutions; give each one"
+    ):
+        ModelConfig(relus=(True, False))
+
+
 def test_a_head_is_refused_beside_a_posterior() -> None:
     with pytest.raises(ValidationError, match="head=linear has no place in family sim"):
         ModelConfig(head="linear")

@@ -64,6 +64,12 @@ def test_heads_stand_behind_their_convolutions(family: str, rows: list[str]) -> 
     assert "linear heads" in dict(config_terms(config, None, None))["Encoder"]
 
 
+def test_layers_without_a_relu_are_named() -> None:
+    model = ModelConfig(relus=(True, False, True, True, True))
+    rows = modules_table(RunConfig(data=DataConfig(shards="s"), model=model)).rows
+    assert rows[0][1] == "convolutions 10/5, 8/4 without ReLU, Gaussian posterior"
+
+
 def test_curves_are_drawn_for_every_module_with_chance(whole_run: Path, tmp_path: Path) -> None:
     page = read(whole_run, out=str(tmp_path / "page.html"))
     assert "InfoNCE (nats) over optimizer steps: module 0 from" in page.words

@@ -62,6 +62,7 @@ def trained(
         ({"family": "cpc"}, [0], 1),
         ({"family": "gim", "head": "linear"}, [0, 1, 2, 3], 1),
         ({"family": "cpc", "head": "linear"}, [0], 1),
+        ({"family": "gim", "relus": (True, False, True, True, False)}, [0, 1, 2, 3], 1),
     ],
 )
 def test_graphs_take_the_steps_of_eager_passes(

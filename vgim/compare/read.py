@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
 from vgim.compare.comparison import ComparedRun, Comparison, Cost, ModuleMetrics
 from vgim.compare.read_probes import compared_probe, newest_results, notes_on_probes, read_results
 from vgim.config import RunConfig
+from vgim.config.yaml_text import to_flow
 from vgim.errors import CheckpointError, ConfigError, VgimError
 from vgim.model.collapse import CHANCE_SHARE, FEWEST_ACTIVE
 from vgim.model.losses import chance_of
@@ -169,16 +170,26 @@ def _differences(runs: Sequence[ComparedRun], configs: Sequence[RunConfig]) -> l
     if len(names_by_data) > 1:
         parts = "; ".join(f"{', '.join(names)} on {data[:12]}" for data, names in names_by_data.items())
         notes.append(f"trained on different data, so losses and accuracies do not compare: {parts}")
-    for family in dict.fromkeys(run.family for run in runs):
-        heads = {run.name: run.head for run in runs if run.family == family}
-        if len(set(heads.values())) > 1:
-            parts = ", ".join(f"{head} in {name}" for name, head in heads.items())
-            notes.append(f"{family} is not one architecture: model.head is {parts}")
+    by_name = {run.name: config for run, config in zip(runs, configs, strict=True)}
+    notes += _differing_layers(by_name)
     for key in ("loss", "num_negatives", "prediction_steps", "negatives"):
         values = {str(getattr(config.objective, key)) for config in configs}
         if len(values) > 1:
             notes.append(f"InfoNCE does not compare: objective.{key} is {' or '.join(sorted(values))}")
-    by_name = {run.name: config for run, config in zip(runs, configs, strict=True)}
     if (note := differing_units(by_name)) is not None:
         notes.append(note)
+    return notes
+
+
+def _differing_layers(configs: Mapping[str, RunConfig]) -> list[str]:
+    """Notes on runs of one family whose layers differ otherwise than in size."""
+    notes = []
+    for family in dict.fromkeys(config.family for config in configs.values()):
+        models = {name: config.model for name, config in configs.items() if config.family == family}
+        heads = {name: model.head for name, model in models.items()}
+        relus = {name: to_flow(list(model.relus)) if model.relus else "all" for name, model in models.items()}
+        for key, values in (("head", heads), ("relus", relus)):
+            if len(set(values.values())) > 1:
+                parts = ", ".join(f"{value} in {name}" for name, value in values.items())
+                notes.append(f"{family} is not one architecture: model.{key} is {parts}")
     return notes

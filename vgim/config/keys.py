@@ -103,7 +103,8 @@ def _in_words(schema: Mapping[str, Any]) -> str:
         values = schema["enum"]
         return ("one of " if len(values) > 1 else "") + ", ".join(values)
     if schema["type"] == "array":
-        return f"a list of {'integers' if schema['items']['type'] == 'integer' else 'values'}"
+        members = {"integer": "integers", "boolean": "true and false"}
+        return f"a list of {members.get(schema['items']['type'], 'values')}"
     noun = {"integer": "an integer", "number": "a number", "string": "text", "boolean": "true or false"}
     bounds = {
         "minimum": "at least {}",

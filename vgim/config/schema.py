@@ -85,8 +85,10 @@ class ModelConfig(Section):
     depth: int = Field(0, ge=0)
     """Modules that are trained, counted from the input (the GRU is the last); 0 for all. Greedy families only."""
     batch_norm: Literal["none", "local", "sync"] = "local"
-    """BatchNorm1d after each convolution. none: no normalization; local: statistics of each rank's batch; sync:
-    statistics over the batches of all ranks."""
+    """BatchNorm1d between each convolution and its ReLU. none: no normalization; local: statistics of each rank's
+    batch; sync: statistics over the batches of all ranks."""
+    relus: tuple[bool, ...] = ()
+    """Whether BatchNorm and ReLU follow each convolution, or nothing does; empty for all true."""
     head: Literal["none", "linear"] = "none"
     """Families gim and cpc: what makes the latents from the last convolution of a module. none: nothing, so that
     they are the ReLU's output; linear: a linear map of each frame (1×1), as published."""
@@ -98,6 +100,11 @@ class ModelConfig(Section):
             raise ValueError(
                 f"kernels, strides and paddings have {num_layers}, {len(self.strides)} and "
                 f"{len(self.paddings)} entries; give each one entry per convolution"
+            )
+        if self.relus and len(self.relus) != num_layers:
+            raise ValueError(
+                f"relus has {len(self.relus)} entries but there are {num_layers} convolutions; give each one an entry, "
+                "or leave it empty for a ReLU behind each"
             )
         if (
             any(v < 1 for v in (*self.kernels, *self.strides, *self.layers_per_module))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vgim.config import RunConfig, load_config, to_yaml
 from vgim.config.schema import Family, StorageConfig
+from vgim.config.yaml_text import to_flow
 from vgim.errors import CheckpointError, ConfigError, StorageError
 from vgim.interop.reference_keys import Architecture, normalize, read_architecture
 from vgim.interop.reference_weights import put_reference, to_reference
@@ -156,10 +157,12 @@ def _with_storage(config: RunConfig, run: Location) -> RunConfig:
 def _check_agrees(theirs: Architecture, config: RunConfig, preset: str) -> None:
     """Refuse a file whose architecture differs from the config's; the message has overrides that make them agree."""
     specs = module_specs(config.model)
+    stacks = (spec.relus or (True,) * len(spec.convs) for spec in specs)
     ours: dict[str, Any] = {
         "model.family": config.model.family,
         "model.channels": config.model.channels,
         "model.kernels": tuple(conv.kernel for spec in specs for conv in spec.convs),
+        "model.relus": tuple(relu for stack in stacks for relu in stack),
         "model.layers_per_module": tuple(len(spec.convs) for spec in specs if spec.convs),
         "model.gru_units": sum(spec.gru_units for spec in specs),
         "model.batch_norm": config.model.batch_norm,
@@ -176,6 +179,7 @@ def _check_agrees(theirs: Architecture, config: RunConfig, preset: str) -> None:
         "model.family": theirs.family,
         "model.channels": theirs.channels,
         "model.kernels": theirs.kernels,
+        "model.relus": theirs.relus,
         "model.layers_per_module": theirs.layers_per_module,
         "model.gru_units": theirs.gru_units,
         "model.batch_norm": batch_norm,
@@ -202,7 +206,7 @@ def _check_agrees(theirs: Architecture, config: RunConfig, preset: str) -> None:
 
 
 def _shown(value: Any) -> str:
-    return str(list(value)).replace(" ", "") if isinstance(value, tuple) else str(value)
+    return to_flow(list(value)).replace(" ", "") if isinstance(value, tuple) else str(value)
 
 
 def _write(run: Location, encoder: Encoder, config: RunConfig, source: Location, sha256: str) -> None:

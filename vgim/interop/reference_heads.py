@@ -20,8 +20,6 @@ Tensors = dict[str, Tensor]
 
 HEADS = ("mu.weight", "mu.bias", "var.weight", "var.bias")
 """Tensors of a module's heads; `var` is log σ²."""
-ROUNDING = 2**-8
-"""Relative error of a value that was stored in bf16."""
 MAX_KS = 3.3
 """√n times the KS distance of n uniform draws is larger once in a billion files: 2·exp(-2·3.3²) = 7e-10."""
 
@@ -79,10 +77,12 @@ def family_of(heads_of_modules: Sequence[Mapping[str, Tensor]]) -> FamilyFound:
 def as_drawn(heads: Sequence[Tensor]) -> bool:
     """Whether the weights and biases [C, ...] of heads look as torch draws them, uniform in ±1/√C.
 
-    A step of Adam moves every value by about the learning rate, and some of them out of these bounds.
+    The first step of Adam moves every value by the learning rate, and some of them out of these bounds: of a head of
+    512 channels, 0.2 % at a learning rate of 2e-4.
     """
     scaled = torch.cat([(tensor.double() * math.sqrt(len(tensor))).flatten() for tensor in heads])
-    if not bool((scaled.abs() <= 1 + ROUNDING).all()):
+    rounding = max(torch.finfo(tensor.dtype).eps for tensor in heads)
+    if not bool((scaled.abs() <= 1 + rounding).all()):
         return False
     num = len(scaled)
     expected = (scaled.sort().values + 1) / 2

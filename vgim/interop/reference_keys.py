@@ -3,6 +3,7 @@
 Tensors have one spelling here, without the file's prefix:
 
     fullmodel.0.encoder.encoder.1.0.weight          module 0, layer 1, convolution; BatchNorm is `.1.1.`
+    fullmodel.0.encoder.encoder.2.weight            layer 2, a convolution with nothing behind it
     fullmodel.0.encoder.encoder_mu.weight           head of μ, 1×1; the head of log σ² is `encoder_var`
     fullmodel.0.loss.predictor.weight               K maps, stacked on the output axis
     fullmodel.3.autoregressor.gru.weight_ih_l0
@@ -16,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -26,11 +28,11 @@ from vgim.text import first_few
 
 ROOT = "fullmodel"
 _MODULE = re.compile(rf"^(?P<prefix>.*?){ROOT}\.(?P<module>\d+)\.(?P<rest>.+)$")
-_LAYER = re.compile(r"^encoder\.(?:encoder|model)\.(?:layer )?(\d+)\.(\d+\.\w+)$")
+_LAYER = re.compile(r"^encoder\.(?:encoder|model)\.(?:layer )?(\d+)\.((?:\d+\.\w+|weight|bias))$")
 _HEAD = re.compile(r"^encoder\.encoder_(?:mu|var)\.(?:weight|bias)$")
 _GRU = re.compile(r"^autoregressor\.gru\.((?:weight|bias)_[ih]h)(?:_l0)?$")
 _PREDICTOR = "loss.predictor.weight"
-_CONV = re.compile(rf"^{ROOT}\.(\d+)\.encoder\.encoder\.(\d+)\.0\.weight$")
+_CONV = re.compile(rf"^{ROOT}\.(\d+)\.encoder\.encoder\.(\d+)\.(0\.)?weight$")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Architecture:
     """Why, as the end of a sentence that begins with "because"."""
     channels: int
     kernels: tuple[int, ...]
+    relus: tuple[bool, ...]
+    """Whether BatchNorm and ReLU follow each convolution."""
     layers_per_module: tuple[int, ...]
     gru_units: int
     batch_norm: bool
@@ -111,7 +115,7 @@ def read_architecture(tensors: Tensors) -> Architecture:
             )
     if not convs[0]:
         raise CheckpointError("its module 0 has no convolutions")
-    channels = convs[0][0].shape[0]
+    channels = convs[0][0].weight.shape[0]
     heads = [_heads(tensors, m) for m in range(num_modules) if convs[m]]
     last_gru = grus[last]
     is_cpc = num_modules == 1 and last_gru is not None
@@ -120,8 +124,9 @@ def read_architecture(tensors: Tensors) -> Architecture:
         family=found.family,
         family_reason=found.reason,
         channels=channels,
-        kernels=tuple(weight.shape[2] for weights in convs for weight in weights),
-        layers_per_module=tuple(len(weights) for weights in convs if weights),
+        kernels=tuple(conv.weight.shape[2] for of_module in convs for conv in of_module),
+        relus=tuple(conv.relu for of_module in convs for conv in of_module),
+        layers_per_module=tuple(len(of_module) for of_module in convs if of_module),
         gru_units=0 if last_gru is None else last_gru.shape[1],
         batch_norm=any(".1.running_mean" in name for name in tensors),
         prediction_steps=_prediction_steps(tensors, channels),
@@ -130,19 +135,25 @@ def read_architecture(tensors: Tensors) -> Architecture:
     )
 
 
-def _convs(tensors: Tensors, module: int) -> list[Tensor]:
-    """The weights of a module's convolutions in order."""
+class _Conv(NamedTuple):
+    weight: Tensor
+    relu: bool
+    """The reference puts a convolution and its ReLU into a list of layers, as number 0; one without stands alone."""
+
+
+def _convs(tensors: Tensors, module: int) -> list[_Conv]:
+    """A module's convolutions in order."""
     matches = (_CONV.match(name) for name in tensors)
-    layers = {int(m[2]): tensors[m[0]] for m in matches if m and int(m[1]) == module}
+    layers = {int(m[2]): _Conv(tensors[m[0]], m[3] is not None) for m in matches if m and int(m[1]) == module}
     if sorted(layers) != list(range(len(layers))):
         raise CheckpointError(
             f"the layers of module {module} are numbered {sorted(layers)}: something without weights, such as "
             "pooling, stands between its convolutions, which vgim does not have"
         )
-    for j, weight in sorted(layers.items()):
-        if weight.ndim != 3:
+    for j, conv in sorted(layers.items()):
+        if conv.weight.ndim != 3:
             raise CheckpointError(
-                f"module {module}, layer {j}: the convolution's weight has {weight.ndim} dimensions, not 3"
+                f"module {module}, layer {j}: the convolution's weight has {conv.weight.ndim} dimensions, not 3"
             )
     return [layers[j] for j in sorted(layers)]
 

@@ -25,11 +25,11 @@ def to_reference(encoder: Encoder) -> Tensors:
     for m in range(len(encoder)):
         spec = encoder.module(m).spec
         for j in range(len(spec.convs)):
-            conv, layer = f"greedy.{m}.layers.conv{j}.", f"{ROOT}.{m}.encoder.encoder.{j}."
-            theirs[layer + "0.weight"] = ours[conv + "weight"]
-            theirs[layer + "0.bias"] = ours.get(conv + "bias", torch.zeros(spec.channels))
+            ours_conv, theirs_conv = f"greedy.{m}.layers.conv{j}.", _conv(encoder, m, j)
+            theirs[theirs_conv + "weight"] = ours[ours_conv + "weight"]
+            theirs[theirs_conv + "bias"] = ours.get(ours_conv + "bias", torch.zeros(spec.channels))
             norm = f"greedy.{m}.layers.norm{j}."
-            theirs |= {f"{layer}1.{key[len(norm) :]}": ours[key] for key in ours if key.startswith(norm)}
+            theirs |= {f"{_norm(m, j)}{key[len(norm) :]}": ours[key] for key in ours if key.startswith(norm)}
         if spec.convs:
             theirs |= {
                 f"{ROOT}.{m}.encoder.encoder_{key}": head for key, head in _heads(ours, m, spec.channels)
@@ -42,6 +42,17 @@ def to_reference(encoder: Encoder) -> Tensors:
         }
         theirs[f"{ROOT}.{m}.loss.predictor.weight"] = ours[f"greedy.{m}.nce.weight"].flatten(0, 1)
     return {name: tensor.clone() for name, tensor in theirs.items()}
+
+
+def _conv(encoder: Encoder, module: int, layer: int) -> str:
+    """The reference's name of a convolution, up to `weight`; without a ReLU behind it, it stands alone."""
+    inner = "0." if encoder.module(module).layers.relus[layer] else ""
+    return f"{ROOT}.{module}.encoder.encoder.{layer}.{inner}"
+
+
+def _norm(module: int, layer: int) -> str:
+    """The reference's name of a convolution's BatchNorm, up to `weight`."""
+    return f"{ROOT}.{module}.encoder.encoder.{layer}.1."
 
 
 def _heads(ours: Mapping[str, Tensor], module: int, channels: int) -> list[tuple[str, Tensor]]:
@@ -69,8 +80,9 @@ def put_reference(encoder: Encoder, tensors: Tensors) -> None:
     """
     expected = to_reference(encoder)
     optional = {name for name in expected if name.endswith("num_batches_tracked")}
-    if encoder.model.batch_norm != "none":
-        optional |= {name for name in expected if name.endswith(".0.bias")}
+    optional |= {
+        name.replace(".1.running_mean", ".0.bias") for name in expected if name.endswith(".1.running_mean")
+    }
     if encoder.model.family != "sim":
         optional |= {name for name in expected if ".encoder_var." in name}
         if encoder.model.head == "none":
@@ -97,11 +109,11 @@ def put_reference(encoder: Encoder, tensors: Tensors) -> None:
     for name in encoder.state_dict():
         _, m, part, *rest = name.split(".")
         if part == "layers":
-            kind, j = rest[0][:4], rest[0][4:]
-            layer = f"{ROOT}.{m}.encoder.encoder.{j}."
-            value = full[f"{layer}{'0' if kind == 'conv' else '1'}.{rest[1]}"]
+            kind, j = rest[0][:4], int(rest[0][4:])
+            conv = _conv(encoder, int(m), j)
+            value = full[(conv if kind == "conv" else _norm(int(m), j)) + rest[1]]
             if rest[1] == "running_mean":
-                value = value - full[layer + "0.bias"]
+                value = value - full[conv + "bias"]
         elif part == "posterior":
             value = torch.cat([full[f"{ROOT}.{m}.encoder.encoder_{key}.{rest[0]}"] for key in ("mu", "var")])
         elif part == "head":

@@ -1,4 +1,4 @@
-"""The convolutions of one module: Conv1d, optional BatchNorm, ReLU. Frames stay rows throughout.
+"""The convolutions of one module: Conv1d, optional BatchNorm, optional ReLU. Frames stay rows throughout.
 
 Shapes: B crops, L samples, T frames, C channels in, D channels out, K kernel, R rows (frames of all crops).
 """
@@ -42,25 +42,39 @@ class ConvSpec(NamedTuple):
 
 
 class ConvStack(nn.Module):
-    """Convolutions `conv0`, `conv1`, … each followed by `norm0`, `norm1`, … (unless "none") and ReLU.
+    """Convolutions `conv0`, `conv1`, … each followed by `norm0`, `norm1`, … (unless "none") and ReLU, or by neither.
 
     A convolution before a BatchNorm has no bias, because the normalization would subtract it again. Weights of a model
     with such a bias lose nothing: the bias moves into the running mean (`running_mean - bias`), and in training mode
     it has no effect.
+
+    Args:
+        specs: Sizes of each convolution.
+        channels_in: Channels of the input.
+        channels: Channels of each convolution.
+        norm: Kind of BatchNorm.
+        relus: Whether BatchNorm and ReLU follow each convolution; empty for all.
     """
 
     def __init__(
-        self, specs: Sequence[ConvSpec], channels_in: int, channels: int, norm: BatchNormKind
+        self,
+        specs: Sequence[ConvSpec],
+        channels_in: int,
+        channels: int,
+        norm: BatchNormKind,
+        relus: Sequence[bool] = (),
     ) -> None:
         super().__init__()
         self.specs = tuple(specs)
         self.norm = norm
-        for i, spec in enumerate(self.specs):
-            conv = nn.Conv1d(channels_in if i == 0 else channels, channels, *spec, bias=norm == "none")
+        self.relus = tuple(relus) or (True,) * len(self.specs)
+        for i, (spec, relu) in enumerate(zip(self.specs, self.relus, strict=True)):
+            kind = norm if relu else "none"
+            conv = nn.Conv1d(channels_in if i == 0 else channels, channels, *spec, bias=kind == "none")
             self.add_module(f"conv{i}", conv)
-            if norm == "local":
+            if kind == "local":
                 self.add_module(f"norm{i}", nn.BatchNorm1d(channels))
-            elif norm == "sync":
+            elif kind == "sync":
                 self.add_module(f"norm{i}", RankBatchNorm(channels))
 
     def num_frames(self, num_in: int) -> int:
@@ -78,7 +92,7 @@ class ConvStack(nn.Module):
     def _channels_last(self, x_BTC: Tensor, layers: slice = ALL) -> Tensor:
         for i in range(len(self.specs))[layers]:
             y_BTC = conv_channels_last(x_BTC, *self._conv(i), self.specs[i])
-            x_BTC = F.relu(self._normalize(i, y_BTC), inplace=True)
+            x_BTC = F.relu(self._normalize(i, y_BTC), inplace=True) if self.relus[i] else y_BTC
         return x_BTC
 
     def _in_blocks(self, x_BTC: Tensor, layers: slice = ALL) -> Tensor:
@@ -88,13 +102,13 @@ class ConvStack(nn.Module):
             spec = self.specs[i]
             num_frames = spec.num_frames(num_frames)
             num_padded = spec.num_padded(num_frames)
-            if i == chosen.start:
+            if i == chosen.start or not self.relus[i - 1]:
                 x_BTC = pad_frames(x_BTC, spec.padding, num_padded)
             else:
                 x_BTC = padded_relu(x_BTC, spec.padding, num_padded)
             x_BTC = self._normalize(i, conv_of_padded(x_BTC, *self._conv(i), spec.stride))
         # In place, because neither a convolution's nor a BatchNorm's backward reads its own output.
-        return F.relu(x_BTC, inplace=True)
+        return F.relu(x_BTC, inplace=True) if self.relus[chosen[-1]] else x_BTC
 
     def _conv(self, i: int) -> tuple[Tensor, Tensor | None]:
         """Layer i's weight [D, C, K] and bias."""
@@ -103,8 +117,8 @@ class ConvStack(nn.Module):
         return conv.weight, conv.bias
 
     def _normalize(self, i: int, y_BTC: Tensor) -> Tensor:
-        """Layer i's BatchNorm, over rows: all frames of all crops."""
-        if self.norm == "none":
+        """Layer i's BatchNorm, if it has one, over rows: all frames of all crops."""
+        if self.norm == "none" or not self.relus[i]:
             return y_BTC
         normed_RC: Tensor = self.get_submodule(f"norm{i}")(y_BTC.flatten(0, 1))
         return normed_RC.view(y_BTC.shape)

@@ -42,6 +42,8 @@ class ModuleSpec(NamedTuple):
     """Whether the latents are Gaussian."""
     min_samples: int
     """Samples of the shortest crop of which the module makes two frames."""
+    relus: tuple[bool, ...] = ()
+    """Whether BatchNorm and ReLU follow each convolution; empty for all."""
     head: bool = False
     """Whether a linear map of the last convolution's output makes the latents, without a posterior."""
 
@@ -106,7 +108,7 @@ class GreedyModule(nn.Module):
         self.spec = spec
         self.objective = objective
         self.group = ALONE
-        self.layers = ConvStack(spec.convs, spec.channels_in, spec.channels, batch_norm)
+        self.layers = ConvStack(spec.convs, spec.channels_in, spec.channels, batch_norm, spec.relus)
         # Linear and a 1×1 Conv1d have the same default initialization (fan-in C).
         self.head = nn.Linear(spec.channels, spec.channels) if spec.head else None
         self.posterior = GaussianHead(spec.channels) if spec.posterior else None
@@ -232,7 +234,7 @@ class GreedyModule(nn.Module):
         return _mean_or_sample(*self.distribution(x), generator)
 
     def layer(self, x: Tensor, layer: int) -> Tensor:
-        """Output [B, T, C] of convolution `layer` for the module's input `x`, after BatchNorm and ReLU."""
+        """Output [B, T, C] of convolution `layer` for the module's input `x`, after its BatchNorm and ReLU."""
         return at_least_fp32(self._layers(x, slice(self.layer_index(layer) + 1)))
 
     def layers_and_output(

@@ -170,6 +170,7 @@ def module_specs(model: ModelConfig) -> list[ModuleSpec]:
                 gru_units=model.gru_units if model.family == "cpc" else 0,
                 posterior=model.family == "sim",
                 min_samples=_samples_for_frames(2, layers[: first + size]),
+                relus=model.relus[first : first + size],
                 head=model.head == "linear",
             )
         )
