@@ -22,12 +22,18 @@ from vgim.cli.options import json_option, refuse_without_matplotlib
     metavar="FILE",
     help="Draw accuracy and InfoNCE by module, as PDF if FILE ends in .pdf, otherwise as PNG.",
 )
+@click.option(
+    "--group-seeds",
+    is_flag=True,
+    help="Average runs that differ in train.seed alone, with intervals over seeds and test utterances.",
+)
 @json_option
 def compare(
     runs: tuple[str, ...],
     csv_file: str | None,
     markdown_file: str | None,
     picture_file: str | None,
+    group_seeds: bool,
     as_json: bool,
 ) -> None:
     """Compare runs in one table: config, training time, losses, and probes beside their baselines.
@@ -35,8 +41,16 @@ def compare(
     RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. Only reads what training and `vgim probe`
     wrote. FILE is a path or a URI.
     """
+    from functools import partial
+
+    from vgim.compare.comparison import Comparison
+    from vgim.compare.grouped import GroupedComparison
+    from vgim.compare.grouped_picture import grouped_picture
+    from vgim.compare.grouped_table import grouped_csv, tables_as_markdown, tables_as_text
     from vgim.compare.picture import comparison_picture
     from vgim.compare.read import compare as read
+    from vgim.compare.read_groups import compare_groups
+    from vgim.compare.seed_groups import group_by_seed
     from vgim.compare.table import as_csv, as_markdown, as_text, comparison_table
     from vgim.config.paths import resolve_path, resolve_run_path
     from vgim.plotting import render
@@ -44,17 +58,25 @@ def compare(
 
     if picture_file:
         refuse_without_matplotlib(f"--picture {picture_file}")
-    comparison = read([resolve_run_path(run, "RUN") for run in runs])
-    table = comparison_table(comparison)
+    paths = [resolve_run_path(run, "RUN") for run in runs]
+    comparison: Comparison | GroupedComparison
+    if group_seeds:
+        grouped = comparison = compare_groups(group_by_seed(paths))
+        csv_text, markdown = partial(grouped_csv, grouped), partial(tables_as_markdown, grouped)
+        picture, text = partial(grouped_picture, grouped), partial(tables_as_text, grouped)
+    else:
+        alone = comparison = read(paths)
+        table = comparison_table(alone)
+        csv_text, markdown = partial(as_csv, alone), partial(as_markdown, table)
+        picture, text = partial(comparison_picture, alone), partial(as_text, table)
     if csv_file:
-        Location(resolve_path(csv_file, "--csv")).write_bytes_atomic(as_csv(comparison).encode())
+        Location(resolve_path(csv_file, "--csv")).write_bytes_atomic(csv_text().encode())
     if markdown_file:
-        Location(resolve_path(markdown_file, "--markdown")).write_bytes_atomic(as_markdown(table).encode())
+        Location(resolve_path(markdown_file, "--markdown")).write_bytes_atomic(markdown().encode())
     if picture_file:
-        picture = render(comparison_picture(comparison), picture_file)
-        Location(resolve_path(picture_file, "--picture")).write_bytes_atomic(picture)
+        Location(resolve_path(picture_file, "--picture")).write_bytes_atomic(render(picture(), picture_file))
     if as_json:
         click.echo(comparison.model_dump_json(indent=2))
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-        click.echo(as_text(table, width))
+        click.echo(text(width=width))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vgim.cli.options import WithDefault, overrides_argument
+from vgim.cli.options import WithDefault, json_option, overrides_argument
 
 
 @click.group(cls=WithDefault, subcommand_metavar="FILE [KEY=VALUE]... | COMMAND [ARGS]...")
@@ -22,6 +22,13 @@ def experiment() -> None:
     "--out", metavar="DIR", help="Folder of the experiment, instead of FILE's name below storage.root."
 )
 @click.option("--dry-run", is_flag=True, help="Print what would run; run nothing.")
+@click.option(
+    "--probe-workers",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Probes that Ray computes at the same time; 0 computes one after the other, without Ray.",
+)
 @click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
 @click.option("--verbose", is_flag=True, help="Show Ray's own log lines.")
 def run(
@@ -29,6 +36,7 @@ def run(
     overrides: tuple[str, ...],
     out: str | None,
     dry_run: bool,
+    probe_workers: int,
     address: str | None,
     verbose: bool,
 ) -> None:
@@ -40,6 +48,37 @@ def run(
     from vgim.experiment.file import load_experiment
 
     loaded = load_experiment(file, overrides, out)  # reports mistakes before torch and Ray are imported
+    from functools import partial
+
+    from vgim.cluster.tasks import run_tasks
+    from vgim.downstream.probe_plan import one_after_the_other
     from vgim.experiment.job import run_experiment
 
-    run_experiment(loaded, dry_run=dry_run, address=address, verbose=verbose)
+    side_by_side = partial(run_tasks, workers=probe_workers, device="auto", address=address)
+    run_experiment(
+        loaded,
+        dry_run=dry_run,
+        address=address,
+        verbose=verbose,
+        runner=side_by_side if probe_workers else one_after_the_other,
+    )
+
+
+@experiment.command()
+@click.argument("folder", metavar="DIR")
+@json_option
+def show(folder: str, as_json: bool) -> None:
+    """Print the tables of what an experiment has so far, and update its files.
+
+    The experiment may still be running. DIR is a path, a URI, or the name of an experiment under $VGIM_HOME/runs.
+    """
+    import shutil
+    import sys
+
+    from vgim.compare.grouped_table import tables_as_text
+    from vgim.config.paths import resolve_run_path
+    from vgim.experiment.results import show as compare_again
+
+    comparison = compare_again(resolve_run_path(folder, "DIR"))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    click.echo(comparison.model_dump_json(indent=2) if as_json else tables_as_text(comparison, width))

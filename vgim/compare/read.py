@@ -7,7 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 
 from vgim.compare.comparison import ComparedRun, Comparison, Cost, ModuleMetrics
-from vgim.compare.read_probes import compared_probe, newest_results, notes_on_probes, read_results
+from vgim.compare.read_probes import (
+    compared_probe,
+    newest_results,
+    notes_on_baselines,
+    notes_on_steps,
+    read_results,
+)
 from vgim.config import RunConfig
 from vgim.config.yaml_text import to_flow
 from vgim.errors import CheckpointError, ConfigError, VgimError
@@ -23,11 +29,12 @@ from vgim.runs.run_names import distinct_names
 from vgim.storage import Location
 
 
-def compare(runs: Sequence[str]) -> Comparison:
+def compare(runs: Sequence[str], *, baselines: bool = True) -> Comparison:
     """Read the folders of several runs.
 
     Args:
         runs: Runs' folders, paths or URIs.
+        baselines: Note which baselines a run lacks.
 
     Returns:
         The comparison; files that are missing or damaged become notes.
@@ -39,7 +46,7 @@ def compare(runs: Sequence[str]) -> Comparison:
     notes: list[str] = []
     configs = [compared_config(folder) for folder in folders]
     compared = [
-        _read_run(folder, name, config, notes)
+        _read_run(folder, name, config, notes, baselines)
         for folder, name, config in zip(folders, distinct_names(folders), configs, strict=True)
     ]
     notes += _differences(compared, configs)
@@ -60,7 +67,9 @@ def compared_config(folder: Location) -> RunConfig:
     return config
 
 
-def _read_run(folder: Location, name: str, config: RunConfig, notes: list[str]) -> ComparedRun:
+def _read_run(
+    folder: Location, name: str, config: RunConfig, notes: list[str], baselines: bool
+) -> ComparedRun:
     """Read one run; what cannot be read is added to `notes`."""
     run = RunFolder(folder)
     record, summary = None, None
@@ -83,7 +92,8 @@ def _read_run(folder: Location, name: str, config: RunConfig, notes: list[str]) 
         )
     encoder_parameters, predictor_parameters = _count_parameters(config)
     results = newest_results(read_results(folder, name, notes))
-    notes += notes_on_probes(name, folder, results)
+    notes += notes_on_baselines(name, results) if baselines else []
+    notes += notes_on_steps(name, folder, results)
     return ComparedRun(
         name=name,
         uri=folder.uri,

@@ -78,8 +78,8 @@ def compared_probe(result: ProbeResult) -> ComparedProbe:
     return ComparedProbe(variant=variant(result), **shared)
 
 
-def notes_on_probes(name: str, run: Location, results: Sequence[ProbeResult]) -> list[str]:
-    """Notes on baselines that are missing and on results of an old checkpoint.
+def notes_on_baselines(name: str, results: Sequence[ProbeResult]) -> list[str]:
+    """Notes on baselines that are missing.
 
     Args:
         name: The run's name in notes.
@@ -93,9 +93,19 @@ def notes_on_probes(name: str, run: Location, results: Sequence[ProbeResult]) ->
             notes.append(
                 f"{name}: {title} has no {' and no '.join(missing)} baseline; probe it with {options}"
             )
+    return notes
+
+
+def notes_on_steps(name: str, run: Location, results: Sequence[ProbeResult]) -> list[str]:
+    """A note on results of an old checkpoint, if there are any.
+
+    Args:
+        name: The run's name in notes.
+    """
     checkpoints = complete_checkpoints(run)
     newest_step = checkpoints[-1].state.step if checkpoints else 0
-    if old := sorted({r.step for r in results if r.step is not None and r.step < newest_step}):
-        steps = ", ".join(map(str, old))
-        notes.append(f"{name}: probed at step {steps}, and its newest checkpoint is of step {newest_step}")
-    return notes
+    old = sorted({r.step for r in results if r.step is not None and r.step < newest_step})
+    if not old:
+        return []
+    steps = ", ".join(map(str, old))
+    return [f"{name}: probed at step {steps}, and its newest checkpoint is of step {newest_step}"]

@@ -18,8 +18,7 @@ from vgim.arrays import I64
 
 BOOTSTRAP_DRAWS = 2_000
 Z_95 = 1.959964
-T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""97.5 % quantile of Student's t for 1 to 10 degrees of freedom; for more, `Z_95` is widened."""
+MANY_DEGREES = 1_000
 
 
 class Scores(NamedTuple):
@@ -71,7 +70,7 @@ def interval_of_mean(values: Sequence[float]) -> tuple[float, float] | None:
     num = len(values)
     if num < 2:
         return None
-    half = _t_quantile(num - 1) * float(np.std(values, ddof=1)) / math.sqrt(num)
+    half = t_quantile(num - 1) * float(np.std(values, ddof=1)) / math.sqrt(num)
     mean = float(np.mean(values))
     return mean - half, mean + half
 
@@ -103,7 +102,14 @@ def wilson_interval(share: float, num: int) -> tuple[float, float]:
     return max(0.0, center - half), min(1.0, center + half)
 
 
-def _t_quantile(degrees: int) -> float:
-    if degrees <= len(T_95):
-        return T_95[degrees - 1]
-    return Z_95 * (1 + (Z_95**2 + 1) / (4 * degrees))  # Cornish-Fisher; its error is below 0.01 from 11 on
+def t_quantile(degrees: float) -> float:
+    """97.5 % quantile of Student's t for any number of degrees of freedom from 1 on.
+
+    With t = √ν tan φ the density is proportional to cos(φ)^(ν-1), which is integrated by the trapezoidal rule.
+    """
+    if degrees > MANY_DEGREES:
+        return Z_95 * (1 + (Z_95**2 + 1) / (4 * degrees))  # Cornish-Fisher
+    angle = np.linspace(0, np.pi / 2, 20_001)
+    density = np.cos(angle) ** (degrees - 1)
+    mass = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
+    return math.sqrt(degrees) * math.tan(float(np.interp(0.95, mass / mass[-1], angle)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import Field, model_validator
 
@@ -11,7 +11,7 @@ from vgim.downstream.options import EncoderKind
 from vgim.downstream.probes.registry import Task
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-RESERVED_ARMS = ("mfcc",)
+BASELINES = tuple(kind for kind in get_args(EncoderKind) if kind != "trained")
 """Names of the comparison's columns that belong to no arm."""
 
 
@@ -58,6 +58,11 @@ class ExperimentConfig(Section):
         (), json_schema_extra={"in_words": "a list of blocks, each with tasks and options of vgim probe"}
     )
     """Probes of every run: `{tasks: [syllable], shards: ..., encoders: [trained, random, mfcc]}`, and other options."""
+
+    differences: tuple[str, ...] = Field(
+        (), json_schema_extra={"in_words": "a list of pairs such as `sim - gim` or `sim - random`"}
+    )
+    """Paired differences of the comparison: of two runs, or of a run and its own baseline. Empty for pairs of runs."""
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> ExperimentConfig:

@@ -23,7 +23,7 @@ from vgim.config.validation_messages import describe_problems
 from vgim.config.yaml_text import parse_yaml, to_block, to_flow
 from vgim.downstream.options import ProbeOptions
 from vgim.errors import ConfigError
-from vgim.experiment.config import NAME, RESERVED_ARMS, ArmConfig, ExperimentConfig, ProbeBlock
+from vgim.experiment.config import BASELINES, NAME, ArmConfig, ExperimentConfig, ProbeBlock
 from vgim.storage import Location
 from vgim.text import first_problem
 
@@ -204,6 +204,24 @@ def plan_probes(config: ExperimentConfig, source: str) -> tuple[PlannedProbe, ..
     return tuple(planned)
 
 
+def pairs_of(config: ExperimentConfig) -> list[tuple[str, str]]:
+    """The pairs of columns that the comparison subtracts.
+
+    Raises:
+        ConfigError: A difference is not of runs, or of a run and a baseline.
+    """
+    pairs = []
+    for text in config.differences:
+        one, _, other = (word.strip() for word in text.partition(" - "))
+        if one not in config.runs or other not in (*config.runs, *BASELINES):
+            raise ConfigError(
+                f"differences has '{text}'; write a run minus a run or a baseline, of {', '.join(config.runs)} and "
+                f"{', '.join(BASELINES)}"
+            )
+        pairs.append((one, other))
+    return pairs
+
+
 def _read(path: Path, own: Sequence[str]) -> ExperimentConfig:
     tree: Tree = {}
     sources: dict[str, str] = {}
@@ -212,11 +230,15 @@ def _read(path: Path, own: Sequence[str]) -> ExperimentConfig:
         merge_layer(tree, parse_override(text, ExperimentConfig), OVERRIDE, sources, root=ExperimentConfig)
     config = _validate(tree, sources)
     for arm in config.runs:
-        if not re.match(NAME, arm) or arm in RESERVED_ARMS:
+        if not re.match(NAME, arm) or arm in BASELINES:
             raise ConfigError(
                 f"{shown(path)}: a run cannot be called '{arm}'; use letters, digits, dots, underscores and hyphens, "
-                f"and not {' or '.join(RESERVED_ARMS)}"
+                f"and not {' or '.join(BASELINES)}"
             )
+    try:
+        pairs_of(config)
+    except ConfigError as error:
+        raise ConfigError(f"{shown(path)}: {error}") from None
     return config
 
 

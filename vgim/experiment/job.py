@@ -1,29 +1,44 @@
-"""An experiment from its file to its runs: `vgim experiment` and ray_jobs/experiment.py call `run_experiment`.
+"""An experiment from its file to its comparison: `vgim experiment` and ray_jobs/experiment.py call `run_experiment`.
 
 What is done is read from the runs' folders: the same command, after any kind of end, continues with what is left.
 """
 
 from __future__ import annotations
 
+from vgim.compare.grouped import GroupedComparison
+from vgim.compare.grouped_table import tables_as_text
+from vgim.downstream.job import probe_many
+from vgim.downstream.probe_plan import Runner, one_after_the_other
 from vgim.errors import TrainingError, VgimError
 from vgim.experiment.check import check_experiment, check_runs, is_finished
 from vgim.experiment.file import Experiment, PlannedRun
 from vgim.experiment.folder import ExperimentFolder
+from vgim.experiment.probes import missing_probes
+from vgim.experiment.results import TABLE, write_results
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.text import first_line, plural
 from vgim.training.trainer import sigterm_as_interrupt, train
 
 
 def run_experiment(
-    experiment: Experiment, *, dry_run: bool = False, address: str | None = None, verbose: bool = False
-) -> None:
-    """Run an experiment to its end, or continue it; finished runs are not trained again.
+    experiment: Experiment,
+    *,
+    dry_run: bool = False,
+    address: str | None = None,
+    verbose: bool = False,
+    runner: Runner = one_after_the_other,
+) -> GroupedComparison | None:
+    """Run an experiment to its end, or continue it; finished runs and up-to-date probes are not computed again.
 
     Args:
         dry_run: Print what would run; write nothing.
         address: Ray cluster; None uses $RAY_ADDRESS, or else starts Ray on this machine. Runs with
             cluster.workers=0 need none.
         verbose: Show Ray's log lines.
+        runner: Computes the probes; `vgim.cluster.tasks` has one that uses Ray.
+
+    Returns:
+        The comparison, which is also written to the folder; None for a dry run.
 
     Raises:
         VgimError: The experiment cannot be run, or some of it failed; the rest was done.
@@ -31,7 +46,7 @@ def run_experiment(
     if dry_run:
         check_runs(experiment)
         _print_plan(experiment)
-        return
+        return None
     check_experiment(experiment)
     _print_plan(experiment)
     folder = ExperimentFolder(experiment.folder)
@@ -40,28 +55,47 @@ def run_experiment(
     try:
         with sigterm_as_interrupt():
             for number, run in enumerate(experiment.runs, 1):
-                if is_finished(run):
-                    continue
                 print(f"\nrun {number} of {len(experiment.runs)}: {run.name}", flush=True)
-                try:
-                    train(run.resolved, address=address, verbose=verbose)
-                except VgimError as error:
-                    failed[run.name] = error
-                    print(f"{run.name} failed: {error}", flush=True)
+                failed |= _complete(experiment, run, address, verbose, runner)
+                write_results(folder, experiment.config)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with what is left")
         raise
     finally:
         folder.release()
-    if experiment.probes:
-        print(
-            "note: the runs are trained; the file's probes are not computed by this command yet, use vgim probe"
-        )
+    comparison = write_results(folder, experiment.config)
+    if comparison is not None:
+        print(f"\n{tables_as_text(comparison)}\nresults: {folder.location.child(TABLE).uri}")
     if failed:
         raise TrainingError(
-            f"{len(failed)} of {plural(len(experiment.runs), 'run')} failed: "
+            f"{plural(len(failed), 'part')} of the experiment failed: "
             + "; ".join(f"{name} ({first_line(error)})" for name, error in failed.items())
         )
+    return comparison
+
+
+def _complete(
+    experiment: Experiment, run: PlannedRun, address: str | None, verbose: bool, runner: Runner
+) -> dict[str, VgimError]:
+    """Train a run and compute its probes, as far as they are not done; returns what failed."""
+    if not is_finished(run):
+        try:
+            train(run.resolved, address=address, verbose=verbose)
+        except VgimError as error:
+            print(f"{run.name} failed: {error}", flush=True)
+            return {run.name: error}
+    failed: dict[str, VgimError] = {}
+    for options in missing_probes(experiment, run):
+        print(f"probe: {options.task} from {', '.join(options.encoders)}", flush=True)
+        _, problem = probe_many([run.location.uri], [options], _log, runner=runner)
+        if problem is not None:
+            print(f"{run.name} {options.task} failed: {problem}", flush=True)
+            failed[f"{run.name} {options.task}"] = problem
+    return failed
+
+
+def _log(line: str) -> None:
+    print(f"  {line}", flush=True)
 
 
 def _print_plan(experiment: Experiment) -> None:
@@ -71,11 +105,12 @@ def _print_plan(experiment: Experiment) -> None:
         f"with {plural(len(seeds), 'seed')}"
     )
     for run in runs:
-        print(f"  {run.name}: {_state(run)}")
+        print(f"  {run.name}: {_state(experiment, run)}")
 
 
-def _state(run: PlannedRun) -> str:
+def _state(experiment: Experiment, run: PlannedRun) -> str:
     if is_finished(run):
-        return "finished"
+        num_probes = sum(len(options.encoders) for options in missing_probes(experiment, run))
+        return f"finished, {plural(num_probes, 'probe')} left" if num_probes else "finished"
     checkpoints = complete_checkpoints(run.location)
     return f"continues at step {checkpoints[-1].state.step:,}" if checkpoints else "to be trained"

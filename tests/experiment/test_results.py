@@ -1,0 +1,207 @@
+"""What an experiment's comparison says, by hand from the files of its probes, and which probes are computed."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.experiment.cases import write_file
+from vgim.cli import main
+from vgim.compare.grouped import GroupedComparison
+from vgim.compare.seed_groups import group_by_seed
+from vgim.errors import ConfigError, DataError, StorageError, TrainingError
+from vgim.experiment import job
+from vgim.experiment.file import Experiment, load_experiment
+from vgim.experiment.job import run_experiment
+from vgim.experiment.probes import missing_probes
+from vgim.experiment.results import show
+
+
+@pytest.fixture
+def comparison(probed_folder: Path) -> GroupedComparison:
+    return GroupedComparison.model_validate_json((probed_folder / "results.json").read_bytes())
+
+
+def stored(run: Path, name: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    with np.load(run / "probes" / name / "predictions.npz") as file:
+        return file["truth"], file["predicted"], file["classes"].tolist()
+
+
+def test_accuracies_and_differences_are_those_of_the_stored_predictions(
+    probed_folder: Path, comparison: GroupedComparison
+) -> None:
+    right = {}
+    for arm, probe in (("sim", "module2"), ("cpc", "module0-layer4")):
+        for seed in (0, 1):
+            run = probed_folder / "runs" / f"{arm}-seed{seed}"
+            truth, predicted, classes = stored(run, f"syllable-trained-{probe}")
+            right[arm, seed] = predicted[0] == truth
+            onset = np.array([name[0] for name in classes])
+            right[arm, seed, "consonant"] = onset[predicted[0]] == onset[truth]
+    for part, key in (("", ()), ("consonant", ("consonant",))):
+        for arm in ("sim", "cpc"):
+            (cell,) = (
+                a
+                for a in comparison.accuracies
+                if (a.task, a.part, a.column, a.depth) == ("syllable", part, arm, 2)
+            )
+            assert cell.accuracy.mean == pytest.approx(np.mean([right[arm, s, *key] for s in (0, 1)]))
+            assert cell.accuracy.num_seeds == 2
+        (difference,) = (
+            d
+            for d in comparison.differences
+            if (d.task, d.part, d.column, d.minus, d.depth) == ("syllable", part, "sim", "cpc", 2)
+        )
+        expected = np.mean([right["sim", s, *key].astype(float) - right["cpc", s, *key] for s in (0, 1)])
+        assert difference.difference.mean == pytest.approx(expected)
+
+
+def test_baselines_are_computed_once_for_the_runs_that_share_them(
+    probed_folder: Path, comparison: GroupedComparison
+) -> None:
+    def has(run: str, encoder: str) -> bool:
+        return any((probed_folder / "runs" / run / "probes").glob(f"*-{encoder}*"))
+
+    runs = [f"{arm}-seed{seed}" for seed in (0, 1) for arm in ("sim", "sim-strong", "cpc")]
+    assert [run for run in runs if has(run, "mfcc")] == ["sim-seed0"]
+    assert [run for run in runs if has(run, "random")] == ["sim-seed0", "cpc-seed0", "sim-seed1", "cpc-seed1"]
+    assert comparison.columns() == [
+        "sim",
+        "sim-strong",
+        "cpc",
+        "mfcc",
+        "random sim, sim-strong",
+        "random cpc",
+    ]
+    (shared,) = {a.groups for a in comparison.accuracies if a.column == "random sim, sim-strong"}
+    assert shared == ("sim", "sim-strong")
+    random = [a for a in comparison.accuracies if a.column == "random cpc" and a.task == "vowel"]
+    assert [(a.depth, a.accuracy.num_seeds) for a in random] == [(0, 2), (1, 2), (2, 2), (3, 2)]
+
+
+def test_tables_and_pictures_are_written(probed_folder: Path, comparison: GroupedComparison) -> None:
+    table = (probed_folder / "table.md").read_text()
+    for line in (
+        "| **syllable: consonant, % (18 test utterances)** |",
+        "| **syllable, percentage points** |",
+        "| module 3 (GRU) |",
+        "- cpc is one module: the rows hold its layer 1, layer 3, layer 4, output",
+        "| runs finished | 2 of 2 | 2 of 2 | 2 of 2 |",
+    ):
+        assert line in table
+    with (probed_folder / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    first = comparison.accuracies[0]
+    assert (float(rows[0]["mean"]), rows[0]["column"]) == (first.accuracy.mean, first.column)
+    assert {row["minus"] for row in rows if row["kind"] == "difference"} == {"cpc", "random", "mfcc"}
+    assert (probed_folder / "picture.png").read_bytes().startswith(b"\x89PNG")
+    (sim, *_) = comparison.groups
+    assert [module.nce is not None for module in sim.modules] == [True] * 4
+    assert sim.step_s is not None
+
+
+def test_nothing_is_computed_again(
+    probed: Experiment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("train", "probe_many"):
+        monkeypatch.setattr(job, name, lambda *args, name=name, **options: pytest.fail(name))
+    run_experiment(probed)
+    assert "sim-seed0: finished\n" in capsys.readouterr().out
+
+
+def test_only_probes_whose_result_is_missing_or_old_are_computed(probed: Experiment, tmp_path: Path) -> None:
+    sim, strong, _ = probed.runs[:3]
+    assert missing_probes(probed, strong) == []
+    folder = Path(sim.location.uri)
+    moved = {name: tmp_path / name for name in ("syllable-trained-module1", "vowel-mfcc")}
+    for name, away in moved.items():
+        (folder / "probes" / name).rename(away)
+    try:
+        assert [(o.task, o.encoders) for o in missing_probes(probed, sim)] == [
+            ("syllable", ("trained",)),
+            ("vowel", ("mfcc",)),
+        ]
+        # any run may hold a baseline that all share
+        assert [(o.task, o.encoders) for o in missing_probes(probed, strong)] == [("vowel", ("mfcc",))]
+    finally:
+        for name, away in moved.items():
+            away.rename(folder / "probes" / name)
+    result = folder / "probes" / "vowel-trained-module0" / "result.json"
+    before = result.read_text()
+    try:
+        result.write_text(json.dumps({**json.loads(before), "step": 1}))
+        assert [(o.task, o.encoders) for o in missing_probes(probed, sim)] == [("vowel", ("trained",))]
+    finally:
+        result.write_text(before)
+
+
+def test_a_failed_probe_does_not_stop_the_others(probed: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    probed_runs = []
+
+    def failing(runs, tasks, log, **options):
+        probed_runs.append((Path(runs[0]).name, tasks[0].task))
+        return [], DataError("no example")
+
+    monkeypatch.setattr(
+        job, "missing_probes", lambda experiment, run: [run_probe.options for run_probe in experiment.probes]
+    )
+    monkeypatch.setattr(job, "probe_many", failing)
+    with pytest.raises(
+        TrainingError, match=r"12 parts of the experiment failed: sim-seed0 syllable \(no example\);"
+    ):
+        run_experiment(probed)
+    assert len(probed_runs) == 12
+
+
+def test_show_compares_what_is_there(
+    probed_folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    main(["experiment", "show", str(probed_folder)], standalone_mode=False)
+    text = capsys.readouterr().out
+    assert "sim - random" in text
+    assert text.count("syllable: vowel") == 2
+    with pytest.raises(StorageError, match="is no experiment"):
+        show(str(tmp_path))
+
+
+def test_compare_groups_runs_by_seed_into_the_same_numbers(
+    probed_folder: Path, comparison: GroupedComparison, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    runs = [str(run) for run in sorted((probed_folder / "runs").iterdir())]
+    files = {"--csv": tmp_path / "t.csv", "--markdown": tmp_path / "t.md", "--picture": tmp_path / "t.pdf"}
+    options = [word for option, path in files.items() for word in (option, str(path))]
+    main(["compare", *runs, "--group-seeds", "--json", *options], standalone_mode=False)
+    grouped = GroupedComparison.model_validate_json(capsys.readouterr().out)
+    assert {group.name for group in grouped.groups} == {"sim", "sim-strong", "cpc"}
+
+    def numbers(of: GroupedComparison) -> set[tuple[object, ...]]:
+        return {
+            (a.task, a.part, a.column, a.depth, round(a.accuracy.mean, 12))
+            for a in of.accuracies
+            if a.encoder == "trained"
+        }
+
+    assert numbers(grouped) == numbers(comparison)
+    assert files["--csv"].read_text().startswith("kind,task")
+    assert "sim-strong" in files["--markdown"].read_text()
+    assert files["--picture"].read_bytes().startswith(b"%PDF")
+
+
+def test_two_runs_of_one_seed_are_no_group(probed_folder: Path, tmp_path: Path) -> None:
+    run = probed_folder / "runs" / "sim-seed0"
+    twin = tmp_path / "twin"
+    twin.symlink_to(run)
+    with pytest.raises(ConfigError, match="the seeds 0, 0; --group-seeds"):
+        group_by_seed([str(run), str(twin)])
+
+
+def test_differences_of_unknown_runs_are_refused(tmp_path: Path) -> None:
+    text = "runs: {sim: {preset: tiny}}\ndifferences: [sim - gim]\n"
+    with pytest.raises(
+        ConfigError, match="differences has 'sim - gim'; write a run minus a run or a baseline"
+    ):
+        load_experiment(write_file(tmp_path, tmp_path, text))

@@ -1,0 +1,84 @@
+"""A comparison of groups as a picture: accuracy against depth, a panel for each task, a line for each group."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from vgim.compare.grouped import GroupedAccuracy, GroupedComparison
+from vgim.compare.grouped_table import task_title
+from vgim.downstream.pictures import ASIDE
+from vgim.plotting import Figure, new_figure
+
+MOST_COLUMNS = 3
+BASELINE_STYLES = {"random": "--", "supervised": "-.", "greedy-supervised": (0, (5, 1, 1, 1, 1, 1))}
+
+
+def grouped_picture(comparison: GroupedComparison) -> Figure:
+    """Draw the panels; bars are 95 % intervals over seeds and test utterances. Needs matplotlib.
+
+    A group's baselines have its color. MFCC, and baselines that all groups share, are black.
+    """
+    tasks = comparison.tasks()
+    columns = min(MOST_COLUMNS, max(1, len(tasks)))
+    rows = max(1, math.ceil(len(tasks) / columns))
+    figure = new_figure(4.6 * columns, 3.6 * rows + 0.8)
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    legend: dict[str, Any] = {}
+    for (task, variant, part), axes in zip(tasks, panels, strict=False):
+        found = [a for a in comparison.accuracies if (a.task, a.variant, a.part) == (task, variant, part)]
+        _panel(axes, comparison, found)
+        axes.set_title(task_title(comparison, task, variant, part))
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            legend.setdefault(label, handle)
+    for axes in panels[len(tasks) :]:
+        axes.remove()
+    if legend:
+        figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=4, fontsize=8)
+    return figure
+
+
+def _panel(axes: Any, comparison: GroupedComparison, found: Sequence[GroupedAccuracy]) -> None:
+    names = [group.name for group in comparison.groups]
+    colors = {name: f"C{index}" for index, name in enumerate(names)}
+    for column in comparison.columns():
+        points = [a for a in found if a.column == column]
+        if not points:
+            continue
+        first = points[0]
+        if first.depth is None:
+            axes.axhline(first.accuracy.mean, color="black", linestyle=":", linewidth=1.4, label=column)
+            axes.axhspan(first.accuracy.low, first.accuracy.high, color="black", alpha=0.06, linewidth=0)
+            continue
+        if first.encoder == "trained":
+            aside = ASIDE * (names.index(column) - (len(names) - 1) / 2)
+            _with_intervals(axes, points, aside, colors[column])
+        else:
+            shared = len(first.groups) == len(names) > 1
+            axes.plot(
+                [a.depth for a in points],
+                [a.accuracy.mean for a in points],
+                linestyle=BASELINE_STYLES[first.encoder],
+                marker=".",
+                linewidth=1.1,
+                alpha=0.8,
+                color="black" if shared else colors[first.groups[0]],
+                label=column,
+            )
+    if found[0].majority is not None:
+        axes.axhline(found[0].majority, color="gray", linewidth=0.8, label="majority")
+    axes.set_xticks(range(len(comparison.depth_names)))
+    axes.set_xticklabels([name.removeprefix("module ") for name in comparison.depth_names])
+    axes.set_xlabel("module")
+    axes.set_ylabel("accuracy")
+    axes.set_ylim(0, 1.02)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _with_intervals(axes: Any, points: Sequence[GroupedAccuracy], aside: float, color: str) -> None:
+    y = [a.accuracy.mean for a in points]
+    down = [max(0.0, a.accuracy.mean - a.accuracy.low) for a in points]
+    up = [max(0.0, a.accuracy.high - a.accuracy.mean) for a in points]
+    x = [(a.depth or 0) + aside for a in points]
+    axes.errorbar(x, y, [down, up], fmt="o-", ms=4, capsize=2, color=color, label=points[0].column)

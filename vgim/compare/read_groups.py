@@ -1,0 +1,319 @@
+"""Read groups of runs into a comparison over seeds and test utterances. Nothing is computed anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+from vgim.compare.comparison import ComparedRun
+from vgim.compare.crossed import Estimate, Hits, SeedHits, estimate, paired_difference
+from vgim.compare.depth import Stage, common_stages, outputs_by_stage
+from vgim.compare.grouped import (
+    GroupedAccuracy,
+    GroupedComparison,
+    GroupedDifference,
+    GroupedModule,
+    RunGroup,
+)
+from vgim.compare.hits import WHOLE, hits_of, parts_of
+from vgim.compare.read import compare, compared_config
+from vgim.compare.read_probes import newest_results, read_results, variant
+from vgim.config import RunConfig
+from vgim.config.keys import dump
+from vgim.downstream.predictions import read_predictions
+from vgim.downstream.result import ProbeResult, folder_name
+from vgim.downstream.result_table import output_name
+from vgim.downstream.scores import interval_of_mean
+from vgim.runs.layout import PROBES
+from vgim.storage import Location
+
+MOST_PAIRS = 3
+"""Groups of which every pair is subtracted; of more groups, the first is compared with each other one."""
+
+Row = tuple[str, str, str, int | None]
+"""Task, variant, part and depth of an accuracy."""
+
+
+class Column(NamedTuple):
+    """One kind of encoder: trained as one group's, or a baseline that some groups share."""
+
+    encoder: str
+    identity: str
+    """The group's name, or what the baseline depends on."""
+
+
+class Cell(NamedTuple):
+    """The accuracy of a column in a row, before it is averaged."""
+
+    hits: Hits
+    result: ProbeResult
+    """The first seed's result."""
+
+
+def compare_groups(
+    groups: Mapping[str, Sequence[Location]], differences: Sequence[tuple[str, str]] = ()
+) -> GroupedComparison:
+    """Read groups of runs, each of one config with different seeds.
+
+    Args:
+        groups: Runs' folders by the group's name.
+        differences: Pairs of columns to subtract; the second may be a kind of baseline, such as `random`. Empty for
+            pairs of groups.
+
+    Returns:
+        The comparison; what is missing or damaged becomes a note.
+
+    Raises:
+        VgimError: A folder is no run.
+    """
+    notes: list[str] = []
+    configs = {name: [compared_config(run) for run in runs] for name, runs in groups.items()}
+    stages = common_stages([of_group[0] for of_group in configs.values()])
+    compared = compare([run.uri for runs in groups.values() for run in runs], baselines=False)
+    notes += compared.notes
+    by_uri = {run.uri: run for run in compared.runs}
+    cells = _read_cells(groups, configs, stages, notes)
+    titles = _titles({column for columns in cells.values() for column in columns}, configs)
+    order = list(titles)
+    accuracies = [
+        _accuracy(row, column, titles[column], _sharing(column, configs), columns[column])
+        for row, columns in sorted(cells.items(), key=lambda item: _row_order(item[0]))
+        for column in sorted(columns, key=order.index)
+    ]
+    return GroupedComparison(
+        groups=tuple(
+            _group(name, [by_uri[run.uri] for run in runs], configs[name], stages)
+            for name, runs in groups.items()
+        ),
+        depth_names=tuple(
+            output_name(index, None) + (" (GRU)" if stage.gru else "") for index, stage in enumerate(stages)
+        ),
+        accuracies=tuple(accuracies),
+        differences=tuple(_differences(cells, configs, differences)),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def baseline_identity(encoder: str, config: RunConfig) -> str:
+    """What a baseline depends on beside the seed and the probe's options: runs with equal identities share it."""
+    if encoder == "mfcc":
+        return ""
+    parts: dict[str, object] = {"model": dump(config.model), "data": {**dump(config.data), "shards": ""}}
+    if encoder != "random":  # trained on labels as the run is trained
+        parts |= {"optim": dump(config.optim), "batch_size": config.train.batch_size}
+    return json.dumps(parts, sort_keys=True)
+
+
+def _read_cells(
+    groups: Mapping[str, Sequence[Location]],
+    configs: Mapping[str, Sequence[RunConfig]],
+    stages: Sequence[Stage],
+    notes: list[str],
+) -> dict[Row, dict[Column, Cell]]:
+    """The right answers of every column in every row; of a baseline that several runs hold, the first is read."""
+    found: dict[Row, dict[Column, dict[int | None, tuple[SeedHits, ProbeResult]]]] = {}
+    for name, runs in groups.items():
+        for run, config in zip(runs, configs[name], strict=True):
+            outputs = outputs_by_stage(config.model, stages)
+            for result in newest_results(read_results(run, run.name, notes)):
+                place = None if result.module is None else (result.module, result.layer)
+                if place is not None and place not in outputs:
+                    continue
+                depth = None if place is None else outputs[place]
+                identity = name if result.encoder == "trained" else baseline_identity(result.encoder, config)
+                column = Column(result.encoder, identity)
+                seed = None if result.encoder == "mfcc" else config.train.seed
+                predictions = None
+                # Epochs on labels are an option of the supervised encoder, not of the probe that all columns share.
+                words = variant(result.model_copy(update={"label_epochs": ()}))
+                for part, part_of_class in parts_of(result.task).items():
+                    row = (result.task, words, part, depth)
+                    of_seeds = found.setdefault(row, {}).setdefault(column, {})
+                    if seed in of_seeds:
+                        continue
+                    folder = run.child(PROBES, folder_name(result))
+                    predictions = predictions or read_predictions(folder)
+                    if predictions is None:
+                        notes.append(
+                            f"{run.name}: probes/{folder.name} is left out, it has no predictions; probe it again"
+                        )
+                        break
+                    of_seeds[seed] = hits_of(predictions, part_of_class), result
+    cells: dict[Row, dict[Column, Cell]] = {}
+    for row, columns in found.items():
+        for column, of_seeds in columns.items():
+            same = _same_test_only(of_seeds, f"{row[0]} {column.encoder}", notes)
+            if same:
+                hits = Hits({seed: hits for seed, (hits, _) in same.items()})
+                cells.setdefault(row, {})[column] = Cell(hits, next(iter(same.values()))[1])
+    return cells
+
+
+def _same_test_only(
+    of_seeds: Mapping[int | None, tuple[SeedHits, ProbeResult]], name: str, notes: list[str]
+) -> dict[int | None, tuple[SeedHits, ProbeResult]]:
+    """Leave out seeds that were tested on other utterances than the first."""
+    kept: dict[int | None, tuple[SeedHits, ProbeResult]] = {}
+    for seed, (hits, result) in of_seeds.items():
+        if kept and next(iter(kept.values()))[0].utterance_ids != hits.utterance_ids:
+            notes.append(
+                f"{name}, seed {seed}: left out, it was tested on other utterances than seed "
+                f"{next(iter(kept))}"
+            )
+            continue
+        kept[seed] = (hits, result)
+    return kept
+
+
+def _titles(columns: Iterable[Column], configs: Mapping[str, Sequence[RunConfig]]) -> dict[Column, str]:
+    """Names of columns, in order: groups, MFCC, then other baselines, which name their groups if they differ."""
+    found = set(columns)
+    ordered = [Column("trained", name) for name in configs if Column("trained", name) in found]
+    ordered += sorted(column for column in found if column.encoder == "mfcc")
+    for encoder in sorted({column.encoder for column in found} - {"trained", "mfcc"}):
+        identities = dict.fromkeys(baseline_identity(encoder, of_group[0]) for of_group in configs.values())
+        ordered += [
+            Column(encoder, identity) for identity in identities if Column(encoder, identity) in found
+        ]
+    titles = {}
+    for column in ordered:
+        owners = _sharing(column, configs)
+        if column.encoder == "trained":
+            titles[column] = column.identity
+        elif len(owners) == len(configs):
+            titles[column] = column.encoder
+        else:
+            titles[column] = f"{column.encoder} {', '.join(owners)}"
+    return titles
+
+
+def _sharing(column: Column, configs: Mapping[str, Sequence[RunConfig]]) -> tuple[str, ...]:
+    """Groups that a column belongs to."""
+    if column.encoder == "trained":
+        return (column.identity,)
+    return tuple(
+        name
+        for name, of_group in configs.items()
+        if baseline_identity(column.encoder, of_group[0]) == column.identity
+    )
+
+
+def _row_order(row: Row) -> tuple[str, str, str, int]:
+    task, words, part, depth = row
+    return task, words, part, -1 if depth is None else depth
+
+
+def _accuracy(row: Row, column: Column, title: str, groups: tuple[str, ...], cell: Cell) -> GroupedAccuracy:
+    task, words, part, depth = row
+    return GroupedAccuracy(
+        task=task,
+        variant=words,
+        part=part,
+        column=title,
+        encoder=column.encoder,
+        groups=groups,
+        depth=depth,
+        accuracy=estimate(cell.hits),
+        majority=cell.result.majority if part == WHOLE else None,
+        num_test_utterances=len(cell.hits.first.utterance_ids),
+    )
+
+
+def _differences(
+    cells: Mapping[Row, Mapping[Column, Cell]],
+    configs: Mapping[str, Sequence[RunConfig]],
+    pairs: Sequence[tuple[str, str]],
+) -> Iterable[GroupedDifference]:
+    """The paired differences of columns, in each row; features of no encoder stand in every depth."""
+    names = list(configs)
+    if not pairs:
+        pairs = (
+            list(combinations(names, 2)) if len(names) <= MOST_PAIRS else [(names[0], n) for n in names[1:]]
+        )
+    for one, other in pairs:
+        for row in sorted(cells, key=_row_order):
+            if row[3] is None:
+                continue
+            a, b = _find(one, other, row, cells, configs), _find(other, one, row, cells, configs)
+            difference = None if a is None or b is None else paired_difference(a.hits, b.hits)
+            if difference is not None:
+                task, words, part, depth = row
+                yield GroupedDifference(
+                    task=task,
+                    variant=words,
+                    part=part,
+                    column=one,
+                    minus=other,
+                    depth=depth,
+                    difference=difference,
+                )
+
+
+def _find(
+    name: str,
+    partner: str,
+    row: Row,
+    cells: Mapping[Row, Mapping[Column, Cell]],
+    configs: Mapping[str, Sequence[RunConfig]],
+) -> Cell | None:
+    """The cell of a group, or of the partner's own baseline of a kind."""
+    task, words, part, _ = row
+    for place in (row, (task, words, part, None)):
+        for column, cell in cells.get(place, {}).items():
+            if column.encoder == "trained":
+                matches = column.identity == name
+            else:
+                matches = column.encoder == name and partner in _sharing(column, configs)
+            if matches:
+                return cell
+    return None
+
+
+def _group(
+    name: str, runs: Sequence[ComparedRun], configs: Sequence[RunConfig], stages: Sequence[Stage]
+) -> RunGroup:
+    first = runs[0]
+    costs = [run.cost for run in runs if run.cost is not None]
+    model = configs[0].model
+    outputs = sorted(outputs_by_stage(model, stages).items(), key=lambda item: item[1])
+    words = [("output" if layer is None else f"layer {layer}") for (_, layer), _ in outputs]
+    return RunGroup(
+        name=name,
+        family=first.family,
+        channels=first.channels,
+        kld_weight=first.kld_weight,
+        seeds=tuple(config.train.seed for config in configs),
+        states={run.name: run.state or "unknown" for run in runs},
+        steps=tuple(run.step for run in runs),
+        step_s=float(np.mean([cost.step_s for cost in costs])) if costs else None,
+        crops=float(np.mean([cost.utterances for cost in costs])) if costs else None,
+        encoder_parameters=first.encoder_parameters,
+        chance_nce=first.chance_nce,
+        modules=tuple(_module(index, runs) for index in range(len(first.modules))),
+        layers=", ".join(words) if model.family == "cpc" else "",
+    )
+
+
+def _module(index: int, runs: Sequence[ComparedRun]) -> GroupedModule:
+    modules = [run.modules[index] for run in runs if index < len(run.modules)]
+    nces = [module.nce for module in modules if module.nce is not None]
+    frames = [module.kl_per_frame for module in modules if module.kl_per_frame is not None]
+    return GroupedModule(
+        module=index,
+        nce=over_seeds(nces),
+        kl_per_frame=float(np.mean(frames)) if frames else None,
+        collapsed=sum(bool(module.collapsed) for module in modules),
+    )
+
+
+def over_seeds(values: Sequence[float]) -> Estimate | None:
+    """Mean of one value a seed with its interval by Student's t, which one value does not have; None without values."""
+    if not values:
+        return None
+    mean = float(np.mean(values))
+    low, high = interval_of_mean(values) or (mean, mean)
+    return Estimate(mean=mean, low=low, high=high, num_seeds=len(values))

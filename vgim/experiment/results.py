@@ -1,0 +1,64 @@
+"""The comparison of an experiment's runs and all files that are written about it, from what is there."""
+
+from __future__ import annotations
+
+from vgim.compare.grouped import GroupedComparison
+from vgim.compare.grouped_picture import grouped_picture
+from vgim.compare.grouped_table import grouped_csv, tables_as_markdown
+from vgim.compare.read_groups import compare_groups
+from vgim.errors import StorageError
+from vgim.experiment.config import ExperimentConfig
+from vgim.experiment.file import pairs_of, run_name
+from vgim.experiment.folder import ExperimentFolder
+from vgim.plotting import can_draw, render
+from vgim.runs.layout import CONFIG, RECORD
+from vgim.storage import Location
+
+RESULTS, TABLE, CSV, PICTURE = "results.json", "table.md", "table.csv", "picture.png"
+
+
+def show(folder: str) -> GroupedComparison:
+    """Compare what an experiment has trained and probed so far, and write its files anew.
+
+    Args:
+        folder: The experiment's folder, a path or a URI.
+
+    Raises:
+        StorageError: There is no experiment, or none of its runs has begun.
+    """
+    experiment = ExperimentFolder(Location(folder))
+    comparison = write_results(experiment, experiment.config())
+    if comparison is None:
+        raise StorageError(f"no run of the experiment {experiment.location.uri} has begun; run it first")
+    return comparison
+
+
+def write_results(folder: ExperimentFolder, config: ExperimentConfig) -> GroupedComparison | None:
+    """Compare the runs that have begun; write results.json, table.md, table.csv and, with matplotlib, picture.png.
+
+    Returns:
+        The comparison; None if no run has begun.
+    """
+    groups: dict[str, list[Location]] = {}
+    waiting = []
+    for arm in config.runs:
+        for seed in config.seeds:
+            run = folder.runs.child(run_name(arm, seed))
+            if run.child(CONFIG).exists() and run.child(RECORD).exists():
+                groups.setdefault(arm, []).append(run)
+            else:
+                waiting.append(run.name)
+    if not groups:
+        return None
+    pairs = [pair for pair in pairs_of(config) if pair[0] in groups]
+    comparison = compare_groups(groups, pairs)
+    if waiting:
+        notes = (*comparison.notes, f"not begun: {', '.join(waiting)}")
+        comparison = comparison.model_copy(update={"notes": notes})
+    place = folder.location
+    place.child(TABLE).write_bytes_atomic(tables_as_markdown(comparison).encode())
+    place.child(CSV).write_bytes_atomic(grouped_csv(comparison).encode())
+    if can_draw() and comparison.accuracies:
+        place.child(PICTURE).write_bytes_atomic(render(grouped_picture(comparison), PICTURE))
+    place.child(RESULTS).write_bytes_atomic(comparison.model_dump_json(indent=1).encode())
+    return comparison
