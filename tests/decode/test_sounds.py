@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ import pytest
 import soundfile
 import torch
 from click.testing import CliRunner, Result
+from numpy.typing import NDArray
 
 from vgim.cli import main
+from vgim.data.sound_file import read_sound
+from vgim.decode.session import open_session
 from vgim.decode.sound_files import SoundEntry, add_to_index, read_index, write_wav
 from vgim.decode.train import DecoderOptions, train_decoder
 from vgim.storage import Location
@@ -25,7 +29,8 @@ def vgim(*args: object) -> Result:
 
 @pytest.fixture
 def trained(run: Path) -> Path:
-    overrides = ("train.batch_size=4", "train.max_steps=2", "listen.crops=0")
+    # Large steps make weights of which every latent is heard.
+    overrides = ("train.batch_size=4", "train.max_steps=2", "listen.crops=0", "optim.learning_rate=0.2")
     assert train_decoder(str(run), DecoderOptions(module=1), overrides, log=lambda line: None) == 0
     return run
 
@@ -75,7 +80,6 @@ def test_a_reconstruction_of_normalized_audio_has_the_level_of_the_original(
     mode: str, tiny_config: Callable[..., Any], tmp_path: Path
 ) -> None:
     from vgim.data.shards.manifest import read_manifest
-    from vgim.decode.session import open_session
     from vgim.training.trainer import train
 
     resolved = tiny_config(f"data.normalize={mode}", "train.max_steps=1")
@@ -94,6 +98,84 @@ def test_a_reconstruction_of_normalized_audio_has_the_level_of_the_original(
     with torch.no_grad():
         expected = session.decoder(latents, 6_000)[0] * std + mean
     torch.testing.assert_close(session.reconstruct(samples), expected)
+
+
+def heard(result: Result) -> list[NDArray[np.float64]]:
+    """The sounds that a command wrote."""
+    assert result.exit_code == 0, result.output
+    return [soundfile.read(line)[0] for line in result.stdout.splitlines()]
+
+
+def test_only_the_most_different_dimensions_move(trained: Path, tmp_path: Path) -> None:
+    a, b = sound(tmp_path / "a.wav", 6_000), sound(tmp_path / "b.wav", 6_000, seed=1)
+    plain = heard(vgim("interpolate", trained, a, b, "--steps", 3))
+    few = vgim("interpolate", trained, a, b, "--steps", 3, "--dims", 2)
+    told = re.fullmatch(r"2 of 8 dimensions move: (\d), (\d)\n", few.stderr)
+    assert told is not None
+    moved = [int(told[1]), int(told[2])]
+    ways = heard(few)
+    np.testing.assert_array_equal(ways[0], plain[0])
+    assert np.abs(ways[2] - plain[2]).max() > 1e-4
+    session = open_session(str(trained))
+    latents = [session.latents(read_sound(str(path), print)) for path in (a, b)]
+    differences = (latents[0] - latents[1]).abs().mean((0, 1))
+    assert set(moved) == set(differences.topk(2).indices.tolist())
+    mixed = latents[0].clone()
+    mixed[..., moved] = latents[1][..., moved]
+    write_wav(Location(tmp_path / "mixed.wav"), session.audio(mixed, 6_000))
+    np.testing.assert_array_equal(ways[2], soundfile.read(tmp_path / "mixed.wav")[0])
+    for one, other in zip(
+        heard(vgim("interpolate", trained, a, b, "--steps", 3, "--dims", 8)), plain, strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+    stored = entries(trained, "interpolation")
+    assert [entry["moved"] for entry in stored[:6]] == [None] * 3 + [moved] * 3
+    assert stored[3]["title"] == "a to b, the 2 most different dimensions"
+    assert len(stored) == 9
+
+
+def test_a_mask_that_keeps_all_changes_nothing_and_one_that_keeps_none_leaves_one_sound(
+    trained: Path, tmp_path: Path
+) -> None:
+    a, b = sound(tmp_path / "a.wav", 6_000), sound(tmp_path / "b.wav", 6_000, seed=1)
+
+    def decoded(path: Path, *mask: str) -> NDArray[np.float64]:
+        assert vgim("file", path, tmp_path / "o.wav", "--run", trained, *mask).exit_code == 0
+        samples: NDArray[np.float64] = soundfile.read(tmp_path / "o.wav")[0]
+        return samples
+
+    np.testing.assert_array_equal(decoded(a, "--mask", "keep:0-7"), decoded(a))
+    none = [decoded(path, "--mask", "zero:0-7") for path in (a, b)]
+    np.testing.assert_array_equal(*none)
+    assert np.abs(decoded(a) - decoded(b)).max() > 1e-4
+    np.testing.assert_array_equal(decoded(a, "--mask", "keep:1-7"), decoded(a, "--mask", "zero:0"))
+    draws = heard(vgim("sample", trained, "--count", 2, "--mask", "zero:0-7"))
+    np.testing.assert_array_equal(*draws)
+    ways = heard(vgim("interpolate", trained, a, b, "--steps", 2, "--mask", "keep:1-3", "--dims", 3))
+    np.testing.assert_array_equal(ways[1], decoded(b, "--mask", "keep:1-3"))
+    moved = heard(vgim("traverse", trained, a, "--dims", 2, "--steps", 2, "--mask", "keep:2"))
+    assert len(moved) == 2
+    masks = {
+        entry["mask"]
+        for group in ("sample", "interpolation", "traversal")
+        for entry in entries(trained, group)
+    }
+    assert masks == {None, "zero:0-7", "keep:1-3", "keep:2"}  # None: the draws that training left
+
+
+def test_sounds_of_another_mask_or_number_of_dimensions_are_other_files(
+    trained: Path, tmp_path: Path
+) -> None:
+    a, b = sound(tmp_path / "a.wav", 6_000), sound(tmp_path / "b.wav", 6_000, seed=1)
+    for more in (
+        (),
+        ("--dims", 2),
+        ("--mask", "keep:0-3"),
+        ("--mask", "zero:0-3"),
+        ("--mask", "keep:0-3", "--dims", 2),
+    ):
+        vgim("interpolate", trained, a, b, "--steps", 2, *more)
+    assert len(entries(trained, "interpolation")) == 10
 
 
 def test_files_of_other_rates_and_channels_are_converted_and_a_note_says_so(
@@ -129,6 +211,21 @@ def test_wrong_arguments_are_refused_in_one_line(trained: Path, tmp_path: Path) 
         (("traverse", trained, good, "--dims", "99"), "--dims 99, but the latents have 8 dimensions"),
         (("traverse", trained, good, "--dims", "one"), "--dims one is no list of numbers"),
         (("traverse", trained, good, "--dims", "1", "--range", "3"), "two ends such as -2.68,2.68"),
+        (
+            ("interpolate", trained, good, good, "--dims", 9),
+            "--dims 9, but the latents have 8 dimensions; use 1 to 8",
+        ),
+        (("interpolate", trained, good, good, "--dims", 0), "use 1 to 8"),
+        (
+            ("interpolate", trained, good, good, "--dims", 3, "--mask", "keep:0-1"),
+            "--dims 3, but --mask keep:0-1 keeps 2 dimensions",
+        ),
+        (("sample", trained, "--mask", "keep:8"), "--mask keep:8: dimension 8, but the latents have 8"),
+        (("file", good, tmp_path / "o.wav", "--run", trained, "--mask", "3"), "--mask 3 is no mask; write"),
+        (
+            ("traverse", trained, good, "--dims", "1", "--mask", "zero:1"),
+            "--dims 1, but --mask zero:1 sets that dimension to 0",
+        ),
         (("sample", trained, "--decoder", "x"), "has no decoder x; name one of module1-mse"),
     ]
     for args, message in cases:

@@ -127,6 +127,9 @@ def test_training_leaves_a_decoder_that_loads_and_sounds_to_hear(run: Path) -> N
     assert (decoder.module, decoder.layer) == (0, None)
     latents = decoder.encoder(torch.zeros(1, 5_000), decoder.module)
     assert decoder(latents, 5_000).shape == (1, 5_000)
+    torch.testing.assert_close(decoder(latents[0].double().numpy(), 5_000), decoder(latents, 5_000))
+    with pytest.raises(ValueError, match=r"expected floating-point latents of shape \[B, T, 8\] or \[T, 8\]"):
+        decoder(latents[..., :7], 5_000)
 
 
 def test_a_decoder_loads_after_its_encoder_checkpoint_was_deleted(run: Path) -> None:

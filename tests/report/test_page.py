@@ -127,6 +127,28 @@ def test_sounds_have_their_original_beside_them_and_their_length(whole_run: Path
         assert (4, heading) in page.headings
 
 
+def test_interpolations_of_some_dimensions_and_masks_are_named(run: Path) -> None:
+    index = run / "decoder" / "module1-mse" / "audio" / "index.json"
+    entries = json.loads(index.read_text())
+    shown = [entry for entry in entries if entry["group"] == "interpolation"]
+    shown[1] |= {"title": "0 to 1, the 20 most different dimensions", "moved": list(range(100, 120))}
+    shown[2] |= {"title": "0 to 1, the 2 most different dimensions", "moved": [3, 1], "mask": "zero:5"}
+    next(entry for entry in entries if entry["group"] == "traversal")["mask"] = "keep:0-3"
+    index.write_text(json.dumps(entries))
+    page = read(run)
+    headings = [text for level, text in page.headings if level == 5]
+    assert headings == [
+        "0 to 1",
+        "0 to 1, the 20 most different dimensions",
+        "0 to 1, the 2 most different dimensions, mask zero:5",
+        "Dimension 3, mask keep:0-3",
+        "Dimension 3",
+    ]
+    assert "the most different first: 100, 101" in page.words
+    assert "114, 115 and 4 more." in page.words
+    assert "the most different first: 3, 1." in page.words
+
+
 def test_commands_are_listed_in_the_order_of_the_work(run: Path, tmp_path: Path) -> None:
     index = run / "decoder" / "module1-mse" / "audio" / "index.json"
     entries = json.loads(index.read_text())

@@ -14,6 +14,11 @@ checkpoint_option = click.option(
     "--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True
 )
 out_option = click.option("--out", help="Folder for the files, instead of the decoder's own.")
+mask_option = click.option(
+    "--mask",
+    metavar="keep:DIMS|zero:DIMS",
+    help="Keep only these dimensions of the latents, or set these to 0, the prior's mean: keep:0-31,40 or zero:3,17.",
+)
 
 
 @click.group()
@@ -100,7 +105,8 @@ def list_(run: str) -> None:
 @click.option("--run", required=True, help="The encoder's run, or a decoder's folder.")
 @decoder_option
 @checkpoint_option
-def file(source: str, target: str, run: str, decoder: str | None, checkpoint: str) -> None:
+@mask_option
+def file(source: str, target: str, run: str, decoder: str | None, checkpoint: str, mask: str | None) -> None:
     """Send a sound file through encoder and decoder.
 
     IN is of any format that libsndfile reads. Other sample rates are resampled to 16 kHz, channels are averaged.
@@ -111,8 +117,8 @@ def file(source: str, target: str, run: str, decoder: str | None, checkpoint: st
     from vgim.decode.sound_files import write_wav
     from vgim.storage import Location
 
+    session = open_session(_run_path(run, "--run"), decoder=decoder, which=checkpoint, mask=mask)
     samples = read_sound(resolve_path(source, "IN"), _note)
-    session = open_session(_run_path(run, "--run"), decoder=decoder, which=checkpoint)
     write_wav(Location(resolve_path(target, "OUT.wav")), session.reconstruct(samples))
 
 
@@ -122,6 +128,7 @@ def file(source: str, target: str, run: str, decoder: str | None, checkpoint: st
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @decoder_option
 @checkpoint_option
+@mask_option
 @out_option
 def sample(run: str, count: int, seed: int, **which: Any) -> None:
     """Decode draws from N(0, I)."""
@@ -141,16 +148,23 @@ def sample(run: str, count: int, seed: int, **which: Any) -> None:
     show_default=True,
     help="Number of sounds, A and B included.",
 )
+@click.option(
+    "--dims",
+    type=int,
+    metavar="N",
+    help="Move only the N dimensions in which A and B differ most; the others stay A's.  [default: all]",
+)
 @decoder_option
 @checkpoint_option
+@mask_option
 @out_option
-def interpolate(run: str, first: str, second: str, steps: int, **which: Any) -> None:
-    """Decode the line from the latents of file A to the latents of file B."""
+def interpolate(run: str, first: str, second: str, steps: int, dims: int | None, **which: Any) -> None:
+    """Decode the line from the latents of file A to the latents of file B, in all dimensions or in a few."""
     from vgim.config.paths import resolve_path
     from vgim.decode import sounds
 
     files = resolve_path(first, "A"), resolve_path(second, "B")
-    _print_paths(sounds.interpolate(_session(run, **which), *files, steps, _note))
+    _print_paths(sounds.interpolate(_session(run, **which), *files, steps, dims, _note))
 
 
 @decode.command()
@@ -167,6 +181,7 @@ def interpolate(run: str, first: str, second: str, steps: int, **which: Any) -> 
 @click.option("--steps", type=click.IntRange(min=2), default=5, show_default=True)
 @decoder_option
 @checkpoint_option
+@mask_option
 @out_option
 def traverse(run: str, source: str, dims: str, bounds: str, steps: int, **which: Any) -> None:
     """Decode FILE with one dimension of its latents set to different values."""
@@ -192,12 +207,12 @@ def _numbers(option: str, text: str) -> list[float]:
         raise ConfigError(f"{option} {text} is no list of numbers; separate them by commas") from None
 
 
-def _session(run: str, decoder: str | None, checkpoint: str, out: str | None) -> Any:
+def _session(run: str, decoder: str | None, checkpoint: str, mask: str | None, out: str | None) -> Any:
     from vgim.config.paths import resolve_path
     from vgim.decode.session import open_session
 
     path = None if out is None else resolve_path(out, "--out")
-    return open_session(_run_path(run, "RUN"), decoder=decoder, which=checkpoint, out=path)
+    return open_session(_run_path(run, "RUN"), decoder=decoder, which=checkpoint, out=path, mask=mask)
 
 
 def _run_path(run: str, option: str) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vgim.data.pcm import Pcm16
+from vgim.decode.mask import Mask
 from vgim.decode.sound_files import AUDIO, FOLDERS, SoundEntry, SoundKind, add_to_index, write_wav
 from vgim.model.audio import measure, to_float
 from vgim.pretrained.decoder import FrozenDecoder, find_decoder, load_decoder
@@ -27,12 +28,22 @@ class DecoderSession:
     out: Location
     indexed: bool
     """Whether `out` is the decoder's own folder of sounds, which has subfolders and an index."""
+    mask: Mask | None = None
+    """Dimensions that are kept in everything that is decoded; None for all."""
 
     @torch.no_grad()
     def latents(self, samples: Pcm16) -> Tensor:
-        """Latents [1, T, C] of an utterance: the posterior's mean, or the output of a module without a posterior."""
+        """Latents [1, T, C] of an utterance, masked: the posterior's mean, or the output of another module."""
         latents_BTC: Tensor = self.decoder.encoder(samples, self.decoder.module, self.decoder.layer)
-        return latents_BTC
+        return self.masked(latents_BTC)
+
+    def masked(self, latents_BTC: Tensor) -> Tensor:
+        """Latents [B, T, C] with 0 in the dimensions that the mask does not keep."""
+        return latents_BTC if self.mask is None else self.mask.apply(latents_BTC)
+
+    def kept_dimensions(self) -> list[int]:
+        """Dimensions that the mask keeps, ascending."""
+        return list(range(self.num_channels)) if self.mask is None else self.mask.kept(self.num_channels)
 
     @torch.no_grad()
     def audio(self, latents_BTC: Tensor, num_samples: int, like: Pcm16 | None = None) -> Tensor:
@@ -58,12 +69,13 @@ class DecoderSession:
             files.append(self.out.child(entry.file))
             write_wav(files[-1], audio_L)
         if self.indexed:
-            command = tuple(sys.argv)
-            add_to_index(self.out, [entry.model_copy(update={"command": command}) for entry, _ in sounds])
+            more = {"command": tuple(sys.argv), "mask": None if self.mask is None else self.mask.text}
+            add_to_index(self.out, [entry.model_copy(update=more) for entry, _ in sounds])
         return files
 
     def file_of(self, kind: SoundKind, name: str) -> str:
-        """Path of a sound's file, relative to `out`."""
+        """Path of a sound's file, relative to `out`; another mask makes another file."""
+        name = name if self.mask is None else f"{name}-{self.mask.name}"
         return f"{FOLDERS[kind]}/{name}.wav" if self.indexed else f"{name}.wav"
 
     @property
@@ -77,20 +89,29 @@ class DecoderSession:
 
 
 def open_session(
-    run: str, *, decoder: str | None = None, which: str = "last", out: str | None = None
+    run: str,
+    *,
+    decoder: str | None = None,
+    which: str = "last",
+    out: str | None = None,
+    mask: str | None = None,
 ) -> DecoderSession:
-    """Load a decoder, and choose the folder for its sounds.
+    """Load a decoder, and choose the folder for its sounds and the dimensions that are decoded.
 
     Args:
         run: A decoder's folder, or an encoder's run.
         decoder: Name of the run's decoder; may be left out if it has only one.
         which: Checkpoint of the decoder, `last` or `best`.
         out: Folder for the sounds; None for `audio` in the decoder's folder, which has an index.
+        mask: Such as keep:0-31,40 or zero:3,17; see `vgim.decode.mask`.
 
     Raises:
-        VgimError: There is no such decoder, or it is damaged.
+        VgimError: There is no such decoder, it is damaged, or the mask does not fit its latents.
     """
+    parsed = None if mask is None else Mask.parse(mask)
     folder = find_decoder(Location(run), decoder)
     loaded = load_decoder(folder.uri, which=which)
     path = folder.child(AUDIO) if out is None else Location(out)
-    return DecoderSession(loaded, path, out is None)
+    session = DecoderSession(loaded, path, out is None, parsed)
+    session.kept_dimensions()  # refuse a mask of other dimensions before anything is read
+    return session

@@ -40,6 +40,10 @@ class SoundEntry(BaseModel):
     """Share of the way from A to B in an interpolation; value of the dimension in a traversal."""
     dimension: int | None = None
     """Dimension that a traversal sets."""
+    moved: tuple[int, ...] | None = None
+    """Dimensions that move from A to B in an interpolation, the most different first; None for all."""
+    mask: str | None = None
+    """Which dimensions were kept in what was decoded, as `--mask` spells it; None for all."""
     command: tuple[str, ...] = ()
     """Command that wrote the sound, as a list of arguments."""
 

@@ -14,6 +14,7 @@ from vgim.data.pcm import PCM16_SCALE
 from vgim.data.shards.manifest import check_shards_present, read_manifest
 from vgim.data.shards.read import read_utterances
 from vgim.data.sound_file import read_sound
+from vgim.decode.dimensions import interpolate_dimensions, most_different
 from vgim.decode.session import DecoderSession, open_session
 from vgim.decode.sound_files import SoundEntry, write_wav
 from vgim.errors import ConfigError
@@ -32,7 +33,7 @@ def sample(session: DecoderSession, count: int, seed: int = 0) -> list[Location]
     shape = (1, session.decoder.decoder.num_frames(num_samples), session.num_channels)
     sounds = []
     for i in range(count):
-        z_BTC = torch.randn(shape, generator=seeded_generator("cpu", mix("draw", seed, i)))
+        z_BTC = session.masked(torch.randn(shape, generator=seeded_generator("cpu", mix("draw", seed, i))))
         name = f"seed{seed}-{i}"
         entry = SoundEntry(
             file=session.file_of("sample", name), group="sample", title=f"draw {i} of seed {seed}"
@@ -42,28 +43,50 @@ def sample(session: DecoderSession, count: int, seed: int = 0) -> list[Location]
 
 
 def interpolate(
-    session: DecoderSession, first: str, second: str, steps: int, log: Callable[[str], None] = print
+    session: DecoderSession,
+    first: str,
+    second: str,
+    steps: int,
+    num_dims: int | None = None,
+    log: Callable[[str], None] = print,
 ) -> list[Location]:
     """Decode `steps` points on the straight line from the latents of one file to those of another; return the files.
 
     The longer utterance is cut to the length of the shorter.
 
     Args:
-        log: Prints a line, such as how a file was resampled.
+        num_dims: Only so many dimensions move, those in which the two differ most, and the others stay the first
+            file's; None for all. This is the act of the public reference's demo.
+        log: Prints a line, such as which dimensions move, or how a file was resampled.
+
+    Raises:
+        ConfigError: The latents have fewer dimensions, or the mask keeps fewer.
     """
+    kept = session.kept_dimensions()
+    if num_dims is not None and not 1 <= num_dims <= len(kept):
+        of = "the latents have" if session.mask is None else f"--mask {session.mask.text} keeps"
+        raise ConfigError(f"--dims {num_dims}, but {of} {len(kept)} dimensions; use 1 to {len(kept)}")
     a, b = read_sound(first, log), read_sound(second, log)
     num_samples = min(len(a), len(b))
     a, b = a[:num_samples], b[:num_samples]
     a_BTC, b_BTC = session.latents(a), session.latents(b)
-    title = f"{_stem(first)} to {_stem(second)}"
+    title, stem, moved = f"{_stem(first)} to {_stem(second)}", f"{_stem(first)}-{_stem(second)}", None
+    if num_dims is not None:
+        moved = most_different(a_BTC[0], b_BTC[0])[:num_dims].tolist()
+        title, stem = f"{title}, the {num_dims} most different dimensions", f"{stem}-dims{num_dims}"
+        log(f"{num_dims} of {session.num_channels} dimensions move: {', '.join(map(str, moved))}")
     sounds = []
     for i in range(steps):
         share = i / (steps - 1)
-        name = f"{_stem(first)}-{_stem(second)}-{i:02d}"
         entry = SoundEntry(
-            file=session.file_of("interpolation", name), group="interpolation", title=title, value=share
+            file=session.file_of("interpolation", f"{stem}-{i:02d}"),
+            group="interpolation",
+            title=title,
+            value=share,
+            moved=moved,
         )
-        sounds.append((entry, session.audio(torch.lerp(a_BTC, b_BTC, share), num_samples, a)))
+        point_BTC = interpolate_dimensions(a_BTC, b_BTC, share, moved)
+        sounds.append((entry, session.audio(point_BTC, num_samples, a)))
     return session.write(sounds)
 
 
@@ -84,14 +107,18 @@ def traverse(
         log: Prints a line, such as how the file was resampled.
 
     Raises:
-        ConfigError: The latents have no such dimension.
+        ConfigError: The latents have no such dimension, or the mask does not keep it.
     """
-    samples = read_sound(file, log)
-    latents_BTC = session.latents(samples)
-    num = latents_BTC.shape[2]
+    num, kept = session.num_channels, session.kept_dimensions()
     for dim in dims:
         if not 0 <= dim < num:
             raise ConfigError(f"--dims {dim}, but the latents have {num} dimensions; use 0 to {num - 1}")
+        if session.mask is not None and dim not in kept:
+            raise ConfigError(
+                f"--dims {dim}, but --mask {session.mask.text} sets that dimension to 0; keep it, or name another"
+            )
+    samples = read_sound(file, log)
+    latents_BTC = session.latents(samples)
     sounds = []
     for dim in dims:
         for i in range(steps):

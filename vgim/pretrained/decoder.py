@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from vgim.model.audio import Normalizer
 from vgim.model.decoding import Decoder, convs_between, without_pointwise
 from vgim.model.stack import Encoder
 from vgim.pretrained.encoder import FrozenEncoder, load_encoder
+from vgim.pretrained.latent_input import as_latents
 from vgim.pretrained.normalization import normalizer_of
 from vgim.runs.checkpoint import Checkpoint, best_checkpoint, find_checkpoint
 from vgim.runs.layout import DECODERS, STATE
@@ -52,16 +54,21 @@ class FrozenDecoder(nn.Module):
         self.module: int = config.encoder.module
         self.layer = layer_of(config)
 
-    def forward(self, latents_BTC: Tensor, num_samples: int | None = None) -> Tensor:
+    def forward(self, latents: Any, num_samples: int | None = None) -> Tensor:
         """Audio [B, num_samples] of latents, 16 kHz float, normalized as the encoder's training was.
 
         Args:
+            latents: A tensor or NumPy array [B, T, C], or [T, C] for a batch of one. It is moved to the decoder's
+                device and dtype.
             num_samples: Length of the audio that the latents are of; None takes frames · hop, or the nearest.
 
         Raises:
+            TypeError: The latents are neither a tensor nor an array.
+            ValueError: The latents have another dtype or shape.
             ConfigError: The encoder makes another number of frames of so many samples.
         """
-        audio_BL: Tensor = self.decoder(latents_BTC, num_samples)
+        latents_BTC = as_latents(latents, self.encoder.encoder.channels(self.module, self.layer))
+        audio_BL: Tensor = self.decoder(latents_BTC.to(next(self.decoder.parameters())), num_samples)
         return audio_BL
 
 

@@ -30,6 +30,8 @@ HEADINGS = {
     "interpolation": "Interpolations",
     "traversal": "Traversals",
 }
+MOST_DIMENSIONS = 16
+"""Dimensions of an interpolation that are listed; its index has all."""
 CURVES = {
     "loss": "Loss of the decoder",
     "si_sdr_db": "SI-SDR (dB, higher is better)",
@@ -51,6 +53,10 @@ class AudioRecord(BaseModel):
     """Value of the dimension in a traversal; share of the way in an interpolation."""
     dimension: int | None = None
     """The dimension that a traversal changes."""
+    moved: tuple[int, ...] | None = None
+    """Dimensions that move in an interpolation; None for all."""
+    mask: str | None = None
+    """Which dimensions were kept, as `--mask` spells it; None for all."""
     command: tuple[str, ...] = ()
     """The command that made the sound."""
 
@@ -71,9 +77,11 @@ class Sound:
 
 @dataclass(frozen=True)
 class SoundRow:
-    """Sounds under one title, such as those of one dimension of a traversal."""
+    """Sounds under one title: a traversal of one dimension, one interpolation, or all of a group without a mask."""
 
     title: str
+    dimensions: str
+    """Dimensions that move in an interpolation of a few; empty otherwise."""
     sounds: tuple[Sound, ...]
 
 
@@ -179,14 +187,14 @@ def _groups(
         own = [entry for entry in entries if entry.group == kind]
         chosen = own[: embedder.limits.clips]
         sounds = [(entry, sound) for entry in chosen if (sound := _sound(folder, entry, embedder, notes))]
-        rows: dict[str, list[Sound]] = {}
+        rows: dict[tuple[str, str], list[Sound]] = {}
         for entry, sound in sounds:
-            rows.setdefault(_row_title(entry), []).append(sound)
+            rows.setdefault((_row_title(entry), _listed(entry.moved or ())), []).append(sound)
         if own:
             groups.append(
                 SoundGroup(
                     heading=HEADINGS.get(kind, kind.capitalize()),
-                    rows=tuple(SoundRow(title, tuple(row)) for title, row in rows.items()),
+                    rows=tuple(SoundRow(*key, tuple(row)) for key, row in rows.items()),
                     num_shown=len(sounds),
                     num_all=len(own),
                 )
@@ -195,7 +203,21 @@ def _groups(
 
 
 def _row_title(entry: AudioRecord) -> str:
-    return "" if entry.dimension is None else f"Dimension {entry.dimension}"
+    parts = []
+    if entry.dimension is not None:
+        parts.append(f"Dimension {entry.dimension}")
+    elif entry.group == "interpolation" and entry.title:
+        parts.append(entry.title)
+    if entry.mask:
+        parts.append(f"mask {entry.mask}")
+    return ", ".join(parts)
+
+
+def _listed(dimensions: Sequence[int]) -> str:
+    """The first dimensions, and how many there are more."""
+    shown = ", ".join(map(str, dimensions[:MOST_DIMENSIONS]))
+    more = len(dimensions) - MOST_DIMENSIONS
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _sound(folder: Location, entry: AudioRecord, embedder: Embedder, notes: Notes) -> Sound | None:
