@@ -14,9 +14,9 @@ from torch import Tensor
 def most_different(a_TC: Tensor, b_TC: Tensor) -> Tensor:
     """Dimensions in order of the mean absolute difference over frames, largest first, [C].
 
-    Differences are in the latents' own unit, in which the prior of `sim` has a deviation of 1. Dividing by the posterior's
-    deviation orders the dimensions no better; dividing by the data's is worse where that is near 0. The public
-    reference compares means over time, which misses what two utterances do at different times.
+    Differences are in the latents' own unit, in which the prior of `sim` has a deviation of 1. Dividing by the
+    posterior's deviation orders the dimensions no better; dividing by the data's is worse where that is near 0. The
+    public reference compares means over time, which misses what two utterances do at different times.
     """
     return (a_TC - b_TC).abs().mean(0).argsort(descending=True, stable=True)
 
