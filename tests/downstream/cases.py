@@ -32,7 +32,7 @@ def utterance(
     )
 
 
-def make_syllables(folder: Path, takes: int = 8) -> Path:
+def make_syllables(folder: Path, takes: int = 8, validation_fraction: float = 0.34) -> Path:
     """Shards of syllables of two tones each, in the layout of Artificial Speech."""
     corpus = folder / "artificial"
     for take in range(takes):
@@ -48,5 +48,6 @@ def make_syllables(folder: Path, takes: int = 8) -> Path:
             )
             soundfile.write(target / f"word_{take}_1_{syllable}.wav", 0.2 * tones, 22_050, subtype="PCM_16")
     shards = folder / "syllables"
-    prepare(find_artificial_speech(corpus, part="syllables"), shards, validation_fraction=0.34, workers=0)
+    found = find_artificial_speech(corpus, part="syllables")
+    prepare(found, shards, validation_fraction=validation_fraction, workers=0)
     return shards

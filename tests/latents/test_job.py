@@ -10,6 +10,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.latents.cases import SMALL
+from vgim.data.corpora.librispeech import find_librispeech
+from vgim.data.corpora.synthetic import synthesize
+from vgim.data.shards.prepare import prepare
 from vgim.errors import ConfigError, DataError
 from vgim.latents import job
 from vgim.latents.job import analyze
@@ -148,3 +151,17 @@ def test_a_wrong_module_or_shards_or_a_missing_package_is_refused(
         ConfigError, match=r"needs sklearn, not installed here; pip install 'vgim\[analysis\]'"
     ):
         analyze(str(plain_run), SMALL)
+
+
+def test_probes_of_latents_hold_out_a_part_of_train_where_the_shards_have_no_validation_split(
+    plain_run: Path, tmp_path: Path
+) -> None:
+    synthesize(tmp_path / "corpus", speakers=2, utterances=12, seed=0)
+    corpus = find_librispeech(tmp_path / "corpus")
+    prepare(corpus, tmp_path / "whole", validation_fraction=0, test_fraction=0.2, workers=0)
+    run = shutil.copytree(plain_run, tmp_path / "run")
+    options = SMALL.model_copy(update={"only": ("labels",), "shards": str(tmp_path / "whole")})
+    (result,) = analyze(str(run), options)
+    assert any(
+        note.startswith("the shards have no validation split: 2 of the 10 train") for note in result.notes
+    )

@@ -167,12 +167,15 @@ def reconstruct_split(session: DecoderSession, split: str, count: int) -> list[L
 
 
 def write_first_sounds(folder: Location, log: Callable[[str], None]) -> None:
-    """Write some reconstructions of the validation split and some draws, when the training of a decoder ends."""
+    """Write some reconstructions and some draws, when the training of a decoder ends.
+
+    The reconstructions are of the validation split, or of the first other split where the shards have none.
+    """
     session = open_session(folder.uri)
-    files = [
-        *reconstruct_split(session, "validation", NUM_FIRST_UTTERANCES),
-        *sample(session, NUM_FIRST_DRAWS),
-    ]
+    reconstructed: list[Location] = []
+    for split in ("validation", "test", "train"):
+        reconstructed = reconstructed or reconstruct_split(session, split, NUM_FIRST_UTTERANCES)
+    files = [*reconstructed, *sample(session, NUM_FIRST_DRAWS)]
     log(f"{len(files)} sounds in {session.out.uri}")
 
 

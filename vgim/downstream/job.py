@@ -14,6 +14,7 @@ from vgim.downstream.encoders.kinds import EncoderPreparation, depends_on_seed, 
 from vgim.downstream.features.examples import check_memory
 from vgim.downstream.features.source import FeatureSource, FeatureSpec
 from vgim.downstream.fit import SeedFit, Splits, fit_and_score
+from vgim.downstream.held_out import held_out_note
 from vgim.downstream.options import EncoderKind, ProbeOptions
 from vgim.downstream.predictions import Predictions, collect_predictions
 from vgim.downstream.probe_plan import (
@@ -183,6 +184,9 @@ def _draw(run: Location, results: list[ProbeResult], all_epochs: bool, pdf: bool
 def _compute_results(context: ProbeContext, kind: EncoderKind, log: Log) -> list[ComputedResult]:
     """The result for each spec of an encoder; each seed's features are computed once."""
     options, notes = context.options, list(context.notes)
+    if (note := held_out_note(context.opened)) is not None:
+        notes.append(note)
+        log(f"note: {kind}: {note}")
     num_seeds = options.seeds
     if num_seeds > 1 and options.solver == "lbfgs" and not depends_on_seed(context, kind):
         num_seeds = 1

@@ -9,6 +9,7 @@ from vgim.downstream.context import ProbeContext
 from vgim.downstream.features.cache import DamagedCacheError, FeatureCache
 from vgim.downstream.features.examples import FeatureStream, SplitExamples, collect_examples
 from vgim.downstream.features.source import FeatureSource, stream_features
+from vgim.downstream.held_out import SHARE, holds_out, read_probe_utterances
 from vgim.runs.layout import FEATURES
 
 
@@ -17,20 +18,28 @@ def examples_of_split(
     source: FeatureSource,
     split: str,
     log: Callable[[str], None] = lambda line: None,
+    *,
+    validates: bool = True,
 ) -> list[SplitExamples]:
     """Encode and label a split, or read its features if they are kept and `--cache-features` is given.
 
     Args:
         log: Called with a note if kept features are damaged.
+        validates: Whether something is chosen by validation loss. If so, and if the shards have no validation split,
+            a share of the train split takes its place.
 
     Returns:
         The examples for each of the source's specs.
     """
     opened = context.opened
     limit = context.options.max_utterances if split == "train" else 0
+    is_divided = validates and split != "test" and holds_out(opened)
 
     def collect(stream: FeatureStream) -> list[SplitExamples]:
-        utterances = read_utterances(opened.shards, opened.manifest, split, limit)
+        if is_divided:
+            utterances = read_probe_utterances(opened, split, limit)
+        else:
+            utterances = read_utterances(opened.shards, opened.manifest, split, limit)
         return collect_examples(source, context.task, utterances, context.clip, split, stream)
 
     if not context.options.cache_features:
@@ -42,6 +51,8 @@ def examples_of_split(
         "limit": limit,
         "clip": [data.crop, data.crop_samples] if context.uses_crops else "whole",
     }
+    if is_divided:
+        key["held_out"] = SHARE
     cache = FeatureCache(opened.folder.child(FEATURES), key)
     try:
         return collect(cache.stream)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
+from vgim.downstream.held_out import held_out_note
 from vgim.errors import ConfigError
 from vgim.latents.analysis import Analysis, AnalysisInput, AnalysisOutput, Need
 from vgim.latents.frame_sample import sample_frames
@@ -66,6 +67,8 @@ def analyze(
                 continue
             log(f"module {module}: {name}")
             output = analysis.run(inputs)
+            if "labels" in analysis.needs and (note := held_out_note(opened)) is not None:
+                output.notes.append(note)
             other_outputs: dict[str, AnalysisOutput] = {}
             for run_name, other_input in other_inputs.items():
                 if (reason := _missing_need(analysis, other_input)) is None:

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import torch
 
-from vgim.data.shards.read import read_utterances
 from vgim.downstream.context import ProbeContext
 from vgim.downstream.features.encoder_features import EncoderFeatures, EncoderOutput
 from vgim.downstream.features.examples import collect_examples
 from vgim.downstream.features.source import FeatureSource
+from vgim.downstream.held_out import read_probe_utterances
 from vgim.downstream.options import ProbeOptions
 from vgim.downstream.probes.probe import Examples
 from vgim.downstream.probes.registry import available_probes
@@ -51,9 +51,7 @@ def encoder_features(inputs: AnalysisInput) -> EncoderFeatures:
 
 def examples_of(inputs: AnalysisInput, context: ProbeContext, source: FeatureSource, split: str) -> Examples:
     """Examples of a split's first utterances on the CPU, at most `max_frames`, drawn at random."""
-    utterances = read_utterances(
-        context.opened.shards, context.opened.manifest, split, inputs.options.max_utterances
-    )
+    utterances = read_probe_utterances(context.opened, split, inputs.options.max_utterances)
     (examples,) = collect_examples(source, context.task, utterances, context.clip, split)
     num = len(examples.y_N)
     if num <= inputs.options.max_frames:

@@ -33,6 +33,10 @@ from vgim.training.prefetch import DeviceBatch, Prefetcher
 from vgim.training.progress import Progress, is_done, remaining, schedule_of
 from vgim.training.step import learning_rate_at
 
+NO_VALIDATION = (
+    "the shards have no validation split: there are no validation losses, train.keep_best keeps no checkpoint, and the "
+    "best checkpoint is the newest"
+)
 ConfigT = TypeVar("ConfigT", RunConfig, DecoderConfig)
 
 
@@ -129,6 +133,8 @@ class RankTrainer:
                 log.insert(0, Event(f"workers were lost and started again ({self.job.lost_workers} so far)"))
             if slow := slowed_by(self.config.train.precision, self.worker.device):
                 log.append(Event(slow))
+            if self.validation_stream is None:
+                log.append(Event(NO_VALIDATION))
             for event in log:
                 self.writer.event(progress.step, event)
         try:

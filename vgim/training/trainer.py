@@ -12,7 +12,7 @@ import torch
 from vgim.cluster.placement import Placement
 from vgim.cluster.working_dir import refuse_job_folder
 from vgim.config import AnyConfig, ResolvedConfig
-from vgim.data.shards.manifest import check_shards_present, is_complete, read_manifest
+from vgim.data.shards.manifest import Manifest, check_shards_present, is_complete, read_manifest
 from vgim.data.stream.readers import read_in_process
 from vgim.errors import ConfigError, StorageError, VgimError
 from vgim.model.rank_group import ALONE
@@ -92,6 +92,7 @@ def launch(
     shards = ensure_data(config)
     manifest = read_manifest(shards)
     check_shards_present(shards, manifest)
+    _check_validation(config, shards, manifest)
     folder = RunFolder(run)
     earlier = folder.check(config, manifest.fingerprint)
     if earlier is not None and earlier.state == "finished" and is_complete_run(run, config):
@@ -130,6 +131,15 @@ def launch(
         raise KeyboardInterrupt from None
     print(f"{message}: {run.uri}")
     return 0
+
+
+def _check_validation(config: AnyConfig, shards: Location, manifest: Manifest) -> None:
+    patience = config.train.early_stop_validations
+    if patience and not manifest.split("validation").utterances:
+        raise ConfigError(
+            f"train.early_stop_validations={patience}, but {shards.uri} has no validation split, so no validation "
+            "would stop the run; set it to 0, or prepare the shards with --validation-fraction above 0"
+        )
 
 
 def _continuation(run: Location) -> str:

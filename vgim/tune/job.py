@@ -133,7 +133,10 @@ def _check_data(sweep: Sweep) -> None:
     check_shards_present(shards, manifest)
     metric = sweep.config.metric
     if not manifest.split("validation").utterances:
-        raise DataError(f"{shards.uri} has no validation split, which every metric needs; prepare it again")
+        raise DataError(
+            f"{shards.uri} has no validation split, on which every metric of a sweep is measured; prepare the shards "
+            "with --validation-fraction above 0"
+        )
     if metric.kind == "probe":
         make_probe(metric.task, manifest)  # raises an error if the shards lack the labels
 

@@ -75,6 +75,13 @@ def read_lengths(shards: Location, split: str) -> dict[str, int]:
     return dict(zip(table["utterance_id"].to_pylist(), table["num_samples"].to_pylist(), strict=True))
 
 
+def read_speakers(shards: Location, split: str) -> dict[str, str]:
+    """Utterance id → speaker id, in shard order. Only the index is read."""
+    with shards.child(INDEX_NAME).open_input() as source:
+        table = pq.read_table(source, columns=["utterance_id", "speaker_id"], filters=[("split", "=", split)])
+    return dict(zip(table["utterance_id"].to_pylist(), table["speaker_id"].to_pylist(), strict=True))
+
+
 @lru_cache(maxsize=16)
 def open_shard(path: str) -> pq.ParquetFile:
     """Open a shard; its footer is parsed once per process, since shards are never rewritten in place.

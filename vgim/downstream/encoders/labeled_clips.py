@@ -15,10 +15,11 @@ import torch
 
 from vgim.config.schema import DataConfig
 from vgim.data.pcm import HOP_SAMPLES
-from vgim.data.shards.read import Utterance, read_utterances
+from vgim.data.shards.read import Utterance
 from vgim.data.stream.crops import crop_starts, usable, utterance_keys
 from vgim.downstream.context import ProbeContext
 from vgim.downstream.features.source import ClipBatch
+from vgim.downstream.held_out import read_probe_utterances
 from vgim.downstream.probes.alignment import num_whole_labels
 from vgim.model.randomness import mix
 
@@ -41,7 +42,7 @@ def training_batches(
     data, size = opened.config.data, opened.config.train.batch_size
     seed = mix("supervised", opened.config.train.seed, seed)
     rng = np.random.default_rng([seed, epoch])
-    utterances = read_utterances(opened.shards, opened.manifest, "train", context.options.max_utterances)
+    utterances = read_probe_utterances(opened, "train", context.options.max_utterances)
     window: list[Utterance] = []
     for num_read, utterance in enumerate(utterances, 1):
         if context.task.unit == "frame":

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vgim.data.shards.read import read_utterances
 from vgim.downstream.context import ProbeContext
 from vgim.downstream.encoders.labeled_clips import training_batches
 from vgim.downstream.encoders.untrained import untrained_encoder
 from vgim.downstream.features.encoder_features import EncoderFeatures, EncoderOutput
 from vgim.downstream.features.source import ClipBatch, stream_features
+from vgim.downstream.held_out import read_probe_utterances
 from vgim.downstream.options import SupervisedKind
 from vgim.downstream.probes.probe import Examples
 from vgim.errors import DataError, TrainingError
@@ -186,7 +186,7 @@ def _validate(context: ProbeContext, encoder: Encoder, label_losses: list[LabelL
     encoder.eval()
     outputs = tuple(EncoderOutput(label_loss.modules[-1]) for label_loss in label_losses)
     source = EncoderFeatures(encoder, opened.normalizer, outputs)
-    utterances = read_utterances(opened.shards, opened.manifest, "validation")
+    utterances = read_probe_utterances(opened, "validation")
     totals, counts = [0.0] * len(label_losses), [0] * len(label_losses)
     for utterance, features in stream_features(source, utterances, context.clip):
         for i, (label_loss, spec, x_TC) in enumerate(zip(label_losses, source.specs, features, strict=True)):

@@ -131,7 +131,9 @@ def _encode(context: ProbeContext, options: FewLabelsOptions, log: Log) -> list[
     encoded = []
     for kind, source, preparation in sources:
         log(f"encoding with {kind}")
-        train, test = (examples_of_split(context, source, split) for split in ("train", "test"))
+        train, test = (
+            examples_of_split(context, source, split, validates=False) for split in ("train", "test")
+        )
         encoded += [
             EncodedSplits(kind, spec, preparation.batch_norm_clips, *splits)
             for spec, splits in zip(source.specs, zip(train, test, strict=True), strict=True)
@@ -202,7 +204,8 @@ def _points_of_samples(
             break
         log(f"sampling, draw {draw + 1} of {options.draws}")
         source, _ = feature_source(sampling, "trained", draw)
-        for index, train in zip(trained, examples_of_split(sampling, source, "train"), strict=True):
+        encoded_draw = examples_of_split(sampling, source, "train", validates=False)
+        for index, train in zip(trained, encoded_draw, strict=True):
             moments[index].add(train.x_NC)
             samples[index].append((used_N, train.x_NC[shared.train_rows[index][used_N]]))
     points = {}

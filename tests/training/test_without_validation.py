@@ -1,0 +1,60 @@
+"""Training on shards without a validation split: it says so, and refuses what needs validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.training.cases import records, run_location
+from vgim.config import ResolvedConfig
+from vgim.data.corpora.librispeech import find_librispeech
+from vgim.data.corpora.synthetic import synthesize
+from vgim.data.shards.prepare import prepare
+from vgim.errors import ConfigError
+from vgim.runs.checkpoint import best_checkpoint, complete_checkpoints
+from vgim.runs.folder import RunFolder
+from vgim.runs.listing import summarize_run
+from vgim.training.trainer import train
+
+Maker = Callable[..., ResolvedConfig]
+
+
+@pytest.fixture
+def whole_train(tmp_path: Path) -> str:
+    """Shards of an embedded corpus whose 16 utterances are all in train."""
+    synthesize(tmp_path / "corpus", speakers=2, utterances=16, seed=0)
+    prepare(
+        find_librispeech(tmp_path / "corpus"),
+        tmp_path / "whole",
+        validation_fraction=0,
+        test_fraction=0,
+        workers=0,
+    )
+    return str(tmp_path / "whole")
+
+
+def test_a_run_trains_and_its_best_checkpoint_is_the_newest(tiny_config: Maker, whole_train: str) -> None:
+    for epochs in (2, 3):  # the second call continues
+        resolved = tiny_config(f"data.shards={whole_train}", f"train.epochs={epochs}", "train.keep_last=2")
+        assert train(resolved) == 0
+    run = run_location(resolved.config)
+    assert not records(str(run), "validation")
+    said = [record["message"] for record in records(str(run), "event")]
+    assert sum("no validation split" in message for message in said) == 2
+    checkpoints = complete_checkpoints(run)
+    assert len(checkpoints) == 2
+    assert best_checkpoint(run.uri).state == checkpoints[-1].state
+    assert checkpoints[-1].state.validation_loss is None
+    summary = summarize_run(RunFolder(run))
+    assert (summary.state, summary.best_loss, summary.nce) == ("finished", None, ())
+
+
+def test_early_stopping_is_refused_before_the_run_is_claimed(tiny_config: Maker, whole_train: str) -> None:
+    resolved = tiny_config(f"data.shards={whole_train}", "train.early_stop_validations=3")
+    with pytest.raises(
+        ConfigError, match=r"early_stop_validations=3, but .* no validation split.*set it to 0, or"
+    ):
+        train(resolved)
+    assert not run_location(resolved.config).exists()
