@@ -13,7 +13,7 @@ import torch
 from vgim.arrays import F32, I64
 from vgim.downstream.probes.probe import Examples
 from vgim.latents.analysis import AnalysisInput
-from vgim.latents.frame_labels import Labeling
+from vgim.latents.frame_labels import Labeling, shared_label
 from vgim.latents.frame_sample import WINDOW, FrameSample, Posteriors, sample_frames
 from vgim.latents.result import LatentOptions
 from vgim.pretrained.opened_run import open_run
@@ -61,6 +61,7 @@ def frames_of(
     num, num_channels = mean_NC.shape
     utterance_N = np.zeros(num, np.int64) if utterance_N is None else utterance_N
     labels = labels or {}
+    utterances = [utterance_N == utterance for utterance in range(int(utterance_N.max()) + 1)]
     return FrameSample(
         mean_NC=mean_NC,
         z_NC=mean_NC,
@@ -68,12 +69,17 @@ def frames_of(
         windows_VWC=np.zeros((1, WINDOW, num_channels), np.float32) if windows_VWC is None else windows_VWC,
         utterance_N=utterance_N,
         frame_N=np.arange(num),
+        utterance_mean_UC=np.stack([mean_NC[own].mean(0) for own in utterances]),
         utterance_ids=tuple(f"utterance{i}" for i in range(int(utterance_N.max()) + 1)),
         labelings=tuple(
             Labeling(name, tuple(f"c{label}" for label in range(int(labels_N.max()) + 1)))
             for name, labels_N in labels.items()
         ),
         labels=labels,
+        utterance_labels={
+            name: np.array([shared_label(labels_N[own]) for own in utterances])
+            for name, labels_N in labels.items()
+        },
         hop_samples=160,
     )
 

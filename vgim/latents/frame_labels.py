@@ -43,6 +43,12 @@ def labelings(manifest: Manifest) -> dict[Labeling, LabelFrames]:
     return {labeling: label for labeling, label in found.items() if len(labeling.classes) > 1}
 
 
+def shared_label(labels_T: I64) -> int:
+    """The class of all labeled frames of an utterance; NO_LABEL where they differ or none has a label."""
+    present = np.unique(labels_T[labels_T != NO_LABEL])
+    return int(present[0]) if len(present) == 1 else NO_LABEL
+
+
 def is_vowel(phone: str) -> bool:
     """Whether a phone is a vowel by its name, with or without a stress mark: AH, AH0."""
     return phone.rstrip("012") in VOWEL_NAMES.split()

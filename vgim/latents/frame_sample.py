@@ -1,6 +1,6 @@
 """A bounded, seeded sample of a module's latents over a split, with the labels of its frames.
 
-Shapes: N frames, V windows, W frames of a window, T frames of an utterance, C channels, L samples.
+Shapes: N frames, U utterances, V windows, W frames of a window, T frames of an utterance, C channels, L samples.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vgim.arrays import F32, I64
 from vgim.data.shards.read import read_lengths, read_utterances
 from vgim.downstream.features.source import ClipBatch
 from vgim.errors import DataError
-from vgim.latents.frame_labels import Labeling, labelings
+from vgim.latents.frame_labels import Labeling, labelings, shared_label
 from vgim.latents.result import LatentOptions
 from vgim.model.randomness import mix, seeded_generator
 from vgim.model.stack import Encoder
@@ -50,11 +50,15 @@ class FrameSample:
     """Utterance of each frame, counted from 0."""
     frame_N: I64
     """Index of each frame in its utterance."""
+    utterance_mean_UC: F32
+    """Mean of μ over all frames of each utterance; `mean_NC` holds only some of them."""
     utterance_ids: tuple[str, ...]
     labelings: tuple[Labeling, ...]
     """The ways in which the frames are labeled."""
     labels: dict[str, I64]
     """Class of each frame, [N], by the name of the labeling; NO_LABEL for a frame without a class."""
+    utterance_labels: dict[str, I64]
+    """The class of all labeled frames of each utterance, [U]; NO_LABEL where frames differ or have none."""
     hop_samples: int
     """Samples between two frames of an utterance."""
 
@@ -105,12 +109,15 @@ def sample_frames(opened: OpenedRun, module: int, options: LatentOptions) -> Fra
             "z": z_TC[kept],
             "windows": z_TC[starts[:, None] + np.arange(WINDOW)],
             "utterance": np.full(len(kept), len(ids)),
+            "utterance_mean": encoded.mean_TC.mean(0, keepdim=True).numpy(),
             "frame": kept,
         }
         if encoded.mu_TC is not None and encoded.std_TC is not None:
             part |= {"mu": encoded.mu_TC.numpy()[kept], "std": encoded.std_TC.numpy()[kept]}
         for labeling, label_frames in label_functions.items():
-            part[labeling.name] = label_frames(utterance, num, hop)[kept]
+            labels_T = label_frames(utterance, num, hop)
+            part[labeling.name] = labels_T[kept]
+            part[f"utterance {labeling.name}"] = np.array([shared_label(labels_T)])
         parts.append(part)
         ids.append(utterance.utterance_id)
     if not parts:
@@ -127,9 +134,11 @@ def sample_frames(opened: OpenedRun, module: int, options: LatentOptions) -> Fra
         windows_VWC=joined["windows"],
         utterance_N=joined["utterance"],
         frame_N=joined["frame"],
+        utterance_mean_UC=joined["utterance_mean"],
         utterance_ids=tuple(ids),
         labelings=tuple(label_functions),
         labels={labeling.name: joined[labeling.name] for labeling in label_functions},
+        utterance_labels={name: joined[f"utterance {name}"] for name, *_ in label_functions},
         hop_samples=hop,
     )
 

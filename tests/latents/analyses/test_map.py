@@ -55,3 +55,28 @@ def test_neighbors_share_the_phone_that_parts_the_clusters_and_never_the_speaker
     pca_1 = np.array([row[4] for row in sheet.rows], dtype=np.float64)
     middle = (mean_NC @ np.array([0.6, 0.8])).mean()
     assert np.abs(pca_1) == pytest.approx(np.abs(mean_NC @ np.array([0.6, 0.8]) - middle), abs=1e-3)
+
+
+def test_utterances_are_mapped_by_their_means_and_colored_by_labels_of_utterances() -> None:
+    """Two vowels lie far apart; frames of an utterance differ in phone, so that phones color no utterance."""
+    utterance_N = np.repeat(np.arange(12), 4)
+    vowel_N = utterance_N % 2
+    mean_NC = (50 * vowel_N[:, None] + normal(48, 3)).astype(np.float32)
+    labels = {"vowel": vowel_N, "phone": np.arange(48) % 4}
+    output = MapAnalysis().run(input_of(frames_of(mean_NC, utterance_N=utterance_N, labels=labels)))
+    assert output.metrics["vowel_of_nearest_utterance"] == 1
+    assert output.metrics["vowel_of_utterance_by_chance"] == pytest.approx(0.5)
+    assert output.metrics["num_utterances"] == 12
+    assert not any("phone" in name and "utterance" in name for name in output.metrics)
+    files = [picture.file for picture in output.pictures]
+    assert [file for file in files if "utterances" in file] == ["tsne-utterances-vowel.png"]
+    sheet = output.csv_files["utterances.csv"]
+    assert sheet.columns == ("utterance", "vowel", "tsne_1", "tsne_2")
+    assert [row[:2] for row in sheet.rows[:2]] == [("utterance0", "c0"), ("utterance1", "c1")]
+
+
+def test_two_utterances_are_no_map() -> None:
+    frames = frames_of(normal(40, 3), utterance_N=np.arange(40) // 20)
+    output = MapAnalysis().run(input_of(frames))
+    assert "utterances.csv" not in output.csv_files
+    assert "No map of utterances: 2 are too few, it needs 5." in output.notes

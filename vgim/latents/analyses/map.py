@@ -1,6 +1,6 @@
-"""Maps of the latents in two dimensions, colored by label: PCA, t-SNE, and points for TensorBoard's projector.
+"""Maps of frames and of utterances in two dimensions, colored by label: PCA, t-SNE, and points for TensorBoard.
 
-Shapes: N frames, C channels, K classes.
+Shapes: N frames, U utterances, C channels, K classes.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from vgim.latents.result import LatentOptions, Table
 from vgim.model.randomness import mix
 
 PERPLEXITY = 30
+FEWEST_UTTERANCES = 5
 NEIGHBORS_AT_ONCE = 512
 
 
 class MapAnalysis:
-    """PCA of all frames, t-SNE of some frames, and how often nearest neighbors share a label."""
+    """PCA of all frames, t-SNE of some frames and of utterances, and how often nearest neighbors share a label."""
 
     title: ClassVar[str] = "Maps of the latents"
     needs: ClassVar[frozenset[Need]] = frozenset()
@@ -46,12 +47,13 @@ class MapAnalysis:
             f"effective number of components (participation ratio) is {effective:.1f}."
         ]
         table: list[tuple[str, float, float, int]] = []
-        pictures = []
+        pictures, headlines = [], list[str]()
         for labeling in frames.labelings:
             labels_N = frames.labels[labeling.name][rows]
             shared = shared_labels(labels_N, nearest_N)
             if shared is not None:
                 metrics[f"{labeling.name}_of_neighbour"], metrics[f"{labeling.name}_by_chance"] = shared[:2]
+                headlines.append(f"{labeling.name}_of_neighbour")
                 table.append((labeling.name, *shared))
             for method, xy_N2 in (("t-SNE", tsne_N2), ("PCA", pca_N2)):
                 pictures.append(_picture(method, xy_N2, labels_N, labeling))
@@ -68,9 +70,10 @@ class MapAnalysis:
                 partial(spectrum_picture, share_C),
             )
         )
-        return AnalysisOutput(
+        output = AnalysisOutput(
             summary=summary,
             metrics={**metrics, "num_frames": len(rows)},
+            headlines=headlines,
             pictures=pictures,
             tables=[
                 Table(
@@ -88,6 +91,8 @@ class MapAnalysis:
             ],
             embedding=Embedding(points_NC, *_point_labels(frames, rows)),
         )
+        add_utterances(output, frames, options.seed)
+        return output
 
 
 def choose_frames(frames: FrameSample, options: LatentOptions) -> I64:
@@ -155,6 +160,71 @@ def shared_labels(labels_N: I64, nearest_N: I64) -> tuple[float, float, int] | N
     size = int(max(own.max(), other.max())) + 1
     chance = (np.bincount(own, minlength=size) / len(own)) @ (np.bincount(other, minlength=size) / len(own))
     return float((own == other).mean()), float(chance), len(own)
+
+
+def add_utterances(output: AnalysisOutput, frames: FrameSample, seed: int) -> None:
+    """Add the map of utterances: a point is the mean of μ over all frames of an utterance, as published.
+
+    Labels of frames, such as phones, color no utterance: a label counts if most utterances have one class of it.
+    """
+    num = len(frames.utterance_ids)
+    if num < FEWEST_UTTERANCES:
+        output.notes.append(f"No map of utterances: {num} are too few, it needs {FEWEST_UTTERANCES}.")
+        return
+    xy_U2 = t_sne(frames.utterance_mean_UC, seed)
+    nearest_U = nearest_elsewhere(frames.utterance_mean_UC, np.arange(num))
+    labelings = [
+        labeling
+        for labeling in frames.labelings
+        if 2 * np.count_nonzero(frames.utterance_labels[labeling.name] != NO_LABEL) > num
+    ]
+    table: list[tuple[str, float, float, int]] = []
+    for labeling in labelings:
+        labels_U = frames.utterance_labels[labeling.name]
+        output.pictures.append(
+            PictureFile(
+                f"tsne-utterances-{labeling.name}.png",
+                f"t-SNE map of utterances (μ averaged over time), colored by {labeling.name}.",
+                partial(scatter_picture, xy_U2, labels_U, labeling, "t-SNE of utterances", size=14),
+            )
+        )
+        shared = shared_labels(labels_U, nearest_U)
+        if shared is not None:
+            name = f"{labeling.name}_of_nearest_utterance"
+            output.metrics[name], output.metrics[f"{labeling.name}_of_utterance_by_chance"] = shared[:2]
+            output.headlines.append(name)
+            table.append((labeling.name, *shared))
+            output.summary.append(
+                f"The nearest utterance, by its mean, has the same {labeling.name} in {shared[0]:.1%} of cases "
+                f"({shared[1]:.1%} by chance)."
+            )
+    output.metrics["num_utterances"] = num
+    if table:
+        output.tables.append(
+            Table(
+                title="Labels of the nearest utterance, by its mean over time",
+                columns=("label", "share with the same label", "by chance", "utterances"),
+                rows=tuple(table),
+            )
+        )
+    names = [
+        [
+            "-" if label == NO_LABEL else labeling.classes[label]
+            for label in frames.utterance_labels[labeling.name]
+        ]
+        for labeling in labelings
+    ]
+    output.csv_files["utterances.csv"] = CsvFile(
+        ("utterance", *(labeling.name for labeling in labelings), "tsne_1", "tsne_2"),
+        [
+            (utterance, *(of_labeling[u] for of_labeling in names), *xy_U2[u].tolist())
+            for u, utterance in enumerate(frames.utterance_ids)
+        ],
+    )
+    output.notes.append(
+        f"t-SNE maps {num} utterances with perplexity {perplexity(num)}; published: random initial positions and the "
+        "square root of the number of utterances as perplexity."
+    )
 
 
 def _picture(method: str, xy_N2: F32, labels_N: I64, labeling: Labeling) -> PictureFile:

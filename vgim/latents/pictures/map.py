@@ -17,23 +17,27 @@ MOST_NAMES = 50
 """The most frequent classes, which get a name on the map."""
 
 
-def scatter_picture(xy_N2: F32, labels_N: I64, labeling: Labeling, method: str) -> Figure:
-    """Points colored by class, gray without a label. A few classes are named in a legend, many at their medians."""
+def scatter_picture(xy_N2: F32, labels_N: I64, labeling: Labeling, method: str, *, size: float = 6) -> Figure:
+    """Points colored by class, gray without a label. A few classes are named in a legend, many at their medians.
+
+    Args:
+        size: Area of a point, in square points.
+    """
     from matplotlib import colormaps
     from matplotlib.patheffects import withStroke
 
     figure = new_figure(7, 6)
     axes = figure.add_subplot()
     unlabeled_N = labels_N == NO_LABEL
-    axes.scatter(*xy_N2[unlabeled_N].T, s=3, color="lightgray", linewidths=0)
+    axes.scatter(*xy_N2[unlabeled_N].T, s=size / 2, color="lightgray", linewidths=0)
     present, counts = np.unique(labels_N[~unlabeled_N], return_counts=True)
     few = len(present) <= MOST_IN_LEGEND
-    colors = colormaps["tab20" if few else "gist_rainbow"]
+    colors = colormaps["tab10" if len(present) <= 10 else "tab20" if few else "gist_rainbow"]
     for number, label in enumerate(present):
         own = xy_N2[labels_N == label]
         color = colors(number if few else number / max(1, len(present) - 1))
         name = labeling.classes[label]
-        axes.scatter(*own.T, s=6, color=color, linewidths=0, alpha=0.7, label=name)
+        axes.scatter(*own.T, s=size, color=color, linewidths=0, alpha=0.7, label=name)
         if few or counts[number] < np.sort(counts)[::-1][: MOST_NAMES + 1].min() + (len(counts) > MOST_NAMES):
             continue
         axes.text(
