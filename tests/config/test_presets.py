@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from vgim.config import from_yaml, load_config, to_yaml
+from vgim.config.preset_difference import preset_difference
 from vgim.config.presets import headline, known_presets
 from vgim.errors import ConfigError
 
@@ -28,9 +29,10 @@ PUBLISHED = tuple(
     for corpus in ("artificial", "librispeech")
     for family in ("sim", "gim", "cpc")
 )
+EXTRA = "published-artificial-cpc-extra"
 
 
-@pytest.mark.parametrize("name", [*SHIPPED, *PUBLISHED])
+@pytest.mark.parametrize("name", [*SHIPPED, *PUBLISHED, EXTRA])
 def test_shipped_preset_resolves_and_says_what_it_is(name: str) -> None:
     resolved = load_config(name)
     assert resolved.preset_name == resolved.config.storage.name == name
@@ -54,7 +56,7 @@ def test_published_hyperparameters(family: str) -> None:
     assert (speech.objective.kld_weight, artificial.objective.kld_weight) == weights
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", [*PUBLISHED, EXTRA])
 def test_published_presets_have_the_references_numbers_and_nothing_of_ours(name: str) -> None:
     config = load_config(name).config
     family, artificial = name.split("-")[2], "artificial" in name
@@ -79,6 +81,19 @@ def test_presets_with_a_kl_term_warm_it_up(name: str) -> None:
     objective = load_config(name).config.objective
     assert objective.kld_weight > 0
     assert objective.kld_warmup_steps > 0
+
+
+def test_published_extra_layers_are_pointwise_without_a_relu() -> None:
+    assert set(preset_difference("published-artificial-cpc", "published-artificial-cpc-extra").keys) == {
+        f"model.{key}" for key in ("kernels", "strides", "paddings", "relus", "layers_per_module")
+    }
+    model = load_config("published-artificial-cpc-extra").config.model
+    layers = list(zip(model.kernels, model.strides, model.paddings, model.relus, strict=True))
+    extra = [layer for layer in layers if not layer[-1]]
+    assert extra == [(1, 1, 0, False)] * 3
+    plain = load_config("published-artificial-cpc").config.model
+    kept = [layer[:3] for layer in layers if layer[-1]]
+    assert kept == list(zip(plain.kernels, plain.strides, plain.paddings, strict=True))
 
 
 def test_extends_merges_mappings_and_replaces_lists(write_preset: WritePreset) -> None:

@@ -301,6 +301,29 @@ def test_the_quick_probe_runs_after_each_interval_and_its_records_are_copied(tin
         assert [line["step"] for line in lines] == [STEPS, 2 * STEPS, 3 * STEPS]
 
 
+def test_a_kl_weight_in_nats_a_frame_is_perturbed_in_its_unit(tiny_sweep: MakeSweep) -> None:
+    key = "objective.kld_weight"
+    unit = ("objective.kl_reduction=frame", "objective.kld_warmup_steps=0", "train.log_every_steps=1")
+    sweep = tiny_sweep(
+        {key: "[1e-3, 1e-2]"},
+        "model.depth=1",
+        "train.epochs=2",
+        f"train.limit_train_batches={STEPS}",
+        *unit,
+        scheduler=PBT,
+    )
+    good, bad = trials_of(sweep)
+    (report,) = go_on(sweep, good, num_reports=1)
+    context = TrialContext(sweep.config.metric, None, 1)
+    run_member(bad, {key: 2e-3}, context, 1, lambda report: None, report.checkpoint)
+    written = [r for r in read_metrics(bad.run) if r["kind"] == "train"]
+    assert [r["kld_weight"] for r in written] == [1e-3] * STEPS + [2e-3] * STEPS
+    for record in written:
+        (module,) = record["modules"]
+        term = record["kld_weight"] * module["kl_per_frame"]
+        assert module["loss"] == pytest.approx(module["nce"] + term, abs=1e-5)
+
+
 @given(st.floats(0.1, 10), st.integers(1, 50))
 def test_perturbed_values_stay_in_the_space(factor: float, count: int) -> None:
     axes = parse_space({"a.x": "log 1e-4..1e-1", "a.n": "int 2..8", "a.c": [0.1, 0.2]})
