@@ -160,6 +160,19 @@ def test_any_shape(
     )
 
 
+@pytest.mark.parametrize("family", ["gim", "cpc"])
+def test_heads_of_half_precision_follow_fp32(family: str) -> None:
+    model = {"family": family, "head": "linear", "relus": (True, False, True), "channels": 32}
+    module, x = small_encoder(model=model).float().module(0), audio(4, 200).float()
+    exact = module(x, module.draw(x, DrawKey(0, 0)))
+    with torch.autocast("cpu", torch.bfloat16):
+        out = module(x, module.draw(x, DrawKey(0, 0)))
+    out.loss.backward()
+    assert out.loss.dtype == torch.float32
+    torch.testing.assert_close(out.loss, exact.loss, rtol=0.03, atol=0.03)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
+
+
 def test_half_precision_keeps_losses_in_fp32() -> None:
     encoder = small_encoder(model={"channels": 32}).float()
     x = audio(4, 200).float()

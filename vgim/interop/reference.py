@@ -252,7 +252,7 @@ def _notes(theirs: Architecture, config: RunConfig, preset: str) -> list[str]:
     convs = [conv for spec in module_specs(config.model) for conv in spec.convs]
     notes = [
         f"strides {_shown(tuple(c.stride for c in convs))} and paddings {_shown(tuple(c.padding for c in convs))} are "
-        f"those of {preset}: the file does not hold them"
+        f"the config's ({preset}, with overrides): the file does not hold them"
     ]
     if theirs.biases:
         notes.append(
