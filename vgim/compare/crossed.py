@@ -92,7 +92,7 @@ def paired_difference(one: Hits, other: Hits) -> Estimate | None:
         rows.append(_linearized(a, mean_a) - _linearized(b, mean_b))
     x_SU = np.stack(rows)
     mean, half = float(x_SU.mean()), _half_width(x_SU)
-    return Estimate(mean=mean, low=mean - half, high=mean + half, num_seeds=len(pairs))
+    return Estimate(mean=mean, low=max(-1.0, mean - half), high=min(1.0, mean + half), num_seeds=len(pairs))
 
 
 def _of_seed(hits: Hits, seed: int | None) -> SeedHits:

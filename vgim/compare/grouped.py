@@ -7,11 +7,13 @@ from vgim.downstream.options import ResultModel
 
 
 class GroupedModule(ResultModel):
-    """The latest validation of a module, over the runs of a group; None for an unknown value."""
+    """A module at the end of training, over the runs of a group; None for an unknown value."""
 
     module: int
     nce: Estimate | None
     """InfoNCE in nats, without the KL term; the interval is over seeds, by Student's t."""
+    train_nce: Estimate | None
+    """InfoNCE of the last epoch of training, which runs without a validation split have as well."""
     kl_per_frame: float | None
     """KL in nats a frame, summed over channels, mean over runs; None without a posterior."""
     collapsed: int

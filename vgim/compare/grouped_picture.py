@@ -12,6 +12,7 @@ from vgim.downstream.pictures import ASIDE
 from vgim.plotting import Figure, new_figure
 
 MOST_COLUMNS = 3
+MAJORITY = "majority"
 BASELINE_STYLES = {"random": "--", "supervised": "-.", "greedy-supervised": (0, (5, 1, 1, 1, 1, 1))}
 
 
@@ -21,7 +22,7 @@ def grouped_picture(comparison: GroupedComparison) -> Figure:
     A group's baselines have its color. MFCC, and baselines that all groups share, are black.
     """
     tasks = comparison.tasks()
-    columns = min(MOST_COLUMNS, max(1, len(tasks)))
+    columns = 2 if len(tasks) == 4 else min(MOST_COLUMNS, max(1, len(tasks)))
     rows = max(1, math.ceil(len(tasks) / columns))
     figure = new_figure(4.6 * columns, 3.6 * rows + 0.8)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
@@ -35,7 +36,9 @@ def grouped_picture(comparison: GroupedComparison) -> Figure:
     for axes in panels[len(tasks) :]:
         axes.remove()
     if legend:
-        figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=4, fontsize=8)
+        labels = [label for label in (*comparison.columns(), MAJORITY) if label in legend]
+        handles = [legend[label] for label in labels]
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
     return figure
 
 
@@ -67,7 +70,7 @@ def _panel(axes: Any, comparison: GroupedComparison, found: Sequence[GroupedAccu
                 label=column,
             )
     if found[0].majority is not None:
-        axes.axhline(found[0].majority, color="gray", linewidth=0.8, label="majority")
+        axes.axhline(found[0].majority, color="gray", linewidth=0.8, label=MAJORITY)
     axes.set_xticks(range(len(comparison.depth_names)))
     axes.set_xticklabels([name.removeprefix("module ") for name in comparison.depth_names])
     axes.set_xlabel("module")

@@ -128,8 +128,14 @@ def _training(comparison: GroupedComparison) -> ComparisonTable:
         ]
 
     chance = ("chance", *(f"{g.chance_nce:.3f}" for g in groups))
-    nces = [*modules(lambda g, m: _nats(g.modules[m].nce)), chance]
-    sections.append(Section("validation: InfoNCE, nats (± 95 % over seeds)", nces))
+    for title, nces in (
+        ("validation: InfoNCE, nats (± 95 % over seeds)", modules(lambda g, m: _nats(g.modules[m].nce))),
+        (
+            "last epoch: InfoNCE, nats (± 95 % over seeds)",
+            modules(lambda g, m: _nats(g.modules[m].train_nce)),
+        ),
+    ):
+        sections.append(Section(title, [*nces, chance]))
     if any(m.kl_per_frame is not None for g in groups for m in g.modules):
         sections.append(Section("validation: KL, nats a frame", modules(_kl)))
     if any(m.collapsed for g in groups for m in g.modules):

@@ -29,6 +29,7 @@ from vgim.downstream.result import ProbeResult, folder_name
 from vgim.downstream.result_table import output_name
 from vgim.downstream.scores import interval_of_mean
 from vgim.runs.layout import PROBES
+from vgim.runs.metrics import read_metrics
 from vgim.storage import Location
 
 MOST_PAIRS = 3
@@ -277,6 +278,7 @@ def _group(
     name: str, runs: Sequence[ComparedRun], configs: Sequence[RunConfig], stages: Sequence[Stage]
 ) -> RunGroup:
     first = runs[0]
+    trained = [_last_epoch_nce(Location(run.uri)) for run in runs]
     costs = [run.cost for run in runs if run.cost is not None]
     model = configs[0].model
     outputs = sorted(outputs_by_stage(model, stages).items(), key=lambda item: item[1])
@@ -293,21 +295,36 @@ def _group(
         crops=float(np.mean([cost.utterances for cost in costs])) if costs else None,
         encoder_parameters=first.encoder_parameters,
         chance_nce=first.chance_nce,
-        modules=tuple(_module(index, runs) for index in range(len(first.modules))),
+        modules=tuple(_module(index, runs, trained) for index in range(len(first.modules))),
         layers=", ".join(words) if model.family == "cpc" else "",
     )
 
 
-def _module(index: int, runs: Sequence[ComparedRun]) -> GroupedModule:
+def _module(index: int, runs: Sequence[ComparedRun], trained: Sequence[Mapping[int, float]]) -> GroupedModule:
     modules = [run.modules[index] for run in runs if index < len(run.modules)]
     nces = [module.nce for module in modules if module.nce is not None]
     frames = [module.kl_per_frame for module in modules if module.kl_per_frame is not None]
     return GroupedModule(
         module=index,
         nce=over_seeds(nces),
+        train_nce=over_seeds([of_modules[index] for of_modules in trained if index in of_modules]),
         kl_per_frame=float(np.mean(frames)) if frames else None,
         collapsed=sum(bool(module.collapsed) for module in modules),
     )
+
+
+def _last_epoch_nce(run: Location) -> dict[int, float]:
+    """InfoNCE of each module in nats, mean over the records of the last epoch of a run's training."""
+    records = [record for record in read_metrics(run) if record["kind"] == "train"]
+    if not records:
+        return {}
+    last = [record for record in records if record["epoch"] > records[-1]["epoch"] - 1]
+    values: dict[int, list[float]] = {}
+    for record in last:
+        for index, module in enumerate(record["modules"]):
+            if module.get("nce") is not None:
+                values.setdefault(module.get("module", index), []).append(module["nce"])
+    return {module: float(np.mean(of_module)) for module, of_module in values.items()}
 
 
 def over_seeds(values: Sequence[float]) -> Estimate | None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vgim.compare.depth import common_stages, outputs_by_stage
 from vgim.compare.read_groups import baseline_identity
 from vgim.compare.read_probes import read_results
-from vgim.data.shards.manifest import read_manifest
+from vgim.downstream.context import open_probe_context
 from vgim.downstream.options import EncoderKind, ProbeOptions
 from vgim.downstream.predictions import PREDICTIONS
-from vgim.downstream.result import folder_name
+from vgim.downstream.probe_plan import ProbeWorkItem, plan_probes
+from vgim.downstream.result import ProbeResult, folder_name
 from vgim.experiment.file import Experiment, PlannedProbe, PlannedRun
-from vgim.model.stack import module_specs
-from vgim.runs.checkpoint import best_checkpoint, complete_checkpoints
 from vgim.runs.layout import PROBES
-from vgim.storage import Location
 
 NO_MATTER = {"encoders", "device", "cache_features", "shards"}
 """Options that a result may differ in and still be up to date; shards are told by their fingerprint."""
@@ -26,21 +25,33 @@ def missing_probes(experiment: Experiment, run: PlannedRun) -> list[ProbeOptions
     for planned in experiment.probes:
         if run.arm not in planned.arms:
             continue
-        kinds = tuple(
-            kind
-            for kind in planned.options.encoders
-            if not any(
-                _is_done(other, planned.options, kind) for other in _sharing(experiment, planned, run, kind)
+        for number, options in enumerate(_requests(experiment, run, planned.options)):
+            kinds = tuple(
+                kind
+                for kind in options.encoders
+                if not (kind == "mfcc" and number)  # MFCCs have no layers
+                and not any(
+                    _is_done(other, options, kind) for other in _sharing(experiment, planned, run, kind)
+                )
             )
-        )
-        if kinds:
-            missing.append(options_for(run, planned.options).model_copy(update={"encoders": kinds}))
+            if kinds:
+                missing.append(options.model_copy(update={"encoders": kinds}))
     return missing
 
 
-def options_for(run: PlannedRun, options: ProbeOptions) -> ProbeOptions:
-    """The options for a run: the layers of cpc are read, because some of them correspond to modules."""
-    return options.model_copy(update={"all_layers": run.config.model.family == "cpc"})
+def _requests(experiment: Experiment, run: PlannedRun, options: ProbeOptions) -> list[ProbeOptions]:
+    """The options as `vgim probe` takes them; of cpc, layers are probed that correspond to modules.
+
+    The published protocol treats a GRU unlike convolutions, so that each output is probed by itself.
+    """
+    model = run.config.model
+    if model.family != "cpc":
+        return [options]
+    if getattr(options, "protocol", "ours") == "ours":
+        return [options.model_copy(update={"all_layers": True})]
+    stages = common_stages([other.config for other in experiment.runs])
+    outputs = sorted(outputs_by_stage(model, stages), key=lambda output: output[1] is not None)
+    return [options.model_copy(update={"module": module, "layer": layer}) for module, layer in outputs]
 
 
 def _sharing(
@@ -59,45 +70,45 @@ def _sharing(
     ]
 
 
-def _is_done(run: PlannedRun, planned: ProbeOptions, kind: EncoderKind) -> bool:
-    """Whether a run holds up-to-date results of an encoder for all of its outputs."""
+def _is_done(run: PlannedRun, options: ProbeOptions, kind: EncoderKind) -> bool:
+    """Whether a run holds up-to-date results of an encoder for all outputs that the options select."""
     if not run.location.child(PROBES).exists():
         return False
-    options = options_for(run, planned)
-    fingerprint = read_manifest(Location(options.shards or run.config.data.shards)).fingerprint
-    step = _step(run, options) if kind == "trained" else None
+    if kind == "mfcc":  # whose result names no layer, whatever was asked for
+        options = options.model_copy(update={"module": None, "layer": None})
+    asked = options.model_copy(update={"encoders": (kind,), "device": "cpu"})
+    (group,) = plan_probes([run.location.uri], [asked], _ignore, all_epochs=False, check_device=False)
+    if group.error is not None:
+        return False
+    results = read_results(run.location, run.name, [])
+    return all(_has_results(run, item, results) for item in group.items)
+
+
+def _has_results(run: PlannedRun, item: ProbeWorkItem, results: Sequence[ProbeResult]) -> bool:
+    """Whether results of a work item's outputs are of the last weights, the same data and the same options."""
+    context = open_probe_context(item.source, item.options, kinds=(item.kind,))
+    step = context.opened.encoder.checkpoint.state.step if item.kind == "trained" else None
     found = {
         (result.module, result.layer)
-        for result in read_results(run.location, run.name, [])
-        if result.encoder == kind
+        for result in results
+        if result.encoder == item.kind
         and result.step == step
-        and result.data_fingerprint == fingerprint
-        and _settings(result.options, kind) == _settings(options, kind)
+        and result.data_fingerprint == context.opened.manifest.fingerprint
+        and _settings(result.options, item.kind) == _settings(context.options, item.kind)
         and run.location.child(PROBES, folder_name(result), PREDICTIONS).exists()
     }
-    return found >= _outputs(run, options, kind)
-
-
-def _step(run: PlannedRun, options: ProbeOptions) -> int | None:
-    """Step of the checkpoint that would be probed; None without one."""
-    if not complete_checkpoints(run.location):
-        return None
-    if options.checkpoint == "best":
-        return best_checkpoint(run.location.uri).state.step
-    return complete_checkpoints(run.location)[-1].state.step
+    outputs: set[tuple[int | None, int | None]] = {
+        (output.module, output.layer) for output in context.outputs
+    }
+    return found >= ({(None, None)} if item.kind == "mfcc" else outputs)
 
 
 def _settings(options: ProbeOptions, kind: EncoderKind) -> dict[str, object]:
     idle = set() if "supervised" in kind else {"supervised_epochs"}
+    if kind == "mfcc":
+        idle |= {"module", "layer", "all_layers", "checkpoint"}
     return options.model_dump(exclude=NO_MATTER | idle)
 
 
-def _outputs(run: PlannedRun, options: ProbeOptions, kind: EncoderKind) -> set[tuple[int | None, int | None]]:
-    """Modules and layers of which an encoder of this kind has results."""
-    if kind == "mfcc":
-        return {(None, None)}
-    outputs: set[tuple[int | None, int | None]] = set()
-    for module, spec in enumerate(module_specs(run.config.model)):
-        inner = spec.inner_layers if options.all_layers else ()
-        outputs |= {(module, layer) for layer in (*inner, None)}
-    return outputs
+def _ignore(line: str) -> None:
+    """Notes of a plan were printed when its probes were computed."""
