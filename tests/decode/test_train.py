@@ -15,10 +15,14 @@ from torch import multiprocessing
 
 from vgim.config import DecoderConfig
 from vgim.config.schema import ModelConfig, ObjectiveConfig
+from vgim.data.shards.manifest import read_manifest
+from vgim.data.shards.read import read_utterances
 from vgim.data.stream.readers import read_in_process
 from vgim.decode.learner import DecoderLearner
+from vgim.decode.protocol import published_values
 from vgim.decode.train import DecoderOptions, decoder_config, keep_encoder, train_decoder
 from vgim.errors import CheckpointError, ConfigError
+from vgim.model.conv import ConvSpec
 from vgim.model.rank_group import ALONE, RankGroup
 from vgim.model.stack import build_encoder
 from vgim.pretrained.decoder import ENCODER, build_decoder, list_decoders, load_decoder
@@ -233,12 +237,35 @@ def test_options_win_over_the_published_protocol(run: Path) -> None:
     assert published(run, module=0, layer=1).encoder.latents == "mean"  # nothing before it is sampled
 
 
+@pytest.mark.parametrize(("layer", "extra"), [(0, 0), (1, 2), (2, 2), (4, 0), (7, 0)])
+def test_extra_layers_belong_to_the_depth_of_module_0_whatever_the_modules(layer: int, extra: int) -> None:
+    """In the published CPC with extra layers, 1×1 convolutions stand behind the convolutions of each module."""
+    kernels, strides, paddings = (10, 8, 1, 4, 4, 1, 4, 1), (5, 4, 1, 2, 2, 1, 2, 1), (2, 2, 0, 2, 2, 0, 1, 0)
+    convs = [ConvSpec(*conv) for conv in zip(kernels, strides, paddings, strict=True)]
+    values = published_values(convs[: layer + 1], "mse", "artificial-speech")
+    assert values["decoder"] == {"extra_layers": extra, "mirror_pointwise": False}
+
+
+def test_without_a_validation_split_the_first_sounds_are_of_the_test_split(run: Path, tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    shutil.copytree(config_of(run, "x").data.shards, shards)
+    manifest = json.loads((shards / "manifest.json").read_text())
+    manifest["splits"]["validation"] = {}  # as `vgim data prepare --validation-fraction 0` leaves it
+    (shards / "manifest.json").write_text(json.dumps(manifest))
+    overrides = (*QUICK, "train.max_steps=1", f"data.shards={shards}")
+    assert train_decoder(str(run), DecoderOptions(module=0), overrides) == 0
+    entries = json.loads((run / "decoder" / "module0-mse" / "audio" / "index.json").read_text())
+    test = {u.utterance_id for u in read_utterances(Location(shards), read_manifest(str(shards)), "test", 4)}
+    assert len(test) > 1
+    assert {e["title"] for e in entries if e["group"] == "reconstruction"} == test
+
+
 def test_a_published_decoder_is_trained_and_loaded_with_its_extra_layers(run: Path) -> None:
     lines: list[str] = []
     options = DecoderOptions(module=0, protocol="published")
     assert train_decoder(str(run), options, (*QUICK, "train.max_steps=2"), log=lines.append) == 0
     assert lines[0].startswith(
-        "protocol published: loss mse+mel with reflect beyond the ends, samples of the posterior, 8 channels, 2 extra"
+        "protocol published: loss mse+mel (objective.padding=reflect), sampled latents, 8 channels, 2 extra layers"
     )
     decoder = load_decoder(str(run / "decoder" / "module0-mse-mel-sampled-published"))
     assert {name.split(".")[0] for name in decoder.decoder.state_dict()} == {

@@ -47,9 +47,11 @@ def published_values(convs: Sequence[ConvSpec], loss: str, corpus: str) -> Tree:
 def describe_published(config: DecoderConfig) -> str:
     """One line with what the published protocol, or an override of it, made of a config."""
     decoder, objective, train = config.decoder, config.objective, config.train
-    what = "samples of the posterior" if config.encoder.latents == "sample" else "means or outputs"
+    latents = "sampled latents" if config.encoder.latents == "sample" else "latents that are not sampled"
+    padded = PADDED_TERMS.intersection(objective.loss.split("+"))
+    padding = f" (objective.padding={objective.padding})" if padded else ""
     return (
-        f"protocol published: loss {objective.loss} with {objective.padding} beyond the ends, {what}, "
+        f"protocol published: loss {objective.loss}{padding}, {latents}, "
         f"{decoder.channels} channels, {decoder.extra_layers} extra layers behind each transposed convolution, "
         f"{train.epochs} epochs, batches of {train.batch_size}, learning rate {config.optim.learning_rate:g}"
     )
