@@ -105,3 +105,24 @@ def test_only_differences_that_change_the_numbers_block() -> None:
     assert blocking_difference(old, load_config("quickstart", harmless).config) == []
     other = load_config("quickstart", [*harmless, "train.seed=9"]).config
     assert blocking_difference(old, other) == ["train.seed: 0 → 9"]
+
+
+@pytest.mark.parametrize(
+    ("written", "limit"),
+    [("1", 1), ("1.0", 1.0), ("0.01", 0.01), ("1e-2", 0.01), ("0", 0), ("2.0", 2), ("1e2", 100)],
+)
+def test_a_limit_of_batches_is_a_number_or_a_share_and_stays_it(written: str, limit: float) -> None:
+    keys = ("train.limit_train_batches", "train.limit_validation_batches")
+    config = load_config("quickstart", [f"{key}={written}" for key in keys]).config
+    for read in (config, from_yaml(to_yaml(config), "saved")):
+        for value in (read.train.limit_train_batches, read.train.limit_validation_batches):
+            assert value == limit
+            assert type(value) is type(limit)
+
+
+def test_one_batch_and_the_share_of_all_are_different_runs() -> None:
+    one, every = (
+        load_config("quickstart", [f"train.limit_train_batches={value}"]).config for value in ("1", "1.0")
+    )
+    assert blocking_difference(one, every) == ["train.limit_train_batches: 1 → 1.0"]
+    assert config_difference(one, one) == []

@@ -89,6 +89,31 @@ def complaint(*overrides: str, preset: str = "quickstart") -> list[str]:
             "train.epochs={x: 3} is not allowed (from override); it must be an integer at least 1",
         ),
         (
+            "train.limit_train_batches=1.5",
+            "train.limit_train_batches=1.5 is not allowed (from override); it must be an integer at least 0, or "
+            "a share in (0, 1]",
+        ),
+        (
+            "train.limit_train_batches=-0.1",
+            "train.limit_train_batches=-0.1 is not allowed (from override); it must be an integer at least 0, or "
+            "a share in (0, 1]",
+        ),
+        (
+            "train.limit_train_batches=-1",
+            "train.limit_train_batches=-1 is not allowed (from override); it must be an integer at least 0, or "
+            "a share in (0, 1]",
+        ),
+        (
+            "train.limit_train_batches=0.0",
+            "train.limit_train_batches=0.0 is not allowed (from override); it must be an integer at least 0, or "
+            "a share in (0, 1]",
+        ),
+        (
+            "train.limit_train_batches=true",
+            "train.limit_train_batches=true is not allowed (from override); it must be an integer at least 0, or "
+            "a share in (0, 1]",
+        ),
+        (
             "model.depth=7",
             "model: depth=7 but there are only 4 modules; use 0 for all of them (model.depth from override)",
         ),

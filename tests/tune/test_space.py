@@ -105,3 +105,8 @@ def test_a_trials_name_holds_its_values_and_is_unique() -> None:
     alike = trial_id({"a.x": 1, "b.x": 2})
     assert alike != trial_id({"a.x": 2, "b.x": 1}) != trial_id({"b.x": 1, "a.x": 1})
     assert len(trial_id({f"a.key{i}": 0.123456 for i in range(40)})) < 100
+    limits = [
+        trial_id({"train.limit_train_batches": limit}) for limit in (1, 1.0, 0.1)
+    ]  # one batch, all, a tenth
+    assert limits == ["limit_train_batches1", "limit_train_batches1.0", "limit_train_batches0.1"]
+    assert trial_id({"objective.kld_weight": 1.0}) == "kld_weight1"

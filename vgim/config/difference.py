@@ -35,5 +35,5 @@ def differing_keys(
         was, now = old[name], new[name]
         if isinstance(was, Mapping) and isinstance(now, Mapping):
             yield from differing_keys(was, now, f"{prefix}{name}.")
-        elif was != now:
+        elif was != now or type(was) is not type(now):  # 1 is one batch, 1.0 the share of all
             yield f"{prefix}{name}", was, now

@@ -11,7 +11,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from vgim.config.decoder import AnyConfig, DecoderConfig
-from vgim.config.keys import ConfigKeys, Tree, config_keys, dump, flatten
+from vgim.config.keys import ConfigKey, ConfigKeys, Tree, config_keys, dump, flatten
 from vgim.config.overrides import OVERRIDE, merge_layer, parse_override
 from vgim.config.paths import resolve_paths
 from vgim.config.presets import Layer, read_layers
@@ -92,15 +92,19 @@ def validate(tree: Tree, sources: Mapping[str, str], root: type[Config]) -> Conf
 
 
 def _whole_numbers(tree: Tree, known: ConfigKeys, prefix: str = "") -> Tree:
-    """A copy in which `1e4` given to an integer key is the integer 10000."""
+    """A copy in which `1e4` given to an integer key is the integer 10000; to a key that takes shares too, above 1."""
     copy: Tree = {}
     for name, value in tree.items():
         dotted = f"{prefix}.{name}" if prefix else name
         key = known.leaves.get(dotted)
         if isinstance(value, dict):
             copy[name] = _whole_numbers(value, known, dotted)
-        elif isinstance(value, float) and key and "number" not in key.types and value.is_integer():
+        elif isinstance(value, float) and key and value.is_integer() and _means_integer(value, key):
             copy[name] = int(value)
         else:
             copy[name] = value
     return copy
+
+
+def _means_integer(value: float, key: ConfigKey) -> bool:
+    return "number" not in key.types or ("integer" in key.types and value > 1)

@@ -179,6 +179,11 @@ class OptimConfig(Section):
     """Gradient norm of a module above which its gradient is scaled down; 0 turns clipping off."""
 
 
+BatchLimit = Annotated[int, Field(strict=True, ge=0)] | Annotated[float, Field(strict=True, gt=0, le=1)]
+"""1 is one batch, 1.0 all of them: strict types keep the two apart."""
+BATCH_LIMIT_IN_WORDS: dict[str, Any] = {"in_words": "an integer at least 0, or a share in (0, 1]"}
+
+
 class TrainConfig(Section):
     """The training loop."""
 
@@ -200,10 +205,10 @@ class TrainConfig(Section):
     """Largest number of optimizer steps; 0 for no limit besides the epochs."""
     early_stop_validations: int = Field(0, ge=0, json_schema_extra=MAY_CHANGE)
     """Validations without a lower loss after which a phase of the schedule ends; 0 never."""
-    limit_train_batches: int = Field(0, ge=0)
-    """Largest number of training batches per rank and epoch; 0 for all."""
-    limit_validation_batches: int = Field(0, ge=0, json_schema_extra=MAY_CHANGE)
-    """Largest number of validation batches per rank; 0 for all."""
+    limit_train_batches: BatchLimit = Field(0, json_schema_extra=BATCH_LIMIT_IN_WORDS)
+    """Training batches per rank and epoch at most, or a share of them (0.01, 1.0), at least one; 0 for all."""
+    limit_validation_batches: BatchLimit = Field(0, json_schema_extra={**MAY_CHANGE, **BATCH_LIMIT_IN_WORDS})
+    """Validation batches per rank at most, or a share of them (0.01, 1.0), at least one; 0 for all."""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """fp32; tf32: fp32 whose products a GPU computes with ten bits of mantissa; bf16: autocast to bfloat16, except the
     contrastive loss's logits and the KL term, which stay in fp32."""

@@ -243,7 +243,7 @@ class RankTrainer:
     def _hparams(self, writer: MetricsWriter) -> None:
         writer.hparams(hyperparameters(self.config), self.learner.hparams_metrics)
 
-    def _stream(self, shards: Location, split: str, limit: int) -> CropStream:
+    def _stream(self, shards: Location, split: str, limit: int | float) -> CropStream:
         train = self.config.train
         accumulate = train.accumulate if split == "train" else 1
         group = self.worker.group

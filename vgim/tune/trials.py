@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vgim.config import RunConfig, from_yaml, load_config
-from vgim.config.keys import dump
+from vgim.config.keys import config_keys, dump
 from vgim.config.overrides import merge_layer
 from vgim.config.presets import Layer
 from vgim.config.yaml_text import to_block
@@ -147,7 +147,7 @@ def shares_depth(sweep: Sweep) -> bool:
 
 def trial_id(values: Values) -> str:
     """A name that is derived from the values, such as `kld_weight0.001-depth2`; equal values give equal names."""
-    parts = [f"{key.rpartition('.')[2]}{_short(value)}" for key, value in values.items()]
+    parts = [f"{key.rpartition('.')[2]}{_short(key, value)}" for key, value in values.items()]
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts)).strip("_.-")
     unique_keys = len({key.rpartition(".")[2] for key in values}) == len(
         values
@@ -160,7 +160,10 @@ def trial_id(values: Values) -> str:
     return f"{name[:MAX_ID_LENGTH]}-{digest}"
 
 
-def _short(value: Any) -> str:
+def _short(key: str, value: Any) -> str:
+    known = config_keys().leaves.get(key)
+    if known is not None and {"integer", "number"} <= known.types:  # 1 is a number, 1.0 a share
+        return str(value)
     return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 

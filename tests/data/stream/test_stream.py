@@ -45,7 +45,7 @@ def make_stream(tiny_shards: Path) -> StreamMaker:
         *,
         batch_size: int = 4,
         accumulate: int = 1,
-        limit: int = 0,
+        limit: int | float = 0,
         seed: int = 7,
         split: str = "train",
         reader: Reader = read_in_process,
@@ -182,6 +182,44 @@ def test_validation_covers_the_split_once_over_the_ranks(
     assert sorted(seen) == sorted(stream.index.utterance_ids)
     assert len(seen) == 4
     assert max(sizes) <= batch_size
+
+
+@pytest.mark.parametrize(
+    ("limit", "accumulate", "world_size", "steps"),
+    [
+        (1.0, 1, 1, 10),
+        (1, 1, 1, 1),
+        (0.3, 1, 1, 3),  # 0.3 · 10 is 3.0000000000000004 or less
+        (0.7, 1, 1, 7),
+        (0.35, 1, 1, 3),
+        (0.001, 1, 1, 1),
+        (0.001, 3, 1, 1),  # the batches of one step
+        (0.5, 2, 1, 2),
+        (0.5, 1, 2, 2),  # of the five batches of each rank
+    ],
+)
+def test_a_share_of_the_epochs_batches_is_rounded_down_to_at_least_one_step(
+    make_stream: StreamMaker, limit: float, accumulate: int, world_size: int, steps: int
+) -> None:
+    stream = make_stream(0, world_size, limit=limit, accumulate=accumulate, reader=blank)
+    assert stream.num_steps(0) == steps
+    assert len(list(stream.train_batches(0, 0, epochs=2))) == 2 * steps * accumulate
+
+
+def test_a_limit_below_the_batches_of_a_step_is_refused(make_stream: StreamMaker) -> None:
+    with pytest.raises(
+        ConfigError, match=r"limit_train_batches=1 is less than train\.accumulate=2.*raise it"
+    ):
+        make_stream(limit=1, accumulate=2, reader=blank).num_steps(0)
+
+
+@pytest.mark.parametrize(("limit", "batches"), [(1.0, 2), (0.5, 1), (0.01, 1), (0, 2)])
+def test_a_share_of_validation_batches_is_of_each_ranks(
+    make_stream: StreamMaker, limit: float, batches: int
+) -> None:
+    for rank in range(2):
+        stream = make_stream(rank, 2, split="validation", batch_size=1, limit=limit, reader=blank)
+        assert len(list(stream.validation_batches())) == batches
 
 
 def test_a_limit_of_validation_batches_holds_for_each_rank(make_stream: StreamMaker) -> None:

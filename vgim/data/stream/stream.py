@@ -44,8 +44,15 @@ class RankSlice:
     batch_size: int
     accumulate: int = 1
     """Batches per optimizer step."""
-    limit_batches: int = 0
-    """Batches per rank and epoch; 0 reads all."""
+    limit_batches: int | float = 0
+    """Batches per rank and epoch, or as a float a share of them; 0 reads all."""
+
+    def num_limited(self, num_batches: int) -> int:
+        """Batches that are read of `num_batches`. A share is rounded down, but not below the batches of one step."""
+        limit = self.limit_batches
+        if isinstance(limit, float):  # 0.29 · 100 is 28.999…
+            limit = max(self.accumulate, math.floor(limit * num_batches + 1e-9))
+        return min(num_batches, limit) if limit else num_batches
 
 
 class CropStream:
@@ -105,9 +112,12 @@ class CropStream:
         num_crops = len(self._order(epoch).utterance)
         part = self._slice
         num_batches = num_crops // (part.world_size * part.batch_size)
-        if part.limit_batches:
-            num_batches = min(num_batches, part.limit_batches)
-        num_steps = num_batches // part.accumulate
+        num_steps = part.num_limited(num_batches) // part.accumulate
+        if not num_steps and num_batches >= part.accumulate:
+            raise ConfigError(
+                f"train.limit_train_batches={part.limit_batches} is less than train.accumulate={part.accumulate}, the "
+                "batches of one step; raise it, or lower train.accumulate"
+            )
         if not num_steps:
             raise ConfigError(
                 f"the {self.split} split gives {num_crops} crops an epoch, too few for one step of "
@@ -145,8 +155,8 @@ class CropStream:
         order = epoch_order(self.index, self._config, seed=self._seed, epoch=0, shuffle=False)
         num_crops = len(order.utterance)
         begin, end = (num_crops * rank // part.world_size for rank in (part.rank, part.rank + 1))
-        if part.limit_batches:
-            end = min(end, begin + part.limit_batches * part.batch_size)
+        num_batches = part.num_limited(math.ceil((end - begin) / part.batch_size))
+        end = min(end, begin + num_batches * part.batch_size)
         yield from self._read(list(read_tasks(self.index, order, begin, end)))
 
     def _tasks_of_steps(
