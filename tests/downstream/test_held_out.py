@@ -17,7 +17,7 @@ from vgim.downstream import held_out
 from vgim.downstream.few_labels.result import FewLabelsOptions
 from vgim.downstream.few_labels.study import study
 from vgim.downstream.held_out import held_out_ids, held_out_note, read_probe_utterances
-from vgim.downstream.job import probe
+from vgim.downstream.job import NOT_HELD_OUT, probe
 from vgim.downstream.options import ProbeOptions
 from vgim.downstream.result import ProbeResult
 from vgim.errors import DataError
@@ -136,3 +136,13 @@ def test_one_recording_is_refused(probed_run: Path, tmp_path: Path) -> None:
     ):
         ids(probed_run, tmp_path / "one", "train")
     assert held_out.holds_out(open_run(str(probed_run), shards=str(tmp_path / "one")))
+
+
+def test_the_published_protocol_trains_on_all_of_train(probed_run: Path, whole_train: Path) -> None:
+    published = {"protocol": "published", "module": 1, "epochs": 1}
+    result = result_of(probed_run, whole_train, **published)
+    assert (result.num_train_utterances, result.num_validation_utterances) == (NUM_TRAIN, NUM_HELD_OUT)
+    assert NOT_HELD_OUT in result.notes
+    patient = result_of(probed_run, whole_train, **published, patience=1)
+    assert patient.num_train_utterances == NUM_TRAIN - NUM_HELD_OUT
+    assert NOT_HELD_OUT not in patient.notes

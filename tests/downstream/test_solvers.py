@@ -122,3 +122,35 @@ def test_patience_keeps_the_best_epoch() -> None:
     assert len(losses) == stopped.epochs + 3
     assert stopped.validation_loss == losses[stopped.epochs]
     assert adam(train, validation, epochs=4).epochs == 4
+
+
+def test_adam_steps_on_batches_or_utterances_and_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, validation = problem(70), problem(50, seed=1)
+    sizes: list[int] = []
+    cross_entropy = torch.nn.functional.cross_entropy
+
+    def counted(logits_NK: torch.Tensor, y_N: torch.Tensor, **options: str) -> torch.Tensor:
+        if not options:
+            sizes.append(len(y_N))
+        return cross_entropy(logits_NK, y_N, **options)
+
+    monkeypatch.setattr(solvers.F, "cross_entropy", counted)
+    adam(train, validation, epochs=1)
+    adam(train, validation, epochs=1, drop_last=True)
+    adam(train, validation, epochs=1, drop_last=True, batch_size=100)
+    owner_N = torch.tensor([0] * 40 + [1] * 5 + [2] * 25)
+    adam(train, validation, epochs=2, batch_size=0, owner_N=owner_N)
+    assert sizes == [32, 32, 6, 32, 32, 70, 40, 5, 25, 40, 5, 25]
+    norms: list[float] = []
+    step = torch.optim.Adam.step
+
+    def measured(self: torch.optim.Adam) -> None:
+        norms.append(torch.stack([p.grad.norm() for p in self.param_groups[0]["params"]]).norm().item())
+        step(self)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", measured)
+    adam(train, validation, epochs=1)
+    assert min(norms) > 0.02
+    norms.clear()
+    adam(train, validation, epochs=1, clip_norm=0.01)
+    assert max(norms) <= 0.01 + 1e-6

@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from vgim.cli.options import LazyChoice, json_option, pdf_option, refuse_without_matplotlib
 from vgim.errors import ConfigError
 
 
-@click.command()
+class _Measure(click.Command):
+    """`vgim probe RUN...`, whose usage and errors speak of `vgim probe`."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if parent is not None:
+            info_name, parent = parent.info_name, parent.parent
+        return super().make_context(info_name, args, parent=parent, **extra)
+
+
+class ProbeCommands(click.Group):
+    """`vgim probe apply ...`, and for any other first word `vgim probe RUN...`; `./apply` is a run."""
+
+    default = ""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or args[0] not in self.commands:
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=ProbeCommands)
+def probe() -> None:
+    """Measure how good an encoder is, by linear classifiers of its frozen features."""
+
+
+@probe.command(
+    ProbeCommands.default,
+    cls=_Measure,
+    epilog="Command: vgim probe apply RUN/probes/NAME FILE... predicts the classes of sound files with a fitted "
+    "classifier.",
+)
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option(
     "--task",
@@ -40,11 +74,31 @@ from vgim.errors import ConfigError
 )
 @click.option("--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True)
 @click.option(
+    "--protocol",
+    type=LazyChoice("vgim.downstream.options:Protocol"),
+    help="published: as the public reference probes (adam, its epochs, rates and batches, its latents); options that "
+    "are given count [ours].",
+)
+@click.option(
     "--solver",
     type=LazyChoice("vgim.downstream.options:Solver"),
-    default="lbfgs",
-    show_default=True,
-    help="lbfgs: converges to the optimum, deterministic; adam: as published.",
+    help="lbfgs: converges to the optimum, deterministic; adam: a number of epochs [lbfgs].",
+)
+@click.option("--epochs", type=click.IntRange(min=1), help="adam: epochs [phone 20, other tasks 50].")
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="adam: learning rate [phone 1e-4, other tasks 1e-3].",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=0),
+    help="adam: examples in a step; 0: all of one utterance [phone 1024, other tasks 32].",
+)
+@click.option(
+    "--clip-norm",
+    type=click.FloatRange(min=0),
+    help="adam: largest norm of the gradient; 0 does not clip [0].",
 )
 @click.option(
     "--seeds",
@@ -52,14 +106,16 @@ from vgim.errors import ConfigError
     help="Repetitions with different seeds [1; 10 subsets of the labels with --labels-per-class].",
 )
 @click.option(
-    "--sampled", is_flag=True, help="Use samples of the posterior as features, instead of its mean."
+    "--sampled/--no-sampled",
+    default=None,
+    help="Use samples of the posterior as features, or its mean [the mean].",
 )
 @click.option(
     "--whole-utterances",
     is_flag=True,
     help="speaker: average features over whole utterances, instead of crops.",
 )
-@click.option("--bias/--no-bias", default=True, show_default=True, help="Whether the linear map has a bias.")
+@click.option("--bias/--no-bias", default=None, help="Whether the linear map has a bias [it has].")
 @click.option(
     "--patience",
     type=click.IntRange(min=0),
@@ -106,7 +162,7 @@ from vgim.errors import ConfigError
 @click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
 @pdf_option
 @json_option
-def probe(
+def measure(
     runs: tuple[str, ...],
     tasks: tuple[str, ...],
     module: int | None,
@@ -172,7 +228,7 @@ def probe(
     from vgim.downstream.result_table import format_table
 
     chosen: dict[str, object] = {
-        **options,
+        **{name: value for name, value in options.items() if value is not None},
         "module": None if all_modules else -1 if module is None else module,
         "encoders": tuple(dict.fromkeys(encoders)) or ("trained",),
         "shards": shards,
@@ -223,3 +279,43 @@ def _study(where: str, chosen: dict[str, object], seeds: int | None, pdf: bool, 
         click.echo(format_study(result))
         for note in result.notes:
             click.echo(f"note: {note}")
+
+
+@probe.command()
+@click.argument("folder", metavar="RUN/probes/NAME")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the classifier.")
+@json_option
+def apply(folder: str, files: tuple[str, ...], seed: int, as_json: bool) -> None:
+    """Predict classes of sound files with a fitted classifier.
+
+    Prints the class of each FILE with its probability, or for phones a line for each segment with its start and end in
+    seconds. FILE is of any format that libsndfile reads; other sample rates are resampled to 16 kHz.
+    """
+    from vgim.config.paths import resolve_path
+    from vgim.downstream.apply import open_applied
+    from vgim.errors import VgimError
+
+    applied = open_applied(resolve_path(folder, "RUN/probes/NAME"), seed)
+    predictions, failed = [], []
+    for file in files:
+        try:
+            found = applied.predict(resolve_path(file, "FILE"), lambda line: click.echo(line, err=True))
+        except VgimError as error:
+            failed.append(error)
+            if len(files) > 1:
+                click.echo(f"failed: {error}", err=True)
+            continue
+        predictions.append(found)
+        if as_json:
+            continue
+        if found.label is not None:
+            click.echo(f"{file}  {found.label}  {found.probability:.1%}")
+        for part in found.segments:
+            click.echo(f"{file}  {part.start_s:.2f}  {part.end_s:.2f}  {part.label}  {part.probability:.1%}")
+    if as_json:
+        click.echo("[" + ",\n".join(found.model_dump_json(indent=2) for found in predictions) + "]")
+    if failed:
+        if len(files) == 1:
+            raise failed[0]
+        raise type(failed[0])(f"{len(failed)} of {len(files)} files failed; the reasons are above")

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from vgim.compare.comparison import BASELINES, ComparedProbe
 from vgim.downstream.few_labels.result import is_study
-from vgim.downstream.options import SUPERVISED_EPOCHS, unusual_options
+from vgim.downstream.options import SUPERVISED_EPOCHS, unusual_features, unusual_options
 from vgim.downstream.result import ProbeResult
 from vgim.errors import StorageError
 from vgim.runs.checkpoint import complete_checkpoints
@@ -63,12 +63,11 @@ def newest_results(results: Iterable[ProbeResult]) -> list[ProbeResult]:
 def variant(result: ProbeResult) -> str:
     """Name the options other than task, encoder, module and layer that shape a result; empty for the defaults."""
     options = result.options
-    words = ["sampled"] * options.sampled
+    words = unusual_features(options)
     words += ["best"] * (options.checkpoint == "best")
     if result.label_epochs and options.supervised_epochs != SUPERVISED_EPOCHS:
         words.append(f"epochs{options.supervised_epochs}")
     words += unusual_options(options, result.data_fingerprint)
-    words += [options.solver] * (options.solver != "lbfgs")
     return ", ".join(words)
 
 

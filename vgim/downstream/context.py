@@ -9,9 +9,10 @@ from vgim.data.pcm import Pcm16
 from vgim.data.shards.read import Utterance
 from vgim.data.stream.crops import first_crop
 from vgim.downstream.features.encoder_features import EncoderOutput
-from vgim.downstream.options import SUPERVISED_EPOCHS, EncoderKind, ProbeOptions
+from vgim.downstream.options import SUPERVISED_EPOCHS, EncoderKind, ProbeOptions, Solver
 from vgim.downstream.probes.probe import Probe
 from vgim.downstream.probes.registry import make_probe
+from vgim.downstream.protocol import ADAM_OPTIONS, resolve
 from vgim.errors import ConfigError
 from vgim.model.stack import module_specs
 from vgim.pretrained.opened_run import OpenedRun, open_run
@@ -55,6 +56,9 @@ def open_probe_context(
     options = options.model_copy(update={"checkpoint": opened.checkpoint})
     config = opened.config
     outputs = _find_outputs(opened, options)
+    task = make_probe(options.task, opened.manifest)
+    raw, kinds = options, options.encoders if kinds is None else kinds
+    options = resolve(options, opened, task, outputs, kinds)
     if options.sampled and config.model.family != "sim":
         raise ConfigError(
             f"--sampled has no effect: model.family={config.model.family} has no posterior; leave it out"
@@ -64,10 +68,11 @@ def open_probe_context(
             "--encoder greedy-supervised, but the run's encoder is one module, which makes it the same as --encoder "
             "supervised; use that"
         )
-    task = make_probe(options.task, opened.manifest)
-    if "trained" in (options.encoders if kinds is None else kinds):
+    if "trained" in kinds:
         _ = opened.encoder  # a missing or damaged checkpoint is reported before anything is computed
-    return ProbeContext(opened, options, task, outputs, tuple(_options_without_effect(options, task)))
+    return ProbeContext(
+        opened, options, task, outputs, tuple(_options_without_effect(raw, options.solver, task))
+    )
 
 
 def _find_outputs(opened: OpenedRun, options: ProbeOptions) -> tuple[EncoderOutput, ...]:
@@ -93,11 +98,13 @@ def _find_outputs(opened: OpenedRun, options: ProbeOptions) -> tuple[EncoderOutp
     return (EncoderOutput(module, options.layer % num_layers),)
 
 
-def _options_without_effect(options: ProbeOptions, task: Probe) -> Iterator[str]:
+def _options_without_effect(options: ProbeOptions, solver: Solver, task: Probe) -> Iterator[str]:
     if options.whole_utterances and not task.uses_crops:
         yield f"--whole-utterances has no effect: --task {task.name} always looks at whole utterances"
-    if options.patience and options.solver == "lbfgs":
-        yield "--patience has no effect: the lbfgs solver goes to the optimum"
+    if solver == "lbfgs":
+        for name in ADAM_OPTIONS:
+            if getattr(options, name) != type(options).model_fields[name].get_default():
+                yield f"--{name.replace('_', '-')} has no effect: the lbfgs solver goes to the optimum"
     if set(options.encoders) == {"mfcc"}:
         if options.sampled:
             yield "--sampled has no effect on mfcc"

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from vgim.downstream.context import ProbeContext
 from vgim.downstream.features.examples import SplitExamples
+from vgim.downstream.protocol import BATCH_SIZE
 from vgim.downstream.scores import Scores, score
-from vgim.downstream.solvers import ADAM_BATCH, Fitted, fit_adam, fit_lbfgs
+from vgim.downstream.solvers import Fitted, fit_adam, fit_lbfgs
 
 
 class Splits(NamedTuple):
@@ -43,9 +44,12 @@ def fit_and_score(context: ProbeContext, splits: Splits, seed: int) -> SeedFit:
             len(task.classes),
             bias=options.bias,
             seed=seed,
-            learning_rate=task.learning_rate,
-            epochs=task.epochs,
-            batch_size=ADAM_BATCH[task.unit],
+            learning_rate=options.learning_rate or task.learning_rate,
+            epochs=options.epochs or task.epochs,
+            batch_size=BATCH_SIZE[task.unit] if options.batch_size is None else options.batch_size,
+            clip_norm=options.clip_norm,
+            owner_N=splits.train.owner_N,
+            drop_last=options.protocol == "published",
             patience=options.patience,
         )
     predicted_N = fitted.predict(splits.test.x_NC.to(device)).cpu()

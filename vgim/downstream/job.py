@@ -25,6 +25,7 @@ from vgim.downstream.probe_plan import (
     one_after_the_other,
     plan_probes,
 )
+from vgim.downstream.protocol import chooses_by_validation
 from vgim.downstream.result import ProbeResult
 from vgim.downstream.result_table import output_name
 from vgim.downstream.split_examples import examples_of_split
@@ -35,6 +36,11 @@ from vgim.plotting import WITHOUT_MATPLOTLIB, can_draw
 from vgim.storage import Location
 
 SEEDS_IDLE = "the seeds change nothing: features and lbfgs are deterministic, so there is one fit"
+
+NOT_HELD_OUT = (
+    "the shards have no validation split, and the published protocol trains on all of train: the validation loss is of "
+    "a tenth of it"
+)
 
 
 class ComputedResult(NamedTuple):
@@ -184,7 +190,10 @@ def _draw(run: Location, results: list[ProbeResult], all_epochs: bool, pdf: bool
 def _compute_results(context: ProbeContext, kind: EncoderKind, log: Log) -> list[ComputedResult]:
     """The result for each spec of an encoder; each seed's features are computed once."""
     options, notes = context.options, list(context.notes)
-    if (note := held_out_note(context.opened)) is not None:
+    note = held_out_note(context.opened)
+    if note is not None and not chooses_by_validation(options):
+        note = NOT_HELD_OUT
+    if note is not None:
         notes.append(note)
         log(f"note: {kind}: {note}")
     num_seeds = options.seeds
@@ -227,5 +236,9 @@ def _split_examples(context: ProbeContext, source: FeatureSource, log: Log) -> l
     """The examples of the three splits, for each spec of a source."""
     lengths = list(read_lengths(context.opened.shards, "train").values())
     check_memory(context.task, source.specs, lengths[: context.options.max_utterances or None])
-    examples = (examples_of_split(context, source, split, log) for split in ("train", "validation", "test"))
+    chooses = chooses_by_validation(context.options)
+    examples = (
+        examples_of_split(context, source, split, log, validates=chooses or split != "train")
+        for split in ("train", "validation", "test")
+    )
     return [Splits(*of_spec) for of_spec in zip(*examples, strict=True)]

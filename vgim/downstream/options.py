@@ -12,6 +12,7 @@ from vgim.pretrained.choices import CheckpointChoice, Device
 EncoderKind = Literal["trained", "random", "mfcc", "supervised", "greedy-supervised"]
 SupervisedKind = Literal["supervised", "greedy-supervised"]
 Solver = Literal["lbfgs", "adam"]
+Protocol = Literal["ours", "published"]
 
 SUPERVISED_EPOCHS = 40
 
@@ -34,7 +35,19 @@ class ProbeOptions(ResultModel):
     all_layers: bool = False
     """Read every convolution of the modules, and their outputs."""
     checkpoint: CheckpointChoice = "last"
+    protocol: Protocol = "ours"
+    """Values of the solver, its training, `sampled` and `bias` where they are not given."""
     solver: Solver = "lbfgs"
+    epochs: int | None = Field(None, ge=1)
+    """adam: epochs over the examples; None for those of the protocol and the task."""
+    learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """adam: learning rate; None for that of the protocol and the task."""
+    batch_size: int | None = Field(None, ge=0)
+    """adam: examples in a step, 0 for one utterance a step; None for the protocol's and the task's."""
+    clip_norm: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """adam: largest norm of the gradient; 0 does not clip."""
+    deviations: tuple[str, ...] = ()
+    """Words for given options that differ from the protocol's; vgim sets them."""
     seeds: int = Field(1, ge=1)
     """Number of fits with different seeds."""
     sampled: bool = False
@@ -57,9 +70,17 @@ class ProbeOptions(ResultModel):
 
 
 def unusual_options(options: ProbeOptions, data_fingerprint: str) -> list[str]:
-    """Words for options that are not the default: other shards, fewer utterances, whole utterances, no bias."""
+    """Words for options that are not the default: other shards, fewer utterances, no bias, how adam is trained."""
     words = [] if options.shards is None else [f"data{data_fingerprint[:8]}"]
     words += [f"first{options.max_utterances}"] * bool(options.max_utterances)
     words += ["whole"] * options.whole_utterances
-    words += ["nobias"] * (not options.bias)
-    return words
+    published = options.protocol == "published"
+    words += ["nobias"] * (not options.bias and not published)
+    words += ["published"] * published
+    words += [options.solver] * (options.solver != "lbfgs" and not published)
+    return words + list(options.deviations)
+
+
+def unusual_features(options: ProbeOptions) -> list[str]:
+    """A word for samples of the posterior, unless the protocol decided on them."""
+    return ["sampled"] * (options.sampled and options.protocol == "ours")

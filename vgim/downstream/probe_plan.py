@@ -88,7 +88,7 @@ def plan_probes(
     """
     folders = [Location(run) for run in runs]
     groups: list[ProbeGroup] = []
-    planned: set[tuple[str, str, EncoderKind]] = set()
+    planned: set[tuple[str, str, EncoderKind, int | None]] = set()
     for folder, name in zip(folders, distinct_names(folders), strict=True):
         for options in tasks:
             group = ProbeGroup(name, options.task, folder)
@@ -100,22 +100,41 @@ def plan_probes(
                     raise ConfigError(f"--all-epochs, but {folder.uri} is one checkpoint; name its run")
                 for note in context.notes:
                     log(f"{label}note: {note}")
-                items = (
-                    _items_of_checkpoints(group, options, label)
-                    if all_epochs
-                    else _items_of_encoders(group, options, label)
-                )
+                make_items = _items_of_checkpoints if all_epochs else _items_of_encoders
+                items = [
+                    item
+                    for alike in _alike(options, context.opened.config.model.num_modules)
+                    for item in make_items(group, alike, label)
+                ]
             except VgimError as error:
                 groups.append(replace(group, error=error))
                 continue
             unique = []
             for item in items:  # a run and its checkpoint share the folders of baselines
-                key = (context.opened.folder.uri, options.task, item.kind)
+                key = (context.opened.folder.uri, options.task, item.kind, item.options.module)
                 if item.kind == "trained" or key not in planned:
                     planned.add(key)
                     unique.append(item)
             groups.append(replace(group, folder=context.opened.folder, items=tuple(unique)))
     return groups
+
+
+def _alike(options: ProbeOptions, num_modules: int) -> list[ProbeOptions]:
+    """Options of which each gives all that it probes the same values.
+
+    The published protocol probes a GRU and convolutions differently, so that each module is probed by itself.
+    """
+    if options.protocol == "ours" or options.module is not None:
+        return [options]
+    of_modules = tuple(kind for kind in options.encoders if kind != "mfcc")
+    parts = [
+        options.model_copy(update={"module": module, "encoders": of_modules})
+        for module in range(num_modules)
+        if of_modules
+    ]
+    if "mfcc" in options.encoders:
+        parts.append(options.model_copy(update={"encoders": ("mfcc",)}))
+    return parts
 
 
 def _items_of_encoders(group: ProbeGroup, options: ProbeOptions, label: str) -> list[ProbeWorkItem]:

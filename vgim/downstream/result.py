@@ -10,6 +10,7 @@ from vgim.downstream.options import (
     EncoderKind,
     ProbeOptions,
     ResultModel,
+    unusual_features,
     unusual_options,
 )
 from vgim.downstream.probes.probe import ExampleUnit
@@ -89,11 +90,10 @@ def folder_name(result: ProbeResult) -> str:
     if result.module is not None:
         parts.append(f"module{result.module}")
         parts += [f"layer{result.layer}"] * (result.layer is not None)
-        parts += ["sampled"] * options.sampled
+        parts += unusual_features(options)
     if result.encoder == "trained" and options.checkpoint != "last":
         parts.append(f"step{result.step}" if options.checkpoint == "named" else options.checkpoint)
     if result.label_epochs and options.supervised_epochs != SUPERVISED_EPOCHS:
         parts.append(f"epochs{options.supervised_epochs}")
     parts += unusual_options(options, result.data_fingerprint)
-    parts += [options.solver] * (options.solver != "lbfgs")
     return "-".join(parts)

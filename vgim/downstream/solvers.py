@@ -5,7 +5,7 @@ Shapes: N examples, C features, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,8 +20,6 @@ L2_PATH = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 """Penalties to try, strongest first; each fit starts at the optimum of the one before."""
 ROWS_AT_ONCE = 65_536
 """Examples that are classified at once, which bounds the memory of the logits."""
-ADAM_BATCH = {"frame": 1024, "utterance": 32}
-"""Examples in a step of Adam, by the probe's unit."""
 
 
 class Fitted(NamedTuple):
@@ -81,13 +79,21 @@ def fit_adam(
     learning_rate: float,
     epochs: int,
     batch_size: int,
+    clip_norm: float = 0.0,
+    owner_N: Tensor | None = None,
+    drop_last: bool = False,
     patience: int = 0,
     after_epoch: Callable[[int, float], None] | None = None,
 ) -> Fitted:
-    """Train a linear layer with Adam on the raw features, in a new random order each epoch.
+    """Train a linear layer with Adam on the raw features.
 
     Args:
         seed: Seed of the initial weights (torch's default distribution) and of the order.
+        batch_size: Examples in a step, in a new random order each epoch; 0 for all examples of one utterance, in the
+            order of the utterances.
+        clip_norm: Largest norm of the gradient of weights and bias together; 0 does not clip.
+        owner_N: Index of each example's utterance, for a `batch_size` of 0.
+        drop_last: Leave out an epoch's last step if it has fewer examples than the others.
         patience: Epochs without a lower validation loss after which training ends with the best weights; 0 trains
             all epochs and keeps the last weights.
         after_epoch: Called with the epoch, counted from 1, and the validation loss.
@@ -105,10 +111,12 @@ def fit_adam(
     optimizer = torch.optim.Adam([w_KC, b_K] if bias else [w_KC], lr=learning_rate)
     best, num_stale, loss, epoch = None, 0, float("nan"), 0
     for epoch in range(1, epochs + 1):
-        for rows in torch.split(torch.randperm(len(train.y_N), generator=draw).to(device), batch_size):
+        for rows in _steps(train.y_N, batch_size, owner_N, draw, drop_last=drop_last):
             optimizer.zero_grad()
             logits_NK = torch.addmm(b_K, train.x_NC[rows], w_KC.T)
             F.cross_entropy(logits_NK, train.y_N[rows]).backward()  # type: ignore[no-untyped-call]
+            if clip_norm:
+                torch.nn.utils.clip_grad_norm_([p for p in (w_KC, b_K) if p.requires_grad], clip_norm)
             optimizer.step()
         loss = cross_entropy(validation.x_NC, validation.y_N, w_KC, b_K)
         if after_epoch is not None:
@@ -122,6 +130,18 @@ def fit_adam(
     if patience and best is not None:
         return best
     return Fitted(w_KC.detach(), b_K.detach(), loss, None, epoch)
+
+
+def _steps(
+    y_N: Tensor, batch_size: int, owner_N: Tensor | None, draw: torch.Generator, *, drop_last: bool
+) -> Sequence[Tensor]:
+    """Rows of the examples of each step of an epoch."""
+    if not batch_size:
+        assert owner_N is not None
+        rows_N = torch.arange(len(y_N), device=y_N.device)
+        return torch.split(rows_N, torch.bincount(owner_N).tolist())
+    steps = torch.split(torch.randperm(len(y_N), generator=draw).to(y_N.device), batch_size)
+    return steps[:-1] if drop_last and len(steps) > 1 and len(steps[-1]) < batch_size else steps
 
 
 @torch.no_grad()

@@ -10,8 +10,11 @@ from vgim.downstream.options import ProbeOptions
 from vgim.downstream.result import ProbeResult
 
 DEFAULTS = {name: field.get_default() for name, field in ProbeOptions.model_fields.items()}
-HANDLED = {"task", "encoders", "module", "checkpoint", "device"}
+HANDLED = {"task", "encoders", "module", "checkpoint", "device", "deviations"}
 """Options that `_probe` writes itself, and the device, which does not change the result."""
+
+OF_PROTOCOL = {"solver", "bias", "sampled", "clip_norm"}
+"""Options whose default a protocol may change."""
 
 
 def command_line(command: Sequence[str]) -> str:
@@ -46,7 +49,8 @@ def _probe(run: str, result: ProbeResult) -> str:
     words += ["--checkpoint", "best"] * (options.checkpoint == "best")
     for name, value in options.model_dump(exclude=HANDLED).items():
         flag = name.replace("_", "-")
-        if value == DEFAULTS[name]:
+        by_protocol = options.protocol == "published" and name in OF_PROTOCOL
+        if value is None or (value == DEFAULTS[name] and not by_protocol):
             continue
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")

@@ -100,6 +100,8 @@ def _setting(result: ProbeResult) -> tuple[object, ...]:
         o.whole_utterances,
         o.bias,
         o.solver,
+        o.protocol,
+        o.deviations,
     )
 
 
@@ -169,8 +171,10 @@ def _describe_setting(result: ProbeResult) -> str:
         "lbfgs": "logistic regression, fitted until it converges",
         "adam": "linear layer, trained with Adam",
     }[o.solver]
+    solver += " as published" * (o.protocol == "published")
+    selection = ", the last weights" if o.solver == "adam" and not o.patience else ", selected on validation"
     parts = [
-        f"{len(result.per_class)} classes, {unit}; {solver}, selected on validation",
+        f"{len(result.per_class)} classes, {unit}; {solver}{selection}",
         f"trained on {result.num_train:,} examples of {result.num_train_utterances:,} utterances, "
         f"tested on {result.num_test:,} of {result.num_test_utterances:,}",
         f"always predicting the most frequent class gives {result.majority:.1%}, chance is {result.chance:.1%}",

@@ -115,6 +115,10 @@ def _check(options: FewLabelsOptions) -> None:
             f"--labels-per-class cannot study --encoder {wrong[0]}, which learns from labels itself; use "
             f"{', '.join(KINDS)}"
         )
+    if options.protocol != "ours":
+        raise ConfigError(
+            f"--labels-per-class uses lbfgs, not --protocol {options.protocol}; leave --protocol out"
+        )
     if options.solver != "lbfgs":
         raise ConfigError(f"--labels-per-class uses lbfgs, not --solver {options.solver}; leave --solver out")
     if options.layer is not None or options.all_layers:

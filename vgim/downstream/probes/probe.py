@@ -78,6 +78,17 @@ class Probe(ABC):
             hop_samples: Samples between two frames.
         """
 
+    @classmethod
+    @abstractmethod
+    def pool(cls, features_TC: Tensor, hop_samples: int, num_samples: int) -> Tensor:
+        """The features [N, C] of an utterance's examples, whatever their labels.
+
+        Args:
+            features_TC: Frozen features of the utterance, or of its crop.
+            hop_samples: Samples between two frames.
+            num_samples: Length of the whole utterance.
+        """
+
     @abstractmethod
     def frame_labels(self, utterance: Utterance, num_frames: int, hop_samples: int) -> I64:
         """Class of each frame of a whole utterance, [T]; NO_LABEL where a frame has no label."""
@@ -98,6 +109,11 @@ class UtteranceProbe(Probe):
         """One example."""
         label = self.label(utterance)
         return None if label is None else mean_over_time(features_TC, label)
+
+    @classmethod
+    def pool(cls, features_TC: Tensor, hop_samples: int, num_samples: int) -> Tensor:
+        """The mean over time."""
+        return mean_over_time(features_TC, 0).x_NC
 
     def frame_labels(self, utterance: Utterance, num_frames: int, hop_samples: int) -> I64:
         """The utterance's class for every frame."""
@@ -121,8 +137,13 @@ class FrameProbe(Probe):
         labels_N = self.labels(utterance)
         if labels_N is None:
             return None
-        features_NC = mean_per_label(features_TC, hop_samples, num_whole_labels(len(utterance.audio)))
+        features_NC = self.pool(features_TC, hop_samples, len(utterance.audio))
         return Examples(*align(features_NC, torch.from_numpy(labels_N).long()))
+
+    @classmethod
+    def pool(cls, features_TC: Tensor, hop_samples: int, num_samples: int) -> Tensor:
+        """The mean of the frames that begin in each 10 ms."""
+        return mean_per_label(features_TC, hop_samples, num_whole_labels(num_samples))
 
     def frame_labels(self, utterance: Utterance, num_frames: int, hop_samples: int) -> I64:
         """The label in whose 10 ms each frame begins."""
