@@ -39,6 +39,7 @@ ROWS = list(chain.from_iterable(TABLES.values()))
         ("encoder_config.dataset.dataset=1", "here it is: vgim train published-librispeech-sim"),
         ("encoder_config.deterministic=False", "here it is: vgim probe RUN --sampled"),
         ("syllables_classifier_config.num_epochs=10", "here it is: vgim probe RUN --epochs 10"),
+        ("classifier_config_phones.num_epochs=10", "here it is: vgim probe RUN --epochs 10"),
         ("phones_classifier_config.gradient_clipping=1.0", "here it is: vgim probe RUN --clip-norm 1.0"),
         ("speakers_classifier_config.encoder_module=-1", "here it is: vgim probe RUN --module 2"),
         ("syllables_classifier_config.dataset.labels=vowels", "here it is: vgim probe RUN --task vowel"),
@@ -63,6 +64,10 @@ def test_override_spelled_as_in_the_reference_is_refused_with_ours(theirs: str, 
         (
             "seed=-1",
             r"^seed=-1 of the public reference has no counterpart .*every run is seeded.*; leave it out$",
+        ),
+        (
+            "vision_classifier_config.bias=True",
+            r"has no counterpart .*: images have no counterpart; leave it out$",
         ),
         ("encoder_config.dataset.dataset=7", r"has no counterpart .*; leave it out$"),
         (

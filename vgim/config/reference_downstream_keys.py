@@ -5,8 +5,8 @@ from __future__ import annotations
 from vgim.config.reference_row import ANY_CLASSIFIER, DATA_FOLDER, IMAGES, WORKERS, Spelling
 
 _EPOCH = (
-    "there the index of an epoch, whose file is model_N.ckpt; here --checkpoint last or best, or the folder of a "
-    "checkpoint in place of RUN"
+    "there the index of an epoch, whose file is model_N.ckpt; here the folder of a checkpoint in place of RUN, and the "
+    "last one by default"
 )
 _FIXED_BATCH = "the reference's loader keeps 64 whatever this says"
 
@@ -70,8 +70,8 @@ CLASSIFIER = (
     Spelling(
         f"{ANY_CLASSIFIER}.dataset.labels",
         "",
-        "for speakers and phones None there",
-        "syllables",
+        "what a syllable's classifier learns",
+        "syllables; others None",
         {"syllables": "--task syllable", "vowels": "--task vowel"},
         unread_by=("phone", "speaker"),
     ),
@@ -83,7 +83,10 @@ CLASSIFIER = (
         unread_by=("syllable", "phone"),
     ),
     Spelling(
-        f"{ANY_CLASSIFIER}.dataset.num_workers", "", "features are computed once, before the classifier", "1"
+        f"{ANY_CLASSIFIER}.dataset.num_workers",
+        "",
+        "features are computed once, before the classifier",
+        "1; others 0",
     ),
     Spelling(
         f"{ANY_CLASSIFIER}.dataset.limit_train_batches",
@@ -96,7 +99,7 @@ CLASSIFIER = (
         f"{ANY_CLASSIFIER}.dataset.split_in_syllables",
         "",
         "shards of `vgim data prepare artificial-speech --part syllables`",
-        "True",
+        "True; others False",
     ),
     Spelling(f"{ANY_CLASSIFIER}.dataset.data_input_dir", "", DATA_FOLDER, "./datasets/"),
     Spelling(

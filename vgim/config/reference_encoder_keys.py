@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vgim.config.reference_row import DATA_FOLDER, IMAGES, WORKERS, Spelling
+from vgim.config.reference_row import DATA_FOLDER, IMAGES, IMAGES_SECTION, WORKERS, Spelling
 
 _LOGS = "metrics go to metrics.jsonl and TensorBoard in the run's folder"
 
@@ -69,6 +69,7 @@ TOP = (
         "",
         {"cpu": "cluster.device=cpu", "cuda": "cluster.device=cuda", "cuda:0": "cluster.device=cuda"},
     ),
+    Spelling(IMAGES_SECTION, "", IMAGES, "None"),
     Spelling("time", "", "set by the program itself"),
     Spelling("model_type", "", "set by the program itself"),
 )
@@ -187,8 +188,8 @@ MODULE = (
     Spelling("padding", "model.paddings", "all modules in one list", "[2,2,2,2,1]"),
     Spelling(
         "non_linearities",
-        "",
-        "BatchNorm and ReLU follow every convolution",
+        "model.relus",
+        "whether BatchNorm and ReLU follow a convolution",
         "[true,true,true,true,true]",
     ),
     Spelling("modules", "model.layers_per_module", "convolutions of each module", "[2,2,1]"),

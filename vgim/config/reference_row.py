@@ -19,6 +19,8 @@ EARLIER_SECTIONS = {
     "classifier_config_speakers": "speakers_classifier_config",
 }
 """Names of sections in earlier versions of the reference, and their names now."""
+IMAGES_SECTION = "vision_classifier_config"
+"""Section of a classifier of images, which has one row for all its keys."""
 
 
 @dataclass(frozen=True)

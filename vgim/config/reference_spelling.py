@@ -8,7 +8,7 @@ from typing import Literal
 
 from vgim.config.reference_downstream_keys import CLASSIFIER, DECODER
 from vgim.config.reference_encoder_keys import ENCODER, MODULE, TOP
-from vgim.config.reference_row import ANY_CLASSIFIER, CLASSIFIERS, EARLIER_SECTIONS, Spelling
+from vgim.config.reference_row import ANY_CLASSIFIER, CLASSIFIERS, EARLIER_SECTIONS, IMAGES_SECTION, Spelling
 
 Command = Literal["train", "probe", "decode"]
 USAGE: dict[Command, str] = {
@@ -46,7 +46,8 @@ def present_key(key: str) -> str:
 
 def find_spelling(key: str) -> Spelling | None:
     """The row of the reference's key `key`, such as `encoder_config.kld_weight`; None if the reference has none."""
-    return _by_key().get(present_key(key))
+    key = present_key(key)
+    return _by_key().get(IMAGES_SECTION if key.startswith(f"{IMAGES_SECTION}.") else key)
 
 
 def nearest_key(key: str) -> str:

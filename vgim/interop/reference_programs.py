@@ -93,7 +93,8 @@ PROGRAMS = {
         note="the reference's file stops; `vgim probe RUN --task vowel --encoder supervised` trains one",
     ),
     "decoder.eval_decoder": Program(
-        "gone", note="the reference's file stops; `vgim decode interpolate RUN A B` decodes what it did"
+        "gone",
+        note="the reference's file stops; `vgim decode interpolate RUN A B --dims N` and --mask do what it did",
     ),
     "post_hoc_analysis.adverserial.adverserial_attack": Program("gone", note=_UNFINISHED),
     "post_hoc_analysis.adverserial.adverserial_attack_syllables": Program("gone", note=_UNFINISHED),

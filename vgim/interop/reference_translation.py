@@ -38,6 +38,10 @@ class _Translation:
         """Say of an override why it is not written."""
         self.reasons.setdefault(reason, []).append(f"{key}={self.command.overrides[key]}")
 
+    def count_for_others(self, section: str) -> None:
+        """Count an override that other commands read."""
+        self.others[section] = self.others.get(section, 0) + 1
+
     def lines(self) -> Iterator[str]:
         """The command, then its comments."""
         yield shlex.join(self.words)
@@ -126,7 +130,11 @@ def _probe(command: ReferenceCommand) -> list[_Translation]:
     result.words = ["vgim", "probe", _run_name(command), "--task", task, "--protocol", "published"]
     result.words += [] if reads_gru else ["--no-bias"]
     result.words += _place(result, section, reads_gru)
-    result.words += ["--sampled"] if _samples(command) else []
+    # The protocol reads samples of convolutions and means of a GRU.
+    if CONFIGS[command.config].model == "sim" and _samples(command) == reads_gru:
+        result.words.append("--sampled" if reads_gru else "--no-sampled")
+    if task in ("phone", "speaker") and f"{section}.gradient_clipping" not in command.overrides:
+        result.words += ["--clip-norm", "0"]  # the protocol clips, as the README's commands do
     handled = ["dataset.labels", "dataset.dataset"]
     handled += ["bias", "encoder_module", "encoder_layer"] if task != "phone" else []
     for key in command.overrides:
@@ -162,38 +170,59 @@ def _decode(command: ReferenceCommand) -> list[_Translation]:
 
 
 def _space(command: ReferenceCommand) -> list[_Translation]:
-    labels, histograms = _Translation(command), _Translation(command)
-    run = _run_name(command)
-    labels.words = ["vgim", "latents", run, "--only", "map", "--split", "train", "--shards", _SYLLABLES]
-    histograms.words = ["vgim", "latents", run, "--module", "2", "--only", "distribution", "--split", "train"]
+    by_label, histograms = _Translation(command), _Translation(command)
+    latents = ["vgim", "latents", _run_name(command)]
+    by_label.words = [*latents, "--only", "map", "--split", "train", "--max-utterances", "2000"]
+    by_label.words += ["--shards", _SYLLABLES]
+    histograms.words = [*latents, "--only", "distribution", "--split", "train", "--max-utterances", "1000"]
+    histograms.words += _module(histograms, PROGRAMS[command.program].section)
     histograms.notes.append("the scatter plot of the first three dimensions has no counterpart")
-    _note_the_rest(histograms, PROGRAMS[command.program].section, ())
-    return [labels, histograms]
+    _note_the_rest(histograms)
+    return [by_label, histograms]
 
 
 def _correlation(command: ReferenceCommand) -> list[_Translation]:
-    section = PROGRAMS[command.program].section
     result = _Translation(command)
-    _corpus(result, section)
-    result.words = ["vgim", "latents", _run_name(command), "--only", "correlation"]
-    result.words += _place(result, section, reads_gru=False)
-    _note_the_rest(result, section, ("encoder_module", "encoder_layer", "dataset.dataset"))
+    result.words = [
+        "vgim",
+        "latents",
+        _run_name(command),
+        "--only",
+        "correlation",
+        "--max-utterances",
+        "1000",
+    ]
+    result.words += _module(result, PROGRAMS[command.program].section)
+    _note_the_rest(result)
     return [result]
 
 
 def _weights(command: ReferenceCommand) -> list[_Translation]:
-    section = PROGRAMS[command.program].section
     result = _Translation(command)
-    result.words = ["vgim", "compare", _run_name(command), "--weights", "weights.png"]
-    handled = ("bias", "encoder_module", "encoder_layer", "dataset.dataset", "dataset.labels")
-    _note_the_rest(result, section, handled)
+    result.words = ["vgim", "latents", _run_name(command), "--only", "labels"]
+    result.words += _module(result, PROGRAMS[command.program].section)
+    _note_the_rest(result)
     return [result]
 
 
-def _note_the_rest(result: _Translation, section: str, handled: tuple[str, ...]) -> None:
-    """Comment on the overrides of a command that has neither KEY=VALUE nor options of a probe."""
+def _module(result: _Translation, section: str) -> list[str]:
+    """The option for the module that an analysis reads; analyses read no layers."""
+    if CONFIGS[result.command.config].model.startswith("cpc"):
+        result.notes.append("analyses here read the output of a CPC, its GRU, and none of its layers")
+        return []
+    module = result.command.overrides.get(f"{section}.encoder_module", "-1")
+    return ["--module", str(_LAST_CONVOLUTIONS) if module == "-1" else module]
+
+
+def _note_the_rest(result: _Translation) -> None:
+    """Comment on the overrides of an analysis, which takes neither KEY=VALUE nor a probe's options."""
+    section = PROGRAMS[result.command.program].section
+    read = {f"{section}.{name}" for name in ("bias", "encoder_module", "encoder_layer", "dataset.labels")}
     for key in result.command.overrides:
-        if key not in {f"{section}.{name}" for name in handled}:
+        if key.startswith(f"{section}.") and not key.endswith(".encoder_num"):
+            if key not in read:
+                result.count_for_others(section)
+        else:
             _own_part(result, key, section, CLASSIFIERS[section])
 
 
@@ -209,7 +238,7 @@ def _own_part(result: _Translation, key: str, section: str, program: str) -> lis
     prefix = key.partition(".")[0]
     if "." in key and prefix != section:
         if key != "encoder_config.deterministic":
-            result.others[prefix] = result.others.get(prefix, 0) + 1
+            result.count_for_others(prefix)
         return []
     spelling = _spelling(key)
     value = result.command.overrides[key]
@@ -243,6 +272,10 @@ def _place(result: _Translation, section: str, reads_gru: bool) -> list[str]:
     if is_cpc and layer == "-1":
         result.notes.append(
             "encoder_layer=-1 of a CPC is the audio itself there, and stops; here the last convolution"
+        )
+    if CONFIGS[command.config].model == "cpc" and layer == "5":
+        result.notes.append(
+            "encoder_layer=5 of this CPC is the output of its linear head, which no option here reads"
         )
     if not is_cpc and layer != "-1":
         result.notes.append(f"encoder_layer={layer} stops there for all but CPC")
