@@ -10,8 +10,8 @@ from tests.downstream.cases import make_syllables
 from tests.experiment.cases import write_file
 from vgim.downstream import job as probe_job
 from vgim.downstream import solvers, writing
-from vgim.experiment.file import Experiment, load_experiment
 from vgim.experiment.job import run_experiment
+from vgim.experiment.plan import Experiment, load_experiment
 
 PROBED = """
 seeds: [0, 1]

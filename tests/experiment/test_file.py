@@ -10,7 +10,8 @@ from tests.experiment.cases import FILE, write_file
 from vgim.config.presets import known_experiments, known_presets
 from vgim.config.show import preset_list
 from vgim.errors import ConfigError
-from vgim.experiment.file import from_yaml, load_experiment, to_yaml
+from vgim.experiment.file import from_yaml, to_yaml
+from vgim.experiment.plan import load_experiment
 
 
 def load(folder: Path, *overrides: str, text: str = FILE, out: str | None = None):

@@ -12,9 +12,9 @@ import pytest
 from tests.experiment.cases import FILE, write_file
 from vgim.errors import ConfigError, DataError, TrainingError
 from vgim.experiment import job
-from vgim.experiment.file import Experiment, load_experiment
 from vgim.experiment.folder import CONFIG, RECORD
 from vgim.experiment.job import run_experiment
+from vgim.experiment.plan import Experiment, load_experiment
 from vgim.runs.folder import RunFolder
 from vgim.runs.listing import list_runs
 from vgim.runs.metrics import read_metrics

@@ -11,12 +11,13 @@ import pytest
 
 from tests.experiment.cases import write_file
 from vgim.cli import main
+from vgim.compare.columns import baseline_identity
 from vgim.compare.grouped import GroupedComparison
 from vgim.compare.seed_groups import group_by_seed
 from vgim.errors import ConfigError, DataError, StorageError, TrainingError
 from vgim.experiment import job
-from vgim.experiment.file import Experiment, load_experiment
 from vgim.experiment.job import run_experiment
+from vgim.experiment.plan import Experiment, load_experiment
 from vgim.experiment.probes import missing_probes
 from vgim.experiment.results import show
 
@@ -205,3 +206,20 @@ def test_differences_of_unknown_runs_are_refused(tmp_path: Path) -> None:
         ConfigError, match="differences has 'sim - gim'; write a run minus a run or a baseline"
     ):
         load_experiment(write_file(tmp_path, tmp_path, text))
+
+
+def test_keys_that_change_no_weights_keep_a_baseline_shared(probed: Experiment) -> None:
+    config = probed.runs[0].config
+    moved = config.data.model_copy(update={"shards": "/elsewhere", "prefetch_batches": 9})
+    cropped = config.data.model_copy(update={"crop_samples": 5120})
+    rate = config.optim.model_copy(update={"learning_rate": 0.5})
+
+    def shares(encoder: str, **changes: object) -> bool:
+        other = config.model_copy(update=changes)
+        return baseline_identity(encoder, other) == baseline_identity(encoder, config)
+
+    assert shares("random", data=moved)
+    assert shares("random", optim=rate)
+    assert not shares("random", data=cropped)
+    assert not shares("supervised", optim=rate)
+    assert shares("mfcc", data=cropped)

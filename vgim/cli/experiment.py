@@ -45,7 +45,7 @@ def run(
     FILE is the path of an experiment's file, or the name of one that comes with vgim. KEY=VALUE changes a key of
     the file (seeds=[0]), or of every run (train.max_steps=2000).
     """
-    from vgim.experiment.file import load_experiment
+    from vgim.experiment.plan import load_experiment
 
     loaded = load_experiment(file, overrides, out)  # reports mistakes before torch and Ray are imported
     from functools import partial

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 
+from vgim.compare.cells import Cell, Row, read_cells, row_order
+from vgim.compare.columns import Column, groups_of, titles_of
 from vgim.compare.comparison import ComparedRun
-from vgim.compare.crossed import Estimate, Hits, SeedHits, estimate, paired_difference
+from vgim.compare.crossed import Estimate, estimate, paired_difference
 from vgim.compare.depth import Stage, common_stages, outputs_by_stage
 from vgim.compare.grouped import (
     GroupedAccuracy,
@@ -19,40 +19,16 @@ from vgim.compare.grouped import (
     GroupedModule,
     RunGroup,
 )
-from vgim.compare.hits import WHOLE, hits_of, parts_of
+from vgim.compare.hits import WHOLE
 from vgim.compare.read import compare, compared_config
-from vgim.compare.read_probes import newest_results, read_results, variant
 from vgim.config import RunConfig
-from vgim.config.keys import dump
-from vgim.downstream.predictions import read_predictions
-from vgim.downstream.result import ProbeResult, folder_name
 from vgim.downstream.result_table import output_name
 from vgim.downstream.scores import interval_of_mean
-from vgim.runs.layout import PROBES
 from vgim.runs.metrics import read_metrics
 from vgim.storage import Location
 
 MOST_PAIRS = 3
 """Groups of which every pair is subtracted; of more groups, the first is compared with each other one."""
-
-Row = tuple[str, str, str, int | None]
-"""Task, variant, part and depth of an accuracy."""
-
-
-class Column(NamedTuple):
-    """One kind of encoder: trained as one group's, or a baseline that some groups share."""
-
-    encoder: str
-    identity: str
-    """The group's name, or what the baseline depends on."""
-
-
-class Cell(NamedTuple):
-    """The accuracy of a column in a row, before it is averaged."""
-
-    hits: Hits
-    result: ProbeResult
-    """The first seed's result."""
 
 
 def compare_groups(
@@ -77,12 +53,12 @@ def compare_groups(
     compared = compare([run.uri for runs in groups.values() for run in runs], baselines=False)
     notes += compared.notes
     by_uri = {run.uri: run for run in compared.runs}
-    cells = _read_cells(groups, configs, stages, notes)
-    titles = _titles({column for columns in cells.values() for column in columns}, configs)
+    cells = read_cells(groups, configs, stages, notes)
+    titles = titles_of({column for columns in cells.values() for column in columns}, configs)
     order = list(titles)
     accuracies = [
-        _accuracy(row, column, titles[column], _sharing(column, configs), columns[column])
-        for row, columns in sorted(cells.items(), key=lambda item: _row_order(item[0]))
+        _accuracy(row, column, titles[column], groups_of(column, configs), columns[column])
+        for row, columns in sorted(cells.items(), key=lambda item: row_order(item[0]))
         for column in sorted(columns, key=order.index)
     ]
     return GroupedComparison(
@@ -97,115 +73,6 @@ def compare_groups(
         differences=tuple(_differences(cells, configs, differences)),
         notes=tuple(dict.fromkeys(notes)),
     )
-
-
-def baseline_identity(encoder: str, config: RunConfig) -> str:
-    """What a baseline depends on beside the seed and the probe's options: runs with equal identities share it."""
-    if encoder == "mfcc":
-        return ""
-    parts: dict[str, object] = {"model": dump(config.model), "data": {**dump(config.data), "shards": ""}}
-    if encoder != "random":  # trained on labels as the run is trained
-        parts |= {"optim": dump(config.optim), "batch_size": config.train.batch_size}
-    return json.dumps(parts, sort_keys=True)
-
-
-def _read_cells(
-    groups: Mapping[str, Sequence[Location]],
-    configs: Mapping[str, Sequence[RunConfig]],
-    stages: Sequence[Stage],
-    notes: list[str],
-) -> dict[Row, dict[Column, Cell]]:
-    """The right answers of every column in every row; of a baseline that several runs hold, the first is read."""
-    found: dict[Row, dict[Column, dict[int | None, tuple[SeedHits, ProbeResult]]]] = {}
-    for name, runs in groups.items():
-        for run, config in zip(runs, configs[name], strict=True):
-            outputs = outputs_by_stage(config.model, stages)
-            for result in newest_results(read_results(run, run.name, notes)):
-                place = None if result.module is None else (result.module, result.layer)
-                if place is not None and place not in outputs:
-                    continue
-                depth = None if place is None else outputs[place]
-                identity = name if result.encoder == "trained" else baseline_identity(result.encoder, config)
-                column = Column(result.encoder, identity)
-                seed = None if result.encoder == "mfcc" else config.train.seed
-                predictions = None
-                # Epochs on labels are an option of the supervised encoder, not of the probe that all columns share.
-                words = variant(result.model_copy(update={"label_epochs": ()}))
-                for part, part_of_class in parts_of(result.task).items():
-                    row = (result.task, words, part, depth)
-                    of_seeds = found.setdefault(row, {}).setdefault(column, {})
-                    if seed in of_seeds:
-                        continue
-                    folder = run.child(PROBES, folder_name(result))
-                    predictions = predictions or read_predictions(folder)
-                    if predictions is None:
-                        notes.append(
-                            f"{run.name}: probes/{folder.name} is left out, it has no predictions; probe it again"
-                        )
-                        break
-                    of_seeds[seed] = hits_of(predictions, part_of_class), result
-    cells: dict[Row, dict[Column, Cell]] = {}
-    for row, columns in found.items():
-        for column, of_seeds in columns.items():
-            same = _same_test_only(of_seeds, f"{row[0]} {column.encoder}", notes)
-            if same:
-                hits = Hits({seed: hits for seed, (hits, _) in same.items()})
-                cells.setdefault(row, {})[column] = Cell(hits, next(iter(same.values()))[1])
-    return cells
-
-
-def _same_test_only(
-    of_seeds: Mapping[int | None, tuple[SeedHits, ProbeResult]], name: str, notes: list[str]
-) -> dict[int | None, tuple[SeedHits, ProbeResult]]:
-    """Leave out seeds that were tested on other utterances than the first."""
-    kept: dict[int | None, tuple[SeedHits, ProbeResult]] = {}
-    for seed, (hits, result) in of_seeds.items():
-        if kept and next(iter(kept.values()))[0].utterance_ids != hits.utterance_ids:
-            notes.append(
-                f"{name}, seed {seed}: left out, it was tested on other utterances than seed "
-                f"{next(iter(kept))}"
-            )
-            continue
-        kept[seed] = (hits, result)
-    return kept
-
-
-def _titles(columns: Iterable[Column], configs: Mapping[str, Sequence[RunConfig]]) -> dict[Column, str]:
-    """Names of columns, in order: groups, MFCC, then other baselines, which name their groups if they differ."""
-    found = set(columns)
-    ordered = [Column("trained", name) for name in configs if Column("trained", name) in found]
-    ordered += sorted(column for column in found if column.encoder == "mfcc")
-    for encoder in sorted({column.encoder for column in found} - {"trained", "mfcc"}):
-        identities = dict.fromkeys(baseline_identity(encoder, of_group[0]) for of_group in configs.values())
-        ordered += [
-            Column(encoder, identity) for identity in identities if Column(encoder, identity) in found
-        ]
-    titles = {}
-    for column in ordered:
-        owners = _sharing(column, configs)
-        if column.encoder == "trained":
-            titles[column] = column.identity
-        elif len(owners) == len(configs):
-            titles[column] = column.encoder
-        else:
-            titles[column] = f"{column.encoder} {', '.join(owners)}"
-    return titles
-
-
-def _sharing(column: Column, configs: Mapping[str, Sequence[RunConfig]]) -> tuple[str, ...]:
-    """Groups that a column belongs to."""
-    if column.encoder == "trained":
-        return (column.identity,)
-    return tuple(
-        name
-        for name, of_group in configs.items()
-        if baseline_identity(column.encoder, of_group[0]) == column.identity
-    )
-
-
-def _row_order(row: Row) -> tuple[str, str, str, int]:
-    task, words, part, depth = row
-    return task, words, part, -1 if depth is None else depth
 
 
 def _accuracy(row: Row, column: Column, title: str, groups: tuple[str, ...], cell: Cell) -> GroupedAccuracy:
@@ -236,7 +103,7 @@ def _differences(
             list(combinations(names, 2)) if len(names) <= MOST_PAIRS else [(names[0], n) for n in names[1:]]
         )
     for one, other in pairs:
-        for row in sorted(cells, key=_row_order):
+        for row in sorted(cells, key=row_order):
             if row[3] is None:
                 continue
             a, b = _find(one, other, row, cells, configs), _find(other, one, row, cells, configs)
@@ -268,7 +135,7 @@ def _find(
             if column.encoder == "trained":
                 matches = column.identity == name
             else:
-                matches = column.encoder == name and partner in _sharing(column, configs)
+                matches = column.encoder == name and partner in groups_of(column, configs)
             if matches:
                 return cell
     return None

@@ -7,8 +7,8 @@ from vgim.config import blocking_difference
 from vgim.data.shards.manifest import Manifest, check_shards_present, read_manifest
 from vgim.downstream.probes.registry import make_probe
 from vgim.errors import ConfigError, VgimError
-from vgim.experiment.file import Experiment, PlannedProbe, PlannedRun
 from vgim.experiment.folder import ExperimentFolder
+from vgim.experiment.plan import Experiment, PlannedProbe, PlannedRun
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder
 from vgim.storage import Location

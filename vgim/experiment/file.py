@@ -1,4 +1,4 @@
-"""Loads an experiment's file with overrides: arms × seeds as runs with checked configs, and their probes."""
+"""Reads an experiment's file with overrides into its schema."""
 
 from __future__ import annotations
 
@@ -6,132 +6,22 @@ import difflib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
 
-from vgim.config import RunConfig, load_config
-from vgim.config.keys import Tree, config_keys, dump
-from vgim.config.load import ResolvedConfig
+from vgim.config.keys import Tree, dump
 from vgim.config.overrides import OVERRIDE, merge_layer, parse_override
-from vgim.config.paths import resolve_path
-from vgim.config.presets import SUFFIXES, find_parent, known_experiments, read_tree, shown
+from vgim.config.presets import SUFFIXES, known_experiments, read_tree, shown
 from vgim.config.schema import Section
 from vgim.config.validation_messages import describe_problems
 from vgim.config.yaml_text import parse_yaml, to_block, to_flow
-from vgim.downstream.options import ProbeOptions
 from vgim.errors import ConfigError
-from vgim.experiment.config import BASELINES, NAME, ArmConfig, ExperimentConfig, ProbeBlock
-from vgim.storage import Location
+from vgim.experiment.config import BASELINES, NAME, ExperimentConfig
 from vgim.text import first_problem
 
-RUNS = "runs"
-OF_THE_EXPERIMENT = ("train.seed", "storage.name")
-"""Keys that the experiment sets for each run."""
-OF_THE_COMPARISON = {
-    "task": "use tasks: [...]",
-    "module": "every module is probed",
-    "layer": "every module is probed",
-    "all_layers": "the layers of cpc that correspond to modules are probed anyway",
-}
-"""Options of probes that a block must not set, and why."""
-
 Parsed = TypeVar("Parsed", bound=Section)
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """One run of an experiment: an arm with a seed."""
-
-    arm: str
-    seed: int
-    config: RunConfig
-
-    @property
-    def name(self) -> str:
-        """Name of the run's folder."""
-        return run_name(self.arm, self.seed)
-
-    @property
-    def location(self) -> Location:
-        """The run's folder."""
-        return Location(self.config.storage.root).child(self.config.storage.name)
-
-    @property
-    def resolved(self) -> ResolvedConfig:
-        """The config as the trainer takes it."""
-        return ResolvedConfig(self.config, {}, self.name)
-
-
-@dataclass(frozen=True)
-class PlannedProbe:
-    """Options of one task, and the arms that they are for."""
-
-    options: ProbeOptions
-    arms: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """An experiment whose file, configs and options are checked."""
-
-    config: ExperimentConfig
-    folder: Location
-    runs: tuple[PlannedRun, ...]
-    """All runs in the order of training: every arm with the first seed, then with the second."""
-    probes: tuple[PlannedProbe, ...]
-    source: str
-    """Name of the file in messages."""
-
-    @property
-    def arms(self) -> tuple[str, ...]:
-        """Names of the arms in the file's order."""
-        return tuple(self.config.runs)
-
-
-def run_name(arm: str, seed: int) -> str:
-    """Name of a run's folder below EXPERIMENT/runs."""
-    return f"{arm}-seed{seed}"
-
-
-def load_experiment(file: str, overrides: Sequence[str] = (), out: str | None = None) -> Experiment:
-    """Load an experiment's file by path or name.
-
-    Args:
-        overrides: `key=value` for a key of the file, such as `seeds=[0]`, or of every run, such as `train.epochs=5`.
-        out: Folder of the experiment, a path or URI; None for one under the first arm's storage.root.
-
-    Raises:
-        ConfigError: Every mistake in the file, the overrides and the arms' configs, one line each.
-    """
-    path = find_experiment(file)
-    config = _read(path, [text for text in overrides if not _is_run_override(text)])
-    if not config.name:
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-")
-        config = config.model_copy(update={"name": name or "experiment"})
-    for_all = [text for text in overrides if _is_run_override(text)]
-    arms = {arm: _parse(ArmConfig, tree, f"runs.{arm}", path) for arm, tree in config.runs.items()}
-    configs = {arm: _load_arm(arm, spec, config, for_all, path) for arm, spec in arms.items()}
-    root = next(iter(configs.values())).storage.root
-    folder = Location(resolve_path(out, "--out") if out is not None else root)
-    if out is None:
-        folder = folder.child(config.name)
-    runs = tuple(_plan(arm, seed, configs[arm], folder) for seed in config.seeds for arm in arms)
-    resolved = config.model_copy(
-        update={
-            "overrides": (*config.overrides, *for_all),
-            "runs": {
-                arm: {
-                    "preset": str(find_parent(spec.preset, path, "preset")),
-                    "overrides": list(spec.overrides),
-                }
-                for arm, spec in arms.items()
-            },
-        }
-    )
-    return Experiment(resolved, folder, runs, plan_probes(config, shown(path)), shown(path))
 
 
 def find_experiment(file: str) -> Path:
@@ -166,44 +56,6 @@ def from_yaml(text: str, where: str) -> ExperimentConfig:
     return _validate(clean, sources)
 
 
-def plan_probes(config: ExperimentConfig, source: str) -> tuple[PlannedProbe, ...]:
-    """The probes of a file's blocks, one for each task.
-
-    Raises:
-        ConfigError: A block has unknown options, arms or tasks.
-    """
-    planned = []
-    for index, tree in enumerate(config.probes):
-        where = f"{source}: probes[{index}]"
-        own = {key: tree[key] for key in ProbeBlock.model_fields if key in tree and key != "options"}
-        options = {key: value for key, value in tree.items() if key not in own}
-        block = _parse(ProbeBlock, own, where)
-        if misplaced := [key for key in OF_THE_COMPARISON if key in options]:
-            key = misplaced[0]
-            raise ConfigError(
-                f"{where}: {key}={to_flow(options[key])} does not belong here: {OF_THE_COMPARISON[key]}"
-            )
-        if unknown := [arm for arm in block.runs if arm not in config.runs]:
-            raise ConfigError(
-                f"{where}: runs has {', '.join(unknown)}, but the runs are {', '.join(config.runs)}"
-            )
-        if options.get("shards") is not None:
-            options["shards"] = resolve_path(str(options["shards"]), f"{where}: shards")
-        for task in dict.fromkeys(block.tasks):
-            encoders = tuple(dict.fromkeys(block.encoders))
-            try:
-                chosen = ProbeOptions.model_validate(
-                    {**options, "task": task, "encoders": encoders, "module": None}
-                )
-            except ValidationError as error:
-                raise ConfigError(
-                    f"{where}: {first_problem(error)}; the options are those of vgim probe, with underscores: "
-                    f"{', '.join(key for key in ProbeOptions.model_fields if key not in OF_THE_COMPARISON)}"
-                ) from None
-            planned.append(PlannedProbe(chosen, block.runs or tuple(config.runs)))
-    return tuple(planned)
-
-
 def pairs_of(config: ExperimentConfig) -> list[tuple[str, str]]:
     """The pairs of columns that the comparison subtracts.
 
@@ -222,7 +74,7 @@ def pairs_of(config: ExperimentConfig) -> list[tuple[str, str]]:
     return pairs
 
 
-def _read(path: Path, own: Sequence[str]) -> ExperimentConfig:
+def read_file(path: Path, own: Sequence[str]) -> ExperimentConfig:
     tree: Tree = {}
     sources: dict[str, str] = {}
     merge_layer(tree, read_tree(path), shown(path), sources, root=ExperimentConfig)
@@ -249,7 +101,7 @@ def _validate(tree: Tree, sources: dict[str, str]) -> ExperimentConfig:
         raise ConfigError(describe_problems(error, tree, sources, ExperimentConfig)) from None
 
 
-def _parse(kind: type[Parsed], tree: object, where: str, path: Path | None = None) -> Parsed:
+def parse_part(kind: type[Parsed], tree: object, where: str, path: Path | None = None) -> Parsed:
     """Read a part of the file that has a schema of its own."""
     at = where if path is None else f"{shown(path)}: {where}"
     if not isinstance(tree, dict):
@@ -262,30 +114,3 @@ def _parse(kind: type[Parsed], tree: object, where: str, path: Path | None = Non
 
 def _keys(kind: type[Section]) -> list[str]:
     return [key for key in kind.model_fields if key != "options"]
-
-
-def _load_arm(
-    arm: str, spec: ArmConfig, config: ExperimentConfig, for_all: Sequence[str], path: Path
-) -> RunConfig:
-    overrides = [*config.overrides, *spec.overrides, *for_all]
-    for text in overrides:
-        key = text.partition("=")[0]
-        if key in OF_THE_EXPERIMENT:
-            instead = "seeds=[...]" if key == "train.seed" else "name=NAME for the whole experiment"
-            raise ConfigError(f"{text}: an experiment sets {key} for each run; use {instead}")
-    preset = str(find_parent(spec.preset, path, "preset"))
-    try:
-        return load_config(preset, overrides).config
-    except ConfigError as error:
-        raise ConfigError("\n".join(f"run {arm}: {line}" for line in str(error).splitlines())) from None
-
-
-def _plan(arm: str, seed: int, config: RunConfig, folder: Location) -> PlannedRun:
-    train = config.train.model_copy(update={"seed": seed})
-    storage = config.storage.model_copy(update={"root": folder.child(RUNS).uri, "name": run_name(arm, seed)})
-    return PlannedRun(arm, seed, config.model_copy(update={"train": train, "storage": storage}))
-
-
-def _is_run_override(override: str) -> bool:
-    """True for `train.epochs=3`; False for the file's own keys, such as `seeds=[0]`."""
-    return override.partition("=")[0].partition(".")[0] in config_keys().members[""]

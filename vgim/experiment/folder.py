@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from vgim.errors import StorageError, TrainingError
 from vgim.experiment.config import ExperimentConfig
-from vgim.experiment.file import RUNS, from_yaml, to_yaml
+from vgim.experiment.file import from_yaml, to_yaml
 from vgim.runs.environment import package_versions, utc_now
 from vgim.runs.folder import process_is_alive
 from vgim.storage import Location
 
-CONFIG, RECORD = "experiment.yaml", "experiment.json"
+CONFIG, RECORD, RUNS = "experiment.yaml", "experiment.json", "runs"
 
 
 @dataclass(frozen=True)

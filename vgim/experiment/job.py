@@ -11,8 +11,8 @@ from vgim.downstream.job import probe_many
 from vgim.downstream.probe_plan import Runner, one_after_the_other
 from vgim.errors import TrainingError, VgimError
 from vgim.experiment.check import check_experiment, check_runs, is_finished
-from vgim.experiment.file import Experiment, PlannedRun
 from vgim.experiment.folder import ExperimentFolder
+from vgim.experiment.plan import Experiment, PlannedRun
 from vgim.experiment.probes import missing_probes
 from vgim.experiment.results import TABLE, write_results
 from vgim.runs.checkpoint import complete_checkpoints

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vgim.compare.columns import baseline_identity
 from vgim.compare.depth import common_stages, outputs_by_stage
-from vgim.compare.read_groups import baseline_identity
 from vgim.compare.read_probes import read_results
 from vgim.downstream.context import open_probe_context
 from vgim.downstream.options import EncoderKind, ProbeOptions
 from vgim.downstream.predictions import PREDICTIONS
 from vgim.downstream.probe_plan import ProbeWorkItem, plan_probes
 from vgim.downstream.result import ProbeResult, folder_name
-from vgim.experiment.file import Experiment, PlannedProbe, PlannedRun
+from vgim.experiment.plan import Experiment, PlannedProbe, PlannedRun
 from vgim.runs.layout import PROBES
 
 NO_MATTER = {"encoders", "device", "cache_features", "shards"}

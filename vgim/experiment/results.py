@@ -8,8 +8,9 @@ from vgim.compare.grouped_table import grouped_csv, tables_as_markdown
 from vgim.compare.read_groups import compare_groups
 from vgim.errors import StorageError
 from vgim.experiment.config import ExperimentConfig
-from vgim.experiment.file import pairs_of, run_name
+from vgim.experiment.file import pairs_of
 from vgim.experiment.folder import ExperimentFolder
+from vgim.experiment.plan import run_name
 from vgim.plotting import can_draw, render
 from vgim.runs.layout import CONFIG, RECORD
 from vgim.storage import Location
