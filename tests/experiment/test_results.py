@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,14 @@ from vgim.cli import main
 from vgim.compare.columns import baseline_identity
 from vgim.compare.grouped import GroupedComparison
 from vgim.compare.seed_groups import group_by_seed
+from vgim.downstream.options import ProbeOptions
 from vgim.errors import ConfigError, DataError, StorageError, TrainingError
 from vgim.experiment import job
 from vgim.experiment.job import run_experiment
-from vgim.experiment.plan import Experiment, load_experiment
+from vgim.experiment.plan import Experiment, PlannedProbe, load_experiment
 from vgim.experiment.probes import missing_probes
 from vgim.experiment.results import show
+from vgim.storage import Location
 
 
 @pytest.fixture
@@ -140,6 +144,38 @@ def test_only_probes_whose_result_is_missing_or_old_are_computed(probed: Experim
         result.write_text(before)
 
 
+def test_the_published_protocol_probes_each_output_of_cpc_by_itself(
+    probed: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = ProbeOptions(
+        task="vowel", protocol="published", epochs=1, module=None, encoders=("trained", "mfcc")
+    )
+    planned = PlannedProbe(published, ("sim", "cpc"))
+    copied = tmp_path / "probed"
+    shutil.copytree(probed.folder.uri, copied)
+    moved = []
+    for run in probed.runs[:3]:
+        storage = run.config.storage.model_copy(update={"root": str(copied / "runs")})
+        moved.append(replace(run, config=run.config.model_copy(update={"storage": storage})))
+    experiment = replace(probed, folder=Location(str(copied)), runs=tuple(moved), probes=(planned,))
+    sim, _, cpc = moved
+    assert [(o.module, o.layer, o.encoders) for o in missing_probes(experiment, cpc)] == [
+        (0, None, ("trained", "mfcc")),
+        (0, 1, ("trained",)),
+        (0, 3, ("trained",)),
+        (0, 4, ("trained",)),
+    ]
+    run_experiment(experiment)
+    assert missing_probes(experiment, sim) == missing_probes(experiment, cpc) == []
+    comparison = GroupedComparison.model_validate_json((copied / "results.json").read_bytes())
+    depths = {
+        (a.column, a.depth)
+        for a in comparison.accuracies
+        if a.task == "vowel" and "published" in a.variant and a.encoder == "trained"
+    }
+    assert depths == {(arm, depth) for arm in ("sim", "cpc") for depth in range(4)}
+
+
 def test_a_failed_probe_does_not_stop_the_others(probed: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     probed_runs = []
 
@@ -222,4 +258,5 @@ def test_keys_that_change_no_weights_keep_a_baseline_shared(probed: Experiment) 
     assert shares("random", optim=rate)
     assert not shares("random", data=cropped)
     assert not shares("supervised", optim=rate)
-    assert shares("mfcc", data=cropped)
+    assert shares("mfcc", model=config.model.model_copy(update={"channels": 9}))
+    assert not shares("mfcc", data=cropped)

@@ -20,10 +20,10 @@ class Column(NamedTuple):
 
 def baseline_identity(encoder: str, config: RunConfig) -> str:
     """What a baseline depends on beside the seed and the probe's options: runs with equal identities share it."""
-    if encoder == "mfcc":
-        return ""
-    sections: tuple[str, ...] = ("model.", "data.")
-    if encoder != "random":  # trained on labels as the run is trained
+    sections: tuple[str, ...] = ("data.crop",)  # MFCCs depend on the clip alone
+    if encoder != "mfcc":
+        sections += ("model.", "data.")
+    if encoder not in ("mfcc", "random"):  # trained on labels as the run is trained
         sections += ("optim.", "train.batch_size")
     leaves = config_keys().leaves
     parts = {

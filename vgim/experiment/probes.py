@@ -47,7 +47,7 @@ def _requests(experiment: Experiment, run: PlannedRun, options: ProbeOptions) ->
     model = run.config.model
     if model.family != "cpc":
         return [options]
-    if getattr(options, "protocol", "ours") == "ours":
+    if options.protocol == "ours":
         return [options.model_copy(update={"all_layers": True})]
     stages = common_stages([other.config for other in experiment.runs])
     outputs = sorted(outputs_by_stage(model, stages), key=lambda output: output[1] is not None)
