@@ -29,6 +29,8 @@ class ProbeContext:
     """Outputs of the encoder that features are read from, in the order of depth."""
     notes: tuple[str, ...]
     """Options that have no effect, a sentence each."""
+    deviations: tuple[str, ...] = ()
+    """Words for given options that differ from those of the protocol and the task."""
 
     @property
     def uses_crops(self) -> bool:
@@ -58,7 +60,7 @@ def open_probe_context(
     outputs = _find_outputs(opened, options)
     task = make_probe(options.task, opened.manifest)
     raw, kinds = options, options.encoders if kinds is None else kinds
-    options = resolve(options, opened, task, outputs, kinds)
+    options, deviations = resolve(options, opened, task, outputs, kinds)
     if options.sampled and config.model.family != "sim":
         raise ConfigError(
             f"--sampled has no effect: model.family={config.model.family} has no posterior; leave it out"
@@ -70,9 +72,8 @@ def open_probe_context(
         )
     if "trained" in kinds:
         _ = opened.encoder  # a missing or damaged checkpoint is reported before anything is computed
-    return ProbeContext(
-        opened, options, task, outputs, tuple(_options_without_effect(raw, options.solver, task))
-    )
+    notes = tuple(_options_without_effect(raw, options.solver, task))
+    return ProbeContext(opened, options, task, outputs, notes, deviations)
 
 
 def _find_outputs(opened: OpenedRun, options: ProbeOptions) -> tuple[EncoderOutput, ...]:

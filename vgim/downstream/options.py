@@ -46,8 +46,6 @@ class ProbeOptions(ResultModel):
     """adam: examples in a step, 0 for one utterance a step; None for the protocol's and the task's."""
     clip_norm: float = Field(0.0, ge=0, allow_inf_nan=False)
     """adam: largest norm of the gradient; 0 does not clip."""
-    deviations: tuple[str, ...] = ()
-    """Words for given options that differ from the protocol's; vgim sets them."""
     seeds: int = Field(1, ge=1)
     """Number of fits with different seeds."""
     sampled: bool = False
@@ -70,7 +68,7 @@ class ProbeOptions(ResultModel):
 
 
 def unusual_options(options: ProbeOptions, data_fingerprint: str) -> list[str]:
-    """Words for options that are not the default: other shards, fewer utterances, no bias, how adam is trained."""
+    """Words for options that are not the default: other shards, fewer utterances, no bias, the protocol."""
     words = [] if options.shards is None else [f"data{data_fingerprint[:8]}"]
     words += [f"first{options.max_utterances}"] * bool(options.max_utterances)
     words += ["whole"] * options.whole_utterances
@@ -78,7 +76,7 @@ def unusual_options(options: ProbeOptions, data_fingerprint: str) -> list[str]:
     words += ["nobias"] * (not options.bias and not published)
     words += ["published"] * published
     words += [options.solver] * (options.solver != "lbfgs" and not published)
-    return words + list(options.deviations)
+    return words
 
 
 def unusual_features(options: ProbeOptions) -> list[str]:

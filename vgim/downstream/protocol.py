@@ -42,14 +42,15 @@ def resolve(
     task: Probe,
     outputs: Sequence[EncoderOutput],
     kinds: Sequence[EncoderKind],
-) -> ProbeOptions:
+) -> tuple[ProbeOptions, tuple[str, ...]]:
     """Options with the values of their protocol and task where none is given.
-
-    `options.deviations` lists the given options that make a result differ from the protocol's.
 
     Args:
         outputs: Outputs of the encoder that are probed.
         kinds: Encoders that are probed; none while a command is planned.
+
+    Returns:
+        The options, and words for given options that make a result differ from the protocol's and the task's.
 
     Raises:
         ConfigError: The protocol would give the outputs different values.
@@ -74,7 +75,7 @@ def resolve(
         words += [f"batch{chosen['batch_size']}"] * (chosen["batch_size"] != values.batch_size)
         words += [f"clip{chosen['clip_norm']:g}"] * (chosen["clip_norm"] != values.clip_norm)
         words += [f"patience{options.patience}"] * bool(options.patience)
-    return options.model_copy(update={**chosen, "deviations": tuple(words)})
+    return options.model_copy(update=chosen), tuple(words)
 
 
 def chooses_by_validation(options: ProbeOptions) -> bool:

@@ -78,6 +78,8 @@ class ProbeResult(Provenance):
     label_epochs: tuple[int, ...] = ()
     """Epochs that a supervised encoder was trained on the labels, for each seed; empty for other encoders."""
     fits: tuple[SeedResult, ...]
+    deviations: tuple[str, ...] = ()
+    """Words for given options that differ from those of the protocol and the task."""
     notes: tuple[str, ...]
     options: ProbeOptions
     run_config: RunConfig
@@ -95,5 +97,5 @@ def folder_name(result: ProbeResult) -> str:
         parts.append(f"step{result.step}" if options.checkpoint == "named" else options.checkpoint)
     if result.label_epochs and options.supervised_epochs != SUPERVISED_EPOCHS:
         parts.append(f"epochs{options.supervised_epochs}")
-    parts += unusual_options(options, result.data_fingerprint)
+    parts += [*unusual_options(options, result.data_fingerprint), *result.deviations]
     return "-".join(parts)

@@ -92,6 +92,7 @@ def summarize(
         batch_norm_clips=preparations[-1].batch_norm_clips,
         label_epochs=label_epochs,
         fits=tuple(_seed_result(fit) for fit in fits),
+        deviations=context.deviations,
         notes=tuple(notes),
         options=context.options,
         run_config=opened.config,

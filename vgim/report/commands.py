@@ -10,7 +10,7 @@ from vgim.downstream.options import ProbeOptions
 from vgim.downstream.result import ProbeResult
 
 DEFAULTS = {name: field.get_default() for name, field in ProbeOptions.model_fields.items()}
-HANDLED = {"task", "encoders", "module", "checkpoint", "device", "deviations"}
+HANDLED = {"task", "encoders", "module", "checkpoint", "device"}
 """Options that `_probe` writes itself, and the device, which does not change the result."""
 
 OF_PROTOCOL = {"solver", "bias", "sampled", "clip_norm"}

@@ -101,7 +101,7 @@ def _setting(result: ProbeResult) -> tuple[object, ...]:
         o.bias,
         o.solver,
         o.protocol,
-        o.deviations,
+        result.deviations,
     )
 
 
