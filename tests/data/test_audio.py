@@ -59,6 +59,25 @@ def test_an_unusable_file_is_refused_with_its_kind_and_the_reason() -> None:
     assert (stereo.kind, stereo.reason.split(",")[0]) == ("channels", "2 channels")
 
 
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_a_wav_file_whose_samples_end_early_is_truncated(subtype: str) -> None:
+    samples = NOISE.astype(np.float32) / 2**15
+    whole = file_of(samples, container="WAV", subtype=subtype)
+    decode(whole)
+    decode(whole + b"junk")
+    cut = problem(whole[: len(whole) // 2])
+    assert cut.kind == "truncated"
+    assert "bytes of samples are there that the header promises" in cut.reason
+
+
+def test_a_wav_file_that_was_written_into_a_pipe_is_read_to_its_end() -> None:
+    data = bytearray(file_of(NOISE, container="WAV"))
+    at = data.index(b"data") + 4
+    for placeholder in (0xFFFFFFFF, 0x7FFFF000):
+        data[at : at + 4] = placeholder.to_bytes(4, "little")
+        assert np.array_equal(decode(bytes(data)).samples, NOISE)
+
+
 def test_damage_in_the_middle_of_a_file_is_noticed() -> None:
     data = bytearray(file_of(NOISE))
     data[len(data) // 2 : len(data) // 2 + 2000] = bytes(2000)

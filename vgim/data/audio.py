@@ -24,6 +24,9 @@ LARGEST_FILTER = 2**26
 FILTER_WIDTH = 6
 """Zero crossings on each side of torchaudio's windowed sinc, its default."""
 
+UNKNOWN_WAV_BYTES = 0x7FFF0000
+"""Sizes from here on are placeholders of programs that wrote a WAV file into a pipe, before its length was known."""
+
 
 class AudioProblem(Exception):  # noqa: N818 (no error of the program: the file is skipped)
     """A file that cannot be used. The manifest counts `kind` and lists `reason`."""
@@ -66,6 +69,8 @@ def decode(data: bytes, *, resample: bool = False, mixdown: bool = False) -> Dec
     except (soundfile.SoundFileError, RuntimeError) as error:
         raise AudioProblem("corrupt", f"not readable as audio ({_libsndfile_message(error)})") from error
     with file:
+        if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
+            _check_wav_is_whole(data)
         if file.frames == 0:
             raise AudioProblem("empty", "it holds no samples")
         if file.samplerate != SAMPLE_RATE_HZ and not resample:
@@ -92,6 +97,22 @@ def decode(data: bytes, *, resample: bool = False, mixdown: bool = False) -> Dec
         samples = resample_pcm16(samples, rate_hz)
     is_plain_flac = is_mono_flac and rate_hz == SAMPLE_RATE_HZ
     return DecodedAudio(samples, is_plain_flac, rate_hz, num_channels)
+
+
+def _check_wav_is_whole(data: bytes) -> None:
+    """Raise AudioProblem if the samples end before the header says so, which libsndfile accepts silently."""
+    at = 12  # "RIFF", size, "WAVE", then chunks: a name, a size, that many bytes, a byte of padding after an odd size
+    while at + 8 <= len(data):
+        name, num_bytes = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8
+        if name == b"data":
+            if len(data) < at + num_bytes < at + UNKNOWN_WAV_BYTES:
+                reason = (
+                    f"{len(data) - at} of the {num_bytes} bytes of samples are there that the header promises"
+                )
+                raise AudioProblem("truncated", reason)
+            return
+        at += num_bytes + num_bytes % 2
 
 
 def _read_samples(file: Any, ends_early: Callable[[], bool]) -> Pcm16:
