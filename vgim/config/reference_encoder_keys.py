@@ -10,7 +10,7 @@ TOP = (
     Spelling(
         "seed",
         "train.seed",
-        "-1 there does not seed; here every run is seeded, by default with 0, and a probe with 0 up to --seeds",
+        "-1 there does not seed; here a run is seeded with 0 by default, and the fits of --seeds N with 0 to N-1",
         "-1",
         {"-1": None},
     ),

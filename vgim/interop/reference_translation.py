@@ -199,8 +199,9 @@ def _correlation(command: ReferenceCommand) -> list[_Translation]:
 
 def _weights(command: ReferenceCommand) -> list[_Translation]:
     result = _Translation(command)
-    result.words = ["vgim", "latents", _run_name(command), "--only", "labels"]
-    result.words += _module(result, PROGRAMS[command.program].section)
+    section = PROGRAMS[command.program].section
+    result.words = ["vgim", "latents", _run_name(command), "--only", "labels", *_module(result, section)]
+    result.words += ["--shards", _SYLLABLES] if CLASSIFIERS[section] == "syllable" else []
     _note_the_rest(result)
     return [result]
 
