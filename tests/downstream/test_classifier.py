@@ -62,12 +62,35 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read.log_probabilities(x_NC, 1).exp().sum() == pytest.approx(1)
 
 
+def test_the_scale_of_features_is_kept_and_older_files_without_it_are_read(tmp_path: Path) -> None:
+    old = classifier()
+    std_SC = torch.tensor([[1.0, 2, 3, 4], [5, 6, 7, 8]])
+    sha256 = _hash_tensors(old.weight_SKC, old.bias_SK, std_SC)
+    new = Classifier(old.info.model_copy(update={"sha256": sha256}), old.weight_SKC, old.bias_SK, std_SC)
+    for written in (old, new):
+        (tmp_path / CLASSIFIER).write_bytes(to_safetensors(written))
+        read = read_classifier(Location(tmp_path))
+        if written.feature_std_SC is None:
+            assert read.feature_std_SC is None
+        else:
+            assert read.feature_std_SC is not None
+            assert torch.equal(read.feature_std_SC, std_SC)
+    cut = new._replace(feature_std_SC=std_SC[:, :3])
+    (tmp_path / CLASSIFIER).write_bytes(to_safetensors(cut))
+    with pytest.raises(StorageError, match="is not a probe's classifier"):
+        read_classifier(Location(tmp_path))
+
+
 def test_a_probe_keeps_its_classifier(probed_run: Path) -> None:
     (result,) = probe(str(probed_run), ProbeOptions(task="speaker", module=1, encoders=("random",), seeds=2))
     read = read_classifier(Location(probed_run / "probes" / "speaker-random-module1"))
     assert (read.info.task, read.info.encoder, read.info.module) == ("speaker", "random", 1)
     assert read.info.classes == tuple(result.per_class)
     assert read.weight_SKC.shape == (2, len(result.per_class), result.num_features)
+    assert read.feature_std_SC is not None
+    assert read.feature_std_SC.shape == (2, result.num_features)
+    assert (read.feature_std_SC >= 0).all()
+    assert not torch.equal(read.feature_std_SC[0], read.feature_std_SC[1])  # each seed has another encoder
     assert len(set(read.info.features_sha256)) == 2  # each seed draws another encoder
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import shutil
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
-from vgim.cli.options import json_option, refuse_without_matplotlib
+from vgim.cli.options import LazyChoice, json_option, refuse_without_matplotlib
+from vgim.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vgim.compare.weights import WeightScale
 
 
 @click.command()
@@ -23,6 +28,19 @@ from vgim.cli.options import json_option, refuse_without_matplotlib
     help="Draw accuracy and InfoNCE by module, as PDF if FILE ends in .pdf, otherwise as PNG.",
 )
 @click.option(
+    "--weights",
+    "weights_file",
+    metavar="FILE",
+    help="Draw the density of the weights of each probe that all runs have, as --picture.",
+)
+@click.option(
+    "--weight-scale",
+    type=LazyChoice("vgim.compare.weights:WeightScale"),
+    default="standardized",
+    show_default=True,
+    help="--weights: on standardized features, over their root mean square; or raw, each class from -1 to 1.",
+)
+@click.option(
     "--group-seeds",
     is_flag=True,
     help="Average runs that differ in train.seed alone, with intervals over seeds and test utterances.",
@@ -33,6 +51,8 @@ def compare(
     csv_file: str | None,
     markdown_file: str | None,
     picture_file: str | None,
+    weights_file: str | None,
+    weight_scale: WeightScale,
     group_seeds: bool,
     as_json: bool,
 ) -> None:
@@ -52,12 +72,20 @@ def compare(
     from vgim.compare.read_groups import compare_groups
     from vgim.compare.seed_groups import group_by_seed
     from vgim.compare.table import as_csv, as_markdown, as_text, comparison_table
+    from vgim.compare.weights import read_weights
+    from vgim.compare.weights_picture import weights_picture
     from vgim.config.paths import resolve_path, resolve_run_path
     from vgim.plotting import render
     from vgim.storage import Location
 
     if picture_file:
         refuse_without_matplotlib(f"--picture {picture_file}")
+    if weights_file:
+        refuse_without_matplotlib(f"--weights {weights_file}")
+        if group_seeds:
+            raise ConfigError(f"--weights {weights_file} draws single runs; leave out --group-seeds")
+    elif weight_scale != "standardized":
+        raise ConfigError(f"--weight-scale {weight_scale} has no effect without --weights; give both")
     paths = [resolve_run_path(run, "RUN") for run in runs]
     comparison: Comparison | GroupedComparison
     if group_seeds:
@@ -65,7 +93,12 @@ def compare(
         csv_text, markdown = partial(grouped_csv, grouped), partial(tables_as_markdown, grouped)
         picture, text = partial(grouped_picture, grouped), partial(tables_as_text, grouped)
     else:
-        alone = comparison = read(paths)
+        alone = read(paths)
+        if weights_file:
+            probes, alone = read_weights(alone, f"--weights {weights_file}")
+            content = render(weights_picture(probes, weight_scale), weights_file)
+            Location(resolve_path(weights_file, "--weights")).write_bytes_atomic(content)
+        comparison = alone
         table = comparison_table(alone)
         csv_text, markdown = partial(as_csv, alone), partial(as_markdown, table)
         picture, text = partial(comparison_picture, alone), partial(as_text, table)

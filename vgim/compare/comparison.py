@@ -85,11 +85,30 @@ class ComparedRun(ResultModel):
     probes: tuple[ComparedProbe, ...]
 
 
+class ComparedWeights(ResultModel):
+    """How evenly the weights of one probe spread, on standardized features."""
+
+    task: str
+    variant: str
+    module: int
+    layer: int | None
+    run: str
+    """The run's name."""
+    gini: float
+    """Gini coefficient of Σ |weight| over features: 0 if all have the same."""
+    top_tenth_share: float
+    """Share of Σ |weight| in the heaviest tenth of the features."""
+    excess_kurtosis: float
+    """Of the weights; 0 for Gaussian ones."""
+
+
 class Comparison(ResultModel):
     """Runs in the order in which they were named, with notes for the reader."""
 
     runs: tuple[ComparedRun, ...]
     notes: tuple[str, ...]
+    weights: tuple[ComparedWeights, ...] = ()
+    """Empty unless they were asked for."""
 
     def tasks(self) -> list[tuple[str, str]]:
         """Each task and variant that any run was probed on."""

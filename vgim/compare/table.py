@@ -7,7 +7,14 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from vgim.compare.comparison import BASELINES, ComparedProbe, ComparedRun, Comparison, ModuleMetrics
+from vgim.compare.comparison import (
+    BASELINES,
+    ComparedProbe,
+    ComparedRun,
+    ComparedWeights,
+    Comparison,
+    ModuleMetrics,
+)
 from vgim.downstream.result_table import in_percent, output_name
 from vgim.text import format_clock
 
@@ -36,6 +43,7 @@ def comparison_table(comparison: Comparison) -> ComparisonTable:
     for task, variant in comparison.tasks():
         title = f"probe: {task}" + (f" ({variant})" if variant else "") + ", % (95 % interval)"
         sections.append(Section(title, _task_rows(runs, task, variant)))
+    sections += _weight_sections(comparison)
     return ComparisonTable(tuple(run.name for run in runs), sections, comparison.notes)
 
 
@@ -65,6 +73,13 @@ MODULE_ROWS: list[tuple[str, Callable[[ModuleMetrics], str | None]]] = [
     ("KL per element, nats", lambda m: None if m.kl_per_element is None else f"{m.kl_per_element:.3f}"),
     ("KL per frame, nats", lambda m: None if m.kl_per_frame is None else f"{m.kl_per_frame:.3g}"),
     ("collapsed", lambda m: None if m.collapsed is None else "yes" if m.collapsed else "no"),
+]
+
+
+WEIGHT_ROWS: list[tuple[str, Callable[[ComparedWeights], str]]] = [
+    ("Gini over features", lambda w: f"{w.gini:.3f}"),
+    ("heaviest tenth, %", lambda w: f"{100 * w.top_tenth_share:.1f}"),
+    ("excess kurtosis", lambda w: f"{w.excess_kurtosis:.2f}"),
 ]
 
 
@@ -100,6 +115,21 @@ def _task_rows(runs: Sequence[ComparedRun], task: str, variant: str) -> list[tup
         cells = [_accuracy(column[source]) if source in column else DASH for column in columns]
         rows.append((source_name(*source), *cells))
     return rows
+
+
+def _weight_sections(comparison: Comparison) -> Iterator[Section]:
+    """A section for each probe whose weights were read, if any were."""
+    by_probe: dict[tuple[str, str, int, int | None], dict[str, ComparedWeights]] = {}
+    for weights in comparison.weights:
+        key = (weights.task, weights.variant, weights.module, weights.layer)
+        by_probe.setdefault(key, {})[weights.run] = weights
+    for (task, variant, module, layer), by_run in by_probe.items():
+        title = f"probe's weights: {task}" + (f" ({variant})" if variant else "")
+        rows: list[tuple[str, ...]] = [
+            (label, *(cell(by_run[run.name]) if run.name in by_run else DASH for run in comparison.runs))
+            for label, cell in WEIGHT_ROWS
+        ]
+        yield Section(f"{title}, {output_name(module, layer)}", rows)
 
 
 Source = tuple[str, int | None, int | None]

@@ -1,7 +1,8 @@
 """The fitted classifier of a probe: `classifier.safetensors` beside its `result.json`.
 
-The tensors are `weight` [K, C] and `bias` [K] of the first seed, and `weight.1`, `bias.1`, … of further seeds,
-float32, for raw features. The metadata are the fields of `ClassifierInfo`, each as JSON.
+The tensors are `weight` [K, C], `bias` [K] and `feature_std` [C] of the first seed, and `weight.1`, `bias.1`,
+`feature_std.1`, … of further seeds, float32, for raw features. Older files have no `feature_std`. The metadata are the
+fields of `ClassifierInfo`, each as JSON.
 
 Shapes: S seeds, K classes, C features.
 """
@@ -61,6 +62,8 @@ class Classifier(NamedTuple):
     info: ClassifierInfo
     weight_SKC: Tensor
     bias_SK: Tensor
+    feature_std_SC: Tensor | None = None
+    """Standard deviation of each feature over the train split; None in older files."""
 
     def log_probabilities(self, x_NC: Tensor, seed: int = 0) -> Tensor:
         """Log-probability of each class, [N, K], by the classifier of a seed."""
@@ -85,6 +88,7 @@ def classifier_of(
     """
     weight_SKC = torch.stack([fit.fitted.weight_KC for fit in fits]).cpu().float()
     bias_SK = torch.stack([fit.fitted.bias_K for fit in fits]).cpu().float()
+    feature_std_SC = torch.stack([fit.feature_std_C for fit in fits]).cpu().float()
     info = ClassifierInfo(
         task=result.task,
         classes=tuple(result.per_class),
@@ -97,9 +101,9 @@ def classifier_of(
         step=result.step,
         seeds=tuple(fit.seed for fit in fits),
         features_sha256=tuple(features_sha256),
-        sha256=_hash_tensors(weight_SKC, bias_SK),
+        sha256=_hash_tensors(weight_SKC, bias_SK, feature_std_SC),
     )
-    return Classifier(info, weight_SKC, bias_SK)
+    return Classifier(info, weight_SKC, bias_SK, feature_std_SC)
 
 
 def to_safetensors(classifier: Classifier) -> bytes:
@@ -108,9 +112,11 @@ def to_safetensors(classifier: Classifier) -> bytes:
 
     tensors = {}
     for index in range(len(classifier.info.seeds)):
-        weight, bias = _names(index)
+        weight, bias, feature_std = _names(index)
         tensors[weight] = classifier.weight_SKC[index].contiguous()
         tensors[bias] = classifier.bias_SK[index].contiguous()
+        if classifier.feature_std_SC is not None:
+            tensors[feature_std] = classifier.feature_std_SC[index].contiguous()
     metadata = {name: json.dumps(value) for name, value in classifier.info.model_dump(mode="json").items()}
     data: bytes = safetensors.torch.save(tensors, metadata)
     return data
@@ -143,32 +149,40 @@ def read_classifier(folder: Location) -> Classifier:
         raise _damaged(path, first_problem(error)) from error
     except (safetensors.SafetensorError, ValueError, KeyError, RecursionError) as error:
         raise _damaged(path, " ".join(str(error).split()) or type(error).__name__) from error
-    names = [name for index in range(len(info.seeds)) for name in _names(index)]
+    has_std = _names(0)[2] in tensors
+    names = [name for index in range(len(info.seeds)) for name in _names(index)[: 3 if has_std else 2]]
     if not names or set(names) != set(tensors) or len(info.features_sha256) != len(info.seeds):
         raise _damaged(path, f"it holds the tensors {', '.join(sorted(tensors)) or 'none'}")
-    weights, biases = [tensors[name] for name in names[::2]], [tensors[name] for name in names[1::2]]
+    each = len(names) // len(info.seeds)
+    weights, biases = [tensors[name] for name in names[::each]], [tensors[name] for name in names[1::each]]
+    stds = [tensors[name] for name in names[2::each]] if has_std else []
     num_classes = len(info.classes)
     first = weights[0]
-    fits = all(w.shape == first.shape and w.dtype == torch.float32 for w in weights) and all(
-        b.shape == (num_classes,) and b.dtype == torch.float32 for b in biases
+    fits = (
+        all(w.shape == first.shape and w.dtype == torch.float32 for w in weights)
+        and all(b.shape == (num_classes,) and b.dtype == torch.float32 for b in biases)
+        and all(std.shape == first.shape[1:] and std.dtype == torch.float32 for std in stds)
     )
     if first.ndim != 2 or len(first) != num_classes or not fits:
         raise _damaged(
             path, f"a weight has the shape {list(first.shape)}, and there are {num_classes} classes"
         )
     weight_SKC, bias_SK = torch.stack(weights), torch.stack(biases)
-    if _hash_tensors(weight_SKC, bias_SK) != info.sha256:
+    std_SC = torch.stack(stds) if stds else None
+    if _hash_tensors(weight_SKC, bias_SK, std_SC) != info.sha256:
         raise _damaged(path, "its SHA-256 is not the one in its metadata")
-    return Classifier(info, weight_SKC, bias_SK)
+    return Classifier(info, weight_SKC, bias_SK, std_SC)
 
 
-def _names(index: int) -> tuple[str, str]:
+def _names(index: int) -> tuple[str, str, str]:
     """Names of a seed's tensors in the file."""
-    return (f"weight.{index}", f"bias.{index}") if index else ("weight", "bias")
+    end = f".{index}" if index else ""
+    return f"weight{end}", f"bias{end}", f"feature_std{end}"
 
 
-def _hash_tensors(weight_SKC: Tensor, bias_SK: Tensor) -> str:
-    return hashlib.sha256(weight_SKC.numpy().tobytes() + bias_SK.numpy().tobytes()).hexdigest()
+def _hash_tensors(weight_SKC: Tensor, bias_SK: Tensor, feature_std_SC: Tensor | None = None) -> str:
+    tensors = [weight_SKC, bias_SK, *([] if feature_std_SC is None else [feature_std_SC])]
+    return hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in tensors)).hexdigest()
 
 
 def _damaged(path: Location, reason: str) -> StorageError:

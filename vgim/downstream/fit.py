@@ -29,6 +29,8 @@ class SeedFit(NamedTuple):
     scores: Scores
     predicted_N: Tensor
     """Predicted class of each test example, on the CPU."""
+    feature_std_C: Tensor
+    """Standard deviation of each feature over the train split."""
 
 
 def fit_and_score(context: ProbeContext, splits: Splits, seed: int) -> SeedFit:
@@ -54,4 +56,4 @@ def fit_and_score(context: ProbeContext, splits: Splits, seed: int) -> SeedFit:
         )
     predicted_N = fitted.predict(splits.test.x_NC.to(device)).cpu()
     scores = score(predicted_N, splits.test.y_N, splits.test.owner_N, len(task.classes))
-    return SeedFit(seed, fitted, scores, predicted_N)
+    return SeedFit(seed, fitted, scores, predicted_N, train.x_NC.std(0, correction=0))
