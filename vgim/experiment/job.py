@@ -55,9 +55,13 @@ def run_experiment(
     try:
         with sigterm_as_interrupt():
             for number, run in enumerate(experiment.runs, 1):
+                missing = missing_probes(experiment, run) if is_finished(run) else None
+                if missing == []:
+                    continue
                 print(f"\nrun {number} of {len(experiment.runs)}: {run.name}", flush=True)
                 failed |= _complete(experiment, run, address, verbose, runner)
-                write_results(folder, experiment.config)
+                if number < len(experiment.runs):
+                    write_results(folder, experiment.config)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with what is left")
         raise
