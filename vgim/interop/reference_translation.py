@@ -199,9 +199,9 @@ def _correlation(command: ReferenceCommand) -> list[_Translation]:
 
 def _weights(command: ReferenceCommand) -> list[_Translation]:
     result = _Translation(command)
-    section = PROGRAMS[command.program].section
-    result.words = ["vgim", "latents", _run_name(command), "--only", "labels", *_module(result, section)]
-    result.words += ["--shards", _SYLLABLES] if CLASSIFIERS[section] == "syllable" else []
+    result.words = ["vgim", "compare", _run_name(command), "--weights", "weights.pdf"]
+    result.words += ["--weight-scale", "published"]
+    result.notes.append("the picture has a panel for each probe of the run; several runs give a line each")
     _note_the_rest(result)
     return [result]
 
