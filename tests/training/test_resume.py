@@ -141,6 +141,12 @@ def test_a_run_at_its_end_has_nothing_to_do(tiny_config: Maker) -> None:
     assert last_checkpoint(config) == before
 
 
+def test_the_last_step_has_a_record_whatever_the_distance_of_records(tiny_config: Maker) -> None:
+    config = tiny_config("train.max_steps=7", "train.log_every_steps=5").config
+    single_rank_trainer(config).run()
+    assert [record["step"] for record in records(run_location(config), "train")] == [1, 5, 7]
+
+
 def test_records_of_steps_that_are_taken_again_are_dropped(tiny_config: Maker) -> None:
     config = tiny_config("train.checkpoint_every_steps=7").config
     with pytest.raises(Killed):

@@ -194,7 +194,11 @@ class RankTrainer:
                 rate = learning_rate_at(self.config.optim, progress.phase_epoch)
                 for parameters in learner.optimizer.param_groups:
                     parameters["lr"] = rate
-                due = (progress.step + 1) % train.log_every_steps == 0 or not started
+                due = (
+                    (progress.step + 1) % train.log_every_steps == 0
+                    or not started
+                    or progress.step + 1 == self._last_step(phase, progress, steps_in_epoch)
+                )
                 with accumulator.time_compute():
                     audio = [self._audio(batch) for batch in micro_batches]
                     metrics = learner.step(audio, progress, measure=due)
