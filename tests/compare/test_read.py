@@ -75,7 +75,7 @@ def test_heads_that_differ_are_noted_and_counted(runs: tuple[Path, Path], tmp_pa
         folders.append(str(folder))
     compared = compare([*folders, str(runs[0])])
     assert [run.head for run in compared.runs] == ["none", "linear", None]
-    assert "gim is not one architecture: model.head is none in none, linear in linear" in compared.notes
+    assert "runs of family gim differ in model.head: none in none; linear in linear" in compared.notes
     plain, headed, _ = (run.encoder_parameters for run in compared.runs)
     assert headed - plain == 3 * (8 * 8 + 8)  # a head for each module with convolutions
     assert not any("model.head" in note for note in compare([folders[0], str(runs[0])]).notes)
@@ -85,7 +85,7 @@ def test_heads_that_differ_are_noted_and_counted(runs: tuple[Path, Path], tmp_pa
     (bare / "config.yaml").write_text(config.replace("relus: []", "relus: [true, false, true, true, true]"))
     notes = compare([str(runs[0]), str(bare)]).notes
     assert (
-        "sim is not one architecture: model.relus is all in one, [true, false, true, true, true] in bare"
+        "runs of family sim differ in model.relus: all in one; [true, false, true, true, true] in bare"
         in notes
     )
 

@@ -200,6 +200,9 @@ def _differing_layers(configs: Mapping[str, RunConfig]) -> list[str]:
         relus = {name: to_flow(list(model.relus)) if model.relus else "all" for name, model in models.items()}
         for key, values in (("head", heads), ("relus", relus)):
             if len(set(values.values())) > 1:
-                parts = ", ".join(f"{value} in {name}" for name, value in values.items())
-                notes.append(f"{family} is not one architecture: model.{key} is {parts}")
+                parts = "; ".join(
+                    f"{value} in {', '.join(name for name in values if values[name] == value)}"
+                    for value in dict.fromkeys(values.values())
+                )
+                notes.append(f"runs of family {family} differ in model.{key}: {parts}")
     return notes
