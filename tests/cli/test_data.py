@@ -49,6 +49,53 @@ def test_prepare_prints_what_info_prints(corpus: Path, tmp_path: Path) -> None:
     assert sum(split["utterances"] for split in record["splits"].values()) == 12
 
 
+def test_every_path_may_name_variables_that_the_shell_left_alone(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("VGIM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HERE", str(tmp_path))
+    (tmp_path / "train.txt").write_text("11-7-0001\n12-7-0001\n")
+    (tmp_path / "test.txt").write_text("11-7-0000\n12-7-0000\n")
+    (tmp_path / "phones.txt").write_text(
+        "".join(f"{name.stem} {'0 ' * 200}\n" for name in sorted(corpus.rglob("*.flac")))
+    )
+    options = [
+        "--train-list",
+        "$HERE/train.txt",
+        "--test-list",
+        "${HERE}/test.txt",
+        "--validation-fraction",
+        "0",
+    ]
+    options += ["--labels", "$HERE/phones.txt", "--workers", "0"]
+    prepared = vgim(
+        *(
+            "data",
+            "prepare",
+            "librispeech",
+            "--corpus",
+            "$HERE/corpus",
+            "--out",
+            "$VGIM_HOME/shards/x",
+            *options,
+        )
+    )
+    assert prepared.exit_code == 0, prepared.output
+    assert prepared.stdout.startswith(f"{tmp_path}/home/shards/x: ")
+    assert "phone labels: 1 classes" in prepared.stdout
+    assert vgim("data", "info", "$VGIM_HOME/shards/x").stdout == prepared.stdout
+    made = vgim("data", "synth", "--out", "$VGIM_HOME/corpus", "--speakers", "1", "--utterances", "1")
+    assert made.exit_code == 0, made.output
+    assert (tmp_path / "home" / "corpus").is_dir()
+    assert not list(Path.cwd().iterdir())
+    refused = vgim("data", "prepare", "librispeech", "--corpus", corpus, "--out", "$NOWHERE_AT_ALL/x")
+    assert refused.stderr == (
+        "error: --out=$NOWHERE_AT_ALL/x: the environment variable NOWHERE_AT_ALL is not set; set it or give a path\n"
+    )
+
+
 def test_synth_makes_a_corpus_that_can_be_prepared(tmp_path: Path) -> None:
     size = ["--speakers", "2", "--utterances", "6"]
     made = vgim("data", "synth", "--out", tmp_path / "corpus", *size)

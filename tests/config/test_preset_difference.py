@@ -49,8 +49,25 @@ def test_overrides_apply_to_both_and_runs_are_read_by_their_folder(
     )
     assert preset_difference("one", str(run)).keys == {"model.channels": (512, 16), "train.epochs": (1000, 3)}
     assert preset_difference("one", "run", ["model.channels=32"]).keys == {"train.epochs": (1000, 3)}
-    with pytest.raises(ConfigError, match="no preset is called 'nowhere'"):
+
+
+def test_runs_are_found_by_name_under_the_home_and_presets_before_them(
+    write_preset: WritePreset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VGIM_HOME", str(tmp_path / "home"))
+    write_preset("one", "data: {shards: /s}\nstorage: {name: run}\n")
+    for name in ("first", "one"):
+        run = tmp_path / "home" / "runs" / name
+        run.mkdir(parents=True)
+        (run / "config.yaml").write_text(to_yaml(load_config("one", ["model.channels=16"]).config))
+    assert preset_difference("one", "first").keys == {"model.channels": (512, 16)}
+    assert preset_difference("first", "$VGIM_HOME/runs/one").keys == {}
+    with pytest.raises(ConfigError) as caught:
         preset_difference("one", "nowhere")
+    message = str(caught.value)
+    assert message.startswith("no preset or run is called 'nowhere'; ")
+    assert "known presets: one, " in message
+    assert message.endswith(f"runs in {tmp_path}/home/runs: first, one")
 
 
 def test_the_command_prints_a_table_or_json_and_succeeds() -> None:

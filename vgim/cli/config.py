@@ -31,9 +31,10 @@ def show(preset: str, overrides: tuple[str, ...], as_json: bool) -> None:
 @overrides_argument
 @json_option
 def diff(first: str, second: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Print the keys in which two presets differ, with both values.
+    """Print the keys in which two presets or runs differ, with both values.
 
-    A and B are presets, by name or path, or folders of runs. KEY=VALUE applies to both.
+    A and B are presets, by name or path, or runs, by folder or by name under $VGIM_HOME/runs. A name that a preset
+    and a run have is the preset's; write ./NAME or the folder's path for the run. KEY=VALUE applies to both.
     """
     from vgim.config.preset_difference import preset_difference
 

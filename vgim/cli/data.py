@@ -17,7 +17,12 @@ def prepare_options() -> list[click.Option]:
     """The options of every `vgim data prepare` verb."""
     return [
         click.Option(["--corpus"], required=True, help="Folder or URI of the corpus."),
-        click.Option(["--out"], required=True, help="Folder or URI for the shards."),
+        click.Option(
+            ["--out"],
+            required=True,
+            help="Folder or URI for the shards. Presets name the one that they read in data.shards, such as "
+            "'$VGIM_HOME/shards/librispeech'.",
+        ),
         click.Option(
             ["--codec"],
             type=click.Choice(["pcm16", "flac"]),
@@ -46,7 +51,8 @@ def prepare_options() -> list[click.Option]:
         click.Option(
             ["--resample/--no-resample"],
             default=None,
-            help="Convert files of other sample rates, or skip them [set by the corpus].",
+            help="Convert files of other sample rates to 16 kHz, or skip them [artificial-speech converts, "
+            "librispeech skips].",
         ),
         click.Option(
             ["--mixdown"], is_flag=True, help="Average the channels of stereo files instead of skipping them."
@@ -101,8 +107,10 @@ def corpus_option(option: CorpusOption) -> click.Option:
 def _prepare(name: str, corpus: str, out: str, options: dict[str, OptionInput]) -> None:
     from vgim.cli.shards import ProgressLine, describe
     from vgim.cluster.working_dir import refuse_job_folder
+    from vgim.config.paths import resolve_path
     from vgim.data.shards.prepare_named import prepare_named
 
+    corpus, out = resolve_path(corpus, "--corpus"), resolve_path(out, "--out")
     refuse_job_folder("--out", out)
     given = {keyword: value for keyword, value in options.items() if value != ()}
     manifest = prepare_named(name, corpus, out, progress=ProgressLine().show_shards, **given)
@@ -136,8 +144,10 @@ def data() -> None:
 def synth(out: str, speakers: int, utterances: int, seed: int) -> None:
     """Synthesize the embedded corpus. It is speech with known phones, in LibriSpeech's layout."""
     from vgim.cli.shards import ProgressLine
+    from vgim.config.paths import resolve_path
     from vgim.data.corpora.synthetic import synthesize
 
+    out = resolve_path(out, "--out")
     summary = synthesize(
         out, speakers=speakers, utterances=utterances, seed=seed, progress=ProgressLine().show_utterances
     )
@@ -160,8 +170,10 @@ def prepare() -> None:
 def info(shards: str, verify: bool, as_json: bool) -> None:
     """Describe a shard folder. Shows splits, hours, speakers, phone labels and skipped files."""
     from vgim.cli.shards import describe
+    from vgim.config.paths import resolve_path
     from vgim.data.shards import manifest as manifests
 
+    shards = resolve_path(shards, "SHARDS")
     manifest = manifests.read_manifest(shards)
     manifests.check_shards_present(shards, manifest)
     click.echo(manifest.model_dump_json(indent=2) if as_json else describe(shards, manifest))

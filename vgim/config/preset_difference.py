@@ -11,7 +11,11 @@ from typing import Any
 from vgim.config.difference import differing_keys
 from vgim.config.keys import dump
 from vgim.config.load import PRESETS_NAME, ResolvedConfig, load_config
+from vgim.config.paths import resolve_path, resolve_run_path
+from vgim.config.presets import SUFFIXES, known_presets, suggestion
+from vgim.config.schema import default_home
 from vgim.config.yaml_text import to_flow
+from vgim.errors import ConfigError
 from vgim.text import align_columns
 
 RUN_CONFIG = "config.yaml"
@@ -45,12 +49,13 @@ def preset_difference(first: str, second: str, overrides: Sequence[str] = ()) ->
     """Compare two configs.
 
     Args:
-        first: A preset's name or path, or a run's folder.
+        first: A preset's name or path, or a run: its folder, or its name under $VGIM_HOME/runs. A name that both
+            have is the preset's.
         second: What `first` is compared with, given in the same way.
         overrides: `key=value` for both.
 
     Raises:
-        ConfigError: No such preset or key, or a value that is not allowed.
+        ConfigError: No such preset, run or key, or a value that is not allowed.
     """
     one, other = _load(first, overrides), _load(second, overrides)
     # Names that are taken from the presets always differ, and say nothing.
@@ -64,5 +69,14 @@ def preset_difference(first: str, second: str, overrides: Sequence[str] = ()) ->
 
 
 def _load(where: str, overrides: Sequence[str]) -> ResolvedConfig:
-    run_config = Path(where).expanduser() / RUN_CONFIG
-    return load_config(str(run_config) if run_config.is_file() else where, overrides)
+    if where in known_presets() or where.endswith(SUFFIXES):
+        return load_config(where, overrides)
+    path = Path(resolve_run_path(where, "A or B"))
+    for file in (path / RUN_CONFIG, path):
+        if file.is_file():
+            return load_config(str(file), overrides)
+    runs = Path(resolve_path(f"{default_home()}/runs", "VGIM_HOME"))
+    names = sorted(file.parent.name for file in runs.glob(f"*/{RUN_CONFIG}"))
+    raise ConfigError(
+        f"no preset or run is called '{where}'; {suggestion(where)}; runs in {runs}: {', '.join(names) or 'none'}"
+    )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vgim.config.keys import Tree, config_keys
+from vgim.config.paths import resolve_path
 from vgim.config.yaml_text import parse_yaml
 from vgim.errors import ConfigError
 
@@ -81,14 +82,14 @@ def headline(path: Path) -> str:
 def find_preset(preset: str) -> Path:
     """The file of a preset, given by path or by name."""
     if preset.endswith(SUFFIXES) or "/" in preset:
-        path = Path(preset).expanduser()
+        path = Path(resolve_path(preset, "PRESET"))
         if path.is_file():
             return path.resolve()
-        raise ConfigError(f"no preset file at {preset}; {_suggestion(path.stem)}")
+        raise ConfigError(f"no preset file at {preset}; {suggestion(path.stem)}")
     known = known_presets()
     if preset in known:
         return known[preset]
-    raise ConfigError(f"no preset is called '{preset}'; {_suggestion(preset)}")
+    raise ConfigError(f"no preset is called '{preset}'; {suggestion(preset)}")
 
 
 def shown(path: Path) -> str:
@@ -135,7 +136,8 @@ def read_tree(path: Path) -> Tree:
     return tree
 
 
-def _suggestion(name: str) -> str:
+def suggestion(name: str) -> str:
+    """The preset whose name is nearest, and the names of all, for messages."""
     listed = [known for known in known_presets() if not known.startswith("_")]
     near = difflib.get_close_matches(name, listed, n=1)
     hint = f"did you mean {near[0]}? " if near else ""

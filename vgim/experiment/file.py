@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from vgim.config.keys import Tree, dump
 from vgim.config.overrides import OVERRIDE, merge_layer, parse_override
+from vgim.config.paths import resolve_path
 from vgim.config.presets import SUFFIXES, known_experiments, read_tree, shown
 from vgim.config.schema import Section
 from vgim.config.validation_messages import describe_problems
@@ -28,7 +29,7 @@ def find_experiment(file: str) -> Path:
     """The file that a path or a bare name stands for."""
     known = known_experiments()
     if file.endswith(SUFFIXES) or "/" in file:
-        path = Path(file).expanduser()
+        path = Path(resolve_path(file, "FILE"))
         if path.is_file():
             return path.resolve()
     elif file in known:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from vgim.config import RunConfig, load_config
 from vgim.config.keys import Tree, config_keys, dump
 from vgim.config.overrides import OVERRIDE, merge_layer, parse_override
+from vgim.config.paths import resolve_path
 from vgim.config.presets import SUFFIXES, find_parent, known_sweeps, read_tree, shown
 from vgim.config.validation_messages import describe_problems
 from vgim.config.yaml_text import parse_yaml, to_block
@@ -74,7 +75,7 @@ def find_sweep(file: str) -> Path:
     """The file that a path or a bare name stands for."""
     known = known_sweeps()
     if file.endswith(SUFFIXES) or "/" in file:
-        path = Path(file).expanduser()
+        path = Path(resolve_path(file, "FILE"))
         if path.is_file():
             return path.resolve()
     elif file in known:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from vgim.config.paths import resolve_path
 from vgim.data.corpora.kind import OptionInput
 from vgim.data.corpora.registry import CORPORA, find_corpus
 from vgim.data.shards.manifest import Codec, Manifest
@@ -15,6 +16,9 @@ from vgim.data.shards.prepare import prepare
 from vgim.data.shards.write_all import Progress
 from vgim.errors import ConfigError
 from vgim.storage import Location
+
+_FILES = ("train_list", "validation_list", "test_list", "labels")
+"""Options that are paths or URIs."""
 
 
 class _PrepareOptions(BaseModel, frozen=True, extra="forbid"):
@@ -74,8 +78,9 @@ def _check(options: dict[str, OptionInput]) -> _PrepareOptions:
         if keyword not in _PrepareOptions.model_fields:
             known = ", ".join(_PrepareOptions.model_fields)
             raise ConfigError(f"there is no option {keyword!r} for this corpus; `prepare` has {known}")
+    files = {name: resolve_path(file, name) for name in _FILES if isinstance(file := options.get(name), str)}
     try:
-        return _PrepareOptions.model_validate(options)
+        return _PrepareOptions.model_validate({**options, **files})
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"{first['loc'][0]}={first['input']!r}: {first['msg']}") from error
