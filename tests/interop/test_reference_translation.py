@@ -236,6 +236,32 @@ def test_last_epoch_needs_no_comment(epoch: int) -> None:
             "give 0 to 6",
         ),
         ("python -m decoder.train_decodr logs sim_audio_distr_true", "did you mean decoder.train_decoder?"),
+        *(
+            (
+                f"sim_audio_distr_true --overrides encoder_config.{key}='{value}'",
+                f"encoder_config.{key}={value} is no number; write one, such as encoder_config.{key}={example}",
+            )
+            for key, value, example in (
+                ("kld_weight", "0.01 train.epochs=3", "0.01"),
+                ("learning_rate", "1 --shards $(touch x)", "0.0002"),
+                ("num_epochs", "abc", "1000"),
+                ("kld_weight", "", "0.01"),
+                ("learning_rate", "nan", "0.0002"),
+                ("learning_rate", "1e999", "0.0002"),
+                ("num_epochs", "٣", "1000"),
+            )
+        ),
+        (
+            "decoder.train_decoder logs sim_audio_distr_true --overrides decoder_config.encoder_module='0 --x'",
+            "decoder_config.encoder_module=0 --x is no number",
+        ),
+        *(
+            (
+                f"{before} python -m main logs sim_audio_distr_true",
+                f"'{before}' stands before python; leave it out",
+            )
+            for before in ("CUDA_VISIBLE_DEVICES=0", "srun --gres=gpu:1", "nohup", "time")
+        ),
         ("python -m main $override", "$override is a variable of the shell"),
         ("sim_audio_distr_true --overrides wandb_entity='x", "a quote is not closed"),
         ("", "no command of the public reference is given"),
@@ -247,6 +273,38 @@ def test_what_cannot_be_translated_is_one_line(theirs: str, message: str) -> Non
     assert result.exit_code == ConfigError.exit_code
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_value_stays_one_word() -> None:
+    [found] = commands_of("sim_audio_distr_true --overrides save_dir='a train.epochs=3 $(touch x)'")
+    assert "storage.name=a train.epochs=3 $(touch x)" in shlex.split(found)
+
+
+LONG = "x" * 10_000
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        LONG,
+        f"python {LONG}",
+        f"{LONG} python -m main",
+        f"${LONG}",
+        f"a '{LONG}",
+        f"sim_audio_distr_true --overrides {LONG}",
+        f"sim_audio_distr_true --overrides {LONG}=1",
+        f"sim_audio_distr_true --overrides seed={LONG}",
+        f"sim_audio_distr_true --overrides wandb_entity={LONG}",
+        f"sim_audio_distr_true --overrides encoder_config.dataset.dataset={LONG}",
+        f"decoder.train_decoder logs sim_audio_distr_true --overrides decoder_config.decoder_loss={LONG}",
+    ],
+)
+def test_long_input_is_not_repeated_whole(theirs: str) -> None:
+    result = CliRunner().invoke(main, ["from-reference", theirs])
+    assert result.exit_code in (0, ConfigError.exit_code)
+    assert len(result.output) < 600
+    assert f"{'x' * 60}" in result.output
+    assert "..." in result.output
 
 
 SCRIPT = """
@@ -271,7 +329,7 @@ def test_lines_of_a_shell_are_read_with_their_variables() -> None:
 
 
 def test_output_is_what_a_shell_can_run() -> None:
-    hostile = "sim_audio_distr_true --overrides \"wandb_entity=a 'b' $(c)\nexit 1\" 'encoder_config.kld_weight=1; exit'"
+    hostile = "sim_audio_distr_true --overrides \"wandb_entity=a 'b' $(c)\nexit 1\" 'save_dir=1; exit'"
     text = translate(f"{SCRIPT}\n{hostile}")
     subprocess.run(["bash", "-n"], input=text, text=True, check=True)
     words = [shlex.split(line, comments=True) for line in text.splitlines()]

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from vgim.config.reference_row import Spelling
 from vgim.config.reference_spelling import find_spelling, nearest_key, present_key
 from vgim.errors import ConfigError
 from vgim.interop.reference_programs import CONFIGS, IMAGE_CONFIGS, OTHER_COMMANDS, PROGRAMS
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
-_PYTHON = re.compile(r"(.*/)?python[\d.]*(\.exe)?")
+_PYTHON = re.compile(r"([^=]*/)?python[\d.]*(\.exe)?")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_TEXTS = ("storage.name", "--shards")
+"""Counterparts whose values are no numbers; all others are."""
+_LONGEST_SHOWN = 80
+"""Characters of the input that a message or comment repeats."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,12 @@ def read_commands(text: str) -> list[ReferenceCommand]:
     return found
 
 
+def shown(text: str) -> str:
+    """Text of the input for a message or comment: one line, not too long."""
+    line = " ".join(text[: 2 * _LONGEST_SHOWN].split())
+    return line if len(text) <= _LONGEST_SHOWN else f"{line[:_LONGEST_SHOWN]}..."
+
+
 def _statements(text: str) -> Iterator[str]:
     """The commands that newlines and semicolons separate, outside quotes and without comments."""
     statement, quote, is_comment = "", "", False
@@ -82,8 +95,8 @@ def _fill(statement: str, variables: Mapping[str, str]) -> str:
         name = match[1] or match[2]
         if name not in variables:
             raise ConfigError(
-                f"${name} is a variable of the shell, whose value is not here; put the command in double quotes, "
-                f"so that the shell fills it in, or give the line {name}='...' too"
+                f"${shown(name)} is a variable of the shell, whose value is not here; put the command in double "
+                f"quotes, so that the shell fills it in, or give the line {shown(name)}='...' too"
             )
         return variables[name]
 
@@ -94,9 +107,7 @@ def _words(statement: str) -> list[str]:
     try:
         return shlex.split(statement)
     except ValueError:
-        raise ConfigError(
-            f"a quote is not closed in {' '.join(statement.split())[:80]}; close it, or leave it out"
-        ) from None
+        raise ConfigError(f"a quote is not closed in {shown(statement)}; close it, or leave it out") from None
 
 
 def _read(words: list[str]) -> ReferenceCommand:
@@ -108,11 +119,23 @@ def _read(words: list[str]) -> ReferenceCommand:
     for word in rest:
         key, equals, value = word.partition("=")
         if not equals:
-            raise ConfigError(f"'{word}' is no override of the public reference; write KEY=VALUE")
-        if find_spelling(key) is None:
-            raise ConfigError(f"{key} is no key of the public reference; did you mean {nearest_key(key)}?")
+            raise ConfigError(f"'{shown(word)}' is no override of the public reference; write KEY=VALUE")
+        spelling = find_spelling(key)
+        if spelling is None:
+            near = nearest_key(key[:_LONGEST_SHOWN])
+            raise ConfigError(f"{shown(key)} is no key of the public reference; did you mean {near}?")
+        _check_number(spelling, key, value)
         overrides[present_key(key)] = value
     return ReferenceCommand(program, experiment, config, overrides)
+
+
+def _check_number(spelling: Spelling, key: str, value: str) -> None:
+    """Refuse a value that is no finite number where the key here needs one."""
+    if not spelling.ours or spelling.ours in _TEXTS or value.lower() in spelling.values:
+        return
+    if _NUMBER.fullmatch(value) is None or not math.isfinite(float(value)):
+        example = spelling.default.partition(";")[0]
+        raise ConfigError(f"{key}={shown(value)} is no number; write one, such as {key}={example}")
 
 
 def _program(words: list[str]) -> tuple[str, list[str]]:
@@ -124,7 +147,15 @@ def _program(words: list[str]) -> tuple[str, list[str]]:
     if name in PROGRAMS:
         return name, rest[1:]
     if is_python:
-        raise ConfigError(f"'{name}' is no program of the public reference; {_nearest(name, PROGRAMS)}")
+        raise ConfigError(
+            f"'{shown(name)}' is no program of the public reference; {_nearest(name, PROGRAMS)}"
+        )
+    start = next((i for i, word in enumerate(words) if _PYTHON.fullmatch(word)), 0)
+    if start:
+        before = shown(shlex.join(words[:start]))
+        raise ConfigError(
+            f"'{before}' stands before python; leave it out, and put it before the vgim command"
+        )
     return "main", rest
 
 
@@ -142,10 +173,10 @@ def _config(arguments: list[str]) -> tuple[str, str, list[str]]:
         raise ConfigError(f"{config} encodes images, which have no counterpart; {_nearest(config, CONFIGS)}")
     if config not in CONFIGS or len(named) > 2:
         raise ConfigError(
-            f"'{' '.join(named)}' is not EXPERIMENT CONFIG of the public reference; {_nearest(config, CONFIGS)}"
+            f"'{shown(' '.join(named))}' is not EXPERIMENT CONFIG of the public reference; {_nearest(config, CONFIGS)}"
         )
     return named[0] if len(named) == 2 else "", config, rest
 
 
 def _nearest(name: str, known: Mapping[str, object]) -> str:
-    return f"did you mean {difflib.get_close_matches(name, known, n=1, cutoff=0)[0]}?"
+    return f"did you mean {difflib.get_close_matches(name[:_LONGEST_SHOWN], known, n=1, cutoff=0)[0]}?"

@@ -14,7 +14,7 @@ from vgim.config.reference_encoder_keys import ENCODER
 from vgim.config.reference_row import CLASSIFIERS, Spelling
 from vgim.config.reference_spelling import find_spelling, written_here
 from vgim.errors import ConfigError
-from vgim.interop.reference_command import ReferenceCommand, read_commands
+from vgim.interop.reference_command import ReferenceCommand, read_commands, shown
 from vgim.interop.reference_programs import CONFIGS, DATASETS, PROGRAMS, Corpus
 
 _SYLLABLES = "$VGIM_HOME/shards/artificial-speech-syllables"
@@ -36,7 +36,7 @@ class _Translation:
 
     def leave_out(self, key: str, reason: str) -> None:
         """Say of an override why it is not written."""
-        self.reasons.setdefault(reason, []).append(f"{key}={self.command.overrides[key]}")
+        self.reasons.setdefault(reason, []).append(f"{key}={shown(self.command.overrides[key])}")
 
     def count_for_others(self, section: str) -> None:
         """Count an override that other commands read."""
@@ -151,7 +151,9 @@ def _decode(command: ReferenceCommand) -> list[_Translation]:
     number = command.overrides.get(f"{section}.decoder_loss", "6")
     loss = _spelling(f"{section}.decoder_loss").values.get(number)
     if loss is None:
-        raise ConfigError(f"{section}.decoder_loss={number} is no loss of the public reference; give 0 to 6")
+        raise ConfigError(
+            f"{section}.decoder_loss={shown(number)} is no loss of the public reference; give 0 to 6"
+        )
     result.words = ["vgim", "decode", "train", _run_name(command), "--protocol", "published", *loss.split()]
     result.words += _place(result, section, reads_gru=False)
     if CONFIGS[command.config].model == "sim" and not _samples(command):
@@ -255,7 +257,9 @@ def _own_part(result: _Translation, key: str, section: str, program: str) -> lis
     if written is None or (written and takes_keys == written.startswith("--")):
         result.leave_out(key, spelling.note)
         return []
-    return written.split()
+    if value.lower() in spelling.values:
+        return written.split()
+    return [spelling.ours, value] if written.startswith("--") else [written]  # a value stays one word
 
 
 def _place(result: _Translation, section: str, reads_gru: bool) -> list[str]:
@@ -295,7 +299,7 @@ def _corpus(result: _Translation, section: str) -> Corpus:
     corpus = DATASETS.get(number)
     if corpus is None:
         raise ConfigError(
-            f"{key}={number} is no speech of the public reference; its numbers are 1, 3, 4 and 5"
+            f"{key}={shown(number)} is no speech of the public reference; its numbers are 1, 3, 4 and 5"
         )
     if number == "3":
         result.leave_out(
