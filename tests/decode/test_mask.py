@@ -38,6 +38,7 @@ def test_dimensions_are_kept_or_zero(text: str, kept: list[int]) -> None:
         ("zero:a-b", "'a-b' is no dimension and no range"),
         ("zero:-1", "'-1' is no dimension"),
         ("keep:5-3", "the range 5-3 runs backwards; write 3-5"),
+        ("keep:٣", "'٣' is no dimension and no range"),
         ("keep:1234567", "'1234567' is no dimension"),
     ],
 )

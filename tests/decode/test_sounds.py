@@ -149,7 +149,9 @@ def test_a_mask_that_keeps_all_changes_nothing_and_one_that_keeps_none_leaves_on
     np.testing.assert_array_equal(*none)
     assert np.abs(decoded(a) - decoded(b)).max() > 1e-4
     np.testing.assert_array_equal(decoded(a, "--mask", "keep:1-7"), decoded(a, "--mask", "zero:0"))
-    draws = heard(vgim("sample", trained, "--count", 2, "--mask", "zero:0-7"))
+    drawn = vgim("sample", trained, "--count", 2, "--mask", "zero:0-7")
+    assert drawn.stderr == "note: --mask zero:0-7 sets all 8 dimensions to 0\n"
+    draws = heard(drawn)
     np.testing.assert_array_equal(*draws)
     ways = heard(vgim("interpolate", trained, a, b, "--steps", 2, "--mask", "keep:1-3", "--dims", 3))
     np.testing.assert_array_equal(ways[1], decoded(b, "--mask", "keep:1-3"))
@@ -176,6 +178,21 @@ def test_sounds_of_another_mask_or_number_of_dimensions_are_other_files(
     ):
         vgim("interpolate", trained, a, b, "--steps", 2, *more)
     assert len(entries(trained, "interpolation")) == 10
+
+
+def test_files_of_one_name_in_several_folders_stay_apart(trained: Path, tmp_path: Path) -> None:
+    written = []
+    for seed, folder in enumerate(("train", "test")):
+        (tmp_path / folder).mkdir()
+        a, b = (sound(tmp_path / folder / name, 6_000, seed) for name in ("a.wav", "b.wav"))
+        for more in ((), ("--out", tmp_path / "out")):
+            written += vgim("interpolate", trained, a, b, "--steps", 2, *more).stdout.splitlines()
+            written += vgim("traverse", trained, a, "--dims", 1, "--steps", 2, *more).stdout.splitlines()
+        assert entries(trained, "interpolation")[-1]["sources"] == [str(a), str(b)]
+        assert entries(trained, "traversal")[-1]["sources"] == [str(a)]
+    assert len(set(written)) == 16
+    again = vgim("traverse", trained, a, "--dims", 1, "--steps", 2).stdout.splitlines()
+    assert set(again) < set(written)
 
 
 def test_files_of_other_rates_and_channels_are_converted_and_a_note_says_so(
@@ -210,6 +227,8 @@ def test_wrong_arguments_are_refused_in_one_line(trained: Path, tmp_path: Path) 
         (("file", tmp_path / "none.wav", tmp_path / "o.wav", "--run", trained), "there is no such file"),
         (("traverse", trained, good, "--dims", "99"), "--dims 99, but the latents have 8 dimensions"),
         (("traverse", trained, good, "--dims", "one"), "--dims one is no list of numbers"),
+        (("traverse", trained, good, "--dims", "٣"), "--dims ٣ is no list of numbers"),
+        (("traverse", trained, good, "--dims", "1", "--range=nan,1"), "--range nan,1 is no list of numbers"),
         (("traverse", trained, good, "--dims", "1", "--range", "3"), "two ends such as -2.68,2.68"),
         (
             ("interpolate", trained, good, good, "--dims", 9),

@@ -134,6 +134,8 @@ def test_interpolations_of_some_dimensions_and_masks_are_named(run: Path) -> Non
     shown[1] |= {"title": "0 to 1, the 20 most different dimensions", "moved": list(range(100, 120))}
     shown[2] |= {"title": "0 to 1, the 2 most different dimensions", "moved": [3, 1], "mask": "zero:5"}
     next(entry for entry in entries if entry["group"] == "traversal")["mask"] = "keep:0-3"
+    last = entries[-1]
+    entries += [last | {"sources": [f"/corpus/{split}/x.wav"]} for split in ("train", "test")]
     index.write_text(json.dumps(entries))
     page = read(run)
     headings = [text for level, text in page.headings if level == 5]
@@ -142,8 +144,10 @@ def test_interpolations_of_some_dimensions_and_masks_are_named(run: Path) -> Non
         "0 to 1, the 20 most different dimensions",
         "0 to 1, the 2 most different dimensions, mask zero:5",
         "Dimension 3, mask keep:0-3",
-        "Dimension 3",
+        *["Dimension 3"] * 3,
     ]
+    assert "Decoded: train/x.wav." in page.words
+    assert "Decoded: test/x.wav." in page.words
     assert "the most different first: 100, 101" in page.words
     assert "114, 115 and 4 more." in page.words
     assert "the most different first: 3, 1." in page.words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import click
@@ -113,11 +114,10 @@ def file(source: str, target: str, run: str, decoder: str | None, checkpoint: st
     """
     from vgim.config.paths import resolve_path
     from vgim.data.sound_file import read_sound
-    from vgim.decode.session import open_session
     from vgim.decode.sound_files import write_wav
     from vgim.storage import Location
 
-    session = open_session(_run_path(run, "--run"), decoder=decoder, which=checkpoint, mask=mask)
+    session = _session(run, decoder, checkpoint, mask, None, "--run")
     samples = read_sound(resolve_path(source, "IN"), _note)
     write_wav(Location(resolve_path(target, "OUT.wav")), session.reconstruct(samples))
 
@@ -202,17 +202,25 @@ def traverse(run: str, source: str, dims: str, bounds: str, steps: int, **which:
 
 def _numbers(option: str, text: str) -> list[float]:
     try:
-        return [float(part) for part in text.split(",")]
+        numbers = [float(part) for part in text.split(",")]
     except ValueError:
-        raise ConfigError(f"{option} {text} is no list of numbers; separate them by commas") from None
+        numbers = []
+    if not numbers or not text.isascii() or not all(map(math.isfinite, numbers)):
+        raise ConfigError(f"{option} {text} is no list of numbers; separate them by commas")
+    return numbers
 
 
-def _session(run: str, decoder: str | None, checkpoint: str, mask: str | None, out: str | None) -> Any:
+def _session(
+    run: str, decoder: str | None, checkpoint: str, mask: str | None, out: str | None, option: str = "RUN"
+) -> Any:
     from vgim.config.paths import resolve_path
     from vgim.decode.session import open_session
 
     path = None if out is None else resolve_path(out, "--out")
-    return open_session(_run_path(run, "RUN"), decoder=decoder, which=checkpoint, out=path, mask=mask)
+    session = open_session(_run_path(run, option), decoder=decoder, which=checkpoint, out=path, mask=mask)
+    if not session.kept_dimensions():
+        _note(f"note: --mask {mask} sets all {session.num_channels} dimensions to 0")
+    return session
 
 
 def _run_path(run: str, option: str) -> str:

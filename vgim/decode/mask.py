@@ -40,7 +40,7 @@ class Mask:
             raise ConfigError(f"--mask {text} is no mask; write {FORM}")
         dims: set[int] = set()
         for part in match[2].split(","):
-            ends = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", part.strip())
+            ends = re.fullmatch(r"([0-9]{1,6})(?:-([0-9]{1,6}))?", part.strip())
             if ends is None:
                 raise ConfigError(f"--mask {text}: {part!r} is no dimension and no range; write {FORM}")
             first, last = int(ends[1]), int(ends[2] or ends[1])

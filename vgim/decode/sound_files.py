@@ -40,6 +40,8 @@ class SoundEntry(BaseModel):
     """Share of the way from A to B in an interpolation; value of the dimension in a traversal."""
     dimension: int | None = None
     """Dimension that a traversal sets."""
+    sources: tuple[str, ...] = ()
+    """Files whose latents are decoded, of an interpolation and a traversal."""
     moved: tuple[int, ...] | None = None
     """Dimensions that move from A to B in an interpolation, the most different first; None for all."""
     mask: str | None = None

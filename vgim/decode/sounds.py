@@ -5,12 +5,13 @@ Shapes: T frames, C channels, L samples.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
 import torch
 
-from vgim.data.pcm import PCM16_SCALE
+from vgim.data.pcm import PCM16_SCALE, Pcm16
 from vgim.data.shards.manifest import check_shards_present, read_manifest
 from vgim.data.shards.read import read_utterances
 from vgim.data.sound_file import read_sound
@@ -67,10 +68,11 @@ def interpolate(
         of = "the latents have" if session.mask is None else f"--mask {session.mask.text} keeps"
         raise ConfigError(f"--dims {num_dims}, but {of} {len(kept)} dimensions; use 1 to {len(kept)}")
     a, b = read_sound(first, log), read_sound(second, log)
+    stem, moved = f"{_stem(first)}-{_stem(second)}-{_hash(a, b)}", None
     num_samples = min(len(a), len(b))
     a, b = a[:num_samples], b[:num_samples]
     a_BTC, b_BTC = session.latents(a), session.latents(b)
-    title, stem, moved = f"{_stem(first)} to {_stem(second)}", f"{_stem(first)}-{_stem(second)}", None
+    title = f"{_stem(first)} to {_stem(second)}"
     if num_dims is not None:
         moved = most_different(a_BTC[0], b_BTC[0])[:num_dims].tolist()
         title, stem = f"{title}, the {num_dims} most different dimensions", f"{stem}-dims{num_dims}"
@@ -83,6 +85,7 @@ def interpolate(
             group="interpolation",
             title=title,
             value=share,
+            sources=(first, second),
             moved=moved,
         )
         point_BTC = interpolate_dimensions(a_BTC, b_BTC, share, moved)
@@ -119,19 +122,21 @@ def traverse(
             )
     samples = read_sound(file, log)
     latents_BTC = session.latents(samples)
+    stem = f"{_stem(file)}-{_hash(samples)}"
     sounds = []
     for dim in dims:
         for i in range(steps):
             value = bounds[0] + (bounds[1] - bounds[0]) * i / (steps - 1)
             changed_BTC = latents_BTC.clone()
             changed_BTC[..., dim] = value
-            name = f"{_stem(file)}-dim{dim}-{i:02d}"
+            name = f"{stem}-dim{dim}-{i:02d}"
             entry = SoundEntry(
                 file=session.file_of("traversal", name),
                 group="traversal",
                 title=_stem(file),
                 value=value,
                 dimension=dim,
+                sources=(file,),
             )
             sounds.append((entry, session.audio(changed_BTC, len(samples), samples)))
     return session.write(sounds)
@@ -182,3 +187,9 @@ def write_first_sounds(folder: Location, log: Callable[[str], None]) -> None:
 def _stem(file: str) -> str:
     """File name without folders and ending."""
     return PurePosixPath(Location(file).name).stem
+
+
+def _hash(*audio: Pcm16) -> str:
+    """Short hash of utterances, so that files of one name in several folders do not share names of sounds."""
+    digests = b"".join(hashlib.sha256(samples.tobytes()).digest() for samples in audio)
+    return hashlib.sha256(digests).hexdigest()[:10]

@@ -53,6 +53,8 @@ class AudioRecord(BaseModel):
     """Value of the dimension in a traversal; share of the way in an interpolation."""
     dimension: int | None = None
     """The dimension that a traversal changes."""
+    sources: tuple[str, ...] = ()
+    """Files that an interpolation or a traversal decodes."""
     moved: tuple[int, ...] | None = None
     """Dimensions that move in an interpolation; None for all."""
     mask: str | None = None
@@ -77,11 +79,13 @@ class Sound:
 
 @dataclass(frozen=True)
 class SoundRow:
-    """Sounds under one title: a traversal of one dimension, one interpolation, or all of a group without a mask."""
+    """Sounds under one title: a traversal of one dimension of a file, one interpolation, or all else of one mask."""
 
     title: str
     dimensions: str
     """Dimensions that move in an interpolation of a few; empty otherwise."""
+    sources: str
+    """Files that are decoded, each with its folder; empty for draws, and in an index of an earlier version."""
     sounds: tuple[Sound, ...]
 
 
@@ -187,14 +191,18 @@ def _groups(
         own = [entry for entry in entries if entry.group == kind]
         chosen = own[: embedder.limits.clips]
         sounds = [(entry, sound) for entry in chosen if (sound := _sound(folder, entry, embedder, notes))]
-        rows: dict[tuple[str, str], list[Sound]] = {}
+        rows: dict[tuple[str, str, tuple[str, ...]], list[Sound]] = {}
         for entry, sound in sounds:
-            rows.setdefault((_row_title(entry), _listed(entry.moved or ())), []).append(sound)
+            key = _row_title(entry), _listed(entry.moved or ()), entry.sources
+            rows.setdefault(key, []).append(sound)
         if own:
             groups.append(
                 SoundGroup(
                     heading=HEADINGS.get(kind, kind.capitalize()),
-                    rows=tuple(SoundRow(*key, tuple(row)) for key, row in rows.items()),
+                    rows=tuple(
+                        SoundRow(title, dimensions, ", ".join(map(_with_folder, sources)), tuple(row))
+                        for (title, dimensions, sources), row in rows.items()
+                    ),
                     num_shown=len(sounds),
                     num_all=len(own),
                 )
@@ -211,6 +219,11 @@ def _row_title(entry: AudioRecord) -> str:
     if entry.mask:
         parts.append(f"mask {entry.mask}")
     return ", ".join(parts)
+
+
+def _with_folder(file: str) -> str:
+    """`x.wav` of a folder `test` as `test/x.wav`."""
+    return "/".join(file.split("/")[-2:])
 
 
 def _listed(dimensions: Sequence[int]) -> str:
