@@ -29,6 +29,19 @@ def test_the_dimension_that_holds_the_label_is_first_by_weight_and_by_informatio
     assert max(np.delete(nats_C, 2)) < 0.1
 
 
+def test_a_dimension_is_not_heavy_because_its_mean_is_large() -> None:
+    train, validation = labeled(400, 0), labeled(100, 1)
+    for examples in (train, validation):
+        examples.x_NC[:, 4] = 100 + 1e-3 * examples.x_NC[:, 4]
+    fitted = fit_lbfgs(train, validation, 2, bias=False)
+    weight_KC = standardized(fitted, train)
+    deviation_C = train.x_NC.double().numpy().std(0)
+    assert weight_KC == pytest.approx(fitted.weight_KC.double().numpy() * deviation_C, rel=1e-4)
+    mass_C = np.abs(weight_KC).sum(0)
+    assert mass_C.argmax() == 2
+    assert num_dimensions_for(0.5, mass_C) == 1
+
+
 def test_shares_of_weight() -> None:
     assert num_dimensions_for(0.5, np.array([1.0, 1, 1, 1])) == 2
     assert num_dimensions_for(0.5, np.array([0, 0, 9.0, 1])) == 1

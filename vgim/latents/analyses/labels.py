@@ -30,7 +30,7 @@ class DimensionScores(NamedTuple):
     """How much of one label each dimension carries, and how good the probe is."""
 
     weight_KC: F64
-    """Weights of the probe on features that are divided by their root mean square."""
+    """Weights of the probe on features in units of their standard deviations."""
     mass_C: F64
     """Sum of |weight| over the classes."""
     information_C: F64
@@ -88,8 +88,11 @@ def score_dimensions(inputs: AnalysisInput, context: ProbeContext) -> DimensionS
 
 
 def standardized(fitted: Fitted, train: Examples) -> F64:
-    """The probe's weights on features that are divided by their root mean square, [K, C]."""
-    weight: F64 = (fitted.weight_KC * train.x_NC.square().mean(0).sqrt()).double().numpy()
+    """The probe's weights times the standard deviations of its features, [K, C].
+
+    The fit penalizes these weights. A feature's mean moves all examples alike and does not count.
+    """
+    weight: F64 = (fitted.weight_KC.double() * train.x_NC.std(0, correction=0).double()).numpy()
     return weight
 
 
@@ -146,7 +149,8 @@ def _add(output: AnalysisOutput, context: ProbeContext, scores: DimensionScores)
     output.pictures += [
         PictureFile(
             f"{task}-weights.png",
-            f"Weights of the {task} probe on standardized latents, heaviest dimension first.",
+            f"Weights of the {task} probe times the standard deviations of the latents, heaviest dimension (largest "
+            "Σ |weight|) first.",
             partial(weights_picture, scores.weight_KC[:, by_weight], by_weight, classes, task),
         ),
         PictureFile(

@@ -21,13 +21,13 @@ def weights_picture(weight_KC: F64, dimension_C: I64, classes: tuple[str, ...], 
     axes = figure.add_subplot()
     limit = float(np.quantile(np.abs(weight_KC), 0.995)) or 1.0
     image = axes.imshow(weight_KC, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-    figure.colorbar(image, ax=axes, label="weight")
+    figure.colorbar(image, ax=axes, label="weight × std")
     if num_classes <= MOST_TICKS:
         axes.set_yticks(range(num_classes), classes, fontsize=7)
     if num <= MOST_TICKS:
         axes.set_xticks(range(num), dimension_C.tolist(), fontsize=6, rotation=90)
     axes.set_xlabel("dimension, heaviest first")
-    axes.set_title(f"weights of the {task} probe without bias, on standardized latents")
+    axes.set_title(f"weights of the {task} probe without bias × std of the latents")
     return figure
 
 
@@ -38,7 +38,7 @@ def ranking_picture(
     figure = new_figure(9, 5)
     top, bottom = figure.subplots(2, 1)
     for axes, values_C, order_C, label in (
-        (top, mass_C, by_weight_C, "Σ |weight|"),
+        (top, mass_C, by_weight_C, "Σ |weight × std|"),
         (bottom, information_C, by_information_C, "information (nats)"),
     ):
         at = np.arange(len(values_C))
