@@ -59,21 +59,21 @@ def test_weights_up_to_the_published_cost_are_not_warned_of(run: RunConfig) -> N
     [
         (
             config(0.01, channels=64),
-            "objective.kld_weight=0.01 (kl_reduction=time_sum, 64 channels) makes a nat a frame up to 8 times as dear "
-            "as published: it costs 0.0798, 0.0202, 0.01 in modules 0 to 2, there 0.00998, 0.00252, 0.00125 (0.01 at "
-            "512 channels), so that posteriors may collapse; no dearer than there is objective.kld_weight=0.00125, or "
-            "objective.kl_reduction=frame objective.kld_weight=0.00125",
+            "objective.kld_weight=0.01 makes a nat a frame up to 8 times as dear as published, so that posteriors may "
+            "collapse; set objective.kld_weight=0.00125, or objective.kl_reduction=frame objective.kld_weight=0.00125 "
+            "(cost of a nat in modules 0 to 2 at 64 channels: 0.0798, 0.0202, 0.01; published: 0.00998, 0.00252, "
+            "0.00125)",
         ),
-        (config(0.005, "frame"), "is objective.kld_weight=0.00125"),
+        (config(0.005, "frame"), "set objective.kld_weight=0.00125 ("),
         (config(1.0, "mean", 64, 20_480), "objective.kl_reduction=frame objective.kld_weight=0.0025"),
-        (config(0.02, depth=1), "it costs 0.02 in module 0, there 0.00998 ("),
+        (config(0.02, depth=1), "in module 0 at 512 channels: 0.02; published: 0.00998)"),
     ],
 )
 def test_a_dearer_nat_is_warned_of_with_a_weight_that_is_not(run: RunConfig, words: str) -> None:
     warning = dearer_than_published(run)
     assert warning is not None
     assert words in warning
-    for fix in warning.partition("no dearer than there is ")[2].split(", or "):
+    for fix in warning.partition("; set ")[2].partition(" (")[0].split(", or "):
         changes = dict(part.removeprefix("objective.").split("=") for part in fix.split())
         objective = run.objective.model_validate({**run.objective.model_dump(), **changes})
         assert dearer_than_published(run.model_copy(update={"objective": objective})) is None

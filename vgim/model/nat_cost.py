@@ -44,15 +44,14 @@ def dearer_than_published(config: RunConfig) -> str | None:
     if ratio <= TOLERANCE:
         return None
     objective = config.objective
-    same = f"objective.kld_weight={objective.kld_weight / ratio:.3g}"
+    fix = f"objective.kld_weight={objective.kld_weight / ratio:.3g}"
     if objective.kl_reduction != "frame":
         cheapest = min(published.values())
-        same += f", or objective.kl_reduction=frame objective.kld_weight={cheapest:.3g}"
+        fix += f", or objective.kl_reduction=frame objective.kld_weight={cheapest:.3g}"
     return (
-        f"objective.kld_weight={objective.kld_weight:g} (kl_reduction={objective.kl_reduction}, "
-        f"{config.model.channels} channels) makes a nat a frame up to {ratio:.3g} times as dear as published: it costs "
-        f"{_shown(costs)} in {_modules(costs)}, there {_shown(published)} (0.01 at 512 channels), so that posteriors "
-        f"may collapse; no dearer than there is {same}"
+        f"objective.kld_weight={objective.kld_weight:g} makes a nat a frame up to {ratio:.3g} times as dear as "
+        f"published, so that posteriors may collapse; set {fix} (cost of a nat in {_modules(costs)} at "
+        f"{config.model.channels} channels: {_shown(costs)}; published: {_shown(published)})"
     )
 
 
