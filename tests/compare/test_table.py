@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
+import shutil
 from pathlib import Path
 
 from vgim.compare.read import compare
@@ -34,6 +37,39 @@ def test_text_wraps_runs_that_do_not_fit_and_loses_none(runs: tuple[Path, Path])
     assert max(len(line) for line in narrow.splitlines() if not line.startswith("note")) <= 50
     assert narrow.count("kld_weight") == 2
     assert as_markdown(table).count("| **") == len(table.sections)
+
+
+def test_validation_that_no_run_has_is_left_out(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    without = Path(shutil.copytree(runs[0], tmp_path / "without"))
+    records = (without / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (without / "metrics.jsonl").write_text("".join(r for r in records if '"kind": "validation"' not in r))
+    alone = compare([str(without)])
+    assert [s.title for s in comparison_table(alone).sections if "validation" in s.title] == []
+    assert "module0_nce" in as_csv(alone).splitlines()[0].split(",")
+    beside = comparison_table(compare([str(without), str(runs[0])]))
+    (nce,) = (section for section in beside.sections if section.title == "validation: InfoNCE, nats")
+    assert nce.rows[0][1] == DASH != nce.rows[0][2]
+
+
+def test_the_device_is_that_of_the_records_and_else_of_the_config(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(runs[0], tmp_path / "run"))
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    config = (run / "config.yaml").read_text()
+    for in_records, in_config, shown in (
+        (["cpu", "NVIDIA H100"], "auto", "NVIDIA H100"),
+        ([None, "cpu"], "cuda", "cpu"),
+        ([None, None], "cuda", "cuda"),
+        ([None, None], "auto", None),
+    ):
+        for index, record in enumerate(r for r in records if r["kind"] == "train"):
+            record.pop("device", None)
+            if (device := in_records[min(index, 1)]) is not None:
+                record["device"] = device
+        (run / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        (run / "config.yaml").write_text(re.sub(r"  device: .*", f"  device: {in_config}", config))
+        assert compare([str(run)]).runs[0].device == shown
 
 
 def test_csv_has_a_row_a_run_and_unrounded_numbers(runs: tuple[Path, Path]) -> None:

@@ -15,6 +15,8 @@ from tests.experiment.cases import write_file
 from vgim.cli import main
 from vgim.compare.columns import baseline_identity
 from vgim.compare.grouped import GroupedComparison
+from vgim.compare.grouped_picture import grouped_picture
+from vgim.compare.grouped_table import grouped_tables
 from vgim.compare.seed_groups import group_by_seed
 from vgim.downstream.options import ProbeOptions
 from vgim.errors import ConfigError, DataError, StorageError, TrainingError
@@ -98,6 +100,26 @@ def test_tables_and_pictures_are_written(probed_folder: Path, comparison: Groupe
         "| runs finished | 2 of 2 | 2 of 2 | 2 of 2 |",
     ):
         assert line in table
+    accuracies, differences, training = grouped_tables(comparison)
+    assert accuracies.notes == ()
+    assert "± half of the 95 % interval" in differences.notes[0]
+    assert "* marks an interval without 0" in differences.notes[0]
+    (alone, _) = grouped_tables(comparison.model_copy(update={"differences": ()}))
+    assert "± half" in alone.notes[0]
+    assert "*" not in alone.notes[0]
+    assert [s.title for s in training.sections if "InfoNCE" in s.title] == [
+        "validation: InfoNCE, nats (± 95 % over seeds)",
+        "last epoch: InfoNCE, nats (± 95 % over seeds)",
+    ]
+    without = [
+        group.model_copy(update={"modules": tuple(m.model_copy(update={"nce": None}) for m in group.modules)})
+        for group in comparison.groups
+    ]
+    training = grouped_tables(comparison.model_copy(update={"groups": tuple(without)}))[-1]
+    assert not any("validation: InfoNCE" in section.title for section in training.sections)
+    for axes in grouped_picture(comparison).axes:
+        assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1", "2", "3"]
+        assert axes.get_xlabel() == "module (3: GRU)"
     with (probed_folder / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
     first = comparison.accuracies[0]

@@ -76,7 +76,7 @@ class ComparedRun(ResultModel):
     """Parameters of InfoNCE's linear maps, which are of no use after training."""
     workers: int | None
     device: str | None
-    """`cluster.device` of the config; None for auto."""
+    """Device that the latest steps were taken on, `cpu` or the GPU's name; of older runs `cluster.device`."""
     cost: Cost | None
     data_fingerprint: str | None
     chance_nce: float

@@ -13,6 +13,7 @@ from vgim.plotting import Figure, new_figure
 
 MOST_COLUMNS = 3
 MAJORITY = "majority"
+GRU = " (GRU)"
 BASELINE_STYLES = {"random": "--", "supervised": "-.", "greedy-supervised": (0, (5, 1, 1, 1, 1, 1))}
 
 
@@ -72,11 +73,21 @@ def _panel(axes: Any, comparison: GroupedComparison, found: Sequence[GroupedAccu
     if found[0].majority is not None:
         axes.axhline(found[0].majority, color="gray", linewidth=0.8, label=MAJORITY)
     axes.set_xticks(range(len(comparison.depth_names)))
-    axes.set_xticklabels([name.removeprefix("module ") for name in comparison.depth_names])
-    axes.set_xlabel("module")
+    axes.set_xticklabels([_module_number(name) for name in comparison.depth_names])
+    axes.set_xlabel(_module_label(comparison.depth_names))
     axes.set_ylabel("accuracy")
     axes.set_ylim(0, 1.02)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _module_number(depth_name: str) -> str:
+    """`3` of `module 3 (GRU)`, as in the pictures of probes."""
+    return depth_name.removeprefix("module ").removesuffix(GRU)
+
+
+def _module_label(depth_names: Sequence[str]) -> str:
+    gru = [_module_number(name) for name in depth_names if name.endswith(GRU)]
+    return f"module ({', '.join(gru)}: GRU)" if gru else "module"
 
 
 def _with_intervals(axes: Any, points: Sequence[GroupedAccuracy], aside: float, color: str) -> None:

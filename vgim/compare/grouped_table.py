@@ -9,20 +9,25 @@ from collections.abc import Callable, Sequence
 from vgim.compare.crossed import Estimate
 from vgim.compare.grouped import GroupedComparison, RunGroup
 from vgim.compare.hits import WHOLE
-from vgim.compare.table import DASH, ComparisonTable, Section, as_markdown, as_text
+from vgim.compare.table import DASH, ComparisonTable, Section, as_markdown, as_text, has_values
 from vgim.text import format_clock
 
-LEGEND = (
-    "accuracies are means over seeds in percent, ± half of the 95 % interval over seeds and test utterances; "
-    "differences are paired, in percentage points; * marks an interval without 0"
+ACCURACIES_LEGEND = (
+    "accuracies are means over seeds in percent, ± half of the 95 % interval over seeds and test utterances"
 )
+DIFFERENCES_LEGEND = "differences are paired, in percentage points; * marks an interval without 0"
 
 
 def grouped_tables(comparison: GroupedComparison) -> list[ComparisonTable]:
-    """The tables: accuracies, differences where there are any, and training with the notes."""
+    """The tables: accuracies, differences where there are any, and training with the notes.
+
+    The legend stands below the last table of accuracies or differences.
+    """
     tables = [_accuracies(comparison)] if comparison.accuracies else []
     if comparison.differences:
         tables.append(_differences(comparison))
+    if tables:
+        tables[-1] = tables[-1]._replace(notes=_legend(comparison))
     return [*tables, _training(comparison)]
 
 
@@ -70,12 +75,17 @@ def _accuracies(comparison: GroupedComparison) -> ComparisonTable:
         sections.append(
             Section(f"{title}, % ({majority}{found[0].num_test_utterances} test utterances)", rows)
         )
+    return ComparisonTable(tuple(columns), sections, ())
+
+
+def _legend(comparison: GroupedComparison) -> tuple[str, ...]:
     layers = tuple(
         f"{group.name} is one module: the rows hold its {group.layers}"
         for group in comparison.groups
         if group.layers
     )
-    return ComparisonTable(tuple(columns), sections, (LEGEND, *layers))
+    words = [ACCURACIES_LEGEND, *([DIFFERENCES_LEGEND] if comparison.differences else [])]
+    return ("; ".join(words), *layers)
 
 
 def _differences(comparison: GroupedComparison) -> ComparisonTable:
@@ -135,7 +145,8 @@ def _training(comparison: GroupedComparison) -> ComparisonTable:
             modules(lambda g, m: _nats(g.modules[m].train_nce)),
         ),
     ):
-        sections.append(Section(title, [*nces, chance]))
+        if has_values(nces):
+            sections.append(Section(title, [*nces, chance]))
     if any(m.kl_per_frame is not None for g in groups for m in g.modules):
         sections.append(Section("validation: KL, nats a frame", modules(_kl)))
     if any(m.collapsed for g in groups for m in g.modules):

@@ -108,7 +108,7 @@ def _read_run(
         encoder_parameters=encoder_parameters,
         predictor_parameters=predictor_parameters,
         workers=record.workers if record else None,
-        device=None if config.cluster.device == "auto" else config.cluster.device,
+        device=_device(config, metrics),
         cost=cost,
         data_fingerprint=record.data_fingerprint if record else None,
         chance_nce=chance_of(config.objective).loss,
@@ -129,6 +129,14 @@ def _cost(metrics: Iterable[MetricsRecord]) -> Cost | None:
         train_s += num_steps / record["steps_per_s"]
         crops += num_steps * record["crops_per_s"] / record["steps_per_s"]
     return Cost(step_s=step_s, train_s=train_s, utterances=round(crops)) if step_before else None
+
+
+def _device(config: RunConfig, metrics: Sequence[MetricsRecord]) -> str | None:
+    """Device of the latest record that names one, else the config's; None if that is auto."""
+    names = [record["device"] for record in metrics if record.get("device")]
+    if names:
+        return str(names[-1])
+    return None if config.cluster.device == "auto" else config.cluster.device
 
 
 def _latest_validations(config: RunConfig, metrics: Iterable[MetricsRecord]) -> list[ModuleMetrics]:

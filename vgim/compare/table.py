@@ -37,7 +37,7 @@ class ComparisonTable(NamedTuple):
 
 
 def comparison_table(comparison: Comparison) -> ComparisonTable:
-    """Make the table; a dash stands for an unknown value."""
+    """Make the table; a dash stands for an unknown value, and validation that no run has is left out."""
     runs = comparison.runs
     sections = [Section("run", _rows(runs, RUN_ROWS)), *_module_sections(runs)]
     for task, variant in comparison.tasks():
@@ -83,6 +83,11 @@ WEIGHT_ROWS: list[tuple[str, Callable[[ComparedWeights], str]]] = [
 ]
 
 
+def has_values(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether any run has a value in any of the rows, whose first cells are labels."""
+    return any(cell != DASH for row in rows for cell in row[1:])
+
+
 def _rows(runs: Sequence[ComparedRun], rows: Sequence[tuple[str, Cell]]) -> list[tuple[str, ...]]:
     return [(label, *(cell(run) or DASH for run in runs)) for label, cell in rows]
 
@@ -97,6 +102,8 @@ def _module_sections(runs: Sequence[ComparedRun]) -> Iterator[Section]:
             )
             for m in range(depth)
         ]
+        if not has_values(rows):
+            continue
         if title.startswith("InfoNCE"):
             rows.append(("chance", *(f"{run.chance_nce:.3f}" for run in runs)))
         yield Section(f"validation: {title}", rows)
