@@ -80,6 +80,12 @@ def test_probes_that_all_runs_have_are_drawn_with_numbers_in_the_table(
     for scale in ("standardized", "published"):
         (axes,) = weights_picture(probes, scale).axes
         assert [text.get_text()[:9] for text in axes.get_legend().get_texts()] == ["one: Gini", "two: Gini"]
+        assert [text.get_text().endswith(" (standardized)") for text in axes.get_legend().get_texts()] == (
+            [scale == "published"] * 2
+        )
+        for line in axes.get_lines():  # a density ends where the axis does
+            low, *_, high = line.get_ydata()
+            assert max(low, high) < 0.05 * max(line.get_ydata())
     one = CliRunner().invoke(main, ["compare", str(runs[0]), f"--weights={tmp_path}/w.pdf"])
     assert one.exit_code == 0, one.stderr
     assert "probe's weights: speaker, module 3" in one.stdout

@@ -15,7 +15,9 @@ from vgim.plotting import Figure, new_figure
 COLUMNS = 3
 GRID = 300
 OUTSIDE = 0.002
-"""Share of the weights that the x axis cuts off at each end."""
+"""Share of the weights that the x axis cuts off at each end, further out than the tail of the others."""
+TAIL = 3.0
+"""Bandwidths that the x axis goes on behind the weights, where the density of kernels ends."""
 SMALLEST_SPREAD = 1e-9
 X_LABELS: dict[WeightScale, str] = {
     "standardized": "weight × std of its feature / root mean square",
@@ -24,7 +26,8 @@ X_LABELS: dict[WeightScale, str] = {
 
 
 def weights_picture(probes: Sequence[ProbeWeights], scale: WeightScale) -> Figure:
-    """Draw kernel densities (Scott's bandwidth) of all weights of each run, with the Gini coefficient over features."""
+    """Draw kernel densities (Scott's bandwidth) of the weights of each run, with Gini coefficients over features."""
+    of = "" if scale == "standardized" else " (standardized)"
     columns = min(COLUMNS, len(probes))
     rows = math.ceil(len(probes) / columns)
     figure = new_figure(max(5.0, 4.4 * columns), 3.4 * rows + 0.4)
@@ -32,11 +35,12 @@ def weights_picture(probes: Sequence[ProbeWeights], scale: WeightScale) -> Figur
     for probe, axes in zip(probes, panels, strict=False):
         weights = {name: weight.flatten() for name, weight in probe.of_scale(scale).items()}
         every = np.concatenate(list(weights.values()))
-        low, high = np.quantile(every, [OUTSIDE, 1 - OUTSIDE])
+        tail = TAIL * max(float(values.std()) * len(values) ** -0.2 for values in weights.values())
+        low, high = np.quantile(every, [OUTSIDE, 1 - OUTSIDE]) + np.array([-tail, tail])
         grid = np.linspace(low, high if high > low else low + 1, GRID)
         for index, (name, values) in enumerate(weights.items()):
             spread = gini(mass(probe.weights_by_run[name]))
-            axes.plot(grid, density(values, grid), color=f"C{index}", label=f"{name}: Gini {spread:.2f}")
+            axes.plot(grid, density(values, grid), color=f"C{index}", label=f"{name}: Gini {spread:.2f}{of}")
         task = f"{probe.key.task} ({probe.key.variant})" if probe.key.variant else probe.key.task
         axes.set_title(f"{task}, {output_name(probe.key.module, probe.key.layer)}", fontsize=10)
         axes.set_xlabel(X_LABELS[scale], fontsize=8)
