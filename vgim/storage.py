@@ -52,8 +52,9 @@ def storage_errors(action: str, uri: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FIXES:
-            reason, fix = _FIXES[error.errno]
+        code = errno.EISDIR if str(error).endswith("is a directory") else error.errno  # Arrow sets no errno
+        if code in _FIXES:
+            reason, fix = _FIXES[code]
         else:
             reason = first_line(error)
             fix = "check the address, the credentials and the network"

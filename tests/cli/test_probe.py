@@ -80,12 +80,9 @@ def test_every_option_is_passed_on(asked: list[Any], tmp_path: Path, monkeypatch
     layers = "--layer -1 --all-layers --supervised-epochs 7 --cache-features"
     numbers = "--pdf --seeds 3 --patience 2 --max-utterances 9 --device cpu --shards sh"
     encoders = "--encoder random --encoder mfcc --encoder random"
-    assert (
-        vgim(
-            "probe", "runs/x", "--task", "vowel", *f"{flags} {layers} {numbers} {encoders}".split()
-        ).exit_code
-        == 0
-    )
+    adam = "--protocol published --epochs 4 --learning-rate 0.1 --batch-size 8 --clip-norm 2"
+    words = f"{flags} {layers} {numbers} {encoders} {adam}".split()
+    assert vgim("probe", "runs/x", "--task", "vowel", *words).exit_code == 0
     where, options, how = asked
     assert where == f"{tmp_path}/runs/x"
     assert how["all_epochs"]
@@ -97,7 +94,12 @@ def test_every_option_is_passed_on(asked: list[Any], tmp_path: Path, monkeypatch
         "layer": -1,
         "all_layers": True,
         "checkpoint": "last",
+        "protocol": "published",
         "solver": "adam",
+        "epochs": 4,
+        "learning_rate": 0.1,
+        "batch_size": 8,
+        "clip_norm": 2.0,
         "seeds": 3,
         "sampled": True,
         "whole_utterances": True,
@@ -109,6 +111,17 @@ def test_every_option_is_passed_on(asked: list[Any], tmp_path: Path, monkeypatch
         "cache_features": True,
         "device": "cpu",
     }
+
+
+@pytest.mark.parametrize("option", ["--learning-rate", "--clip-norm"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_number_that_is_not_finite_is_one_line(asked: list[Any], option: str, value: str) -> None:
+    result = vgim("probe", "runs/x", "--task", "vowel", "--solver", "adam", option, value)
+    assert result.exit_code == 2
+    assert (
+        f"Invalid value for '{option}': {value} is not finite; give a number such as 0.001" in result.stderr
+    )
+    assert not asked
 
 
 def test_runs_and_tasks_are_probed_each_once_by_as_many_workers(

@@ -16,6 +16,7 @@ from vgim.cli import main
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.shards.read import Utterance, read_utterances
 from vgim.downstream.apply import open_applied, segments
+from vgim.downstream.classifier import CLASSIFIER
 from vgim.downstream.job import probe
 from vgim.downstream.options import ProbeOptions
 from vgim.errors import CheckpointError, ConfigError, DataError, StorageError
@@ -68,6 +69,49 @@ def test_the_test_splits_own_files_give_the_results_accuracy(
     assert sum(first.probabilities.values()) == pytest.approx(1, abs=1e-5)
 
 
+def test_samples_of_artificial_speech_are_those_of_the_split_that_a_files_folder_names(
+    run: Path, syllables: Path, tmp_path: Path
+) -> None:
+    (result,) = probe(
+        str(run), ProbeOptions(task="syllable", shards=str(syllables), sampled=True, module=0, seeds=2)
+    )
+    (folder,) = (run / "probes").glob("syllable-trained-module0-sampled-data*")
+    applied = open_applied(str(folder), seed=1)
+    files = sorted((syllables.parent / "artificial" / "split up data padded" / "test").glob("*.wav"))
+    predicted = [applied.predict(str(file)) for file in files]
+    hits = [found.label == file.stem[-2:] for found, file in zip(predicted, files, strict=True)]
+    assert len(hits) == result.num_test
+    assert np.mean(hits) == pytest.approx(result.fits[1].accuracy)
+    for name, is_the_same in ((f"test-{files[0].name}", True), (files[0].name, False)):
+        found = applied.predict(str(shutil.copy(files[0], tmp_path / name)))
+        assert (found.probabilities == predicted[0].probabilities) is is_the_same
+
+
+def test_a_classifier_of_another_probe_is_refused(run: Path) -> None:
+    for options in ({"encoders": ("trained", "random")}, {"bias": False}, {"whole_utterances": True}):
+        probe(str(run), ProbeOptions.model_validate({"task": "speaker", "module": None, **options}))
+    folder = run / "probes" / "speaker-trained-module2"
+    own = (folder / CLASSIFIER).read_bytes()
+    for other, differing in (
+        ("speaker-trained-module0", "module is 0 and 2"),
+        ("speaker-random-module2", "encoder is random and trained"),
+        ("speaker-trained-module2-nobias", "bias is False and True"),
+        ("speaker-trained-module2-whole", "whole_utterances is True and False"),
+    ):
+        shutil.copy(run / "probes" / other / CLASSIFIER, folder)
+        with pytest.raises(StorageError, match=f"are of two probes: {differing}; copy whole folders"):
+            open_applied(str(folder))
+    (folder / CLASSIFIER).write_bytes(own)
+    open_applied(str(folder))
+    text = (folder / "result.json").read_text()
+    (folder / "result.json").write_text(text.replace('"module": 2', '"module": 1'))
+    with pytest.raises(StorageError, match="are of two probes: module is 2 and 1"):
+        open_applied(str(folder))
+    (folder / "result.json").write_text(text.replace('"crop_samples": ', '"crop_samples": 1'))
+    with pytest.raises(CheckpointError, match=r"or the crops of .* are others than those that were probed"):
+        open_applied(str(folder))
+
+
 def test_segments_of_phones_give_the_results_accuracy(run: Path, spoken: list[tuple[str, Utterance]]) -> None:
     (result,) = probe(str(run), ProbeOptions(task="phone", module=1))
     applied = open_applied(str(run / "probes" / "phone-trained-module1"))
@@ -116,6 +160,8 @@ def test_the_command_prints_a_line_a_file_or_json_and_reports_each_failure(
     assert len(result.stdout.splitlines()) == 1
     assert "100 samples at 16 kHz: too short for the probe" in result.stderr
     assert "2 of 3 files failed; the reasons are above" in result.stderr
+    result = vgim("apply", folder, str(tmp_path))
+    assert f"cannot read {tmp_path}: it is a folder, not a file; check the path" in result.stderr
     result = vgim("apply", folder, str(tmp_path / "text.wav"))
     assert "cannot be decoded: not readable as audio" in result.stderr
 
@@ -139,7 +185,9 @@ def test_what_cannot_be_applied_is_one_clear_line(run: Path, tmp_path: Path) -> 
         open_applied(str(folder), seed=4)
     text = (folder / "result.json").read_text()
     (folder / "result.json").write_text(text.replace("step-00000020", "step-00000010"))
-    with pytest.raises(CheckpointError, match=r"the weights or the normalization of .* are others"):
+    with pytest.raises(
+        CheckpointError, match=r"the weights, the normalization or the crops of .* are others"
+    ):
         open_applied(str(folder))
     (folder / "result.json").write_text(text.replace("step-00000020", "step-00000099"))
     with pytest.raises(CheckpointError, match=r"step-00000099, which is gone; probe the run again"):

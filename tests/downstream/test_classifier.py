@@ -9,17 +9,21 @@ import pytest
 import safetensors.torch
 import torch
 
+from vgim.config.schema import DataConfig, ModelConfig, ObjectiveConfig
 from vgim.downstream.classifier import (
     CLASSIFIER,
     Classifier,
     ClassifierInfo,
-    _hash_tensors,
+    hash_features,
     read_classifier,
     to_safetensors,
 )
+from vgim.downstream.features.encoder_features import EncoderFeatures, EncoderOutput
 from vgim.downstream.job import probe
 from vgim.downstream.options import ProbeOptions
 from vgim.errors import StorageError
+from vgim.model.audio import Normalizer
+from vgim.model.stack import build_encoder
 from vgim.storage import Location
 
 
@@ -36,9 +40,11 @@ def classifier(num_seeds: int = 2) -> Classifier:
         run="runs/sim",
         checkpoint="runs/sim/checkpoints/step-00000020",
         step=20,
+        options=ProbeOptions(task="vowel"),
+        corpus="artificial-speech",
+        data_fingerprint="d",
         seeds=tuple(range(num_seeds)),
         features_sha256=("f",) * num_seeds,
-        sha256=_hash_tensors(weight_SKC, bias_SK),
     )
     return Classifier(info, weight_SKC, bias_SK)
 
@@ -65,8 +71,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 def test_the_scale_of_features_is_kept_and_older_files_without_it_are_read(tmp_path: Path) -> None:
     old = classifier()
     std_SC = torch.tensor([[1.0, 2, 3, 4], [5, 6, 7, 8]])
-    sha256 = _hash_tensors(old.weight_SKC, old.bias_SK, std_SC)
-    new = Classifier(old.info.model_copy(update={"sha256": sha256}), old.weight_SKC, old.bias_SK, std_SC)
+    new = old._replace(feature_std_SC=std_SC)
     for written in (old, new):
         (tmp_path / CLASSIFIER).write_bytes(to_safetensors(written))
         read = read_classifier(Location(tmp_path))
@@ -94,13 +99,29 @@ def test_a_probe_keeps_its_classifier(probed_run: Path) -> None:
     assert len(set(read.info.features_sha256)) == 2  # each seed draws another encoder
 
 
+def test_the_hash_of_features_covers_all_that_makes_them() -> None:
+    def made(weights: int = 0, sample: int | None = None, module: int = 1, layer: int | None = None) -> str:
+        encoder = build_encoder(ModelConfig(channels=8, gru_units=8), ObjectiveConfig(), weights).eval()
+        source = EncoderFeatures(encoder, normalizer, (EncoderOutput(module, layer),), sample)
+        return hash_features(source, source.specs[0], crop)
+
+    normalizer, crop = Normalizer(), None
+    hashes = [made(), made(weights=1), made(sample=0), made(module=2), made(layer=0)]
+    normalizer = Normalizer("utterance")
+    hashes.append(made())
+    for num_samples in (20_480, 10_240):
+        crop = DataConfig(shards="s", crop_samples=num_samples)
+        hashes.append(made())
+    assert len(set(hashes)) == len(hashes)
+
+
 def changed(**metadata: object) -> bytes:
     """A file whose metadata differ."""
     whole = classifier()
-    fields = {name: json.dumps(v) for name, v in whole.info.model_dump(mode="json").items()}
+    data = to_safetensors(whole)
+    fields = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
     fields |= {name: json.dumps(value) for name, value in metadata.items()}
-    tensors = safetensors.torch.load(to_safetensors(whole))
-    return safetensors.torch.save(tensors, fields)
+    return safetensors.torch.save(safetensors.torch.load(data), fields)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +131,7 @@ def changed(**metadata: object) -> bytes:
         (b"\xff" * 64, "header"),
         (to_safetensors(classifier())[:-8], "not fully covered"),
         (to_safetensors(classifier())[:-1] + b"\x00", "its SHA-256 is not the one in its metadata"),
+        (changed(classes=["ü", "i", "a"]), "its SHA-256 is not the one in its metadata"),
         (safetensors.torch.save({"weight": torch.zeros(3, 4)}), "Field required"),
         (changed(classes=["a", "i"]), "a weight has the shape [3, 4], and there are 2 classes"),
         (changed(seeds=[0]), "it holds the tensors bias, bias.1, weight, weight.1"),

@@ -170,12 +170,12 @@ def write_probe(
     predictions = Predictions(tuple(classes), tuple(classes), np.ones_like(labels), labels, labels[None])
     classifier = Classifier(
         ClassifierInfo(
-            **result.model_dump(include={"task", "unit", "encoder", "module", "layer", "checkpoint", "step"}),
+            **result.model_dump(include=set(ClassifierInfo.model_fields) & set(ProbeResult.model_fields)),
             classes=tuple(classes),
             run=str(run),
             seeds=(0,),
             features_sha256=("",),
-            sha256="",
+            corpus="librispeech",
         ),
         torch.zeros(1, len(classes), 2),
         torch.zeros(1, len(classes)),

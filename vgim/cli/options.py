@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -24,6 +25,16 @@ class WithDefault(click.Group):
         if args and args[0] not in (*self.commands, "-h", "--help"):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers without inf, and without nan, which is in any of click's ranges."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not finite; give a number such as 0.001", param, ctx)
+        return number
 
 
 if TYPE_CHECKING:

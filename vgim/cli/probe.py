@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from vgim.cli.options import LazyChoice, json_option, pdf_option, refuse_without_matplotlib
+from vgim.cli.options import FiniteRange, LazyChoice, json_option, pdf_option, refuse_without_matplotlib
 from vgim.errors import ConfigError
 
 
@@ -87,7 +87,7 @@ def probe() -> None:
 @click.option("--epochs", type=click.IntRange(min=1), help="adam: epochs [phone 20, other tasks 50].")
 @click.option(
     "--learning-rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="adam: learning rate [phone 1e-4, other tasks 1e-3].",
 )
 @click.option(
@@ -97,7 +97,7 @@ def probe() -> None:
 )
 @click.option(
     "--clip-norm",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     help="adam: largest norm of the gradient; 0 does not clip [0].",
 )
 @click.option(

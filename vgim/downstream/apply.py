@@ -18,10 +18,11 @@ from pydantic import Field, ValidationError
 
 from vgim.config import RunConfig
 from vgim.data.audio import AudioProblem, decode
+from vgim.data.corpora.registry import corpus_traits
 from vgim.data.pcm import HOP_SAMPLES, SAMPLE_RATE_HZ, Pcm16
 from vgim.data.shards.read import Utterance
 from vgim.data.stream.crops import first_crop
-from vgim.downstream.classifier import Classifier, hash_features, read_classifier
+from vgim.downstream.classifier import CLASSIFIER, Classifier, ClassifierInfo, hash_features, read_classifier
 from vgim.downstream.context import open_probe_context
 from vgim.downstream.encoders.kinds import feature_source
 from vgim.downstream.features.encoder_features import EncoderFeatures, EncoderOutput
@@ -89,8 +90,8 @@ class AppliedProbe:
         Raises:
             DataError: The file is no audio, or too short.
         """
-        utterance = _read(Location(file), log)
-        cut = _cut(self.result.run_config) if self._uses_crops else _whole
+        utterance = _read(Location(file), self.classifier.info.corpus, log)
+        cut = _cut(self.result.run_config) if _uses_crops(self.result) else _whole
         encoded = list(stream_features(self.source, [utterance], cut))
         if not encoded:
             raise DataError(f"{file} has {len(utterance.audio)} samples at 16 kHz: too short for the probe")
@@ -108,10 +109,6 @@ class AppliedProbe:
             probabilities=dict(zip(classes, p_NK[0].tolist(), strict=True)),
         )
 
-    @property
-    def _uses_crops(self) -> bool:
-        return self.task.uses_crops and not self.result.options.whole_utterances
-
 
 def open_applied(folder: str, seed: int = 0) -> AppliedProbe:
     """Load a probe's classifier and the encoder of its features, on the CPU.
@@ -121,23 +118,27 @@ def open_applied(folder: str, seed: int = 0) -> AppliedProbe:
         seed: Seed of the classifier, if the probe has several.
 
     Raises:
-        VgimError: The folder is no probe's, its files are damaged, or its encoder is not kept or has changed.
+        VgimError: The folder is no probe's, its files are damaged or of two probes, or its encoder is not kept or has
+            changed.
     """
     place = Location(folder)
     result = _read_result(place)
     if result.label_epochs:
         raise ConfigError(f"{folder} is of --encoder {result.encoder}: {NO_WEIGHTS}")
     classifier = read_classifier(place)
+    _refuse_another_probe(place, classifier.info, result)
     if seed not in classifier.info.seeds:
         raise ConfigError(
             f"--seed {seed}, but the probe has the seeds {', '.join(map(str, classifier.info.seeds))}; use one of them"
         )
     run = place.parent.parent
     source = _source(run, result, seed)
-    if hash_features(source) != classifier.info.features_sha256[classifier.info.seeds.index(seed)]:
+    crop = result.run_config.data if _uses_crops(result) else None
+    made = hash_features(source, source.specs[0], crop)
+    if made != classifier.info.features_sha256[classifier.info.seeds.index(seed)]:
         raise CheckpointError(
-            f"the features of {folder} can't be made again: the weights or the normalization of {run.uri} are others "
-            "than those that were probed; probe again"
+            f"the features of {folder} can't be made again: the weights, the normalization or the crops of {run.uri} "
+            "are others than those that were probed; probe again"
         )
     return AppliedProbe(result, classifier, source, probe_class(result.task), seed)
 
@@ -168,6 +169,26 @@ def _read_result(place: Location) -> ProbeResult:
             f"{place.child(RESULT).uri} does not read as a probe's result ({first_problem(error)}); name a folder "
             "RUN/probes/NAME of a probe, or probe again"
         ) from error
+
+
+def _refuse_another_probe(place: Location, info: ClassifierInfo, result: ProbeResult) -> None:
+    told = _what_is_probed(result)
+    for name, value in _what_is_probed(info).items():
+        if value != told[name]:
+            raise StorageError(
+                f"{CLASSIFIER} and {RESULT} in {place.uri} are of two probes: {name} is {value} and {told[name]}; copy "
+                "whole folders, or probe again"
+            )
+
+
+def _what_is_probed(record: ClassifierInfo | ProbeResult) -> dict[str, object]:
+    own = ("task", "encoder", "module", "layer", "data_fingerprint")
+    options = record.options.model_dump(exclude={"encoders", "all_layers", "cache_features", "device"})
+    return {**options, **{name: getattr(record, name) for name in own}}
+
+
+def _uses_crops(result: ProbeResult) -> bool:
+    return probe_class(result.task).uses_crops and not result.options.whole_utterances
 
 
 def _source(run: Location, result: ProbeResult, seed: int) -> FeatureSource:
@@ -204,7 +225,7 @@ def _source(run: Location, result: ProbeResult, seed: int) -> FeatureSource:
     return EncoderFeatures(encoder.encoder, encoder.normalizer, (output,), sample_seed)
 
 
-def _read(path: Location, log: Callable[[str], None]) -> Utterance:
+def _read(path: Location, corpus: str, log: Callable[[str], None]) -> Utterance:
     data = path.read_bytes()
     try:
         audio = decode(data, resample=True, mixdown=True).samples
@@ -219,7 +240,7 @@ def _read(path: Location, log: Callable[[str], None]) -> Utterance:
         log(f"note: the {info.channels} channels of {path.uri} are averaged")
     statistics = measure(to_float(torch.from_numpy(audio)[None]))
     return Utterance(
-        utterance_id=PurePosixPath(path.uri).stem,  # seeds the samples of the posterior
+        utterance_id=corpus_traits(corpus, None).utterance_id(path.uri),  # seeds the samples of the posterior
         speaker_id="",
         transcript="",
         audio=audio,

@@ -2,7 +2,7 @@
 
 The tensors are `weight` [K, C], `bias` [K] and `feature_std` [C] of the first seed, and `weight.1`, `bias.1`,
 `feature_std.1`, … of further seeds, float32, for raw features. Older files have no `feature_std`. The metadata are the
-fields of `ClassifierInfo`, each as JSON.
+fields of `ClassifierInfo`, each as JSON, and `sha256`, the SHA-256 of these fields and the tensors.
 
 Shapes: S seeds, K classes, C features.
 """
@@ -11,20 +11,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from vgim.downstream.features.source import FeatureSource
+from vgim.config.schema import DataConfig
+from vgim.downstream.features.source import FeatureSource, FeatureSpec
 from vgim.downstream.fit import SeedFit
-from vgim.downstream.options import EncoderKind
+from vgim.downstream.options import EncoderKind, ProbeOptions
 from vgim.downstream.probes.probe import ExampleUnit
 from vgim.downstream.probes.registry import Task
 from vgim.downstream.result import ProbeResult
 from vgim.errors import StorageError
+from vgim.pretrained.opened_run import OpenedRun
 from vgim.storage import Location
 from vgim.text import first_problem
 
@@ -49,11 +51,13 @@ class ClassifierInfo(BaseModel):
     checkpoint: str | None
     """Checkpoint of a trained encoder."""
     step: int | None
+    options: ProbeOptions
+    corpus: str
+    """Name of the corpus, which decides the utterance id of a file."""
+    data_fingerprint: str
     seeds: tuple[int, ...]
     features_sha256: tuple[str, ...]
-    """For each seed, SHA-256 of all that makes features of audio: weights, normalization, seed of samples."""
-    sha256: str
-    """SHA-256 of the tensors."""
+    """For each seed, SHA-256 of all that makes features of audio: see `hash_features`."""
 
 
 class Classifier(NamedTuple):
@@ -71,18 +75,25 @@ class Classifier(NamedTuple):
         return torch.addmm(self.bias_SK[index], x_NC, self.weight_SKC[index].T).log_softmax(1)
 
 
-def hash_features(source: FeatureSource) -> str:
-    """SHA-256 of all that makes features of audio."""
-    return hashlib.sha256(json.dumps(source.identity(), sort_keys=True).encode()).hexdigest()
+def hash_features(source: FeatureSource, spec: FeatureSpec, crop: DataConfig | None) -> str:
+    """SHA-256 of all that makes features of audio: weights, normalization, seed of samples, module, layer and clip.
+
+    Args:
+        spec: One of the source's specs.
+        crop: Kind and length of the crops; None for whole utterances.
+    """
+    clip = "whole" if crop is None else [crop.crop, crop.crop_samples]
+    made = {**source.identity(), "view": spec._asdict(), "clip": clip}
+    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
 
 
 def classifier_of(
-    run: Location, result: ProbeResult, fits: Sequence[SeedFit], features_sha256: Sequence[str]
+    opened: OpenedRun, result: ProbeResult, fits: Sequence[SeedFit], features_sha256: Sequence[str]
 ) -> Classifier:
     """The classifier of a probe's result.
 
     Args:
-        run: The run's folder.
+        opened: The run and the shards that were probed.
         fits: The fit of each seed.
         features_sha256: `hash_features` of each seed's source.
     """
@@ -96,12 +107,14 @@ def classifier_of(
         encoder=result.encoder,
         module=result.module,
         layer=result.layer,
-        run=run.uri,
+        run=opened.folder.uri,
         checkpoint=result.checkpoint,
         step=result.step,
+        options=result.options,
+        corpus=opened.manifest.corpus,
+        data_fingerprint=result.data_fingerprint,
         seeds=tuple(fit.seed for fit in fits),
         features_sha256=tuple(features_sha256),
-        sha256=_hash_tensors(weight_SKC, bias_SK, feature_std_SC),
     )
     return Classifier(info, weight_SKC, bias_SK, feature_std_SC)
 
@@ -118,6 +131,7 @@ def to_safetensors(classifier: Classifier) -> bytes:
         if classifier.feature_std_SC is not None:
             tensors[feature_std] = classifier.feature_std_SC[index].contiguous()
     metadata = {name: json.dumps(value) for name, value in classifier.info.model_dump(mode="json").items()}
+    metadata["sha256"] = json.dumps(_hash(tensors, metadata))
     data: bytes = safetensors.torch.save(tensors, metadata)
     return data
 
@@ -143,8 +157,8 @@ def read_classifier(folder: Location) -> Classifier:
     try:
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        metadata = {name: json.loads(value) for name, value in header.get("__metadata__", {}).items()}
-        info = ClassifierInfo.model_validate(metadata)
+        metadata = header.get("__metadata__", {})
+        info = ClassifierInfo.model_validate({name: json.loads(value) for name, value in metadata.items()})
     except ValidationError as error:
         raise _damaged(path, first_problem(error)) from error
     except (safetensors.SafetensorError, ValueError, KeyError, RecursionError) as error:
@@ -169,7 +183,7 @@ def read_classifier(folder: Location) -> Classifier:
         )
     weight_SKC, bias_SK = torch.stack(weights), torch.stack(biases)
     std_SC = torch.stack(stds) if stds else None
-    if _hash_tensors(weight_SKC, bias_SK, std_SC) != info.sha256:
+    if json.dumps(_hash(tensors, metadata)) != metadata.get("sha256"):
         raise _damaged(path, "its SHA-256 is not the one in its metadata")
     return Classifier(info, weight_SKC, bias_SK, std_SC)
 
@@ -180,9 +194,13 @@ def _names(index: int) -> tuple[str, str, str]:
     return f"weight{end}", f"bias{end}", f"feature_std{end}"
 
 
-def _hash_tensors(weight_SKC: Tensor, bias_SK: Tensor, feature_std_SC: Tensor | None = None) -> str:
-    tensors = [weight_SKC, bias_SK, *([] if feature_std_SC is None else [feature_std_SC])]
-    return hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in tensors)).hexdigest()
+def _hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """SHA-256 of the tensors and of the metadata without their `sha256`."""
+    fields = {name: value for name, value in metadata.items() if name != "sha256"}
+    digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
+    for _, tensor in sorted(tensors.items()):
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _damaged(path: Location, reason: str) -> StorageError:

@@ -202,32 +202,34 @@ def _compute_results(context: ProbeContext, kind: EncoderKind, log: Log) -> list
         notes.append(SEEDS_IDLE)
         log(f"note: {kind}: {SEEDS_IDLE}")
     specs: tuple[FeatureSpec, ...] = ()
-    sha256 = ""
+    hashes: list[str] = []
     splits_by_spec: list[Splits] = []
     fits_by_spec: list[list[SeedFit]] = []
     preparations: list[EncoderPreparation] = []
-    features_sha256: list[str] = []
+    features_sha256: list[list[str]] = []
+    crop = context.opened.config.data if context.uses_crops else None
     for seed in range(num_seeds):
         if not splits_by_spec or depends_on_seed(context, kind):
             splits_by_spec = []  # frees the last seed's examples before the next are made
             source, preparation = feature_source(context, kind, seed, log)
             preparations.append(preparation)
             specs = source.specs
-            sha256 = hash_features(source)
+            hashes = [hash_features(source, spec, crop) for spec in specs]
             splits_by_spec = _split_examples(context, source, log)
             fits_by_spec = fits_by_spec or [[] for _ in specs]
-        features_sha256.append(sha256)
+        features_sha256.append(hashes)
         for spec, splits, fits in zip(specs, splits_by_spec, fits_by_spec, strict=True):
             fits.append(fit_and_score(context, splits, seed))
             features = f"{kind} {output_name(spec.module, spec.layer)}".rstrip()
             log(f"{options.task} from {features}, seed {seed}: {fits[-1].scores.accuracy:.1%}")
     computed = []
-    for spec, splits, fits in zip(specs, splits_by_spec, fits_by_spec, strict=True):
+    by_spec = zip(specs, splits_by_spec, fits_by_spec, zip(*features_sha256, strict=True), strict=True)
+    for spec, splits, fits, sha256 in by_spec:
         result, confusion_KK = summarize(
             context, kind, spec, splits, fits, preparations=preparations, notes=notes
         )
         predictions = collect_predictions(context.task.classes, splits.test, fits)
-        classifier = classifier_of(context.opened.folder, result, fits, features_sha256)
+        classifier = classifier_of(context.opened, result, fits, sha256)
         computed.append(ComputedResult(result, confusion_KK, predictions, classifier))
     return computed
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from vgim.data.corpora.corpus import Corpus, Skipped, SourceUtterance
@@ -75,7 +75,7 @@ def find_artificial_speech(root: str | Path | Location, *, part: Part = "words")
             continue
         utterances.append(
             SourceUtterance(
-                utterance_id=f"{split}-{name.rpartition('.')[0]}",
+                utterance_id=utterance_id_of(path),
                 speaker_id=SPEAKER_ID,
                 chapter_id=match["word"],
                 path=path,
@@ -106,6 +106,12 @@ def find_artificial_speech(root: str | Path | Location, *, part: Part = "words")
         resample=True,
         variant=part,
     )
+
+
+def utterance_id_of(path: str) -> str:
+    """`test-bagidu_1_2_gi` for the path `test/bagidu_1_2_gi.wav`; the file's name alone if its folder is no split."""
+    file = PurePosixPath(path)
+    return f"{file.parent.name}-{file.stem}" if file.parent.name in _SPLITS else file.stem
 
 
 def recordings_of(utterance_ids: Iterable[str]) -> dict[str, str]:
@@ -145,7 +151,11 @@ def _number_takes(takes: set[tuple[int, int]]) -> dict[tuple[int, int], int]:
 
 
 def _traits(variant: str | None) -> CorpusTraits:
-    return CorpusTraits(syllables=SYLLABLES if variant == "syllables" else (), recordings_of=recordings_of)
+    return CorpusTraits(
+        syllables=SYLLABLES if variant == "syllables" else (),
+        recordings_of=recordings_of,
+        utterance_id=utterance_id_of,
+    )
 
 
 ARTIFICIAL_SPEECH = CorpusKind(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from vgim.data.corpora.corpus import Corpus
 
@@ -29,6 +30,10 @@ def _own_recordings(utterance_ids: Iterable[str]) -> dict[str, str]:
     return {utterance_id: utterance_id for utterance_id in utterance_ids}
 
 
+def _stem(path: str) -> str:
+    return PurePosixPath(path).stem
+
+
 @dataclass(frozen=True)
 class CorpusTraits:
     """Properties of a corpus's utterances. The defaults hold for a corpus that is not in the registry."""
@@ -37,6 +42,8 @@ class CorpusTraits:
     """All syllables, if every utterance is one syllable and its transcript names it; else empty."""
     recordings_of: Callable[[Iterable[str]], dict[str, str]] = _own_recordings
     """All utterance ids of a corpus or shard folder → id of the recording that each utterance is cut from, or is."""
+    utterance_id: Callable[[str], str] = _stem
+    """Path or URI of an audio file → utterance id."""
 
 
 def default_traits(variant: str | None) -> CorpusTraits:
