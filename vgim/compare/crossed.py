@@ -2,9 +2,10 @@
 
 Every encoder is trained with several seeds and tested on the same utterances: a crossed design with two random factors.
 The variance of the mean is the variance of the seeds' means over S, plus the variance of the utterances' means over U.
-This counts the interaction of seeds and utterances twice, and so errs to wide intervals. Its degrees of freedom are
-Satterthwaite's (1946), and the interval is Student's t. A difference of two encoders is paired: their answers are
-subtracted seed by seed and utterance by utterance first.
+This counts the interaction of seeds and utterances twice, and so errs to wide intervals. Each part has a half width by
+Student's t, with S - 1 and U - 1 degrees of freedom; that of the interval is the root of the sum of their squares.
+Satterthwaite's joint degrees of freedom would be many, and the interval too narrow, whenever few seeds happen to agree.
+A difference of two encoders is paired: their answers are subtracted seed by seed and utterance by utterance first.
 
 Shapes: S seeds, U utterances.
 """
@@ -20,7 +21,7 @@ import numpy as np
 
 from vgim.arrays import F64, I64
 from vgim.downstream.options import ResultModel
-from vgim.downstream.scores import interval_over_utterances, t_quantile, wilson_interval
+from vgim.downstream.scores import interval_of_mean, interval_over_utterances, wilson_interval
 
 
 class Estimate(ResultModel):
@@ -115,13 +116,5 @@ def _linearized(hits: SeedHits, mean: float) -> F64:
 
 def _half_width(x_SU: F64) -> float:
     """Half the width of the 95 % interval of the mean over seeds and utterances."""
-    num_seeds, num_utterances = x_SU.shape
-    parts = []  # variance of the mean, and its degrees of freedom
-    for means, num in ((x_SU.mean(1), num_seeds), (x_SU.mean(0), num_utterances)):
-        if num > 1:
-            parts.append((float(np.var(means, ddof=1)) / num, num - 1))
-    variance = sum(part for part, _ in parts)
-    if variance == 0:
-        return 0.0
-    degrees = variance**2 / sum(part**2 / freedom for part, freedom in parts)
-    return t_quantile(degrees) * math.sqrt(variance)
+    intervals = (interval_of_mean(means.tolist()) for means in (x_SU.mean(1), x_SU.mean(0)))
+    return math.hypot(*((high - low) / 2 for low, high in filter(None, intervals)))
