@@ -106,6 +106,8 @@ def test_options_that_do_not_fit_are_refused(runs: tuple[Path, Path]) -> None:
     for options, words in (
         (["--weight-scale", "published"], "has no effect without --weights"),
         (["--weights", "x.png", "--group-seeds"], "leave out --group-seeds"),
+        (["--weights", "w.txt"], "--weights w.txt is neither PNG nor PDF; let FILE end in .png or .pdf"),
+        (["--picture", "w.txt"], "--picture w.txt is neither PNG nor PDF"),
     ):
         result = CliRunner().invoke(main, ["compare", str(runs[0]), *options])
         assert result.exit_code == 2

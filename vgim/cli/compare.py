@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vgim.cli.options import LazyChoice, json_option, refuse_without_matplotlib
+from vgim.cli.options import LazyChoice, check_picture_file, json_option
 from vgim.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--picture",
     "picture_file",
     metavar="FILE",
-    help="Draw accuracy and InfoNCE by module, as PDF if FILE ends in .pdf, otherwise as PNG.",
+    help="Draw accuracy and InfoNCE by module, into a FILE that ends in .png or .pdf.",
 )
 @click.option(
     "--weights",
@@ -79,9 +79,9 @@ def compare(
     from vgim.storage import Location
 
     if picture_file:
-        refuse_without_matplotlib(f"--picture {picture_file}")
+        check_picture_file("--picture", picture_file)
     if weights_file:
-        refuse_without_matplotlib(f"--weights {weights_file}")
+        check_picture_file("--weights", weights_file)
         if group_seeds:
             raise ConfigError(f"--weights {weights_file} draws single runs; leave out --group-seeds")
     elif weight_scale != "standardized":

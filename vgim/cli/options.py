@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from importlib import import_module
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -89,6 +90,22 @@ class LazyNames(LazyChoice):
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
         return f"{','.join(self.names)}"
+
+
+def check_picture_file(option: str, file: str) -> None:
+    """Check that a picture can be drawn into a file.
+
+    Args:
+        option: The option that names the file, such as `--picture`.
+
+    Raises:
+        ConfigError: The file is neither PNG nor PDF, or matplotlib is not installed.
+    """
+    from vgim.plotting import PDF, PNG
+
+    if PurePath(file).suffix.lower() not in ("", PNG, PDF):
+        raise ConfigError(f"{option} {file} is neither PNG nor PDF; let FILE end in {PNG} or {PDF}")
+    refuse_without_matplotlib(f"{option} {file}")
 
 
 def refuse_without_matplotlib(option: str) -> None:

@@ -5,15 +5,19 @@ Shapes: S seeds, K classes, C features.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from vgim.arrays import F64
 from vgim.compare.comparison import ComparedWeights, Comparison
+from vgim.compare.depth import common_stages, outputs_by_stage
+from vgim.compare.read import compared_config
 from vgim.compare.read_probes import newest_results, read_results, variant
 from vgim.downstream.classifier import CLASSIFIER, Classifier, read_classifier
 from vgim.downstream.result import folder_name
+from vgim.downstream.result_table import output_name
 from vgim.errors import ConfigError, StorageError
 from vgim.runs.layout import PROBES
 from vgim.storage import Location
@@ -27,6 +31,7 @@ class ProbeKey(NamedTuple):
     task: str
     variant: str
     module: int
+    """Module of the run; of cpc beside greedy encoders, the module that its output corresponds to."""
     layer: int | None
 
 
@@ -57,7 +62,20 @@ def read_weights(comparison: Comparison, option: str) -> tuple[list[ProbeWeights
         ConfigError: No probe is common to all runs.
     """
     notes = list(comparison.notes)
-    found = {run.name: _classifiers(Location(run.uri), run.name, notes) for run in comparison.runs}
+    configs = {run.name: compared_config(Location(run.uri)) for run in comparison.runs}
+    # Modules of greedy encoders do not correspond to the one module of cpc, but to its layers.
+    mixed = len({config.family == "cpc" for config in configs.values()}) > 1
+    stages = common_stages(list(configs.values())) if mixed else []
+    found = {}
+    for run in comparison.runs:
+        outputs = outputs_by_stage(configs[run.name].model, stages) if mixed else None
+        found[run.name] = _classifiers(Location(run.uri), run.name, outputs, notes)
+        if outputs and configs[run.name].family == "cpc":
+            words = [
+                f"{'output' if layer is None else f'layer {layer}'} is in the panel of module {stage}"
+                for (_, layer), stage in outputs.items()
+            ]
+            notes.append(f"{run.name}: of its weights, {', '.join(words)}")
     first = next(iter(found.values()))
     common = [key for key in first if all(key in classifiers for classifiers in found.values())]
     if not common:
@@ -65,6 +83,10 @@ def read_weights(comparison: Comparison, option: str) -> tuple[list[ProbeWeights
             f"{option}, but no probe of a trained encoder with its {CLASSIFIER} is common to all runs; probe each "
             "with the same --task and --module by `vgim probe`, again if the probe is older than that file"
         )
+    for name, classifiers in found.items():
+        if alone := [key for key in classifiers if key not in common]:
+            words = [f"{key.task} of {output_name(key.module, key.layer)}" for key in alone]
+            notes.append(f"{name}: no weights of {', '.join(words)}: not every run has this probe")
     probes = [
         ProbeWeights(
             key,
@@ -90,13 +112,27 @@ def read_weights(comparison: Comparison, option: str) -> tuple[list[ProbeWeights
     return probes, comparison.model_copy(update={"weights": spreads, "notes": tuple(notes)})
 
 
-def _classifiers(run: Location, name: str, notes: list[str]) -> dict[ProbeKey, Classifier]:
-    """The classifiers of a run's trained encoder that have the scale of their features."""
+def _classifiers(
+    run: Location, name: str, outputs: Mapping[tuple[int, int | None], int] | None, notes: list[str]
+) -> dict[ProbeKey, Classifier]:
+    """The classifiers of a run's trained encoder that have the scale of their features.
+
+    Args:
+        outputs: Module of the greedy encoders that each output corresponds to; None if all runs have the same outputs.
+    """
     classifiers = {}
     for result in newest_results(read_results(run, name, [])):
         if result.encoder != "trained" or result.module is None:
             continue
         folder = run.child(PROBES, folder_name(result))
+        module, layer = result.module, result.layer
+        if outputs is not None:
+            if (module, layer) not in outputs:
+                notes.append(
+                    f"{name}: no weights of {folder.name}: its output corresponds to none of other runs"
+                )
+                continue
+            module, layer = outputs[module, layer], None
         try:
             classifier = read_classifier(folder)
         except StorageError as error:
@@ -107,7 +143,7 @@ def _classifiers(run: Location, name: str, notes: list[str]) -> dict[ProbeKey, C
                 f"{name}: no weights of {folder.name}: its classifier has no feature_std; probe again"
             )
             continue
-        classifiers[ProbeKey(result.task, variant(result), result.module, result.layer)] = classifier
+        classifiers[ProbeKey(result.task, variant(result), module, layer)] = classifier
     return classifiers
 
 
