@@ -68,6 +68,8 @@ def test_probes_have_the_options_of_vgim_probe(tmp_path: Path) -> None:
         (FILE, ["objective.kld_weight=0.5"], r"run gim: objective.kld_weight=0.5 has no effect"),
         (FILE, ["seeds=[1,1]"], r"a seed twice"),
         (FILE, ["seeds=[]"], r"seeds=\[\] is not allowed"),
+        (FILE, ["seeds=[-1]"], r"seeds=\[-1\] .* must be a list of integers at least 0"),
+        ("- sim", [], r"its top level takes name, seeds, overrides, runs, probes, differences$"),
         (FILE, ["sedes=[1]"], r"sedes is not a config key"),
         (FILE.replace("preset: tiny, o", "o"), [], r"runs.sim: preset: Field required"),
         (FILE.replace("preset: tiny", "preset: tinny"), [], r"two.yaml: preset=tinny: no preset is called"),

@@ -104,8 +104,13 @@ def _in_words(schema: Mapping[str, Any]) -> str:
         return ("one of " if len(values) > 1 else "") + ", ".join(values)
     if schema["type"] == "array":
         members = {"integer": "integers", "boolean": "true and false"}
-        return f"a list of {members.get(schema['items']['type'], 'values')}"
+        items = schema["items"]
+        return f"a list of {members.get(items['type'], 'values')} {_bounds(items)}".strip()
     noun = {"integer": "an integer", "number": "a number", "string": "text", "boolean": "true or false"}
+    return f"{noun[schema['type']]} {_bounds(schema)}".strip()
+
+
+def _bounds(schema: Mapping[str, Any]) -> str:
     bounds = {
         "minimum": "at least {}",
         "exclusiveMinimum": "above {}",
@@ -113,8 +118,7 @@ def _in_words(schema: Mapping[str, Any]) -> str:
         "exclusiveMaximum": "below {}",
         "minLength": "not empty",
     }
-    said = [words.format(schema[key]) for key, words in bounds.items() if key in schema]
-    return " ".join([noun[schema["type"]], " and ".join(said)]).strip()
+    return " and ".join(words.format(schema[key]) for key, words in bounds.items() if key in schema)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vgim.config.keys import Tree, config_keys
 from vgim.config.paths import resolve_path
+from vgim.config.schema import RunConfig, Section
 from vgim.config.yaml_text import parse_yaml
 from vgim.errors import ConfigError
 
@@ -119,8 +120,8 @@ def find_parent(parent: str, child: Path, key: str = "extends") -> Path:
         raise ConfigError(f"{shown(child)}: {key}={parent}: {error}") from None
 
 
-def read_tree(path: Path) -> Tree:
-    """The keys of a preset file."""
+def read_tree(path: Path, root: type[Section] = RunConfig) -> Tree:
+    """The keys of a preset file, or of another file whose keys are those of `root`."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -131,8 +132,10 @@ def read_tree(path: Path) -> Tree:
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        keys = ", ".join(config_keys().members[""])
-        raise ConfigError(f"{shown(path)} holds no config; its top level takes extends and the keys {keys}")
+        keys = ("extends and the keys " if root is RunConfig else "") + ", ".join(
+            config_keys(root).members[""]
+        )
+        raise ConfigError(f"{shown(path)} holds no config; its top level takes {keys}")
     return tree
 
 

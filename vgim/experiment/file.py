@@ -78,7 +78,7 @@ def pairs_of(config: ExperimentConfig) -> list[tuple[str, str]]:
 def read_file(path: Path, own: Sequence[str]) -> ExperimentConfig:
     tree: Tree = {}
     sources: dict[str, str] = {}
-    merge_layer(tree, read_tree(path), shown(path), sources, root=ExperimentConfig)
+    merge_layer(tree, read_tree(path, ExperimentConfig), shown(path), sources, root=ExperimentConfig)
     for text in own:
         merge_layer(tree, parse_override(text, ExperimentConfig), OVERRIDE, sources, root=ExperimentConfig)
     config = _validate(tree, sources)

@@ -58,7 +58,7 @@ def load_sweep(file: str, overrides: Sequence[str] = ()) -> Sweep:
     own = [text for text in overrides if not _is_run_override(text)]
     tree: Tree = {}
     sources: dict[str, str] = {}
-    merge_layer(tree, read_tree(path), shown(path), sources, root=SweepConfig)
+    merge_layer(tree, read_tree(path, SweepConfig), shown(path), sources, root=SweepConfig)
     for text in own:
         merge_layer(tree, parse_override(text), OVERRIDE, sources, root=SweepConfig)
     config = _validate(tree, sources)
