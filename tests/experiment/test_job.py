@@ -12,12 +12,13 @@ import pytest
 from tests.experiment.cases import FILE, write_file
 from vgim.errors import ConfigError, DataError, TrainingError
 from vgim.experiment import job
-from vgim.experiment.folder import CONFIG, RECORD
+from vgim.experiment.folder import CONFIG, RECORD, ExperimentFolder
 from vgim.experiment.job import run_experiment
 from vgim.experiment.plan import Experiment, load_experiment
 from vgim.runs.folder import RunFolder
 from vgim.runs.listing import list_runs
 from vgim.runs.metrics import read_metrics
+from vgim.storage import Location
 
 
 def load(folder: Path, shards: Path, *overrides: str, text: str = FILE) -> Experiment:
@@ -125,3 +126,10 @@ def test_two_processes_do_not_work_on_one_experiment(
     monkeypatch.setattr("vgim.experiment.folder.process_is_alive", lambda host, pid: pid == os.getppid())
     with pytest.raises(TrainingError, match=f"process {os.getppid()} is working on the experiment"):
         run_experiment(experiment)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"pid": 1}', '{"pid": "1", "host": 3}'])
+def test_a_damaged_claim_is_no_process(tmp_path: Path, text: str) -> None:
+    folder = ExperimentFolder(Location(str(tmp_path)))
+    folder.location.child(RECORD).write_bytes_atomic(text.encode())
+    folder.check_free()

@@ -17,7 +17,10 @@ from vgim.compare.columns import baseline_identity
 from vgim.compare.grouped import GroupedComparison
 from vgim.compare.grouped_picture import grouped_picture
 from vgim.compare.grouped_table import grouped_tables
+from vgim.compare.read import compare
 from vgim.compare.seed_groups import group_by_seed
+from vgim.compare.weights import read_weights, standardized
+from vgim.downstream.classifier import read_classifier
 from vgim.downstream.options import ProbeOptions
 from vgim.errors import ConfigError, DataError, StorageError, TrainingError
 from vgim.experiment import job
@@ -272,13 +275,71 @@ def test_keys_that_change_no_weights_keep_a_baseline_shared(probed: Experiment) 
     cropped = config.data.model_copy(update={"crop_samples": 5120})
     rate = config.optim.model_copy(update={"learning_rate": 0.5})
 
-    def shares(encoder: str, **changes: object) -> bool:
+    def shares(encoder: str, shards: str | None = "probed", **changes: object) -> bool:
         other = config.model_copy(update=changes)
-        return baseline_identity(encoder, other) == baseline_identity(encoder, config)
+        return baseline_identity(encoder, other, shards) == baseline_identity(encoder, config, shards)
 
     assert shares("random", data=moved)
+    assert not shares("random", None, data=moved)
+    assert not shares("mfcc", None, data=moved)
     assert shares("random", optim=rate)
     assert not shares("random", data=cropped)
     assert not shares("supervised", optim=rate)
     assert shares("mfcc", model=config.model.model_copy(update={"channels": 9}))
     assert not shares("mfcc", data=cropped)
+    of_corpus = [
+        config.model_copy(update={"data": data.model_copy(update={"normalize": "corpus"})})
+        for data in (config.data, moved)
+    ]
+    for encoder, num in (("random", 2), ("mfcc", 1)):
+        assert len({baseline_identity(encoder, other, "probed") for other in of_corpus}) == num
+
+
+def test_runs_on_different_shards_share_no_baseline(
+    probed: Experiment, probed_folder: Path, tmp_path: Path
+) -> None:
+    sim, strong, *others = probed.runs
+    data = strong.config.data.model_copy(update={"shards": "/elsewhere"})
+    moved = replace(strong, config=strong.config.model_copy(update={"data": data}))
+    missing = missing_probes(replace(probed, runs=(sim, moved, *others)), moved)
+    assert [(o.task, o.encoders) for o in missing] == [
+        ("syllable", ("random", "mfcc")),
+        ("vowel", ("random", "mfcc")),
+    ]
+    copied = shutil.copytree(probed_folder, tmp_path / "copied")
+    for record in copied.glob("runs/sim-strong-*/run.json"):
+        record.write_text(json.dumps({**json.loads(record.read_text()), "data_fingerprint": "0" * 64}))
+    assert show(str(copied)).columns()[3:] == ["mfcc sim, cpc", "random sim", "random cpc"]
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04"])
+def test_damaged_predictions_are_a_note_and_computed_again(
+    probed: Experiment, probed_folder: Path, tmp_path: Path, content: bytes
+) -> None:
+    file = probed_folder / "runs" / "sim-seed0" / "probes" / "vowel-trained-module0" / "predictions.npz"
+    before = file.read_bytes()
+    try:
+        file.write_bytes(content)
+        assert [(o.task, o.encoders) for o in missing_probes(probed, probed.runs[0])] == [
+            ("vowel", ("trained",))
+        ]
+        copied = shutil.copytree(probed_folder, tmp_path / "copied")
+    finally:
+        file.write_bytes(before)
+    note = (
+        "sim-seed0: probes/vowel-trained-module0 is left out, it has no predictions that read; probe it again"
+    )
+    assert note in show(str(copied)).notes
+
+
+def test_weights_of_cpc_stand_beside_the_modules_that_they_correspond_to(probed_folder: Path) -> None:
+    runs = [probed_folder / "runs" / name for name in ("sim-seed0", "cpc-seed0")]
+    probes, comparison = read_weights(compare([str(run) for run in runs]), "--weights x")
+    assert {(probe.key.module, probe.key.layer) for probe in probes} == {(m, None) for m in range(4)}
+    for module, name in ((0, "module0-layer1"), (3, "module0")):
+        (probe,) = (p for p in probes if (p.key.task, p.key.module) == ("vowel", module))
+        classifier = read_classifier(Location(str(runs[1])).child("probes", f"vowel-trained-{name}"))
+        np.testing.assert_array_equal(probe.weights_by_run["cpc-seed0"], standardized(classifier))
+    notes = "\n".join(comparison.notes)
+    assert "cpc-seed0: of its weights, layer 1 is in the panel of module 0, " in notes
+    assert "cpc-seed0: no weights of vowel-trained-module0-layer0: its output corresponds to none" in notes

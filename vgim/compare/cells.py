@@ -44,7 +44,9 @@ def read_cells(
                 if place is not None and place not in outputs:
                     continue
                 depth = None if place is None else outputs[place]
-                identity = name if result.encoder == "trained" else baseline_identity(result.encoder, config)
+                identity = name
+                if result.encoder != "trained":
+                    identity = baseline_identity(result.encoder, config, result.options.shards)
                 column = Column(result.encoder, identity)
                 seed = None if result.encoder == "mfcc" else config.train.seed
                 predictions = None
@@ -59,7 +61,8 @@ def read_cells(
                     predictions = predictions or read_predictions(folder)
                     if predictions is None:
                         notes.append(
-                            f"{run.name}: probes/{folder.name} is left out, it has no predictions; probe it again"
+                            f"{run.name}: probes/{folder.name} is left out, it has no predictions that read; probe "
+                            "it again"
                         )
                         break
                     of_seeds[seed] = hits_of(predictions, part_of_class), result

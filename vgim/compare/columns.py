@@ -18,8 +18,13 @@ class Column(NamedTuple):
     """The group's name, or what the baseline depends on."""
 
 
-def baseline_identity(encoder: str, config: RunConfig) -> str:
-    """What a baseline depends on beside the seed and the probe's options: runs with equal identities share it."""
+def baseline_identity(encoder: str, config: RunConfig, shards: str | None) -> str:
+    """What a baseline depends on beside the seed and the probe's options: runs with equal identities share it.
+
+    Args:
+        config: Config of a run; `data.shards` may hold the shards' fingerprint instead of their place.
+        shards: Shards that the probe's options name; None for those that the run was trained on.
+    """
     sections: tuple[str, ...] = ("data.crop",)  # MFCCs depend on the clip alone
     if encoder != "mfcc":
         sections += ("model.", "data.")
@@ -31,7 +36,14 @@ def baseline_identity(encoder: str, config: RunConfig) -> str:
         for key, value in flatten(dump(config)).items()
         if key.startswith(sections) and not (key in leaves and leaves[key].may_change)
     }
+    if shards is None or (encoder != "mfcc" and config.data.normalize == "corpus"):
+        parts["data.shards"] = config.data.shards  # which are probed, or whose statistics normalize the audio
     return json.dumps(parts, sort_keys=True)
+
+
+def _identities(encoder: str, config: RunConfig) -> list[str]:
+    """Identities of a run's baseline: on the run's shards, and on other shards."""
+    return [baseline_identity(encoder, config, shards) for shards in (None, "other")]
 
 
 def groups_of(column: Column, configs: Mapping[str, Sequence[RunConfig]]) -> tuple[str, ...]:
@@ -41,7 +53,7 @@ def groups_of(column: Column, configs: Mapping[str, Sequence[RunConfig]]) -> tup
     return tuple(
         name
         for name, of_group in configs.items()
-        if baseline_identity(column.encoder, of_group[0]) == column.identity
+        if column.identity in _identities(column.encoder, of_group[0])
     )
 
 
@@ -51,7 +63,9 @@ def titles_of(columns: Iterable[Column], configs: Mapping[str, Sequence[RunConfi
     ordered = [Column("trained", name) for name in configs if Column("trained", name) in found]
     ordered += sorted(column for column in found if column.encoder == "mfcc")
     for encoder in sorted({column.encoder for column in found} - {"trained", "mfcc"}):
-        identities = dict.fromkeys(baseline_identity(encoder, of_group[0]) for of_group in configs.values())
+        identities = dict.fromkeys(
+            identity for of_group in configs.values() for identity in _identities(encoder, of_group[0])
+        )
         ordered += [
             Column(encoder, identity) for identity in identities if Column(encoder, identity) in found
         ]

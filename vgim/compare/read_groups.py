@@ -48,11 +48,14 @@ def compare_groups(
         VgimError: A folder is no run.
     """
     notes: list[str] = []
-    configs = {name: [compared_config(run) for run in runs] for name, runs in groups.items()}
-    stages = common_stages([of_group[0] for of_group in configs.values()])
     compared = compare([run.uri for runs in groups.values() for run in runs], baselines=False)
     notes += compared.notes
     by_uri = {run.uri: run for run in compared.runs}
+    configs = {
+        name: [_with_fingerprint(compared_config(run), by_uri[run.uri]) for run in runs]
+        for name, runs in groups.items()
+    }
+    stages = common_stages([of_group[0] for of_group in configs.values()])
     cells = read_cells(groups, configs, stages, notes)
     titles = titles_of({column for columns in cells.values() for column in columns}, configs)
     order = list(titles)
@@ -73,6 +76,12 @@ def compare_groups(
         differences=tuple(_differences(cells, configs, differences)),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _with_fingerprint(config: RunConfig, run: ComparedRun) -> RunConfig:
+    """The config with its shards' fingerprint as their place, so that copies of shards are the same data."""
+    shards = run.data_fingerprint or config.data.shards
+    return config.model_copy(update={"data": config.data.model_copy(update={"shards": shards})})
 
 
 def _accuracy(row: Row, column: Column, title: str, groups: tuple[str, ...], cell: Cell) -> GroupedAccuracy:

@@ -8,8 +8,10 @@ Shapes: S seeds, U utterances, N examples.
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -65,15 +67,19 @@ def to_npz(predictions: Predictions) -> bytes:
 
 
 def read_predictions(folder: Location) -> Predictions | None:
-    """The predictions in a probe's folder; None for a probe that stored none."""
+    """The predictions in a probe's folder; None for a probe that stored none, or whose file is damaged."""
     path = folder.child(PREDICTIONS)
     if not path.exists():
         return None
-    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-        return Predictions(
-            tuple(stored["classes"].tolist()),
-            tuple(stored["utterance_ids"].tolist()),
-            stored["count"].astype(np.int64),
-            stored["truth"].astype(np.int64),
-            stored["predicted"].astype(np.int64),
-        )
+    data = path.read_bytes()
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+            return Predictions(
+                tuple(stored["classes"].tolist()),
+                tuple(stored["utterance_ids"].tolist()),
+                stored["count"].astype(np.int64),
+                stored["truth"].astype(np.int64),
+                stored["predicted"].astype(np.int64),
+            )
+    except (BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, TypeError, NotImplementedError):
+        return None

@@ -53,10 +53,15 @@ class ExperimentFolder:
         path = self.location.child(RECORD)
         if not path.exists():
             return
-        known = json.loads(path.read_bytes())
-        if known["pid"] != os.getpid() and process_is_alive(known["host"], known["pid"]):
+        try:
+            known = json.loads(path.read_bytes())
+            pid = known["pid"]
+            alive = pid != os.getpid() and process_is_alive(known["host"], pid)
+        except (ValueError, TypeError, KeyError, OverflowError):
+            return  # claims are written atomically: what does not read is the claim of no process
+        if alive:
             raise TrainingError(
-                f"process {known['pid']} is working on the experiment {self.location.uri}; wait for it, stop it, or "
+                f"process {pid} is working on the experiment {self.location.uri}; wait for it, stop it, or "
                 "give --out another folder"
             )
 

@@ -9,7 +9,7 @@ from vgim.compare.depth import common_stages, outputs_by_stage
 from vgim.compare.read_probes import read_results
 from vgim.downstream.context import open_probe_context
 from vgim.downstream.options import EncoderKind, ProbeOptions
-from vgim.downstream.predictions import PREDICTIONS
+from vgim.downstream.predictions import read_predictions
 from vgim.downstream.probe_plan import ProbeWorkItem, plan_probes
 from vgim.downstream.result import ProbeResult, folder_name
 from vgim.experiment.plan import Experiment, PlannedProbe, PlannedRun
@@ -60,13 +60,14 @@ def _sharing(
     """The runs that share an encoder of this kind with a run, itself included."""
     if kind == "trained":
         return [run]
-    identity = baseline_identity(kind, run.config)
+    shards = planned.options.shards
+    identity = baseline_identity(kind, run.config, shards)
     return [
         other
         for other in experiment.runs
         if other.arm in planned.arms
         and (kind == "mfcc" or other.seed == run.seed)
-        and baseline_identity(kind, other.config) == identity
+        and baseline_identity(kind, other.config, shards) == identity
     ]
 
 
@@ -95,7 +96,7 @@ def _has_results(run: PlannedRun, item: ProbeWorkItem, results: Sequence[ProbeRe
         and result.step == step
         and result.data_fingerprint == context.opened.manifest.fingerprint
         and _settings(result.options, item.kind) == _settings(context.options, item.kind)
-        and run.location.child(PROBES, folder_name(result), PREDICTIONS).exists()
+        and read_predictions(run.location.child(PROBES, folder_name(result))) is not None
     }
     outputs: set[tuple[int | None, int | None]] = {
         (output.module, output.layer) for output in context.outputs
