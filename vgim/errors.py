@@ -41,3 +41,7 @@ class TrainingError(VgimError):
     """A run that could not go on: a loss that is not finite, a collapse, a lost worker."""
 
     exit_code = 6
+
+
+class Interrupted(KeyboardInterrupt):
+    """An interruption by the user, of which a line has been printed."""

@@ -16,8 +16,8 @@ from vgim.data.shards.read import read_lengths
 from vgim.downstream import held_out
 from vgim.downstream.few_labels.result import FewLabelsOptions
 from vgim.downstream.few_labels.study import study
-from vgim.downstream.held_out import held_out_ids, held_out_note, read_probe_utterances
-from vgim.downstream.job import NOT_HELD_OUT, probe
+from vgim.downstream.held_out import NOT_HELD_OUT, held_out_ids, held_out_note, read_probe_utterances
+from vgim.downstream.job import probe
 from vgim.downstream.options import ProbeOptions
 from vgim.downstream.result import ProbeResult
 from vgim.errors import DataError
@@ -146,3 +146,19 @@ def test_the_published_protocol_trains_on_all_of_train(probed_run: Path, whole_t
     patient = result_of(probed_run, whole_train, **published, patience=1)
     assert patient.num_train_utterances == NUM_TRAIN - NUM_HELD_OUT
     assert NOT_HELD_OUT not in patient.notes
+
+
+def test_the_note_is_printed_once_for_all_modules_and_encoders(probed_run: Path, whole_train: Path) -> None:
+    options = ProbeOptions(
+        task="vowel",
+        shards=str(whole_train),
+        protocol="published",
+        epochs=1,
+        module=None,
+        encoders=("trained", "random"),
+    )
+    lines: list[str] = []
+    results = probe(str(probed_run), options, lines.append)
+    assert len(results) > 2
+    assert [line for line in lines if "validation split" in line] == [f"note: {NOT_HELD_OUT}"]
+    assert all(NOT_HELD_OUT in result.notes for result in results)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from tests.experiment.cases import FILE, write_file
+from vgim.cli import main
 from vgim.config.presets import known_experiments, known_presets
 from vgim.config.show import preset_list
 from vgim.errors import ConfigError
 from vgim.experiment.file import from_yaml, to_yaml
-from vgim.experiment.plan import load_experiment
+from vgim.experiment.plan import find_folder, load_experiment
 
 
 def load(folder: Path, *overrides: str, text: str = FILE, out: str | None = None):
@@ -102,3 +104,25 @@ def test_experiments_that_come_with_vgim_load() -> None:
 def test_a_missing_file_has_suggestions() -> None:
     with pytest.raises(ConfigError, match="did you mean reproduce-artificial"):
         load_experiment("reproduce-artifical")
+
+
+def test_an_experiments_folder_is_found_from_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "configs").mkdir()
+    file = write_file(tmp_path / "configs", tmp_path / "shards", name="reproduce-small.yaml")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VGIM_HOME", str(tmp_path / "home"))
+    folder = str(tmp_path / "configs" / "runs" / "reproduce-small")
+    assert find_folder(file) == find_folder("reproduce-small") == load_experiment(file).folder.uri == folder
+    at_home = tmp_path / "home" / "runs" / "reproduce-small"
+    at_home.mkdir(parents=True)
+    (at_home / "experiment.yaml").touch()
+    assert find_folder("reproduce-small") == str(at_home)
+    assert find_folder(folder) == folder
+
+
+def test_the_groups_help_lists_the_options_of_run() -> None:
+    shown = CliRunner().invoke(main, ["experiment", "--help"]).stdout
+    assert "Options of run:" in shown
+    assert all(option in shown for option in ("--out DIR", "--dry-run", "--probe-workers", "--address"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.experiment.cases import FILE, write_file
-from vgim.errors import ConfigError, DataError, TrainingError
+from vgim.errors import ConfigError, DataError, Interrupted, TrainingError
 from vgim.experiment import job
 from vgim.experiment.folder import CONFIG, RECORD, ExperimentFolder
 from vgim.experiment.job import run_experiment
@@ -52,7 +52,7 @@ def test_runs_are_ordinary_runs_and_are_trained_once(
 
 
 def test_an_interrupted_experiment_continues(
-    tmp_path: Path, tiny_shards: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_shards: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     experiment = load(tmp_path, tiny_shards)
     train, trained = job.train, []
@@ -64,8 +64,11 @@ def test_an_interrupted_experiment_continues(
         return train(resolved, **options)
 
     monkeypatch.setattr(job, "train", interrupted_train)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted):
         run_experiment(experiment)
+    assert capsys.readouterr().out.endswith(
+        "interrupted; 1 of 4 runs finished; the same command does the rest\n"
+    )
     assert not experiment.folder.child(RECORD).exists()
     run_experiment(experiment)
     assert trained == ["sim-seed0", "gim-seed0", "gim-seed0", "sim-seed1", "gim-seed1"]

@@ -226,7 +226,7 @@ def test_show_compares_what_is_there(
     text = capsys.readouterr().out
     assert "sim - random" in text
     assert text.count("syllable: vowel") == 2
-    with pytest.raises(StorageError, match="is no experiment"):
+    with pytest.raises(StorageError, match=r"is no experiment: .*or the experiment's file"):
         show(str(tmp_path))
 
 

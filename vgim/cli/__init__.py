@@ -21,7 +21,7 @@ from vgim.cli.reference import export_reference, from_reference, import_referenc
 from vgim.cli.report import report
 from vgim.cli.sweep import sweep
 from vgim.cli.train import runs, train
-from vgim.errors import VgimError
+from vgim.errors import Interrupted, VgimError
 
 INTERRUPTED = 130  # what shells report for Ctrl-C
 
@@ -36,8 +36,9 @@ class Commands(click.Group):
             for line in str(error).splitlines():
                 click.echo(f"error: {line}", err=True)
             ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
+        except KeyboardInterrupt as error:
+            if not isinstance(error, Interrupted):
+                click.echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)
 
 

@@ -11,7 +11,8 @@ from vgim.cli.options import WithDefault, json_option, overrides_argument
 def experiment() -> None:
     """Train several configs with several seeds, and compare.
 
-    `vgim experiment FILE` runs the experiment of FILE; `vgim experiment run --help` lists its options.
+    `vgim experiment FILE` runs the experiment of FILE, or continues it. FILE is a path, or the name of a file that
+    comes with vgim. KEY=VALUE changes a key of the file (seeds=[0]), or of every run (train.max_steps=2000).
     """
 
 
@@ -70,15 +71,16 @@ def run(
 def show(folder: str, as_json: bool) -> None:
     """Print the tables of what an experiment has so far, and update its files.
 
-    The experiment may still be running. DIR is a path, a URI, or the name of an experiment under $VGIM_HOME/runs.
+    The experiment may still be running. DIR is a path, a URI, or the name of an experiment under $VGIM_HOME/runs; or
+    the experiment's file, by path or name, if it was started without --out.
     """
     import shutil
     import sys
 
     from vgim.compare.grouped_table import tables_as_text
-    from vgim.config.paths import resolve_run_path
+    from vgim.experiment.plan import find_folder
     from vgim.experiment.results import show as compare_again
 
-    comparison = compare_again(resolve_run_path(folder, "DIR"))
+    comparison = compare_again(find_folder(folder))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     click.echo(comparison.model_dump_json(indent=2) if as_json else tables_as_text(comparison, width))

@@ -27,6 +27,19 @@ class WithDefault(click.Group):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the default command's options below the group's own help."""
+        super().format_options(ctx, formatter)
+        command = self.commands[self.default]
+        context = click.Context(command, info_name=self.default, parent=ctx)
+        records = [
+            parameter.get_help_record(context)
+            for parameter in command.params
+            if isinstance(parameter, click.Option)
+        ]
+        with formatter.section(f"Options of {self.default}"):
+            formatter.write_dl([record for record in records if record is not None])
+
 
 class FiniteRange(click.FloatRange):
     """A range of numbers without inf, and without nan, which is in any of click's ranges."""

@@ -22,6 +22,11 @@ SHARE = 0.1
 _SEED = 0x70726F6265
 """Seed of the hash. Shards are in the order of another seed, so that the first train utterances are no others."""
 
+NOT_HELD_OUT = (
+    "the shards have no validation split, and the published protocol trains on all of train: the validation loss is of "
+    "a tenth of it"
+)
+
 
 def holds_out(opened: OpenedRun) -> bool:
     """Whether probes hold out train utterances: the shards have a train split, but no validation split."""
@@ -59,10 +64,17 @@ def _choose(shards: str, fingerprint: str, corpus: str, variant: str | None) -> 
     )
 
 
-def held_out_note(opened: OpenedRun) -> str | None:
-    """A sentence for results and logs; None if the shards have a validation split."""
+def held_out_note(opened: OpenedRun, *, chooses: bool = True) -> str | None:
+    """A sentence for results and logs; None if the shards have a validation split.
+
+    Args:
+        opened: The run with its shards.
+        chooses: Whether something is chosen by validation loss; otherwise all of train is trained on.
+    """
     if not holds_out(opened):
         return None
+    if not chooses:
+        return NOT_HELD_OUT
     num_held_out, num_train = len(held_out_ids(opened)), opened.manifest.split("train").utterances
     return (
         f"the shards have no validation split: {num_held_out:,} of the {num_train:,} train utterances, "

@@ -37,11 +37,6 @@ from vgim.storage import Location
 
 SEEDS_IDLE = "the seeds change nothing: features and lbfgs are deterministic, so there is one fit"
 
-NOT_HELD_OUT = (
-    "the shards have no validation split, and the published protocol trains on all of train: the validation loss is of "
-    "a tenth of it"
-)
-
 
 class ComputedResult(NamedTuple):
     """A result with what is written beside it."""
@@ -190,12 +185,9 @@ def _draw(run: Location, results: list[ProbeResult], all_epochs: bool, pdf: bool
 def _compute_results(context: ProbeContext, kind: EncoderKind, log: Log) -> list[ComputedResult]:
     """The result for each spec of an encoder; each seed's features are computed once."""
     options, notes = context.options, list(context.notes)
-    note = held_out_note(context.opened)
-    if note is not None and not chooses_by_validation(options):
-        note = NOT_HELD_OUT
+    note = held_out_note(context.opened, chooses=chooses_by_validation(options))
     if note is not None:
-        notes.append(note)
-        log(f"note: {kind}: {note}")
+        notes.append(note)  # printed once for all encoders and modules, by the plan
     num_seeds = options.seeds
     if num_seeds > 1 and options.solver == "lbfgs" and not depends_on_seed(context, kind):
         num_seeds = 1

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from vgim.downstream.context import open_probe_context
+from vgim.downstream.held_out import held_out_note
 from vgim.downstream.options import EncoderKind, ProbeOptions
+from vgim.downstream.protocol import chooses_by_validation
 from vgim.downstream.result import ProbeResult
 from vgim.errors import ConfigError, VgimError
 from vgim.runs.checkpoint import complete_checkpoints, find_checkpoint
@@ -98,7 +100,8 @@ def plan_probes(
                 context = open_probe_context(folder.uri, checked, kinds=())
                 if all_epochs and context.opened.folder != folder:
                     raise ConfigError(f"--all-epochs, but {folder.uri} is one checkpoint; name its run")
-                for note in context.notes:
+                held_out = held_out_note(context.opened, chooses=chooses_by_validation(context.options))
+                for note in (*context.notes, *([] if held_out is None else [held_out])):
                     log(f"{label}note: {note}")
                 make_items = _items_of_checkpoints if all_epochs else _items_of_encoders
                 items = [

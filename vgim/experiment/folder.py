@@ -40,7 +40,8 @@ class ExperimentFolder:
         path = self.location.child(CONFIG)
         if not path.exists():
             raise StorageError(
-                f"{self.location.uri} is no experiment: it has no {CONFIG}; name the folder of one"
+                f"{self.location.uri} is no experiment: it has no {CONFIG}; give the folder that vgim experiment "
+                "printed first (its --out, or the file's name below storage.root), or the experiment's file"
             )
         return from_yaml(path.read_text(), path.uri)
 

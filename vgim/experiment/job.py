@@ -9,7 +9,7 @@ from vgim.compare.grouped import GroupedComparison
 from vgim.compare.grouped_table import tables_as_text
 from vgim.downstream.job import probe_many
 from vgim.downstream.probe_plan import Runner, one_after_the_other
-from vgim.errors import TrainingError, VgimError
+from vgim.errors import Interrupted, TrainingError, VgimError
 from vgim.experiment.check import check_experiment, check_runs, is_finished
 from vgim.experiment.folder import ExperimentFolder
 from vgim.experiment.plan import Experiment, PlannedRun
@@ -62,9 +62,13 @@ def run_experiment(
                 failed |= _complete(experiment, run, address, verbose, runner)
                 if number < len(experiment.runs):
                     write_results(folder, experiment.config)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on with what is left")
-        raise
+    except KeyboardInterrupt as error:
+        finished = sum(map(is_finished, experiment.runs))
+        beginning = "" if isinstance(error, Interrupted) else "interrupted; "  # training has said so
+        print(
+            f"{beginning}{finished} of {plural(len(experiment.runs), 'run')} finished; the same command does the rest"
+        )
+        raise Interrupted from None
     finally:
         folder.release()
     comparison = write_results(folder, experiment.config)

@@ -12,14 +12,14 @@ from pydantic import ValidationError
 from vgim.config import RunConfig, load_config
 from vgim.config.keys import config_keys
 from vgim.config.load import ResolvedConfig
-from vgim.config.paths import resolve_path
-from vgim.config.presets import find_parent, shown
+from vgim.config.paths import resolve_path, resolve_run_path
+from vgim.config.presets import SUFFIXES, find_parent, known_experiments, shown
 from vgim.config.yaml_text import to_flow
 from vgim.downstream.options import ProbeOptions
 from vgim.errors import ConfigError
 from vgim.experiment.config import ArmConfig, ExperimentConfig, ProbeBlock
 from vgim.experiment.file import find_experiment, parse_part, read_file
-from vgim.experiment.folder import RUNS
+from vgim.experiment.folder import CONFIG, RUNS
 from vgim.storage import Location
 from vgim.text import first_problem
 
@@ -125,6 +125,23 @@ def load_experiment(file: str, overrides: Sequence[str] = (), out: str | None = 
         }
     )
     return Experiment(resolved, folder, runs, plan_probes(config, shown(path)), shown(path))
+
+
+def find_folder(named: str) -> str:
+    """The folder of an experiment that a user names.
+
+    Args:
+        named: The folder's path or URI, its name under $VGIM_HOME/runs, or the experiment's file, by path or name.
+
+    Raises:
+        ConfigError: There is no such file, or it has mistakes.
+    """
+    if named.endswith(SUFFIXES):
+        return load_experiment(named).folder.uri
+    folder = Location(resolve_run_path(named, "DIR"))
+    if named in known_experiments() and not folder.child(CONFIG).exists():
+        return load_experiment(named).folder.uri
+    return folder.uri
 
 
 def plan_probes(config: ExperimentConfig, source: str) -> tuple[PlannedProbe, ...]:

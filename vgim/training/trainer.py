@@ -14,7 +14,7 @@ from vgim.cluster.working_dir import refuse_job_folder
 from vgim.config import AnyConfig, ResolvedConfig
 from vgim.data.shards.manifest import Manifest, check_shards_present, is_complete, read_manifest
 from vgim.data.stream.readers import read_in_process
-from vgim.errors import ConfigError, StorageError, VgimError
+from vgim.errors import ConfigError, Interrupted, StorageError, VgimError
 from vgim.model.rank_group import ALONE
 from vgim.runs.checkpoint import check_same_architecture, complete_checkpoints, find_checkpoint
 from vgim.runs.folder import RunFolder
@@ -128,7 +128,7 @@ def launch(
     except (KeyboardInterrupt, SystemExit):  # Ray's own handler turns the first Ctrl-C into an exit
         folder.set_state("interrupted", "stopped by the user")
         print(f"interrupted; {_continuation(run)}")
-        raise KeyboardInterrupt from None
+        raise Interrupted from None
     print(f"{message}: {run.uri}")
     return 0
 
@@ -148,8 +148,8 @@ def _continuation(run: Location) -> str:
     if checkpoints:
         return f"the same command continues from the checkpoint of step {checkpoints[-1].state.step}"
     return (
-        "there is no checkpoint yet, so the same command starts again; train.checkpoint_every_steps writes them "
-        "more often than once an epoch"
+        "there is no checkpoint yet, so the same command starts the run again; train.checkpoint_every_steps writes "
+        "them more often than once an epoch"
     )
 
 

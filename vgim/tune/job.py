@@ -18,7 +18,7 @@ from vgim.cluster.connect import ensure_ray
 from vgim.cluster.working_dir import refuse_job_folder
 from vgim.data.shards.manifest import check_shards_present, read_manifest
 from vgim.downstream.probes.registry import make_probe
-from vgim.errors import DataError, TrainingError, VgimError
+from vgim.errors import DataError, Interrupted, TrainingError, VgimError
 from vgim.runs.folder import RunFolder
 from vgim.training.trainer import ensure_data, sigterm_as_interrupt
 from vgim.tune.config import MetricConfig
@@ -240,7 +240,7 @@ def _run(plan: _Plan, address: str | None, verbose: bool) -> None:
             if record is not None and record.state == "running":
                 RunFolder(trial.run).set_state("interrupted", "stopped by the user")
         print("interrupted; the same command goes on with what is left")
-        raise KeyboardInterrupt from None
+        raise Interrupted from None
     store.delete()
 
 
