@@ -181,7 +181,17 @@ def test_deterministic_training_of_a_sim_is_a_gim() -> None:
         ),
         (
             "sim_audio_distr_false --overrides encoder_config.kld_weight=0.001",
-            "encoder_config.kld_weight=0.001: gim has",
+            "encoder_config.kld_weight=0.001: gim has no posterior, so a KL weight would do nothing; the reference "
+            "stops at it",
+        ),
+        (
+            "linear_classifiers.logistic_regression logs sim_audio_distr_true --overrides seed=4",
+            "seed=4: a fit is seeded with 0 here, and the fits of --seeds N with 0 to N-1",
+        ),
+        (
+            "post_hoc_analysis.interpretability.main_vowel_classifier_analysis logs sim_audio_distr_true --overrides "
+            "seed=4",
+            "seed=4: a picture of fitted weights has no random draws",
         ),
         (
             "linear_classifiers.logistic_regression_phones logs sim_audio_libri_distr_true --overrides "
@@ -206,6 +216,38 @@ def test_deterministic_training_of_a_sim_is_a_gim() -> None:
 )
 def test_what_has_no_counterpart_or_another_meaning_is_a_comment(theirs: str, comment: str) -> None:
     assert [line for line in comments_of(theirs) if line.startswith(comment)]
+
+
+@pytest.mark.parametrize("weight", ["0", "1"])
+def test_an_integer_as_kl_weight_does_not_stop_the_reference(weight: str) -> None:
+    theirs = f"sim_audio_distr_false --overrides encoder_config.kld_weight={weight}"
+    assert not [line for line in comments_of(theirs) if "stops" in line]
+
+
+def test_analyses_of_latents_take_the_seed() -> None:
+    interpretability = "post_hoc_analysis.interpretability"
+    for program in ("main_lat_space", "main_total_correlation"):
+        theirs = f"{interpretability}.{program} logs sim_audio_distr_true --overrides seed="
+        found = commands_of(f"{theirs}4")
+        assert found
+        assert all(command.endswith(" --seed 4") for command in found)
+        assert not [line for line in comments_of(f"{theirs}4") if line.startswith("seed")]
+        for command in found:
+            check(command)
+        assert not [command for command in commands_of(f"{theirs}-1") if "--seed" in command]
+        assert [line for line in comments_of(f"{theirs}-1") if line.startswith("seed=-1")]
+
+
+def test_a_comment_that_repeats_stands_below_the_first_command_alone() -> None:
+    lines = [
+        "sim_audio_distr_true --overrides use_wandb=True",
+        "sim_audio_distr_false --overrides use_wandb=True",
+    ]
+    text = "\n".join(f"python -m main logs {line}" for line in lines)
+    assert len(commands_of(text)) == 2
+    assert len([line for line in comments_of(text) if line.startswith("use_wandb")]) == 1
+    same = "python -m main logs sim_audio_distr_true"
+    assert len(commands_of(f"{same}\n{same}")) == 2
 
 
 @pytest.mark.parametrize("epoch", [99, 0])

@@ -18,7 +18,9 @@ from vgim.interop.reference_command import ReferenceCommand, read_commands, show
 from vgim.interop.reference_programs import CONFIGS, DATASETS, PROGRAMS, Corpus
 
 _SYLLABLES = "$VGIM_HOME/shards/artificial-speech-syllables"
+_COMMENT = "# "
 _LAST_CONVOLUTIONS = 2  # the reference's encoders have three modules of convolutions before the GRU
+_UNSEEDED = "-1"  # the reference's `seed` by default, with which it does not seed
 _EPOCHS = 1000  # of the reference's configs, whose `encoder_num` is the last of them
 
 
@@ -56,7 +58,7 @@ class _Translation:
 
 def _comment(text: str) -> str:
     """A comment of the shell, which a line break in a value does not end."""
-    return f"# {' '.join(text.split())}"
+    return f"{_COMMENT}{' '.join(text.split())}"
 
 
 def translate(text: str) -> str:
@@ -67,12 +69,16 @@ def translate(text: str) -> str:
 
     Returns:
         For each command the vgim commands that do the same, and comments about all that has no counterpart or means
-        something else here. A shell runs it as it stands.
+        something else here. A comment that several commands have stands below the first. A shell runs it as it stands.
 
     Raises:
         ConfigError: A program, config file, key or variable is unknown.
     """
-    return "\n".join(line for command in read_commands(text) for line in _lines(command))
+    lines: list[str] = []
+    for line in (line for command in read_commands(text) for line in _lines(command)):
+        if not (line.startswith(_COMMENT) and line in lines):
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def _lines(command: ReferenceCommand) -> Iterator[str]:
@@ -101,9 +107,11 @@ def _train(command: ReferenceCommand) -> list[_Translation]:
         result.leave_out("encoder_config.deterministic", "without samples and KL term a SIM trains as a GIM")
     left_out.add("encoder_config.deterministic")
     if model != "sim" and "encoder_config.kld_weight" in command.overrides:
-        result.leave_out(
-            "encoder_config.kld_weight", f"{model} has no posterior, so a KL weight would do nothing"
-        )
+        reason = f"{model} has no posterior, so a KL weight would do nothing"
+        is_integer = command.overrides["encoder_config.kld_weight"].lstrip("+-").isdecimal()
+        if CONFIGS[command.config].model != "sim" and not is_integer:
+            reason += "; the reference stops at it, because this config holds the integer 0"
+        result.leave_out("encoder_config.kld_weight", reason)
         left_out.add("encoder_config.kld_weight")
     preset = f"published-{corpus}-{model}"
     overrides = [*CONFIGS[command.config].overrides]
@@ -175,9 +183,9 @@ def _space(command: ReferenceCommand) -> list[_Translation]:
     by_label, histograms = _Translation(command), _Translation(command)
     latents = ["vgim", "latents", _run_name(command)]
     by_label.words = [*latents, "--only", "map", "--split", "train", "--max-utterances", "2000"]
-    by_label.words += ["--shards", _SYLLABLES]
+    by_label.words += ["--shards", _SYLLABLES, *_seed_of_draws(command)]
     histograms.words = [*latents, "--only", "distribution", "--split", "train", "--max-utterances", "1000"]
-    histograms.words += _module(histograms, PROGRAMS[command.program].section)
+    histograms.words += [*_module(histograms, PROGRAMS[command.program].section), *_seed_of_draws(command)]
     histograms.notes.append("the scatter plot of the first three dimensions has no counterpart")
     _note_the_rest(histograms)
     return [by_label, histograms]
@@ -194,7 +202,7 @@ def _correlation(command: ReferenceCommand) -> list[_Translation]:
         "--max-utterances",
         "1000",
     ]
-    result.words += _module(result, PROGRAMS[command.program].section)
+    result.words += [*_module(result, PROGRAMS[command.program].section), *_seed_of_draws(command)]
     _note_the_rest(result)
     return [result]
 
@@ -217,15 +225,24 @@ def _module(result: _Translation, section: str) -> list[str]:
     return ["--module", str(_LAST_CONVOLUTIONS) if module == "-1" else module]
 
 
+def _seed_of_draws(command: ReferenceCommand) -> list[str]:
+    """The option for the seed of an analysis of latents."""
+    seed = command.overrides.get("seed", _UNSEEDED)
+    return [] if seed == _UNSEEDED else ["--seed", seed]
+
+
 def _note_the_rest(result: _Translation) -> None:
     """Comment on the overrides of an analysis, which takes neither KEY=VALUE nor a probe's options."""
-    section = PROGRAMS[result.command.program].section
+    program = PROGRAMS[result.command.program]
+    section = program.section
     read = {f"{section}.{name}" for name in ("bias", "encoder_module", "encoder_layer", "dataset.labels")}
     for key in result.command.overrides:
         if key.startswith(f"{section}.") and not key.endswith(".encoder_num"):
             if key not in read:
                 result.count_for_others(section)
-        else:
+        elif key == "seed" and program.kind == "weights":
+            result.leave_out(key, "a picture of fitted weights has no random draws")
+        elif key != "seed" or result.command.overrides[key] == _UNSEEDED:
             _own_part(result, key, section, CLASSIFIERS[section])
 
 
@@ -254,6 +271,9 @@ def _own_part(result: _Translation, key: str, section: str, program: str) -> lis
         result.leave_out(key, f"never read by this program of the reference; {written} would do it here")
         return []
     takes_keys = program in ("train", "decode")
+    if key == "seed" and not takes_keys and value != _UNSEEDED:
+        result.leave_out(key, "a fit is seeded with 0 here, and the fits of --seeds N with 0 to N-1")
+        return []
     if written is None or (written and takes_keys == written.startswith("--")):
         result.leave_out(key, spelling.note)
         return []
