@@ -43,6 +43,9 @@ class Fake:
     def min_samples(self) -> int:
         return 160
 
+    def identity(self) -> dict[str, object]:
+        return {"features": "fake", "hold_label": self.hold_label}
+
     def __call__(self, clips: ClipBatch) -> list[torch.Tensor]:
         (heard,) = clips.utterances
         num_frames = clips.audio_BL.shape[1] // 160

@@ -48,8 +48,8 @@ def test_a_new_schedule_is_configured_and_trained(tiny_config: Maker) -> None:
     run = run_location(config)
     trained = [[module["module"] for module in record["modules"]] for record in records(run, "train")]
     assert trained == [[0, 1], [0, 1], [2, 3], [2, 3]]
-    messages = [record["message"] for record in records(run, "event")]
-    assert messages[1:] == ["half 0 trains from step 0 on", "half 1 trains from step 2 on"]
+    messages = [record["message"] for record in records(run, "event") if "half" in record["message"]]
+    assert messages == ["half 0 trains from step 0 on", "half 1 trains from step 2 on"]
     assert _schedule(config).startswith("one half of the modules after the other; ")
 
 
