@@ -149,7 +149,7 @@ def test_the_command_prints_a_line_a_file_or_json_and_reports_each_failure(
     assert result.exit_code == 0, result.output
     assert [line.split()[0] for line in result.stdout.splitlines()] == [spoken[0][0], high]
     assert result.stdout.splitlines()[0].endswith("%")
-    assert f"note: {high} is resampled from 32000 to 16000 Hz" in result.stderr
+    assert f"note: {high}: resampled 32000 Hz to 16000 Hz" in result.stderr
     (record,) = json.loads(vgim("apply", folder, "--json", spoken[0][0]).stdout)
     assert record["label"] in record["probabilities"]
 

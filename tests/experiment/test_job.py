@@ -126,7 +126,7 @@ def test_two_processes_do_not_work_on_one_experiment(
     experiment = load(tmp_path, tiny_shards)
     record = {"host": socket.gethostname(), "pid": os.getppid()}
     experiment.folder.child(RECORD).write_bytes_atomic(json.dumps(record).encode())
-    monkeypatch.setattr("vgim.experiment.folder.process_is_alive", lambda host, pid: pid == os.getppid())
+    monkeypatch.setattr("vgim.runs.process_claim.process_is_alive", lambda host, pid: pid == os.getppid())
     with pytest.raises(TrainingError, match=f"process {os.getppid()} is working on the experiment"):
         run_experiment(experiment)
 

@@ -99,7 +99,7 @@ class ComparedWeights(ResultModel):
     top_tenth_share: float
     """Share of Σ |weight| in the heaviest tenth of the features."""
     excess_kurtosis: float
-    """Of the weights; 0 for Gaussian ones."""
+    """Excess kurtosis of the weights; 0 for Gaussian ones."""
 
 
 class Comparison(ResultModel):

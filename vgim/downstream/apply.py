@@ -7,20 +7,18 @@ Shapes: T frames, C channels, N examples, K classes.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-import soundfile
 import torch
 from pydantic import Field, ValidationError
 
 from vgim.config import RunConfig
-from vgim.data.audio import AudioProblem, decode
 from vgim.data.corpora.registry import corpus_traits
 from vgim.data.pcm import HOP_SAMPLES, SAMPLE_RATE_HZ, Pcm16
 from vgim.data.shards.read import Utterance
+from vgim.data.sound_file import read_sound
 from vgim.data.stream.crops import first_crop
 from vgim.downstream.classifier import CLASSIFIER, Classifier, ClassifierInfo, hash_features, read_classifier
 from vgim.downstream.context import open_probe_context
@@ -226,18 +224,7 @@ def _source(run: Location, result: ProbeResult, seed: int) -> FeatureSource:
 
 
 def _read(path: Location, corpus: str, log: Callable[[str], None]) -> Utterance:
-    data = path.read_bytes()
-    try:
-        audio = decode(data, resample=True, mixdown=True).samples
-    except AudioProblem as problem:
-        raise DataError(
-            f"{path.uri} cannot be decoded: {problem.reason}; give a WAV, FLAC or other file that libsndfile reads"
-        ) from problem
-    info = soundfile.info(io.BytesIO(data))
-    if info.samplerate != SAMPLE_RATE_HZ:
-        log(f"note: {path.uri} is resampled from {info.samplerate} to {SAMPLE_RATE_HZ} Hz")
-    if info.channels != 1:
-        log(f"note: the {info.channels} channels of {path.uri} are averaged")
+    audio = read_sound(path.uri, log)
     statistics = measure(to_float(torch.from_numpy(audio)[None]))
     return Utterance(
         utterance_id=corpus_traits(corpus, None).utterance_id(path.uri),  # seeds the samples of the posterior

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Sequence
@@ -13,11 +12,11 @@ from pydantic import ValidationError
 
 from vgim.config.keys import Tree, dump
 from vgim.config.overrides import OVERRIDE, merge_layer, parse_override
-from vgim.config.paths import resolve_path
-from vgim.config.presets import SUFFIXES, known_experiments, read_tree, shown
+from vgim.config.own_file import find_own_file, read_written
+from vgim.config.presets import known_experiments, read_tree, shown
 from vgim.config.schema import Section
 from vgim.config.validation_messages import describe_problems
-from vgim.config.yaml_text import parse_yaml, to_block, to_flow
+from vgim.config.yaml_text import to_block, to_flow
 from vgim.errors import ConfigError
 from vgim.experiment.config import BASELINES, NAME, ExperimentConfig
 from vgim.text import first_problem
@@ -27,18 +26,7 @@ Parsed = TypeVar("Parsed", bound=Section)
 
 def find_experiment(file: str) -> Path:
     """The file that a path or a bare name stands for."""
-    known = known_experiments()
-    if file.endswith(SUFFIXES) or "/" in file:
-        path = Path(resolve_path(file, "FILE"))
-        if path.is_file():
-            return path.resolve()
-    elif file in known:
-        return known[file]
-    near = difflib.get_close_matches(Path(file).stem, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise ConfigError(
-        f"no experiment's file is called '{file}'; {hint}known experiments: {', '.join(known) or 'none'}"
-    )
+    return find_own_file(file, known_experiments(), "experiment's file", "experiments")
 
 
 def to_yaml(config: ExperimentConfig) -> str:
@@ -48,13 +36,7 @@ def to_yaml(config: ExperimentConfig) -> str:
 
 def from_yaml(text: str, where: str) -> ExperimentConfig:
     """Read what `to_yaml` wrote; `where` names the file in errors."""
-    tree = parse_yaml(text, where)
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{where} holds no experiment; it should be the file that an experiment wrote")
-    clean: Tree = {}
-    sources: dict[str, str] = {}
-    merge_layer(clean, tree, where, sources, root=ExperimentConfig)
-    return _validate(clean, sources)
+    return _validate(*read_written(text, where, ExperimentConfig, "experiment"))
 
 
 def pairs_of(config: ExperimentConfig) -> list[tuple[str, str]]:

@@ -5,16 +5,12 @@ EXPERIMENT/  experiment.yaml  experiment.json  runs/ARM-seedN/ (runs)
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 from dataclasses import dataclass
 
 from vgim.errors import StorageError, TrainingError
 from vgim.experiment.config import ExperimentConfig
 from vgim.experiment.file import from_yaml, to_yaml
-from vgim.runs.environment import package_versions, utc_now
-from vgim.runs.folder import process_is_alive
+from vgim.runs.process_claim import claiming_process, write_claim
 from vgim.storage import Location
 
 CONFIG, RECORD, RUNS = "experiment.yaml", "experiment.json", "runs"
@@ -51,16 +47,8 @@ class ExperimentFolder:
         Raises:
             TrainingError: A live process on this machine is working on the experiment.
         """
-        path = self.location.child(RECORD)
-        if not path.exists():
-            return
-        try:
-            known = json.loads(path.read_bytes())
-            pid = known["pid"]
-            alive = pid != os.getpid() and process_is_alive(known["host"], pid)
-        except (ValueError, TypeError, KeyError, OverflowError):
-            return  # claims are written atomically: what does not read is the claim of no process
-        if alive:
+        pid = claiming_process(self.location.child(RECORD))
+        if pid is not None:
             raise TrainingError(
                 f"process {pid} is working on the experiment {self.location.uri}; wait for it, stop it, or "
                 "give --out another folder"
@@ -69,13 +57,7 @@ class ExperimentFolder:
     def claim(self, config: ExperimentConfig) -> None:
         """Write the experiment's file and this process into the folder."""
         self.location.child(CONFIG).write_bytes_atomic(to_yaml(config).encode())
-        record = {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "started": utc_now(),
-            "versions": package_versions(),
-        }
-        self.location.child(RECORD).write_bytes_atomic(json.dumps(record, indent=1).encode())
+        write_claim(self.location.child(RECORD))
 
     def release(self) -> None:
         """Say that no process works on the experiment any more."""

@@ -5,9 +5,6 @@ SWEEP/  sweep.yaml  base.yaml  sweep.json  trials/ID/ (runs)  results.json  resu
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 from dataclasses import dataclass
 
 from vgim.config import blocking_difference
@@ -16,8 +13,7 @@ from vgim.config import to_yaml as run_to_yaml
 from vgim.config.keys import dump
 from vgim.config.yaml_text import to_flow
 from vgim.errors import ConfigError, StorageError, TrainingError
-from vgim.runs.environment import package_versions, utc_now
-from vgim.runs.folder import process_is_alive
+from vgim.runs.process_claim import claiming_process, write_claim
 from vgim.storage import Location
 from vgim.tune.config import SweepConfig
 from vgim.tune.sweep_file import Sweep, from_yaml, to_yaml
@@ -55,24 +51,15 @@ class SweepFolder:
             self._check(sweep)
         self.location.child(CONFIG).write_bytes_atomic(to_yaml(sweep.config).encode())
         self.location.child(BASE).write_bytes_atomic(run_to_yaml(sweep.base).encode())
-        record = {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "started": utc_now(),
-            "versions": package_versions(),
-        }
-        self.location.child(RECORD).write_bytes_atomic(json.dumps(record, indent=1).encode())
+        write_claim(self.location.child(RECORD))
 
     def _check(self, sweep: Sweep) -> None:
         before, base = self.config(), self.location.child(BASE)
-        record = self.location.child(RECORD)
-        if record.exists():
-            known = json.loads(record.read_bytes())
-            if known["pid"] != os.getpid() and process_is_alive(known["host"], known["pid"]):
-                raise TrainingError(
-                    f"process {known['pid']} is working on the sweep {self.location.uri}; wait for it, stop it, or "
-                    "use another name"
-                )
+        pid = claiming_process(self.location.child(RECORD))
+        if pid is not None:
+            raise TrainingError(
+                f"process {pid} is working on the sweep {self.location.uri}; wait for it, stop it, or use another name"
+            )
         old, new = dump(before), dump(sweep.config)
         differing = [
             f"{key}: {to_flow(old[key])} → {to_flow(new[key])}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Sequence
@@ -14,10 +13,10 @@ from pydantic import ValidationError
 from vgim.config import RunConfig, load_config
 from vgim.config.keys import Tree, config_keys, dump
 from vgim.config.overrides import OVERRIDE, merge_layer, parse_override
-from vgim.config.paths import resolve_path
-from vgim.config.presets import SUFFIXES, find_parent, known_sweeps, read_tree, shown
+from vgim.config.own_file import find_own_file, read_written
+from vgim.config.presets import find_parent, known_sweeps, read_tree, shown
 from vgim.config.validation_messages import describe_problems
-from vgim.config.yaml_text import parse_yaml, to_block
+from vgim.config.yaml_text import to_block
 from vgim.errors import ConfigError
 from vgim.storage import Location
 from vgim.tune.config import SweepConfig
@@ -73,16 +72,7 @@ def load_sweep(file: str, overrides: Sequence[str] = ()) -> Sweep:
 
 def find_sweep(file: str) -> Path:
     """The file that a path or a bare name stands for."""
-    known = known_sweeps()
-    if file.endswith(SUFFIXES) or "/" in file:
-        path = Path(resolve_path(file, "FILE"))
-        if path.is_file():
-            return path.resolve()
-    elif file in known:
-        return known[file]
-    near = difflib.get_close_matches(Path(file).stem, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise ConfigError(f"no sweep file is called '{file}'; {hint}known sweeps: {', '.join(known) or 'none'}")
+    return find_own_file(file, known_sweeps(), "sweep file", "sweeps")
 
 
 def to_yaml(config: SweepConfig) -> str:
@@ -92,13 +82,7 @@ def to_yaml(config: SweepConfig) -> str:
 
 def from_yaml(text: str, where: str) -> SweepConfig:
     """Read what `to_yaml` wrote; `where` names the file in errors."""
-    tree = parse_yaml(text, where)
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{where} holds no sweep; it should be the file that a sweep wrote")
-    clean: Tree = {}
-    sources: dict[str, str] = {}
-    merge_layer(clean, tree, where, sources, root=SweepConfig)
-    return _validate(clean, sources)
+    return _validate(*read_written(text, where, SweepConfig, "sweep"))
 
 
 def _is_run_override(override: str) -> bool:
