@@ -1,77 +1,28 @@
-"""Files and folders on any storage that pyarrow.fs reads: local paths, NFS, s3://, gs://, ...
-
-A `Location` is only text, so it can be pickled and sent to workers; each process opens the filesystem behind it
-once. A file that is written through it is whole or absent. Failures are raised as `StorageError`.
-"""
+"""A handle for a file or folder by path or URI, and all that vgim does with one."""
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
-from pyarrow import ArrowException
 from pyarrow import fs as pafs
 
 from vgim.errors import StorageError
-from vgim.text import first_line
+from vgim.storage.atomic import TEMPORARY_MARK, renamed_at_end
+from vgim.storage.errors import storage_errors
+from vgim.storage.filesystems import local_filesystem, remote_filesystem
 
-TEMPORARY_MARK = ".tmp-"
-"""Part of the name of a file that is being written; listings leave these files out."""
 COPY_CHUNK_BYTES = 8 * 1024 * 1024
 
 Names = list[str]
 FileSizes = list[tuple[str, int]]
-
-_FIXES = {
-    errno.EACCES: ("permission denied", "choose a folder that you may write to"),
-    errno.EPERM: ("permission denied", "choose a folder that you may write to"),
-    errno.ENOSPC: ("no space left on the device", "free some space or choose another folder"),
-    errno.EDQUOT: ("the disk quota is used up", "free some space or choose another folder"),
-    errno.EROFS: ("the file system is read-only", "choose a folder that can be written"),
-    errno.ENOENT: ("there is no such file or folder", "check the path"),
-    errno.ENOTDIR: ("a part of the path is a file, not a folder", "check the path"),
-    errno.EEXIST: ("a file stands where a folder is needed", "remove it or choose another folder"),
-    errno.EISDIR: ("it is a folder, not a file", "check the path"),
-    errno.ENAMETOOLONG: ("the name is too long", "choose a shorter one"),
-}
-
-
-@contextmanager
-def storage_errors(action: str, uri: str) -> Iterator[None]:
-    """Turn an OSError of `action` on `uri` into a StorageError with reason and fix."""
-    try:
-        yield
-    except OSError as error:
-        code = errno.EISDIR if str(error).endswith("is a directory") else error.errno  # Arrow sets no errno
-        if code in _FIXES:
-            reason, fix = _FIXES[code]
-        else:
-            reason = first_line(error)
-            fix = "check the address, the credentials and the network"
-        raise StorageError(f"cannot {action} {uri}: {reason}; {fix}") from error
-
-
-@lru_cache(maxsize=64)
-def _filesystem(base: str) -> tuple[pafs.FileSystem, str]:
-    """The filesystem of `scheme://authority?query`, and the path of its root."""
-    try:
-        with storage_errors("open", base):
-            filesystem, root = pafs.FileSystem.from_uri(base)
-            return filesystem, str(root)
-    except ArrowException as error:
-        raise StorageError(
-            f"cannot open {base}: {first_line(error)}; give a path or a URI such as s3://bucket/folder"
-        ) from error
 
 
 @dataclass(frozen=True, init=False, order=True)
@@ -150,9 +101,9 @@ class Location:
 
     def _open(self) -> tuple[pafs.FileSystem, str]:
         if self.is_local:
-            return _local(), self.uri
+            return local_filesystem(), self.uri
         split = urlsplit(self.uri)
-        filesystem, root = _filesystem(split._replace(path="/" if not split.netloc else "").geturl())
+        filesystem, root = remote_filesystem(split._replace(path="/" if not split.netloc else "").geturl())
         key = split.path.strip("/")
         return filesystem, f"{root.rstrip('/')}/{key}" if root.strip("/") else key
 
@@ -234,7 +185,7 @@ class Location:
         temporary file and uploaded at the end, since closing a half-written stream would publish half a file.
         """
         if self.is_local:
-            with storage_errors("write", self.uri), _renamed_at_end(Path(self.uri)) as out:
+            with storage_errors("write", self.uri), renamed_at_end(Path(self.uri)) as out:
                 yield out
             return
         filesystem, path = self._open()
@@ -298,11 +249,6 @@ class Location:
             _copy_tree(self, Location(local_dir))
 
 
-@lru_cache(maxsize=1)
-def _local() -> pafs.FileSystem:
-    return pafs.LocalFileSystem()
-
-
 def _copy_tree(source: Location, target: Location) -> None:
     pafs.copy_files(
         source.fs_path,
@@ -310,24 +256,3 @@ def _copy_tree(source: Location, target: Location) -> None:
         source_filesystem=source.filesystem,
         destination_filesystem=target.filesystem,
     )
-
-
-@contextmanager
-def _renamed_at_end(path: Path) -> Iterator[IO[bytes]]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}{TEMPORARY_MARK}{uuid.uuid4().hex[:12]}")
-    try:
-        with temporary.open("xb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:  # the rename itself must survive a power cut, or a marker could outlive what it marks
-        os.fsync(folder)
-    except OSError:
-        pass  # some network file systems cannot sync a folder
-    finally:
-        os.close(folder)

@@ -1,0 +1,35 @@
+"""Local files that are whole or absent: written beside the target, synced, renamed."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+TEMPORARY_MARK = ".tmp-"
+"""Part of the name of a file that is being written; listings leave these files out."""
+
+
+@contextmanager
+def renamed_at_end(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file to write, which is renamed to `path` if the `with` block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}{TEMPORARY_MARK}{uuid.uuid4().hex[:12]}")
+    try:
+        with temporary.open("xb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:  # the rename itself must survive a power cut, or a marker could outlive what it marks
+        os.fsync(folder)
+    except OSError:
+        pass  # some network file systems cannot sync a folder
+    finally:
+        os.close(folder)
