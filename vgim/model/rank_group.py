@@ -67,6 +67,18 @@ class RankGroup:
                 process_group = made
         return RankGroup(mine.index(self.rank), len(mine), process_group)
 
+    def on_cpu(self) -> RankGroup:
+        """The same ranks in a gloo group of their own, whose collectives keep clear of this group's.
+
+        All ranks of this group must call it alike.
+        """
+        if self.size == 1:
+            return self
+        ranks = dist.get_process_group_ranks(self.process_group or dist.group.WORLD)
+        made = dist.new_group(ranks, backend="gloo", use_local_synchronization=True)
+        assert isinstance(made, dist.ProcessGroup)  # torch gives a number to processes outside of the group
+        return RankGroup(self.rank, self.size, made)
+
     def all_reduce_sum(self, tensor: Tensor) -> None:
         """Replace `tensor` by its sum over the ranks."""
         if self.size > 1:
@@ -82,6 +94,11 @@ class RankGroup:
         """Start to replace `tensor` by its mean over the ranks; wait for what is returned before reading it."""
         tensor.div_(self.size)
         work: Work = dist.all_reduce(tensor, group=self.process_group, async_op=True)
+        return work
+
+    def start_all_reduce_max(self, tensor: Tensor) -> Work:
+        """Start to replace `tensor` by its maximum over the ranks; wait for what is returned before reading it."""
+        work: Work = dist.all_reduce(tensor, dist.ReduceOp.MAX, group=self.process_group, async_op=True)
         return work
 
     def all_gather(self, tensor: Tensor) -> list[Tensor]:
