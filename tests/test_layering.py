@@ -17,6 +17,7 @@ PACKAGE = Path(vgim.__file__).parent
 
 BASE = {
     "vgim.errors",
+    "vgim.signals",
     "vgim.storage",
     "vgim.config",
     "vgim.schedules",
@@ -27,7 +28,8 @@ BASE = {
 }
 # Room → the rooms that it may import, itself and what lies below. Anything else is an arrow up.
 MAY_IMPORT: dict[str, set[str]] = {
-    "vgim.errors": set(),
+    "vgim.signals": set(),
+    "vgim.errors": {"vgim.signals"},
     "vgim.arrays": set(),
     "vgim.text": set(),
     "vgim.plotting": set(),
@@ -35,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vgim.schedules": set(),
     "vgim.config": {"vgim.errors", "vgim.text", "vgim.storage", "vgim.schedules"},
     "vgim.jsonl": {"vgim.errors", "vgim.storage"},
-    "vgim.cluster": {"vgim.errors", "vgim.text", "vgim.config"},
+    "vgim.cluster": {"vgim.errors", "vgim.signals", "vgim.text", "vgim.config"},
     "vgim.data": BASE | {"vgim.cluster"},
     "vgim.data.pcm": set(),
     "vgim.data.audio": {"vgim.data.pcm"},

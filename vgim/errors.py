@@ -6,6 +6,8 @@ vgim and keeps its traceback.
 
 from __future__ import annotations
 
+from vgim.signals import Stopped
+
 
 class VgimError(Exception):
     """Base of all errors that a user can fix."""
@@ -43,5 +45,5 @@ class TrainingError(VgimError):
     exit_code = 6
 
 
-class Interrupted(KeyboardInterrupt):
-    """An interruption by the user, of which a line has been printed."""
+class Interrupted(Stopped):
+    """A signal stopped the command, and a line has been printed that says what was kept."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -13,10 +15,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.waiting import wait_until
 from vgim import __version__
 from vgim.cli import main
 from vgim.config import ResolvedConfig, from_yaml, load_config
 from vgim.errors import DataError, Interrupted
+from vgim.storage import Location
 
 WRITTEN = Path(__file__).parents[1] / "written_by_0_1"
 
@@ -110,8 +114,9 @@ def test_wrong_usage_exits_2(args: list[str]) -> None:
             3,
             "error: no shards at /s; run vgim data prepare\n",
         ),
-        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (KeyboardInterrupt(), 130, "interrupted by SIGINT\n"),
         (Interrupted(), 130, ""),
+        (Interrupted(signal.SIGTERM), 143, ""),
     ],
 )
 def test_errors_become_a_line_and_an_exit_code(
@@ -123,6 +128,32 @@ def test_errors_become_a_line_and_an_exit_code(
     monkeypatch.setattr("vgim.config.show.preset_list", fail)
     result = vgim("config", "list")
     assert (result.exit_code, result.stderr) == (exit_code, said)
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code", "said"),
+    [
+        (signal.SIGINT, 130, "interrupted by SIGINT\n"),
+        (signal.SIGTERM, 143, "interrupted by SIGTERM\n"),
+        (signal.SIGHUP, 129, "interrupted by SIGHUP\n"),
+    ],
+)
+def test_a_signal_ends_any_verb_with_a_line_and_its_exit_code(
+    number: signal.Signals, exit_code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_until_stopped() -> str:
+        with Location(tmp_path).child("half.txt").atomic_output() as out:
+            out.write(b"half")
+            os.kill(os.getpid(), number)
+            wait_until(lambda: False, "the signal")
+        return "never"
+
+    monkeypatch.setattr("vgim.config.show.preset_list", write_until_stopped)
+    before = signal.getsignal(number)
+    result = vgim("config", "list")
+    assert (result.exit_code, result.stderr) == (exit_code, said)
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(number) == before
 
 
 def test_our_own_defects_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,24 +22,25 @@ from vgim.cli.report import report
 from vgim.cli.sweep import sweep
 from vgim.cli.train import runs, train
 from vgim.errors import Interrupted, VgimError
-
-INTERRUPTED = 130  # what shells report for Ctrl-C
+from vgim.signals import Stopped, name_of, stop_signals
 
 
 class Commands(click.Group):
-    """Prints an error that a user can cause as `error: ...`, and exits with its code."""
+    """Prints an error that a user can cause as `error: ...`, and exits with its code; 128 + its number for a signal."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with stop_signals():
+                return super().invoke(ctx)
         except VgimError as error:
             for line in str(error).splitlines():
                 click.echo(f"error: {line}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt as error:
+            stopped = error if isinstance(error, Stopped) else Stopped()
             if not isinstance(error, Interrupted):
-                click.echo("interrupted", err=True)
-            ctx.exit(INTERRUPTED)
+                click.echo(f"interrupted by {name_of(stopped.signal_number)}", err=True)
+            ctx.exit(stopped.exit_code)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

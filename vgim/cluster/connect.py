@@ -8,6 +8,7 @@ import os
 import socket
 
 from vgim.errors import ConfigError
+from vgim.signals import handlers_kept
 from vgim.text import first_line
 
 CONNECT_TIMEOUT_S = 5.0
@@ -43,9 +44,12 @@ def ensure_ray(
             # Nobody takes this node away, so no process has to watch for preemption.
             os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
             cores = os.cpu_count() or 1
-            ray.init("local", num_cpus=max(cores, math.ceil(min_cpus)), include_dashboard=dashboard, **quiet)
+            num_cpus = max(cores, math.ceil(min_cpus))
+            with handlers_kept():
+                ray.init("local", num_cpus=num_cpus, include_dashboard=dashboard, **quiet)
         else:
-            ray.init(address, **quiet)
+            with handlers_kept():
+                ray.init(address, **quiet)
     except ConnectionError as error:
         raise ConfigError(
             f"no Ray cluster lets us in at {address}: {first_line(error)}; start one with `ray start --head`, check "
