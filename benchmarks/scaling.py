@@ -34,6 +34,7 @@ from vgim.model.stack import Encoder, build_encoder
 from vgim.storage import Location
 from vgim.training.ddp import DataParallelModules
 from vgim.training.passes import EagerPasses
+from vgim.training.share import Share
 from vgim.training.step import GreedyStep, frozen_latents
 
 KLD_WEIGHT = 0.001
@@ -122,7 +123,9 @@ def step_times(args: argparse.Namespace, group: RankGroup) -> list[float]:
     encoder, optimizer = build(args)
     data_parallel = DataParallelModules(encoder, range(len(encoder)), group)
     passes = EagerPasses(encoder, data_parallel, None)
-    take = GreedyStep(encoder, passes, optimizer, seed=0, rank=group.rank, clip_norm=0.0, autocast=None)
+    take = GreedyStep(
+        encoder, passes, optimizer, seed=0, share=Share.of_each(group), clip_norm=0.0, autocast=None
+    )
     audio = 0.1 * torch.randn(args.batch, args.samples, generator=torch.Generator().manual_seed(group.rank))
     seconds = []
     for step in range(args.steps + 1):

@@ -30,6 +30,7 @@ from vgim.model.rank_group import ALONE
 from vgim.model.stack import build_encoder
 from vgim.training.malloc import keep_freed_memory
 from vgim.training.passes import make_passes
+from vgim.training.share import Share
 from vgim.training.step import GreedyStep
 
 FAMILIES = ("sim", "gim", "cpc")
@@ -128,7 +129,9 @@ def build_greedy(
         encoder.module(m).train()
     optimizer = torch.optim.Adam(encoder.parameters(), lr=2e-4, fused=True)
     passes = make_passes(encoder, modules, ALONE, autocast=autocast, **options)
-    step = GreedyStep(encoder, passes, optimizer, seed=0, rank=0, clip_norm=0.0, autocast=autocast)
+    step = GreedyStep(
+        encoder, passes, optimizer, seed=0, share=Share.of_each(ALONE), clip_norm=0.0, autocast=autocast
+    )
     audio, number = case.audio().to(device), count()
     trained = [p for m in modules for p in encoder.module(m).parameters()]
     return Built(lambda: step([audio], next(number), KLD_WEIGHT[case.family], measure=False), trained)

@@ -24,6 +24,7 @@ from vgim.model.rank_group import ALONE
 from vgim.model.stack import Encoder
 from vgim.report.config_text import _objective
 from vgim.training.passes import make_passes
+from vgim.training.share import Share
 from vgim.training.step import GreedyStep
 
 
@@ -71,7 +72,9 @@ def take_steps(encoder: Encoder, num_steps: int) -> list[list[float]]:
     """The contrastive loss of each module at each step, on one batch with one draw."""
     optimizer = torch.optim.Adam(encoder.parameters(), 1e-2)
     passes = make_passes(encoder, range(len(encoder)), ALONE, autocast=None)
-    step = GreedyStep(encoder, passes, optimizer, seed=0, rank=0, clip_norm=0.0, autocast=None)
+    step = GreedyStep(
+        encoder, passes, optimizer, seed=0, share=Share.of_each(ALONE), clip_norm=0.0, autocast=None
+    )
     x = audio(4, 120)
     return [[float(metrics["nce"]) for metrics in step([x], 0, 0.0, measure=False)] for _ in range(num_steps)]
 

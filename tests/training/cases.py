@@ -21,6 +21,7 @@ from vgim.training.ddp import DataParallelModules
 from vgim.training.greedy import GreedyLearner
 from vgim.training.loop import RankTrainer, TrainJob, Worker
 from vgim.training.passes import EagerPasses
+from vgim.training.share import Share
 from vgim.training.step import GreedyStep
 
 SAMPLES = 5_120
@@ -61,7 +62,7 @@ def greedy_step(
         EagerPasses(encoder, data_parallel or data_parallel_modules(encoder, group), None),
         optimizer,
         seed=3,
-        rank=group.rank,
+        share=Share.of_each(group),
         clip_norm=clip_norm,
         autocast=None,
     )

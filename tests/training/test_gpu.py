@@ -29,6 +29,7 @@ from vgim.model.stack import Encoder
 from vgim.pretrained.encoder import load_encoder
 from vgim.training.accumulator import StepMetrics
 from vgim.training.passes import EagerPasses, GraphedPasses, make_passes
+from vgim.training.share import Share
 from vgim.training.step import GreedyStep
 from vgim.training.trainer import train
 
@@ -46,7 +47,9 @@ def trained(
         encoder.module(m).train()
     passes = make_passes(encoder, modules, ALONE, autocast=autocast, cuda_graphs=graphs)
     assert isinstance(passes, GraphedPasses if graphs else EagerPasses)
-    step = GreedyStep(encoder, passes, adam(encoder), seed=3, rank=0, clip_norm=1.0, autocast=autocast)
+    step = GreedyStep(
+        encoder, passes, adam(encoder), seed=3, share=Share.of_each(ALONE), clip_norm=1.0, autocast=autocast
+    )
     crops = [audio(4, seed).cuda() for seed in range(6 * micro_batches)]
     batches = [crops[first : first + micro_batches] for first in range(0, len(crops), micro_batches)]
     return [step(batch, number, 0.01 * number, measure=True) for number, batch in enumerate(batches)]
@@ -140,7 +143,9 @@ def one_rank(rank: int, folder: str) -> None:
     for graphs in (False, True):
         encoder = small_encoder(objective={"kld_weight": 0.01}, batch_norm="none").cuda().train()
         passes = make_passes(encoder, range(len(encoder)), group, autocast=None, cuda_graphs=graphs)
-        step = GreedyStep(encoder, passes, adam(encoder), seed=3, rank=rank, clip_norm=0.0, autocast=None)
+        step = GreedyStep(
+            encoder, passes, adam(encoder), seed=3, share=Share.of_each(group), clip_norm=0.0, autocast=None
+        )
         for number in range(4):
             batches = [audio(3, 100 * rank + 10 * number + n).cuda() for n in range(2)]
             step(batches, number, 0.01, measure=False)

@@ -38,6 +38,7 @@ from vgim.training.errors import NotFiniteError
 from vgim.training.greedy import GreedyLearner
 from vgim.training.loop import RankTrainer, TrainJob, Worker
 from vgim.training.prefetch import DeviceBatch
+from vgim.training.share import Share
 
 RANKS, CROPS, STEPS, MICRO_BATCHES, KLD_WEIGHT = 2, 3, 4, 2, 0.01
 PAIRS = ("first pair", "second pair")
@@ -99,7 +100,7 @@ def one_rank(rank: int, folder: str, configs: dict[str, RunConfig]) -> None:
     }
     normed = train_by_step(group, batch_norm="local")
     results["buffers before"] = copied_weights(normed)
-    average_buffers(normed, group)
+    average_buffers(normed, Share.of_each(group))
     results["buffers after"] = copied_weights(normed)
     data_parallel = data_parallel_modules(small_encoder(), group)
     results["wrapped"] = all(isinstance(m, DistributedDataParallel) for m in data_parallel.modules.values())
@@ -137,8 +138,7 @@ def run(kind: type[RankTrainer], config: RunConfig, group: RankGroup) -> Results
     location.make_dirs()
     worker = Worker(group, torch.device("cpu"), read_in_process, lambda metrics, _: reports.append(metrics))
     trainer = kind(TrainJob(config=config, run=location.uri, learner=GreedyLearner), worker)
-    assert trainer.validation_stream is not None
-    batches: list[Batch] = list(trainer.validation_stream.validation_batches())
+    batches: list[Batch] = list(trainer.validation_streams[0].validation_batches())
     results: Results = {"validated": [int(u) for b in batches for u in b.utterance]}
     try:
         results["ended"] = trainer.run()
@@ -245,7 +245,7 @@ def test_metrics_are_means_over_the_ranks(
         worker = Worker(RankGroup(rank, RANKS), torch.device("cpu"), read_in_process, lambda *_: None)
         alone = RankTrainer(job, worker)
         alone.learner.network.train()
-        batch = next(alone.train_stream.train_batches(0, 0, epochs=1))
+        batch = next(alone.train_streams[0].train_batches(0, 0, epochs=1))
         x = torch.from_numpy(batch.audio).float() / 32_768
         key = DrawKey(config.train.seed, 0, rank)
         out = alone.learner.network.module(0)(x, alone.learner.network.module(0).draw(x, key), 0.0)

@@ -27,6 +27,7 @@ from vgim.model.rank_group import ALONE
 from vgim.model.stack import Encoder
 from vgim.training.errors import NotFiniteError
 from vgim.training.passes import make_passes
+from vgim.training.share import Share
 from vgim.training.step import GreedyStep, kld_weight_at, learning_rate_at
 
 Gradients = dict[str, Tensor]
@@ -257,7 +258,9 @@ def test_compiled_passes_equal_plain_ones_and_are_compiled_once(monkeypatch: pyt
     for compiled in (True, False):
         encoder = small_encoder(objective={"window_frames": 16, "kld_weight": 0.01}, **layers)
         passes = make_passes(encoder, range(len(encoder)), ALONE, autocast=None, compile_modules=compiled)
-        step = GreedyStep(encoder, passes, adam(encoder), seed=3, rank=0, clip_norm=0.0, autocast=None)
+        step = GreedyStep(
+            encoder, passes, adam(encoder), seed=3, share=Share.of_each(ALONE), clip_norm=0.0, autocast=None
+        )
         step([audio(2)], 0, 0.0, measure=False)
         with torch._dynamo.config.patch(error_on_recompile=True):
             for number in (1, 2, 3):

@@ -5,7 +5,7 @@ Shapes: B crops, L samples, T frames, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,6 @@ from vgim.decode.spectrograms import spectrogram, spectrogram_pair
 from vgim.model.decoding import Decoder
 from vgim.model.precision import autocast_to, set_precision
 from vgim.model.randomness import DrawKey, draw_seed, seeded_generator
-from vgim.model.rank_group import RankGroup
 from vgim.pretrained.decoder import ENCODER, build_decoder, layer_of
 from vgim.pretrained.encoder import load_encoder
 from vgim.runs.metrics import MetricsRecord
@@ -25,8 +24,9 @@ from vgim.schedules.schedule import Phase
 from vgim.training.ddp import DataParallelModules
 from vgim.training.errors import NotFiniteError
 from vgim.training.learner import LearnerContext, ToAudio
-from vgim.training.prefetch import Prefetcher
+from vgim.training.prefetch import RankedBatch
 from vgim.training.progress import Progress
+from vgim.training.share import Share, SharedStatistics
 from vgim.training.validate import Validation
 
 
@@ -50,6 +50,8 @@ class DecoderLearner:
         self.mean_metrics = ("loss", *self._terms, "grad_norm")
         self._autocast = set_precision(config.train.precision)
         self._data_parallel: DataParallelModules | None = None
+        self._share = Share.of_each(context.worker.group)
+        self._statistics = SharedStatistics([], self._share)
 
     def module(self, index: int) -> nn.Module:
         """The decoder, whatever `index` is; `DataParallelModules` wraps it."""
@@ -62,11 +64,12 @@ class DecoderLearner:
     def warnings(self) -> Sequence[str]:
         return []
 
-    def begin_phase(self, phase: Phase, progress: Progress, group: RankGroup) -> None:
+    def begin_phase(self, phase: Phase, progress: Progress, share: Share) -> None:
         self.network.train()
         self._data_parallel = DataParallelModules(
-            self, phase.modules, group, compile_modules=self._config.train.compile
+            self, phase.modules, share.group, compile_modules=self._config.train.compile
         )
+        self._share, self._statistics = share, SharedStatistics([self.network], share)
 
     def step(
         self, audio: Sequence[Tensor], progress: Progress, *, measure: bool
@@ -74,13 +77,16 @@ class DecoderLearner:
         assert self._data_parallel is not None
         network = self._data_parallel.modules[self._module]
         batch_metrics: list[dict[str, Tensor]] = []
-        for number, audio_BL in enumerate(audio):
-            key = DrawKey(self._config.train.seed, progress.step, self._worker.group.rank, number, "decoder")
-            latents_BTC = self._latents(audio_BL, key)
-            with self._data_parallel.gradient_context(self._module, last=number == len(audio) - 1):
-                metrics = self._loss(self._decode(network, latents_BTC, audio_BL.shape[1]), audio_BL)
-                (metrics["loss"] / len(audio)).backward()  # type: ignore[no-untyped-call]
-            batch_metrics.append({name: value.detach() for name, value in metrics.items()})
+        scale = self._share.loss_scale(len(audio))
+        for virtual_rank, own in self._statistics.each_virtual_rank(audio):
+            for number, audio_BL in enumerate(own):
+                key = DrawKey(self._config.train.seed, progress.step, virtual_rank, number, "decoder")
+                latents_BTC = self._latents(audio_BL, key)
+                last = len(batch_metrics) == len(audio) - 1
+                with self._data_parallel.gradient_context(self._module, last=last):
+                    metrics = self._loss(self._decode(network, latents_BTC, audio_BL.shape[1]), audio_BL)
+                    (metrics["loss"] * scale).backward()  # type: ignore[no-untyped-call]
+                batch_metrics.append({name: value.detach() for name, value in metrics.items()})
         self._data_parallel.wait_for_gradients()
         parameters = list(self.network.parameters())
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
@@ -111,7 +117,7 @@ class DecoderLearner:
         self,
         phase: Phase,
         progress: Progress,
-        batches: Prefetcher,
+        batches: Iterable[RankedBatch],
         to_audio: ToAudio,
         writer: MetricsWriter | None,
     ) -> Validation:
@@ -119,17 +125,19 @@ class DecoderLearner:
         names = ("loss", *self._terms, "si_sdr_db", "log_spectral_distance_db")
         sums = torch.zeros(len(names) + 1, dtype=torch.float64, device=self._worker.device)
         self.network.eval()
-        for number, batch in enumerate(batches):
-            audio_BL = to_audio(batch)
-            key = DrawKey(self._config.train.seed, 0, self._worker.group.rank, number, "decoder validation")
+        for ranked in batches:
+            audio_BL = to_audio(ranked.batch)
+            key = DrawKey(self._config.train.seed, 0, ranked.rank, ranked.number, "decoder validation")
             output_BL = self._decode(self.network, self._latents(audio_BL, key), audio_BL.shape[1])
             metrics = self._loss(output_BL, audio_BL)
             metrics["si_sdr_db"] = si_sdr_db(output_BL, audio_BL).mean()
             metrics["log_spectral_distance_db"] = log_spectral_distance_db(output_BL, audio_BL).mean()
             row = torch.stack([*(metrics[name] for name in names), torch.ones_like(metrics["loss"])])
             sums += len(audio_BL) * row.double()
-            if number == 0 and writer is not None and self._writes_sounds(phase, progress):
-                self._write_sounds(writer, progress.step, audio_BL, output_BL)
+            if writer is not None:  # sounds of the first batch only
+                if self._writes_sounds(phase, progress):
+                    self._write_sounds(writer, progress.step, audio_BL, output_BL)
+                writer = None
         self.network.train()
         self._worker.group.all_reduce_sum(sums)
         means = (sums[:-1] / sums[-1]).tolist()

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vgim.model.rank_group import RankGroup
 from vgim.runs.metrics import MetricsRecord, finite_or_none
+from vgim.training.share import Share
 
 StepMetrics = Mapping[str, Tensor]
 """A module's metrics of one step by name, scalars on the device."""
@@ -22,7 +22,7 @@ class MetricsAccumulator:
 
     Args:
         modules: indices of the modules that are trained.
-        group: the ranks over which a record holds means.
+        share: this rank's part of the work, among the ranks over which a record holds means.
         crops_per_step: crops of one step, of all ranks together.
         mean_metrics: names of the metrics of which a record holds the mean over its steps.
         latest_metrics: names of the metrics of which a record holds the value at the last step.
@@ -31,12 +31,12 @@ class MetricsAccumulator:
     def __init__(
         self,
         modules: Sequence[int],
-        group: RankGroup,
+        share: Share,
         crops_per_step: int,
         mean_metrics: Sequence[str],
         latest_metrics: Sequence[str],
     ) -> None:
-        self._modules, self._group = modules, group
+        self._modules, self._share = modules, share
         self._crops_per_step = crops_per_step
         self._mean_metrics, self._latest_metrics = mean_metrics, latest_metrics
         self._reset()
@@ -87,9 +87,9 @@ class MetricsAccumulator:
         means = torch.stack(self._steps).mean(0)
         latest = [of_module[name].to(means.dtype) for of_module in metrics for name in self._latest_metrics]
         seconds = means.new_tensor([elapsed_s, self._wait_s, self._compute_s]) / num_steps
-        # One all-reduce for all of it.
-        flat = torch.cat([means.reshape(-1), *(value.reshape(1) for value in latest), seconds])
-        self._group.all_reduce_mean(flat)
+        own = torch.cat([means.reshape(-1), *(value.reshape(1) for value in latest)])
+        flat = torch.cat([own * self._share.weight, seconds])  # one all-reduce for all of it
+        self._share.group.all_reduce_mean(flat)
         values = flat.tolist()
         mean_values, latest_values = iter(values), iter(values[means.numel() :])
         modules = [

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vgim.model.rank_group import RankGroup, Work
+from vgim.training.share import Share
 
 
 class HasModules(Protocol):
@@ -91,6 +92,11 @@ class DataParallelModules:
     def wait_for_gradients(self) -> None:
         """Wait until all gradients are the mean over the ranks."""
         self._all_reduces.wait()
+        for wrapped in self.modules.values():
+            if isinstance(wrapped, DistributedDataParallel):
+                # After the first step the ranks agree on buckets in the order of the gradients. DDP would do so in the
+                # next forward, which is another module's turn on a rank with more micro-batches than this one.
+                wrapped.reducer._rebuild_buckets()
 
 
 def _start_all_reduce(all_reduces: PendingAllReduces, bucket: Any) -> torch.futures.Future[torch.Tensor]:
@@ -103,14 +109,15 @@ def _start_all_reduce(all_reduces: PendingAllReduces, bucket: Any) -> torch.futu
 
 
 @torch.no_grad()
-def average_buffers(network: nn.Module, group: RankGroup) -> None:
-    """Replace BatchNorm's running statistics by their mean over the ranks, before they are used or saved."""
-    if group.size == 1:
+def average_buffers(network: nn.Module, share: Share) -> None:
+    """Replace BatchNorm's running statistics by their mean over the virtual ranks, before they are used or saved."""
+    if share.group.size == 1:
         return
     buffers = [b for b in network.buffers() if b.is_floating_point()]
     if not buffers:
         return
     flat = torch.cat([b.reshape(-1) for b in buffers])
-    group.all_reduce_mean(flat)
+    flat *= share.weight
+    share.group.all_reduce_mean(flat)
     for buffer, mean in zip(buffers, torch.split(flat, [b.numel() for b in buffers]), strict=True):
         buffer.copy_(mean.view_as(buffer))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -15,7 +15,6 @@ from vgim.model.losses import chance_of
 from vgim.model.module import METRICS, METRICS_ON_REQUEST
 from vgim.model.nat_cost import dearer_than_published
 from vgim.model.precision import set_precision
-from vgim.model.rank_group import RankGroup
 from vgim.model.stack import build_encoder
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import MetricsWriter
@@ -23,8 +22,9 @@ from vgim.schedules.schedule import Phase
 from vgim.training.errors import CollapsedError
 from vgim.training.learner import LearnerContext, ToAudio
 from vgim.training.passes import make_passes
-from vgim.training.prefetch import Prefetcher
+from vgim.training.prefetch import RankedBatch
 from vgim.training.progress import Progress
+from vgim.training.share import Share
 from vgim.training.step import GRAD_NORM, GreedyStep, kld_weight_at
 from vgim.training.validate import Validation, validate
 
@@ -62,24 +62,24 @@ class GreedyLearner:
         warning = dearer_than_published(self._config)
         return [] if warning is None else [warning]
 
-    def begin_phase(self, phase: Phase, progress: Progress, group: RankGroup) -> None:
+    def begin_phase(self, phase: Phase, progress: Progress, share: Share) -> None:
         self.network.eval()
         for m in phase.modules:
             self.network.module(m).train()
-            self.network.module(m).set_rank_group(group)
+            self.network.module(m).set_rank_group(share.group)
         self._step = GreedyStep(
             self.network,
             make_passes(
                 self.network,
                 phase.modules,
-                group,
+                share.group,
                 autocast=self._autocast,
                 compile_modules=self._config.train.compile,
                 cuda_graphs=self._config.train.cuda_graphs,
             ),
             self.optimizer,
             seed=self._config.train.seed,
-            rank=group.rank,
+            share=share,
             clip_norm=self._config.optim.clip_norm,
             autocast=self._autocast,
         )
@@ -116,7 +116,7 @@ class GreedyLearner:
         self,
         phase: Phase,
         progress: Progress,
-        batches: Prefetcher,
+        batches: Iterable[RankedBatch],
         to_audio: ToAudio,
         writer: MetricsWriter | None,
     ) -> Validation:

@@ -6,7 +6,7 @@ computation. The greedy encoder is one learner, its decoder another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -21,8 +21,9 @@ from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import MetricsWriter
 from vgim.schedules.schedule import Phase
 from vgim.storage import Location
-from vgim.training.prefetch import DeviceBatch, Prefetcher
+from vgim.training.prefetch import DeviceBatch, RankedBatch
 from vgim.training.progress import Progress
+from vgim.training.share import Share
 from vgim.training.validate import Validation
 
 ConfigT = TypeVar("ConfigT", RunConfig, DecoderConfig, contravariant=True)
@@ -61,7 +62,7 @@ class LearnerContext:
 
 
 class Learner(Protocol):
-    """Something to train. All randomness comes from (seed, …, step, rank), so a learner keeps no state for it."""
+    """Something to train. All randomness comes from (seed, …, step, virtual rank), so that none of it is state."""
 
     optimizer: torch.optim.Optimizer
     """Optimizer of all parameters of `network`, in their order; the loop sets its learning rate."""
@@ -81,13 +82,13 @@ class Learner(Protocol):
     def warnings(self) -> Sequence[str]:
         """Sentences for the log of a run that starts, about values of its config that may do harm."""
 
-    def begin_phase(self, phase: Phase, progress: Progress, group: RankGroup) -> None:
+    def begin_phase(self, phase: Phase, progress: Progress, share: Share) -> None:
         """Prepare for the steps of a phase.
 
         Args:
             phase: its modules are the modules that this rank trains.
             progress: where the phase starts or continues.
-            group: the ranks that train these modules together.
+            share: this rank's part of the work, among the ranks that train these modules together.
         """
 
     def step(
@@ -96,6 +97,7 @@ class Learner(Protocol):
         """Take one optimizer step on micro-batches of normalized audio [B, L].
 
         Args:
+            audio: `train.accumulate` micro-batches for each virtual rank of the share, in their order.
             measure: whether a record is due. If not, `latest_metrics` may be NaN.
 
         Returns:
@@ -115,13 +117,14 @@ class Learner(Protocol):
         self,
         phase: Phase,
         progress: Progress,
-        batches: Prefetcher,
+        batches: Iterable[RankedBatch],
         to_audio: ToAudio,
         writer: MetricsWriter | None,
     ) -> Validation:
         """Evaluate the phase's modules on the validation split.
 
         Args:
+            batches: batches of this rank's virtual ranks.
             writer: receives pictures of the first batch; None on the ranks that write nothing.
         """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from typing import Generic, TypeVar
 
@@ -11,10 +13,9 @@ from torch import Tensor
 import vgim
 from vgim.config import AnyConfig, DecoderConfig, RunConfig
 from vgim.data.shards.manifest import Manifest, read_manifest
-from vgim.data.stream.stream import CropStream, RankSlice
+from vgim.data.stream.stream import Batch, CropStream, RankSlice
 from vgim.model.audio import Normalizer, Statistics
 from vgim.model.precision import slowed_by
-from vgim.model.rank_group import RankGroup
 from vgim.runs.checkpoint import checkpoint_location, is_kept_for_good, prune_checkpoints
 from vgim.runs.folder import State
 from vgim.runs.hparams import hyperparameters
@@ -29,8 +30,9 @@ from vgim.training.ddp import average_buffers
 from vgim.training.depth_resume import shallower_run, writer_with_history
 from vgim.training.initialize import initialize
 from vgim.training.learner import Learner, LearnerContext, LearnerFactory, Worker
-from vgim.training.prefetch import DeviceBatch, Prefetcher
+from vgim.training.prefetch import DeviceBatch, Prefetcher, RankedBatch
 from vgim.training.progress import Progress, is_done, remaining, schedule_of
+from vgim.training.share import Share
 from vgim.training.step import learning_rate_at
 
 NO_VALIDATION = (
@@ -75,6 +77,8 @@ class RankTrainer:
     schedule: Schedule = field(init=False)
     manifest: Manifest = field(init=False)
     learner: Learner = field(init=False)
+    share: Share = field(init=False)
+    """The virtual ranks whose work this rank does."""
     writer: MetricsWriter | None = field(init=False, default=None)
     state: State = field(init=False, default="running")
     """State after `run`: finished, or interrupted if the run paused."""
@@ -93,10 +97,11 @@ class RankTrainer:
         corpus = Statistics(self.manifest.corpus_mean, self.manifest.corpus_std)
         self.normalizer = Normalizer(config.data.normalize, corpus)
         self.learner = self.job.build_learner(LearnerContext(self.run_folder, self.worker, self.manifest))
-        self.train_stream = self._stream(shards, "train", config.train.limit_train_batches)
+        self.share = Share.of_each(self.worker.group)
+        self.train_streams = self._streams(shards, "train", config.train.limit_train_batches)
         has_validation = bool(self.manifest.split("validation").utterances)
         limit = config.train.limit_validation_batches
-        self.validation_stream = self._stream(shards, "validation", limit) if has_validation else None
+        self.validation_streams = self._streams(shards, "validation", limit) if has_validation else []
 
     def run(self) -> str:
         """Train to the end.
@@ -113,12 +118,12 @@ class RankTrainer:
             self.learner.network,
             self.learner.optimizer,
             self.config,
-            world_size=self.worker.group.size,
+            world_size=self.share.num_virtual,
             data_fingerprint=self.manifest.fingerprint,
             resume_from=self.job.resume_from,
             init_from=self.job.init_from,
         )
-        progress = progress.within(self.train_stream.num_steps(progress.epoch))
+        progress = progress.within(self._steps_in(progress.epoch))
         if self.job.until_epoch:  # other members of a population may still copy the checkpoint
             self._keep_step = progress.step
         if self.worker.group.saves:
@@ -133,7 +138,7 @@ class RankTrainer:
                 log.insert(0, Event(f"workers were lost and started again ({self.job.lost_workers} so far)"))
             if slow := slowed_by(self.config.train.precision, self.worker.device):
                 log.append(Event(slow))
-            if self.validation_stream is None:
+            if not self.validation_streams:
                 log.append(Event(NO_VALIDATION))
             for event in log:
                 self.writer.event(progress.step, event)
@@ -167,30 +172,33 @@ class RankTrainer:
     def _train(self, phase: Phase, progress: Progress) -> Progress:
         """Train a phase from `progress` to its end, or to where the run pauses."""
         train, learner = self.config.train, self.learner
-        modules, group = self._assigned(phase)
-        learner.begin_phase(replace(phase, modules=modules), progress, group)
-        batches = Prefetcher(
-            self.train_stream.train_batches(
-                progress.epoch,
-                progress.step_in_epoch,
-                epochs=progress.epoch + phase.epochs - progress.phase_epoch,
-                max_steps=max(train.max_steps - progress.phase_step, 0),
-            ),
-            depth=self.config.data.prefetch_batches,
-            device=self.worker.device,
-        )
-        crops_per_step = self.worker.group.size * train.batch_size * train.accumulate
+        modules, share = self._assigned(phase)
+        learner.begin_phase(replace(phase, modules=modules), progress, share)
+        batches_by_rank = [
+            self._prefetch(
+                stream.train_batches(
+                    progress.epoch,
+                    progress.step_in_epoch,
+                    epochs=progress.epoch + phase.epochs - progress.phase_epoch,
+                    max_steps=max(train.max_steps - progress.phase_step, 0),
+                )
+            )
+            for stream in self.train_streams
+        ]
+        crops_per_step = self.share.num_virtual * train.batch_size * train.accumulate
         accumulator = MetricsAccumulator(
-            modules, group, crops_per_step, learner.mean_metrics, learner.latest_metrics
+            modules, share, crops_per_step, learner.mean_metrics, learner.latest_metrics
         )
         first_step = progress.step
         try:
             while True:
-                steps_in_epoch = self.train_stream.num_steps(progress.epoch)
+                steps_in_epoch = self._steps_in(progress.epoch)
                 started = progress.step > first_step
                 # The first batch waits for the stream to start; that time belongs to no step.
                 with accumulator.time_data_wait() if started else accumulator.exclude_time():
-                    micro_batches = [next(batches) for _ in range(train.accumulate)]
+                    micro_batches = [
+                        next(batches) for batches in batches_by_rank for _ in range(train.accumulate)
+                    ]
                 rate = learning_rate_at(self.config.optim, progress.phase_epoch)
                 for parameters in learner.optimizer.param_groups:
                     parameters["lr"] = rate
@@ -221,14 +229,20 @@ class RankTrainer:
                 if done:
                     return progress
         finally:
-            batches.close()
+            for batches in batches_by_rank:
+                batches.close()
 
-    def _assigned(self, phase: Phase) -> tuple[tuple[int, ...], RankGroup]:
-        """The modules of a phase that this rank trains, and the ranks that train them with it."""
+    def _steps_in(self, epoch: int) -> int:
+        return self.train_streams[0].num_steps(epoch)
+
+    def _assigned(self, phase: Phase) -> tuple[tuple[int, ...], Share]:
+        """The modules of a phase that this rank trains, and its share of their work."""
         world = self.worker.group
         assignments = self.schedule.assignments(phase, world.size)
         (mine,) = (assignment for assignment in assignments if world.rank in assignment.ranks)
-        return mine.modules, world.split([assignment.ranks for assignment in assignments])
+        if len(assignments) == 1:
+            return mine.modules, self.share
+        return mine.modules, Share.of_each(world.split([assignment.ranks for assignment in assignments]))
 
     def _between_steps(self, phase: Phase, progress: Progress) -> tuple[Progress, bool]:
         """Validate and write a checkpoint if they are due; also returns whether the phase ends or the run pauses."""
@@ -247,19 +261,24 @@ class RankTrainer:
     def _hparams(self, writer: MetricsWriter) -> None:
         writer.hparams(hyperparameters(self.config), self.learner.hparams_metrics)
 
-    def _stream(self, shards: Location, split: str, limit: int | float) -> CropStream:
+    def _streams(self, shards: Location, split: str, limit: int | float) -> list[CropStream]:
+        """The streams of this rank's virtual ranks."""
         train = self.config.train
         accumulate = train.accumulate if split == "train" else 1
-        group = self.worker.group
-        return CropStream(
+        first, *others = self.share.virtual_ranks
+        stream = CropStream(
             shards,
             self.manifest,
             self.config.data,
             split=split,
-            rank_slice=RankSlice(group.rank, group.size, train.batch_size, accumulate, limit),
+            rank_slice=RankSlice(first, self.share.num_virtual, train.batch_size, accumulate, limit),
             seed=train.seed,
             reader=self.worker.reader,
         )
+        return [stream, *(stream.of_rank(rank) for rank in others)]
+
+    def _prefetch(self, batches: Iterator[Batch]) -> Prefetcher:
+        return Prefetcher(batches, depth=self.config.data.prefetch_batches, device=self.worker.device)
 
     def _audio(self, batch: DeviceBatch) -> Tensor:
         return self.normalizer(batch.audio_BL, Statistics(batch.mean_B, batch.std_B))
@@ -282,18 +301,11 @@ class RankTrainer:
         self.learner.check_record(record, progress, lambda message: self._log_event(progress, message))
 
     def _validate(self, phase: Phase, progress: Progress) -> Progress:
-        if self.validation_stream is None:
+        if not self.validation_streams:
             return progress
-        average_buffers(self.learner.network, self.worker.group)
-        batches = Prefetcher(
-            self.validation_stream.validation_batches(),
-            depth=self.config.data.prefetch_batches,
-            device=self.worker.device,
-        )
-        try:
+        average_buffers(self.learner.network, self.share)
+        with closing(self._validation_batches()) as batches:
             validation = self.learner.validate(phase, progress, batches, self._audio, self.writer)
-        finally:
-            batches.close()
         if self.writer is not None:
             record = {
                 "step": progress.step,
@@ -307,12 +319,18 @@ class RankTrainer:
             self.worker.on_record("validation", record)
         return progress.after_validation(validation.loss)
 
+    def _validation_batches(self) -> Generator[RankedBatch, None, None]:
+        for rank, stream in zip(self.share.virtual_ranks, self.validation_streams, strict=True):
+            with closing(self._prefetch(stream.validation_batches())) as batches:
+                for number, batch in enumerate(batches):
+                    yield RankedBatch(rank, number, batch)
+
     def _checkpoint(self, progress: Progress) -> None:
-        average_buffers(self.learner.network, self.worker.group)
+        average_buffers(self.learner.network, self.share)
         train = self.config.train
         state = TrainingState(
             **asdict(progress),
-            world_size=self.worker.group.size,
+            world_size=self.share.num_virtual,
             batch_size=train.batch_size,
             accumulate=train.accumulate,
             seed=train.seed,

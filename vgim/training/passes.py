@@ -30,7 +30,7 @@ class LossWeights(NamedTuple):
     kld: float
     """Weight of the KL term in the loss."""
     loss_scale: float
-    """Factor on the loss before its backward: 1 / micro-batches of the step."""
+    """Factor on the loss before its backward, such that the mean of the ranks' gradients is that of the step."""
 
 
 class Passes(Protocol):

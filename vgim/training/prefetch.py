@@ -26,6 +26,17 @@ class DeviceBatch:
     """Standard deviation of each crop's utterance."""
 
 
+@dataclass(frozen=True)
+class RankedBatch:
+    """A batch of validation and the rank that it belongs to, which decides its random draws."""
+
+    rank: int
+    """Virtual rank."""
+    number: int
+    """Number among the batches of its rank, from 0."""
+    batch: DeviceBatch
+
+
 class Prefetcher:
     """Iterates over batches that a thread reads from the stream and sends to the device.
 

@@ -19,6 +19,7 @@ from vgim.model.stack import Encoder
 from vgim.training.accumulator import StepMetrics
 from vgim.training.errors import NotFiniteError
 from vgim.training.passes import LossWeights, Passes
+from vgim.training.share import Share, SharedStatistics
 
 GRAD_NORM = "grad_norm"
 """Metric that a step adds to a module's own: the norm of its gradient, before clipping."""
@@ -43,8 +44,8 @@ class GreedyStep:
         encoder: on its device. Modules that are trained are in training mode, modules before them in eval mode.
         passes: passes of the modules that are trained.
         optimizer: optimizer of all parameters. Other modules have no gradient, and keep their weights.
-        seed: seed of noise and negatives; every draw has its own generator of (seed, module, step, rank).
-        rank: this rank in the group that trains the modules.
+        seed: seed of noise and negatives; every draw has its own generator of (seed, module, step, virtual rank).
+        share: the virtual ranks whose micro-batches this rank computes.
         clip_norm: largest gradient norm of a module; 0 turns clipping off.
         autocast: dtype of the forward passes; None for fp32.
     """
@@ -56,12 +57,13 @@ class GreedyStep:
         optimizer: torch.optim.Optimizer,
         *,
         seed: int,
-        rank: int,
+        share: Share,
         clip_norm: float,
         autocast: torch.dtype | None,
     ) -> None:
         self._encoder, self._passes, self._optimizer = encoder, passes, optimizer
-        self._seed, self._rank, self._clip_norm, self._autocast = seed, rank, clip_norm, autocast
+        self._seed, self._share, self._clip_norm, self._autocast = seed, share, clip_norm, autocast
+        self._statistics = SharedStatistics((encoder.module(m) for m in passes.modules), share)
 
     def __call__(
         self, micro_batches: Sequence[Tensor], step: int, kld_weight: float, *, measure: bool
@@ -69,6 +71,7 @@ class GreedyStep:
         """Forward, backward and update on micro-batches of audio [B, L].
 
         Args:
+            micro_batches: equally many for each virtual rank of the share, in the order of the virtual ranks.
             step: optimizer steps that the run has taken.
             measure: also measure `METRICS_ON_REQUEST`.
 
@@ -80,18 +83,20 @@ class GreedyStep:
         """
         passes = self._passes
         outputs: dict[int, list[ModuleOutput]] = {m: [] for m in passes.modules}
-        weights = LossWeights(kld_weight, 1 / len(micro_batches))
-        for number, audio_BL in enumerate(micro_batches):
-            x = audio_BL
-            key = DrawKey(seed=self._seed, step=step, rank=self._rank, micro_batch=number)
-            last = number == len(micro_batches) - 1
-            for m in range(min(passes.modules)):
-                x = frozen_latents(self._encoder, m, x, key, self._autocast)
-            for m in passes.modules:
-                draws = self._encoder.module(m).draw(x, key)
-                out = passes.forward_backward(m, x, draws, weights, measure=measure, last=last)
-                x = out.latents
-                outputs[m].append(out._replace(latents=x.new_empty(0)))
+        weights = LossWeights(kld_weight, self._share.loss_scale(len(micro_batches)))
+        num_left = len(micro_batches)
+        for virtual_rank, own in self._statistics.each_virtual_rank(micro_batches):
+            for number, audio_BL in enumerate(own):
+                x = audio_BL
+                key = DrawKey(seed=self._seed, step=step, rank=virtual_rank, micro_batch=number)
+                num_left -= 1
+                for m in range(min(passes.modules)):
+                    x = frozen_latents(self._encoder, m, x, key, self._autocast)
+                for m in passes.modules:
+                    draws = self._encoder.module(m).draw(x, key)
+                    out = passes.forward_backward(m, x, draws, weights, measure=measure, last=not num_left)
+                    x = out.latents
+                    outputs[m].append(out._replace(latents=x.new_empty(0)))
         passes.wait_for_gradients()
         norms = torch.stack([passes.grad_norm(m) for m in passes.modules])
         self._refuse_not_finite(norms, outputs, step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from vgim.model.precision import autocast_to
 from vgim.model.randomness import DrawKey
 from vgim.model.rank_group import RankGroup
 from vgim.model.stack import Encoder
-from vgim.training.prefetch import DeviceBatch, Prefetcher
+from vgim.training.prefetch import DeviceBatch, RankedBatch
 from vgim.training.step import frozen_latents
 
 
@@ -35,7 +35,7 @@ class Validation:
 def validate(
     encoder: Encoder,
     modules: Sequence[int],
-    batches: Prefetcher,
+    batches: Iterable[RankedBatch],
     to_audio: Callable[[DeviceBatch], Tensor],
     *,
     seed: int,
@@ -50,7 +50,7 @@ def validate(
 
     Args:
         modules: indices of the modules to evaluate, ascending.
-        batches: this rank's batches. Their number may differ between ranks, since only sums are reduced.
+        batches: batches of this rank's virtual ranks. Ranks may have different numbers, since only sums are reduced.
         group: the ranks that evaluate together.
         autocast: dtype of the forward passes; None for fp32.
         on_first_batch: called with the audio [B, L] of the first batch.
@@ -60,12 +60,13 @@ def validate(
     were_training = [module for module in encoder.greedy if module.training]
     encoder.eval()
     try:
-        for number, batch in enumerate(batches):
-            x = to_audio(batch)
-            if number == 0 and on_first_batch is not None:
+        for ranked in batches:
+            x = to_audio(ranked.batch)
+            if on_first_batch is not None:
                 on_first_batch(x)
+                on_first_batch = None
             num_crops = len(x)
-            key = DrawKey(seed, 0, group.rank, number, "validation")
+            key = DrawKey(seed, 0, ranked.rank, ranked.number, "validation")
             for m in range(min(modules)):
                 x = frozen_latents(encoder, m, x, key, autocast)
             for row, m in enumerate(modules):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +98,12 @@ class CropStream:
 
         self._cut = cut
         self._latest: tuple[int, EpochOrder] | None = None
+
+    def of_rank(self, rank: int) -> CropStream:
+        """The stream of another rank: the same split, in batches of the same size."""
+        stream = copy(self)
+        stream._slice = replace(self._slice, rank=rank)
+        return stream
 
     def _order(self, epoch: int) -> EpochOrder:
         # The prefetching thread plans later epochs while the loop asks for its own: the pair is read once and
