@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from vgim.errors import StorageError
-from vgim.text import first_line
+from pyarrow import ArrowCancelled, ArrowException
 
-_FIXES = {
-    errno.EACCES: ("permission denied", "choose a folder that you may write to"),
-    errno.EPERM: ("permission denied", "choose a folder that you may write to"),
-    errno.ENOSPC: ("no space left on the device", "free some space or choose another folder"),
-    errno.EDQUOT: ("the disk quota is used up", "free some space or choose another folder"),
-    errno.EROFS: ("the file system is read-only", "choose a folder that can be written"),
-    errno.ENOENT: ("there is no such file or folder", "check the path"),
-    errno.ENOTDIR: ("a part of the path is a file, not a folder", "check the path"),
-    errno.EEXIST: ("a file stands where a folder is needed", "remove it or choose another folder"),
-    errno.EISDIR: ("it is a folder, not a file", "check the path"),
-    errno.ENAMETOOLONG: ("the name is too long", "choose a shorter one"),
-}
+from vgim.errors import StorageError
+from vgim.storage.causes import reason_and_fix
+from vgim.storage.secrets import mask_secrets
 
 
 @contextmanager
-def storage_errors(action: str, uri: str) -> Iterator[None]:
-    """Turn an OSError of `action` on `uri` into a StorageError with reason and fix."""
+def storage_errors(
+    action: str, uri: str, *, kinds: tuple[type[Exception], ...] = (OSError, ArrowException)
+) -> Iterator[None]:
+    """Turn an error of `action` on `uri` into a StorageError with reason and fix.
+
+    Args:
+        action: What is done: `read`.
+        uri: The file or folder that it is done to.
+        kinds: Errors to turn. Where callers' code runs inside, an error of Arrow may be a defect of that code.
+    """
     try:
         yield
-    except OSError as error:
-        code = errno.EISDIR if str(error).endswith("is a directory") else error.errno  # Arrow sets no errno
-        if code in _FIXES:
-            reason, fix = _FIXES[code]
-        else:
-            reason = first_line(error)
-            fix = "check the address, the credentials and the network"
-        raise StorageError(f"cannot {action} {uri}: {reason}; {fix}") from error
+    except ArrowCancelled:  # Ctrl-C
+        raise
+    except kinds as error:
+        reason, fix = reason_and_fix(error, is_remote="://" in uri)
+        tried = "".join(f", {note}" for note in getattr(error, "__notes__", ()))
+        raise StorageError(f"cannot {action} {mask_secrets(uri)}: {reason}{tried}; {fix}") from error

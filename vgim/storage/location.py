@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
+import pyarrow as pa
 from pyarrow import fs as pafs
 
 from vgim.errors import StorageError
 from vgim.storage.atomic import TEMPORARY_MARK, renamed_at_end
 from vgim.storage.errors import storage_errors
-from vgim.storage.filesystems import local_filesystem, remote_filesystem
+from vgim.storage.filesystems import local_filesystem, remote_filesystem, storage_of
+from vgim.storage.remote_input import RemoteInput
+from vgim.storage.retry import with_retries
+from vgim.storage.secrets import refuse_secrets
+from vgim.storage.whole_files import COPY_CHUNK_BYTES, read_whole, write_whole
 
-COPY_CHUNK_BYTES = 8 * 1024 * 1024
+COPIES_AT_ONCE = 8
 
+T = TypeVar("T")
 Names = list[str]
 FileSizes = list[tuple[str, int]]
 
@@ -40,6 +48,7 @@ class Location:
         text = where.uri if isinstance(where, Location) else os.fspath(where)
         if not text.strip():
             raise StorageError("the location is empty; give a path or a URI such as s3://bucket/folder")
+        refuse_secrets(text)
         if "://" not in text:
             text = str(Path(os.path.abspath(os.path.expanduser(text))))  # noqa: PTH100, PTH111 (no symlinks)
         elif text.startswith("file://"):
@@ -107,10 +116,26 @@ class Location:
         key = split.path.strip("/")
         return filesystem, f"{root.rstrip('/')}/{key}" if root.strip("/") else key
 
-    def _info(self) -> pafs.FileInfo:
+    def attempt(self, action: str, operation: Callable[[pafs.FileSystem, str], T]) -> T:
+        """Call an operation with the filesystem and the path in it; on remote storage again, while it may succeed.
+
+        Args:
+            action: A verb for errors and log lines: `read`.
+            operation: Must leave the same result however often it is called.
+
+        Raises:
+            StorageError: The operation failed.
+        """
         filesystem, path = self._open()
-        with storage_errors("look up", self.uri):
-            return filesystem.get_file_info(path)
+        with storage_errors(action, self.uri):
+            if self.is_local:
+                return operation(filesystem, path)
+            return with_retries(
+                lambda: operation(filesystem, path), action=action, uri=self.uri, storage=storage_of(self.uri)
+            )
+
+    def _info(self) -> pafs.FileInfo:
+        return self.attempt("look up", lambda filesystem, path: filesystem.get_file_info(path))
 
     def exists(self) -> bool:
         """Whether there is a file or folder."""
@@ -127,39 +152,47 @@ class Location:
             raise StorageError(f"cannot read the size of {self.uri}: there is no such file; check the path")
         if info.type != pafs.FileType.Directory:
             return int(info.size)
-        filesystem, path = self._open()
-        with storage_errors("list", self.uri):
-            inside = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
-        return sum(int(entry.size or 0) for entry in inside if entry.is_file)
+        return sum(num_bytes for _, num_bytes in self.list_files())
 
     def list(self) -> Names:
         """Names of the children, sorted, without unfinished writes; empty if there is no such folder."""
-        filesystem, path = self._open()
-        with storage_errors("list", self.uri):
-            entries = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+        entries = self._entries(recursive=False)
         return sorted(entry.base_name for entry in entries if TEMPORARY_MARK not in entry.base_name)
 
     def list_files(self) -> FileSizes:
         """Path below the folder and bytes of each file in it, at any depth, sorted; empty if there is no folder."""
-        filesystem, path = self._open()
-        base = path.rstrip("/")
-        with storage_errors("list", self.uri):
-            entries = filesystem.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
+        base = self.fs_path.rstrip("/")
+        entries = self._entries(recursive=True)
         return sorted(
             (entry.path[len(base) :].lstrip("/"), int(entry.size)) for entry in entries if entry.is_file
         )
 
+    def _entries(self, *, recursive: bool) -> Sequence[pafs.FileInfo]:
+        def look(filesystem: pafs.FileSystem, path: str) -> Sequence[pafs.FileInfo]:
+            folder = path.rstrip("/") if recursive else path
+            selector = pafs.FileSelector(folder, recursive=recursive, allow_not_found=True)
+            found: Sequence[pafs.FileInfo] = filesystem.get_file_info(selector)
+            return found
+
+        return self.attempt("list", look)
+
     def open_input(self) -> Any:
-        """Open the file for reading: a seekable binary file (pyarrow.NativeFile), to be closed or used in `with`."""
+        """Open the file for reading: a seekable binary file (pyarrow.NativeFile), to be closed or used in `with`.
+
+        A read of a remote file that loses its connection is repeated.
+        """
+        if self.is_local:
+            return self.attempt("read", lambda filesystem, path: filesystem.open_input_file(path))
         filesystem, path = self._open()
-        with storage_errors("read", self.uri):
-            return filesystem.open_input_file(path)
+        source = RemoteInput(
+            lambda: filesystem.open_input_file(path),
+            lambda operation: self.attempt("read", lambda _filesystem, _path: operation()),
+        )
+        return pa.PythonFile(source, mode="r")
 
     def read_bytes(self) -> bytes:
         """Read the whole file."""
-        filesystem, path = self._open()
-        with storage_errors("read", self.uri), filesystem.open_input_stream(path) as stream:
-            return bytes(stream.read())
+        return self.attempt("read", read_whole)
 
     def read_text(self) -> str:
         """Read the whole file as UTF-8.
@@ -174,8 +207,11 @@ class Location:
 
     def write_bytes_atomic(self, data: bytes) -> None:
         """Write the file whole or not at all; missing folders above it are made."""
-        with self.atomic_output() as out:
-            out.write(data)
+        if self.is_local:
+            with self.atomic_output() as out:
+                out.write(data)
+        else:
+            self.put(io.BytesIO(data))
 
     @contextmanager
     def atomic_output(self) -> Iterator[IO[bytes]]:
@@ -185,74 +221,95 @@ class Location:
         temporary file and uploaded at the end, since closing a half-written stream would publish half a file.
         """
         if self.is_local:
-            with storage_errors("write", self.uri), renamed_at_end(Path(self.uri)) as out:
+            with storage_errors("write", self.uri, kinds=(OSError,)), renamed_at_end(Path(self.uri)) as out:
                 yield out
             return
-        filesystem, path = self._open()
-        with storage_errors("write", self.uri), tempfile.TemporaryFile() as spool:
+        place = f"{tempfile.gettempdir()} on the way to {self.uri}"
+        with storage_errors("write", place, kinds=(OSError,)), tempfile.TemporaryFile() as spool:
             yield spool
-            spool.seek(0)
-            self.parent.make_dirs()
-            with filesystem.open_output_stream(path) as sink:
-                shutil.copyfileobj(spool, sink, COPY_CHUNK_BYTES)
+            spool.flush()
+            self.put(spool)
+
+    def put(self, source: IO[bytes]) -> None:
+        """Write a remote file from a seekable one, all of it; a put that fails is repeated from the start."""
+
+        def put(filesystem: pafs.FileSystem, path: str) -> None:
+            source.seek(0)
+            try:
+                write_whole(filesystem, path, source)
+            except FileNotFoundError:  # not on object stores, which need no folders
+                filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+                source.seek(0)
+                write_whole(filesystem, path, source)
+
+        self.attempt("write", put)
 
     def make_dirs(self) -> None:
         """Make the folder and the folders above it, if they are missing. Object stores need none."""
-        filesystem, path = self._open()
-        if path.strip("/"):
-            with storage_errors("make the folder", self.uri):
+
+        def make(filesystem: pafs.FileSystem, path: str) -> None:
+            if path.strip("/"):
                 filesystem.create_dir(path, recursive=True)
+
+        self.attempt("make the folder", make)
 
     def delete(self) -> None:
         """Remove the file, or the folder with its content, if there is one."""
-        filesystem, path = self._open()
-        kind = self._info().type
-        with storage_errors("delete", self.uri):
+
+        def delete(filesystem: pafs.FileSystem, path: str) -> None:
+            kind = filesystem.get_file_info(
+                path
+            ).type  # anew in each attempt: the one before may have deleted it
             if kind == pafs.FileType.Directory:
                 filesystem.delete_dir(path)
             elif kind != pafs.FileType.NotFound:
                 filesystem.delete_file(path)
 
+        self.attempt("delete", delete)
+
     def move(self, to: Location) -> None:
         """Rename the file or folder, replacing a file of the new name. Only atomic on local storage."""
-        with storage_errors("move", f"{self.uri} to {to.uri}"):
-            if self.is_local and to.is_local:
+        if self.is_local and to.is_local:
+            with storage_errors("move", f"{self.uri} to {to.uri}"):
                 to.local_path.parent.mkdir(parents=True, exist_ok=True)
                 self.local_path.replace(to.local_path)
-                return
-            # Object stores have no rename for folders: copy, then delete.
-            to.parent.make_dirs()
-            if self.is_dir():
-                to.make_dirs()
-                _copy_tree(self, to)
-            else:
-                pafs.copy_files(
-                    self.fs_path,
-                    to.fs_path,
-                    source_filesystem=self.filesystem,
-                    destination_filesystem=to.filesystem,
-                )
-            self.delete()
+            return
+        # Object stores have no rename for folders: copy, then delete.
+        if self.is_dir():
+            _copy_tree(self, to)
+        else:
+            _copy_file(self, to)
+        self.delete()
 
     def upload_dir(self, local_dir: str | os.PathLike[str]) -> None:
         """Copy the content of `local_dir` into this folder. Not atomic: write a marker file afterwards."""
-        with storage_errors("upload to", self.uri):
-            self.make_dirs()
-            _copy_tree(Location(local_dir), self)
+        _copy_tree(Location(local_dir), self)
 
     def download_to(self, local_dir: str | os.PathLike[str]) -> None:
         """Copy the content of this folder into `local_dir`."""
         if not self.exists():
             raise StorageError(f"cannot download {self.uri}: there is no such folder; check the path")
-        with storage_errors("download", self.uri):
-            Location(local_dir).make_dirs()
-            _copy_tree(self, Location(local_dir))
+        _copy_tree(self, Location(local_dir))
 
 
 def _copy_tree(source: Location, target: Location) -> None:
-    pafs.copy_files(
-        source.fs_path,
-        target.fs_path,
-        source_filesystem=source.filesystem,
-        destination_filesystem=target.filesystem,
-    )
+    """Copy each file below a folder, several at once, since each waits for storage."""
+    target.make_dirs()
+    names = [name for name, _ in source.list_files()]
+    with ThreadPoolExecutor(max_workers=COPIES_AT_ONCE) as pool:
+        copies = [pool.submit(_copy_file, source.child(name), target.child(name)) for name in names]
+        try:
+            for copy in copies:
+                copy.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _copy_file(source: Location, target: Location) -> None:
+    with source.open_input() as stream:
+        if target.is_local:
+            with target.atomic_output() as out:
+                shutil.copyfileobj(stream, out, COPY_CHUNK_BYTES)
+        else:
+            target.put(stream)
