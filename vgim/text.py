@@ -21,6 +21,12 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def shorten(text: str, width: int = 60) -> str:
+    """A user's text for a message: on one line, cut after `width` characters, marks that terminals obey escaped."""
+    line = "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in text[: width + 1])
+    return line if len(line) <= width else f"{line[: width - 3]}..."
+
+
 def first_problem(error: ValidationError) -> str:
     """The first problem that pydantic found, with its key: `splits.train: Field required`."""
     problem = error.errors()[0]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vgim.cluster.connect import ensure_ray
-from vgim.errors import ConfigError
+from vgim.errors import ConfigError, TrainingError
 
 
 def test_an_address_where_no_cluster_answers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,3 +77,111 @@ def test_a_cluster_named_by_ray_address_is_joined(monkeypatch: pytest.MonkeyPatc
     ensure_ray()
     ensure_ray(address="10.0.0.9:6379")
     assert asked == ["auto", "10.0.0.9:6379"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "garbage",
+        "http://host:1",
+        "host:",
+        ":6379",
+        "host:0",
+        "host:99999",
+        "ray://",
+        "auto ",
+        "a b:1",
+        "\x1b[31m:1",
+    ],
+)
+def test_an_address_that_is_none_is_told_before_ray_is_imported(address: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"is no address of a Ray cluster; give auto, HOST:PORT or ray://HOST:PORT"
+    ) as e:
+        ensure_ray(address=address)
+    assert "\x1b" not in str(e.value)
+
+
+def test_a_host_name_that_cannot_be_one_is_told() -> None:
+    with pytest.raises(ConfigError, match="no Ray cluster answers at"):
+        ensure_ray(address=f"{'a' * 70}.example:6379")
+
+
+def test_a_start_that_times_out_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    starts: list[str] = []
+
+    def start(address: str, **_: Any) -> None:
+        starts.append(address)
+        if len(starts) == 1:
+            raise Exception("The current node timed out during startup. This could happen because")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", start)
+    monkeypatch.setattr(ray, "shutdown", lambda: starts.append("shutdown"))
+    ensure_ray()
+    assert starts == ["local", "shutdown", "local"]
+
+
+def test_a_machine_on_which_ray_never_starts_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the raylet died\nand a paragraph")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", fail)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with pytest.raises(
+        TrainingError, match=r"^Ray did not start on this machine, 2 times \(the raylet died\); .*"
+    ) as e:
+        ensure_ray()
+    assert "\n" not in str(e.value)
+    assert e.value.exit_code == 6
+
+
+LISTENERS = """
+import os, sys
+from vgim.cluster.connect import ensure_ray
+ensure_ray()
+import ray
+token = ray.get(ray.remote(lambda: os.environ.get("RAY_AUTH_TOKEN")).remote())
+print(len(token), "RAY_AUTH_TOKEN" in os.environ)
+def parent_of(pid):
+    return int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+parent = {int(pid): parent_of(pid) for pid in os.listdir("/proc") if pid.isdigit()}
+def is_ours(pid):
+    return pid == os.getpid() or (pid in parent and is_ours(parent[pid]))
+sockets = set()
+for pid in filter(is_ours, parent):
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            sockets.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except OSError:
+            pass
+for table in ("tcp", "tcp6"):
+    for line in open(f"/proc/net/{table}").read().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+            print("listens", fields[1].partition(":")[0])
+"""
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+"""127.0.0.1, the same as an IPv6 address, and ::1, as /proc/net writes them on little-endian machines."""
+
+
+@pytest.mark.ray
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads the kernel's table of sockets")
+def test_a_private_ray_listens_on_loopback_alone_and_asks_for_a_token() -> None:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    result = subprocess.run(
+        [sys.executable, "-c", LISTENERS], capture_output=True, text=True, timeout=300, check=False, env=plain
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    token, *listeners = result.stdout.splitlines()
+    assert token == "64 False"
+    addresses = {line.split()[1] for line in listeners if line.startswith("listens")}
+    assert addresses
+    assert addresses <= LOOPBACK, addresses

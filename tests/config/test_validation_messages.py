@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from vgim.config import load_config
+from vgim.config import DecoderConfig, RunConfig, load_config
+from vgim.config.schema import Section
 from vgim.errors import ConfigError
+from vgim.experiment.config import ExperimentConfig
+from vgim.tune.config import SweepConfig
 
 WritePreset = Callable[[str, str], Path]
 
@@ -113,6 +117,20 @@ def complaint(*overrides: str, preset: str = "quickstart") -> list[str]:
             "train.limit_train_batches=true is not allowed (from override); it must be an integer at least 0, or "
             "a share in (0, 1]",
         ),
+        ("train.seed=1e30", "train.seed=1.0e+30 is not allowed (from override); it must be at most 2^63 - 1"),
+        (
+            "objective.num_negatives=1e8",
+            "objective.num_negatives=100000000.0 is not allowed (from override); it must be at most 65536",
+        ),
+        (
+            "optim.learning_rate=1e300",
+            "optim.learning_rate=1.0e+300 is not allowed (from override); it must be at most 1e6",
+        ),
+        (
+            f"model.strides=[{', '.join(['2'] * 300)}]",
+            f"model.strides=[{', '.join(['2'] * 19)},... is not allowed (from override); it must be a list of "
+            "integers, at most 256 of them",
+        ),
         (
             "model.depth=7",
             "model: depth=7 but there are only 4 modules; use 0 for all of them (model.depth from override)",
@@ -156,3 +174,20 @@ def test_mistakes_in_a_file_name_the_file(write_preset: WritePreset, text: str, 
 def test_long_values_are_cut() -> None:
     (line,) = complaint(f"train.epochs={'x' * 500}")
     assert len(line) < 200
+
+
+@pytest.mark.parametrize("root", [RunConfig, DecoderConfig, SweepConfig, ExperimentConfig])
+def test_every_number_of_a_config_has_an_upper_bound(root: type[Section]) -> None:
+    numbers = list(_numbers(root.model_json_schema()))
+    assert numbers
+    unbounded = [path for path, schema in numbers if "maximum" not in schema]
+    assert not unbounded
+
+
+def _numbers(part: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every integer and number of a JSON schema, at any depth, with its path."""
+    if isinstance(part, dict) and part.get("type") in ("integer", "number"):
+        yield path, part
+    items = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
+    for key, value in items:
+        yield from _numbers(value, f"{path}/{key}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from typing import Any
 
 import pytest
@@ -52,6 +54,55 @@ def test_scalars_mean_what_they_look_like(text: str, value: Any) -> None:
     parsed = parse_yaml(text, "here")
     assert parsed == value
     assert type(parsed) is type(value)
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
+    for before, name in itertools.pairwise("abcdefghi")
+)
+"""A gigabyte of x in 400 characters."""
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (BOMB, "aliases repeat anchors until there are more than 20,000 values"),
+        ("a: &a [*a]", "an anchor contains itself"),
+        ("[" * 5000 + "]" * 5000, "values are nested more than 40 deep"),
+        ("- " * 5000 + "a", "values are nested more than 40 deep"),
+        ("\n".join(" " * depth + "a:" for depth in range(1000)), "values are nested more than 40 deep"),
+        ("a: [" + "1, " * 30_000 + "]", "more than 20,000 values"),
+        ("x" * 2_000_000, "2,000,000 characters"),
+        ("a: " + "9" * 5000, "an integer has 5,000 digits"),
+        ("a: !!python/object/apply:os.system [ls]", "the tag tag:yaml.org,2002:python|the tag !!python/"),
+        ("a: !!int abc", "a value does not fit its tag"),
+        ("a: !!bool maybe", "a value does not fit its tag"),
+        ("a: !!timestamp x", "the tag !!timestamp has no meaning"),
+        ("a: \0", "special characters are not allowed"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_document_that_no_config_needs_is_refused_at_once(text: str, told: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(ConfigError, match=f"^f.yaml.*({told})") as e:
+        parse_yaml(text, "f.yaml")
+    assert time.monotonic() - began < 20  # some of them took minutes, and memory without end
+    assert "\n" not in str(e.value)
+
+
+def test_an_anchor_may_be_used_twice() -> None:
+    assert parse_yaml("a: &a [1, 2]\nb: *a\nc: *a", "f.yaml") == {"a": [1, 2], "b": [1, 2], "c": [1, 2]}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet="ab01.:-?&*!#|>[]{},'\"\\ \n\t%@\x00é\ud800", max_size=40))
+def test_any_text_is_read_or_refused_in_one_line(text: str) -> None:
+    told = ""
+    try:
+        parse_yaml(text, "f.yaml")
+    except ConfigError as error:
+        told = str(error)
+    assert len(told.splitlines()) <= 1
 
 
 @settings(max_examples=60, deadline=None)

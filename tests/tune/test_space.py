@@ -55,6 +55,15 @@ def test_corners_reach_every_end() -> None:
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
+        (["samples=100000"], "samples=100000 is not allowed .* at most 10000"),
+        (
+            [
+                "samples=1000",
+                "space.objective.kld_weight=log 1e-4..1",
+                "space.optim.learning_rate=log 1e-4..1",
+            ],
+            "the grid has [0-9,]+ trials and a sweep at most 10,000; lower samples",
+        ),
         (["space.objective.kld_weight=log 0..1"], "a log range at 0 has no beginning"),
         (["space.objective.kld_weight=uniform 2..1"], "put the smaller end first"),
         (["space.model.channels=int 1.5..4"], "has an end that is no integer"),

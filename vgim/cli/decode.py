@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vgim.cli.options import LazyChoice, overrides_argument
+from vgim.cli.options import Count, LazyChoice, overrides_argument, seed_type
 from vgim.errors import ConfigError
 
 decoder_option = click.option("--decoder", metavar="NAME", help="Name of the decoder, if RUN has several.")
@@ -92,10 +92,13 @@ def train(
 def list_(run: str) -> None:
     """List the decoders of RUN: state, step, best validation loss."""
     where = _run_path(run, "RUN")
+    from vgim.errors import StorageError
     from vgim.runs.layout import DECODERS
     from vgim.runs.listing import format_decoders, list_runs
     from vgim.storage import Location
 
+    if not Location(where).is_dir():
+        raise StorageError(f"there is no run {where}; `vgim runs` lists runs")
     folder = Location(where).child(DECODERS)
     click.echo(format_decoders(list_runs(folder.uri)) if folder.exists() else f"{where} has no decoders")
 
@@ -124,8 +127,8 @@ def file(source: str, target: str, run: str, decoder: str | None, checkpoint: st
 
 @decode.command()
 @click.argument("run")
-@click.option("--count", type=click.IntRange(min=1), default=8, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--count", type=Count(1, 10_000), default=8, show_default=True)
+@click.option("--seed", type=seed_type, default=0, show_default=True)
 @decoder_option
 @checkpoint_option
 @mask_option
@@ -143,7 +146,7 @@ def sample(run: str, count: int, seed: int, **which: Any) -> None:
 @click.argument("second", metavar="B")
 @click.option(
     "--steps",
-    type=click.IntRange(min=2),
+    type=Count(2, 1_000),
     default=9,
     show_default=True,
     help="Number of sounds, A and B included.",
@@ -178,7 +181,7 @@ def interpolate(run: str, first: str, second: str, steps: int, dims: int | None,
     show_default=True,
     help="Lowest and highest value of a dimension.",
 )
-@click.option("--steps", type=click.IntRange(min=2), default=5, show_default=True)
+@click.option("--steps", type=Count(2, 1_000), default=5, show_default=True)
 @decoder_option
 @checkpoint_option
 @mask_option

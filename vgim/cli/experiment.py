@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vgim.cli.options import WithDefault, json_option, overrides_argument
+from vgim.cli.options import Count, WithDefault, json_option, overrides_argument
 
 
 @click.group(cls=WithDefault, subcommand_metavar="FILE [KEY=VALUE]... | COMMAND [ARGS]...")
@@ -25,7 +25,7 @@ def experiment() -> None:
 @click.option("--dry-run", is_flag=True, help="Print what would run; run nothing.")
 @click.option(
     "--probe-workers",
-    type=click.IntRange(min=0),
+    type=Count(0),
     default=0,
     show_default=True,
     help="Probes that Ray computes at the same time; 0 computes one after the other, without Ray.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vgim.cli.options import LazyNames, json_option, pdf_option
+from vgim.cli.options import Count, LazyNames, json_option, pdf_option, seed_type
 from vgim.errors import ConfigError
 
 
@@ -26,28 +26,28 @@ from vgim.errors import ConfigError
 )
 @click.option(
     "--max-utterances",
-    type=click.IntRange(min=2),
+    type=Count(2),
     default=200,
     show_default=True,
     help="Utterances read from a split, at most.",
 )
 @click.option(
     "--max-frames",
-    type=click.IntRange(min=100),
+    type=Count(100),
     default=8_000,
     show_default=True,
     help="Frames sampled, at most.",
 )
 @click.option(
     "--map-frames",
-    type=click.IntRange(min=50),
+    type=Count(50, 100_000),
     default=1_000,
     show_default=True,
     help="Frames in the map, at most.",
 )
 @click.option(
     "--pairs",
-    type=click.IntRange(min=2),
+    type=Count(2, 10_000),
     default=24,
     show_default=True,
     help="Pairs of utterances whose interpolations are decoded.",
@@ -60,12 +60,12 @@ from vgim.errors import ConfigError
 )
 @click.option(
     "--subsets",
-    type=click.IntRange(min=2),
+    type=Count(2, 1_000),
     default=16,
     show_default=True,
     help="Random subsets of the frames, for the spread of correlations.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random draws.")
+@click.option("--seed", type=seed_type, default=0, show_default=True, help="Seed of all random draws.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @pdf_option
 @json_option

@@ -13,6 +13,8 @@ from click.shell_completion import CompletionItem
 from vgim.errors import ConfigError
 
 overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+seed_type = click.IntRange(0, 2**63 - 1)
+"""Type of options that seed random draws: what a signed integer of 64 bits holds."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 pdf_option = click.option("--pdf", is_flag=True, help="Write each picture as PDF too, beside the PNG.")
 
@@ -39,6 +41,16 @@ class WithDefault(click.Group):
         ]
         with formatter.section(f"Options of {self.default}"):
             formatter.write_dl([record for record in records if record is not None])
+
+
+class Count(click.IntRange):
+    """A range of integers whose upper end stops slips of the keyboard before they use up memory."""
+
+    def __init__(self, min: int, max: int = 10**9) -> None:
+        super().__init__(min, max)
+
+    def _describe_range(self) -> str:
+        return f"x>={self.min}"  # the help tells the end that matters
 
 
 class FiniteRange(click.FloatRange):

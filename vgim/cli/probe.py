@@ -6,7 +6,15 @@ from typing import Any
 
 import click
 
-from vgim.cli.options import FiniteRange, LazyChoice, json_option, pdf_option, refuse_without_matplotlib
+from vgim.cli.options import (
+    Count,
+    FiniteRange,
+    LazyChoice,
+    json_option,
+    pdf_option,
+    refuse_without_matplotlib,
+    seed_type,
+)
 from vgim.errors import ConfigError
 
 
@@ -84,7 +92,7 @@ def probe() -> None:
     type=LazyChoice("vgim.downstream.options:Solver"),
     help="lbfgs: converges to the optimum, deterministic; adam: a number of epochs [lbfgs].",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="adam: epochs [phone 20, other tasks 50].")
+@click.option("--epochs", type=Count(1), help="adam: epochs [phone 20, other tasks 50].")
 @click.option(
     "--learning-rate",
     type=FiniteRange(min=0, min_open=True),
@@ -92,7 +100,7 @@ def probe() -> None:
 )
 @click.option(
     "--batch-size",
-    type=click.IntRange(min=0),
+    type=Count(0),
     help="adam: examples in a step; 0: all of one utterance [phone 1024, other tasks 32].",
 )
 @click.option(
@@ -102,7 +110,7 @@ def probe() -> None:
 )
 @click.option(
     "--seeds",
-    type=click.IntRange(min=1),
+    type=Count(1, 1_000),
     help="Repetitions with different seeds [1; 10 subsets of the labels with --labels-per-class].",
 )
 @click.option(
@@ -118,7 +126,7 @@ def probe() -> None:
 @click.option("--bias/--no-bias", default=None, help="Whether the linear map has a bias [it has].")
 @click.option(
     "--patience",
-    type=click.IntRange(min=0),
+    type=Count(0),
     default=0,
     help="adam: stop after this many epochs without a lower validation loss; 0 never [0].",
 )
@@ -128,22 +136,24 @@ def probe() -> None:
 )
 @click.option(
     "--draws",
-    type=click.IntRange(min=1),
+    type=Count(1, 10_000),
     help="--labels-per-class: posterior samples of each labeled example [16].",
 )
 @click.option(
-    "--logit-std", type=float, help="--labels-per-class: prior standard deviation of a logit, in nats [4]."
+    "--logit-std",
+    type=FiniteRange(min=0, min_open=True),
+    help="--labels-per-class: prior standard deviation of a logit, in nats [4].",
 )
 @click.option("--shards", help="Shards to probe on, instead of those the run was trained on.")
 @click.option(
     "--max-utterances",
-    type=click.IntRange(min=0),
+    type=Count(0),
     default=0,
     help="Largest number of utterances to train on; 0 for all [0].",
 )
 @click.option(
     "--supervised-epochs",
-    type=click.IntRange(min=1),
+    type=Count(1),
     default=40,
     show_default=True,
     help="Largest number of epochs of supervised encoders; validation may end training earlier.",
@@ -154,7 +164,7 @@ def probe() -> None:
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option(
     "--workers",
-    type=click.IntRange(min=0),
+    type=Count(0, 65_536),
     default=0,
     show_default=True,
     help="Probes that Ray computes at the same time; 0 computes one after the other, without Ray.",
@@ -284,7 +294,7 @@ def _study(where: str, chosen: dict[str, object], seeds: int | None, pdf: bool, 
 @probe.command()
 @click.argument("folder", metavar="RUN/probes/NAME")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the classifier.")
+@click.option("--seed", type=seed_type, default=0, show_default=True, help="Seed of the classifier.")
 @json_option
 def apply(folder: str, files: tuple[str, ...], seed: int, as_json: bool) -> None:
     """Predict classes of sound files with a fitted classifier.

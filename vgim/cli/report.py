@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import click
 
+from vgim.cli.options import Count, FiniteRange
+
 
 @click.command()
 @click.argument("run")
 @click.option("--compare", multiple=True, metavar="RUN", help="Another run to compare with. Repeatable.")
 @click.option("--out", metavar="FILE", help="File to write [RUN/report.html].")
-@click.option(
-    "--clips", type=click.IntRange(min=0), default=16, show_default=True, help="Most sounds of each kind."
-)
+@click.option("--clips", type=Count(0), default=16, show_default=True, help="Most sounds of each kind.")
 @click.option(
     "--max-mb",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     default=24.0,
     show_default=True,
     help="Most megabytes of pictures and sounds together.",

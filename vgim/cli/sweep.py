@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vgim.cli.options import WithDefault, json_option, overrides_argument
+from vgim.cli.options import Count, FiniteRange, WithDefault, json_option, overrides_argument
 
 
 @click.group(cls=WithDefault, subcommand_metavar="FILE [KEY=VALUE]... | COMMAND [ARGS]...")
@@ -21,13 +21,13 @@ def sweep() -> None:
 @click.option("--dry-run", is_flag=True, help="Print what would run, where, and its cost; run nothing.")
 @click.option(
     "--price-per-gpu-hour",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     metavar="PRICE",
     help="Price of one GPU for an hour, in any currency, for the estimated cost.",
 )
 @click.option(
     "--trials-at-once",
-    type=click.IntRange(min=1),
+    type=Count(1),
     help="Largest number of trials that train at the same time.",
 )
 @click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")

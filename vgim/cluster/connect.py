@@ -5,19 +5,30 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
+import secrets
 import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
-from vgim.errors import ConfigError
+from vgim.errors import ConfigError, TrainingError
 from vgim.signals import handlers_kept
-from vgim.text import first_line
+from vgim.text import first_line, shorten
 
 CONNECT_TIMEOUT_S = 5.0
+START_ATTEMPTS = 2
+"""Starts of a private Ray: on a busy machine the first may run into the 30 seconds that Ray gives itself."""
+_ADDRESS = re.compile(r"^(?:ray://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>\d{1,5})$")
 
 
 def ensure_ray(
     min_cpus: float = 0, *, address: str | None = None, verbose: bool = False, dashboard: bool = False
 ) -> None:
     """Connect to the cluster at `address` or $RAY_ADDRESS; without either, start a private instance on this machine.
+
+    A private instance listens on the loopback interface alone, and asks for a token that only its processes know.
 
     Args:
         min_cpus: smallest number of logical CPUs of a private instance, whatever the machine has.
@@ -26,30 +37,25 @@ def ensure_ray(
         dashboard: start a private instance's dashboard, and with it the State API.
 
     Raises:
-        ConfigError: no cluster answers at the address.
+        ConfigError: the address is none, or no cluster answers at it.
+        TrainingError: a private instance did not start.
     """
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    if address != "local":
-        # Ray reads this variable when it is imported; by default it tries for ten minutes, with a line for each try.
-        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")
+    quiet = {} if verbose else {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address == "local":
+        cores = os.cpu_count() or 1
+        _start_here(num_cpus=max(cores, math.ceil(min_cpus)), include_dashboard=dashboard, **quiet)
+        return
+    _check_reachable(address)
+    # Ray reads this variable when it is imported; by default it tries for ten minutes, with a line for each try.
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")
     import ray
 
-    if ray.is_initialized():
-        return
-    if address != "local":
-        _check_reachable(address)
-    quiet = {} if verbose else {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        if address == "local":
-            # Nobody takes this node away, so no process has to watch for preemption.
-            os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-            cores = os.cpu_count() or 1
-            num_cpus = max(cores, math.ceil(min_cpus))
-            with handlers_kept():
-                ray.init("local", num_cpus=num_cpus, include_dashboard=dashboard, **quiet)
-        else:
-            with handlers_kept():
-                ray.init(address, **quiet)
+        with handlers_kept():
+            ray.init(address, **quiet)
     except ConnectionError as error:
         raise ConfigError(
             f"no Ray cluster lets us in at {address}: {first_line(error)}; start one with `ray start --head`, check "
@@ -58,19 +64,86 @@ def ensure_ray(
         ) from error
 
 
+def _start_here(**options: Any) -> None:
+    """Start a private instance."""
+    # Nobody takes this node away, so no process has to watch for preemption.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    with _private_environment():
+        import ray
+
+        for attempt in range(1, START_ATTEMPTS + 1):
+            try:
+                with handlers_kept():
+                    ray.init("local", **options)
+                return
+            except Exception as error:
+                # Ray raises bare Exception and RuntimeError for a start that failed; anything else is a defect.
+                if not (
+                    type(error) is Exception or isinstance(error, RuntimeError | ray.exceptions.RayError)
+                ):
+                    raise
+                ray.shutdown()
+                if attempt == START_ATTEMPTS:
+                    raise TrainingError(
+                        f"Ray did not start on this machine, {START_ATTEMPTS} times ({first_line(error)}); it may be "
+                        "too busy or short of memory: try again, or work without Ray (cluster.workers=0, --workers 0)"
+                    ) from error
+
+
+_private_variables: dict[str, str] | None = None
+
+
+@contextmanager
+def _private_environment() -> Iterator[None]:
+    """Set the variables by which a private instance is closed to others while its processes start.
+
+    Ray reads them when it is imported, so that a process has one set of them for all its private instances, and a
+    process that imported Ray before vgim did keeps Ray's own behavior.
+    """
+    global _private_variables
+    if _private_variables is None:
+        _private_variables = {} if "ray" in sys.modules else _loopback_and_token()
+    before = {name: os.environ.get(name) for name in _private_variables}
+    os.environ.update(_private_variables)
+    try:
+        yield
+    finally:  # a cluster that this process starts or joins later must not see them
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _loopback_and_token() -> dict[str, str]:
+    # The name tells where Ray needed it first: Ray uses 127.0.0.1 as the node's address then, on Linux too.
+    variables = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        variables |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    return variables
+
+
 def _check_reachable(address: str) -> None:
-    """Fail at once if nothing listens at HOST:PORT.
+    """Fail at once if the address is none, or nothing listens there.
 
     Raises:
-        ConfigError: Nothing listens there.
+        ConfigError: The address is none, or nothing listens there.
     """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
+    if address == "auto":
         return
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
-    except OSError as error:
+    match = _ADDRESS.match(address)
+    if match is None or not 0 < int(match["port"]) < 65536:
         raise ConfigError(
-            f"no Ray cluster answers at {address}: {error.strerror or error}; start one with `ray start --head`, or "
+            f"{shorten(address)!r} is no address of a Ray cluster; give auto, HOST:PORT or ray://HOST:PORT (--address "
+            "or RAY_ADDRESS)"
+        )
+    try:
+        socket.create_connection(
+            (match["host"].strip("[]"), int(match["port"])), timeout=CONNECT_TIMEOUT_S
+        ).close()
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that DNS cannot have
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
+        raise ConfigError(
+            f"no Ray cluster answers at {address}: {reason}; start one with `ray start --head`, or "
             "leave --address and RAY_ADDRESS out to use this machine alone"
         ) from error

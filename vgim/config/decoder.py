@@ -8,6 +8,10 @@ from pydantic import Field, model_validator
 
 from vgim.config.choices import DECODER_LOSS_TERMS, DECODER_LOSSES, PUBLISHED_SUMS, OneOf, describe
 from vgim.config.schema import (
+    MAX_COUNT,
+    MAX_LAYERS,
+    MAX_WEIGHT,
+    MAX_WIDTH,
     MAY_CHANGE,
     ClusterConfig,
     DataConfig,
@@ -34,17 +38,17 @@ class SourceConfig(Section):
 
     run: str = Field(..., min_length=1, json_schema_extra=MAY_CHANGE)
     """The run that trained the encoder. The encoder is identified by the hash of its weights, not by this path."""
-    step: int = Field(..., ge=0)
+    step: int = Field(..., ge=0, le=MAX_COUNT)
     """Optimizer step of the encoder's checkpoint."""
     weights: str = Field(..., pattern=r"^[0-9a-f]{64}$")
     """SHA-256 of the checkpoint's weights."""
     family: Family
     """Family of the encoder."""
-    kld_weight: float = Field(0.0, ge=0)
+    kld_weight: float = Field(0.0, ge=0, le=MAX_WEIGHT)
     """Weight of the KL term in the encoder's training."""
-    module: int = Field(..., ge=0)
+    module: int = Field(..., ge=0, le=MAX_LAYERS)
     """Module whose latents are decoded, from 0."""
-    layer: int = Field(-1, ge=-1)
+    layer: int = Field(-1, ge=-1, le=MAX_LAYERS)
     """Convolution of the module whose output is decoded, from 0; -1 decodes the module's own latents."""
     latents: Literal["mean", "sample"] = "mean"
     """mean: the posterior's mean; sample: a fresh sample of every module's posterior at every step."""
@@ -53,9 +57,9 @@ class SourceConfig(Section):
 class DecoderModelConfig(Section):
     """The decoder: the encoder's convolutions, transposed, in reverse."""
 
-    channels: int = Field(512, gt=0)
+    channels: int = Field(512, gt=0, le=MAX_WIDTH)
     """Channels between the decoder's layers; `vgim decode train` sets the encoder's number."""
-    extra_layers: int = Field(0, ge=0)
+    extra_layers: int = Field(0, ge=0, le=MAX_LAYERS)
     """Layers of width 3 and stride 1 behind each transposed convolution; as published 2 for module 0, else 0."""
     mirror_pointwise: bool = True
     """Whether the encoder's 1×1 convolutions are mirrored; as published they are left out."""
@@ -65,7 +69,7 @@ class DecodingObjectiveConfig(Section):
     """The loss of a reconstruction."""
 
     loss: Annotated[str, OneOf(DECODER_LOSSES)] = Field("mse", description=LOSS_HELP)
-    weight: float = Field(1.0, gt=0)
+    weight: float = Field(1.0, gt=0, le=MAX_WEIGHT)
     """Weight of the other terms in a sum with mse."""
     padding: Literal["zeros", "reflect"] = "zeros"
     """What spectral, mel and stft see beyond the ends of a crop; reflect: as published."""
@@ -82,9 +86,9 @@ class DecodingObjectiveConfig(Section):
 class ListenConfig(Section):
     """Audio and spectrograms in TensorBoard."""
 
-    every_epochs: int = Field(10, ge=1, json_schema_extra=MAY_CHANGE)
+    every_epochs: int = Field(10, ge=1, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
     """Epochs between two sets of audio and spectrograms. They are written at validations, the last one included."""
-    crops: int = Field(4, ge=0, json_schema_extra=MAY_CHANGE)
+    crops: int = Field(4, ge=0, le=1000, json_schema_extra=MAY_CHANGE)
     """Validation crops, and as many draws from N(0, I), in a set; 0 for none."""
 
 

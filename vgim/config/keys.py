@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from vgim.config.schema import RunConfig, Section
+from vgim.config.schema import MAX_SEED, RunConfig, Section
 from vgim.config.yaml_text import to_flow
 
 Tree = dict[str, Any]
@@ -118,7 +118,24 @@ def _bounds(schema: Mapping[str, Any]) -> str:
         "exclusiveMaximum": "below {}",
         "minLength": "not empty",
     }
-    return " and ".join(words.format(schema[key]) for key, words in bounds.items() if key in schema)
+    return " and ".join(
+        words.format(schema[key])
+        for key, words in bounds.items()
+        if key in schema and not _is_ceiling(key, schema)
+    )
+
+
+def _is_ceiling(bound: str, schema: Mapping[str, Any]) -> bool:
+    """Whether a bound only stops slips of the keyboard; it is told to those who exceed it."""
+    return bound == "maximum" and schema[bound] > 1000
+
+
+def bound_in_words(value: float) -> str:
+    """A bound as a user would write it: 65536, 1e12, 2^63 - 1."""
+    if value == MAX_SEED:
+        return "2^63 - 1"
+    short = f"{value:g}".replace("e+0", "e").replace("e+", "e")
+    return short if isinstance(value, float) or (value > 99_999 and len(short) < 5) else str(value)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,19 +9,22 @@ from vgim.config.keys import ConfigKeys, Tree, config_keys
 from vgim.config.schema import RunConfig, Section
 from vgim.config.yaml_text import parse_yaml, to_flow
 from vgim.errors import ConfigError
+from vgim.text import shorten
 
 OVERRIDE = "override"
+MAX_KEY_PARTS = 8
+"""Most parts of a dotted key; the schema's deepest has fewer."""
 
 
 def parse_override(text: str, root: type[Section] = RunConfig) -> Tree:
     """`train.seed=3` → `{"train": {"seed": 3}}`; the value is YAML."""
     name, equals, raw = text.partition("=")
     if not equals:
-        raise ConfigError(f"'{text}' is not an override; write key=value, for example train.seed=3")
+        raise ConfigError(f"'{shorten(text)}' is not an override; write key=value, for example train.seed=3")
     parts = name.split(".")
-    if not all(part.isidentifier() for part in parts):
-        raise ConfigError(f"'{text}' does not name a key; write key=value, for example train.seed=3")
-    value = parse_yaml(raw, f"override '{text}'")
+    if len(parts) > MAX_KEY_PARTS or not all(part.isidentifier() for part in parts):
+        raise ConfigError(f"'{shorten(text)}' does not name a key; write key=value, for example train.seed=3")
+    value = parse_yaml(raw, f"override '{shorten(text)}'")
     key = config_keys(root).leaves.get(name)
     if key and key.types == {"string"} and isinstance(value, int | float):
         value = raw.strip()  # storage.name=007 means the text, not the number seven

@@ -10,10 +10,12 @@ from typing import TypeVar
 from vgim.config.decoder import DecoderConfig
 from vgim.config.schema import RunConfig, default_home
 from vgim.errors import ConfigError
+from vgim.text import shorten
 
 Config = TypeVar("Config", RunConfig, DecoderConfig)
 
 _URI = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
+_NO_PATH = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
@@ -43,6 +45,10 @@ def resolve_path(path: str, key: str) -> str:
     Raises:
         ConfigError: A variable is not set; `key` names the config key or option.
     """
+    if _NO_PATH.search(path):
+        raise ConfigError(
+            f"{key}={shorten(path)}: the path holds a control character or is not UTF-8; rename it"
+        )
     known: Mapping[str, str] = {**os.environ, "VGIM_HOME": default_home()}
 
     def fill(match: re.Match[str]) -> str:

@@ -16,6 +16,20 @@ from vgim.schedules.registry import SCHEDULES, names_of_schedules, schedules_hel
 
 MAY_CHANGE: dict[str, Any] = {"may_change": True}
 
+# Every number has an upper bound, so that a slip of the keyboard is an error and not a machine without memory.
+MAX_COUNT = 10**12
+"""Largest number of steps or epochs."""
+MAX_SEED = 2**63 - 1
+"""Largest seed: what a signed integer of 64 bits holds."""
+MAX_WIDTH = 16_384
+"""Largest number of channels or units of a layer."""
+MAX_LAYERS = 256
+"""Largest number of convolutions."""
+MAX_BATCH = 65_536
+"""Largest number of crops in a batch, batches in a step, or batches that are prepared ahead."""
+MAX_WEIGHT = 1e6
+"""Largest weight of a term of a loss, and largest learning rate."""
+
 
 def default_home() -> str:
     """The folder that holds runs and shards when a config names none: $VGIM_HOME or ~/vgim."""
@@ -33,9 +47,9 @@ class SyntheticConfig(Section):
 
     speakers: int = Field(12, ge=1, le=999)
     """Synthetic speakers; each has its own pitch, vocal tract length and speaking rate."""
-    utterances: int = Field(360, ge=1)
+    utterances: int = Field(360, ge=1, le=1_000_000)
     """Utterances of all speakers together, spread evenly over the speakers."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
     """Seed of the corpus; the same seed gives the same bytes."""
 
 
@@ -49,19 +63,23 @@ class DataConfig(Section):
     crop: Literal["random", "tile", "first"] = "random"
     """random: one random crop per utterance and epoch; tile: crops side by side over the whole utterance, from a
     random offset; first: the first samples, zero-padded if the utterance is shorter."""
-    crop_samples: int = Field(20_480, gt=0)
+    crop_samples: int = Field(20_480, gt=0, le=16_000 * 3600)
     """Samples in a crop, at 16 kHz."""
     normalize: Literal["none", "corpus", "utterance"] = "none"
     """Audio that the model sees. none: PCM as floats in [-1, 1]; corpus: minus the corpus's mean, over its standard
     deviation; utterance: the same with the utterance's own mean and standard deviation."""
-    shuffle_window: int = Field(256, gt=0)
+    shuffle_window: int = Field(256, gt=0, le=1_000_000)
     """Utterances in the shuffle buffer. Row groups are read in a new random order each epoch."""
-    prefetch_batches: int = Field(4, ge=1, json_schema_extra=MAY_CHANGE)
+    prefetch_batches: int = Field(4, ge=1, le=MAX_BATCH, json_schema_extra=MAY_CHANGE)
     """Batches that are prepared ahead of the step."""
 
 
 Family = Literal["sim", "gim", "cpc"]
 """Families of encoders."""
+
+
+LayerSize = Annotated[int, Field(le=65_536)]
+"""Kernel, stride or padding of a convolution, or a number of convolutions."""
 
 
 class ModelConfig(Section):
@@ -70,24 +88,24 @@ class ModelConfig(Section):
     family: Family = "sim"
     """sim: greedy modules with Gaussian posteriors (V-GIM); gim: greedy modules with deterministic latents (Greedy
     InfoMax); cpc: one module, trained end to end."""
-    channels: int = Field(512, gt=0)
+    channels: int = Field(512, gt=0, le=MAX_WIDTH)
     """Channels of every convolution and of every latent."""
-    kernels: tuple[int, ...] = (10, 8, 4, 4, 4)
+    kernels: tuple[LayerSize, ...] = Field((10, 8, 4, 4, 4), max_length=MAX_LAYERS)
     """Kernel size of each convolution."""
-    strides: tuple[int, ...] = (5, 4, 2, 2, 2)
+    strides: tuple[LayerSize, ...] = Field((5, 4, 2, 2, 2), max_length=MAX_LAYERS)
     """Stride of each convolution."""
-    paddings: tuple[int, ...] = (2, 2, 2, 2, 1)
+    paddings: tuple[LayerSize, ...] = Field((2, 2, 2, 2, 1), max_length=MAX_LAYERS)
     """Zero padding of each convolution."""
-    layers_per_module: tuple[int, ...] = (2, 2, 1)
+    layers_per_module: tuple[LayerSize, ...] = Field((2, 2, 1), max_length=MAX_LAYERS)
     """Convolutions of each greedy module; their sum is the number of kernels."""
-    gru_units: int = Field(256, ge=0)
+    gru_units: int = Field(256, ge=0, le=MAX_WIDTH)
     """Units of the GRU, the last module, which reads the last convolutional latents; 0 for no GRU."""
-    depth: int = Field(0, ge=0)
+    depth: int = Field(0, ge=0, le=MAX_LAYERS + 1)
     """Modules that are trained, counted from the input (the GRU is the last); 0 for all. Greedy families only."""
     batch_norm: Literal["none", "local", "sync"] = "local"
     """BatchNorm1d between each convolution and its ReLU. none: no normalization; local: statistics of each rank's
     batch; sync: statistics over the batches of all ranks."""
-    relus: tuple[bool, ...] = ()
+    relus: tuple[bool, ...] = Field((), max_length=MAX_LAYERS)
     """Whether BatchNorm and ReLU follow each convolution, or nothing does; empty for all true."""
     head: Literal["none", "linear"] = "none"
     """Families gim and cpc: what makes the latents from the last convolution of a module. none: nothing, so that
@@ -142,44 +160,46 @@ class ObjectiveConfig(Section):
     loss: Annotated[str, OneOf(CONTRASTIVE_LOSSES)] = Field(
         "info_nce", description=describe(CONTRASTIVE_LOSSES)
     )
-    prediction_steps: int = Field(12, ge=1)
+    prediction_steps: int = Field(12, ge=1, le=1024)
     """K: number of future latents that each context predicts."""
-    num_negatives: int = Field(10, ge=1)
+    num_negatives: int = Field(10, ge=1, le=65_536)
     """N: negatives per positive."""
     negatives: Annotated[str, OneOf(NEGATIVES)] = Field("batch", description=describe(NEGATIVES))
     predictor_init: Literal["zero", "uniform"] = "zero"
     """zero: the loss starts at chance, ln(1 + N); uniform: as published, where scores start as noise of standard
     deviation sqrt(C/3), which training has to unlearn."""
-    window_frames: int = Field(128, ge=0)
+    window_frames: int = Field(128, ge=0, le=1_000_000)
     """Frames of a crop that are contexts and positives, if a module has more; 0 uses all."""
-    kld_weight: float = Field(0.0, ge=0)
+    kld_weight: float = Field(0.0, ge=0, le=MAX_WEIGHT)
     """Weight of the KL term."""
     kl_reduction: Literal["time_sum", "mean", "frame"] = "time_sum"
     """Unit of the KL term. time_sum: sum over time, mean over channels and batch (as published); mean: mean over all
     elements; frame: nats a frame, summed over channels, mean over frames and batch, so that one kld_weight means the
     same at every width and depth (the β of a β-VAE)."""
-    kld_warmup_steps: int = Field(0, ge=0)
+    kld_warmup_steps: int = Field(0, ge=0, le=MAX_COUNT)
     """Optimizer steps over which kld_weight rises linearly from 0."""
-    free_bits: float = Field(0.0, ge=0)
+    free_bits: float = Field(0.0, ge=0, le=MAX_WEIGHT)
     """Nats per dimension and frame below which the KL term has no gradient."""
     on_collapse: Literal["warn", "stop"] = Field("warn", json_schema_extra=MAY_CHANGE)
     """warn: write an event if a module's posterior collapses; stop: end the run with an error."""
-    collapse_patience_steps: int = Field(200, ge=1, json_schema_extra=MAY_CHANGE)
+    collapse_patience_steps: int = Field(200, ge=1, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
     """Steps after the warm-up for which a posterior must look collapsed before it counts as collapsed."""
 
 
 class OptimConfig(Section):
     """The Adam optimizer over all modules."""
 
-    learning_rate: float = Field(2e-4, gt=0)
+    learning_rate: float = Field(2e-4, gt=0, le=MAX_WEIGHT)
     """Adam's step size."""
     decay_per_epoch: float = Field(1.0, gt=0, le=1)
     """Factor by which the learning rate is multiplied after each epoch; 1 keeps it constant."""
-    clip_norm: float = Field(0.0, ge=0)
+    clip_norm: float = Field(0.0, ge=0, le=1e12)
     """Gradient norm of a module above which its gradient is scaled down; 0 turns clipping off."""
 
 
-BatchLimit = Annotated[int, Field(strict=True, ge=0)] | Annotated[float, Field(strict=True, gt=0, le=1)]
+BatchLimit = (
+    Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)] | Annotated[float, Field(strict=True, gt=0, le=1)]
+)
 """1 is one batch, 1.0 all of them: strict types keep the two apart."""
 BATCH_LIMIT_IN_WORDS: dict[str, Any] = {"in_words": "an integer at least 0, or a share in (0, 1]"}
 
@@ -187,23 +207,25 @@ BATCH_LIMIT_IN_WORDS: dict[str, Any] = {"in_words": "an integer at least 0, or a
 class TrainConfig(Section):
     """The training loop."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
     """Seed of initial weights, crops, posterior noise and negatives."""
-    batch_size: int = Field(8, gt=0)
+    batch_size: int = Field(8, gt=0, le=MAX_BATCH)
     """Crops per rank and forward pass."""
-    accumulate: int = Field(1, ge=1)
+    accumulate: int = Field(1, ge=1, le=MAX_BATCH)
     """Forward passes per optimizer step."""
     schedule: Annotated[str, OneOf(SCHEDULES)] = Field(
         "joint",
         description=f"{schedules_help()}. Epochs, steps and warm-up count within a phase of the schedule.",
     )
-    epochs: int = Field(1000, ge=1, json_schema_extra=MAY_CHANGE)
+    epochs: int = Field(1000, ge=1, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
     """Epochs to train."""
-    module_epochs: tuple[Annotated[int, Field(ge=1)], ...] = Field((), json_schema_extra=MAY_CHANGE)
+    module_epochs: tuple[Annotated[int, Field(ge=1, le=MAX_COUNT)], ...] = Field(
+        (), max_length=MAX_LAYERS + 1, json_schema_extra=MAY_CHANGE
+    )
     """Epochs of each module, under a schedule that trains one module after the other; empty gives each `epochs`."""
-    max_steps: int = Field(0, ge=0, json_schema_extra=MAY_CHANGE)
+    max_steps: int = Field(0, ge=0, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
     """Largest number of optimizer steps; 0 for no limit besides the epochs."""
-    early_stop_validations: int = Field(0, ge=0, json_schema_extra=MAY_CHANGE)
+    early_stop_validations: int = Field(0, ge=0, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
     """Validations without a lower loss after which a phase of the schedule ends; 0 never."""
     limit_train_batches: BatchLimit = Field(0, json_schema_extra=BATCH_LIMIT_IN_WORDS)
     """Training batches per rank and epoch at most, or a share of them (0.01, 1.0), at least one; 0 for all."""
@@ -216,35 +238,35 @@ class TrainConfig(Section):
     """Whether each module is compiled by torch.compile."""
     cuda_graphs: bool = Field(True, json_schema_extra=MAY_CHANGE)
     """Whether a GPU runs a module's forward and backward pass as one CUDA graph."""
-    log_every_steps: int = Field(10, ge=1, json_schema_extra=MAY_CHANGE)
+    log_every_steps: int = Field(10, ge=1, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
     """Optimizer steps between two records of metrics."""
-    validate_every_epochs: int = Field(1, ge=1, json_schema_extra=MAY_CHANGE)
+    validate_every_epochs: int = Field(1, ge=1, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
     """Epochs between two validations; the last epoch is always validated."""
-    checkpoint_every_steps: int = Field(0, ge=0, json_schema_extra=MAY_CHANGE)
+    checkpoint_every_steps: int = Field(0, ge=0, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
     """Optimizer steps between two checkpoints in an epoch; 0 for one checkpoint per epoch. The last step always has
     one."""
-    keep_last: int = Field(2, ge=1, json_schema_extra=MAY_CHANGE)
+    keep_last: int = Field(2, ge=1, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
     """Number of newest checkpoints that are kept."""
-    keep_best: int = Field(1, ge=0, json_schema_extra=MAY_CHANGE)
+    keep_best: int = Field(1, ge=0, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
     """Number of checkpoints of lowest validation loss that are kept besides the newest."""
-    keep_every_epochs: int = Field(0, ge=0, json_schema_extra=MAY_CHANGE)
+    keep_every_epochs: int = Field(0, ge=0, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
     """Epochs between two checkpoints that are kept for good, counted over the run, besides the newest and the best; 0
     for none."""
 
 
-AutoOrCount = Annotated[int, Field(ge=1)] | Literal["auto"]
+AutoOrCount = Annotated[int, Field(ge=1, le=MAX_BATCH)] | Literal["auto"]
 
 
 class ClusterConfig(Section):
     """Where training runs. Of these keys only `workers` changes results, because it multiplies the batch."""
 
-    workers: int = Field(1, ge=0, json_schema_extra=MAY_CHANGE)
+    workers: int = Field(1, ge=0, le=MAX_BATCH, json_schema_extra=MAY_CHANGE)
     """Workers, each one a DDP rank; 0 trains in this process, without Ray."""
     device: Literal["auto", "cpu", "cuda"] = Field("auto", json_schema_extra=MAY_CHANGE)
     """auto: one GPU per worker where the cluster has enough, else the CPU."""
     backend: Literal["auto", "gloo", "nccl"] = Field("auto", json_schema_extra=MAY_CHANGE)
     """auto: nccl on GPUs, gloo on CPUs."""
-    cpus_per_worker: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+    cpus_per_worker: Annotated[float, Field(gt=0, le=MAX_BATCH)] | Literal["auto"] = Field(
         "auto", json_schema_extra=MAY_CHANGE
     )
     """Logical CPUs that Ray reserves per worker; auto leaves enough for Ray Data, which reads the shards."""
@@ -253,9 +275,9 @@ class ClusterConfig(Section):
     autoscaling: bool = Field(False, json_schema_extra=MAY_CHANGE)
     """Whether the cluster adds nodes on demand, so that workers may need more than it has now. Needs `device` cuda or
     cpu, since GPUs of nodes that do not exist yet cannot be counted."""
-    max_failures: int = Field(3, ge=0, json_schema_extra=MAY_CHANGE)
+    max_failures: int = Field(3, ge=0, le=1_000_000, json_schema_extra=MAY_CHANGE)
     """Number of times that lost workers are replaced before the run fails."""
-    start_timeout_s: int = Field(300, ge=10, json_schema_extra=MAY_CHANGE)
+    start_timeout_s: int = Field(300, ge=10, le=10**7, json_schema_extra=MAY_CHANGE)
     """Seconds to wait for the cluster to offer the workers' resources."""
 
     @model_validator(mode="after")
@@ -276,6 +298,7 @@ class StorageConfig(Section):
     """Folder or URI (of any kind that pyarrow.fs reads) that holds the runs. All nodes must see it."""
     name: str = Field(
         "",
+        max_length=200,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$|^$",
         json_schema_extra={
             **MAY_CHANGE,

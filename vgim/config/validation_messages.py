@@ -11,10 +11,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from vgim.config.decoder import DecoderConfig
-from vgim.config.keys import ConfigKeys, Tree, config_keys, flatten
+from vgim.config.keys import ConfigKeys, Tree, bound_in_words, config_keys, flatten
 from vgim.config.reference_spelling import Command, refusal
 from vgim.config.schema import RunConfig, Section
 from vgim.config.yaml_text import to_flow
+from vgim.text import shorten
 
 
 def describe_problems(
@@ -62,21 +63,25 @@ def _key_of(loc: tuple[int | str, ...], known: ConfigKeys) -> str:
 def _line(key: str, finding: ErrorDetails, tree: Tree, sources: Mapping[str, str], known: ConfigKeys) -> str:
     origin = _origin(key, sources)
     if finding["type"] == "extra_forbidden":
-        return f"{key} is not a config key{origin}; {_nearest(key, known)}"
+        return f"{shorten(key)} is not a config key{origin}; {_nearest(key, known)}"
     if finding["type"] == "missing":
         return f"{key} is required: {known.leaves[key].doc} Give {key}=VALUE"
     if finding["type"] == "value_error":  # one of the schema's own checks over several keys
         reason = str(finding["ctx"]["error"])
         return (f"{key}: " if key else "") + reason + _set_by(key, reason, sources)
-    return f"{key}={_value(tree, key)} is not allowed{origin}; it must be {known.leaves[key].expects}"
+    expects = known.leaves[key].expects
+    if finding["type"] == "less_than_equal" and "at most" not in expects:
+        expects = f"at most {bound_in_words(finding['ctx']['le'])}"
+    if finding["type"] in ("too_long", "string_too_long"):
+        expects += f", at most {finding['ctx']['max_length']} of them"
+    return f"{key}={_value(tree, key)} is not allowed{origin}; it must be {expects}"
 
 
 def _value(tree: Tree, key: str) -> str:
     value: Any = tree
     for part in key.split("."):
         value = value[part]
-    shown = to_flow(value)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+    return shorten(to_flow(value))
 
 
 def _origin(key: str, sources: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Field, model_validator
 
-from vgim.config.schema import Section
+from vgim.config.schema import MAX_SEED, Section
 from vgim.downstream.options import EncoderKind
 from vgim.downstream.probes.registry import Task
 
@@ -46,7 +46,7 @@ class ExperimentConfig(Section):
         },
     )
     """Name of the experiment's folder under the first arm's storage.root; empty uses the file's name."""
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = Field((0,), min_length=1)
     """Values of train.seed; every arm is trained with each."""
     overrides: tuple[str, ...] = Field((), json_schema_extra={"in_words": "a list of key=value"})
     """Changes of the presets of all arms, written as on the command line."""

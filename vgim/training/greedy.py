@@ -21,6 +21,7 @@ from vgim.runs.metrics_writer import MetricsWriter
 from vgim.schedules.schedule import Phase
 from vgim.training.errors import CollapsedError
 from vgim.training.learner import LearnerContext, ToAudio
+from vgim.training.memory import check_scores_fit
 from vgim.training.passes import make_passes
 from vgim.training.prefetch import RankedBatch
 from vgim.training.progress import Progress
@@ -46,6 +47,10 @@ class GreedyLearner:
         self._config, self._worker = config, context.worker
         self.network = build_encoder(config.model, config.objective, config.train.seed)
         self.network.check_crop(config.data.crop_samples)
+        if (
+            context.worker.device.type == "cpu"
+        ):  # a GPU refuses what it has not; an operating system may kill instead
+            check_scores_fit(self.network, config)
         self.network.to(context.worker.device)
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.optim.learning_rate, fused=True

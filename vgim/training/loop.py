@@ -30,6 +30,7 @@ from vgim.training.ddp import average_buffers
 from vgim.training.depth_resume import shallower_run, writer_with_history
 from vgim.training.initialize import initialize
 from vgim.training.learner import Learner, LearnerContext, LearnerFactory, Worker
+from vgim.training.memory import out_of_memory_as_error
 from vgim.training.prefetch import DeviceBatch, Prefetcher, RankedBatch
 from vgim.training.progress import Progress, is_done, remaining, schedule_of
 from vgim.training.share import Share
@@ -96,7 +97,8 @@ class RankTrainer:
         self.manifest = read_manifest(shards)
         corpus = Statistics(self.manifest.corpus_mean, self.manifest.corpus_std)
         self.normalizer = Normalizer(config.data.normalize, corpus)
-        self.learner = self.job.build_learner(LearnerContext(self.run_folder, self.worker, self.manifest))
+        with out_of_memory_as_error():
+            self.learner = self.job.build_learner(LearnerContext(self.run_folder, self.worker, self.manifest))
         self.share = Share.of_each(self.worker.group)
         self.train_streams = self._streams(shards, "train", config.train.limit_train_batches)
         has_validation = bool(self.manifest.split("validation").utterances)
@@ -112,6 +114,10 @@ class RankTrainer:
         Raises:
             VgimError: NotFiniteError and CollapsedError on all ranks at the same step, others on this rank alone.
         """
+        with out_of_memory_as_error():
+            return self._run()
+
+    def _run(self) -> str:
         shallower = shallower_run(self.run_folder, self.job.resume_from, self.config)
         progress, log = initialize(
             self.run_folder,

@@ -6,10 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from vgim.config.schema import MAY_CHANGE, Section
+from vgim.config.schema import MAX_COUNT, MAX_LAYERS, MAX_SEED, MAY_CHANGE, Section
 from vgim.downstream.probes.registry import Task
 from vgim.tune.pbt_mutation import check_mutable
-from vgim.tune.space import SpaceAxis, parse_space
+from vgim.tune.space import SpaceAxis, num_grid_points, parse_space
+
+MAX_TRIALS = 10_000
+"""Largest number of trials of a sweep: each has a folder, a row and a line of the page."""
 
 
 class MetricConfig(Section):
@@ -18,13 +21,13 @@ class MetricConfig(Section):
     kind: Literal["nce", "probe"] = "nce"
     """nce: a module's validation InfoNCE, lower is better; probe: validation accuracy of a small linear probe on
     its features, higher is better. Neither contains the KL term, so that trials of different kld_weight compare."""
-    module: int = -1
+    module: int = Field(-1, ge=-MAX_LAYERS, le=MAX_LAYERS)
     """Index of the module that is measured, from 0; -1 is the last module of each trial."""
     task: Task = "phone"
     """probe: the label that the probe predicts."""
-    max_utterances: int = Field(200, ge=1)
+    max_utterances: int = Field(200, ge=1, le=MAX_COUNT)
     """probe: most utterances of the train split, and of the validation split."""
-    every_epochs: int = Field(1, ge=1)
+    every_epochs: int = Field(1, ge=1, le=MAX_COUNT)
     """probe: epochs between two probes; the last checkpoint is always probed."""
 
     @property
@@ -39,11 +42,11 @@ class SchedulerConfig(Section):
     kind: Literal["none", "asha", "pbt"] = "none"
     """none: every trial trains to its end; asha: worse trials are stopped, by asynchronous successive halving; pbt:
     worse trials continue from better ones' weights with perturbed values, by population based training."""
-    grace_epochs: int = Field(1, ge=1)
+    grace_epochs: int = Field(1, ge=1, le=MAX_COUNT)
     """asha: epochs that every trial trains."""
-    reduction_factor: int = Field(3, ge=2)
+    reduction_factor: int = Field(3, ge=2, le=1000)
     """asha: one of this many trials continues, each time that the epochs have grown by this factor."""
-    interval_epochs: int = Field(1, ge=1)
+    interval_epochs: int = Field(1, ge=1, le=MAX_COUNT)
     """pbt: epochs between two comparisons."""
     quantile: float = Field(0.25, gt=0, le=0.5)
     """pbt: share of the trials that exploit others, and of the trials that are exploited."""
@@ -72,13 +75,13 @@ class SweepConfig(Section):
     """Config key → a list of values, or a range: `log 1e-4..1e-1`, `uniform 0..1`, `int 2..8`."""
     search: Literal["grid", "random", "optuna"] = "grid"
     """grid: all combinations; random: independent draws; optuna: proposals that learn from earlier trials."""
-    samples: int = Field(0, ge=0)
+    samples: int = Field(0, ge=0, le=MAX_TRIALS)
     """random, optuna: number of trials; grid: points on each range."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
     """Seed of the draws. The seed of training is train.seed."""
     metric: MetricConfig = MetricConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
-    trials_at_once: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+    trials_at_once: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | Literal["auto"] = Field(
         "auto", json_schema_extra=MAY_CHANGE
     )
     """Trials that run at the same time; auto: as many as leave each worker a CPU (or GPU) of its own."""
@@ -97,6 +100,11 @@ class SweepConfig(Section):
         if self.search == "grid" and ranges and self.samples < 2:
             raise ValueError(
                 f"samples={self.samples} points on {ranges[0]} make no grid; set samples to at least 2, or list values"
+            )
+        if self.search == "grid" and (num_trials := num_grid_points(axes, self.samples)) > MAX_TRIALS:
+            raise ValueError(
+                f"the grid has {num_trials:,} trials and a sweep at most {MAX_TRIALS:,}; lower samples, shorten the "
+                "lists, or use search=random"
             )
         if self.search == "grid" and not ranges and self.samples:
             raise ValueError(

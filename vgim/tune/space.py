@@ -119,6 +119,11 @@ def _axis(key: str, entry: Any) -> SpaceAxis:
     return SpaceAxis(key, range=Range(kind, low, high))  # type: ignore[arg-type]
 
 
+def num_grid_points(axes: tuple[SpaceAxis, ...], num_points: int) -> int:
+    """Upper bound of the number of points of `grid_points`, without making them."""
+    return math.prod(len(axis.values) if axis.range is None else num_points for axis in axes)
+
+
 def grid_points(axes: tuple[SpaceAxis, ...], num_points: int) -> Iterator[Values]:
     """Every combination of values; the last key changes fastest.
 

@@ -1,0 +1,77 @@
+"""Options of all verbs: numbers have ends, and texts that no path or number should be get a line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from vgim.cli import main
+from vgim.config.paths import resolve_path
+from vgim.errors import ConfigError
+
+BY_MEANING = {"module", "layer", "dims"}
+"""Integers that are compared with the encoder's own numbers before they are used."""
+
+
+def options(command: click.Command, path: str) -> Iterator[tuple[str, click.Parameter]]:
+    """Every option of a command and of the commands below it."""
+    yield from ((f"{path} --{parameter.name}", parameter) for parameter in command.params)
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from options(below, f"{path} {name}")
+
+
+def test_every_number_on_the_command_line_has_an_upper_end() -> None:
+    numbers = [
+        (path, option)
+        for path, option in options(main, "vgim")
+        if isinstance(option.type, click.types.IntParamType | click.types.FloatParamType)
+        and option.name not in BY_MEANING
+        and not path.startswith("vgim data")
+    ]
+    assert len(numbers) > 20
+    assert [path for path, option in numbers if not _has_end(option.type)] == []
+
+
+def _has_end(kind: click.ParamType) -> bool:
+    if isinstance(kind, click.FloatRange):  # FiniteRange, and no other: nan is in every range of click's
+        return type(kind) is not click.FloatRange
+    return isinstance(kind, click.IntRange) and kind.max is not None and math.isfinite(kind.max)
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "1e400", "-1", "nan", "inf", "", "0x10", "\x1b[31m"])
+@pytest.mark.parametrize(
+    "verb",
+    [["latents", "r", "--seed"], ["report", "r", "--max-mb"], ["decode", "sample", "r", "--count"]],
+    ids=" ".join,
+)
+def test_a_number_that_is_none_is_a_usage_error(verb: list[str], value: str) -> None:
+    result = CliRunner().invoke(main, [*verb, value])
+    assert result.exit_code == 2
+    assert "Invalid value" in result.output
+
+
+@pytest.mark.parametrize("path", ["a\0b", "a\nb", "\x1b[31m", "caf\udce9"])
+def test_a_path_that_holds_a_control_character_is_refused(path: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^RUN=.*: the path holds a control character or is not UTF-8"
+    ) as e:
+        resolve_path(path, "RUN")
+    assert str(e.value).isprintable()
+
+
+def test_a_path_may_hold_any_letter() -> None:
+    assert resolve_path("/data/日本語/café zwei\u3000", "RUN") == "/data/日本語/café zwei\u3000"
+
+
+def test_decoders_of_no_run_are_an_error(tmp_path: str) -> None:
+    result = CliRunner().invoke(main, ["decode", "list", f"{tmp_path}/nope"])
+    assert result.exit_code == 5
+    assert result.output == f"error: there is no run {tmp_path}/nope; `vgim runs` lists runs\n"
