@@ -152,7 +152,7 @@ def test_a_folder_without_a_trained_decoder_gets_the_encoder_of_the_new_launch(r
     other = state.model_copy(
         update={"files": {**state.files, "weights.safetensors": state.files["config.yaml"]}}
     )
-    kept.child("state.json").write_bytes_atomic(other.model_dump_json().encode())
+    kept.child("state.json").write_bytes_atomic(other.to_json())
     keep_encoder(find_checkpoint(str(run)), kept)
     assert find_checkpoint(kept.uri).state == state
 

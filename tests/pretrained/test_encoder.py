@@ -18,6 +18,7 @@ from vgim.errors import CheckpointError, ConfigError
 from vgim.model.audio import Statistics
 from vgim.pretrained.encoder import FrozenEncoder
 from vgim.runs.checkpoint import complete_checkpoints
+from vgim.runs.sealed_json import dump_sealed, load_sealed
 from vgim.storage import Location
 from vgim.training.trainer import train
 
@@ -64,9 +65,7 @@ def test_the_best_is_that_of_the_lowest_validation_loss(run: str, monkeypatch: p
     assert load_encoder(run, which="best").checkpoint.state.step == min(losses, key=lambda s: losses[s] or 9)
     folder = Location(run).child("checkpoints", "step-00000020", "state.json")
     kept = folder.read_bytes()
-    folder.write_bytes_atomic(
-        kept.replace(f'"validation_loss": {losses[20]}'.encode(), b'"validation_loss": 0.5')
-    )
+    folder.write_bytes_atomic(dump_sealed({**load_sealed(kept)[0], "validation_loss": 0.5}))
     try:
         assert load_encoder(run, which="best").checkpoint.state.step == 20
         assert load_encoder(run, which="last").checkpoint.state.step == 40

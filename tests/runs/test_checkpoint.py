@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from vgim.runs.checkpoint import (
     find_checkpoint,
     prune_checkpoints,
 )
+from vgim.runs.sealed_json import checksum_of, dump_sealed
 from vgim.runs.training_state import TrainingState
 from vgim.runs.weights import load_optimizer, load_weights, save_checkpoint
 from vgim.storage import Location
@@ -184,22 +186,114 @@ def test_a_damaged_byte_is_found_and_the_file_named(tmp_path: Path, name: str) -
         load_weights(found, encoder)
         load_optimizer(found, encoder, optimizer)
 
-    with pytest.raises(CheckpointError, match=rf"step-00000005/{name} is damaged.*use an earlier checkpoint"):
+    with pytest.raises(CheckpointError, match=rf"step-00000005/{name} is damaged.*restore the file"):
         load()
     path.unlink()
     with pytest.raises(CheckpointError, match=rf"step-00000005/{name} is missing"):
         load()
 
 
-def test_a_state_of_another_version_or_with_leftovers_is_refused(tmp_path: Path) -> None:
+def written_as(state: dict[str, Any], *, sealed: bool) -> bytes:
+    return dump_sealed(state) if sealed else json.dumps(state).encode()
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+@pytest.mark.parametrize("change", [{"schema_version": 3}, {"left_over": 1}, {"step": "many"}])
+def test_a_state_of_another_version_or_with_leftovers_is_refused(
+    tmp_path: Path, change: dict[str, Any], sealed: bool
+) -> None:
     save_some(Location(tmp_path), {5: None})
     path = checkpoint_location(Location(tmp_path), 5).child("state.json").local_path
     good = json.loads(path.read_text())
-    for change in ({"schema_version": 2}, {"left_over": 1}, {"step": "many"}):
-        path.write_text(json.dumps({**good, **change}))
-        with pytest.raises(CheckpointError, match=rf"state.json does not read .*{next(iter(change))}") as e:
-            find_checkpoint(str(tmp_path))
-        assert "\n" not in str(e.value)
+    del good["checksum"]
+    path.write_bytes(written_as({**good, "schema_version": 1, **change}, sealed=sealed))
+    told = "was written by another version" if sealed or "schema_version" in change else "is damaged"
+    with pytest.raises(CheckpointError, match=rf"state.json {told}.*{next(iter(change))}") as e:
+        find_checkpoint(str(tmp_path))
+    assert "\n" not in str(e.value)
+
+
+def test_a_state_without_a_checksum_is_read_only_if_an_older_version_wrote_it(tmp_path: Path) -> None:
+    save_some(Location(tmp_path), {5: None})
+    path = checkpoint_location(Location(tmp_path), 5).child("state.json").local_path
+    content = json.loads(path.read_text())
+    assert content.pop("checksum") == checksum_of(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=r"state\.json is damaged: it has no checksum"):
+        find_checkpoint(str(tmp_path))
+    path.write_text(json.dumps({**content, "schema_version": 1}))
+    assert find_checkpoint(str(tmp_path)).state.step == 5
+
+
+def changed_digit(data: bytes) -> bytes:
+    return data.replace(b'"step_in_epoch": 5', b'"step_in_epoch": 6')
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (changed_digit, "its checksum is not that of its content"),
+        (lambda data: data[:-20], "it is no JSON"),
+        (lambda data: b"", "it is empty"),
+        (lambda data: b"\xff" + data, "it is no JSON"),
+        (lambda data: b"[" * 100_000, "it is no JSON"),
+        (lambda data: b"9" * 10_000, "it is no JSON"),
+        (lambda data: b"[]", "it is no JSON object"),
+    ],
+)
+def test_a_damaged_state_is_told_in_a_line(
+    tmp_path: Path, damage: Callable[[bytes], bytes], told: str
+) -> None:
+    save_some(Location(tmp_path), {4: None, 5: None})
+    path = checkpoint_location(Location(tmp_path), 5).child("state.json").local_path
+    path.write_bytes(damage(path.read_bytes()))
+    for where in (tmp_path, path.parent):
+        with pytest.raises(CheckpointError) as e:
+            find_checkpoint(where)
+        assert str(e.value) == (
+            f"{path} is damaged: {told}; use {tmp_path}/checkpoints/step-00000004, the newest of the run's other "
+            "checkpoints that are whole"
+        )
+
+
+def test_a_checkpoint_in_the_folder_of_another_step_is_damaged(tmp_path: Path) -> None:
+    save_some(Location(tmp_path), {999: None})
+    (tmp_path / "checkpoints/step-00000999").rename(tmp_path / "checkpoints/step-00000030")
+    with pytest.raises(CheckpointError, match=r"it is of step 999, in the folder of step 30"):
+        find_checkpoint(tmp_path)
+    (tmp_path / "checkpoints/step-00000030").rename(tmp_path / "copy")
+    assert find_checkpoint(tmp_path / "copy").state.step == 999  # any other name is the user's
+
+
+@pytest.mark.parametrize("name", ["../../../escaped.txt", "/tmp/escaped.txt", "state.json", "notes.txt"])
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_state_that_names_other_files_is_refused(tmp_path: Path, name: str, sealed: bool) -> None:
+    save_some(Location(tmp_path), {5: None})
+    path = checkpoint_location(Location(tmp_path), 5).child("state.json").local_path
+    content = json.loads(path.read_text())
+    del content["checksum"]
+    content["files"][name] = content["files"]["config.yaml"]
+    path.write_bytes(written_as({**content, "schema_version": 1}, sealed=sealed))
+    with pytest.raises(CheckpointError, match=rf"files: .*'{name}' is no file of a checkpoint"):
+        find_checkpoint(tmp_path).contents()
+
+
+@pytest.mark.parametrize(
+    "name", ["weights.safetensors", "optimizer.safetensors", "config.yaml", "state.json"]
+)
+def test_a_damaged_folder_of_the_step_is_set_aside_and_the_step_written_again(
+    tmp_path: Path, name: str
+) -> None:
+    encoder, optimizer = trained()
+    run = Location(tmp_path)
+    saved = save_checkpoint(run, encoder, optimizer, config_of(encoder), state(5))
+    path = saved.location.child(name).local_path
+    path.write_bytes(path.read_bytes()[:-1])
+    again = save_checkpoint(run, encoder, optimizer, config_of(encoder), state(5))
+    assert again == saved
+    assert again.damage(["weights.safetensors", "optimizer.safetensors", "config.yaml"]) is None
+    assert len(run.child("checkpoints", "damaged-step-00000005").list()) == 4
+    assert steps_of(run) == [5]
 
 
 @pytest.mark.parametrize(
@@ -239,7 +333,7 @@ def test_pruning_keeps_the_newest_and_the_best(run: Location) -> None:
     assert best_checkpoint(run.uri).state.step == 2
     prune_checkpoints(run, keep_last=1, keep_best=0)
     assert steps_of(run) == [6]
-    assert run.child("checkpoints").list() == ["step-00000006"]
+    assert run.child("checkpoints").list() == ["index.json", "step-00000006"]
     assert best_checkpoint(run.uri).state.step == 6  # none was validated: the newest
 
 
@@ -272,7 +366,7 @@ def test_pruning_leaves_a_half_written_folder_and_other_files_alone(tmp_path: Pa
     checkpoint_location(run, 3).child("state.json").delete()
     (tmp_path / "checkpoints" / "notes.txt").write_text("mine")
     prune_checkpoints(run, keep_last=1, keep_best=1)
-    assert run.child("checkpoints").list() == ["notes.txt", "step-00000002", "step-00000003"]
+    assert run.child("checkpoints").list() == ["index.json", "notes.txt", "step-00000002", "step-00000003"]
 
 
 def test_a_user_may_name_a_checkpoint_or_its_run(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_training_leaves_the_folder_that_the_design_names(
     assert train(resolved) == 0
     run = run_location(resolved.config)
     assert run.list() == ["checkpoints", "config.yaml", "metrics.jsonl", "run.json", "tensorboard"]
-    assert run.child("checkpoints").list() == ["step-00000002", "step-00000004"]
+    assert run.child("checkpoints").list() == ["index.json", "step-00000002", "step-00000004"]
     assert from_yaml(run.child("config.yaml").read_text()) == resolved.config
     record = record_of(RunFolder(run))
     assert (record.state, record.message) == ("finished", "finished at step 4, epoch 0")

@@ -22,12 +22,14 @@ from tests.training.cases import (
 )
 from vgim.config import ResolvedConfig, RunConfig
 from vgim.errors import CheckpointError
+from vgim.model.rank_group import RankGroup
 from vgim.runs.checkpoint import checkpoint_location, complete_checkpoints
 from vgim.runs.metrics import MetricsRecord
 from vgim.storage import Location
 from vgim.training.initialize import initialize
 from vgim.training.loop import RankTrainer
 from vgim.training.progress import Progress
+from vgim.training.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
 
@@ -287,13 +289,92 @@ def test_other_data_is_refused_for_an_own_checkpoint_and_restarts_the_epoch_of_a
     assert log[1].startswith("other data than before")
 
 
-def test_an_incomplete_last_checkpoint_is_ignored(tiny_config: Maker) -> None:
+def test_a_checkpoint_that_was_never_finished_is_ignored(tiny_config: Maker) -> None:
     config = tiny_config("train.checkpoint_every_steps=3", "train.max_steps=6").config
     single_rank_trainer(config).run()
-    checkpoint_location(run_location(config), 6).child("state.json").delete()
+    location = checkpoint_location(run_location(config), 6)
+    location.child("state.json").delete()
+    location.parent.child("index.json").delete()  # as before the checkpoint was finished
     progress, log, _ = start(config)
     assert progress.step == 3
     assert "step-00000003" in log[0]
+
+
+@pytest.mark.parametrize("name", ["optimizer.safetensors", "state.json"])
+def test_a_run_goes_on_from_before_a_damaged_checkpoint_to_the_weights_of_a_straight_run(
+    tiny_config: Maker, name: str
+) -> None:
+    every = ("train.checkpoint_every_steps=3", "train.epochs=1", "train.limit_validation_batches=1")
+    straight, damaged = (tiny_config(f"storage.name={n}", *every).config for n in ("straight", "damaged"))
+    single_rank_trainer(straight).run()
+    rank = single_rank_trainer(damaged, Mortal)
+    assert isinstance(rank, Mortal)
+    rank.dies_at = 8
+    with pytest.raises(Killed):
+        rank.run()
+    path = checkpoint_location(run_location(damaged), 6).child(name).local_path
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    single_rank_trainer(damaged).run()
+    assert_same_runs(damaged, straight)
+    told = [r["message"] for r in records(run_location(damaged), "event")]
+    warning, start = told[-2:]
+    assert warning.startswith(f"warning: {path} is damaged: ")
+    assert "; 3 steps after step 3 are lost and trained again; the damaged checkpoint is kept as " in warning
+    assert "step-00000003 (step 3, epoch 0, 3 steps into it)" in start
+    assert checkpoint_location(run_location(damaged), 6).parent.child("damaged-step-00000006").exists()
+
+
+class SavingRank(RankGroup):
+    """The rank that saves, among two."""
+
+    def all_reduce_sum(self, tensor: torch.Tensor) -> None:
+        SENT.append(tensor.clone())
+
+
+class OtherRank(RankGroup):
+    """The other one, which receives what was sent last."""
+
+    def all_reduce_sum(self, tensor: torch.Tensor) -> None:
+        tensor += SENT.pop()
+
+
+SENT: list[torch.Tensor] = []
+
+
+def test_all_ranks_go_on_from_the_checkpoint_that_the_saving_rank_has_found(tiny_config: Maker) -> None:
+    config = tiny_config("train.checkpoint_every_steps=2", "train.max_steps=4").config
+    single_rank_trainer(config).run()
+    path = checkpoint_location(run_location(config), 4).child("optimizer.safetensors").local_path
+    path.write_bytes(path.read_bytes()[:-1])
+    found = [start(config, group=group)[0].step for group in (SavingRank(0, 2), OtherRank(1, 2))]
+    assert found == [2, 2]
+    (run_location(config).local_path / "checkpoints/step-00000002/weights.safetensors").write_bytes(b"")
+    told = []
+    for group in (SavingRank(0, 2), OtherRank(1, 2)):
+        with pytest.raises(CheckpointError, match=r"has no whole checkpoint left") as e:
+            start(config, group=group)
+        told.append(str(e.value))
+    assert told[0] == told[1]
+    assert not SENT
+
+
+@pytest.mark.parametrize("kind", ["missing", "damaged"])
+def test_a_checkpoint_to_start_from_is_checked_before_anything_starts(tiny_config: Maker, kind: str) -> None:
+    source = run_location(finished(tiny_config, "source", "train.checkpoint_every_steps=1"))
+    path = checkpoint_location(source, 2).child("weights.safetensors").local_path
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    if kind == "missing":
+        path.unlink()
+    resolved = tiny_config("storage.name=new")
+    for option in ("resume_from", "init_from"):
+        for where in (source, checkpoint_location(source, 2)):
+            with pytest.raises(
+                CheckpointError, match=rf"weights\.safetensors is {kind}.*use .*step-00000001, "
+            ):
+                train(resolved, **{option: where.uri})
+    assert not run_location(resolved.config).exists()
 
 
 def test_a_checkpoint_with_other_channels_is_refused(tiny_config: Maker) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from vgim.config import DecoderConfig
@@ -28,8 +29,9 @@ from vgim.model.decoding import convs_between
 from vgim.model.stack import build_encoder
 from vgim.pretrained.decoder import ENCODER
 from vgim.runs.checkpoint import Checkpoint, find_checkpoint
+from vgim.runs.checkpoint_scan import TO_READ
 from vgim.runs.folder import RunFolder
-from vgim.runs.layout import CONFIG, DECODERS, STATE, WEIGHTS
+from vgim.runs.layout import DECODERS, STATE, WEIGHTS
 from vgim.storage import Location
 from vgim.training.loop import TrainJob
 from vgim.training.trainer import launch, run_location
@@ -192,16 +194,18 @@ def keep_encoder(checkpoint: Checkpoint, path: Location) -> None:
     The decoder needs a copy, because the encoder's run may train on and delete the checkpoint.
 
     Raises:
-        CheckpointError: A file of the checkpoint is missing.
+        CheckpointError: A file of the checkpoint is missing or damaged.
     """
-    if path.child(STATE).exists():
-        if Checkpoint.open(path).state.files[WEIGHTS] == checkpoint.state.files[WEIGHTS]:
-            return
-        path.child(
-            STATE
-        ).delete()  # left by a launch that trained nothing; a trained decoder refuses another encoder
-    for name in (WEIGHTS, CONFIG, STATE):  # the state last: its file marks a complete checkpoint
-        source = checkpoint.location.child(name)
-        if not source.exists():
-            raise CheckpointError(f"{source.uri} is missing; train the decoder of another checkpoint")
-        path.child(name).write_bytes_atomic(source.read_bytes())
+    state = path.child(STATE)
+    if state.exists():
+        with suppress(CheckpointError):  # a damaged copy is written anew
+            kept = Checkpoint.open(path)
+            if kept.state.files[WEIGHTS] == checkpoint.state.files[WEIGHTS] and not kept.damage(TO_READ):
+                return
+    contents = {name: checkpoint.read_file(name) for name in TO_READ}
+    state.delete()  # left by a launch that trained nothing; a trained decoder refuses another encoder
+    for name, data in contents.items():
+        path.child(name).write_bytes_atomic(data)
+    state.write_bytes_atomic(
+        checkpoint.state.to_json()
+    )  # the state last: its file marks a complete checkpoint

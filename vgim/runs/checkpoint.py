@@ -2,32 +2,38 @@
 
     RUN/checkpoints/step-00000200/  weights.safetensors  optimizer.safetensors  config.yaml  state.json
 
-`state.json` is written last and holds size and hash of the other files, so a folder without it is no checkpoint.
-Loading a checkpoint executes nothing in it.
+`state.json` is written last, holds size and hash of the other files, and carries its own checksum. So a folder without
+it is no checkpoint, and a changed byte in any file is found. Loading a checkpoint executes nothing in it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
-
-from pydantic import ValidationError
 
 from vgim.config import AnyConfig, DecoderConfig, RunConfig, from_yaml
 from vgim.config.schema import Section
 from vgim.errors import CheckpointError, VgimError
+from vgim.runs.checkpoint_scan import (
+    PREFIX,
+    TO_CONTINUE,
+    TO_READ,
+    CheckpointScan,
+    Damage,
+    ScannedCheckpoint,
+    read_state,
+    scan_checkpoints,
+    write_index,
+)
 from vgim.runs.layout import CHECKPOINTS, CONFIG, OPTIMIZER, STATE, WEIGHTS
 from vgim.runs.training_state import FileStamp, TrainingState
 from vgim.storage import Location
-from vgim.text import first_problem
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-PREFIX = "step-"
 
 Config = TypeVar("Config", RunConfig, DecoderConfig, AnyConfig)
 
@@ -44,33 +50,30 @@ class Checkpoint:
         """Read a checkpoint's state.
 
         Raises:
-            CheckpointError: The checkpoint is missing, was never finished, or was written by another version.
+            CheckpointError: The checkpoint is missing, was never finished, is damaged, or was written by another
+                version.
         """
-        state = location.child(STATE)
-        if not state.exists():
+        if not location.child(STATE).exists():
             raise CheckpointError(
                 f"{location.uri} is no complete checkpoint: it has no {STATE}; name a folder "
                 f"{CHECKPOINTS}/{PREFIX}... of a run, or the run itself"
             )
-        try:
-            return cls(location, TrainingState.model_validate_json(state.read_bytes()))
-        except ValidationError as error:
-            raise CheckpointError(
-                f"{state.uri} does not read as a training state ({first_problem(error)}); "
-                "it was damaged or written by another version of vgim"
-            ) from error
+        state = read_state(location)
+        if isinstance(state, Damage):
+            raise CheckpointError(f"{state}; {_fix(state)}")
+        return cls(location, state)
 
     def config(self, root: type[Config] = RunConfig) -> Config:  # type: ignore[assignment]
         """The resolved config of the run that wrote the checkpoint; `root` is the kind of config that the run has."""
-        return from_yaml(self._file(CONFIG).decode(), self.location.child(CONFIG).uri, root)
+        return from_yaml(self.read_file(CONFIG).decode(), self.location.child(CONFIG).uri, root)
 
     def weights(self) -> dict[str, Tensor]:
         """Parameters and buffers by name, on the CPU."""
-        return _tensors(self._file(WEIGHTS))
+        return _tensors(self.read_file(WEIGHTS))
 
     def optimizer(self) -> dict[str, Tensor]:
         """Optimizer state as `<parameter>/<state>`, on the CPU."""
-        return _tensors(self._file(OPTIMIZER))
+        return _tensors(self.read_file(OPTIMIZER))
 
     def contents(self) -> dict[str, bytes]:
         """Content of the files but `state.json`, by name, for `write_checkpoint`.
@@ -78,20 +81,56 @@ class Checkpoint:
         Raises:
             CheckpointError: A file is missing or damaged.
         """
-        return {name: self._file(name) for name in self.state.files}
+        return {name: self.read_file(name) for name in self.state.files}
+
+    def damage(self, names: Sequence[str]) -> Damage | None:
+        """The first file among `names` that is missing, or whose SHA-256 is not the one in the state; reads them all.
+
+        Raises:
+            StorageError: A file is there and cannot be read.
+        """
+        for name in names:
+            found = self._read(name)
+            if isinstance(found, Damage):
+                return found
+        return None
+
+    def check_files(self, names: Sequence[str]) -> None:
+        """Refuse the checkpoint if a file among `names` is missing or damaged.
+
+        Raises:
+            CheckpointError: A file is missing or damaged; the fix names another checkpoint of the run.
+        """
+        damage = self.damage(names)
+        if damage is not None:
+            raise CheckpointError(f"{damage}; {_fix(damage)}")
 
     def delete(self) -> None:
         """Remove the checkpoint, `state.json` first: a half-removed folder is no complete checkpoint."""
         self.location.child(STATE).delete()
         self.location.delete()
 
-    def _file(self, name: str) -> bytes:
+    def read_file(self, name: str) -> bytes:
+        """Content of a file.
+
+        Raises:
+            CheckpointError: The file is missing or damaged; the fix names another checkpoint of the run.
+        """
+        found = self._read(name)
+        if isinstance(found, Damage):
+            raise CheckpointError(f"{found}; {_fix(found)}")
+        return found
+
+    def _read(self, name: str) -> bytes | Damage:
         stamp = self.state.files.get(name)
         path = self.location.child(name)
-        data = path.read_bytes() if stamp and path.exists() else None
-        if stamp is None or data is None or hashlib.sha256(data).hexdigest() != stamp.sha256:
-            what = "is missing" if data is None else "is damaged: its SHA-256 is not the one in " + STATE
-            raise CheckpointError(f"{path.uri} {what}; use an earlier checkpoint of the run")
+        if stamp is None or not path.exists():
+            return Damage(path, "is missing")
+        data = path.read_bytes()
+        if len(data) != stamp.bytes:
+            return Damage(path, f"is damaged: it has {len(data)} bytes instead of {stamp.bytes}")
+        if hashlib.sha256(data).hexdigest() != stamp.sha256:
+            return Damage(path, f"is damaged: its SHA-256 is not the one in {STATE}")
         return data
 
 
@@ -106,19 +145,52 @@ def write_checkpoint(run: Location, state: TrainingState, contents: Mapping[str,
     for name, data in contents.items():
         location.child(name).write_bytes_atomic(data)
         stamps[name] = FileStamp(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-    complete = state.model_copy(update={"files": stamps})
-    location.child(STATE).write_bytes_atomic(complete.model_dump_json(indent=2).encode())
+    complete = TrainingState.model_validate({**dict(state), "files": stamps, "schema_version": 2})
+    location.child(STATE).write_bytes_atomic(complete.to_json())
     return Checkpoint(location, complete)
 
 
 def complete_checkpoints(run: Location) -> list[Checkpoint]:
-    """The complete checkpoints of a run, oldest first, without half-written folders."""
-    folder = run.child(CHECKPOINTS)
-    found = []
-    for name in folder.list():
-        if name.startswith(PREFIX) and folder.child(name, STATE).exists():
-            found.append(Checkpoint.open(folder.child(name)))
-    return sorted(found, key=lambda c: c.state.step)
+    """The checkpoints of a run that can be read, oldest first, without half-written and damaged ones.
+
+    Damage that keeps a file's size is found when the file is read.
+
+    Raises:
+        StorageError: The storage cannot be read.
+    """
+    return _opened(scan_checkpoints(run), TO_READ)
+
+
+def newest_whole_checkpoint(
+    run: Location, names: Sequence[str] = TO_CONTINUE, *, besides: Location | None = None
+) -> Checkpoint | None:
+    """The newest checkpoint of a run whose state and files `names` are whole, which reads these files.
+
+    Args:
+        besides: A checkpoint that does not count.
+
+    Raises:
+        StorageError: The storage cannot be read.
+    """
+    for scanned in reversed(scan_checkpoints(run).readable.values()):
+        if scanned.location != besides and (found := opened_if_whole(scanned, names)) is not None:
+            return found
+    return None
+
+
+def opened_if_whole(scanned: ScannedCheckpoint, names: Sequence[str] = TO_CONTINUE) -> Checkpoint | None:
+    """Read a scanned checkpoint's state and files `names`; None if one of them is damaged."""
+    damage = find_damage(scanned, names)
+    return Checkpoint(scanned.location, scanned.state) if damage is None else None
+
+
+def find_damage(scanned: ScannedCheckpoint, names: Sequence[str] = TO_CONTINUE) -> Damage | None:
+    """What is wrong with a scanned checkpoint's state or files `names`, which are read; None if they are whole."""
+    by_size = scanned.damage(tuple(names))
+    if by_size is not None:
+        return by_size
+    state = read_state(scanned.location)
+    return state if isinstance(state, Damage) else Checkpoint(scanned.location, state).damage(names)
 
 
 def is_kept_for_good(step_in_epoch: int, epoch: int, keep_every_epochs: int) -> bool:
@@ -129,7 +201,7 @@ def is_kept_for_good(step_in_epoch: int, epoch: int, keep_every_epochs: int) -> 
 def prune_checkpoints(
     run: Location, *, keep_last: int, keep_best: int, keep_every_epochs: int = 0, keep_step: int | None = None
 ) -> None:
-    """Delete checkpoints of a run.
+    """Delete checkpoints of a run, and write its index anew.
 
     Args:
         keep_last: Number of newest checkpoints to keep.
@@ -137,7 +209,8 @@ def prune_checkpoints(
         keep_every_epochs: Keep the checkpoints at the ends of epochs that are multiples of this number; 0 for none.
         keep_step: Optimizer step of another checkpoint to keep.
     """
-    checkpoints = complete_checkpoints(run)
+    scan = scan_checkpoints(run)
+    checkpoints = _opened(scan, TO_CONTINUE)  # a damaged one is none of the newest, and is not deleted
     kept = {c.location for c in checkpoints[-keep_last:] + _by_loss(checkpoints)[:keep_best]}
     for checkpoint in checkpoints:
         state = checkpoint.state
@@ -145,30 +218,78 @@ def prune_checkpoints(
             continue
         if checkpoint.location not in kept and state.step != keep_step:
             checkpoint.delete()
+            del scan.readable[state.step]
+    if scan.current_index() != scan.index:
+        write_index(run, scan.current_index())
 
 
 def find_checkpoint(where: str | os.PathLike[str]) -> Checkpoint:
     """Open a checkpoint's folder, or the newest checkpoint of a run.
 
     Raises:
-        CheckpointError: There is no complete checkpoint.
+        CheckpointError: There is no complete checkpoint, or the newest is damaged; then the newest whole one is named.
     """
     location = Location(where)
     if location.child(STATE).exists():
         return Checkpoint.open(location)
-    found = complete_checkpoints(location)
-    if not found:
-        raise CheckpointError(
-            f"{location.uri} holds no complete checkpoint; name a run's folder, or a folder {CHECKPOINTS}/{PREFIX}... "
-            "in it"
-        )
-    return found[-1]
+    return _choose(location, lambda checkpoints: checkpoints[-1])
 
 
 def best_checkpoint(where: str | os.PathLike[str]) -> Checkpoint:
-    """The checkpoint of lowest validation loss of a run; the newest if none was validated."""
-    scored = _by_loss(complete_checkpoints(Location(where)))
-    return scored[0] if scored else find_checkpoint(where)
+    """The checkpoint of lowest validation loss of a run; the newest if none was validated.
+
+    Raises:
+        CheckpointError: As `find_checkpoint` raises.
+    """
+    location = Location(where)
+    if location.child(STATE).exists():
+        return Checkpoint.open(location)
+    return _choose(location, lambda checkpoints: (_by_loss(checkpoints) or checkpoints[-1:])[0])
+
+
+def _choose(run: Location, choose: Callable[[Sequence[Checkpoint]], Checkpoint]) -> Checkpoint:
+    scan = scan_checkpoints(run)
+    chosen = choose(_whole_to_newest(run, scan))
+    opened = Checkpoint.open(chosen.location)
+    if opened.state == chosen.state:
+        return opened
+    return choose(_whole_to_newest(run, scan_checkpoints(run, use_index=False)))
+
+
+def _whole_to_newest(run: Location, scan: CheckpointScan) -> list[Checkpoint]:
+    """The readable checkpoints of a run, of which the newest must be one."""
+    checkpoints = _opened(scan, TO_READ)
+    damaged = scan.all_damage(TO_READ)
+    newest = checkpoints[-1].state.step if checkpoints else -1
+    if damaged and (latest := max(damaged)) > newest:
+        raise CheckpointError(f"{damaged[latest]}; {_fix(damaged[latest])}")
+    if not checkpoints:
+        raise CheckpointError(
+            f"{run.uri} holds no complete checkpoint; name a run's folder, or a folder {CHECKPOINTS}/{PREFIX}... in it"
+        )
+    return checkpoints
+
+
+def _opened(scan: CheckpointScan, names: tuple[str, ...]) -> list[Checkpoint]:
+    """The checkpoints of a scan whose files `names` have their sizes, oldest first."""
+    return [
+        Checkpoint(scanned.location, scanned.state)
+        for scanned in scan.readable.values()
+        if scanned.damage(names) is None
+    ]
+
+
+def _fix(damage: Damage) -> str:
+    """What to do about a damaged file of a checkpoint."""
+    if damage.is_foreign:
+        return "use the version that wrote it, or another checkpoint"
+    folder = damage.folder
+    if folder.parent.name != CHECKPOINTS:
+        return "restore the file, or use another checkpoint"
+    other = newest_whole_checkpoint(folder.parent.parent, TO_READ, besides=folder)
+    if other is None:
+        return "restore the file, or train another run: this one has no other whole checkpoint"
+    return f"use {other.location.uri}, the newest of the run's other checkpoints that are whole"
 
 
 def _by_loss(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:

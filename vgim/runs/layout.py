@@ -1,6 +1,7 @@
 """Names of the files and folders of a run, for all that read or write one.
 
 RUN/  config.yaml  run.json  metrics.jsonl  tensorboard/  report.html
+      checkpoints/index.json
       checkpoints/step-00000200/  weights.safetensors  optimizer.safetensors  config.yaml  state.json
       probes/  latents/  features/
       decoder/NAME/  a run of its own, with the encoder that it decodes in encoder/
@@ -12,5 +13,7 @@ CONFIG, RECORD, METRICS, TENSORBOARD = "config.yaml", "run.json", "metrics.jsonl
 CHECKPOINTS, PROBES, LATENTS, FEATURES, DECODERS = "checkpoints", "probes", "latents", "features", "decoder"
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
 """Files of a checkpoint, besides its `CONFIG`."""
+INDEX = "index.json"
+"""States of a run's checkpoints in one file, in `CHECKPOINTS`: a cache."""
 RESULT = "result.json"
 """Result of a probe, a study or an analysis, in its own folder below `PROBES` or `LATENTS`."""

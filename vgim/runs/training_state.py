@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from vgim.runs.layout import CONFIG, OPTIMIZER, WEIGHTS
+from vgim.runs.sealed_json import SealBroken, dump_sealed, load_sealed
+from vgim.text import first_problem
+
+FILE_NAMES = (WEIGHTS, OPTIMIZER, CONFIG)
+"""Files of a checkpoint besides its state. A state that names any other file, or a path, is refused."""
+
+
+class UnreadableState(ValueError):  # noqa: N818 (a reason, which callers put into their own errors)
+    """Bytes that do not read as a training state.
+
+    Args:
+        reason: Clause that follows the file's name, such as `is empty`.
+        is_damage: False for a state that is whole, but was written by another version of vgim.
+    """
+
+    def __init__(self, reason: str, *, is_damage: bool) -> None:
+        super().__init__(reason)
+        self.is_damage = is_damage
 
 
 class FileStamp(BaseModel):
@@ -25,7 +46,8 @@ class TrainingState(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
+    """2 for states with a checksum; vgim wrote states of version 1 without one."""
     step: int = Field(ge=0)
     """Number of optimizer steps taken."""
     epoch: int = Field(ge=0)
@@ -56,3 +78,35 @@ class TrainingState(BaseModel):
     vgim_version: str
     torch_version: str
     files: dict[str, FileStamp]
+
+    @field_validator("files")
+    @classmethod
+    def _known_files(cls, files: dict[str, FileStamp]) -> dict[str, FileStamp]:
+        unknown = [name for name in files if name not in FILE_NAMES]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no file of a checkpoint")
+        return files
+
+    @classmethod
+    def from_json(cls, data: bytes) -> TrainingState:
+        """Read the content of a `state.json`.
+
+        Raises:
+            UnreadableState: The content is damaged, or was written by another version of vgim.
+        """
+        try:
+            content, is_sealed = load_sealed(data)
+        except SealBroken as broken:
+            raise UnreadableState(str(broken), is_damage=True) from None
+        try:
+            state = cls.model_validate(content)
+        except ValidationError as error:
+            is_foreign = is_sealed or content.get("schema_version", 1) not in (1, 2)
+            raise UnreadableState(first_problem(error), is_damage=not is_foreign) from None
+        if state.schema_version > 1 and not is_sealed:
+            raise UnreadableState("it has no checksum", is_damage=True)
+        return state
+
+    def to_json(self) -> bytes:
+        """The content of a `state.json`, with its checksum."""
+        return dump_sealed({**json.loads(self.model_dump_json()), "schema_version": 2})

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from vgim.config import AnyConfig, to_yaml
 from vgim.errors import CheckpointError
 from vgim.model.stack import Encoder
-from vgim.runs.checkpoint import Checkpoint, check_same_architecture, checkpoint_location, write_checkpoint
-from vgim.runs.layout import CONFIG, OPTIMIZER, STATE, WEIGHTS
+from vgim.runs.checkpoint import Checkpoint, check_same_architecture, write_checkpoint
+from vgim.runs.layout import CONFIG, OPTIMIZER, WEIGHTS
+from vgim.runs.recovery import written_checkpoint
 from vgim.runs.training_state import TrainingState
 from vgim.storage import Location
 
@@ -22,14 +23,14 @@ def save_checkpoint(
     config: AnyConfig,
     state: TrainingState,
 ) -> Checkpoint:
-    """Write a checkpoint of `run`; `state.files` is filled in here.
+    """Write a checkpoint of `run`, unless a whole one of the step is there; `state.files` is filled in here.
 
     Raises:
         StorageError: The storage cannot be written; earlier checkpoints are untouched.
     """
-    location = checkpoint_location(run, state.step)
-    if location.child(STATE).exists():  # the same step of the same run: the same bytes
-        return Checkpoint.open(location)
+    written = written_checkpoint(run, state.step)
+    if written is not None:  # the same step of the same run: the same bytes
+        return written
     contents = {
         WEIGHTS: safetensors.torch.save(_on_cpu(network.state_dict())),
         OPTIMIZER: safetensors.torch.save(_on_cpu(_flatten(network, optimizer))),

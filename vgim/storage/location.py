@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
@@ -31,6 +31,18 @@ COPIES_AT_ONCE = 8
 T = TypeVar("T")
 Names = list[str]
 FileSizes = list[tuple[str, int]]
+
+
+class Entry(NamedTuple):
+    """A file or folder somewhere below a folder."""
+
+    path: str
+    """Path below the folder."""
+    is_dir: bool
+    num_bytes: int
+    """Size of a file; 0 for a folder."""
+    mtime_ns: int
+    """Time of the last change, in nanoseconds since 1970."""
 
 
 @dataclass(frozen=True, init=False, order=True)
@@ -166,6 +178,14 @@ class Location:
         return sorted(
             (entry.path[len(base) :].lstrip("/"), int(entry.size)) for entry in entries if entry.is_file
         )
+
+    def walk(self) -> Iterator[Entry]:
+        """All files and folders below the folder, from one call to storage; none if there is no folder."""
+        base = self.fs_path.rstrip("/")
+        for info in self._entries(recursive=True):
+            if info.type != pafs.FileType.NotFound:  # deleted while the folder was listed
+                below = info.path[len(base) :].strip("/")
+                yield Entry(below, not info.is_file, int(info.size or 0), int(info.mtime_ns or 0))
 
     def _entries(self, *, recursive: bool) -> Sequence[pafs.FileInfo]:
         def look(filesystem: pafs.FileSystem, path: str) -> Sequence[pafs.FileInfo]:

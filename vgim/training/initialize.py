@@ -8,14 +8,24 @@ import torch
 from torch import nn
 
 from vgim.config import AnyConfig
-from vgim.errors import CheckpointError
-from vgim.runs.checkpoint import Checkpoint, check_same_architecture, complete_checkpoints, find_checkpoint
+from vgim.errors import CheckpointError, TrainingError, VgimError
+from vgim.model.rank_group import ALONE, RankGroup
+from vgim.runs.checkpoint import (
+    Checkpoint,
+    check_same_architecture,
+    checkpoint_location,
+    find_checkpoint,
+)
 from vgim.runs.metrics_writer import Event
+from vgim.runs.recovery import find_recovery
 from vgim.runs.training_state import TrainingState
 from vgim.runs.weights import load_optimizer, load_tensors
 from vgim.storage import Location
 from vgim.training.depth_resume import holds_first_modules, load_first_modules
 from vgim.training.progress import Progress
+
+_FAILED = -1
+"""What the saving rank sends instead of a step if it found no checkpoint to continue from."""
 
 
 def initialize(
@@ -28,8 +38,11 @@ def initialize(
     data_fingerprint: str,
     resume_from: str | None,
     init_from: str | None,
+    group: RankGroup = ALONE,
 ) -> tuple[Progress, list[Event]]:
-    """Load the first source that is present: the run's own last checkpoint, `resume_from`, `init_from`, or nothing.
+    """Load the first source that is present: the run's newest whole checkpoint, `resume_from`, `init_from`, or nothing.
+
+    The rank that saves sets damaged checkpoints of the run aside. All ranks must call it alike.
 
     Args:
         network: its weights are loaded, or stay as they were drawn.
@@ -38,16 +51,20 @@ def initialize(
         data_fingerprint: fingerprint of the shards.
         resume_from: checkpoint or run to continue from.
         init_from: checkpoint or run to load only the weights from.
+        group: the ranks that call it.
 
     Returns:
-        Progress to start from, and events that say where the weights came from and what will differ.
+        Progress to start from, and events that say which checkpoints are damaged, where the weights came from and what
+        will differ.
 
     Raises:
-        CheckpointError: the checkpoint is damaged, or of another architecture, or of other data.
+        CheckpointError: all checkpoints of the run are damaged, or the checkpoint is of another architecture or other
+            data.
     """
-    own = complete_checkpoints(run)
-    if own:
-        return _resume(own[-1], network, optimizer, config, world_size, data_fingerprint, "this run's")
+    own, damaged = _own_checkpoint(run, group, next(network.parameters()).device)
+    if own is not None:
+        progress, log = _resume(own, network, optimizer, config, world_size, data_fingerprint, "this run's")
+        return progress, [*damaged, *log]
     if resume_from:
         return _resume(
             find_checkpoint(resume_from), network, optimizer, config, world_size, data_fingerprint, "the"
@@ -59,6 +76,36 @@ def initialize(
             Event(f"weights from {checkpoint.location.uri}; optimizer and steps start afresh")
         ]
     return Progress(), [Event(f"weights drawn afresh from seed {config.train.seed}")]
+
+
+def _own_checkpoint(
+    run: Location, group: RankGroup, device: torch.device
+) -> tuple[Checkpoint | None, list[Event]]:
+    """The run's newest whole checkpoint, the same on all ranks, and on the rank that saves what is damaged.
+
+    The rank that saves decides and renames before the others open anything.
+    """
+    found, log, failure = None, list[Event](), None
+    if group.saves:
+        try:
+            recovery = find_recovery(run)
+            log, found = [Event(f"warning: {s}") for s in recovery.set_aside()], recovery.checkpoint
+        except VgimError as error:  # the other ranks wait for an answer
+            failure = error
+    step = _FAILED if failure else 0 if found is None else found.state.step + 1
+    answer = torch.tensor([step if group.saves else 0], dtype=torch.int64, device=device)
+    group.all_reduce_sum(answer)
+    step = int(answer)
+    if failure is not None:
+        raise failure
+    if step == _FAILED:
+        find_recovery(run)  # raises the same error from the same storage
+        raise TrainingError(
+            f"rank 0 cannot read the checkpoints of {run.uri}, and this rank can; see its error"
+        )
+    if found is None and step:
+        found = Checkpoint.open(checkpoint_location(run, step - 1))
+    return found, log
 
 
 def _resume(

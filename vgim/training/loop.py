@@ -128,6 +128,7 @@ class RankTrainer:
             data_fingerprint=self.manifest.fingerprint,
             resume_from=self.job.resume_from,
             init_from=self.job.init_from,
+            group=self.worker.group,
         )
         progress = progress.within(self._steps_in(progress.epoch))
         if self.job.until_epoch:  # other members of a population may still copy the checkpoint

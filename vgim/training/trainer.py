@@ -17,7 +17,9 @@ from vgim.data.stream.readers import read_in_process
 from vgim.errors import ConfigError, Interrupted, StorageError, VgimError
 from vgim.model.rank_group import ALONE
 from vgim.runs.checkpoint import check_same_architecture, complete_checkpoints, find_checkpoint
+from vgim.runs.checkpoint_scan import TO_CONTINUE, TO_READ
 from vgim.runs.folder import RunFolder
+from vgim.runs.recovery import find_recovery
 from vgim.storage import Location
 from vgim.training.console import Console
 from vgim.training.depth_resume import check_resumable
@@ -95,15 +97,13 @@ def launch(
     _check_validation(config, shards, manifest)
     folder = RunFolder(run)
     earlier = folder.check(config, manifest.fingerprint)
-    if earlier is not None and earlier.state == "finished" and is_complete_run(run, config):
+    is_finished = earlier is not None and earlier.state == "finished" and is_complete_run(run, config)
+    if earlier is not None and is_finished and not find_recovery(run).damaged:
         print(
             f"the run {run.uri} is finished ({earlier.message}); raise train.epochs or train.max_steps to go on"
         )
         return 0
-    if job.resume_from is not None:  # before workers are started
-        check_resumable(find_checkpoint(job.resume_from), config)
-    if job.init_from is not None:
-        check_same_architecture(find_checkpoint(job.init_from), config.architecture, type(config))
+    _check_sources(job, run)
     folder.claim(config, manifest.fingerprint)
     print(f"run folder: {run.uri}")
     print(f"watch it with: tensorboard --logdir {config.storage.root}")
@@ -131,6 +131,25 @@ def launch(
         raise Interrupted from None
     print(f"{message}: {run.uri}")
     return 0
+
+
+def _check_sources(job: AnyTrainJob, run: Location) -> None:
+    """Refuse `resume_from` and `init_from` before workers are started, if they are of no use to the run.
+
+    Raises:
+        CheckpointError: There is no checkpoint, it is of another architecture, or a file that will be read is damaged.
+    """
+    config, starts = job.config, not complete_checkpoints(run)
+    if job.resume_from is not None:
+        checkpoint = find_checkpoint(job.resume_from)
+        check_resumable(checkpoint, config)
+        if starts:
+            checkpoint.check_files(TO_CONTINUE)
+    if job.init_from is not None:
+        checkpoint = find_checkpoint(job.init_from)
+        check_same_architecture(checkpoint, config.architecture, type(config))
+        if starts:
+            checkpoint.check_files(TO_READ)
 
 
 def _check_validation(config: AnyConfig, shards: Location, manifest: Manifest) -> None:
