@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
+from tests.data.shard_damage import truncate
 from vgim.cli import main
 
 RATE_HZ = 16_000
@@ -141,6 +142,18 @@ def test_verify_names_the_damaged_shard(corpus: Path, tmp_path: Path) -> None:
     assert result.exit_code == 3
     assert result.stderr.startswith("error: ")
     assert f"train/{shard.name}" in result.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--verify"], ["--json"]])
+def test_a_truncated_index_is_an_error_of_one_line(corpus: Path, tmp_path: Path, options: list[str]) -> None:
+    out = tmp_path / "shards"
+    vgim("data", "prepare", "librispeech", "--corpus", corpus, "--out", out, "--workers", "0")
+    truncate(out / "index.parquet")
+    result = vgim("data", "info", out, *options)
+    assert result.exit_code == 3
+    assert result.stderr.startswith("error: ")
+    assert "index.parquet is damaged (" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("verb", [["info"], ["prepare", "librispeech", "--out", "x", "--corpus"]])

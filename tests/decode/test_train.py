@@ -13,9 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import distributed as dist
 from torch import multiprocessing
 
+from tests.data.shard_damage import drop_split
 from vgim.config import DecoderConfig
 from vgim.config.schema import ModelConfig, ObjectiveConfig
-from vgim.data.shards.manifest import read_manifest
+from vgim.data.shards.manifest import read_manifest, write_manifest
 from vgim.data.shards.read import read_utterances
 from vgim.data.stream.readers import read_in_process
 from vgim.decode.learner import DecoderLearner
@@ -214,8 +215,8 @@ def published(run: Path, *overrides: str, **options: Any) -> DecoderConfig:
 def test_the_published_protocol_sets_what_the_reference_has_for_the_corpus(
     run: Path, tmp_path: Path, corpus: str, epochs: int, batch: int
 ) -> None:
-    manifest = json.loads(Path(published(run).data.shards, "manifest.json").read_text())
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"corpus": corpus}))
+    manifest = read_manifest(published(run).data.shards)
+    write_manifest(Location(tmp_path), manifest.model_copy(update={"corpus": corpus}))
     shards = f"data.shards={tmp_path}"
     config = published(run, shards, module=0)
     assert (config.train.epochs, config.train.batch_size, config.optim.learning_rate) == (epochs, batch, 2e-4)
@@ -249,9 +250,7 @@ def test_extra_layers_belong_to_the_depth_of_module_0_whatever_the_modules(layer
 def test_without_a_validation_split_the_first_sounds_are_of_the_test_split(run: Path, tmp_path: Path) -> None:
     shards = tmp_path / "shards"
     shutil.copytree(config_of(run, "x").data.shards, shards)
-    manifest = json.loads((shards / "manifest.json").read_text())
-    manifest["splits"]["validation"] = {}  # as `vgim data prepare --validation-fraction 0` leaves it
-    (shards / "manifest.json").write_text(json.dumps(manifest))
+    drop_split(shards, "validation")  # as `vgim data prepare --validation-fraction 0` leaves it
     overrides = (*QUICK, "train.max_steps=1", f"data.shards={shards}")
     assert train_decoder(str(run), DecoderOptions(module=0), overrides) == 0
     entries = json.loads((run / "decoder" / "module0-mse" / "audio" / "index.json").read_text())

@@ -14,7 +14,7 @@ import pytest
 
 from tests.training.cases import last_checkpoint, records, run_location
 from vgim.config import ResolvedConfig, RunConfig, from_yaml
-from vgim.data.shards.manifest import read_manifest, write_manifest
+from vgim.data.shards.manifest import fingerprint, read_manifest, write_manifest
 from vgim.errors import CheckpointError, ConfigError, DataError, StorageError, TrainingError
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.storage import Location
@@ -212,8 +212,14 @@ def test_shards_prepared_anew_from_other_audio_are_refused(
     other = tmp_path / "other"
     shutil.copytree(tiny_shards, other)
     manifest = read_manifest(other)
-    write_manifest(Location(other), manifest.model_copy(update={"fingerprint": "c" * 64}))
-    with pytest.raises(DataError, match=r"was trained on data [0-9a-f]{12}, but .*/other holds cccccccccccc"):
+    test = manifest.splits["test"]
+    of_other_audio = (test.shards[0].model_copy(update={"sha256": "c" * 64}), *test.shards[1:])
+    splits = {**manifest.splits, "test": test.model_copy(update={"shards": of_other_audio})}
+    now = fingerprint(shard for split in splits.values() for shard in split.shards)
+    write_manifest(Location(other), manifest.model_copy(update={"splits": splits, "fingerprint": now}))
+    with pytest.raises(
+        DataError, match=rf"was trained on data [0-9a-f]{{12}}, but .*/other holds {now[:12]}"
+    ):
         train(tiny_config("train.max_steps=4", f"data.shards={other}"))
     moved = tmp_path / "moved"
     shutil.copytree(tiny_shards, moved)  # the same data elsewhere is the same data

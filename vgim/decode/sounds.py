@@ -12,7 +12,8 @@ from pathlib import PurePosixPath
 import torch
 
 from vgim.data.pcm import PCM16_SCALE, Pcm16
-from vgim.data.shards.manifest import check_shards_present, read_manifest
+from vgim.data.shards.check import check_shards_present
+from vgim.data.shards.manifest import read_manifest
 from vgim.data.shards.read import read_utterances
 from vgim.data.sound_file import read_sound
 from vgim.decode.dimensions import interpolate_dimensions, most_different

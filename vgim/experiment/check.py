@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from vgim.cluster.working_dir import refuse_job_folder
 from vgim.config import blocking_difference
-from vgim.data.shards.manifest import Manifest, check_shards_present, read_manifest
+from vgim.data.shards.check import check_shards_present
+from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.downstream.probes.registry import make_probe
 from vgim.errors import ConfigError, VgimError
 from vgim.experiment.folder import ExperimentFolder

@@ -8,7 +8,8 @@ from functools import cached_property
 import torch
 
 from vgim.config import RunConfig
-from vgim.data.shards.manifest import Manifest, check_shards_present, read_manifest
+from vgim.data.shards.check import check_shards_present
+from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.errors import CheckpointError, ConfigError
 from vgim.model.audio import Normalizer
 from vgim.pretrained.choices import CheckpointChoice, Device

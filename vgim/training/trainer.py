@@ -12,7 +12,8 @@ import torch
 from vgim.cluster.placement import Placement
 from vgim.cluster.working_dir import refuse_job_folder
 from vgim.config import AnyConfig, ResolvedConfig
-from vgim.data.shards.manifest import Manifest, check_shards_present, is_complete, read_manifest
+from vgim.data.shards.check import check_shards_present
+from vgim.data.shards.manifest import Manifest, is_complete, read_manifest
 from vgim.data.stream.readers import read_in_process
 from vgim.errors import ConfigError, Interrupted, StorageError, VgimError
 from vgim.model.rank_group import ALONE

@@ -16,7 +16,8 @@ from typing import Any
 
 from vgim.cluster.connect import ensure_ray
 from vgim.cluster.working_dir import refuse_job_folder
-from vgim.data.shards.manifest import check_shards_present, read_manifest
+from vgim.data.shards.check import check_shards_present
+from vgim.data.shards.manifest import read_manifest
 from vgim.downstream.probes.registry import make_probe
 from vgim.errors import DataError, Interrupted, TrainingError, VgimError
 from vgim.runs.folder import RunFolder

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from tests.data.shard_damage import as_before_hashes
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.shards.manifest import (
     Manifest,
     ShardEntry,
-    check_shards_present,
     fingerprint,
     is_complete,
     read_manifest,
-    verify,
+    write_manifest,
 )
 from vgim.data.shards.prepare import prepare
 from vgim.errors import DataError
@@ -30,8 +31,14 @@ def shards(make_corpus, tmp_path: Path) -> Path:
 
 
 def rewrite(shards: Path, **changes: object) -> None:
-    content = json.loads((shards / "manifest.json").read_text())
-    (shards / "manifest.json").write_text(json.dumps({**content, **changes}))
+    write(shards, json.dumps({**json.loads((shards / "manifest.json").read_text()), **changes}))
+
+
+def write(shards: Path, manifest: str) -> None:
+    """Write a manifest of any content, with its hash beside it."""
+    (shards / "manifest.json").write_text(manifest)
+    digest = hashlib.sha256(manifest.encode()).hexdigest()
+    (shards / "manifest.sha256").write_text(f"{digest}  manifest.json\n")
 
 
 def one_line(folder: Path) -> str:
@@ -55,10 +62,40 @@ def test_a_damaged_manifest_is_explained(shards: Path) -> None:
     assert "schema_version 99 but this vgim reads 1" in one_line(shards)
     rewrite(shards, schema_version=1, surprise=True)
     assert "damaged (surprise: Extra inputs are not permitted)" in one_line(shards)
-    (shards / "manifest.json").write_text('{"schema_version": 1,')
+    rewrite(shards, surprise=True, corpus_std=float("nan"))
+    assert "damaged (corpus_std: Input should be a finite number" in one_line(shards)
+    write(shards, '{"schema_version": 1,')
     assert "not valid JSON (line 1" in one_line(shards)
-    (shards / "manifest.json").write_text("[]")
+    write(shards, "[]")
     assert "schema_version None" in one_line(shards)
+    write(shards, f'{{"schema_version": {"1" * 5000}}}')
+    assert "is damaged (Exceeds the limit" in one_line(shards)
+    write(shards, "[" * 100_000)
+    assert "is damaged (" in one_line(shards)
+    (shards / "manifest.sha256").unlink()
+    (shards / "manifest.json").write_bytes(b'{"corpus": "\xff"}')
+    assert "is not UTF-8" in one_line(shards)
+
+
+def test_a_lost_hash_of_the_manifest_is_not_an_earlier_version(shards: Path, make_corpus) -> None:
+    (shards / "manifest.sha256").unlink()
+    assert not is_complete(Location(shards))
+    assert "no manifest.sha256 in" in one_line(shards)
+    assert "was deleted or not copied" in one_line(shards)
+    with pytest.raises(DataError, match=r"no manifest\.sha256 in .*copy the folder again, or remove"):
+        prepare(find_librispeech(shards.parent / "corpus"), shards)
+    (shards / ".prepare").mkdir()
+    assert "interrupted; run the same `vgim data prepare` again" in one_line(shards)
+
+
+def test_a_manifest_of_an_earlier_version_reads_without_hashes(shards: Path) -> None:
+    before = read_manifest(shards)
+    as_before_hashes(shards)
+    assert is_complete(Location(shards))
+    assert read_manifest(shards) == before.model_copy(update={"index": None})
+    assert "index" not in read_manifest(shards).model_dump()
+    write_manifest(Location(shards), before)
+    assert read_manifest(shards) == before
 
 
 def test_a_manifest_is_frozen_and_survives_json(shards: Path) -> None:
@@ -76,23 +113,3 @@ def test_the_fingerprint_depends_on_the_contents_alone() -> None:
     moved = a.model_copy(update={"path": "elsewhere"})
     assert fingerprint([a, b]) == fingerprint([b, moved])
     assert fingerprint([a, b]) != fingerprint([a])
-
-
-def test_a_missing_shard_is_named_without_reading_the_others(shards: Path) -> None:
-    manifest = read_manifest(str(shards))
-    check_shards_present(str(shards), manifest)
-    (shards / "train" / "00000.parquet").unlink()
-    with pytest.raises(DataError, match=r"not whole: train/00000\.parquet is missing; copy the folder again"):
-        check_shards_present(str(shards), manifest)
-    assert verify(str(shards)) == ["train/00000.parquet is missing"]
-
-
-def test_damage_is_found_by_hash(shards: Path) -> None:
-    assert verify(str(shards)) == []
-    path = shards / "test" / "00000.parquet"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    assert verify(str(shards)) == ["test/00000.parquet is damaged (its SHA-256 is not the manifest's)"]
-    path.write_bytes(data[:-1])
-    assert "expected" in verify(str(shards))[0]

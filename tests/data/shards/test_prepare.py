@@ -13,7 +13,8 @@ import soundfile
 
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.shards import write_all
-from vgim.data.shards.manifest import read_manifest, verify
+from vgim.data.shards.check import verify
+from vgim.data.shards.manifest import read_manifest
 from vgim.data.shards.prepare import prepare
 from vgim.data.shards.write_all import Progress
 from vgim.errors import ConfigError, DataError, StorageError
@@ -32,6 +33,7 @@ def test_the_shards_hold_the_corpus(make_corpus, tmp_path: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == [
         "index.parquet",
         "manifest.json",
+        "manifest.sha256",
         "test",
         "train",
         "validation",
@@ -164,6 +166,43 @@ def test_an_interrupted_preparation_goes_on_after_its_finished_shards(
         p.name for p in (tmp_path / "straight").rglob("*")
     )
     assert verify(str(out)) == []
+
+
+@pytest.mark.parametrize(
+    "missing", [["manifest.sha256"], ["manifest.sha256", "manifest.json"], ["all three"]]
+)
+def test_killed_between_index_and_marker_the_same_command_finishes(
+    make_corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: list[str]
+) -> None:
+    corpus, out = find_librispeech(make_corpus()), tmp_path / "killed"
+    straight = prepare(corpus, tmp_path / "straight")
+    monkeypatch.setattr(Location, "write_bytes_atomic", dies_at(missing[-1]))
+    with pytest.raises(KeyboardInterrupt):
+        prepare(corpus, out)
+    monkeypatch.undo()
+    (out / ".manifest.json.tmp-0123").write_bytes(b"half")
+    (out / ".prepare" / ".train-00001.json.tmp-0123").write_bytes(b"half")
+    with pytest.raises(DataError, match="interrupted; run the same"):
+        read_manifest(str(out))
+    manifest = prepare(corpus, out)
+    assert manifest.model_copy(update={"created": straight.created}) == straight
+    assert read_manifest(str(out)) == manifest
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        path.name for path in (tmp_path / "straight").iterdir()
+    )
+
+
+def dies_at(missing: str) -> Callable[[Location, bytes], None]:
+    """A `write_bytes_atomic` that dies before the file of this name, or before index.parquet, is written."""
+    write = Location.write_bytes_atomic
+    name = "index.parquet" if missing == "all three" else missing
+
+    def write_or_die(self: Location, data: bytes) -> None:
+        if self.name == name:
+            raise KeyboardInterrupt
+        write(self, data)
+
+    return write_or_die
 
 
 def test_an_interrupted_folder_can_be_prepared_with_other_options(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.data.shard_damage import DAMAGES
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.shards.prepare import prepare
@@ -57,10 +59,26 @@ def test_an_empty_split_is_an_error(make_corpus: CorpusMaker, tmp_path: Path) ->
         next(read_utterances(shards, manifest, "test"))
 
 
-def test_a_damaged_shard_is_an_error(tiny_shards: Path, tmp_path: Path) -> None:
-    manifest = read_manifest(tiny_shards)
-    broken = tmp_path / "test" / "00000.parquet"
-    broken.parent.mkdir()
-    broken.write_bytes((tiny_shards / "test" / "00000.parquet").read_bytes()[:1000])
-    with pytest.raises(DataError, match=r"cannot be read .*check the folder with `vgim data info --verify`"):
-        next(read_utterances(Location(tmp_path), manifest, "test"))
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_shard_is_an_error(tiny_shards: Path, tmp_path: Path, damage: str) -> None:
+    folder = Location(shutil.copytree(tiny_shards, tmp_path / "shards"))
+    manifest = read_manifest(folder)
+    DAMAGES[damage](folder.local_path / "test" / "00000.parquet")
+    with pytest.raises(
+        DataError, match=r"cannot be read .*check the folder with `vgim data info --verify`"
+    ) as e:
+        list(read_utterances(folder, manifest, "test"))
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("codec", ["pcm16", "flac"])
+def test_utterances_of_another_shard_are_an_error(
+    make_corpus: CorpusMaker, tmp_path: Path, codec: str
+) -> None:
+    corpus, shards = find_librispeech(make_corpus()), tmp_path / "shards"
+    manifest = prepare(corpus, shards, codec=codec, target_shard_bytes=300_000, workers=0)  # type: ignore[arg-type]
+    (shards / "train" / "00001.parquet").replace(shards / "train" / "00000.parquet")
+    with pytest.raises(
+        DataError, match=r"train/00000.parquet holds other utterances than index.parquet says"
+    ):
+        list(read_utterances(Location(shards), manifest, "train"))

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from tests.data.shard_damage import DAMAGES, as_before_hashes, change_index
 from vgim.config.schema import DataConfig
 from vgim.data.corpora.librispeech import find_librispeech
+from vgim.data.shards.manifest import read_manifest
 from vgim.data.shards.prepare import prepare
 from vgim.data.stream.cut import cut_crops
 from vgim.data.stream.order import SplitIndex, epoch_order, read_tasks
@@ -44,7 +47,7 @@ def cut_epoch(
 ) -> dict[str, np.ndarray]:
     """Crops of one epoch of the train split, by `utterance@start`."""
     config = DataConfig(**{"shards": "none", "crop": crop, "crop_samples": length, "shuffle_window": 5})
-    index = SplitIndex.read(Location(folder), "train", config)
+    index = SplitIndex.read(Location(folder), read_manifest(folder), "train", config)
     order = epoch_order(index, config, seed=1, epoch=0)
     found = {}
     for task in read_tasks(index, order, 0, len(order.start)):
@@ -117,6 +120,76 @@ def test_a_shard_damaged_inside_is_an_error_of_one_line(shards: Shards) -> None:
     with pytest.raises(DataError, match=r"row group 0 of shard .*/train/00000.parquet .*--verify") as e:
         cut_epoch(shards["pcm16"], "pcm16")
     assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("codec", ["pcm16", "flac"])
+@pytest.mark.parametrize("damage", ["truncate", "zero", "empty", "foreign", "delete", "folder_in_its_place"])
+def test_a_shard_that_is_damaged_while_it_is_read_is_an_error_of_one_line(
+    shards: Shards, codec: str, damage: str
+) -> None:
+    """Its footer is known by then. A shortened file that was mapped into memory would kill the process."""
+    cut_epoch(shards[codec], codec)
+    shard = min((shards[codec] / "train").iterdir())
+    DAMAGES[damage](shard)
+    with pytest.raises(DataError, match=r"shard .*/train/00000.parquet cannot be read .*--verify") as e:
+        cut_epoch(shards[codec], codec)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("codec", ["pcm16", "flac"])
+@pytest.mark.parametrize(("column", "found_at_least"), [("audio", 12), ("utterance_id", 6)])
+def test_a_flipped_bit_is_never_trained_on(
+    shards: Shards, codec: str, column: str, found_at_least: int
+) -> None:
+    before = cut_epoch(shards[codec], codec)
+    shard = min((shards[codec] / "train").iterdir())
+    whole = shard.read_bytes()
+    start, size = place_of(shard, column)
+    num_found = 0
+    for at in np.linspace(start, start + size - 1, 12).astype(int):
+        data = bytearray(whole)
+        data[at] ^= 4
+        shard.write_bytes(data)
+        try:
+            crops = cut_epoch(shards[codec], codec)
+        except DataError as error:
+            num_found += "/train/00000.parquet" in str(error)
+        else:  # a bit that says nothing, such as one of a header's statistics
+            assert all(np.array_equal(crops[key], samples) for key, samples in before.items())
+    assert num_found >= found_at_least
+
+
+def place_of(shard: Path, column: str) -> tuple[int, int]:
+    """First byte and number of bytes of a column in the first row group."""
+    group = pq.ParquetFile(shard).metadata.row_group(0)
+    chunk = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == column)
+    return chunk.data_page_offset, chunk.total_compressed_size
+
+
+def test_another_shard_in_a_shards_place_is_an_error(shards: Shards) -> None:
+    first, second = sorted((shards["pcm16"] / "train").iterdir())[:2]
+    cut_epoch(shards["pcm16"], "pcm16")
+    kept = first.read_bytes()
+    second.replace(first)
+    second.write_bytes(kept)
+    with pytest.raises(
+        DataError, match=r"shard .*00000.parquet holds other utterances than index.parquet says"
+    ):
+        cut_epoch(shards["pcm16"], "pcm16")
+
+
+@pytest.mark.parametrize("codec", ["pcm16", "flac"])
+def test_an_index_with_other_lengths_of_the_same_sum_is_an_error(shards: Shards, codec: str) -> None:
+    as_before_hashes(shards[codec])
+
+    def exchange(table: pa.Table) -> pa.Table:
+        first, second, *others = table["num_samples"].to_pylist()
+        at = table.column_names.index("num_samples")
+        return table.set_column(at, "num_samples", pa.array([second, first, *others]))
+
+    change_index(shards[codec], exchange)
+    with pytest.raises(DataError, match=r"00000.parquet holds other utterances than index.parquet says"):
+        cut_epoch(shards[codec], codec)
 
 
 def test_flac_that_does_not_decode_is_an_error_of_one_line(shards: Shards, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vgim.config.schema import DataConfig
+from vgim.data.shards.manifest import read_manifest
 from vgim.data.stream.order import EpochOrder, ReadTask, SplitIndex, epoch_order, read_tasks
 from vgim.errors import DataError
 from vgim.storage import Location
@@ -133,14 +134,20 @@ def test_a_split_whose_utterances_are_all_too_short_is_refused_with_the_longest(
     with pytest.raises(
         DataError, match=r"data\.crop_samples=200000 \(the longest has \d+ samples\); shorten"
     ) as e:
-        SplitIndex.read(Location(tiny_shards), "train", config(crop_samples=200_000))
+        SplitIndex.read(
+            Location(tiny_shards), read_manifest(tiny_shards), "train", config(crop_samples=200_000)
+        )
     assert "\n" not in str(e.value)
 
 
 def test_utterances_that_are_too_short_are_left_out_and_counted(tiny_shards: Path) -> None:
-    whole = SplitIndex.read(Location(tiny_shards), "train", config(crop_samples=5_120))
+    whole = SplitIndex.read(
+        Location(tiny_shards), read_manifest(tiny_shards), "train", config(crop_samples=5_120)
+    )
     limit = int(np.median(whole.num_samples))
-    some = SplitIndex.read(Location(tiny_shards), "train", config(crop_samples=limit, crop="tile"))
+    some = SplitIndex.read(
+        Location(tiny_shards), read_manifest(tiny_shards), "train", config(crop_samples=limit, crop="tile")
+    )
     assert len(whole.utterance_ids) == 40
     assert whole.num_too_short == 0
     assert some.num_too_short == int((whole.num_samples < limit).sum()) > 0
@@ -150,4 +157,4 @@ def test_utterances_that_are_too_short_are_left_out_and_counted(tiny_shards: Pat
 
 def test_a_split_without_utterances_is_refused_by_its_name(tiny_shards: Path) -> None:
     with pytest.raises(DataError, match="has no other split; prepare it again"):
-        SplitIndex.read(Location(tiny_shards), "other", config())
+        SplitIndex.read(Location(tiny_shards), read_manifest(tiny_shards), "other", config())

@@ -40,4 +40,4 @@ COMPRESSION = {
     _PHONES_LEAF if name == "phones" else name: "none" if name == "audio" else "zstd"
     for name in SHARD_SCHEMA.names
 }
-"""Audio stays uncompressed, so that a crop is copied from the file's memory map."""
+"""Audio stays uncompressed: PCM compresses little, and would be unpacked whole for each crop."""

@@ -1,7 +1,9 @@
 """The manifest of a shard folder: what the folder holds, what was left out, and its fingerprint.
 
-A shard folder holds `manifest.json` (written last, so it marks the folder as complete), `index.parquet` (a row per
-utterance), and `train/`, `validation/` and `test/` with `00000.parquet`, ... A shard holds utterances of one split.
+A shard folder holds `train/`, `validation/` and `test/` with `00000.parquet`, ..., `index.parquet` (a row per
+utterance), `manifest.json` (size and SHA-256 of all of them) and `manifest.sha256` (the manifest's own hash, written
+last, so it marks the folder as complete). A shard holds utterances of one split. Folders of earlier versions have no
+`manifest.sha256` and no hash of `index.parquet`; their manifest marks them as complete.
 """
 
 from __future__ import annotations
@@ -11,25 +13,35 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from vgim.data.corpora.corpus import Skipped
 from vgim.data.corpora.kind import CorpusTraits
 from vgim.data.corpora.registry import corpus_title, corpus_traits
 from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.errors import DataError
-from vgim.storage import COPY_CHUNK_BYTES, Location
-from vgim.text import first_problem
+from vgim.storage import Location
+from vgim.text import first_line, first_problem
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
+MARKER_NAME = "manifest.sha256"
+"""Holds the manifest's SHA-256 as `sha256sum` prints it. It is written last."""
 INDEX_NAME = "index.parquet"
 PROGRESS_DIR = ".prepare"
-"""Folder with a record per finished shard, while a preparation runs. It is deleted after the manifest is written."""
+"""Folder with a record per finished shard, while a preparation runs. It is deleted after the marker is written."""
 SPLITS = ("train", "validation", "test")
 
+Split = Literal["train", "validation", "test"]
 Codec = Literal["pcm16", "flac"]
 OptionValue = str | int | float | bool | None
 
@@ -37,13 +49,20 @@ OptionValue = str | int | float | bool | None
 class ManifestModel(BaseModel):
     """Base of all records in a shard folder."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class FileEntry(ManifestModel):
+    """Size and hash of a file that is no shard."""
+
+    bytes: int
+    sha256: str
 
 
 class ShardEntry(ManifestModel):
     """One shard: its path, size and hash."""
 
-    path: str
+    path: str = Field(pattern=rf"^({'|'.join(SPLITS)})/[0-9]{{5,}}\.parquet$")
     """Relative to the shard folder, such as `train/00000.parquet`."""
     utterances: int
     bytes: int
@@ -69,7 +88,7 @@ class Manifest(ManifestModel):
     sample_rate_hz: int = SAMPLE_RATE_HZ
     created: str
     """ISO time; not part of the fingerprint."""
-    splits: dict[str, SplitSummary]
+    splits: dict[Split, SplitSummary]
     """Summaries of train, validation and test, each of which may be empty."""
     speakers: tuple[str, ...]
     """Sorted speaker ids. A speaker's index is its class in the speaker probe."""
@@ -90,6 +109,15 @@ class Manifest(ManifestModel):
     """Hash of the options and the listed corpus. With the same hash, preparing again would change nothing."""
     fingerprint: str
     """Hash of the shards' contents. It does not depend on time, machine or folder."""
+    index: FileEntry | None = None
+    """Size and hash of `index.parquet`; None in folders of earlier versions, which did not record them."""
+
+    @model_serializer(mode="wrap")
+    def _without_missing_index(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialize(self)
+        if self.index is None:
+            del content["index"]
+        return content
 
     @property
     def corpus_title(self) -> str:
@@ -122,6 +150,11 @@ class Manifest(ManifestModel):
         return self.splits[name]
 
 
+def file_entry(data: bytes) -> FileEntry:
+    """The entry of a file with this content."""
+    return FileEntry(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
 def fingerprint(shards: Iterable[ShardEntry]) -> str:
     """SHA-256 in hex over the schema version and the sorted hashes of the shards."""
     digest = hashlib.sha256(f"vgim shards {SCHEMA_VERSION}\n".encode())
@@ -141,8 +174,21 @@ def counts_in_words(counts: Mapping[str, int]) -> str:
 
 
 def is_complete(folder: Location) -> bool:
-    """Whether the folder holds complete shards, that is a manifest."""
-    return folder.child(MANIFEST_NAME).exists()
+    """Whether the folder holds complete shards: `manifest.sha256`, or a manifest of an earlier version."""
+    if folder.child(MARKER_NAME).exists():
+        return folder.child(MANIFEST_NAME).exists()
+    return folder.child(MANIFEST_NAME).exists() and not _needs_marker(
+        folder.child(MANIFEST_NAME).read_bytes()
+    )
+
+
+def _needs_marker(manifest: bytes) -> bool:
+    """Whether `manifest.sha256` belongs beside this content of a `manifest.json`."""
+    try:
+        content = json.loads(manifest)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.get("index") is not None
 
 
 def read_manifest(uri: str | os.PathLike[str] | Location) -> Manifest:
@@ -150,28 +196,26 @@ def read_manifest(uri: str | os.PathLike[str] | Location) -> Manifest:
 
     Raises:
         DataError: The folder or its manifest is missing, incomplete or damaged. The message is one line.
+        StorageError: The storage cannot be read.
     """
     folder = Location(uri)
-    if not is_complete(folder):
-        if not folder.exists():
-            raise DataError(f"there is no shard folder {folder}; run `vgim data prepare ... --out {folder}`")
-        if folder.child(PROGRESS_DIR).exists():
-            raise DataError(
-                f"no {MANIFEST_NAME} in {folder}: its preparation was interrupted; run the same "
-                "`vgim data prepare` again, it goes on from the finished shards"
-            )
-        raise DataError(
-            f"no {MANIFEST_NAME} in {folder}: it is not a shard folder; check the path, or run "
-            "`vgim data prepare ...` with another --out"
-        )
-    text = folder.child(MANIFEST_NAME).read_text()
-    remedy = f"remove {folder} and run `vgim data prepare` again"
+    _check_complete(folder)
+    data = folder.child(MANIFEST_NAME).read_bytes()
+    _check_marker(folder, data)
+    remedy = f"copy the folder again, or remove {folder} and run `vgim data prepare` again"
     try:
-        content = json.loads(text)
+        content = json.loads(data)
     except json.JSONDecodeError as error:
         raise DataError(
             f"{folder}/{MANIFEST_NAME} is not valid JSON (line {error.lineno}: {error.msg}); {remedy}"
         ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{folder}/{MANIFEST_NAME} is not UTF-8 text; {remedy}") from error
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # a number of thousands of digits, or lists in lists in lists
+        raise DataError(f"{folder}/{MANIFEST_NAME} is damaged ({first_line(error)}); {remedy}") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION:
         raise DataError(
@@ -179,63 +223,62 @@ def read_manifest(uri: str | os.PathLike[str] | Location) -> Manifest:
             f"use the vgim that wrote it, or {remedy}"
         )
     try:
-        return Manifest.model_validate_json(text)
+        manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
         raise DataError(f"{folder}/{MANIFEST_NAME} is damaged ({first_problem(error)}); {remedy}") from error
-
-
-def write_manifest(folder: Location, manifest: Manifest) -> None:
-    """Write the manifest, whole or not at all."""
-    folder.child(MANIFEST_NAME).write_bytes_atomic((manifest.model_dump_json(indent=1) + "\n").encode())
-
-
-def _problems_by_size(folder: Location, manifest: Manifest) -> list[str]:
-    """A sentence for each shard that is missing or has another size than in the manifest."""
-    problems = []
-    for name, split in manifest.splits.items():
-        sizes = dict(folder.child(name).list_files())
-        for shard in split.shards:
-            size = sizes.get(shard.path.rpartition("/")[2])
-            if size is None:
-                problems.append(f"{shard.path} is missing")
-            elif size != shard.bytes:
-                problems.append(f"{shard.path} has {size} bytes, expected {shard.bytes}")
-    if not folder.child(INDEX_NAME).exists():
-        problems.append(f"{INDEX_NAME} is missing")
-    return problems
-
-
-def check_shards_present(uri: str | os.PathLike[str] | Location, manifest: Manifest) -> None:
-    """Check that every shard is there with its size. No file is read.
-
-    Raises:
-        DataError: A shard is missing or has another size.
-    """
-    problems = _problems_by_size(Location(uri), manifest)
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if (
+        fingerprint(shard for split in manifest.splits.values() for shard in split.shards)
+        != manifest.fingerprint
+    ):
         raise DataError(
-            f"the shards in {uri} are not whole: {problems[0]}{more}; copy the folder again, or remove it "
-            "and run `vgim data prepare`"
+            f"{folder}/{MANIFEST_NAME} is damaged (its fingerprint is not that of its shards); {remedy}"
+        )
+    return manifest
+
+
+def _check_complete(folder: Location) -> None:
+    """Raise DataError unless the folder is complete, with the reason."""
+    if is_complete(folder):
+        return
+    if not folder.exists():
+        raise DataError(f"there is no shard folder {folder}; run `vgim data prepare ... --out {folder}`")
+    has_manifest = folder.child(MANIFEST_NAME).exists()
+    missing = MARKER_NAME if has_manifest else MANIFEST_NAME
+    if folder.child(PROGRESS_DIR).exists():
+        raise DataError(
+            f"no {missing} in {folder}: its preparation was interrupted; run the same `vgim data prepare` again, it "
+            "goes on from the finished shards"
+        )
+    if has_manifest or folder.child(MARKER_NAME).exists():
+        raise DataError(
+            f"no {missing} in {folder}: the file was deleted or not copied, so nothing says that the shards are whole; "
+            f"copy the folder again, or remove {folder} and run `vgim data prepare` again"
+        )
+    raise DataError(
+        f"no {MANIFEST_NAME} in {folder}: it is not a shard folder; check the path, or run `vgim data prepare ...` "
+        "with another --out"
+    )
+
+
+def _check_marker(folder: Location, manifest: bytes) -> None:
+    """Raise DataError if the manifest's hash is not the one in `manifest.sha256`. Earlier versions wrote none."""
+    marker = folder.child(MARKER_NAME)
+    if not marker.exists():
+        return
+    # "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae  manifest.json"
+    if marker.read_bytes() != _marker(manifest):
+        raise DataError(
+            f"{folder}/{MANIFEST_NAME} is damaged (its SHA-256 is not the one in {MARKER_NAME}); copy the folder "
+            f"again, or remove {folder} and run `vgim data prepare` again"
         )
 
 
-def verify(uri: str | os.PathLike[str] | Location) -> list[str]:
-    """Hash every shard; a sentence for each that is missing or damaged."""
-    folder = Location(uri)
-    manifest = read_manifest(folder)
-    problems = _problems_by_size(folder, manifest)
-    known_bad = {problem.split(" ", 1)[0] for problem in problems}
-    for split in manifest.splits.values():
-        for shard in split.shards:
-            if shard.path not in known_bad and _sha256(folder.child(shard.path)) != shard.sha256:
-                problems.append(f"{shard.path} is damaged (its SHA-256 is not the manifest's)")
-    return problems
+def _marker(manifest: bytes) -> bytes:
+    return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST_NAME}\n".encode()
 
 
-def _sha256(file: Location) -> str:
-    digest = hashlib.sha256()
-    with file.open_input() as stream:
-        while chunk := stream.read(COPY_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+def write_manifest(folder: Location, manifest: Manifest) -> None:
+    """Write the manifest, whole or not at all, and then the marker with its hash."""
+    data = (manifest.model_dump_json(indent=1) + "\n").encode()
+    folder.child(MANIFEST_NAME).write_bytes_atomic(data)
+    folder.child(MARKER_NAME).write_bytes_atomic(_marker(data))

@@ -1,13 +1,14 @@
 """Prepare a corpus: read it once and write it as a shard folder.
 
 Preparing again is safe: a complete folder of the same corpus and options is left alone, and an interrupted
-preparation goes on after its finished shards. The manifest is written last. Shards are written in this process or,
-for large corpora, by Ray Data; the result has the same fingerprint either way.
+preparation goes on after its finished shards. The manifest and its hash are written last. Shards are
+written in this process or, for large corpora, by Ray Data; the result has the same fingerprint either way.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 from collections import Counter
@@ -20,16 +21,18 @@ import pyarrow.parquet as pq
 from vgim.data.corpora.corpus import Corpus
 from vgim.data.corpora.phone_labels import PhoneLabels, read_labels
 from vgim.data.corpora.registry import corpus_traits
+from vgim.data.shards.check import check_shards_present
 from vgim.data.shards.earlier_ids import current_ids
 from vgim.data.shards.manifest import (
     INDEX_NAME,
+    MANIFEST_NAME,
     PROGRESS_DIR,
     SCHEMA_VERSION,
     SPLITS,
     Codec,
     Manifest,
     OptionValue,
-    check_shards_present,
+    file_entry,
     is_complete,
     read_manifest,
     write_manifest,
@@ -150,7 +153,8 @@ def prepare(
     plan_hash = _hash_of([[plan.digest for plan in plans], inventory])
     report = progress or (lambda _: None)
 
-    if is_complete(folder):
+    has_lost_marker = folder.child(MANIFEST_NAME).exists() and not folder.child(PROGRESS_DIR).exists()
+    if is_complete(folder) or has_lost_marker:
         manifest = _read_unchanged(folder, plan_hash, corpus, options)
         num_shards = sum(len(split.shards) for split in manifest.splits.values())
         report(Progress(num_shards, num_shards, manifest.num_utterances, num_shards, unchanged=True))
@@ -158,9 +162,10 @@ def prepare(
     claim(folder, plan_hash, plans)
     results = write_all(plans, folder, reading, _use_ray(corpus, plans, workers), workers, report)
     manifest = summarize(corpus, codec, options, plan_hash, assignment, phone_labels, results)
-    with folder.child(INDEX_NAME).atomic_output() as file:
-        pq.write_table(index_table(results), file, compression="zstd")
-    write_manifest(folder, manifest)
+    index = io.BytesIO()
+    pq.write_table(index_table(results), index, compression="zstd")
+    folder.child(INDEX_NAME).write_bytes_atomic(index.getvalue())
+    write_manifest(folder, manifest := manifest.model_copy(update={"index": file_entry(index.getvalue())}))
     folder.child(PROGRESS_DIR).delete()
     return manifest
 
@@ -255,7 +260,7 @@ def _read_unchanged(
             f"or labels in {corpus.root} differ; {remedy}"
         )
     check_shards_present(folder, manifest)
-    folder.child(PROGRESS_DIR).delete()  # left if the last call was killed after the manifest
+    folder.child(PROGRESS_DIR).delete()  # left if the last call was killed after the marker
     log.info("%s is complete; nothing changed", folder)
     return manifest
 

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from vgim.data.audio import AudioProblem, decode
 from vgim.data.corpora.phone_labels import Phones
 from vgim.data.pcm import Pcm16
-from vgim.data.shards.manifest import INDEX_NAME, Manifest
+from vgim.data.shards.index import of_split, read_index
+from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.errors import DataError
 from vgim.storage import Location
 
@@ -55,64 +56,147 @@ def read_utterances(shards: Location, manifest: Manifest, split: str, limit: int
     summary = manifest.split(split)
     if not summary.utterances:
         raise DataError(f"{shards.uri} has no {split} split; prepare it again with a fraction above 0")
+    expected = iter(_column(shards, manifest, split, "num_samples").items())
     num_read = 0
     for shard in summary.shards:
         path = shards.child(shard.path).uri
+        if open_shard(path).metadata.num_rows != shard.utterances:
+            raise other_content(path)
         for row_group in range(open_shard(path).metadata.num_row_groups):
-            for row in read_row_group(path, row_group, COLUMNS).to_pylist():
-                yield _utterance(row, manifest.codec, path)
+            for row in _rows(path, row_group):
+                utterance = _utterance(row, manifest.codec, path)
+                if (utterance.utterance_id, len(utterance.audio)) != next(expected, None):
+                    raise other_content(path)
+                yield utterance
                 num_read += 1
                 if num_read == limit:
                     return
 
 
+def _rows(path: str, row_group: int) -> list[dict[str, Any]]:
+    table = read_row_group(path, row_group, COLUMNS)
+    values = (column_values(table, name, path) for name in COLUMNS)
+    return [dict(zip(COLUMNS, row, strict=True)) for row in zip(*values, strict=True)]
+
+
+def column_values(table: pa.Table, column: str, path: str) -> list[Any]:
+    """The values of a column of a row group.
+
+    Args:
+        table: The row group.
+        column: Name of the column.
+        path: The shard, for messages.
+
+    Raises:
+        DataError: A value is damaged, such as text that is not UTF-8.
+    """
+    try:
+        return list(table[column].to_pylist())
+    except _DAMAGE as error:
+        raise _unreadable(f"column {column} of shard {path}", error) from error
+
+
 def read_lengths(shards: Location, split: str) -> dict[str, int]:
-    """Utterance id → number of samples, in shard order. Only the index is read."""
-    with shards.child(INDEX_NAME).open_input() as source:
-        table = pq.read_table(
-            source, columns=["utterance_id", "num_samples"], filters=[("split", "=", split)]
-        )
-    return dict(zip(table["utterance_id"].to_pylist(), table["num_samples"].to_pylist(), strict=True))
+    """Utterance id → number of samples, in shard order. Only manifest and index are read.
+
+    Raises:
+        DataError: The manifest or the index is missing or damaged.
+    """
+    return _column(shards, read_manifest(shards), split, "num_samples")
 
 
 def read_speakers(shards: Location, split: str) -> dict[str, str]:
-    """Utterance id → speaker id, in shard order. Only the index is read."""
-    with shards.child(INDEX_NAME).open_input() as source:
-        table = pq.read_table(source, columns=["utterance_id", "speaker_id"], filters=[("split", "=", split)])
-    return dict(zip(table["utterance_id"].to_pylist(), table["speaker_id"].to_pylist(), strict=True))
+    """Utterance id → speaker id, in shard order. Only manifest and index are read.
+
+    Raises:
+        DataError: The manifest or the index is missing or damaged.
+    """
+    return _column(shards, read_manifest(shards), split, "speaker_id")
 
 
-@lru_cache(maxsize=16)
+def _column(shards: Location, manifest: Manifest, split: str, column: str) -> dict[str, Any]:
+    """Utterance id → value of one column of the index, in the index's order."""
+    table = of_split(read_index(shards, manifest), split)
+    return dict(zip(table["utterance_id"].to_pylist(), table[column].to_pylist(), strict=True))
+
+
+_DAMAGE = (OSError, pa.ArrowException, ValueError, LookupError, MemoryError)
+"""What pyarrow raises for a damaged file: also for lengths, names and text that make no sense."""
+
+FileState = tuple[int, int, int]
+"""Size, time of the last change in nanoseconds, and inode of a local file."""
+
+_verified: set[tuple[str, FileState, int, tuple[str, ...]]] = set()
+"""Row groups whose checksums this process has compared: path, state of the file, number, and columns."""
+
+
 def open_shard(path: str) -> pq.ParquetFile:
-    """Open a shard; its footer is parsed once per process, since shards are never rewritten in place.
+    """Open a shard. Its footer is parsed once per process, and again if the file has changed.
 
     Raises:
         DataError: The file is missing or damaged.
     """
-    location = Location(path)
-    try:
-        if location.is_local:
-            return pq.ParquetFile(location.local_path, memory_map=True)
-        return pq.ParquetFile(location.open_input(), pre_buffer=True)
-    except (OSError, pa.ArrowException) as error:
-        raise _unreadable(f"shard {path}", error) from error
+    return _open(path, _file_state(path), verify=True)
 
 
 def read_row_group(path: str, row_group: int, columns: Sequence[str]) -> pa.Table:
     """Read some columns of a row group of a shard, in this thread.
 
+    Checksums of pages are compared when a process first reads them, and again if the file has changed. Shards of
+    earlier versions have no checksums.
+
     Raises:
         DataError: The shard is missing or damaged.
     """
+    state = _file_state(path)
+    known = None if state is None else (path, state, row_group, tuple(columns))
     try:
-        return open_shard(path).read_row_group(row_group, columns=list(columns), use_threads=False)
-    except (OSError, pa.ArrowException) as error:
+        shard = _open(path, state, verify=known not in _verified)
+        table = shard.read_row_group(row_group, columns=list(columns), use_threads=False)
+        expected = shard.metadata.row_group(row_group).num_rows
+    except _DAMAGE as error:
         raise _unreadable(f"row group {row_group} of shard {path}", error) from error
+    if table.num_rows != expected or set(table.column_names) != set(columns):
+        raise other_content(path)
+    if known is not None:
+        _verified.add(known)
+    return table
+
+
+def _file_state(path: str) -> FileState | None:
+    """State of a local file; None for a file on other storage, where looking it up costs as much as reading it."""
+    location = Location(path)
+    if not location.is_local:
+        return None
+    try:
+        found = location.local_path.stat()
+    except OSError as error:
+        raise _unreadable(f"shard {path}", error) from error
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+@lru_cache(maxsize=32)
+def _open(path: str, state: FileState | None, *, verify: bool) -> pq.ParquetFile:
+    # The file is not mapped into memory: reading a mapped file that another program shortens kills the process.
+    location = Location(path)
+    try:
+        source = location.local_path if location.is_local else location.open_input()
+        return pq.ParquetFile(source, pre_buffer=not location.is_local, page_checksum_verification=verify)
+    except _DAMAGE as error:
+        raise _unreadable(f"shard {path}", error) from error
 
 
 def _unreadable(what: str, error: Exception) -> DataError:
     reason = " ".join(str(error).split())  # Arrow's messages may have several lines
     return DataError(f"{what} cannot be read ({reason}); check the folder with `vgim data info --verify`")
+
+
+def other_content(path: str) -> DataError:
+    """The error for a shard that holds other utterances than the index says."""
+    return DataError(
+        f"shard {path} holds other utterances than index.parquet says; copy the folder again, or remove it and run "
+        "`vgim data prepare` again"
+    )
 
 
 def undecodable(path: str, reason: str) -> DataError:
@@ -126,6 +210,8 @@ def _utterance(row: dict[str, Any], codec: str, path: str) -> Utterance:
             audio = decode(row["audio"]).samples
         except AudioProblem as problem:
             raise undecodable(path, problem.reason) from problem
+    elif row["audio"] is None or len(row["audio"]) % 2:
+        raise other_content(path)
     else:
         audio = np.frombuffer(row["audio"], "<i2").astype(np.int16)
     return Utterance(

@@ -72,6 +72,7 @@ def write_shard(plan: ShardPlan, out: Location, options: ReadOptions) -> ShardRe
             use_dictionary=DICTIONARY_COLUMNS,
             column_encoding={"audio": "PLAIN"},
             write_statistics=["num_samples"],
+            write_page_checksum=True,
         ) as writer:
             for row_group, rows in enumerate(_row_groups(_rows(plan, options, tally))):
                 writer.write_table(pa.Table.from_pylist(rows, schema=SHARD_SCHEMA), row_group_size=len(rows))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import pickle
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from vgim.data.corpora.corpus import Skipped
-from vgim.data.shards.manifest import PROGRESS_DIR, SPLITS, is_complete
+from vgim.data.shards.manifest import MANIFEST_NAME, MARKER_NAME, PROGRESS_DIR, SPLITS, is_complete
 from vgim.data.shards.plan import ShardPlan
 from vgim.data.shards.record import ShardResult, read_record
 from vgim.data.shards.write import ReadOptions, write_shard
@@ -52,11 +52,19 @@ def claim(folder: Location, plan_hash: str, plans: Sequence[ShardPlan]) -> None:
                 f"--out {folder} holds other files ({first_few(others)}) and no shards; choose an empty or new folder"
             )
     progress.child("plan.json").write_bytes_atomic(json.dumps({"plan": plan_hash}).encode())
-    planned = {plan.path for plan in plans}
-    for split in SPLITS:
-        for name, _ in folder.child(split).list_files():
-            if f"{split}/{name}" not in planned or TEMPORARY_MARK in name:
-                folder.child(split, name).delete()
+    _sweep(folder, {plan.path for plan in plans})
+
+
+def _sweep(folder: Location, planned: Collection[str]) -> None:
+    """Delete what a killed preparation left: its manifest, shards of another plan, and half-written files."""
+    for name in (MARKER_NAME, MANIFEST_NAME):  # a manifest without marker describes what is not written yet
+        folder.child(name).delete()
+    for path, _ in folder.list_files():
+        *above, name = path.split("/")
+        is_ours = not above or above[0] in SPLITS or above[0] == PROGRESS_DIR  # not of shard folders inside
+        is_unplanned = bool(above) and above[0] in SPLITS and path not in planned
+        if is_ours and (TEMPORARY_MARK in name or is_unplanned):
+            folder.child(path).delete()
 
 
 def fail_strictly(item: Skipped, root: Location) -> None:

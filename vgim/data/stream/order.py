@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vgim.arrays import I64, U64
 from vgim.config.schema import DataConfig
-from vgim.data.shards.manifest import INDEX_NAME
+from vgim.data.shards.index import of_split, read_index
+from vgim.data.shards.manifest import Manifest
 from vgim.data.stream.crops import crop_starts, mix, usable, utterance_keys
 from vgim.errors import DataError
 from vgim.storage import Location
@@ -40,14 +40,14 @@ class SplitIndex:
     num_too_short: int
 
     @classmethod
-    def read(cls, shards: Location, split: str, config: DataConfig) -> SplitIndex:
+    def read(cls, shards: Location, manifest: Manifest, split: str, config: DataConfig) -> SplitIndex:
         """Read `index.parquet` of a shard folder.
 
         Raises:
-            DataError: The split is empty, or no utterance in it is long enough for a crop.
+            DataError: The index is missing or damaged, the split is empty, or no utterance in it is long enough for a
+                crop.
         """
-        with shards.child(INDEX_NAME).open_input() as source:
-            table = pq.read_table(source, filters=[("split", "=", split)])
+        table = of_split(read_index(shards, manifest), split)
         if not table.num_rows:
             raise DataError(f"{shards.uri} has no {split} split; prepare it again with a fraction above 0")
         num_samples = table["num_samples"].to_numpy()
@@ -124,6 +124,8 @@ class ReadTask:
     row: I64  # [num_crops] row within the row group
     start: I64  # [num_crops] first sample
     utterance: I64  # [num_crops] index into the split's utterances, for their mean and standard deviation
+    num_samples: I64  # [num_crops] length of the whole utterance, which the row must have
+    key: U64  # [num_crops] hash of the utterance's id, which the row must have
 
     def __len__(self) -> int:
         return len(self.row)
@@ -145,4 +147,6 @@ def read_tasks(index: SplitIndex, order: EpochOrder, begin: int, end: int) -> It
             row=index.row[utterance],
             start=order.start[first:last],
             utterance=utterance,
+            num_samples=index.num_samples[utterance],
+            key=index.keys[utterance],
         )

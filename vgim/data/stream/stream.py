@@ -84,7 +84,7 @@ class CropStream:
         seed: int,
         reader: Reader,
     ) -> None:
-        self.index = SplitIndex.read(shards, split, config)
+        self.index = SplitIndex.read(shards, manifest, split, config)
         self.split = split
         self._config = config
         self._slice = rank_slice
