@@ -27,6 +27,11 @@ def shorten(text: str, width: int = 60) -> str:
     return line if len(line) <= width else f"{line[: width - 3]}..."
 
 
+def whole_number(text: str) -> int | None:
+    """The number that text of at most 18 digits says; None for any other text, a sign included."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+
+
 def first_problem(error: ValidationError) -> str:
     """The first problem that pydantic found, with its key: `splits.train: Field required`."""
     problem = error.errors()[0]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -13,6 +15,7 @@ from vgim.cli import main
 from vgim.config.paths import resolve_path
 from vgim.errors import ConfigError
 
+WRITTEN = Path(__file__).parents[1] / "written_by_0_1"
 BY_MEANING = {"module", "layer", "dims"}
 """Integers that are compared with the encoder's own numbers before they are used."""
 
@@ -75,3 +78,37 @@ def test_decoders_of_no_run_are_an_error(tmp_path: str) -> None:
     result = CliRunner().invoke(main, ["decode", "list", f"{tmp_path}/nope"])
     assert result.exit_code == 5
     assert result.output == f"error: there is no run {tmp_path}/nope; `vgim runs` lists runs\n"
+
+
+@pytest.mark.parametrize(
+    "option", [["report", "RUN", "--out"], ["compare", "RUN", "--csv"], ["compare", "RUN", "--picture"]]
+)
+def test_output_never_replaces_a_file_of_a_run(option: list[str], tmp_path: Path) -> None:
+    run = shutil.copytree(WRITTEN / "runs" / "sim", tmp_path / "sim")
+    before = (run / "run.json").read_bytes()
+    result = CliRunner().invoke(
+        main, [str(run) if word == "RUN" else word for word in option] + [str(run / "run.json")]
+    )
+    assert result.exit_code == 2
+    assert (
+        "is a file of a run or of shards, which would be lost" in result.output
+        or "neither PNG nor PDF" in result.output
+    )
+    assert (run / "run.json").read_bytes() == before
+
+
+def test_an_argument_that_is_not_utf8_is_a_usage_error() -> None:
+    result = CliRunner().invoke(main, ["runs", "caf\udce9"])
+    assert result.exit_code == 2
+    assert result.output.endswith(
+        "Error: caf\\udce9 is not UTF-8; rename the file, or set LANG to a UTF-8 locale\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "args", [["latents", "r", "--dims", "9" * 5000], ["compare", str(WRITTEN / "runs/sim"), "--csv", "/"]]
+)
+def test_numbers_and_names_that_python_refuses_get_a_line(args: list[str]) -> None:
+    result = CliRunner().invoke(main, args)
+    assert isinstance(result.exception, SystemExit)
+    assert result.output.splitlines()[-1].startswith("error: ")

@@ -23,10 +23,17 @@ from vgim.cli.sweep import sweep
 from vgim.cli.train import runs, train
 from vgim.errors import Interrupted, VgimError
 from vgim.signals import Stopped, name_of, stop_signals
+from vgim.text import shorten
 
 
 class Commands(click.Group):
     """Prints an error that a user can cause as `error: ...`, and exits with its code; 128 + its number for a signal."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for arg in args:
+            if any("\ud800" <= mark <= "\udfff" for mark in arg):  # how Python keeps bytes that do not decode
+                ctx.fail(f"{shorten(arg)} is not UTF-8; rename the file, or set LANG to a UTF-8 locale")
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vgim.cli.options import LazyChoice, check_picture_file, json_option
+from vgim.cli.options import LazyChoice, check_picture_file, json_option, output_file
 from vgim.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def compare(
     from vgim.compare.table import as_csv, as_markdown, as_text, comparison_table
     from vgim.compare.weights import read_weights
     from vgim.compare.weights_picture import weights_picture
-    from vgim.config.paths import resolve_path, resolve_run_path
+    from vgim.config.paths import resolve_run_path
     from vgim.plotting import render
     from vgim.storage import Location
 
@@ -97,17 +97,17 @@ def compare(
         if weights_file:
             probes, alone = read_weights(alone, f"--weights {weights_file}")
             content = render(weights_picture(probes, weight_scale), weights_file)
-            Location(resolve_path(weights_file, "--weights")).write_bytes_atomic(content)
+            Location(output_file("--weights", weights_file)).write_bytes_atomic(content)
         comparison = alone
         table = comparison_table(alone)
         csv_text, markdown = partial(as_csv, alone), partial(as_markdown, table)
         picture, text = partial(comparison_picture, alone), partial(as_text, table)
     if csv_file:
-        Location(resolve_path(csv_file, "--csv")).write_bytes_atomic(csv_text().encode())
+        Location(output_file("--csv", csv_file)).write_bytes_atomic(csv_text().encode())
     if markdown_file:
-        Location(resolve_path(markdown_file, "--markdown")).write_bytes_atomic(markdown().encode())
+        Location(output_file("--markdown", markdown_file)).write_bytes_atomic(markdown().encode())
     if picture_file:
-        Location(resolve_path(picture_file, "--picture")).write_bytes_atomic(render(picture(), picture_file))
+        Location(output_file("--picture", picture_file)).write_bytes_atomic(render(picture(), picture_file))
     if as_json:
         click.echo(comparison.model_dump_json(indent=2))
     else:

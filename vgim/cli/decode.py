@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vgim.cli.options import Count, LazyChoice, overrides_argument, seed_type
+from vgim.cli.options import Count, LazyChoice, output_file, overrides_argument, seed_type
 from vgim.errors import ConfigError
 
 decoder_option = click.option("--decoder", metavar="NAME", help="Name of the decoder, if RUN has several.")
@@ -122,7 +122,7 @@ def file(source: str, target: str, run: str, decoder: str | None, checkpoint: st
 
     session = _session(run, decoder, checkpoint, mask, None, "--run")
     samples = read_sound(resolve_path(source, "IN"), _note)
-    write_wav(Location(resolve_path(target, "OUT.wav")), session.reconstruct(samples))
+    write_wav(Location(output_file("OUT.wav", target)), session.reconstruct(samples))
 
 
 @decode.command()

@@ -6,6 +6,7 @@ import click
 
 from vgim.cli.options import Count, LazyNames, json_option, pdf_option, seed_type
 from vgim.errors import ConfigError
+from vgim.text import shorten, whole_number
 
 
 @click.command()
@@ -137,10 +138,13 @@ def _parse_dims(text: str | None) -> tuple[int, ...]:
     """
     if text is None:
         return ()
-    parts = [part.strip() for part in text.split(",")]
-    for part in parts:
-        if not part.isdecimal() or int(part) < 2:
+    dims: dict[int, None] = {}
+    for part in text.split(","):
+        number = whole_number(part.strip())
+        if number is None or number < 2:
             raise ConfigError(
-                f"--dims {text}: {part!r} is no number of dimensions; give integers from 2, such as 10,50"
+                f"--dims {shorten(text)}: '{shorten(part)}' is no number of dimensions; give integers from 2, such as "
+                "10,50"
             )
-    return tuple(dict.fromkeys(map(int, parts)))
+        dims[number] = None
+    return tuple(dims)

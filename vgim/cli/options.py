@@ -117,6 +117,30 @@ class LazyNames(LazyChoice):
         return f"{','.join(self.names)}"
 
 
+def output_file(option: str, path: str) -> str:
+    """The absolute path of a file that a command writes.
+
+    Args:
+        option: The option that names the file, such as `--out`.
+
+    Raises:
+        ConfigError: A file of a run or of shards is there, which the command would replace.
+    """
+    from vgim.config.paths import resolve_path
+    from vgim.data.shards.manifest import INDEX_NAME, MANIFEST_NAME
+    from vgim.runs import layout
+    from vgim.storage import Location
+
+    resolved = resolve_path(path, option)
+    kept = {layout.CONFIG, layout.RECORD, layout.METRICS, layout.WEIGHTS, layout.OPTIMIZER, layout.STATE}
+    kept |= {layout.INDEX, layout.RESULT, INDEX_NAME, MANIFEST_NAME}
+    if PurePath(resolved).name in kept and Location(resolved).exists():
+        raise ConfigError(
+            f"{option} {path} is a file of a run or of shards, which would be lost; give another name"
+        )
+    return resolved
+
+
 def check_picture_file(option: str, file: str) -> None:
     """Check that a picture can be drawn into a file.
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import click
 
-from vgim.cli.options import overrides_argument
+from vgim.cli.options import output_file, overrides_argument
 
 
 @click.command("import-reference")
@@ -53,11 +53,11 @@ def export_reference(run: str, out: str) -> None:
 
     RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs.
     """
-    from vgim.config.paths import resolve_path, resolve_run_path
+    from vgim.config.paths import resolve_run_path
     from vgim.interop.reference import export_reference as write_file
 
     where = resolve_run_path(run, "RUN")
-    click.echo(f"wrote {write_file(where, resolve_path(out, '--out'))}")
+    click.echo(f"wrote {write_file(where, output_file('--out', out))}")
 
 
 @click.command("from-reference")

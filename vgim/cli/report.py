@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vgim.cli.options import Count, FiniteRange
+from vgim.cli.options import Count, FiniteRange, output_file
 
 
 @click.command()
@@ -26,11 +26,11 @@ def report(run: str, compare: tuple[str, ...], out: str | None, clips: int, max_
     training, probes, latent analyses, decoded sounds. It needs no network.
     """
     from vgim.cluster.working_dir import refuse_job_folder
-    from vgim.config.paths import resolve_path, resolve_run_path
+    from vgim.config.paths import resolve_run_path
 
     folder = resolve_run_path(run, "RUN")
     others = [resolve_run_path(other, "--compare") for other in compare]
-    file = resolve_path(out, "--out") if out is not None else None
+    file = output_file("--out", out) if out is not None else None
     for key, path in (("RUN", folder), ("--out", file)):
         if path is not None and "://" not in path:
             refuse_job_folder(key, path)

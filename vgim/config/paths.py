@@ -34,9 +34,17 @@ def resolve_run_path(run: str, option: str, root: str = "") -> str:
         option: Option or argument that it was given by, for errors.
         root: Folder of runs; empty for $VGIM_HOME/runs.
     """
+    _refuse_control_characters(run, option)
     if "/" in run or "$" in run or run.startswith("~") or os.path.lexists(run):
         return resolve_path(run, option)
     return f"{(root or resolve_path(f'{default_home()}/runs', option)).rstrip('/')}/{run}"
+
+
+def _refuse_control_characters(path: str, key: str) -> None:
+    if _NO_PATH.search(path):
+        raise ConfigError(
+            f"{key}={shorten(path)}: the path holds a control character or is not UTF-8; rename it"
+        )
 
 
 def resolve_path(path: str, key: str) -> str:
@@ -45,10 +53,7 @@ def resolve_path(path: str, key: str) -> str:
     Raises:
         ConfigError: A variable is not set; `key` names the config key or option.
     """
-    if _NO_PATH.search(path):
-        raise ConfigError(
-            f"{key}={shorten(path)}: the path holds a control character or is not UTF-8; rename it"
-        )
+    _refuse_control_characters(path, key)
     known: Mapping[str, str] = {**os.environ, "VGIM_HOME": default_home()}
 
     def fill(match: re.Match[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ TEMPORARY_MARK = ".tmp-"
 @contextmanager
 def renamed_at_end(path: Path) -> Iterator[IO[bytes]]:
     """A binary file to write, which is renamed to `path` if the `with` block ends without an error."""
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, "the root", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}{TEMPORARY_MARK}{uuid.uuid4().hex[:12]}")
     try:

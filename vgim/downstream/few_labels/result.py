@@ -18,7 +18,7 @@ from vgim.downstream.result import Interval
 from vgim.downstream.result_table import in_percent
 from vgim.errors import ConfigError
 from vgim.runs.provenance import Provenance
-from vgim.text import align_columns
+from vgim.text import align_columns, shorten, whole_number
 
 LABELS = (1, 2, 5, 10, 20, 50, 100, None)
 SEEDS = 10
@@ -31,12 +31,12 @@ def parse_labels(text: str) -> tuple[int | None, ...]:
         ConfigError: The text is no such list.
     """
     words = [word.strip() for word in text.split(",")]
-    numbers = sorted({int(word) for word in words if word.isascii() and word.isdigit() and int(word)})
-    if any(word != "all" and not (word.isascii() and word.isdigit() and int(word)) for word in words):
+    numbers = [whole_number(word) for word in words if word != "all"]
+    if not all(numbers):
         raise ConfigError(
-            f"--labels-per-class {text} is no list of numbers; give such as 1,10,100 or 1,10,all"
+            f"--labels-per-class {shorten(text)} is no list of numbers; give such as 1,10,100 or 1,10,all"
         )
-    return (*numbers, *([None] if "all" in words else []))
+    return (*sorted({number for number in numbers if number}), *([None] if "all" in words else []))
 
 
 class FewLabelsOptions(ProbeOptions):
