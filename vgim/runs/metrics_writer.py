@@ -6,7 +6,7 @@ When a run continues from step s, records of later steps are dropped first, sinc
 from __future__ import annotations
 
 import json
-import shutil
+import logging
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
@@ -16,14 +16,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.tensorboard.writer import SummaryWriter
 
 from vgim.data.pcm import SAMPLE_RATE_HZ
+from vgim.errors import StorageError
+from vgim.runs.event_board import EventBoard
 from vgim.runs.hparams import session_end, session_start
 from vgim.runs.layout import METRICS, TENSORBOARD
 from vgim.runs.metrics import MetricsRecord, finite_record, parse_record
-from vgim.storage import Location
+from vgim.storage import AppendedLines, Location, storage_errors
 
+_logger = logging.getLogger(__name__)
 SESSION_END = (
     ".session_end"  # suffix of the event file that says how a run ended; deleted when the run continues
 )
@@ -55,6 +57,10 @@ class MetricsWriter:
     Args:
         run: The run's folder.
         from_step: Optimizer step that training starts at; later records are dropped.
+
+    Raises:
+        StorageError: `metrics.jsonl` cannot be written; every method that writes a record raises it. TensorBoard's
+            files that cannot be written are an event instead.
     """
 
     def __init__(self, run: Location, from_step: int) -> None:
@@ -70,9 +76,11 @@ class MetricsWriter:
         self._path = self._folder / METRICS
         self._drop_after(from_step)
         self._drop_session_end()
-        self._lines = self._path.open("a", buffering=1)
+        self._lines = AppendedLines(self._path)
+        self._step = from_step
+        self._failed = False
         purge = from_step + 1 if from_step else None
-        self._board = SummaryWriter(str(self._folder / TENSORBOARD), purge_step=purge, flush_secs=10)
+        self._board = EventBoard(self._folder / TENSORBOARD, self._board_lost, purge_step=purge)
         self._synced = time.monotonic()
 
     def train(self, record: MetricsRecord) -> None:
@@ -113,13 +121,20 @@ class MetricsWriter:
 
     def hparams(self, values: Mapping[str, object], metrics: Iterable[str]) -> None:
         """Write hyperparameters for TensorBoard's HParams tab, and the tags whose values it shows beside them."""
-        events = self._board._get_file_writer()  # type: ignore[no-untyped-call]
+        events = self._board._get_file_writer()
         for summary in session_start(values, metrics):
             events.add_summary(summary)
 
     def end_session(self, *, failed: bool) -> None:
-        """Write how the run ended, for the HParams tab. Nothing is written for runs that were killed or interrupted."""
-        with SummaryWriter(str(self._folder / TENSORBOARD), filename_suffix=SESSION_END) as board:
+        """Write how the run ended, for the HParams tab. Nothing is written for runs that were killed or interrupted.
+
+        After a failure, no error of this writer is raised any more: it would hide the run's own.
+        """
+        self._failed = failed
+        folder = self._folder / TENSORBOARD
+        if not folder.exists():  # somebody has deleted the run
+            return
+        with EventBoard(folder, self._board_lost, filename_suffix=SESSION_END) as board:
             board._get_file_writer().add_summary(session_end(failed=failed))
 
     def replay(self, record: MetricsRecord) -> None:
@@ -141,6 +156,19 @@ class MetricsWriter:
         self._synced = time.monotonic()
 
     def close(self) -> None:
+        """Write what is not written yet, and close the files.
+
+        Raises:
+            StorageError: Records cannot be written, and the run has not failed already.
+        """
+        try:
+            self._close()
+        except StorageError as error:
+            if not self._failed:
+                raise
+            _logger.warning("%s", error)
+
+    def _close(self) -> None:
         self._lines.close()
         self._board.close()
         self.flush()
@@ -153,7 +181,14 @@ class MetricsWriter:
                 if value is not None and name != "module":
                     self._board.add_scalar(f"{prefix}/module{metrics['module']}/{name}", value, step)
 
+    def _board_lost(self, message: str) -> None:
+        if self._failed:
+            _logger.warning("%s", message)
+        else:
+            self._append({"kind": "event", "step": self._step, "message": message})
+
     def _append(self, record: MetricsRecord) -> None:
+        self._step = record["step"]
         self._lines.write(
             json.dumps({**record, "time": record.get("time", round(time.time(), 3))}, allow_nan=False) + "\n"
         )
@@ -167,12 +202,14 @@ class MetricsWriter:
     def _drop_after(self, step: int) -> None:
         if not self._path.exists():
             return
-        kept = self._path.with_suffix(".kept")
-        with self._path.open() as lines, kept.open("w") as out:
+        with (
+            storage_errors("read", str(self._path), kinds=(OSError,)),
+            self._path.open() as lines,
+            Location(self._path).atomic_output() as out,
+        ):
             for line in lines:
                 record = parse_record(line)
                 if record is not None and (
                     record["step"] <= step and (step > 0 or record["kind"] == "event")
                 ):
-                    out.write(line)
-        shutil.move(kept, self._path)
+                    out.write(line.encode())

@@ -7,6 +7,7 @@ repeated; other failures are raised as `StorageError`.
 
 from vgim.storage.atomic import TEMPORARY_MARK
 from vgim.storage.errors import storage_errors
+from vgim.storage.lines import AppendedLines
 from vgim.storage.location import Entry, FileSizes, Location, Names
 from vgim.storage.secrets import mask_secrets, without_secrets
 from vgim.storage.whole_files import COPY_CHUNK_BYTES
@@ -14,6 +15,7 @@ from vgim.storage.whole_files import COPY_CHUNK_BYTES
 __all__ = [
     "COPY_CHUNK_BYTES",
     "TEMPORARY_MARK",
+    "AppendedLines",
     "Entry",
     "FileSizes",
     "Location",

@@ -55,6 +55,7 @@ def with_retries(operation: Callable[[], T], *, action: str, uri: str, storage: 
             wait = min(FIRST_WAIT_S * 2 ** (attempt - 1), LONGEST_WAIT_S) * _jitter.uniform(0.5, 1.0)
             elapsed = time.monotonic() - started
             if elapsed + wait > (LIMIT_S if storage in _answered else FIRST_CONTACT_LIMIT_S):
+                _answered.discard(storage)  # what follows, such as a run's last words, must not wait as long
                 if attempt > 1:
                     error.add_note(f"{attempt} attempts in {elapsed:.0f} s")
                 raise

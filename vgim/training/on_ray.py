@@ -94,8 +94,9 @@ def train_on_ray(
         _explain(error, folder, cluster.max_failures)
         raise
     finally:
-        for leftover in (RAY_SNAPSHOT, RAY_MARKER):
-            run.child(leftover).delete()
+        with suppress(StorageError):  # it would hide the error that ended the run
+            for leftover in (RAY_SNAPSHOT, RAY_MARKER):
+                run.child(leftover).delete()
     record = folder.record()
     if record is not None and record.state == "failed":
         raise error_of(record)

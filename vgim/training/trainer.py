@@ -122,9 +122,10 @@ def launch(
         raise
     except Exception as error:
         # A defect of ours keeps its traceback, and the run must not look as if it were running.
-        record = folder.record()
-        if record is None or record.state != "stopped":  # a sweep stops a trial by removing its workers
-            folder.set_state("failed", f"internal error: {type(error).__name__}", type(error).__name__)
+        with suppress(StorageError):  # the defect itself is what the user must see
+            record = folder.record()
+            if record is None or record.state != "stopped":  # a sweep stops a trial by removing its workers
+                folder.set_state("failed", f"internal error: {type(error).__name__}", type(error).__name__)
         raise
     except (KeyboardInterrupt, SystemExit):  # Ray's own handler turns the first Ctrl-C into an exit
         folder.set_state("interrupted", "stopped by the user")
