@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from tests.training.cases import last_checkpoint, records, run_location, single_rank_trainer
+from tests.waiting import wait_until
 from vgim.config import ResolvedConfig
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.stream.readers import read_in_process
-from vgim.errors import DataError
+from vgim.errors import DataError, StorageError
 from vgim.model.rank_group import RankGroup
 from vgim.runs.listing import list_runs
 from vgim.runs.metrics import parse_record, read_metrics
@@ -227,7 +229,7 @@ def test_metrics_on_storage_that_is_no_file_system_are_copied_there(tmp_path: Pa
     first = MetricsWriter(run, 0)
     first.train(train_record(1))
     first.flush()
-    assert [r["step"] for r in read_metrics(run)] == [1]
+    wait_until(lambda: [r["step"] for r in read_metrics(run)] == [1], "the copy of the first record")
     first.train(train_record(2))
     first.histogram("latents/module0/mu", torch.arange(5.0), 2)
     first.close()
@@ -240,6 +242,52 @@ def test_metrics_on_storage_that_is_no_file_system_are_copied_there(tmp_path: Pa
         (1, 1.0),
         (2, 3.0),
     ]
+
+
+def test_training_does_not_wait_for_copies_of_which_one_is_made_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload, reached, opened, copies = Location.upload_dir, threading.Event(), threading.Event(), [0]
+
+    def held_upload(location: Location, folder: Path) -> None:
+        copies[0] += 1
+        reached.set()
+        assert opened.wait(60)
+        upload(location, folder)
+
+    monkeypatch.setattr(Location, "upload_dir", held_upload)
+    run = Location(f"mock://metrics/{tmp_path.name}")
+    writer = MetricsWriter(run, 0)
+    for step in range(1, 4):
+        writer.train(train_record(step))
+        writer.flush()
+        assert reached.wait(60)
+    assert copies == [1]
+    opened.set()
+    wait_until(lambda: not writer._copies.is_running, "the end of the first copy")
+    writer.flush(force=False)  # a copy is still due, though the last one was started a moment ago
+    wait_until(lambda: copies == [2], "the second copy")
+    wait_until(lambda: len(list(read_metrics(run))) == 3, "the records of the second copy")
+    writer.train(train_record(4))
+    writer.close()
+    assert [r["step"] for r in read_metrics(run)] == [1, 2, 3, 4]
+
+
+def test_a_copy_that_fails_is_raised_at_the_next_flush(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing_upload(location: Location, folder: Path) -> None:
+        raise StorageError(f"cannot upload to {location.uri}: no answer; check the network")
+
+    writer = MetricsWriter(Location(f"mock://metrics/{tmp_path.name}"), 0)
+    writer.train(train_record(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(Location, "upload_dir", failing_upload)
+        writer.flush()
+        wait_until(lambda: not writer._copies.is_running, "the end of the copy")
+        with pytest.raises(StorageError, match="no answer"):
+            writer.flush(force=False)
+    writer.close()
 
 
 def test_a_whole_run_on_storage_that_is_no_file_system(tiny_config: Maker, tmp_path: Path) -> None:

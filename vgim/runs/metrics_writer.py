@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import tempfile
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +22,7 @@ from numpy.typing import NDArray
 
 from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.errors import StorageError
+from vgim.runs.background import Background
 from vgim.runs.event_board import EventBoard
 from vgim.runs.hparams import session_end, session_start
 from vgim.runs.layout import METRICS, TENSORBOARD
@@ -54,6 +58,8 @@ class Event(NamedTuple):
 class MetricsWriter:
     """Appends records and events. A local run is written in place; others are written to a temporary folder and copied.
 
+    Copies are made in a thread, one at a time. An error of a copy is raised by the next `flush`, or by `close`.
+
     Args:
         run: The run's folder.
         from_step: Optimizer step that training starts at; later records are dropped.
@@ -82,6 +88,10 @@ class MetricsWriter:
         purge = from_step + 1 if from_step else None
         self._board = EventBoard(self._folder / TENSORBOARD, self._board_lost, purge_step=purge)
         self._synced = time.monotonic()
+        self._copy_is_due = False
+        self._copies = Background("metrics")
+        self._one_copy = threading.Lock()
+        """Held while a copy is made: by this thread, the thread of `_copies`, or the thread of a checkpoint."""
 
     def train(self, record: MetricsRecord) -> None:
         """Write a `train` record, made in `vgim.training.loop`."""
@@ -146,14 +156,32 @@ class MetricsWriter:
             (self.train if kind == "train" else self.validation)(rest)
 
     def flush(self, *, force: bool = True) -> None:
-        """Make written records visible to readers; without `force`, at most every `SYNC_SECONDS`."""
-        if not force and time.monotonic() - self._synced < SYNC_SECONDS:
+        """Make written records visible to readers, soon; without `force`, at most every `SYNC_SECONDS`.
+
+        A copy that is due while another is being made starts at the next call after that one.
+
+        Raises:
+            StorageError: an earlier copy could not be made.
+        """
+        self._copies.raise_error()
+        self._copy_is_due |= force or time.monotonic() - self._synced >= SYNC_SECONDS
+        if not self._copy_is_due or self._copies.is_running:
             return
         self._board.flush()
         if self._staging is not None:
-            self._run.child(METRICS).write_bytes_atomic(self._path.read_bytes())
-            self._run.child(TENSORBOARD).upload_dir(self._folder / TENSORBOARD)
+            self._copies.start(partial(self._copy, os.fstat(self._lines.fileno()).st_size))
+        self._copy_is_due = False
         self._synced = time.monotonic()
+
+    def keep_written(self) -> Callable[[], None]:
+        """An action, for another thread, after which all records that are written now outlive this machine.
+
+        A checkpoint is complete only after it: a run that continues from the checkpoint does not repeat these steps,
+        so that nothing would write their records again.
+        """
+        self._board.flush()
+        num_bytes = os.fstat(self._lines.fileno()).st_size
+        return partial(self._copy, num_bytes) if self._staging is not None else self._sync
 
     def close(self) -> None:
         """Write what is not written yet, and close the files.
@@ -171,9 +199,23 @@ class MetricsWriter:
     def _close(self) -> None:
         self._lines.close()
         self._board.close()
-        self.flush()
+        self._copies.wait()
         if self._staging is not None:
+            self._copy()
             self._staging.cleanup()
+            self._staging = None
+
+    def _copy(self, num_bytes: int = -1) -> None:
+        """Copy TensorBoard's files and the first bytes of `metrics.jsonl` to storage; all of it by default."""
+        with self._one_copy:
+            with storage_errors("read", str(self._path)), self._path.open("rb") as written:
+                lines = written.read(num_bytes)
+            self._run.child(METRICS).write_bytes_atomic(lines)
+            self._run.child(TENSORBOARD).upload_dir(self._folder / TENSORBOARD)
+
+    def _sync(self) -> None:
+        with storage_errors("write", self._run.child(METRICS).uri):
+            os.fsync(self._lines.fileno())
 
     def _modules(self, prefix: str, modules: list[MetricsRecord], step: int) -> None:
         for metrics in modules:
