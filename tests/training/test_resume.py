@@ -109,11 +109,11 @@ def test_a_run_killed_at_the_end_of_an_epoch_continues_with_the_next(tiny_config
     straight, killed = (tiny_config(f"storage.name={name}").config for name in ("straight", "killed"))
     single_rank_trainer(straight).run()
 
-    def die(metrics: dict[str, float], checkpoint: Location) -> None:
-        raise Killed
-
+    rank = single_rank_trainer(killed, Mortal)
+    assert isinstance(rank, Mortal)
+    rank.dies_at = 11
     with pytest.raises(Killed):
-        single_rank_trainer(killed, report=die).run()
+        rank.run()
     progress = last_checkpoint(killed).state
     assert (progress.step, progress.epoch, progress.step_in_epoch) == (10, 1, 0)
     assert progress.validation_loss is not None

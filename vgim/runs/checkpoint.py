@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -30,7 +31,7 @@ from vgim.runs.checkpoint_scan import (
 )
 from vgim.runs.layout import CHECKPOINTS, CONFIG, OPTIMIZER, STATE, WEIGHTS
 from vgim.runs.training_state import FileStamp, TrainingState
-from vgim.storage import Location
+from vgim.storage import Bytes, Location
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -139,15 +140,21 @@ def checkpoint_location(run: Location, step: int) -> Location:
     return run.child(CHECKPOINTS, f"{PREFIX}{step:08d}")
 
 
-def write_checkpoint(run: Location, state: TrainingState, contents: Mapping[str, bytes]) -> Checkpoint:
+def write_checkpoint(run: Location, state: TrainingState, contents: Mapping[str, Bytes]) -> Checkpoint:
     """Write a checkpoint's files, and `state.json` last; `state.files` is filled in here."""
-    location, stamps = checkpoint_location(run, state.step), {}
-    for name, data in contents.items():
-        location.child(name).write_bytes_atomic(data)
-        stamps[name] = FileStamp(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    location = checkpoint_location(run, state.step)
+    with ThreadPoolExecutor(1, "hash") as hashing:  # beside the writing, which waits for storage
+        hashes = {name: hashing.submit(_sha256, data) for name, data in contents.items()}
+        for name, data in contents.items():
+            location.child(name).write_bytes_atomic(data)
+    stamps = {name: FileStamp(bytes=len(contents[name]), sha256=sha.result()) for name, sha in hashes.items()}
     complete = TrainingState.model_validate({**dict(state), "files": stamps, "schema_version": 2})
     location.child(STATE).write_bytes_atomic(complete.to_json())
     return Checkpoint(location, complete)
+
+
+def _sha256(data: Bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def complete_checkpoints(run: Location) -> list[Checkpoint]:

@@ -90,6 +90,7 @@ class MetricsWriter:
         self._synced = time.monotonic()
         self._copy_is_due = False
         self._copies = Background("metrics")
+        self._num_copied = 0
         self._one_copy = threading.Lock()
         """Held while a copy is made: by this thread, the thread of `_copies`, or the thread of a checkpoint."""
 
@@ -205,9 +206,11 @@ class MetricsWriter:
             self._staging.cleanup()
             self._staging = None
 
-    def _copy(self, num_bytes: int = -1) -> None:
-        """Copy TensorBoard's files and the first bytes of `metrics.jsonl` to storage; all of it by default."""
+    def _copy(self, num_bytes: int | None = None) -> None:
+        """Copy TensorBoard's files and the first bytes of `metrics.jsonl` to storage; None copies all of it."""
         with self._one_copy:
+            if num_bytes is not None:  # a later copy may have come first
+                num_bytes = self._num_copied = max(self._num_copied, num_bytes)
             with storage_errors("read", str(self._path)), self._path.open("rb") as written:
                 lines = written.read(num_bytes)
             self._run.child(METRICS).write_bytes_atomic(lines)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from vgim.runs.checkpoint import Checkpoint, check_same_architecture, write_chec
 from vgim.runs.layout import CONFIG, OPTIMIZER, WEIGHTS
 from vgim.runs.recovery import written_checkpoint
 from vgim.runs.training_state import TrainingState
-from vgim.storage import Location
+from vgim.storage import Bytes, Location
 
 
 def save_checkpoint(
@@ -28,14 +30,32 @@ def save_checkpoint(
     Raises:
         StorageError: The storage cannot be written; earlier checkpoints are untouched.
     """
+    contents = {
+        name: safetensors.torch.save(_on_cpu(tensors))
+        for name, tensors in checkpoint_tensors(network, optimizer).items()
+    }
+    return write_new_checkpoint(run, state, {**contents, CONFIG: to_yaml(config).encode()})
+
+
+def checkpoint_tensors(
+    network: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Mapping[str, Tensor]]:
+    """The tensors of a checkpoint, by the file that holds them. They are not copied: the next step changes them."""
+    return {WEIGHTS: network.state_dict(), OPTIMIZER: _flatten(network, optimizer)}
+
+
+def write_new_checkpoint(run: Location, state: TrainingState, contents: Mapping[str, Bytes]) -> Checkpoint:
+    """Write a checkpoint's files, unless `run` has a whole checkpoint of this step; `state.files` is filled in here.
+
+    Args:
+        contents: content of the files but `state.json`, by name.
+
+    Raises:
+        StorageError: The storage cannot be written; earlier checkpoints are untouched.
+    """
     written = written_checkpoint(run, state.step)
     if written is not None:  # the same step of the same run: the same bytes
         return written
-    contents = {
-        WEIGHTS: safetensors.torch.save(_on_cpu(network.state_dict())),
-        OPTIMIZER: safetensors.torch.save(_on_cpu(_flatten(network, optimizer))),
-        CONFIG: to_yaml(config).encode(),
-    }
     return write_checkpoint(run, state, contents)
 
 
@@ -98,7 +118,7 @@ def _flatten(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, 
     }
 
 
-def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 

@@ -8,7 +8,7 @@ repeated; other failures are raised as `StorageError`.
 from vgim.storage.atomic import TEMPORARY_MARK
 from vgim.storage.errors import storage_errors
 from vgim.storage.lines import AppendedLines
-from vgim.storage.location import Entry, FileSizes, Location, Names
+from vgim.storage.location import Bytes, Entry, FileSizes, Location, Names
 from vgim.storage.secrets import mask_secrets, without_secrets
 from vgim.storage.whole_files import COPY_CHUNK_BYTES
 
@@ -16,6 +16,7 @@ __all__ = [
     "COPY_CHUNK_BYTES",
     "TEMPORARY_MARK",
     "AppendedLines",
+    "Bytes",
     "Entry",
     "FileSizes",
     "Location",

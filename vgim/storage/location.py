@@ -30,6 +30,7 @@ COPIES_AT_ONCE = 8
 
 T = TypeVar("T")
 Names = list[str]
+Bytes = bytes | memoryview
 FileSizes = list[tuple[str, int]]
 
 
@@ -225,7 +226,7 @@ class Location:
         except UnicodeDecodeError as error:
             raise StorageError(f"cannot read {self.uri} as text: {error.reason}; it must be UTF-8") from error
 
-    def write_bytes_atomic(self, data: bytes) -> None:
+    def write_bytes_atomic(self, data: Bytes) -> None:
         """Write the file whole or not at all; missing folders above it are made."""
         if self.is_local:
             with self.atomic_output() as out:

@@ -14,18 +14,20 @@ import vgim
 from vgim.config import AnyConfig, DecoderConfig, RunConfig
 from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.data.stream.stream import Batch, CropStream, RankSlice
+from vgim.errors import VgimError
 from vgim.model.audio import Normalizer, Statistics
 from vgim.model.precision import slowed_by
-from vgim.runs.checkpoint import checkpoint_location, is_kept_for_good, prune_checkpoints
+from vgim.runs.checkpoint import checkpoint_location, is_kept_for_good
 from vgim.runs.folder import State
 from vgim.runs.hparams import hyperparameters
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import Event, MetricsWriter
 from vgim.runs.training_state import TrainingState
-from vgim.runs.weights import save_checkpoint
 from vgim.schedules.schedule import Phase, Schedule
 from vgim.storage import Location
 from vgim.training.accumulator import MetricsAccumulator
+from vgim.training.agreement import Agreement, Wishes
+from vgim.training.checkpoint_writer import CheckpointWriter
 from vgim.training.ddp import average_buffers
 from vgim.training.depth_resume import shallower_run, writer_with_history
 from vgim.training.initialize import initialize
@@ -40,6 +42,8 @@ NO_VALIDATION = (
     "the shards have no validation split: there are no validation losses, train.keep_best keeps no checkpoint, and the "
     "best checkpoint is the newest"
 )
+SLOW_STORAGE_S = 1.0
+"""Seconds that training may wait for a checkpoint without a word, since the storage is slower than they are due."""
 ConfigT = TypeVar("ConfigT", RunConfig, DecoderConfig)
 
 
@@ -83,8 +87,12 @@ class RankTrainer:
     writer: MetricsWriter | None = field(init=False, default=None)
     state: State = field(init=False, default="running")
     """State after `run`: finished, or interrupted if the run paused."""
-    _keep_step: int | None = field(init=False, default=None)
-    """Step of a checkpoint that is not pruned."""
+    _agreement: Agreement = field(init=False)
+    _checkpoints: CheckpointWriter | None = field(init=False, default=None)
+    """Writer of the checkpoints, on the rank that saves."""
+    _unreported: list[Progress] = field(init=False, default_factory=list)
+    """Where checkpoints were due that were not reported yet; the same on all ranks."""
+    _warned_of_slow_storage: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self.config = config = self.job.config
@@ -131,9 +139,16 @@ class RankTrainer:
             group=self.worker.group,
         )
         progress = progress.within(self._steps_in(progress.epoch))
-        if self.job.until_epoch:  # other members of a population may still copy the checkpoint
-            self._keep_step = progress.step
+        self._agreement = Agreement(self.worker.group)
         if self.worker.group.saves:
+            self._checkpoints = CheckpointWriter(
+                self.run_folder,
+                self.learner.network,
+                self.learner.optimizer,
+                self.config,
+                # Other members of a population may still copy the checkpoint.
+                keep_step=progress.step if self.job.until_epoch else None,
+            )
             if shallower is not None:
                 self.writer = writer_with_history(self.run_folder, shallower, progress.step)
             else:
@@ -158,6 +173,7 @@ class RankTrainer:
                 if (message := self.schedule.phase_message(phase, progress.step)) is not None:
                     self._log_event(progress, message)
                 progress = self._train(phase, progress)
+            self._finish_checkpoints()
             if remaining(progress, self.config):
                 self.state = "interrupted"
                 return f"paused at step {progress.step}, epoch {progress.epoch}"
@@ -168,8 +184,7 @@ class RankTrainer:
                 self.writer.end_session(failed=True)
             raise
         finally:
-            if self.writer is not None:
-                self.writer.close()
+            self._close(progress)
         self.state = "finished"
         return f"finished at step {progress.step}, epoch {progress.epoch}"
 
@@ -253,6 +268,7 @@ class RankTrainer:
 
     def _between_steps(self, phase: Phase, progress: Progress) -> tuple[Progress, bool]:
         """Validate and write a checkpoint if they are due; also returns whether the phase ends or the run pauses."""
+        self._report_written(self._agreement.exchange(self._wishes()).written_step)
         train = self.config.train
         epoch_ended, done = progress.step_in_epoch == 0, is_done(progress, phase, train)
         if done or (epoch_ended and progress.phase_epoch % train.validate_every_epochs == 0):
@@ -348,18 +364,54 @@ class RankTrainer:
             torch_version=torch.__version__,
             files={},
         )
-        location = checkpoint_location(self.run_folder, state.step)
-        if self.worker.group.saves:
-            save_checkpoint(self.run_folder, self.learner.network, self.learner.optimizer, self.config, state)
-            prune_checkpoints(
-                self.run_folder,
-                keep_last=train.keep_last,
-                keep_best=train.keep_best,
-                keep_every_epochs=train.keep_every_epochs,
-                keep_step=self._keep_step,
+        self._unreported.append(progress)
+        if self._checkpoints is None or self.writer is None:
+            return
+        waited_s = self._checkpoints.write(state, first=self.writer.keep_written())
+        if waited_s > SLOW_STORAGE_S and not self._warned_of_slow_storage:
+            self._warned_of_slow_storage = True
+            self._log_event(
+                progress,
+                f"training waited {waited_s:.0f} s for the checkpoint before to be written to {self.run_folder.uri}; "
+                "the storage is slower than checkpoints are due: write them less often (train.checkpoint_every_steps)",
             )
-            self.worker.on_record("checkpoint", {"step": progress.step})
-        metrics = {"step": float(progress.step), "epoch": float(progress.epoch)}
-        if progress.validation_loss is not None:
-            metrics["validation_loss"] = progress.validation_loss
-        self.worker.on_checkpoint(metrics, location)
+
+    def _wishes(self) -> Wishes:
+        """What this rank asks of all ranks at a step boundary.
+
+        Raises:
+            StorageError: a checkpoint could not be written, which ends the run.
+        """
+        if self._checkpoints is None:
+            return Wishes()
+        self._checkpoints.raise_error()
+        return Wishes(written_step=self._checkpoints.written_step)
+
+    def _report_written(self, step: int) -> None:
+        """Report the checkpoints up to a step, which are on storage; all ranks call it at the same step boundary."""
+        while self._unreported and self._unreported[0].step <= step:
+            progress = self._unreported.pop(0)
+            if self.worker.group.saves:
+                self.worker.on_record("checkpoint", {"step": progress.step})
+            metrics = {"step": float(progress.step), "epoch": float(progress.epoch)}
+            if progress.validation_loss is not None:
+                metrics["validation_loss"] = progress.validation_loss
+            self.worker.on_checkpoint(metrics, checkpoint_location(self.run_folder, progress.step))
+
+    def _finish_checkpoints(self) -> None:
+        """Wait for the last checkpoint, and report all that were not reported yet."""
+        self._agreement.close()
+        if self._checkpoints is not None:
+            self._checkpoints.wait()
+        if self._unreported:
+            self._report_written(self._unreported[-1].step)
+
+    def _close(self, progress: Progress) -> None:
+        """Wait for a checkpoint that is still being written after an error of the loop, and close the records."""
+        if self._checkpoints is not None:
+            try:
+                self._checkpoints.wait()
+            except VgimError as error:  # the loop's own error ends the run
+                self._log_event(progress, f"the last checkpoint was not written: {error}")
+        if self.writer is not None:
+            self.writer.close()
