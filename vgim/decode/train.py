@@ -32,6 +32,7 @@ from vgim.runs.checkpoint import Checkpoint, find_checkpoint
 from vgim.runs.checkpoint_scan import TO_READ
 from vgim.runs.folder import RunFolder
 from vgim.runs.layout import DECODERS, STATE, WEIGHTS
+from vgim.runs.restore import restore_run
 from vgim.storage import Location
 from vgim.training.loop import TrainJob
 from vgim.training.trainer import launch, run_location
@@ -87,6 +88,7 @@ def train_decoder(
     config = decoder_config(checkpoint, run, options, overrides)
     folder = run_location(config)
     encoder_copy = folder.child(ENCODER)
+    notes = tuple(restore_run(folder, DecoderConfig))  # it says which encoder the decoder started with
     earlier = RunFolder(folder).decoder_config() if encoder_copy.child(STATE).exists() else None
     if earlier is not None and Location(where) == run and earlier.encoder.step != config.encoder.step:
         checkpoint = Checkpoint.open(encoder_copy)
@@ -97,7 +99,7 @@ def train_decoder(
         config = decoder_config(checkpoint, run, options, overrides)
     if options.protocol == "published":
         log(describe_published(config))
-    job = TrainJob(config=config, run=folder.uri, learner=DecoderLearner)
+    job = TrainJob(config=config, run=folder.uri, learner=DecoderLearner, notes=notes)
     code = launch(
         job, address=address, verbose=verbose, prepare=lambda: keep_encoder(checkpoint, encoder_copy)
     )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from vgim.cluster.working_dir import refuse_job_folder
-from vgim.config import blocking_difference
+from vgim.config import RunConfig, blocking_difference
 from vgim.data.shards.check import check_shards_present
 from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.downstream.probes.registry import make_probe
-from vgim.errors import ConfigError, VgimError
+from vgim.errors import ConfigError, StorageError, VgimError
 from vgim.experiment.folder import ExperimentFolder
 from vgim.experiment.plan import Experiment, PlannedProbe, PlannedRun
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder
+from vgim.runs.layout import CONFIG
 from vgim.storage import Location
 from vgim.training.trainer import ensure_data, is_complete_run
 
@@ -29,7 +30,10 @@ def check_experiment(experiment: Experiment) -> None:
         if run.config.data.shards not in manifests:
             refuse_job_folder("data.shards", run.config.data.shards)
             manifests[run.config.data.shards] = _read(ensure_data(run.config))
-        RunFolder(run.location).check(run.config, manifests[run.config.data.shards].fingerprint)
+        if (
+            RunFolder(run.location).readable_record() is not None
+        ):  # else the run's launch mends it, and checks
+            RunFolder(run.location).check(run.config, manifests[run.config.data.shards].fingerprint)
     for planned in experiment.probes:
         for run in experiment.runs:
             if run.arm in planned.arms:
@@ -50,7 +54,7 @@ def check_runs(experiment: Experiment) -> None:
     ExperimentFolder(experiment.folder).check_free()
     changed = []
     for run in experiment.runs:
-        before = RunFolder(run.location).config()
+        before = _readable_config(run)
         if before is None or not complete_checkpoints(run.location):
             continue  # nothing was trained yet, so other settings lose nothing
         if differences := blocking_difference(before, run.config):
@@ -64,8 +68,17 @@ def check_runs(experiment: Experiment) -> None:
 
 def is_finished(run: PlannedRun) -> bool:
     """Whether nothing of a run is left to train."""
-    record = RunFolder(run.location).record()
+    record = RunFolder(run.location).readable_record()
     return record is not None and record.state == "finished" and is_complete_run(run.location, run.config)
+
+
+def _readable_config(run: PlannedRun) -> RunConfig | None:
+    """The config of a run's folder; None also where it is damaged, which the run's launch mends."""
+    try:
+        return RunFolder(run.location).config()
+    except (ConfigError, StorageError):
+        run.location.child(CONFIG).read_bytes()  # storage that cannot be read is no damage
+        return None
 
 
 def _read(shards: Location) -> Manifest:

@@ -86,6 +86,14 @@ class RunFolder:
                 "restore it, or use another storage.name"
             ) from error
 
+    def readable_record(self) -> RunRecord | None:
+        """The run's record; None also where it is damaged, which the run's next launch mends."""
+        try:
+            return self.record()
+        except StorageError:
+            self.location.child(RECORD).read_bytes()  # storage that cannot be read is no damage
+            return None
+
     def write(self, record: RunRecord) -> None:
         """Write `run.json`."""
         self.location.child(RECORD).write_bytes_atomic(record.model_dump_json(indent=2).encode())

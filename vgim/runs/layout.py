@@ -13,6 +13,8 @@ CONFIG, RECORD, METRICS, TENSORBOARD = "config.yaml", "run.json", "metrics.jsonl
 CHECKPOINTS, PROBES, LATENTS, FEATURES, DECODERS = "checkpoints", "probes", "latents", "features", "decoder"
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
 """Files of a checkpoint, besides its `CONFIG`."""
+LINEAGE = "lineage.json"
+"""History of the weights of a member of a population."""
 INDEX = "index.json"
 """States of a run's checkpoints in one file, in `CHECKPOINTS`: a cache."""
 RESULT = "result.json"

@@ -180,10 +180,14 @@ class Location:
             (entry.path[len(base) :].lstrip("/"), int(entry.size)) for entry in entries if entry.is_file
         )
 
-    def walk(self) -> Iterator[Entry]:
-        """All files and folders below the folder, from one call to storage; none if there is no folder."""
+    def walk(self, *, recursive: bool = True) -> Iterator[Entry]:
+        """All files and folders below the folder, from one call to storage; none if there is no folder.
+
+        Args:
+            recursive: False lists the folder's own children only.
+        """
         base = self.fs_path.rstrip("/")
-        for info in self._entries(recursive=True):
+        for info in self._entries(recursive=recursive):
             if info.type != pafs.FileType.NotFound:  # deleted while the folder was listed
                 below = info.path[len(base) :].strip("/")
                 yield Entry(below, not info.is_file, int(info.size or 0), int(info.mtime_ns or 0))

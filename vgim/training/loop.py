@@ -61,6 +61,8 @@ class TrainJob(Generic[ConfigT]):
     """Checkpoint or run to load only the weights from, if the run has no checkpoint of its own."""
     until_epoch: int = 0
     """Epoch before which the run pauses, with a checkpoint; 0 trains to the end."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what the launch found in the run's folder, for the run's log."""
     lost_workers: int = 0
     """How often workers of this launch were lost and started again."""
 
@@ -158,6 +160,8 @@ class RankTrainer:
                 log += [Event(warning) for warning in self.learner.warnings()]
             if self.job.lost_workers:
                 log.insert(0, Event(f"workers were lost and started again ({self.job.lost_workers} so far)"))
+            else:
+                log = [*map(Event, self.job.notes), *log]
             if slow := slowed_by(self.config.train.precision, self.worker.device):
                 log.append(Event(slow))
             if not self.validation_streams:

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import torch
 
@@ -20,7 +21,9 @@ from vgim.model.rank_group import ALONE
 from vgim.runs.checkpoint import check_same_architecture, complete_checkpoints, find_checkpoint
 from vgim.runs.checkpoint_scan import TO_CONTINUE, TO_READ
 from vgim.runs.folder import RunFolder
+from vgim.runs.litter import sweep_litter
 from vgim.runs.recovery import find_recovery
+from vgim.runs.restore import restore_run
 from vgim.storage import Location
 from vgim.training.console import Console
 from vgim.training.depth_resume import check_resumable
@@ -97,15 +100,19 @@ def launch(
     check_shards_present(shards, manifest)
     _check_validation(config, shards, manifest)
     folder = RunFolder(run)
+    job = replace(job, notes=(*job.notes, *restore_run(run, type(config))))
     earlier = folder.check(config, manifest.fingerprint)
     is_finished = earlier is not None and earlier.state == "finished" and is_complete_run(run, config)
     if earlier is not None and is_finished and not find_recovery(run).damaged:
+        for note in job.notes:
+            print(note)
         print(
             f"the run {run.uri} is finished ({earlier.message}); raise train.epochs or train.max_steps to go on"
         )
         return 0
     _check_sources(job, run)
     folder.claim(config, manifest.fingerprint)
+    sweep_litter(run)
     print(f"run folder: {run.uri}")
     print(f"watch it with: tensorboard --logdir {config.storage.root}")
     try:

@@ -80,7 +80,7 @@ def run_trial(trial: Trial, previous: Trial | None, context: TrialContext, on_re
 
 def has_ended(trial: Trial) -> bool:
     """Whether nothing of a trial is left to train: the sweep stopped it, or it has trained all that its config asks."""
-    record = RunFolder(trial.run).record()
+    record = RunFolder(trial.run).readable_record()
     if record is None:
         return False
     return record.state == "stopped" or (
@@ -140,7 +140,7 @@ def wait_for_previous_launch(trial: Trial) -> None:
     The workers of a killed driver notice its end only after some seconds, and write to the run until then.
     """
     deadline = time.monotonic() + MAX_WAIT_S
-    record = RunFolder(trial.run).record()
+    record = RunFolder(trial.run).readable_record()
     while (
         record is not None and record.state == "running" and is_alive(record) and time.monotonic() < deadline
     ):
