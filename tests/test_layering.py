@@ -18,6 +18,7 @@ PACKAGE = Path(vgim.__file__).parent
 BASE = {
     "vgim.errors",
     "vgim.signals",
+    "vgim.secrets",
     "vgim.storage",
     "vgim.config",
     "vgim.schedules",
@@ -29,13 +30,14 @@ BASE = {
 # Room → the rooms that it may import, itself and what lies below. Anything else is an arrow up.
 MAY_IMPORT: dict[str, set[str]] = {
     "vgim.signals": set(),
-    "vgim.errors": {"vgim.signals"},
+    "vgim.secrets": set(),
+    "vgim.errors": {"vgim.secrets", "vgim.signals"},
     "vgim.arrays": set(),
-    "vgim.text": set(),
+    "vgim.text": {"vgim.secrets"},
     "vgim.plotting": set(),
-    "vgim.storage": {"vgim.errors", "vgim.text"},
+    "vgim.storage": {"vgim.errors", "vgim.secrets", "vgim.text"},
     "vgim.schedules": set(),
-    "vgim.config": {"vgim.errors", "vgim.text", "vgim.storage", "vgim.schedules"},
+    "vgim.config": {"vgim.errors", "vgim.secrets", "vgim.text", "vgim.storage", "vgim.schedules"},
     "vgim.jsonl": {"vgim.errors", "vgim.storage"},
     "vgim.cluster": {"vgim.errors", "vgim.signals", "vgim.text", "vgim.config"},
     "vgim.data": BASE | {"vgim.cluster"},

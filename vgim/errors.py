@@ -6,13 +6,17 @@ vgim and keeps its traceback.
 
 from __future__ import annotations
 
+from vgim.secrets import mask_secrets
 from vgim.signals import Stopped
 
 
 class VgimError(Exception):
-    """Base of all errors that a user can fix."""
+    """Base of all errors that a user can fix. Passwords and keys in the message's URIs are masked."""
 
     exit_code = 1
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(mask_secrets(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class ConfigError(VgimError):

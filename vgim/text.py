@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from vgim.secrets import mask_secrets
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+LONGEST_URI = 8192
 MISSING = "-"
 """Cell of a table whose value is not known."""
 
@@ -22,7 +25,11 @@ def first_line(error: BaseException) -> str:
 
 
 def shorten(text: str, width: int = 60) -> str:
-    """A user's text for a message: on one line, cut after `width` characters, marks that terminals obey escaped."""
+    """A user's text for a message: on one line, cut after `width` characters, marks that terminals obey escaped.
+
+    Passwords and keys of URIs are masked before the text is cut, since half a URI is not recognized.
+    """
+    text = mask_secrets(text[:LONGEST_URI])
     line = "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in text[: width + 1])
     return line if len(line) <= width else f"{line[: width - 3]}..."
 

@@ -102,6 +102,8 @@ def test_storage_that_never_answered_is_given_up_sooner(
     monkeypatch.setattr(retry, "FIRST_CONTACT_LIMIT_S", 0.0)
     with faulty_storage(tmp_path, Faults(outage=1)), pytest.raises(StorageError, match="does not answer"):
         Location("faulty://never-seen/x").exists()
+    assert Location("mock://never-asked/x").filesystem is not None  # opened without asking anybody
+    assert not {"faulty://never-seen", "mock://never-asked"} & retry._answered
 
 
 @pytest.mark.parametrize(
@@ -186,6 +188,15 @@ GOOGLE = "google::cloud::Status({}: Permanent error, with a last message of {} e
             OSError("google::cloud::Status(DEADLINE_EXCEEDED: stalled)"),
             True,
             "the storage does not answer as it",
+        ),
+        (
+            OSError(
+                "google::cloud::Status(UNAVAILABLE: Retry policy exhausted, with a last message of Could not create a "
+                "OAuth2 access token to authenticate the request. Learn more. The underlying error message was: "
+                "PerformWork() - CURL error [6]=Could not resolve hostname error_info={reason=})"
+            ),
+            True,
+            "no credentials for Google Cloud were found (PerformWork() - CURL error [6]",
         ),
         (OSError("List failed. Azure Error: [AuthorizationFailure] 403 no."), False, "access denied (no.)"),
         (OSError("List failed. Azure Error: [ServerBusy] 503 The server is busy."), True, "the storage does"),

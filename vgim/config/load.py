@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -19,6 +19,7 @@ from vgim.config.schema import RunConfig
 from vgim.config.validation_messages import describe_problems
 from vgim.config.yaml_text import parse_yaml, to_block
 from vgim.errors import ConfigError
+from vgim.secrets import without_secrets
 
 DEFAULT = "default"
 PRESETS_NAME = "the preset's name"
@@ -62,14 +63,23 @@ def to_yaml(config: AnyConfig) -> str:
 
 
 def from_yaml(text: str, where: str = "config.yaml", root: type[Config] = RunConfig) -> Config:  # type: ignore[assignment]
-    """Read a config that `to_yaml` wrote; `where` names the file in errors, `root` is the kind of config."""
-    tree = parse_yaml(text, where)
+    """Read a config that `to_yaml` wrote; `where` names the file in errors, `root` is the kind of config.
+
+    Passwords and keys in URIs, which earlier versions wrote, are left out.
+    """
+    tree = _without_secrets(parse_yaml(text, where))
     if not isinstance(tree, dict):
         raise ConfigError(f"{where} holds no config; it should be the file that a run wrote")
     clean: Tree = {}
     sources: dict[str, str] = {}
     merge_layer(clean, tree, where, sources, root=root)
     return validate(clean, sources, root)
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_secrets(item) for name, item in value.items()}
+    return without_secrets(value) if isinstance(value, str) else value
 
 
 def _name_run(tree: Tree, preset_name: str, sources: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ from typing import TypeVar
 from vgim.config.decoder import DecoderConfig
 from vgim.config.schema import RunConfig, default_home
 from vgim.errors import ConfigError
+from vgim.secrets import NO_SECRETS, has_secret, mask_secrets
 from vgim.text import shorten
 
 Config = TypeVar("Config", RunConfig, DecoderConfig)
@@ -51,7 +52,7 @@ def resolve_path(path: str, key: str) -> str:
     """Fill in environment variables and `~`, and make a relative path absolute; a URI stays a URI.
 
     Raises:
-        ConfigError: A variable is not set; `key` names the config key or option.
+        ConfigError: A variable is not set, or a URI holds a password; `key` names the config key or option.
     """
     _refuse_control_characters(path, key)
     known: Mapping[str, str] = {**os.environ, "VGIM_HOME": default_home()}
@@ -65,6 +66,8 @@ def resolve_path(path: str, key: str) -> str:
         return known[name]
 
     filled = _VARIABLE.sub(fill, path)
+    if has_secret(filled):
+        raise ConfigError(f"{key}={mask_secrets(filled)} holds a password or key; {NO_SECRETS}")
     if _URI.match(filled):
         return filled
     return os.path.abspath(os.path.expanduser(filled))  # noqa: PTH100, PTH111 - pathlib would follow links

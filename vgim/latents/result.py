@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, FiniteFloat
 from vgim.downstream.options import ResultModel
 from vgim.latents.registry import ANALYSES
 from vgim.pretrained.choices import CheckpointChoice, Device
+from vgim.runs.masked import MaskedText
 from vgim.runs.provenance import Provenance
 from vgim.text import align_columns
 
@@ -130,7 +131,7 @@ class AnalysisResult(Provenance):
     compared_with: dict[str, dict[str, FiniteFloat]]
     """The same metrics of other runs, by run name."""
     options: LatentOptions
-    command: tuple[str, ...]
+    command: tuple[MaskedText, ...]
     """Command that wrote the result, as a list of arguments."""
 
 

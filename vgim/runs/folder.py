@@ -16,6 +16,7 @@ from vgim.errors import ConfigError, DataError, StorageError, TrainingError, Vgi
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.environment import git_revision, package_versions, utc_now
 from vgim.runs.layout import CONFIG, RECORD
+from vgim.runs.masked import MaskedText
 from vgim.storage import Location
 from vgim.text import first_problem
 
@@ -31,7 +32,7 @@ class RunRecord(BaseModel):
     schema_version: Literal[1] = 1
     name: str
     state: State
-    message: str = ""
+    message: MaskedText = ""
     """Why the run failed, or how it ended."""
     error: str = ""
     """Class name of the error that ended the run."""
@@ -41,13 +42,13 @@ class RunRecord(BaseModel):
     """Number of times that the command was started."""
     attempts: int = 0
     """Number of times that this launch started its workers; more than one if workers were lost."""
-    command: tuple[str, ...]
+    command: tuple[MaskedText, ...]
     host: str
     pid: int
     """Process on `host` that drives the run."""
     seed: int
     data_fingerprint: str
-    data: str
+    data: MaskedText
     family: str
     kld_weight: float
     workers: int

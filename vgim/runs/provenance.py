@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from vgim.data.shards.manifest import Manifest
 from vgim.runs.checkpoint import Checkpoint
 from vgim.runs.environment import git_revision, package_versions, utc_now
+from vgim.runs.masked import MaskedText
 from vgim.storage import Location
 
 
@@ -22,9 +23,9 @@ class Provenance(BaseModel):
     """Module of the encoder, counted from the input; None for features without an encoder, such as MFCCs."""
     step: int | None
     """Optimizer steps behind the trained encoder's weights; None where there is no trained encoder."""
-    checkpoint: str | None
+    checkpoint: MaskedText | None
     """Checkpoint that the weights were loaded from; None where there is no trained encoder."""
-    data: str
+    data: MaskedText
     """Shards that were read."""
     data_fingerprint: str
     """Fingerprint of these shards."""

@@ -9,7 +9,6 @@ from vgim.storage.atomic import TEMPORARY_MARK
 from vgim.storage.errors import storage_errors
 from vgim.storage.lines import AppendedLines
 from vgim.storage.location import Bytes, Entry, FileSizes, Location, Names
-from vgim.storage.secrets import mask_secrets, without_secrets
 from vgim.storage.whole_files import COPY_CHUNK_BYTES
 
 __all__ = [
@@ -21,7 +20,5 @@ __all__ = [
     "FileSizes",
     "Location",
     "Names",
-    "mask_secrets",
     "storage_errors",
-    "without_secrets",
 ]

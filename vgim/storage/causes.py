@@ -15,7 +15,7 @@ import re
 
 from pyarrow import ArrowException
 
-from vgim.storage.secrets import mask_secrets
+from vgim.secrets import mask_secrets
 from vgim.text import first_line
 
 _AWS = re.compile(r"AWS Error (\w+)(?: \(HTTP status (\d+)\))? during \w+ operation(?:: (.*))?")
@@ -23,6 +23,9 @@ _GOOGLE = re.compile(r"google::cloud::Status\((\w+)(?:: (.*?))?(?: error_info=|\
 _AZURE = re.compile(r"Azure Error: \[(\w*)\] (\d*) ?(.*)")
 _REFUSED = re.compile(r"\b(ExpiredToken|InvalidToken|TokenRefreshRequired)\b")
 _RETRIED_BY_GOOGLE = "with a last message of "
+_NO_TOKEN = "Could not create a OAuth2 access token"
+_UNDERLYING = "The underlying error message was: "
+_LONGEST_WORDS = 200
 
 TRANSIENT_ERRNO = frozenset(
     {
@@ -145,7 +148,9 @@ def is_transient(error: BaseException) -> bool:
 def reason_and_fix(error: BaseException, *, is_remote: bool) -> tuple[str, str]:
     """Why an operation failed, and what the user can do, without secrets."""
     code, answer = _errno_of(error), _Answer(error)
-    words = mask_secrets(answer.words or first_line(error))
+    words = _shortened(mask_secrets(answer.words or first_line(error)))
+    if _NO_TOKEN in str(error):
+        return f"no credentials for Google Cloud were found ({words})", _CREDENTIALS
     if answer.code in _NO_BUCKET_CODES or (
         answer.code == "NOTFOUND" and "bucket does not exist" in answer.words
     ):
@@ -161,3 +166,9 @@ def reason_and_fix(error: BaseException, *, is_remote: bool) -> tuple[str, str]:
     if is_transient(error) and is_remote:
         return f"the storage does not answer as it should ({words})", "check the address and the network"
     return words, "check the address, the credentials and the network"
+
+
+def _shortened(words: str) -> str:
+    """The part of a message that says what happened: Google's client puts a paragraph of advice before it."""
+    words = words.rpartition(_UNDERLYING)[2]
+    return words if len(words) <= _LONGEST_WORDS else f"{words[:_LONGEST_WORDS]}..."

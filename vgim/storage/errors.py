@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pyarrow import ArrowCancelled, ArrowException
 
 from vgim.errors import StorageError
+from vgim.secrets import mask_secrets
 from vgim.storage.causes import reason_and_fix
-from vgim.storage.secrets import mask_secrets
 
 
 @contextmanager

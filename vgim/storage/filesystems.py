@@ -11,9 +11,9 @@ from pyarrow import ArrowException
 from pyarrow import fs as pafs
 
 from vgim.errors import StorageError
+from vgim.secrets import mask_secrets
 from vgim.storage.errors import storage_errors
 from vgim.storage.retry import with_retries
-from vgim.storage.secrets import mask_secrets
 from vgim.text import first_line
 
 CONNECT_TIMEOUT_S = 5.0
@@ -34,7 +34,8 @@ def remote_filesystem(base: str) -> tuple[pafs.FileSystem, str]:
     """The filesystem of `scheme://authority?query`, and the path of its root."""
     try:
         with storage_errors("open", base):
-            return with_retries(lambda: _open(base), action="open", uri=base, storage=storage_of(base))
+            # Under another name than its operations: a filesystem may open without asking anybody.
+            return with_retries(lambda: _open(base), action="open", uri=base, storage=f"opening {base}")
     except StorageError as error:
         if isinstance(error.__cause__, ArrowException):  # Arrow does not understand the URI
             raise StorageError(

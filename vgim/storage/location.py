@@ -18,12 +18,12 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from vgim.errors import StorageError
+from vgim.secrets import NO_SECRETS, has_secret, mask_secrets
 from vgim.storage.atomic import TEMPORARY_MARK, renamed_at_end
 from vgim.storage.errors import storage_errors
 from vgim.storage.filesystems import local_filesystem, remote_filesystem, storage_of
 from vgim.storage.remote_input import RemoteInput
 from vgim.storage.retry import with_retries
-from vgim.storage.secrets import refuse_secrets
 from vgim.storage.whole_files import COPY_CHUNK_BYTES, read_whole, write_whole
 
 COPIES_AT_ONCE = 8
@@ -51,7 +51,7 @@ class Location:
     """A file or folder, by absolute path or URI.
 
     Made from a path (`~` and relative paths are resolved), a `file://` URI (which becomes a path), a URI of any
-    scheme that pyarrow.fs knows, or another Location.
+    scheme that pyarrow.fs knows, or another Location. A URI must hold no password or key.
     """
 
     uri: str
@@ -61,7 +61,8 @@ class Location:
         text = where.uri if isinstance(where, Location) else os.fspath(where)
         if not text.strip():
             raise StorageError("the location is empty; give a path or a URI such as s3://bucket/folder")
-        refuse_secrets(text)
+        if has_secret(text):
+            raise StorageError(f"the location {mask_secrets(text)} holds a password or key; {NO_SECRETS}")
         if "://" not in text:
             text = str(Path(os.path.abspath(os.path.expanduser(text))))  # noqa: PTH100, PTH111 (no symlinks)
         elif text.startswith("file://"):

@@ -1,19 +1,23 @@
-"""Keep passwords and keys out of locations: a location is written to configs, checkpoints, records and pages."""
+"""Passwords and keys in URIs, which would be written to configs, checkpoints, records, pages and errors."""
 
 from __future__ import annotations
 
 import re
 from urllib.parse import urlsplit
 
-from vgim.errors import StorageError
-
 MASK = "***"
+NO_SECRETS = (
+    "locations are written to configs, checkpoints and pages, so leave it out and give credentials by environment "
+    "variables (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, AZURE_CLIENT_SECRET), a "
+    "profile (AWS_PROFILE) or the machine's role"
+)
+"""Why a location holds no secret, and how credentials are given instead."""
 _SECRET_KEY = (
     r"(?:[\w.-]*(?:secret|passw|signature|token|credential(?!_kind))[\w.-]*"
     r"|(?:aws_|storage_|azure_)*(?:access|account|storage|shared|private|api)_?-?key(?:_id)?"
     r"|sas|sig|AccessKeyId|AWSAccessKeyId)"
 )
-_USERINFO = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*://)(?!/)[^\s@?#'\"]*?:[^\s@?#'\"]*@")
+_USERINFO = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*://)[^\s@?#'\"/:]*:[^\s@?#'\"]*@")
 _QUERY = re.compile(rf"(?P<key>[?&;]{_SECRET_KEY}=)[^&;\s'\"]+", re.IGNORECASE)
 _PORT_BEFORE_PATH = re.compile(r"[^:@/]*:\d{1,5}(?:/|$)")
 
@@ -35,23 +39,6 @@ def without_secrets(uri: str) -> str:
     parts = urlsplit(_USERINFO.sub(r"\g<scheme>", uri))
     kept = [item for item in parts.query.split("&") if item and not _QUERY.match(f"?{item}")]
     return parts._replace(query="&".join(kept)).geturl()
-
-
-def refuse_secrets(uri: str) -> None:
-    """Check that a location holds no secret.
-
-    Raises:
-        StorageError: It does; the message does not repeat the secret.
-    """
-    if has_secret(uri):
-        raise StorageError(f"the location {mask_secrets(uri)} holds a password or key; {ADVICE}")
-
-
-ADVICE = (
-    "locations are written to configs, checkpoints and pages, so leave it out and give credentials by environment "
-    "variables (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, AZURE_CLIENT_SECRET), a "
-    "profile (AWS_PROFILE) or the machine's role"
-)
 
 
 def _masked_userinfo(match: re.Match[str]) -> str:
