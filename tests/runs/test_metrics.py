@@ -276,13 +276,13 @@ def test_training_does_not_wait_for_copies_of_which_one_is_made_at_a_time(
 def test_a_copy_that_fails_is_raised_at_the_next_flush(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing_upload(location: Location, folder: Path) -> None:
-        raise StorageError(f"cannot upload to {location.uri}: no answer; check the network")
+    def failing_write(location: Location, data: bytes) -> None:
+        raise StorageError(f"cannot write {location.uri}: no answer; check the network")
 
     writer = MetricsWriter(Location(f"mock://metrics/{tmp_path.name}"), 0)
     writer.train(train_record(1))
     with monkeypatch.context() as patch:
-        patch.setattr(Location, "upload_dir", failing_upload)
+        patch.setattr(Location, "write_bytes_atomic", failing_write)
         writer.flush()
         wait_until(lambda: not writer._copies.is_running, "the end of the copy")
         with pytest.raises(StorageError, match="no answer"):

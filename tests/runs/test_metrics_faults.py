@@ -220,6 +220,21 @@ def test_event_files_read_back_as_those_of_torch(tmp_path: Path) -> None:
     assert read.Tags()["tensors"] == ["events/text_summary"]
 
 
+def test_a_remote_run_goes_on_without_events_that_cannot_be_copied(tmp_path: Path) -> None:
+    with faulty_storage(tmp_path / "store"):
+        run = Location("faulty://s/run")
+        writer = MetricsWriter(run, 0)
+        run.child("tensorboard").write_bytes_atomic(b"a file where the folder should be")
+        for step in range(1, 4):
+            writer.event(step, Event("hello"))
+            writer.flush()
+            writer._copies.wait()
+        writer.close()
+        messages = [r["message"] for r in read_metrics(run)]
+    assert messages.count("hello") == 3
+    assert sum("TensorBoard's events: cannot" in message for message in messages) == 1
+
+
 def test_a_run_on_storage_that_fails_often_ends_with_the_weights_of_one_on_a_disk(
     tiny_config: TinyConfig, tmp_path: Path, tiny_shards: Path
 ) -> None:

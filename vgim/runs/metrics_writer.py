@@ -91,6 +91,8 @@ class MetricsWriter:
         self._copy_is_due = False
         self._copies = Background("metrics")
         self._num_copied = 0
+        self._upload_error = ""
+        self._warned = False
         self._one_copy = threading.Lock()
         """Held while a copy is made: by this thread, the thread of `_copies`, or the thread of a checkpoint."""
 
@@ -165,6 +167,7 @@ class MetricsWriter:
             StorageError: an earlier copy could not be made.
         """
         self._copies.raise_error()
+        self._warn_of_lost_upload()
         self._copy_is_due |= force or time.monotonic() - self._synced >= SYNC_SECONDS
         if not self._copy_is_due or self._copies.is_running:
             return
@@ -203,6 +206,8 @@ class MetricsWriter:
         self._copies.wait()
         if self._staging is not None:
             self._copy()
+            self._failed = True  # no more records: a warning is logged
+            self._warn_of_lost_upload()
             self._staging.cleanup()
             self._staging = None
 
@@ -214,7 +219,16 @@ class MetricsWriter:
             with storage_errors("read", str(self._path)), self._path.open("rb") as written:
                 lines = written.read(num_bytes)
             self._run.child(METRICS).write_bytes_atomic(lines)
-            self._run.child(TENSORBOARD).upload_dir(self._folder / TENSORBOARD)
+            try:
+                self._run.child(TENSORBOARD).upload_dir(self._folder / TENSORBOARD)
+            except StorageError as error:
+                self._upload_error = self._upload_error or str(error)
+
+    def _warn_of_lost_upload(self) -> None:
+        """Tell once, in the thread that writes records, that a thread could not copy TensorBoard's files."""
+        if self._upload_error and not self._warned:
+            self._warned = True
+            self._board_lost(f"TensorBoard's events: {self._upload_error}; the run goes on without them")
 
     def _sync(self) -> None:
         with storage_errors("write", self._run.child(METRICS).uri):
