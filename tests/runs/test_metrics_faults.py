@@ -232,7 +232,7 @@ def test_a_remote_run_goes_on_without_events_that_cannot_be_copied(tmp_path: Pat
         writer.close()
         messages = [r["message"] for r in read_metrics(run)]
     assert messages.count("hello") == 3
-    assert sum("TensorBoard's events: cannot" in message for message in messages) == 1
+    assert sum("events cannot be copied (cannot" in message for message in messages) == 1
 
 
 def test_a_run_on_storage_that_fails_often_ends_with_the_weights_of_one_on_a_disk(

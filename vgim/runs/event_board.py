@@ -19,6 +19,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog, SourceMetadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.writer import FileWriter, SummaryWriter
 
+from vgim.errors import StorageError
 from vgim.storage.causes import reason_and_fix
 
 FLUSH_SECONDS = 10.0
@@ -30,7 +31,7 @@ class EventBoard(SummaryWriter):
 
     Args:
         folder: Folder of the event files.
-        on_lost: Called once, with a sentence, when events cannot be written. From then on they are dropped.
+        on_lost: Called once, with what failed and why, when events cannot be written. From then on they are dropped.
         purge_step: Step from which TensorBoard forgets what earlier files hold.
         filename_suffix: End of the event file's name.
     """
@@ -55,6 +56,15 @@ class EventBoard(SummaryWriter):
             writer.add_event(Event(step=self.purge_step, session_log=SessionLog(status=SessionLog.START)))
             self.purge_step = None
         return writer
+
+
+def strict_board(folder: Path) -> EventBoard:
+    """A board for a folder that is copied to storage afterwards: events that cannot be written are a StorageError."""
+
+    def refuse(message: str) -> None:
+        raise StorageError(f"{message}; free some space or choose another TMPDIR")
+
+    return EventBoard(folder, refuse)
 
 
 class _EventFileWriter(FileWriter):
@@ -117,6 +127,4 @@ class _EventFile:
             with suppress(OSError):  # what is in its buffer cannot be written either
                 file.close()
         reason, _ = reason_and_fix(error, is_remote=False)
-        self._on_lost(
-            f"TensorBoard's events cannot be written to {self._path} ({reason}): the run goes on without them"
-        )
+        self._on_lost(f"TensorBoard's events cannot be written to {self._path} ({reason})")

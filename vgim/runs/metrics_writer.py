@@ -28,6 +28,7 @@ from vgim.runs.hparams import session_end, session_start
 from vgim.runs.layout import METRICS, TENSORBOARD
 from vgim.runs.metrics import MetricsRecord, finite_record, parse_record
 from vgim.storage import AppendedLines, Location, storage_errors
+from vgim.storage.temporary import temporary_place
 
 _logger = logging.getLogger(__name__)
 SESSION_END = (
@@ -75,10 +76,13 @@ class MetricsWriter:
             self._folder = run.local_path
             self._staging: tempfile.TemporaryDirectory[str] | None = None
         else:
-            self._staging = tempfile.TemporaryDirectory(prefix="vgim-metrics-")
+            with storage_errors("make a folder in", temporary_place()):
+                self._staging = tempfile.TemporaryDirectory(
+                    prefix="vgim-metrics-", ignore_cleanup_errors=True
+                )
             self._folder = Path(self._staging.name)
             if run.child(METRICS).exists():
-                (self._folder / METRICS).write_bytes(run.child(METRICS).read_bytes())
+                Location(self._folder).child(METRICS).write_bytes_atomic(run.child(METRICS).read_bytes())
         self._path = self._folder / METRICS
         self._drop_after(from_step)
         self._drop_session_end()
@@ -228,7 +232,7 @@ class MetricsWriter:
         """Tell once, in the thread that writes records, that a thread could not copy TensorBoard's files."""
         if self._upload_error and not self._warned:
             self._warned = True
-            self._board_lost(f"TensorBoard's events: {self._upload_error}; the run goes on without them")
+            self._board_lost(f"TensorBoard's events cannot be copied ({self._upload_error})")
 
     def _sync(self) -> None:
         with storage_errors("write", self._run.child(METRICS).uri):
@@ -240,7 +244,8 @@ class MetricsWriter:
                 if value is not None and name != "module":
                     self._board.add_scalar(f"{prefix}/module{metrics['module']}/{name}", value, step)
 
-    def _board_lost(self, message: str) -> None:
+    def _board_lost(self, failure: str) -> None:
+        message = f"{failure}: the run goes on without them"
         if self._failed:
             _logger.warning("%s", message)
         else:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from vgim.runs.layout import RESULT, TENSORBOARD
-from vgim.storage import Location
+from vgim.storage import Location, temporary_folder
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -36,11 +35,11 @@ def write_result_folder(
     Raises:
         StorageError: The storage cannot be written.
     """
-    with tempfile.TemporaryDirectory(prefix="vgim-result-") as staging:
+    with temporary_folder("vgim-result-") as staging:
         if write_events is not None:
-            from torch.utils.tensorboard.writer import SummaryWriter
+            from vgim.runs.event_board import strict_board
 
-            with SummaryWriter(staging) as writer:
+            with strict_board(staging) as writer:
                 write_events(writer)
         folder.child(RESULT).delete()
         folder.delete()

@@ -6,9 +6,11 @@ repeated; other failures are raised as `StorageError`.
 """
 
 from vgim.storage.atomic import TEMPORARY_MARK
+from vgim.storage.causes import is_transient
 from vgim.storage.errors import storage_errors
 from vgim.storage.lines import AppendedLines
 from vgim.storage.location import Bytes, Entry, FileSizes, Location, Names
+from vgim.storage.temporary import temporary_folder
 from vgim.storage.whole_files import COPY_CHUNK_BYTES
 
 __all__ = [
@@ -20,5 +22,7 @@ __all__ = [
     "FileSizes",
     "Location",
     "Names",
+    "is_transient",
     "storage_errors",
+    "temporary_folder",
 ]

@@ -24,6 +24,7 @@ from vgim.storage.errors import storage_errors
 from vgim.storage.filesystems import local_filesystem, remote_filesystem, storage_of
 from vgim.storage.remote_input import RemoteInput
 from vgim.storage.retry import with_retries
+from vgim.storage.temporary import temporary_place
 from vgim.storage.whole_files import COPY_CHUNK_BYTES, read_whole, write_whole
 
 COPIES_AT_ONCE = 8
@@ -250,7 +251,7 @@ class Location:
             with storage_errors("write", self.uri, kinds=(OSError,)), renamed_at_end(Path(self.uri)) as out:
                 yield out
             return
-        place = f"{tempfile.gettempdir()} on the way to {self.uri}"
+        place = f"{temporary_place()} on the way to {self.uri}"
         with storage_errors("write", place, kinds=(OSError,)), tempfile.TemporaryFile() as spool:
             yield spool
             spool.flush()

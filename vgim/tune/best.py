@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
-
 from vgim.config import RunConfig, to_yaml
 from vgim.errors import StorageError
 from vgim.runs.folder import RunFolder
 from vgim.runs.layout import CONFIG, RECORD
-from vgim.storage import Location
+from vgim.storage import Location, temporary_folder
 from vgim.tune.results import TrialResult
 from vgim.tune.show import show
 
@@ -37,7 +35,7 @@ def _copy(run: Location, target: Location) -> None:
     record, config = RunFolder(run).record(), RunFolder(run).config()
     assert record is not None
     assert isinstance(config, RunConfig)
-    with tempfile.TemporaryDirectory(prefix="vgim-best-") as staging:
+    with temporary_folder("vgim-best-") as staging:
         for name in run.list():
             if name not in (RECORD, CONFIG):
                 part = run.child(name)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 from vgim.errors import ConfigError
 from vgim.model.randomness import mix
 from vgim.schedules.registry import SCHEDULES, names_of_schedules
-from vgim.storage import Location
+from vgim.storage import Location, temporary_folder
 from vgim.tune.pbt_exploit import read_lineage
 from vgim.tune.pbt_member import CheckpointRef, IntervalReport, first_comparison_epoch, run_member
 from vgim.tune.pbt_mutation import clip_to_space, mutations
@@ -146,9 +145,10 @@ def _report_to_tune(report: IntervalReport) -> None:
     result: dict[str, Any] = {MESSAGE: report.message}
     if report.metric is not None:
         result |= {METRIC: report.metric.value, TIME: report.metric.epoch}
-    with tempfile.TemporaryDirectory(prefix="vgim-checkpoint-ref-") as folder:
+    with temporary_folder("vgim-checkpoint-ref-") as folder:
         if report.checkpoint is not None:
-            Path(folder, CHECKPOINT_REF).write_text(json.dumps(asdict(report.checkpoint)))
+            content = json.dumps(asdict(report.checkpoint)).encode()
+            Location(folder).child(CHECKPOINT_REF).write_bytes_atomic(content)
         tune.report(result, checkpoint=tune.Checkpoint(folder) if report.checkpoint is not None else None)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
-from torch.utils.tensorboard.writer import SummaryWriter
-
+from vgim.runs.event_board import strict_board
 from vgim.runs.hparams import session_end, session_start
 from vgim.runs.layout import TENSORBOARD
-from vgim.storage import Location
+from vgim.storage import Location, temporary_folder
 from vgim.tune.results import SweepResult, TrialResult
 
 METRIC, NCE, KL, KS = "sweep/metric", "sweep/nce", "sweep/kl_per_element", "sweep/mean_ks"
@@ -17,16 +15,16 @@ METRIC, NCE, KL, KS = "sweep/metric", "sweep/nce", "sweep/kl_per_element", "swee
 
 def write_tensorboard(folder: Location, result: SweepResult) -> None:
     """Rewrite SWEEP/tensorboard as a whole: it is small, and event files cannot be changed."""
-    with tempfile.TemporaryDirectory(prefix="vgim-sweep-") as staging:
+    with temporary_folder("vgim-sweep-") as staging:
         for trial in result.trials:
             if trial.state != "waiting":
-                _session(Path(staging) / trial.id, trial)
+                _session(staging / trial.id, trial)
         folder.child(TENSORBOARD).delete()
         folder.child(TENSORBOARD).upload_dir(staging)
 
 
 def _session(folder: Path, trial: TrialResult) -> None:
-    with SummaryWriter(str(folder)) as board:
+    with strict_board(folder) as board:
         events = board._get_file_writer()
         for summary in session_start(trial.values, (METRIC, NCE, KL, KS)):
             events.add_summary(summary)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -30,7 +29,7 @@ from vgim.data.corpora.synthetic_phones import CLASS_OF, PHONES, SIL
 from vgim.data.corpora.synthetic_voice import Voice, synthesize_phones
 from vgim.data.pcm import HOP_SAMPLES, SAMPLE_RATE_HZ
 from vgim.errors import ConfigError, DataError
-from vgim.storage import TEMPORARY_MARK, Location, storage_errors
+from vgim.storage import TEMPORARY_MARK, Location, storage_errors, temporary_folder
 from vgim.text import first_few
 
 SUBSET = "synth-clean"
@@ -113,16 +112,16 @@ def synthesize(
         try:
             with storage_errors("write", folder.uri):
                 hours = _build(building, facts, progress)
-            if target.exists():
-                target.rmdir()  # it is empty, as _existing_hours has checked; a rename needs a free name
+                if target.exists():
+                    target.rmdir()  # it is empty, as _existing_hours has checked; a rename needs a free name
             Location(building).move(folder)
         finally:
             shutil.rmtree(building, ignore_errors=True)
     else:
-        with tempfile.TemporaryDirectory() as scratch:
-            with storage_errors("write", scratch):
-                hours = _build(Path(scratch), facts, progress)
-            marker = Path(scratch, SYNTHETIC_MARKER)
+        with temporary_folder("vgim-corpus-") as scratch:
+            with storage_errors("write", str(scratch)):
+                hours = _build(scratch, facts, progress)
+            marker = scratch / SYNTHETIC_MARKER
             content = marker.read_bytes()
             marker.unlink()
             folder.upload_dir(scratch)

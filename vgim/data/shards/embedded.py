@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from pathlib import Path
 
 from vgim.config.schema import SyntheticConfig
 from vgim.data.corpora.librispeech import find_librispeech, synthetic_variant
@@ -12,7 +10,7 @@ from vgim.data.corpora.synthetic import SYNTHETIC, synthesize, synthetic_facts
 from vgim.data.shards.manifest import Manifest, is_complete, read_manifest
 from vgim.data.shards.prepare import prepare
 from vgim.errors import DataError
-from vgim.storage import Location
+from vgim.storage import Location, temporary_folder
 
 
 def prepare_embedded(shards: str | os.PathLike[str] | Location, config: SyntheticConfig) -> Manifest:
@@ -36,7 +34,7 @@ def prepare_embedded(shards: str | os.PathLike[str] | Location, config: Syntheti
                 "another folder, or remove it"
             )
         return manifest
-    with tempfile.TemporaryDirectory() as scratch:
-        corpus = Path(scratch, "corpus")
+    with temporary_folder("vgim-corpus-") as scratch:
+        corpus = scratch / "corpus"
         synthesize(corpus, speakers=config.speakers, utterances=config.utterances, seed=config.seed)
         return prepare(find_librispeech(corpus), folder, workers=0)

@@ -20,7 +20,7 @@ from vgim.data.shards.manifest import Codec, ShardEntry
 from vgim.data.shards.plan import ShardPlan
 from vgim.data.shards.record import IndexRow, ShardResult, write_record
 from vgim.errors import StorageError
-from vgim.storage import Location
+from vgim.storage import Location, is_transient
 
 ROW_GROUP_BYTES = 8 * 1024 * 1024
 """Audio in a row group, the unit that a stream reads and shuffles."""
@@ -124,6 +124,8 @@ def _read(file: Location) -> bytes:
     try:
         return file.read_bytes()
     except StorageError as error:
+        if not file.is_local and error.__cause__ is not None and is_transient(error.__cause__):
+            raise  # storage that does not answer says nothing about the file
         raise AudioProblem("unreadable", str(error)) from error
 
 
