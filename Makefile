@@ -1,5 +1,6 @@
 # `make demo` and `make test` need nothing but Python 3.11 or newer: they make .venv and install into it.
-# Overridable: PYTHON (which interpreter makes the environment), VENV (where it lies), ARGS (for pytest).
+# Overridable: PYTHON (which interpreter makes the environment), VENV (where it lies), ARGS (for pytest and chaos),
+# MINUTES and SEED (for chaos and soak).
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
@@ -12,7 +13,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-slow check format bench clean
+.PHONY: help install demo test test-fast test-slow chaos soak check format bench clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -53,6 +54,14 @@ test-fast: $(STAMP) ## Run the tests that take seconds each
 
 test-slow: $(STAMP) ## Run the tests that compile or wait for many processes to start
 	$(BIN)/python -m pytest -m slow
+
+SEED ?= 0
+
+chaos: $(STAMP) ## Attack vgim: kills, signals, full disks, damaged files, races, malformed input (MINUTES=30 SEED=0)
+	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),30) --seed $(SEED) $(ARGS)
+
+soak: $(STAMP) ## Kill one run again and again, and compare it with one that was left alone (MINUTES=60 SEED=0)
+	$(BIN)/python -m tests.chaos.soak --minutes $(or $(MINUTES),60) --seed $(SEED)
 
 check: $(STAMP) ## Lint, formatting and types
 	$(BIN)/ruff check .

@@ -1,0 +1,1 @@
+"""Attacks by kind, a file each; `registry` lists them."""

@@ -1,0 +1,47 @@
+"""The commands that attacks disturb, by name."""
+
+from __future__ import annotations
+
+from tests.chaos.arena import Scenario
+from tests.chaos.template import (
+    DECODER,
+    DECODER_KEYS,
+    FEW,
+    LATENT_KEYS,
+    LATENTS,
+    PREPARE,
+    PROBE,
+    SYNTHESIZE,
+    TRAIN,
+)
+
+TRAINING = Scenario("train", "shards", ("train", "tiny.yaml", *TRAIN))
+RESUMED = Scenario("resume", "half", ("train", "tiny.yaml", *TRAIN))
+DECODING = Scenario("decoder", "run", (*DECODER, *DECODER_KEYS))
+SYNTHESIZING = Scenario("synth", "", (*SYNTHESIZE, "--out", "corpus"), ("corpus",))
+PREPARING = Scenario("prepare", "corpus", (*PREPARE, "--out", "shards"), ("shards",))
+PROBING = Scenario("probe", "run", (*PROBE, *FEW))
+ANALYZING = Scenario("latents", "run", (*LATENTS, *LATENT_KEYS))
+REPORTING = Scenario("report", "results", ("report", "runs/run"))
+SAMPLING = Scenario("decode-sample", "decoder", ("decode", "sample", "runs/run", "--count", "1"))
+SWEEPING = Scenario("sweep", "shards", ("sweep", "sweep.yaml"))
+POPULATION = Scenario("population", "shards", ("sweep", "population.yaml"))
+EXPERIMENT = Scenario("experiment", "shards", ("experiment", "experiment.yaml"))
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        TRAINING,
+        RESUMED,
+        DECODING,
+        SYNTHESIZING,
+        PREPARING,
+        PROBING,
+        ANALYZING,
+        REPORTING,
+        SAMPLING,
+        SWEEPING,
+        POPULATION,
+        EXPERIMENT,
+    )
+}
