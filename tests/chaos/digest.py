@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import re
@@ -45,13 +46,14 @@ UNEQUAL_KEYS = {
         "total_s",
         "wall_s",
     ),
-    *("message", "boot_id", "process_start", "lease"),
+    *("message", "boot_id", "process_start", "lease", "step_s", "mtime_ns"),
 }
 """Keys of JSON records whose values two runs of one command do not share."""
 IGNORED = re.compile(r"(^|/)(\.claim|tensorboard|stop-request\.json|tune)(/|$)|events\.out\.tfevents")
-ONLY_THERE = (".html", ".png", ".pdf", ".txt", ".md", ".svg")
+ONLY_THERE = (".html", ".png", ".pdf", ".md", ".svg", ".sha256")
 """Suffixes of pages and pictures, which name times and versions: they must be there and not be empty."""
-LISTS = (".jsonl",)
+OF_TIMES = ("checkpoints/index.json",)
+"""Files whose checksum covers times."""
 
 
 def digest(folder: Path) -> Digest:
@@ -100,12 +102,18 @@ def _content(file: Path) -> bytes:
     if file.suffix in ONLY_THERE:
         return b"content" if data else b""
     try:
-        if file.suffix in LISTS:
+        if file.suffix == ".csv":
+            rows = list(csv.DictReader(data.decode().splitlines()))
+            return json.dumps([without_unequal(row) for row in rows], sort_keys=True).encode()
+        if file.suffix == ".jsonl":
             records = [json.loads(line) for line in data.splitlines()]
             kept = [without_unequal(record) for record in records if record.get("kind") != "event"]
             return json.dumps(kept, sort_keys=True).encode()
         if file.suffix == ".json":
-            return json.dumps(without_unequal(json.loads(data)), sort_keys=True).encode()
+            record = without_unequal(json.loads(data))
+            if file.as_posix().endswith(OF_TIMES):
+                record.pop("checksum", None)
+            return json.dumps(record, sort_keys=True).encode()
     except (ValueError, AttributeError):
         pass
     return data

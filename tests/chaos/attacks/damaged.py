@@ -26,6 +26,7 @@ from tests.chaos.template import FEW, LATENT_KEYS, LATENTS, PROBE
 
 WITHOUT_HASH = ("metrics.jsonl", "run.json", "tensorboard", "report.html", ".csv", ".html", ".png", ".md")
 """Files that hold no hash of themselves: one flipped bit in a number cannot be seen."""
+LISTINGS = (("runs",), ("decode",))
 CHECKPOINT = re.compile(r"/checkpoints/step-\d+/")
 READ_SHARE = 0.8
 """Share of attacks on a file that the command is known to read; the others are on any file."""
@@ -67,10 +68,13 @@ def judge(
 ) -> list[str]:
     """What is wrong with a command that succeeded on a damaged file."""
     wrong = []
-    checkpoint = str(Path(damaged).parent) + "/" if CHECKPOINT.search(damaged) else damaged
+    last = max(reference, key=lambda path: (CHECKPOINT.search(path) is not None, path))
     for difference in differences(reference, found):
         path = difference.partition(" ")[0]
-        if SET_ASIDE.search(path) or path.startswith(checkpoint):  # a damaged checkpoint is set aside whole
+        if path == damaged or SET_ASIDE.search(path):
+            continue
+        # Another checkpoint may count as the best where the best one was damaged; the last one must be the same.
+        if CHECKPOINT.search(damaged) and "/checkpoints/" in path and Path(path).parent != Path(last).parent:
             continue
         wrong.append(difference)
     own = found.get(damaged) != reference.get(damaged)
@@ -224,7 +228,10 @@ def judge_reading(
 ) -> list[str]:
     """What is wrong with a command that read a damaged file and succeeded."""
     reference = arena.references[scenario.name]
-    told = names(outcome.text, damaged) or names(outcome.text, str(Path(damaged).parent))
+    counts = (
+        CHECKPOINT.search(damaged) and scenario.command[:1] in LISTINGS
+    )  # a list counts whole checkpoints
+    told = counts or names(outcome.text, damaged) or names(outcome.text, str(Path(damaged).parent))
     said = _plain(outcome.out) != _plain(reference.out)
     changed = [
         line
