@@ -25,7 +25,6 @@ from vgim.runs.metrics import MetricsRecord, read_metrics
 from vgim.storage import Location
 from vgim.training import loop
 from vgim.training.trainer import train
-from vgim.tune import pbt_exploit
 from vgim.tune.folder import SweepFolder
 from vgim.tune.pbt import check_population, population_scheduler
 from vgim.tune.pbt_exploit import exploit, read_lineage
@@ -238,24 +237,6 @@ def test_a_killed_member_goes_on_with_its_own_values(
 def show_trials(sweep: Sweep) -> tuple[Any, ...]:
     SweepFolder(sweep.folder).claim(sweep)
     return show(sweep.folder.uri).trials
-
-
-def test_a_member_starts_afresh_after_an_interrupted_exploitation(
-    tiny_sweep: MakeSweep, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sweep = population(tiny_sweep)
-    good, bad = trials_of(sweep)
-    (report,) = go_on(sweep, good, num_reports=1)
-    go_on(sweep, bad, num_reports=1)
-    context = TrialContext(sweep.config.metric, None, 1)
-    with monkeypatch.context() as patch:
-        patch.setattr(pbt_exploit, "write_checkpoint", lambda *args: (_ for _ in ()).throw(Gone))
-        with pytest.raises(Gone):
-            run_member(bad, {RATE: 2e-3}, context, 1, lambda report: None, report.checkpoint)
-    assert not complete_checkpoints(bad.run)
-    go_on(sweep, with_current_values(bad))
-    assert rates(bad.run) == [2e-3] * 3 * STEPS
-    assert [s.step for s in read_lineage(bad.run).segments] == [0]
 
 
 def test_a_damaged_checkpoint_is_not_exploited(tiny_sweep: MakeSweep) -> None:

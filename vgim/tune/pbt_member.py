@@ -12,13 +12,21 @@ from dataclasses import dataclass
 
 import torch
 
-from vgim.errors import CheckpointError, VgimError
-from vgim.runs.checkpoint import Checkpoint, checkpoint_location, complete_checkpoints, find_checkpoint
+from vgim.config import blocking_difference, to_yaml
+from vgim.errors import CheckpointError, ConfigError, StorageError, VgimError
+from vgim.runs.checkpoint import (
+    Checkpoint,
+    checkpoint_location,
+    complete_checkpoints,
+    newest_whole_checkpoint,
+)
+from vgim.runs.checkpoint_scan import TO_CONTINUE, scan_checkpoints
 from vgim.runs.folder import RunFolder
+from vgim.runs.layout import CONFIG, LINEAGE
 from vgim.storage import Location
 from vgim.training.trainer import train
 from vgim.tune.config import MetricConfig
-from vgim.tune.pbt_exploit import exploit, start_lineage, values_of
+from vgim.tune.pbt_exploit import current_values, exploit, finish_takeover, start_lineage
 from vgim.tune.space import Values
 from vgim.tune.trial_driver import (
     TrialContext,
@@ -78,10 +86,12 @@ def run_member(
     torch.set_num_threads(context.threads)  # for the probes in this process; workers set their own
     member = with_values(member, values)
     wait_for_previous_launch(member)
+    finish_takeover(member.run)
+    _restore_config(member)
     if checkpoint is not None and checkpoint.run != member.run.uri:
         message = exploit(member.run, _open_or_newest(checkpoint), member.config, list(values))
         on_report(IntervalReport(None, _newest_ref(member), message))
-    elif not complete_checkpoints(member.run):
+    elif not _has_checkpoints(member.run):
         start_lineage(member.run, member.config, list(values))
     monitor = TrialMonitor(member.run, member.config, context.metric)
     newest = _newest(member)
@@ -120,9 +130,9 @@ def first_comparison_epoch(members: Sequence[Trial], interval: int) -> int:
 
 
 def with_current_values(member: Trial) -> Trial:
-    """A member with the values that its run's config has now; perturbations change them."""
-    config = RunFolder(member.run).config()
-    return member if config is None else with_values(member, values_of(config, member.values))
+    """A member with the values that its run trains with from here on; perturbations change them."""
+    values = current_values(member.run, member.values)
+    return member if values is None else with_values(member, values)
 
 
 def worst_value(metric: MetricConfig) -> float:
@@ -156,9 +166,35 @@ def _newest_ref(member: Trial) -> CheckpointRef | None:
 
 
 def _open_or_newest(checkpoint: CheckpointRef) -> Checkpoint:
-    """The referenced checkpoint, or the run's newest one: a run keeps a checkpoint through the next interval only."""
+    """The referenced checkpoint if it is whole, or else the run's newest whole one."""
     run = Location(checkpoint.run)
     try:
-        return Checkpoint.open(checkpoint_location(run, checkpoint.step))
+        opened = Checkpoint.open(checkpoint_location(run, checkpoint.step))
+        opened.check_files(TO_CONTINUE)
+        return opened
     except CheckpointError:
-        return find_checkpoint(run.uri)
+        newest = newest_whole_checkpoint(run)
+        if newest is None:
+            raise
+        return newest
+
+
+def _has_checkpoints(run: Location) -> bool:
+    """Whether a run has a checkpoint, whole or damaged."""
+    scan = scan_checkpoints(run)
+    return bool(scan.readable or scan.damaged)
+
+
+def _restore_config(member: Trial) -> None:
+    """Write a lost or damaged `config.yaml` of a member anew, with the values of its lineage."""
+    folder = RunFolder(member.run)
+    if not member.run.child(LINEAGE).exists():
+        return
+    try:
+        before = folder.config()
+    except (ConfigError, StorageError):
+        member.run.child(CONFIG).read_bytes()  # storage that cannot be read is no damage
+        before = None
+    current = with_current_values(member)
+    if before is None or blocking_difference(before, current.config):
+        member.run.child(CONFIG).write_bytes_atomic(to_yaml(current.config).encode())
