@@ -245,6 +245,8 @@ class TrainConfig(Section):
     checkpoint_every_steps: int = Field(0, ge=0, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
     """Optimizer steps between two checkpoints in an epoch; 0 for one checkpoint per epoch. The last step always has
     one."""
+    checkpoint_every_minutes: float = Field(10.0, ge=0, le=1e6, json_schema_extra=MAY_CHANGE)
+    """Minutes of training after which a checkpoint is written, besides those at steps and epochs; 0 for none."""
     keep_last: int = Field(2, ge=1, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
     """Number of newest checkpoints that are kept."""
     keep_best: int = Field(1, ge=0, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
@@ -279,6 +281,9 @@ class ClusterConfig(Section):
     """Number of times that lost workers are replaced before the run fails."""
     start_timeout_s: int = Field(300, ge=10, le=10**7, json_schema_extra=MAY_CHANGE)
     """Seconds to wait for the cluster to offer the workers' resources."""
+    stop_grace_s: float = Field(60.0, ge=0, le=1e6, json_schema_extra=MAY_CHANGE)
+    """Seconds after SIGINT, SIGTERM or SIGHUP in which the checkpoint of the current step must be written; 0 stops at
+    once."""
 
     @model_validator(mode="after")
     def _device_is_known(self) -> ClusterConfig:

@@ -5,6 +5,8 @@ What is done is read from the runs' folders: the same command, after any kind of
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from vgim.compare.grouped import GroupedComparison
 from vgim.compare.grouped_table import tables_as_text
 from vgim.downstream.job import probe_many
@@ -16,8 +18,9 @@ from vgim.experiment.plan import Experiment, PlannedRun
 from vgim.experiment.probes import missing_probes
 from vgim.experiment.results import TABLE, write_results
 from vgim.runs.checkpoint import complete_checkpoints
+from vgim.signals import Stopped, StopSignals, stop_signals
 from vgim.text import first_line, plural
-from vgim.training.trainer import sigterm_as_interrupt, train
+from vgim.training.trainer import train
 
 
 def run_experiment(
@@ -53,22 +56,25 @@ def run_experiment(
     folder.claim(experiment.config)
     failed: dict[str, VgimError] = {}
     try:
-        with sigterm_as_interrupt():
+        with stop_signals() as stop:
             for number, run in enumerate(experiment.runs, 1):
                 missing = missing_probes(experiment, run) if is_finished(run) else None
                 if missing == []:
                     continue
                 print(f"\nrun {number} of {len(experiment.runs)}: {run.name}", flush=True)
-                failed |= _complete(experiment, run, address, verbose, runner)
+                failed |= _complete(experiment, run, address, verbose, runner, stop)
                 if number < len(experiment.runs):
                     write_results(folder, experiment.config)
     except KeyboardInterrupt as error:
         finished = sum(map(is_finished, experiment.runs))
+        stopped = error if isinstance(error, Stopped) else Stopped()
         beginning = "" if isinstance(error, Interrupted) else "interrupted; "  # training has said so
+        with suppress(VgimError):
+            write_results(folder, experiment.config)
         print(
             f"{beginning}{finished} of {plural(len(experiment.runs), 'run')} finished; the same command does the rest"
         )
-        raise Interrupted from None
+        raise Interrupted(stopped.signal_number) from None
     finally:
         folder.release()
     comparison = write_results(folder, experiment.config)
@@ -83,7 +89,12 @@ def run_experiment(
 
 
 def _complete(
-    experiment: Experiment, run: PlannedRun, address: str | None, verbose: bool, runner: Runner
+    experiment: Experiment,
+    run: PlannedRun,
+    address: str | None,
+    verbose: bool,
+    runner: Runner,
+    stop: StopSignals,
 ) -> dict[str, VgimError]:
     """Train a run and compute its probes, as far as they are not done; returns what failed."""
     if not is_finished(run):
@@ -92,6 +103,8 @@ def _complete(
         except VgimError as error:
             print(f"{run.name} failed: {error}", flush=True)
             return {run.name: error}
+        if stop.signal:  # it came when the run was about to finish
+            raise Stopped(stop.signal)
     failed: dict[str, VgimError] = {}
     for options in missing_probes(experiment, run):
         print(f"probe: {options.task} from {', '.join(options.encoders)}", flush=True)

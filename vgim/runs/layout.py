@@ -10,6 +10,8 @@ RUN/  config.yaml  run.json  metrics.jsonl  tensorboard/  report.html
 from __future__ import annotations
 
 CONFIG, RECORD, METRICS, TENSORBOARD = "config.yaml", "run.json", "metrics.jsonl", "tensorboard"
+STOP_REQUEST = "stop-request.json"
+"""Asks the training of a run to write a checkpoint and stop."""
 CHECKPOINTS, PROBES, LATENTS, FEATURES, DECODERS = "checkpoints", "probes", "latents", "features", "decoder"
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
 """Files of a checkpoint, besides its `CONFIG`."""

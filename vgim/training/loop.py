@@ -24,9 +24,11 @@ from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import Event, MetricsWriter
 from vgim.runs.training_state import TrainingState
 from vgim.schedules.schedule import Phase, Schedule
+from vgim.signals import name_of
 from vgim.storage import Location
 from vgim.training.accumulator import MetricsAccumulator
 from vgim.training.agreement import Agreement, Wishes
+from vgim.training.checkpoint_clock import CheckpointClock
 from vgim.training.checkpoint_writer import CheckpointWriter
 from vgim.training.ddp import average_buffers
 from vgim.training.depth_resume import shallower_run, writer_with_history
@@ -63,8 +65,15 @@ class TrainJob(Generic[ConfigT]):
     """Epoch before which the run pauses, with a checkpoint; 0 trains to the end."""
     notes: tuple[str, ...] = ()
     """Sentences on what the launch found in the run's folder, for the run's log."""
+    stop_folder: str | None = None
+    """Folder besides the run's in which a request to stop is heeded: that of the sweep that the run belongs to."""
     lost_workers: int = 0
     """How often workers of this launch were lost and started again."""
+
+    @property
+    def stop_folders(self) -> list[Location]:
+        """Folders in which a request to stop is heeded."""
+        return [Location(folder) for folder in (self.run, self.stop_folder) if folder is not None]
 
     def build_learner(self, context: LearnerContext) -> Learner:
         """The learner of the job's config, on one rank."""
@@ -88,8 +97,11 @@ class RankTrainer:
     """The virtual ranks whose work this rank does."""
     writer: MetricsWriter | None = field(init=False, default=None)
     state: State = field(init=False, default="running")
-    """State after `run`: finished, or interrupted if the run paused."""
+    """State after `run`: finished, or interrupted if the run paused or was stopped."""
     _agreement: Agreement = field(init=False)
+    _clock: CheckpointClock = field(init=False)
+    _stopped_by: int = field(init=False, default=0)
+    """The signal for which all ranks stop; 0 while they go on."""
     _checkpoints: CheckpointWriter | None = field(init=False, default=None)
     """Writer of the checkpoints, on the rank that saves."""
     _unreported: list[Progress] = field(init=False, default_factory=list)
@@ -142,6 +154,7 @@ class RankTrainer:
         )
         progress = progress.within(self._steps_in(progress.epoch))
         self._agreement = Agreement(self.worker.group)
+        self._clock = CheckpointClock(self.config.train.checkpoint_every_minutes)
         if self.worker.group.saves:
             self._checkpoints = CheckpointWriter(
                 self.run_folder,
@@ -170,7 +183,7 @@ class RankTrainer:
                 self.writer.event(progress.step, event)
         try:
             for phase in remaining(progress, self.config):
-                if self._pauses_at(progress):
+                if self._stopped_by or self._pauses_at(progress):
                     break
                 if phase.number > progress.phase:
                     progress = progress.in_next_phase()
@@ -180,7 +193,8 @@ class RankTrainer:
             self._finish_checkpoints()
             if remaining(progress, self.config):
                 self.state = "interrupted"
-                return f"paused at step {progress.step}, epoch {progress.epoch}"
+                how = f"stopped by {name_of(self._stopped_by)}" if self._stopped_by else "paused"
+                return f"{how} at step {progress.step}, epoch {progress.epoch}"
             if self.writer is not None:
                 self.writer.end_session(failed=False)
         except Exception:
@@ -272,16 +286,18 @@ class RankTrainer:
 
     def _between_steps(self, phase: Phase, progress: Progress) -> tuple[Progress, bool]:
         """Validate and write a checkpoint if they are due; also returns whether the phase ends or the run pauses."""
-        self._report_written(self._agreement.exchange(self._wishes()).written_step)
+        agreed = self._agreement.exchange(self._wishes())
+        self._report_written(agreed.written_step)
+        self._stopped_by = agreed.stop_signal
         train = self.config.train
         epoch_ended, done = progress.step_in_epoch == 0, is_done(progress, phase, train)
         if done or (epoch_ended and progress.phase_epoch % train.validate_every_epochs == 0):
             progress = self._validate(phase, progress)
             done = is_done(progress, phase, train)  # early stopping may have ended the phase
-        done = done or self._pauses_at(progress)
+        done = done or self._pauses_at(progress) or self._stopped_by > 0
         every = train.checkpoint_every_steps
         is_kept = is_kept_for_good(progress.step_in_epoch, progress.epoch, train.keep_every_epochs)
-        if done or is_kept or (progress.step % every == 0 if every else epoch_ended):
+        if done or is_kept or agreed.checkpoint or (progress.step % every == 0 if every else epoch_ended):
             self._checkpoint(progress)
         return progress, done
 
@@ -353,6 +369,7 @@ class RankTrainer:
                     yield RankedBatch(rank, number, batch)
 
     def _checkpoint(self, progress: Progress) -> None:
+        self._clock.restart()
         average_buffers(self.learner.network, self.share)
         train = self.config.train
         state = TrainingState(
@@ -381,7 +398,7 @@ class RankTrainer:
             )
 
     def _wishes(self) -> Wishes:
-        """What this rank asks of all ranks at a step boundary.
+        """What this rank asks of all ranks at a step boundary; the rank that saves asks for all of them.
 
         Raises:
             StorageError: a checkpoint could not be written, which ends the run.
@@ -389,7 +406,7 @@ class RankTrainer:
         if self._checkpoints is None:
             return Wishes()
         self._checkpoints.raise_error()
-        return Wishes(written_step=self._checkpoints.written_step)
+        return Wishes(self.worker.stop_asked(), self._clock.is_due(), self._checkpoints.written_step)
 
     def _report_written(self, step: int) -> None:
         """Report the checkpoints up to a step, which are on storage; all ranks call it at the same step boundary."""

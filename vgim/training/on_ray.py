@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,6 +19,8 @@ from vgim.data.stream.readers import read_on_ray
 from vgim.errors import ConfigError, StorageError, TrainingError, VgimError
 from vgim.model.rank_group import RankGroup
 from vgim.runs.folder import RunFolder
+from vgim.runs.stop_request import ask_to_stop
+from vgim.signals import StopSignals
 from vgim.storage import Location
 from vgim.text import first_line
 from vgim.training.errors import CollapsedError, NotFiniteError, error_of
@@ -25,6 +28,7 @@ from vgim.training.learner import Worker
 from vgim.training.loop import AnyTrainJob, RankTrainer
 from vgim.training.malloc import keep_freed_memory
 from vgim.training.prometheus import Gauges
+from vgim.training.stopping import Grace, StopWatch, call_in_thread
 
 RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
 RAY_MARKER = ".validate_storage_marker"  # file by which Ray's workers check that they all see the storage
@@ -34,7 +38,13 @@ POLL_SECONDS = 0.5
 
 
 def train_on_ray(
-    job: AnyTrainJob, *, address: str | None, verbose: bool, placement: Placement | None = None
+    job: AnyTrainJob,
+    *,
+    address: str | None,
+    verbose: bool,
+    placement: Placement | None = None,
+    stop: StopSignals,
+    grace: Grace,
 ) -> str:
     """Train with Ray Train's workers.
 
@@ -42,6 +52,8 @@ def train_on_ray(
         address: Ray cluster; None uses $RAY_ADDRESS if it is set, else starts Ray on this machine.
         verbose: let Ray log.
         placement: resources of the workers; None divides the whole cluster among them.
+        stop: signals of this process, to which the ranks react by themselves once training has begun.
+        grace: watches over the time that they take.
 
     Returns:
         A sentence on how the run ended.
@@ -89,7 +101,12 @@ def train_on_ray(
     )
     folder = RunFolder(run)
     try:
-        trainer.fit()
+        if threading.current_thread() is threading.main_thread():
+            stop.is_patient = job.config.cluster.stop_grace_s > 0
+            with grace:
+                call_in_thread(trainer.fit)
+        else:
+            trainer.fit()
     except (ray.train.TrainingFailedError, ray.exceptions.RayTaskError) as error:
         _explain(error, folder, cluster.max_failures)
         raise
@@ -101,6 +118,19 @@ def train_on_ray(
     if record is not None and record.state == "failed":
         raise error_of(record)
     return record.message if record is not None else ""
+
+
+def ask_ranks_to_stop(folder: RunFolder, signal_number: int) -> bool:
+    """Ask the ranks of a run to stop; returns False if none of them has begun to train.
+
+    Raises:
+        StorageError: the request cannot be written.
+    """
+    record = folder.record()
+    if record is None or not record.attempts:
+        return False
+    ask_to_stop(folder.location, signal_number)
+    return True
 
 
 def _no_second_try() -> Any:
@@ -133,16 +163,14 @@ def _train_worker(job: AnyTrainJob, placement: Placement) -> None:
     if not placement.use_gpu:
         keep_freed_memory()
     lost = folder.begin_attempt() if group.saves else 0
-    worker = Worker(
-        group,
-        ray.train.torch.get_device(),
-        read_on_ray,
-        _report,
-        **({"on_record": Gauges(Location(job.run).name)} if group.saves else {}),
-    )
+    watch = StopWatch(job.stop_folders)
+    worker = Worker(group, ray.train.torch.get_device(), read_on_ray, _report)
+    if group.saves:
+        worker = replace(worker, on_record=Gauges(Location(job.run).name), stop_asked=watch.asked)
     try:
-        training = RankTrainer(replace(job, lost_workers=lost), worker)
-        message = training.run()
+        with watch if group.saves else nullcontext():
+            training = RankTrainer(replace(job, lost_workers=lost), worker)
+            message = training.run()
     except (NotFiniteError, CollapsedError) as error:
         # All ranks raise it at the same step and return, so that Ray sees no lost worker.
         if group.saves:

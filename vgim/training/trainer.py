@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -24,6 +24,8 @@ from vgim.runs.folder import RunFolder
 from vgim.runs.litter import sweep_litter
 from vgim.runs.recovery import find_recovery
 from vgim.runs.restore import restore_run
+from vgim.runs.stop_request import requested_stop, withdraw_stop_request
+from vgim.signals import Stopped, StopSignals, name_of, stop_signals
 from vgim.storage import Location
 from vgim.training.console import Console
 from vgim.training.depth_resume import check_resumable
@@ -32,8 +34,9 @@ from vgim.training.initialize import progress_of
 from vgim.training.learner import Worker
 from vgim.training.loop import AnyTrainJob, RankTrainer, TrainJob
 from vgim.training.malloc import keep_freed_memory
-from vgim.training.on_ray import train_on_ray
+from vgim.training.on_ray import ask_ranks_to_stop, train_on_ray
 from vgim.training.progress import remaining
+from vgim.training.stopping import Grace, StopWatch
 
 
 def train(
@@ -45,6 +48,7 @@ def train(
     address: str | None = None,
     verbose: bool = False,
     placement: Placement | None = None,
+    stop_folder: str | None = None,
 ) -> int:
     """Train a new run or continue an interrupted one; a finished run is left as it is.
 
@@ -55,12 +59,14 @@ def train(
         address: Ray cluster; None uses $RAY_ADDRESS if it is set, else starts Ray on this machine.
         verbose: let Ray log.
         placement: resources of the workers on a cluster that others use as well; None uses the whole cluster.
+        stop_folder: folder besides the run's in which `stop-request.json` stops the run.
 
     Returns:
         The process's exit code, 0.
 
     Raises:
         VgimError: the error that ended the run; `run.json` holds it too.
+        Interrupted: a signal or a request to stop ended the run before its end.
     """
     config = resolved.config
     job = TrainJob(
@@ -70,6 +76,7 @@ def train(
         resume_from=resume_from,
         init_from=init_from,
         until_epoch=until_epoch,
+        stop_folder=stop_folder,
     )
     return launch(job, address=address, verbose=verbose, placement=placement)
 
@@ -92,6 +99,18 @@ def launch(
     Args:
         prepare: called once the folder is claimed and before workers start, to write there what workers read.
     """
+    with stop_signals() as stop:
+        return _launch(job, stop, address, verbose, placement, prepare)
+
+
+def _launch(
+    job: AnyTrainJob,
+    stop: StopSignals,
+    address: str | None,
+    verbose: bool,
+    placement: Placement | None,
+    prepare: Callable[[], None],
+) -> int:
     config, run = job.config, Location(job.run)
     refuse_job_folder("storage.root", config.storage.root)
     refuse_job_folder("data.shards", config.data.shards)
@@ -115,13 +134,24 @@ def launch(
     sweep_litter(run)
     print(f"run folder: {run.uri}")
     print(f"watch it with: tensorboard --logdir {config.storage.root}")
+    withdraw_stop_request(run)
+    grace: Grace | None = None
     try:
         prepare()
-        with sigterm_as_interrupt(), Console(run):
+        with Console(run) as console:
             if config.cluster.workers == 0:
-                message = _train_in_this_process(job)
+                grace = Grace(stop, config.cluster.stop_grace_s, console.log)
+                with grace:
+                    message = _train_in_this_process(job, stop)
             else:
-                message = train_on_ray(job, address=address, verbose=verbose, placement=placement)
+                grace = Grace(
+                    stop, config.cluster.stop_grace_s, console.log, partial(ask_ranks_to_stop, folder)
+                )
+                message = train_on_ray(
+                    job, address=address, verbose=verbose, placement=placement, stop=stop, grace=grace
+                )
+        if stopped_by := _stopped_by(job, folder, stop):
+            raise Stopped(stopped_by)
     except VgimError as error:
         # On a full disk run.json cannot be written; the error itself still reaches the user.
         with suppress(StorageError):
@@ -134,10 +164,25 @@ def launch(
             if record is None or record.state != "stopped":  # a sweep stops a trial by removing its workers
                 folder.set_state("failed", f"internal error: {type(error).__name__}", type(error).__name__)
         raise
-    except (KeyboardInterrupt, SystemExit):  # Ray's own handler turns the first Ctrl-C into an exit
-        folder.set_state("interrupted", "stopped by the user")
+    except (KeyboardInterrupt, SystemExit) as error:
+        number = error.signal_number if isinstance(error, Stopped) else signal.SIGINT
+        record = folder.record()
+        if record is not None and record.state == "finished":  # a second signal came after the last step
+            print(f"{record.message}: {run.uri}")
+            return 0
+        if record is None or record.state == "running":  # else the ranks have written how they ended
+            folder.set_state("interrupted", f"stopped by {name_of(number)}")
+            if grace is not None and grace.is_over:
+                print(
+                    f"no checkpoint was written within {config.cluster.stop_grace_s:g} s (cluster.stop_grace_s): the "
+                    "steps since the last one are lost"
+                )
         print(f"interrupted; {_continuation(run)}")
-        raise Interrupted from None
+        raise Interrupted(number) from None
+    finally:
+        stop.is_patient = False
+        with suppress(StorageError):
+            withdraw_stop_request(run)
     print(f"{message}: {run.uri}")
     return 0
 
@@ -161,6 +206,14 @@ def _check_sources(job: AnyTrainJob, run: Location) -> None:
             checkpoint.check_files(TO_READ)
 
 
+def _stopped_by(job: AnyTrainJob, folder: RunFolder, stop: StopSignals) -> int:
+    """The signal for which the ranks stopped before the training's end; 0 if it ended or paused for no signal."""
+    record = folder.record()
+    if record is None or record.state != "interrupted":
+        return 0
+    return stop.signal or max(map(requested_stop, job.stop_folders))
+
+
 def _check_validation(config: AnyConfig, shards: Location, manifest: Manifest) -> None:
     patience = config.train.early_stop_validations
     if patience and not manifest.split("validation").utterances:
@@ -181,19 +234,6 @@ def _continuation(run: Location) -> str:
     )
 
 
-@contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Turn SIGTERM, which `ray job stop` sends, into the KeyboardInterrupt of Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def ensure_data(config: AnyConfig) -> Location:
     """Shard folder of a config. The embedded corpus is made first if the config asks for it and it is missing."""
     shards = Location(config.data.shards)
@@ -212,7 +252,7 @@ def is_complete_run(run: Location, config: AnyConfig) -> bool:
     return bool(checkpoints) and not remaining(progress_of(checkpoints[-1].state), config)
 
 
-def _train_in_this_process(job: AnyTrainJob) -> str:
+def _train_in_this_process(job: AnyTrainJob, stop: StopSignals) -> str:
     """Train in this process, without Ray."""
     cluster = job.config.cluster
     device = cluster.device if cluster.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
@@ -222,8 +262,15 @@ def _train_in_this_process(job: AnyTrainJob) -> str:
         torch.set_num_threads(cluster.threads_per_worker)
     if device == "cpu":
         keep_freed_memory()
-    worker = Worker(ALONE, torch.device(device), read_in_process, lambda metrics, checkpoint: None)
-    rank = RankTrainer(job, worker)
-    message = rank.run()
+    with StopWatch(job.stop_folders, stop if cluster.stop_grace_s else None) as watch:
+        worker = Worker(
+            ALONE,
+            torch.device(device),
+            read_in_process,
+            lambda metrics, checkpoint: None,
+            stop_asked=watch.asked,
+        )
+        rank = RankTrainer(job, worker)
+        message = rank.run()
     RunFolder(Location(job.run)).set_state(rank.state, message)
     return message

@@ -21,7 +21,8 @@ from vgim.data.shards.manifest import read_manifest
 from vgim.downstream.probes.registry import make_probe
 from vgim.errors import DataError, Interrupted, TrainingError, VgimError
 from vgim.runs.folder import RunFolder
-from vgim.training.trainer import ensure_data, sigterm_as_interrupt
+from vgim.runs.stop_request import requested_stop
+from vgim.training.trainer import ensure_data
 from vgim.tune.config import MetricConfig
 from vgim.tune.cost import estimate_cost
 from vgim.tune.folder import SweepFolder
@@ -34,6 +35,7 @@ from vgim.tune.results import SweepResult, collect, format_table
 from vgim.tune.schedulers import make_scheduler, optuna_search
 from vgim.tune.show import current_trials, trials_with_runs
 from vgim.tune.space import Values
+from vgim.tune.stopping import run_until_stopped
 from vgim.tune.sweep_file import Sweep
 from vgim.tune.trial_driver import TrialContext, has_ended, has_final_report, num_epochs
 from vgim.tune.trials import Trial, TrialChain, all_trials, chains_of, trial_of, trials_of
@@ -95,8 +97,13 @@ def run_sweep(
         return None
     _check_data(sweep)
     SweepFolder(sweep.folder).claim(sweep)
-    if plan.unfinished or sweep.config.search == "optuna":
-        _run(plan, address, verbose)
+    try:
+        if plan.unfinished or sweep.config.search == "optuna":
+            _run(plan, address, verbose)
+    except Interrupted:
+        with suppress(VgimError):
+            write_results(sweep, current_trials(sweep, plan.trials))
+        raise
     result = write_results(sweep, current_trials(sweep, plan.trials))
     print(format_table(result))
     print(f"results: {sweep.folder.child('sweep.html').uri}")
@@ -187,7 +194,9 @@ def _run(plan: _Plan, address: str | None, verbose: bool) -> None:
     if not verbose:
         for name in ("ray.tune", "ray.train"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    context = TrialContext(sweep.config.metric, resources.placement, resources.threads, verbose)
+    context = TrialContext(
+        sweep.config.metric, resources.placement, resources.threads, verbose, stop_folder=sweep.folder.uri
+    )
     search: Any = None
     scheduler = make_scheduler(sweep, plan.max_epochs)
     unfinished = plan.unfinished
@@ -214,34 +223,33 @@ def _run(plan: _Plan, address: str | None, verbose: bool) -> None:
         for trial in chain.trials:
             _record_end(trial, error)
             record = RunFolder(trial.run).record()
+            if record is None and requested_stop(sweep.folder):
+                continue  # it did not begin
             state = "not started" if record is None else f"{record.state}: {record.message}"
             print(f"{trial.id}: {state}", flush=True)
         with suppress(VgimError):
             write_results(sweep, current_trials(sweep, list(all_trials(plan.chains))))
 
-    try:
-        with sigterm_as_interrupt():
-            if sweep.config.scheduler.kind == "pbt":
-                members = [chain.trials[0] for chain in unfinished]
-                run_population(store, sweep, members, context, resources, on_end=on_end)
-            else:
-                run_tuner(
-                    store,
-                    chain_of,
-                    context,
-                    resources,
-                    num_trials,
-                    scheduler=scheduler,
-                    search=search,
-                    on_end=on_end,
-                )
-    except (KeyboardInterrupt, SystemExit):
-        for trial in current_trials(sweep, list(all_trials(plan.chains))):
-            record = RunFolder(trial.run).record()
-            if record is not None and record.state == "running":
-                RunFolder(trial.run).set_state("interrupted", "stopped by the user")
-        print("interrupted; the same command goes on with what is left")
-        raise Interrupted from None
+    def run_trials() -> None:
+        if sweep.config.scheduler.kind == "pbt":
+            members = [chain.trials[0] for chain in unfinished]
+            run_population(store, sweep, members, context, resources, on_end=on_end)
+        else:
+            run_tuner(
+                store,
+                chain_of,
+                context,
+                resources,
+                num_trials,
+                scheduler=scheduler,
+                search=search,
+                on_end=on_end,
+            )
+
+    def known_trials() -> Sequence[Trial]:
+        return current_trials(sweep, list(all_trials(plan.chains)))
+
+    run_until_stopped(run_trials, sweep.folder, known_trials, sweep.base.cluster.stop_grace_s)
     store.delete()
 
 

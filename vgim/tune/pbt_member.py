@@ -84,6 +84,7 @@ def run_member(
         VgimError: the error that ended the member, if the scheduler did not replace its weights.
     """
     torch.set_num_threads(context.threads)  # for the probes in this process; workers set their own
+    context.raise_if_stopped()
     member = with_values(member, values)
     wait_for_previous_launch(member)
     finish_takeover(member.run)
@@ -109,6 +110,7 @@ def run_member(
                 until_epoch=until,
                 verbose=context.verbose,
                 placement=context.placement,
+                stop_folder=context.stop_folder,
             )
         except VgimError:
             if until < num_epochs(member):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+from vgim.errors import Interrupted
 from vgim.storage import Location
 from vgim.tune.resources import TrialResources
 from vgim.tune.schedulers import METRIC, TIME
@@ -93,8 +95,13 @@ def fit(
             lines = str(getattr(error, "cause", None) or error).strip().splitlines()
             on_end(chain_of(trial), lines[-1] if lines else type(error).__name__)
 
+    def drive_until_stopped(params: Values) -> None:
+        # The sweep's command ends all when its trials have stopped.
+        with suppress(Interrupted):
+            drive(params)
+
     tuner = tune.Tuner(
-        tune.with_resources(drive, resources.driver),
+        tune.with_resources(drive_until_stopped, resources.driver),
         param_space=param_space,
         tune_config=tune.TuneConfig(**tune_config),
         run_config=tune.RunConfig(

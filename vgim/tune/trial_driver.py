@@ -12,9 +12,11 @@ import torch
 from vgim.cluster.placement import Placement
 from vgim.config import RunConfig
 from vgim.config.load import ResolvedConfig
-from vgim.errors import CheckpointError, StorageError
+from vgim.errors import CheckpointError, Interrupted, StorageError
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder, is_alive
+from vgim.runs.stop_request import requested_stop
+from vgim.storage import Location
 from vgim.training.progress import phases
 from vgim.training.trainer import is_complete_run, train
 from vgim.tune.config import MetricConfig
@@ -38,6 +40,14 @@ class TrialContext:
     threads: int
     """torch threads of each worker."""
     verbose: bool = False
+    stop_folder: str | None = None
+    """Folder of the sweep, where a request to stop ends all trials; None for trials outside of a sweep."""
+
+    def raise_if_stopped(self) -> None:
+        """Raise Interrupted if the sweep is asked to stop, so that no further trial begins."""
+        number = requested_stop(Location(self.stop_folder)) if self.stop_folder is not None else 0
+        if number:
+            raise Interrupted(number)
 
 
 def run_chain(chain: TrialChain, context: TrialContext, on_report: OnReport) -> None:
@@ -59,6 +69,7 @@ def run_trial(trial: Trial, previous: Trial | None, context: TrialContext, on_re
     Args:
         previous: the trial whose weights this one starts from; None for a trial that starts afresh.
     """
+    context.raise_if_stopped()
     monitor = TrialMonitor(trial.run, trial.config, context.metric)
     if not has_ended(trial):
         wait_for_previous_launch(trial)
@@ -123,6 +134,7 @@ class _TrainingThread(threading.Thread):
                 resume_from=self._previous.run.uri if self._previous is not None else None,
                 verbose=self._context.verbose,
                 placement=self._context.placement,
+                stop_folder=self._context.stop_folder,
             )
         except BaseException as error:
             self.error = error

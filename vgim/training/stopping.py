@@ -1,0 +1,150 @@
+"""Stopping a training so that it loses nothing: on the rank that asks the others to stop, and in the command itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from vgim.errors import StorageError
+from vgim.runs.stop_request import requested_stop
+from vgim.signals import StopSignals, exit_code_of, name_of
+from vgim.storage import Location
+
+LOCAL_POLL_S, REMOTE_POLL_S = 0.5, 5.0
+"""Seconds between two looks for a request to stop, on local storage and elsewhere."""
+SIGNAL_POLL_S = 0.1
+LAST_S = 10.0
+"""Seconds after the grace in which the command must end; then its process is ended, whatever it waits for."""
+
+
+class StopWatch:
+    """Knows whether a training is asked to stop, by a signal to its process or by a file; a context manager.
+
+    Args:
+        folders: folders in which a request to stop is looked for: the run's, and that of the sweep that it belongs to.
+        signals: signals of this process; they raise no longer once the training asks for the first time.
+    """
+
+    def __init__(self, folders: Sequence[Location], signals: StopSignals | None = None) -> None:
+        self._folders, self._signals = folders, signals or StopSignals()
+        self._requested = 0
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="stop-watch", daemon=True)
+
+    def __enter__(self) -> StopWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+
+    def asked(self) -> int:
+        """The signal for which the training is to stop; 0 to go on. Called at step boundaries; waits for nothing."""
+        self._signals.is_patient = True
+        return self._signals.signal or self._requested
+
+    def _look(self) -> None:
+        every_s = LOCAL_POLL_S if all(folder.is_local for folder in self._folders) else REMOTE_POLL_S
+        while not self._requested and not self._closed.wait(every_s):
+            with suppress(StorageError):  # the next look may succeed
+                self._requested = max(map(requested_stop, self._folders))
+
+
+def call_in_thread(
+    function: Callable[[], object], abandon: Callable[[], bool] = lambda: False, poll_s: float = SIGNAL_POLL_S
+) -> None:
+    """Call a function in a thread of its own, while this thread waits and handles signals.
+
+    In the main thread, Ray would set its own handler of SIGINT, and a signal would raise within Ray's code.
+
+    Args:
+        abandon: asked now and then; if it returns True, the function is left to the end of the process.
+        poll_s: seconds between two such questions.
+
+    Raises:
+        BaseException: what the function raised.
+    """
+    raised: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            function()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=call, name="call", daemon=True)
+    thread.start()
+    while thread.is_alive() and not abandon():
+        thread.join(poll_s)
+    if raised:
+        raise raised[0]
+
+
+class Grace:
+    """From the first signal to the end of the command: says what happens, and ends what takes too long.
+
+    A context manager around the training, in the main thread. When the grace is over it sends the signal again, which
+    raises `vgim.signals.Stopped` in the main thread.
+
+    Args:
+        stop: the signals of this process.
+        grace_s: seconds for the checkpoint to be written.
+        say: prints a line.
+        ask: asks the ranks to stop, where they are other processes. If it returns False, no rank has begun, and the
+            command ends at once.
+    """
+
+    def __init__(
+        self,
+        stop: StopSignals,
+        grace_s: float,
+        say: Callable[[str], None],
+        ask: Callable[[int], bool] = lambda signal_number: True,
+    ) -> None:
+        self._stop, self._grace_s, self._print, self._ask = stop, grace_s, say, ask
+        self.is_over = False
+        """Whether the grace ran out."""
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="grace", daemon=True)
+
+    def __enter__(self) -> Grace:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+
+    def _say(self, line: str) -> None:
+        with suppress(OSError, ValueError):  # after SIGHUP, the terminal is gone
+            self._print(line)
+
+    def _watch(self) -> None:
+        while not self._stop.signal:
+            if self._closed.wait(SIGNAL_POLL_S):
+                return
+        number = self._stop.signal
+        try:
+            begun = self._ask(number)
+        except StorageError as error:
+            self._say(f"the ranks cannot be asked to stop: {error}")
+            begun = False
+        if begun:
+            self._say(
+                f"stopping after {name_of(number)}: the step under way is finished and written as a checkpoint, within "
+                f"{self._grace_s:g} s (cluster.stop_grace_s); a second signal stops at once"
+            )
+            left_s = self._stop.received_at + self._grace_s - time.monotonic()
+            if self._closed.wait(max(left_s, 0)):
+                return
+            self.is_over = True
+        # To the main thread itself, so that it leaves a system call.
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+        if not self._closed.wait(LAST_S):
+            self._say(f"ended by {name_of(number)}: it waited for something that does not answer")
+            sys.stdout.flush()
+            os._exit(exit_code_of(number))

@@ -1,0 +1,69 @@
+"""Stopping a sweep so that it loses nothing: every trial that trains writes a checkpoint, and none begins."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+
+from vgim.errors import Interrupted
+from vgim.runs.folder import RunFolder
+from vgim.runs.stop_request import ask_to_stop, withdraw_stop_request
+from vgim.signals import Stopped, name_of, stop_signals
+from vgim.storage import Location
+from vgim.training.stopping import Grace, call_in_thread
+from vgim.tune.trials import Trial
+
+POLL_S = 0.5
+
+
+def run_until_stopped(
+    run_trials: Callable[[], None],
+    folder: Location,
+    known_trials: Callable[[], Sequence[Trial]],
+    grace_s: float,
+) -> None:
+    """Run a sweep's trials; at a signal, ask them to stop and wait until they have.
+
+    Args:
+        run_trials: runs all trials to their end.
+        folder: the sweep's folder, where trials look for the request to stop.
+        known_trials: the trials that there are so far.
+        grace_s: seconds in which the trials must have written their checkpoints; 0 does not wait.
+
+    Raises:
+        Interrupted: a signal stopped the sweep; the trials' records say so.
+    """
+
+    def training() -> list[Trial]:
+        records = [(trial, RunFolder(trial.run).record()) for trial in known_trials()]
+        return [trial for trial, record in records if record is not None and record.state == "running"]
+
+    def ask(number: int) -> bool:
+        ask_to_stop(folder, number)
+        return bool(training())
+
+    withdraw_stop_request(folder)
+    try:
+        with stop_signals() as stop:
+            stop.is_patient = grace_s > 0
+            try:
+                with Grace(stop, grace_s, lambda line: print(line, flush=True), ask) as grace:
+                    call_in_thread(run_trials, lambda: stop.signal > 0 and not training(), POLL_S)
+            finally:
+                stop.is_patient = False
+            if stop.signal:
+                raise Stopped(stop.signal)
+    except (KeyboardInterrupt, SystemExit) as error:
+        number = error.signal_number if isinstance(error, Stopped) else signal.SIGINT
+        left = training()
+        for trial in left:
+            RunFolder(trial.run).set_state("interrupted", f"stopped by {name_of(number)}")
+        if left and grace.is_over:
+            print(
+                f"{', '.join(trial.id for trial in left)}: no checkpoint was written within {grace_s:g} s "
+                "(cluster.stop_grace_s), so that the steps since the last one are lost"
+            )
+        print("interrupted; the same command goes on with what is left", flush=True)
+        raise Interrupted(
+            number
+        ) from None  # the request stays, so that no trial begins while the process ends
