@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vgim.cli.options import json_option
+from vgim.cli.options import Count, FiniteRange, json_option, seed_type
 from vgim.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,19 +33,23 @@ def prepare_options() -> list[click.Option]:
         click.Option(["--test-list"], metavar="FILE", help="Utterance ids of the test split."),
         click.Option(
             ["--validation-fraction"],
-            type=float,
+            type=FiniteRange(0, 1, max_open=True),
             help="Share of train for validation, without --validation-list; 0 makes no validation split [0.1].",
         ),
         click.Option(
-            ["--test-fraction"], type=float, help="Share of utterances for test, without lists [0.1]."
+            ["--test-fraction"],
+            type=FiniteRange(0, 1, max_open=True),
+            help="Share of utterances for test, without lists [0.1].",
         ),
-        click.Option(["--seed"], type=int, help="Seed of the random split and of the order in shards [0]."),
+        click.Option(
+            ["--seed"], type=seed_type, help="Seed of the random split and of the order in shards [0]."
+        ),
         click.Option(
             ["--labels"], metavar="FILE", help="Phone labels [phones.txt of the corpus, if there is one]."
         ),
         click.Option(
             ["--min-samples"],
-            type=int,
+            type=Count(0),
             help="Skip utterances with fewer samples at 16 kHz [set by the corpus].",
         ),
         click.Option(
@@ -60,7 +64,7 @@ def prepare_options() -> list[click.Option]:
         click.Option(["--strict"], is_flag=True, help="Fail at the first file that would be skipped."),
         click.Option(
             ["--workers"],
-            type=click.IntRange(min=0),
+            type=Count(0, 100_000),
             help="Ray tasks at once; 0 writes without Ray [Ray above 1 GB of audio].",
         ),
     ]
@@ -124,19 +128,17 @@ def data() -> None:
 
 @data.command()
 @click.option("--out", required=True, help="Folder or URI for the corpus.")
-@click.option(
-    "--speakers", type=click.IntRange(min=1), default=12, show_default=True, help="Number of voices."
-)
+@click.option("--speakers", type=Count(1, 100_000), default=12, show_default=True, help="Number of voices.")
 @click.option(
     "--utterances",
-    type=click.IntRange(min=1),
+    type=Count(1, 10_000_000),
     default=360,
     show_default=True,
     help="Number of utterances of all voices together.",
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=seed_type,
     default=0,
     show_default=True,
     help="The same seed gives the same bytes.",

@@ -127,13 +127,13 @@ def output_file(option: str, path: str) -> str:
         ConfigError: A file of a run or of shards is there, which the command would replace.
     """
     from vgim.config.paths import resolve_path
-    from vgim.data.shards.manifest import INDEX_NAME, MANIFEST_NAME
+    from vgim.data.shards.manifest import INDEX_NAME, MANIFEST_NAME, MARKER_NAME
     from vgim.runs import layout
     from vgim.storage import Location
 
     resolved = resolve_path(path, option)
     kept = {layout.CONFIG, layout.RECORD, layout.METRICS, layout.WEIGHTS, layout.OPTIMIZER, layout.STATE}
-    kept |= {layout.INDEX, layout.RESULT, INDEX_NAME, MANIFEST_NAME}
+    kept |= {layout.INDEX, layout.RESULT, INDEX_NAME, MANIFEST_NAME, MARKER_NAME}
     if PurePath(resolved).name in kept and Location(resolved).exists():
         raise ConfigError(
             f"{option} {path} is a file of a run or of shards, which would be lost; give another name"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
@@ -201,7 +202,15 @@ class Location:
             found: Sequence[pafs.FileInfo] = filesystem.get_file_info(selector)
             return found
 
-        return self.attempt("list", look)
+        try:
+            entries = self.attempt("list", look)
+            if self.is_local:
+                for entry in entries:
+                    entry.path  # noqa: B018 (decodes the name)
+        except UnicodeDecodeError as error:
+            name = error.object.decode(errors="backslashreplace")
+            raise StorageError(f"cannot list {self.uri}: the name {name} is not UTF-8; rename it") from error
+        return entries
 
     def open_input(self) -> Any:
         """Open the file for reading: a seekable binary file (pyarrow.NativeFile), to be closed or used in `with`.
@@ -209,6 +218,7 @@ class Location:
         A read of a remote file that loses its connection is repeated.
         """
         if self.is_local:
+            self._refuse_special_file()
             return self.attempt("read", lambda filesystem, path: filesystem.open_input_file(path))
         filesystem, path = self._open()
         source = RemoteInput(
@@ -219,7 +229,17 @@ class Location:
 
     def read_bytes(self) -> bytes:
         """Read the whole file."""
+        self._refuse_special_file()
         return self.attempt("read", read_whole)
+
+    def _refuse_special_file(self) -> None:
+        """Raise StorageError for a pipe, a socket or a device: reading one may wait for ever, or never end."""
+        if not self.is_local:
+            return
+        with suppress(OSError, ValueError):  # what cannot be looked up is reported by the read
+            mode = self.local_path.stat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise StorageError(f"cannot read {self.uri}: it is a pipe, a socket or a device; give a file")
 
     def read_text(self) -> str:
         """Read the whole file as UTF-8.

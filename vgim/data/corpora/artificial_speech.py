@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from vgim.data.corpora.corpus import Corpus, Skipped, SourceUtterance
+from vgim.data.corpora.corpus import Corpus, Skipped, SourceUtterance, corpus_folder
 from vgim.data.corpora.kind import CorpusKind, CorpusOption, CorpusTraits
 from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.errors import DataError
@@ -53,9 +53,7 @@ def find_artificial_speech(root: str | Path | Location, *, part: Part = "words")
     Raises:
         DataError: No file of the part is there.
     """
-    folder = Location(root)
-    if not folder.exists():
-        raise DataError(f"there is no folder {folder}; give the one that holds {FOLDERS[part]!r}")
+    folder = corpus_folder(root, f"give the one that holds {FOLDERS[part]!r}")
     inner = folder.child(FOLDERS[part])
     base = inner if inner.exists() else folder
     utterances, skipped = [], []

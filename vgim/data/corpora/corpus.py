@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import BaseModel
 
 from vgim.data.audio import SkipKind
+from vgim.errors import DataError
 from vgim.storage import Location
 
 MIN_SAMPLES = 20_480 + 160
 """A crop of 1.28 s that starts at least 10 ms into the utterance."""
+
+
+def corpus_folder(root: str | Path | Location, fix: str) -> Location:
+    """The folder of a corpus.
+
+    Args:
+        root: Path or URI.
+        fix: What to do if it is none, for the message.
+
+    Raises:
+        DataError: There is no folder, or it is a file.
+        StorageError: The storage cannot be read.
+    """
+    folder = Location(root)
+    if not folder.exists():
+        raise DataError(f"there is no folder {folder}; {fix}")
+    if not folder.is_dir():
+        raise DataError(f"{folder} is a file, not a folder; {fix}")
+    return folder
 
 
 class Skipped(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):

@@ -8,11 +8,13 @@ phones.txt, phone_inventory.txt                           phone labels, if there
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from vgim.data.corpora.corpus import Corpus, Skipped, SourceUtterance
+from vgim.data.corpora.corpus import Corpus, Skipped, SourceUtterance, corpus_folder
 from vgim.data.corpora.kind import CorpusKind, CorpusOption
 from vgim.data.corpora.phone_labels import LABELS_NAME
 from vgim.errors import DataError
@@ -24,6 +26,7 @@ FLAC_TO_PCM = 1.9
 SYNTHETIC_MARKER = "synthetic.json"
 """The file that says that `vgim data synth` made the corpus, and with which numbers."""
 SYNTHETIC_NAME = "synthetic"
+SYNTHETIC_FACTS = ("version", "speakers", "utterances", "seed")
 _LAYOUT = "SUBSET/SPEAKER/CHAPTER/SPEAKER-CHAPTER-UTTERANCE.flac (or .wav)"
 _AUDIO_SUFFIXES = (".flac", ".wav")
 _UTTERANCE = re.compile(r"([^-/]+)-([^-/]+)-([^-/]+)\.(flac|wav)")
@@ -39,7 +42,7 @@ def find_librispeech(root: str | Path | Location, *, subsets: Sequence[str] | No
     Raises:
         DataError: No utterance is there.
     """
-    folder = Location(root)
+    folder = corpus_folder(root, f"give the root of a corpus laid out as {_LAYOUT}")
     files = folder.list_files()
     if subsets:
         files = [file for file in files if set(file[0].split("/")[:-3]) & set(subsets)]
@@ -55,7 +58,7 @@ def find_librispeech(root: str | Path | Location, *, subsets: Sequence[str] | No
     marker = _find_corpus_file(folder, SYNTHETIC_MARKER, is_subset)
     variant = ",".join(sorted(subsets)) if subsets else None
     if marker is not None:
-        variant = synthetic_variant(json.loads(marker.read_text()))
+        variant = synthetic_variant(read_synthetic_marker(marker))
     return Corpus(
         name=SYNTHETIC_NAME if marker else LIBRISPEECH.name,
         root=folder,
@@ -68,9 +71,29 @@ def find_librispeech(root: str | Path | Location, *, subsets: Sequence[str] | No
     )
 
 
+def read_synthetic_marker(marker: Location) -> dict[str, Any]:
+    """The numbers that an embedded corpus was made with, and its hours.
+
+    Raises:
+        DataError: The marker is damaged.
+        StorageError: The storage cannot be read.
+    """
+    try:
+        facts = json.loads(marker.read_bytes())
+        hours = float(facts["hours"])
+        if math.isfinite(hours) and all(isinstance(facts[name], int) for name in SYNTHETIC_FACTS):
+            return dict(facts)
+    except (ValueError, TypeError, LookupError, RecursionError, OverflowError):
+        pass
+    raise DataError(
+        f"{marker} does not read as the numbers of `vgim data synth`, so the corpus may not be whole; remove "
+        f"{marker.parent} and make it again"
+    )
+
+
 def synthetic_variant(facts: Mapping[str, object]) -> str:
     """The `Corpus.variant` of an embedded corpus, from the content of its marker."""
-    return " ".join(f"{name}={facts[name]}" for name in ("version", "speakers", "utterances", "seed"))
+    return " ".join(f"{name}={facts[name]}" for name in SYNTHETIC_FACTS)
 
 
 def _list_utterances(
@@ -121,8 +144,6 @@ def _find_corpus_file(folder: Location, name: str, is_subset: bool) -> Location 
 
 
 def _no_utterances(folder: Location, files: FileSizes, subsets: Sequence[str] | None) -> DataError:
-    if not folder.exists():
-        return DataError(f"there is no folder {folder}; give the root of a corpus laid out as {_LAYOUT}")
     chosen = f" in the subsets {', '.join(subsets)}" if subsets else ""
     num_audio = sum(path.lower().endswith(_AUDIO_SUFFIXES) for path, _ in files)
     found = f"{len(files)} files, {num_audio} of them audio" if files else "no files"

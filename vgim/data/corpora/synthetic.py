@@ -17,7 +17,7 @@ import numpy as np
 
 from vgim.data.audio import encode_flac
 from vgim.data.corpora.kind import CorpusKind
-from vgim.data.corpora.librispeech import SYNTHETIC_MARKER, SYNTHETIC_NAME
+from vgim.data.corpora.librispeech import SYNTHETIC_MARKER, SYNTHETIC_NAME, read_synthetic_marker
 from vgim.data.corpora.phone_labels import (
     INVENTORY_NAME,
     LABELS_NAME,
@@ -145,6 +145,8 @@ def synthetic_facts(speakers: int, utterances: int, seed: int) -> dict[str, int]
 
 def _existing_hours(folder: Location, facts: dict[str, int]) -> float | None:
     """Hours of audio if the corpus is there already; None if the folder is free; DataError if it holds other files."""
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"--out {folder} is a file; choose a folder")
     marker = folder.child(SYNTHETIC_MARKER)
     if not marker.exists():
         # an object store has no rename: an interrupted upload leaves this subset, and is simply repeated
@@ -154,7 +156,7 @@ def _existing_hours(folder: Location, facts: dict[str, int]) -> float | None:
                 f"--out {folder} holds other files ({first_few(others)}); choose an empty or new folder for the corpus"
             )
         return None
-    existing = json.loads(marker.read_text())
+    existing = read_synthetic_marker(marker)
     hours = float(existing.pop("hours"))
     for name, value in facts.items():
         if existing.get(name) != value:

@@ -53,12 +53,13 @@ from vgim.data.shards.write import ReadOptions
 from vgim.data.shards.write_all import Progress, claim, fail_strictly, write_all
 from vgim.errors import ConfigError, DataError
 from vgim.storage import Location
-from vgim.text import plural
+from vgim.text import plural, shorten
 
 log = logging.getLogger(__name__)
 
 RAY_ABOVE_BYTES = 1_000_000_000
 """Bytes of PCM16 above which starting Ray takes less time than it saves."""
+MAX_SEED = 2**63
 
 
 def prepare(
@@ -120,6 +121,8 @@ def prepare(
         strict=strict,
     )
     _check(corpus, reading, target_shard_bytes, validation_fraction, test_fraction)
+    if not 0 <= seed < MAX_SEED:
+        raise ConfigError(f"seed={shorten(str(seed))} must be at least 0 and below 2^63")
     lists = {
         split: frozenset(current_ids(read_list(file), corpus.utterances, f"the {split} list").values())
         for split, file in zip(SPLITS, (train_list, validation_list, test_list), strict=True)

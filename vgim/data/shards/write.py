@@ -25,6 +25,8 @@ from vgim.storage import Location, is_transient
 ROW_GROUP_BYTES = 8 * 1024 * 1024
 """Audio in a row group, the unit that a stream reads and shuffles."""
 ROW_GROUP_ROWS = 64
+MAX_FILE_BYTES = 2**32
+"""What the header of a WAV file can hold. A larger file is no recording, and would fill the memory."""
 
 Row = dict[str, Any]
 """Values by the names of SHARD_SCHEMA."""
@@ -102,7 +104,7 @@ def _rows(plan: ShardPlan, options: ReadOptions, tally: _Tally) -> Iterator[Row]
     root = Location(plan.corpus_root)
     for item in plan.utterances:
         try:
-            data = _read(root.child(item.path))
+            data = _read(root.child(item.path), item.size_bytes)
             clip = decode(data, resample=options.resample, mixdown=options.mixdown)
             if len(clip.samples) < options.min_samples:
                 raise AudioProblem(
@@ -120,7 +122,11 @@ def _rows(plan: ShardPlan, options: ReadOptions, tally: _Tally) -> Iterator[Row]
         yield _row(item, plan.split, clip, data, phones, options.codec, tally)
 
 
-def _read(file: Location) -> bytes:
+def _read(file: Location, num_bytes: int) -> bytes:
+    if num_bytes > MAX_FILE_BYTES:
+        raise AudioProblem(
+            "unreadable", f"{num_bytes} bytes, at most {MAX_FILE_BYTES} are read; cut the recording"
+        )
     try:
         return file.read_bytes()
     except StorageError as error:
