@@ -17,7 +17,7 @@ from vgim.model.randomness import DrawKey
 from vgim.model.stack import build_encoder
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-NAMES = ("common", "naive", "step", "step_gpu", "stream", "scaling")
+NAMES = ("common", "naive", "step", "step_gpu", "stream", "scaling", "checkpoint")
 SMALL = ["--channels", "8", "--batch", "2", "--samples", "2000"]
 
 
@@ -180,7 +180,43 @@ def test_step_gpu_prints_a_row_for_every_precision_and_way(
         )
 
 
-@pytest.mark.parametrize("name", ["naive", "step", "step_gpu", "stream", "scaling"])
+def test_checkpoint_prints_what_training_waits_for_on_each_storage(
+    scripts: dict[str, ModuleType],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    from vgim.storage import location
+
+    monkeypatch.setattr(
+        location, "remote_filesystem", location.remote_filesystem
+    )  # to be as it was afterwards
+    results = tmp_path / "checkpoint.json"
+    arguments = [
+        *SMALL,
+        "--rounds",
+        "1",
+        "--latency",
+        "0.01",
+        "--folder",
+        str(tmp_path),
+        "--json",
+        str(results),
+    ]
+    assert scripts["checkpoint"].main(arguments) == 0
+    assert "slow storage  in the background" in capsys.readouterr().out
+    rows = json.loads(results.read_text())["checkpoints"]
+    assert [(row["storage"], row["way"]) for row in rows] == [
+        (storage, way) for storage in ("disk", "slow storage") for way in ("waited for", "in the background")
+    ]
+    for waited_for, background in (rows[:2], rows[2:]):
+        assert waited_for["times_shorter"] == 1
+        assert background["times_shorter"] == waited_for["wait_s"] / background["wait_s"]
+        assert background["steps_beside"] > 0
+    assert rows[3]["written_s"] > 10 * 0.01  # it did wait for its calls
+
+
+@pytest.mark.parametrize("name", ["naive", "step", "step_gpu", "stream", "scaling", "checkpoint"])
 def test_help_is_there_and_nothing_runs_on_import(
     scripts: dict[str, ModuleType], name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -110,7 +110,7 @@ def test_the_files_are_those_of_the_step_whatever_is_trained_meanwhile(
     assert set(files_of(run, 2)) == set(FILES)
 
 
-def test_the_state_comes_last_and_older_checkpoints_go_after_it(
+def test_the_state_comes_after_all_other_files_and_older_checkpoints_go_after_it(
     tmp_path: Path, operations: list[str]
 ) -> None:
     encoder, optimizer = trained()
@@ -119,14 +119,14 @@ def test_the_state_comes_last_and_older_checkpoints_go_after_it(
     for step in range(keep + 1):
         writer.write(state(step))
     writer.wait()
-    written = [f"write step-{step:08d}/{name}" for step in range(keep + 1) for name in FILES]
-    folder = "step-00000000"
-    assert [o for o in operations if f"{keep:08d}" in o or folder in o] == [
-        *written[:4],
-        *written[-4:],
-        f"delete {folder}/state.json",
-        f"delete {folder}",
-    ]
+    first, last = "step-00000000", f"step-{keep:08d}"
+    done = [operation for operation in operations if first in operation or last in operation]
+    assert len(done) == 2 * len(FILES) + 2
+    for number, step in enumerate((first, last)):
+        *files, state_file = done[number * len(FILES) : (number + 1) * len(FILES)]
+        assert sorted(files) == sorted(f"write {step}/{name}" for name in FILES[:-1])
+        assert state_file == f"write {step}/state.json"
+    assert done[-2:] == [f"delete {first}/state.json", f"delete {first}"]
 
 
 def test_a_checkpoint_waits_for_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,6 +166,20 @@ def test_a_failure_is_raised_once_and_earlier_checkpoints_stay(
     writer.raise_error()
     assert writer.written_step == 1
     assert files_of(run, 1) == before
+
+
+def test_a_checkpoint_whose_companion_fails_is_not_complete(tmp_path: Path) -> None:
+    encoder, optimizer = trained()
+    writer = writer_of(Location(tmp_path), encoder, optimizer)
+
+    def fail() -> None:
+        raise StorageError("cannot write metrics.jsonl: it is full; free some space")
+
+    writer.write(state(1), meanwhile=fail)
+    with pytest.raises(StorageError, match="it is full"):
+        writer.wait()
+    assert writer.written_step == 0
+    assert not complete_checkpoints(Location(tmp_path))
 
 
 def test_memory_stays_as_it_is_over_fifty_checkpoints(tmp_path: Path) -> None:
@@ -283,7 +297,7 @@ def test_an_error_of_the_loop_waits_for_the_checkpoint_that_is_being_written(
 def test_a_checkpoint_that_fails_beside_another_error_is_told_in_the_log(
     tiny_config: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing_write(*_: Any) -> None:
+    def failing_write(*_: Any, **options: Any) -> None:
         raise StorageError("cannot write it: the disk is gone; check the disk")
 
     class Dying(loop.RankTrainer):

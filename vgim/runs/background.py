@@ -1,9 +1,9 @@
-"""One action at a time in a thread of its own, whose error reaches the thread that asked for the action."""
+"""Actions in threads of their own, whose errors reach the thread that asked for the actions."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 class Background:
@@ -58,3 +58,25 @@ class Background:
             action()
         except BaseException as error:
             self._error = error
+
+
+def run_beside(name: str, actions: Sequence[Callable[[], None]]) -> None:
+    """Run actions beside one another, and wait for all of them.
+
+    Args:
+        name: name of the threads.
+
+    Raises:
+        BaseException: the first error of an action, once all have ended.
+    """
+    threads = [Background(name) for _ in actions]
+    for thread, action in zip(threads, actions, strict=True):
+        thread.start(action)
+    errors = []
+    for thread in threads:
+        try:
+            thread.wait()
+        except BaseException as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]

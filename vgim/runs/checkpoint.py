@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from vgim.config import AnyConfig, DecoderConfig, RunConfig, from_yaml
 from vgim.config.schema import Section
 from vgim.errors import CheckpointError, VgimError
+from vgim.runs.background import run_beside
 from vgim.runs.checkpoint_scan import (
     PREFIX,
     TO_CONTINUE,
@@ -35,6 +36,9 @@ from vgim.storage import Bytes, Location
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+WRITING = "checkpoint"
+"""Name of the threads that write a checkpoint."""
 
 Config = TypeVar("Config", RunConfig, DecoderConfig, AnyConfig)
 
@@ -140,21 +144,34 @@ def checkpoint_location(run: Location, step: int) -> Location:
     return run.child(CHECKPOINTS, f"{PREFIX}{step:08d}")
 
 
-def write_checkpoint(run: Location, state: TrainingState, contents: Mapping[str, Bytes]) -> Checkpoint:
-    """Write a checkpoint's files, and `state.json` last; `state.files` is filled in here."""
-    location = checkpoint_location(run, state.step)
-    with ThreadPoolExecutor(1, "hash") as hashing:  # beside the writing, which waits for storage
-        hashes = {name: hashing.submit(_sha256, data) for name, data in contents.items()}
-        for name, data in contents.items():
-            location.child(name).write_bytes_atomic(data)
-    stamps = {name: FileStamp(bytes=len(contents[name]), sha256=sha.result()) for name, sha in hashes.items()}
+def write_checkpoint(
+    run: Location,
+    state: TrainingState,
+    contents: Mapping[str, Bytes],
+    *,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Checkpoint:
+    """Write a checkpoint's files beside one another, and `state.json` last; `state.files` is filled in here.
+
+    Args:
+        contents: content of the files but `state.json`, by name.
+        meanwhile: called beside the writing of these files; `state.json` waits for it.
+
+    Raises:
+        StorageError: a file could not be written. There is no `state.json` then.
+    """
+    location, stamps = checkpoint_location(run, state.step), {}
+
+    def write(name: str, data: Bytes) -> None:
+        stamps[name] = FileStamp(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+        location.child(name).write_bytes_atomic(data)
+
+    files = [partial(write, name, data) for name, data in contents.items()]
+    run_beside(WRITING, [*files, meanwhile])
+    stamps = {name: stamps[name] for name in contents}
     complete = TrainingState.model_validate({**dict(state), "files": stamps, "schema_version": 2})
     location.child(STATE).write_bytes_atomic(complete.to_json())
     return Checkpoint(location, complete)
-
-
-def _sha256(data: Bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def complete_checkpoints(run: Location) -> list[Checkpoint]:

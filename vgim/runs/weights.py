@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import safetensors.torch
 import torch
@@ -44,11 +44,18 @@ def checkpoint_tensors(
     return {WEIGHTS: network.state_dict(), OPTIMIZER: _flatten(network, optimizer)}
 
 
-def write_new_checkpoint(run: Location, state: TrainingState, contents: Mapping[str, Bytes]) -> Checkpoint:
+def write_new_checkpoint(
+    run: Location,
+    state: TrainingState,
+    contents: Mapping[str, Bytes],
+    *,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Checkpoint:
     """Write a checkpoint's files, unless `run` has a whole checkpoint of this step; `state.files` is filled in here.
 
     Args:
         contents: content of the files but `state.json`, by name.
+        meanwhile: called beside the writing of these files; `state.json` waits for it.
 
     Raises:
         StorageError: The storage cannot be written; earlier checkpoints are untouched.
@@ -56,7 +63,7 @@ def write_new_checkpoint(run: Location, state: TrainingState, contents: Mapping[
     written = written_checkpoint(run, state.step)
     if written is not None:  # the same step of the same run: the same bytes
         return written
-    return write_checkpoint(run, state, contents)
+    return write_checkpoint(run, state, contents, meanwhile=meanwhile)
 
 
 def load_weights(checkpoint: Checkpoint, encoder: Encoder) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import stat
@@ -258,7 +257,7 @@ class Location:
             with self.atomic_output() as out:
                 out.write(data)
         else:
-            self.put(io.BytesIO(data))
+            self.put(pa.BufferReader(data))  # which copies nothing
 
     @contextmanager
     def atomic_output(self) -> Iterator[IO[bytes]]:

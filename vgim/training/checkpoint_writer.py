@@ -15,7 +15,7 @@ from torch import nn
 
 from vgim.config import AnyConfig, to_yaml
 from vgim.runs.background import Background
-from vgim.runs.checkpoint import prune_checkpoints
+from vgim.runs.checkpoint import WRITING, prune_checkpoints
 from vgim.runs.layout import CONFIG, OPTIMIZER, WEIGHTS
 from vgim.runs.tensor_buffer import TensorBuffer
 from vgim.runs.training_state import TrainingState
@@ -48,15 +48,15 @@ class CheckpointWriter:
         self._keep_step = keep_step
         self._device = next(network.parameters()).device
         self._buffers = {WEIGHTS: TensorBuffer(), OPTIMIZER: TensorBuffer()}
-        self._background = Background("checkpoint")
+        self._background = Background(WRITING)
         self.written_step = 0
         """Step of the newest checkpoint that this writer has written; 0 before the first."""
 
-    def write(self, state: TrainingState, first: Callable[[], None] = lambda: None) -> float:
+    def write(self, state: TrainingState, meanwhile: Callable[[], None] = lambda: None) -> float:
         """Copy weights and optimizer state, and start to write them. Waits for the checkpoint before to be written.
 
         Args:
-            first: called in the thread, before anything of the checkpoint is written.
+            meanwhile: called in a thread; the checkpoint is complete only after it.
 
         Returns:
             Seconds that the checkpoint before was waited for.
@@ -72,7 +72,7 @@ class CheckpointWriter:
         copied = _event_on(self._device)
         contents: dict[str, Bytes] = {name: buffer.content for name, buffer in self._buffers.items()}
         contents[CONFIG] = to_yaml(self._config).encode()
-        self._background.start(partial(self._write, state, first, contents, copied))
+        self._background.start(partial(self._write, state, meanwhile, contents, copied))
         return waited_s
 
     def raise_error(self) -> None:
@@ -94,14 +94,13 @@ class CheckpointWriter:
     def _write(
         self,
         state: TrainingState,
-        first: Callable[[], None],
+        meanwhile: Callable[[], None],
         contents: Mapping[str, Bytes],
         copied: torch.cuda.Event | None,
     ) -> None:
-        first()
         if copied is not None:
             copied.synchronize()
-        write_new_checkpoint(self._run, state, contents)
+        write_new_checkpoint(self._run, state, contents, meanwhile=meanwhile)
         train = self._config.train
         prune_checkpoints(
             self._run,

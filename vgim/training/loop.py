@@ -388,7 +388,7 @@ class RankTrainer:
         self._unreported.append(progress)
         if self._checkpoints is None or self.writer is None:
             return
-        waited_s = self._checkpoints.write(state, first=self.writer.keep_written())
+        waited_s = self._checkpoints.write(state, meanwhile=self.writer.keep_written())
         if waited_s > SLOW_STORAGE_S and not self._warned_of_slow_storage:
             self._warned_of_slow_storage = True
             self._log_event(
