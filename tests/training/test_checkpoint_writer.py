@@ -27,7 +27,8 @@ from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder
 from vgim.runs.weights import save_checkpoint
 from vgim.storage import Location
-from vgim.training import loop
+from vgim.training import checkpoints, loop
+from vgim.training.agreement import Wishes
 from vgim.training.checkpoint_writer import CheckpointWriter
 from vgim.training.trainer import train
 
@@ -297,14 +298,17 @@ def test_an_error_of_the_loop_waits_for_the_checkpoint_that_is_being_written(
 def test_a_checkpoint_that_fails_beside_another_error_is_told_in_the_log(
     tiny_config: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    failed = threading.Event()
+
     def failing_write(*_: Any, **options: Any) -> None:
+        failed.set()
         raise StorageError("cannot write it: the disk is gone; check the disk")
 
     class Dying(loop.RankTrainer):
         def _wishes(self) -> Any:  # it has not heard of the failure when it dies
-            if self._unreported:
+            if failed.is_set():
                 raise Killed
-            return super()._wishes()
+            return Wishes()
 
     monkeypatch.setattr("vgim.training.checkpoint_writer.write_new_checkpoint", failing_write)
     config = tiny_config("train.checkpoint_every_steps=2").config
@@ -331,7 +335,7 @@ def test_checkpoints_are_reported_once_they_are_on_storage(tiny_config: Maker) -
 def test_storage_slower_than_checkpoints_are_due_is_told_once(
     tiny_config: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "SLOW_STORAGE_S", 0.0)
+    monkeypatch.setattr(checkpoints, "SLOW_STORAGE_S", 0.0)
     config = tiny_config("train.checkpoint_every_steps=1", "train.max_steps=6").config
     single_rank_trainer(config).run()
     told = [record["message"] for record in records(run_location(config), "event")]

@@ -4,32 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-import vgim
 from vgim.config import AnyConfig, DecoderConfig, RunConfig
 from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.data.stream.stream import Batch, CropStream, RankSlice
-from vgim.errors import VgimError
 from vgim.model.audio import Normalizer, Statistics
 from vgim.model.precision import slowed_by
-from vgim.runs.checkpoint import checkpoint_location, is_kept_for_good
+from vgim.runs.checkpoint import is_kept_for_good
 from vgim.runs.folder import State
 from vgim.runs.hparams import hyperparameters
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import Event, MetricsWriter
-from vgim.runs.training_state import TrainingState
 from vgim.schedules.schedule import Phase, Schedule
 from vgim.signals import name_of
 from vgim.storage import Location
 from vgim.training.accumulator import MetricsAccumulator
 from vgim.training.agreement import Agreement, Wishes
 from vgim.training.checkpoint_clock import CheckpointClock
-from vgim.training.checkpoint_writer import CheckpointWriter
+from vgim.training.checkpoints import RankCheckpoints, training_state
 from vgim.training.ddp import average_buffers
 from vgim.training.depth_resume import shallower_run, writer_with_history
 from vgim.training.initialize import initialize
@@ -44,8 +41,6 @@ NO_VALIDATION = (
     "the shards have no validation split: there are no validation losses, train.keep_best keeps no checkpoint, and the "
     "best checkpoint is the newest"
 )
-SLOW_STORAGE_S = 1.0
-"""Seconds that training may wait for a checkpoint without a word, since the storage is slower than they are due."""
 ConfigT = TypeVar("ConfigT", RunConfig, DecoderConfig)
 
 
@@ -102,11 +97,7 @@ class RankTrainer:
     _clock: CheckpointClock = field(init=False)
     _stopped_by: int = field(init=False, default=0)
     """The signal for which all ranks stop; 0 while they go on."""
-    _checkpoints: CheckpointWriter | None = field(init=False, default=None)
-    """Writer of the checkpoints, on the rank that saves."""
-    _unreported: list[Progress] = field(init=False, default_factory=list)
-    """Where checkpoints were due that were not reported yet; the same on all ranks."""
-    _warned_of_slow_storage: bool = field(init=False, default=False)
+    _checkpoints: RankCheckpoints = field(init=False)
 
     def __post_init__(self) -> None:
         self.config = config = self.job.config
@@ -156,14 +147,6 @@ class RankTrainer:
         self._agreement = Agreement(self.worker.group)
         self._clock = CheckpointClock(self.config.train.checkpoint_every_minutes)
         if self.worker.group.saves:
-            self._checkpoints = CheckpointWriter(
-                self.run_folder,
-                self.learner.network,
-                self.learner.optimizer,
-                self.config,
-                # Other members of a population may still copy the checkpoint.
-                keep_step=progress.step if self.job.until_epoch else None,
-            )
             if shallower is not None:
                 self.writer = writer_with_history(self.run_folder, shallower, progress.step)
             else:
@@ -181,6 +164,15 @@ class RankTrainer:
                 log.append(Event(NO_VALIDATION))
             for event in log:
                 self.writer.event(progress.step, event)
+        self._checkpoints = RankCheckpoints(
+            self.run_folder,
+            self.worker,
+            self.learner,
+            self.config,
+            self.writer,
+            # Other members of a population may still copy the checkpoint.
+            keep_step=progress.step if self.job.until_epoch else None,
+        )
         try:
             for phase in remaining(progress, self.config):
                 if self._stopped_by or self._pauses_at(progress):
@@ -190,7 +182,8 @@ class RankTrainer:
                 if (message := self.schedule.phase_message(phase, progress.step)) is not None:
                     self._log_event(progress, message)
                 progress = self._train(phase, progress)
-            self._finish_checkpoints()
+            self._agreement.close()
+            self._checkpoints.finish()
             if remaining(progress, self.config):
                 self.state = "interrupted"
                 how = f"stopped by {name_of(self._stopped_by)}" if self._stopped_by else "paused"
@@ -287,7 +280,7 @@ class RankTrainer:
     def _between_steps(self, phase: Phase, progress: Progress) -> tuple[Progress, bool]:
         """Validate and write a checkpoint if they are due; also returns whether the phase ends or the run pauses."""
         agreed = self._agreement.exchange(self._wishes())
-        self._report_written(agreed.written_step)
+        self._checkpoints.report(agreed.written_step)
         self._stopped_by = agreed.stop_signal
         train = self.config.train
         epoch_ended, done = progress.step_in_epoch == 0, is_done(progress, phase, train)
@@ -371,31 +364,8 @@ class RankTrainer:
     def _checkpoint(self, progress: Progress) -> None:
         self._clock.restart()
         average_buffers(self.learner.network, self.share)
-        train = self.config.train
-        state = TrainingState(
-            **asdict(progress),
-            world_size=self.share.num_virtual,
-            batch_size=train.batch_size,
-            accumulate=train.accumulate,
-            seed=train.seed,
-            data_fingerprint=self.manifest.fingerprint,
-            corpus_mean=self.manifest.corpus_mean,
-            corpus_std=self.manifest.corpus_std,
-            vgim_version=vgim.__version__,
-            torch_version=torch.__version__,
-            files={},
-        )
-        self._unreported.append(progress)
-        if self._checkpoints is None or self.writer is None:
-            return
-        waited_s = self._checkpoints.write(state, meanwhile=self.writer.keep_written())
-        if waited_s > SLOW_STORAGE_S and not self._warned_of_slow_storage:
-            self._warned_of_slow_storage = True
-            self._log_event(
-                progress,
-                f"training waited {waited_s:.0f} s for the checkpoint before to be written to {self.run_folder.uri}; "
-                "the storage is slower than checkpoints are due: write them less often (train.checkpoint_every_steps)",
-            )
+        state = training_state(progress, self.config, self.manifest, self.share)
+        self._checkpoints.write(progress, state)
 
     def _wishes(self) -> Wishes:
         """What this rank asks of all ranks at a step boundary; the rank that saves asks for all of them.
@@ -403,36 +373,11 @@ class RankTrainer:
         Raises:
             StorageError: a checkpoint could not be written, which ends the run.
         """
-        if self._checkpoints is None:
+        if not self.worker.group.saves:
             return Wishes()
-        self._checkpoints.raise_error()
         return Wishes(self.worker.stop_asked(), self._clock.is_due(), self._checkpoints.written_step)
 
-    def _report_written(self, step: int) -> None:
-        """Report the checkpoints up to a step, which are on storage; all ranks call it at the same step boundary."""
-        while self._unreported and self._unreported[0].step <= step:
-            progress = self._unreported.pop(0)
-            if self.worker.group.saves:
-                self.worker.on_record("checkpoint", {"step": progress.step})
-            metrics = {"step": float(progress.step), "epoch": float(progress.epoch)}
-            if progress.validation_loss is not None:
-                metrics["validation_loss"] = progress.validation_loss
-            self.worker.on_checkpoint(metrics, checkpoint_location(self.run_folder, progress.step))
-
-    def _finish_checkpoints(self) -> None:
-        """Wait for the last checkpoint, and report all that were not reported yet."""
-        self._agreement.close()
-        if self._checkpoints is not None:
-            self._checkpoints.wait()
-        if self._unreported:
-            self._report_written(self._unreported[-1].step)
-
     def _close(self, progress: Progress) -> None:
-        """Wait for a checkpoint that is still being written after an error of the loop, and close the records."""
-        if self._checkpoints is not None:
-            try:
-                self._checkpoints.wait()
-            except VgimError as error:  # the loop's own error ends the run
-                self._log_event(progress, f"the last checkpoint was not written: {error}")
+        self._checkpoints.close(progress)
         if self.writer is not None:
             self.writer.close()
