@@ -73,6 +73,7 @@ def go_on(
     rate: float | None = None,
     checkpoint: CheckpointRef | None = None,
     watch: Callable[[IntervalReport], None] = lambda report: None,
+    decided_epoch: int = 0,
 ) -> list[IntervalReport]:
     """Train a member until it has sent `num_reports` reports, and return them; None for the member's end."""
     told: list[IntervalReport] = []
@@ -86,7 +87,7 @@ def go_on(
     values = member.values if rate is None else {RATE: rate}
     context = TrialContext(sweep.config.metric, None, 1)
     if num_reports is None:
-        run_member(member, values, context, 1, on_report, checkpoint)
+        run_member(member, values, context, 1, on_report, checkpoint, decided_epoch=decided_epoch)
     else:
         with pytest.raises(Gone):
             run_member(member, values, context, 1, on_report, checkpoint)
@@ -359,7 +360,7 @@ def test_a_key_that_cannot_change_in_the_middle_of_a_run_is_refused(
 
 
 def test_the_population_continues_if_the_member_that_all_wait_for_has_failed(tiny_sweep: MakeSweep) -> None:
-    scheduler = population_scheduler(population(tiny_sweep), seed=0, first_comparison=1)
+    scheduler = population_scheduler(population(tiny_sweep), first_comparison=1)
     compared: list[Any] = []
     scheduler.on_trial_result = lambda controller, trial, result: compared.append(trial)
 

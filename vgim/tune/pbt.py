@@ -19,8 +19,14 @@ from vgim.errors import ConfigError
 from vgim.model.randomness import mix
 from vgim.schedules.registry import SCHEDULES, names_of_schedules
 from vgim.storage import Location, temporary_folder
-from vgim.tune.pbt_exploit import read_lineage
-from vgim.tune.pbt_member import CheckpointRef, IntervalReport, first_comparison_epoch, run_member
+from vgim.tune.pbt_comparison import Comparison, Exploitation, carry_out, read_comparison, write_comparison
+from vgim.tune.pbt_member import (
+    CheckpointRef,
+    IntervalReport,
+    first_comparison_epoch,
+    run_member,
+    with_current_values,
+)
 from vgim.tune.pbt_mutation import clip_to_space, mutations
 from vgim.tune.ray_tuner import OnEnd, fit
 from vgim.tune.resources import TrialResources
@@ -103,9 +109,12 @@ def run_population(
     """
     from ray import tune
 
+    comparison = read_comparison(sweep.folder)
+    carry_out(comparison, members)
+    members = [with_current_values(member) for member in members]
     by_name = {member.id: member for member in members}
     interval = sweep.config.scheduler.interval_epochs
-    first_comparison = first_comparison_epoch(members, interval)
+    first_comparison = first_comparison_epoch(members, interval, comparison.epoch)
 
     def drive(params: dict[str, Any]) -> None:
         # Ray reuses a paused member's process, and gives up a member that does not leave `report` within this time.
@@ -114,13 +123,17 @@ def run_population(
         member = by_name[tune.get_context().get_trial_name()]
         checkpoint = _read_ref(tune.get_checkpoint())
         run_member(
-            member, params[POINT][VALUES], context, interval, _report_to_tune, checkpoint, first_comparison
+            member,
+            params[POINT][VALUES],
+            context,
+            interval,
+            _report_to_tune,
+            checkpoint,
+            first_comparison,
+            comparison.epoch,
         )
 
-    # A later launch must not repeat the draws of an earlier one.
-    seed = mix("pbt", sweep.config.seed, sum(len(read_lineage(m.run).segments) for m in members))
     before = random.getstate()
-    random.seed(seed)  # Ray's scheduler draws from Python's global generator
     try:
         fit(
             drive,
@@ -130,7 +143,7 @@ def run_population(
             on_end=on_end,
             message_of=lambda trial, result: f"{trial} {result[MESSAGE]}" if result.get(MESSAGE) else "",
             param_space={POINT: tune.grid_search([{NAME: m.id, VALUES: dict(m.values)} for m in members])},
-            scheduler=population_scheduler(sweep, seed, first_comparison),
+            scheduler=population_scheduler(sweep, first_comparison),
             reuse_actors=True,  # all pause at each comparison; a new process needs seconds to import torch
             trial_name_creator=lambda trial: trial.config[POINT][NAME],
             trial_dirname_creator=lambda trial: str(trial),
@@ -159,8 +172,11 @@ def _read_ref(checkpoint: Any) -> CheckpointRef | None:
         return CheckpointRef(**json.loads(Path(folder, CHECKPOINT_REF).read_text()))
 
 
-def population_scheduler(sweep: Sweep, seed: int, first_comparison: int) -> Any:
+def population_scheduler(sweep: Sweep, first_comparison: int) -> Any:
     """Ray's scheduler, which also continues if the member that all others wait for has failed or ended.
+
+    Its draws depend on the sweep's seed and the epoch of the comparison alone, and its decisions are on storage before
+    a member goes on. So a sweep that is killed and continued decides as one that is not.
 
     Args:
         first_comparison: epoch of the first comparison. No member may be past it: Ray would let that member wait
@@ -171,11 +187,33 @@ def population_scheduler(sweep: Sweep, seed: int, first_comparison: int) -> Any:
 
     config, axes = sweep.config, sweep.config.axes
 
+    def mutations_at(epoch: int) -> dict[str, Any]:
+        return {POINT: {VALUES: mutations(axes, mix("pbt mutations", config.seed, epoch))}}
+
     def explore(params: dict[str, Any]) -> dict[str, Any]:
         params[POINT][VALUES] = clip_to_space(axes, params[POINT][VALUES])
         return params
 
     class Population(PopulationBasedTraining):  # type: ignore[misc]
+        def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> Any:
+            epoch = self._next_perturbation_sync
+            self.exploitations: dict[str, Exploitation] = {}
+            self._hyperparam_mutations = mutations_at(epoch)
+            random.seed(mix("pbt", config.seed, epoch))  # Ray draws from Python's global generator
+            answer = super().on_trial_result(controller, trial, result)
+            if self._next_perturbation_sync > epoch:
+                compared = Comparison(epoch=result[TIME], exploitations=self.exploitations)
+                write_comparison(sweep.folder, compared)
+            return answer
+
+        def _exploit(self, controller: Any, trial: Any, trial_to_clone: Any) -> None:
+            super()._exploit(controller, trial, trial_to_clone)
+            ref = _read_ref(self._trial_state[trial_to_clone].last_checkpoint)
+            assert ref is not None  # Ray exploits trials with a checkpoint only
+            self.exploitations[str(trial)] = Exploitation(
+                run=ref.run, step=ref.step, values=trial.config[POINT][VALUES]
+            )
+
         def choose_trial_to_run(self, controller: Any) -> Any:
             unfinished = [trial for trial in controller.get_trials() if not trial.is_finished()]
             if unfinished and all(self._waits(trial) for trial in unfinished):
@@ -195,7 +233,7 @@ def population_scheduler(sweep: Sweep, seed: int, first_comparison: int) -> Any:
         mode=config.metric.mode,
         perturbation_interval=config.scheduler.interval_epochs,
         burn_in_period=first_comparison,
-        hyperparam_mutations={POINT: {VALUES: mutations(axes, seed)}},
+        hyperparam_mutations=mutations_at(first_comparison),
         quantile_fraction=config.scheduler.quantile,
         resample_probability=config.scheduler.resample_probability,
         custom_explore_fn=explore,

@@ -68,6 +68,7 @@ def run_member(
     on_report: Callable[[IntervalReport], None],
     checkpoint: CheckpointRef | None,
     first_comparison: int = 0,
+    decided_epoch: int = 0,
 ) -> None:
     """Train a member to its end in intervals of `interval` epochs, or continue it.
 
@@ -79,6 +80,7 @@ def run_member(
             if the scheduler has no report of this member yet.
         first_comparison: epoch of the scheduler's first comparison. A member that fails earlier reports this epoch,
             because the others wait for it there.
+        decided_epoch: epoch of the last comparison of an earlier launch, which is not reported again.
 
     Raises:
         VgimError: the error that ended the member, if the scheduler did not replace its weights.
@@ -96,7 +98,8 @@ def run_member(
         start_lineage(member.run, member.config, list(values))
     monitor = TrialMonitor(member.run, member.config, context.metric)
     newest = _newest(member)
-    reported = newest if checkpoint is not None else None
+    is_decided = newest is not None and newest.state.epoch <= decided_epoch
+    reported = newest if checkpoint is not None or is_decided else None
     while not has_ended(member):
         list(monitor.new_reports(ended=True))  # probes and measures the newest checkpoint
         newest = _newest(member)
@@ -120,9 +123,9 @@ def run_member(
     list(monitor.new_reports(ended=True))
 
 
-def first_comparison_epoch(members: Sequence[Trial], interval: int) -> int:
-    """The epoch of the first comparison that no member has passed."""
-    epochs = [interval]
+def first_comparison_epoch(members: Sequence[Trial], interval: int, decided_epoch: int = 0) -> int:
+    """The epoch of the first comparison that no member has passed, after the comparison of `decided_epoch`."""
+    epochs = [interval, (decided_epoch // interval + 1) * interval]
     for member in members:
         newest = _newest(member)
         if newest is not None and not has_ended(member):
