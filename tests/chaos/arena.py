@@ -47,6 +47,11 @@ class Reference:
     results: Digest
     out: str
 
+    @property
+    def read(self) -> set[str]:
+        """Paths of the files that were read."""
+        return {operation.path for operation in self.operations if operation.kind == "read"}
+
 
 @dataclass
 class Arena:
@@ -70,7 +75,7 @@ class Arena:
 
     def __post_init__(self) -> None:
         self.root = self.root.resolve()
-        self.template = Template(self.root, lambda command: self.run(command), self.parts)
+        self.template = Template(self.root, lambda command, hook: self.run(command, hook), self.parts)
 
     @property
     def case(self) -> Path:

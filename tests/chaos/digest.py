@@ -49,11 +49,12 @@ UNEQUAL_KEYS = {
     *("message", "boot_id", "process_start", "lease", "step_s", "mtime_ns"),
 }
 """Keys of JSON records whose values two runs of one command do not share."""
-IGNORED = re.compile(r"(^|/)(\.claim|tensorboard|stop-request\.json|tune)(/|$)|events\.out\.tfevents")
+IGNORED = re.compile(
+    r"(^|/)(\.claim|tensorboard|stop-request\.json|tune)(/|$)|events\.out\.tfevents|checkpoints/index\.json$"
+)
+"""Files of processes, and the list of checkpoints, which is read anew where it is older than its folder."""
 ONLY_THERE = (".html", ".png", ".pdf", ".md", ".svg", ".sha256")
 """Suffixes of pages and pictures, which name times and versions: they must be there and not be empty."""
-OF_TIMES = ("checkpoints/index.json",)
-"""Files whose checksum covers times."""
 
 
 def digest(folder: Path) -> Digest:
@@ -110,11 +111,8 @@ def _content(file: Path) -> bytes:
             kept = [without_unequal(record) for record in records if record.get("kind") != "event"]
             return json.dumps(kept, sort_keys=True).encode()
         if file.suffix == ".json":
-            record = without_unequal(json.loads(data))
-            if file.as_posix().endswith(OF_TIMES):
-                record.pop("checksum", None)
-            return json.dumps(record, sort_keys=True).encode()
-    except (ValueError, AttributeError):
+            return json.dumps(without_unequal(json.loads(data)), sort_keys=True).encode()
+    except (ValueError, AttributeError, RecursionError):
         pass
     return data
 

@@ -86,7 +86,7 @@ def state_complaints(folder: Path) -> list[str]:
     for file in folder.rglob("run.json"):
         try:
             state = json.loads(file.read_bytes())["state"]
-        except (ValueError, KeyError, TypeError, OSError):
+        except (ValueError, KeyError, TypeError, OSError, RecursionError):
             continue
         if state == "running":
             told.append(f"{file.relative_to(folder)} still says running")

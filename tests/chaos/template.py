@@ -6,11 +6,14 @@ from `parts/NAME` before each. A part is made when an attack first needs it.
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.chaos.operations import Hook, Operation
 from tests.chaos.process import Outcome
 from tests.conftest import TINY
 
@@ -18,11 +21,11 @@ TRAIN = (
     "train.limit_train_batches=3",
     "train.limit_validation_batches=1",
     "train.checkpoint_every_steps=2",
-    "train.keep_last=1",
+    "train.keep_last=2",
     "train.max_steps=7",
     "train.epochs=3",
 )
-"""Overrides of a run of seven steps in three epochs, with five checkpoints of which two are kept."""
+"""Overrides of a run of seven steps in three epochs, with four checkpoints of which two or three are kept."""
 SWEEP = """
 base: tiny
 overrides: [train.limit_train_batches=2, train.limit_validation_batches=1, train.epochs=1]
@@ -66,6 +69,8 @@ class Part:
 
     needs: tuple[str, ...]
     commands: tuple[tuple[str, ...], ...]
+    killed_at: str = ""
+    """Path at whose first operation the commands are killed."""
 
 
 PARTS = {
@@ -85,7 +90,9 @@ PARTS = {
             ),
         ),
     ),
-    "half": Part(("shards",), (("train", "tiny.yaml", *TRAIN, "train.max_steps=5"),)),
+    "half": Part(
+        ("shards",), (("train", "tiny.yaml", *TRAIN),), killed_at="runs/run/checkpoints/step-00000006"
+    ),
     "run": Part(("shards",), (("train", "tiny.yaml", *TRAIN),)),
     "decoder": Part(("run",), ((*DECODER, *DECODER_KEYS),)),
     "results": Part(
@@ -108,12 +115,12 @@ class Template:
 
     Args:
         root: Folder of the template and of the attacks.
-        run: Runs a command in the folder `case`.
+        run: Runs a command in the folder `case`, with a hook for its operations.
         parts: Parts by name.
     """
 
     root: Path
-    run: Callable[[tuple[str, ...]], Outcome]
+    run: Callable[[tuple[str, ...], Hook | None], Outcome]
     parts: dict[str, Part] = field(default_factory=lambda: PARTS)
     made: set[str] = field(default_factory=set)
 
@@ -156,11 +163,19 @@ class Template:
             self.make(needed)
         self.fresh(part.needs[0] if part.needs else "")
         for command in part.commands:
-            outcome = self.run(command)
-            if outcome.code:
+            outcome = self.run(command, _killing(part.killed_at) if part.killed_at else None)
+            if outcome.code != (-signal.SIGKILL if part.killed_at else 0):
                 raise RuntimeError(f"vgim {' '.join(command)} ended with {outcome.code}: {outcome.text}")
         shutil.copytree(self.case, self.root / "parts" / name)
         self.made.add(name)
+
+
+def _killing(path: str) -> Hook:
+    def hook(number: int, operation: Operation) -> None:
+        if operation.changes and operation.path.startswith(path):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return hook
 
 
 def remove(folder: Path) -> None:

@@ -64,9 +64,9 @@ def counterpart(arena: Arena, file: str) -> Path | None:
 
 
 def judge(
-    arena: Arena, outcome: Outcome, reference: Digest, found: Digest, damaged: str, manner: str
+    outcome: Outcome, reference: Digest, found: Digest, damaged: str, manner: str, is_read: bool
 ) -> list[str]:
-    """What is wrong with a command that succeeded on a damaged file."""
+    """What is wrong with a command that succeeded on a damaged file, which it reads or leaves alone."""
     wrong = []
     last = max(reference, key=lambda path: (CHECKPOINT.search(path) is not None, path))
     for difference in differences(reference, found):
@@ -79,7 +79,7 @@ def judge(
         wrong.append(difference)
     own = found.get(damaged) != reference.get(damaged)
     unseen = manner == "a bit flipped" and any(part in damaged for part in WITHOUT_HASH)
-    if own and not unseen and not names(outcome.text, damaged):
+    if own and is_read and not unseen and not names(outcome.text, damaged):
         wrong.append(f"{damaged} stays damaged, and nothing says so")
     return wrong
 
@@ -95,7 +95,9 @@ def before_resuming(scenario: Scenario, folders: tuple[str, ...], arena: Arena, 
     complaints = ending_complaints(outcome)
     complaints += state_complaints(case) if outcome.code == 0 else []
     if outcome.code == 0 and not complaints:
-        complaints += judge(arena, outcome, reference.results, arena.results(scenario), file, manner)
+        complaints += judge(
+            outcome, reference.results, arena.results(scenario), file, manner, file in reference.read
+        )
     else:
         complaints += naming_complaints(outcome, file) if not complaints else []
         if CHECKPOINT.search(file) and scenario is RESUMED:
@@ -155,7 +157,8 @@ def while_running(scenario: Scenario, folders: tuple[str, ...], arena: Arena, dr
 
 def _is_of(difference: str, file: str) -> bool:
     path = difference.partition(" ")[0].removesuffix("/")
-    return path == file or SET_ASIDE.search(path) is not None
+    of_checkpoint = CHECKPOINT.search(file) is not None and Path(path).parent == Path(file).parent
+    return path == file or of_checkpoint or SET_ASIDE.search(path) is not None
 
 
 READERS: dict[str, tuple[tuple[str, ...], tuple[Arguments, ...]]] = {
