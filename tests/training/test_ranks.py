@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -33,6 +34,8 @@ from vgim.data.stream.stream import Batch
 from vgim.model.randomness import DrawKey
 from vgim.model.rank_group import RankGroup
 from vgim.model.stack import Encoder
+from vgim.runs.weights import OF_RANKS
+from vgim.training import agreement
 from vgim.training.ddp import average_buffers
 from vgim.training.errors import NotFiniteError
 from vgim.training.greedy import GreedyLearner
@@ -106,7 +109,7 @@ def one_rank(rank: int, folder: str, configs: dict[str, RunConfig]) -> None:
     results["wrapped"] = all(isinstance(m, DistributedDataParallel) for m in data_parallel.modules.values())
     for name, config in configs.items():
         kind = Poisoned if name == "poisoned" else RankTrainer
-        results[name] = run(kind, config, group)
+        results[name] = run_stopped_once(config, group) if name == "stopped" else run(kind, config, group)
     torch.save(results, f"{folder}/rank{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
@@ -131,12 +134,25 @@ class Poisoned(RankTrainer):
         return x_BL * float("nan") if self.worker.group.rank == 1 and self.num_batches == 3 else x_BL
 
 
-def run(kind: type[RankTrainer], config: RunConfig, group: RankGroup) -> Results:
+def run_stopped_once(config: RunConfig, group: RankGroup) -> Results:
+    """Stop a run in the middle of an epoch, then train it to its end."""
+    agreement.EXCHANGE_EVERY_S = 0  # a stop holds at the next step, however short steps are
+    stopped = run(RankTrainer, config, group, stop_asked=lambda: signal.SIGTERM)
+    return {**run(RankTrainer, config, group), "stopped": stopped["ended"]}
+
+
+def run(kind: type[RankTrainer], config: RunConfig, group: RankGroup, **worker_options: Any) -> Results:
     """Train a whole run on this rank: how it ended, its reports, its weights, and the crops that it validated."""
     reports: list[dict[str, float]] = []
     location = run_location(config)
     location.make_dirs()
-    worker = Worker(group, torch.device("cpu"), read_in_process, lambda metrics, _: reports.append(metrics))
+    worker = Worker(
+        group,
+        torch.device("cpu"),
+        read_in_process,
+        lambda metrics, _: reports.append(metrics),
+        **worker_options,
+    )
     trainer = kind(TrainJob(config=config, run=location.uri, learner=GreedyLearner), worker)
     batches: list[Batch] = list(trainer.validation_streams[0].validation_batches())
     results: Results = {"validated": [int(u) for b in batches for u in b.utterance]}
@@ -161,6 +177,7 @@ def configs_in(folder: Path, make: Callable[..., ResolvedConfig]) -> dict[str, R
     exchanging = ["model.batch_norm=sync", "objective.negatives=global"]
     overrides = {
         "whole": ["train.batch_size=3", "train.log_every_steps=2"],
+        "stopped": ["train.batch_size=3", "train.checkpoint_every_minutes=1e-6"],
         "poisoned": ["train.max_steps=6", "train.checkpoint_every_steps=2"],
         # Seeds and lengths differ, so that a collective over the wrong ranks changes a run or never ends.
         PAIRS[0]: [*exchanging, "train.max_steps=2", "train.seed=1"],
@@ -233,6 +250,21 @@ def test_a_run_on_two_ranks_reports_together_and_validates_the_whole_split_once(
     assert (state.world_size, state.batch_size, state.step) == (2, 3, 12)
     saved = last_checkpoint(configs["whole"]).weights()
     assert_same({name: saved[name] for name in whole[1]["weights"]}, whole[1]["weights"])
+
+
+def test_a_run_that_was_stopped_in_an_epoch_ends_as_an_undisturbed_one(
+    ranks: list[Results], configs: dict[str, RunConfig]
+) -> None:
+    sentences = {results["stopped"]["stopped"] for results in ranks}
+    assert sentences == {"stopped by SIGTERM at step 2, epoch 0"}  # one step
+    found, expected = last_checkpoint(configs["stopped"]), last_checkpoint(configs["whole"])
+    assert_same(found.weights(), expected.weights())  # with the buffers, which were averaged at every step
+    assert_same(found.optimizer(), expected.optimizer())
+    of_ranks = [name for name in found.optimizer() if name.endswith(OF_RANKS)]
+    assert len(of_ranks) == 10
+    for name in of_ranks:
+        one, other = found.optimizer()[name]
+        torch.testing.assert_close((one + other) / 2, found.weights()[name.removesuffix(OF_RANKS)])
 
 
 def test_metrics_are_means_over_the_ranks(

@@ -10,12 +10,16 @@ from torch import Tensor, nn
 
 from vgim.config import AnyConfig, to_yaml
 from vgim.errors import CheckpointError
+from vgim.model.rank_group import ALONE, RankGroup
 from vgim.model.stack import Encoder
 from vgim.runs.checkpoint import Checkpoint, check_same_architecture, write_checkpoint
 from vgim.runs.layout import CONFIG, OPTIMIZER, WEIGHTS
 from vgim.runs.recovery import written_checkpoint
 from vgim.runs.training_state import TrainingState
 from vgim.storage import Bytes, Location
+
+OF_RANKS = "/of_ranks"
+"""Ending of the keys in a checkpoint's optimizer state that hold every rank's own value of a buffer, [ranks, ...]."""
 
 
 def save_checkpoint(
@@ -38,10 +42,15 @@ def save_checkpoint(
 
 
 def checkpoint_tensors(
-    network: nn.Module, optimizer: torch.optim.Optimizer
+    network: nn.Module, optimizer: torch.optim.Optimizer, buffers_of_ranks: Mapping[str, Tensor] | None = None
 ) -> dict[str, Mapping[str, Tensor]]:
-    """The tensors of a checkpoint, by the file that holds them. They are not copied: the next step changes them."""
-    return {WEIGHTS: network.state_dict(), OPTIMIZER: _flatten(network, optimizer)}
+    """The tensors of a checkpoint, by the file that holds them. They are not copied: the next step changes them.
+
+    Args:
+        buffers_of_ranks: every rank's own value of the buffers that ranks have their own of, [ranks, ...], by name.
+    """
+    of_ranks = {name + OF_RANKS: rows for name, rows in (buffers_of_ranks or {}).items()}
+    return {WEIGHTS: network.state_dict(), OPTIMIZER: {**_flatten(network, optimizer), **of_ranks}}
 
 
 def write_new_checkpoint(
@@ -98,9 +107,22 @@ def load_tensors(checkpoint: Checkpoint, network: nn.Module) -> None:
     network.load_state_dict(weights)
 
 
-def load_optimizer(checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Load a checkpoint's optimizer state. The architecture must have been checked, as `load_tensors` does."""
+def load_optimizer(
+    checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer, group: RankGroup = ALONE
+) -> None:
+    """Load a checkpoint's optimizer state, and the buffers that this rank had where there were as many ranks.
+
+    The architecture must have been checked, as `load_tensors` does.
+
+    Args:
+        group: the ranks that continue from the checkpoint.
+    """
     flat = checkpoint.optimizer()
+    of_ranks = {name: flat.pop(name) for name in list(flat) if name.endswith(OF_RANKS)}
+    for name, buffer in network.named_buffers():
+        rows = of_ranks.get(name + OF_RANKS)
+        if rows is not None and rows.shape == (group.size, *buffer.shape):
+            buffer.copy_(rows[group.rank])
     by_name: dict[str, dict[str, Tensor]] = {}
     for key, tensor in flat.items():
         name, _, kind = key.rpartition("/")

@@ -49,11 +49,12 @@ class Agreement:
 
     Args:
         group: the ranks that must agree. A group of one rank needs no torch.distributed.
-        every_s: seconds between two exchanges; 0 exchanges at every boundary.
+        every_s: seconds between two exchanges; 0 exchanges at every boundary, None is `EXCHANGE_EVERY_S`.
     """
 
-    def __init__(self, group: RankGroup, every_s: float = EXCHANGE_EVERY_S) -> None:
-        self._group, self._every_s = group.on_cpu(), every_s
+    def __init__(self, group: RankGroup, every_s: float | None = None) -> None:
+        self._group = group.on_cpu()
+        self._every_s = EXCHANGE_EVERY_S if every_s is None else every_s
         self._stated = Wishes()
         self._pending: tuple[Work, Tensor] | None = None
         self._started_at = time.monotonic()

@@ -52,10 +52,16 @@ class CheckpointWriter:
         self.written_step = 0
         """Step of the newest checkpoint that this writer has written; 0 before the first."""
 
-    def write(self, state: TrainingState, meanwhile: Callable[[], None] = lambda: None) -> float:
+    def write(
+        self,
+        state: TrainingState,
+        buffers_of_ranks: Mapping[str, torch.Tensor] | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> float:
         """Copy weights and optimizer state, and start to write them. Waits for the checkpoint before to be written.
 
         Args:
+            buffers_of_ranks: every rank's own value of the buffers that ranks have their own of, [ranks, ...], by name.
             meanwhile: called in a thread; the checkpoint is complete only after it.
 
         Returns:
@@ -67,7 +73,8 @@ class CheckpointWriter:
         began = time.perf_counter()
         self._background.wait()
         waited_s = time.perf_counter() - began
-        for name, tensors in checkpoint_tensors(self._network, self._optimizer).items():
+        tensors_by_file = checkpoint_tensors(self._network, self._optimizer, buffers_of_ranks)
+        for name, tensors in tensors_by_file.items():
             self._buffers[name].fill(tensors)
         copied = _event_on(self._device)
         contents: dict[str, Bytes] = {name: buffer.content for name, buffer in self._buffers.items()}

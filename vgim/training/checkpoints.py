@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import torch
@@ -66,8 +67,13 @@ class RankCheckpoints:
         self._writer.raise_error()
         return self._writer.written_step
 
-    def write(self, progress: Progress, state: TrainingState) -> None:
+    def write(
+        self, progress: Progress, state: TrainingState, buffers_of_ranks: Mapping[str, torch.Tensor]
+    ) -> None:
         """Start to write a checkpoint; waits for the one before and for the copy of the weights.
+
+        Args:
+            buffers_of_ranks: every rank's own value of the buffers that ranks have their own of, [ranks, ...], by name.
 
         Raises:
             StorageError: the checkpoint before could not be written.
@@ -75,7 +81,7 @@ class RankCheckpoints:
         self._unreported.append(progress)
         if self._writer is None or self._metrics is None:
             return
-        waited_s = self._writer.write(state, meanwhile=self._metrics.keep_written())
+        waited_s = self._writer.write(state, buffers_of_ranks, meanwhile=self._metrics.keep_written())
         if waited_s > SLOW_STORAGE_S and not self._warned:
             self._warned = True
             self._log(

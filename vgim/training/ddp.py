@@ -7,8 +7,8 @@ modules m+1, m+2, ...
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -106,6 +106,34 @@ def _start_all_reduce(all_reduces: PendingAllReduces, bucket: Any) -> torch.futu
     done: torch.futures.Future[torch.Tensor] = torch.futures.Future()
     done.set_result(buffer)
     return done
+
+
+@contextmanager
+def averaged_buffers(network: nn.Module, share: Share) -> Iterator[dict[str, torch.Tensor]]:
+    """Within the context BatchNorm's running statistics are their mean over the virtual ranks.
+
+    Afterwards each rank has its own again, so that a checkpoint changes nothing in the training.
+
+    Yields:
+        The ranks' own statistics by the buffer's name, [ranks, ...], for a checkpoint; empty for one rank.
+    """
+    named = {name: buffer for name, buffer in network.named_buffers() if buffer.is_floating_point()}
+    if share.group.size == 1 or not named:
+        yield {}
+        return
+    own = {name: buffer.clone() for name, buffer in named.items()}
+    rows = share.group.all_gather(torch.cat([buffer.reshape(-1) for buffer in named.values()]))
+    parts = torch.split(torch.stack(rows), [buffer.numel() for buffer in named.values()], dim=1)
+    average_buffers(network, share)
+    try:
+        yield {
+            name: part.reshape(len(rows), *buffer.shape)
+            for (name, buffer), part in zip(named.items(), parts, strict=True)
+        }
+    finally:
+        with torch.no_grad():
+            for name, buffer in named.items():
+                buffer.copy_(own[name])
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from vgim.config import AnyConfig, RunConfig
+from vgim.model.rank_group import ALONE, RankGroup
 from vgim.runs.checkpoint import Checkpoint, check_same_architecture, complete_checkpoints, find_checkpoint
 from vgim.runs.layout import METRICS, TENSORBOARD
 from vgim.runs.metrics import MetricsRecord, read_metrics
@@ -47,14 +48,19 @@ def check_resumable(checkpoint: Checkpoint, config: AnyConfig) -> None:
         check_same_architecture(checkpoint, config.architecture, type(config))
 
 
-def load_first_modules(checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> Event:
+def load_first_modules(
+    checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer, group: RankGroup = ALONE
+) -> Event:
     """Load weights and optimizer state of the checkpoint's modules; the modules behind them stay as drawn.
+
+    Args:
+        group: the ranks that continue from the checkpoint.
 
     Returns:
         The event that says so.
     """
     network.load_state_dict({**network.state_dict(), **checkpoint.weights()})
-    load_optimizer(checkpoint, network, optimizer)
+    load_optimizer(checkpoint, network, optimizer, group)
     last = checkpoint.config().model.num_modules - 1
     return Event(
         f"it holds modules 0 to {last}; the modules behind them are drawn afresh", checkpoint.state.step

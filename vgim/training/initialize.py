@@ -63,11 +63,20 @@ def initialize(
     """
     own, damaged = _own_checkpoint(run, group, next(network.parameters()).device)
     if own is not None:
-        progress, log = _resume(own, network, optimizer, config, world_size, data_fingerprint, "this run's")
+        progress, log = _resume(
+            own, network, optimizer, config, world_size, data_fingerprint, "this run's", group
+        )
         return progress, [*damaged, *log]
     if resume_from:
         return _resume(
-            find_checkpoint(resume_from), network, optimizer, config, world_size, data_fingerprint, "the"
+            find_checkpoint(resume_from),
+            network,
+            optimizer,
+            config,
+            world_size,
+            data_fingerprint,
+            "the",
+            group,
         )
     if init_from:
         checkpoint = find_checkpoint(init_from)
@@ -116,6 +125,7 @@ def _resume(
     world_size: int,
     data_fingerprint: str,
     source: str,
+    group: RankGroup,
 ) -> tuple[Progress, list[Event]]:
     state = checkpoint.state
     log = [
@@ -125,10 +135,10 @@ def _resume(
         )
     ]
     if holds_first_modules(checkpoint, config):
-        log.append(load_first_modules(checkpoint, network, optimizer))
+        log.append(load_first_modules(checkpoint, network, optimizer, group))
     else:
         _load_weights(checkpoint, network, config)
-        load_optimizer(checkpoint, network, optimizer)
+        load_optimizer(checkpoint, network, optimizer, group if state.world_size == world_size else ALONE)
     step_in_epoch = state.step_in_epoch
     batch_before = state.world_size * state.batch_size * state.accumulate
     batch = world_size * config.train.batch_size * config.train.accumulate

@@ -27,7 +27,7 @@ from vgim.training.accumulator import MetricsAccumulator
 from vgim.training.agreement import Agreement, Wishes
 from vgim.training.checkpoint_clock import CheckpointClock
 from vgim.training.checkpoints import RankCheckpoints, training_state
-from vgim.training.ddp import average_buffers
+from vgim.training.ddp import average_buffers, averaged_buffers
 from vgim.training.depth_resume import shallower_run, writer_with_history
 from vgim.training.initialize import initialize
 from vgim.training.learner import Learner, LearnerContext, LearnerFactory, Worker
@@ -362,10 +362,11 @@ class RankTrainer:
                     yield RankedBatch(rank, number, batch)
 
     def _checkpoint(self, progress: Progress) -> None:
+        """Write a checkpoint; all ranks call it at the same step."""
         self._clock.restart()
-        average_buffers(self.learner.network, self.share)
         state = training_state(progress, self.config, self.manifest, self.share)
-        self._checkpoints.write(progress, state)
+        with averaged_buffers(self.learner.network, self.share) as buffers_of_ranks:
+            self._checkpoints.write(progress, state, buffers_of_ranks)
 
     def _wishes(self) -> Wishes:
         """What this rank asks of all ranks at a step boundary; the rank that saves asks for all of them.
