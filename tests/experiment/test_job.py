@@ -75,7 +75,7 @@ def test_an_interrupted_experiment_continues(
 
 
 def test_a_failed_run_does_not_stop_the_others(tmp_path: Path, tiny_shards: Path) -> None:
-    text = FILE.replace("[objective.kld_weight=0.002", "[optim.learning_rate=1e30")
+    text = FILE.replace("[objective.kld_weight=0.002", "[optim.learning_rate=1e6")
     experiment = load(tmp_path, tiny_shards, text=text)
     with pytest.raises(
         TrainingError, match=r"2 parts of the experiment failed: sim-seed0 \(.*; sim-seed1 \("
