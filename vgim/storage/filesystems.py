@@ -46,9 +46,8 @@ def remote_filesystem(base: str) -> tuple[pafs.FileSystem, str]:
 
 
 def storage_of(uri: str) -> str:
-    """Scheme and authority of a URI: what answers or does not."""
-    parts = urlsplit(uri)
-    return f"{parts.scheme}://{parts.netloc}"
+    """A URI without its path, but with its query, which may hold the endpoint: what answers or does not."""
+    return urlsplit(uri)._replace(path="", fragment="").geturl()
 
 
 def _open(base: str) -> tuple[pafs.FileSystem, str]:

@@ -36,7 +36,7 @@ def with_retries(operation: Callable[[], T], *, action: str, uri: str, storage: 
         operation: Called once for each attempt; must leave the same result however often it is called.
         action: What the operation does, for the log: `read`.
         uri: What it does it to, for the log.
-        storage: Scheme and authority, by which storage that has answered before is known.
+        storage: Scheme, authority and query, by which storage that has answered before is known.
 
     Raises:
         OSError: The operation's last error. Its note counts the attempts, if there were several.
