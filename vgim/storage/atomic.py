@@ -29,8 +29,13 @@ def renamed_at_end(path: Path) -> Iterator[IO[bytes]]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:  # the rename itself must survive a power cut, or a marker could outlive what it marks
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Let the names in a local folder survive a power cut: a marker must not outlive what it marks."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
         os.fsync(folder)
     except OSError:
         pass  # some network file systems cannot sync a folder

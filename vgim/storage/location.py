@@ -21,6 +21,7 @@ from vgim.errors import StorageError
 from vgim.secrets import NO_SECRETS, has_secret, mask_secrets
 from vgim.storage.atomic import TEMPORARY_MARK, renamed_at_end
 from vgim.storage.errors import storage_errors
+from vgim.storage.exclusive import create_by_intent, create_by_link
 from vgim.storage.filesystems import local_filesystem, remote_filesystem, storage_of
 from vgim.storage.remote_input import RemoteInput
 from vgim.storage.retry import with_retries
@@ -198,7 +199,13 @@ class Location:
         def look(filesystem: pafs.FileSystem, path: str) -> Sequence[pafs.FileInfo]:
             folder = path.rstrip("/") if recursive else path
             selector = pafs.FileSelector(folder, recursive=recursive, allow_not_found=True)
-            found: Sequence[pafs.FileInfo] = filesystem.get_file_info(selector)
+            found: Sequence[pafs.FileInfo]
+            try:
+                found = filesystem.get_file_info(selector)
+            except (
+                FileNotFoundError
+            ):  # Arrow fails for a folder that another process makes in the same instant
+                found = filesystem.get_file_info(selector)
             return found
 
         try:
@@ -289,6 +296,28 @@ class Location:
                 write_whole(filesystem, path, source)
 
         self.attempt("write", put)
+
+    def create_exclusive(self, data: bytes) -> bool:
+        """Make a file that must not exist yet, whole or not at all; missing folders above it are made.
+
+        Of several processes that make the same file at once, one succeeds. `data` must differ from what the others
+        would write.
+
+        Returns:
+            False if there is a file of that name.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        if self.is_local:
+            with storage_errors("write", self.uri, kinds=(OSError,)):
+                return create_by_link(Path(self.uri), data)
+        return create_by_intent(self, data)
+
+    def modified_at(self) -> float | None:
+        """Seconds since 1970, by the storage's clock, at which the file was written; None if it is not known."""
+        seconds = self._info().mtime_ns
+        return None if seconds is None else seconds / 1e9
 
     def make_dirs(self) -> None:
         """Make the folder and the folders above it, if they are missing. Object stores need none."""
