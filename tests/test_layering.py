@@ -26,6 +26,7 @@ BASE = {
     "vgim.text",
     "vgim.jsonl",
     "vgim.plotting",
+    "vgim.claims",
 }
 # Room → the rooms that it may import, itself and what lies below. Anything else is an arrow up.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -39,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vgim.schedules": set(),
     "vgim.config": {"vgim.errors", "vgim.secrets", "vgim.text", "vgim.storage", "vgim.schedules"},
     "vgim.jsonl": {"vgim.errors", "vgim.storage"},
+    "vgim.claims": {"vgim.errors", "vgim.text", "vgim.storage"},
     "vgim.cluster": {"vgim.errors", "vgim.signals", "vgim.text", "vgim.config"},
     "vgim.data": BASE | {"vgim.cluster"},
     "vgim.data.pcm": set(),

@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.experiment.cases import FILE, write_file
+from vgim.claims.claim import take_claim
+from vgim.claims.ticket import ClaimHeldError, Work
 from vgim.errors import ConfigError, DataError, Interrupted, TrainingError
 from vgim.experiment import job
 from vgim.experiment.folder import CONFIG, RECORD, ExperimentFolder
 from vgim.experiment.job import run_experiment
 from vgim.experiment.plan import Experiment, load_experiment
+from vgim.runs.environment import utc_now
 from vgim.runs.folder import RunFolder
 from vgim.runs.listing import list_runs
 from vgim.runs.metrics import read_metrics
@@ -120,18 +123,39 @@ def test_a_dry_run_writes_nothing(
     assert not (tmp_path / "runs").exists()
 
 
-def test_two_processes_do_not_work_on_one_experiment(
+def test_two_processes_do_not_work_on_one_experiment(tmp_path: Path, tiny_shards: Path) -> None:
+    experiment = load(tmp_path, tiny_shards)
+    with (
+        take_claim(experiment.folder, Work("", "")),
+        pytest.raises(ClaimHeldError, match=f"process {os.getpid()} is working on the experiment"),
+    ):
+        run_experiment(experiment)
+    assert experiment.folder.list() == [".claim"]
+
+
+def test_a_process_of_an_older_vgim_keeps_its_experiment(
     tmp_path: Path, tiny_shards: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = load(tmp_path, tiny_shards)
-    record = {"host": socket.gethostname(), "pid": os.getppid()}
+    record = {"host": socket.gethostname(), "pid": os.getppid(), "started": utc_now()}
     experiment.folder.child(RECORD).write_bytes_atomic(json.dumps(record).encode())
-    monkeypatch.setattr("vgim.runs.process_claim.process_is_alive", lambda host, pid: pid == os.getppid())
-    with pytest.raises(TrainingError, match=f"process {os.getppid()} is working on the experiment"):
+    monkeypatch.setattr("vgim.runs.claim.is_python_since", lambda pid, timestamp: pid == os.getppid())
+    with pytest.raises(ClaimHeldError, match=f"process {os.getppid()} is working on the experiment"):
         run_experiment(experiment)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"pid": 1}', '{"pid": "1", "host": 3}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[1]",
+        '{"pid": 1}',
+        '{"pid": "1", "host": 3}',
+        f'{{"pid": {10**30}, "host": "h"}}',
+        "[" * 10_000,
+    ],
+)
 def test_a_damaged_claim_is_no_process(tmp_path: Path, text: str) -> None:
     folder = ExperimentFolder(Location(str(tmp_path)))
     folder.location.child(RECORD).write_bytes_atomic(text.encode())

@@ -151,7 +151,7 @@ def test_training_leaves_the_folder_that_the_design_names(
     resolved = tiny_config("train.epochs=1", "train.max_steps=4", "train.checkpoint_every_steps=2")
     assert train(resolved) == 0
     run = run_location(resolved.config)
-    assert run.list() == ["checkpoints", "config.yaml", "metrics.jsonl", "run.json", "tensorboard"]
+    assert run.list() == [".claim", "checkpoints", "config.yaml", "metrics.jsonl", "run.json", "tensorboard"]
     assert run.child("checkpoints").list() == ["index.json", "step-00000002", "step-00000004"]
     assert from_yaml(run.child("config.yaml").read_text()) == resolved.config
     record = record_of(RunFolder(run))

@@ -19,9 +19,9 @@ def run_here(sweep: Sweep) -> list[tuple[str, int, float]]:
     """Run every chain, one after the other; return trial, epoch and metric of each report."""
     told: list[tuple[str, int, float]] = []
     context = TrialContext(sweep.config.metric, None, 1)
-    SweepFolder(sweep.folder).claim(sweep)
-    for chain in chains_of(sweep, trials_of(sweep)):
-        run_chain(chain, context, lambda trial, r: told.append((trial.id, r.epoch, r.value)))
+    with SweepFolder(sweep.folder).claim(sweep):
+        for chain in chains_of(sweep, trials_of(sweep)):
+            run_chain(chain, context, lambda trial, r: told.append((trial.id, r.epoch, r.value)))
     return told
 
 

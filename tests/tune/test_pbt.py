@@ -236,7 +236,7 @@ def test_a_killed_member_goes_on_with_its_own_values(
 
 
 def show_trials(sweep: Sweep) -> tuple[Any, ...]:
-    SweepFolder(sweep.folder).claim(sweep)
+    SweepFolder(sweep.folder).claim(sweep).release()
     return show(sweep.folder.uri).trials
 
 

@@ -5,15 +5,20 @@ EXPERIMENT/  experiment.yaml  experiment.json  runs/ARM-seedN/ (runs)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from vgim.errors import StorageError, TrainingError
+from vgim.claims.claim import Claim, take_claim
+from vgim.claims.ticket import Work
+from vgim.errors import StorageError
 from vgim.experiment.config import ExperimentConfig
 from vgim.experiment.file import from_yaml, to_yaml
-from vgim.runs.process_claim import claiming_process, write_claim
+from vgim.runs.claim import refuse_recorded_holder, write_process_record
 from vgim.storage import Location
 
 CONFIG, RECORD, RUNS = "experiment.yaml", "experiment.json", "runs"
+WORK = Work("working on the experiment", "give --out another folder")
 
 
 @dataclass(frozen=True)
@@ -42,23 +47,27 @@ class ExperimentFolder:
         return from_yaml(path.read_text(), path.uri)
 
     def check_free(self) -> None:
-        """Refuse the folder while another process works on it.
+        """Refuse the folder while another process on this machine works on it.
 
         Raises:
-            TrainingError: A live process on this machine is working on the experiment.
+            ClaimHeldError: A live process is working on the experiment.
         """
-        pid = claiming_process(self.location.child(RECORD))
-        if pid is not None:
-            raise TrainingError(
-                f"process {pid} is working on the experiment {self.location.uri}; wait for it, stop it, or "
-                "give --out another folder"
-            )
+        refuse_recorded_holder(self.location, self.location.child(RECORD), WORK)
 
-    def claim(self, config: ExperimentConfig) -> None:
-        """Write the experiment's file and this process into the folder."""
-        self.location.child(CONFIG).write_bytes_atomic(to_yaml(config).encode())
-        write_claim(self.location.child(RECORD))
+    @contextmanager
+    def claimed(self, config: ExperimentConfig) -> Iterator[Claim]:
+        """Hold the folder for this process, with the experiment's file written into it.
 
-    def release(self) -> None:
-        """Say that no process works on the experiment any more."""
-        self.location.child(RECORD).delete()
+        Raises:
+            ClaimHeldError: Another live process is working on the experiment.
+            StorageError: The folder cannot be written.
+        """
+        with take_claim(self.location, WORK) as claim:
+            self.check_free()
+            self.location.child(CONFIG).write_bytes_atomic(to_yaml(config).encode())
+            write_process_record(self.location.child(RECORD))
+            try:
+                yield claim
+            finally:
+                if not claim.is_lost:
+                    self.location.child(RECORD).delete()

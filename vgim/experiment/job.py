@@ -53,31 +53,32 @@ def run_experiment(
     check_experiment(experiment)
     _print_plan(experiment)
     folder = ExperimentFolder(experiment.folder)
-    folder.claim(experiment.config)
     failed: dict[str, VgimError] = {}
-    try:
-        with stop_signals() as stop:
-            for number, run in enumerate(experiment.runs, 1):
-                missing = missing_probes(experiment, run) if is_finished(run) else None
-                if missing == []:
-                    continue
-                print(f"\nrun {number} of {len(experiment.runs)}: {run.name}", flush=True)
-                failed |= _complete(experiment, run, address, verbose, runner, stop)
-                if number < len(experiment.runs):
-                    write_results(folder, experiment.config)
-    except KeyboardInterrupt as error:
-        finished = sum(map(is_finished, experiment.runs))
-        stopped = error if isinstance(error, Stopped) else Stopped()
-        beginning = "" if isinstance(error, Interrupted) else "interrupted; "  # training has said so
-        with suppress(VgimError):
-            write_results(folder, experiment.config)
-        print(
-            f"{beginning}{finished} of {plural(len(experiment.runs), 'run')} finished; the same command does the rest"
-        )
-        raise Interrupted(stopped.signal_number) from None
-    finally:
-        folder.release()
-    comparison = write_results(folder, experiment.config)
+    with folder.claimed(experiment.config) as claim:
+        try:
+            with stop_signals() as stop:
+                for number, run in enumerate(experiment.runs, 1):
+                    claim.raise_if_lost()
+                    missing = missing_probes(experiment, run) if is_finished(run) else None
+                    if missing == []:
+                        continue
+                    print(f"\nrun {number} of {len(experiment.runs)}: {run.name}", flush=True)
+                    failed |= _complete(experiment, run, address, verbose, runner, stop)
+                    if number < len(experiment.runs):
+                        claim.raise_if_lost()
+                        write_results(folder, experiment.config)
+        except KeyboardInterrupt as error:
+            finished = sum(map(is_finished, experiment.runs))
+            stopped = error if isinstance(error, Stopped) else Stopped()
+            beginning = "" if isinstance(error, Interrupted) else "interrupted; "  # training has said so
+            with suppress(VgimError):
+                write_results(folder, experiment.config)
+            print(
+                f"{beginning}{finished} of {plural(len(experiment.runs), 'run')} finished; "
+                "the same command does the rest"
+            )
+            raise Interrupted(stopped.signal_number) from None
+        comparison = write_results(folder, experiment.config)
     if comparison is not None:
         print(f"\n{tables_as_text(comparison)}\nresults: {folder.location.child(TABLE).uri}")
     if failed:

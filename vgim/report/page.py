@@ -101,7 +101,7 @@ def gather(run: Location, compare: Sequence[Location], limits: Limits) -> Page:
     config, record = _config(run, notes), _record(run, notes)
     records = read_records(run, notes)
     data = config_text.read_data(config, record, notes) if config else None
-    state = _state(record, records, notes)
+    state = _state(run, record, records, notes)
     training = describe_training(records, config, notes)
     probes = read_probes(run, embedder, notes)
     analyses = read_analyses(run, embedder, notes)
@@ -166,10 +166,10 @@ def _record(run: Location, notes: Notes) -> RunRecord | None:
     return record
 
 
-def _state(record: RunRecord | None, records: Sequence[MetricsLine], notes: Notes) -> str:
+def _state(run: Location, record: RunRecord | None, records: Sequence[MetricsLine], notes: Notes) -> str:
     if record is None:
         return "unknown"
-    state = current_state(record, records[-1].time if records else 0.0)
+    state = current_state(run, record, records[-1].time if records else 0.0)
     if state == "failed":
         notes.warn(f"the run failed: {record.message or record.error or 'its record gives no reason'}")
     if state == "interrupted":

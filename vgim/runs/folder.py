@@ -6,14 +6,14 @@ import os
 import socket
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vgim.config import AnyConfig, DecoderConfig, RunConfig, blocking_difference, from_yaml, to_yaml
-from vgim.errors import ConfigError, DataError, StorageError, TrainingError, VgimError
+from vgim.errors import ConfigError, DataError, StorageError, VgimError
 from vgim.runs.checkpoint import complete_checkpoints
+from vgim.runs.claim import TRAINING, RecordedProcess, refuse_seen_holder
 from vgim.runs.environment import git_revision, package_versions, utc_now
 from vgim.runs.layout import CONFIG, RECORD
 from vgim.runs.masked import MaskedText
@@ -54,6 +54,11 @@ class RunRecord(BaseModel):
     workers: int
     versions: dict[str, str]
     git_revision: str
+
+    @property
+    def driver(self) -> RecordedProcess | None:
+        """The process that drives the run, if it has not said that it has ended."""
+        return RecordedProcess(self.host, self.pid, self.updated) if self.state == "running" else None
 
 
 @dataclass(frozen=True)
@@ -127,16 +132,12 @@ class RunFolder:
         Raises:
             ConfigError: The name belongs to a run of another config; the differences are named.
             DataError: The shards hold other data than the run was started on.
-            TrainingError: A live process on this machine is training the run.
+            ClaimHeldError: A live process on this machine is training the run.
         """
         before, earlier = self._config(type(config)), self.record()
         if before is None or earlier is None:
             return None
-        if earlier.state == "running" and earlier.pid != os.getpid() and is_alive(earlier):
-            raise TrainingError(
-                f"process {earlier.pid} is training the run {self.location.uri}; wait for it, stop it, "
-                "or use another storage.name"
-            )
+        refuse_seen_holder(self.location, TRAINING, earlier.driver)
         if not complete_checkpoints(self.location):
             return earlier  # nothing was trained yet, so another config loses nothing
         differences = blocking_difference(before, config)
@@ -155,6 +156,8 @@ class RunFolder:
 
     def claim(self, config: AnyConfig, data_fingerprint: str) -> RunRecord | None:
         """Write the run's config and record into the folder, if the folder is free or holds the same run.
+
+        The caller holds the folder's claim (`vgim.runs.claim`).
 
         Returns:
             The record of the earlier launch that is to be continued; None for a new run.
@@ -185,33 +188,3 @@ class RunFolder:
             )
         )
         return earlier
-
-
-def is_alive(record: RunRecord) -> bool:
-    """Whether the process that drives a run is alive on this machine."""
-    return process_is_alive(record.host, record.pid)
-
-
-def process_is_alive(host: str, pid: int) -> bool:
-    """Whether a Python process is alive on this machine."""
-    if host != socket.gethostname():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return "python" in _command_of(pid)  # the number may have gone to another program since
-
-
-def is_local(record: RunRecord) -> bool:
-    """Whether a run is driven from this machine."""
-    return record.host == socket.gethostname()
-
-
-def _command_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return "python"  # no /proc: believe the process table

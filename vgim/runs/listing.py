@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
+from vgim.claims.claim import is_held
+from vgim.claims.process import is_python_since
+from vgim.claims.record import ClaimFile, newest_claim
 from vgim.errors import StorageError, VgimError
 from vgim.runs.checkpoint import complete_checkpoints
-from vgim.runs.folder import RunFolder, RunRecord, is_alive, is_local
+from vgim.runs.claim import is_claim_of
+from vgim.runs.folder import RunFolder, RunRecord
 from vgim.runs.layout import RECORD
 from vgim.runs.metrics import MetricsRecord, read_metrics
 from vgim.storage import Location
@@ -95,7 +100,7 @@ def summarize_run(folder: RunFolder) -> RunSummary:
     return RunSummary(
         name=record.name,
         uri=folder.location.uri,
-        state=current_state(record, last_time),
+        state=current_state(folder.location, record, last_time),
         message=record.message,
         family=record.family,
         kld_weight=record.kld_weight,
@@ -109,17 +114,39 @@ def summarize_run(folder: RunFolder) -> RunSummary:
     )
 
 
-def current_state(record: RunRecord, last_time: float) -> str:
+def current_state(run: Location, record: RunRecord, last_time: float) -> str:
     """The state of a run now: `interrupted` for a run that was killed, whose record still says `running`.
 
+    The run's claim decides. A run that an older vgim drives is judged by its record.
+
     Args:
+        run: The run's folder.
         last_time: When the run last wrote metrics, in seconds since 1970.
     """
-    if record.state == "running":
-        silent = time.time() - last_time > SILENT_SECONDS and _old(record.updated)
-        if (is_local(record) and not is_alive(record)) or silent:
+    driver = record.driver
+    if driver is None:
+        return record.state
+    newest = newest_claim(run)
+    if newest is not None and newest.record is not None:
+        if _is_live(newest):
+            return "running"
+        if is_claim_of(newest, driver):
             return "interrupted"
-    return record.state
+    latest = max(last_time, _updated(record))
+    silent = time.time() - latest > SILENT_SECONDS
+    ended = record.host == socket.gethostname() and not is_python_since(record.pid, latest)
+    return "interrupted" if ended or silent else "running"
+
+
+def _is_live(claim: ClaimFile) -> bool:
+    """Whether a claim is held, as far as a reader can tell: by its age where its process can't be seen."""
+    record = claim.record
+    assert record is not None
+    alive = is_held(record)
+    if alive is None:
+        written = max(record.renewed, claim.path.modified_at() or 0.0)
+        return time.time() - written < max(record.lease_s, SILENT_SECONDS)
+    return alive
 
 
 def format_runs(runs: Sequence[RunSummary]) -> str:
@@ -168,5 +195,9 @@ def _nce(validation: MetricsRecord) -> tuple[float | None, ...]:
     return tuple(module.get("nce") for module in validation["modules"])
 
 
-def _old(updated: str) -> bool:
-    return (datetime.now(UTC) - datetime.fromisoformat(updated)).total_seconds() > SILENT_SECONDS
+def _updated(record: RunRecord) -> float:
+    """When a record was written, in seconds since 1970; long ago for a text that is no time."""
+    try:
+        return datetime.fromisoformat(record.updated).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return 0.0

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -237,6 +238,17 @@ class MetricsWriter:
     def _sync(self) -> None:
         with storage_errors("write", self._run.child(METRICS).uri):
             os.fsync(self._lines.fileno())
+
+    def discard(self) -> None:
+        """Close the files without a copy to storage: the run's folder is another process's now."""
+        self._failed = True
+        with suppress(StorageError):
+            self._lines.close()
+            self._board.close()
+            self._copies.wait()
+        if self._staging is not None:
+            self._staging.cleanup()
+            self._staging = None
 
     def _modules(self, prefix: str, modules: list[MetricsRecord], step: int) -> None:
         for metrics in modules:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 
 import torch
@@ -33,6 +34,7 @@ class RankCheckpoints:
         learner: its network and optimizer are written.
         config: the run's config.
         metrics: writer of the run's records on the rank that saves, None on others.
+        check_claim: raises ClaimLostError if another launch has taken over the run's folder.
         keep_step: step of a checkpoint that is never deleted.
     """
 
@@ -44,8 +46,10 @@ class RankCheckpoints:
         config: AnyConfig,
         metrics: MetricsWriter | None,
         *,
+        check_claim: Callable[[], None],
         keep_step: int | None,
     ) -> None:
+        self._check_claim = check_claim
         self._run, self._worker, self._metrics = run, worker, metrics
         self._writer: CheckpointWriter | None = None
         if worker.group.saves:
@@ -81,7 +85,14 @@ class RankCheckpoints:
         self._unreported.append(progress)
         if self._writer is None or self._metrics is None:
             return
-        waited_s = self._writer.write(state, buffers_of_ranks, meanwhile=self._metrics.keep_written())
+        keep_records = self._metrics.keep_written()
+
+        def keep_records_as_holder() -> None:
+            self._check_claim()
+            keep_records()
+            self._check_claim()  # the checkpoint counts only after this
+
+        waited_s = self._writer.write(state, buffers_of_ranks, meanwhile=keep_records_as_holder)
         if waited_s > SLOW_STORAGE_S and not self._warned:
             self._warned = True
             self._log(
@@ -121,6 +132,12 @@ class RankCheckpoints:
             self._writer.wait()
         except VgimError as error:
             self._log(progress, f"the last checkpoint was not written: {error}")
+
+    def abandon(self) -> None:
+        """Wait for a checkpoint that is still being written to a folder that is another process's now."""
+        if self._writer is not None:
+            with suppress(VgimError):
+                self._writer.wait()
 
     def _log(self, progress: Progress, message: str) -> None:
         if self._metrics is not None:

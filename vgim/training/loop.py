@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
+from vgim.claims.ticket import ClaimLostError, ClaimTicket, TicketWatch
 from vgim.config import AnyConfig, DecoderConfig, RunConfig
 from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.data.stream.stream import Batch, CropStream, RankSlice
@@ -64,6 +65,13 @@ class TrainJob(Generic[ConfigT]):
     """Folder besides the run's in which a request to stop is heeded: that of the sweep that the run belongs to."""
     lost_workers: int = 0
     """How often workers of this launch were lost and started again."""
+    claim: ClaimTicket | None = None
+    """The launch's claim of the run's folder; None in a folder that nobody else can use."""
+
+    def check_claim(self) -> None:
+        """Raise ClaimLostError if another launch has taken over the run's folder."""
+        if self.claim is not None:
+            self.claim.check()
 
     @property
     def stop_folders(self) -> list[Location]:
@@ -98,6 +106,8 @@ class RankTrainer:
     _stopped_by: int = field(init=False, default=0)
     """The signal for which all ranks stop; 0 while they go on."""
     _checkpoints: RankCheckpoints = field(init=False)
+    _watch: TicketWatch | None = field(init=False, default=None)
+    """Watches the claim of the run's folder, on the rank that saves."""
 
     def __post_init__(self) -> None:
         self.config = config = self.job.config
@@ -164,6 +174,8 @@ class RankTrainer:
                 log.append(Event(NO_VALIDATION))
             for event in log:
                 self.writer.event(progress.step, event)
+            if self.job.claim is not None:
+                self._watch = TicketWatch(self.job.claim)
         self._checkpoints = RankCheckpoints(
             self.run_folder,
             self.worker,
@@ -171,6 +183,7 @@ class RankTrainer:
             self.config,
             self.writer,
             # Other members of a population may still copy the checkpoint.
+            check_claim=self.job.check_claim,
             keep_step=progress.step if self.job.until_epoch else None,
         )
         try:
@@ -190,6 +203,12 @@ class RankTrainer:
                 return f"{how} at step {progress.step}, epoch {progress.epoch}"
             if self.writer is not None:
                 self.writer.end_session(failed=False)
+        except ClaimLostError:
+            self._checkpoints.abandon()
+            if self.writer is not None:
+                self.writer.discard()
+                self.writer = None
+            raise
         except Exception:
             if self.writer is not None:
                 self.writer.end_session(failed=True)
@@ -373,12 +392,17 @@ class RankTrainer:
 
         Raises:
             StorageError: a checkpoint could not be written, which ends the run.
+            ClaimLostError: another launch has taken over the run's folder.
         """
+        if self._watch is not None:
+            self._watch.raise_if_lost()
         if not self.worker.group.saves:
             return Wishes()
         return Wishes(self.worker.stop_asked(), self._clock.is_due(), self._checkpoints.written_step)
 
     def _close(self, progress: Progress) -> None:
+        if self._watch is not None:
+            self._watch.close()
         self._checkpoints.close(progress)
         if self.writer is not None:
             self.writer.close()

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from vgim.claims.ticket import ClaimLostError
 from vgim.cluster.connect import ensure_ray
 from vgim.cluster.placement import DATA_CPUS, Placement, place_workers
 from vgim.data.stream.readers import read_on_ray
@@ -162,6 +163,8 @@ def _train_worker(job: AnyTrainJob, placement: Placement) -> None:
     group = RankGroup.of_world()
     if not placement.use_gpu:
         keep_freed_memory()
+    if group.saves:
+        job.check_claim()  # the workers of a killed launch must not go on beside those of the next
     lost = folder.begin_attempt() if group.saves else 0
     watch = StopWatch(job.stop_folders)
     worker = Worker(group, ray.train.torch.get_device(), read_on_ray, _report)
@@ -176,12 +179,15 @@ def _train_worker(job: AnyTrainJob, placement: Placement) -> None:
         if group.saves:
             folder.fail(error)
         return
+    except ClaimLostError:
+        raise  # run.json is another process's now
     except VgimError as error:
         # On a full disk run.json cannot be written; the error itself still reaches the driver.
         with suppress(StorageError):
             folder.fail(error)
         raise
     if group.saves:
+        job.check_claim()
         folder.set_state(training.state, message)
 
 
@@ -202,10 +208,14 @@ def _explain(error: Exception, folder: RunFolder, max_failures: int) -> None:
     """Raise the VgimError behind an error of Ray; return if there is none, which is a defect of ours."""
     import ray
 
+    failures = getattr(error, "worker_failures", {})
+    for failure in (*failures.values(), getattr(error, "controller_failure", None)):
+        for cause in _causes(failure):
+            if isinstance(cause, ClaimLostError):
+                raise cause from error  # run.json is another process's now
     record = folder.record()
     if record is not None and record.state == "failed":
         raise error_of(record) from error
-    failures = getattr(error, "worker_failures", {})
     for rank, failure in sorted(failures.items()):
         for cause in _causes(failure):
             if isinstance(cause, VgimError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -10,6 +11,7 @@ from functools import partial
 
 import torch
 
+from vgim.claims.ticket import ClaimHeldError, ClaimLostError
 from vgim.cluster.placement import Placement
 from vgim.cluster.working_dir import refuse_job_folder
 from vgim.config import AnyConfig, ResolvedConfig
@@ -20,6 +22,7 @@ from vgim.errors import ConfigError, Interrupted, StorageError, VgimError
 from vgim.model.rank_group import ALONE
 from vgim.runs.checkpoint import check_same_architecture, complete_checkpoints, find_checkpoint
 from vgim.runs.checkpoint_scan import TO_CONTINUE, TO_READ
+from vgim.runs.claim import TRAINING, claim_run, refuse_seen_holder
 from vgim.runs.folder import RunFolder
 from vgim.runs.litter import sweep_litter
 from vgim.runs.recovery import find_recovery
@@ -37,6 +40,9 @@ from vgim.training.malloc import keep_freed_memory
 from vgim.training.on_ray import ask_ranks_to_stop, train_on_ray
 from vgim.training.progress import remaining
 from vgim.training.stopping import Grace, StopWatch
+
+POLL_S = 0.5
+"""Seconds between two looks whether another process has prepared the shards."""
 
 
 def train(
@@ -119,6 +125,7 @@ def _launch(
     check_shards_present(shards, manifest)
     _check_validation(config, shards, manifest)
     folder = RunFolder(run)
+    refuse_seen_holder(run, TRAINING, None)  # nobody else may write into the folder of a live launch
     job = replace(job, notes=(*job.notes, *restore_run(run, type(config))))
     earlier = folder.check(config, manifest.fingerprint)
     is_finished = earlier is not None and earlier.state == "finished" and is_complete_run(run, config)
@@ -130,12 +137,28 @@ def _launch(
         )
         return 0
     _check_sources(job, run)
-    folder.claim(config, manifest.fingerprint)
-    sweep_litter(run)
+    with claim_run(run) as claim:
+        folder.claim(config, manifest.fingerprint)
+        sweep_litter(run)
+        return _launch_claimed(replace(job, claim=claim.ticket), stop, address, verbose, placement, prepare)
+
+
+def _launch_claimed(
+    job: AnyTrainJob,
+    stop: StopSignals,
+    address: str | None,
+    verbose: bool,
+    placement: Placement | None,
+    prepare: Callable[[], None],
+) -> int:
+    """Train in a folder that this process holds, and record how the training ended."""
+    config, run = job.config, Location(job.run)
+    folder = RunFolder(run)
     print(f"run folder: {run.uri}")
     print(f"watch it with: tensorboard --logdir {config.storage.root}")
     withdraw_stop_request(run)
     grace: Grace | None = None
+    is_lost = False
     try:
         prepare()
         with Console(run) as console:
@@ -152,6 +175,9 @@ def _launch(
                 )
         if stopped_by := _stopped_by(job, folder, stop):
             raise Stopped(stopped_by)
+    except ClaimLostError:
+        is_lost = True  # run.json is another process's now
+        raise
     except VgimError as error:
         # On a full disk run.json cannot be written; the error itself still reaches the user.
         with suppress(StorageError):
@@ -181,8 +207,9 @@ def _launch(
         raise Interrupted(number) from None
     finally:
         stop.is_patient = False
-        with suppress(StorageError):
-            withdraw_stop_request(run)
+        if not is_lost:
+            with suppress(StorageError):
+                withdraw_stop_request(run)
     print(f"{message}: {run.uri}")
     return 0
 
@@ -242,7 +269,17 @@ def ensure_data(config: AnyConfig) -> Location:
         from vgim.data.shards.embedded import prepare_embedded
 
         print(f"making the embedded corpus in {shards.uri}")
-        prepare_embedded(shards, synthetic)
+        waiting = False
+        while True:
+            try:
+                prepare_embedded(shards, synthetic)
+            except ClaimHeldError as error:
+                if not waiting:
+                    print(f"waiting for the shards: {error}", flush=True)
+                waiting = True
+                time.sleep(POLL_S)
+            else:
+                break
     return shards
 
 
@@ -272,5 +309,6 @@ def _train_in_this_process(job: AnyTrainJob, stop: StopSignals) -> str:
         )
         rank = RankTrainer(job, worker)
         message = rank.run()
+        job.check_claim()
     RunFolder(Location(job.run)).set_state(rank.state, message)
     return message

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vgim.claims.claim import Claim, take_claim
+from vgim.claims.ticket import Work
 from vgim.config import blocking_difference
 from vgim.config import from_yaml as run_from_yaml
 from vgim.config import to_yaml as run_to_yaml
 from vgim.config.keys import dump
 from vgim.config.yaml_text import to_flow
-from vgim.errors import ConfigError, StorageError, TrainingError
-from vgim.runs.process_claim import claiming_process, write_claim
+from vgim.errors import ConfigError, StorageError
+from vgim.runs.claim import refuse_recorded_holder, write_process_record
 from vgim.storage import Location
 from vgim.tune.config import SweepConfig
 from vgim.tune.sweep_file import Sweep, from_yaml, to_yaml
@@ -21,6 +23,7 @@ from vgim.tune.sweep_file import Sweep, from_yaml, to_yaml
 CONFIG, BASE, RECORD = "sweep.yaml", "base.yaml", "sweep.json"
 MAY_DIFFER = ("trials_at_once", "overrides", "base", "name")
 """Keys that a sweep may be continued with other values of; the base run's config is compared key by key."""
+WORK = Work("working on the sweep", "use another name")
 
 
 @dataclass(frozen=True)
@@ -40,26 +43,33 @@ class SweepFolder:
             raise StorageError(f"{self.location.uri} is no sweep: it has no {CONFIG}; name the folder of one")
         return from_yaml(path.read_text(), path.uri)
 
-    def claim(self, sweep: Sweep) -> None:
+    def claim(self, sweep: Sweep) -> Claim:
         """Claim the folder for this sweep, new or again.
+
+        Returns:
+            The claim, which is held until it is released.
 
         Raises:
             ConfigError: the folder belongs to another sweep; the message names the differences.
-            TrainingError: a live process on this machine is working on it.
+            ClaimHeldError: a live process is working on it.
         """
-        if self.location.child(CONFIG).exists():
-            self._check(sweep)
-        self.location.child(CONFIG).write_bytes_atomic(to_yaml(sweep.config).encode())
-        self.location.child(BASE).write_bytes_atomic(run_to_yaml(sweep.base).encode())
-        write_claim(self.location.child(RECORD))
+        self._check(sweep)
+        claim = take_claim(self.location, WORK)
+        try:
+            self._check(sweep)  # another process may have written its sweep before this one had the claim
+            self.location.child(CONFIG).write_bytes_atomic(to_yaml(sweep.config).encode())
+            self.location.child(BASE).write_bytes_atomic(run_to_yaml(sweep.base).encode())
+            write_process_record(self.location.child(RECORD))
+        except BaseException:
+            claim.release()
+            raise
+        return claim
 
     def _check(self, sweep: Sweep) -> None:
+        refuse_recorded_holder(self.location, self.location.child(RECORD), WORK)
+        if not self.location.child(CONFIG).exists():
+            return
         before, base = self.config(), self.location.child(BASE)
-        pid = claiming_process(self.location.child(RECORD))
-        if pid is not None:
-            raise TrainingError(
-                f"process {pid} is working on the sweep {self.location.uri}; wait for it, stop it, or use another name"
-            )
         old, new = dump(before), dump(sweep.config)
         differing = [
             f"{key}: {to_flow(old[key])} → {to_flow(new[key])}"

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from vgim.claims.claim import Claim
 from vgim.cluster.connect import ensure_ray
 from vgim.cluster.working_dir import refuse_job_folder
 from vgim.data.shards.check import check_shards_present
@@ -96,15 +97,20 @@ def run_sweep(
     if dry_run:
         return None
     _check_data(sweep)
-    SweepFolder(sweep.folder).claim(sweep)
-    try:
-        if plan.unfinished or sweep.config.search == "optuna":
-            _run(plan, address, verbose)
-    except Interrupted:
-        with suppress(VgimError):
-            write_results(sweep, current_trials(sweep, plan.trials))
-        raise
-    result = write_results(sweep, current_trials(sweep, plan.trials))
+    with SweepFolder(sweep.folder).claim(sweep) as claim:
+        try:
+            if plan.unfinished or sweep.config.search == "optuna":
+                _run(plan, claim, address, verbose)
+        except Interrupted:
+            with suppress(VgimError):
+                claim.raise_if_lost()
+                write_results(sweep, current_trials(sweep, plan.trials))
+            raise
+        except Exception:
+            claim.raise_if_lost()  # instead of what Tune makes of it
+            raise
+        claim.raise_if_lost()
+        result = write_results(sweep, current_trials(sweep, plan.trials))
     print(format_table(result))
     print(f"results: {sweep.folder.child('sweep.html').uri}")
     if result.best is None:
@@ -186,7 +192,7 @@ def _print_plan(plan: _Plan, price_per_gpu_hour: float | None) -> None:
         )
 
 
-def _run(plan: _Plan, address: str | None, verbose: bool) -> None:
+def _run(plan: _Plan, claim: Claim, address: str | None, verbose: bool) -> None:
     sweep, resources = plan.sweep, plan.resources
     os.environ.update({key: os.environ.get(key, value) for key, value in TUNE_ENVIRONMENT.items()})
     # Tune finds the Ray Train workers of a trial that it stops, and frees their CPUs, through the dashboard.
@@ -220,6 +226,7 @@ def _run(plan: _Plan, address: str | None, verbose: bool) -> None:
         return TrialChain((trial_of(sweep, _rounded(sweep, params)),))
 
     def on_end(chain: TrialChain, error: str | None) -> None:
+        claim.raise_if_lost()
         for trial in chain.trials:
             _record_end(trial, error)
             record = RunFolder(trial.run).record()

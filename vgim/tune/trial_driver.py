@@ -9,12 +9,15 @@ from dataclasses import dataclass
 
 import torch
 
+from vgim.claims.claim import holder_seen
+from vgim.claims.ticket import ClaimHeldError
 from vgim.cluster.placement import Placement
 from vgim.config import RunConfig
 from vgim.config.load import ResolvedConfig
 from vgim.errors import CheckpointError, Interrupted, StorageError
 from vgim.runs.checkpoint import complete_checkpoints
-from vgim.runs.folder import RunFolder, is_alive
+from vgim.runs.claim import TRAINING, refuse_seen_holder
+from vgim.runs.folder import RunFolder
 from vgim.runs.stop_request import requested_stop
 from vgim.storage import Location
 from vgim.training.progress import phases
@@ -147,13 +150,19 @@ def launchable_config(config: RunConfig, context: TrialContext) -> ResolvedConfi
 
 
 def wait_for_previous_launch(trial: Trial) -> None:
-    """Wait, up to MAX_WAIT_S, until no process of an earlier launch trains the run.
+    """Wait, up to MAX_WAIT_S, until no process on this machine that an earlier launch started trains the run.
 
-    The workers of a killed driver notice its end only after some seconds, and write to the run until then.
+    Tune may start a trial again before the process that it stopped has ended. Workers of a process that was killed
+    live for some seconds more, but write no checkpoint after the run has been claimed again.
     """
     deadline = time.monotonic() + MAX_WAIT_S
-    record = RunFolder(trial.run).readable_record()
-    while (
-        record is not None and record.state == "running" and is_alive(record) and time.monotonic() < deadline
-    ):
-        time.sleep(POLL_S)
+    while time.monotonic() < deadline:
+        record = RunFolder(trial.run).readable_record()
+        try:
+            if holder_seen(trial.run) is not None:  # another thread of this process among them
+                raise ClaimHeldError
+            refuse_seen_holder(trial.run, TRAINING, None if record is None else record.driver)
+        except ClaimHeldError:
+            time.sleep(POLL_S)
+        else:
+            return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from vgim.claims.ticket import ClaimHeldError
 from vgim.data.corpora.librispeech import find_librispeech
+from vgim.data.shards import prepare as prepare_module
 from vgim.data.shards import write_all
 from vgim.data.shards.check import verify
 from vgim.data.shards.manifest import read_manifest
@@ -367,3 +370,37 @@ def test_real_speech_is_prepared_with_its_phones(realdata_dir: Path, tmp_path: P
     assert manifest.corpus_std == pytest.approx(0.06, abs=0.02)
     row = pq.ParquetFile(tmp_path / "out" / "test" / "00000.parquet").read_row_group(0).to_pylist()[0]
     assert 0 <= row["num_samples"] // 160 - len(row["phones"]) <= 3
+
+
+def test_two_preparations_of_one_folder_do_not_meet(
+    make_corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, out = find_librispeech(make_corpus(speakers=1, utterances=6)), tmp_path / "out"
+    refused: list[str] = []
+
+    def prepare_again(progress: Progress) -> None:  # while the first writes
+        with pytest.raises(ClaimHeldError) as e:
+            prepare(corpus, out)
+        refused.append(str(e.value))
+
+    manifest = prepare(corpus, out, target_shard_bytes=SMALL, progress=prepare_again)
+    assert set(refused) == {
+        f"process {os.getpid()} is preparing the shards {out}; wait for it, stop it, or choose another --out"
+    }
+    assert verify(out) == []
+    assert read_manifest(out) == manifest
+
+
+def test_a_folder_that_another_process_has_prepared_meanwhile_is_left_alone(
+    make_corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, out = find_librispeech(make_corpus(speakers=1, utterances=6)), tmp_path / "out"
+    check_out, told = prepare_module.check_out, []
+
+    def let_another_prepare(folder: Location) -> None:
+        monkeypatch.setattr(prepare_module, "check_out", check_out)
+        prepare(corpus, out)
+
+    monkeypatch.setattr(prepare_module, "check_out", let_another_prepare)
+    prepare(corpus, out, progress=told.append)
+    assert [progress.unchanged for progress in told] == [True]

@@ -18,6 +18,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from vgim.claims.claim import take_claim
+from vgim.claims.record import CLAIMS
+from vgim.claims.ticket import Work
 from vgim.data.corpora.corpus import Corpus
 from vgim.data.corpora.phone_labels import PhoneLabels, read_labels
 from vgim.data.corpora.registry import corpus_traits
@@ -50,13 +53,14 @@ from vgim.data.shards.splits import (
 )
 from vgim.data.shards.summarize import summarize
 from vgim.data.shards.write import ReadOptions
-from vgim.data.shards.write_all import Progress, claim, fail_strictly, write_all
+from vgim.data.shards.write_all import Progress, begin, check_out, fail_strictly, write_all
 from vgim.errors import ConfigError, DataError
 from vgim.storage import Location
 from vgim.text import plural, shorten
 
 log = logging.getLogger(__name__)
 
+PREPARING = Work("preparing the shards", "choose another --out")
 RAY_ABOVE_BYTES = 1_000_000_000
 """Bytes of PCM16 above which starting Ray takes less time than it saves."""
 MAX_SEED = 2**63
@@ -109,6 +113,7 @@ def prepare(
 
     Raises:
         DataError: Corpus, labels or lists cannot be used, or `out` holds something else.
+        ClaimHeldError: Another live process is preparing `out`.
         ConfigError: An option is out of bounds, or options contradict one another.
         StorageError: `out` cannot be written.
     """
@@ -156,20 +161,42 @@ def prepare(
     plan_hash = _hash_of([[plan.digest for plan in plans], inventory])
     report = progress or (lambda _: None)
 
-    has_lost_marker = folder.child(MANIFEST_NAME).exists() and not folder.child(PROGRESS_DIR).exists()
-    if is_complete(folder) or has_lost_marker:
+    def unchanged() -> Manifest:
         manifest = _read_unchanged(folder, plan_hash, corpus, options)
         num_shards = sum(len(split.shards) for split in manifest.splits.values())
         report(Progress(num_shards, num_shards, manifest.num_utterances, num_shards, unchanged=True))
         return manifest
-    claim(folder, plan_hash, plans)
-    results = write_all(plans, folder, reading, _use_ray(corpus, plans, workers), workers, report)
-    manifest = summarize(corpus, codec, options, plan_hash, assignment, phone_labels, results)
-    index = io.BytesIO()
-    pq.write_table(index_table(results), index, compression="zstd")
-    folder.child(INDEX_NAME).write_bytes_atomic(index.getvalue())
-    write_manifest(folder, manifest := manifest.model_copy(update={"index": file_entry(index.getvalue())}))
-    folder.child(PROGRESS_DIR).delete()
+
+    def is_prepared() -> bool:
+        has_lost_marker = folder.child(MANIFEST_NAME).exists() and not folder.child(PROGRESS_DIR).exists()
+        return is_complete(folder) or has_lost_marker
+
+    if is_prepared():
+        return unchanged()
+    check_out(folder)
+    with take_claim(folder, PREPARING) as held:
+        if is_prepared():  # by another process, before this one had the claim
+            return unchanged()
+
+        def report_as_holder(done: Progress) -> None:
+            held.raise_if_lost()
+            report(done)
+
+        begin(folder, plan_hash, plans)
+        use_ray = _use_ray(corpus, plans, workers)
+        results = write_all(plans, folder, reading, use_ray, workers, report_as_holder)
+        manifest = summarize(corpus, codec, options, plan_hash, assignment, phone_labels, results)
+        held.ticket.check()
+        index = io.BytesIO()
+        pq.write_table(index_table(results), index, compression="zstd")
+        folder.child(INDEX_NAME).write_bytes_atomic(index.getvalue())
+        write_manifest(
+            folder, manifest := manifest.model_copy(update={"index": file_entry(index.getvalue())})
+        )
+        folder.child(PROGRESS_DIR).delete()
+    folder.child(
+        CLAIMS
+    ).delete()  # nobody claims a complete folder, and its files are those of the corpus alone
     return manifest
 
 
@@ -263,7 +290,8 @@ def _read_unchanged(
             f"or labels in {corpus.root} differ; {remedy}"
         )
     check_shards_present(folder, manifest)
-    folder.child(PROGRESS_DIR).delete()  # left if the last call was killed after the marker
+    for left in (PROGRESS_DIR, CLAIMS):  # if the last call was killed after the manifest
+        folder.child(left).delete()
     log.info("%s is complete; nothing changed", folder)
     return manifest
 

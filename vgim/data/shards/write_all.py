@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from vgim.claims.record import CLAIMS
 from vgim.data.corpora.corpus import Skipped
 from vgim.data.shards.manifest import MANIFEST_NAME, MARKER_NAME, PROGRESS_DIR, SPLITS, is_complete
 from vgim.data.shards.plan import ShardPlan
@@ -35,23 +36,30 @@ class Progress:
     """The folder was complete already, so nothing was written."""
 
 
-def claim(folder: Location, plan_hash: str, plans: Sequence[ShardPlan]) -> None:
-    """Mark the folder as being prepared, and delete what a preparation with another plan left in it.
+def check_out(folder: Location) -> None:
+    """Refuse a folder that holds something else than shards.
 
     Raises:
         DataError: The folder holds other files, or is a file.
     """
-    progress = folder.child(PROGRESS_DIR)
     if folder.exists() and not folder.is_dir():
         raise DataError(f"--out {folder} is a file; choose a folder")
-    if not progress.exists():
+    if not folder.child(PROGRESS_DIR).exists():
         # other shard folders may lie inside, as shards/quickstart does in shards/; they are left alone
-        others = [name for name in folder.list() if name in SPLITS or not is_complete(folder.child(name))]
+        others = [
+            name
+            for name in folder.list()
+            if name != CLAIMS and (name in SPLITS or not is_complete(folder.child(name)))
+        ]
         if others:
             raise DataError(
                 f"--out {folder} holds other files ({first_few(others)}) and no shards; choose an empty or new folder"
             )
-    progress.child("plan.json").write_bytes_atomic(json.dumps({"plan": plan_hash}).encode())
+
+
+def begin(folder: Location, plan_hash: str, plans: Sequence[ShardPlan]) -> None:
+    """Mark a claimed folder as being prepared, and delete what an earlier preparation left in it."""
+    folder.child(PROGRESS_DIR, "plan.json").write_bytes_atomic(json.dumps({"plan": plan_hash}).encode())
     _sweep(folder, {plan.path for plan in plans})
 
 
