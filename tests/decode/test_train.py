@@ -158,6 +158,30 @@ def test_a_folder_without_a_trained_decoder_gets_the_encoder_of_the_new_launch(r
     assert find_checkpoint(kept.uri).state == state
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "run.json"])
+def test_a_decoder_whose_config_or_record_is_lost_still_belongs_to_its_config(run: Path, name: str) -> None:
+    settings = (*QUICK, "train.max_steps=2")
+    assert train_decoder(str(run), DecoderOptions(module=0), settings) == 0
+    folder = run / "decoder" / "module0-mse"
+    (folder / name).unlink()
+    with pytest.raises(ConfigError, match=r"exists with another config \(train\.seed: 0 → 5\)"):
+        train_decoder(str(run), DecoderOptions(module=0), (*settings, "train.seed=5"))
+    (folder / name).unlink()
+    (folder / "encoder" / "weights.safetensors").write_bytes(b"damaged")
+    assert train_decoder(str(run), DecoderOptions(module=0), (*settings, "train.max_steps=3")) == 0
+    events = [r["message"] for r in read_metrics(Location(folder)) if r["kind"] == "event"]
+    assert any(message.startswith(f"{folder / name} was lost; it is written anew") for message in events)
+    assert load_decoder(str(folder)).checkpoint.state.step == 3  # its encoder was copied anew
+
+
+def test_no_decoder_is_begun_from_a_damaged_encoder(run: Path) -> None:
+    (path,) = find_checkpoint(str(run)).location.local_path.glob("weights.*")
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors is damaged"):
+        train_decoder(str(run), DecoderOptions(module=0), QUICK)
+    assert not (run / "decoder").exists()
+
+
 def test_a_run_with_several_decoders_needs_a_name(run: Path) -> None:
     with pytest.raises(CheckpointError, match="has no decoder; train one"):
         load_decoder(str(run))

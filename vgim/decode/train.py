@@ -99,6 +99,8 @@ def train_decoder(
         config = decoder_config(checkpoint, run, options, overrides)
     if options.protocol == "published":
         log(describe_published(config))
+    if not encoder_copy.child(STATE).exists():
+        checkpoint.check_files(TO_READ)  # before the decoder's folder is made
     job = TrainJob(config=config, run=folder.uri, learner=DecoderLearner, notes=notes)
     code = launch(
         job, address=address, verbose=verbose, prepare=lambda: keep_encoder(checkpoint, encoder_copy)
