@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +79,25 @@ def kill_once(mark: Path, *, rank: int, at_step: int) -> Fault:
         if (own_rank, step) == (rank, at_step) and not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+
+    return fault
+
+
+def signal_driver_once(mark: Path, driver: int, number: int, *, at_step: int) -> Fault:
+    """Send a signal to a driver on this machine when rank 0 comes to a step, and hold rank 0 until it is asked to stop.
+
+    Every step takes long enough for the ranks to exchange their wishes before the run's end.
+    """
+
+    def fault(config: AnyConfig, rank: int, step: int) -> None:
+        time.sleep(0.05)
+        if (rank, step) == (0, at_step) and not mark.exists():
+            mark.touch()
+            os.kill(driver, number)
+            # The thread that looks for the request ends when it has found one.
+            wait_until(
+                lambda: all(t.name != "stop-watch" for t in threading.enumerate()), "the request to stop"
+            )
 
     return fault
 

@@ -5,17 +5,19 @@ tests/tune/test_on_ray.py compares a run on one worker with a run in this proces
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from tests.faults import kill_once, workers_with
+from tests.faults import kill_once, signal_driver_once, workers_with
 from tests.training.cases import assert_same, last_checkpoint, records, run_location, without_timings
 from vgim.config import ResolvedConfig, RunConfig
-from vgim.errors import DataError, TrainingError, VgimError
+from vgim.errors import DataError, Interrupted, TrainingError, VgimError
 from vgim.runs.folder import RunFolder
 from vgim.training import on_ray
 from vgim.training.trainer import train
@@ -90,6 +92,39 @@ def test_a_run_whose_worker_is_killed_equals_the_undisturbed_run(
         without_timings(records(r, "train", "validation")) for r in (run, run_location(undisturbed))
     )
     assert found == expected
+
+
+@pytest.mark.slow
+def test_sigterm_writes_a_checkpoint_of_all_ranks_and_the_same_command_ends_as_the_undisturbed_run(
+    ray_session: None,
+    undisturbed: RunConfig,
+    tiny_config: Maker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    resolved = tiny_config(*TWO_WORKERS)
+    config = resolved.config
+    with monkeypatch.context() as patch:
+        fault = signal_driver_once(tmp_path / "sent", os.getpid(), signal.SIGTERM, at_step=7)
+        patch.setattr(on_ray, "_train_worker", workers_with(fault))
+        with pytest.raises(Interrupted) as e:
+            train(resolved)
+    assert e.value.exit_code == 143
+    state = last_checkpoint(config).state
+    assert 8 <= state.step < 20
+    assert state.world_size == 2
+    message = f"stopped by SIGTERM at step {state.step}, epoch {state.epoch}"
+    assert state_of(config) == ("interrupted", message)
+    said = capsys.readouterr().out
+    assert "stopping after SIGTERM: " in said
+    assert said.endswith(
+        f"interrupted; the same command continues from the checkpoint of step {state.step}\n"
+    )
+    assert train(resolved) == 0
+    assert state_of(config) == ("finished", "finished at step 20, epoch 4")
+    assert_same(last_checkpoint(config).weights(), last_checkpoint(undisturbed).weights())
+    assert_same(last_checkpoint(config).optimizer(), last_checkpoint(undisturbed).optimizer())
 
 
 def damaged_shards(shards: Path, folder: Path) -> Path:

@@ -25,7 +25,7 @@ from vgim.storage import Location
 from vgim.training import stopping, trainer
 from vgim.training.checkpoint_clock import CheckpointClock
 from vgim.training.greedy import GreedyLearner
-from vgim.training.stopping import Grace, StopWatch, call_in_thread
+from vgim.training.stopping import JOB, JOB_STOP_WAIT_S, Grace, StopWatch, call_in_thread, grace_of
 from vgim.training.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
@@ -291,6 +291,26 @@ def test_a_function_in_a_thread_raises_here_or_is_abandoned() -> None:
     end = threading.Event()
     call_in_thread(end.wait, lambda: True)
     end.set()
+
+
+@pytest.mark.parametrize(
+    ("environment", "grace_s"),
+    [
+        ({}, 60),
+        ({JOB: "{}"}, 2.5),
+        ({JOB: "{}", JOB_STOP_WAIT_S: "70"}, 60),
+        ({JOB: "{}", JOB_STOP_WAIT_S: "x"}, 2.5),
+    ],
+)
+def test_the_grace_ends_before_ray_kills_a_job(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], grace_s: float
+) -> None:
+    for name in (JOB, JOB_STOP_WAIT_S):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert grace_of(60) == grace_s
+    assert grace_of(0) == 0
 
 
 def test_ranks_that_have_not_begun_are_not_waited_for_nor_is_a_terminal_that_is_gone() -> None:

@@ -34,6 +34,8 @@ def train(
 ) -> None:
     """Train an encoder. The same command again continues an interrupted run.
 
+    Ctrl-C, SIGTERM and SIGHUP write a checkpoint first; a second signal stops at once.
+
     PRESET is a name that `vgim config list` shows, or the path of a YAML file. KEY=VALUE changes a key of
     `vgim config keys`, for example model.channels=64. RUN is a path, a URI, or the name of a run under
     storage.root.

@@ -22,6 +22,30 @@ LAST_S = 10.0
 """Seconds after the grace in which the command must end; then its process is ended, whatever it waits for."""
 
 
+JOB, JOB_STOP_WAIT_S = "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_JOB_STOP_WAIT_TIME_S"
+"""Environment of a job of Ray: a variable that every job has, and the seconds that `ray job stop` waits."""
+DEFAULT_JOB_STOP_WAIT_S = 3.0
+JOB_MARGIN_S = 0.5
+"""Seconds before Ray kills a job, in which the command says how it ended."""
+
+
+def grace_of(stop_grace_s: float) -> float:
+    """Seconds that a training has to write its checkpoint.
+
+    `ray job stop` sends SIGTERM, and kills the job some seconds later, whatever the config says.
+
+    Args:
+        stop_grace_s: `cluster.stop_grace_s`.
+    """
+    if JOB not in os.environ or not stop_grace_s:
+        return stop_grace_s
+    try:
+        wait_s = float(os.environ.get(JOB_STOP_WAIT_S, DEFAULT_JOB_STOP_WAIT_S))
+    except ValueError:
+        wait_s = DEFAULT_JOB_STOP_WAIT_S
+    return min(stop_grace_s, max(wait_s - JOB_MARGIN_S, JOB_MARGIN_S))
+
+
 class StopWatch:
     """Knows whether a training is asked to stop, by a signal to its process or by a file; a context manager.
 
@@ -106,7 +130,10 @@ class Grace:
         say: Callable[[str], None],
         ask: Callable[[int], bool] = lambda signal_number: True,
     ) -> None:
-        self._stop, self._grace_s, self._print, self._ask = stop, grace_s, say, ask
+        self._stop, self._grace_s, self._print, self._ask = stop, grace_of(grace_s), say, ask
+        key = JOB_STOP_WAIT_S if self._grace_s < grace_s else "cluster.stop_grace_s"
+        self.limit = f"{self._grace_s:g} s ({key})"
+        """The seconds for the checkpoint, and the setting that they come from."""
         self.is_over = False
         """Whether the grace ran out."""
         self._closed = threading.Event()
@@ -136,7 +163,7 @@ class Grace:
         if begun:
             self._say(
                 f"stopping after {name_of(number)}: the step under way is finished and written as a checkpoint, within "
-                f"{self._grace_s:g} s (cluster.stop_grace_s); a second signal stops at once"
+                f"{self.limit}; a second signal stops at once"
             )
             left_s = self._stop.received_at + self._grace_s - time.monotonic()
             if self._closed.wait(max(left_s, 0)):

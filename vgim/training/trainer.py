@@ -200,8 +200,7 @@ def _launch_claimed(
             folder.set_state("interrupted", f"stopped by {name_of(number)}")
             if grace is not None and grace.is_over:
                 print(
-                    f"no checkpoint was written within {config.cluster.stop_grace_s:g} s (cluster.stop_grace_s): the "
-                    "steps since the last one are lost"
+                    f"no checkpoint was written within {grace.limit}: the steps since the last one are lost"
                 )
         print(f"interrupted; {_continuation(run)}")
         raise Interrupted(number) from None

@@ -60,8 +60,8 @@ def run_until_stopped(
             RunFolder(trial.run).set_state("interrupted", f"stopped by {name_of(number)}")
         if left and grace.is_over:
             print(
-                f"{', '.join(trial.id for trial in left)}: no checkpoint was written within {grace_s:g} s "
-                "(cluster.stop_grace_s), so that the steps since the last one are lost"
+                f"{', '.join(trial.id for trial in left)}: no checkpoint was written within {grace.limit}: the steps "
+                "since the last one are lost"
             )
         print("interrupted; the same command goes on with what is left", flush=True)
         raise Interrupted(
