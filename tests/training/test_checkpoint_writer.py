@@ -25,6 +25,7 @@ from vgim.errors import StorageError
 from vgim.model.stack import Encoder
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder
+from vgim.runs.metrics_writer import MetricsWriter
 from vgim.runs.weights import save_checkpoint
 from vgim.storage import Location
 from vgim.training import checkpoints, loop
@@ -295,8 +296,9 @@ def test_an_error_of_the_loop_waits_for_the_checkpoint_that_is_being_written(
     assert not writes_checkpoints()
 
 
-def test_a_checkpoint_that_fails_beside_another_error_is_told_in_the_log(
-    tiny_config: Maker, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("log", ["can be written", "is full"])
+def test_a_checkpoint_that_fails_beside_another_error_is_told(
+    tiny_config: Maker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, log: str
 ) -> None:
     failed = threading.Event()
 
@@ -307,6 +309,8 @@ def test_a_checkpoint_that_fails_beside_another_error_is_told_in_the_log(
     class Dying(loop.RankTrainer):
         def _wishes(self) -> Any:  # it has not heard of the failure when it dies
             if failed.is_set():
+                if log == "is full":
+                    monkeypatch.setattr(MetricsWriter, "event", failing_write)
                 raise Killed
             return Wishes()
 
@@ -315,6 +319,7 @@ def test_a_checkpoint_that_fails_beside_another_error_is_told_in_the_log(
     with pytest.raises(Killed):
         single_rank_trainer(config, Dying).run()
     told = [record["message"] for record in records(run_location(config), "event")]
+    told += [record.getMessage() for record in caplog.records]
     assert (
         told[-1] == "the last checkpoint was not written: cannot write it: the disk is gone; check the disk"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -11,7 +12,7 @@ import torch
 import vgim
 from vgim.config import AnyConfig
 from vgim.data.shards.manifest import Manifest
-from vgim.errors import VgimError
+from vgim.errors import StorageError, VgimError
 from vgim.runs.checkpoint import checkpoint_location
 from vgim.runs.metrics_writer import Event, MetricsWriter
 from vgim.runs.training_state import TrainingState
@@ -21,6 +22,7 @@ from vgim.training.learner import Learner, Worker
 from vgim.training.progress import Progress
 from vgim.training.share import Share
 
+_logger = logging.getLogger(__name__)
 SLOW_STORAGE_S = 1.0
 """Seconds that training may wait for a checkpoint without a word, since the storage is slower than they are due."""
 
@@ -131,7 +133,11 @@ class RankCheckpoints:
         try:
             self._writer.wait()
         except VgimError as error:
-            self._log(progress, f"the last checkpoint was not written: {error}")
+            message = f"the last checkpoint was not written: {error}"
+            try:
+                self._log(progress, message)
+            except StorageError:  # which would hide the error that ends the run
+                _logger.warning("%s", message)
 
     def abandon(self) -> None:
         """Wait for a checkpoint that is still being written to a folder that is another process's now."""
