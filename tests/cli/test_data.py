@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
-from tests.data.shard_damage import truncate
+from tests.damage import truncate
 from vgim.cli import main
 
 RATE_HZ = 16_000

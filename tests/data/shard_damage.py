@@ -1,4 +1,4 @@
-"""What a test does to a shard folder: damage to its files, and the folder as an earlier version wrote it."""
+"""What a test does to a shard folder: other rows, fewer splits, and the folder as an earlier version wrote it."""
 
 from __future__ import annotations
 
@@ -12,45 +12,6 @@ import pyarrow.parquet as pq
 
 from vgim.data.shards.manifest import SplitSummary, file_entry, fingerprint, read_manifest, write_manifest
 from vgim.storage import Location
-
-
-def flip(path: Path) -> None:
-    """Change one bit in the middle."""
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def truncate(path: Path) -> None:
-    """Cut off the second half, in place."""
-    with path.open("r+b") as file:
-        file.truncate(path.stat().st_size // 2)
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def zero(path: Path) -> None:
-    path.write_bytes(bytes(path.stat().st_size))
-
-
-def foreign(path: Path) -> None:
-    path.write_text('{"some": ["other", "file"]}')
-
-
-def delete(path: Path) -> None:
-    path.unlink()
-
-
-def folder_in_its_place(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-DAMAGES: dict[str, Callable[[Path], None]] = {
-    damage.__name__: damage for damage in (flip, truncate, empty, zero, foreign, delete, folder_in_its_place)
-}
 
 
 def as_before_hashes(shards: Path) -> None:

@@ -77,10 +77,14 @@ def train_record(step: int, value: float = 1.0) -> dict[str, Any]:
 
 
 def test_a_rate_of_crops_that_0_1_wrote_under_another_name_is_read() -> None:
-    assert parse_record('{"kind": "train", "step": 1, "utterances_per_s": 2.5}') == {
+    assert parse_record(
+        '{"kind": "train", "step": 1, "epoch": 1, "utterances_per_s": 2.5, "modules": []}'
+    ) == {
         "kind": "train",
         "step": 1,
+        "epoch": 1,
         "crops_per_s": 2.5,
+        "modules": [],
     }
 
 

@@ -163,6 +163,26 @@ def test_records_of_steps_that_are_taken_again_are_dropped(tiny_config: Maker) -
     assert "step 14, epoch 1, 4 steps into it" in events[-1]
 
 
+def test_damaged_records_are_dropped_and_counted_when_the_run_continues(tiny_config: Maker) -> None:
+    straight = tiny_config("storage.name=straight").config
+    single_rank_trainer(straight).run()
+    config = tiny_config("train.checkpoint_every_steps=7").config
+    with pytest.raises(Killed):
+        single_rank_trainer(config, Mortal).run()
+    path = run_location(config).local_path / "metrics.jsonl"
+    first, *others = path.read_bytes().splitlines(keepends=True)
+    foreign = b'{"kind": "train", "step": "seven"}\n[]\n\xff\xfe\n'
+    path.write_bytes(first + foreign + b"".join(others) + b'{"kind": "train", "st')
+    single_rank_trainer(config).run()
+    assert [r["step"] for r in records(run_location(config), "train")] == list(range(1, 21))
+    dropped = [r for r in records(run_location(config), "event") if "had to be dropped" in r["message"]]
+    assert [(r["step"], r["message"]) for r in dropped] == [
+        (14, "3 lines of metrics.jsonl could not be read and had to be dropped")
+    ]
+    ours, theirs = (last_checkpoint(each).state.files["weights.safetensors"] for each in (config, straight))
+    assert ours == theirs
+
+
 def finished(tiny_config: Maker, name: str, *more: str) -> RunConfig:
     config: RunConfig = tiny_config(f"storage.name={name}", "train.max_steps=2", *more).config
     single_rank_trainer(config).run()

@@ -51,6 +51,7 @@ def test_gpu_hours_and_money_are_estimated_from_rates_of_gpus_only(tiny_sweep: M
         {
             "kind": "train",
             "step": step,
+            "epoch": 1,
             "device": device,
             "steps_per_s": rate,
             "modules": [{"module": module}],

@@ -24,7 +24,7 @@ from vgim.model.stack import build_encoder, module_specs
 from vgim.runs.folder import RunFolder
 from vgim.runs.layout import CONFIG, STATE
 from vgim.runs.listing import summarize_run
-from vgim.runs.metrics import MetricsRecord, read_metrics
+from vgim.runs.metrics import MetricsRecord, damaged_lines_in_words, read_metrics_file
 from vgim.runs.run_names import distinct_names
 from vgim.storage import Location
 
@@ -76,17 +76,20 @@ def _read_run(
     try:
         record = run.record()
         summary = summarize_run(run) if record is not None else None
-    except (VgimError, KeyError, TypeError) as error:
+    except VgimError as error:
         notes.append(f"{name}: its record or metrics cannot be read: {error}")
     metrics: list[MetricsRecord] = []
     try:
-        metrics = list(read_metrics(folder))
+        file = read_metrics_file(folder)
+        metrics = file.records
+        if file.num_damaged:
+            notes.append(f"{name}: {damaged_lines_in_words(file.num_damaged)}")
     except VgimError as error:
         notes.append(f"{name}: {error}")
     cost, modules = None, list[ModuleMetrics]()
     try:
         cost, modules = _cost(metrics), _latest_validations(config, metrics)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
         notes.append(
             f"{name}: metrics.jsonl has a record that cannot be read: {type(error).__name__} {error}"
         )

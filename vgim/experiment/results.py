@@ -6,13 +6,15 @@ from vgim.compare.grouped import GroupedComparison
 from vgim.compare.grouped_picture import grouped_picture
 from vgim.compare.grouped_table import grouped_csv, tables_as_markdown
 from vgim.compare.read_groups import compare_groups
-from vgim.errors import StorageError
+from vgim.errors import StorageError, VgimError
 from vgim.experiment.config import ExperimentConfig
 from vgim.experiment.file import pairs_of
 from vgim.experiment.folder import ExperimentFolder
 from vgim.experiment.plan import run_name
 from vgim.plotting import can_draw, render
+from vgim.runs.folder import RunFolder
 from vgim.runs.layout import CONFIG, RECORD
+from vgim.runs.metrics import read_metrics_file
 from vgim.storage import Location
 
 RESULTS, TABLE, CSV, PICTURE = "results.json", "table.md", "table.csv", "picture.png"
@@ -34,6 +36,17 @@ def show(folder: str) -> GroupedComparison:
     return comparison
 
 
+def _unreadable(run: Location) -> str:
+    """Why the files of a run that a comparison needs cannot be read; empty if they can, or are not there yet."""
+    try:
+        RunFolder(run).config()
+        RunFolder(run).record()
+        read_metrics_file(run)
+    except VgimError as error:
+        return str(error)
+    return ""
+
+
 def write_results(folder: ExperimentFolder, config: ExperimentConfig) -> GroupedComparison | None:
     """Compare the runs that have begun; write results.json, table.md, table.csv and, with matplotlib, picture.png.
 
@@ -41,21 +54,25 @@ def write_results(folder: ExperimentFolder, config: ExperimentConfig) -> Grouped
         The comparison; None if no run has begun.
     """
     groups: dict[str, list[Location]] = {}
-    waiting = []
+    waiting, unreadable = [], []
     for arm in config.runs:
         for seed in config.seeds:
             run = folder.runs.child(run_name(arm, seed))
-            if run.child(CONFIG).exists() and run.child(RECORD).exists():
+            if reason := _unreadable(run):
+                unreadable.append(f"{run.name} is left out: {reason}")
+            elif run.child(CONFIG).exists() and run.child(RECORD).exists():
                 groups.setdefault(arm, []).append(run)
             else:
                 waiting.append(run.name)
+    if not groups and unreadable:
+        raise StorageError(f"no run of the experiment {folder.location.uri} can be read: {unreadable[0]}")
     if not groups:
         return None
     pairs = [pair for pair in pairs_of(config) if pair[0] in groups]
     comparison = compare_groups(groups, pairs)
-    if waiting:
-        notes = (*comparison.notes, f"not begun: {', '.join(waiting)}")
-        comparison = comparison.model_copy(update={"notes": notes})
+    more = [*([f"not begun: {', '.join(waiting)}"] if waiting else []), *unreadable]
+    if more:
+        comparison = comparison.model_copy(update={"notes": (*comparison.notes, *more)})
     place = folder.location
     place.child(TABLE).write_bytes_atomic(tables_as_markdown(comparison).encode())
     place.child(CSV).write_bytes_atomic(grouped_csv(comparison).encode())

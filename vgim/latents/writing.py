@@ -9,6 +9,9 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
+from vgim.errors import StorageError
 from vgim.latents.analysis import Analysis, AnalysisInput, AnalysisOutput, CsvFile, PictureFile
 from vgim.latents.pictures.lines import overlay_picture
 from vgim.latents.result import AnalysisPicture, AnalysisResult, Curve, Table
@@ -17,6 +20,7 @@ from vgim.runs.layout import LATENTS, RESULT
 from vgim.runs.provenance import collect_provenance
 from vgim.runs.result_folder import write_result_folder
 from vgim.storage import Location
+from vgim.text import first_problem
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -114,8 +118,18 @@ def write(run: Location, result: AnalysisResult, output: AnalysisOutput, *, pdf:
 
 
 def read_result(path: Location) -> AnalysisResult:
-    """The result in an analysis's folder."""
-    return AnalysisResult.model_validate_json(path.child(RESULT).read_bytes())
+    """The result in an analysis's folder.
+
+    Raises:
+        StorageError: The file is missing or damaged.
+    """
+    file = path.child(RESULT)
+    try:
+        return AnalysisResult.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise StorageError(
+            f"{file.uri} does not read as an analysis's result ({first_problem(error)}); analyze again"
+        ) from error
 
 
 def _finite_metrics(output: AnalysisOutput) -> tuple[dict[str, float], list[str]]:

@@ -16,7 +16,7 @@ from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.claim import is_claim_of
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.runs.layout import RECORD
-from vgim.runs.metrics import MetricsRecord, read_metrics
+from vgim.runs.metrics import MetricsRecord, damaged_lines_in_words, read_metrics_file
 from vgim.storage import Location
 from vgim.text import MISSING, align_columns, format_number
 
@@ -42,6 +42,8 @@ class RunSummary:
     """InfoNCE of each module at the last validation, in nats."""
     checkpoints: int
     updated: str
+    damaged_lines: int = 0
+    """Lines of `metrics.jsonl` that cannot be read, and are left out here."""
 
     def __fspath__(self) -> str:
         """The run's folder, so that a summary stands wherever a run's path does."""
@@ -89,14 +91,15 @@ def summarize_run(folder: RunFolder) -> RunSummary:
     """Summarize a run from its record and metrics."""
     record = folder.record()
     assert record is not None
-    metrics = list(read_metrics(folder.location))
+    file = read_metrics_file(folder.location)
+    metrics = file.records
     validations = [r for r in metrics if r["kind"] == "validation"]
     if (
         validations
     ):  # losses of different modules do not compare, and some schedules validate one after the other
         validations = [v for v in validations if _modules(v) == _modules(validations[-1])]
-    last_time, last_step = (metrics[-1]["time"], metrics[-1]["step"]) if metrics else (0.0, 0)
-    epochs = [r["epoch"] for r in metrics if "epoch" in r]
+    last_time, last_step = (metrics[-1].get("time") or 0.0, metrics[-1]["step"]) if metrics else (0.0, 0)
+    epochs = [r["epoch"] for r in metrics if r.get("epoch") is not None]
     return RunSummary(
         name=record.name,
         uri=folder.location.uri,
@@ -107,10 +110,11 @@ def summarize_run(folder: RunFolder) -> RunSummary:
         workers=record.workers,
         step=int(last_step),
         epoch=epochs[-1] if epochs else 0,
-        best_loss=min((v["loss"] for v in validations if v["loss"] is not None), default=None),
+        best_loss=min((v["loss"] for v in validations if v.get("loss") is not None), default=None),
         nce=_nce(validations[-1]) if validations else (),
         checkpoints=len(complete_checkpoints(folder.location)),
         updated=record.updated,
+        damaged_lines=file.num_damaged,
     )
 
 
@@ -167,7 +171,7 @@ def format_runs(runs: Sequence[RunSummary]) -> str:
         )
         for run in runs
     ]
-    return align_columns([header, *rows], num_left=3)
+    return "\n".join([align_columns([header, *rows], num_left=3), *_notes(runs)])
 
 
 def format_decoders(decoders: Sequence[RunSummary]) -> str:
@@ -184,7 +188,14 @@ def format_decoders(decoders: Sequence[RunSummary]) -> str:
         )
         for run in decoders
     ]
-    return align_columns([header, *rows], num_left=2)
+    return "\n".join([align_columns([header, *rows], num_left=2), *_notes(decoders)])
+
+
+def _notes(runs: Sequence[RunSummary]) -> list[str]:
+    """A line for each run that cannot be read, or only in part."""
+    return [f"{run.name}: {run.message}" for run in runs if run.state == "unreadable"] + [
+        f"{run.name}: {damaged_lines_in_words(run.damaged_lines)}" for run in runs if run.damaged_lines
+    ]
 
 
 def _modules(validation: MetricsRecord) -> list[int]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.errors import StorageError
+from vgim.jsonl import split_lines
 from vgim.runs.background import Background
 from vgim.runs.event_board import EventBoard
 from vgim.runs.hparams import session_end, session_start
@@ -30,6 +31,7 @@ from vgim.runs.layout import METRICS, TENSORBOARD
 from vgim.runs.metrics import MetricsRecord, finite_record, parse_record
 from vgim.storage import AppendedLines, Location, storage_errors
 from vgim.storage.temporary import temporary_place
+from vgim.text import plural
 
 _logger = logging.getLogger(__name__)
 SESSION_END = (
@@ -85,6 +87,7 @@ class MetricsWriter:
             if run.child(METRICS).exists():
                 Location(self._folder).child(METRICS).write_bytes_atomic(run.child(METRICS).read_bytes())
         self._path = self._folder / METRICS
+        self._num_damaged = 0
         self._drop_after(from_step)
         self._drop_session_end()
         self._lines = AppendedLines(self._path)
@@ -100,6 +103,9 @@ class MetricsWriter:
         self._warned = False
         self._one_copy = threading.Lock()
         """Held while a copy is made: by this thread, the thread of `_copies`, or the thread of a checkpoint."""
+        if self._num_damaged:
+            lost = f"{plural(self._num_damaged, 'line')} of {METRICS} could not be read and had to be dropped"
+            self.event(from_step, Event(lost))
 
     def train(self, record: MetricsRecord) -> None:
         """Write a `train` record, made in `vgim.training.loop`."""
@@ -278,14 +284,13 @@ class MetricsWriter:
     def _drop_after(self, step: int) -> None:
         if not self._path.exists():
             return
-        with (
-            storage_errors("read", str(self._path), kinds=(OSError,)),
-            self._path.open() as lines,
-            Location(self._path).atomic_output() as out,
-        ):
-            for line in lines:
-                record = parse_record(line)
-                if record is not None and (
-                    record["step"] <= step and (step > 0 or record["kind"] == "event")
-                ):
-                    out.write(line.encode())
+        path = Location(self._path)
+        lines, rest = split_lines(path.read_bytes())
+        kept = []
+        for line in [*lines, rest]:  # a last record that lacks its line end alone is whole
+            record = parse_record(line)
+            if record is None:
+                self._num_damaged += line is not rest
+            elif record["step"] <= step and (step > 0 or record["kind"] == "event"):
+                kept.append(line + b"\n")
+        path.write_bytes_atomic(b"".join(kept))

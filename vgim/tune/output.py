@@ -11,10 +11,16 @@ from vgim.tune.tensorboard import write_tensorboard
 from vgim.tune.trials import Trial
 
 
-def write_results(sweep: Sweep, trials: Sequence[Trial]) -> SweepResult:
-    """Read the trials' folders; write results.json, results.csv, sweep.html and TensorBoard's events."""
+def write_results(sweep: Sweep, trials: Sequence[Trial], notes: Sequence[str] = ()) -> SweepResult:
+    """Read the trials' folders; write results.json, results.csv, sweep.html and TensorBoard's events.
+
+    Args:
+        sweep: The sweep.
+        trials: Its trials, with their current values.
+        notes: Sentences to add to the results' notes.
+    """
     keys = [axis.key for axis in sweep.config.axes]
-    result = collect(sweep.config.name, sweep.config.metric, keys, trials)
+    result = collect(sweep.config.name, sweep.config.metric, keys, trials, notes)
     write_tensorboard(sweep.folder, result)
     sweep.folder.child(PAGE).write_bytes_atomic(render(result).encode())
     write(sweep.folder, result)

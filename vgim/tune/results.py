@@ -7,16 +7,17 @@ import io
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from vgim.config.yaml_text import to_flow
+from vgim.errors import StorageError, VgimError
 from vgim.model.nat_cost import differing_units
 from vgim.model.stack import module_specs
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder
-from vgim.runs.metrics import MetricsRecord, read_metrics
+from vgim.runs.metrics import MetricsRecord, damaged_lines_in_words, read_metrics_file
 from vgim.storage import Location
-from vgim.text import align_columns, format_number
+from vgim.text import align_columns, first_problem, format_number
 from vgim.training.depth_resume import inherited_steps
 from vgim.tune.config import MetricConfig
 from vgim.tune.latent_normality import posterior_module, read_normality
@@ -24,7 +25,7 @@ from vgim.tune.trial_reports import read_reports
 from vgim.tune.trials import Trial
 
 RESULTS, CSV, PAGE = "results.json", "results.csv", "sweep.html"
-TrialState = Literal["waiting", "running", "finished", "failed", "interrupted", "stopped"]
+TrialState = Literal["waiting", "running", "finished", "failed", "interrupted", "stopped", "unreadable"]
 
 
 class TrialResult(BaseModel):
@@ -35,7 +36,7 @@ class TrialResult(BaseModel):
     id: str
     run: str
     state: TrialState
-    """waiting: the trial has no run yet."""
+    """waiting: the trial has no run yet. unreadable: its files are damaged, see `message`."""
     message: str
     """How the trial ended, or why it failed."""
     values: dict[str, Any]
@@ -82,9 +83,21 @@ class SweepResult(BaseModel):
         return dumped
 
 
-def collect(name: str, metric: MetricConfig, keys: Sequence[str], trials: Sequence[Trial]) -> SweepResult:
-    """Read every trial's folder."""
-    results = tuple(_read_trial(trial, metric) for trial in trials)
+def collect(
+    name: str, metric: MetricConfig, keys: Sequence[str], trials: Sequence[Trial], notes: Sequence[str] = ()
+) -> SweepResult:
+    """Read every trial's folder.
+
+    Args:
+        name: The sweep's name.
+        metric: What trials are compared by.
+        keys: Config keys of the space.
+        trials: The trials.
+        notes: Sentences to add to the results' notes.
+    """
+    read = [_read_or_report(trial, metric) for trial in trials]
+    results = tuple(result for result, _ in read)
+    damaged = [f"{result.id}: {damaged_lines_in_words(number)}" for result, number in read if number]
     best = ranked(results, metric)
     module = "the last module" if metric.module == -1 else f"module {metric.module}"
     measure = "validation InfoNCE" if metric.kind == "nce" else f"{metric.task} accuracy (quick probe)"
@@ -95,7 +108,7 @@ def collect(name: str, metric: MetricConfig, keys: Sequence[str], trials: Sequen
         keys=tuple(keys),
         best=best[0].id if best else None,
         trials=results,
-        notes=_notes(trials, metric),
+        notes=(*_notes(trials, metric), *damaged, *notes),
     )
 
 
@@ -123,8 +136,18 @@ def write(folder: Location, result: SweepResult) -> None:
 
 
 def read(folder: Location) -> SweepResult:
-    """Read a sweep's results.json."""
-    return SweepResult.model_validate_json(folder.child(RESULTS).read_bytes())
+    """Read a sweep's results.json.
+
+    Raises:
+        StorageError: The file is missing or damaged.
+    """
+    path = folder.child(RESULTS)
+    try:
+        return SweepResult.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise StorageError(
+            f"{path.uri} does not read as a sweep's results ({first_problem(error)}); `vgim sweep show` writes it anew"
+        ) from error
 
 
 def format_table(result: SweepResult) -> str:
@@ -147,7 +170,8 @@ def format_table(result: SweepResult) -> str:
         for t in [*best, *rest]
     ]
     lines = [align_columns([header, *rows], num_left=2)]
-    lines += [f"{t.id} {t.state}: {t.message}" for t in rest if t.state in ("failed", "stopped")]
+    told = ("failed", "stopped", "unreadable")
+    lines += [f"{t.id} {t.state}: {t.message}" for t in rest if t.state in told]
     better = "lowest" if result.metric.mode == "min" else "highest"
     lines.append(
         f"metric: {result.metric_name}, {better} is best" + (f": {result.best}" if result.best else "")
@@ -166,14 +190,38 @@ def _notes(trials: Sequence[Trial], metric: MetricConfig) -> tuple[str, ...]:
     return () if note is None else (note,)
 
 
-def _read_trial(trial: Trial, metric: MetricConfig) -> TrialResult:
+def _read_or_report(trial: Trial, metric: MetricConfig) -> tuple[TrialResult, int]:
+    """A trial's result and its damaged lines; a trial that cannot be read is `unreadable` and hides no other."""
+    try:
+        file = read_metrics_file(trial.run)
+        return _read_trial(trial, metric, file.records), file.num_damaged
+    except VgimError as error:
+        depth = trial.config.model.num_modules
+        result = TrialResult(
+            id=trial.id,
+            run=trial.run.uri,
+            state="unreadable",
+            message=str(error),
+            values=trial.values,
+            metric=None,
+            curve=(),
+            step=0,
+            depth=depth,
+            nce=(None,) * depth,
+            kl_per_element=(None,) * depth,
+            train_seconds=0.0,
+        )
+        return result, 0
+
+
+def _read_trial(trial: Trial, metric: MetricConfig, found: list[MetricsRecord]) -> TrialResult:
     record = RunFolder(trial.run).record()
-    records = list(read_metrics(trial.run)) if record is not None else []
+    records = found if record is not None else []
     reports = read_reports(trial.run, trial.config, metric) if record is not None else []
     normality = list(read_normality(trial.run, trial.config, metric)) if record is not None else []
     latest: dict[int, MetricsRecord] = {}
     for validation in (r for r in records if r["kind"] == "validation"):
-        latest |= {module["module"]: module for module in validation["modules"]}
+        latest |= {module.get("module", index): module for index, module in enumerate(validation["modules"])}
     checkpoints = complete_checkpoints(trial.run) if record is not None else []
     depth = trial.config.model.num_modules
     return TrialResult(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from vgim.config import from_yaml
 from vgim.config.keys import dump, flatten
+from vgim.errors import VgimError
 from vgim.runs.folder import RunFolder
 from vgim.storage import Location
 from vgim.tune.folder import BASE, SweepFolder
@@ -17,14 +18,23 @@ from vgim.tune.trials import Trial, trial_of, trials_of
 
 
 def trials_with_runs(sweep: Sweep) -> list[Trial]:
-    """The trials that have a run's folder, with the values of its config."""
-    trials = []
+    """The trials that have a run's folder, with the values of its config; without runs whose config is damaged."""
+    return _trials_and_unreadable(sweep)[0]
+
+
+def _trials_and_unreadable(sweep: Sweep) -> tuple[list[Trial], list[str]]:
+    """The trials that have a run's folder, and a sentence on each run whose config is damaged."""
+    trials, unreadable = [], []
     for name in sweep.trials.list():
-        config = RunFolder(sweep.trials.child(name)).config()
+        try:
+            config = RunFolder(sweep.trials.child(name)).config()
+        except VgimError as error:
+            unreadable.append(f"{name} is left out: {error}")
+            continue
         if config is not None:
             flat = flatten(dump(config))
             trials.append(trial_of(sweep, {axis.key: flat[axis.key] for axis in sweep.config.axes}))
-    return trials
+    return trials, unreadable
 
 
 def show(folder: str) -> SweepResult:
@@ -34,7 +44,8 @@ def show(folder: str) -> SweepResult:
         StorageError: there is no sweep.
     """
     sweep = reopen(folder)
-    return write_results(sweep, current_trials(sweep, ()))
+    notes = _trials_and_unreadable(sweep)[1] if sweep.config.search == "optuna" else []
+    return write_results(sweep, current_trials(sweep, ()), notes)
 
 
 def reopen(folder: str) -> Sweep:

@@ -38,8 +38,8 @@ def read_reports(run: Location, config: RunConfig, metric: MetricConfig) -> list
         MetricReport(record["step"], int(record["epoch"]), metrics["nce"])
         for record in read_metrics(run)
         if record["kind"] == "validation"
-        for metrics in record["modules"]
-        if metrics["module"] == module and metrics["nce"] is not None
+        for index, metrics in enumerate(record["modules"])
+        if metrics.get("module", index) == module and metrics.get("nce") is not None
     ]
 
 

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from tests.data.shard_damage import DAMAGES, as_before_hashes, change_index, flip
+from tests.damage import DAMAGES, flip
+from tests.data.shard_damage import as_before_hashes, change_index
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.shards.check import check_shards_present, verify
 from vgim.data.shards.manifest import fingerprint, read_manifest

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.data.shard_damage import DAMAGES
+from tests.damage import DAMAGES
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.shards.prepare import prepare

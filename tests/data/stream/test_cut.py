@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from tests.data.shard_damage import DAMAGES, as_before_hashes, change_index
+from tests.damage import DAMAGES
+from tests.data.shard_damage import as_before_hashes, change_index
 from vgim.config.schema import DataConfig
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.shards.manifest import read_manifest

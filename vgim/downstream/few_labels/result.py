@@ -103,7 +103,7 @@ def is_study(content: bytes) -> bool:
     """Whether a `result.json` is of a study of few labels and not of one probe: it has points."""
     try:
         parsed = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(parsed, dict) and "points" in parsed
 

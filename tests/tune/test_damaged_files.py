@@ -1,0 +1,62 @@
+"""A damaged file of one trial, or of a sweep's results, ends no `vgim sweep show`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.damage import DAMAGES
+from tests.tune.sweep_cases import FinishedSweep
+from vgim.cli import main
+
+
+@pytest.fixture
+def sweep(finished_sweep: FinishedSweep, tmp_path: Path) -> Path:
+    """A copy of the finished sweep, whose base has the copy's place as its storage.root."""
+    folder = finished_sweep[0].folder.local_path
+    ignore = shutil.ignore_patterns("tensorboard", "weights.safetensors", "optimizer.safetensors")
+    copy = Path(shutil.copytree(folder, tmp_path / folder.name, ignore=ignore))
+    base = copy / "base.yaml"
+    base.write_text(base.read_text().replace(str(folder.parent), str(tmp_path)))
+    return copy
+
+
+def show(sweep: Path, *options: str) -> Result:
+    result = CliRunner().invoke(main, ["sweep", "show", str(sweep), *options])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    if result.exit_code:
+        assert all(line.startswith("error: ") for line in result.stderr.splitlines())
+    return result
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("file", ["run.json", "metrics.jsonl", "config.yaml", "latent_normality.jsonl"])
+def test_one_damaged_trial_hides_no_other(sweep: Path, file: str, damage: str) -> None:
+    whole = show(sweep).stdout.splitlines()
+    first, *others = sorted(path.name for path in (sweep / "trials").iterdir())
+    path = sweep / "trials" / first / file
+    if not path.exists():
+        path.write_text("{}\n")
+    DAMAGES[damage](path)
+    shown = show(sweep)
+    assert shown.exit_code == 0, shown.output
+    for name in others:
+        (row,) = (line.split() for line in whole if line.startswith(f"{name} "))
+        assert row in [line.split() for line in shown.stdout.splitlines()]
+    if file == "run.json" and damage not in ("flip", "delete"):
+        assert f"{first} unreadable: " in shown.stdout
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("file", ["sweep.json", "results.json", "sweep.yaml", "base.yaml"])
+def test_a_damaged_file_of_the_sweep_is_named_or_written_anew(sweep: Path, file: str, damage: str) -> None:
+    whole = show(sweep).stdout
+    DAMAGES[damage](sweep / file)
+    shown = show(sweep)
+    if file in ("sweep.json", "results.json") and damage != "folder_in_its_place":
+        assert shown.stdout == whole
+    elif shown.exit_code:
+        assert file in shown.stderr
