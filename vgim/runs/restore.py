@@ -11,9 +11,10 @@ from typing import TypeVar
 from vgim.config import DecoderConfig, RunConfig, blocking_difference, from_yaml, to_yaml
 from vgim.errors import StorageError, VgimError
 from vgim.runs.checkpoint import Checkpoint, complete_checkpoints
+from vgim.runs.claim import claim_run
 from vgim.runs.environment import utc_now
 from vgim.runs.folder import RunFolder, RunRecord
-from vgim.runs.layout import CONFIG, LINEAGE, RECORD
+from vgim.runs.layout import CHECKPOINTS, CONFIG, LINEAGE, RECORD
 from vgim.runs.recovery import find_recovery
 from vgim.storage import Location
 
@@ -27,7 +28,7 @@ def restore_run(run: Location, root: type[RunConfig] | type[DecoderConfig] = Run
     """Write a lost or damaged `run.json` or `config.yaml` anew from the run's newest whole checkpoint.
 
     Without a checkpoint nothing was trained yet: damaged files are put aside, and the run starts afresh. A damaged file
-    is kept beside the new one, with the suffix `.damaged`.
+    is kept beside the new one, with the suffix `.damaged`. The folder is claimed while it is mended.
 
     Args:
         root: The kind of config that the run has.
@@ -37,14 +38,31 @@ def restore_run(run: Location, root: type[RunConfig] | type[DecoderConfig] = Run
 
     Raises:
         CheckpointError: There are checkpoints, and all of them are damaged.
+        ClaimHeldError: A live process works on the run.
         StorageError: The storage cannot be read or written.
     """
-    problems = {
+    if not _problems(run, root) or (not run.child(CHECKPOINTS).exists() and not _has_a_file(run)):
+        return []
+    with claim_run(run):
+        return _restore(run, root)
+
+
+def _has_a_file(run: Location) -> bool:
+    return any(run.child(name).exists() for name in (CONFIG, RECORD))
+
+
+def _problems(run: Location, root: type[RunConfig] | type[DecoderConfig]) -> dict[str, str]:
+    """What is wrong with `config.yaml` and `run.json`, by name."""
+    return {
         name: problem
         for name, find in ((CONFIG, _config_problem), (RECORD, _record_problem))
         if (problem := find(run, root)) is not None
     }
-    if not problems or not run.exists():
+
+
+def _restore(run: Location, root: type[RunConfig] | type[DecoderConfig]) -> list[str]:
+    problems = _problems(run, root)
+    if not problems:  # another process has mended it since
         return []
     checkpoint = find_recovery(run).checkpoint
     if checkpoint is None:
