@@ -178,8 +178,13 @@ def _draw(run: Location, results: list[ProbeResult], all_epochs: bool, pdf: bool
         write_epochs_picture(run, results, pdf=pdf)
     newest = max((result.step or 0 for result in results), default=0)
     last = [result for result in results if result.encoder != "trained" or result.step == newest]
-    if len({(result.module, result.layer) for result in last if result.module is not None}) > 1:
+    if has_depth(last):
         write_modules_picture(run, last, pdf=pdf)
+
+
+def has_depth(results: Sequence[ProbeResult]) -> bool:
+    """Whether results are of several modules or layers, so that a picture against depth can be drawn."""
+    return len({(result.module, result.layer) for result in results if result.module is not None}) > 1
 
 
 def _compute_results(context: ProbeContext, kind: EncoderKind, log: Log) -> list[ComputedResult]:

@@ -67,8 +67,13 @@ def write_result(
 
 def write_modules_picture(run: Location, results: Sequence[ProbeResult], *, pdf: bool = False) -> None:
     """Draw accuracy against depth, by modules or by layers; needs matplotlib."""
+    _write_picture(run, modules_picture_name(results), modules_picture(results), pdf)
+
+
+def modules_picture_name(results: Sequence[ProbeResult]) -> str:
+    """Name of the file that `write_modules_picture` draws into."""
     by = "modules" if all(result.layer is None for result in results) else "layers"
-    _write_picture(run, f"{results[0].task}-{by}.png", modules_picture(results), pdf)
+    return f"{results[0].task}-{by}.png"
 
 
 def write_epochs_picture(run: Location, results: Sequence[ProbeResult], *, pdf: bool = False) -> None:

@@ -15,7 +15,7 @@ from vgim.errors import Interrupted, TrainingError, VgimError
 from vgim.experiment.check import check_experiment, check_runs, is_finished
 from vgim.experiment.folder import ExperimentFolder
 from vgim.experiment.plan import Experiment, PlannedRun
-from vgim.experiment.probes import missing_probes
+from vgim.experiment.probes import draw_pictures, missing_probes
 from vgim.experiment.results import TABLE, write_results
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.signals import Stopped, StopSignals, stop_signals
@@ -61,6 +61,8 @@ def run_experiment(
                     claim.raise_if_lost()
                     missing = missing_probes(experiment, run) if is_finished(run) else None
                     if missing == []:
+                        # An earlier launch may have been killed between the results and the picture.
+                        draw_pictures(experiment, run, anew=False)
                         continue
                     print(f"\nrun {number} of {len(experiment.runs)}: {run.name}", flush=True)
                     failed |= _complete(experiment, run, address, verbose, runner, stop)
@@ -113,6 +115,7 @@ def _complete(
         if problem is not None:
             print(f"{run.name} {options.task} failed: {problem}", flush=True)
             failed[f"{run.name} {options.task}"] = problem
+    draw_pictures(experiment, run, anew=True)
     return failed
 
 

@@ -8,11 +8,14 @@ from vgim.compare.columns import baseline_identity
 from vgim.compare.depth import common_stages, outputs_by_stage
 from vgim.compare.read_probes import read_results
 from vgim.downstream.context import open_probe_context
+from vgim.downstream.job import has_depth
 from vgim.downstream.options import EncoderKind, ProbeOptions
 from vgim.downstream.predictions import read_predictions
 from vgim.downstream.probe_plan import ProbeWorkItem, plan_probes
 from vgim.downstream.result import ProbeResult, folder_name
+from vgim.downstream.writing import modules_picture_name, write_modules_picture
 from vgim.experiment.plan import Experiment, PlannedProbe, PlannedRun
+from vgim.plotting import can_draw
 from vgim.runs.layout import PROBES
 
 NO_MATTER = {"encoders", "device", "cache_features", "shards"}
@@ -31,12 +34,36 @@ def missing_probes(experiment: Experiment, run: PlannedRun) -> list[ProbeOptions
                 for kind in options.encoders
                 if not (kind == "mfcc" and number)  # MFCCs have no layers
                 and not any(
-                    _is_done(other, options, kind) for other in _sharing(experiment, planned, run, kind)
+                    _up_to_date(other, options, kind) for other in _sharing(experiment, planned, run, kind)
                 )
             )
             if kinds:
                 missing.append(options.model_copy(update={"encoders": kinds}))
     return missing
+
+
+def draw_pictures(experiment: Experiment, run: PlannedRun, *, anew: bool) -> None:
+    """Draw each task's accuracy against depth from all up-to-date results of a run; needs matplotlib.
+
+    Args:
+        anew: Draw pictures that exist too.
+    """
+    if not can_draw():
+        return
+    for planned in experiment.probes:
+        if run.arm not in planned.arms:
+            continue
+        results = []
+        for kind in planned.options.encoders:
+            for options in _requests(experiment, run, planned.options):
+                of_sharing = (
+                    _up_to_date(other, options, kind) for other in _sharing(experiment, planned, run, kind)
+                )
+                results += next(filter(None, of_sharing), [])
+        if has_depth(results):
+            picture = run.location.child(PROBES, modules_picture_name(results))
+            if anew or not picture.exists():
+                write_modules_picture(run.location, results)
 
 
 def _requests(experiment: Experiment, run: PlannedRun, options: ProbeOptions) -> list[ProbeOptions]:
@@ -71,26 +98,27 @@ def _sharing(
     ]
 
 
-def _is_done(run: PlannedRun, options: ProbeOptions, kind: EncoderKind) -> bool:
-    """Whether a run holds up-to-date results of an encoder for all outputs that the options select."""
+def _up_to_date(run: PlannedRun, options: ProbeOptions, kind: EncoderKind) -> list[ProbeResult]:
+    """A run's results of an encoder for all outputs that the options select; none unless all are up to date."""
     if not run.location.child(PROBES).exists():
-        return False
+        return []
     if kind == "mfcc":  # whose result names no layer, whatever was asked for
         options = options.model_copy(update={"module": None, "layer": None})
     asked = options.model_copy(update={"encoders": (kind,), "device": "cpu"})
     (group,) = plan_probes([run.location.uri], [asked], _ignore, all_epochs=False, check_device=False)
     if group.error is not None:
-        return False
+        return []
     results = read_results(run.location, run.name, [])
-    return all(_has_results(run, item, results) for item in group.items)
+    of_items = [_results_of(run, item, results) for item in group.items]
+    return [result for found in of_items for result in found] if all(of_items) else []
 
 
-def _has_results(run: PlannedRun, item: ProbeWorkItem, results: Sequence[ProbeResult]) -> bool:
-    """Whether results of a work item's outputs are of the last weights, the same data and the same options."""
+def _results_of(run: PlannedRun, item: ProbeWorkItem, results: Sequence[ProbeResult]) -> list[ProbeResult]:
+    """The results of a work item's outputs, of the last weights, the same data and options; none unless all exist."""
     context = open_probe_context(item.source, item.options, kinds=(item.kind,))
     step = context.opened.encoder.checkpoint.state.step if item.kind == "trained" else None
     found = {
-        (result.module, result.layer)
+        (result.module, result.layer): result
         for result in results
         if result.encoder == item.kind
         and result.step == step
@@ -101,7 +129,8 @@ def _has_results(run: PlannedRun, item: ProbeWorkItem, results: Sequence[ProbeRe
     outputs: set[tuple[int | None, int | None]] = {
         (output.module, output.layer) for output in context.outputs
     }
-    return found >= ({(None, None)} if item.kind == "mfcc" else outputs)
+    wanted = {(None, None)} if item.kind == "mfcc" else outputs
+    return [found[output] for output in found if output in wanted] if found.keys() >= wanted else []
 
 
 def _settings(options: ProbeOptions, kind: EncoderKind) -> dict[str, object]:
