@@ -103,10 +103,21 @@ def call_in_thread(
 
     thread = threading.Thread(target=call, name="call", daemon=True)
     thread.start()
-    while thread.is_alive() and not abandon():
-        thread.join(poll_s)
+    try:
+        while thread.is_alive() and not abandon():
+            thread.join(poll_s)
+    finally:
+        if thread.is_alive():
+            _start_no_other_ray()
     if raised:
         raise raised[0]
+
+
+def _start_no_other_ray() -> None:
+    """Keep an abandoned thread from starting Ray anew, by its next call of Ray, when the process has ended its own."""
+    hook = sys.modules.get("ray._private.auto_init_hook")
+    if hook is not None:
+        hook.enable_auto_connect = False  # type: ignore[attr-defined]
 
 
 class Grace:

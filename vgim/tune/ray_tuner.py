@@ -80,6 +80,10 @@ def fit(
     from ray import tune
 
     class Watch(tune.Callback):  # type: ignore[misc]
+        def __reduce__(self) -> tuple[Any, ...]:
+            # Tune keeps a copy for a restoration that nobody asks for; what is called here holds the sweep's claim.
+            return tune.Callback, ()
+
         def on_trial_result(
             self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
         ) -> None:
