@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from tests.damage import DAMAGES
 from vgim.cli import main
 
-FEW = ("truncate", "foreign", "not_utf8", "delete", "folder_in_its_place")
+FEW = ("truncate", "not_utf8", "folder_in_its_place")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import equal
 
+from tests.damage import DAMAGES
 from tests.tune.sweep_cases import MakeSweep
 from vgim.config import ResolvedConfig
 from vgim.errors import CheckpointError, ConfigError, TrainingError
@@ -238,6 +239,19 @@ def test_a_killed_member_goes_on_with_its_own_values(
 def show_trials(sweep: Sweep) -> tuple[Any, ...]:
     SweepFolder(sweep.folder).claim(sweep).release()
     return show(sweep.folder.uri).trials
+
+
+@pytest.mark.parametrize("damage", ["empty", "foreign", "not_utf8", "folder_in_its_place"])
+def test_a_member_with_a_damaged_lineage_hides_no_other(tiny_sweep: MakeSweep, damage: str) -> None:
+    sweep = population(tiny_sweep)
+    first = trials_of(sweep)[0]
+    lineage = first.run.child("lineage.json")
+    lineage.write_bytes_atomic(b"{}")
+    DAMAGES[damage](lineage.local_path)
+    SweepFolder(sweep.folder).claim(sweep).release()
+    result = show(sweep.folder.uri)
+    assert [trial.state for trial in result.trials] == ["waiting", "waiting"]
+    assert result.notes[-1].startswith(f"{first.id} is shown with its first values: ")
 
 
 def test_a_damaged_checkpoint_is_not_exploited(tiny_sweep: MakeSweep) -> None:

@@ -44,8 +44,8 @@ def show(folder: str) -> SweepResult:
         StorageError: there is no sweep.
     """
     sweep = reopen(folder)
-    notes = _trials_and_unreadable(sweep)[1] if sweep.config.search == "optuna" else []
-    return write_results(sweep, current_trials(sweep, ()), notes)
+    trials, notes = _current_trials_and_notes(sweep, ())
+    return write_results(sweep, trials, notes)
 
 
 def reopen(folder: str) -> Sweep:
@@ -61,9 +61,19 @@ def current_trials(sweep: Sweep, trials: Sequence[Trial]) -> list[Trial]:
     Args:
         trials: the trials if they are known already; empty to derive them from the sweep.
     """
+    return _current_trials_and_notes(sweep, trials)[0]
+
+
+def _current_trials_and_notes(sweep: Sweep, trials: Sequence[Trial]) -> tuple[list[Trial], list[str]]:
+    """The trials with their current values, and a sentence on each whose values cannot be read."""
     if sweep.config.search == "optuna":
-        return trials_with_runs(sweep)
-    trials = trials or trials_of(sweep)
+        return _trials_and_unreadable(sweep)
+    known = list(trials or trials_of(sweep))
+    notes = []
     if sweep.config.scheduler.kind == "pbt":
-        return [with_current_values(trial) for trial in trials]
-    return list(trials)
+        for number, trial in enumerate(known):
+            try:
+                known[number] = with_current_values(trial)
+            except VgimError as error:
+                notes.append(f"{trial.id} is shown with its first values: {error}")
+    return known, notes
