@@ -38,6 +38,8 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("vgim")
 
 ROOT = Path(__file__).resolve().parent.parent
+NODE_FIXTURES = {"three_nodes", "changing_nodes"}
+"""Fixtures that add nodes to the session's Ray and take them away."""
 
 
 @cache
@@ -60,7 +62,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("realdata")
         if item.get_closest_marker("gpu") and not has_gpu():
             item.add_marker(pytest.mark.skip("torch finds no GPU"))
-    items.sort(key=lambda item: "three_nodes" in getattr(item, "fixturenames", ()))
+    items.sort(key=lambda item: not NODE_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())))
 
 
 @pytest.hookimpl(optionalhook=True)

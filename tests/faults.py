@@ -64,6 +64,16 @@ def trials_with(fault: Fault) -> Callable[..., None]:
     return run_chain
 
 
+def each_of(*faults: Fault) -> Fault:
+    """Meet several faults."""
+
+    def fault(config: AnyConfig, rank: int, step: int) -> None:
+        for one in faults:
+            one(config, rank, step)
+
+    return fault
+
+
 def _send_by_value() -> None:
     """Let Ray send these functions by value, since its workers cannot import the tests."""
     from ray import cloudpickle

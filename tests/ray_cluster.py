@@ -84,9 +84,12 @@ class RayCluster:
         """Start simulated nodes, and wait until the cluster counts them."""
         import ray
 
+        before = len(self.live_nodes())
         for _ in range(num_nodes):
             self._cluster.add_node(num_cpus=num_cpus, object_store_memory=OBJECT_STORE_BYTES)
-        wait_until(lambda: len(self.live_nodes()) == 1 + num_nodes, f"{num_nodes} nodes join {ray.nodes()}")
+        wait_until(
+            lambda: len(self.live_nodes()) == before + num_nodes, f"{num_nodes} nodes join {ray.nodes()}"
+        )
 
     def live_nodes(self) -> list[Node]:
         import ray

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vgim.cluster.placement import DATA_CPUS, place_workers
+from vgim.cluster.placement import DATA_CPUS, Placement, place_workers, room_for
 from vgim.config.schema import ClusterConfig
 from vgim.data.stream.readers import READ_CPUS
 from vgim.errors import ConfigError
@@ -87,3 +87,30 @@ def test_an_autoscaling_cluster_is_asked_for_what_it_does_not_have_yet() -> None
 def test_autoscaling_must_be_told_the_device() -> None:
     with pytest.raises(ValueError, match="needs to know what to ask for"):
         cluster(workers=8, autoscaling=True)
+
+
+def test_a_range_of_workers_gets_whole_cpus_and_gpus_if_there_are_enough_for_the_first_number() -> None:
+    on_cpus = place_workers(cluster(workers="2..8"), {"CPU": 3.0})
+    assert on_cpus == Placement(8, 1.0, use_gpu=False, min_workers=2)
+    resources = {"CPU": 16.0, "GPU": 2.0}
+    assert place_workers(cluster(workers="2..8"), resources) == Placement(8, 1.0, use_gpu=True, min_workers=2)
+    assert not place_workers(cluster(workers="3..8"), resources).use_gpu
+    four = place_workers(cluster(workers="2..8", cpus_per_worker=4.0), resources)
+    assert four.cpus_per_worker == 4.0
+
+
+def test_a_range_without_room_for_its_first_number_is_refused_unless_the_cluster_grows() -> None:
+    with pytest.raises(ConfigError) as e:
+        place_workers(cluster(workers="2..8", cpus_per_worker=2.0), {"CPU": 3.0})
+    assert str(e.value) == (
+        "cluster.workers=2..8 needs at least 2 workers, but the cluster's 3 CPUs have room for 1; add nodes, lower "
+        "the first number, or say cluster.autoscaling=true if the cluster adds nodes by itself"
+    )
+    growing = cluster(workers="2..8", autoscaling=True, device="cuda")
+    assert place_workers(growing, {"CPU": 2.0}) == Placement(8, 1.0, use_gpu=True, min_workers=2)
+
+
+def test_room_is_counted_node_by_node() -> None:
+    nodes = [{"CPU": 3.0, "GPU": 1.0}, {"CPU": 3.0}, {"GPU": 4.0}, {"CPU": 5.0, "GPU": 4.0}]
+    assert room_for(2.0, False, nodes) == 4
+    assert room_for(2.0, True, nodes) == 3

@@ -126,3 +126,17 @@ def test_one_batch_and_the_share_of_all_are_different_runs() -> None:
     )
     assert blocking_difference(one, every) == ["train.limit_train_batches: 1 → 1.0"]
     assert config_difference(one, one) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "fewest", "most", "elastic"),
+    [("0", 0, 0, False), ("3", 3, 3, False), ("2..8", 2, 8, True), ("2..2", 2, 2, False)],
+)
+def test_workers_are_a_number_or_a_range_and_stay_it(
+    written: str, fewest: int, most: int, elastic: bool
+) -> None:
+    config = load_config("quickstart", [f"cluster.workers={written}"]).config
+    for read in (config, from_yaml(to_yaml(config), "saved")):
+        cluster = read.cluster
+        assert (cluster.min_workers, cluster.max_workers, cluster.is_elastic) == (fewest, most, elastic)
+        assert str(cluster.workers) == written

@@ -40,6 +40,25 @@ def complaint(*overrides: str, preset: str = "quickstart") -> list[str]:
         ),
         ("optm.seed=1", "optm is not a config key (from override); did you mean optim?"),
         (
+            "cluster.workers=a..b",
+            "cluster.workers=a..b is not allowed (from override); "
+            "it must be an integer at least 0, or a range such as 2..8",
+        ),
+        (
+            "cluster.workers=-1",
+            "cluster.workers=-1 is not allowed (from override); "
+            "it must be an integer at least 0, or a range such as 2..8",
+        ),
+        (
+            "cluster.workers=8..2",
+            "cluster: workers=8..2 has its larger number first; write workers=2..8 (cluster.workers from override)",
+        ),
+        (
+            "cluster.workers=0..4",
+            "cluster: workers=0..4 needs at least one worker; write workers=1..4, or workers=0 to train in this "
+            "process (cluster.workers from override)",
+        ),
+        (
             "optim.banana=1",
             "optim.banana is not a config key (from override); "
             "optim has learning_rate, decay_per_epoch, clip_norm",
@@ -191,3 +210,19 @@ def _numbers(part: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     items = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
     for key, value in items:
         yield from _numbers(value, f"{path}/{key}")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["cluster.cpus_per_worker=0.5"], "needs whole CPUs, and cpus_per_worker=0.5 is a part of one"),
+        (["model.batch_norm=sync"], "use model.batch_norm=local, or a fixed number of workers"),
+        (["objective.negatives=global"], "use objective.negatives=batch, or a fixed number of workers"),
+    ],
+)
+def test_a_range_of_workers_refuses_what_needs_a_fixed_number(overrides: list[str], reason: str) -> None:
+    (line,) = complaint("cluster.workers=2..4", *overrides)
+    assert "workers=2..4" in line
+    assert reason in line
+    load_config("quickstart", ["cluster.workers=4", *overrides])
+    load_config("quickstart", ["cluster.workers=4..4", *overrides])

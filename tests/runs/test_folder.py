@@ -16,7 +16,8 @@ from tests.training.cases import last_checkpoint, records, run_location
 from vgim.config import ResolvedConfig, RunConfig, from_yaml
 from vgim.data.shards.manifest import fingerprint, read_manifest, write_manifest
 from vgim.errors import CheckpointError, ConfigError, DataError, StorageError, TrainingError
-from vgim.runs.folder import RunFolder, RunRecord
+from vgim.runs.folder import Attempt, RunFolder, RunRecord
+from vgim.runs.listing import format_runs, list_runs
 from vgim.storage import Location
 from vgim.training.errors import NotFiniteError, error_of
 from vgim.training.trainer import train
@@ -319,3 +320,21 @@ def test_a_config_survives_its_folder(tiny_config: Maker) -> None:
     config: RunConfig = tiny_config("data.normalize=utterance", "optim.learning_rate=0.00017").config
     folder, _ = claim(tiny_config("data.normalize=utterance", "optim.learning_rate=0.00017"))
     assert folder.config() == config
+
+
+def test_a_resize_is_no_lost_worker(tiny_config: Maker) -> None:
+    config = tiny_config("cluster.workers=1..4").config
+    folder = RunFolder(run_location(config))
+    assert folder.begin_attempt(2) == Attempt()  # nobody has claimed the folder
+    folder.claim(config, "f" * 64)
+    assert folder.begin_attempt(2) == Attempt(lost=0, world_size_before=0)
+    folder.begin_resize()
+    assert folder.begin_attempt(4) == Attempt(lost=0, world_size_before=2)
+    assert folder.begin_attempt(3) == Attempt(lost=1, world_size_before=4)
+    record = folder.record()
+    assert record is not None
+    assert (record.attempts, record.resizes, record.world_size, record.workers) == (3, 1, 3, "1..4")
+    (summary,) = list_runs(config.storage.root)
+    assert "3 of 1..4" in format_runs([summary])
+    folder.claim(config, "f" * 64)  # the next launch knows the ranks of the last one
+    assert folder.begin_attempt(1) == Attempt(lost=0, world_size_before=3)

@@ -57,6 +57,12 @@ def test_more_trials_at_once_than_fit_are_refused(tiny_sweep: MakeSweep) -> None
         divide_cluster(sweep.config, cuda, {"CPU": 64.0, "GPU": 4.0}, private=False)
 
 
+def test_trials_take_no_range_of_workers(tiny_sweep: MakeSweep) -> None:
+    sweep = tiny_sweep(SPACE, "cluster.workers=1..2")
+    with pytest.raises(ConfigError, match=r"give a sweep one number, such as cluster\.workers=2$"):
+        divide_cluster(sweep.config, sweep.base, {"CPU": 8.0}, private=True)
+
+
 def test_an_autoscaling_cluster_is_asked_for_resources_that_it_does_not_have_yet(
     tiny_sweep: MakeSweep,
 ) -> None:

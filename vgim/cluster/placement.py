@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from vgim.config.schema import ClusterConfig
@@ -18,8 +19,11 @@ class Placement:
     """Resources of each worker."""
 
     workers: int
+    """Number of workers; the largest number if it may change."""
     cpus_per_worker: float
     use_gpu: bool
+    min_workers: int | None = None
+    """Smallest number of workers; None if the number is fixed."""
 
     @property
     def device(self) -> str:
@@ -36,7 +40,9 @@ def place_workers(config: ClusterConfig, resources: Mapping[str, float]) -> Plac
     Raises:
         ConfigError: the cluster cannot hold the workers beside Ray Data.
     """
-    cpus, gpus, workers = float(resources.get("CPU", 0)), float(resources.get("GPU", 0)), config.workers
+    cpus, gpus, workers = float(resources.get("CPU", 0)), float(resources.get("GPU", 0)), config.max_workers
+    if config.is_elastic:
+        return _place_elastic(config, cpus, gpus)
     if config.autoscaling:  # nodes are added for what is asked, so the resources of now do not matter
         cpus_per_worker = 1.0 if config.cpus_per_worker == "auto" else config.cpus_per_worker
         return Placement(workers, cpus_per_worker, config.device == "cuda")
@@ -63,3 +69,36 @@ def place_workers(config: ClusterConfig, resources: Mapping[str, float]) -> Plac
             f"{max(left, 0) / workers:.2g} or auto"
         )
     return Placement(workers, config.cpus_per_worker, use_gpu)
+
+
+def _place_elastic(config: ClusterConfig, cpus: float, gpus: float) -> Placement:
+    """Placement of a number of workers that follows the cluster.
+
+    Each worker gets whole CPUs, since Ray counts how many workers fit on a node. No CPU is kept free for Ray Data:
+    nodes come and go, and workers may fill all that are left, so that elastic workers read their crops themselves.
+    """
+    fewest = config.min_workers
+    cpus_per_worker = 1.0 if config.cpus_per_worker == "auto" else config.cpus_per_worker
+    use_gpu = config.device == "cuda" or (config.device == "auto" and gpus >= fewest)
+    if not config.autoscaling:
+        room = room_for(cpus_per_worker, use_gpu, [{"CPU": cpus, "GPU": gpus}])
+        if room < fewest:
+            has = f"{cpus:g} CPUs" + (f" and {gpus:g} GPUs" if use_gpu else "")
+            raise ConfigError(
+                f"cluster.workers={config.workers} needs at least {fewest} workers, but the cluster's {has} have room "
+                f"for {room}; add nodes, lower the first number, or say cluster.autoscaling=true if the cluster adds "
+                "nodes by itself"
+            )
+    return Placement(config.max_workers, cpus_per_worker, use_gpu, fewest)
+
+
+def room_for(cpus_per_worker: float, use_gpu: bool, nodes: Iterable[Mapping[str, float]]) -> int:
+    """How many workers fit on nodes with these resources; a worker with a GPU has one."""
+    each = [
+        min(
+            math.floor(node.get("CPU", 0) / cpus_per_worker),
+            math.floor(node.get("GPU", 0)) if use_gpu else sys.maxsize,
+        )
+        for node in nodes
+    ]
+    return sum(each)

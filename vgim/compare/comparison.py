@@ -74,7 +74,7 @@ class ComparedRun(ResultModel):
     encoder_parameters: int
     predictor_parameters: int
     """Parameters of InfoNCE's linear maps, which are of no use after training."""
-    workers: int | None
+    workers: int | str | None
     device: str | None
     """Device that the latest steps were taken on, `cpu` or the GPU's name; of older runs `cluster.device`."""
     cost: Cost | None

@@ -257,13 +257,20 @@ class TrainConfig(Section):
 
 
 AutoOrCount = Annotated[int, Field(ge=1, le=MAX_BATCH)] | Literal["auto"]
+WorkerRange = Annotated[str, Field(pattern=r"^[0-9]{1,5}\.\.[0-9]{1,5}$")]
+"""Fewest and most workers, as `2..8`."""
+WORKERS_IN_WORDS = "an integer at least 0, or a range such as 2..8"
 
 
 class ClusterConfig(Section):
-    """Where training runs. Of these keys only `workers` changes results, because it multiplies the batch."""
+    """Where training runs. Of these keys only `workers` changes results, because its maximum multiplies the batch."""
 
-    workers: int = Field(1, ge=0, le=MAX_BATCH, json_schema_extra=MAY_CHANGE)
-    """Workers, each one a DDP rank; 0 trains in this process, without Ray."""
+    workers: Annotated[int, Field(ge=0, le=MAX_BATCH)] | WorkerRange = Field(
+        1,
+        json_schema_extra={**MAY_CHANGE, "in_words": WORKERS_IN_WORDS},
+    )
+    """Workers, each one a DDP rank; 0 trains in this process, without Ray. MIN..MAX: as many as the cluster has
+    room for, which take the steps of MAX workers."""
     device: Literal["auto", "cpu", "cuda"] = Field("auto", json_schema_extra=MAY_CHANGE)
     """auto: one GPU per worker where the cluster has enough, else the CPU."""
     backend: Literal["auto", "gloo", "nccl"] = Field("auto", json_schema_extra=MAY_CHANGE)
@@ -286,12 +293,46 @@ class ClusterConfig(Section):
     once."""
 
     @model_validator(mode="after")
+    def _range_has_a_meaning(self) -> ClusterConfig:
+        if self.min_workers > self.max_workers:
+            raise ValueError(
+                f"workers={self.workers} has its larger number first; write workers="
+                f"{self.max_workers}..{self.min_workers}"
+            )
+        if isinstance(self.workers, str) and self.min_workers < 1:
+            raise ValueError(
+                f"workers={self.workers} needs at least one worker; write workers=1..{self.max_workers}, or "
+                "workers=0 to train in this process"
+            )
+        if self.is_elastic and self.cpus_per_worker != "auto" and not self.cpus_per_worker.is_integer():
+            raise ValueError(
+                f"workers={self.workers} needs whole CPUs, and cpus_per_worker={self.cpus_per_worker:g} is a part of "
+                "one; use auto for one CPU per worker, or an integer"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _device_is_known(self) -> ClusterConfig:
         if self.autoscaling and self.device == "auto":
             raise ValueError(
                 "autoscaling=true needs to know what to ask for; set device=cuda for one GPU per worker, or device=cpu"
             )
         return self
+
+    @property
+    def min_workers(self) -> int:
+        """The fewest workers that train; `workers` itself where it is a number."""
+        return self.workers if isinstance(self.workers, int) else int(self.workers.partition("..")[0])
+
+    @property
+    def max_workers(self) -> int:
+        """The most workers that train, whose batches together are the batch of a step; 0 for none."""
+        return self.workers if isinstance(self.workers, int) else int(self.workers.partition("..")[2])
+
+    @property
+    def is_elastic(self) -> bool:
+        """Whether the number of workers may change while the run trains."""
+        return self.min_workers < self.max_workers
 
 
 class StorageConfig(Section):
@@ -347,6 +388,24 @@ class RunConfig(Section):
             raise ValueError(
                 f"train.module_epochs={list(self.train.module_epochs)} has {len(self.train.module_epochs)} "
                 f"entries but there are {self.model.num_modules} modules; give one for each"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _elastic_ranks_are_independent(self) -> RunConfig:
+        """Ranks with unequal numbers of micro-batches cannot wait for each other within one."""
+        if not self.cluster.is_elastic:
+            return self
+        workers = f"cluster.workers={self.cluster.workers}, where ranks have unequal numbers of them"
+        if self.model.batch_norm == "sync":
+            raise ValueError(
+                "model.batch_norm=sync takes statistics over all ranks in each micro-batch, which does not go with "
+                f"{workers}; use model.batch_norm=local, or a fixed number of workers"
+            )
+        if self.objective.negatives == "global":
+            raise ValueError(
+                "objective.negatives=global draws from all ranks in each micro-batch, which does not go with "
+                f"{workers}; use objective.negatives=batch, or a fixed number of workers"
             )
         return self
 

@@ -195,11 +195,13 @@ def _optimizer(config: RunConfig) -> str:
 
 
 def _schedule(config: RunConfig) -> str:
-    train, workers = config.train, max(config.cluster.workers, 1)
+    train, workers = config.train, max(config.cluster.max_workers, 1)
     crops = train.batch_size * train.accumulate * workers
     order = SCHEDULES[train.schedule].summary
     most = f", at most {train.max_steps:,} steps" if train.max_steps else ""
-    on = plural(workers, "worker") if config.cluster.workers else "one process, without Ray"
+    on = plural(workers, "worker") if config.cluster.max_workers else "one process, without Ray"
+    if config.cluster.is_elastic:
+        on = f"{config.cluster.min_workers} to {workers} workers"
     return f"{order}; {train.epochs:,} epochs{most}; {crops} crops a step, on {on}; seed {train.seed}"
 
 

@@ -51,7 +51,12 @@ class RunRecord(BaseModel):
     data: MaskedText
     family: str
     kld_weight: float
-    workers: int
+    workers: int | str
+    """`cluster.workers`: a number, or a range such as 2..8."""
+    world_size: int = 0
+    """Ranks that trained last; 0 before any trained."""
+    resizes: int = 0
+    """Number of times that this launch started its workers anew because the cluster had grown or shrunk."""
     versions: dict[str, str]
     git_revision: str
 
@@ -59,6 +64,16 @@ class RunRecord(BaseModel):
     def driver(self) -> RecordedProcess | None:
         """The process that drives the run, if it has not said that it has ended."""
         return RecordedProcess(self.host, self.pid, self.updated) if self.state == "running" else None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What was before workers start to train."""
+
+    lost: int = 0
+    """How often workers of this launch were lost and started again."""
+    world_size_before: int = 0
+    """Ranks that trained last, in this launch or an earlier one; 0 if none did."""
 
 
 @dataclass(frozen=True)
@@ -114,13 +129,19 @@ class RunFolder:
                 )
             )
 
-    def begin_attempt(self) -> int:
-        """Count that workers start to train; returns how many times this launch started them before."""
+    def begin_attempt(self, world_size: int) -> Attempt:
+        """Count that `world_size` workers start to train; returns what was before."""
         record = self.record()
         if record is None:
-            return 0
-        self.write(record.model_copy(update={"attempts": record.attempts + 1}))
-        return record.attempts
+            return Attempt()
+        self.write(record.model_copy(update={"attempts": record.attempts + 1, "world_size": world_size}))
+        return Attempt(record.attempts - record.resizes, record.world_size)
+
+    def begin_resize(self) -> None:
+        """Count that the workers are about to be started anew, in another number, although none of them was lost."""
+        record = self.record()
+        if record is not None:
+            self.write(record.model_copy(update={"resizes": record.resizes + 1}))
 
     def fail(self, error: VgimError) -> None:
         """Write the error that ended the run to `run.json`."""
@@ -183,6 +204,7 @@ class RunFolder:
                 family=config.family,
                 kld_weight=config.kld_weight,
                 workers=config.cluster.workers,
+                world_size=earlier.world_size if earlier else 0,
                 versions=package_versions(),
                 git_revision=git_revision(),
             )

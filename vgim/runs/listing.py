@@ -33,7 +33,10 @@ class RunSummary:
     message: str
     family: str
     kld_weight: float
-    workers: int
+    workers: int | str
+    """`cluster.workers`: a number, or a range such as 2..8."""
+    world_size: int
+    """Ranks that trained last; 0 before any trained, and in runs without Ray."""
     step: int
     epoch: float
     best_loss: float | None
@@ -78,6 +81,7 @@ def _summarize_or_report(folder: RunFolder) -> RunSummary:
             family="-",
             kld_weight=0.0,
             workers=0,
+            world_size=0,
             step=0,
             epoch=0.0,
             best_loss=None,
@@ -108,6 +112,7 @@ def summarize_run(folder: RunFolder) -> RunSummary:
         family=record.family,
         kld_weight=record.kld_weight,
         workers=record.workers,
+        world_size=record.world_size,
         step=int(last_step),
         epoch=epochs[-1] if epochs else 0,
         best_loss=min((v["loss"] for v in validations if v.get("loss") is not None), default=None),
@@ -162,7 +167,7 @@ def format_runs(runs: Sequence[RunSummary]) -> str:
             run.state,
             run.family,
             f"{run.kld_weight:g}",
-            str(run.workers),
+            _workers(run),
             str(run.step),
             f"{run.epoch:.4g}",
             format_number(run.best_loss, ".4f"),
@@ -172,6 +177,12 @@ def format_runs(runs: Sequence[RunSummary]) -> str:
         for run in runs
     ]
     return "\n".join([align_columns([header, *rows], num_left=3), *_notes(runs)])
+
+
+def _workers(run: RunSummary) -> str:
+    """`4`; for a range `3 of 2..8`, once workers have trained."""
+    elastic = isinstance(run.workers, str) and run.world_size > 0
+    return f"{run.world_size} of {run.workers}" if elastic else str(run.workers)
 
 
 def format_decoders(decoders: Sequence[RunSummary]) -> str:

@@ -5,12 +5,15 @@ Kinds of records: `train` (every `log_every_steps`), `validation` (per epoch), `
 
 from __future__ import annotations
 
+import json
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from vgim.jsonl import parse_object, split_lines
+from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.layout import METRICS
 from vgim.storage import Location
 from vgim.text import plural
@@ -116,6 +119,17 @@ def damaged_lines_in_words(num_damaged: int) -> str:
     """A clause on lines that are left out: `2 lines of metrics.jsonl cannot be read and are left out`."""
     are = "cannot be read and is left out" if num_damaged == 1 else "cannot be read and are left out"
     return f"{plural(num_damaged, 'line')} of {METRICS} {are}"
+
+
+def append_event(run: Location, message: str) -> None:
+    """Append an `event` record while no rank writes, at the newest checkpoint's step, from which training goes on."""
+    path = run.child(METRICS)
+    checkpoints = complete_checkpoints(run)
+    step = checkpoints[-1].state.step if checkpoints else 0
+    record = {"kind": "event", "step": step, "message": message, "time": round(time.time(), 3)}
+    before = path.read_bytes() if path.exists() else b""
+    whole_lines = before[: before.rfind(b"\n") + 1]  # a killed rank may have left half a line
+    path.write_bytes_atomic(whole_lines + json.dumps(record).encode() + b"\n")
 
 
 def finite_record(record: MetricsRecord) -> MetricsRecord:

@@ -57,6 +57,15 @@ class Event(NamedTuple):
     message: str
     inherited_steps: int | None = None
     """Optimizer steps that a shallower run took and this run continues from; None for every other event."""
+    workers: int | None = None
+    """Ranks that train from here on, where `cluster.workers` is a range; None for every other event."""
+    workers_before: int | None = None
+    """Ranks that trained before, if their number was another."""
+
+    def as_record(self, step: int) -> MetricsRecord:
+        """The event as a record of `metrics.jsonl`."""
+        values = {name: value for name, value in self._asdict().items() if value is not None}
+        return {"kind": "event", "step": step, **values}
 
 
 class MetricsWriter:
@@ -128,8 +137,7 @@ class MetricsWriter:
 
     def event(self, step: int, event: Event) -> None:
         """Write an `event` record, and its message to TensorBoard."""
-        inherited = {} if event.inherited_steps is None else {"inherited_steps": event.inherited_steps}
-        self._append({"kind": "event", "step": step, "message": event.message, **inherited})
+        self._append(event.as_record(step))
         self._board.add_text("events", event.message, step)
 
     def histogram(self, tag: str, values: torch.Tensor, step: int) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vgim.config import RunConfig
 from vgim.config.schema import ModelConfig
+from vgim.errors import ConfigError
 from vgim.model.collapse import CollapseWatch
 from vgim.model.losses import chance_of
 from vgim.model.module import METRICS, METRICS_ON_REQUEST
@@ -68,6 +69,11 @@ class GreedyLearner:
         return [] if warning is None else [warning]
 
     def begin_phase(self, phase: Phase, progress: Progress, share: Share) -> None:
+        if self.network.ranks_communicate and share.num_virtual > share.group.size:
+            raise ConfigError(
+                f"cluster.workers={self._config.cluster.workers} gives ranks unequal numbers of micro-batches, within "
+                "which they cannot exchange frames or statistics; use a fixed number of workers"
+            )
         self.network.eval()
         for m in phase.modules:
             self.network.module(m).train()

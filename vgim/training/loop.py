@@ -14,6 +14,7 @@ from vgim.claims.ticket import ClaimLostError, ClaimTicket, TicketWatch
 from vgim.config import AnyConfig, DecoderConfig, RunConfig
 from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.data.stream.stream import Batch, CropStream, RankSlice
+from vgim.errors import ConfigError
 from vgim.model.audio import Normalizer, Statistics
 from vgim.model.precision import slowed_by
 from vgim.runs.checkpoint import is_kept_for_good
@@ -30,6 +31,7 @@ from vgim.training.checkpoint_clock import CheckpointClock
 from vgim.training.checkpoints import RankCheckpoints, training_state
 from vgim.training.ddp import average_buffers, averaged_buffers
 from vgim.training.depth_resume import shallower_run, writer_with_history
+from vgim.training.elastic import workers_event
 from vgim.training.initialize import initialize
 from vgim.training.learner import Learner, LearnerContext, LearnerFactory, Worker
 from vgim.training.memory import out_of_memory_as_error
@@ -65,6 +67,8 @@ class TrainJob(Generic[ConfigT]):
     """Folder besides the run's in which a request to stop is heeded: that of the sweep that the run belongs to."""
     lost_workers: int = 0
     """How often workers of this launch were lost and started again."""
+    world_size_before: int = 0
+    """Ranks that trained the run last; 0 if none did."""
     claim: ClaimTicket | None = None
     """The launch's claim of the run's folder; None in a folder that nobody else can use."""
 
@@ -122,7 +126,8 @@ class RankTrainer:
         self.normalizer = Normalizer(config.data.normalize, corpus)
         with out_of_memory_as_error():
             self.learner = self.job.build_learner(LearnerContext(self.run_folder, self.worker, self.manifest))
-        self.share = Share.of_each(self.worker.group)
+        group, cluster = self.worker.group, config.cluster
+        self.share = Share(group, cluster.max_workers if cluster.is_elastic else group.size)
         self.train_streams = self._streams(shards, "train", config.train.limit_train_batches)
         has_validation = bool(self.manifest.split("validation").utterances)
         limit = config.train.limit_validation_batches
@@ -164,6 +169,10 @@ class RankTrainer:
             if progress.step == 0 or shallower is not None:
                 self._hparams(self.writer)
                 log += [Event(warning) for warning in self.learner.warnings()]
+            if self.config.cluster.is_elastic and (
+                event := workers_event(self.share, self.config.train, self.job.world_size_before)
+            ):
+                log.insert(0, event)
             if self.job.lost_workers:
                 log.insert(0, Event(f"workers were lost and started again ({self.job.lost_workers} so far)"))
             else:
@@ -294,6 +303,11 @@ class RankTrainer:
         (mine,) = (assignment for assignment in assignments if world.rank in assignment.ranks)
         if len(assignments) == 1:
             return mine.modules, self.share
+        if self.config.cluster.is_elastic:
+            raise ConfigError(
+                f"train.schedule={self.schedule.name} gives ranks modules of their own, which needs a fixed number of "
+                f"workers; use cluster.workers={self.config.cluster.max_workers}"
+            )
         return mine.modules, Share.of_each(world.split([assignment.ranks for assignment in assignments]))
 
     def _between_steps(self, phase: Phase, progress: Progress) -> tuple[Progress, bool]:

@@ -16,10 +16,10 @@ import torch
 from vgim.claims.ticket import ClaimLostError
 from vgim.cluster.connect import ensure_ray
 from vgim.cluster.placement import DATA_CPUS, Placement, place_workers
-from vgim.data.stream.readers import read_on_ray
+from vgim.data.stream.readers import read_in_threads, read_on_ray
 from vgim.errors import ConfigError, StorageError, TrainingError, VgimError
 from vgim.model.rank_group import RankGroup
-from vgim.runs.folder import RunFolder
+from vgim.runs.folder import Attempt, RunFolder
 from vgim.runs.stop_request import ask_to_stop
 from vgim.signals import StopSignals
 from vgim.storage import Location
@@ -29,11 +29,16 @@ from vgim.training.learner import Worker
 from vgim.training.loop import AnyTrainJob, RankTrainer
 from vgim.training.malloc import keep_freed_memory
 from vgim.training.prometheus import Gauges
+from vgim.training.ray_resize import resize_callback
 from vgim.training.stopping import Grace, StopWatch, call_in_thread
 
 RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
 RAY_MARKER = ".validate_storage_marker"  # file by which Ray's workers check that they all see the storage
 CONTROLLER_RETRIES = 3  # by default, Ray tries for ever to start workers that no node has room for
+RESIZE_INTERVAL_S = 60.0
+"""Seconds between two looks at whether the cluster has room for another number of workers."""
+ELASTIC_START_S = 60
+"""Seconds for which a number of workers is waited for before another number is tried."""
 POLL_SECONDS = 0.5
 """Seconds between two polls of the workers by Ray. Each checkpoint and the end of a run wait for one; Ray takes 2."""
 
@@ -63,7 +68,7 @@ def train_on_ray(
         VgimError: an error that a worker raised, or workers were lost too often or could not be started.
     """
     cluster = job.config.cluster
-    ensure_ray(min_cpus=cluster.workers + DATA_CPUS, address=address, verbose=verbose)
+    ensure_ray(min_cpus=cluster.max_workers + DATA_CPUS, address=address, verbose=verbose)
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -72,18 +77,26 @@ def train_on_ray(
     backend = cluster.backend if cluster.backend != "auto" else "nccl" if placement.use_gpu else "gloo"
     if backend == "nccl" and not placement.use_gpu:
         raise ConfigError("cluster.backend=nccl needs GPUs and the workers have none; use auto or gloo")
-    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(cluster.start_timeout_s))
+    elastic = placement.min_workers is not None
+    start_timeout_s = min(cluster.start_timeout_s, ELASTIC_START_S) if elastic else cluster.start_timeout_s
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(start_timeout_s))
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(POLL_SECONDS))
     if not verbose:
         logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     run, storage = Location(job.run), job.config.storage
     # Checkpoints are listed from the folder; Ray's own list would refuse to start when one of them was pruned.
     run.child(RAY_SNAPSHOT).delete()
+    callbacks = [_no_second_try()]
+    if elastic:
+        callbacks.append(
+            resize_callback(run, placement, timeout_s=cluster.start_timeout_s, interval_s=RESIZE_INTERVAL_S)
+        )
     trainer = TorchTrainer(
         # Bound with `partial`: for a train_loop_config, Ray's controller would import all that the job needs.
         partial(_train_worker, job, placement),
         scaling_config=ScalingConfig(
-            num_workers=placement.workers,
+            num_workers=(placement.min_workers, placement.workers) if elastic else placement.workers,
+            elastic_resize_monitor_interval_s=RESIZE_INTERVAL_S,
             use_gpu=placement.use_gpu,
             resources_per_worker={
                 "CPU": placement.cpus_per_worker,
@@ -94,9 +107,11 @@ def train_on_ray(
             name=storage.name,
             storage_path=storage.root,
             failure_config=FailureConfig(
-                max_failures=cluster.max_failures, controller_failure_limit=CONTROLLER_RETRIES
+                max_failures=cluster.max_failures,
+                # Of elastic workers `resize_callback` limits the time without any, instead of the tries.
+                controller_failure_limit=-1 if elastic else CONTROLLER_RETRIES,
             ),
-            callbacks=[_no_second_try()],
+            callbacks=callbacks,
         ),
         torch_config=TorchConfig(backend=backend),
     )
@@ -165,14 +180,16 @@ def _train_worker(job: AnyTrainJob, placement: Placement) -> None:
         keep_freed_memory()
     if group.saves:
         job.check_claim()  # the workers of a killed launch must not go on beside those of the next
-    lost = folder.begin_attempt() if group.saves else 0
+    attempt = folder.begin_attempt(group.size) if group.saves else Attempt()
+    job = replace(job, lost_workers=attempt.lost, world_size_before=attempt.world_size_before)
+    reader = read_on_ray if placement.min_workers is None else read_in_threads
     watch = StopWatch(job.stop_folders)
-    worker = Worker(group, ray.train.torch.get_device(), read_on_ray, _report)
+    worker = Worker(group, ray.train.torch.get_device(), reader, _report)
     if group.saves:
         worker = replace(worker, on_record=Gauges(Location(job.run).name), stop_asked=watch.asked)
     try:
         with watch if group.saves else nullcontext():
-            training = RankTrainer(replace(job, lost_workers=lost), worker)
+            training = RankTrainer(job, worker)
             message = training.run()
     except (NotFiniteError, CollapsedError) as error:
         # All ranks raise it at the same step and return, so that Ray sees no lost worker.

@@ -65,13 +65,6 @@ class Share:
             for number, virtual_rank in enumerate(self.virtual_ranks)
         ]
 
-    def micro_batches(self, accumulate: int) -> str:
-        """Micro-batches of a rank in a step, as `1 micro-batch` or `2 or 3 micro-batches`."""
-        fewest, rest = divmod(self.num_virtual, self.group.size)
-        if rest:
-            return f"{fewest * accumulate} or {(fewest + 1) * accumulate} micro-batches"
-        return "1 micro-batch" if fewest * accumulate == 1 else f"{fewest * accumulate} micro-batches"
-
 
 class SharedStatistics:
     """BatchNorm's running statistics of a rank that does the work of several virtual ranks in a step.

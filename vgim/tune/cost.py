@@ -120,7 +120,7 @@ def _steps(config: RunConfig, epochs: int) -> int:
     train = config.train
     shards = Location(config.data.shards)
     rank_slice = RankSlice(
-        0, max(1, config.cluster.workers), train.batch_size, train.accumulate, train.limit_train_batches
+        0, max(1, config.cluster.max_workers), train.batch_size, train.accumulate, train.limit_train_batches
     )
     stream = CropStream(
         shards,

@@ -61,11 +61,16 @@ def divide_cluster(
         ConfigError: the requested trials, or even one trial, do not fit into the cluster.
     """
     cluster = base.cluster
-    cpus, gpus, workers = available.get("CPU", 0.0), available.get("GPU", 0.0), max(1, cluster.workers)
+    if cluster.is_elastic:
+        raise ConfigError(
+            f"cluster.workers={cluster.workers} follows a cluster's nodes, but a trial has fixed resources; give "
+            f"a sweep one number, such as cluster.workers={cluster.max_workers}"
+        )
+    cpus, gpus, workers = available.get("CPU", 0.0), available.get("GPU", 0.0), max(1, cluster.max_workers)
     on_gpu = cluster.device == "cuda" or (cluster.device == "auto" and gpus >= workers)
     asked = cluster.cpus_per_worker if isinstance(cluster.cpus_per_worker, float) else 1.0
     # On one machine Ray Data needs no core of its own: it reads while workers wait, as in a single run.
-    data_cpus = 0.0 if private or not cluster.workers else DATA_CPUS
+    data_cpus = 0.0 if private or not cluster.max_workers else DATA_CPUS
     fitting = math.floor(cpus / (workers * asked + data_cpus) + 1e-9)
     if on_gpu:
         fitting = math.floor(gpus / workers) if private else min(fitting, math.floor(gpus / workers))
@@ -80,7 +85,7 @@ def divide_cluster(
     cores_per_worker = asked if grows else cpus / (at_once * workers)
     asked_threads = cluster.threads_per_worker
     threads = max(1, math.floor(cores_per_worker)) if asked_threads == "auto" else asked_threads
-    if not cluster.workers:
+    if not cluster.max_workers:
         if not private and at_once > cpus and not grows:
             raise ConfigError(
                 f"trials_at_once={at_once}, but the cluster has {cpus:g} CPUs; use at most {cpus:.0f}"

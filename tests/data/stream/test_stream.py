@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from vgim.config.schema import DataConfig
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.stream import stream as stream_module
 from vgim.data.stream.order import ReadTask
-from vgim.data.stream.readers import CutCrops, Reader, read_in_process, read_on_ray
+from vgim.data.stream.readers import CutCrops, Reader, read_in_process, read_in_threads, read_on_ray
 from vgim.data.stream.stream import Batch, CropStream, RankSlice
 from vgim.errors import ConfigError, DataError
 from vgim.storage import Location
@@ -290,3 +291,16 @@ def without_train_shard(shards: Path, tmp_path: Path) -> Path:
     shutil.copytree(shards, folder)
     (folder / "train" / "00000.parquet").unlink()
     return folder
+
+
+def test_threads_read_the_same_batches_and_end_with_their_reader(make_stream: StreamMaker) -> None:
+    here, there = (make_stream(reader=reader) for reader in (read_in_process, read_in_threads))
+    expected, found = (list(s.train_batches(0, 0, epochs=2)) for s in (here, there))
+    assert len(found) == len(expected) > 4
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.audio, other.audio)
+        np.testing.assert_array_equal(one.utterance, other.utterance)
+    batches = there.train_batches(0, 0, epochs=2)
+    next(batches)
+    batches.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("read_")]

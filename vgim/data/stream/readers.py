@@ -1,4 +1,4 @@
-"""Run read tasks in order, in this process or with Ray Data. Both give the same crops.
+"""Run read tasks in order, in this process, in its threads or with Ray Data. All give the same crops.
 
 A task reads row groups *and* cuts its crops, so that only int16 crops cross Ray's object store. It runs on the rank's
 own node, so that the crops are mapped into memory, not sent over the network.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import pickle
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,23 @@ Reader = Callable[[CutCrops, list[ReadTask]], Iterator[Pcm16]]
 def read_in_process(cut: CutCrops, tasks: list[ReadTask]) -> Iterator[Pcm16]:
     """Read in this process: for one worker without Ray, for notebooks and for tests."""
     return (cut(task) for task in tasks)
+
+
+def read_in_threads(cut: CutCrops, tasks: list[ReadTask]) -> Iterator[Pcm16]:
+    """Read in threads of this process, in order, at most `READS_AT_ONCE` tasks ahead: for workers that may fill their
+    cluster, where no CPU would be left for a Ray task."""
+    with ThreadPoolExecutor(READS_AT_ONCE, "read") as pool:
+        ahead: deque[Future[Pcm16]] = deque()
+        try:
+            for task in tasks:
+                ahead.append(pool.submit(cut, task))
+                if len(ahead) > READS_AT_ONCE:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for read in ahead:
+                read.cancel()
 
 
 def read_on_ray(cut: CutCrops, tasks: list[ReadTask]) -> Iterator[Pcm16]:
