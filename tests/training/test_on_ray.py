@@ -53,7 +53,7 @@ def state_of(config: RunConfig) -> tuple[str, str]:
 
 def test_two_workers_train_and_leave_the_same_folder(undisturbed: RunConfig) -> None:
     run = run_location(undisturbed)
-    assert run.list() == ["checkpoints", "config.yaml", "metrics.jsonl", "run.json", "tensorboard"]
+    assert run.list() == [".claim", "checkpoints", "config.yaml", "metrics.jsonl", "run.json", "tensorboard"]
     assert state_of(undisturbed) == ("finished", "finished at step 20, epoch 4")
     state = last_checkpoint(undisturbed).state
     assert (state.world_size, state.step, state.epoch) == (2, 20, 4)
