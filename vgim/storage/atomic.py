@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -16,20 +17,68 @@ TEMPORARY_MARK = ".tmp-"
 
 @contextmanager
 def renamed_at_end(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file to write, which is renamed to `path` if the `with` block ends without an error."""
+    """A binary file to write, which is renamed to `path` if the `with` block ends without an error.
+
+    What writers of `path` left that were killed is removed. A device or a pipe, such as /dev/stdout, is written to in
+    place.
+    """
     if not path.name:
         raise IsADirectoryError(errno.EISDIR, "the root", str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}{TEMPORARY_MARK}{uuid.uuid4().hex[:12]}")
-    try:
-        with temporary.open("xb") as out:
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with path.open("wb") as out:
             yield out
-            out.flush()
-            os.fsync(out.fileno())
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked_temporary(path) as (temporary, out):
+        yield out
+        out.flush()
+        os.fsync(out.fileno())
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    _remove_left_temporaries(path)
     sync_folder(path.parent)
+
+
+@contextmanager
+def locked_temporary(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
+    """A new file beside `path` to write, and its path; it is gone at the end unless it was renamed.
+
+    It is locked while it is written. The system frees the lock of a process that is killed, by which others tell that
+    nobody writes the file any more.
+    """
+    while True:
+        temporary = path.with_name(f".{path.name}{TEMPORARY_MARK}{uuid.uuid4().hex[:12]}")
+        with temporary.open("xb") as out:
+            _lock(out)
+            if not _is_at(temporary, out):  # somebody took it for left before it was locked
+                continue
+            try:
+                yield temporary, out
+            finally:
+                temporary.unlink(missing_ok=True)
+            return
+
+
+def _remove_left_temporaries(path: Path) -> None:
+    """Remove the temporary files of a target whose writers were killed."""
+    with suppress(OSError):
+        beginning = f".{path.name}{TEMPORARY_MARK}"
+        for other in path.parent.iterdir():
+            if other.name.startswith(beginning):
+                with suppress(OSError), other.open("rb") as left:
+                    fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    other.unlink()
+
+
+def _lock(file: IO[bytes]) -> None:
+    with suppress(OSError):  # some file systems have no locks; what is left on them stays
+        fcntl.flock(file, fcntl.LOCK_EX)  # waits for one that looks whether the file was left
+
+
+def _is_at(path: Path, file: IO[bytes]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def sync_folder(path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vgim.errors import StorageError
-from vgim.storage.atomic import TEMPORARY_MARK, sync_folder
+from vgim.storage.atomic import locked_temporary, sync_folder
 
 INTENT_MARK = ".intent-"
 """Part of the name of a file that announces the making of another."""
@@ -52,12 +52,10 @@ def create_by_link(path: Path, data: bytes) -> bool:
     exclusive open, which a crash can leave half-written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}{TEMPORARY_MARK}{uuid.uuid4().hex[:12]}")
-    try:
-        with temporary.open("xb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
+    with locked_temporary(path) as (temporary, out):
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -68,8 +66,6 @@ def create_by_link(path: Path, data: bytes) -> bool:
             if error.errno not in _NO_LINKS:
                 raise
             return _create_by_open(path, data)
-    finally:
-        temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
     return True
 
