@@ -110,9 +110,8 @@ class Claim:
     def _write(self, *, released: bool) -> None:
         ticket = self.ticket
         ticket.check()
-        if self._folder.is_local and not claim_path(self._folder, self._number).exists():
-            # Writing it would make a folder anew that somebody has deleted.
-            raise StorageError(f"cannot write {claim_path(self._folder, self._number)}: its folder was deleted")
+        if self._folder.is_local and not self._folder.exists():  # writing would make it anew
+            raise StorageError(f"cannot renew the claim of {self._folder.uri}: the folder was deleted")
         self._record = self._record.model_copy(update={"renewed": time.time(), "released": released})
         claim_path(self._folder, self._number).write_bytes_atomic(self._record.to_bytes())
         ticket.check()  # another process may have taken the folder over while this one wrote
