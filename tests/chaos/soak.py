@@ -49,7 +49,7 @@ def launch(
     folder: Path, arguments: Sequence[str], stop_after_s: float, how: signal.Signals | None = None
 ) -> Launch:
     """Start a command; send a signal after some seconds, if one is given, and wait for the end."""
-    command = [sys.executable, "-m", "vgim.cli", *arguments]
+    command = [sys.executable, "-m", "vgim", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "VGIM_HOME": str(folder / "home")}
     began = time.monotonic()
     with (folder / "output.txt").open("w+b") as output:

@@ -194,3 +194,10 @@ def test_runs_lists_the_default_storage(vgim_home: Path, tmp_path: Path) -> None
 def test_presets_are_found_from_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert vgim("config", "show", "artificial-sim").exit_code == 0
+
+
+def test_the_package_runs_as_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vgim", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"vgim, version {__version__}\n"
