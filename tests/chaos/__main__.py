@@ -18,6 +18,9 @@ os.environ.setdefault("MPLBACKEND", "agg")
 for _name in ("RAY_ADDRESS", "VGIM_HOME"):
     os.environ.pop(_name, None)
 
+MINUTES_FOR_RAY = 10.0
+"""Time below which the attacks on a real Ray are left out."""
+
 from tests.chaos.arena import Arena  # noqa: E402
 from tests.chaos.attacks.kind import Draw, Finding, Kind  # noqa: E402
 from tests.chaos.attacks.registry import KINDS  # noqa: E402
@@ -34,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import_all()
     if options.case:
         return _repeat(options.case, options.keep)
+    at_end = options.minutes >= MINUTES_FOR_RAY or bool(options.only)
     kinds = [kind for name, kind in KINDS.items() if any(part in name for part in options.only.split(","))]
+    kinds = [kind for kind in kinds if at_end or not kind.at_end]
     deadline = began + options.minutes * 60
     root = Path(tempfile.mkdtemp(prefix="vgim-chaos-"))
     try:
@@ -128,11 +133,16 @@ def _attack(
 def _work(kinds: Sequence[Kind], seed: int, deadline: float, root: Path, file: Path) -> None:
     root.mkdir()
     arena = Arena(root)
+    often, at_end = [kind for kind in kinds if not kind.at_end], [kind for kind in kinds if kind.at_end]
+    deadline -= sum(kind.cost for kind in at_end)
     with file.open("a", encoding="utf-8") as lines:
-        for round_number, kind, draw in draws(kinds, seed):
+        for round_number, kind, draw in draws(often, seed) if often else ():
             if round_number and time.monotonic() > deadline:
-                return
+                break
             lines.write(judge(arena, kind, draw).to_json() + "\n")
+            lines.flush()
+        for kind in at_end:
+            lines.write(judge(arena, kind, Draw(seed, kind.name, 0)).to_json() + "\n")
             lines.flush()
 
 

@@ -62,6 +62,8 @@ class Kind:
     """Seconds that an attack takes, about; attacks are divided among processes by it."""
     repeats: int = 1
     """Attacks of this kind in each round."""
+    at_end: bool = False
+    """Whether the kind is tried once, after the others, and only where there is time for it."""
 
 
 def operation_class(operation: Operation) -> str:
