@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -108,6 +109,7 @@ def _attack(
             finally:
                 os._exit(code)
         pids.append(pid)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     verdicts: list[Verdict] = []
     seen = [0] * len(files)
     running = set(pids)
@@ -132,11 +134,13 @@ def _attack(
 
 def _work(kinds: Sequence[Kind], seed: int, deadline: float, root: Path, file: Path) -> None:
     root.mkdir()
-    arena = Arena(root)
+    arena, parent = Arena(root), os.getppid()
     often, at_end = [kind for kind in kinds if not kind.at_end], [kind for kind in kinds if kind.at_end]
     deadline -= sum(kind.cost for kind in at_end)
     with file.open("a", encoding="utf-8") as lines:
         for round_number, kind, draw in draws(often, seed) if often else ():
+            if os.getppid() != parent:  # whoever started the attacks has ended them
+                return
             if round_number and time.monotonic() > deadline:
                 break
             lines.write(judge(arena, kind, draw).to_json() + "\n")
