@@ -35,7 +35,7 @@ def _start(arena: Arena, name: str) -> subprocess.Popen[bytes]:
     folder = arena.root / "output"
     folder.mkdir(exist_ok=True)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "VGIM_HOME": str(arena.root / "home")}
-    command = [sys.executable, "-c", "from vgim.cli import main; main()", *TRAINING.command]
+    command = [sys.executable, "-m", "vgim", *TRAINING.command]
     with (folder / f"{name}.out").open("wb") as out, (folder / f"{name}.err").open("wb") as err:
         return subprocess.Popen(
             command, cwd=arena.case, env=environment, stdout=out, stderr=err, start_new_session=True
