@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -123,3 +125,20 @@ def records(run: Location | Path, *kinds: str) -> list[dict[str, Any]]:
 def without_timings(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Records without the values that differ between two runs of the same steps."""
     return [{key: value for key, value in record.items() if key not in TIMINGS} for record in found]
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, step: int, do: Callable[[], None]) -> None:
+    """Do something within a step of training, the first time."""
+    take_step, done = GreedyLearner.step, []
+
+    def taken(learner: GreedyLearner, audio: Any, progress: Any, **options: Any) -> Any:
+        if progress.step + 1 == step and not done:
+            done.append(True)
+            do()
+        return take_step(learner, audio, progress, **options)
+
+    monkeypatch.setattr(GreedyLearner, "step", taken)
+
+
+def send(number: int) -> Callable[[], None]:
+    return lambda: os.kill(os.getpid(), number)

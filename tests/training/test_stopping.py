@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import threading
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.cases import assert_same, last_checkpoint, run_location
+from tests.training.cases import assert_same, at_step, last_checkpoint, run_location, send
 from tests.waiting import wait_until
 from vgim.config import ResolvedConfig, RunConfig
 from vgim.errors import Interrupted, StorageError
@@ -45,23 +44,6 @@ def state_of(config: RunConfig) -> tuple[str, str]:
     record = RunFolder(run_location(config)).record()
     assert record is not None
     return record.state, record.message
-
-
-def at_step(monkeypatch: pytest.MonkeyPatch, step: int, do: Callable[[], None]) -> None:
-    """Do something within a step of training, the first time."""
-    take_step, done = GreedyLearner.step, []
-
-    def taken(learner: GreedyLearner, audio: Any, progress: Any, **options: Any) -> Any:
-        if progress.step + 1 == step and not done:
-            done.append(True)
-            do()
-        return take_step(learner, audio, progress, **options)
-
-    monkeypatch.setattr(GreedyLearner, "step", taken)
-
-
-def send(number: int) -> Callable[[], None]:
-    return lambda: os.kill(os.getpid(), number)
 
 
 def assert_goes_on_as(resolved: ResolvedConfig, straight: RunConfig) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from vgim.errors import Interrupted
 from vgim.runs.folder import RunFolder
-from vgim.runs.stop_request import ask_to_stop, withdraw_stop_request
+from vgim.runs.stop_request import ask_to_stop, requested_stop, withdraw_stop_request
 from vgim.signals import Stopped, name_of, stop_signals
 from vgim.storage import Location
 from vgim.training.stopping import Grace, call_in_thread
@@ -24,6 +24,8 @@ def run_until_stopped(
 ) -> None:
     """Run a sweep's trials; at a signal, ask them to stop and wait until they have.
 
+    A request to stop that somebody else made in the sweep's folder ends the sweep as a signal does.
+
     Args:
         run_trials: runs all trials to their end.
         folder: the sweep's folder, where trials look for the request to stop.
@@ -31,7 +33,7 @@ def run_until_stopped(
         grace_s: seconds in which the trials must have written their checkpoints; 0 does not wait.
 
     Raises:
-        Interrupted: a signal stopped the sweep; the trials' records say so.
+        Interrupted: a signal or a request stopped the sweep; the trials' records say so.
     """
 
     def training() -> list[Trial]:
@@ -51,8 +53,9 @@ def run_until_stopped(
                     call_in_thread(run_trials, lambda: stop.signal > 0 and not training(), POLL_S)
             finally:
                 stop.is_patient = False
-            if stop.signal:
-                raise Stopped(stop.signal)
+            # Anybody may have made the request: trials then stopped although this process heard of no signal.
+            if number := stop.signal or requested_stop(folder):
+                raise Stopped(number)
     except (KeyboardInterrupt, SystemExit) as error:
         number = error.signal_number if isinstance(error, Stopped) else signal.SIGINT
         left = training()
