@@ -21,7 +21,7 @@ from vgim.errors import ConfigError, StorageError, TrainingError, VgimError
 from vgim.model.rank_group import RankGroup
 from vgim.runs.folder import Attempt, RunFolder
 from vgim.runs.stop_request import ask_to_stop
-from vgim.signals import StopSignals
+from vgim.signals import Stopped, StopSignals
 from vgim.storage import Location
 from vgim.text import first_line
 from vgim.training.errors import CollapsedError, NotFiniteError, error_of
@@ -123,7 +123,12 @@ def train_on_ray(
                 call_in_thread(trainer.fit)
         else:
             trainer.fit()
-    except (ray.train.TrainingFailedError, ray.exceptions.RayTaskError) as error:
+    except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
+        record = folder.record()
+        if stop.signal and record is not None and record.state == "running":
+            # Who stops a command often sends the signal to all its processes, Ray's among them.
+            print(f"no checkpoint was written: Ray ended before the workers ({first_line(error)})")
+            raise Stopped(stop.signal) from error
         _explain(error, folder, cluster.max_failures)
         raise
     finally:
@@ -169,8 +174,8 @@ def _train_worker(job: AnyTrainJob, placement: Placement) -> None:
 
     folder = RunFolder(Location(job.run))
     record = folder.record()
-    if record is not None and record.state == "failed":
-        return  # Ray restarted the workers before it learned of the error that ends the run
+    if record is not None and record.state not in ("running", "finished"):
+        return  # Ray started workers before it learned of the error that ends the run, or of a signal
     context = ray.train.get_context()
     cores = max(1, (os.cpu_count() or 1) // context.get_local_world_size())
     threads = job.config.cluster.threads_per_worker
@@ -243,6 +248,11 @@ def _explain(error: Exception, folder: RunFolder, max_failures: int) -> None:
                     f"worker {rank} was lost ({reason}) and cluster.max_failures={max_failures} is used up; the "
                     "same command goes on from the last checkpoint"
                 ) from error
+    if isinstance(error, ray.exceptions.RayActorError):
+        raise TrainingError(
+            f"Ray's controller of the workers was lost ({first_line(error)}); the same command goes on from the last "
+            "checkpoint"
+        ) from error
     controller = getattr(error, "controller_failure", None)
     if isinstance(controller, VgimError):
         raise controller from error
