@@ -54,8 +54,12 @@ def test_a_folder_whose_writer_died_has_a_whole_result_or_none(
             raise StorageError("the process died")
         write(location, data)
 
+    def fail_to_rename(*_: object) -> None:
+        raise StorageError("the process died")
+
     if died_at == "deleting the folder":
         monkeypatch.setattr(Location, "delete", fail_to_delete)
+        monkeypatch.setattr("vgim.runs.result_folder._replace", fail_to_rename)
     else:
         monkeypatch.setattr(Location, "write_bytes_atomic", fail_to_write)
     with pytest.raises(StorageError):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vgim.storage import Location
-from vgim.storage.atomic import TEMPORARY_MARK, renamed_at_end
+from vgim.storage.atomic import TEMPORARY_MARK, locked_temporary_folder, renamed_at_end
 
 WRITE_AND_WAIT = """
 import sys, time
@@ -92,3 +92,13 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
         Location(tmp_path / "pipe").write_bytes_atomic(b"through")
         assert reader.communicate()[0] == b"through"
     assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_folder_of_a_live_process_is_kept_and_one_that_was_left_is_removed(tmp_path: Path) -> None:
+    target = tmp_path / "probe"
+    (tmp_path / f".probe{TEMPORARY_MARK}0").mkdir()
+    (tmp_path / f".probe{TEMPORARY_MARK}0" / "half.npz").write_bytes(b"half")
+    with locked_temporary_folder(target) as one, locked_temporary_folder(target) as other:
+        assert sorted(temporaries(tmp_path)) == sorted([one, other])
+        one.rename(target)
+    assert list(tmp_path.iterdir()) == [target]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import errno
-import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from vgim.errors import StorageError
 from vgim.runs.layout import RESULT, TENSORBOARD
-from vgim.storage import TEMPORARY_MARK, Location, storage_errors, temporary_folder
+from vgim.storage import Location, locked_temporary_folder, storage_errors, temporary_folder
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -47,45 +46,39 @@ def write_result_folder(
 
             with strict_board(staging) as writer:
                 write_events(writer)
-        target = _beside(folder) if folder.is_local else folder
-        try:
-            if target == folder:
-                folder.child(RESULT).delete()
-                folder.delete()
-            for name, content in files.items():
-                target.child(name).write_bytes_atomic(content)
-            if write_events is not None:
-                target.child(TENSORBOARD).upload_dir(staging)
-            target.child(RESULT).write_bytes_atomic((result.model_dump_json(indent=1) + "\n").encode())
-            if target != folder:
-                _replace(folder, target)
-        except BaseException:
-            if target != folder:
-                with suppress(StorageError):  # it would hide the error
-                    target.delete()
-            raise
+        tensorboard = staging if write_events is not None else None
+        if folder.is_local:
+            with (
+                storage_errors("write", folder.uri, kinds=(OSError,)),
+                locked_temporary_folder(folder.local_path) as new,
+            ):
+                _write(Location(new), result, files, tensorboard)
+                _replace(folder.local_path, new)
+        else:
+            folder.child(RESULT).delete()
+            folder.delete()
+            _write(folder, result, files, tensorboard)
     return folder
 
 
-def _beside(folder: Location) -> Location:
-    """A new name beside a folder, which listings leave out."""
-    return folder.parent.child(f".{folder.name}{TEMPORARY_MARK}{uuid.uuid4().hex[:12]}")
+def _write(target: Location, result: BaseModel, files: Mapping[str, bytes], tensorboard: Path | None) -> None:
+    """Write the files of a result into a folder, `result.json` last."""
+    for name, content in files.items():
+        target.child(name).write_bytes_atomic(content)
+    if tensorboard is not None:
+        target.child(TENSORBOARD).upload_dir(tensorboard)
+    target.child(RESULT).write_bytes_atomic((result.model_dump_json(indent=1) + "\n").encode())
 
 
-def _replace(folder: Location, new: Location) -> None:
-    """Give a local folder another's name. Of several processes that do so at once, the last one's folder stays."""
-    earlier: list[Location] = []
-    with storage_errors("write", folder.uri, kinds=(OSError,)):
-        while True:
-            try:
-                new.local_path.rename(folder.local_path)
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-            else:
-                break
-            earlier.append(_beside(folder))
-            with suppress(FileNotFoundError):  # another process has moved it aside
-                folder.local_path.rename(earlier[-1].local_path)
-    for aside in earlier:
-        aside.delete()
+def _replace(folder: Path, new: Path) -> None:
+    """Give a folder another's name. Of several processes that do so at once, the last one's folder stays."""
+    while True:
+        try:
+            new.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return
+        with locked_temporary_folder(folder) as aside, suppress(FileNotFoundError):
+            folder.rename(aside)  # another process may have moved it aside before

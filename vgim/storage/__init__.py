@@ -5,7 +5,7 @@ once. A file that is written through it is whole or absent. Operations on remote
 repeated; other failures are raised as `StorageError`.
 """
 
-from vgim.storage.atomic import TEMPORARY_MARK
+from vgim.storage.atomic import TEMPORARY_MARK, locked_temporary_folder
 from vgim.storage.causes import is_transient
 from vgim.storage.errors import storage_errors
 from vgim.storage.lines import AppendedLines
@@ -23,6 +23,7 @@ __all__ = [
     "Location",
     "Names",
     "is_transient",
+    "locked_temporary_folder",
     "storage_errors",
     "temporary_folder",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -48,8 +49,8 @@ def locked_temporary(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
     while True:
         temporary = path.with_name(f".{path.name}{TEMPORARY_MARK}{uuid.uuid4().hex[:12]}")
         with temporary.open("xb") as out:
-            _lock(out)
-            if not _is_at(temporary, out):  # somebody took it for left before it was locked
+            _lock(out.fileno())
+            if not _is_at(temporary, out.fileno()):  # somebody took it for left before it was locked
                 continue
             try:
                 yield temporary, out
@@ -58,25 +59,64 @@ def locked_temporary(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
             return
 
 
+@contextmanager
+def locked_temporary_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside `path` to fill; it is gone at the end unless it was renamed.
+
+    What earlier ones left that were killed is removed. The folder is locked as a `locked_temporary` is.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left_temporaries(path)
+    while True:
+        temporary = path.with_name(f".{path.name}{TEMPORARY_MARK}{uuid.uuid4().hex[:12]}")
+        temporary.mkdir()
+        try:
+            descriptor = os.open(temporary, os.O_RDONLY)
+        except FileNotFoundError:  # somebody took it for left before it was locked
+            continue
+        try:
+            _lock(descriptor)
+            if not _is_at(temporary, descriptor):
+                continue
+            try:
+                yield temporary
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+            return
+        finally:
+            os.close(descriptor)
+
+
 def _remove_left_temporaries(path: Path) -> None:
-    """Remove the temporary files of a target whose writers were killed."""
+    """Remove the temporary files and folders of a target whose writers were killed."""
     with suppress(OSError):
         beginning = f".{path.name}{TEMPORARY_MARK}"
         for other in path.parent.iterdir():
             if other.name.startswith(beginning):
-                with suppress(OSError), other.open("rb") as left:
-                    fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    other.unlink()
+                _remove_if_left(other)
 
 
-def _lock(file: IO[bytes]) -> None:
+def _remove_if_left(temporary: Path) -> None:
+    with suppress(OSError):  # its writer is alive, or has just finished
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if temporary.is_dir():
+                shutil.rmtree(temporary)
+            else:
+                temporary.unlink()
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
     with suppress(OSError):  # some file systems have no locks; what is left on them stays
-        fcntl.flock(file, fcntl.LOCK_EX)  # waits for one that looks whether the file was left
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # waits for one that looks whether the file was left
 
 
-def _is_at(path: Path, file: IO[bytes]) -> bool:
+def _is_at(path: Path, descriptor: int) -> bool:
     try:
-        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
 

@@ -23,6 +23,7 @@ from vgim.storage import Location
 from vgim.training.progress import phases
 from vgim.training.trainer import is_complete_run, train
 from vgim.tune.config import MetricConfig
+from vgim.tune.latent_normality import posterior_module, read_normality
 from vgim.tune.trial_reports import MetricReport, TrialMonitor, read_reports
 from vgim.tune.trials import Trial, TrialChain
 
@@ -103,11 +104,20 @@ def has_ended(trial: Trial) -> bool:
 
 
 def has_final_report(trial: Trial, metric: MetricConfig) -> bool:
-    """Whether the metric of a trial's last weights is known; a launch may have ended before the last probe."""
+    """Whether a trial's last weights were measured; a launch may have ended before that."""
     reports, checkpoints = read_reports(trial.run, trial.config, metric), complete_checkpoints(trial.run)
-    if metric.kind == "probe" and reports and checkpoints:
-        return reports[-1].step == checkpoints[-1].state.step
-    return bool(reports)
+    if not reports or not checkpoints:
+        return bool(reports)
+    last_step, record = checkpoints[-1].state.step, RunFolder(trial.run).record()
+    if (
+        record is not None
+        and record.state == "finished"
+        and posterior_module(trial.config, metric) is not None
+    ):
+        measured = read_normality(trial.run, trial.config, metric)
+        if all(normality.step != last_step for normality in measured):
+            return False
+    return metric.kind != "probe" or reports[-1].step == last_step
 
 
 def num_epochs(trial: Trial) -> int:
