@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -147,3 +150,19 @@ def test_a_task_that_waits_for_a_free_cpu_says_so_once(
     assert run_tasks(partial(count_running, folder=folder), [7], log, workers=1) == [1]
     assert lines == ["waiting for resources: each task needs 1 CPU, the cluster has 0 CPU and 0 GPU free"]
     ray.get(running)
+
+
+def kill_the_queue_of_lines(number: int, log: Log) -> int:
+    import ray
+
+    queue = inspect.getclosurevars(log).nonlocals["lines"].actor
+    with suppress(ray.exceptions.RayActorError):
+        os.kill(ray.get(queue.__ray_call__.remote(lambda actor: os.getpid())), signal.SIGKILL)
+    log(f"{number} goes on")
+    return number
+
+
+def test_the_loss_of_the_process_that_passes_lines_on_ends_nothing(ray_session: None) -> None:
+    lines: list[str] = []
+    assert run_tasks(kill_the_queue_of_lines, [1], lines.append, workers=1) == [1]
+    assert lines == ["1 goes on"]

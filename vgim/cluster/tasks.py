@@ -105,7 +105,9 @@ def run_tasks(
 
     each = task_resources(ray.nodes(), workers, device)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    lines = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+    # Lines that are lost with the queue's process are no reason to end the work.
+    restarts = {"max_restarts": -1, "max_task_retries": -1}
+    lines = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here, **restarts})
     call = ray.remote(_call).options(
         num_cpus=each.cpus, num_gpus=each.gpus, max_retries=0, scheduling_strategy="SPREAD"
     )
