@@ -16,18 +16,29 @@ from vgim.cli.data import data
 from vgim.cli.decode import decode
 from vgim.cli.experiment import experiment
 from vgim.cli.latents import latents
+from vgim.cli.output import loss, lossy_output
 from vgim.cli.probe import probe
 from vgim.cli.reference import export_reference, from_reference, import_reference
 from vgim.cli.report import report
 from vgim.cli.sweep import sweep
 from vgim.cli.train import runs, train
-from vgim.errors import Interrupted, VgimError
+from vgim.errors import Interrupted, StorageError, VgimError
 from vgim.signals import Stopped, name_of, stop_signals
 from vgim.text import shorten
 
 
 class Commands(click.Group):
     """Prints an error that a user can cause as `error: ...`, and exits with its code; 128 + its number for a signal."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        with lossy_output() as out:
+            try:
+                return super().main(*args, **extra)
+            except SystemExit as end:
+                if not end.code and (lost := loss(out)):
+                    click.echo(f"error: {lost}", err=True)
+                    raise SystemExit(StorageError.exit_code) from None
+                raise
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         for arg in args:
