@@ -1,4 +1,4 @@
-"""Output that cannot be written: the command's work is done all the same, and a full disk is said."""
+"""What a shell may do to a command: output that cannot be written, and a working folder that is deleted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from vgim.cli import main
 from vgim.errors import StorageError
 
 PRINT = """
@@ -50,3 +52,12 @@ def test_a_command_whose_output_fills_the_disk_does_its_work_and_says_so(tmp_pat
     assert ended.stderr.startswith("error: ")
     assert ended.stderr.count("\n") == 1
     assert "No space left on device" in ended.stderr
+
+
+def test_a_deleted_working_folder_ends_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    result = CliRunner().invoke(main, ["runs", "runs"])
+    assert (result.exit_code, result.output.count("\n")) == (StorageError.exit_code, 1)
+    assert result.output.startswith("error: the working folder was deleted")

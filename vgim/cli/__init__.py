@@ -5,6 +5,7 @@ A verb imports what it needs when it runs, so that `vgim --help` answers at once
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -54,11 +55,24 @@ class Commands(click.Group):
             for line in str(error).splitlines():
                 click.echo(f"error: {line}", err=True)
             ctx.exit(error.exit_code)
+        except FileNotFoundError:
+            if _has_working_folder():
+                raise
+            click.echo("error: the working folder was deleted; change to another folder (cd)", err=True)
+            ctx.exit(StorageError.exit_code)
         except KeyboardInterrupt as error:
             stopped = error if isinstance(error, Stopped) else Stopped()
             if not isinstance(error, Interrupted):
                 click.echo(f"interrupted by {name_of(stopped.signal_number)}", err=True)
             ctx.exit(stopped.exit_code)
+
+
+def _has_working_folder() -> bool:
+    """Whether the working folder of this process has not been deleted."""
+    try:
+        return bool(Path.cwd())
+    except FileNotFoundError:
+        return False
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
