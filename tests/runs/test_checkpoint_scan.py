@@ -20,6 +20,7 @@ from vgim.runs.checkpoint import (
     prune_checkpoints,
     write_checkpoint,
 )
+from vgim.runs.recovery import find_recovery
 from vgim.runs.sealed_json import dump_sealed, load_sealed
 from vgim.runs.weights import save_checkpoint
 from vgim.storage import Location
@@ -202,3 +203,17 @@ def test_the_newest_checkpoint_without_its_state_is_damaged_if_it_was_complete(r
         find_checkpoint(run.uri)
     index_of(run).unlink()  # so that it looks like one that was never finished
     assert find_checkpoint(run.uri).state.step == 3
+
+
+@pytest.mark.parametrize("name", ["step-4", "step-000000004", "step-0000000\u0664", "step-00000004.bak"])
+def test_a_copy_with_another_name_is_no_checkpoint_and_hides_none(run: Location, name: str) -> None:
+    copy = run.child("checkpoints", name).local_path
+    shutil.copytree(run.child("checkpoints", "step-00000004").local_path, copy)
+    (copy / "weights.safetensors").write_bytes(b"damaged")
+    recovery = find_recovery(run)
+    assert recovery.checkpoint is not None
+    assert recovery.checkpoint.location.name == "step-00000004"
+    assert not recovery.damaged
+    assert [c.state.step for c in complete_checkpoints(run)] == list(LOSSES)
+    prune_checkpoints(run, keep_last=1, keep_best=0)
+    assert copy.is_dir()

@@ -28,6 +28,7 @@ from vgim.runs.checkpoint_scan import (
     ScannedCheckpoint,
     read_state,
     scan_checkpoints,
+    step_folder,
     write_index,
 )
 from vgim.runs.layout import CHECKPOINTS, CONFIG, OPTIMIZER, STATE, WEIGHTS
@@ -141,7 +142,7 @@ class Checkpoint:
 
 def checkpoint_location(run: Location, step: int) -> Location:
     """Folder of a run's checkpoint of a step."""
-    return run.child(CHECKPOINTS, f"{PREFIX}{step:08d}")
+    return run.child(CHECKPOINTS, step_folder(step))
 
 
 def write_checkpoint(

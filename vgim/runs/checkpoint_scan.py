@@ -24,7 +24,7 @@ from vgim.runs.training_state import TrainingState, UnreadableState
 from vgim.storage import Location
 
 PREFIX = "step-"
-_STEP_FOLDER = re.compile(rf"{PREFIX}(\d{{1,18}})")
+_STEP_FOLDER = re.compile(rf"{PREFIX}([0-9]{{8,18}})")
 
 TO_READ = (WEIGHTS, CONFIG)
 """Files without which a checkpoint's network cannot be loaded."""
@@ -131,7 +131,7 @@ def scan_checkpoints(run: Location, *, use_index: bool = True) -> CheckpointScan
     has_index = False
     for entry in folder.walk():
         name, _, file = entry.path.partition("/")
-        if _STEP_FOLDER.fullmatch(name):
+        if step_of(name) >= 0:
             inside = files.setdefault(name, {})
             if file and not entry.is_dir:
                 inside[file] = (entry.num_bytes, entry.mtime_ns)
@@ -144,9 +144,15 @@ def scan_checkpoints(run: Location, *, use_index: bool = True) -> CheckpointScan
 
 
 def step_of(folder_name: str) -> int:
-    """The step in the name of a checkpoint's folder; -1 for any other name."""
+    """The step in the name of a checkpoint's folder; -1 for any other name, such as that of a copy, `step-200`."""
     match = _STEP_FOLDER.fullmatch(folder_name)
-    return int(match[1]) if match else -1
+    step = int(match[1]) if match else -1
+    return step if folder_name == step_folder(step) else -1
+
+
+def step_folder(step: int) -> str:
+    """Name of the folder of a step's checkpoint."""
+    return f"{PREFIX}{step:08d}"
 
 
 def read_state(location: Location) -> TrainingState | Damage:
