@@ -88,6 +88,19 @@ def test_a_lost_hash_of_the_manifest_is_not_an_earlier_version(shards: Path, mak
     assert "interrupted; run the same `vgim data prepare` again" in one_line(shards)
 
 
+@pytest.mark.parametrize("text", ["{}  manifest.json\r\n", "{} *manifest.json\n", "{}  manifest.json"])
+def test_a_marker_with_other_ends_of_lines_counts(shards: Path, text: str) -> None:
+    digest = hashlib.sha256((shards / "manifest.json").read_bytes()).hexdigest()
+    (shards / "manifest.sha256").write_bytes(text.format(digest).encode())
+    assert read_manifest(shards).num_utterances
+
+
+@pytest.mark.parametrize("text", ["", "abc", "\r\n"])
+def test_a_damaged_marker_is_told_from_a_damaged_manifest(shards: Path, text: str) -> None:
+    (shards / "manifest.sha256").write_text(text)
+    assert f"{shards}/manifest.sha256 is damaged" in one_line(shards)
+
+
 def test_a_manifest_of_an_earlier_version_reads_without_hashes(shards: Path) -> None:
     before = read_manifest(shards)
     as_before_hashes(shards)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -40,6 +41,9 @@ INDEX_NAME = "index.parquet"
 PROGRESS_DIR = ".prepare"
 """Folder with a record per finished shard, while a preparation runs. It is deleted after the marker is written."""
 SPLITS = ("train", "validation", "test")
+
+_MARKER = re.compile(rb"[0-9a-f]{64} [ *]" + re.escape(MANIFEST_NAME).encode() + rb"(\r?\n)?")
+"""Content of `manifest.sha256`, with any ends of lines: programs that copy text change them."""
 
 Split = Literal["train", "validation", "test"]
 Codec = Literal["pcm16", "flac"]
@@ -266,7 +270,13 @@ def _check_marker(folder: Location, manifest: bytes) -> None:
     if not marker.exists():
         return
     # "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae  manifest.json"
-    if marker.read_bytes() != _marker(manifest):
+    found = marker.read_bytes()
+    if not _MARKER.fullmatch(found):
+        raise DataError(
+            f"{marker} is damaged (it is not as `sha256sum {MANIFEST_NAME}` prints it); copy the folder again, or "
+            f"remove {folder} and run `vgim data prepare` again"
+        )
+    if found.split()[0] != _sha256(manifest):
         raise DataError(
             f"{folder}/{MANIFEST_NAME} is damaged (its SHA-256 is not the one in {MARKER_NAME}); copy the folder "
             f"again, or remove {folder} and run `vgim data prepare` again"
@@ -274,7 +284,11 @@ def _check_marker(folder: Location, manifest: bytes) -> None:
 
 
 def _marker(manifest: bytes) -> bytes:
-    return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST_NAME}\n".encode()
+    return b"%s  %s\n" % (_sha256(manifest), MANIFEST_NAME.encode())
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()
 
 
 def write_manifest(folder: Location, manifest: Manifest) -> None:
