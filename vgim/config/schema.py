@@ -243,10 +243,10 @@ class TrainConfig(Section):
     validate_every_epochs: int = Field(1, ge=1, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
     """Epochs between two validations; the last epoch is always validated."""
     checkpoint_every_steps: int = Field(0, ge=0, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
-    """Optimizer steps between two checkpoints in an epoch; 0 for one checkpoint per epoch. The last step always has
-    one."""
+    """Optimizer steps between two checkpoints, instead of one at the end of each epoch; 0 for one checkpoint per epoch.
+    The last step always has one."""
     checkpoint_every_minutes: float = Field(10.0, ge=0, le=1e6, json_schema_extra=MAY_CHANGE)
-    """Minutes of training after which a checkpoint is written, besides those at steps and epochs; 0 for none."""
+    """Minutes of training after which a checkpoint is written, besides those at steps or epochs; 0 for none."""
     keep_last: int = Field(2, ge=1, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
     """Number of newest checkpoints that are kept."""
     keep_best: int = Field(1, ge=0, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
