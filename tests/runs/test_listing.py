@@ -59,6 +59,16 @@ def test_runs_are_listed_with_state_progress_and_losses(tiny_config: Maker) -> N
     assert lines[1].split()[-3:] == ["-", "-", "0"]
 
 
+def test_a_stopped_run_is_listed_with_the_step_of_its_checkpoint(tiny_config: Maker) -> None:
+    config = tiny_config("train.max_steps=3", "train.log_every_steps=10")
+    train(config)
+    metrics = run_location(config.config).child("metrics.jsonl")
+    before_the_stop = [line for line in metrics.read_text().splitlines() if json.loads(line)["step"] <= 1]
+    metrics.write_bytes_atomic("".join(f"{line}\n" for line in before_the_stop).encode())
+    (run,) = list_runs(config.config.storage.root)
+    assert run.step == 3
+
+
 def test_a_running_run_that_writes_nothing_for_long_is_listed_as_interrupted(
     tiny_config: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

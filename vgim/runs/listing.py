@@ -38,6 +38,7 @@ class RunSummary:
     world_size: int
     """Ranks that trained last; 0 before any trained, and in runs without Ray."""
     step: int
+    """Optimizer steps that the metrics or the newest checkpoint know of."""
     epoch: float
     best_loss: float | None
     """Lowest validation loss, averaged over the modules that were trained last; None before the first validation."""
@@ -103,6 +104,9 @@ def summarize_run(folder: RunFolder) -> RunSummary:
     ):  # losses of different modules do not compare, and some schedules validate one after the other
         validations = [v for v in validations if _modules(v) == _modules(validations[-1])]
     last_time, last_step = (metrics[-1].get("time") or 0.0, metrics[-1]["step"]) if metrics else (0.0, 0)
+    checkpoints = complete_checkpoints(folder.location)
+    if checkpoints:  # a run that was stopped has one after its last record
+        last_step = max(last_step, checkpoints[-1].state.step)
     epochs = [r["epoch"] for r in metrics if r.get("epoch") is not None]
     return RunSummary(
         name=record.name,
@@ -117,7 +121,7 @@ def summarize_run(folder: RunFolder) -> RunSummary:
         epoch=epochs[-1] if epochs else 0,
         best_loss=min((v["loss"] for v in validations if v.get("loss") is not None), default=None),
         nce=_nce(validations[-1]) if validations else (),
-        checkpoints=len(complete_checkpoints(folder.location)),
+        checkpoints=len(checkpoints),
         updated=record.updated,
         damaged_lines=file.num_damaged,
     )
