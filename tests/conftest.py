@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import os
 import random
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache, partial
@@ -47,6 +48,13 @@ def has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def pytest_sessionstart() -> None:
+    """Take SIGINT and SIGHUP as a terminal's commands do; a shell's background jobs are told to ignore them."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

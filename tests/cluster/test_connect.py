@@ -79,6 +79,13 @@ def test_a_cluster_named_by_ray_address_is_joined(monkeypatch: pytest.MonkeyPatc
     assert asked == ["auto", "10.0.0.9:6379"]
 
 
+@pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is not connected to Ray, whatever earlier tests did."""
+    if "ray" in sys.modules:
+        monkeypatch.setattr("ray.is_initialized", lambda: False)
+
+
 @pytest.mark.parametrize(
     "address",
     [
@@ -94,6 +101,7 @@ def test_a_cluster_named_by_ray_address_is_joined(monkeypatch: pytest.MonkeyPatc
         "\x1b[31m:1",
     ],
 )
+@pytest.mark.usefixtures("no_ray")
 def test_an_address_that_is_none_is_told_before_ray_is_imported(address: str) -> None:
     with pytest.raises(
         ConfigError, match=r"is no address of a Ray cluster; give auto, HOST:PORT or ray://HOST:PORT"
@@ -102,6 +110,7 @@ def test_an_address_that_is_none_is_told_before_ray_is_imported(address: str) ->
     assert "\x1b" not in str(e.value)
 
 
+@pytest.mark.usefixtures("no_ray")
 def test_a_host_name_that_cannot_be_one_is_told() -> None:
     with pytest.raises(ConfigError, match="no Ray cluster answers at"):
         ensure_ray(address=f"{'a' * 70}.example:6379")

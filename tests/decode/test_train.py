@@ -114,7 +114,7 @@ def test_training_leaves_a_decoder_that_loads_and_sounds_to_hear(run: Path) -> N
     assert list_decoders(Location(run)) == ["module0-mse"]
     folder = run / "decoder" / "module0-mse"
     assert {path.name for path in folder.iterdir()} == {
-        "audio", "checkpoints", "config.yaml", "encoder", "metrics.jsonl", "run.json", "tensorboard"
+        ".claim", "audio", "checkpoints", "config.yaml", "encoder", "metrics.jsonl", "run.json", "tensorboard"
     }  # fmt: skip
     record = RunFolder(Location(folder)).record()
     assert record is not None
