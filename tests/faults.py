@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from vgim.cluster.placement import Placement
     from vgim.config import AnyConfig
-    from vgim.training.loop import TrainJob
+    from vgim.training.job import TrainJob
     from vgim.tune.trial_driver import TrialContext
     from vgim.tune.trials import TrialChain
 

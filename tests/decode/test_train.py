@@ -32,8 +32,9 @@ from vgim.runs.checkpoint import complete_checkpoints, find_checkpoint
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import read_metrics
 from vgim.storage import Location
+from vgim.training.job import TrainJob
 from vgim.training.learner import Worker
-from vgim.training.loop import RankTrainer, TrainJob
+from vgim.training.loop import RankTrainer
 
 QUICK = ("train.batch_size=4", "train.epochs=2", "optim.learning_rate=1e-3", "listen.crops=1")
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from tests.test_docs import parse
+from tests.interop.translation_cases import check, commands_of
 from vgim.cli import main
-from vgim.config import DecoderConfig, load_config
-from vgim.config.keys import config_keys
-from vgim.config.reference_spelling import TABLES, find_spelling, markdown_table
+from vgim.config import load_config
 from vgim.errors import ConfigError
 from vgim.interop.reference_programs import CONFIGS, PROGRAMS
 from vgim.interop.reference_translation import translate
@@ -23,24 +18,8 @@ from vgim.interop.reference_translation import translate
 SYLLABLES = "--shards '$VGIM_HOME/shards/artificial-speech-syllables'"
 
 
-def commands_of(text: str) -> list[str]:
-    return [line for line in translate(text).splitlines() if not line.startswith("# ")]
-
-
 def comments_of(text: str) -> list[str]:
     return [line.removeprefix("# ") for line in translate(text).splitlines() if line.startswith("# ")]
-
-
-def check(command: str) -> None:
-    """Parse a vgim command as the command line would, and load the config that it names."""
-    words = shlex.split(command)
-    assert words[0] == "vgim"
-    context = parse(words[1:])
-    if context.params.get("preset"):
-        load_config(context.params["preset"], context.params["overrides"])
-    elif context.params.get("overrides"):
-        known = config_keys(DecoderConfig).leaves
-        assert {override.partition("=")[0] for override in context.params["overrides"]} <= known.keys()
 
 
 @pytest.mark.parametrize(
@@ -382,41 +361,3 @@ def test_command_reads_standard_input() -> None:
     result = CliRunner().invoke(main, ["from-reference", "-"], input=SCRIPT)
     assert result.exit_code == 0
     assert result.stdout == translate(SCRIPT) + "\n"
-
-
-PAGE = Path(__file__).resolve().parent.parent.parent / "docs/from-the-reference.md"
-
-
-def pairs_of_the_page() -> Iterator[tuple[str, list[str]]]:
-    """Each command of the reference in the page's fenced code, and the lines below it up to a blank one."""
-    for block in re.findall(r"^```\n(.*?)^```", PAGE.read_text(), flags=re.DOTALL | re.MULTILINE):
-        for group in block.strip().split("\n\n"):
-            theirs, *ours = group.splitlines()
-            if theirs.startswith("python "):
-                yield theirs, ours
-
-
-def test_commands_of_the_page_are_what_the_command_prints() -> None:
-    pairs = list(pairs_of_the_page())
-    shown = {shlex.split(theirs)[2] for theirs, _ in pairs}
-    assert {PROGRAMS[program].kind for program in shown} == {what.kind for what in PROGRAMS.values()} - {
-        "gone"
-    }
-    for theirs, ours in pairs:
-        assert commands_of(theirs) == ours
-        for command in ours:
-            check(command)
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_tables_of_the_page_are_those_of_the_code(name: str) -> None:
-    assert markdown_table(name) in PAGE.read_text()
-
-
-def test_page_has_every_number_of_the_enums() -> None:
-    text = PAGE.read_text()
-    losses = find_spelling("decoder_config.decoder_loss")
-    assert losses is not None
-    for number, written in losses.values.items():
-        loss = (written or "").removeprefix("--loss ")
-        assert re.search(rf"^\| {number} \| .*\| `{re.escape(loss)}` \|$", text, flags=re.MULTILINE)

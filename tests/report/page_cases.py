@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from pathlib import Path
+
+from vgim.report.page import write_report
 
 VOID = {"meta", "link", "img", "br"}
 
@@ -54,3 +57,8 @@ class Reading(HTMLParser):
     def words(self) -> str:
         """The text with single spaces."""
         return " ".join(self.text.split())
+
+
+def read(run: Path, **more: object) -> Reading:
+    """The report of a run, read back."""
+    return Reading(write_report(str(run), **more).read_text())  # type: ignore[arg-type]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,23 +14,20 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from tests.runs.metric_cases import PER_MODULE, board
 from tests.training.cases import last_checkpoint, records, run_location, single_rank_trainer
-from tests.waiting import wait_until
 from vgim.config import ResolvedConfig
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.stream.readers import read_in_process
-from vgim.errors import DataError, StorageError
+from vgim.errors import DataError
 from vgim.model.rank_group import RankGroup
 from vgim.runs.listing import list_runs
 from vgim.runs.metrics import parse_record, read_metrics
-from vgim.runs.metrics_writer import Event, MetricsWriter
 from vgim.storage import Location
 from vgim.training.learner import Worker
 from vgim.training.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
-
-PER_MODULE = ("loss", "nce", "kl", "kl_per_element", "kl_per_frame", "accuracy", "active_units")
 RUN_WIDE = (
     "optim/learning_rate",
     "optim/kld_weight",
@@ -43,37 +39,8 @@ RUN_WIDE = (
 )
 
 
-def board(folder: Path) -> EventAccumulator:
-    reader = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0, "histograms": 0})
-    reader.Reload()
-    return reader
-
-
 def steps(reader: EventAccumulator, tag: str) -> list[int]:
     return [event.step for event in reader.Scalars(tag)]
-
-
-def figures(value: float = 1.0) -> dict[str, Any]:
-    return {"module": 0, **dict.fromkeys((*PER_MODULE, "grad_norm"), value)}
-
-
-def train_record(step: int, value: float = 1.0) -> dict[str, Any]:
-    names = (
-        "learning_rate",
-        "kld_weight",
-        "crops_per_s",
-        "steps_per_s",
-        "data_wait_s",
-        "compute_s",
-        "overhead_s",
-    )
-    return {
-        "step": step,
-        "epoch": step / 10,
-        "last_step": 20,
-        **dict.fromkeys(names, value),
-        "modules": [figures(value)],
-    }
 
 
 def test_a_rate_of_crops_that_0_1_wrote_under_another_name_is_read() -> None:
@@ -159,139 +126,6 @@ def test_hyperparameters_are_there_for_tensorboards_tab(tiny_config: Maker) -> N
     shown = {info.name.tag for info in experiment.metric_infos}
     assert shown
     assert shown <= set(reader.Tags()["scalars"])  # its columns show values that are really there
-
-
-def test_steps_that_are_taken_again_show_once(tmp_path: Path) -> None:
-    run = Location(tmp_path)
-    first = MetricsWriter(run, 0)
-    first.event(0, Event("start"))
-    for step in range(1, 8):
-        first.train(train_record(step))
-    first.close()
-    again = MetricsWriter(run, 4)
-    again.event(4, Event("continued"))
-    for step in range(5, 10):
-        again.train(train_record(step, 2.0))
-    again.close()
-    told = records(run)
-    assert [(r["kind"], r["step"]) for r in told] == [
-        ("event", 0),
-        *(("train", s) for s in range(1, 5)),
-        ("event", 4),
-        *(("train", s) for s in range(5, 10)),
-    ]
-    shown = board(tmp_path).Scalars("train/module0/nce")
-    assert [(e.step, e.value) for e in shown] == [(s, 1.0 if s <= 4 else 2.0) for s in range(1, 10)]
-
-
-def test_starting_over_drops_figures_but_keeps_what_was_told(tmp_path: Path) -> None:
-    run = Location(tmp_path)
-    first = MetricsWriter(run, 0)
-    first.event(0, Event("a first start"))
-    first.train(train_record(1))
-    first.close()
-    MetricsWriter(run, 0).close()
-    assert [(r["kind"], r["step"]) for r in records(run)] == [("event", 0)]
-
-
-def test_a_half_written_line_is_passed_over_and_dropped_on_resumption(tmp_path: Path) -> None:
-    run = Location(tmp_path)
-    first = MetricsWriter(run, 0)
-    first.train(train_record(1))
-    first.train(train_record(2))
-    first.close()
-    path = tmp_path / "metrics.jsonl"
-    path.write_text(path.read_text()[:-40])
-    assert [r["step"] for r in read_metrics(run)] == [1]
-    again = MetricsWriter(run, 1)
-    again.train(train_record(2))
-    again.close()
-    assert [r["step"] for r in records(run)] == [1, 2]
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_validation_that_is_not_finite_is_written_as_null(tmp_path: Path, value: float) -> None:
-    run = Location(tmp_path)
-    writer = MetricsWriter(run, 0)
-    writer.validation(
-        {"step": 1, "epoch": 1, "crops": 4, "loss": value, "modules": [{**figures(), "loss": value}]}
-    )
-    writer.close()
-    (told,) = records(run, "validation")
-    assert told["loss"] is None
-    assert told["modules"][0]["loss"] is None
-    assert told["modules"][0]["nce"] == 1.0
-    assert "validation/module0/loss" not in board(tmp_path).Tags()["scalars"]
-
-
-def test_metrics_of_a_run_without_any_are_none(tmp_path: Path) -> None:
-    assert list(read_metrics(Location(tmp_path))) == []
-
-
-def test_metrics_on_storage_that_is_no_file_system_are_copied_there(tmp_path: Path) -> None:
-    run = Location(f"mock://metrics/{tmp_path.name}")
-    first = MetricsWriter(run, 0)
-    first.train(train_record(1))
-    first.flush()
-    wait_until(lambda: [r["step"] for r in read_metrics(run)] == [1], "the copy of the first record")
-    first.train(train_record(2))
-    first.histogram("latents/module0/mu", torch.arange(5.0), 2)
-    first.close()
-    again = MetricsWriter(run, 1)
-    again.train(train_record(2, 3.0))
-    again.close()
-    assert [(r["step"], r["modules"][0]["nce"]) for r in read_metrics(run)] == [(1, 1.0), (2, 3.0)]
-    run.download_to(tmp_path / "copy")
-    assert [(e.step, e.value) for e in board(tmp_path / "copy").Scalars("train/module0/nce")] == [
-        (1, 1.0),
-        (2, 3.0),
-    ]
-
-
-def test_training_does_not_wait_for_copies_of_which_one_is_made_at_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    upload, reached, opened, copies = Location.upload_dir, threading.Event(), threading.Event(), [0]
-
-    def held_upload(location: Location, folder: Path) -> None:
-        copies[0] += 1
-        reached.set()
-        assert opened.wait(60)
-        upload(location, folder)
-
-    monkeypatch.setattr(Location, "upload_dir", held_upload)
-    run = Location(f"mock://metrics/{tmp_path.name}")
-    writer = MetricsWriter(run, 0)
-    for step in range(1, 4):
-        writer.train(train_record(step))
-        writer.flush()
-        assert reached.wait(60)
-    assert copies == [1]
-    opened.set()
-    wait_until(lambda: not writer._copies.is_running, "the end of the first copy")
-    writer.flush(force=False)  # a copy is still due, though the last one was started a moment ago
-    wait_until(lambda: copies == [2], "the second copy")
-    wait_until(lambda: len(list(read_metrics(run))) == 3, "the records of the second copy")
-    writer.train(train_record(4))
-    writer.close()
-    assert [r["step"] for r in read_metrics(run)] == [1, 2, 3, 4]
-
-
-def test_a_copy_that_fails_is_raised_at_the_next_flush(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def failing_write(location: Location, data: bytes) -> None:
-        raise StorageError(f"cannot write {location.uri}: no answer; check the network")
-
-    writer = MetricsWriter(Location(f"mock://metrics/{tmp_path.name}"), 0)
-    writer.train(train_record(1))
-    with monkeypatch.context() as patch:
-        patch.setattr(Location, "write_bytes_atomic", failing_write)
-        writer.flush()
-        wait_until(lambda: not writer._copies.is_running, "the end of the copy")
-        with pytest.raises(StorageError, match="no answer"):
-            writer.flush(force=False)
-    writer.close()
 
 
 def test_a_whole_run_on_storage_that_is_no_file_system(tiny_config: Maker, tmp_path: Path) -> None:

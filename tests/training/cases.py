@@ -21,7 +21,9 @@ from vgim.runs.checkpoint import Checkpoint, complete_checkpoints
 from vgim.storage import Location
 from vgim.training.ddp import DataParallelModules
 from vgim.training.greedy import GreedyLearner
-from vgim.training.loop import RankTrainer, TrainJob, Worker
+from vgim.training.job import TrainJob
+from vgim.training.learner import Worker
+from vgim.training.loop import RankTrainer
 from vgim.training.passes import EagerPasses
 from vgim.training.share import Share
 from vgim.training.step import GreedyStep

@@ -33,7 +33,9 @@ from vgim.schedules.schedule import Phase
 from vgim.storage import Location
 from vgim.training.ddp import average_buffers
 from vgim.training.greedy import GreedyLearner
-from vgim.training.loop import RankTrainer, TrainJob, Worker
+from vgim.training.job import TrainJob
+from vgim.training.learner import Worker
+from vgim.training.loop import RankTrainer
 from vgim.training.passes import EagerPasses
 from vgim.training.progress import Progress
 from vgim.training.share import Share

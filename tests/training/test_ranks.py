@@ -39,7 +39,9 @@ from vgim.training import agreement
 from vgim.training.ddp import average_buffers
 from vgim.training.errors import NotFiniteError
 from vgim.training.greedy import GreedyLearner
-from vgim.training.loop import RankTrainer, TrainJob, Worker
+from vgim.training.job import TrainJob
+from vgim.training.learner import Worker
+from vgim.training.loop import RankTrainer
 from vgim.training.prefetch import DeviceBatch
 from vgim.training.share import Share
 

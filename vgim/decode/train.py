@@ -34,7 +34,7 @@ from vgim.runs.folder import RunFolder
 from vgim.runs.layout import DECODERS, STATE, WEIGHTS
 from vgim.runs.restore import restore_run
 from vgim.storage import Location
-from vgim.training.loop import TrainJob
+from vgim.training.job import TrainJob
 from vgim.training.trainer import launch, run_location
 
 DEFAULTS: Tree = {

@@ -25,8 +25,9 @@ from vgim.signals import Stopped, StopSignals
 from vgim.storage import Location
 from vgim.text import first_line
 from vgim.training.errors import CollapsedError, NotFiniteError, error_of
+from vgim.training.job import AnyTrainJob
 from vgim.training.learner import Worker
-from vgim.training.loop import AnyTrainJob, RankTrainer
+from vgim.training.loop import RankTrainer
 from vgim.training.malloc import keep_freed_memory
 from vgim.training.prometheus import Gauges
 from vgim.training.ray_resize import resize_callback

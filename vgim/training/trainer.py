@@ -34,8 +34,9 @@ from vgim.training.console import Console
 from vgim.training.depth_resume import check_resumable
 from vgim.training.greedy import GreedyLearner
 from vgim.training.initialize import progress_of
+from vgim.training.job import AnyTrainJob, TrainJob
 from vgim.training.learner import Worker
-from vgim.training.loop import AnyTrainJob, RankTrainer, TrainJob
+from vgim.training.loop import RankTrainer
 from vgim.training.malloc import keep_freed_memory
 from vgim.training.on_ray import ask_ranks_to_stop, train_on_ray
 from vgim.training.progress import remaining

@@ -1,0 +1,98 @@
+"""Damaged and hostile files of a run: the page escapes them, names them and shows the rest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.report.page_cases import read
+from tests.report.report_cases import (
+    png,
+    write_analysis,
+)
+from vgim.config import RunConfig
+
+
+def test_markup_in_a_runs_files_is_escaped(run: Path, config: RunConfig) -> None:
+    evil = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
+    write_analysis(
+        run,
+        title=evil,
+        summary=[evil],
+        figures={evil: 1},
+        notes=[evil],
+        pictures=[{"file": "histogram.png", "caption": evil}],
+        tables=[{"title": evil, "columns": [evil], "rows": [[evil]]}],
+    )
+    index = run / "decoder" / "module1-mse" / "audio" / "index.json"
+    entries = json.loads(index.read_text())
+    entries[0] |= {"title": evil, "group": evil}
+    index.write_text(json.dumps(entries))
+    record = json.loads((run / "run.json").read_text())
+    record |= {
+        "message": evil,
+        "state": "failed",
+        "command": ["vgim", evil],
+        "git_revision": evil,
+        "host": evil,
+    }
+    (run / "run.json").write_text(json.dumps(record))
+    page = read(run)
+    assert len(page.of("script")) == 1
+    assert not any("onerror" in attributes for _, attributes in page.attributes)
+    assert page.text.count("<script>alert(1)</script>") >= 8
+
+
+def test_damaged_files_are_named_and_the_rest_is_shown(run: Path) -> None:
+    damaged = {
+        "run.json": b"{",
+        "probes/phone-mfcc/result.json": b'{"task": "phone"}',
+        "probes/phone-trained-module0/confusion.png": png()[:-20],
+        "latents/module1/distribution/histogram.png": b"no picture",
+        "decoder/module1-mse/audio/reconstruction0.wav": b"RIFF",
+    }
+    for name, data in damaged.items():
+        (run / name).write_bytes(data)
+    with (run / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"kind": "train", "st\xff')
+    said: list[str] = []
+    page = read(run, log=said.append)
+    for name in damaged:
+        assert f"{name} is left out: " in page.words, name
+        assert any(line.startswith(f"{name} is left out: ") for line in said), name
+    assert "metrics.jsonl: 1 of 42 lines can't be read and are left out" in page.words
+    assert "0 trained 50.0% 44.0 to 55.0" in page.words
+    assert "Most dimensions stay close to N(0, 1)." in page.words
+    assert len(page.of("audio")) == 13  # a reconstruction is gone, and its original with it
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "run.json", "metrics.jsonl"])
+@pytest.mark.parametrize("damage", [None, b"", b"[]", b"\xff\xfe", b"{}"])
+def test_a_missing_or_damaged_file_of_the_run_never_crashes_the_report(
+    run: Path, name: str, damage: bytes | None
+) -> None:
+    if damage is None:
+        (run / name).unlink()
+    else:
+        (run / name).write_bytes(damage)
+    page = read(run)
+    assert (2, "Probes") in page.headings
+    if name != "metrics.jsonl" or damage:
+        assert name in page.words
+
+
+@pytest.mark.parametrize(
+    "damage", ['{"audio": 1}', "[[]]", '[{"file": "../../run.json", "group": "sample"}]']
+)
+def test_an_invalid_index_of_sounds_is_named(run: Path, damage: str) -> None:
+    (run / "decoder" / "module1-mse" / "audio" / "index.json").write_text(damage)
+    page = read(run)
+    assert "decoder/module1-mse/audio/index.json is left out: " in page.words
+    assert page.of("audio") == []
+
+
+def test_a_table_with_uneven_rows_is_named(run: Path) -> None:
+    write_analysis(run, tables=[{"title": "odd", "columns": ["a", "b"], "rows": [[1]]}])
+    assert "its table 'odd' has rows of different lengths" in read(run).words

@@ -1,0 +1,121 @@
+"""The sections that define the encoder and its loss."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from vgim.config.choices import CONTRASTIVE_LOSSES, NEGATIVES, OneOf, describe
+from vgim.config.section import MAX_COUNT, MAX_LAYERS, MAX_WEIGHT, MAX_WIDTH, MAY_CHANGE, Section
+
+Family = Literal["sim", "gim", "cpc"]
+"""Families of encoders."""
+
+
+LayerSize = Annotated[int, Field(le=65_536)]
+"""Kernel, stride or padding of a convolution, or a number of convolutions."""
+
+
+class ModelConfig(Section):
+    """The encoder; by default five convolutions in three greedy modules, and a GRU."""
+
+    family: Family = "sim"
+    """sim: greedy modules with Gaussian posteriors (V-GIM); gim: greedy modules with deterministic latents (Greedy
+    InfoMax); cpc: one module, trained end to end."""
+    channels: int = Field(512, gt=0, le=MAX_WIDTH)
+    """Channels of every convolution and of every latent."""
+    kernels: tuple[LayerSize, ...] = Field((10, 8, 4, 4, 4), max_length=MAX_LAYERS)
+    """Kernel size of each convolution."""
+    strides: tuple[LayerSize, ...] = Field((5, 4, 2, 2, 2), max_length=MAX_LAYERS)
+    """Stride of each convolution."""
+    paddings: tuple[LayerSize, ...] = Field((2, 2, 2, 2, 1), max_length=MAX_LAYERS)
+    """Zero padding of each convolution."""
+    layers_per_module: tuple[LayerSize, ...] = Field((2, 2, 1), max_length=MAX_LAYERS)
+    """Convolutions of each greedy module; their sum is the number of kernels."""
+    gru_units: int = Field(256, ge=0, le=MAX_WIDTH)
+    """Units of the GRU, the last module, which reads the last convolutional latents; 0 for no GRU."""
+    depth: int = Field(0, ge=0, le=MAX_LAYERS + 1)
+    """Modules that are trained, counted from the input (the GRU is the last); 0 for all. Greedy families only."""
+    batch_norm: Literal["none", "local", "sync"] = "local"
+    """BatchNorm1d between each convolution and its ReLU. none: no normalization; local: statistics of each rank's
+    batch; sync: statistics over the batches of all ranks."""
+    relus: tuple[bool, ...] = Field((), max_length=MAX_LAYERS)
+    """Whether BatchNorm and ReLU follow each convolution, or nothing does; empty for all true."""
+    head: Literal["none", "linear"] = "none"
+    """Families gim and cpc: what makes the latents from the last convolution of a module. none: nothing, so that
+    they are the ReLU's output; linear: a linear map of each frame (1×1), as published."""
+
+    @model_validator(mode="after")
+    def _layers_agree(self) -> ModelConfig:
+        num_layers = len(self.kernels)
+        if not (num_layers == len(self.strides) == len(self.paddings)):
+            raise ValueError(
+                f"kernels, strides and paddings have {num_layers}, {len(self.strides)} and "
+                f"{len(self.paddings)} entries; give each one entry per convolution"
+            )
+        if self.relus and len(self.relus) != num_layers:
+            raise ValueError(
+                f"relus has {len(self.relus)} entries but there are {num_layers} convolutions; give each one an entry, "
+                "or leave it empty for a ReLU behind each"
+            )
+        if (
+            any(v < 1 for v in (*self.kernels, *self.strides, *self.layers_per_module))
+            or min(self.paddings, default=0) < 0
+        ):
+            raise ValueError("kernels, strides and layers_per_module must be at least 1, paddings at least 0")
+        if sum(self.layers_per_module) != num_layers:
+            raise ValueError(
+                f"layers_per_module={list(self.layers_per_module)} adds up to {sum(self.layers_per_module)} "
+                f"but there are {num_layers} convolutions"
+            )
+        total = len(self.layers_per_module) + (self.gru_units > 0)
+        if self.depth > total:
+            raise ValueError(f"depth={self.depth} but there are only {total} modules; use 0 for all of them")
+        if self.family == "cpc" and self.depth:
+            raise ValueError("depth has no meaning for cpc, which is one module; leave it at 0")
+        if self.family == "sim" and self.head != "none":
+            raise ValueError(
+                f"head={self.head} has no place in family sim, whose latents are made by its posterior; use head=none, "
+                "or family gim or cpc"
+            )
+        return self
+
+    @property
+    def num_modules(self) -> int:
+        """Modules with a loss of their own."""
+        if self.family == "cpc":
+            return 1
+        return self.depth or len(self.layers_per_module) + (self.gru_units > 0)
+
+
+class ObjectiveConfig(Section):
+    """The contrastive loss and the KL term."""
+
+    loss: Annotated[str, OneOf(CONTRASTIVE_LOSSES)] = Field(
+        "info_nce", description=describe(CONTRASTIVE_LOSSES)
+    )
+    prediction_steps: int = Field(12, ge=1, le=1024)
+    """K: number of future latents that each context predicts."""
+    num_negatives: int = Field(10, ge=1, le=65_536)
+    """N: negatives per positive."""
+    negatives: Annotated[str, OneOf(NEGATIVES)] = Field("batch", description=describe(NEGATIVES))
+    predictor_init: Literal["zero", "uniform"] = "zero"
+    """zero: the loss starts at chance, ln(1 + N); uniform: as published, where scores start as noise of standard
+    deviation sqrt(C/3), which training has to unlearn."""
+    window_frames: int = Field(128, ge=0, le=1_000_000)
+    """Frames of a crop that are contexts and positives, if a module has more; 0 uses all."""
+    kld_weight: float = Field(0.0, ge=0, le=MAX_WEIGHT)
+    """Weight of the KL term."""
+    kl_reduction: Literal["time_sum", "mean", "frame"] = "time_sum"
+    """Unit of the KL term. time_sum: sum over time, mean over channels and batch (as published); mean: mean over all
+    elements; frame: nats a frame, summed over channels, mean over frames and batch, so that one kld_weight means the
+    same at every width and depth (the β of a β-VAE)."""
+    kld_warmup_steps: int = Field(0, ge=0, le=MAX_COUNT)
+    """Optimizer steps over which kld_weight rises linearly from 0."""
+    free_bits: float = Field(0.0, ge=0, le=MAX_WEIGHT)
+    """Nats per dimension and frame below which the KL term has no gradient."""
+    on_collapse: Literal["warn", "stop"] = Field("warn", json_schema_extra=MAY_CHANGE)
+    """warn: write an event if a module's posterior collapses; stop: end the run with an error."""
+    collapse_patience_steps: int = Field(200, ge=1, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
+    """Steps after the warm-up for which a posterior must look collapsed before it counts as collapsed."""
