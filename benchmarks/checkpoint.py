@@ -18,10 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
 from common import parser, print_table, start, write_json
-from pyarrow import fs as pafs
 
 import vgim
 from vgim.config import RunConfig
@@ -32,18 +30,24 @@ from vgim.runs.checkpoint import prune_checkpoints
 from vgim.runs.metrics_writer import MetricsWriter
 from vgim.runs.training_state import TrainingState
 from vgim.runs.weights import save_checkpoint
-from vgim.storage import Location, location
+from vgim.storage import Location
 from vgim.training.checkpoint_writer import CheckpointWriter
 from vgim.training.malloc import keep_freed_memory
 from vgim.training.passes import make_passes
 from vgim.training.share import Share
 from vgim.training.step import GreedyStep
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # a script finds only what lies beside it
+from tests.faulty_storage import OPERATIONS, SCHEME, Faults, faulty_storage
+
 DISK, SLOW = "disk", "slow storage"
+CALLS = tuple(name for name in OPERATIONS if name not in ("read", "write"))
+"""Operations that wait on slow storage: the bytes themselves pass at once."""
 WAITED_FOR, BACKGROUND = "waited for", "in the background"
 INTERVAL_S = 60.0
 """Time between two checkpoints for which shares are given."""
 COLUMNS = ["storage", "written", "wait, s", "x shorter", "at 1/min", "CPU, s", "with CPU", "on storage, s"]
+COLUMNS += ["steps", "x step"]
 LEGEND = f"""\
 wait: training waits for each checkpoint; x shorter: than the wait for one that is waited for; at 1/min: share of the
 time at a checkpoint each {INTERVAL_S:.0f} s; CPU: processor time of the threads that write; with CPU: share of both
@@ -193,18 +197,7 @@ def compare(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         f"medians of {args.rounds} rounds"
     )
     print_table(
-        [
-            "storage",
-            "written",
-            "wait, s",
-            "x shorter",
-            "at 1/min",
-            "CPU, s",
-            "with CPU",
-            "on storage, s",
-            "steps",
-            "x step",
-        ],
+        COLUMNS,
         [
             (
                 row["storage"],
@@ -233,98 +226,6 @@ def megabytes(training: Training) -> float:
     return sum(tensor.nbytes for tensor in tensors) / 1e6
 
 
-SCHEME = "benchmark"
-
-
-class SlowStorage(pafs.FileSystemHandler):  # type: ignore[misc]
-    """A folder whose every call takes a fixed time, as object storage far away; the bytes themselves pass at once."""
-
-    def __init__(self, root: Path, latency_s: float) -> None:
-        root.mkdir(parents=True, exist_ok=True)
-        self._inner = pafs.SubTreeFileSystem(str(root), pafs.LocalFileSystem())
-        self._latency_s = latency_s
-
-    def get_type_name(self) -> str:
-        return SCHEME
-
-    def normalize_path(self, path: str) -> str:
-        return path
-
-    def get_file_info(self, paths: list[str]) -> Any:
-        return self._call(self._inner.get_file_info, paths)
-
-    def get_file_info_selector(self, selector: pafs.FileSelector) -> Any:
-        return self._call(self._inner.get_file_info, selector)
-
-    def create_dir(self, path: str, recursive: bool) -> None:
-        self._call(self._inner.create_dir, path, recursive=recursive)
-
-    def delete_dir(self, path: str) -> None:
-        self._call(self._inner.delete_dir, path)
-
-    def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:
-        raise NotImplementedError
-
-    def delete_root_dir_contents(self) -> None:
-        raise NotImplementedError
-
-    def delete_file(self, path: str) -> None:
-        self._call(self._inner.delete_file, path)
-
-    def move(self, src: str, dest: str) -> None:
-        raise NotImplementedError
-
-    def copy_file(self, src: str, dest: str) -> None:
-        raise NotImplementedError
-
-    def open_input_stream(self, path: str) -> Any:
-        return self._call(self._inner.open_input_stream, path)
-
-    def open_input_file(self, path: str) -> Any:
-        return self._call(self._inner.open_input_file, path)
-
-    def open_output_stream(self, path: str, metadata: Any) -> Any:
-        stream = self._call(self._inner.open_output_stream, path)
-        return pa.PythonFile(_SlowOutput(stream, self._latency_s), mode="w")
-
-    def open_append_stream(self, path: str, metadata: Any) -> Any:
-        raise NotImplementedError
-
-    def _call(self, operation: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        time.sleep(self._latency_s)
-        return operation(*args, **options)
-
-
-class _SlowOutput:
-    """A stream whose closing takes a call's time, as the end of an upload does."""
-
-    def __init__(self, stream: Any, latency_s: float) -> None:
-        self._stream, self._latency_s = stream, latency_s
-        self.write, self.flush = stream.write, stream.flush
-
-    @property
-    def closed(self) -> bool:
-        return bool(self._stream.closed)
-
-    def close(self) -> None:
-        if not self._stream.closed:
-            time.sleep(self._latency_s)
-            self._stream.close()
-
-
-def mount_slow_storage(root: Path, latency_s: float) -> None:
-    """Let `benchmark://NAME/PATH` mean the file `root/NAME/PATH`, slowly."""
-    filesystem = pafs.PyFileSystem(SlowStorage(root, latency_s))
-    remote_filesystem = location.remote_filesystem
-
-    def find(base: str) -> tuple[pafs.FileSystem, str]:
-        if base.startswith(f"{SCHEME}://"):
-            return filesystem, base.partition("://")[2]
-        return remote_filesystem(base)
-
-    location.remote_filesystem = find  # type: ignore[assignment]
-
-
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
     options.add_argument("--channels", type=int, default=512, help="channels of every convolution")
@@ -338,8 +239,10 @@ def main(argv: list[str] | None = None) -> int:
     args = options.parse_args(argv)
     start(args)
     keep_freed_memory()  # as training does on CPUs
-    with tempfile.TemporaryDirectory(prefix="vgim-checkpoints-", dir=args.folder) as folder:
-        mount_slow_storage(Path(folder) / "slow", args.latency)
+    with (
+        tempfile.TemporaryDirectory(prefix="vgim-checkpoints-", dir=args.folder) as folder,
+        faulty_storage(Path(folder) / "slow", Faults(latency_s=args.latency, slow=CALLS)),
+    ):
         results = compare(args, Path(folder))
     write_json(args.json, results)
     return 0

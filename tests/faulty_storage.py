@@ -51,7 +51,9 @@ class Faults:
     error_rate: float = 0.0
     """Probability with which an operation raises a transient error. Half of those of `write` leave half the data."""
     latency_s: float = 0.0
-    """Time that each operation takes."""
+    """Time that each operation of `slow` takes."""
+    slow: tuple[str, ...] = OPERATIONS
+    """Operations that take `latency_s`."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Operation of `OPERATIONS` → its own error rate."""
     permanent: dict[str, Callable[[], Exception]] = field(default_factory=dict)
@@ -70,7 +72,7 @@ class Faults:
 
     def meet(self, operation: str) -> None:
         """Wait, and perhaps raise, as the operation begins."""
-        if self.latency_s:
+        if self.latency_s and operation in self.slow:
             time.sleep(self.latency_s)
         with self._lock:
             self.calls[operation] += 1

@@ -181,16 +181,8 @@ def test_step_gpu_prints_a_row_for_every_precision_and_way(
 
 
 def test_checkpoint_prints_what_training_waits_for_on_each_storage(
-    scripts: dict[str, ModuleType],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
+    scripts: dict[str, ModuleType], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    from vgim.storage import location
-
-    monkeypatch.setattr(
-        location, "remote_filesystem", location.remote_filesystem
-    )  # to be as it was afterwards
     results = tmp_path / "checkpoint.json"
     arguments = [
         *SMALL,

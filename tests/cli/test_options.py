@@ -37,7 +37,6 @@ def test_every_number_on_the_command_line_has_an_upper_end() -> None:
         for path, option in options(main, "vgim")
         if isinstance(option.type, click.types.IntParamType | click.types.FloatParamType)
         and option.name not in BY_MEANING
-        and not path.startswith("vgim data")
     ]
     assert len(numbers) > 20
     assert [path for path, option in numbers if not _has_end(option.type)] == []
