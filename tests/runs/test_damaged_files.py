@@ -68,9 +68,7 @@ def test_runs_and_decode_list_show_the_other_runs(folder: Path, file: str, damag
     assert "good " in shown.stdout
 
 
-@pytest.mark.parametrize(
-    "damage", ["truncate", "empty", "foreign", "not_utf8", "delete", "folder_in_its_place"]
-)
+@pytest.mark.parametrize("damage", ["truncate", "foreign", "not_utf8", "delete", "folder_in_its_place"])
 @pytest.mark.parametrize("file", FILES)
 def test_compare_report_and_probe_end_well_or_in_one_line(folder: Path, file: str, damage: str) -> None:
     DAMAGES[damage](folder / "bad" / file)
@@ -78,7 +76,7 @@ def test_compare_report_and_probe_end_well_or_in_one_line(folder: Path, file: st
     if file != "config.yaml":
         assert compared.exit_code == 0
     assert vgim("report", folder / "bad").exit_code == 0 or file == "run.json"
-    if file == "config.yaml" and damage not in ("flip", "delete"):
+    if file == "config.yaml" and damage != "delete":
         assert vgim("probe", folder / "bad", "--task", "speaker", "--module", "0").exit_code
         assert vgim("latents", folder / "bad", "--module", "0").exit_code
 

@@ -59,7 +59,11 @@ class EventBoard(SummaryWriter):
 
 
 def strict_board(folder: Path) -> EventBoard:
-    """A board for a folder that is copied to storage afterwards: events that cannot be written are a StorageError."""
+    """A board for a folder that is copied to storage afterwards, which needs all of its events.
+
+    Raises:
+        StorageError: Events cannot be written, now or at a later call of the board.
+    """
 
     def refuse(message: str) -> None:
         raise StorageError(f"{message}; free some space or choose another TMPDIR")

@@ -20,8 +20,11 @@ TEMPORARY_MARK = ".tmp-"
 def renamed_at_end(path: Path) -> Iterator[IO[bytes]]:
     """A binary file to write, which is renamed to `path` if the `with` block ends without an error.
 
-    What writers of `path` left that were killed is removed. A device or a pipe, such as /dev/stdout, is written to in
-    place.
+    Temporary files that killed writers of `path` left are removed. A device or a pipe, such as /dev/stdout, is written
+    to in place.
+
+    Raises:
+        OSError: The file cannot be written.
     """
     if not path.name:
         raise IsADirectoryError(errno.EISDIR, "the root", str(path))

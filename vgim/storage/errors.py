@@ -22,6 +22,9 @@ def storage_errors(
         action: What is done: `read`.
         uri: The file or folder that it is done to.
         kinds: Errors to turn. Where callers' code runs inside, an error of Arrow may be a defect of that code.
+
+    Raises:
+        StorageError: The `with` block raised an error of `kinds`.
     """
     try:
         yield

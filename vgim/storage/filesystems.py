@@ -26,12 +26,17 @@ GCS_RETRY_LIMIT_S = 10.0
 
 @lru_cache(maxsize=1)
 def local_filesystem() -> pafs.FileSystem:
+    """The filesystem of this machine's paths."""
     return pafs.LocalFileSystem()
 
 
 @lru_cache(maxsize=64)
 def remote_filesystem(base: str) -> tuple[pafs.FileSystem, str]:
-    """The filesystem of `scheme://authority?query`, and the path of its root."""
+    """The filesystem of `scheme://authority?query`, and the path of its root.
+
+    Raises:
+        StorageError: The URI is not understood, or the storage does not answer.
+    """
     try:
         with storage_errors("open", base):
             # Under another name than its operations: a filesystem may open without asking anybody.

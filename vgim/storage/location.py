@@ -162,7 +162,11 @@ class Location:
         return bool(self._info().type == pafs.FileType.Directory)
 
     def size(self) -> int:
-        """Size in bytes of the file, or of all files below the folder."""
+        """Size in bytes of the file, or of all files below the folder.
+
+        Raises:
+            StorageError: There is no such file or folder, or the storage cannot be read.
+        """
         info = self._info()
         if info.type == pafs.FileType.NotFound:
             raise StorageError(f"cannot read the size of {self.uri}: there is no such file; check the path")
@@ -361,7 +365,11 @@ class Location:
         _copy_tree(Location(local_dir), self)
 
     def download_to(self, local_dir: str | os.PathLike[str]) -> None:
-        """Copy the content of this folder into `local_dir`."""
+        """Copy the content of this folder into `local_dir`.
+
+        Raises:
+            StorageError: There is no such folder, or a file cannot be read or written.
+        """
         if not self.exists():
             raise StorageError(f"cannot download {self.uri}: there is no such folder; check the path")
         _copy_tree(self, Location(local_dir))

@@ -30,6 +30,9 @@ def resize_callback(run: Location, placement: Placement, *, timeout_s: float, in
         placement: resources of the workers.
         timeout_s: seconds without workers after which the run ends.
         interval_s: seconds between two looks at the nodes while workers train.
+
+    Returns:
+        A `ControllerCallback`, a class of Ray's that is imported only here.
     """
     from ray.train.v2._internal.execution.callback import ControllerCallback
     from ray.train.v2._internal.execution.controller import state
