@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from tests.runs.metric_cases import board, figures, train_record
 from tests.training.cases import records
 from tests.waiting import wait_until
 from vgim.errors import StorageError
+from vgim.runs import event_board
 from vgim.runs.metrics import read_metrics
 from vgim.runs.metrics_writer import Event, MetricsWriter
 from vgim.storage import Location
@@ -39,6 +42,18 @@ def test_steps_that_are_taken_again_show_once(tmp_path: Path) -> None:
     ]
     shown = board(tmp_path).Scalars("train/module0/nce")
     assert [(e.step, e.value) for e in shown] == [(s, 1.0 if s <= 4 else 2.0) for s in range(1, 10)]
+
+
+def test_event_files_of_one_second_are_read_in_the_order_in_which_they_were_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(event_board, "_numbers", itertools.count(9))
+        patch.setattr(time, "time", lambda: 1e9)
+        for value in (1.0, 2.0):
+            with event_board.strict_board(tmp_path / "tensorboard") as writer:
+                writer.add_scalar("loss", value, int(value))
+    assert [event.value for event in board(tmp_path).Scalars("loss")] == [1.0, 2.0]
 
 
 def test_starting_over_drops_figures_but_keeps_what_was_told(tmp_path: Path) -> None:

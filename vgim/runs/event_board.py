@@ -80,7 +80,8 @@ class _EventFile:
     """One event file; what torch's FileWriter calls of TensorBoard's EventFileWriter."""
 
     def __init__(self, folder: Path, suffix: str, on_lost: Callable[[str], None]) -> None:
-        name = f"{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}{suffix}"
+        # TensorBoard reads files in the order of their names: 9 must come before 10 in the same second.
+        name = f"{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{next(_numbers):06d}{suffix}"
         self._path = folder / f"events.out.tfevents.{name}"
         self._on_lost = on_lost
         self._flushed = time.monotonic()
