@@ -19,7 +19,7 @@ from vgim.runs.folder import RunFolder
 from vgim.runs.layout import STOP_REQUEST
 from vgim.training import on_ray
 from vgim.training.greedy import GreedyLearner
-from vgim.training.loop import TrainJob
+from vgim.training.job import TrainJob
 from vgim.training.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
