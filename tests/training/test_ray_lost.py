@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,33 @@ def test_a_signal_that_ends_ray_as_well_interrupts_the_run(
     assert state_of(resolved) == ("interrupted", "stopped by SIGTERM")
     assert STOP_REQUEST not in run.list()
     assert "no checkpoint was written: Ray ended before the workers (" in capsys.readouterr().out
+
+
+def test_ranks_that_stopped_are_believed_where_ray_says_nothing(
+    tiny_config: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolved = tiny_config("cluster.workers=1")
+    run = run_location(resolved.config)
+    ends: list[tuple[float, int]] = []
+    monkeypatch.setattr(on_ray, "SILENCE_S", 0.1)
+    monkeypatch.setattr(on_ray, "end_within", lambda *arguments: ends.append(arguments))
+    message = "stopped by SIGTERM at step 3, epoch 0"
+    over = threading.Event()
+
+    def say_nothing() -> None:
+        RunFolder(run).begin_attempt(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        wait_until(Path(str(run), STOP_REQUEST).exists, "the request to stop")
+        RunFolder(run).set_state("interrupted", message)
+        over.wait()
+
+    trainer_that(say_nothing, monkeypatch)
+    with pytest.raises(Interrupted) as e:
+        train(resolved, placement=ONE_WORKER)
+    over.set()
+    assert e.value.exit_code == 143
+    assert state_of(resolved) == ("interrupted", message)
+    assert ends == [(on_ray.EXIT_S, 143)]
 
 
 def test_a_lost_controller_is_one_line(tiny_config: Maker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import replace
@@ -21,7 +22,7 @@ from vgim.errors import ConfigError, StorageError, TrainingError, VgimError
 from vgim.model.rank_group import RankGroup
 from vgim.runs.folder import Attempt, RunFolder
 from vgim.runs.stop_request import ask_to_stop
-from vgim.signals import Stopped, StopSignals
+from vgim.signals import Stopped, StopSignals, exit_code_of
 from vgim.storage import Location
 from vgim.text import first_line
 from vgim.training.errors import CollapsedError, NotFiniteError, error_of
@@ -31,7 +32,7 @@ from vgim.training.loop import RankTrainer
 from vgim.training.malloc import keep_freed_memory
 from vgim.training.prometheus import Gauges
 from vgim.training.ray_resize import resize_callback
-from vgim.training.stopping import Grace, StopWatch, call_in_thread
+from vgim.training.stopping import Grace, StopWatch, call_in_thread, end_within
 
 RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
 RAY_MARKER = ".validate_storage_marker"  # file by which Ray's workers check that they all see the storage
@@ -40,6 +41,8 @@ RESIZE_INTERVAL_S = 60.0
 """Seconds between two looks at whether the cluster has room for another number of workers."""
 ELASTIC_START_S = 60
 """Seconds for which a number of workers is waited for before another number is tried."""
+SILENCE_S, EXIT_S = 20.0, 10.0
+"""Seconds for which Ray is waited for when the ranks have ended at a signal, and then at this process's end."""
 POLL_SECONDS = 0.5
 """Seconds between two polls of the workers by Ray. Each checkpoint and the end of a run wait for one; Ray takes 2."""
 
@@ -120,8 +123,9 @@ def train_on_ray(
     try:
         if threading.current_thread() is threading.main_thread():
             stop.is_patient = job.config.cluster.stop_grace_s > 0
+            after_signal = _AfterSignal(folder, stop)
             with grace:
-                call_in_thread(trainer.fit)
+                call_in_thread(trainer.fit, after_signal.ray_is_silent, POLL_SECONDS)
         else:
             trainer.fit()
     except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
@@ -140,6 +144,31 @@ def train_on_ray(
     if record is not None and record.state == "failed":
         raise error_of(record)
     return record.message if record is not None else ""
+
+
+class _AfterSignal:
+    """Looks, after a signal, whether Ray says nothing although the ranks have written how they ended.
+
+    A signal to all processes ends Ray's own at once, while the ranks write their checkpoint.
+    """
+
+    def __init__(self, folder: RunFolder, stop: StopSignals) -> None:
+        self._folder, self._stop = folder, stop
+        self._ended_at, self._exit_code = 0.0, 0
+
+    def ray_is_silent(self) -> bool:
+        """Whether the ranks ended `SILENCE_S` seconds ago; the process then ends without Ray."""
+        if not self._stop.signal:
+            return False
+        with suppress(StorageError):
+            record = self._folder.record()
+            if record is not None and record.state in ("interrupted", "finished"):
+                self._ended_at = self._ended_at or time.monotonic()
+                self._exit_code = 0 if record.state == "finished" else exit_code_of(self._stop.signal)
+        silent = self._ended_at > 0 and time.monotonic() - self._ended_at > SILENCE_S
+        if silent:
+            end_within(EXIT_S, self._exit_code)
+        return silent
 
 
 def ask_ranks_to_stop(folder: RunFolder, signal_number: int) -> bool:
