@@ -182,13 +182,13 @@ def _launch_claimed(
     except VgimError as error:
         # On a full disk run.json cannot be written; the error itself still reaches the user.
         with suppress(StorageError):
-            folder.fail(error)
+            if not _is_stopped(folder):
+                folder.fail(error)
         raise
     except Exception as error:
         # A defect of ours keeps its traceback, and the run must not look as if it were running.
         with suppress(StorageError):  # the defect itself is what the user must see
-            record = folder.record()
-            if record is None or record.state != "stopped":  # a sweep stops a trial by removing its workers
+            if not _is_stopped(folder):
                 folder.set_state("failed", f"internal error: {type(error).__name__}", type(error).__name__)
         raise
     except (KeyboardInterrupt, SystemExit) as error:
@@ -212,6 +212,12 @@ def _launch_claimed(
                 withdraw_stop_request(run)
     print(f"{message}: {run.uri}")
     return 0
+
+
+def _is_stopped(folder: RunFolder) -> bool:
+    """Whether a sweep has stopped this trial; it does so by removing the workers, which ends in an error here."""
+    record = folder.record()
+    return record is not None and record.state == "stopped"
 
 
 def _check_sources(job: AnyTrainJob, run: Location) -> None:

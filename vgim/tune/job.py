@@ -264,7 +264,9 @@ def _record_end(trial: Trial, error: str | None) -> None:
     """Record the end of a run that could not record it: Tune stopped the trial, or its process died."""
     folder = RunFolder(trial.run)
     record = folder.record()
-    if record is None or record.state != "running":
+    # A trial that Tune stops loses its workers; its process may take that for a failure before Tune says what it was.
+    unrecorded = ("running", "failed") if error is None else ("running",)
+    if record is None or record.state not in unrecorded:
         return
     if error is None:
         folder.set_state("stopped", "stopped by the sweep: others were better at the same epoch")
