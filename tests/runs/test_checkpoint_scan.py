@@ -20,6 +20,7 @@ from vgim.runs.checkpoint import (
     prune_checkpoints,
     write_checkpoint,
 )
+from vgim.runs.litter import sweep_litter
 from vgim.runs.recovery import find_recovery
 from vgim.runs.sealed_json import dump_sealed, load_sealed
 from vgim.runs.weights import save_checkpoint
@@ -217,3 +218,21 @@ def test_a_copy_with_another_name_is_no_checkpoint_and_hides_none(run: Location,
     assert [c.state.step for c in complete_checkpoints(run)] == list(LOSSES)
     prune_checkpoints(run, keep_last=1, keep_best=0)
     assert copy.is_dir()
+
+
+def test_a_file_with_the_name_of_a_step_is_no_checkpoint_and_stays(run: Location) -> None:
+    own = run.child("checkpoints", "step-00000777").local_path
+    own.write_text("somebody's notes")
+    assert [checkpoint.state.step for checkpoint in complete_checkpoints(run)] == [1, 2, 3, 4]
+    sweep_litter(run)
+    assert own.read_text() == "somebody's notes"
+
+
+def test_a_folder_in_the_place_of_the_index_is_set_aside(run: Location) -> None:
+    index_of(run).unlink()
+    index_of(run).mkdir()
+    (index_of(run) / "file").write_text("kept")
+    prune_checkpoints(run, keep_last=2, keep_best=0)
+    assert [checkpoint.state.step for checkpoint in complete_checkpoints(run)] == [3, 4]
+    assert index_of(run).is_file()
+    assert index_of(run).with_name("damaged-index.json").joinpath("file").read_text() == "kept"

@@ -24,6 +24,8 @@ from vgim.runs.training_state import TrainingState, UnreadableState
 from vgim.storage import Location
 
 PREFIX = "step-"
+SET_ASIDE = "damaged-"
+"""Prefix of what was found damaged and kept, which nothing reads any more."""
 _STEP_FOLDER = re.compile(rf"{PREFIX}([0-9]{{8,18}})")
 
 TO_READ = (WEIGHTS, CONFIG)
@@ -131,7 +133,7 @@ def scan_checkpoints(run: Location, *, use_index: bool = True) -> CheckpointScan
     has_index = False
     for entry in folder.walk():
         name, _, file = entry.path.partition("/")
-        if step_of(name) >= 0:
+        if step_of(name) >= 0 and (file or entry.is_dir):  # a file of that name is somebody else's
             inside = files.setdefault(name, {})
             if file and not entry.is_dir:
                 inside[file] = (entry.num_bytes, entry.mtime_ns)
@@ -189,7 +191,16 @@ def size_damage(
 def write_index(run: Location, entries: Mapping[str, IndexedState]) -> None:
     """Write the states of a run's checkpoints to its `index.json`."""
     index = _Index(checkpoints=dict(entries))
-    run.child(CHECKPOINTS, INDEX).write_bytes_atomic(dump_sealed(json.loads(index.model_dump_json())))
+    path, content = run.child(CHECKPOINTS, INDEX), dump_sealed(json.loads(index.model_dump_json()))
+    try:
+        path.write_bytes_atomic(content)
+    except StorageError:
+        if not path.is_dir():
+            raise
+        path.move(
+            path.parent.child(f"{SET_ASIDE}{INDEX}")
+        )  # a folder in the place of a cache must not end a run
+        path.write_bytes_atomic(content)
 
 
 def _read_index(folder: Location) -> dict[str, IndexedState]:

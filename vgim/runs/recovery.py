@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from vgim.errors import CheckpointError
 from vgim.runs.checkpoint import Checkpoint, checkpoint_location, find_damage
 from vgim.runs.checkpoint_scan import (
+    SET_ASIDE,
     TO_CONTINUE,
     CheckpointScan,
     Damage,
@@ -20,9 +21,6 @@ from vgim.runs.checkpoint_scan import (
 from vgim.runs.layout import CHECKPOINTS, STATE
 from vgim.storage import Location
 from vgim.text import plural
-
-SET_ASIDE = "damaged-"
-"""Prefix of the folder of a damaged checkpoint, which nothing reads any more."""
 
 
 @dataclass(frozen=True)
