@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 
 import pytest
@@ -76,6 +77,17 @@ def test_handlers_that_a_library_sets_are_put_back_and_its_processes_do_not_hear
         assert signal.SIGHUP in signal.pthread_sigmask(signal.SIG_BLOCK, [])  # a child inherits it
     assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
     assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_sigterm_while_a_library_handles_it_stops_the_command_as_ever() -> None:
+    def start() -> None:
+        with handlers_kept():
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))  # as `ray.init` does
+            signal.raise_signal(signal.SIGTERM)
+
+    with stop_signals(), pytest.raises(Stopped) as stopped:
+        start()
+    assert stopped.value.exit_code == 143
 
 
 def test_an_interruption_knows_its_exit_code() -> None:

@@ -93,6 +93,9 @@ def handlers_kept() -> Iterator[None]:
 
     Ray sets handlers of its own, one of which aborts at SIGTERM with a native trace. Its processes belong to the
     terminal of this one, whose SIGHUP would end them before their training has written a checkpoint.
+
+    Raises:
+        Stopped: SIGTERM was received while Ray's handler was set.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -101,6 +104,10 @@ def handlers_kept() -> Iterator[None]:
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         yield
+    except SystemExit as end:
+        if end.code != signal.SIGTERM:
+            raise
+        raise Stopped(signal.SIGTERM) from None  # Ray's handler exits with the signal's number
     finally:
         _set(before)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
