@@ -46,6 +46,8 @@ class StopSignals:
         """When it was received, by `time.monotonic`."""
         self.is_patient = False
         """Whether the first signal is only noted, because a training ends by itself."""
+        self.is_ending = False
+        """Whether signals are ignored, because the command writes its last words."""
 
     def handle(self, signal_number: int, frame: FrameType | None) -> None:
         """The handler of the signals.
@@ -53,6 +55,8 @@ class StopSignals:
         Raises:
             Stopped: nobody is patient, or this is the second signal.
         """
+        if self.is_ending:
+            return
         if not self.is_patient or self.signal:
             raise Stopped(signal_number)
         self.signal, self.received_at = signal_number, time.monotonic()

@@ -34,6 +34,11 @@ def shorten(text: str, width: int = 60) -> str:
     return line if len(line) <= width else f"{line[: width - 3]}..."
 
 
+def without_middle(line: str, width: int = 1000) -> str:
+    """A line that is cut in its middle where it is longer than `width`: its beginning and its end say most."""
+    return line if len(line) <= width else f"{line[: width - width // 3]} ... {line[-(width // 3) :]}"
+
+
 def whole_number(text: str) -> int | None:
     """The number that text of at most 18 digits says; None for any other text, a sign included."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None

@@ -111,3 +111,13 @@ def test_numbers_and_names_that_python_refuses_get_a_line(args: list[str]) -> No
     result = CliRunner().invoke(main, args)
     assert isinstance(result.exception, SystemExit)
     assert result.output.splitlines()[-1].startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    "args", [["experiment", "show", "runs", "x" * 5000], ["config", "show", "x" * 5000]], ids=len
+)
+def test_an_error_about_a_very_long_name_stays_readable(args: list[str]) -> None:
+    result = CliRunner().invoke(main, args)
+    assert result.exit_code == 2
+    assert max(map(len, result.output.splitlines())) < 1100
+    assert "rror: " in result.output.splitlines()[-1]

@@ -55,7 +55,7 @@ def test_from_a_damaged_newest_a_run_goes_on_from_the_one_before(run: Location, 
     kept = run.child("checkpoints", "damaged-step-00000030")
     assert sentence.startswith(f"{path} is ")
     assert sentence.endswith(
-        f"; 10 steps after step 20 are lost and trained again; the damaged checkpoint is kept as {kept.uri}"
+        f"; 10 steps after step 20 will be trained again; the damaged checkpoint is kept as {kept.uri}"
     )
     assert len(kept.list()) == len(FILES) - (kind == "delete")
     assert steps_of(run) == [10, 20]
@@ -84,8 +84,8 @@ def test_the_whole_one_may_be_far_back(run: Location) -> None:
     assert recovery.checkpoint is not None
     assert recovery.checkpoint.state.step == 10
     assert [sentence.split("; ")[1] for sentence in recovery.set_aside()] == [
-        "10 steps after step 10 are lost and trained again",
-        "20 steps after step 10 are lost and trained again",
+        "10 steps after step 10 will be trained again",
+        "20 steps after step 10 will be trained again",
     ]
 
 

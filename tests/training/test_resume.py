@@ -193,6 +193,6 @@ def test_a_run_goes_on_from_before_a_damaged_checkpoint_to_the_weights_of_a_stra
     told = [r["message"] for r in records(run_location(damaged), "event")]
     warning, start = told[-2:]
     assert warning.startswith(f"warning: {path} is damaged: ")
-    assert "; 3 steps after step 3 are lost and trained again; the damaged checkpoint is kept as " in warning
+    assert "; 3 steps after step 3 will be trained again; the damaged checkpoint is kept as " in warning
     assert "step-00000003 (step 3, epoch 0, 3 steps into it)" in start
     assert checkpoint_location(run_location(damaged), 6).parent.child("damaged-step-00000006").exists()

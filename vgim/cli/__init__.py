@@ -25,7 +25,7 @@ from vgim.cli.sweep import sweep
 from vgim.cli.train import runs, train
 from vgim.errors import Interrupted, StorageError, VgimError
 from vgim.signals import Stopped, name_of, stop_signals
-from vgim.text import shorten
+from vgim.text import shorten, without_middle
 
 
 class Commands(click.Group):
@@ -51,9 +51,12 @@ class Commands(click.Group):
         try:
             with stop_signals():
                 return super().invoke(ctx)
+        except click.ClickException as error:
+            error.message = without_middle(error.message)
+            raise
         except VgimError as error:
             for line in str(error).splitlines():
-                click.echo(f"error: {line}", err=True)
+                click.echo(f"error: {without_middle(line)}", err=True)
             ctx.exit(error.exit_code)
         except FileNotFoundError:
             if _has_working_folder():

@@ -118,7 +118,7 @@ def summarize_run(folder: RunFolder) -> RunSummary:
         workers=record.workers,
         world_size=record.world_size,
         step=int(last_step),
-        epoch=epochs[-1] if epochs else 0,
+        epoch=max(epochs, default=0),
         best_loss=min((v["loss"] for v in validations if v.get("loss") is not None), default=None),
         nce=_nce(validations[-1]) if validations else (),
         checkpoints=len(checkpoints),

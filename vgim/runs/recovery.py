@@ -46,7 +46,7 @@ class Recovery:
             kept = set_aside(damage.folder)
             whole = self.checkpoint.state.step if self.checkpoint else 0
             if step > whole:
-                lost = f"{plural(step - whole, 'step')} after step {whole} are lost and trained again"
+                lost = f"{plural(step - whole, 'step')} after step {whole} will be trained again"
             else:
                 lost = "a newer one is whole, so nothing is lost"
             sentences.append(f"{damage}; {lost}; the damaged checkpoint is kept as {kept.uri}")

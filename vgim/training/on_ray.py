@@ -287,9 +287,14 @@ def _explain(error: Exception, folder: RunFolder, max_failures: int) -> None:
     if isinstance(controller, VgimError):
         raise controller from error
     if controller is not None:
-        reason = first_line(controller)
+        *_, innermost = _causes(controller)
+        if innermost is not controller:  # a worker raised it before training began
+            raise TrainingError(
+                f"the workers could not begin ({type(innermost).__name__}: {first_line(innermost)}); check that every "
+                "node has the same vgim and packages"
+            ) from error
         raise TrainingError(
-            f"the workers could not be started ({reason}); check `ray status` for the resources that "
+            f"the workers could not be started ({first_line(controller)}); check `ray status` for the resources that "
             "cluster.workers needs"
         ) from error
 

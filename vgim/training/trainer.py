@@ -139,13 +139,13 @@ def _launch(
         return 0
     _check_sources(job, run)
     with claim_run(run) as claim:
-        folder.claim(config, manifest.fingerprint)
-        sweep_litter(run)
-        return _launch_claimed(replace(job, claim=claim.ticket), stop, address, verbose, placement, prepare)
+        job = replace(job, claim=claim.ticket)
+        return _launch_claimed(job, manifest.fingerprint, stop, address, verbose, placement, prepare)
 
 
 def _launch_claimed(
     job: AnyTrainJob,
+    data_fingerprint: str,
     stop: StopSignals,
     address: str | None,
     verbose: bool,
@@ -155,12 +155,15 @@ def _launch_claimed(
     """Train in a folder that this process holds, and record how the training ended."""
     config, run = job.config, Location(job.run)
     folder = RunFolder(run)
-    print(f"run folder: {run.uri}")
-    print(f"watch it with: tensorboard --logdir {config.storage.root}")
-    withdraw_stop_request(run)
     grace: Grace | None = None
-    is_lost = False
+    is_lost = has_begun = False
     try:
+        folder.claim(config, data_fingerprint)
+        has_begun = True
+        sweep_litter(run)
+        print(f"run folder: {run.uri}")
+        print(f"watch it with: tensorboard --logdir {config.storage.root}")
+        withdraw_stop_request(run)
         prepare()
         with Console(run) as console:
             if config.cluster.workers == 0:
@@ -182,19 +185,21 @@ def _launch_claimed(
     except VgimError as error:
         # On a full disk run.json cannot be written; the error itself still reaches the user.
         with suppress(StorageError):
-            if not _is_stopped(folder):
+            if has_begun and not _is_stopped(folder):
                 folder.fail(error)
         raise
     except Exception as error:
         # A defect of ours keeps its traceback, and the run must not look as if it were running.
         with suppress(StorageError):  # the defect itself is what the user must see
-            if not _is_stopped(folder):
+            if has_begun and not _is_stopped(folder):
                 folder.set_state("failed", f"internal error: {type(error).__name__}", type(error).__name__)
         raise
     except (KeyboardInterrupt, SystemExit) as error:
+        stop.is_ending = True
         number = error.signal_number if isinstance(error, Stopped) else signal.SIGINT
         record = folder.record()
-        if record is not None and record.state == "finished":  # a second signal came after the last step
+        # A signal after the last step finds a finished run; one before the first may find that of an earlier launch.
+        if has_begun and record is not None and record.state == "finished":
             print(f"{record.message}: {run.uri}")
             return 0
         if record is None or record.state == "running":  # else the ranks have written how they ended
@@ -210,6 +215,7 @@ def _launch_claimed(
         if not is_lost:
             with suppress(StorageError):
                 withdraw_stop_request(run)
+        stop.is_ending = False
     print(f"{message}: {run.uri}")
     return 0
 

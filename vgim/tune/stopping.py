@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
-from vgim.errors import Interrupted
+from vgim.errors import Interrupted, VgimError
 from vgim.runs.folder import RunFolder
 from vgim.runs.stop_request import ask_to_stop, requested_stop, withdraw_stop_request
 from vgim.signals import Stopped, name_of, stop_signals
@@ -14,6 +16,8 @@ from vgim.training.stopping import Grace, call_in_thread
 from vgim.tune.trials import Trial
 
 POLL_S = 0.5
+LOOKS = 5
+"""Times that the trials' records are looked at once more, since one may have begun in the instant of the request."""
 
 
 def run_until_stopped(
@@ -58,9 +62,10 @@ def run_until_stopped(
                 raise Stopped(number)
     except (KeyboardInterrupt, SystemExit) as error:
         number = error.signal_number if isinstance(error, Stopped) else signal.SIGINT
-        left = training()
-        for trial in left:
-            RunFolder(trial.run).set_state("interrupted", f"stopped by {name_of(number)}")
+        left: Sequence[Trial] = ()
+        with suppress(VgimError):  # what cannot be written must not hide that the sweep was interrupted
+            left = training()
+            _record_interruption(training, number)
         if left and grace.is_over:
             print(
                 f"{', '.join(trial.id for trial in left)}: no checkpoint was written within {grace.limit}: the steps "
@@ -70,3 +75,14 @@ def run_until_stopped(
         raise Interrupted(
             number
         ) from None  # the request stays, so that no trial begins while the process ends
+
+
+def _record_interruption(training: Callable[[], Sequence[Trial]], number: int) -> None:
+    """Write the end of trials that cannot do it any more: this process ends, and theirs with it."""
+    for _ in range(LOOKS):
+        left = training()
+        if not left:
+            return
+        for trial in left:
+            RunFolder(trial.run).set_state("interrupted", f"stopped by {name_of(number)}")
+        time.sleep(POLL_S)

@@ -30,7 +30,7 @@ LISTINGS = (("runs",), ("decode",))
 CHECKPOINT = re.compile(r"/checkpoints/step-\d+/")
 READ_SHARE = 0.8
 """Share of attacks on a file that the command is known to read; the others are on any file."""
-SET_ASIDE = re.compile(r"(^|/)damaged-")
+SET_ASIDE = re.compile(r"(^|/)damaged-|\.damaged\b")
 NUMBERS = re.compile(
     r"[\d.:,]+ ?(s|ms|min|h|MB|kB|GB|steps/s|seconds|minutes)\b|\d{4}-\d\d-\d\d[T \d:.Z+-]*|\d+\.\d+"
 )

@@ -45,7 +45,7 @@ def _kind(name: str, lost: str, cost: float = 3.0, repeats: int = 1) -> Kind:
     scenario = SCENARIOS[name]
     verb = " ".join(["vgim", *scenario.command[: 2 if scenario.command[0] in ("data", "decode") else 1]])
     words = {"resume": "`vgim train`, continued", "population": "`vgim sweep`, population based training"}
-    fault = f"killed (SIGKILL, power cut) at any write: {words.get(name, f'`{verb}`')}"
+    fault = f"killed (SIGKILL) at any write: {words.get(name, f'`{verb}`')}"
     return Kind(f"kill-{name}", fault, lost, partial(kill, scenario), cost, repeats)
 
 
