@@ -52,7 +52,7 @@ class Commands(click.Group):
             with stop_signals():
                 return super().invoke(ctx)
         except click.ClickException as error:
-            error.message = without_middle(error.message)
+            object.__setattr__(error, "message", without_middle(error.message))  # click calls it final
             raise
         except VgimError as error:
             for line in str(error).splitlines():

@@ -64,6 +64,7 @@ def run_until_stopped(
         number = error.signal_number if isinstance(error, Stopped) else signal.SIGINT
         left: Sequence[Trial] = ()
         with suppress(VgimError):  # what cannot be written must not hide that the sweep was interrupted
+            ask_to_stop(folder, number)  # a second signal may have come before the first was passed on
             left = training()
             _record_interruption(training, number)
         if left and grace.is_over:
