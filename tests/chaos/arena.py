@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -83,7 +84,8 @@ class Arena:
         return self.template.case
 
     def fresh(self, part: str) -> Path:
-        """Put a fresh copy of a part of the template into the folder of attacks."""
+        """Put a fresh copy of a part of the template into the folder of attacks, and empty the user's home."""
+        shutil.rmtree(self.root / "home", ignore_errors=True)
         return self.template.fresh(part)
 
     def start(
