@@ -80,9 +80,11 @@ def run_until_stopped(
 
 def _record_interruption(training: Callable[[], Sequence[Trial]], number: int) -> None:
     """Write the end of trials that cannot do it any more: this process ends, and theirs with it."""
+    quiet = 0
     for _ in range(LOOKS):
         left = training()
-        if not left:
+        quiet = 0 if left else quiet + 1
+        if quiet == 2:
             return
         for trial in left:
             RunFolder(trial.run).set_state("interrupted", f"stopped by {name_of(number)}")
