@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 from vgim.compare.columns import baseline_identity
 from vgim.compare.depth import common_stages, outputs_by_stage
@@ -10,13 +11,14 @@ from vgim.compare.read_probes import read_results
 from vgim.downstream.context import open_probe_context
 from vgim.downstream.job import has_depth
 from vgim.downstream.options import EncoderKind, ProbeOptions
-from vgim.downstream.predictions import read_predictions
+from vgim.downstream.predictions import PREDICTIONS, read_predictions
 from vgim.downstream.probe_plan import ProbeWorkItem, plan_probes
 from vgim.downstream.result import ProbeResult, folder_name
 from vgim.downstream.writing import modules_picture_name, write_modules_picture
 from vgim.experiment.plan import Experiment, PlannedProbe, PlannedRun
 from vgim.plotting import can_draw
 from vgim.runs.layout import PROBES
+from vgim.storage import Location
 
 NO_MATTER = {"encoders", "device", "cache_features", "shards"}
 """Options that a result may differ in and still be up to date; shards are told by their fingerprint."""
@@ -124,13 +126,25 @@ def _results_of(run: PlannedRun, item: ProbeWorkItem, results: Sequence[ProbeRes
         and result.step == step
         and result.data_fingerprint == context.opened.manifest.fingerprint
         and _settings(result.options, item.kind) == _settings(context.options, item.kind)
-        and read_predictions(run.location.child(PROBES, folder_name(result))) is not None
+        and _has_predictions(run.location.child(PROBES, folder_name(result)))
     }
     outputs: set[tuple[int | None, int | None]] = {
         (output.module, output.layer) for output in context.outputs
     }
     wanted = {(None, None)} if item.kind == "mfcc" else outputs
     return [found[output] for output in found if output in wanted] if found.keys() >= wanted else []
+
+
+def _has_predictions(folder: Location) -> bool:
+    if read_predictions(folder) is not None:
+        return True
+    _say_once(f"{folder.child(PREDICTIONS).uri} is missing or damaged; its probe is computed again")
+    return False
+
+
+@cache  # the same result is looked at for the plan, before and after its probe
+def _say_once(line: str) -> None:
+    print(line, flush=True)
 
 
 def _settings(options: ProbeOptions, kind: EncoderKind) -> dict[str, object]:
