@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -161,13 +162,13 @@ def compare(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             run = root.child(way.replace(" ", "-"))
             metrics, found = MetricsWriter(run, 0), measured.setdefault((storage, way), Measured())
             if way == WAITED_FOR:
-                actions.append(lambda r=run, m=metrics, f=found: write_and_wait(training, r, m, f))  # type: ignore[misc]
+                actions.append(partial(write_and_wait, training, run, metrics, found))
                 continue
             writer = CheckpointWriter(run, training.encoder, training.optimizer, training.config)
             writer.write(training.state())  # allocates the memory of the copy
             writer.wait()
-            actions.append(lambda w=writer, m=metrics, f=found: write_beside_steps(training, w, m, f))  # type: ignore[misc]
-            actions.append(lambda w=writer, m=metrics, f=found: write_alone(training, w, m, f))  # type: ignore[misc]
+            actions.append(partial(write_beside_steps, training, writer, metrics, found))
+            actions.append(partial(write_alone, training, writer, metrics, found))
     idle_s: list[float] = []
     for _ in range(args.rounds):
         for action in actions:

@@ -18,6 +18,7 @@ from vgim.data.stream.readers import read_in_process
 from vgim.model.rank_group import ALONE, RankGroup
 from vgim.model.stack import Encoder, build_encoder
 from vgim.runs.checkpoint import Checkpoint, complete_checkpoints
+from vgim.runs.folder import RunFolder
 from vgim.storage import Location
 from vgim.training.ddp import DataParallelModules
 from vgim.training.greedy import GreedyLearner
@@ -144,3 +145,10 @@ def at_step(monkeypatch: pytest.MonkeyPatch, step: int, do: Callable[[], None]) 
 
 def send(number: int) -> Callable[[], None]:
     return lambda: os.kill(os.getpid(), number)
+
+
+def state_of(config: RunConfig) -> tuple[str, str]:
+    """State and message in a run's record."""
+    record = RunFolder(run_location(config)).record()
+    assert record is not None
+    return record.state, record.message

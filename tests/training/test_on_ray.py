@@ -15,10 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.faults import kill_once, signal_driver_once, workers_with
-from tests.training.cases import assert_same, last_checkpoint, records, run_location, without_timings
+from tests.training.cases import (
+    assert_same,
+    last_checkpoint,
+    records,
+    run_location,
+    state_of,
+    without_timings,
+)
 from vgim.config import ResolvedConfig, RunConfig
 from vgim.errors import DataError, Interrupted, TrainingError, VgimError
-from vgim.runs.folder import RunFolder
 from vgim.training import on_ray
 from vgim.training.trainer import train
 
@@ -43,12 +49,6 @@ def undisturbed(
     resolved = tiny_config_in(tmp_path_factory.mktemp("undisturbed"), *TWO_WORKERS)
     assert train(resolved) == 0
     return resolved.config
-
-
-def state_of(config: RunConfig) -> tuple[str, str]:
-    record = RunFolder(run_location(config)).record()
-    assert record is not None
-    return record.state, record.message
 
 
 def test_two_workers_train_and_leave_the_same_folder(undisturbed: RunConfig) -> None:

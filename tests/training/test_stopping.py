@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.training.cases import assert_same, at_step, last_checkpoint, run_location, send
+from tests.training.cases import assert_same, at_step, last_checkpoint, run_location, send, state_of
 from tests.waiting import wait_until
 from vgim.config import ResolvedConfig, RunConfig
 from vgim.errors import Interrupted, StorageError
 from vgim.runs.checkpoint import complete_checkpoints
-from vgim.runs.folder import RunFolder
 from vgim.runs.layout import STOP_REQUEST
 from vgim.runs.stop_request import ask_to_stop, requested_stop, withdraw_stop_request
 from vgim.signals import STOP_SIGNALS, Stopped, stop_signals
@@ -38,12 +37,6 @@ def straight(
     resolved = tiny_config_in(tmp_path_factory.mktemp("straight"), *SIX_STEPS)
     assert train(resolved) == 0
     return resolved.config
-
-
-def state_of(config: RunConfig) -> tuple[str, str]:
-    record = RunFolder(run_location(config)).record()
-    assert record is not None
-    return record.state, record.message
 
 
 def assert_goes_on_as(resolved: ResolvedConfig, straight: RunConfig) -> None:

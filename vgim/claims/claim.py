@@ -25,6 +25,7 @@ from vgim.claims.record import ClaimFile, ClaimRecord, claim_numbers, claim_path
 from vgim.claims.ticket import RENEW_S, ClaimHeldError, ClaimLostError, ClaimTicket, Work
 from vgim.errors import StorageError
 from vgim.storage import Location
+from vgim.storage.exclusive import delete_among_others
 
 LEASE_S = 90.0
 """Seconds for which other machines respect a claim that is not renewed."""
@@ -172,11 +173,11 @@ def take_claim(
         # Others may have made newer claims, and removed theirs of this number, since it was read as the newest.
         if made and numbers[-1:] == [number]:
             for old in numbers[:-1]:
-                _remove(claim_path(folder, old))
+                delete_among_others(claim_path(folder, old))
             return Claim(folder, number, record, renew_s)
         _own_tokens.discard(token)
         if made:
-            _remove(claim_path(folder, number))
+            delete_among_others(claim_path(folder, number))
 
 
 def holder_seen(folder: Location) -> ClaimRecord | None:
@@ -253,13 +254,5 @@ def _age_s(claim: ClaimFile) -> float | None:
         probe.write_bytes_atomic(b"")
         now, then = probe.modified_at(), claim.path.modified_at()
     finally:
-        _remove(probe)
+        delete_among_others(probe)
     return None if now is None or then is None else now - then
-
-
-def _remove(file: Location) -> None:
-    try:
-        file.delete()
-    except StorageError:
-        if file.exists():  # otherwise another process removed it in the same instant
-            raise

@@ -72,8 +72,13 @@ def write_modules_picture(run: Location, results: Sequence[ProbeResult], *, pdf:
 
 def modules_picture_name(results: Sequence[ProbeResult]) -> str:
     """Name of the file that `write_modules_picture` draws into."""
-    by = "modules" if all(result.layer is None for result in results) else "layers"
-    return f"{results[0].task}-{by}.png"
+    modules, layers = depth_picture_names(results[0].task)
+    return modules if all(result.layer is None for result in results) else layers
+
+
+def depth_picture_names(task: str) -> tuple[str, str]:
+    """Names of a task's pictures of accuracy against depth, by modules and by layers."""
+    return f"{task}-modules.png", f"{task}-layers.png"
 
 
 def write_epochs_picture(run: Location, results: Sequence[ProbeResult], *, pdf: bool = False) -> None:

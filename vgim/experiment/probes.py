@@ -14,7 +14,7 @@ from vgim.downstream.options import EncoderKind, ProbeOptions
 from vgim.downstream.predictions import PREDICTIONS, read_predictions
 from vgim.downstream.probe_plan import ProbeWorkItem, plan_probes
 from vgim.downstream.result import ProbeResult, folder_name
-from vgim.downstream.writing import modules_picture_name, write_modules_picture
+from vgim.downstream.writing import depth_picture_names, write_modules_picture
 from vgim.experiment.plan import Experiment, PlannedProbe, PlannedRun
 from vgim.plotting import can_draw
 from vgim.runs.layout import PROBES
@@ -53,7 +53,8 @@ def draw_pictures(experiment: Experiment, run: PlannedRun, *, anew: bool) -> Non
     if not can_draw():
         return
     for planned in experiment.probes:
-        if run.arm not in planned.arms:
+        probes, names = run.location.child(PROBES), depth_picture_names(planned.options.task)
+        if run.arm not in planned.arms or (not anew and any(probes.child(name).exists() for name in names)):
             continue
         results = []
         for kind in planned.options.encoders:
@@ -63,9 +64,7 @@ def draw_pictures(experiment: Experiment, run: PlannedRun, *, anew: bool) -> Non
                 )
                 results += next(filter(None, of_sharing), [])
         if has_depth(results):
-            picture = run.location.child(PROBES, modules_picture_name(results))
-            if anew or not picture.exists():
-                write_modules_picture(run.location, results)
+            write_modules_picture(run.location, results)
 
 
 def _requests(experiment: Experiment, run: PlannedRun, options: ProbeOptions) -> list[ProbeOptions]:

@@ -9,18 +9,15 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from vgim.errors import StorageError
 from vgim.latents.analysis import Analysis, AnalysisInput, AnalysisOutput, CsvFile, PictureFile
 from vgim.latents.pictures.lines import overlay_picture
 from vgim.latents.result import AnalysisPicture, AnalysisResult, Curve, Table
 from vgim.plotting import picture_files
 from vgim.runs.layout import LATENTS, RESULT
 from vgim.runs.provenance import collect_provenance
+from vgim.runs.record_file import read_record
 from vgim.runs.result_folder import write_result_folder
 from vgim.storage import Location
-from vgim.text import first_problem
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -123,13 +120,8 @@ def read_result(path: Location) -> AnalysisResult:
     Raises:
         StorageError: The file is missing or damaged.
     """
-    file = path.child(RESULT)
-    try:
-        return AnalysisResult.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        raise StorageError(
-            f"{file.uri} does not read as an analysis's result ({first_problem(error)}); analyze again"
-        ) from error
+    problem = "does not read as an analysis's result"
+    return read_record(path.child(RESULT), AnalysisResult, problem=problem, fix="analyze again")
 
 
 def _finite_metrics(output: AnalysisOutput) -> tuple[dict[str, float], list[str]]:

@@ -66,7 +66,7 @@ class Checkpoint:
             )
         state = read_state(location)
         if isinstance(state, Damage):
-            raise CheckpointError(f"{state}; {_fix(state)}")
+            raise _refusal(state)
         return cls(location, state)
 
     def config(self, root: type[Config] = RunConfig) -> Config:  # type: ignore[assignment]
@@ -109,7 +109,7 @@ class Checkpoint:
         """
         damage = self.damage(names)
         if damage is not None:
-            raise CheckpointError(f"{damage}; {_fix(damage)}")
+            raise _refusal(damage)
 
     def delete(self) -> None:
         """Remove the checkpoint, `state.json` first: a half-removed folder is no complete checkpoint."""
@@ -124,7 +124,7 @@ class Checkpoint:
         """
         found = self._read(name)
         if isinstance(found, Damage):
-            raise CheckpointError(f"{found}; {_fix(found)}")
+            raise _refusal(found)
         return found
 
     def _read(self, name: str) -> bytes | Damage:
@@ -287,7 +287,7 @@ def _whole_to_newest(run: Location, scan: CheckpointScan) -> list[Checkpoint]:
     damaged = scan.all_damage(TO_READ)
     newest = checkpoints[-1].state.step if checkpoints else -1
     if damaged and (latest := max(damaged)) > newest:
-        raise CheckpointError(f"{damaged[latest]}; {_fix(damaged[latest])}")
+        raise _refusal(damaged[latest])
     if not checkpoints:
         raise CheckpointError(
             f"{run.uri} holds no complete checkpoint; name a run's folder, or a folder {CHECKPOINTS}/{PREFIX}... in it"
@@ -304,8 +304,12 @@ def _opened(scan: CheckpointScan, names: tuple[str, ...]) -> list[Checkpoint]:
     ]
 
 
+def _refusal(damage: Damage) -> CheckpointError:
+    """The error for a damaged file of a checkpoint, with what to do about it."""
+    return CheckpointError(f"{damage}; {_fix(damage)}")
+
+
 def _fix(damage: Damage) -> str:
-    """What to do about a damaged file of a checkpoint."""
     if damage.is_foreign:
         return "use the version that wrote it, or another checkpoint"
     folder = damage.folder

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from vgim.config import AnyConfig, DecoderConfig, RunConfig, blocking_difference, from_yaml, to_yaml
 from vgim.errors import ConfigError, DataError, StorageError, VgimError
@@ -17,8 +17,8 @@ from vgim.runs.claim import TRAINING, RecordedProcess, refuse_seen_holder
 from vgim.runs.environment import git_revision, package_versions, utc_now
 from vgim.runs.layout import CONFIG, RECORD
 from vgim.runs.masked import MaskedText
+from vgim.runs.record_file import read_record
 from vgim.storage import Location
-from vgim.text import first_problem
 
 Config = TypeVar("Config", RunConfig, DecoderConfig, AnyConfig)
 State = Literal["running", "finished", "failed", "interrupted", "stopped"]
@@ -99,13 +99,12 @@ class RunFolder:
         path = self.location.child(RECORD)
         if not path.exists():
             return None
-        try:
-            return RunRecord.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            raise StorageError(
-                f"{path.uri} does not read as a run's record ({first_problem(error)}); "
-                "restore it, or use another storage.name"
-            ) from error
+        return read_record(
+            path,
+            RunRecord,
+            problem="does not read as a run's record",
+            fix="restore it, or use another storage.name",
+        )
 
     def readable_record(self) -> RunRecord | None:
         """The run's record; None also where it is damaged, which the run's next launch mends."""

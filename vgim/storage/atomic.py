@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import os
 import shutil
 import uuid
@@ -93,10 +94,8 @@ def locked_temporary_folder(path: Path) -> Iterator[Path]:
 def _remove_left_temporaries(path: Path) -> None:
     """Remove the temporary files and folders of a target whose writers were killed."""
     with suppress(OSError):
-        beginning = f".{path.name}{TEMPORARY_MARK}"
-        for other in path.parent.iterdir():
-            if other.name.startswith(beginning):
-                _remove_if_left(other)
+        for other in path.parent.glob(f"{glob.escape(f'.{path.name}{TEMPORARY_MARK}')}*"):
+            _remove_if_left(other)
 
 
 def _remove_if_left(temporary: Path) -> None:

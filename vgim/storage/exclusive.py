@@ -130,12 +130,12 @@ def create_by_intent(
                     target.write_bytes_atomic(data)
                     return target.read_bytes() == data
         finally:
-            _remove(intent)
+            delete_among_others(intent)
         now = clock()
         first_seen = {name: first_seen.get(name, now) for name in others}
         for name, since in first_seen.items():
             if now - since >= INTENT_LIFE_S:
-                _remove(folder.child(name))
+                delete_among_others(folder.child(name))
         sleep(random.uniform(0, pause_s))
         pause_s = min(2 * pause_s, 5.0)
     raise StorageError(
@@ -144,9 +144,14 @@ def create_by_intent(
     )
 
 
-def _remove(file: Target) -> None:
+def delete_among_others(file: Target) -> None:
+    """Delete a file that another process may delete in the same instant.
+
+    Raises:
+        StorageError: The file is still there.
+    """
     try:
         file.delete()
     except StorageError:
-        if file.exists():  # otherwise another process removed it in the same instant
+        if file.exists():
             raise

@@ -107,40 +107,29 @@ def launch(
         prepare: called once the folder is claimed and before workers start, to write there what workers read.
     """
     with stop_signals() as stop:
-        return _launch(job, stop, address, verbose, placement, prepare)
-
-
-def _launch(
-    job: AnyTrainJob,
-    stop: StopSignals,
-    address: str | None,
-    verbose: bool,
-    placement: Placement | None,
-    prepare: Callable[[], None],
-) -> int:
-    config, run = job.config, Location(job.run)
-    refuse_job_folder("storage.root", config.storage.root)
-    refuse_job_folder("data.shards", config.data.shards)
-    shards = ensure_data(config)
-    manifest = read_manifest(shards)
-    check_shards_present(shards, manifest)
-    _check_validation(config, shards, manifest)
-    folder = RunFolder(run)
-    refuse_seen_holder(run, TRAINING, None)  # nobody else may write into the folder of a live launch
-    job = replace(job, notes=(*job.notes, *restore_run(run, type(config))))
-    earlier = folder.check(config, manifest.fingerprint)
-    is_finished = earlier is not None and earlier.state == "finished" and is_complete_run(run, config)
-    if earlier is not None and is_finished and not find_recovery(run).damaged:
-        for note in job.notes:
-            print(note)
-        print(
-            f"the run {run.uri} is finished ({earlier.message}); raise train.epochs or train.max_steps to go on"
-        )
-        return 0
-    _check_sources(job, run)
-    with claim_run(run) as claim:
-        job = replace(job, claim=claim.ticket)
-        return _launch_claimed(job, manifest.fingerprint, stop, address, verbose, placement, prepare)
+        config, run = job.config, Location(job.run)
+        refuse_job_folder("storage.root", config.storage.root)
+        refuse_job_folder("data.shards", config.data.shards)
+        shards = ensure_data(config)
+        manifest = read_manifest(shards)
+        check_shards_present(shards, manifest)
+        _check_validation(config, shards, manifest)
+        folder = RunFolder(run)
+        refuse_seen_holder(run, TRAINING, None)  # nobody else may write into the folder of a live launch
+        job = replace(job, notes=(*job.notes, *restore_run(run, type(config))))
+        earlier = folder.check(config, manifest.fingerprint)
+        is_finished = earlier is not None and earlier.state == "finished" and is_complete_run(run, config)
+        if earlier is not None and is_finished and not find_recovery(run).damaged:
+            for note in job.notes:
+                print(note)
+            print(
+                f"the run {run.uri} is finished ({earlier.message}); raise train.epochs or train.max_steps to go on"
+            )
+            return 0
+        _check_sources(job, run)
+        with claim_run(run) as claim:
+            job = replace(job, claim=claim.ticket)
+            return _launch_claimed(job, manifest.fingerprint, stop, address, verbose, placement, prepare)
 
 
 def _launch_claimed(

@@ -7,17 +7,18 @@ import io
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from vgim.config.yaml_text import to_flow
-from vgim.errors import StorageError, VgimError
+from vgim.errors import VgimError
 from vgim.model.nat_cost import differing_units
 from vgim.model.stack import module_specs
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import MetricsRecord, damaged_lines_in_words, read_metrics_file
+from vgim.runs.record_file import read_record
 from vgim.storage import Location
-from vgim.text import align_columns, first_problem, format_number
+from vgim.text import align_columns, format_number
 from vgim.training.depth_resume import inherited_steps
 from vgim.tune.config import MetricConfig
 from vgim.tune.latent_normality import posterior_module, read_normality
@@ -141,13 +142,8 @@ def read(folder: Location) -> SweepResult:
     Raises:
         StorageError: The file is missing or damaged.
     """
-    path = folder.child(RESULTS)
-    try:
-        return SweepResult.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise StorageError(
-            f"{path.uri} does not read as a sweep's results ({first_problem(error)}); `vgim sweep show` writes it anew"
-        ) from error
+    problem, fix = "does not read as a sweep's results", "`vgim sweep show` writes it anew"
+    return read_record(folder.child(RESULTS), SweepResult, problem=problem, fix=fix)
 
 
 def format_table(result: SweepResult) -> str:
