@@ -26,6 +26,7 @@ BASE = {
     "vgim.text",
     "vgim.jsonl",
     "vgim.plotting",
+    "vgim.progress",
     "vgim.claims",
 }
 # Room → the rooms that it may import, itself and what lies below. Anything else is an arrow up.
@@ -36,12 +37,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vgim.arrays": set(),
     "vgim.text": {"vgim.secrets"},
     "vgim.plotting": set(),
+    "vgim.progress": set(),
     "vgim.storage": {"vgim.errors", "vgim.secrets", "vgim.text"},
     "vgim.schedules": set(),
     "vgim.config": {"vgim.errors", "vgim.secrets", "vgim.text", "vgim.storage", "vgim.schedules"},
     "vgim.jsonl": {"vgim.errors", "vgim.storage"},
     "vgim.claims": {"vgim.errors", "vgim.text", "vgim.storage"},
-    "vgim.cluster": {"vgim.errors", "vgim.signals", "vgim.text", "vgim.config"},
+    "vgim.cluster": {"vgim.errors", "vgim.signals", "vgim.text", "vgim.progress", "vgim.config"},
     "vgim.data": BASE | {"vgim.cluster"},
     "vgim.data.pcm": set(),
     "vgim.data.audio": {"vgim.data.pcm"},

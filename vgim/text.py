@@ -64,8 +64,13 @@ def first_few(names: Iterable[str], num_shown: int = 3) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """`1 utterance`, `2 utterances`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    """`1 utterance`, `2 utterances`, `2 analyses`."""
+    return f"{count} {noun if count == 1 else plural_of(noun)}"
+
+
+def plural_of(noun: str) -> str:
+    """`utterances`, `analyses`."""
+    return f"{noun[:-2]}es" if noun.endswith("sis") else f"{noun}s"
 
 
 def format_number(value: float | None, spec: str) -> str:

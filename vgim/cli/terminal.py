@@ -1,0 +1,132 @@
+"""Progress on a terminal: a few lines that are drawn again and again below everything else that is printed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.text import Text
+
+from vgim.cli.stages import GAP, Board, Clock, OpenStage
+from vgim.text import format_clock
+
+if TYPE_CHECKING:
+    from rich.console import RenderResult
+
+WIDEST_BAR, NARROWEST_BAR = 40, 8
+INDENT = "  "
+SHOW_CURSOR = "\x1b[?25h"
+
+
+class Terminal(Board):
+    """Draws all stages that are under way; a context manager, after which nothing of the drawing is left.
+
+    Args:
+        out: The terminal.
+        clock: Tells the time.
+        **console: Options of rich's console, for tests.
+    """
+
+    def __init__(self, out: TextIO, clock: Clock = time.monotonic, **console: Any) -> None:
+        super().__init__(clock)
+        self._out = out
+        # Lines are not wrapped, so that paths can be copied; the terminal wraps them.
+        self.console = Console(
+            file=out, highlight=False, markup=False, emoji=False, soft_wrap=True, **console
+        )
+        self._spinner = Spinner("line" if self.console.options.ascii_only else "dots")
+        self._live = Live(
+            console=self.console,
+            get_renderable=lambda: self,
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),
+            redirect_stderr=sys.stderr.isatty(),
+        )
+
+    def __enter__(self) -> Terminal:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._live.stop()
+        finally:  # a second Ctrl-C may have come while it stopped
+            self._out.write(SHOW_CURSOR)
+            self._out.flush()
+
+    def message(self, line: str) -> None:
+        """Print a line above the drawing."""
+        style = "yellow" if line.startswith("warning:") else ""
+        self.console.print(Text(line, style=style))
+
+    def _begun(self, stage: OpenStage) -> None:
+        self._live.refresh()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The drawing: a line for each stage, and one or more below it for its details."""
+        with self._lock:
+            stages = list(self._stages)
+            rows = [
+                (stage.title, stage.count(), format_clock(stage.elapsed_s), stage.time_left())
+                for stage in stages
+            ]
+            numbers = [(stage.done, stage.total) for stage in stages]
+            details = [stage.detail for stage in stages]
+        if not stages:
+            return
+        # A line that reaches the last column makes some terminals wrap.
+        width = options.max_width - 1
+        spin = self._spinner.render(self._clock())
+        mark = spin.plain if isinstance(spin, Text) else ""
+        columns = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+        used = cell_len(mark) + 1 + sum(columns) + len(GAP) * sum(size > 0 for size in columns[1:])
+        bar = min(width - used - len(GAP), WIDEST_BAR) if any(total for _, total in numbers) else 0
+        title_width = min(columns[0], max(width - (used - columns[0]), NARROWEST_BAR))
+        for (title, *words), (done, total), detail in zip(rows, numbers, details, strict=True):
+            line = Text(f"{mark} ", style="cyan", no_wrap=True)
+            shown = Text(title, style="bold" if title else "")
+            shown.truncate(title_width, overflow="ellipsis", pad=True)
+            line.append_text(shown)
+            if bar >= NARROWEST_BAR:
+                line.append(GAP)
+                line.append_text(_bar(done, total, bar, console, options))
+            for word, size in zip(words, columns[1:], strict=True):
+                if size:
+                    line.append(GAP + " " * (size - cell_len(word)) + word, style="default")
+            line.truncate(width, overflow="ellipsis")
+            yield line
+            for text in pack(detail.split(GAP), width - len(INDENT)):
+                rest = Text(INDENT + text, style="dim", no_wrap=True)
+                rest.truncate(width, overflow="ellipsis")
+                yield rest
+
+
+def _bar(done: int, total: int | None, width: int, console: Console, options: ConsoleOptions) -> Text:
+    """A bar of a stage with units, or as much space."""
+    text = Text()
+    if total:
+        bar = ProgressBar(total, min(done, total), width=width)
+        for segment in bar.__rich_console__(console, options.update(width=width)):
+            text.append(segment.text, segment.style)  # type: ignore[union-attr]
+    text.truncate(width, pad=True)
+    return text
+
+
+def pack(parts: Sequence[str], width: int) -> Iterator[str]:
+    """Lines of at most `width` cells, if no part is longer, with as many parts as fit."""
+    line = ""
+    for part in filter(None, parts):
+        longer = f"{line}{GAP}{part}" if line else part
+        if line and cell_len(longer) > width:
+            yield line
+            longer = part
+        line = longer
+    if line:
+        yield line
