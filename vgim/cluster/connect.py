@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from vgim.cluster.environment import environment
 from vgim.errors import ConfigError, TrainingError
 from vgim.signals import handlers_kept
 from vgim.text import first_line, shorten
@@ -97,22 +98,15 @@ _private_variables: dict[str, str] | None = None
 def _private_environment() -> Iterator[None]:
     """Set the variables by which a private instance is closed to others while its processes start.
 
-    Ray reads them when it is imported, so that a process has one set of them for all its private instances, and a
-    process that imported Ray before vgim did keeps Ray's own behavior.
+    A cluster that this process starts or joins later does not see them. Ray reads them when it is imported, so that a
+    process has one set of them for all its private instances, and a process that imported Ray before vgim did keeps
+    Ray's own behavior.
     """
     global _private_variables
     if _private_variables is None:
         _private_variables = {} if "ray" in sys.modules else _loopback_and_token()
-    before = {name: os.environ.get(name) for name in _private_variables}
-    os.environ.update(_private_variables)
-    try:
+    with environment(_private_variables):
         yield
-    finally:  # a cluster that this process starts or joins later must not see them
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _loopback_and_token() -> dict[str, str]:

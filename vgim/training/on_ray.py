@@ -16,6 +16,7 @@ import torch
 
 from vgim.claims.ticket import ClaimLostError
 from vgim.cluster.connect import ensure_ray
+from vgim.cluster.environment import default_environment
 from vgim.cluster.placement import DATA_CPUS, Placement, place_workers
 from vgim.data.stream.readers import read_in_threads, read_on_ray
 from vgim.errors import ConfigError, StorageError, TrainingError, VgimError
@@ -39,8 +40,11 @@ RAY_MARKER = ".validate_storage_marker"  # file by which Ray's workers check tha
 CONTROLLER_RETRIES = 3  # by default, Ray tries for ever to start workers that no node has room for
 RESIZE_INTERVAL_S = 60.0
 """Seconds between two looks at whether the cluster has room for another number of workers."""
-ELASTIC_START_S = 60
-"""Seconds for which a number of workers is waited for before another number is tried."""
+ELASTIC_START_S = 20
+"""Seconds for which room for a number of workers is waited for before the nodes are counted again.
+
+Ray may still count a node that has just died. Nodes that are there give room as soon as the workers before have ended.
+"""
 SILENCE_S, EXIT_S = 20.0, 10.0
 """Seconds for which Ray is waited for when the ranks have ended at a signal, and then at this process's end."""
 POLL_SECONDS = 0.5
@@ -83,8 +87,10 @@ def train_on_ray(
         raise ConfigError("cluster.backend=nccl needs GPUs and the workers have none; use auto or gloo")
     elastic = placement.min_workers is not None
     start_timeout_s = min(cluster.start_timeout_s, ELASTIC_START_S) if elastic else cluster.start_timeout_s
-    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(start_timeout_s))
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(POLL_SECONDS))
+    for_controller = {
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(start_timeout_s),
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(POLL_SECONDS),
+    }
     if not verbose:
         logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     run, storage = Location(job.run), job.config.storage
@@ -121,13 +127,14 @@ def train_on_ray(
     )
     folder = RunFolder(run)
     try:
-        if threading.current_thread() is threading.main_thread():
-            stop.is_patient = job.config.cluster.stop_grace_s > 0
-            after_signal = _AfterSignal(folder, stop)
-            with grace:
-                call_in_thread(trainer.fit, after_signal.ray_is_silent, POLL_SECONDS)
-        else:
-            trainer.fit()
+        with default_environment(for_controller):
+            if threading.current_thread() is threading.main_thread():
+                stop.is_patient = job.config.cluster.stop_grace_s > 0
+                after_signal = _AfterSignal(folder, stop)
+                with grace:
+                    call_in_thread(trainer.fit, after_signal.ray_is_silent, POLL_SECONDS)
+            else:
+                trainer.fit()
     except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
         record = folder.record()
         if stop.signal and record is not None and record.state == "running":
