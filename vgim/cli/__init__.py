@@ -12,6 +12,7 @@ import click
 
 from vgim import __version__
 from vgim.cli.compare import compare
+from vgim.cli.completion import completion
 from vgim.cli.config import config
 from vgim.cli.data import data
 from vgim.cli.decode import decode
@@ -99,5 +100,6 @@ for verb in (
     import_reference,
     export_reference,
     from_reference,
+    completion,
 ):
     main.add_command(verb)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vgim.cli.completion import complete_run
 from vgim.cli.options import LazyChoice, check_picture_file, json_option, output_file
 from vgim.errors import ConfigError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete_run)
 @click.option(
     "--csv", "csv_file", metavar="FILE", help="Write a row per run, with unrounded numbers, as CSV."
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from vgim.cli.options import json_option, overrides_argument
+from vgim.cli.completion import complete_preset_or_run
+from vgim.cli.options import json_option, overrides_argument, preset_argument
 
 
 @click.group()
@@ -13,7 +14,7 @@ def config() -> None:
 
 
 @config.command()
-@click.argument("preset")
+@preset_argument
 @overrides_argument
 @json_option
 def show(preset: str, overrides: tuple[str, ...], as_json: bool) -> None:
@@ -26,8 +27,8 @@ def show(preset: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
 
 @config.command()
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
+@click.argument("first", metavar="A", shell_complete=complete_preset_or_run)
+@click.argument("second", metavar="B", shell_complete=complete_preset_or_run)
 @overrides_argument
 @json_option
 def diff(first: str, second: str, overrides: tuple[str, ...], as_json: bool) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from vgim.cli.options import Count, LazyChoice, output_file, overrides_argument, seed_type
+from vgim.cli.completion import complete_decoder_override
+from vgim.cli.options import Count, LazyChoice, output_file, run_argument, seed_type
 from vgim.errors import ConfigError
 
 decoder_option = click.option("--decoder", metavar="NAME", help="Name of the decoder, if RUN has several.")
@@ -28,8 +29,8 @@ def decode() -> None:
 
 
 @decode.command()
-@click.argument("run")
-@overrides_argument
+@run_argument
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_decoder_override)
 @click.option(
     "--module",
     type=int,
@@ -88,7 +89,7 @@ def train(
 
 
 @decode.command("list")
-@click.argument("run")
+@run_argument
 def list_(run: str) -> None:
     """List the decoders of RUN: state, step, best validation loss."""
     where = _run_path(run, "RUN")
@@ -126,7 +127,7 @@ def file(source: str, target: str, run: str, decoder: str | None, checkpoint: st
 
 
 @decode.command()
-@click.argument("run")
+@run_argument
 @click.option("--count", type=Count(1, 10_000), default=8, show_default=True)
 @click.option("--seed", type=seed_type, default=0, show_default=True)
 @decoder_option
@@ -141,7 +142,7 @@ def sample(run: str, count: int, seed: int, **which: Any) -> None:
 
 
 @decode.command()
-@click.argument("run")
+@run_argument
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
 @click.option(
@@ -171,7 +172,7 @@ def interpolate(run: str, first: str, second: str, steps: int, dims: int | None,
 
 
 @decode.command()
-@click.argument("run")
+@run_argument
 @click.argument("source", metavar="FILE")
 @click.option("--dims", required=True, help="Dimensions to change, such as 3,17.")
 @click.option(

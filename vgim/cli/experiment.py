@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from vgim.cli.completion import complete_experiment
 from vgim.cli.options import Count, WithDefault, json_option, overrides_argument
 
 
@@ -17,7 +18,7 @@ def experiment() -> None:
 
 
 @experiment.command()
-@click.argument("file")
+@click.argument("file", shell_complete=complete_experiment)
 @overrides_argument
 @click.option(
     "--out", metavar="DIR", help="Folder of the experiment, instead of FILE's name below storage.root."

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from vgim.cli.options import Count, LazyNames, json_option, pdf_option, seed_type
+from vgim.cli.options import Count, LazyNames, json_option, pdf_option, run_argument, seed_type
 from vgim.errors import ConfigError
 from vgim.text import shorten, whole_number
 
 
 @click.command()
-@click.argument("run")
+@run_argument
 @click.option("--module", type=int, help="Index of the module, counted from the input; -1 is the last [-1].")
 @click.option("--all-modules", is_flag=True, help="Analyze every module.")
 @click.option(

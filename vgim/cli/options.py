@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 from click.shell_completion import CompletionItem
 
+from vgim.cli.completion import complete_override, complete_preset, complete_run
 from vgim.errors import ConfigError
 
-overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+preset_argument = click.argument("preset", shell_complete=complete_preset)
+run_argument = click.argument("run", shell_complete=complete_run)
+overrides_argument = click.argument(
+    "overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_override
+)
 seed_type = click.IntRange(0, 2**63 - 1)
 """Type of options that seed random draws: what a signed integer of 64 bits holds."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

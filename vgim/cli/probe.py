@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from vgim.cli.completion import complete_run
 from vgim.cli.options import (
     Count,
     FiniteRange,
@@ -51,7 +52,7 @@ def probe() -> None:
     epilog="Command: vgim probe apply RUN/probes/NAME FILE... predicts the classes of sound files with a fitted "
     "classifier.",
 )
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete_run)
 @click.option(
     "--task",
     "tasks",

@@ -6,6 +6,7 @@ from typing import Literal
 
 import click
 
+from vgim.cli.completion import complete_run
 from vgim.cli.options import output_file, overrides_argument
 
 
@@ -46,7 +47,7 @@ def import_reference(
 
 
 @click.command("export-reference")
-@click.argument("run", metavar="RUN|CHECKPOINT")
+@click.argument("run", metavar="RUN|CHECKPOINT", shell_complete=complete_run)
 @click.option("--out", required=True, metavar="FILE.ckpt", help="File to write.")
 def export_reference(run: str, out: str) -> None:
     """Convert a checkpoint, by default a run's last one, to a file of the public reference implementation.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from vgim.cli.options import Count, FiniteRange, output_file
+from vgim.cli.options import Count, FiniteRange, output_file, run_argument
 
 
 @click.command()
-@click.argument("run")
+@run_argument
 @click.option("--compare", multiple=True, metavar="RUN", help="Another run to compare with. Repeatable.")
 @click.option("--out", metavar="FILE", help="File to write [RUN/report.html].")
 @click.option("--clips", type=Count(0), default=16, show_default=True, help="Most sounds of each kind.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from vgim.cli.completion import complete_sweep
 from vgim.cli.options import Count, FiniteRange, WithDefault, json_option, overrides_argument
 
 
@@ -16,7 +17,7 @@ def sweep() -> None:
 
 
 @sweep.command()
-@click.argument("file")
+@click.argument("file", shell_complete=complete_sweep)
 @overrides_argument
 @click.option("--dry-run", is_flag=True, help="Print what would run, where, and its cost; run nothing.")
 @click.option(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from vgim.cli.options import json_option, overrides_argument
+from vgim.cli.options import json_option, overrides_argument, preset_argument
 
 
 @click.command()
-@click.argument("preset")
+@preset_argument
 @overrides_argument
 @click.option(
     "--resume-from",

@@ -28,6 +28,8 @@ class ConfigKey:
     doc: str
     types: frozenset[str]
     """JSON types that it accepts: integer, number, string, boolean, array, object."""
+    choices: tuple[str, ...]
+    """Its values, where it has a few; some keys take others too, such as numbers."""
     may_change: bool
 
 
@@ -63,6 +65,7 @@ def config_keys(root: type[Section] = RunConfig) -> ConfigKeys:
                     default=default,
                     doc=" ".join((field.description or "").split()),
                     types=frozenset(_json_types(schema[name])),
+                    choices=tuple(_choices(schema[name])),
                     may_change=schema[name].get("may_change", False),
                 )
                 continue
@@ -89,6 +92,14 @@ def _shown(field: Any) -> str:
 def _json_types(schema: Mapping[str, Any]) -> Iterator[str]:
     for choice in schema.get("anyOf", [schema]):
         yield choice["type"]
+
+
+def _choices(schema: Mapping[str, Any]) -> Iterator[str]:
+    for choice in schema.get("anyOf", [schema]):
+        if choice["type"] == "boolean":
+            yield from ("true", "false")
+        else:
+            yield from choice.get("enum", [choice["const"]] if "const" in choice else [])
 
 
 def _in_words(schema: Mapping[str, Any]) -> str:
