@@ -1,6 +1,6 @@
 """Train on a cluster: `ray job submit --working-dir . -- python ray_jobs/train.py configs/quickstart.yaml`.
 
-Arguments are those of `vgim train`. The exit code and the last line of the log say how training ended. The job writes
+Arguments are those of `vgim train`. The exit code and the last lines of the log say how training ended. The job writes
 only the run's folder.
 """
 

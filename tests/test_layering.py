@@ -71,19 +71,30 @@ MAY_IMPORT["vgim.downstream.features"] = MAY_IMPORT["vgim.downstream.probes"] | 
 }
 MAY_IMPORT["vgim.decode"] = MAY_IMPORT["vgim.downstream"]
 MAY_IMPORT["vgim.latents"] = MAY_IMPORT["vgim.downstream"] | {"vgim.downstream"}
-MAY_IMPORT["vgim.compare"] = BASE | {"vgim.model", "vgim.runs", "vgim.downstream"}
+MAY_IMPORT["vgim.verdict"] = BASE | {
+    "vgim.data.shards.manifest",
+    "vgim.model.collapse",
+    "vgim.model.losses",
+    "vgim.runs",
+    "vgim.downstream.result",
+    "vgim.downstream.result_table",
+    "vgim.downstream.stored",
+}
+MAY_IMPORT["vgim.compare"] = BASE | {"vgim.model", "vgim.runs", "vgim.downstream", "vgim.verdict"}
 MAY_IMPORT["vgim.pages"] = BASE
 MAY_IMPORT["vgim.report"] = BASE | {
     "vgim.data",
     "vgim.model",
     "vgim.runs",
     "vgim.downstream",
+    "vgim.verdict",
     "vgim.compare",
     "vgim.pages",
     "vgim.latents.registry",  # the order in which analyses are shown
 }
 MAY_IMPORT["vgim.tune"] = MAY_IMPORT["vgim.latents"] | {
     "vgim.latents",
+    "vgim.verdict",
     "vgim.cluster",
     "vgim.pages",
 }

@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from vgim.cli import main
-from vgim.compare.read_probes import variant
 from vgim.config import ResolvedConfig
 from vgim.downstream.context import open_probe_context
 from vgim.downstream.job import probe
 from vgim.downstream.options import ProbeOptions
 from vgim.downstream.result import folder_name
+from vgim.downstream.stored import variant
 from vgim.errors import ConfigError
 from vgim.report.commands import probe_command
 from vgim.training.trainer import train

@@ -87,7 +87,7 @@ def test_probes_stand_beside_their_baselines_with_intervals(whole_run: Path, tmp
     probe = (
         f"vgim probe {whole_run} --task phone --all-modules --encoder trained --encoder random --encoder mfcc"
     )
-    assert page.words.count(probe) == 1
+    assert page.words.count(probe) == 2  # among the commands, and in the verdict, for the newest checkpoint
 
 
 def test_a_probe_without_baselines_is_named_as_such_with_the_command_that_adds_them(
@@ -202,8 +202,36 @@ def test_collapse_and_failure_stand_at_the_top(run: Path) -> None:
     page = read(run)
     top = page.words.partition("What was trained Encoder")[0]
     assert "the run failed: the loss of module 1 is not finite" in top
-    assert "module 1 looks collapsed: at the last validation its InfoNCE is 1.792" in top
-    assert "module 0 looks" not in page.words
+    assert "Modules 0, 2 and 3 learned (validation InfoNCE" in top
+    assert (
+        "module 1 has collapsed (validation InfoNCE 1.792, 0.0% of the units active), so that latents" in top
+    )
+    assert "Next, to train with a lower KL weight: vgim train tiny.yaml objective.kld_weight=0.0001" in top
+
+
+def test_the_verdict_stands_first_with_the_main_chart_and_the_next_command(
+    whole_run: Path, tmp_path: Path
+) -> None:
+    page = read(whole_run, out=str(tmp_path / "page.html"))
+    top = page.words.partition("What was trained")[0]
+    assert "Verdict All 4 modules learned (validation InfoNCE 0.728" in top
+    assert "Phone probe: 65.0% (95 %: 59.0 to 70.0) from module 3, 20.0 points (" in top
+    assert "The probes are of step 20, and the run is at step 300." in top
+    assert f"Next, to probe the encoder of step 300: vgim probe {whole_run} --task phone --all-modules" in top
+    assert top.index("Accuracy of a linear phone probe on the test split") > top.index("Verdict")
+
+
+def test_a_page_without_probes_shows_infonce_at_its_top(run: Path) -> None:
+    (run / "probes").rename(run / "elsewhere")
+    top = read(run).words.partition("What was trained")[0]
+    assert "InfoNCE (nats)" in top
+
+
+def test_a_run_of_a_few_steps_is_not_said_to_look_collapsed(run: Path) -> None:
+    write_metrics(run, num_records=3, collapsed=True)
+    words = read(run).words
+    assert "module 1 is at chance" in words
+    assert "collapsed" not in words
 
 
 def test_there_is_no_warning_of_a_module_that_has_recovered(run: Path) -> None:

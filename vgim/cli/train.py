@@ -34,7 +34,8 @@ def train(
 ) -> None:
     """Train an encoder. The same command again continues an interrupted run.
 
-    Ctrl-C, SIGTERM and SIGHUP write a checkpoint first; a second signal stops at once.
+    Ctrl-C, SIGTERM and SIGHUP write a checkpoint first; a second signal stops at once. At the end it says whether each
+    module learned, and which command to run next.
 
     PRESET is a name that `vgim config list` shows, or the path of a YAML file. KEY=VALUE changes a key of
     `vgim config keys`, for example model.channels=64. RUN is a path, a URI, or the name of a run under
@@ -46,14 +47,16 @@ def train(
     resolved = load_config(preset, overrides)  # a mistake in it is reported before torch and Ray are imported
     root = resolved.config.storage.root
     from vgim.training import trainer
+    from vgim.verdict.console import verdict_at_end
 
-    exit_code = trainer.train(
-        resolved,
-        resume_from=resume_from and resolve_run_path(resume_from, "--resume-from", root),
-        init_from=init_from and resolve_run_path(init_from, "--init-from", root),
-        address=address,
-        verbose=verbose,
-    )
+    with verdict_at_end(trainer.run_location(resolved.config)):
+        exit_code = trainer.train(
+            resolved,
+            resume_from=resume_from and resolve_run_path(resume_from, "--resume-from", root),
+            init_from=init_from and resolve_run_path(init_from, "--init-from", root),
+            address=address,
+            verbose=verbose,
+        )
     ctx.exit(exit_code)
 
 

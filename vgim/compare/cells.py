@@ -9,10 +9,10 @@ from vgim.compare.columns import Column, baseline_identity
 from vgim.compare.crossed import Hits, SeedHits
 from vgim.compare.depth import Stage, outputs_by_stage
 from vgim.compare.hits import hits_of, parts_of
-from vgim.compare.read_probes import newest_results, read_results, variant
 from vgim.config import RunConfig
 from vgim.downstream.predictions import read_predictions
 from vgim.downstream.result import ProbeResult, folder_name
+from vgim.downstream.stored import newest_results, read_results, variant
 from vgim.runs.layout import PROBES
 from vgim.storage import Location
 

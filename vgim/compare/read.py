@@ -7,15 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 
 from vgim.compare.comparison import ComparedRun, Comparison, Cost, ModuleMetrics
-from vgim.compare.read_probes import (
-    compared_probe,
-    newest_results,
-    notes_on_baselines,
-    notes_on_steps,
-    read_results,
-)
+from vgim.compare.read_probes import compared_probe, notes_on_baselines, notes_on_steps
 from vgim.config import RunConfig
 from vgim.config.yaml_text import to_flow
+from vgim.downstream.stored import newest_results, read_results
 from vgim.errors import CheckpointError, ConfigError, VgimError
 from vgim.model.collapse import CHANCE_SHARE, FEWEST_ACTIVE
 from vgim.model.losses import chance_of

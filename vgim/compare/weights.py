@@ -14,10 +14,10 @@ from vgim.arrays import F64
 from vgim.compare.comparison import ComparedWeights, Comparison
 from vgim.compare.depth import common_stages, outputs_by_stage
 from vgim.compare.read import compared_config
-from vgim.compare.read_probes import newest_results, read_results, variant
 from vgim.downstream.classifier import CLASSIFIER, Classifier, read_classifier
 from vgim.downstream.result import folder_name
 from vgim.downstream.result_table import output_name
+from vgim.downstream.stored import newest_results, read_results, variant
 from vgim.errors import ConfigError, StorageError
 from vgim.runs.layout import PROBES
 from vgim.storage import Location

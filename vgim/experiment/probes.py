@@ -7,13 +7,13 @@ from functools import cache
 
 from vgim.compare.columns import baseline_identity
 from vgim.compare.depth import common_stages, outputs_by_stage
-from vgim.compare.read_probes import read_results
 from vgim.downstream.context import open_probe_context
 from vgim.downstream.job import has_depth
 from vgim.downstream.options import EncoderKind, ProbeOptions
 from vgim.downstream.predictions import PREDICTIONS, read_predictions
 from vgim.downstream.probe_plan import ProbeWorkItem, plan_probes
 from vgim.downstream.result import ProbeResult, folder_name
+from vgim.downstream.stored import read_results
 from vgim.downstream.writing import depth_picture_names, write_modules_picture
 from vgim.experiment.plan import Experiment, PlannedProbe, PlannedRun
 from vgim.plotting import can_draw

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vgim.config import RunConfig
-from vgim.model.collapse import CHANCE_SHARE, FEWEST_ACTIVE
 from vgim.model.losses import chance_of
 from vgim.pages.chart import Chart
 from vgim.report.line_chart import ReferenceLine, Series, line_chart
@@ -46,7 +45,7 @@ def describe_training(records: Sequence[MetricsLine], config: RunConfig | None, 
         if (chart := metric_chart(f"loss-{metric}", title, metric, records, _levels(metric, config)))
     ]
     events = tuple((r.step, r.message) for r in records if r.kind == "event" and r.message)
-    _warn_of_collapse(records, config, events, notes)
+    _warn_of_collapse(events, notes)
     return Training(
         charts=tuple(charts),
         modules=tuple(modules),
@@ -159,13 +158,8 @@ def _last(records: Sequence[MetricsLine], modules: Sequence[int]) -> Table | Non
     )
 
 
-def _warn_of_collapse(
-    records: Sequence[MetricsLine],
-    config: RunConfig | None,
-    events: Iterable[tuple[int, str]],
-    notes: Notes,
-) -> None:
-    """Warn of collapses that training recorded as events, and of modules that look collapsed at the last validation."""
+def _warn_of_collapse(events: Iterable[tuple[int, str]], notes: Notes) -> None:
+    """Warn of collapses that training recorded as events; the verdict finds those of older runs too."""
     latest_event: dict[str, str] = {}
     for _, message in events:
         if "has collapsed" in message or "has recovered" in message:
@@ -173,19 +167,6 @@ def _warn_of_collapse(
     for message in latest_event.values():
         if "has collapsed" in message:
             notes.warn(message)
-    if config is None:
-        return
-    chance = chance_of(config.objective).loss
-    last = next((r for r in reversed(records) if r.kind == "validation"), None)
-    for module, metrics in last.by_module().items() if last else ():
-        nce, active = metrics.get("nce"), metrics.get("active_units")
-        if nce is None or active is None or f"module {module}" in latest_event:
-            continue
-        if nce >= CHANCE_SHARE * chance and active < FEWEST_ACTIVE:
-            notes.warn(
-                f"module {module} looks collapsed: at the last validation its InfoNCE is {nce:.3f}, chance is "
-                f"{chance:.3f}, and {active:.1%} of its units are active"
-            )
 
 
 def _number(value: float | None) -> str:

@@ -6,13 +6,15 @@ import base64
 import hashlib
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
 from vgim import __version__
 from vgim.config import RunConfig, to_yaml
 from vgim.errors import StorageError, VgimError
+from vgim.pages.chart import Chart
 from vgim.pages.environment import page_environment
 from vgim.report import config_text
 from vgim.report.commands import command_line
@@ -29,6 +31,8 @@ from vgim.runs.folder import RunFolder, RunRecord
 from vgim.runs.layout import CONFIG, METRICS, RECORD
 from vgim.runs.listing import current_state
 from vgim.storage import Location
+from vgim.verdict.judge import read_verdict
+from vgim.verdict.verdict import Verdict
 
 REPORT = "report.html"
 
@@ -46,6 +50,10 @@ class Page:
     """The uri, quoted for a shell."""
     state: str
     summary: str
+    verdict: Verdict | None
+    """None if the run's config or metrics cannot be read."""
+    main_chart: Chart | None
+    """The chart beside the verdict: of the first probe, else of InfoNCE; None without either."""
     config_terms: tuple[config_text.Term, ...]
     provenance_terms: tuple[config_text.Term, ...]
     modules: Table | None
@@ -112,6 +120,8 @@ def gather(run: Location, compare: Sequence[Location], limits: Limits) -> Page:
         quoted=shlex.quote(run.uri),
         state=state,
         summary=config_text.summary_of_run(config, record, data, state, _progress(records)),
+        verdict=_verdict(run),
+        main_chart=_main_chart(probes, training),
         config_terms=tuple(config_text.config_terms(config, data, seconds_in_steps(records)))
         if config
         else (),
@@ -164,6 +174,19 @@ def _record(run: Location, notes: Notes) -> RunRecord | None:
     if record is None:
         notes.damage(run.child(RECORD), "there is no such file")
     return record
+
+
+def _verdict(run: Location) -> Verdict | None:
+    with suppress(VgimError):  # which the page names already, where it shows what it could read
+        return read_verdict(run)
+    return None
+
+
+def _main_chart(probes: ProbeSections, training: Training) -> Chart | None:
+    """The chart that shows the main result, under a name of its own, since the page shows it again further down."""
+    charts = [*(table.chart for table in probes.tables), *training.charts]
+    found = next((chart for chart in charts if chart is not None), None)
+    return None if found is None else replace(found, name="main")
 
 
 def _state(run: Location, record: RunRecord | None, records: Sequence[MetricsLine], notes: Notes) -> str:

@@ -1,0 +1,103 @@
+"""The figures that a run's folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.verdict.verdict_cases import config
+from vgim.config import ResolvedConfig
+from vgim.data.pcm import SAMPLE_RATE_HZ
+from vgim.model.stack import build_encoder, module_specs
+from vgim.runs.metrics import MetricsRecord
+from vgim.storage import Location
+from vgim.verdict.figures import Measurement
+from vgim.verdict.layers import frames_of_modules, has_posterior
+from vgim.verdict.read import module_figures, read_figures
+
+
+def train(step: int, *nce: float | None, first: int = 0, **more: float) -> MetricsRecord:
+    """A record of 8 crops a step, of the modules from `first` on."""
+    modules = [{"module": first + m, "nce": value, "active_units": 0.5} for m, value in enumerate(nce)]
+    speed = {"steps_per_s": 2.0, "crops_per_s": 16.0, "kld_weight": 1e-4}
+    return {"kind": "train", "step": step, "epoch": step / 10, "modules": modules, **speed, **more}
+
+
+def validation(step: int, *nce: float, **more: float) -> MetricsRecord:
+    modules = [{"module": m, "nce": value, "active_units": 0.25} for m, value in enumerate(nce)]
+    return {"kind": "validation", "step": step, "epoch": step // 10, "crops": 40, "modules": modules, **more}
+
+
+def test_the_latest_validation_and_the_last_tenth_of_training_count() -> None:
+    records = [train(step, 2.4 - step / 100, 2.4) for step in (1, *range(10, 101, 10))]
+    records += [validation(50, 2.0, 2.2), validation(100, 1.5, 2.3)]
+    first, *_ = module_figures(config(), records)
+    assert first.validation == Measurement(1.5, 40)
+    assert first.training == Measurement(pytest.approx(1.4), 80)  # steps 91 to 100
+    assert (first.steps, first.kld_weight, first.active_units) == (100, 1e-4, 0.25)
+    assert first.validations == ((50, 2.0), (100, 1.5))
+    assert len(first.curve) == 11
+
+
+def test_modules_that_are_trained_one_after_the_other_count_their_own_steps() -> None:
+    records = [train(10, 2.0), train(20, 1.9), train(21, 2.3, first=1), train(60, 2.2, first=1)]
+    first, second, third = module_figures(config(), records)
+    assert [module.steps for module in (first, second, third)] == [20, 40, 0]
+    assert third.training is None
+    assert second.training == Measurement(pytest.approx((39 * 2.2) / 39), 312)
+
+
+def test_a_loss_that_was_not_finite_is_kept_as_such() -> None:
+    (first, *_) = module_figures(config(), [train(1, 2.0), train(2, None)])
+    assert first.training == Measurement(None, None)
+
+
+@pytest.mark.parametrize(("words", "has_event"), [(["collapsed"], True), (["collapsed", "recovered"], False)])
+def test_the_latest_event_on_a_collapse_counts(words: list[str], has_event: bool) -> None:
+    events = [{"kind": "event", "step": 1, "message": f"module 1 has {word} at step 1"} for word in words]
+    modules = module_figures(config(), events)
+    assert [module.has_collapse_event for module in modules] == [False, has_event, False]
+
+
+@pytest.mark.parametrize("family", ["sim", "gim", "cpc"])
+def test_layers_are_counted_as_they_are_built(family: str) -> None:
+    of = config(family=family)
+    specs = module_specs(of.model)
+    assert [has_posterior(of.model, m) for m in range(len(specs))] == [spec.posterior for spec in specs]
+    num_frames, expected = of.data.crop_samples, []
+    for spec in specs:
+        for conv in spec.convs:
+            num_frames = conv.num_frames(num_frames)
+        expected.append(num_frames)
+    assert frames_of_modules(of) == expected
+    assert len(expected) == of.model.num_modules
+    assert build_encoder(of.model, of.objective, 0).model == of.model
+    assert expected[-1] < SAMPLE_RATE_HZ
+
+
+def test_a_trained_run_is_read_with_its_progress_and_its_data(probed_run: Path) -> None:
+    figures = read_figures(Location(probed_run))
+    assert figures is not None
+    assert (figures.state, figures.step, figures.epoch, figures.task) == ("finished", 20, 2, "phone")
+    assert [module.validation is not None for module in figures.modules] == [True] * 4
+    assert figures.modules[0].kld_weight == pytest.approx(0.001)
+    assert figures.hours is not None
+    assert not figures.has_latents
+    assert not figures.has_decoder
+
+
+def test_a_folder_without_a_run_has_no_figures(tmp_path: Path) -> None:
+    assert read_figures(Location(tmp_path)) is None
+
+
+def test_a_run_of_one_step_is_read(tiny_config: Callable[..., ResolvedConfig]) -> None:
+    resolved = tiny_config()
+    folder = Location(resolved.config.storage.root).child("run")
+    from vgim.runs.folder import RunFolder
+
+    RunFolder(folder).claim(resolved.config, "0" * 64)
+    figures = read_figures(folder)
+    assert figures is not None
+    assert (figures.step, figures.trained) == (0, ())

@@ -1,0 +1,93 @@
+"""KL weight, trend, and data that is too little, from figures with known answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.verdict.verdict_cases import CHANCE, config, falling, figures
+from vgim.config import RunConfig
+from vgim.model.nat_cost import PUBLISHED_CHANNELS, PUBLISHED_WEIGHT, nat_costs
+from vgim.verdict.figures import RunFigures
+from vgim.verdict.judge import judge
+from vgim.verdict.training import fall_of, kl_cost
+
+
+def texts(of: RunFigures, about: str) -> list[str]:
+    return [finding.text for finding in judge(of).findings if finding.about == about]
+
+
+def test_a_warm_up_that_did_not_end_is_said_with_the_share_that_was_reached() -> None:
+    of = figures(of=config(warmup=3500), steps=200, reached=0.001 * 199 / 3500)
+    assert texts(of, "kl_weight") == [
+        "The KL weight reached 5.7% of objective.kld_weight=0.001: its warm-up takes 3,500 steps, and training took "
+        "200."
+    ]
+    assert texts(of, "kl_weight")[0] in judge(of).sentences
+
+
+def test_a_full_weight_is_a_finding_that_takes_no_sentence() -> None:
+    of = figures()
+    assert texts(of, "kl_weight") == ["The KL term has its full weight, objective.kld_weight=0.001."]
+    assert texts(of, "kl_weight")[0] not in judge(of).sentences
+
+
+def test_a_run_without_a_kl_term_has_no_word_on_its_weight() -> None:
+    assert not texts(figures(of=config(kld_weight=0.0)), "kl_weight")
+    assert not texts(figures(of=config(family="gim")), "kl_weight")
+
+
+@pytest.mark.parametrize("kl_reduction", ["time_sum", "mean", "frame"])
+@pytest.mark.parametrize("channels", [16, 512])
+def test_the_cost_of_kl_is_the_models(kl_reduction: str, channels: int) -> None:
+    of = config(kld_weight=0.3, kl_reduction=kl_reduction, channels=channels)
+    published = config(kld_weight=PUBLISHED_WEIGHT, channels=PUBLISHED_CHANNELS)
+    costs, reference = nat_costs(of), nat_costs(published)
+    assert kl_cost(of) == pytest.approx(max(costs[m] / reference[m] for m in costs))
+
+
+def dear(kld_weight: float, **more: object) -> RunConfig:
+    return config(kld_weight=kld_weight, **more)  # type: ignore[arg-type]
+
+
+def test_a_kl_term_that_is_far_too_dear_is_named_where_modules_are_at_chance() -> None:
+    at_chance = figures((CHANCE,) * 3, of=dear(1.0), steps=60)
+    assert texts(at_chance, "kl_cost") == [
+        "The KL term may hold them there: objective.kld_weight=1 makes a nat of KL 100 times as dear as published."
+    ]
+    assert not texts(at_chance, "steps")
+    assert not texts(figures(of=dear(1.0)), "kl_cost")  # they learned
+    assert not texts(figures((CHANCE,) * 3, of=dear(1.0), reached=0.0), "kl_cost")  # it has not pulled yet
+    assert not texts(figures((1.4, 1.4, CHANCE), of=dear(1.0)), "kl_cost")  # the GRU has no posterior
+
+
+@pytest.mark.parametrize(
+    ("curve", "fall"),
+    [
+        (falling(2.4, 1.4, 1000), 0.5),
+        (falling(1.4, 1.4, 1000), 0.0),
+        (falling(1.4, 2.4, 1000), 0.0),
+        (falling(2.4, 1.4, 1000, num_records=9), 0.0),  # too few records for a trend
+        ((), 0.0),
+    ],
+)
+def test_the_fall_over_the_second_half(curve: tuple[tuple[int, float], ...], fall: float) -> None:
+    assert fall_of(curve) == pytest.approx(fall, abs=0.03)
+
+
+def test_a_loss_that_still_falls_is_said() -> None:
+    (text,) = texts(figures(curve=falling(2.4, 1.4, 2000)), "trend")
+    assert text.startswith("InfoNCE was still falling, by up to 0.49 nats")
+    assert text.endswith("over the second half of 2,000 steps, so that longer training helps.")
+    assert not texts(figures(curve=falling(1.41, 1.4, 2000)), "trend")  # 0.005 nats are below 1 % of chance
+
+
+def test_validation_that_rises_while_training_falls_is_too_little_data() -> None:
+    validations = tuple((200 * (i + 1), 1.6 + 0.1 * abs(i - 3)) for i in range(10))
+    of = figures(curve=falling(2.4, 1.4, 2000), validations=validations, hours=0.5)
+    (text,) = texts(of, "data")
+    assert text == (
+        "Validation InfoNCE of module 0 rose from 1.600 at step 800 to 2.200 while training InfoNCE fell: more epochs "
+        "of these 30 minutes do not help, more data would."
+    )
+    assert not texts(of, "trend")
+    assert not texts(figures(curve=falling(2.4, 1.4, 2000), validations=falling(2.4, 1.5, 2000)), "data")

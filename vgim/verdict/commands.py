@@ -1,0 +1,192 @@
+"""The command to run next, chosen from a run's findings, ready to paste."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from vgim.runs.layout import CONFIG
+from vgim.storage import Location
+from vgim.verdict.figures import RunFigures
+from vgim.verdict.probes import BASELINES, Probed, missing_baselines
+from vgim.verdict.training import EARLY_STEPS, kl_cost
+from vgim.verdict.verdict import Finding, ModuleVerdict, NextCommand
+
+LONGER = 2
+"""Times the steps that a run should take if its InfoNCE still falls."""
+MUCH_LONGER = 10
+"""Times the steps that a run should take if it has hardly begun."""
+BEYOND_WARMUP = 1.25
+"""Times the warm-up of the KL weight that a run should take at least."""
+LOWER = 10.0
+"""What a KL weight is divided by that holds modules at chance, at least."""
+
+
+def next_command(
+    figures: RunFigures,
+    modules: Sequence[ModuleVerdict],
+    findings: Sequence[Finding],
+    probed: Sequence[Probed],
+) -> NextCommand | None:
+    """Choose the command that the most important finding calls for.
+
+    In this order: go on after an interruption or a failure; lower a KL weight that holds modules at chance; train
+    longer while modules are at chance; probe; train to the full KL weight, or while InfoNCE falls; look at latents;
+    train a decoder.
+    """
+    if figures.state == "running":
+        return None
+    about = {finding.about: finding for finding in reversed(findings)}
+    states = {module.state for module in modules}
+    if states & {"collapsed"} or "kl_cost" in about:
+        return _lower_kl_weight(figures)
+    if figures.state in ("interrupted", "failed") and "not_finite" not in states:
+        return NextCommand(purpose="go on where it stopped", command=same_command(figures))
+    if "not_finite" in states:
+        rate = figures.config.optim.learning_rate / 10
+        return _other_run(figures, "train with a lower learning rate", "optim.learning_rate", rate, "lr")
+    if states & {"chance", "unsure", "untrained"}:
+        return _begin(figures, about.keys())
+    if not probed:
+        return NextCommand(
+            purpose="measure what the encoder learned", command=probe_command(figures.uri, figures.task)
+        )
+    if any(p.best.step is not None and p.best.step < figures.step for p in probed):
+        command = probe_command(figures.uri, probed[0].task)
+        return NextCommand(purpose=f"probe the encoder of step {figures.step:,}", command=command)
+    if missing := [(p, missing_baselines(p)) for p in probed if not p.variant and missing_baselines(p)]:
+        first, kinds = missing[0]
+        names = " and ".join(BASELINES[kind] for kind in kinds)
+        return NextCommand(
+            purpose=f"compare with {names}", command=probe_command(figures.uri, first.task, kinds)
+        )
+    weight = about.get("kl_weight")
+    if weight is not None and weight.level == "open":
+        steps = max(
+            LONGER * _steps(figures), math.ceil(BEYOND_WARMUP * figures.config.objective.kld_warmup_steps)
+        )
+        return NextCommand(purpose="reach the full KL weight", command=longer_command(figures, steps))
+    if "trend" in about and not _stopped_early(figures):  # validation had stopped falling
+        command = longer_command(figures, LONGER * _steps(figures))
+        return NextCommand(purpose="train on while InfoNCE falls", command=command)
+    run = shlex.quote(figures.uri)
+    if not figures.has_latents:
+        return NextCommand(purpose="see what each dimension holds", command=f"vgim latents {run}")
+    if not figures.has_decoder:
+        return NextCommand(purpose="listen to latents", command=f"vgim decode train {run} --module 0")
+    return None
+
+
+def probe_command(run: str, task: str, encoders: Sequence[str] = ("trained", "random", "mfcc")) -> str:
+    """The command that probes every module of a run."""
+    words = ["vgim", "probe", run, "--task", task, "--all-modules"]
+    return shlex.join([*words, *(word for encoder in encoders for word in ("--encoder", encoder))])
+
+
+def same_command(figures: RunFigures) -> str:
+    """The command that started the run."""
+    return shlex.join(_train_words(figures))
+
+
+def longer_command(figures: RunFigures, steps: int) -> str:
+    """The run's command with more steps or epochs, which continues the run.
+
+    Args:
+        steps: Steps to train to, in each phase of the schedule.
+    """
+    train = figures.config.train
+    done = max(1, _steps(figures))
+    steps = _round_up(steps)
+    changes: dict[str, object] = {}
+    if train.max_steps:
+        changes["train.max_steps"] = steps
+    epochs = _round_up(math.ceil(_epochs_of_phase(figures) * steps / done))
+    if train.module_epochs:
+        longest = max(train.module_epochs)
+        if epochs > longest:
+            more = [_round_up(math.ceil(own * epochs / longest)) for own in train.module_epochs]
+            changes["train.module_epochs"] = "[" + ",".join(map(str, more)) + "]"
+    elif epochs > train.epochs:
+        changes["train.epochs"] = epochs
+    if _stopped_early(figures):
+        changes["train.early_stop_validations"] = 0
+    return shlex.join(with_changes(_train_words(figures), changes))
+
+
+def program(command: Sequence[str]) -> list[str]:
+    """The first words of a recorded command: the program's name instead of its path on the machine."""
+    name = PurePosixPath(command[0]).name
+    if name == "__main__.py":
+        return ["python", "-m", PurePosixPath(command[0]).parent.name]
+    return ["python", f"ray_jobs/{name}"] if name.endswith(".py") else [name]
+
+
+def with_changes(words: Sequence[str], changes: dict[str, object]) -> list[str]:
+    """A command's words with other values of some keys: `key=value` behind the others, without earlier ones."""
+    kept = [word for word in words if word.partition("=")[0] not in changes or "=" not in word]
+    return [*kept, *(f"{key}={value}" for key, value in changes.items())]
+
+
+def _begin(figures: RunFigures, about: object) -> NextCommand:
+    """The command for modules that have not learned yet."""
+    steps = _steps(figures)
+    untrained = len(figures.trained) < len(figures.modules)
+    if untrained or steps < EARLY_STEPS:
+        target = max(MUCH_LONGER * steps, EARLY_STEPS) if steps < EARLY_STEPS else LONGER * steps
+        return NextCommand(purpose="see whether every module learns", command=longer_command(figures, target))
+    if figures.config.objective.kld_weight:
+        return _lower_kl_weight(figures)
+    rate = 3 * figures.config.optim.learning_rate
+    return _other_run(figures, "try a higher learning rate", "optim.learning_rate", rate, "lr")
+
+
+def _lower_kl_weight(figures: RunFigures) -> NextCommand:
+    weight = figures.config.objective.kld_weight / max(LOWER, kl_cost(figures.config))
+    return _other_run(figures, "train with a lower KL weight", "objective.kld_weight", weight, "kld")
+
+
+def _other_run(figures: RunFigures, purpose: str, key: str, value: float, word: str) -> NextCommand:
+    """A command that trains another run, with another value of a key that a run cannot change."""
+    short = f"{value:.2g}"
+    name = f"{figures.config.storage.name or Location(figures.uri).name}-{word}{short.replace('+', '')}"
+    words = with_changes(_train_words(figures), {key: short, "storage.name": name})
+    return NextCommand(purpose=purpose, command=shlex.join(words))
+
+
+def _train_words(figures: RunFigures) -> list[str]:
+    """The words of the command that trained the run; of a run that no `vgim train` began, by its own config."""
+    command = list(figures.command)
+    if len(command) > 1:
+        words = [*program(command), *command[1:]]
+        if words[:2] == ["vgim", "train"] or words[:4] == ["python", "-m", "vgim", "train"]:
+            return words
+        if words[:2] == ["python", "ray_jobs/train.py"]:
+            return words
+    return ["vgim", "train", Location(figures.uri).child(CONFIG).uri]
+
+
+def _steps(figures: RunFigures) -> int:
+    """Steps of the module that was trained longest: under some schedules, each has its own."""
+    return max((module.steps for module in figures.trained), default=figures.step)
+
+
+def _epochs_of_phase(figures: RunFigures) -> float:
+    """Epochs of the longest phase, which takes `_steps`."""
+    return figures.epoch * _steps(figures) / figures.step if figures.step else 0.0
+
+
+def _stopped_early(figures: RunFigures) -> bool:
+    """Whether early stopping ended training, so that more epochs would change nothing."""
+    train = figures.config.train
+    if not train.early_stop_validations or figures.state != "finished":
+        return False
+    by_steps = train.max_steps and _steps(figures) >= train.max_steps
+    return not by_steps and _epochs_of_phase(figures) < max(train.module_epochs, default=train.epochs)
+
+
+def _round_up(number: int) -> int:
+    """The next number of two significant digits: 3,500 for 3,401."""
+    unit: int = 10 ** max(0, len(str(number)) - 2)
+    return -(-number // unit) * unit

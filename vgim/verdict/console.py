@@ -1,0 +1,50 @@
+"""The verdict as lines for a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vgim.errors import Interrupted, VgimError
+from vgim.storage import Location
+from vgim.verdict.judge import read_verdict
+from vgim.verdict.verdict import NextCommand, Verdict
+
+
+def verdict_lines(verdict: Verdict) -> list[str]:
+    """The sentences, and the next command on a line of its own."""
+    return [f"verdict: {sentence}" for sentence in verdict.sentences] + next_lines(verdict.next)
+
+
+def next_lines(following: NextCommand | None) -> list[str]:
+    """What to do next, and its command on a line of its own; nothing for None."""
+    return [] if following is None else [f"next, to {following.purpose}:", f"  {following.command}"]
+
+
+@contextmanager
+def verdict_at_end(run: Location) -> Iterator[None]:
+    """Print the verdict on a run when its training has ended; its first sentence alone after an interruption.
+
+    A verdict that cannot be read is one line, and the training's own end counts.
+    """
+    try:
+        yield
+    except Interrupted:
+        _print(run, is_brief=True)
+        raise
+    _print(run, is_brief=False)
+
+
+def _print(run: Location, *, is_brief: bool) -> None:
+    try:
+        verdict = read_verdict(run)
+    except VgimError as error:
+        print(f"verdict: the run's figures cannot be read: {error}", file=sys.stdout)
+        return
+    if verdict is None:
+        return
+    lines = (
+        [f"verdict: {sentence}" for sentence in verdict.sentences[:1]] if is_brief else verdict_lines(verdict)
+    )
+    print("\n".join(lines))

@@ -1,0 +1,158 @@
+"""Read a run's folder into the figures that a verdict is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from vgim.config import RunConfig
+from vgim.data.shards.manifest import Manifest, read_manifest
+from vgim.downstream.stored import newest_results, read_results
+from vgim.errors import VgimError
+from vgim.runs.checkpoint import complete_checkpoints
+from vgim.runs.folder import RunFolder
+from vgim.runs.layout import DECODERS, LATENTS
+from vgim.runs.listing import current_state
+from vgim.runs.metrics import MetricsRecord, read_metrics_file
+from vgim.storage import Location
+from vgim.verdict.figures import Measurement, ModuleFigures, RunFigures
+from vgim.verdict.layers import frames_of_modules, has_posterior
+
+LAST_SHARE = 0.1
+"""Share of a module's steps, at its end, over which InfoNCE on training batches is averaged."""
+
+
+def read_figures(run: Location) -> RunFigures | None:
+    """Read the figures of an encoder's run; None where there is no run.
+
+    What is missing beside the config counts as not done yet. Probe results that cannot be read are left out.
+
+    Raises:
+        VgimError: The config or the metrics cannot be read.
+    """
+    folder = RunFolder(run)
+    config = folder.config()
+    if config is None:
+        return None
+    record = folder.readable_record()
+    records = read_metrics_file(run).records
+    checkpoints = complete_checkpoints(run)
+    last_time = (records[-1].get("time") or 0.0) if records else 0.0
+    steps = [r["step"] for r in records] + [checkpoint.state.step for checkpoint in checkpoints[-1:]]
+    epochs = [r["epoch"] for r in records if r.get("epoch") is not None]
+    manifest: Manifest | None = None
+    with suppress(VgimError):  # the shards may be gone, or lie where this machine cannot read
+        manifest = read_manifest(config.data.shards)
+    return RunFigures(
+        uri=run.uri,
+        config=config,
+        state=current_state(run, record, last_time) if record is not None else "finished",
+        message=record.message if record is not None else "",
+        error=record.error if record is not None else "",
+        command=record.command if record is not None else (),
+        step=max(steps, default=0),
+        epoch=max(epochs, default=0.0),
+        modules=module_figures(config, records),
+        hours=None if manifest is None else manifest.split("train").hours,
+        task=_task(manifest),
+        probes=newest_results(read_results(run, run.name, [])),
+        has_latents=bool(run.child(LATENTS).list()),
+        has_decoder=bool(run.child(DECODERS).list()),
+    )
+
+
+def module_figures(config: RunConfig, records: Sequence[MetricsRecord]) -> tuple[ModuleFigures, ...]:
+    """What the records of a run say about each of its modules."""
+    events = [r["message"] for r in records if r["kind"] == "event"]
+    measured = [r for r in records if r["kind"] in ("train", "validation")]
+    return tuple(
+        _module(
+            config, m, num_frames, [(r, own) for r in measured if (own := _of_module(r, m))], measured, events
+        )
+        for m, num_frames in enumerate(frames_of_modules(config))
+    )
+
+
+Own = Mapping[str, float | None]
+"""A module's metrics in a record."""
+
+
+def _module(
+    config: RunConfig,
+    module: int,
+    num_frames: int,
+    own: Sequence[tuple[MetricsRecord, Own]],
+    measured: Sequence[MetricsRecord],
+    events: Sequence[str],
+) -> ModuleFigures:
+    objective = config.objective
+    window = min(num_frames, objective.window_frames or num_frames)
+    train = [(r, metrics) for r, metrics in own if r["kind"] == "train"]
+    validations = [(r, metrics) for r, metrics in own if r["kind"] == "validation"]
+    start = 0
+    if train:  # under some schedules, other modules are trained before
+        start = max((r["step"] for r in measured if r["step"] < train[0][0]["step"]), default=0)
+    about = [text for text in events if text.startswith(f"module {module} has ")]
+    active = [metrics.get("active_units") for _, metrics in (validations or train)]
+    return ModuleFigures(
+        module=module,
+        has_posterior=has_posterior(config.model, module),
+        num_spans=max(1, window // objective.prediction_steps),
+        validation=Measurement(validations[-1][1].get("nce"), _count(validations[-1][0].get("crops")))
+        if validations
+        else None,
+        training=_training(train, start),
+        curve=_curve(train),
+        validations=_curve(validations),
+        steps=train[-1][0]["step"] - start if train else 0,
+        kld_weight=train[-1][0].get("kld_weight", objective.kld_weight) if train else None,
+        active_units=active[-1] if active else None,
+        has_collapse_event=bool(about) and " has collapsed" in about[-1],
+    )
+
+
+def _of_module(record: MetricsRecord, module: int) -> Own | None:
+    for number, metrics in enumerate(record["modules"]):
+        if metrics.get("module", number) == module:
+            found: Own = metrics
+            return found
+    return None
+
+
+def _training(train: Sequence[tuple[MetricsRecord, Own]], start: int) -> Measurement | None:
+    """Mean over the last records, each weighted by its steps; None without any record."""
+    if not train:
+        return None
+    end = train[-1][0]["step"]
+    first = end - LAST_SHARE * (end - start)
+    total = crops = 0.0
+    num_steps = 0
+    for i in reversed(range(len(train))):
+        record, metrics = train[i]
+        before = train[i - 1][0]["step"] if i else start
+        nce, steps = metrics.get("nce"), record["step"] - before
+        if nce is None:
+            return Measurement(None, None)
+        total, num_steps = total + steps * nce, num_steps + steps
+        rate = record.get("steps_per_s")
+        crops += steps * (record.get("crops_per_s") or 0.0) / rate if rate else 0.0
+        if before <= first:
+            break
+    return Measurement(total / num_steps if num_steps else None, _count(crops))
+
+
+def _curve(own: Sequence[tuple[MetricsRecord, Own]]) -> tuple[tuple[int, float], ...]:
+    return tuple((r["step"], nce) for r, metrics in own if (nce := metrics.get("nce")) is not None)
+
+
+def _count(number: float | None) -> int | None:
+    return round(number) or None if number else None
+
+
+def _task(manifest: Manifest | None) -> str:
+    """The probe that the shards have labels for; speakers, if that is not known."""
+    if manifest is None:
+        return "speaker"
+    if manifest.phone_inventory:
+        return "phone"
+    return "syllable" if manifest.traits.syllables else "speaker"

@@ -1,0 +1,159 @@
+"""Whether training was long enough: its steps, the KL weight that it reached, and whether InfoNCE still falls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from vgim.config import RunConfig
+from vgim.model.losses import chance_of
+from vgim.text import join_words
+from vgim.verdict.figures import Curve, RunFigures
+from vgim.verdict.layers import frames_of_modules, has_posterior
+from vgim.verdict.verdict import Finding, ModuleVerdict
+
+EARLY_STEPS = 1000
+"""Steps below which a module at chance counts as one that has not begun. Ours."""
+DEAR = 10.0
+"""Times the published cost of a nat of KL above which the KL term counts as the reason for chance. Ours."""
+PUBLISHED_WEIGHT, PUBLISHED_CHANNELS = 0.01, 512
+"""Highest published KL weight, in the unit `time_sum`, and the width that it was published with."""
+FEWEST_POINTS = 6
+"""Records that a trend needs at least."""
+SURE = 3.3
+"""Standard errors that a slope must differ from 0 by: a chance of 1 in 1,000 for Gaussian noise."""
+LEAST_FALL = 0.01
+"""Share of chance by which InfoNCE must fall over the second half of the steps to count as falling."""
+LEAST_RISE = 0.02
+"""Share of chance by which validation InfoNCE must have risen from its lowest value to count as rising."""
+
+
+def too_few_steps(figures: RunFigures, modules: Sequence[ModuleVerdict]) -> Finding | None:
+    """A finding if modules are at chance after too few steps to say more."""
+    waiting = [m for m in modules if m.state in ("chance", "unsure")]
+    steps = max((figures.modules[m.module].steps for m in waiting), default=EARLY_STEPS)
+    if steps >= EARLY_STEPS or kl_cost(figures.config) > DEAR:
+        return None
+    collapse = ", not a collapse" if figures.config.objective.kld_weight else ""
+    return Finding(
+        about="steps",
+        level="open",
+        text=f"Too few steps to tell: {steps:,} ({figures.epoch:.2g} epochs) are a beginning{collapse}.",
+    )
+
+
+def kl_cost(config: RunConfig) -> float:
+    """Times that a nat a frame of KL costs more than published, in the module where it costs most; 0 without KL term.
+
+    The published cost in a module of T frames is 0.01 · T / 512; see `vgim.model.nat_cost`.
+    """
+    objective, channels = config.objective, config.model.channels
+    ratios = [0.0]
+    for module, num_frames in enumerate(frames_of_modules(config)):
+        if has_posterior(config.model, module):
+            of_unit = {"time_sum": num_frames / channels, "mean": 1 / channels, "frame": 1.0}
+            cost = objective.kld_weight * of_unit[objective.kl_reduction]
+            ratios.append(cost * PUBLISHED_CHANNELS / (PUBLISHED_WEIGHT * max(1, num_frames)))
+    return max(ratios)
+
+
+def dear_kl(figures: RunFigures, modules: Sequence[ModuleVerdict]) -> Finding | None:
+    """A finding if modules with a posterior are at chance under a KL term that costs far more than published."""
+    ratio = kl_cost(figures.config)
+    at_chance = [
+        m for m in modules if m.state in ("chance", "unsure") and figures.modules[m.module].has_posterior
+    ]
+    weights = [figures.modules[m.module].kld_weight or 0.0 for m in at_chance]
+    reached = max(weights, default=0.0) / (figures.config.objective.kld_weight or 1.0)
+    if ratio * reached <= DEAR:
+        return None
+    weight = f"objective.kld_weight={figures.config.objective.kld_weight:g}"
+    return Finding(
+        about="kl_cost",
+        level="bad",
+        text=f"The KL term may hold them there: {weight} makes a nat of KL {ratio * reached:,.3g} times as dear as "
+        "published.",
+    )
+
+
+def kl_weight(figures: RunFigures) -> Finding | None:
+    """Say how much of `objective.kld_weight` the last step had; None without a KL term or a record of it."""
+    objective = figures.config.objective
+    reached = [m.kld_weight for m in figures.trained if m.has_posterior and m.kld_weight is not None]
+    if not objective.kld_weight or not reached:
+        return None
+    share = min(reached) / objective.kld_weight
+    if share > 0.999:
+        return Finding(
+            about="kl_weight",
+            level="good",
+            text=f"The KL term has its full weight, objective.kld_weight={objective.kld_weight:g}.",
+        )
+    steps = min(m.steps for m in figures.trained if m.has_posterior)
+    return Finding(
+        about="kl_weight",
+        level="open",
+        text=f"The KL weight reached {share:.1%} of objective.kld_weight={objective.kld_weight:g}: its warm-up takes "
+        f"{objective.kld_warmup_steps:,} steps, and training took {steps:,}.",
+    )
+
+
+def fall_of(curve: Curve) -> float:
+    """Nats by which a straight line through the second half of the steps falls; 0 if that is within noise."""
+    if not curve:
+        return 0.0
+    middle = (curve[0][0] + curve[-1][0]) / 2
+    points = [point for point in curve if point[0] >= middle]
+    if len(points) < FEWEST_POINTS:
+        return 0.0
+    mean_step = sum(step for step, _ in points) / len(points)
+    mean_nce = sum(nce for _, nce in points) / len(points)
+    spread = sum((step - mean_step) ** 2 for step, _ in points)
+    slope = sum((step - mean_step) * nce for step, nce in points) / spread
+    squares = sum((nce - mean_nce - slope * (step - mean_step)) ** 2 for step, nce in points)
+    error = math.sqrt(squares / (len(points) - 2) / spread)
+    return -slope * (points[-1][0] - points[0][0]) if slope < -SURE * error else 0.0
+
+
+def trend(figures: RunFigures) -> Finding | None:
+    """A finding if InfoNCE of some modules still fell by more than noise at the end of training."""
+    least = LEAST_FALL * chance_of(figures.config.objective).loss
+    falls = {m.module: fall_of(m.curve) for m in figures.trained}
+    falling = {module: fall for module, fall in falls.items() if fall > least}
+    if not falling or rise(figures) is not None:
+        return None
+    who = (
+        ""
+        if len(falling) == len(figures.modules)
+        else f" of module{'s' * (len(falling) > 1)} " + join_words([str(module) for module in falling])
+    )
+    return Finding(
+        about="trend",
+        level="open",
+        text=f"InfoNCE{who} was still falling, by up to {max(falling.values()):.2f} nats over the second half of "
+        f"{max(m.steps for m in figures.trained):,} steps, so that longer training helps.",
+    )
+
+
+def rise(figures: RunFigures) -> Finding | None:
+    """A finding if validation InfoNCE has risen while InfoNCE on training batches fell: more epochs do not help."""
+    least = LEAST_RISE * chance_of(figures.config.objective).loss
+    for module in figures.trained:
+        if len(module.validations) < FEWEST_POINTS or module.training is None:
+            continue
+        step, lowest = min(module.validations, key=lambda point: point[1])
+        before = [nce for at, nce in module.curve if at <= step]
+        last, now = module.validations[-1][1], module.training.nce
+        if last - lowest > least and before and now is not None and now < before[-1]:
+            of = "" if figures.hours is None else f" of these {_duration(figures.hours)}"
+            return Finding(
+                about="data",
+                level="open",
+                text=f"Validation InfoNCE of module {module.module} rose from {lowest:.3f} at step {step:,} to "
+                f"{last:.3f} while training InfoNCE fell: more epochs{of} do not help, more data would.",
+            )
+    return None
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
