@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vgim.config.schema import ModelConfig, ObjectiveConfig
-from vgim.model.module import GreedyModule, ModuleSpec
-from vgim.model.stack import Encoder, module_specs
+from vgim.model.module import GreedyModule
+from vgim.model.specs import ModuleSpec, module_specs
+from vgim.model.stack import Encoder
 
 
 class NaiveDraws(NamedTuple):

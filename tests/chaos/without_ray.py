@@ -8,7 +8,7 @@ from typing import Any
 from vgim.errors import VgimError
 from vgim.storage import Location
 from vgim.tune import job
-from vgim.tune.pbt_exploit import read_lineage
+from vgim.tune.pbt_lineage import read_lineage
 from vgim.tune.pbt_member import CheckpointRef, IntervalReport, run_member
 from vgim.tune.trial_driver import TrialContext, run_chain
 from vgim.tune.trials import Trial, TrialChain

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,10 +52,23 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "args", [["runs", str(WRITTEN / "runs")], ["decode", "list", str(WRITTEN / "runs/sim")]], ids=" ".join
+    ("command", "needed"),
+    [
+        ("runs runs", set()),
+        ("compare runs/sim runs/gim", set()),
+        ("report runs/sim", set()),
+        ("decode list runs/sim", set()),
+        ("sweep show runs/rates", {"tensorboard"}),
+        ("sweep best runs/rates", {"tensorboard"}),
+    ],
 )
-def test_listing_runs_imports_neither_torch_nor_ray_nor_matplotlib(args: list[str]) -> None:
-    assert imported_by(*args, of=["ray", "torch", "matplotlib", "tensorboard", "pandas"]) == set()
+def test_reading_results_imports_neither_torch_nor_ray_nor_pandas(
+    command: str, needed: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(WRITTEN / "runs", tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    heavy = ["ray", "torch", "matplotlib", "tensorboard", "pandas", "pyarrow.parquet", "scipy", "sklearn"]
+    assert imported_by(*command.split(), of=heavy) == needed
 
 
 def test_config_show_prints_a_config_that_reads_back() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vgim.compare.crossed import Hits, SeedHits, estimate, paired_difference
-from vgim.downstream.scores import interval_of_mean, t_quantile, wilson_interval
+from vgim.downstream.intervals import interval_of_mean, t_quantile, wilson_interval
 
 
 def hits_of(right_SU: np.ndarray, count: int | np.ndarray = 1, names: str = "u") -> Hits:

@@ -23,8 +23,8 @@ from vgim.decode.learner import DecoderLearner
 from vgim.decode.protocol import published_values
 from vgim.decode.train import DecoderOptions, decoder_config, keep_encoder, train_decoder
 from vgim.errors import CheckpointError, ConfigError
-from vgim.model.conv import ConvSpec
 from vgim.model.rank_group import ALONE, RankGroup
+from vgim.model.specs import ConvSpec
 from vgim.model.stack import build_encoder
 from vgim.pretrained.decoder import ENCODER, build_decoder, list_decoders, load_decoder
 from vgim.pretrained.encoder import load_encoder

@@ -7,13 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from vgim.downstream.scores import (
-    interval_over_seeds,
-    interval_over_utterances,
-    per_class,
-    score,
-    wilson_interval,
-)
+from vgim.downstream.intervals import interval_over_seeds, interval_over_utterances, wilson_interval
+from vgim.downstream.scores import per_class, score
 
 
 def test_the_confusion_matrix_counts_true_by_predicted() -> None:

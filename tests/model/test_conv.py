@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from vgim.model.conv import BatchNormKind, ConvSpec, ConvStack, conv_channels_last
+from vgim.model.conv import BatchNormKind, ConvStack, conv_channels_last
+from vgim.model.specs import ConvSpec
 
 
 @settings(max_examples=40, deadline=None)

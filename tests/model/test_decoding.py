@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from vgim.config.schema import ModelConfig, ObjectiveConfig
 from vgim.errors import ConfigError
-from vgim.model.conv import ConvSpec
 from vgim.model.decoding import Decoder, convs_between, transposed, without_pointwise
+from vgim.model.specs import ConvSpec
 from vgim.model.stack import Encoder, build_encoder
 
 

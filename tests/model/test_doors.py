@@ -17,7 +17,8 @@ from vgim.config.keys import config_keys
 from vgim.config.schema import ObjectiveConfig
 from vgim.errors import ConfigError
 from vgim.model.draws import Draws
-from vgim.model.losses import Chance, ContrastiveLoss, ContrastiveResult, chance_of
+from vgim.model.losses import Chance, chance_of
+from vgim.model.losses.base import ContrastiveLoss, ContrastiveResult
 from vgim.model.negatives import Negatives, PassSizes, negatives_of
 from vgim.model.randomness import DrawKey
 from vgim.model.rank_group import ALONE

@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.model.cases import audio, expect, small_encoder
-from vgim.model.conv import ConvSpec, conv_channels_last
+from vgim.model.conv import conv_channels_last
 from vgim.model.losses.info_nce import score_products
 from vgim.model.precision import set_precision
 from vgim.model.randomness import DrawKey
+from vgim.model.specs import ConvSpec
 
 pytestmark = pytest.mark.gpu
 KEY = DrawKey(seed=3, step=7)

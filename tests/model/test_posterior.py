@@ -9,7 +9,8 @@ from torch import Tensor
 from tests.model.cases import audio, small_encoder
 from vgim.model.draws import Draws
 from vgim.model.kernels import fused
-from vgim.model.posterior import GaussianHead, KLReduction, Posterior, gaussian_kl, reduce_kl, sample
+from vgim.model.kl_unit import KLReduction
+from vgim.model.posterior import GaussianHead, Posterior, gaussian_kl, reduce_kl, sample
 from vgim.model.randomness import DrawKey
 
 UNITS: tuple[KLReduction, ...] = ("time_sum", "mean", "frame")

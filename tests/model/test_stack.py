@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -12,11 +13,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-from tests.model.cases import audio, small_encoder
+from tests.model.cases import SMALL, audio, small_encoder
+from vgim.config import load_config
+from vgim.config.choices import CONTRASTIVE_LOSSES
 from vgim.config.schema import ModelConfig, ObjectiveConfig
 from vgim.errors import ConfigError
-from vgim.model.conv import ConvSpec
 from vgim.model.randomness import DrawKey
+from vgim.model.specs import ConvSpec, count_parameters
 from vgim.model.stack import build_encoder
 
 
@@ -27,6 +30,34 @@ def test_the_published_encoder_has_its_published_size_and_frames() -> None:
     assert encoder.module_frames(10_240) == [511, 129, 64, 64]
     assert encoder.module(2).channels_out == 512
     assert encoder.module(-1).channels_out == 256
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"model": {"family": "sim", "batch_norm": "local"}},
+        {"model": {"family": "gim", "head": "linear", "batch_norm": "sync"}},
+        {"model": {"family": "gim", "relus": (True, False, True), "batch_norm": "local"}},
+        {"model": {"family": "cpc"}, "objective": {"prediction_steps": 3}},
+        {"model": {"family": "cpc", "gru_units": 0, "head": "linear"}},
+        {"model": {"depth": 1}},
+        *({"objective": {"loss": name}} for name in CONTRASTIVE_LOSSES),
+    ],
+    ids=str,
+)
+def test_parameters_are_counted_without_building_the_encoder(changed: dict[str, Any]) -> None:
+    model = {**SMALL, **changed.get("model", {})}
+    config = load_config("quickstart").config.model_copy(
+        update={
+            "model": ModelConfig(**model),
+            "objective": ObjectiveConfig(**changed.get("objective", {})),
+        }
+    )
+    parameters = dict(build_encoder(config.model, config.objective, seed=0).named_parameters())
+    predictors = sum(p.numel() for name, p in parameters.items() if ".nce." in name)
+    total = sum(p.numel() for p in parameters.values())
+    assert count_parameters(config) == (total - predictors, predictors)
 
 
 @given(

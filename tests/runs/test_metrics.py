@@ -13,6 +13,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
+from torch.utils.tensorboard.summary import hparams
 
 from tests.runs.metric_cases import PER_MODULE, board
 from tests.training.cases import last_checkpoint, records, run_location, single_rank_trainer
@@ -21,6 +22,7 @@ from vgim.data.shards.manifest import read_manifest
 from vgim.data.stream.readers import read_in_process
 from vgim.errors import DataError
 from vgim.model.rank_group import RankGroup
+from vgim.runs.hparams import session_start
 from vgim.runs.listing import list_runs
 from vgim.runs.metrics import parse_record, read_metrics
 from vgim.storage import Location
@@ -110,6 +112,13 @@ def test_the_figures_mean_what_they_say(tiny_config: Maker) -> None:
     assert [r["epoch"] for r in told] == pytest.approx([step / 10 for step in range(1, 21)])
     for record in records(run_location(config), "validation"):
         assert record["loss"] == pytest.approx(np.mean([m["loss"] for m in record["modules"]]))
+
+
+def test_hyperparameters_are_written_as_torchs_own_writer_writes_them() -> None:
+    values = {"batch_norm": True, "channels": 8, "rate": 1e-3, "family": "sim"}
+    expected = hparams(values, {"nce": 0.0, "kl": 0.0})[:2]
+
+    assert session_start(values, ["nce", "kl"]) == list(expected)
 
 
 def test_hyperparameters_are_there_for_tensorboards_tab(tiny_config: Maker) -> None:

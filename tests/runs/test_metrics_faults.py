@@ -18,7 +18,7 @@ import torch
 from tests.faulty_storage import Faults, faulty_storage
 from vgim.config import ResolvedConfig
 from vgim.errors import StorageError
-from vgim.runs import event_board
+from vgim.runs import event_file
 from vgim.runs.checkpoint import find_checkpoint
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import read_metrics
@@ -124,7 +124,7 @@ def test_a_run_goes_on_without_events_that_cannot_be_written(
         return Full(file) if "tfevents" in path.name and "session_end" not in path.name else file
 
     monkeypatch.setattr(Path, "open", open_)
-    monkeypatch.setattr(event_board, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(event_file, "FLUSH_SECONDS", 0.0)
     assert train(config) == 0
     events = [r for r in read_metrics(Location(run_of(config))) if "TensorBoard" in r.get("message", "")]
     assert len(events) == 1

@@ -15,7 +15,7 @@ from tests.runs.metric_cases import board, figures, train_record
 from tests.training.cases import records
 from tests.waiting import wait_until
 from vgim.errors import StorageError
-from vgim.runs import event_board
+from vgim.runs import event_board, event_file
 from vgim.runs.metrics import read_metrics
 from vgim.runs.metrics_writer import Event, MetricsWriter
 from vgim.storage import Location
@@ -48,7 +48,7 @@ def test_event_files_of_one_second_are_read_in_the_order_in_which_they_were_writ
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(event_board, "_numbers", itertools.count(9))
+        patch.setattr(event_file, "_numbers", itertools.count(9))
         patch.setattr(time, "time", lambda: 1e9)
         for value in (1.0, 2.0):
             with event_board.strict_board(tmp_path / "tensorboard") as writer:

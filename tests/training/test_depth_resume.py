@@ -17,7 +17,7 @@ from tests.training.cases import (
 )
 from vgim.config import ResolvedConfig
 from vgim.errors import CheckpointError
-from vgim.training.depth_resume import inherited_steps
+from vgim.runs.metrics import inherited_steps
 from vgim.training.trainer import train
 
 Maker = Callable[..., ResolvedConfig]

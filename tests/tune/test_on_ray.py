@@ -17,7 +17,7 @@ from vgim.runs.metrics import read_metrics
 from vgim.training.trainer import run_location, train
 from vgim.tune import ray_tuner
 from vgim.tune.job import run_sweep
-from vgim.tune.pbt_exploit import read_lineage
+from vgim.tune.pbt_lineage import read_lineage
 from vgim.tune.pbt_member import IntervalReport, run_member
 from vgim.tune.sweep_file import Sweep
 from vgim.tune.trial_driver import TrialContext

@@ -28,7 +28,8 @@ from vgim.training import loop
 from vgim.training.trainer import train
 from vgim.tune.folder import SweepFolder
 from vgim.tune.pbt import check_population, population_scheduler
-from vgim.tune.pbt_exploit import exploit, read_lineage
+from vgim.tune.pbt_exploit import exploit
+from vgim.tune.pbt_lineage import read_lineage
 from vgim.tune.pbt_member import (
     CheckpointRef,
     IntervalReport,

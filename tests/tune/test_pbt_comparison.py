@@ -23,8 +23,8 @@ from vgim.tune.pbt_comparison import (
     read_comparison,
     write_comparison,
 )
-from vgim.tune.pbt_exploit import read_lineage
-from vgim.tune.pbt_member import first_comparison_epoch, with_current_values
+from vgim.tune.pbt_lineage import read_lineage, with_current_values
+from vgim.tune.pbt_member import first_comparison_epoch
 from vgim.tune.sweep_file import Sweep
 from vgim.tune.trials import trials_of
 

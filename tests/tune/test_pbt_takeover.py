@@ -17,8 +17,8 @@ from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import read_metrics
 from vgim.runs.metrics_writer import MetricsWriter
 from vgim.storage import Location
-from vgim.tune.pbt_exploit import TAKEOVER, exploit, finish_takeover, read_lineage
-from vgim.tune.pbt_member import with_current_values
+from vgim.tune.pbt_exploit import exploit, finish_takeover
+from vgim.tune.pbt_lineage import TAKEOVER, read_lineage, with_current_values
 from vgim.tune.trials import Trial, trials_of, with_values
 
 CHANGES = [(Location, "write_bytes_atomic"), (Location, "delete"), (MetricsWriter, "_append")]

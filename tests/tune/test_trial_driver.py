@@ -9,8 +9,7 @@ from safetensors.torch import load_file
 
 from tests.tune.sweep_cases import MakeSweep, launches, run_here
 from vgim.errors import TrainingError
-from vgim.runs.metrics import read_metrics
-from vgim.training.depth_resume import inherited_steps
+from vgim.runs.metrics import inherited_steps, read_metrics
 from vgim.tune.output import write_results
 from vgim.tune.results import format_table
 from vgim.tune.trial_driver import TrialContext, run_trial

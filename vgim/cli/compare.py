@@ -13,7 +13,7 @@ from vgim.cli.options import LazyChoice, check_picture_file, json_option, output
 from vgim.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vgim.compare.weights import WeightScale
+    from vgim.compare.comparison import WeightScale
 
 
 @click.command()
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--weight-scale",
-    type=LazyChoice("vgim.compare.weights:WeightScale"),
+    type=LazyChoice("vgim.compare.comparison:WeightScale"),
     default="standardized",
     show_default=True,
     help="--weights: on standardized features, over their root mean square; or raw, each class from -1 to 1.",
@@ -66,15 +66,9 @@ def compare(
 
     from vgim.compare.comparison import Comparison
     from vgim.compare.grouped import GroupedComparison
-    from vgim.compare.grouped_picture import grouped_picture
-    from vgim.compare.grouped_table import grouped_csv, tables_as_markdown, tables_as_text
     from vgim.compare.picture import comparison_picture
     from vgim.compare.read import compare as read
-    from vgim.compare.read_groups import compare_groups
-    from vgim.compare.seed_groups import group_by_seed
     from vgim.compare.table import as_csv, as_markdown, as_text, comparison_table
-    from vgim.compare.weights import read_weights
-    from vgim.compare.weights_picture import weights_picture
     from vgim.config.paths import resolve_run_path
     from vgim.plotting import render
     from vgim.storage import Location
@@ -90,12 +84,20 @@ def compare(
     paths = [resolve_run_path(run, "RUN") for run in runs]
     comparison: Comparison | GroupedComparison
     if group_seeds:
+        from vgim.compare.grouped_picture import grouped_picture
+        from vgim.compare.grouped_table import grouped_csv, tables_as_markdown, tables_as_text
+        from vgim.compare.read_groups import compare_groups
+        from vgim.compare.seed_groups import group_by_seed
+
         grouped = comparison = compare_groups(group_by_seed(paths))
         csv_text, markdown = partial(grouped_csv, grouped), partial(tables_as_markdown, grouped)
         picture, text = partial(grouped_picture, grouped), partial(tables_as_text, grouped)
     else:
         alone = read(paths)
         if weights_file:
+            from vgim.compare.weights import read_weights
+            from vgim.compare.weights_picture import weights_picture
+
             probes, alone = read_weights(alone, f"--weights {weights_file}")
             content = render(weights_picture(probes, weight_scale), weights_file)
             Location(output_file("--weights", weights_file)).write_bytes_atomic(content)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from vgim.downstream.options import ResultModel
 from vgim.downstream.result import Interval
 
 BASELINES = ("mfcc", "random")
 """Baselines that every probed task should have."""
+WeightScale = Literal["standardized", "published"]
 
 
 class ModuleMetrics(ResultModel):

@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 
 from vgim.arrays import F64, I64
+from vgim.downstream.intervals import interval_of_mean, interval_over_utterances, wilson_interval
 from vgim.downstream.options import ResultModel
-from vgim.downstream.scores import interval_of_mean, interval_over_utterances, wilson_interval
 
 
 class Estimate(ResultModel):

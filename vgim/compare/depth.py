@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from vgim.config import RunConfig
 from vgim.config.schema import ModelConfig
-from vgim.model.stack import module_specs
+from vgim.model.specs import module_specs
 
 
 class Stage(NamedTuple):

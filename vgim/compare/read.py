@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import torch
-
 from vgim.compare.comparison import ComparedRun, Comparison, Cost, ModuleMetrics
 from vgim.compare.read_probes import compared_probe, notes_on_baselines, notes_on_steps
 from vgim.config import RunConfig
@@ -15,7 +13,7 @@ from vgim.errors import CheckpointError, ConfigError, VgimError
 from vgim.model.collapse import CHANCE_SHARE, FEWEST_ACTIVE
 from vgim.model.losses import chance_of
 from vgim.model.nat_cost import differing_units
-from vgim.model.stack import build_encoder, module_specs
+from vgim.model.specs import count_parameters, module_specs
 from vgim.runs.folder import RunFolder
 from vgim.runs.layout import CONFIG, STATE
 from vgim.runs.listing import summarize_run
@@ -88,7 +86,7 @@ def _read_run(
         notes.append(
             f"{name}: metrics.jsonl has a record that cannot be read: {type(error).__name__} {error}"
         )
-    encoder_parameters, predictor_parameters = _count_parameters(config)
+    encoder_parameters, predictor_parameters = count_parameters(config)
     results = newest_results(read_results(folder, name, notes))
     notes += notes_on_baselines(name, results) if baselines else []
     notes += notes_on_steps(name, folder, results)
@@ -166,14 +164,6 @@ def _latest_validations(config: RunConfig, metrics: Iterable[MetricsRecord]) -> 
             )
         )
     return modules
-
-
-def _count_parameters(config: RunConfig) -> tuple[int, int]:
-    """Number of parameters of the encoder, and of InfoNCE's predictors."""
-    with torch.device("meta"):  # shapes without memory
-        encoder = build_encoder(config.model, config.objective, config.train.seed)
-    predictors = sum(p.numel() for name, p in encoder.named_parameters() if ".nce." in name)
-    return sum(p.numel() for p in encoder.parameters()) - predictors, predictors
 
 
 def _differences(runs: Sequence[ComparedRun], configs: Sequence[RunConfig]) -> list[str]:

@@ -22,8 +22,8 @@ from vgim.compare.grouped import (
 from vgim.compare.hits import WHOLE
 from vgim.compare.read import compare, compared_config
 from vgim.config import RunConfig
+from vgim.downstream.intervals import interval_of_mean
 from vgim.downstream.result_table import output_name
-from vgim.downstream.scores import interval_of_mean
 from vgim.runs.metrics import read_metrics
 from vgim.storage import Location
 

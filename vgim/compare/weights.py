@@ -6,12 +6,12 @@ Shapes: S seeds, K classes, C features.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from vgim.arrays import F64
-from vgim.compare.comparison import ComparedWeights, Comparison
+from vgim.compare.comparison import ComparedWeights, Comparison, WeightScale
 from vgim.compare.depth import common_stages, outputs_by_stage
 from vgim.compare.read import compared_config
 from vgim.downstream.classifier import CLASSIFIER, Classifier, read_classifier
@@ -21,8 +21,6 @@ from vgim.downstream.stored import newest_results, read_results, variant
 from vgim.errors import ConfigError, StorageError
 from vgim.runs.layout import PROBES
 from vgim.storage import Location
-
-WeightScale = Literal["standardized", "published"]
 
 
 class ProbeKey(NamedTuple):

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from vgim.arrays import F64
-from vgim.compare.weights import ProbeWeights, WeightScale, gini, mass
+from vgim.compare.comparison import WeightScale
+from vgim.compare.weights import ProbeWeights, gini, mass
 from vgim.downstream.result_table import output_name
 from vgim.plotting import Figure, new_figure
 

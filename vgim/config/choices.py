@@ -24,6 +24,9 @@ class Choice:
     """Completes "NAME: …" in the key's help text."""
     implementation: str
     """The class or function that implements the choice, as "package.module:Name"."""
+    facts: str = ""
+    """Class of what is known of a contrastive loss without torch, written alike; empty if only the implementation
+    knows, which readers of runs then import."""
 
     def load(self) -> object:
         """The class or function that implements the choice; imports its module."""
@@ -31,10 +34,16 @@ class Choice:
         found: object = getattr(import_module(module), name)
         return found
 
+    def load_facts(self) -> object:
+        """The class that knows what is known without computing: `facts`, or else the implementation."""
+        return Choice(self.description, self.facts or self.implementation).load()
+
 
 CONTRASTIVE_LOSSES: dict[str, Choice] = {
     "info_nce": Choice(
-        "cross-entropy of the positive among 1 + N candidates", "vgim.model.losses.info_nce:InfoNCE"
+        "cross-entropy of the positive among 1 + N candidates",
+        "vgim.model.losses.info_nce:InfoNCE",
+        facts="vgim.model.losses.facts:InfoNCEFacts",
     ),
 }
 """Classes of the shape `vgim.model.losses.base.ContrastiveLoss`."""

@@ -11,8 +11,8 @@ from typing import Literal
 from vgim.config import DecoderConfig
 from vgim.config.decoder import PADDED_TERMS
 from vgim.config.keys import Tree
-from vgim.model.conv import ConvSpec
 from vgim.model.decoding import without_pointwise
+from vgim.model.specs import ConvSpec
 
 Protocol = Literal["ours", "published"]
 

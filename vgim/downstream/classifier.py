@@ -22,8 +22,7 @@ from vgim.config.schema import DataConfig
 from vgim.downstream.features.source import FeatureSource, FeatureSpec
 from vgim.downstream.fit import SeedFit
 from vgim.downstream.options import EncoderKind, ProbeOptions
-from vgim.downstream.probes.probe import ExampleUnit
-from vgim.downstream.probes.registry import Task
+from vgim.downstream.probes.registry import ExampleUnit, Task
 from vgim.downstream.result import ProbeResult
 from vgim.errors import StorageError
 from vgim.pretrained.opened_run import OpenedRun

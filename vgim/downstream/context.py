@@ -14,7 +14,7 @@ from vgim.downstream.probes.probe import Probe
 from vgim.downstream.probes.registry import make_probe
 from vgim.downstream.protocol import ADAM_OPTIONS, resolve
 from vgim.errors import ConfigError
-from vgim.model.stack import module_specs
+from vgim.model.specs import module_specs
 from vgim.pretrained.opened_run import OpenedRun, open_run
 
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 
 from vgim.arrays import I64
-from vgim.downstream.features.examples import SplitExamples
-from vgim.downstream.fit import SeedFit
 from vgim.storage import Location
+
+if TYPE_CHECKING:
+    from vgim.downstream.features.examples import SplitExamples
+    from vgim.downstream.fit import SeedFit
 
 PREDICTIONS = "predictions.npz"
 

@@ -13,7 +13,7 @@ from vgim.downstream.features.encoder_features import EncoderOutput
 from vgim.downstream.options import EncoderKind, ProbeOptions, ResultModel
 from vgim.downstream.probes.probe import Probe
 from vgim.errors import ConfigError
-from vgim.model.stack import module_specs
+from vgim.model.specs import module_specs
 from vgim.pretrained.opened_run import OpenedRun
 
 ADAM_OPTIONS = ("epochs", "learning_rate", "batch_size", "clip_norm", "patience")

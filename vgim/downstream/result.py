@@ -13,9 +13,11 @@ from vgim.downstream.options import (
     unusual_features,
     unusual_options,
 )
-from vgim.downstream.probes.probe import ExampleUnit
-from vgim.downstream.probes.registry import Task
+from vgim.downstream.probes.registry import ExampleUnit, Task
 from vgim.runs.provenance import Provenance
+
+PICTURE = "confusion.png"
+"""Picture of the confusion matrix, beside the result."""
 
 
 class Interval(ResultModel):

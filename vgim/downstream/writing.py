@@ -12,7 +12,7 @@ from vgim.arrays import I64
 from vgim.downstream.classifier import CLASSIFIER, Classifier, to_safetensors
 from vgim.downstream.pictures import confusion_picture, epochs_picture, modules_picture
 from vgim.downstream.predictions import PREDICTIONS, Predictions, to_npz
-from vgim.downstream.result import ProbeResult, folder_name
+from vgim.downstream.result import PICTURE, ProbeResult, folder_name
 from vgim.plotting import Figure, can_draw, picture_files
 from vgim.runs.layout import PROBES, RESULT
 from vgim.runs.result_folder import write_result_folder
@@ -21,7 +21,7 @@ from vgim.storage import Location
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
-CONFUSION, PICTURE = "confusion.npz", "confusion.png"
+CONFUSION = "confusion.npz"
 
 
 def write_result(

@@ -22,7 +22,8 @@ from vgim.config.yaml_text import to_flow
 from vgim.errors import CheckpointError, ConfigError, StorageError
 from vgim.interop.reference_keys import Architecture, normalize, read_architecture
 from vgim.interop.reference_weights import put_reference, to_reference
-from vgim.model.stack import Encoder, build_encoder, module_specs
+from vgim.model.specs import module_specs
+from vgim.model.stack import Encoder, build_encoder
 from vgim.runs.checkpoint import find_checkpoint
 from vgim.runs.environment import git_revision, package_versions, utc_now
 from vgim.runs.folder import RunFolder, RunRecord

@@ -6,39 +6,20 @@ Shapes: B crops, L samples, T frames, C channels in, D channels out, K kernel, R
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vgim.model.kernels.blocked import conv_of_padded, num_padded, pad_frames, padded_relu
+from vgim.model.kernels.blocked import conv_of_padded, pad_frames, padded_relu
+from vgim.model.specs import ConvSpec
 from vgim.model.sync import RankBatchNorm
 
 ALL = slice(None)
 ROW_VALUES = 16
 """Rows of audio are padded to a multiple of this many values, 32 bytes of bf16."""
 BatchNormKind = Literal["none", "local", "sync"]
-
-
-class ConvSpec(NamedTuple):
-    """Kernel size, stride and zero padding of a convolution, in its own input's frames."""
-
-    kernel: int
-    stride: int
-    padding: int
-
-    def num_frames(self, num_in: int) -> int:
-        """Frames of the output for `num_in` frames or samples of input; 0 if the input is too short."""
-        return max(0, (num_in + 2 * self.padding - self.kernel) // self.stride + 1)
-
-    def num_padded(self, num_frames: int) -> int:
-        """Input frames, padding included, of which `conv_of_padded` makes `num_frames`."""
-        return num_padded(num_frames, self.kernel, self.stride)
-
-    def num_needed(self, num_frames: int) -> int:
-        """Fewest input frames or samples of which the convolution makes `num_frames`."""
-        return max(1, (num_frames - 1) * self.stride + self.kernel - 2 * self.padding)
 
 
 class ConvStack(nn.Module):

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vgim.errors import ConfigError
-from vgim.model.conv import ConvSpec, conv_channels_last
+from vgim.model.conv import conv_channels_last
 from vgim.model.randomness import mix
+from vgim.model.specs import ConvSpec
 from vgim.model.stack import Encoder
 
 EXTRA = ConvSpec(kernel=3, stride=1, padding=1)

@@ -13,49 +13,20 @@ from torch import Tensor, nn
 
 from vgim.config.schema import ObjectiveConfig
 from vgim.errors import ConfigError
-from vgim.model.conv import ALL, BatchNormKind, ConvSpec, ConvStack
+from vgim.model.conv import ALL, BatchNormKind, ConvStack
 from vgim.model.draws import Draws, make_draws
 from vgim.model.kernels import fused
-from vgim.model.losses import ContrastiveLoss, contrastive_loss
-from vgim.model.posterior import GaussianHead, Posterior, gaussian_kl, in_unit, reduce_kl, sample
+from vgim.model.kl_unit import in_unit
+from vgim.model.losses.base import ContrastiveLoss, contrastive_loss
+from vgim.model.posterior import GaussianHead, Posterior, gaussian_kl, reduce_kl, sample
 from vgim.model.precision import at_least_fp32, autocast_to
 from vgim.model.randomness import DrawKey, draw_seed
 from vgim.model.rank_group import ALONE, RankGroup
+from vgim.model.specs import ModuleSpec
 from vgim.model.sync import RankBatchNorm, gather_rows
 
 ACTIVE_VARIANCE = 0.01
 """A unit is active if its mean varies more than this over the data (Burda et al. 2015, appendix C)."""
-
-
-class ModuleSpec(NamedTuple):
-    """Layers and sizes of one module."""
-
-    convs: tuple[ConvSpec, ...]
-    """Convolutions; empty for a module that is a GRU alone."""
-    channels_in: int
-    """Channels of the input; 1 if the module reads audio."""
-    channels: int
-    """Channels of the convolutions, or of the latents that the GRU reads."""
-    gru_units: int
-    """Units of the GRU; 0 for none."""
-    posterior: bool
-    """Whether the latents are Gaussian."""
-    min_samples: int
-    """Samples of the shortest crop of which the module makes two frames."""
-    relus: tuple[bool, ...] = ()
-    """Whether BatchNorm and ReLU follow each convolution; empty for all."""
-    head: bool = False
-    """Whether a linear map of the last convolution's output makes the latents, without a posterior."""
-
-    @property
-    def output_is_a_layer(self) -> bool:
-        """Whether the last convolution's output is the module's: no head, posterior or GRU follows."""
-        return bool(self.convs) and not (self.head or self.posterior or self.gru_units)
-
-    @property
-    def inner_layers(self) -> range:
-        """Indices of the convolutions, without the last one if its output is the module's own."""
-        return range(len(self.convs) - self.output_is_a_layer)
 
 
 class ModuleOutput(NamedTuple):
@@ -123,6 +94,14 @@ class GreedyModule(nn.Module):
         for layer in self.layers.modules():
             if isinstance(layer, RankBatchNorm):
                 layer.group = group
+
+    def keep_gru_uncompiled(self) -> None:
+        """Let torch.compile call the GRU, which it cannot trace, as it is; call before the module is compiled.
+
+        No decorator, because torch.compiler.disable imports the compiler, which takes seconds.
+        """
+        if self.spec.gru_units:
+            self._run_gru = torch.compiler.disable(self._run_gru)  # type: ignore[no-untyped-call, method-assign]
 
     @property
     def channels_out(self) -> int:
@@ -278,7 +257,6 @@ class GreedyModule(nn.Module):
         z_BTC: Tensor = self.head(h_BTC)
         return z_BTC
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # it cannot compile a GRU
     def _run_gru(self, h_BTC: Tensor) -> Tensor:
         """The GRU's output in its weights' dtype: autocast would run cuDNN's in fp16, where small gradients vanish."""
         assert self.gru is not None

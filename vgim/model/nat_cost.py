@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from vgim.config import RunConfig
-from vgim.model.posterior import in_unit
-from vgim.model.stack import module_specs
+from vgim.model.kl_unit import in_unit
+from vgim.model.specs import module_specs
 
 PUBLISHED_WEIGHT = 0.01
 """Highest published KL weight (the reference's `config_code/sim_setup.py`), in the unit `time_sum`."""

@@ -5,15 +5,13 @@ Shapes: B crops, T frames, C channels.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from vgim.model.kl_unit import KLReduction, in_unit
 from vgim.model.precision import at_least_fp32
-
-KLReduction = Literal["time_sum", "mean", "frame"]
-Nats = TypeVar("Nats", float, Tensor)
 
 
 class Posterior(NamedTuple):
@@ -72,10 +70,3 @@ def reduce_kl(kl_BTC: Tensor, reduction: KLReduction, free_bits: float = 0.0) ->
     else:
         mean = kl_BTC.mean()
     return in_unit(mean, kl_BTC.shape[1], kl_BTC.shape[2], reduction)
-
-
-def in_unit(kl_per_element: Nats, num_frames: int, num_channels: int, reduction: KLReduction) -> Nats:
-    """The KL term [] from the mean of KL over all elements."""
-    if reduction == "mean":
-        return kl_per_element
-    return kl_per_element * (num_frames if reduction == "time_sum" else num_channels)

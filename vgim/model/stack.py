@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from vgim.config.schema import ModelConfig, ObjectiveConfig
 from vgim.errors import ConfigError
-from vgim.model.conv import ConvSpec
-from vgim.model.module import GreedyModule, ModuleSpec
+from vgim.model.module import GreedyModule
 from vgim.model.randomness import mix
+from vgim.model.specs import ConvSpec, ModuleSpec, module_specs
 
 
 class Encoder(nn.Module):
@@ -153,35 +153,3 @@ class Encoder(nn.Module):
 def build_encoder(model: ModelConfig, objective: ObjectiveConfig, seed: int) -> Encoder:
     """The encoder of a config, on the CPU; `seed` decides its weights (torch's default distributions)."""
     return Encoder(module_specs(model), model, objective, seed)
-
-
-def module_specs(model: ModelConfig) -> list[ModuleSpec]:
-    """Layers and sizes of each module, of the first `depth` ones if it is set."""
-    layers = [ConvSpec(*layer) for layer in zip(model.kernels, model.strides, model.paddings, strict=True)]
-    sizes = [len(layers)] if model.family == "cpc" else list(model.layers_per_module)
-    specs = []
-    first = 0
-    for size in sizes:
-        specs.append(
-            ModuleSpec(
-                convs=tuple(layers[first : first + size]),
-                channels_in=1 if first == 0 else model.channels,
-                channels=model.channels,
-                gru_units=model.gru_units if model.family == "cpc" else 0,
-                posterior=model.family == "sim",
-                min_samples=_samples_for_frames(2, layers[: first + size]),
-                relus=model.relus[first : first + size],
-                head=model.head == "linear",
-            )
-        )
-        first += size
-    if model.family != "cpc" and model.gru_units:
-        min_samples = _samples_for_frames(2, layers)
-        specs.append(ModuleSpec((), model.channels, model.channels, model.gru_units, False, min_samples))
-    return specs[: model.depth or len(specs)]
-
-
-def _samples_for_frames(num_frames: int, layers: list[ConvSpec]) -> int:
-    for layer in reversed(layers):
-        num_frames = layer.num_needed(num_frames)
-    return num_frames

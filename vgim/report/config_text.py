@@ -9,7 +9,7 @@ from vgim.config import RunConfig
 from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.errors import VgimError
-from vgim.model.losses import chance_of, contrastive_loss
+from vgim.model.losses import chance_of, loss_facts
 from vgim.report.notes import Notes
 from vgim.report.tables import Table
 from vgim.runs.folder import RunRecord
@@ -175,7 +175,7 @@ def _objective(config: RunConfig) -> str:
     o = config.objective
     chance = chance_of(o)
     text = (
-        f"{contrastive_loss(o.loss).title} of {o.prediction_steps} steps ahead among 1 + {o.num_negatives} candidates "
+        f"{loss_facts(o.loss).title} of {o.prediction_steps} steps ahead among 1 + {o.num_negatives} candidates "
         f"(negatives: {o.negatives}), "
         f"so that chance is {chance.formula} = {chance.loss:.3f} nats"
     )

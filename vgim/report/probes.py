@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vgim.downstream.result import ProbeResult
+from vgim.downstream.result import PICTURE, ProbeResult
 from vgim.downstream.result_table import in_percent
-from vgim.downstream.writing import PICTURE
 from vgim.pages.chart import Chart
 from vgim.report.commands import baselines_command, probe_command
 from vgim.report.embed import EmbeddedPicture, Embedder

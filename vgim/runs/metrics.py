@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from vgim.storage import Location
 from vgim.text import plural
 
 CROPS_PER_S_IN_0_1 = "utterances_per_s"  # key of `crops_per_s` in records that vgim 0.1 wrote
+
+_INHERITED_IN_0_1 = "it has modules 0 to "  # how the event of a deeper run begins that vgim 0.1 wrote
 
 MetricsRecord = dict[str, Any]
 
@@ -144,3 +146,14 @@ def finite_record(record: MetricsRecord) -> MetricsRecord:
 def finite_or_none(value: float | None) -> float | None:
     """The value, or None for NaN and infinity, which JSON cannot hold and a plot should not show."""
     return value if value is not None and math.isfinite(value) else None
+
+
+def inherited_steps(records: Iterable[MetricsRecord]) -> int:
+    """Optimizer steps in a run's records that a shallower run took; 0 for a run that started afresh."""
+    return max((_inherited_steps(record) for record in records if record["kind"] == "event"), default=0)
+
+
+def _inherited_steps(event: MetricsRecord) -> int:
+    if "inherited_steps" in event:
+        return int(event["inherited_steps"])
+    return int(event["step"]) if event["message"].startswith(_INHERITED_IN_0_1) else 0

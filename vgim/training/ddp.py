@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from vgim.model.module import GreedyModule
 from vgim.model.rank_group import RankGroup, Work
 from vgim.training.share import Share
 
@@ -63,6 +64,8 @@ class DataParallelModules:
         """Callables by module index."""
         for m in modules:
             module = network.module(m)
+            if compile_modules and isinstance(module, GreedyModule):
+                module.keep_gru_uncompiled()
             wrapped: Any = torch.compile(module) if compile_modules else module
             if group.size > 1:
                 device = next(module.parameters()).device

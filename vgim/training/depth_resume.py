@@ -7,8 +7,6 @@ trains the modules that are left.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import nn
 
@@ -16,13 +14,11 @@ from vgim.config import AnyConfig, RunConfig
 from vgim.model.rank_group import ALONE, RankGroup
 from vgim.runs.checkpoint import Checkpoint, check_same_architecture, complete_checkpoints, find_checkpoint
 from vgim.runs.layout import METRICS, TENSORBOARD
-from vgim.runs.metrics import MetricsRecord, read_metrics
+from vgim.runs.metrics import read_metrics
 from vgim.runs.metrics_writer import Event, MetricsWriter
 from vgim.runs.weights import load_optimizer
 from vgim.storage import Location
 from vgim.training.progress import schedule_of
-
-_INHERITED_IN_0_1 = "it has modules 0 to "  # how the event of a deeper run begins that vgim 0.1 wrote
 
 
 def holds_first_modules(checkpoint: Checkpoint, config: AnyConfig) -> bool:
@@ -73,17 +69,6 @@ def shallower_run(run: Location, resume_from: str | None, config: AnyConfig) -> 
         return None
     checkpoint = find_checkpoint(resume_from)
     return checkpoint.location.parent.parent if holds_first_modules(checkpoint, config) else None
-
-
-def inherited_steps(records: Iterable[MetricsRecord]) -> int:
-    """Optimizer steps in a run's records that a shallower run took; 0 for a run that started afresh."""
-    return max((_inherited_steps(record) for record in records if record["kind"] == "event"), default=0)
-
-
-def _inherited_steps(event: MetricsRecord) -> int:
-    if "inherited_steps" in event:
-        return int(event["inherited_steps"])
-    return int(event["step"]) if event["message"].startswith(_INHERITED_IN_0_1) else 0
 
 
 def writer_with_history(run: Location, shallower: Location, step: int) -> MetricsWriter:

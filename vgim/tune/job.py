@@ -29,7 +29,7 @@ from vgim.tune.cost import estimate_cost
 from vgim.tune.folder import SweepFolder
 from vgim.tune.output import write_results
 from vgim.tune.pbt import check_population, run_population
-from vgim.tune.pbt_member import with_current_values
+from vgim.tune.pbt_lineage import with_current_values
 from vgim.tune.ray_tuner import run_tuner
 from vgim.tune.resources import TrialResources, divide_cluster
 from vgim.tune.results import SweepResult, collect, format_table

@@ -14,11 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vgim.config import RunConfig
 from vgim.jsonl import append_record, read_records
-from vgim.latents.analyses.distribution import ks_against_normal
-from vgim.latents.frame_sample import sample_frames
-from vgim.latents.result import LatentOptions
-from vgim.model.stack import module_specs
-from vgim.pretrained.opened_run import open_run
+from vgim.model.specs import module_specs
 from vgim.runs.checkpoint import Checkpoint
 from vgim.storage import Location
 from vgim.tune.config import MetricConfig
@@ -60,6 +56,12 @@ def measure_normality(checkpoint: Checkpoint, module: int) -> Normality:
     Raises:
         VgimError: the shards cannot be read, or training has deleted the checkpoint.
     """
+    # Here, because readers of a sweep's results import this file, and these import torch.
+    from vgim.latents.analyses.distribution import ks_against_normal
+    from vgim.latents.frame_sample import sample_frames
+    from vgim.latents.result import LatentOptions
+    from vgim.pretrained.opened_run import open_run
+
     run = open_run(checkpoint.location.uri, device="cpu")
     options = LatentOptions(
         module=module, split="validation", max_utterances=MAX_UTTERANCES, max_frames=MAX_FRAMES

@@ -20,12 +20,12 @@ from vgim.model.randomness import mix
 from vgim.schedules.registry import SCHEDULES, names_of_schedules
 from vgim.storage import Location, temporary_folder
 from vgim.tune.pbt_comparison import Comparison, Exploitation, carry_out, read_comparison, write_comparison
+from vgim.tune.pbt_lineage import with_current_values
 from vgim.tune.pbt_member import (
     CheckpointRef,
     IntervalReport,
     first_comparison_epoch,
     run_member,
-    with_current_values,
 )
 from vgim.tune.pbt_mutation import clip_to_space, mutations
 from vgim.tune.ray_tuner import OnEnd, fit

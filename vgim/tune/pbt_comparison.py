@@ -16,7 +16,8 @@ from vgim.runs.checkpoint import Checkpoint, checkpoint_location, complete_check
 from vgim.runs.checkpoint_scan import TO_CONTINUE
 from vgim.runs.sealed_json import SealBroken, dump_sealed, load_sealed
 from vgim.storage import Location
-from vgim.tune.pbt_exploit import exploit, finish_takeover, read_lineage
+from vgim.tune.pbt_exploit import exploit, finish_takeover
+from vgim.tune.pbt_lineage import read_lineage
 from vgim.tune.trial_driver import wait_for_previous_launch
 from vgim.tune.trials import Trial, with_values
 

@@ -26,7 +26,8 @@ from vgim.runs.layout import CONFIG, LINEAGE
 from vgim.storage import Location
 from vgim.training.trainer import train
 from vgim.tune.config import MetricConfig
-from vgim.tune.pbt_exploit import current_values, exploit, finish_takeover, start_lineage
+from vgim.tune.pbt_exploit import exploit, finish_takeover, start_lineage
+from vgim.tune.pbt_lineage import with_current_values
 from vgim.tune.space import Values
 from vgim.tune.trial_driver import (
     TrialContext,
@@ -132,12 +133,6 @@ def first_comparison_epoch(members: Sequence[Trial], interval: int, decided_epoc
             epoch = newest.state.epoch if _ends_an_interval(newest, interval) else _next_end(newest, interval)
             epochs += [epoch] if epoch < num_epochs(member) else []
     return max(epochs)
-
-
-def with_current_values(member: Trial) -> Trial:
-    """A member with the values that its run trains with from here on; perturbations change them."""
-    values = current_values(member.run, member.values)
-    return member if values is None else with_values(member, values)
 
 
 def worst_value(metric: MetricConfig) -> float:

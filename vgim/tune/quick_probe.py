@@ -10,13 +10,6 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
-from vgim.data.shards.read import read_utterances
-from vgim.downstream.context import open_probe_context
-from vgim.downstream.encoders.kinds import feature_source
-from vgim.downstream.features.examples import collect_examples
-from vgim.downstream.options import ProbeOptions
-from vgim.downstream.scores import score
-from vgim.downstream.solvers import fit_lbfgs
 from vgim.jsonl import append_record, read_records
 from vgim.runs.checkpoint import Checkpoint
 from vgim.storage import Location
@@ -47,6 +40,15 @@ def probe_checkpoint(checkpoint: Checkpoint, metric: MetricConfig) -> QuickProbe
     Raises:
         VgimError: the shards lack the task's labels, or training has deleted the checkpoint.
     """
+    # Here, because readers of a sweep's results import this file, and these import torch.
+    from vgim.data.shards.read import read_utterances
+    from vgim.downstream.context import open_probe_context
+    from vgim.downstream.encoders.kinds import feature_source
+    from vgim.downstream.features.examples import collect_examples
+    from vgim.downstream.options import ProbeOptions
+    from vgim.downstream.scores import score
+    from vgim.downstream.solvers import fit_lbfgs
+
     options = ProbeOptions(
         task=metric.task, module=metric.module, max_utterances=metric.max_utterances, device="cpu"
     )

@@ -12,14 +12,13 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 from vgim.config.yaml_text import to_flow
 from vgim.errors import VgimError
 from vgim.model.nat_cost import differing_units
-from vgim.model.stack import module_specs
+from vgim.model.specs import module_specs
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder
-from vgim.runs.metrics import MetricsRecord, damaged_lines_in_words, read_metrics_file
+from vgim.runs.metrics import MetricsRecord, damaged_lines_in_words, inherited_steps, read_metrics_file
 from vgim.runs.record_file import read_record
 from vgim.storage import Location
 from vgim.text import align_columns, format_number
-from vgim.training.depth_resume import inherited_steps
 from vgim.tune.config import MetricConfig
 from vgim.tune.latent_normality import posterior_module, read_normality
 from vgim.tune.trial_reports import read_reports

@@ -11,7 +11,7 @@ from vgim.runs.folder import RunFolder
 from vgim.storage import Location
 from vgim.tune.folder import BASE, SweepFolder
 from vgim.tune.output import write_results
-from vgim.tune.pbt_member import with_current_values
+from vgim.tune.pbt_lineage import with_current_values
 from vgim.tune.results import SweepResult
 from vgim.tune.sweep_file import Sweep
 from vgim.tune.trials import Trial, trial_of, trials_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vgim.runs.event_board import strict_board
+from vgim.runs.event_file import EventFile, refuse_loss
 from vgim.runs.hparams import session_end, session_start
 from vgim.runs.layout import TENSORBOARD
 from vgim.storage import Location, temporary_folder
@@ -24,16 +24,15 @@ def write_tensorboard(folder: Location, result: SweepResult) -> None:
 
 
 def _session(folder: Path, trial: TrialResult) -> None:
-    with strict_board(folder) as board:
-        events = board._get_file_writer()
+    with EventFile(folder, refuse_loss) as events:
         for summary in session_start(trial.values, (METRIC, NCE, KL, KS)):
             events.add_summary(summary)
         for at_epoch, metric in trial.curve:
-            board.add_scalar(METRIC, metric, at_epoch)
+            events.add_scalar(METRIC, metric, at_epoch)
         epoch = trial.curve[-1][0] if trial.curve else 0
         kl = [kl for kl in trial.kl_per_element if kl is not None]
         for tag, value in ((NCE, trial.nce[-1]), (KL, kl[-1] if kl else None), (KS, trial.mean_ks)):
             if value is not None:
-                board.add_scalar(tag, value, epoch)
+                events.add_scalar(tag, value, epoch)
         if trial.state in ("finished", "failed"):
             events.add_summary(session_end(failed=trial.state == "failed"))

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from tests.model.cases import audio, small_encoder
 from vgim.model.kernels import blocked
+from vgim.model.specs import ConvSpec
 
 
 @pytest.mark.parametrize("batch_norm", ["none", "local", "sync"])
@@ -49,7 +50,7 @@ def test_any_convolution(
     used = bias if with_bias else None
     expected = F.conv1d(x.mT, weight, used, stride, padding).mT
     upstream = torch.randn(expected.shape, dtype=torch.float64, generator=rng)
-    num_padded = blocked.num_padded(expected.shape[1], kernel, stride)
+    num_padded = ConvSpec(kernel, stride, padding).num_padded(expected.shape[1])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocked, "MANY_FRAMES", 1 if one_by_one else 1000)
         patch.setattr(blocked, "FEW_VALUES", 1000 if gathered else 0)

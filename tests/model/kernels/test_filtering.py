@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vgim.model.kernels import blocked, filtering
+from vgim.model.specs import ConvSpec
 
 
 def draw(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -62,7 +63,9 @@ def test_filtered_convolution_is_conv1d(
         patch.setattr(blocked, "MANY_FRAMES", 1 if one_by_one else 1000)
         patch.setattr(blocked, "FEW_VALUES", 0)
         used = always_filter(patch)
-        padded = blocked.pad_frames(x, padding, blocked.num_padded(expected.shape[1], kernel, stride))
+        padded = blocked.pad_frames(
+            x, padding, ConvSpec(kernel, stride, padding).num_padded(expected.shape[1])
+        )
         got = blocked.conv_of_padded(padded, weight, None, stride)
         gradients = torch.autograd.grad(got, [x, weight], upstream)
     assert used[0] >= 2

@@ -12,8 +12,7 @@ from pydantic import Field
 
 from vgim.config import RunConfig
 from vgim.downstream.options import EncoderKind, ProbeOptions, ResultModel, unusual_options
-from vgim.downstream.probes.probe import ExampleUnit
-from vgim.downstream.probes.registry import Task
+from vgim.downstream.probes.registry import ExampleUnit, Task
 from vgim.downstream.result import Interval
 from vgim.downstream.result_table import in_percent
 from vgim.errors import ConfigError

@@ -26,8 +26,8 @@ from vgim.downstream.few_labels.result import FewLabelsOptions, FewLabelsPoint, 
 from vgim.downstream.few_labels.subsets import shared_rows
 from vgim.downstream.few_labels.summarize import StudiedFeatures, interval_or_none, summarize_modules
 from vgim.downstream.few_labels.writing import write_study
+from vgim.downstream.intervals import interval_over_seeds
 from vgim.downstream.options import EncoderKind
-from vgim.downstream.scores import interval_over_seeds
 from vgim.downstream.split_examples import examples_of_split
 from vgim.errors import ConfigError, DataError
 from vgim.plotting import WITHOUT_MATPLOTLIB, can_draw

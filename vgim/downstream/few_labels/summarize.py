@@ -18,9 +18,9 @@ from vgim.downstream.few_labels.result import (
     FewLabelsResult,
     notes_on_points,
 )
+from vgim.downstream.intervals import interval_of_mean
 from vgim.downstream.leakage import count_seen
 from vgim.downstream.result import Interval
-from vgim.downstream.scores import interval_of_mean
 from vgim.runs.provenance import collect_provenance
 
 ONE_RANDOM = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -24,8 +24,7 @@ from vgim.downstream.probes.alignment import (
     mean_per_label,
     num_whole_labels,
 )
-
-ExampleUnit = Literal["frame", "utterance"]
+from vgim.downstream.probes.registry import ExampleUnit
 
 
 class Examples(NamedTuple):

@@ -8,7 +8,7 @@ are attributes and methods of its class.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator
 
@@ -17,6 +17,9 @@ from vgim.errors import DataError
 if TYPE_CHECKING:
     from vgim.data.shards.manifest import Manifest
     from vgim.downstream.probes.probe import Probe
+
+ExampleUnit = Literal["frame", "utterance"]
+"""Whether a probe's example is a frame of 10 ms or an utterance."""
 
 # Import paths instead of classes: `vgim --help` lists the names, and must not wait for torch.
 PROBES: dict[str, str] = {

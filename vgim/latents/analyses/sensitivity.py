@@ -23,8 +23,8 @@ from vgim.downstream.context import ProbeContext
 from vgim.downstream.encoders.kinds import feature_source
 from vgim.downstream.features.encoder_features import EncoderFeatures
 from vgim.downstream.features.source import statistics_of
+from vgim.downstream.intervals import interval_over_utterances
 from vgim.downstream.probes.probe import Examples
-from vgim.downstream.scores import interval_over_utterances
 from vgim.downstream.solvers import Fitted, fit_lbfgs
 from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
 from vgim.latents.pictures.lines import CurveLine, lines_picture

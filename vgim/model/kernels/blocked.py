@@ -145,11 +145,6 @@ class _PaddedRelu(torch.autograd.Function):
         return grad, None, None
 
 
-def num_padded(num_frames: int, kernel: int, stride: int) -> int:
-    """Input frames, padding included, of which `conv_of_padded` makes `num_frames` frames."""
-    return (num_frames + -(-kernel // stride) - 1) * stride
-
-
 def pad_frames(x_BTC: Tensor, before: int, num_frames: int) -> Tensor:
     """Pad `x` with zeros before and behind, or cut it behind, to `num_frames` frames: [B, num_frames, C]."""
     return F.pad(x_BTC, (0, 0, before, num_frames - before - x_BTC.shape[1]))
@@ -167,7 +162,7 @@ def conv_of_padded(x_BTC: Tensor, weight_DCK: Tensor, bias_D: Tensor | None, str
     """`F.conv1d` of frames as rows, on input that is padded already: → [B, T, D].
 
     Args:
-        x_BTC: `num_padded` frames, padding included.
+        x_BTC: `ConvSpec.num_padded` frames, padding included.
         weight_DCK: Kernel.
         bias_D: Bias.
         stride: Stride.

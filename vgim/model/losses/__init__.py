@@ -1,5 +1,8 @@
-"""Contrastive losses, a file each: how well a module's contexts predict its own later latents."""
+"""Contrastive losses, a file each: how well a module's contexts predict its own later latents.
 
-from vgim.model.losses.base import Chance, ContrastiveLoss, ContrastiveResult, chance_of, contrastive_loss
+The package itself imports no torch: `facts.py` has what readers of a run need.
+"""
 
-__all__ = ["Chance", "ContrastiveLoss", "ContrastiveResult", "chance_of", "contrastive_loss"]
+from vgim.model.losses.facts import Chance, LossFacts, chance_of, loss_facts
+
+__all__ = ["Chance", "LossFacts", "chance_of", "loss_facts"]

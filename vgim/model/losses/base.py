@@ -10,8 +10,8 @@ R rows of the pool of negatives.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from abc import abstractmethod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from vgim.config.choices import CONTRASTIVE_LOSSES
 from vgim.config.schema import ObjectiveConfig
 from vgim.model.draws import Draws
+from vgim.model.losses.facts import LossFacts
 from vgim.model.negatives import negatives_of
 
 
@@ -31,16 +32,7 @@ class ContrastiveResult(NamedTuple):
     """Share of positives that score above all of their negatives; a tie counts as wrong."""
 
 
-class Chance(NamedTuple):
-    """What a loss measures of a module that cannot tell the positive from the negatives."""
-
-    loss: float
-    """In the unit of the loss."""
-    formula: str
-    """The loss in words, such as "ln 11"."""
-
-
-class ContrastiveLoss(nn.Module, ABC):
+class ContrastiveLoss(nn.Module, LossFacts):
     """K linear maps from contexts to later latents, and a loss of their scores against negatives.
 
     Metrics call its value `nce` and a checkpoint its parameters `nce.weight`, whichever loss it is.
@@ -50,9 +42,6 @@ class ContrastiveLoss(nn.Module, ABC):
         channels_context: Cc.
         channels_target: Cz.
     """
-
-    title: ClassVar[str]
-    """Name of the loss in reports."""
 
     def __init__(self, objective: ObjectiveConfig, channels_context: int, channels_target: int) -> None:
         super().__init__()
@@ -75,11 +64,6 @@ class ContrastiveLoss(nn.Module, ABC):
             draws: The window, and the negatives of each context.
         """
 
-    @classmethod
-    @abstractmethod
-    def chance(cls, objective: ObjectiveConfig) -> Chance:
-        """The loss of equal scores."""
-
 
 def contrastive_loss(name: str) -> type[ContrastiveLoss]:
     """The class of the loss that a config calls `name`.
@@ -94,8 +78,3 @@ def contrastive_loss(name: str) -> type[ContrastiveLoss]:
             f"objective.loss={name} is implemented by {found!r}, which is no subclass of ContrastiveLoss"
         )
     return found
-
-
-def chance_of(objective: ObjectiveConfig) -> Chance:
-    """What the config's loss measures of a module that has learned nothing."""
-    return contrastive_loss(objective.loss).chance(objective)

@@ -6,7 +6,6 @@ N negatives, R rows of the pool of negatives; G groups of M and N rows.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -14,20 +13,18 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from vgim.config.schema import ObjectiveConfig
 from vgim.model.draws import Draws
 from vgim.model.kernels import fused, scores
-from vgim.model.losses.base import Chance, ContrastiveLoss, ContrastiveResult
+from vgim.model.losses.base import ContrastiveLoss, ContrastiveResult
+from vgim.model.losses.facts import InfoNCEFacts
 from vgim.model.precision import at_least_fp32, autocast_to
 
 TIE_EPS = 64
 """Scores tie if they differ by at most this many rounding units of the positive's score."""
 
 
-class InfoNCE(ContrastiveLoss):
+class InfoNCE(InfoNCEFacts, ContrastiveLoss):
     """Cross-entropy of each positive among itself and N negatives, in nats; a score is an inner product."""
-
-    title = "InfoNCE"
 
     def forward(self, c_BWC: Tensor, z_BTC: Tensor, pool_RC: Tensor, draws: Draws) -> ContrastiveResult:
         """The cross-entropy's mean over crops and frames for each step k, then over the steps.
@@ -53,12 +50,6 @@ class InfoNCE(ContrastiveLoss):
             return self._result(
                 positive_BWK, self._negative_scores(predictions, pool_RC, draws.negatives[:K])
             )
-
-    @classmethod
-    def chance(cls, objective: ObjectiveConfig) -> Chance:
-        """ln(1 + N)."""
-        candidates = 1 + objective.num_negatives
-        return Chance(math.log(candidates), f"ln {candidates}")
 
     @staticmethod
     def _result(positive_BWK: Tensor, negative_BWKN: Tensor) -> ContrastiveResult:
