@@ -134,7 +134,7 @@ def prepare(name: str, *, corpus: RunPath, out: RunPath, **options: OptionInput)
     from vgim.data.shards.prepare_named import prepare_named
 
     corpus_path, out_path = resolve_path(os.fspath(corpus), "corpus"), resolve_path(os.fspath(out), "out")
-    return prepare_named(name, corpus_path, out_path, progress=None, **options)
+    return prepare_named(name, corpus_path, out_path, **options)
 
 
 def list_runs(storage: RunPath = "$VGIM_HOME/runs") -> list[RunSummary]:
