@@ -31,7 +31,7 @@ def vgim(*args: object) -> Result:
 def trained(run: Path) -> Path:
     # Large steps make weights of which every latent is heard.
     overrides = ("train.batch_size=4", "train.max_steps=2", "listen.crops=0", "optim.learning_rate=0.2")
-    assert train_decoder(str(run), DecoderOptions(module=1), overrides, log=lambda line: None) == 0
+    assert train_decoder(str(run), DecoderOptions(module=1), overrides) == 0
     return run
 
 
@@ -86,7 +86,7 @@ def test_a_reconstruction_of_normalized_audio_has_the_level_of_the_original(
     assert train(resolved) == 0
     run = Path(resolved.config.storage.root, "run")
     overrides = ("train.batch_size=4", "train.max_steps=1", "listen.crops=0")
-    train_decoder(str(run), DecoderOptions(module=0), overrides, log=lambda line: None)
+    train_decoder(str(run), DecoderOptions(module=0), overrides)
     session = open_session(str(run))
     samples = (1_000 * np.random.default_rng(0).standard_normal(6_000) + 3_000).astype(np.int16)
     if mode == "utterance":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import click
 
 from vgim.cli.completion import complete_decoder_override
+from vgim.cli.live import show_progress
 from vgim.cli.options import Count, LazyChoice, output_file, run_argument, seed_type
 from vgim.errors import ConfigError
 
@@ -79,13 +81,14 @@ def train(
     decoder's config, for example decoder.channels=128 or train.epochs=50.
     """
     where = _run_path(run, "RUN")
-    from vgim.decode.train import DecoderOptions, train_decoder
+    with show_progress(sys.stdout) as progress:
+        with progress.stage("loading torch"):
+            from vgim.decode.train import DecoderOptions, train_decoder
 
-    ctx.exit(
-        train_decoder(
-            where, DecoderOptions(**options), overrides, address=address, verbose=verbose, log=click.echo
+        code = train_decoder(
+            where, DecoderOptions(**options), overrides, address=address, verbose=verbose, progress=progress
         )
-    )
+    ctx.exit(code)
 
 
 @decode.command("list")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
+from vgim.cli.live import show_progress
 from vgim.cli.options import json_option, overrides_argument, preset_argument
 
 
@@ -43,20 +46,23 @@ def train(
     """
     from vgim.config import load_config
     from vgim.config.paths import resolve_run_path
+    from vgim.storage import Location
+    from vgim.verdict.console import verdict_at_end
 
     resolved = load_config(preset, overrides)  # a mistake in it is reported before torch and Ray are imported
     root = resolved.config.storage.root
-    from vgim.training import trainer
-    from vgim.verdict.console import verdict_at_end
+    sources = {
+        "resume_from": resume_from and resolve_run_path(resume_from, "--resume-from", root),
+        "init_from": init_from and resolve_run_path(init_from, "--init-from", root),
+    }
+    with (
+        verdict_at_end(Location(root).child(resolved.config.storage.name)),
+        show_progress(sys.stdout) as progress,
+    ):
+        with progress.stage("loading torch"):
+            from vgim.training import trainer
 
-    with verdict_at_end(trainer.run_location(resolved.config)):
-        exit_code = trainer.train(
-            resolved,
-            resume_from=resume_from and resolve_run_path(resume_from, "--resume-from", root),
-            init_from=init_from and resolve_run_path(init_from, "--init-from", root),
-            address=address,
-            verbose=verbose,
-        )
+        exit_code = trainer.train(resolved, **sources, address=address, verbose=verbose, progress=progress)
     ctx.exit(exit_code)
 
 
