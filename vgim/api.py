@@ -136,9 +136,10 @@ def prepare(name: str, *, corpus: RunPath, out: RunPath, **options: OptionInput)
     """
     from vgim.config.paths import resolve_path
     from vgim.data.shards.prepare_named import prepare_named
+    from vgim.progress import SILENT
 
     corpus_path, out_path = resolve_path(os.fspath(corpus), "corpus"), resolve_path(os.fspath(out), "out")
-    return prepare_named(name, corpus_path, out_path, **options)
+    return prepare_named(name, corpus_path, out_path, progress=SILENT, **options)
 
 
 def list_runs(storage: RunPath = "$VGIM_HOME/runs") -> list[RunSummary]:

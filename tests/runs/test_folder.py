@@ -178,7 +178,7 @@ def test_a_finished_run_is_left_alone_and_says_how_to_go_on(
     folder = run_location(tiny_config().config).local_path
     before = files_of(folder)
     capsys.readouterr()
-    assert train(tiny_config("train.max_steps=3")) == 0
+    assert train(tiny_config("train.max_steps=3"), progress=MessagesOnly(print)) == 0
     after = files_of(folder)
     for name in before.keys() - {"run.json", "config.yaml"}:
         assert after[name] == before[name], name

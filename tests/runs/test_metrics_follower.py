@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.faulty_storage import faulty_storage
+from vgim.errors import StorageError
 from vgim.runs import metrics_follower
 from vgim.runs.metrics_follower import MetricsFollower
 from vgim.runs.metrics_writer import Event, MetricsWriter
@@ -116,3 +117,15 @@ def test_remote_storage_is_followed_too(tmp_path: Path) -> None:
         assert steps(follower) == [1]
         run.child("metrics.jsonl").write_bytes_atomic(line(1, NOW + 1) + line(2, NOW + 2))
         assert steps(follower) == [2]
+
+
+def test_storage_that_fails_at_first_loses_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "metrics.jsonl").write_bytes(line(1, NOW - 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(Location, "open_input", lambda self: (_ for _ in ()).throw(StorageError("gone")))
+        follower = MetricsFollower(Location(tmp_path), NOW)
+        with pytest.raises(StorageError):
+            follower.new_records()
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(line(2, NOW + 1))
+    assert steps(follower) == [2]

@@ -46,23 +46,23 @@ def train(
     """
     from vgim.config import load_config
     from vgim.config.paths import resolve_run_path
-    from vgim.storage import Location
-    from vgim.verdict.console import verdict_at_end
 
     resolved = load_config(preset, overrides)  # a mistake in it is reported before torch and Ray are imported
     root = resolved.config.storage.root
-    sources = {
-        "resume_from": resume_from and resolve_run_path(resume_from, "--resume-from", root),
-        "init_from": init_from and resolve_run_path(init_from, "--init-from", root),
-    }
-    with (
-        verdict_at_end(Location(root).child(resolved.config.storage.name)),
-        show_progress(sys.stdout) as progress,
-    ):
-        with progress.stage("loading torch"):
-            from vgim.training import trainer
-
-        exit_code = trainer.train(resolved, **sources, address=address, verbose=verbose, progress=progress)
+    continued = resume_from and resolve_run_path(resume_from, "--resume-from", root)
+    first = init_from and resolve_run_path(init_from, "--init-from", root)
+    with show_progress(sys.stdout) as progress, progress.stage("loading torch"):
+        from vgim.training import trainer
+        from vgim.verdict.console import verdict_at_end
+    with verdict_at_end(trainer.run_location(resolved.config)), show_progress(sys.stdout) as progress:
+        exit_code = trainer.train(
+            resolved,
+            resume_from=continued,
+            init_from=first,
+            address=address,
+            verbose=verbose,
+            progress=progress,
+        )
     ctx.exit(exit_code)
 
 

@@ -110,8 +110,7 @@ def train_decoder(
         prepare=lambda: keep_encoder(checkpoint, encoder_copy),
         progress=progress,
     )
-    with progress.stage("decoding a few test utterances"):
-        write_first_sounds(folder, progress.message)
+    write_first_sounds(folder, progress)
     return code
 
 

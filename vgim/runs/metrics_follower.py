@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from vgim.errors import StorageError
 from vgim.jsonl import split_lines
 from vgim.runs.layout import METRICS
 from vgim.runs.metrics import MetricsRecord, parse_record
@@ -21,9 +24,6 @@ class MetricsFollower:
     Args:
         run: The run's folder.
         since: Time in seconds since the epoch, before which records are old.
-
-    Raises:
-        StorageError: The file cannot be read.
     """
 
     def __init__(self, run: Location, since: float) -> None:
@@ -32,11 +32,12 @@ class MetricsFollower:
         self._tail = b""
         """What stands before the offset; empty as long as nothing was read."""
         self._seen_until = since
-        if self._path.exists():
-            with self._path.open_input() as file:
-                self._offset = int(file.seek(0, 2))
-                file.seek(max(self._offset - TAIL_BYTES, 0))
-                self._tail = file.read()
+        with suppress(StorageError):  # else the first look reads all, and leaves out what is old
+            if self._path.exists():
+                with self._path.open_input() as file:
+                    end = int(file.seek(0, 2))
+                    file.seek(max(end - TAIL_BYTES, 0))
+                    self._offset, self._tail = end, file.read()
 
     def new_records(self) -> list[MetricsRecord]:
         """The records that were written since the last call, oldest first.

@@ -9,10 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
-from vgim.errors import StorageError
 from vgim.progress import Progress, Stage
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_follower import MetricsFollower
@@ -42,18 +40,15 @@ class Console:
     """
 
     def __init__(self, run: Location, progress: Progress, starting: Starting | None = None) -> None:
-        self._run, self._progress, self._starting = run, progress, starting
+        self._progress, self._starting = progress, starting
         self._poll_s = LOCAL_POLL_S if run.is_local else REMOTE_POLL_S
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="console", daemon=True)
-        self._began_at = time.time()
-        self._follower: MetricsFollower | None = None
+        self._follower = MetricsFollower(run, since=time.time())
         self._newest: MetricsRecord | None = None
         """The newest record of a step; None before the first step."""
 
     def __enter__(self) -> Console:
-        with suppress(StorageError):  # the next look tries again
-            self._follower = MetricsFollower(self._run, self._began_at)
         self._thread.start()
         return self
 
@@ -90,8 +85,6 @@ class Console:
 
     def _look(self) -> None:
         try:
-            if self._follower is None:
-                self._follower = MetricsFollower(self._run, self._began_at)
             records = self._follower.new_records()
         except Exception:  # storage that fails must not end the console; the next look may succeed
             return
