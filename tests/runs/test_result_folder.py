@@ -59,7 +59,7 @@ def test_a_folder_whose_writer_died_has_a_whole_result_or_none(
 
     if died_at == "deleting the folder":
         monkeypatch.setattr(Location, "delete", fail_to_delete)
-        monkeypatch.setattr("vgim.runs.result_folder._replace", fail_to_rename)
+        monkeypatch.setattr("vgim.runs.result_folder.replace_folder", fail_to_rename)
     else:
         monkeypatch.setattr(Location, "write_bytes_atomic", fail_to_write)
     with pytest.raises(StorageError):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from vgim.runs.layout import RESULT, TENSORBOARD
-from vgim.storage import Location, locked_temporary_folder, storage_errors, temporary_folder
+from vgim.storage import (
+    Location,
+    locked_temporary_folder,
+    replace_folder,
+    storage_errors,
+    temporary_folder,
+)
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -53,7 +57,7 @@ def write_result_folder(
                 locked_temporary_folder(folder.local_path) as new,
             ):
                 _write(Location(new), result, files, tensorboard)
-                _replace(folder.local_path, new)
+                replace_folder(new, folder.local_path)
         else:
             folder.child(RESULT).delete()
             folder.delete()
@@ -68,17 +72,3 @@ def _write(target: Location, result: BaseModel, files: Mapping[str, bytes], tens
     if tensorboard is not None:
         target.child(TENSORBOARD).upload_dir(tensorboard)
     target.child(RESULT).write_bytes_atomic((result.model_dump_json(indent=1) + "\n").encode())
-
-
-def _replace(folder: Path, new: Path) -> None:
-    """Give a folder another's name. Of several processes that do so at once, the last one's folder stays."""
-    while True:
-        try:
-            new.rename(folder)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-        else:
-            return
-        with locked_temporary_folder(folder) as aside, suppress(FileNotFoundError):
-            folder.rename(aside)  # another process may have moved it aside before

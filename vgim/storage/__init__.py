@@ -5,13 +5,14 @@ once. A file that is written through it is whole or absent. Operations on remote
 repeated; other failures are raised as `StorageError`.
 """
 
-from vgim.storage.atomic import TEMPORARY_MARK, locked_temporary_folder
+from vgim.storage.atomic import TEMPORARY_MARK, locked_temporary_folder, replace_folder
 from vgim.storage.causes import is_transient
 from vgim.storage.errors import storage_errors
 from vgim.storage.lines import AppendedLines
 from vgim.storage.location import Bytes, Entry, FileSizes, Location, Names
 from vgim.storage.temporary import temporary_folder
 from vgim.storage.whole_files import COPY_CHUNK_BYTES
+from vgim.storage.whole_folders import write_folder
 
 __all__ = [
     "COPY_CHUNK_BYTES",
@@ -24,6 +25,8 @@ __all__ = [
     "Names",
     "is_transient",
     "locked_temporary_folder",
+    "replace_folder",
     "storage_errors",
     "temporary_folder",
+    "write_folder",
 ]

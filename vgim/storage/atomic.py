@@ -91,6 +91,28 @@ def locked_temporary_folder(path: Path) -> Iterator[Path]:
             os.close(descriptor)
 
 
+def replace_folder(new: Path, folder: Path) -> None:
+    """Give a new folder another's name. Of several processes that do so at once, the last one's folder stays.
+
+    Args:
+        new: Folder from `locked_temporary_folder(folder)`.
+        folder: Name that it gets; a folder of this name is removed.
+
+    Raises:
+        OSError: The folder cannot be renamed.
+    """
+    while True:
+        try:
+            new.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return
+        with locked_temporary_folder(folder) as aside, suppress(FileNotFoundError):
+            folder.rename(aside)  # another process may have moved it aside before
+
+
 def _remove_left_temporaries(path: Path) -> None:
     """Remove the temporary files and folders of a target whose writers were killed."""
     with suppress(OSError):
