@@ -92,6 +92,14 @@ MAY_IMPORT["vgim.report"] = BASE | {
     "vgim.pages",
     "vgim.latents.registry",  # the order in which analyses are shown
 }
+MAY_IMPORT["vgim.export"] = BASE | {
+    "vgim.cluster",
+    "vgim.data",
+    "vgim.downstream",
+    "vgim.model",
+    "vgim.pretrained",
+    "vgim.runs",
+}
 MAY_IMPORT["vgim.tune"] = MAY_IMPORT["vgim.latents"] | {
     "vgim.latents",
     "vgim.verdict",
@@ -186,6 +194,7 @@ LIGHT = [
     "vgim.downstream.job",
     "vgim.latents.job",
     "vgim.report.page",
+    "vgim.export.job",
     "vgim.tune.job",
     "vgim.experiment.job",
 ]

@@ -17,6 +17,7 @@ from vgim.cli.config import config
 from vgim.cli.data import data
 from vgim.cli.decode import decode
 from vgim.cli.experiment import experiment
+from vgim.cli.export import export
 from vgim.cli.latents import latents
 from vgim.cli.output import loss, lossy_output
 from vgim.cli.probe import probe
@@ -97,6 +98,7 @@ for verb in (
     report,
     sweep,
     experiment,
+    export,
     import_reference,
     export_reference,
     from_reference,

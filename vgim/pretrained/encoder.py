@@ -20,6 +20,7 @@ from vgim.pretrained.audio_input import as_batch
 from vgim.pretrained.normalization import normalizer_of
 from vgim.runs.checkpoint import Checkpoint, best_checkpoint, find_checkpoint
 from vgim.runs.weights import load_weights
+from vgim.storage import Location
 
 
 class FrozenEncoder(nn.Module):
@@ -83,10 +84,11 @@ class FrozenEncoder(nn.Module):
 def load_encoder(
     where: str | os.PathLike[str], *, which: str = "last", device: str | torch.device = "cpu"
 ) -> FrozenEncoder:
-    """Load the encoder of a run or of a checkpoint, without Ray.
+    """Load the encoder of a run, a checkpoint or an export, without Ray.
 
     Args:
-        where: A run or a checkpoint: a path, a URI, or the name of a run under $VGIM_HOME/runs.
+        where: A run, a checkpoint or an exported folder: a path, a URI, or the name of a run under $VGIM_HOME/runs; or
+            an encoder on the hub, hf://OWNER/NAME or hf://OWNER/NAME@REVISION.
         which: `last`, or `best` for the checkpoint of lowest validation loss.
         device: Device of the weights.
 
@@ -107,11 +109,27 @@ def load_encoder(
     if which not in ("last", "best"):
         raise ValueError(f"which={which!r}; use 'last' or 'best'")
     path = resolve_run_path(os.fspath(where), "where")
+    exported = _exported(path)
+    if exported is not None:
+        from vgim.pretrained.exported import load_exported
+
+        return load_exported(exported, device)
     checkpoint = best_checkpoint(path) if which == "best" else find_checkpoint(path)
     config = _encoder_config(checkpoint)
     encoder = build_encoder(config.model, config.objective, config.train.seed)
     load_weights(checkpoint, encoder)
     return FrozenEncoder(encoder, normalizer_of(checkpoint, config), config, checkpoint).to(device)
+
+
+def _exported(path: str) -> Location | None:
+    """The exported folder of a path or URI, pulled if it is on the hub; None for a run or a checkpoint."""
+    from vgim.pretrained.exported import is_export
+    from vgim.pretrained.hub import HUB, pull
+
+    if path.startswith(HUB):
+        return pull(path)
+    folder = Location(path)
+    return folder if is_export(folder) else None
 
 
 def _encoder_config(checkpoint: Checkpoint) -> RunConfig:

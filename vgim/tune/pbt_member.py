@@ -14,7 +14,6 @@ import torch
 
 from vgim.config import blocking_difference, to_yaml
 from vgim.errors import CheckpointError, ConfigError, StorageError, VgimError
-from vgim.progress import MessagesOnly
 from vgim.runs.checkpoint import (
     Checkpoint,
     checkpoint_location,
@@ -116,7 +115,6 @@ def run_member(
                 verbose=context.verbose,
                 placement=context.placement,
                 stop_folder=context.stop_folder,
-                progress=MessagesOnly(print),  # in the member's own log
             )
         except VgimError:
             if until < num_epochs(member):

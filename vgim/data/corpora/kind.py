@@ -59,6 +59,8 @@ class CorpusKind:
     """Name on the command line and in manifests."""
     title: str
     """Name in reports and messages."""
+    license: str = ""
+    """License of its recordings as their publisher states it, for model cards; empty if it is not known."""
     help: str = ""
     """The help text of `vgim data prepare NAME`: its first sentence stands in the list of verbs."""
     find: Callable[..., Corpus] | None = None

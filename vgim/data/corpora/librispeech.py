@@ -155,6 +155,7 @@ def _no_utterances(folder: Location, files: FileSizes, subsets: Sequence[str] | 
 LIBRISPEECH = CorpusKind(
     name="librispeech",
     title="LibriSpeech",
+    license="CC BY 4.0 if it is LibriSpeech itself; another corpus in its layout has its own",
     help="LibriSpeech or a corpus in its layout. Reads SUBSET/SPEAKER/CHAPTER/SPEAKER-CHAPTER-UTTERANCE.flac.",
     find=find_librispeech,
     options=(

@@ -1,0 +1,109 @@
+"""What a model card tells of a run: its data, and the figures that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vgim.config import RunConfig
+from vgim.data.corpora.registry import CORPORA
+from vgim.data.shards.manifest import read_manifest
+from vgim.downstream.stored import newest_results, read_results, variant
+from vgim.errors import VgimError
+from vgim.model.losses import chance_of
+from vgim.pretrained.exported import DataFacts, Facts, ModuleFigures, ProbeFigures
+from vgim.runs.checkpoint import Checkpoint
+from vgim.runs.layout import CHECKPOINTS
+from vgim.runs.metrics import read_metrics_file
+from vgim.storage import Location
+
+
+def collect_facts(checkpoint: Checkpoint, config: RunConfig, license_id: str, notes: list[str]) -> Facts:
+    """The facts of a checkpoint, from the run's own files and its shards, as far as they can be read.
+
+    Args:
+        checkpoint: Of a run, or by itself.
+        config: The run's config.
+        license_id: License of the weights; empty if it is not stated.
+        notes: What could not be read is added here.
+    """
+    inside_run = checkpoint.location.parent.name == CHECKPOINTS
+    run = checkpoint.location.parent.parent if inside_run else checkpoint.location
+    step = checkpoint.state.step
+    record, source = _last_record(run, step)
+    chance = chance_of(config.objective)
+    return Facts(
+        run=config.storage.name or run.name,
+        data=_data(config.data.shards, checkpoint.state.data_fingerprint, notes),
+        figures_from=source,
+        chance=chance.loss if source else None,
+        chance_formula=chance.formula if source else "",
+        modules=tuple(_figures(module, number) for number, module in enumerate(record)),
+        probes=tuple(_probes(run, step, notes)) if inside_run else (),
+        license=license_id,
+    )
+
+
+def _data(shards: str, fingerprint: str, notes: list[str]) -> DataFacts:
+    try:
+        manifest = read_manifest(shards)
+    except VgimError as error:
+        notes.append(f"note: the card does not name the corpus, because the shards do not read: {error}")
+        return DataFacts(fingerprint=fingerprint)
+    if manifest.fingerprint != fingerprint:
+        notes.append(
+            f"note: the card does not name the corpus, because {shards} holds other shards than the run was trained on"
+        )
+        return DataFacts(fingerprint=fingerprint)
+    train = manifest.split("train")
+    return DataFacts(
+        fingerprint=fingerprint,
+        corpus=manifest.corpus,
+        title=manifest.corpus_title,
+        license=CORPORA[manifest.corpus].license if manifest.corpus in CORPORA else "",
+        variant=manifest.variant or "",
+        hours=train.hours,
+        utterances=train.utterances,
+        speakers=train.speakers,
+    )
+
+
+def _last_record(run: Location, step: int) -> tuple[Sequence[Mapping[str, Any]], str]:
+    """The modules of the last validation up to a step, else of the last record of training; and where they are from."""
+    records = [record for record in read_metrics_file(run).records if record["step"] <= step]
+    for kind, name in (("validation", "validation"), ("train", "training")):
+        of_kind = [record for record in records if record["kind"] == kind]
+        if of_kind:
+            return of_kind[-1]["modules"], f"{name} at step {of_kind[-1]['step']:,}"
+    return (), ""
+
+
+def _figures(module: Mapping[str, Any], number: int) -> ModuleFigures:
+    nats = module.get("kl_per_frame")
+    return ModuleFigures(
+        module=int(module.get("module", number)),
+        nce=module.get("nce"),
+        accuracy=module.get("accuracy"),
+        kl_per_frame=nats or None,
+    )
+
+
+def _probes(run: Location, step: int, notes: list[str]) -> list[ProbeFigures]:
+    """The newest results of each kind, without those of other steps of the trained encoder."""
+    results = newest_results(read_results(run, run.name, notes))
+    return [
+        ProbeFigures(
+            task=result.task,
+            variant=variant(result),
+            encoder=result.encoder,
+            module=result.module,
+            layer=result.layer,
+            accuracy=result.accuracy,
+            low=result.interval_over_utterances.low,
+            high=result.interval_over_utterances.high,
+            majority=result.majority,
+            step=result.step,
+        )
+        for result in results
+        if result.step in (None, step)
+    ]
