@@ -6,6 +6,7 @@ Rooms are imported inside the functions, so that a notebook that only reads metr
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def train(
         >>> run.name
         'quickstart'
     """
+    from vgim.cli.live import show_progress
     from vgim.config import ResolvedConfig
     from vgim.config import load_config as load
     from vgim.config.paths import resolve_paths
@@ -97,13 +99,15 @@ def train(
         resolved = config
     else:
         resolved = ResolvedConfig(resolve_paths(config), {}, config.storage.name)
-    trainer.train(
-        resolved,
-        resume_from=None if resume_from is None else _path_of(resume_from, "resume_from"),
-        init_from=None if init_from is None else _path_of(init_from, "init_from"),
-        address=address,
-        verbose=verbose,
-    )
+    with show_progress(sys.stdout) as progress:
+        trainer.train(
+            resolved,
+            resume_from=None if resume_from is None else _path_of(resume_from, "resume_from"),
+            init_from=None if init_from is None else _path_of(init_from, "init_from"),
+            address=address,
+            verbose=verbose,
+            progress=progress,
+        )
     return summarize_run(RunFolder(trainer.run_location(resolved.config)))
 
 
@@ -132,9 +136,10 @@ def prepare(name: str, *, corpus: RunPath, out: RunPath, **options: OptionInput)
     """
     from vgim.config.paths import resolve_path
     from vgim.data.shards.prepare_named import prepare_named
+    from vgim.progress import SILENT
 
     corpus_path, out_path = resolve_path(os.fspath(corpus), "corpus"), resolve_path(os.fspath(out), "out")
-    return prepare_named(name, corpus_path, out_path, progress=None, **options)
+    return prepare_named(name, corpus_path, out_path, progress=SILENT, **options)
 
 
 def list_runs(storage: RunPath = "$VGIM_HOME/runs") -> list[RunSummary]:

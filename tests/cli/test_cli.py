@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from click.testing import CliRunner, Result
@@ -196,6 +197,7 @@ def test_train_passes_on_what_it_was_given(monkeypatch: pytest.MonkeyPatch, tmp_
         "init_from": f"{tmp_path}/other/run",
         "address": "auto",
         "verbose": True,
+        "progress": ANY,
     }
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vgim.cli import main
 from vgim.data.sound_file import read_sound
-from vgim.decode.session import open_session
+from vgim.decode.session import DecoderSession, open_session
 from vgim.decode.sound_files import SoundEntry, add_to_index, read_index, write_wav
 from vgim.decode.train import DecoderOptions, train_decoder
 from vgim.storage import Location
@@ -31,7 +31,7 @@ def vgim(*args: object) -> Result:
 def trained(run: Path) -> Path:
     # Large steps make weights of which every latent is heard.
     overrides = ("train.batch_size=4", "train.max_steps=2", "listen.crops=0", "optim.learning_rate=0.2")
-    assert train_decoder(str(run), DecoderOptions(module=1), overrides, log=lambda line: None) == 0
+    assert train_decoder(str(run), DecoderOptions(module=1), overrides) == 0
     return run
 
 
@@ -86,7 +86,7 @@ def test_a_reconstruction_of_normalized_audio_has_the_level_of_the_original(
     assert train(resolved) == 0
     run = Path(resolved.config.storage.root, "run")
     overrides = ("train.batch_size=4", "train.max_steps=1", "listen.crops=0")
-    train_decoder(str(run), DecoderOptions(module=0), overrides, log=lambda line: None)
+    train_decoder(str(run), DecoderOptions(module=0), overrides)
     session = open_session(str(run))
     samples = (1_000 * np.random.default_rng(0).standard_normal(6_000) + 3_000).astype(np.int16)
     if mode == "utterance":
@@ -270,3 +270,41 @@ def test_the_index_replaces_the_entry_of_a_file_that_is_written_again(tmp_path: 
     add_to_index(Location(tmp_path), [one, one.model_copy(update={"file": "b.wav"})])
     add_to_index(Location(tmp_path), [one.model_copy(update={"title": "two"})])
     assert [(e.file, e.title) for e in read_index(Location(tmp_path))] == [("a.wav", "two"), ("b.wav", "one")]
+
+
+def test_an_interrupted_command_keeps_its_sounds_and_the_same_command_makes_the_rest(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("sample", trained, "--count", 5, "--seed", 9)
+    decode, calls = DecoderSession.audio, []
+
+    def interrupted(*args: Any, **options: Any) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return decode(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DecoderSession, "audio", interrupted)
+        assert vgim(*command).exit_code == 130
+    folder = trained / "decoder/module1-mse/audio"
+    drawn = [folder / entry["file"] for entry in entries(trained, "sample") if "seed9-" in entry["file"]]
+    assert [file.name for file in drawn] == ["seed9-0.wav", "seed9-1.wav"]
+    before = [file.stat().st_mtime_ns for file in drawn]
+    again = vgim(*command)
+    assert again.stderr == "2 of 5 sounds were decoded earlier and are kept\n"
+    assert [file.stat().st_mtime_ns for file in drawn] == before
+    files = [Path(line) for line in again.stdout.splitlines()]
+    assert [file.name for file in files] == [f"seed9-{i}.wav" for i in range(5)]
+    straight = vgim(*command, "--out", trained / "straight")
+    assert [file.read_bytes() for file in files] == [
+        Path(line).read_bytes() for line in straight.stdout.splitlines()
+    ]
+
+
+def test_sounds_of_other_weights_are_made_anew(trained: Path) -> None:
+    index = trained / "decoder/module1-mse/audio/index.json"
+    assert vgim("sample", trained, "--count", 2, "--seed", 9).exit_code == 0
+    index.write_text(index.read_text().replace(entries(trained, "sample")[-1]["weights"], "0" * 64))
+    assert vgim("sample", trained, "--count", 2, "--seed", 9).stderr == ""
+    assert "0" * 64 not in {entry["weights"] for entry in entries(trained, "sample")[-2:]}

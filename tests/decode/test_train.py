@@ -28,6 +28,7 @@ from vgim.model.specs import ConvSpec
 from vgim.model.stack import build_encoder
 from vgim.pretrained.decoder import ENCODER, build_decoder, list_decoders, load_decoder
 from vgim.pretrained.encoder import load_encoder
+from vgim.progress import MessagesOnly
 from vgim.runs.checkpoint import complete_checkpoints, find_checkpoint
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import read_metrics
@@ -111,7 +112,7 @@ def test_a_decoder_keeps_the_ends_of_every_nth_epoch(run: Path) -> None:
 
 def test_training_leaves_a_decoder_that_loads_and_sounds_to_hear(run: Path) -> None:
     lines: list[str] = []
-    assert train_decoder(str(run), DecoderOptions(module=0), QUICK, log=lines.append) == 0
+    assert train_decoder(str(run), DecoderOptions(module=0), QUICK, progress=MessagesOnly(lines.append)) == 0
     assert list_decoders(Location(run)) == ["module0-mse"]
     folder = run / "decoder" / "module0-mse"
     assert {path.name for path in folder.iterdir()} == {
@@ -287,7 +288,10 @@ def test_without_a_validation_split_the_first_sounds_are_of_the_test_split(run: 
 def test_a_published_decoder_is_trained_and_loaded_with_its_extra_layers(run: Path) -> None:
     lines: list[str] = []
     options = DecoderOptions(module=0, protocol="published")
-    assert train_decoder(str(run), options, (*QUICK, "train.max_steps=2"), log=lines.append) == 0
+    assert (
+        train_decoder(str(run), options, (*QUICK, "train.max_steps=2"), progress=MessagesOnly(lines.append))
+        == 0
+    )
     assert lines[0].startswith(
         "protocol published: loss mse+mel (objective.padding=reflect), sampled latents, 8 channels, 2 extra layers"
     )

@@ -17,6 +17,7 @@ from vgim.experiment import job
 from vgim.experiment.folder import CONFIG, RECORD, ExperimentFolder
 from vgim.experiment.job import run_experiment
 from vgim.experiment.plan import Experiment, load_experiment
+from vgim.progress import MessagesOnly
 from vgim.runs.environment import utc_now
 from vgim.runs.folder import RunFolder
 from vgim.runs.listing import list_runs
@@ -37,19 +38,19 @@ def test_runs_are_ordinary_runs_and_are_trained_once(
     tmp_path: Path, tiny_shards: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     experiment = load(tmp_path, tiny_shards)
-    run_experiment(experiment)
+    run_experiment(experiment, progress=MessagesOnly(print))
     runs = list_runs(experiment.folder.child("runs").uri)
     assert [(run.name, run.state, run.step) for run in runs] == [
         (name, "finished", 4) for name in ("gim-seed0", "gim-seed1", "sim-seed0", "sim-seed1")
     ]
     assert experiment.folder.child(CONFIG).exists()
     assert not experiment.folder.child(RECORD).exists()
-    run_experiment(experiment)
+    run_experiment(experiment, progress=MessagesOnly(print))
     assert launches(experiment) == [1, 1, 1, 1]
     assert "sim-seed1: finished" in capsys.readouterr().out
     # more steps and another seed: the same runs go on
     more = load(tmp_path, tiny_shards, "train.max_steps=6", "seeds=[0,2]")
-    run_experiment(more)
+    run_experiment(more, progress=MessagesOnly(print))
     assert launches(more) == [2, 2, 1, 1]
     assert [list(read_metrics(run.location))[-1]["step"] for run in more.runs] == [6, 6, 6, 6]
 
@@ -68,12 +69,12 @@ def test_an_interrupted_experiment_continues(
 
     monkeypatch.setattr(job, "train", interrupted_train)
     with pytest.raises(Interrupted):
-        run_experiment(experiment)
+        run_experiment(experiment, progress=MessagesOnly(print))
     assert capsys.readouterr().out.endswith(
         "interrupted; 1 of 4 runs finished; the same command does the rest\n"
     )
     assert not experiment.folder.child(RECORD).exists()
-    run_experiment(experiment)
+    run_experiment(experiment, progress=MessagesOnly(print))
     assert trained == ["sim-seed0", "gim-seed0", "gim-seed0", "sim-seed1", "gim-seed1"]
 
 
@@ -118,7 +119,7 @@ def test_missing_shards_and_labels_are_refused_before_the_first_step(
 def test_a_dry_run_writes_nothing(
     tmp_path: Path, tiny_shards: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_experiment(load(tmp_path, tiny_shards), dry_run=True)
+    run_experiment(load(tmp_path, tiny_shards), dry_run=True, progress=MessagesOnly(print))
     assert "4 runs, sim, gim with 2 seeds" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
 

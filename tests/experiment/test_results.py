@@ -28,6 +28,7 @@ from vgim.experiment.job import run_experiment
 from vgim.experiment.plan import Experiment, PlannedProbe, load_experiment
 from vgim.experiment.probes import missing_probes
 from vgim.experiment.results import show
+from vgim.progress import MessagesOnly
 from vgim.storage import Location
 
 
@@ -139,7 +140,7 @@ def test_nothing_is_computed_again(
 ) -> None:
     for name in ("train", "probe_many"):
         monkeypatch.setattr(job, name, lambda *args, name=name, **options: pytest.fail(name))
-    run_experiment(probed)
+    run_experiment(probed, progress=MessagesOnly(print))
     assert "sim-seed0: finished\n" in capsys.readouterr().out
 
 

@@ -13,6 +13,7 @@ from vgim.errors import Interrupted
 from vgim.experiment.job import run_experiment
 from vgim.experiment.plan import Experiment, load_experiment
 from vgim.experiment.results import RESULTS
+from vgim.progress import MessagesOnly
 from vgim.runs.folder import RunFolder
 from vgim.signals import STOP_SIGNALS
 
@@ -46,13 +47,13 @@ def test_a_signal_writes_the_step_under_way_and_the_same_command_ends_as_a_strai
     experiment = load(tmp_path / "experiment", tiny_shards)
     at_step(monkeypatch, 3, send(number))
     with pytest.raises(Interrupted) as e:
-        run_experiment(experiment)
+        run_experiment(experiment, progress=MessagesOnly(print))
     assert e.value.exit_code == 128 + number
     # Its first run was trained at the signal, and the second had not begun.
     assert states(experiment) == [("interrupted", f"stopped by {number.name} at step 3, epoch 0"), None]
     assert last_checkpoint(experiment.runs[0].config).state.step == 3
     assert capsys.readouterr().out.endswith("0 of 2 runs finished; the same command does the rest\n")
-    run_experiment(experiment)
+    run_experiment(experiment, progress=MessagesOnly(print))
     assert states(experiment) == [("finished", "finished at step 4, epoch 0")] * 2
     for run, expected in zip(experiment.runs, straight.runs, strict=True):
         ours, theirs = last_checkpoint(run.config), last_checkpoint(expected.config)

@@ -16,6 +16,7 @@ from tests.training.cases import last_checkpoint, records, run_location
 from vgim.config import ResolvedConfig, RunConfig, from_yaml
 from vgim.data.shards.manifest import fingerprint, read_manifest, write_manifest
 from vgim.errors import CheckpointError, ConfigError, DataError, StorageError, TrainingError
+from vgim.progress import MessagesOnly
 from vgim.runs.folder import Attempt, RunFolder, RunRecord
 from vgim.runs.listing import format_runs, list_runs
 from vgim.storage import Location
@@ -150,7 +151,7 @@ def test_training_leaves_the_folder_that_the_design_names(
     tiny_config: Maker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     resolved = tiny_config("train.epochs=1", "train.max_steps=4", "train.checkpoint_every_steps=2")
-    assert train(resolved) == 0
+    assert train(resolved, progress=MessagesOnly(print)) == 0
     run = run_location(resolved.config)
     assert run.list() == [".claim", "checkpoints", "config.yaml", "metrics.jsonl", "run.json", "tensorboard"]
     assert run.child("checkpoints").list() == ["index.json", "step-00000002", "step-00000004"]
@@ -177,7 +178,7 @@ def test_a_finished_run_is_left_alone_and_says_how_to_go_on(
     folder = run_location(tiny_config().config).local_path
     before = files_of(folder)
     capsys.readouterr()
-    assert train(tiny_config("train.max_steps=3")) == 0
+    assert train(tiny_config("train.max_steps=3"), progress=MessagesOnly(print)) == 0
     after = files_of(folder)
     for name in before.keys() - {"run.json", "config.yaml"}:
         assert after[name] == before[name], name
@@ -287,11 +288,11 @@ def test_a_stopped_run_says_so_and_goes_on_with_the_same_command(
     with monkeypatch.context() as patch:
         patch.setattr(RankTrainer, "_log", stop)
         with pytest.raises(KeyboardInterrupt):
-            train(tiny_config(*settings))
+            train(tiny_config(*settings), progress=MessagesOnly(print))
     folder = RunFolder(run_location(tiny_config().config))
     assert record_of(folder).state == "interrupted"
     assert "interrupted; the same command continues from the checkpoint of step 3" in capsys.readouterr().out
-    assert train(tiny_config(*settings)) == 0
+    assert train(tiny_config(*settings), progress=MessagesOnly(print)) == 0
     printed = capsys.readouterr().out
     assert "continuing from this run's checkpoint" in printed
     assert "step-00000003 (step 3, epoch 0, 3 steps into it)" in printed
@@ -308,7 +309,7 @@ def test_the_embedded_corpus_is_made_where_the_config_asks_for_it_and_only_once(
         "data.synthetic.seed=1",
         "train.epochs=1",
     ]
-    assert train(tiny_config(*settings)) == 0
+    assert train(tiny_config(*settings), progress=MessagesOnly(print)) == 0
     assert "making the embedded corpus in" in capsys.readouterr().out
     made = files_of(tmp_path / "new")
     assert train(tiny_config(*settings, "storage.name=again")) == 0

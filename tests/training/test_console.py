@@ -1,23 +1,21 @@
-"""The console: one live line with rate, data wait and ETA, with events and validations above it."""
+"""The console: how far a run is as a stage, events and validations as messages, from what the run records."""
 
 from __future__ import annotations
 
-import io
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.recorded import Recorded
 from tests.waiting import wait_until
-from vgim.config import ResolvedConfig
+from vgim.errors import StorageError
+from vgim.runs.metrics_follower import MetricsFollower
 from vgim.storage import Location
 from vgim.training import console
-from vgim.training.console import Console, progress_line, validation_line
-
-Maker = Callable[..., ResolvedConfig]
+from vgim.training.console import Console, Starting, step_detail, validation_line
 
 
 def module(number: int, nce: float | None, accuracy: float = 0.3125) -> dict[str, Any]:
@@ -50,18 +48,8 @@ def validation_record(step: int, *modules: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_the_line_has_step_loss_rate_data_wait_and_time_left() -> None:
-    assert progress_line(train_record(120)) == (
-        "step 120/200  epoch 3.40  nce 1.980 2.110  20.0 crops/s  data wait 1.0%  ETA 0:32"
-    )
-
-
-def test_the_line_names_the_module_if_the_first_one_does_not_train() -> None:
-    assert "  module 2 nce 1.500  " in progress_line(train_record(1, module(2, 1.5)))
-
-
-def test_past_its_last_step_a_run_has_no_negative_time_left() -> None:
-    assert progress_line(train_record(201)).endswith("ETA 0:00")
+def test_the_detail_names_the_module_if_the_first_one_does_not_train() -> None:
+    assert "  module 2 nce 1.500  " in step_detail(train_record(1, module(2, 1.5)))
 
 
 def test_the_validation_line_has_the_metrics_of_each_module() -> None:
@@ -76,62 +64,90 @@ def test_the_validation_line_has_nats_a_frame_where_the_record_has_them() -> Non
 
 
 def test_metrics_that_are_not_finite_are_shown_as_dashes() -> None:
-    assert "nce 1.980 -  " in progress_line(train_record(1, module(0, 1.98), module(1, None)))
+    assert "nce 1.980 -  " in step_detail(train_record(1, module(0, 1.98), module(1, None)))
     assert "nce - 2.110  " in validation_line(validation_record(1, module(0, None), module(1, 2.11)))
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def follow(folder: Path, out: io.StringIO, *records: dict[str, Any]) -> str:
-    """Output of a console for records that are written one after the other while it runs."""
-    path = folder / "metrics.jsonl"
-    with Console(Location(folder), out), path.open("a") as lines:
+def follow(folder: Path, *records: dict[str, Any], starting: Starting | None = None) -> Recorded:
+    """What a console reports of records that are written one after the other while it runs."""
+    path, heard = folder / "metrics.jsonl", Recorded()
+    with Console(Location(folder), heard, starting), path.open("a") as lines:
         for record in records:
             lines.write(json.dumps({**record, "time": time.time()}) + "\n")
             lines.flush()
-            message = record.get("message", "")
-            wait_until(lambda message=message: message in out.getvalue(), f"{message!r} in {out}")
-    return out.getvalue()
+            if record["kind"] == "train":
+                step = record["step"]
+                wait_until(
+                    lambda step=step: heard.titles[-1:] == ["training"] and heard.stages[-1].done == step,
+                    f"step {step}",
+                )
+            else:
+                message = record.get("message", "validation:")
+                wait_until(lambda message=message: message in "".join(heard.messages), message)
+    return heard
 
 
 @pytest.fixture(autouse=True)
 def polls_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(console, "LOCAL_POLL_S", 0.01)
 
 
 def event(message: str) -> dict[str, Any]:
     return {"kind": "event", "step": 1, "message": message}
 
 
-def test_without_a_terminal_each_event_is_printed_once(tmp_path: Path) -> None:
-    printed = follow(
-        tmp_path, io.StringIO(), event("first"), train_record(10), validation_record(10), event("second")
+def test_events_and_validations_are_messages_and_steps_are_a_stage(tmp_path: Path) -> None:
+    heard = follow(
+        tmp_path, event("first"), train_record(10), validation_record(10), train_record(20), event("last")
     )
-    lines = printed.splitlines()
-    assert [line.split()[0] for line in lines] == ["first", "step", "step", "second"]
-    assert sum("validation:" in line for line in lines) == 1
-    assert "\r" not in printed
+    assert [message.split()[0] for message in heard.messages] == ["first", "step", "last"]
+    training = heard.of("training")
+    assert (training.unit, training.total, training.dones[0], training.done) == ("step", 200, 10, 20)
+    assert training.detail == "epoch 3.40  nce 1.980 2.110  20.0 crops/s  data wait 1.0%"
 
 
-def test_without_a_terminal_progress_is_printed_now_and_then_and_at_the_end(tmp_path: Path) -> None:
-    steps = [train_record(step) for step in range(1, 50)]
-    lines = follow(tmp_path, io.StringIO(), *steps).splitlines()
-    assert 1 <= len(lines) <= 3
-    assert lines[-1].startswith("step 49/200")
+def test_before_the_first_step_the_console_says_what_is_done(tmp_path: Path) -> None:
+    heard = follow(tmp_path, event("weights drawn afresh"))
+    assert heard.titles == ["preparing the first step"]
+    assert "compiling" in heard.stages[0].detail
 
 
-def test_a_terminal_has_one_progress_line_that_is_rewritten_and_cleared_for_events(tmp_path: Path) -> None:
-    printed = follow(tmp_path, Terminal(), train_record(10), event("look here"), train_record(11))
-    assert "look here\n" in printed
-    assert printed.count("\n") == 1
-    assert printed.endswith("\r\x1b[2K")  # the progress line is cleared
+def test_workers_that_start_are_waited_for_until_one_has_begun(tmp_path: Path) -> None:
+    answers = iter(["waiting for 2 x 1 CPU", "each imports torch", None])
+    heard = follow(tmp_path, train_record(1), starting=Starting("starting 2 workers", lambda: next(answers)))
+    assert heard.titles[0] == "starting 2 workers"
+    assert heard.titles[-1] == "training"
+    assert heard.stages[0].details == ["waiting for 2 x 1 CPU", "each imports torch"]
 
 
-def test_records_of_an_earlier_launch_are_not_printed_again(tmp_path: Path) -> None:
+def test_a_run_that_ends_before_its_workers_have_begun_ends_the_console(tmp_path: Path) -> None:
+    assert follow(tmp_path, starting=Starting("starting 2 workers", lambda: "slow")).titles == [
+        "starting 2 workers"
+    ]
+
+
+def test_after_the_last_step_the_console_says_what_is_left(tmp_path: Path) -> None:
+    heard = follow(tmp_path, train_record(199), train_record(200))
+    assert heard.of("training").detail.endswith("  last step done: validating, writing the checkpoint")
+
+
+def test_records_of_an_earlier_launch_are_not_shown_again(tmp_path: Path) -> None:
     old = {**event("from yesterday"), "time": time.time() - 86_400}
     (tmp_path / "metrics.jsonl").write_text(json.dumps(old) + "\n" + '{"kind": "tr')
-    printed = follow(tmp_path, io.StringIO())
-    assert printed == ""
+    heard = follow(tmp_path)
+    assert heard.messages == []
+
+
+def test_storage_that_fails_does_not_end_the_console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    read = MetricsFollower.new_records
+
+    def fails_twice(follower: MetricsFollower) -> list[Any]:
+        calls.append(1)
+        if len(calls) < 3:
+            raise StorageError("the disk is gone")
+        return read(follower)
+
+    monkeypatch.setattr(MetricsFollower, "new_records", fails_twice)
+    heard = follow(tmp_path, event("seen after all"))
+    assert heard.messages == ["seen after all"]

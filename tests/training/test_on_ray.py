@@ -25,6 +25,7 @@ from tests.training.cases import (
 )
 from vgim.config import ResolvedConfig, RunConfig
 from vgim.errors import DataError, Interrupted, TrainingError, VgimError
+from vgim.progress import MessagesOnly
 from vgim.training import on_ray
 from vgim.training.trainer import train
 
@@ -109,7 +110,7 @@ def test_sigterm_writes_a_checkpoint_of_all_ranks_and_the_same_command_ends_as_t
         fault = signal_driver_once(tmp_path / "sent", os.getpid(), signal.SIGTERM, at_step=7)
         patch.setattr(on_ray, "_train_worker", workers_with(fault))
         with pytest.raises(Interrupted) as e:
-            train(resolved)
+            train(resolved, progress=MessagesOnly(print))
     assert e.value.exit_code == 143
     state = last_checkpoint(config).state
     assert 8 <= state.step < 20
@@ -121,7 +122,7 @@ def test_sigterm_writes_a_checkpoint_of_all_ranks_and_the_same_command_ends_as_t
     assert said.endswith(
         f"interrupted; the same command continues from the checkpoint of step {state.step}\n"
     )
-    assert train(resolved) == 0
+    assert train(resolved, progress=MessagesOnly(print)) == 0
     assert state_of(config) == ("finished", "finished at step 20, epoch 4")
     assert_same(last_checkpoint(config).weights(), last_checkpoint(undisturbed).weights())
     assert_same(last_checkpoint(config).optimizer(), last_checkpoint(undisturbed).optimizer())

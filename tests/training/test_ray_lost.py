@@ -16,6 +16,7 @@ from tests.waiting import wait_until
 from vgim.cluster.placement import Placement
 from vgim.config import ResolvedConfig
 from vgim.errors import Interrupted, TrainingError
+from vgim.progress import MessagesOnly
 from vgim.runs.folder import RunFolder
 from vgim.runs.layout import STOP_REQUEST
 from vgim.training import on_ray
@@ -63,7 +64,7 @@ def test_a_signal_that_ends_ray_as_well_interrupts_the_run(
 
     trainer_that(end_with_all, monkeypatch)
     with pytest.raises(Interrupted) as e:
-        train(resolved, placement=ONE_WORKER)
+        train(resolved, placement=ONE_WORKER, progress=MessagesOnly(print))
     assert e.value.exit_code == 143
     assert state_of(resolved) == ("interrupted", "stopped by SIGTERM")
     assert STOP_REQUEST not in run.list()

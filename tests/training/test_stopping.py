@@ -15,6 +15,7 @@ from tests.training.cases import assert_same, at_step, last_checkpoint, run_loca
 from tests.waiting import wait_until
 from vgim.config import ResolvedConfig, RunConfig
 from vgim.errors import Interrupted, StorageError
+from vgim.progress import MessagesOnly
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.layout import STOP_REQUEST
 from vgim.runs.stop_request import ask_to_stop, requested_stop, withdraw_stop_request
@@ -59,7 +60,7 @@ def test_a_signal_writes_the_step_under_way_and_the_same_command_goes_on(
     resolved = tiny_config(*SIX_STEPS)
     at_step(monkeypatch, 3, send(number))
     with pytest.raises(Interrupted) as e:
-        train(resolved)
+        train(resolved, progress=MessagesOnly(print))
     assert e.value.exit_code == 128 + number
     assert last_checkpoint(resolved.config).state.step == 3
     assert state_of(resolved.config) == ("interrupted", f"stopped by {number.name} at step 3, epoch 0")
@@ -110,7 +111,7 @@ def test_a_signal_before_the_first_step_stops_at_once_and_loses_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "keep_freed_memory", send(signal.SIGTERM))
         with pytest.raises(Interrupted):
-            train(resolved)
+            train(resolved, progress=MessagesOnly(print))
     assert state_of(resolved.config) == ("interrupted", "stopped by SIGTERM")
     assert "there is no checkpoint yet" in capsys.readouterr().out
     assert_goes_on_as(resolved, straight)
@@ -186,7 +187,7 @@ def test_when_the_grace_is_over_the_run_ends_and_says_what_was_not_written(
 
     at_step(monkeypatch, 4, stuck)
     with pytest.raises(Interrupted) as e:
-        train(resolved)
+        train(resolved, progress=MessagesOnly(print))
     assert e.value.exit_code == 143
     assert state_of(resolved.config) == ("interrupted", "stopped by SIGTERM")
     said = capsys.readouterr().out

@@ -11,6 +11,7 @@ import torch
 from tests.faults import hold_until, trials_with
 from tests.tune.sweep_cases import MakeSweep
 from vgim.config import ResolvedConfig
+from vgim.progress import MessagesOnly
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import read_metrics
@@ -36,10 +37,10 @@ def test_a_sweep_runs_to_its_end_and_its_command_again_tries_only_what_failed(
 ) -> None:
     space = {"optim.learning_rate": "[1e-3, 1e6]", "model.depth": "[1, 2]"}
     sweep = tiny_sweep(space, "train.schedule=sequential", "train.epochs=1")
-    run_sweep(sweep, dry_run=True)
+    run_sweep(sweep, dry_run=True, progress=MessagesOnly(print))
     assert "4 trials by grid" in capsys.readouterr().out
     assert not sweep.folder.exists()
-    result = run_sweep(sweep)
+    result = run_sweep(sweep, progress=MessagesOnly(print))
     assert result is not None
     states = {trial.id: trial.state for trial in result.trials}
     assert states == {
@@ -51,7 +52,7 @@ def test_a_sweep_runs_to_its_end_and_its_command_again_tries_only_what_failed(
     told = capsys.readouterr().out
     assert "learning_rate1000000-depth1 failed: the gradient of module 0 is not finite" in told
     assert launches(sweep) == dict.fromkeys(list(states)[:3], 1)
-    run_sweep(sweep)
+    run_sweep(sweep, progress=MessagesOnly(print))
     assert list(launches(sweep).values()) == [1, 1, 2]
     assert "2 of them have ended already and are not run again" in capsys.readouterr().out
 
@@ -79,7 +80,7 @@ def test_a_population_that_was_killed_goes_on_and_its_worse_member_takes_over_th
     record = RunFolder(good.run).record()
     assert record is not None
     RunFolder(good.run).write(record.model_copy(update={"state": "running", "pid": NO_PROCESS}))
-    result = run_sweep(sweep)
+    result = run_sweep(sweep, progress=MessagesOnly(print))
     assert result is not None
     assert [trial.state for trial in result.trials] == ["finished", "finished"]
     for member in (bad, good):

@@ -18,6 +18,7 @@ from tests.training.cases import assert_same, at_step, last_checkpoint, send
 from tests.tune.sweep_cases import MakeSweep, run_here
 from tests.waiting import wait_until
 from vgim.errors import Interrupted
+from vgim.progress import MessagesOnly
 from vgim.runs.folder import RunFolder
 from vgim.runs.layout import STOP_REQUEST
 from vgim.training import stopping
@@ -81,12 +82,12 @@ def test_a_signal_or_a_request_writes_the_step_under_way_and_the_same_command_en
 
     at_step(monkeypatch, 3, signal_and_wait)
     with pytest.raises(Interrupted) as e:
-        run_sweep(stopped)
+        run_sweep(stopped, progress=MessagesOnly(print))
     signal_said = number or signal.SIGTERM
     assert e.value.exit_code == 128 + signal_said
     assert states(stopped) == [("interrupted", f"stopped by {signal_said.name} at step 3, epoch 0"), None]
     assert capsys.readouterr().out.endswith("interrupted; the same command goes on with what is left\n")
-    assert run_sweep(stopped) is not None
+    assert run_sweep(stopped, progress=MessagesOnly(print)) is not None
     assert states(stopped) == [("finished", "finished at step 6, epoch 0")] * 2
     for trial, expected in zip(trials_of(stopped), trials_of(straight), strict=True):
         ours, theirs = last_checkpoint(trial.config), last_checkpoint(expected.config)

@@ -109,7 +109,8 @@ def corpus_option(option: CorpusOption) -> click.Option:
 
 
 def _prepare(name: str, corpus: str, out: str, options: dict[str, OptionInput]) -> None:
-    from vgim.cli.shards import ProgressLine, describe
+    from vgim.cli.live import show_progress
+    from vgim.cli.shards import describe
     from vgim.cluster.working_dir import refuse_job_folder
     from vgim.config.paths import resolve_path
     from vgim.data.shards.prepare_named import prepare_named
@@ -117,7 +118,8 @@ def _prepare(name: str, corpus: str, out: str, options: dict[str, OptionInput]) 
     corpus, out = resolve_path(corpus, "--corpus"), resolve_path(out, "--out")
     refuse_job_folder("--out", out)
     given = {keyword: value for keyword, value in options.items() if value != ()}
-    manifest = prepare_named(name, corpus, out, progress=ProgressLine().show_shards, **given)
+    with show_progress() as progress:
+        manifest = prepare_named(name, corpus, out, progress=progress, **given)
     click.echo(describe(out, manifest))
 
 
@@ -145,14 +147,13 @@ def data() -> None:
 )
 def synth(out: str, speakers: int, utterances: int, seed: int) -> None:
     """Synthesize the embedded corpus. It is speech with known phones, in LibriSpeech's layout."""
-    from vgim.cli.shards import ProgressLine
+    from vgim.cli.live import show_progress
     from vgim.config.paths import resolve_path
     from vgim.data.corpora.synthetic import synthesize
 
     out = resolve_path(out, "--out")
-    summary = synthesize(
-        out, speakers=speakers, utterances=utterances, seed=seed, progress=ProgressLine().show_utterances
-    )
+    with show_progress() as progress:
+        summary = synthesize(out, speakers=speakers, utterances=utterances, seed=seed, progress=progress)
     note = " (it was there already)" if summary.unchanged else ""
     click.echo(
         f"{out}: {summary.utterances:,} utterances of {summary.speakers} speakers, {summary.hours:.2f} hours, "

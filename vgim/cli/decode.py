@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vgim.cli.completion import complete_decoder_override
+from vgim.cli.live import show_progress
 from vgim.cli.options import Count, LazyChoice, output_file, run_argument, seed_type
 from vgim.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vgim.decode.session import DecoderSession
+    from vgim.progress import Progress
 
 decoder_option = click.option("--decoder", metavar="NAME", help="Name of the decoder, if RUN has several.")
 checkpoint_option = click.option(
@@ -79,13 +87,14 @@ def train(
     decoder's config, for example decoder.channels=128 or train.epochs=50.
     """
     where = _run_path(run, "RUN")
-    from vgim.decode.train import DecoderOptions, train_decoder
+    with show_progress(sys.stdout) as progress:
+        with progress.stage("loading torch"):
+            from vgim.decode.train import DecoderOptions, train_decoder
 
-    ctx.exit(
-        train_decoder(
-            where, DecoderOptions(**options), overrides, address=address, verbose=verbose, log=click.echo
+        code = train_decoder(
+            where, DecoderOptions(**options), overrides, address=address, verbose=verbose, progress=progress
         )
-    )
+    ctx.exit(code)
 
 
 @decode.command("list")
@@ -118,12 +127,13 @@ def file(source: str, target: str, run: str, decoder: str | None, checkpoint: st
     """
     from vgim.config.paths import resolve_path
     from vgim.data.sound_file import read_sound
-    from vgim.decode.sound_files import write_wav
     from vgim.storage import Location
 
-    session = _session(run, decoder, checkpoint, mask, None, "--run")
-    samples = read_sound(resolve_path(source, "IN"), _note)
-    write_wav(Location(output_file("OUT.wav", target)), session.reconstruct(samples))
+    with _opened(run, decoder, checkpoint, mask, option="--run") as (session, progress):
+        from vgim.decode.sound_files import write_wav
+
+        samples = read_sound(resolve_path(source, "IN"), progress.message)
+        write_wav(Location(output_file("OUT.wav", target)), session.reconstruct(samples))
 
 
 @decode.command()
@@ -136,9 +146,11 @@ def file(source: str, target: str, run: str, decoder: str | None, checkpoint: st
 @out_option
 def sample(run: str, count: int, seed: int, **which: Any) -> None:
     """Decode draws from N(0, I)."""
-    from vgim.decode import sounds
+    with _opened(run, **which) as (session, progress):
+        from vgim.decode import sounds
 
-    _print_paths(sounds.sample(_session(run, **which), count, seed))
+        files = sounds.sample(session, count, seed, progress)
+    _print_paths(files)
 
 
 @decode.command()
@@ -165,10 +177,13 @@ def sample(run: str, count: int, seed: int, **which: Any) -> None:
 def interpolate(run: str, first: str, second: str, steps: int, dims: int | None, **which: Any) -> None:
     """Decode the line from the latents of file A to the latents of file B, in all dimensions or in a few."""
     from vgim.config.paths import resolve_path
-    from vgim.decode import sounds
 
-    files = resolve_path(first, "A"), resolve_path(second, "B")
-    _print_paths(sounds.interpolate(_session(run, **which), *files, steps, dims, _note))
+    ends = resolve_path(first, "A"), resolve_path(second, "B")
+    with _opened(run, **which) as (session, progress):
+        from vgim.decode import sounds
+
+        files = sounds.interpolate(session, *ends, steps, dims, progress)
+    _print_paths(files)
 
 
 @decode.command()
@@ -190,7 +205,6 @@ def interpolate(run: str, first: str, second: str, steps: int, dims: int | None,
 def traverse(run: str, source: str, dims: str, bounds: str, steps: int, **which: Any) -> None:
     """Decode FILE with one dimension of its latents set to different values."""
     from vgim.config.paths import resolve_path
-    from vgim.decode import sounds
 
     chosen = [int(dim) for dim in _numbers("--dims", dims)]
     ends = _numbers("--range", bounds)
@@ -201,7 +215,11 @@ def traverse(run: str, source: str, dims: str, bounds: str, steps: int, **which:
             f"--dims {dims} --range {bounds}: give whole numbers such as 3,17 and two ends such as -2.68,2.68"
         )
     path = resolve_path(source, "FILE")
-    _print_paths(sounds.traverse(_session(run, **which), path, chosen, (ends[0], ends[1]), steps, _note))
+    with _opened(run, **which) as (session, progress):
+        from vgim.decode import sounds
+
+        files = sounds.traverse(session, path, chosen, (ends[0], ends[1]), steps, progress)
+    _print_paths(files)
 
 
 def _numbers(option: str, text: str) -> list[float]:
@@ -214,17 +232,27 @@ def _numbers(option: str, text: str) -> list[float]:
     return numbers
 
 
-def _session(
-    run: str, decoder: str | None, checkpoint: str, mask: str | None, out: str | None, option: str = "RUN"
-) -> Any:
+@contextmanager
+def _opened(
+    run: str,
+    decoder: str | None,
+    checkpoint: str,
+    mask: str | None,
+    out: str | None = None,
+    option: str = "RUN",
+) -> Iterator[tuple[DecoderSession, Progress]]:
+    """A session of a decoder, while progress is shown."""
     from vgim.config.paths import resolve_path
-    from vgim.decode.session import open_session
 
-    path = None if out is None else resolve_path(out, "--out")
-    session = open_session(_run_path(run, option), decoder=decoder, which=checkpoint, out=path, mask=mask)
-    if not session.kept_dimensions():
-        _note(f"note: --mask {mask} sets all {session.num_channels} dimensions to 0")
-    return session
+    where, path = _run_path(run, option), None if out is None else resolve_path(out, "--out")
+    with show_progress() as progress:
+        with progress.stage("loading the decoder"):
+            from vgim.decode.session import open_session
+
+            session = open_session(where, decoder=decoder, which=checkpoint, out=path, mask=mask)
+        if not session.kept_dimensions():
+            progress.message(f"note: --mask {mask} sets all {session.num_channels} dimensions to 0")
+        yield session, progress
 
 
 def _run_path(run: str, option: str) -> str:
@@ -232,10 +260,6 @@ def _run_path(run: str, option: str) -> str:
     from vgim.config.paths import resolve_run_path
 
     return resolve_run_path(run, option)
-
-
-def _note(line: str) -> None:
-    click.echo(line, err=True)
 
 
 def _print_paths(locations: list[Any]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from vgim.cli.completion import complete_experiment
+from vgim.cli.live import show_progress
 from vgim.cli.options import Count, WithDefault, json_option, overrides_argument
 
 
@@ -52,18 +55,21 @@ def run(
     loaded = load_experiment(file, overrides, out)  # reports mistakes before torch and Ray are imported
     from functools import partial
 
-    from vgim.cluster.tasks import run_tasks
-    from vgim.downstream.probe_plan import one_after_the_other
-    from vgim.experiment.job import run_experiment
+    with show_progress(sys.stdout) as progress:
+        with progress.stage("loading torch"):
+            from vgim.cluster.tasks import run_tasks
+            from vgim.downstream.probe_plan import one_after_the_other
+            from vgim.experiment.job import run_experiment
 
-    side_by_side = partial(run_tasks, workers=probe_workers, device="auto", address=address)
-    run_experiment(
-        loaded,
-        dry_run=dry_run,
-        address=address,
-        verbose=verbose,
-        runner=side_by_side if probe_workers else one_after_the_other,
-    )
+        side_by_side = partial(run_tasks, workers=probe_workers, device="auto", address=address)
+        run_experiment(
+            loaded,
+            dry_run=dry_run,
+            address=address,
+            verbose=verbose,
+            runner=side_by_side if probe_workers else one_after_the_other,
+            progress=progress,
+        )
 
 
 @experiment.command()
@@ -76,7 +82,6 @@ def show(folder: str, as_json: bool) -> None:
     the experiment's file, by path or name, if it was started without --out.
     """
     import shutil
-    import sys
 
     from vgim.compare.grouped_table import tables_as_text
     from vgim.experiment.plan import find_folder

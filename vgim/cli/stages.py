@@ -14,8 +14,8 @@ Clock = Callable[[], float]
 """Seconds, from any origin."""
 GAP = "  "
 """Between two parts of a line."""
-WORTH_A_LINE_S = 2.0
-"""Seconds that an outermost stage takes before it gets lines of its own."""
+WORTH_A_LINE_S, WORTH_A_LAST_LINE_S = 2.0, 10.0
+"""Seconds that a stage takes before a line tells of it where nothing is drawn; and before its end is told."""
 
 
 class OpenStage:
@@ -131,7 +131,7 @@ class Board:
             self._remove(stage)
             raise
         self._remove(stage)
-        if is_outermost and stage.elapsed_s >= WORTH_A_LINE_S:
+        if is_outermost and stage.elapsed_s >= WORTH_A_LAST_LINE_S:
             self.message(stage.as_last_line())
 
     def message(self, line: str) -> None:

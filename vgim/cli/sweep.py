@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from vgim.cli.completion import complete_sweep
+from vgim.cli.live import show_progress
 from vgim.cli.options import Count, FiniteRange, WithDefault, json_option, overrides_argument
 
 
@@ -51,11 +54,18 @@ def run(
 
     at_once = [f"trials_at_once={trials_at_once}"] if trials_at_once is not None else []
     loaded = load_sweep(file, [*overrides, *at_once])  # reports mistakes before torch and Ray are imported
-    from vgim.tune.job import run_sweep
+    with show_progress(sys.stdout) as progress:
+        with progress.stage("loading torch"):
+            from vgim.tune.job import run_sweep
 
-    run_sweep(
-        loaded, dry_run=dry_run, price_per_gpu_hour=price_per_gpu_hour, address=address, verbose=verbose
-    )
+        run_sweep(
+            loaded,
+            dry_run=dry_run,
+            price_per_gpu_hour=price_per_gpu_hour,
+            address=address,
+            verbose=verbose,
+            progress=progress,
+        )
 
 
 @sweep.command()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
+from vgim.cli.live import show_progress
 from vgim.cli.options import json_option, overrides_argument, preset_argument
 
 
@@ -46,16 +49,19 @@ def train(
 
     resolved = load_config(preset, overrides)  # a mistake in it is reported before torch and Ray are imported
     root = resolved.config.storage.root
-    from vgim.training import trainer
-    from vgim.verdict.console import verdict_at_end
-
-    with verdict_at_end(trainer.run_location(resolved.config)):
+    continued = resume_from and resolve_run_path(resume_from, "--resume-from", root)
+    first = init_from and resolve_run_path(init_from, "--init-from", root)
+    with show_progress(sys.stdout) as progress, progress.stage("loading torch"):
+        from vgim.training import trainer
+        from vgim.verdict.console import verdict_at_end
+    with verdict_at_end(trainer.run_location(resolved.config)), show_progress(sys.stdout) as progress:
         exit_code = trainer.train(
             resolved,
-            resume_from=resume_from and resolve_run_path(resume_from, "--resume-from", root),
-            init_from=init_from and resolve_run_path(init_from, "--init-from", root),
+            resume_from=continued,
+            init_from=first,
             address=address,
             verbose=verbose,
+            progress=progress,
         )
     ctx.exit(exit_code)
 

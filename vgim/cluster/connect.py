@@ -15,6 +15,7 @@ from typing import Any
 
 from vgim.cluster.environment import environment
 from vgim.errors import ConfigError, TrainingError
+from vgim.progress import SILENT, Progress
 from vgim.signals import handlers_kept
 from vgim.text import first_line, shorten
 
@@ -25,7 +26,12 @@ _ADDRESS = re.compile(r"^(?:ray://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)
 
 
 def ensure_ray(
-    min_cpus: float = 0, *, address: str | None = None, verbose: bool = False, dashboard: bool = False
+    min_cpus: float = 0,
+    *,
+    address: str | None = None,
+    verbose: bool = False,
+    dashboard: bool = False,
+    progress: Progress = SILENT,
 ) -> None:
     """Connect to the cluster at `address` or $RAY_ADDRESS; without either, start a private instance on this machine.
 
@@ -36,6 +42,7 @@ def ensure_ray(
         address: `auto`, `host:port` or `ray://host:port`.
         verbose: show Ray's log lines.
         dashboard: start a private instance's dashboard, and with it the State API.
+        progress: where to report that Ray is waited for.
 
     Raises:
         ConfigError: the address is none, or no cluster answers at it.
@@ -47,15 +54,16 @@ def ensure_ray(
     quiet = {} if verbose else {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         cores = os.cpu_count() or 1
-        _start_here(num_cpus=max(cores, math.ceil(min_cpus)), include_dashboard=dashboard, **quiet)
+        with progress.stage("starting Ray on this machine"):
+            _start_here(num_cpus=max(cores, math.ceil(min_cpus)), include_dashboard=dashboard, **quiet)
         return
     _check_reachable(address)
     # Ray reads this variable when it is imported; by default it tries for ten minutes, with a line for each try.
     os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")
-    import ray
-
     try:
-        with handlers_kept():
+        with progress.stage(f"connecting to Ray at {address}"), handlers_kept():
+            import ray
+
             ray.init(address, **quiet)
     except ConnectionError as error:
         raise ConfigError(

@@ -6,7 +6,7 @@ Shapes: T frames, C channels, L samples.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +14,21 @@ from torch import Tensor
 
 from vgim.data.pcm import Pcm16
 from vgim.decode.mask import Mask
-from vgim.decode.sound_files import AUDIO, FOLDERS, SoundEntry, SoundKind, add_to_index, write_wav
+from vgim.decode.sound_files import (
+    AUDIO,
+    FOLDERS,
+    SoundEntry,
+    SoundKind,
+    add_to_index,
+    read_index,
+    write_wav,
+)
 from vgim.model.audio import measure, to_float
 from vgim.pretrained.decoder import FrozenDecoder, find_decoder, load_decoder
+from vgim.progress import SILENT, Progress, track
+from vgim.runs.layout import WEIGHTS
 from vgim.storage import Location
+from vgim.text import plural
 
 
 @dataclass(frozen=True)
@@ -62,16 +73,47 @@ class DecoderSession:
         """Encode and decode an utterance, [L]."""
         return self.audio(self.latents(samples), len(samples), samples)
 
-    def write(self, sounds: Sequence[tuple[SoundEntry, Tensor]]) -> list[Location]:
-        """Write sounds to the files that their entries name, add the entries to the index, and return the files."""
-        files = []
-        for entry, audio_L in sounds:
-            files.append(self.out.child(entry.file))
-            write_wav(files[-1], audio_L)
-        if self.indexed:
-            more = {"command": tuple(sys.argv), "mask": None if self.mask is None else self.mask.text}
-            add_to_index(self.out, [entry.model_copy(update=more) for entry, _ in sounds])
-        return files
+    def write(
+        self, sounds: Sequence[tuple[SoundEntry, Callable[[], Tensor]]], progress: Progress = SILENT
+    ) -> list[Location]:
+        """Decode sounds, each into the file that its entry names, as soon as it is decoded.
+
+        The decoder's own folder has an index. A sound in it that the same weights made, by an earlier call, is kept.
+
+        Args:
+            sounds: Entries, and functions that decode their audio [L].
+            progress: Where to report.
+
+        Returns:
+            The files of all sounds, in their order.
+        """
+        more = {
+            "command": tuple(sys.argv),
+            "mask": None if self.mask is None else self.mask.text,
+            "weights": self.decoder.checkpoint.state.files[WEIGHTS].sha256,
+        }
+        entries = [entry.model_copy(update=more) for entry, _ in sounds]
+        known = {entry.file: entry for entry in read_index(self.out)} if self.indexed else {}
+        kept = {
+            entry.file
+            for entry in entries
+            if _is_same(entry, known.get(entry.file)) and self.out.child(entry.file).exists()
+        }
+        if kept:
+            progress.message(
+                f"{len(kept)} of {plural(len(sounds), 'sound')} were decoded earlier and are kept"
+            )
+        written: list[SoundEntry] = []
+        both = zip(entries, (decode for _, decode in sounds), strict=True)
+        missing = [(entry, decode) for entry, decode in both if entry.file not in kept]
+        try:
+            for entry, decode in track(progress, missing, "decoding", "sound"):
+                write_wav(self.out.child(entry.file), decode())
+                written.append(entry)
+        finally:  # an interrupted call leaves what it has decoded to the next
+            if self.indexed and written:
+                add_to_index(self.out, written)
+        return [self.out.child(entry.file) for entry in entries]
 
     def file_of(self, kind: SoundKind, name: str) -> str:
         """Path of a sound's file, relative to `out`; another mask makes another file."""
@@ -86,6 +128,11 @@ class DecoderSession:
     @property
     def _device(self) -> torch.device:
         return next(self.decoder.parameters()).device
+
+
+def _is_same(entry: SoundEntry, known: SoundEntry | None) -> bool:
+    """Whether an entry of the index describes the same sound, whatever command wrote it."""
+    return known is not None and entry == known.model_copy(update={"command": entry.command})
 
 
 def open_session(

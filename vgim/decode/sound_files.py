@@ -46,6 +46,8 @@ class SoundEntry(BaseModel):
     """Dimensions that move from A to B in an interpolation, the most different first; None for all."""
     mask: str | None = None
     """Which dimensions were kept in what was decoded, as `--mask` spells it; None for all."""
+    weights: str = ""
+    """SHA-256 of the decoder's weights; empty in indexes that an earlier vgim wrote."""
     command: tuple[str, ...] = ()
     """Command that wrote the sound, as a list of arguments."""
 

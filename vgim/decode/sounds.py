@@ -6,10 +6,12 @@ Shapes: T frames, C channels, L samples.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import PurePosixPath
 
 import torch
+from torch import Tensor
 
 from vgim.data.pcm import PCM16_SCALE, Pcm16
 from vgim.data.shards.check import check_shards_present
@@ -21,6 +23,7 @@ from vgim.decode.session import DecoderSession, open_session
 from vgim.decode.sound_files import SoundEntry, write_wav
 from vgim.errors import ConfigError
 from vgim.model.randomness import mix, seeded_generator
+from vgim.progress import SILENT, Progress
 from vgim.storage import Location
 
 NUM_FIRST_UTTERANCES, NUM_FIRST_DRAWS = 4, 4
@@ -29,19 +32,23 @@ MOST_SAMPLES = 80_000
 """Longest reconstruction of an utterance: five seconds."""
 
 
-def sample(session: DecoderSession, count: int, seed: int = 0) -> list[Location]:
+def sample(session: DecoderSession, count: int, seed: int = 0, progress: Progress = SILENT) -> list[Location]:
     """Decode `count` draws of z ~ N(0, I) in every frame, each as long as a training crop; return the files."""
     num_samples = session.decoder.config.data.crop_samples
     shape = (1, session.decoder.decoder.num_frames(num_samples), session.num_channels)
+
+    def decode(i: int) -> Tensor:
+        z_BTC = torch.randn(shape, generator=seeded_generator("cpu", mix("draw", seed, i)))
+        return session.audio(session.masked(z_BTC), num_samples)
+
     sounds = []
     for i in range(count):
-        z_BTC = session.masked(torch.randn(shape, generator=seeded_generator("cpu", mix("draw", seed, i))))
         name = f"seed{seed}-{i}"
         entry = SoundEntry(
             file=session.file_of("sample", name), group="sample", title=f"draw {i} of seed {seed}"
         )
-        sounds.append((entry, session.audio(z_BTC, num_samples)))
-    return session.write(sounds)
+        sounds.append((entry, partial(decode, i)))
+    return session.write(sounds, progress)
 
 
 def interpolate(
@@ -50,7 +57,7 @@ def interpolate(
     second: str,
     steps: int,
     num_dims: int | None = None,
-    log: Callable[[str], None] = print,
+    progress: Progress = SILENT,
 ) -> list[Location]:
     """Decode `steps` points on the straight line from the latents of one file to those of another; return the files.
 
@@ -59,7 +66,7 @@ def interpolate(
     Args:
         num_dims: Only so many dimensions move, those in which the two differ most, and the others stay the first
             file's; None for all. This is the act of the public reference's demo.
-        log: Prints a line, such as which dimensions move, or how a file was resampled.
+        progress: Where to report, such as which dimensions move, or how a file was resampled.
 
     Raises:
         ConfigError: The latents have fewer dimensions, or the mask keeps fewer.
@@ -68,7 +75,7 @@ def interpolate(
     if num_dims is not None and not 1 <= num_dims <= len(kept):
         of = "the latents have" if session.mask is None else f"--mask {session.mask.text} keeps"
         raise ConfigError(f"--dims {num_dims}, but {of} {len(kept)} dimensions; use 1 to {len(kept)}")
-    a, b = read_sound(first, log), read_sound(second, log)
+    a, b = read_sound(first, progress.message), read_sound(second, progress.message)
     stem, moved = f"{_stem(first)}-{_stem(second)}-{_hash(a, b)}", None
     num_samples = min(len(a), len(b))
     a, b = a[:num_samples], b[:num_samples]
@@ -77,7 +84,13 @@ def interpolate(
     if num_dims is not None:
         moved = most_different(a_BTC[0], b_BTC[0])[:num_dims].tolist()
         title, stem = f"{title}, the {num_dims} most different dimensions", f"{stem}-dims{num_dims}"
-        log(f"{num_dims} of {session.num_channels} dimensions move: {', '.join(map(str, moved))}")
+        progress.message(
+            f"{num_dims} of {session.num_channels} dimensions move: {', '.join(map(str, moved))}"
+        )
+
+    def decode(share: float) -> Tensor:
+        return session.audio(interpolate_dimensions(a_BTC, b_BTC, share, moved), num_samples, a)
+
     sounds = []
     for i in range(steps):
         share = i / (steps - 1)
@@ -89,9 +102,8 @@ def interpolate(
             sources=(first, second),
             moved=moved,
         )
-        point_BTC = interpolate_dimensions(a_BTC, b_BTC, share, moved)
-        sounds.append((entry, session.audio(point_BTC, num_samples, a)))
-    return session.write(sounds)
+        sounds.append((entry, partial(decode, share)))
+    return session.write(sounds, progress)
 
 
 def traverse(
@@ -100,7 +112,7 @@ def traverse(
     dims: Sequence[int],
     bounds: tuple[float, float],
     steps: int,
-    log: Callable[[str], None] = print,
+    progress: Progress = SILENT,
 ) -> list[Location]:
     """Decode an utterance with one dimension of its latents set to one value in all frames; return the files.
 
@@ -108,7 +120,7 @@ def traverse(
         dims: Dimensions, one after another.
         bounds: First and last value.
         steps: Values of each dimension, evenly spaced.
-        log: Prints a line, such as how the file was resampled.
+        progress: Where to report, such as how the file was resampled.
 
     Raises:
         ConfigError: The latents have no such dimension, or the mask does not keep it.
@@ -121,15 +133,19 @@ def traverse(
             raise ConfigError(
                 f"--dims {dim}, but --mask {session.mask.text} sets that dimension to 0; keep it, or name another"
             )
-    samples = read_sound(file, log)
+    samples = read_sound(file, progress.message)
     latents_BTC = session.latents(samples)
     stem = f"{_stem(file)}-{_hash(samples)}"
+
+    def decode(dim: int, value: float) -> Tensor:
+        changed_BTC = latents_BTC.clone()
+        changed_BTC[..., dim] = value
+        return session.audio(changed_BTC, len(samples), samples)
+
     sounds = []
     for dim in dims:
         for i in range(steps):
             value = bounds[0] + (bounds[1] - bounds[0]) * i / (steps - 1)
-            changed_BTC = latents_BTC.clone()
-            changed_BTC[..., dim] = value
             name = f"{stem}-dim{dim}-{i:02d}"
             entry = SoundEntry(
                 file=session.file_of("traversal", name),
@@ -139,11 +155,13 @@ def traverse(
                 dimension=dim,
                 sources=(file,),
             )
-            sounds.append((entry, session.audio(changed_BTC, len(samples), samples)))
-    return session.write(sounds)
+            sounds.append((entry, partial(decode, dim, value)))
+    return session.write(sounds, progress)
 
 
-def reconstruct_split(session: DecoderSession, split: str, count: int) -> list[Location]:
+def reconstruct_split(
+    session: DecoderSession, split: str, count: int, progress: Progress = SILENT
+) -> list[Location]:
     """Write the first utterances of a split, at most five seconds of each, and their reconstructions.
 
     Returns:
@@ -168,11 +186,11 @@ def reconstruct_split(session: DecoderSession, split: str, count: int) -> list[L
             title=utterance.utterance_id,
             original=original,
         )
-        sounds.append((entry, session.reconstruct(samples)))
-    return session.write(sounds)
+        sounds.append((entry, partial(session.reconstruct, samples)))
+    return session.write(sounds, progress)
 
 
-def write_first_sounds(folder: Location, log: Callable[[str], None]) -> None:
+def write_first_sounds(folder: Location, progress: Progress) -> None:
     """Write some reconstructions and some draws, when the training of a decoder ends.
 
     The reconstructions are of the validation split, or of the first other split where the shards have none.
@@ -180,9 +198,9 @@ def write_first_sounds(folder: Location, log: Callable[[str], None]) -> None:
     session = open_session(folder.uri)
     reconstructed: list[Location] = []
     for split in ("validation", "test", "train"):
-        reconstructed = reconstructed or reconstruct_split(session, split, NUM_FIRST_UTTERANCES)
-    files = [*reconstructed, *sample(session, NUM_FIRST_DRAWS)]
-    log(f"{len(files)} sounds in {session.out.uri}")
+        reconstructed = reconstructed or reconstruct_split(session, split, NUM_FIRST_UTTERANCES, progress)
+    files = [*reconstructed, *sample(session, NUM_FIRST_DRAWS, progress=progress)]
+    progress.message(f"{len(files)} sounds in {session.out.uri}")
 
 
 def _stem(file: str) -> str:

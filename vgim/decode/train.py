@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -28,6 +28,7 @@ from vgim.errors import CheckpointError, ConfigError
 from vgim.model.decoding import convs_between
 from vgim.model.stack import build_encoder
 from vgim.pretrained.decoder import ENCODER
+from vgim.progress import SILENT, Progress
 from vgim.runs.checkpoint import Checkpoint, find_checkpoint
 from vgim.runs.checkpoint_scan import TO_READ
 from vgim.runs.folder import RunFolder
@@ -69,7 +70,7 @@ def train_decoder(
     *,
     address: str | None = None,
     verbose: bool = False,
-    log: Callable[[str], None] = print,
+    progress: Progress = SILENT,
 ) -> int:
     """Train a decoder of a run's encoder, or continue its training, and return the exit code, 0.
 
@@ -78,7 +79,7 @@ def train_decoder(
         overrides: KEY=VALUE for the decoder's config.
         address: Ray cluster to join.
         verbose: Show Ray's own log lines.
-        log: Prints a line.
+        progress: Where to report what happens and how far the training is.
 
     Raises:
         VgimError: The training fails or is refused; ConfigError for an unknown module, layer or key.
@@ -92,20 +93,24 @@ def train_decoder(
     earlier = RunFolder(folder).decoder_config() if encoder_copy.child(STATE).exists() else None
     if earlier is not None and Location(where) == run and earlier.encoder.step != config.encoder.step:
         checkpoint = Checkpoint.open(encoder_copy)
-        log(
+        progress.message(
             f"note: {folder.name} continues with the encoder of step {earlier.encoder.step}, with which it started; "
             f"--name NAME trains another decoder, of the encoder's step {config.encoder.step}"
         )
         config = decoder_config(checkpoint, run, options, overrides)
     if options.protocol == "published":
-        log(describe_published(config))
+        progress.message(describe_published(config))
     if not encoder_copy.child(STATE).exists():
         checkpoint.check_files(TO_READ)  # before the decoder's folder is made
     job = TrainJob(config=config, run=folder.uri, learner=DecoderLearner, notes=notes)
     code = launch(
-        job, address=address, verbose=verbose, prepare=lambda: keep_encoder(checkpoint, encoder_copy)
+        job,
+        address=address,
+        verbose=verbose,
+        prepare=lambda: keep_encoder(checkpoint, encoder_copy),
+        progress=progress,
     )
-    write_first_sounds(folder, log)
+    write_first_sounds(folder, progress)
     return code
 
 

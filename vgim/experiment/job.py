@@ -5,6 +5,7 @@ What is done is read from the runs' folders: the same command, after any kind of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 from vgim.compare.grouped import GroupedComparison
@@ -17,6 +18,7 @@ from vgim.experiment.folder import ExperimentFolder
 from vgim.experiment.plan import Experiment, PlannedRun
 from vgim.experiment.probes import draw_pictures, missing_probes
 from vgim.experiment.results import TABLE, write_results
+from vgim.progress import SILENT, Progress
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.signals import Stopped, StopSignals, stop_signals
 from vgim.text import first_line, plural
@@ -30,6 +32,7 @@ def run_experiment(
     address: str | None = None,
     verbose: bool = False,
     runner: Runner = one_after_the_other,
+    progress: Progress = SILENT,
 ) -> GroupedComparison | None:
     """Run an experiment to its end, or continue it; finished runs and up-to-date probes are not computed again.
 
@@ -39,6 +42,7 @@ def run_experiment(
             cluster.workers=0 need none.
         verbose: Show Ray's log lines.
         runner: Computes the probes; `vgim.cluster.tasks` has one that uses Ray.
+        progress: Where to report the plan, how far the runs are, and the comparison.
 
     Returns:
         The comparison, which is also written to the folder; None for a dry run.
@@ -48,24 +52,29 @@ def run_experiment(
     """
     if dry_run:
         check_runs(experiment)
-        _print_plan(experiment)
+        _report_plan(experiment, progress.message)
         return None
     check_experiment(experiment)
-    _print_plan(experiment)
+    _report_plan(experiment, progress.message)
     folder = ExperimentFolder(experiment.folder)
     failed: dict[str, VgimError] = {}
     with folder.claimed(experiment.config) as claim:
         try:
-            with stop_signals() as stop:
+            with (
+                stop_signals() as stop,
+                progress.stage("runs and their probes", total=len(experiment.runs), unit="run") as stage,
+            ):
                 for number, run in enumerate(experiment.runs, 1):
                     claim.raise_if_lost()
                     missing = missing_probes(experiment, run) if is_finished(run) else None
                     if missing == []:
                         # An earlier launch may have been killed between the results and the picture.
                         draw_pictures(experiment, run, anew=False)
+                        stage.update(done=number)
                         continue
-                    print(f"\nrun {number} of {len(experiment.runs)}: {run.name}", flush=True)
-                    failed |= _complete(experiment, run, address, verbose, runner, stop)
+                    progress.message(f"\nrun {number} of {len(experiment.runs)}: {run.name}")
+                    failed |= _complete(experiment, run, address, verbose, runner, stop, progress)
+                    stage.update(done=number)
                     if number < len(experiment.runs):
                         claim.raise_if_lost()
                         write_results(folder, experiment.config)
@@ -75,14 +84,14 @@ def run_experiment(
             beginning = "" if isinstance(error, Interrupted) else "interrupted; "  # training has said so
             with suppress(VgimError):
                 write_results(folder, experiment.config)
-            print(
+            progress.message(
                 f"{beginning}{finished} of {plural(len(experiment.runs), 'run')} finished; "
                 "the same command does the rest"
             )
             raise Interrupted(stopped.signal_number) from None
         comparison = write_results(folder, experiment.config)
     if comparison is not None:
-        print(f"\n{tables_as_text(comparison)}\nresults: {folder.location.child(TABLE).uri}")
+        progress.message(f"\n{tables_as_text(comparison)}\nresults: {folder.location.child(TABLE).uri}")
     if failed:
         raise TrainingError(
             f"{plural(len(failed), 'part')} of the experiment failed: "
@@ -98,39 +107,40 @@ def _complete(
     verbose: bool,
     runner: Runner,
     stop: StopSignals,
+    progress: Progress,
 ) -> dict[str, VgimError]:
     """Train a run and compute its probes, as far as they are not done; returns what failed."""
     if not is_finished(run):
         try:
-            train(run.resolved, address=address, verbose=verbose)
+            train(run.resolved, address=address, verbose=verbose, progress=progress)
         except VgimError as error:
-            print(f"{run.name} failed: {error}", flush=True)
+            progress.message(f"{run.name} failed: {error}")
             return {run.name: error}
         if stop.signal:  # it came when the run was about to finish
             raise Stopped(stop.signal)
     failed: dict[str, VgimError] = {}
+
+    def indented(line: str) -> None:
+        progress.message(f"  {line}")
+
     for options in missing_probes(experiment, run):
-        print(f"probe: {options.task} from {', '.join(options.encoders)}", flush=True)
-        _, problem = probe_many([run.location.uri], [options], _log, runner=runner)
+        progress.message(f"probe: {options.task} from {', '.join(options.encoders)}")
+        _, problem = probe_many([run.location.uri], [options], indented, runner=runner)
         if problem is not None:
-            print(f"{run.name} {options.task} failed: {problem}", flush=True)
+            progress.message(f"{run.name} {options.task} failed: {problem}")
             failed[f"{run.name} {options.task}"] = problem
     draw_pictures(experiment, run, anew=True)
     return failed
 
 
-def _log(line: str) -> None:
-    print(f"  {line}", flush=True)
-
-
-def _print_plan(experiment: Experiment) -> None:
+def _report_plan(experiment: Experiment, say: Callable[[str], None]) -> None:
     runs, seeds = experiment.runs, experiment.config.seeds
-    print(
+    say(
         f"experiment {experiment.folder.uri}: {plural(len(runs), 'run')}, {', '.join(experiment.arms)} "
         f"with {plural(len(seeds), 'seed')}"
     )
     for run in runs:
-        print(f"  {run.name}: {_state(experiment, run)}")
+        say(f"  {run.name}: {_state(experiment, run)}")
 
 
 def _state(experiment: Experiment, run: PlannedRun) -> str:

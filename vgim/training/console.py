@@ -1,4 +1,4 @@
-"""The console output of a run: one live progress line, and events and validations above it.
+"""What a launch shows of its run while it trains: how far it is, and events and validations as messages.
 
 The console reads the run's `metrics.jsonl` and asks no worker. It therefore shows the same for a run in this
 process, on this machine and on a cluster, and `tail -f` shows no less.
@@ -6,38 +6,47 @@ process, on this machine and on a cluster, and `tail -f` shows no less.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
-from typing import TextIO
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from vgim.runs.metrics import MetricsRecord, read_metrics
+from vgim.progress import Progress, Stage
+from vgim.runs.metrics import MetricsRecord
+from vgim.runs.metrics_follower import MetricsFollower
 from vgim.storage import Location
-from vgim.text import format_clock
 
-POLL_SECONDS = 0.5
-PLAIN_SECONDS = 10.0  # between two progress lines if the output is no terminal
+LOCAL_POLL_S, REMOTE_POLL_S = 0.5, 5.0
+"""Seconds between two looks at a run on local storage and elsewhere."""
+
+
+@dataclass(frozen=True)
+class Starting:
+    """The start of a run's workers, which the console shows before their first step."""
+
+    title: str
+    """What is started."""
+    waits_for: Callable[[], str | None]
+    """Says what the workers wait for now; None once they have begun."""
 
 
 class Console:
-    """Prints a run's new records; a context manager around the training.
+    """Reports a run's new records; a context manager around the training.
 
     Args:
-        run: the run's folder.
-        out: where to print. A terminal gets one line that is rewritten, any other output a line now and then.
+        run: The run's folder.
+        progress: Where to report.
+        starting: The workers that must start first, where they are other processes.
     """
 
-    def __init__(self, run: Location, out: TextIO | None = None) -> None:
-        self._run = run
-        self._out = out or sys.stdout
-        self._live = self._out.isatty()
+    def __init__(self, run: Location, progress: Progress, starting: Starting | None = None) -> None:
+        self._progress, self._starting = progress, starting
+        self._poll_s = LOCAL_POLL_S if run.is_local else REMOTE_POLL_S
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="console", daemon=True)
-        self._started = time.time()
-        self._printed = 0.0
-        self._shown = ""
-        # The newest progress that was not printed, which `_follow` prints at the end.
-        self._unprinted: MetricsRecord | None = None
+        self._follower = MetricsFollower(run, since=time.time())
+        self._newest: MetricsRecord | None = None
+        """The newest record of a step; None before the first step."""
 
     def __enter__(self) -> Console:
         self._thread.start()
@@ -46,65 +55,62 @@ class Console:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self._clear()
-
-    def log(self, line: str) -> None:
-        """Print a line above the live line."""
-        self._clear()
-        print(line, file=self._out, flush=True)
 
     def _follow(self) -> None:
-        printed_until = 0.0
-        while True:
-            last = self._stop.is_set()
-            try:
-                records = list(read_metrics(self._run))
-            except Exception:  # a storage error must not end the console; the next read may succeed
-                records = []
-            new = [r for r in records if r["time"] > max(printed_until, self._started)]
-            for record in new:
-                self._show(record, newest=record is new[-1])
-                printed_until = record["time"]
-            if last:
-                if self._unprinted is not None and not self._live:
-                    self.log(progress_line(self._unprinted))
-                return
-            self._stop.wait(POLL_SECONDS)
+        starting = self._starting
+        if starting is not None:
+            with self._progress.stage(starting.title) as stage:
+                while (waits_for := starting.waits_for()) is not None and self._goes_on():
+                    stage.update(detail=waits_for)
+        if self._newest is None and not self._stop.is_set():
+            with self._progress.stage("preparing the first step") as stage:
+                stage.update(detail="loading weights and data, compiling")
+                while self._newest is None and self._goes_on():
+                    pass
+        if (first := self._newest) is not None and not self._stop.is_set():
+            with self._progress.stage(
+                "training", total=first["last_step"], unit="step", done=first["step"]
+            ) as stage:
+                _report(stage, first)
+                while self._goes_on():
+                    _report(stage, self._newest or first)
+                _report(stage, self._newest or first)
+        self._look()
 
-    def _show(self, record: MetricsRecord, *, newest: bool) -> None:
-        if record["kind"] == "event":
-            self.log(record["message"])
-        elif record["kind"] == "validation":
-            self.log(validation_line(record))
-        elif newest and self._live:
-            self._clear()
-            self._shown = progress_line(record)
-            self._out.write(self._shown)
-            self._out.flush()
-        elif not self._live and time.monotonic() - self._printed >= PLAIN_SECONDS:
-            self._printed = time.monotonic()
-            self._unprinted = None
-            self.log(progress_line(record))
-        else:
-            self._unprinted = record
+    def _goes_on(self) -> bool:
+        """Look for new records, after a while; returns False when the training has ended."""
+        ended = self._stop.wait(self._poll_s)
+        self._look()
+        return not ended
 
-    def _clear(self) -> None:
-        if self._shown:
-            self._out.write("\r\x1b[2K")
-            self._shown = ""
+    def _look(self) -> None:
+        try:
+            records = self._follower.new_records()
+        except Exception:  # storage that fails must not end the console; the next look may succeed
+            return
+        for record in records:
+            if record["kind"] == "event":
+                self._progress.message(record["message"])
+            elif record["kind"] == "validation":
+                self._progress.message(validation_line(record))
+            elif record["kind"] == "train":
+                self._newest = record
 
 
-def progress_line(record: MetricsRecord) -> str:
-    """`step 120/200  epoch 3.40  nce 1.980 2.110 2.030  41.0 crops/s  data wait 1.2%  ETA 0:32`."""
+def _report(stage: Stage, record: MetricsRecord) -> None:
+    detail = step_detail(record)
+    if record["step"] >= record["last_step"]:
+        detail += "  last step done: validating, writing the checkpoint"
+    stage.update(done=record["step"], total=record["last_step"], detail=detail)
+
+
+def step_detail(record: MetricsRecord) -> str:
+    """`epoch 3.40  nce 1.980 2.110 2.030  41.0 crops/s  data wait 1.2%`."""
     metric = "nce" if "nce" in record["modules"][0] else "loss"
     values = _values(record, metric, ".3f" if metric == "nce" else ".4g")
-    step_s = 1 / record["steps_per_s"]
-    eta_s = max(record["last_step"] - record["step"], 0) * step_s
     return (
-        f"step {record['step']}/{record['last_step']}  epoch {record['epoch']:.2f}  "
-        f"{_first_module(record)}{metric} {values}  "
-        f"{record['crops_per_s']:.1f} crops/s  data wait {record['data_wait_s'] / step_s:.1%}  "
-        f"ETA {format_clock(eta_s)}"
+        f"epoch {record['epoch']:.2f}  {_first_module(record)}{metric} {values}  "
+        f"{record['crops_per_s']:.1f} crops/s  data wait {record['data_wait_s'] * record['steps_per_s']:.1%}"
     )
 
 

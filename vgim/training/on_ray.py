@@ -21,11 +21,14 @@ from vgim.cluster.placement import DATA_CPUS, Placement, place_workers
 from vgim.data.stream.readers import read_in_threads, read_on_ray
 from vgim.errors import ConfigError, StorageError, TrainingError, VgimError
 from vgim.model.rank_group import RankGroup
+from vgim.progress import Progress
 from vgim.runs.folder import Attempt, RunFolder
 from vgim.runs.stop_request import ask_to_stop
 from vgim.signals import Stopped, StopSignals, exit_code_of
 from vgim.storage import Location
 from vgim.text import first_line
+from vgim.training.console import Console
+from vgim.training.continuation import continuation
 from vgim.training.errors import CollapsedError, NotFiniteError, error_of
 from vgim.training.job import AnyTrainJob
 from vgim.training.learner import Worker
@@ -33,6 +36,7 @@ from vgim.training.loop import RankTrainer
 from vgim.training.malloc import keep_freed_memory
 from vgim.training.prometheus import Gauges
 from vgim.training.ray_resize import resize_callback
+from vgim.training.starting import starting_workers
 from vgim.training.stopping import Grace, StopWatch, call_in_thread, end_within
 
 RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
@@ -59,6 +63,7 @@ def train_on_ray(
     placement: Placement | None = None,
     stop: StopSignals,
     grace: Grace,
+    progress: Progress,
 ) -> str:
     """Train with Ray Train's workers.
 
@@ -68,6 +73,7 @@ def train_on_ray(
         placement: resources of the workers; None divides the whole cluster among them.
         stop: signals of this process, to which the ranks react by themselves once training has begun.
         grace: watches over the time that they take.
+        progress: where to report what is waited for, and how far the training is.
 
     Returns:
         A sentence on how the run ended.
@@ -76,10 +82,11 @@ def train_on_ray(
         VgimError: an error that a worker raised, or workers were lost too often or could not be started.
     """
     cluster = job.config.cluster
-    ensure_ray(min_cpus=cluster.max_workers + DATA_CPUS, address=address, verbose=verbose)
-    import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    ensure_ray(min_cpus=cluster.max_workers + DATA_CPUS, address=address, verbose=verbose, progress=progress)
+    with progress.stage("loading Ray Train"):
+        import ray
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
 
     placement = placement or place_workers(cluster, ray.cluster_resources())
     backend = cluster.backend if cluster.backend != "auto" else "nccl" if placement.use_gpu else "gloo"
@@ -127,7 +134,7 @@ def train_on_ray(
     )
     folder = RunFolder(run)
     try:
-        with default_environment(for_controller):
+        with default_environment(for_controller), Console(run, progress, starting_workers(folder, placement)):
             if threading.current_thread() is threading.main_thread():
                 stop.is_patient = job.config.cluster.stop_grace_s > 0
                 after_signal = _AfterSignal(folder, stop)
@@ -139,7 +146,7 @@ def train_on_ray(
         record = folder.record()
         if stop.signal and record is not None and record.state == "running":
             # Who stops a command often sends the signal to all its processes, Ray's among them.
-            print(f"no checkpoint was written: Ray ended before the workers ({first_line(error)})")
+            progress.message(f"no checkpoint was written: Ray ended before the workers ({first_line(error)})")
             raise Stopped(stop.signal) from error
         _explain(error, folder, cluster.max_failures)
         raise
@@ -282,13 +289,12 @@ def _explain(error: Exception, folder: RunFolder, max_failures: int) -> None:
             if isinstance(cause, ray.exceptions.RayActorError | ray.exceptions.NodeDiedError):
                 reason = first_line(cause)
                 raise TrainingError(
-                    f"worker {rank} was lost ({reason}) and cluster.max_failures={max_failures} is used up; the "
-                    "same command goes on from the last checkpoint"
+                    f"worker {rank} was lost ({reason}) and cluster.max_failures={max_failures} is used up; "
+                    + continuation(folder.location)
                 ) from error
     if isinstance(error, ray.exceptions.RayActorError):
         raise TrainingError(
-            f"Ray's controller of the workers was lost ({first_line(error)}); the same command goes on from the last "
-            "checkpoint"
+            f"Ray's controller of the workers was lost ({first_line(error)}); {continuation(folder.location)}"
         ) from error
     controller = getattr(error, "controller_failure", None)
     if isinstance(controller, VgimError):

@@ -20,6 +20,7 @@ from vgim.data.shards.manifest import Manifest, is_complete, read_manifest
 from vgim.data.stream.readers import read_in_process
 from vgim.errors import ConfigError, Interrupted, StorageError, VgimError
 from vgim.model.rank_group import ALONE
+from vgim.progress import SILENT, Progress
 from vgim.runs.checkpoint import check_same_architecture, complete_checkpoints, find_checkpoint
 from vgim.runs.checkpoint_scan import TO_CONTINUE, TO_READ
 from vgim.runs.claim import TRAINING, claim_run, refuse_seen_holder
@@ -31,6 +32,7 @@ from vgim.runs.stop_request import requested_stop, withdraw_stop_request
 from vgim.signals import Stopped, StopSignals, name_of, stop_signals
 from vgim.storage import Location
 from vgim.training.console import Console
+from vgim.training.continuation import continuation
 from vgim.training.depth_resume import check_resumable
 from vgim.training.greedy import GreedyLearner
 from vgim.training.initialize import progress_of
@@ -56,6 +58,7 @@ def train(
     verbose: bool = False,
     placement: Placement | None = None,
     stop_folder: str | None = None,
+    progress: Progress = SILENT,
 ) -> int:
     """Train a new run or continue an interrupted one; a finished run is left as it is.
 
@@ -67,6 +70,7 @@ def train(
         verbose: let Ray log.
         placement: resources of the workers on a cluster that others use as well; None uses the whole cluster.
         stop_folder: folder besides the run's in which `stop-request.json` stops the run.
+        progress: where to report what happens, how far the training is, and how it ended.
 
     Returns:
         The process's exit code, 0.
@@ -85,7 +89,7 @@ def train(
         until_epoch=until_epoch,
         stop_folder=stop_folder,
     )
-    return launch(job, address=address, verbose=verbose, placement=placement)
+    return launch(job, address=address, verbose=verbose, placement=placement, progress=progress)
 
 
 def run_location(config: AnyConfig) -> Location:
@@ -100,19 +104,22 @@ def launch(
     verbose: bool = False,
     placement: Placement | None = None,
     prepare: Callable[[], None] = lambda: None,
+    progress: Progress = SILENT,
 ) -> int:
     """Train a job's run, or continue it: see `train`.
 
     Args:
         prepare: called once the folder is claimed and before workers start, to write there what workers read.
+        progress: where to report.
     """
     with stop_signals() as stop:
         config, run = job.config, Location(job.run)
         refuse_job_folder("storage.root", config.storage.root)
         refuse_job_folder("data.shards", config.data.shards)
-        shards = ensure_data(config)
-        manifest = read_manifest(shards)
-        check_shards_present(shards, manifest)
+        shards = ensure_data(config, progress)
+        with progress.stage("reading the shards' manifest"):
+            manifest = read_manifest(shards)
+            check_shards_present(shards, manifest)
         _check_validation(config, shards, manifest)
         folder = RunFolder(run)
         refuse_seen_holder(run, TRAINING, None)  # nobody else may write into the folder of a live launch
@@ -121,15 +128,17 @@ def launch(
         is_finished = earlier is not None and earlier.state == "finished" and is_complete_run(run, config)
         if earlier is not None and is_finished and not find_recovery(run).damaged:
             for note in job.notes:
-                print(note)
-            print(
+                progress.message(note)
+            progress.message(
                 f"the run {run.uri} is finished ({earlier.message}); raise train.epochs or train.max_steps to go on"
             )
             return 0
         _check_sources(job, run)
         with claim_run(run) as claim:
             job = replace(job, claim=claim.ticket)
-            return _launch_claimed(job, manifest.fingerprint, stop, address, verbose, placement, prepare)
+            return _launch_claimed(
+                job, manifest.fingerprint, stop, address, verbose, placement, prepare, progress
+            )
 
 
 def _launch_claimed(
@@ -140,6 +149,7 @@ def _launch_claimed(
     verbose: bool,
     placement: Placement | None,
     prepare: Callable[[], None],
+    progress: Progress,
 ) -> int:
     """Train in a folder that this process holds, and record how the training ended."""
     config, run = job.config, Location(job.run)
@@ -150,22 +160,26 @@ def _launch_claimed(
         folder.claim(config, data_fingerprint)
         has_begun = True
         sweep_litter(run)
-        print(f"run folder: {run.uri}")
-        print(f"watch it with: tensorboard --logdir {config.storage.root}")
+        progress.message(f"run folder: {run.uri}")
+        progress.message(f"watch it with: tensorboard --logdir {config.storage.root}")
         withdraw_stop_request(run)
         prepare()
-        with Console(run) as console:
-            if config.cluster.workers == 0:
-                grace = Grace(stop, config.cluster.stop_grace_s, console.log)
-                with grace:
-                    message = _train_in_this_process(job, stop)
-            else:
-                grace = Grace(
-                    stop, config.cluster.stop_grace_s, console.log, partial(ask_ranks_to_stop, folder)
-                )
-                message = train_on_ray(
-                    job, address=address, verbose=verbose, placement=placement, stop=stop, grace=grace
-                )
+        if config.cluster.workers == 0:
+            grace = Grace(stop, config.cluster.stop_grace_s, progress.message)
+            with grace, Console(run, progress):
+                message = _train_in_this_process(job, stop)
+        else:
+            ask = partial(ask_ranks_to_stop, folder)
+            grace = Grace(stop, config.cluster.stop_grace_s, progress.message, ask)
+            message = train_on_ray(
+                job,
+                address=address,
+                verbose=verbose,
+                placement=placement,
+                stop=stop,
+                grace=grace,
+                progress=progress,
+            )
         if stopped_by := _stopped_by(job, folder, stop):
             raise Stopped(stopped_by)
     except ClaimLostError:
@@ -189,15 +203,15 @@ def _launch_claimed(
         record = folder.record()
         # A signal after the last step finds a finished run; one before the first may find that of an earlier launch.
         if has_begun and record is not None and record.state == "finished":
-            print(f"{record.message}: {run.uri}")
+            progress.message(f"{record.message}: {run.uri}")
             return 0
         if record is None or record.state == "running":  # else the ranks have written how they ended
             folder.set_state("interrupted", f"stopped by {name_of(number)}")
             if grace is not None and grace.is_over:
-                print(
+                progress.message(
                     f"no checkpoint was written within {grace.limit}: the steps since the last one are lost"
                 )
-        print(f"interrupted; {_continuation(run)}")
+        progress.message(f"interrupted; {continuation(run)}")
         raise Interrupted(number) from None
     finally:
         stop.is_patient = False
@@ -205,7 +219,7 @@ def _launch_claimed(
             with suppress(StorageError):
                 withdraw_stop_request(run)
         stop.is_ending = False
-    print(f"{message}: {run.uri}")
+    progress.message(f"{message}: {run.uri}")
     return 0
 
 
@@ -251,32 +265,21 @@ def _check_validation(config: AnyConfig, shards: Location, manifest: Manifest) -
         )
 
 
-def _continuation(run: Location) -> str:
-    """What the same command will do after an interruption."""
-    checkpoints = complete_checkpoints(run)
-    if checkpoints:
-        return f"the same command continues from the checkpoint of step {checkpoints[-1].state.step}"
-    return (
-        "there is no checkpoint yet, so the same command starts the run again; train.checkpoint_every_steps writes "
-        "them more often than once an epoch"
-    )
-
-
-def ensure_data(config: AnyConfig) -> Location:
+def ensure_data(config: AnyConfig, progress: Progress = SILENT) -> Location:
     """Shard folder of a config. The embedded corpus is made first if the config asks for it and it is missing."""
     shards = Location(config.data.shards)
     synthetic = config.data.synthetic
     if synthetic is not None and not is_complete(shards):
         from vgim.data.shards.embedded import prepare_embedded
 
-        print(f"making the embedded corpus in {shards.uri}")
+        progress.message(f"making the embedded corpus in {shards.uri}")
         waiting = False
         while True:
             try:
-                prepare_embedded(shards, synthetic)
+                prepare_embedded(shards, synthetic, progress)
             except ClaimHeldError as error:
                 if not waiting:
-                    print(f"waiting for the shards: {error}", flush=True)
+                    progress.message(f"waiting for the shards: {error}")
                 waiting = True
                 time.sleep(POLL_S)
             else:

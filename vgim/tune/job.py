@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,7 @@ from vgim.data.shards.check import check_shards_present
 from vgim.data.shards.manifest import read_manifest
 from vgim.downstream.probes.registry import make_probe
 from vgim.errors import DataError, Interrupted, TrainingError, VgimError
+from vgim.progress import SILENT, Progress
 from vgim.runs.folder import RunFolder
 from vgim.runs.stop_request import requested_stop
 from vgim.training.trainer import ensure_data
@@ -40,6 +41,7 @@ from vgim.tune.stopping import run_until_stopped
 from vgim.tune.sweep_file import Sweep
 from vgim.tune.trial_driver import TrialContext, has_ended, has_final_report, num_epochs
 from vgim.tune.trials import Trial, TrialChain, all_trials, chains_of, trial_of, trials_of
+from vgim.tune.watch import TrialsWatch
 
 TUNE = "tune"
 TUNE_ENVIRONMENT = {
@@ -75,6 +77,7 @@ def run_sweep(
     price_per_gpu_hour: float | None = None,
     address: str | None = None,
     verbose: bool = False,
+    progress: Progress = SILENT,
 ) -> SweepResult | None:
     """Run a sweep to its end, or continue it; trials that have ended are not run again.
 
@@ -83,6 +86,7 @@ def run_sweep(
         price_per_gpu_hour: price of one GPU for an hour, in any currency, for the estimated cost.
         address: Ray cluster; None uses $RAY_ADDRESS, or else starts Ray on this machine.
         verbose: show Ray's log lines.
+        progress: where to report the plan, how far the trials are, and the results.
 
     Returns:
         The results; None for a dry run.
@@ -92,15 +96,15 @@ def run_sweep(
     """
     refuse_job_folder("storage.root", sweep.base.storage.root)
     refuse_job_folder("data.shards", sweep.base.data.shards)
-    plan = _plan(sweep, address, verbose)
-    _print_plan(plan, price_per_gpu_hour)
+    plan = _plan(sweep, address, verbose, progress)
+    _report_plan(plan, price_per_gpu_hour, progress.message)
     if dry_run:
         return None
-    _check_data(sweep)
+    _check_data(sweep, progress)
     with SweepFolder(sweep.folder).claim(sweep) as claim:
         try:
             if plan.unfinished or sweep.config.search == "optuna":
-                _run(plan, claim, address, verbose)
+                _run(plan, claim, address, verbose, progress)
         except Interrupted:
             with suppress(VgimError):
                 claim.raise_if_lost()
@@ -111,8 +115,8 @@ def run_sweep(
             raise
         claim.raise_if_lost()
         result = write_results(sweep, current_trials(sweep, plan.trials))
-    print(format_table(result))
-    print(f"results: {sweep.folder.child('sweep.html').uri}")
+    progress.message(format_table(result))
+    progress.message(f"results: {sweep.folder.child('sweep.html').uri}")
     if result.best is None:
         raise TrainingError(
             f"no trial of {sweep.folder.uri} finished; the reasons are in the table above and in each trial's run.json"
@@ -120,7 +124,7 @@ def run_sweep(
     return result
 
 
-def _plan(sweep: Sweep, address: str | None, verbose: bool) -> _Plan:
+def _plan(sweep: Sweep, address: str | None, verbose: bool, progress: Progress) -> _Plan:
     """Everything that can be known, and refused, before a trial starts."""
     pbt = sweep.config.scheduler.kind == "pbt"
     trials = trials_of(sweep)  # also checks the space of optuna, whose trials are found in their folders
@@ -130,7 +134,7 @@ def _plan(sweep: Sweep, address: str | None, verbose: bool) -> _Plan:
         trials = [with_current_values(member) for member in trials]
     private = (address or os.environ.get("RAY_ADDRESS") or "local") == "local"
     resources = divide_cluster(
-        sweep.config, sweep.base, _cluster_resources(private, address, verbose), private=private
+        sweep.config, sweep.base, _cluster_resources(private, address, verbose, progress), private=private
     )
     max_epochs = max((num_epochs(trial) for trial in trials), default=sweep.base.train.epochs)
     if pbt:
@@ -140,9 +144,9 @@ def _plan(sweep: Sweep, address: str | None, verbose: bool) -> _Plan:
     return _Plan(sweep, trials, chains_of(sweep, trials), resources, max_epochs)
 
 
-def _check_data(sweep: Sweep) -> None:
+def _check_data(sweep: Sweep, progress: Progress) -> None:
     """Prepare the embedded corpus if it is missing, and refuse shards that the metric cannot be measured on."""
-    shards = ensure_data(sweep.base)
+    shards = ensure_data(sweep.base, progress)
     manifest = read_manifest(shards)
     check_shards_present(shards, manifest)
     metric = sweep.config.metric
@@ -155,33 +159,35 @@ def _check_data(sweep: Sweep) -> None:
         make_probe(metric.task, manifest)  # raises an error if the shards lack the labels
 
 
-def _cluster_resources(private: bool, address: str | None, verbose: bool) -> dict[str, float]:
+def _cluster_resources(
+    private: bool, address: str | None, verbose: bool, progress: Progress
+) -> dict[str, float]:
     if private:
         import torch
 
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         return {"CPU": float(os.cpu_count() or 1), "GPU": float(gpus)}
-    ensure_ray(address=address, verbose=verbose)
+    ensure_ray(address=address, verbose=verbose, progress=progress)
     import ray
 
     return dict(ray.cluster_resources())
 
 
-def _print_plan(plan: _Plan, price_per_gpu_hour: float | None) -> None:
+def _report_plan(plan: _Plan, price_per_gpu_hour: float | None, say: Callable[[str], None]) -> None:
     config, folder = plan.sweep.config, plan.sweep.folder
     optuna = config.search == "optuna"
     num_trials = config.samples if optuna else len(plan.trials)
-    print(f"sweep {folder.uri}: {num_trials} trials by {config.search}, scheduler {config.scheduler.kind}")
+    say(f"sweep {folder.uri}: {num_trials} trials by {config.search}, scheduler {config.scheduler.kind}")
     if len(plan.chains) < len(plan.trials):
-        print(f"{len(plan.chains)} chains of trials that differ in depth alone, each trained as one run")
+        say(f"{len(plan.chains)} chains of trials that differ in depth alone, each trained as one run")
     num_ended = sum(has_ended(trial) for trial in plan.trials)
     if num_ended:
-        print(f"{num_ended} of them have ended already and are not run again")
-    print(f"resources: {plan.resources.describe()}")
+        say(f"{num_ended} of them have ended already and are not run again")
+    say(f"resources: {plan.resources.describe()}")
     if optuna:
-        print("cost: unknown, because optuna chooses each trial after it has seen earlier ones")
+        say("cost: unknown, because optuna chooses each trial after it has seen earlier ones")
     else:
-        print(
+        say(
             estimate_cost(
                 plan.unfinished,
                 plan.resources,
@@ -192,11 +198,17 @@ def _print_plan(plan: _Plan, price_per_gpu_hour: float | None) -> None:
         )
 
 
-def _run(plan: _Plan, claim: Claim, address: str | None, verbose: bool) -> None:
+def _run(plan: _Plan, claim: Claim, address: str | None, verbose: bool, progress: Progress) -> None:
     sweep, resources = plan.sweep, plan.resources
     os.environ.update({key: os.environ.get(key, value) for key, value in TUNE_ENVIRONMENT.items()})
     # Tune finds the Ray Train workers of a trial that it stops, and frees their CPUs, through the dashboard.
-    ensure_ray(min_cpus=math.ceil(resources.logical_cpus), address=address, verbose=verbose, dashboard=True)
+    ensure_ray(
+        min_cpus=math.ceil(resources.logical_cpus),
+        address=address,
+        verbose=verbose,
+        dashboard=True,
+        progress=progress,
+    )
     if not verbose:
         for name in ("ray.tune", "ray.train"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -233,7 +245,7 @@ def _run(plan: _Plan, claim: Claim, address: str | None, verbose: bool) -> None:
             if record is None and requested_stop(sweep.folder):
                 continue  # it did not begin
             state = "not started" if record is None else f"{record.state}: {record.message}"
-            print(f"{trial.id}: {state}", flush=True)
+            progress.message(f"{trial.id}: {state}")
         with suppress(VgimError):
             write_results(sweep, current_trials(sweep, list(all_trials(plan.chains))))
 
@@ -256,7 +268,15 @@ def _run(plan: _Plan, claim: Claim, address: str | None, verbose: bool) -> None:
     def known_trials() -> Sequence[Trial]:
         return current_trials(sweep, list(all_trials(plan.chains)))
 
-    run_until_stopped(run_trials, sweep.folder, known_trials, sweep.base.cluster.stop_grace_s)
+    num_all = sweep.config.samples if search is not None else len(list(all_trials(plan.chains)))
+    num_ended = sum(map(has_ended, plan.trials))
+    with (
+        progress.stage("training and comparing trials", total=num_all, unit="trial", done=num_ended) as stage,
+        TrialsWatch(stage, known_trials),
+    ):
+        run_until_stopped(
+            run_trials, sweep.folder, known_trials, sweep.base.cluster.stop_grace_s, progress.message
+        )
     store.delete()
 
 

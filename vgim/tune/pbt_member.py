@@ -14,6 +14,7 @@ import torch
 
 from vgim.config import blocking_difference, to_yaml
 from vgim.errors import CheckpointError, ConfigError, StorageError, VgimError
+from vgim.progress import MessagesOnly
 from vgim.runs.checkpoint import (
     Checkpoint,
     checkpoint_location,
@@ -115,6 +116,7 @@ def run_member(
                 verbose=context.verbose,
                 placement=context.placement,
                 stop_folder=context.stop_folder,
+                progress=MessagesOnly(print),  # in the member's own log
             )
         except VgimError:
             if until < num_epochs(member):

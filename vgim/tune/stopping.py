@@ -25,6 +25,7 @@ def run_until_stopped(
     folder: Location,
     known_trials: Callable[[], Sequence[Trial]],
     grace_s: float,
+    say: Callable[[str], None],
 ) -> None:
     """Run a sweep's trials; at a signal, ask them to stop and wait until they have.
 
@@ -35,6 +36,7 @@ def run_until_stopped(
         folder: the sweep's folder, where trials look for the request to stop.
         known_trials: the trials that there are so far.
         grace_s: seconds in which the trials must have written their checkpoints; 0 does not wait.
+        say: prints a line.
 
     Raises:
         Interrupted: a signal or a request stopped the sweep; the trials' records say so.
@@ -53,7 +55,7 @@ def run_until_stopped(
         with stop_signals() as stop:
             stop.is_patient = grace_s > 0
             try:
-                with Grace(stop, grace_s, lambda line: print(line, flush=True), ask) as grace:
+                with Grace(stop, grace_s, say, ask) as grace:
                     call_in_thread(run_trials, lambda: stop.signal > 0 and not training(), POLL_S)
             finally:
                 stop.is_patient = False
@@ -68,11 +70,11 @@ def run_until_stopped(
             left = training()
             _record_interruption(training, number)
         if left and grace.is_over:
-            print(
+            say(
                 f"{', '.join(trial.id for trial in left)}: no checkpoint was written within {grace.limit}: the steps "
                 "since the last one are lost"
             )
-        print("interrupted; the same command goes on with what is left", flush=True)
+        say("interrupted; the same command goes on with what is left")
         raise Interrupted(
             number
         ) from None  # the request stays, so that no trial begins while the process ends

@@ -15,6 +15,7 @@ from vgim.cluster.placement import Placement
 from vgim.config import RunConfig
 from vgim.config.load import ResolvedConfig
 from vgim.errors import CheckpointError, Interrupted, StorageError
+from vgim.progress import MessagesOnly
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.claim import TRAINING, refuse_seen_holder
 from vgim.runs.folder import RunFolder
@@ -148,6 +149,7 @@ class _TrainingThread(threading.Thread):
                 verbose=self._context.verbose,
                 placement=self._context.placement,
                 stop_folder=self._context.stop_folder,
+                progress=MessagesOnly(print),  # in the trial's own log
             )
         except BaseException as error:
             self.error = error

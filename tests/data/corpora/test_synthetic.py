@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.recorded import Recorded, RecordedStage
 from vgim.config.schema import SyntheticConfig
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.corpora.phone_labels import read_labels
@@ -108,12 +109,12 @@ def test_the_same_corpus_is_not_made_again_and_other_numbers_are_refused(corpus:
 
 
 def test_an_interrupted_synthesis_leaves_no_corpus(tmp_path: Path) -> None:
-    def stop(done: int, _: int) -> None:
-        if done == 2:
+    def stop(stage: RecordedStage) -> None:
+        if stage.done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        synthesize(tmp_path / "corpus", speakers=2, utterances=4, progress=stop)
+        synthesize(tmp_path / "corpus", speakers=2, utterances=4, progress=Recorded(stop))
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "corpus").mkdir()  # an empty folder is as good as none
     assert not synthesize(tmp_path / "corpus", speakers=2, utterances=4).unchanged

@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from tests.recorded import Recorded, RecordedStage
 from vgim.claims.ticket import ClaimHeldError
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.shards import prepare as prepare_module
 from vgim.data.shards import write_all
 from vgim.data.shards.check import verify
 from vgim.data.shards.manifest import read_manifest
-from vgim.data.shards.prepare import prepare
-from vgim.data.shards.write_all import Progress
+from vgim.data.shards.prepare import UNCHANGED, prepare
 from vgim.errors import ConfigError, DataError, StorageError
 from vgim.storage import Location
 
@@ -107,9 +107,10 @@ def test_preparing_again_changes_nothing_and_says_so(make_corpus, tmp_path: Path
     root, out = make_corpus(), tmp_path / "out"
     first = prepare(find_librispeech(root), out)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    heard: list[Progress] = []
-    assert prepare(find_librispeech(root), out, progress=heard.append) == first
-    assert [item.unchanged for item in heard] == [True]
+    heard = Recorded()
+    assert prepare(find_librispeech(root), out, progress=heard) == first
+    assert heard.messages == [UNCHANGED]
+    assert heard.stages == []
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
@@ -159,10 +160,21 @@ def test_an_interrupted_preparation_goes_on_after_its_finished_shards(
     (out / "train" / ".00003.parquet.tmp-0123").write_bytes(b"half")
 
     before = {path: (out / path).stat().st_mtime_ns for path in written}
-    heard: list[Progress] = []
-    manifest = prepare(corpus, out, target_shard_bytes=SMALL, progress=heard.append)
+    heard = Recorded()
+    manifest = prepare(corpus, out, target_shard_bytes=SMALL, progress=heard)
     assert {path: (out / path).stat().st_mtime_ns for path in written} == before
-    assert heard[0].shards_reused == heard[0].shards_done == 2
+    num_shards = sum(len(split.shards) for split in straight.splits.values())
+    assert heard.messages == [f"2 of {num_shards} shards were finished earlier"]
+    writing = heard.of("writing shards")
+    assert (writing.unit, writing.total, writing.done) == (
+        "utterance",
+        straight.num_utterances,
+        writing.total,
+    )
+    assert writing.dones == list(range(writing.dones[0], writing.total + 1))  # not from 0 again
+    assert writing.dones[0] > 1
+    assert writing.details[0] == f"2/{num_shards} shards"
+    assert writing.details[-1] == f"{num_shards}/{num_shards} shards"
     assert manifest.fingerprint == straight.fingerprint
     assert manifest.model_copy(update={"created": straight.created}) == straight
     assert sorted(p.name for p in out.rglob("*")) == sorted(
@@ -307,12 +319,12 @@ def test_two_preparations_of_one_folder_do_not_meet(
     corpus, out = find_librispeech(make_corpus(speakers=1, utterances=6)), tmp_path / "out"
     refused: list[str] = []
 
-    def prepare_again(progress: Progress) -> None:  # while the first writes
+    def prepare_again(stage: RecordedStage) -> None:  # while the first writes
         with pytest.raises(ClaimHeldError) as e:
             prepare(corpus, out)
         refused.append(str(e.value))
 
-    manifest = prepare(corpus, out, target_shard_bytes=SMALL, progress=prepare_again)
+    manifest = prepare(corpus, out, target_shard_bytes=SMALL, progress=Recorded(prepare_again))
     assert set(refused) == {
         f"process {os.getpid()} is preparing the shards {out}; wait for it, stop it, or choose another --out"
     }
@@ -324,12 +336,12 @@ def test_a_folder_that_another_process_has_prepared_meanwhile_is_left_alone(
     make_corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus, out = find_librispeech(make_corpus(speakers=1, utterances=6)), tmp_path / "out"
-    check_out, told = prepare_module.check_out, []
+    check_out, told = prepare_module.check_out, Recorded()
 
     def let_another_prepare(folder: Location) -> None:
         monkeypatch.setattr(prepare_module, "check_out", check_out)
         prepare(corpus, out)
 
     monkeypatch.setattr(prepare_module, "check_out", let_another_prepare)
-    prepare(corpus, out, progress=told.append)
-    assert [progress.unchanged for progress in told] == [True]
+    prepare(corpus, out, progress=told)
+    assert told.messages == [UNCHANGED]

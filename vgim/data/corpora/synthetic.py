@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +28,7 @@ from vgim.data.corpora.synthetic_phones import CLASS_OF, PHONES, SIL
 from vgim.data.corpora.synthetic_voice import Voice, synthesize_phones
 from vgim.data.pcm import HOP_SAMPLES, SAMPLE_RATE_HZ
 from vgim.errors import ConfigError, DataError
+from vgim.progress import SILENT, Progress, track
 from vgim.storage import TEMPORARY_MARK, Location, storage_errors, temporary_folder
 from vgim.text import first_few
 
@@ -86,7 +86,7 @@ def synthesize(
     speakers: int = 12,
     utterances: int = 360,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> SynthSummary:
     """Write the corpus to `out`, whole or not at all. The same arguments give the same bytes.
 
@@ -95,7 +95,7 @@ def synthesize(
         speakers: Number of voices.
         utterances: Number of utterances, spread evenly over the voices.
         seed: Seed of voices, lexicon and utterances.
-        progress: Called after each utterance with the number that is done and the number of all.
+        progress: Where to report how far the work is.
 
     Raises:
         ConfigError: There are fewer utterances than speakers, or a number is out of bounds.
@@ -168,7 +168,7 @@ def _existing_hours(folder: Location, facts: dict[str, int]) -> float | None:
     return hours
 
 
-def _build(folder: Path, facts: dict[str, int], progress: Callable[[int, int], None] | None) -> float:
+def _build(folder: Path, facts: dict[str, int], progress: Progress) -> float:
     """Write all files of the corpus; its hours of audio."""
     num_speakers, num_utterances, seed = facts["speakers"], facts["utterances"], facts["seed"]
     lexicon = _lexicon(seed)
@@ -178,7 +178,7 @@ def _build(folder: Path, facts: dict[str, int], progress: Callable[[int, int], N
     ]
     labels: dict[str, Phones] = {}
     transcripts: dict[Path, list[str]] = {}
-    for number in range(num_utterances):
+    for number in track(progress, range(num_utterances), "synthesizing speech", "utterance"):
         utterance = _speak(number, voices, lexicon, seed)
         chapter = folder / SUBSET / utterance.speaker_id / utterance.chapter_id
         chapter.mkdir(parents=True, exist_ok=True)
@@ -186,8 +186,6 @@ def _build(folder: Path, facts: dict[str, int], progress: Callable[[int, int], N
         labels[utterance.utterance_id] = utterance.phones
         transcript = chapter / f"{utterance.speaker_id}-{utterance.chapter_id}.trans.txt"
         transcripts.setdefault(transcript, []).append(f"{utterance.utterance_id} {utterance.words}\n")
-        if progress is not None:
-            progress(number + 1, num_utterances)
     for path, lines in transcripts.items():
         path.write_text("".join(lines))
     hours = sum(len(phones) for phones in labels.values()) * HOP_SAMPLES / SAMPLE_RATE_HZ / 3600

@@ -10,13 +10,24 @@ from vgim.data.corpora.synthetic import SYNTHETIC, synthesize, synthetic_facts
 from vgim.data.shards.manifest import Manifest, is_complete, read_manifest
 from vgim.data.shards.prepare import prepare
 from vgim.errors import DataError
+from vgim.progress import SILENT, Progress
 from vgim.storage import Location, temporary_folder
 
 
-def prepare_embedded(shards: str | os.PathLike[str] | Location, config: SyntheticConfig) -> Manifest:
+def prepare_embedded(
+    shards: str | os.PathLike[str] | Location, config: SyntheticConfig, progress: Progress = SILENT
+) -> Manifest:
     """Synthesize the corpus into a temporary folder and prepare it in this process, without Ray.
 
     A complete folder of the same corpus is left alone.
+
+    Args:
+        shards: Folder or URI for the shards.
+        config: Size and seed of the corpus.
+        progress: Where to report how far the work is.
+
+    Returns:
+        The manifest.
 
     Raises:
         ConfigError: There are fewer utterances than speakers.
@@ -36,5 +47,11 @@ def prepare_embedded(shards: str | os.PathLike[str] | Location, config: Syntheti
         return manifest
     with temporary_folder("vgim-corpus-") as scratch:
         corpus = scratch / "corpus"
-        synthesize(corpus, speakers=config.speakers, utterances=config.utterances, seed=config.seed)
-        return prepare(find_librispeech(corpus), folder, workers=0)
+        synthesize(
+            corpus,
+            speakers=config.speakers,
+            utterances=config.utterances,
+            seed=config.seed,
+            progress=progress,
+        )
+        return prepare(find_librispeech(corpus), folder, workers=0, progress=progress)

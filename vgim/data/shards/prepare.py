@@ -12,7 +12,7 @@ import io
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,9 @@ from vgim.data.shards.splits import (
 )
 from vgim.data.shards.summarize import summarize
 from vgim.data.shards.write import ReadOptions
-from vgim.data.shards.write_all import Progress, begin, check_out, fail_strictly, write_all
+from vgim.data.shards.write_all import begin, check_out, fail_strictly, write_all
 from vgim.errors import ConfigError, DataError
+from vgim.progress import SILENT, Progress
 from vgim.storage import Location
 from vgim.text import plural, shorten
 
@@ -64,6 +65,7 @@ PREPARING = Work("preparing the shards", "choose another --out")
 RAY_ABOVE_BYTES = 1_000_000_000
 """Bytes of PCM16 above which starting Ray takes less time than it saves."""
 MAX_SEED = 2**63
+UNCHANGED = "already prepared from the same corpus with the same options; nothing to do"
 
 
 def prepare(
@@ -84,7 +86,7 @@ def prepare(
     target_shard_bytes: int = TARGET_SHARD_BYTES,
     seed: int = 0,
     workers: int | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Manifest:
     """Write the shards, the index and the manifest of a corpus.
 
@@ -106,7 +108,7 @@ def prepare(
         target_shard_bytes: Bytes of audio in a shard, roughly.
         seed: Seed of the split by hash and of the order in the shards.
         workers: Ray tasks at once; 0 writes in this process, None decides by the corpus's size.
-        progress: Called before the first shard and after each.
+        progress: Where to report how far the work is.
 
     Returns:
         The manifest. It lists what was skipped, and why.
@@ -159,12 +161,10 @@ def prepare(
     )
     inventory = phone_labels.inventory if phone_labels else None
     plan_hash = _hash_of([[plan.digest for plan in plans], inventory])
-    report = progress or (lambda _: None)
 
     def unchanged() -> Manifest:
         manifest = _read_unchanged(folder, plan_hash, corpus, options)
-        num_shards = sum(len(split.shards) for split in manifest.splits.values())
-        report(Progress(num_shards, num_shards, manifest.num_utterances, num_shards, unchanged=True))
+        progress.message(UNCHANGED)
         return manifest
 
     def is_prepared() -> bool:
@@ -177,14 +177,9 @@ def prepare(
     with take_claim(folder, PREPARING) as held:
         if is_prepared():  # by another process, before this one had the claim
             return unchanged()
-
-        def report_as_holder(done: Progress) -> None:
-            held.raise_if_lost()
-            report(done)
-
         begin(folder, plan_hash, plans)
         use_ray = _use_ray(corpus, plans, workers)
-        results = write_all(plans, folder, reading, use_ray, workers, report_as_holder)
+        results = write_all(plans, folder, reading, use_ray, workers, progress, held.raise_if_lost)
         manifest = summarize(corpus, codec, options, plan_hash, assignment, phone_labels, results)
         held.ticket.check()
         index = io.BytesIO()

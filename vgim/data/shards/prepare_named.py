@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -13,8 +12,8 @@ from vgim.data.corpora.registry import CORPORA, find_corpus
 from vgim.data.shards.manifest import Codec, Manifest
 from vgim.data.shards.plan import TARGET_SHARD_BYTES
 from vgim.data.shards.prepare import prepare
-from vgim.data.shards.write_all import Progress
 from vgim.errors import ConfigError
+from vgim.progress import SILENT, Progress
 from vgim.storage import Location
 
 _FILES = ("train_list", "validation_list", "test_list", "labels")
@@ -45,7 +44,7 @@ def prepare_named(
     corpus: str | Path | Location,
     out: str | Path | Location,
     *,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Progress = SILENT,
     **options: OptionInput,
 ) -> Manifest:
     """Find a corpus and write it as shards.
@@ -54,7 +53,7 @@ def prepare_named(
         name: Name of the corpus, such as `librispeech` or `artificial-speech`.
         corpus: Folder or URI of the corpus.
         out: Folder or URI for the shards.
-        progress: Called before the first shard and after each.
+        progress: Where to report how far the work is.
         options: The corpus's own options, such as `part="syllables"`, and the options of `prepare`. None leaves the
             default.
 
@@ -70,7 +69,9 @@ def prepare_named(
     names_of_corpus = [option.keyword for option in declared]
     of_corpus = {keyword: options.pop(keyword) for keyword in names_of_corpus if keyword in options}
     checked = _check({keyword: value for keyword, value in options.items() if value is not None})
-    return prepare(find_corpus(name, corpus, **of_corpus), out, progress=progress, **checked.model_dump())
+    with progress.stage("listing the corpus"):
+        found = find_corpus(name, corpus, **of_corpus)
+    return prepare(found, out, progress=progress, **checked.model_dump())
 
 
 def _check(options: dict[str, OptionInput]) -> _PrepareOptions:

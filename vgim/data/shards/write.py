@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -53,11 +53,22 @@ class _Tally:
     sample_square_sum: int = 0
 
 
-def write_shard(plan: ShardPlan, out: Location, options: ReadOptions) -> ShardResult:
+def write_shard(
+    plan: ShardPlan, out: Location, options: ReadOptions, on_utterance: Callable[[], None] = lambda: None
+) -> ShardResult:
     """Decode the plan's files and write its shard, then its record.
 
     Files that cannot be used are skipped and listed. With `options.strict` the first such file ends the work: no
     shard and no record is left, and the file is the only one in the result's `skipped`.
+
+    Args:
+        plan: The shard's utterances, and their files.
+        out: The shard folder.
+        options: How files become rows.
+        on_utterance: Called for each utterance that is read, skipped ones included.
+
+    Returns:
+        What the shard holds, and what was skipped.
 
     Raises:
         StorageError: The shard cannot be written.
@@ -76,7 +87,7 @@ def write_shard(plan: ShardPlan, out: Location, options: ReadOptions) -> ShardRe
             write_statistics=["num_samples"],
             write_page_checksum=True,
         ) as writer:
-            for row_group, rows in enumerate(_row_groups(_rows(plan, options, tally))):
+            for row_group, rows in enumerate(_row_groups(_rows(plan, options, tally, on_utterance))):
                 writer.write_table(pa.Table.from_pylist(rows, schema=SHARD_SCHEMA), row_group_size=len(rows))
                 index_rows.extend(_index_row(row, row_group, number) for number, row in enumerate(rows))
     result = ShardResult(
@@ -99,10 +110,13 @@ def write_shard(plan: ShardPlan, out: Location, options: ReadOptions) -> ShardRe
     return result
 
 
-def _rows(plan: ShardPlan, options: ReadOptions, tally: _Tally) -> Iterator[Row]:
+def _rows(
+    plan: ShardPlan, options: ReadOptions, tally: _Tally, on_utterance: Callable[[], None]
+) -> Iterator[Row]:
     """Rows of the shard in order. Skipped files, labels that do not fit and sums are added to `tally`."""
     root = Location(plan.corpus_root)
     for item in plan.utterances:
+        on_utterance()
         try:
             data = _read(root.child(item.path), item.size_bytes)
             clip = decode(data, resample=options.resample, mixdown=options.mixdown)

@@ -7,7 +7,6 @@ import logging
 import pickle
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
 from vgim.claims.record import CLAIMS
@@ -17,23 +16,11 @@ from vgim.data.shards.plan import ShardPlan
 from vgim.data.shards.record import ShardResult, read_record
 from vgim.data.shards.write import ReadOptions, write_shard
 from vgim.errors import DataError, StorageError
+from vgim.progress import Progress, Stage
 from vgim.storage import TEMPORARY_MARK, Location
-from vgim.text import first_few
+from vgim.text import first_few, plural
 
 Results = Generator[ShardResult, None, None]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Progress of a preparation, reported before the first shard and after each."""
-
-    shards_done: int
-    num_shards: int
-    utterances_done: int
-    shards_reused: int
-    """Shards that an earlier, interrupted call had finished; all of them if the folder was complete."""
-    unchanged: bool = False
-    """The folder was complete already, so nothing was written."""
 
 
 def check_out(folder: Location) -> None:
@@ -89,7 +76,8 @@ def write_all(
     reading: ReadOptions,
     use_ray: bool,
     workers: int | None,
-    report: Callable[[Progress], None],
+    progress: Progress,
+    check: Callable[[], None],
 ) -> list[ShardResult]:
     """Write the shards that are not finished yet.
 
@@ -99,7 +87,8 @@ def write_all(
         reading: How files become rows.
         use_ray: Write in Ray Data tasks instead of this process.
         workers: Ray tasks at once; None leaves the number to Ray Data.
-        report: Called before the first shard and after each.
+        progress: Where to report how many utterances are read.
+        check: Called before the first shard and after each; raises an error to end the work.
 
     Returns:
         Results of all shards, those of earlier calls included, ordered by split and number.
@@ -110,26 +99,41 @@ def write_all(
             fail_strictly(result.skipped[0], Location(plans[0].corpus_root))
     reused = {(result.split, result.number) for result in results}
     missing = [plan for plan in plans if (plan.split, plan.number) not in reused]
-    num_utterances = sum(result.entry.utterances for result in results)
-    report(Progress(len(results), len(plans), num_utterances, len(reused)))
-    writing = _write_on_ray(missing, out, reading, workers) if use_ray else _write_here(missing, out, reading)
-    with closing(writing):
-        for result in writing:
-            if reading.strict and result.skipped:
-                fail_strictly(result.skipped[0], Location(plans[0].corpus_root))
-            results.append(result)
-            num_utterances += result.entry.utterances
-            report(Progress(len(results), len(plans), num_utterances, len(reused)))
+    if reused:
+        progress.message(f"{len(reused)} of {plural(len(plans), 'shard')} were finished earlier")
+    check()
+    num_all, num_missing = (sum(len(plan.utterances) for plan in some) for some in (plans, missing))
+    with progress.stage(
+        "writing shards", total=num_all, unit="utterance", done=num_all - num_missing
+    ) as stage:
+        stage.update(detail=f"{len(results)}/{plural(len(plans), 'shard')}")
+        writing = (
+            _write_on_ray(missing, out, reading, workers, progress, stage)
+            if use_ray
+            else _write_here(missing, out, reading, stage)
+        )
+        with closing(writing):
+            for result in writing:
+                if reading.strict and result.skipped:
+                    fail_strictly(result.skipped[0], Location(plans[0].corpus_root))
+                results.append(result)
+                stage.update(detail=f"{len(results)}/{plural(len(plans), 'shard')}")
+                check()
     return sorted(results, key=lambda result: (SPLITS.index(result.split), result.number))
 
 
-def _write_here(plans: Sequence[ShardPlan], out: Location, reading: ReadOptions) -> Results:
+def _write_here(plans: Sequence[ShardPlan], out: Location, reading: ReadOptions, stage: Stage) -> Results:
     for plan in plans:
-        yield write_shard(plan, out, reading)
+        yield write_shard(plan, out, reading, stage.advance)
 
 
 def _write_on_ray(
-    plans: Sequence[ShardPlan], out: Location, reading: ReadOptions, workers: int | None
+    plans: Sequence[ShardPlan],
+    out: Location,
+    reading: ReadOptions,
+    workers: int | None,
+    progress: Progress,
+    stage: Stage,
 ) -> Results:
     """Write each shard in a Ray Data task. Results come in any order."""
     if not plans:
@@ -138,7 +142,8 @@ def _write_on_ray(
 
     from vgim.cluster.connect import ensure_ray
 
-    ensure_ray(min_cpus=1)
+    ensure_ray(min_cpus=1, progress=progress)
+    num_utterances = {(plan.split, plan.number): len(plan.utterances) for plan in plans}
     tasks = [{"task": pickle.dumps((plan, out.uri, reading))} for plan in plans]
     context = ray.data.DataContext.get_current()
     before = context.use_datasource_v2, context.enable_progress_bars
@@ -152,7 +157,9 @@ def _write_on_ray(
         for row in dataset.map(_write_task, compute=size, num_cpus=1).iter_rows():
             if row["error"]:
                 raise StorageError(row["error"])
-            yield ShardResult.model_validate_json(row["result"])
+            result = ShardResult.model_validate_json(row["result"])
+            stage.advance(num_utterances[result.split, result.number])
+            yield result
     finally:
         context.use_datasource_v2, context.enable_progress_bars = before
         logger.setLevel(level)

@@ -1,0 +1,65 @@
+"""What a run's workers wait for before they train."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+from vgim.cluster.placement import Placement
+from vgim.errors import StorageError
+from vgim.runs.folder import RunFolder
+from vgim.text import plural
+from vgim.training.console import Starting
+
+
+def starting_workers(folder: RunFolder, placement: Placement) -> Starting:
+    """The start of a run's workers on Ray, which has ended when one of them has begun an attempt.
+
+    Args:
+        folder: The run's folder.
+        placement: Resources of the workers.
+    """
+
+    def waits_for() -> str | None:
+        with suppress(StorageError):  # the next look may succeed
+            record = folder.record()
+            if record is not None and record.attempts:
+                return None
+        return (
+            needed_resources(placement, _free())
+            if _is_pending()
+            else "each imports torch and joins the others"
+        )
+
+    return Starting(f"starting {plural(placement.min_workers or placement.workers, 'worker')}", waits_for)
+
+
+def needed_resources(placement: Placement, free: Mapping[str, float]) -> str:
+    """What the workers need beside what the cluster has: `waiting for 2 x 1 CPU; the cluster has 1 CPU free`."""
+    num = placement.min_workers or placement.workers
+    gpu = " and 1 GPU" if placement.use_gpu else ""
+    free_gpus = f" and {free.get('GPU', 0):g} GPU" if placement.use_gpu else ""
+    return (
+        f"waiting for {num} x {placement.cpus_per_worker:g} CPU{gpu}; the cluster has {free.get('CPU', 0):g} CPU"
+        f"{free_gpus} free"
+    )
+
+
+def _free() -> Mapping[str, float]:
+    import ray
+
+    return dict(ray.available_resources())
+
+
+def _is_pending() -> bool:
+    """Whether Ray waits for room for a group of workers."""
+    import ray
+    from ray.util.placement_group import placement_group_table
+
+    try:
+        # Asking would start a Ray where none is.
+        return ray.is_initialized() and any(
+            group["state"] == "PENDING" for group in placement_group_table().values()
+        )
+    except Exception:  # a cluster that is just ending; the training says so itself
+        return False
