@@ -7,15 +7,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from vgim import load_encoder
 from vgim.config import ResolvedConfig, RunConfig
 from vgim.data.shards.manifest import read_manifest
-from vgim.errors import CheckpointError, ConfigError
-from vgim.model.audio import Statistics
+from vgim.errors import CheckpointError, ConfigError, StorageError
+from vgim.model.audio import Normalizer, Statistics
 from vgim.pretrained.encoder import FrozenEncoder
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.sealed_json import dump_sealed, load_sealed
@@ -205,3 +208,96 @@ def test_the_encoder_normalizes_as_its_training_did(
         whole = Statistics(torch.tensor([0.0, 0.1]), torch.tensor([0.5, 0.25]))
         x = (audio().float() / 32_768 - whole.mean[:, None]) / whole.std[:, None]
         torch.testing.assert_close(encoder(audio(), utterances=whole), encoder.encoder.encode(x))
+
+
+def test_padded_utterances_equal_single_ones_of_every_normalization(run: str) -> None:
+    encoder = load_encoder(run)
+    lengths = [SAMPLES, SAMPLES - 777]
+    for mode in ("none", "corpus", "utterance"):
+        encoder.normalizer = Normalizer(mode, Statistics(0.01, 0.2))
+        padded = encoder.encode(audio(), lengths)
+        for row, length in enumerate(lengths):
+            alone = encoder.encode(audio()[row, :length])
+            for (latents_BTC, frames_B), (expected_BTC, num_B) in zip(padded, alone, strict=True):
+                assert frames_B[row] == num_B[0] == expected_BTC.shape[1]
+                torch.testing.assert_close(latents_BTC[row, : frames_B[row]], expected_BTC[0])
+        torch.testing.assert_close(encoder(audio(), lengths=lengths), padded[-1].latents)
+        torch.testing.assert_close(encoder(audio(), 0, -1, lengths=lengths)[0], encoder(audio()[0], 0, -1)[0])
+
+
+def test_every_module_in_one_call_is_what_single_calls_return(run: str) -> None:
+    encoder = load_encoder(run)
+    outputs = encoder.encode(audio().numpy())
+    assert [latents.shape[2] for latents, _ in outputs] == list(encoder.channels)
+    for module, (latents_BTC, frames_B) in enumerate(outputs):
+        torch.testing.assert_close(latents_BTC, encoder(audio(), module))
+        assert frames_B.tolist() == [encoder.num_frames(SAMPLES, module)] * 2
+        assert frames_B.tolist() == encoder.num_frames([SAMPLES, SAMPLES], module).tolist()
+
+
+def test_rates_are_those_of_the_frames(run: str) -> None:
+    encoder = load_encoder(run)
+    assert (encoder.sample_rate, encoder.num_modules) == (16_000, len(encoder.frame_rates))
+    assert encoder.frame_rate == encoder.frame_rates[-1]
+    for module, rate in enumerate(encoder.frame_rates):
+        assert encoder.num_frames(160_000, module) == pytest.approx(10 * rate, abs=2)
+
+
+def test_a_file_is_encoded_as_its_samples_are(run: str, tmp_path: Path) -> None:
+    encoder, samples = load_encoder(run), audio()[0].numpy()
+    soundfile.write(tmp_path / "a.wav", samples, 16_000)
+    expected = encoder.encode(samples)
+    for file in (tmp_path / "a.wav", str(tmp_path / "a.wav"), bytes(tmp_path / "a.wav")):
+        assert torch.equal(encoder.encode_file(file)[-1].latents, expected[-1].latents)
+    soundfile.write(tmp_path / "b.wav", np.stack([samples, samples], 1), 16_000)
+    with pytest.warns(UserWarning, match="averaged 2 channels") as told:
+        assert torch.equal(encoder.encode_file(tmp_path / "b.wav")[0].latents, expected[0].latents)
+    assert told[0].filename == __file__
+    with pytest.raises(StorageError, match=r"c\.wav"):
+        encoder.encode_file(tmp_path / "c.wav")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"where": 3}, ConfigError, r"where=3 is of the type int; give a path, a URI or a name"),
+        ({"where": {"run": 1}}, ConfigError, r"is of the type dict"),
+        ({"where": ""}, ConfigError, r"where is empty"),
+        ({"device": "gpu"}, ConfigError, r"device='gpu' is no device; use auto, cpu, cuda or cuda:0"),
+        ({"device": 1.5}, ConfigError, r"device=1\.5 is no device"),
+        ({"which": 7}, ValueError, r"which=7; use 'last' or 'best'"),
+    ],
+)
+def test_what_cannot_be_loaded_is_told(
+    run: str, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        load_encoder(**{"where": run, **arguments})
+
+
+def test_paths_of_every_kind_and_any_device_load_the_same_encoder(run: str) -> None:
+    expected = load_encoder(run)(audio())
+    for where in (Path(run), run.encode()):
+        assert torch.equal(load_encoder(where, device="auto")(audio()).cpu(), expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"audio": {"audio": 1}}, TypeError, "the audio is a dict; expected a tensor or a NumPy array"),
+        ({"lengths": [1.5, 2.0]}, TypeError, "lengths are a list without whole numbers"),
+        ({"lengths": {"a": 1}}, TypeError, "lengths are a dict without whole numbers"),
+        ({"lengths": [SAMPLES]}, ValueError, rf"lengths=\[{SAMPLES}\], but the audio has 2 rows"),
+        ({"lengths": [SAMPLES, SAMPLES + 1]}, ValueError, f"2 rows of {SAMPLES} samples"),
+        ({"lengths": [SAMPLES, 0]}, ValueError, "a whole number from 1"),
+        ({"lengths": [SAMPLES, 3]}, ConfigError, r"lengths\[1\]=3 makes no frame"),
+        ({"module": "last"}, TypeError, "module='last' is of the type str; give a whole number"),
+        ({"module": 9}, ConfigError, "module=9 but the encoder has"),
+        ({"layer": 0.5}, TypeError, "layer=0.5 is of the type float"),
+    ],
+)
+def test_what_cannot_be_encoded_is_told(
+    run: str, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        load_encoder(run)(**{"audio": audio(), **arguments})

@@ -68,5 +68,5 @@ def test_what_is_missing_is_named(run: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError):
         open_run(str(run), shards=str(tmp_path))
     if not torch.cuda.is_available():
-        with pytest.raises(ConfigError, match="--device cuda, but torch sees no GPU here"):
+        with pytest.raises(ConfigError, match="--device=cuda, but torch sees no GPU here"):
             open_run(str(run), device="cuda")

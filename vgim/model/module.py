@@ -175,7 +175,7 @@ class GreedyModule(nn.Module):
             kld_weight: Weight of the KL term at this step; the number 0 leaves the term out.
             measure: Also compute `active_units`.
         """
-        h_BTC = self._layers(x)
+        h_BTC = self.run_layers(x)
         penalty = None
         if self.posterior is not None:
             z_BTC, c_BWC, mean_BTC, penalty, kl_per_element = self._sample_posterior(h_BTC, draws, kld_weight)
@@ -206,15 +206,15 @@ class GreedyModule(nn.Module):
         The mean is GRU(z) if the module has a GRU, else μ or z; z is the head's output if the module has a head. The
         deviation is None without a posterior.
         """
-        return self._distribution(self._layers(x))
+        return self._distribution(self.run_layers(x))
 
     def represent(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The module's output [B, T, C]: the mean, or a sample of its posterior, if it has one, by a `generator`."""
-        return _mean_or_sample(*self.distribution(x), generator)
+        return self.finish(self.run_layers(x), generator)
 
     def layer(self, x: Tensor, layer: int) -> Tensor:
         """Output [B, T, C] of convolution `layer` for the module's input `x`, after its BatchNorm and ReLU."""
-        return at_least_fp32(self._layers(x, slice(self.layer_index(layer) + 1)))
+        return at_least_fp32(self.run_layers(x, slice(self.layer_index(layer) + 1)))
 
     def layers_and_output(
         self, x: Tensor, layers: Sequence[int], generator: torch.Generator | None = None
@@ -232,10 +232,21 @@ class GreedyModule(nn.Module):
         inner = []
         done = 0
         for layer in layers:
-            x = self._layers(x, slice(done, layer + 1))
+            x = self.run_layers(x, slice(done, layer + 1))
             inner.append(at_least_fp32(x))
             done = layer + 1
-        return inner, _mean_or_sample(*self._distribution(self._layers(x, slice(done, None))), generator)
+        return inner, self.finish(self.run_layers(x, slice(done, None)), generator)
+
+    def run_layers(self, x: Tensor, layers: slice = ALL) -> Tensor:
+        """Output [B, T, C] of the module's convolutions, or of consecutive ones, for the input of the first of them."""
+        if not self.spec.convs[layers]:
+            return x
+        h_BTC: Tensor = self.layers(x[..., None] if x.ndim == 2 else x, layers)
+        return h_BTC
+
+    def finish(self, h_BTC: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The module's output for the output of its last convolution; see `represent`."""
+        return _mean_or_sample(*self._distribution(h_BTC), generator)
 
     def _distribution(self, h_BTC: Tensor) -> tuple[Tensor, Tensor | None]:
         if self.posterior is None:
@@ -243,12 +254,6 @@ class GreedyModule(nn.Module):
             return at_least_fp32(z_BTC) if self.gru is None else self._run_gru(z_BTC), None
         posterior: Posterior = self.posterior(h_BTC)
         return posterior.mu, torch.exp(0.5 * posterior.logvar)
-
-    def _layers(self, x: Tensor, layers: slice = ALL) -> Tensor:
-        if not self.spec.convs[layers]:
-            return x
-        h_BTC: Tensor = self.layers(x[..., None] if x.ndim == 2 else x, layers)
-        return h_BTC
 
     def _apply_head(self, h_BTC: Tensor) -> Tensor:
         """z of the last convolution's output, in a module without a posterior."""

@@ -127,14 +127,20 @@ class Encoder(nn.Module):
             x = greedy.represent(x, generator)
         return x
 
+    def convs(self, module: int, layer: int | None = None) -> list[ConvSpec]:
+        """The convolutions from the audio to the output of a module or layer."""
+        greedy = self.module(module)
+        own = greedy.spec.convs if layer is None else greedy.spec.convs[: greedy.layer_index(layer) + 1]
+        return [conv for index in range(greedy.index) for conv in self.module(index).spec.convs] + list(own)
+
     def hop_samples(self, module: int, layer: int | None = None) -> int:
         """Samples from one frame to the next in the output of a module or layer."""
-        return math.prod(conv.stride for conv in self._convs(module, layer))
+        return math.prod(conv.stride for conv in self.convs(module, layer))
 
     def min_samples(self, module: int, layer: int | None = None) -> int:
         """Fewest samples of which a module or layer makes a frame."""
         num = 1
-        for conv in reversed(self._convs(module, layer)):
+        for conv in reversed(self.convs(module, layer)):
             num = conv.num_needed(num)
         return num
 
@@ -142,12 +148,6 @@ class Encoder(nn.Module):
         """Channels of the output of a module or layer."""
         greedy = self.module(module)
         return greedy.channels_out if layer is None else greedy.spec.channels
-
-    def _convs(self, module: int, layer: int | None) -> list[ConvSpec]:
-        """The convolutions from the audio to the output of a module or layer."""
-        greedy = self.module(module)
-        own = greedy.spec.convs if layer is None else greedy.spec.convs[: greedy.layer_index(layer) + 1]
-        return [conv for index in range(greedy.index) for conv in self.module(index).spec.convs] + list(own)
 
 
 def build_encoder(model: ModelConfig, objective: ObjectiveConfig, seed: int) -> Encoder:

@@ -1,4 +1,4 @@
-"""Audio as users pass it to an encoder: tensors or arrays of several shapes and dtypes, checked.
+"""Audio as users pass it to an encoder, with lengths and indices: several types, shapes and dtypes, checked.
 
 Shapes: B utterances, L samples.
 """
@@ -6,6 +6,7 @@ Shapes: B utterances, L samples.
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -72,3 +73,38 @@ def _two_dimensions(audio: Tensor) -> Tensor:
     if audio.ndim != 2:
         raise ValueError(f"the audio has shape {list(audio.shape)}; expected {EXPECTED}")
     return audio
+
+
+def as_lengths(lengths: Any, name: str) -> Tensor:
+    """Whole numbers as an int64 tensor of the same shape.
+
+    Args:
+        lengths: A number, a list, an array or a tensor.
+        name: The argument, for errors.
+
+    Raises:
+        TypeError: They are no whole numbers.
+    """
+    try:
+        whole = torch.as_tensor(lengths)
+    except (TypeError, ValueError, RuntimeError):
+        whole = torch.tensor(0.5)
+    if whole.is_floating_point() or whole.is_complex() or whole.dtype == torch.bool:
+        raise TypeError(
+            f"{name} are a {type(lengths).__name__} without whole numbers; give numbers of samples"
+        )
+    return whole.long()
+
+
+def as_module(index: Any, name: str) -> int:
+    """The index of a module or layer.
+
+    Raises:
+        TypeError: It is no whole number.
+    """
+    try:
+        return operator.index(index)
+    except TypeError:
+        raise TypeError(
+            f"{name}={index!r} is of the type {type(index).__name__}; give a whole number, negative from the last"
+        ) from None

@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from vgim.config import DecoderConfig
+from vgim.config.arguments import path_text
 from vgim.config.paths import resolve_run_path
 from vgim.errors import CheckpointError, ConfigError
 from vgim.model.audio import Normalizer
 from vgim.model.decoding import Decoder, convs_between, without_pointwise
 from vgim.model.stack import Encoder
+from vgim.pretrained.choices import Device
+from vgim.pretrained.device import find_device
 from vgim.pretrained.encoder import FrozenEncoder, load_encoder
 from vgim.pretrained.latent_input import as_latents
 from vgim.pretrained.normalization import normalizer_of
@@ -73,7 +76,7 @@ class FrozenDecoder(nn.Module):
 
 
 def load_decoder(
-    where: str | os.PathLike[str], *, which: str = "last", device: str | torch.device = "cpu"
+    where: str | os.PathLike[str], *, which: str = "last", device: Device | str | torch.device = "cpu"
 ) -> FrozenDecoder:
     """Load a decoder and its encoder, without Ray.
 
@@ -81,13 +84,14 @@ def load_decoder(
         where: A decoder's folder, or its encoder's run if that has one decoder: a path, a URI, or the name of a run
             under $VGIM_HOME/runs.
         which: `last`, or `best` for the checkpoint of lowest validation loss.
-        device: Device of the weights.
+        device: Device of the weights; `auto` is a GPU where torch sees one.
 
     Returns:
         The decoder, frozen, in evaluation mode, with its encoder as `.encoder`.
 
     Raises:
         CheckpointError: There is no decoder, more than one, or it is damaged.
+        ConfigError: `where` is no path, URI or name, or there is no such device.
 
     Example:
         >>> decoder = vgim.load_decoder("runs/quickstart")
@@ -97,14 +101,15 @@ def load_decoder(
     """
     if which not in ("last", "best"):
         raise ValueError(f"which={which!r}; use 'last' or 'best'")
-    folder = find_decoder(Location(resolve_run_path(os.fspath(where), "where")))
+    on_device = find_device(device)
+    folder = find_decoder(Location(resolve_run_path(path_text(where, "where"), "where")))
     checkpoint = best_checkpoint(folder.uri) if which == "best" else find_checkpoint(folder.uri)
     config = checkpoint.config(DecoderConfig)
     encoder = load_encoder(folder.child(ENCODER).uri)
     decoder = build_decoder(config, encoder.encoder)
     load_tensors(checkpoint, decoder)
     normalizer = normalizer_of(checkpoint, config)
-    return FrozenDecoder(decoder, encoder, normalizer, config, checkpoint).to(device)
+    return FrozenDecoder(decoder, encoder, normalizer, config, checkpoint).to(on_device)
 
 
 def build_decoder(config: DecoderConfig, encoder: Encoder) -> Decoder:

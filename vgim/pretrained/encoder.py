@@ -6,17 +6,24 @@ Shapes: B utterances or crops, L samples, T frames, C channels.
 from __future__ import annotations
 
 import os
-from typing import Any
+import warnings
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
 from vgim.config import DecoderConfig, RunConfig
-from vgim.config.paths import resolve_run_path
+from vgim.config.arguments import path_text
+from vgim.config.paths import resolve_path, resolve_run_path
+from vgim.data.pcm import SAMPLE_RATE_HZ
+from vgim.data.sound_file import read_sound
 from vgim.errors import CheckpointError, ConfigError
-from vgim.model.audio import Normalizer, Statistics
+from vgim.model.audio import Normalizer, Statistics, measure, to_float
+from vgim.model.padded import EncodedModule, encode_padded, num_frames, zero_behind
 from vgim.model.stack import Encoder, build_encoder
-from vgim.pretrained.audio_input import as_batch
+from vgim.pretrained.audio_input import as_batch, as_lengths, as_module
+from vgim.pretrained.choices import Device
+from vgim.pretrained.device import find_device
 from vgim.pretrained.normalization import normalizer_of
 from vgim.runs.checkpoint import Checkpoint, best_checkpoint, find_checkpoint
 from vgim.runs.weights import load_weights
@@ -33,7 +40,10 @@ class FrozenEncoder(nn.Module):
         normalizer: Turns audio into that input.
         config: Config of the run that trained it.
         checkpoint: Where the weights came from.
+        sample_rate: Sample rate of the audio in Hz.
     """
+
+    sample_rate: int = SAMPLE_RATE_HZ
 
     def __init__(
         self, encoder: Encoder, normalizer: Normalizer, config: RunConfig, checkpoint: Checkpoint
@@ -56,6 +66,7 @@ class FrozenEncoder(nn.Module):
         layer: int | None = None,
         generator: torch.Generator | None = None,
         utterances: Statistics | None = None,
+        lengths: Any = None,
     ) -> Tensor:
         """Latents [B, T, C] of a module: μ, or with a generator a sample of the posterior.
 
@@ -68,21 +79,148 @@ class FrozenEncoder(nn.Module):
             generator: Source of the samples of this module and those before it.
             utterances: Mean and standard deviation of the whole utterance of each crop, [B] each. Only an encoder
                 with `data.normalize: utterance` reads them; without them each row counts as a whole utterance.
+            lengths: Samples of each utterance, [B], in audio that is padded behind. Every utterance is then encoded as
+                if it were alone, and its latents are 0 behind its last frame; `num_frames(lengths)` counts the frames.
 
         Raises:
-            ValueError: The audio has another type, dtype, shape or range.
-            ConfigError: There is no such module or layer, or the audio is too short for one frame.
+            TypeError: The audio or the lengths are of another type.
+            ValueError: The audio or the lengths have another dtype, shape or range.
+            ConfigError: There is no such module or layer, or an utterance is too short for one frame.
         """
         weight = next(self.encoder.parameters())
-        x_BL = self.normalizer(as_batch(audio).to(weight.device), utterances)
-        latents_BTC = self.encoder.encode(
-            x_BL, module, layer, deterministic=generator is None, generator=generator
-        )
+        module, layer = as_module(module, "module"), None if layer is None else as_module(layer, "layer")
+        if lengths is not None:
+            x_BL, lengths_B = self._padded_input(audio, lengths, utterances)
+            latents_BTC = encode_padded(self.encoder, x_BL, lengths_B, module, layer, generator)[-1].latents
+        else:
+            x_BL = self.normalizer(as_batch(audio).to(weight.device), utterances)
+            latents_BTC = self.encoder.encode(
+                x_BL, module, layer, deterministic=generator is None, generator=generator
+            )
         return latents_BTC.to(weight.dtype)  # a posterior is fp32 whatever the weights are
+
+    @torch.no_grad()
+    def encode(
+        self,
+        audio: Any,
+        lengths: Any = None,
+        *,
+        generator: torch.Generator | None = None,
+        utterances: Statistics | None = None,
+    ) -> list[EncodedModule]:
+        """Latents of every module, in one pass.
+
+        Args:
+            audio: See `forward`.
+            lengths: Samples of each utterance, [B], in audio that is padded behind; None if every row is a whole one.
+            generator: Source of samples of the posteriors; None for their means.
+            utterances: See `forward`.
+
+        Returns:
+            For each module, the first module's first, `latents` [B, T, C] and `lengths` [B], the frames of each
+            utterance. Utterances of a padded batch have the latents that they have alone, up to rounding.
+
+        Raises:
+            TypeError: The audio or the lengths are of another type.
+            ValueError: The audio or the lengths have another dtype, shape or range.
+            ConfigError: An utterance is too short for a frame of every module.
+
+        Example:
+            >>> encoder = vgim.load_encoder("runs/quickstart")
+            >>> audio = torch.zeros(2, 20_480)  # the second utterance is shorter, and padded
+            >>> outputs = encoder.encode(audio, lengths=[20_480, 16_000])
+            >>> outputs[-1].lengths.tolist()  # frames of 10 ms
+            [128, 100]
+        """
+        dtype = next(self.encoder.parameters()).dtype
+        batch_BL = as_batch(audio)
+        x_BL, lengths_B = self._padded_input(
+            batch_BL, [batch_BL.shape[1]] * len(batch_BL) if lengths is None else lengths, utterances
+        )
+        outputs = encode_padded(self.encoder, x_BL, lengths_B, generator=generator)
+        return [EncodedModule(latents_BTC.to(dtype), frames_B) for latents_BTC, frames_B in outputs]
+
+    def encode_file(self, file: str | os.PathLike[str]) -> list[EncodedModule]:
+        """Latents of a sound file by every module, as `encode` returns them, for a batch of one.
+
+        A file of another sample rate is resampled and channels are averaged, with a warning.
+
+        Args:
+            file: Path or URI of a WAV, FLAC or other file that libsndfile reads.
+
+        Raises:
+            ConfigError: The file is too short for a frame of every module.
+            DataError: The file is no audio, or is damaged.
+            StorageError: There is no such file.
+        """
+        path = resolve_path(path_text(file, "file"), "file")
+        notes: list[str] = []
+        samples = read_sound(path, notes.append)
+        for note in notes:
+            warnings.warn(note.removeprefix("note: "), stacklevel=2)
+        return self.encode(samples)
+
+    @property
+    def num_modules(self) -> int:
+        """Number of modules."""
+        return len(self.encoder)
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels C of each module's latents."""
+        return tuple(self.encoder.channels(module) for module in range(len(self.encoder)))
+
+    @property
+    def frame_rates(self) -> tuple[float, ...]:
+        """Frames a second of each module's latents."""
+        hops = (self.encoder.hop_samples(module) for module in range(len(self.encoder)))
+        return tuple(self.sample_rate / hop for hop in hops)
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second of the last module's latents."""
+        return self.frame_rates[-1]
+
+    @overload
+    def num_frames(self, samples: int, module: int = -1, layer: int | None = None) -> int: ...
+    @overload
+    def num_frames(self, samples: Tensor, module: int = -1, layer: int | None = None) -> Tensor: ...
+    def num_frames(self, samples: Any, module: int = -1, layer: int | None = None) -> Any:
+        """Frames of a module's latents, for a number of samples or a tensor of such numbers; 0 for too few.
+
+        Args:
+            samples: Samples at 16 kHz: a number, or whole numbers in a tensor, an array or a list.
+            module: Index of the module, counted from the input; -1 is the last.
+            layer: Index of one of the module's convolutions; None for the module's latents.
+
+        Raises:
+            TypeError: `samples` are no whole numbers.
+            ConfigError: There is no such module or layer.
+        """
+        convs = self.encoder.convs(as_module(module, "module"), layer)
+        whole = as_lengths(samples, "samples")
+        return num_frames(convs, int(whole)) if whole.ndim == 0 else num_frames(convs, whole)
+
+    def _padded_input(self, audio: Any, lengths: Any, utterances: Statistics | None) -> tuple[Tensor, Tensor]:
+        """Normalized audio [B, L] with 0 behind each utterance, and their lengths [B], on the encoder's device."""
+        device = next(self.encoder.parameters()).device
+        batch_BL = as_batch(audio).to(device)
+        lengths_B = as_lengths(lengths, "lengths").to(device)
+        num_rows, num_samples = batch_BL.shape
+        if lengths_B.shape != (num_rows,) or int(lengths_B.min()) < 1 or int(lengths_B.max()) > num_samples:
+            raise ValueError(
+                f"lengths={lengths_B.tolist()}, but the audio has {num_rows} rows of {num_samples} samples; give a "
+                "whole number from 1 to that for each row"
+            )
+        if utterances is None and self.normalizer.mode == "utterance":
+            rows = zip(to_float(batch_BL), lengths_B.tolist(), strict=True)
+            measured = [measure(row_L[:length]) for row_L, length in rows]
+            utterances = Statistics(*map(torch.stack, zip(*measured, strict=True)))
+        return zero_behind(self.normalizer(batch_BL, utterances), lengths_B), lengths_B
 
 
 def load_encoder(
-    where: str | os.PathLike[str], *, which: str = "last", device: str | torch.device = "cpu"
+    where: str | os.PathLike[str], *, which: str = "last", device: Device | str | torch.device = "cpu"
 ) -> FrozenEncoder:
     """Load the encoder of a run, a checkpoint or an export, without Ray.
 
@@ -90,35 +228,41 @@ def load_encoder(
         where: A run, a checkpoint or an exported folder: a path, a URI, or the name of a run under $VGIM_HOME/runs; or
             an encoder on the hub, hf://OWNER/NAME or hf://OWNER/NAME@REVISION.
         which: `last`, or `best` for the checkpoint of lowest validation loss.
-        device: Device of the weights.
+        device: Device of the weights; `auto` is a GPU where torch sees one.
 
     Returns:
         The encoder, frozen, in evaluation mode.
 
     Raises:
+        ConfigError: `where` is no path, URI or name, or there is no such device.
         CheckpointError: There is no complete checkpoint, it is damaged, or it was trained with
             `data.normalize: corpus` and neither it nor the run's shards tell the corpus's statistics.
 
     Example:
         >>> encoder = vgim.load_encoder("runs/quickstart")
         >>> audio = torch.zeros(2, 20_480)  # [B, L], 16 kHz in [-1, 1]
-        >>> latents = encoder(audio, module=0)  # [B, T, C]
-        >>> latents.shape[0]
-        2
+        >>> latents = encoder(audio)  # of the last module, [B, T, C]
+        >>> latents.shape[:2]
+        torch.Size([2, 128])
+        >>> [latents.shape[1] for latents, lengths in encoder.encode(audio)]  # of every module
+        [1023, 257, 128, 128]
+        >>> encoder.sample_rate, encoder.frame_rate, encoder.num_frames(20_480)
+        (16000, 100.0, 128)
     """
     if which not in ("last", "best"):
         raise ValueError(f"which={which!r}; use 'last' or 'best'")
-    path = resolve_run_path(os.fspath(where), "where")
+    on_device = find_device(device)
+    path = resolve_run_path(path_text(where, "where"), "where")
     exported = _exported(path)
     if exported is not None:
         from vgim.pretrained.exported import load_exported
 
-        return load_exported(exported, device)
+        return load_exported(exported, on_device)
     checkpoint = best_checkpoint(path) if which == "best" else find_checkpoint(path)
     config = _encoder_config(checkpoint)
     encoder = build_encoder(config.model, config.objective, config.train.seed)
     load_weights(checkpoint, encoder)
-    return FrozenEncoder(encoder, normalizer_of(checkpoint, config), config, checkpoint).to(device)
+    return FrozenEncoder(encoder, normalizer_of(checkpoint, config), config, checkpoint).to(on_device)
 
 
 def _exported(path: str) -> Location | None:

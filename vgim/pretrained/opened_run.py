@@ -13,6 +13,7 @@ from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.errors import CheckpointError, ConfigError
 from vgim.model.audio import Normalizer
 from vgim.pretrained.choices import CheckpointChoice, Device
+from vgim.pretrained.device import find_device
 from vgim.pretrained.encoder import FrozenEncoder, load_encoder
 from vgim.pretrained.normalization import normalizer_of
 from vgim.runs.checkpoint import best_checkpoint, complete_checkpoints, find_checkpoint
@@ -107,16 +108,8 @@ def open_run(
     config = RunFolder(source).config()
     if config is None:
         raise CheckpointError(f"{source.uri} is no run: it has no {CONFIG}; name a run's folder")
-    on_device = _device(device)
+    on_device = find_device(device, "--device")
     at = Location(shards or config.data.shards)
     manifest = read_manifest(at)
     check_shards_present(at, manifest)
     return OpenedRun(source, folder, config, checkpoint, at, manifest, on_device)
-
-
-def _device(device: Device) -> torch.device:
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda, but torch sees no GPU here; use --device auto or cpu")
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
