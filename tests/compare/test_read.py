@@ -38,15 +38,24 @@ def test_metrics_cost_and_parameters_are_those_of_the_run(runs: tuple[Path, Path
     assert run.predictor_parameters == 4 * 3 * 8 * 8  # modules, steps, channels
 
 
-def test_a_module_at_chance_without_active_units_is_flagged(runs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_module_at_chance_without_active_units_is_flagged_where_it_has_had_the_steps_to_learn(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
     run = Path(shutil.copytree(runs[0], tmp_path / "fallen"))
-    record = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    last = {line["kind"]: line for line in lines}
     figures = ((1.7, 0.0), (1.79, 0.0), (1.79, 0.9), (1.7, 0.9))  # chance is ln 6 = 1.7918
-    for module, (nce, active) in zip(record["modules"], figures, strict=True):
+    for module, (nce, active) in zip(last["validation"]["modules"], figures, strict=True):
         module |= {"nce": nce, "active_units": active}
-    with (run / "metrics.jsonl").open("a") as out:
-        out.write(json.dumps(record) + "\n")
-    assert [m.collapsed for m in compare([str(run)]).runs[0].modules] == [False, True, False, False]
+
+    def collapsed(step: int) -> list[bool | None]:
+        records = [last["train"] | {"step": step}, last["validation"] | {"step": step}]
+        with (run / "metrics.jsonl").open("a") as out:
+            out.write("".join(json.dumps(record) + "\n" for record in records))
+        return [module.collapsed for module in compare([str(run)]).runs[0].modules]
+
+    assert collapsed(100) == [False] * 4  # it has not begun
+    assert collapsed(208) == [False, True, False, False]  # the warm-up and objective.collapse_patience_steps
 
 
 def test_what_does_not_compare_does_not_read_or_is_old_is_noted(runs: tuple[Path, Path]) -> None:

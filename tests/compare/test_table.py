@@ -33,10 +33,14 @@ def test_baselines_stand_before_the_trained_and_have_a_row_without_results(runs:
 def test_text_wraps_runs_that_do_not_fit_and_loses_none(runs: tuple[Path, Path]) -> None:
     table = comparison_table(compare([str(run) for run in runs]))
     wide, narrow = as_text(table), as_text(table, width=50)
-    assert wide.splitlines()[0].split() == ["one", "two"]
-    assert max(len(line) for line in narrow.splitlines() if not line.startswith("note")) <= 50
+    verdict, _, rest = wide.partition("\n\n")
+    assert [line.partition(": ")[0] for line in verdict.splitlines()[:3]] == ["verdict"] * 3
+    assert rest.splitlines()[0].split() == ["one", "two"]
+    below = narrow.partition("\n\n")[2]
+    assert max(len(line) for line in below.splitlines() if not line.startswith("note")) <= 50
     assert narrow.count("kld_weight") == 2
     assert as_markdown(table).count("| **") == len(table.sections)
+    assert as_markdown(table).startswith("- one: All 4 modules")
 
 
 def test_validation_that_no_run_has_is_left_out(runs: tuple[Path, Path], tmp_path: Path) -> None:

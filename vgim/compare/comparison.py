@@ -6,6 +6,7 @@ from typing import Literal
 
 from vgim.downstream.options import ResultModel
 from vgim.downstream.result import Interval
+from vgim.verdict.verdict import NextCommand, Verdict
 
 BASELINES = ("mfcc", "random")
 """Baselines that every probed task should have."""
@@ -28,7 +29,7 @@ class ModuleMetrics(ResultModel):
     """KL in nats, mean over time, summed over dimensions."""
     active_units: float | None
     collapsed: bool | None
-    """Whether InfoNCE is at chance and hardly a unit active, by the bounds of training's collapse watch."""
+    """Whether the posterior has collapsed, by the rule of `vgim.verdict.learning`; None where that is unknown."""
 
 
 class Cost(ResultModel):
@@ -86,6 +87,8 @@ class ComparedRun(ResultModel):
     """InfoNCE of a module that knows nothing: ln(1 + number of negatives), in nats."""
     modules: tuple[ModuleMetrics, ...]
     probes: tuple[ComparedProbe, ...]
+    verdict: Verdict | None = None
+    """What the run's figures say; None in records that older versions wrote."""
 
 
 class ComparedWeights(ResultModel):
@@ -105,6 +108,13 @@ class ComparedWeights(ResultModel):
     """Excess kurtosis of the weights; 0 for Gaussian ones."""
 
 
+class ComparisonVerdict(ResultModel):
+    """Which run is better by more than the interval of the difference."""
+
+    sentences: tuple[str, ...]
+    next: NextCommand | None
+
+
 class Comparison(ResultModel):
     """Runs in the order in which they were named, with notes for the reader."""
 
@@ -112,6 +122,8 @@ class Comparison(ResultModel):
     notes: tuple[str, ...]
     weights: tuple[ComparedWeights, ...] = ()
     """Empty unless they were asked for."""
+    verdict: ComparisonVerdict | None = None
+    """None for a single run."""
 
     def tasks(self) -> list[tuple[str, str]]:
         """Each task and variant that any run was probed on."""

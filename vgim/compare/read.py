@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from vgim.compare.better import judge_runs
 from vgim.compare.comparison import ComparedRun, Comparison, Cost, ModuleMetrics
 from vgim.compare.read_probes import compared_probe, notes_on_baselines, notes_on_steps
 from vgim.config import RunConfig
 from vgim.config.yaml_text import to_flow
 from vgim.downstream.stored import newest_results, read_results
 from vgim.errors import CheckpointError, ConfigError, VgimError
-from vgim.model.collapse import CHANCE_SHARE, FEWEST_ACTIVE
 from vgim.model.losses import chance_of
 from vgim.model.nat_cost import differing_units
 from vgim.model.specs import count_parameters, module_specs
@@ -20,6 +20,10 @@ from vgim.runs.listing import summarize_run
 from vgim.runs.metrics import MetricsRecord, damaged_lines_in_words, read_metrics_file
 from vgim.runs.run_names import distinct_names
 from vgim.storage import Location
+from vgim.verdict.figures import RunFigures
+from vgim.verdict.judge import judge
+from vgim.verdict.read import gather_figures
+from vgim.verdict.verdict import Verdict
 
 
 def compare(runs: Sequence[str], *, baselines: bool = True) -> Comparison:
@@ -38,12 +42,14 @@ def compare(runs: Sequence[str], *, baselines: bool = True) -> Comparison:
     folders = list(dict.fromkeys(Location(run) for run in runs))
     notes: list[str] = []
     configs = [compared_config(folder) for folder in folders]
-    compared = [
+    read = [
         _read_run(folder, name, config, notes, baselines)
         for folder, name, config in zip(folders, distinct_names(folders), configs, strict=True)
     ]
+    compared = [run for run, _ in read]
     notes += _differences(compared, configs)
-    return Comparison(runs=tuple(compared), notes=tuple(notes))
+    verdict = judge_runs(compared, [figures.task for _, figures in read])
+    return Comparison(runs=tuple(compared), notes=tuple(notes), verdict=verdict)
 
 
 def compared_config(folder: Location) -> RunConfig:
@@ -62,7 +68,7 @@ def compared_config(folder: Location) -> RunConfig:
 
 def _read_run(
     folder: Location, name: str, config: RunConfig, notes: list[str], baselines: bool
-) -> ComparedRun:
+) -> tuple[ComparedRun, RunFigures]:
     """Read one run; what cannot be read is added to `notes`."""
     run = RunFolder(folder)
     record, summary = None, None
@@ -79,18 +85,20 @@ def _read_run(
             notes.append(f"{name}: {damaged_lines_in_words(file.num_damaged)}")
     except VgimError as error:
         notes.append(f"{name}: {error}")
+    results = newest_results(read_results(folder, name, notes))
+    figures = gather_figures(folder, config, record, metrics, results)
+    verdict = judge(figures)
     cost, modules = None, list[ModuleMetrics]()
     try:
-        cost, modules = _cost(metrics), _latest_validations(config, metrics)
+        cost, modules = _cost(metrics), _latest_validations(config, metrics, verdict)
     except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
         notes.append(
             f"{name}: metrics.jsonl has a record that cannot be read: {type(error).__name__} {error}"
         )
     encoder_parameters, predictor_parameters = count_parameters(config)
-    results = newest_results(read_results(folder, name, notes))
     notes += notes_on_baselines(name, results) if baselines else []
     notes += notes_on_steps(name, folder, results)
-    return ComparedRun(
+    compared = ComparedRun(
         name=name,
         uri=folder.uri,
         state=summary.state if summary else None,
@@ -110,7 +118,9 @@ def _read_run(
         chance_nce=chance_of(config.objective).loss,
         modules=tuple(modules),
         probes=tuple(compared_probe(result) for result in results),
+        verdict=verdict,
     )
+    return compared, figures
 
 
 def _cost(metrics: Iterable[MetricsRecord]) -> Cost | None:
@@ -135,9 +145,10 @@ def _device(config: RunConfig, metrics: Sequence[MetricsRecord]) -> str | None:
     return None if config.cluster.device == "auto" else config.cluster.device
 
 
-def _latest_validations(config: RunConfig, metrics: Iterable[MetricsRecord]) -> list[ModuleMetrics]:
+def _latest_validations(
+    config: RunConfig, metrics: Iterable[MetricsRecord], verdict: Verdict
+) -> list[ModuleMetrics]:
     """Each module's latest validation; under some schedules, modules are validated at different steps."""
-    chance = chance_of(config.objective).loss
     latest: dict[int, MetricsRecord] = {}
     for record in metrics:
         if record["kind"] == "validation":
@@ -149,7 +160,7 @@ def _latest_validations(config: RunConfig, metrics: Iterable[MetricsRecord]) -> 
         kl_per_element = values.get("kl_per_element") if spec.posterior else None
         collapsed = None
         if nce is not None and active_units is not None:
-            collapsed = nce >= CHANCE_SHARE * chance and active_units < FEWEST_ACTIVE
+            collapsed = verdict.modules[module].state == "collapsed"
         modules.append(
             ModuleMetrics(
                 module=module,

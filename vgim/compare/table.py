@@ -17,6 +17,8 @@ from vgim.compare.comparison import (
 )
 from vgim.downstream.result_table import in_percent, output_name
 from vgim.text import format_clock
+from vgim.verdict.console import next_lines
+from vgim.verdict.verdict import NextCommand
 
 DASH = "-"
 
@@ -34,6 +36,9 @@ class ComparisonTable(NamedTuple):
     names: tuple[str, ...]
     sections: list[Section]
     notes: tuple[str, ...]
+    verdict: tuple[str, ...] = ()
+    """A sentence on each run, and on which is better."""
+    next: NextCommand | None = None
 
 
 def comparison_table(comparison: Comparison) -> ComparisonTable:
@@ -44,7 +49,13 @@ def comparison_table(comparison: Comparison) -> ComparisonTable:
         title = f"probe: {task}" + (f" ({variant})" if variant else "") + ", % (95 % interval)"
         sections.append(Section(title, _task_rows(runs, task, variant)))
     sections += _weight_sections(comparison)
-    return ComparisonTable(tuple(run.name for run in runs), sections, comparison.notes)
+    verdict = [f"{run.name}: {run.verdict.sentences[0]}" for run in runs if run.verdict is not None]
+    following = runs[0].verdict.next if runs and runs[0].verdict is not None else None
+    if comparison.verdict is not None:
+        verdict += comparison.verdict.sentences
+        following = comparison.verdict.next
+    names = tuple(run.name for run in runs)
+    return ComparisonTable(names, sections, comparison.notes, tuple(verdict), following)
 
 
 Cell = Callable[[ComparedRun], str | None]
@@ -180,7 +191,8 @@ def as_text(table: ComparisonTable, width: int = 0) -> str:
             used = widths[0]
         blocks[-1].append(column)
         used += 2 + widths[column]
-    lines = []
+    lines = [f"verdict: {sentence}" for sentence in table.verdict] + next_lines(table.next)
+    lines += [""] * bool(lines)
     for block in blocks:
         lines.append(_line(("", *table.names), [0, *block], widths))
         for section in table.sections:
@@ -196,8 +208,11 @@ def _line(row: Sequence[str], columns: Sequence[int], widths: Sequence[int]) -> 
 
 
 def as_markdown(table: ComparisonTable) -> str:
-    """Format one Markdown table, with a bold row before each section, and the notes as a list."""
-    lines = ["| | " + " | ".join(map(_cell, table.names)) + " |", "|---|" + "---:|" * len(table.names)]
+    """Format one Markdown table, with a bold row before each section, and the verdict and the notes as lists."""
+    lines = [f"- {_cell(sentence)}" for sentence in table.verdict]
+    lines += [f"- next, to {table.next.purpose}: `{table.next.command}`"] if table.next is not None else []
+    lines += [""] * bool(lines)
+    lines += ["| | " + " | ".join(map(_cell, table.names)) + " |", "|---|" + "---:|" * len(table.names)]
     for section in table.sections:
         lines.append(f"| **{section.title}** |" + " |" * len(table.names))
         lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in section.rows]
@@ -220,7 +235,7 @@ def as_csv(comparison: Comparison) -> str:
 
 
 def _record(run: ComparedRun) -> dict[str, object]:
-    record: dict[str, object] = run.model_dump(exclude={"cost", "modules", "probes"})
+    record: dict[str, object] = run.model_dump(exclude={"cost", "modules", "probes", "verdict"})
     record |= run.cost.model_dump() if run.cost is not None else {}
     for module in run.modules:
         values = module.model_dump(exclude={"module"})

@@ -79,9 +79,12 @@ def next_command(
     return None
 
 
-def probe_command(run: str, task: str, encoders: Sequence[str] = ("trained", "random", "mfcc")) -> str:
-    """The command that probes every module of a run."""
-    words = ["vgim", "probe", run, "--task", task, "--all-modules"]
+def probe_command(
+    runs: str | Sequence[str], task: str, encoders: Sequence[str] = ("trained", "random", "mfcc")
+) -> str:
+    """The command that probes every module of a run, or of several."""
+    runs = [runs] if isinstance(runs, str) else runs
+    words = ["vgim", "probe", *runs, "--task", task, "--all-modules"]
     return shlex.join([*words, *(word for encoder in encoders for word in ("--encoder", encoder))])
 
 

@@ -7,10 +7,11 @@ from contextlib import suppress
 
 from vgim.config import RunConfig
 from vgim.data.shards.manifest import Manifest, read_manifest
+from vgim.downstream.result import ProbeResult
 from vgim.downstream.stored import newest_results, read_results
 from vgim.errors import VgimError
 from vgim.runs.checkpoint import complete_checkpoints
-from vgim.runs.folder import RunFolder
+from vgim.runs.folder import RunFolder, RunRecord
 from vgim.runs.layout import DECODERS, LATENTS
 from vgim.runs.listing import current_state
 from vgim.runs.metrics import MetricsRecord, read_metrics_file
@@ -34,8 +35,26 @@ def read_figures(run: Location) -> RunFigures | None:
     config = folder.config()
     if config is None:
         return None
-    record = folder.readable_record()
-    records = read_metrics_file(run).records
+    results = newest_results(read_results(run, run.name, []))
+    return gather_figures(run, config, folder.readable_record(), read_metrics_file(run).records, results)
+
+
+def gather_figures(
+    run: Location,
+    config: RunConfig,
+    record: RunRecord | None,
+    records: Sequence[MetricsRecord],
+    results: Sequence[ProbeResult],
+) -> RunFigures:
+    """The figures of a run whose main files have been read.
+
+    Args:
+        run: The run's folder; checkpoints, latents and decoders are looked up there.
+        config: The run's config.
+        record: Its `run.json`; None if it cannot be read.
+        records: Its `metrics.jsonl`.
+        results: Its newest probe results.
+    """
     checkpoints = complete_checkpoints(run)
     last_time = (records[-1].get("time") or 0.0) if records else 0.0
     steps = [r["step"] for r in records] + [checkpoint.state.step for checkpoint in checkpoints[-1:]]
@@ -55,7 +74,7 @@ def read_figures(run: Location) -> RunFigures | None:
         modules=module_figures(config, records),
         hours=None if manifest is None else manifest.split("train").hours,
         task=_task(manifest),
-        probes=newest_results(read_results(run, run.name, [])),
+        probes=results,
         has_latents=bool(run.child(LATENTS).list()),
         has_decoder=bool(run.child(DECODERS).list()),
     )

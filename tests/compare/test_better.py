@@ -1,0 +1,98 @@
+"""Which of several runs is better, from accuracies with known intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.verdict.verdict_cases import CHANCE, figures, probe
+from vgim.compare.better import judge_runs
+from vgim.compare.comparison import ComparedRun, ComparisonVerdict
+from vgim.compare.read_probes import compared_probe
+from vgim.verdict.judge import judge
+
+
+def run(name: str, *accuracies: float, half: float = 0.02, task: str = "phone", **more: Any) -> ComparedRun:
+    """A run whose modules were probed with these accuracies."""
+    results = [probe("trained", value, half=half, task=task, module=m) for m, value in enumerate(accuracies)]
+    of = figures(uri=f"/runs/{name}", probes=results, **more)
+    return ComparedRun(
+        name=name,
+        uri=of.uri,
+        state="finished",
+        family="sim",
+        kld_weight=0.001,
+        num_modules=3,
+        channels=8,
+        step=2000,
+        epoch=20,
+        encoder_parameters=1,
+        predictor_parameters=1,
+        workers=0,
+        device="cpu",
+        cost=None,
+        data_fingerprint="0",
+        chance_nce=CHANCE,
+        modules=(),
+        probes=tuple(map(compared_probe, results)),
+        verdict=judge(of),
+    )
+
+
+def verdict(*runs: ComparedRun) -> ComparisonVerdict:
+    found = judge_runs(runs, ["speaker"] * len(runs))
+    assert found is not None
+    return found
+
+
+def test_a_single_run_is_compared_with_nothing() -> None:
+    assert judge_runs([run("a", 0.5)], ["phone"]) is None
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "sentence"),
+    [
+        ({"a": 0.5, "b": 0.6}, "phone: b is best with 60.0%, 10.0 points (7.2 to 12.8) better than a."),
+        (
+            {"a": 0.5, "b": 0.6, "c": 0.4},
+            "phone: b is best with 60.0%, 10.0 points (7.2 to 12.8) better than a, the next.",
+        ),
+        (
+            {"a": 0.50, "b": 0.51},
+            "phone: b (51.0%) leads a by 1.0 points (-1.8 to 3.8), within the interval: no run is clearly better.",
+        ),
+        (
+            {"a": 0.50, "b": 0.51, "c": 0.3},
+            "phone: b (51.0%) leads a by 1.0 points (-1.8 to 3.8), within the interval: only the others are clearly "
+            "worse.",
+        ),
+    ],
+)
+def test_the_best_run_is_named_where_the_difference_is_beyond_its_interval(
+    accuracies: dict[str, float], sentence: str
+) -> None:
+    found = verdict(*(run(name, value) for name, value in accuracies.items()))
+    assert found.sentences == (sentence,)
+    assert found.next is not None
+    assert "/runs/b" in found.next.command
+
+
+def test_each_run_counts_with_its_best_module() -> None:
+    found = verdict(run("a", 0.3, 0.7), run("b", 0.6, 0.5))
+    assert found.sentences[0].startswith("phone: a is best with 70.0%, 10.0 points")
+
+
+def test_runs_that_were_not_probed_alike_have_no_better_one_and_the_command_that_probes_them() -> None:
+    found = verdict(run("a", 0.5), run("b"), run("c", 0.6, task="speaker"))
+    assert found.sentences == (
+        "No two runs were probed on one task, and InfoNCE alone does not say which encoder is better.",
+    )
+    assert found.next is not None
+    assert found.next.command.startswith("vgim probe /runs/b /runs/c --task phone --all-modules")
+
+
+def test_of_runs_at_chance_none_is_better() -> None:
+    at_chance = {"nce": (CHANCE,) * 3}
+    found = verdict(run("a", 0.5, **at_chance), run("b", 0.6, **at_chance))
+    assert found.sentences == ("No module of any run learned, so that no run is better.",)

@@ -1,0 +1,102 @@
+"""Which run is better than others by more than the interval of the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vgim.compare.comparison import ComparedProbe, ComparedRun, ComparisonVerdict
+from vgim.text import join_words
+from vgim.verdict.commands import probe_command
+from vgim.verdict.probes import difference, in_points
+from vgim.verdict.verdict import NextCommand
+
+
+def judge_runs(runs: Sequence[ComparedRun], tasks: Sequence[str]) -> ComparisonVerdict | None:
+    """Say of each task that several runs were probed on which run is best; None for a single run.
+
+    Each run counts with its best module. Differences have the intervals of `vgim.verdict.probes`. InfoNCE decides
+    nothing: a lower one is no better encoder.
+
+    Args:
+        runs: The compared runs.
+        tasks: A probe that each run's shards have labels for.
+    """
+    if len(runs) < 2:
+        return None
+    if not any(_learned(run) for run in runs):
+        first = runs[0].verdict
+        return ComparisonVerdict(
+            sentences=("No module of any run learned, so that no run is better.",), next=first and first.next
+        )
+    sentences, best = [], list[ComparedRun]()
+    for entries in _by_task(runs):
+        if len(entries) > 1:
+            sentence, winner = _compare(entries)
+            sentences.append(sentence)
+            best.append(winner)
+    if not sentences:
+        return _not_probed_alike(runs, tasks)
+    following = best[0].verdict.next if best[0].verdict is not None else None
+    return ComparisonVerdict(sentences=tuple(sentences), next=following)
+
+
+Entry = tuple[ComparedRun, ComparedProbe]
+"""A run and its best result of a task."""
+
+
+def _learned(run: ComparedRun) -> bool:
+    """Whether a module of the run learned, or its figures do not say."""
+    modules = run.verdict.modules if run.verdict is not None else ()
+    return (
+        not modules
+        or any(module.state in ("learned", "unsure") for module in modules)
+        or not any(module.nce is not None for module in modules)
+    )
+
+
+def _by_task(runs: Sequence[ComparedRun]) -> list[list[Entry]]:
+    """The best trained result of each run, by task, variant and data; the best run first."""
+    groups: dict[tuple[str, str, str], dict[str, Entry]] = {}
+    for run in runs:
+        for probe in sorted(run.probes, key=lambda probe: probe.accuracy):
+            if probe.encoder == "trained":
+                key = (probe.variant, probe.task, probe.data_fingerprint)
+                groups.setdefault(key, {})[run.uri] = (run, probe)
+    return [
+        sorted(groups[key].values(), key=lambda entry: entry[1].accuracy, reverse=True)
+        for key in sorted(groups)
+    ]
+
+
+def _compare(entries: Sequence[Entry]) -> tuple[str, ComparedRun]:
+    """A sentence on the best run of a task and on those that are not clearly worse, and the best run."""
+    (best, top), *others = entries
+    title = top.task + (f" ({top.variant})" if top.variant else "")
+    differences = {run.name: difference(top, probe) for run, probe in others}
+    close = [name for name, found in differences.items() if found.low <= 0]
+    nearest = others[0][0].name
+    if not close:
+        text = f"{best.name} is best with {top.accuracy:.1%}, {in_points(differences[nearest])} better than {nearest}"
+        text += ", the next" if len(others) > 1 else ""
+    else:
+        gaps = join_words([f"{name} by {in_points(differences[name])}" for name in close])
+        worse = (
+            "no run is clearly better" if len(close) == len(others) else "only the others are clearly worse"
+        )
+        text = f"{best.name} ({top.accuracy:.1%}) leads {gaps}, within the interval: {worse}"
+    return f"{title}: {text}.", best
+
+
+def _not_probed_alike(runs: Sequence[ComparedRun], tasks: Sequence[str]) -> ComparisonVerdict:
+    """The verdict on runs of which no two were probed on one task."""
+    task = next((probe.task for run in runs for probe in run.probes), tasks[0])
+    lacking = [
+        run.uri for run in runs if not any(p.task == task and p.encoder == "trained" for p in run.probes)
+    ]
+    command = probe_command(lacking, task)
+    return ComparisonVerdict(
+        sentences=(
+            "No two runs were probed on one task, and InfoNCE alone does not say which encoder is better.",
+        ),
+        next=NextCommand(purpose="measure which encoder is better", command=command),
+    )
