@@ -37,10 +37,10 @@ RARE = 1000
 """Noise makes one of this many modules that know nothing look as if it had learned, at most."""
 LEVELS: dict[ModuleState, Level] = {
     "learned": "good",
+    "collapsed": "bad",
     "unsure": "open",
     "chance": "open",
     "untrained": "open",
-    "collapsed": "bad",
     "not_finite": "bad",
 }
 

@@ -68,10 +68,11 @@ def dear_kl(figures: RunFigures, modules: Sequence[ModuleVerdict]) -> Finding | 
     if ratio * reached <= DEAR:
         return None
     weight = f"objective.kld_weight={figures.config.objective.kld_weight:g}"
+    times = f"{ratio * reached:,.0f}"
     return Finding(
         about="kl_cost",
         level="bad",
-        text=f"The KL term may hold them there: {weight} makes a nat of KL {ratio * reached:,.3g} times as dear as "
+        text=f"The KL term may hold them there: {weight} makes a nat of KL {times} times as dear as "
         "published.",
     )
 
