@@ -75,6 +75,8 @@ MAY_IMPORT["vgim.verdict"] = BASE | {
     "vgim.data.shards.manifest",
     "vgim.model.collapse",
     "vgim.model.losses",
+    "vgim.model.nat_cost",
+    "vgim.model.specs",
     "vgim.runs",
     "vgim.downstream.result",
     "vgim.downstream.result_table",

@@ -6,10 +6,9 @@ import pytest
 
 from tests.verdict.verdict_cases import CHANCE, config, falling, figures
 from vgim.config import RunConfig
-from vgim.model.nat_cost import PUBLISHED_CHANNELS, PUBLISHED_WEIGHT, nat_costs
 from vgim.verdict.figures import RunFigures
 from vgim.verdict.judge import judge
-from vgim.verdict.training import fall_of, kl_cost
+from vgim.verdict.training import fall_of
 
 
 def texts(of: RunFigures, about: str) -> list[str]:
@@ -34,15 +33,6 @@ def test_a_full_weight_is_a_finding_that_takes_no_sentence() -> None:
 def test_a_run_without_a_kl_term_has_no_word_on_its_weight() -> None:
     assert not texts(figures(of=config(kld_weight=0.0)), "kl_weight")
     assert not texts(figures(of=config(family="gim")), "kl_weight")
-
-
-@pytest.mark.parametrize("kl_reduction", ["time_sum", "mean", "frame"])
-@pytest.mark.parametrize("channels", [16, 512])
-def test_the_cost_of_kl_is_the_models(kl_reduction: str, channels: int) -> None:
-    of = config(kld_weight=0.3, kl_reduction=kl_reduction, channels=channels)
-    published = config(kld_weight=PUBLISHED_WEIGHT, channels=PUBLISHED_CHANNELS)
-    costs, reference = nat_costs(of), nat_costs(published)
-    assert kl_cost(of) == pytest.approx(max(costs[m] / reference[m] for m in costs))
 
 
 def dear(kld_weight: float, **more: object) -> RunConfig:

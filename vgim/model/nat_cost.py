@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from vgim.config import RunConfig
 from vgim.model.kl_unit import in_unit
-from vgim.model.specs import module_specs
+from vgim.model.specs import frames_of_modules, module_specs
 
 PUBLISHED_WEIGHT = 0.01
 """Highest published KL weight (the reference's `config_code/sim_setup.py`), in the unit `time_sum`."""
@@ -30,19 +30,22 @@ def nat_costs(config: RunConfig, weight: float | None = None) -> dict[int, float
     }
 
 
-def dearer_than_published(config: RunConfig) -> str | None:
-    """A warning if a nat a frame costs more, in some module, than the published set-up made it cost there; else None.
+def times_published(config: RunConfig) -> float:
+    """Times that a nat a frame costs more than the published set-up made it cost, in the module where it costs most.
 
     The published cost in a module of T frames is 0.01 · T / 512: the published weight and width, at the config's crop.
+    Without a posterior the ratio is 0.
     """
-    costs = nat_costs(config)
-    published = {
-        m: PUBLISHED_WEIGHT * num_frames / PUBLISHED_CHANNELS
-        for m, num_frames in _posterior_frames(config).items()
-    }
-    ratio = max((cost / published[m] for m, cost in costs.items()), default=0.0)
+    published = _published_costs(config)
+    return max((cost / published[m] for m, cost in nat_costs(config).items()), default=0.0)
+
+
+def dearer_than_published(config: RunConfig) -> str | None:
+    """A warning if a nat a frame costs more than published in some module; else None."""
+    ratio = times_published(config)
     if ratio <= TOLERANCE:
         return None
+    costs, published = nat_costs(config), _published_costs(config)
     objective = config.objective
     fix = f"objective.kld_weight={objective.kld_weight / ratio:.3g}"
     if objective.kl_reduction != "frame":
@@ -80,14 +83,15 @@ def differing_units(configs: Mapping[str, RunConfig], modules: Sequence[int] | N
 
 def _posterior_frames(config: RunConfig) -> dict[int, int]:
     """Frames of each module that has a posterior, for the config's crop."""
-    frames = {}
-    num_frames = config.data.crop_samples
-    for m, spec in enumerate(module_specs(config.model)):
-        for conv in spec.convs:
-            num_frames = conv.num_frames(num_frames)
-        if spec.posterior:
-            frames[m] = num_frames
-    return frames
+    specs = module_specs(config.model)
+    return {m: num_frames for m, num_frames in enumerate(frames_of_modules(config)) if specs[m].posterior}
+
+
+def _published_costs(config: RunConfig) -> dict[int, float]:
+    return {
+        m: PUBLISHED_WEIGHT * num_frames / PUBLISHED_CHANNELS
+        for m, num_frames in _posterior_frames(config).items()
+    }
 
 
 def _shown(costs: Mapping[int, float]) -> str:

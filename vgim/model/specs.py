@@ -98,6 +98,16 @@ def module_specs(model: ModelConfig) -> list[ModuleSpec]:
     return specs[: model.depth or len(specs)]
 
 
+def frames_of_modules(config: RunConfig) -> list[int]:
+    """Frames of each module for the config's crop."""
+    num_frames, frames = config.data.crop_samples, []
+    for spec in module_specs(config.model):
+        for conv in spec.convs:
+            num_frames = conv.num_frames(num_frames)
+        frames.append(num_frames)
+    return frames
+
+
 def _samples_for_frames(num_frames: int, layers: list[ConvSpec]) -> int:
     for layer in reversed(layers):
         num_frames = layer.num_needed(num_frames)

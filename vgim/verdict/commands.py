@@ -7,11 +7,12 @@ import shlex
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from vgim.model.nat_cost import times_published
 from vgim.runs.layout import CONFIG
 from vgim.storage import Location
 from vgim.verdict.figures import RunFigures
 from vgim.verdict.probes import BASELINES, Probed, missing_baselines
-from vgim.verdict.training import EARLY_STEPS, kl_cost
+from vgim.verdict.training import EARLY_STEPS
 from vgim.verdict.verdict import Finding, ModuleVerdict, NextCommand
 
 LONGER = 2
@@ -146,7 +147,7 @@ def _begin(figures: RunFigures, about: object) -> NextCommand:
 
 
 def _lower_kl_weight(figures: RunFigures) -> NextCommand:
-    weight = figures.config.objective.kld_weight / max(LOWER, kl_cost(figures.config))
+    weight = figures.config.objective.kld_weight / max(LOWER, times_published(figures.config))
     return _other_run(figures, "train with a lower KL weight", "objective.kld_weight", weight, "kld")
 
 

@@ -27,9 +27,9 @@ class ModuleFigures:
     """What training recorded of a module."""
 
     module: int
-    has_posterior: bool
     num_spans: int
     """Stretches of a crop that predictions of the module see apart: frames of the window over prediction steps."""
+    has_posterior: bool = False
     validation: Measurement | None = None
     """The latest validation; None without any."""
     training: Measurement | None = None

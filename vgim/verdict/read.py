@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from vgim.config import RunConfig
+from vgim.config.schema import ObjectiveConfig
 from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.downstream.result import ProbeResult
 from vgim.downstream.stored import newest_results, read_results
 from vgim.errors import VgimError
+from vgim.model.specs import frames_of_modules, module_specs
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.runs.layout import DECODERS, LATENTS
@@ -17,7 +20,6 @@ from vgim.runs.listing import current_state
 from vgim.runs.metrics import MetricsRecord, read_metrics_file
 from vgim.storage import Location
 from vgim.verdict.figures import Measurement, ModuleFigures, RunFigures
-from vgim.verdict.layers import frames_of_modules, has_posterior
 
 LAST_SHARE = 0.1
 """Share of a module's steps, at its end, over which InfoNCE on training batches is averaged."""
@@ -84,12 +86,13 @@ def module_figures(config: RunConfig, records: Sequence[MetricsRecord]) -> tuple
     """What the records of a run say about each of its modules."""
     events = [r["message"] for r in records if r["kind"] == "event"]
     measured = [r for r in records if r["kind"] in ("train", "validation")]
-    return tuple(
-        _module(
-            config, m, num_frames, [(r, own) for r in measured if (own := _of_module(r, m))], measured, events
-        )
-        for m, num_frames in enumerate(frames_of_modules(config))
-    )
+    frames = frames_of_modules(config)
+    figures = []
+    for m, spec in enumerate(module_specs(config.model)):
+        own = [(record, metrics) for record in measured if (metrics := _of_module(record, m))]
+        found = _module(config.objective, m, frames[m], own, measured, events)
+        figures.append(replace(found, has_posterior=spec.posterior))
+    return tuple(figures)
 
 
 Own = Mapping[str, float | None]
@@ -97,14 +100,13 @@ Own = Mapping[str, float | None]
 
 
 def _module(
-    config: RunConfig,
+    objective: ObjectiveConfig,
     module: int,
     num_frames: int,
     own: Sequence[tuple[MetricsRecord, Own]],
     measured: Sequence[MetricsRecord],
     events: Sequence[str],
 ) -> ModuleFigures:
-    objective = config.objective
     window = min(num_frames, objective.window_frames or num_frames)
     train = [(r, metrics) for r, metrics in own if r["kind"] == "train"]
     validations = [(r, metrics) for r, metrics in own if r["kind"] == "validation"]
@@ -115,7 +117,6 @@ def _module(
     active = [metrics.get("active_units") for _, metrics in (validations or train)]
     return ModuleFigures(
         module=module,
-        has_posterior=has_posterior(config.model, module),
         num_spans=max(1, window // objective.prediction_steps),
         validation=Measurement(validations[-1][1].get("nce"), _count(validations[-1][0].get("crops")))
         if validations

@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from vgim.config import RunConfig
 from vgim.model.losses import chance_of
+from vgim.model.nat_cost import times_published
 from vgim.text import join_words
 from vgim.verdict.figures import Curve, RunFigures
-from vgim.verdict.layers import frames_of_modules, has_posterior
 from vgim.verdict.verdict import Finding, ModuleVerdict
 
 EARLY_STEPS = 1000
 """Steps below which a module at chance counts as one that has not begun. Ours."""
 DEAR = 10.0
 """Times the published cost of a nat of KL above which the KL term counts as the reason for chance. Ours."""
-PUBLISHED_WEIGHT, PUBLISHED_CHANNELS = 0.01, 512
-"""Highest published KL weight, in the unit `time_sum`, and the width that it was published with."""
 FEWEST_POINTS = 6
 """Records that a trend needs at least."""
 SURE = 3.3
@@ -32,7 +29,7 @@ def too_few_steps(figures: RunFigures, modules: Sequence[ModuleVerdict]) -> Find
     """A finding if modules are at chance after too few steps to say more."""
     waiting = [m for m in modules if m.state in ("chance", "unsure")]
     steps = max((figures.modules[m.module].steps for m in waiting), default=EARLY_STEPS)
-    if steps >= EARLY_STEPS or kl_cost(figures.config) > DEAR:
+    if steps >= EARLY_STEPS or times_published(figures.config) > DEAR:
         return None
     collapse = ", not a collapse" if figures.config.objective.kld_weight else ""
     return Finding(
@@ -42,24 +39,9 @@ def too_few_steps(figures: RunFigures, modules: Sequence[ModuleVerdict]) -> Find
     )
 
 
-def kl_cost(config: RunConfig) -> float:
-    """Times that a nat a frame of KL costs more than published, in the module where it costs most; 0 without KL term.
-
-    The published cost in a module of T frames is 0.01 · T / 512; see `vgim.model.nat_cost`.
-    """
-    objective, channels = config.objective, config.model.channels
-    ratios = [0.0]
-    for module, num_frames in enumerate(frames_of_modules(config)):
-        if has_posterior(config.model, module):
-            of_unit = {"time_sum": num_frames / channels, "mean": 1 / channels, "frame": 1.0}
-            cost = objective.kld_weight * of_unit[objective.kl_reduction]
-            ratios.append(cost * PUBLISHED_CHANNELS / (PUBLISHED_WEIGHT * max(1, num_frames)))
-    return max(ratios)
-
-
 def dear_kl(figures: RunFigures, modules: Sequence[ModuleVerdict]) -> Finding | None:
     """A finding if modules with a posterior are at chance under a KL term that costs far more than published."""
-    ratio = kl_cost(figures.config)
+    ratio = times_published(figures.config)
     at_chance = [
         m for m in modules if m.state in ("chance", "unsure") and figures.modules[m.module].has_posterior
     ]
