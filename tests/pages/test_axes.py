@@ -54,3 +54,10 @@ def test_other_values_lie_at_equal_distances_by_name() -> None:
 def test_a_single_value_lies_in_the_middle() -> None:
     assert axis_for([0.5, 0.5], 0, 100).position(0.5) == 50.0
     assert [tick.text for tick in axis_for([0.5], 0, 100).ticks(6)] == ["0.5"]
+
+
+def test_ticks_have_as_many_digits_as_tell_them_apart() -> None:
+    texts = [tick.text for tick in LinearAxis(1.7917594, 1.7917602, 0, 100).ticks(6)]
+    assert len(texts) > 2
+    assert len(set(texts)) == len(texts)
+    assert [tick.text for tick in LinearAxis(0, 0.3, 0, 100).ticks(4)] == ["0", "0.1", "0.2", "0.3"]

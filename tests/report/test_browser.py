@@ -122,3 +122,42 @@ def test_the_copy_button_copies_the_whole_command(page: Page) -> None:
         "document.querySelector('#commands').parentElement.querySelector('.command button').click()"
     )
     assert page.evaluate("window.copied") == "vgim train tiny.yaml 'storage.name=a run'"
+
+
+def test_a_reader_who_points_at_a_chart_is_told_the_value(page: Page) -> None:
+    x, y = page.evaluate(
+        "(() => { const svg = document.querySelector('[aria-labelledby=training] .chart svg'); "
+        "svg.scrollIntoView({ behavior: 'instant' });"
+        "const at = svg.querySelector('.line').getPointAtLength(0).matrixTransform(svg.getScreenCTM());"
+        "return [at.x, at.y]; })()"
+    )
+    page.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    tip = page.evaluate("document.querySelector('[aria-labelledby=training] .tip').textContent")
+    assert tip.startswith("module ")
+    assert "optimizer steps 10: " in tip or "optimizer steps 30: " in tip
+    box = page.evaluate(
+        "document.querySelector('[aria-labelledby=training] .tip').getBoundingClientRect().toJSON()"
+    )
+    assert box["width"] > 40
+    page.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
+    assert page.evaluate("document.querySelector('[aria-labelledby=training] .tip').textContent") == ""
+
+
+def test_the_arrow_keys_walk_along_the_lines_of_a_chart(page: Page) -> None:
+    page.evaluate("document.querySelector('[aria-labelledby=training] .chart svg').focus()")
+
+    def press(key: str) -> str:
+        for kind in ("rawKeyDown", "keyUp"):
+            page.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
+        tip: str = page.evaluate("document.querySelector('[aria-labelledby=training] .tip').textContent")
+        return tip
+
+    first, second, other = press("Home"), press("ArrowRight"), press("ArrowDown")
+    assert len({first, second, other}) == 3
+    line = first.partition("\n")[0]
+    assert press("ArrowUp").partition("\n")[0] == line != other.partition("\n")[0]
+    assert press("Home") == first
+    press("ArrowRight")
+    assert press("ArrowLeft") == first
+    assert "optimizer steps 300: " in press("End")
+    assert press("Escape") == ""

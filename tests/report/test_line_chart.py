@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vgim.report.line_chart import FRAME, LABEL_GAP, MAX_POINTS, ReferenceLine, Series, line_chart, thinned
+from vgim.pages.level_labels import ReferenceLine
+from vgim.report.line_chart import FRAME, LABEL_GAP, MAX_POINTS, Series, line_chart, thinned
 
 FINITE = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -31,8 +32,37 @@ def test_ends_and_levels_are_named_without_overlap() -> None:
     gaps = [b - a for a, b in pairwise(heights)]
     assert min(gaps) == pytest.approx(LABEL_GAP)
     assert heights[-1] <= FRAME.bottom
-    (_, above, _, _), (_, below, _, _) = chart.levels
-    assert below - above > LABEL_GAP
+    first, second = chart.levels
+    assert first.anchor != second.anchor or abs(second.text_y - first.text_y) > LABEL_GAP
+
+
+def test_the_name_of_a_level_does_not_lie_on_the_curves() -> None:
+    for is_at_chance in (lambda x: x < 70, lambda x: x > 30, lambda x: True):
+        points = tuple((float(x), (2.35 + 0.1 * (x % 2)) if is_at_chance(x) else 1.0) for x in range(100))
+        chart = line_chart("c", "t", "d", "x", [Series("", 0, "a", points)], [ReferenceLine(2.398, "chance")])
+        (level,), (line,) = chart.levels, chart.lines
+        places = [tuple(map(float, place.split())) for place in line.path.lstrip("M").split("L")]
+        left = level.text_x - 40 if level.anchor == "end" else level.text_x
+        hidden = [
+            y for x, y in places if left <= x <= left + 40 and level.text_y - 9 <= y <= level.text_y + 2
+        ]
+        assert hidden == []
+
+
+def test_values_outside_the_axes_are_marked_counted_and_named() -> None:
+    points = tuple((float(x), 92.1 if x == 50 else 0.5) for x in range(100))
+    chart = line_chart("c", "t", "d", "steps", [Series("0", 0, "module 0", points)])
+    assert chart.note == "1 of 100 values lies outside the axis, 92.1; a triangle marks it."
+    (mark,) = chart.clipped
+    assert (mark.y, mark.label) == (FRAME.top, "module 0, 50: 92.1")
+    assert line_chart("c", "t", "d", "steps", [Series("0", 0, "m", points[:50])]).note == ""
+
+
+def test_every_point_of_a_line_has_its_value() -> None:
+    points = tuple((float(x), 1 / (x + 1)) for x in range(500))
+    (line,) = line_chart("c", "t", "d", "steps", [Series("0", 0, "module 0", points)]).lines
+    assert len(line.values) == line.path.count("L") + 1
+    assert line.values[-1] == "499|0.002"
 
 
 def test_one_high_start_does_not_flatten_the_rest() -> None:

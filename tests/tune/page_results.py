@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 from vgim.tune.config import MetricConfig
+from vgim.tune.metric_levels import MetricLevel
 from vgim.tune.results import SweepResult, TrialResult, TrialState, ranked
 
 WEIGHTS = (1e-4, 3.162e-4, 1e-3, 3.162e-3, 0.01, 0.03162, 0.1)
 DEPTHS = (1, 2, 3, 4)
+LEVELS = (MetricLevel(name="chance", value=1 / 41), MetricLevel(name="most frequent class", value=0.12))
 
 
 def made_up() -> SweepResult:
@@ -22,6 +24,7 @@ def made_up() -> SweepResult:
         keys=("objective.kld_weight", "model.depth"),
         best=ranked(trials, metric)[0].id,
         trials=tuple(trials),
+        levels=LEVELS,
     )
 
 

@@ -10,16 +10,17 @@ import pytest
 
 from tests.browser import CONTRASTS, Page, find_browser
 from tests.tune.page_results import made_up
-from vgim.tune.charts import pareto_of_kl, pareto_of_normality
+from vgim.tune.charts import FRAME, metric_against, pareto_of_kl, pareto_of_normality
+from vgim.tune.metric_levels import MetricLevel
 from vgim.tune.page import render
 from vgim.tune.results import SweepResult
 
 PROGRAM = find_browser()
 in_browser = pytest.mark.skipif(PROGRAM is None, reason="no Chromium on this machine")
 CHARTS = [
-    "Metric against objective.kld_weight",
-    "Metric against KL per element",
-    "Metric against latent normality",
+    "phone accuracy against kld_weight",
+    "phone accuracy against KL per element",
+    "phone accuracy against latent normality",
 ]
 # Texts of a drawing that are outside the screen, or overlap another text of the same drawing.
 MISPLACED = """
@@ -79,7 +80,7 @@ def test_trials_of_different_widths_are_compared_by_nats_a_frame_and_noted() -> 
     chart, per_element = pareto_of_kl(widths), pareto_of_kl(result)
     assert chart is not None
     assert per_element is not None
-    assert (chart.title, chart.x_label) == ("Metric against KL per frame", "KL per frame (nats)")
+    assert (chart.title, chart.x_label) == ("phone accuracy against KL per frame", "KL per frame (nats)")
     nats = [float(re.findall(r"\(nats\): (\S+)", mark.label)[0]) for mark in chart.marks]
     of_element = [float(re.findall(r"\(nats\): (\S+)", mark.label)[0]) for mark in per_element.marks]
     depths = [t.depth for t in result.trials if t.metric is not None]
@@ -102,7 +103,37 @@ def test_the_page_says_why_trials_did_not_finish() -> None:
 
 def test_markup_in_a_sweeps_name_is_escaped() -> None:
     evil = made_up().model_copy(update={"name": "<script>alert(1)</script>"})
-    assert "<script" not in render(evil)
+    page = render(evil)
+    assert page.count("<script") == 1  # the page's own
+    assert "alert(1)&lt;/script" in page
+
+
+def test_chance_and_the_most_frequent_class_are_lines_within_every_chart_of_the_metric() -> None:
+    result = made_up()
+    low = result.model_copy(update={"levels": (MetricLevel(name="chance", value=0.02),)})
+    without_levels = result.model_copy(update={"levels": ()})
+    chart, plain = metric_against(low, result.keys[0]), metric_against(without_levels, result.keys[0])
+    assert chart is not None
+    assert plain is not None
+    (level,) = chart.levels
+    assert level.text == "chance, 0.02"
+    assert FRAME.top < max(mark.y for mark in chart.marks) < level.y <= FRAME.bottom
+    assert plain.levels == ()
+    assert "Dashed lines: chance 0.02." in render(low)
+    assert SweepResult.model_validate_json(low.model_dump_json()) == low
+    assert "levels" not in without_levels.model_dump_json()
+
+
+def test_ticks_of_trials_that_are_close_do_not_repeat() -> None:
+    result = made_up()
+    trials = tuple(
+        t.model_copy(update={"metric": 1.791759 + 1e-8 * number}) for number, t in enumerate(result.trials)
+    )
+    chart = metric_against(result.model_copy(update={"trials": trials}), result.keys[0])
+    assert chart is not None
+    texts = [tick.text for tick in chart.y_ticks]
+    assert len(texts) > 2
+    assert len(set(texts)) == len(texts)
 
 
 @pytest.fixture(scope="module")

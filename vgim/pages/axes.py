@@ -13,7 +13,10 @@ LOG_FROM_RATIO = 20
 """Positive values are drawn in decades if the largest is at least this many times the smallest."""
 MAX_CATEGORIES = 12
 
-Format = Callable[[float], str]
+Format = Callable[[float, int], str]
+"""Text of a number with about so many significant digits."""
+FEWEST_DIGITS, MOST_DIGITS = 6, 15
+"""Significant digits of ticks: as many as tell neighbors apart."""
 
 
 class Tick(NamedTuple):
@@ -49,9 +52,12 @@ class LinearAxis:
         share = (value - self.low) / span if span > 0 else 0.5
         return round(self.start + share * (self.end - self.start), 1)
 
-    def ticks(self, max_ticks: int, text: Format = lambda value: f"{value:g}") -> tuple[Tick, ...]:
+    def ticks(
+        self, max_ticks: int, text: Format = lambda value, digits: f"{value:.{digits}g}"
+    ) -> tuple[Tick, ...]:
         values = round_numbers(self.low, self.high, max_ticks, integers_only=self.integers_only)
-        return tuple(Tick(self.position(value), text(value)) for value in values)
+        texts = distinct_texts(values, text)
+        return tuple(Tick(self.position(value), name) for name, value in texts.items())
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,16 @@ def axis_for(values: Sequence[Any], start: float, end: float) -> Axis:
     return LinearAxis(low, high, start, end, all(isinstance(v, int) for v in numbers))
 
 
+def distinct_texts(values: Sequence[float], text: Format) -> dict[str, float]:
+    """Values by their texts, with enough digits to tell them apart; values that no digit tells apart are one."""
+    found: dict[str, float] = {}
+    for digits in range(FEWEST_DIGITS, MOST_DIGITS + 1):
+        found = {text(value, digits): value for value in reversed(values)}
+        if len(found) == len(values):
+            break
+    return dict(reversed(found.items()))
+
+
 def round_numbers(low: float, high: float, max_count: int, *, integers_only: bool = False) -> list[float]:
     """Evenly spaced round numbers from `low` to `high`, at most `max_count`; only `low` if nothing is between."""
     span = high - low
@@ -121,5 +137,5 @@ def round_numbers(low: float, high: float, max_count: int, *, integers_only: boo
         first = math.ceil(low / step - 1e-9)
         last = math.floor(high / step + 1e-9)
         if last - first < max_count:
-            return [round(i * step, 12) for i in range(first, last + 1)]
+            return [float(f"{i * step:.14g}") for i in range(first, last + 1)]
     return [low, high]

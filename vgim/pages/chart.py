@@ -41,7 +41,10 @@ class LevelLine(NamedTuple):
     """A horizontal line with a name."""
 
     y: float
+    text_x: float
     text_y: float
+    anchor: str
+    """Which part of the text lies at `text_x`: start, middle or end."""
     text: str
     color: int | None
 
@@ -60,6 +63,19 @@ class LegendEntry(NamedTuple):
 
     text: str
     color: int
+    hue: int | None = None
+    """Degrees, of a color that is not of the palette."""
+
+
+class Clipped(NamedTuple):
+    """A point outside the axes, marked by a triangle at the edge."""
+
+    x: float
+    y: float
+    angle: int
+    """Degrees that the triangle, which points up, is turned clockwise."""
+    color: int
+    label: str
 
 
 @dataclass(frozen=True)
@@ -74,6 +90,32 @@ class Line:
     dots: tuple[Point, ...] = ()
     """Points that are marked."""
     whiskers: tuple[Whisker, ...] = ()
+    values: tuple[str, ...] = ()
+    """Text for each point of the path: `x|y`. A reader sees it who points at the point, or steps to it."""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Points of one class as one path, with the class's name."""
+
+    path: str
+    color: int
+    hue: int | None
+    """Degrees, of a color that is not of the palette; None for the palette's `color`."""
+    label: str
+    values: tuple[str, ...]
+    """Text for each point. `@3` at its start stands for the fourth of the chart's names."""
+    size: float
+    """Diameter of a point."""
+    is_faint: bool = False
+
+
+class PlacedName(NamedTuple):
+    """A name inside a drawing."""
+
+    x: float
+    y: float
+    text: str
 
 
 @dataclass(frozen=True)
@@ -108,6 +150,16 @@ class Chart:
     note: str = ""
     """A sentence on how to read the chart; may be empty."""
     legend: tuple[LegendEntry, ...] = ()
+    clipped: tuple[Clipped, ...] = ()
+    clouds: tuple[Cloud, ...] = ()
+    placed_names: tuple[PlacedName, ...] = ()
+    names: tuple[str, ...] = ()
+    """What the texts of `clouds` refer to."""
+
+
+def dots(points: Iterable[Point]) -> str:
+    """The SVG path of separate dots, which are drawn with round ends."""
+    return "".join(f"M{x:g} {y:g}h0" for x, y in points)
 
 
 def polyline(points: Iterable[Point]) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from vgim.config import RunConfig
 from vgim.model.losses import chance_of
 from vgim.pages.chart import Chart
-from vgim.report.line_chart import ReferenceLine, Series, line_chart
+from vgim.pages.level_labels import ReferenceLine
+from vgim.report.line_chart import Series, line_chart
 from vgim.report.metrics import MetricsLine
 from vgim.report.notes import Notes
 from vgim.report.tables import Table

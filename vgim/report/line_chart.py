@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from vgim.pages.axes import LinearAxis, Tick
-from vgim.pages.chart import Chart, EndLabel, Frame, LegendEntry, LevelLine, Line, Point, Whisker, polyline
+from vgim.pages.axes import Format, LinearAxis, Tick
+from vgim.pages.chart import Chart, Clipped, EndLabel, Frame, LegendEntry, Line, Point, Whisker, polyline
+from vgim.pages.level_labels import ReferenceLine, place_levels
 
 FRAME = Frame(400, 240, left=42, right=378, top=10, bottom=204, text_size=11.5, mark_size=3.4)
 MAX_TICKS = 5
@@ -16,6 +17,8 @@ MAX_POINTS = 160
 MAX_DOTS = 40
 """A line with more points has no marks at its points."""
 LABEL_GAP = 12.0
+SHOWN_DIGITS = 4
+"""Significant digits of a value that is pointed at."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +37,6 @@ class Series:
     """Lower and upper end of y at each point; empty for no intervals."""
 
 
-@dataclass(frozen=True)
-class ReferenceLine:
-    """A horizontal line with a name."""
-
-    y: float
-    label: str
-    color: int | None = None
-
-
 def line_chart(
     name: str,
     title: str,
@@ -52,6 +46,7 @@ def line_chart(
     levels: Sequence[ReferenceLine] = (),
     y_range: tuple[float, float] | None = None,
     x_ticks: Sequence[float] | None = None,
+    x_names: Sequence[str] = (),
     percent: bool = False,
     room: float = 0.0,
     legend: Sequence[LegendEntry] = (),
@@ -62,6 +57,7 @@ def line_chart(
         y_range: ends of the y axis. By default the axis starts at 0, or at the smallest value if that is negative,
             and ends above 98 % of the values and above every level.
         x_ticks: the only x values with ticks, with some space around them; by default round numbers.
+        x_names: names of `x_ticks`; by default the numbers.
         percent: whether y is a share that is written as a percentage.
         room: space to the right of `x_ticks`, in units of x, for the names of levels.
     """
@@ -74,9 +70,12 @@ def line_chart(
         left, right = min(x_ticks) - 0.4, max(x_ticks) + 0.4 + room
     x_axis = LinearAxis(left, right, FRAME.left, FRAME.right)
     y_axis = LinearAxis(low, high or 1.0, FRAME.bottom, FRAME.top)
+    y_text = _percent if percent else _plain
+    x_texts = dict(zip(x_ticks or (), x_names or map(_count, x_ticks or ()), strict=True))
     lines, ends = [], []
     for line in series:
         points = line.points if line.kind == "dots" else thinned(line.points)
+        values = (f"{_nearest(x_texts, x) or _count(x)}|{y_text(y, SHOWN_DIGITS)}" for x, y in points)
         placed = tuple((x_axis.position(x), y_axis.position(y)) for x, y in points)
         whiskers = tuple(
             Whisker(x, y_axis.position(lower), y_axis.position(upper))
@@ -85,7 +84,10 @@ def line_chart(
         if placed and line.key:
             ends.append(EndLabel(*placed[-1], line.key, line.color))
         dots = placed if line.kind != "faint" and len(placed) <= MAX_DOTS else ()
-        lines.append(Line(polyline(placed), line.color, line.label, line.kind, dots, whiskers))
+        lines.append(Line(polyline(placed), line.color, line.label, line.kind, dots, whiskers, tuple(values)))
+    clipped = [mark for line in series for mark in _clipped(line, x_axis, y_axis, y_text)]
+    hidden = [y for y in ys if not y_axis.low <= y <= y_axis.high]
+    placed_lines = [[(x_axis.position(x), y_axis.position(y)) for x, y in thinned(s.points)] for s in series]
     return Chart(
         name=name,
         title=title,
@@ -94,10 +96,12 @@ def line_chart(
         x_label=x_label,
         x_ticks=x_axis.ticks(MAX_TICKS, _count)
         if x_ticks is None
-        else tuple(Tick(x_axis.position(x), _count(x)) for x in x_ticks),
-        y_ticks=y_axis.ticks(MAX_TICKS, _percent if percent else lambda y: f"{y:g}"),
+        else tuple(Tick(x_axis.position(x), text) for x, text in x_texts.items()),
+        y_ticks=y_axis.ticks(MAX_TICKS, y_text),
         lines=tuple(lines),
-        levels=_level_lines([(y_axis.position(level.y), level) for level in levels]),
+        levels=place_levels([(y_axis.position(level.y), level) for level in levels], FRAME, placed_lines),
+        note=_outside(hidden, len(ys) - len(levels), y_text),
+        clipped=tuple(clipped),
         end_labels=_spread_apart(ends),
         legend=tuple(legend),
     )
@@ -113,13 +117,31 @@ def thinned(points: Sequence[Point]) -> tuple[Point, ...]:
     return (*means, points[-1])
 
 
-def _level_lines(levels: Sequence[tuple[float, ReferenceLine]]) -> tuple[LevelLine, ...]:
-    """Writes each name above its line, or below it if it would hit the name of the line above."""
-    placed: list[LevelLine] = []
-    for y, level in sorted(levels, key=lambda pair: pair[0]):
-        close = bool(placed) and y - placed[-1].y < LABEL_GAP + 2
-        placed.append(LevelLine(y, round(y + 12 if close else y - 4, 1), level.label, level.color))
-    return tuple(placed)
+def _clipped(line: Series, x_axis: LinearAxis, y_axis: LinearAxis, text: Format) -> Iterator[Clipped]:
+    """A mark at the edge for each point above or below the axis, one for all that lie close together."""
+    last = -math.inf
+    for x, y in line.points:
+        if y_axis.low <= y <= y_axis.high or x_axis.position(x) - last < FRAME.mark_size:
+            continue
+        last, is_above = x_axis.position(x), y > y_axis.high
+        at, angle = (FRAME.top, 0) if is_above else (FRAME.bottom, 180)
+        yield Clipped(last, at, angle, line.color, f"{line.label}, {_count(x)}: {text(y, SHOWN_DIGITS)}")
+
+
+def _outside(hidden: Sequence[float], num_values: int, text: Format) -> str:
+    """A sentence on the values that lie outside the axis; empty if there are none."""
+    if not hidden:
+        return ""
+    low, high = text(min(hidden), SHOWN_DIGITS), text(max(hidden), SHOWN_DIGITS)
+    span = low if low == high else f"from {low} to {high}"
+    if len(hidden) == 1:
+        return f"1 of {num_values} values lies outside the axis, {span}; a triangle marks it."
+    return f"{len(hidden)} of {num_values} values lie outside the axis, {span}; triangles mark them."
+
+
+def _nearest(texts: dict[float, str], x: float) -> str | None:
+    """The text of the tick beside a point: points of several lines stand side by side at one tick."""
+    return min(((abs(tick - x), text) for tick, text in texts.items()), default=(0.0, None))[1]
 
 
 def _spread_apart(ends: Sequence[EndLabel]) -> tuple[EndLabel, ...]:
@@ -139,9 +161,13 @@ def _bulk_maximum(values: Sequence[float]) -> float:
     return ordered[min(len(ordered) - 1, math.ceil(0.98 * len(ordered)))] if ordered else 1.0
 
 
-def _count(value: float) -> str:
-    return f"{value:,.6g}"
+def _count(value: float, digits: int = SHOWN_DIGITS + 2) -> str:
+    return f"{value:,.{digits}g}"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
+def _plain(value: float, digits: int) -> str:
+    return f"{value:.{digits}g}"
+
+
+def _percent(share: float, digits: int) -> str:
+    return f"{100 * share:.{max(digits - 3, 3)}g} %"

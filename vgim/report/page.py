@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from markupsafe import Markup
-
 from vgim import __version__
 from vgim.config import RunConfig, to_yaml
 from vgim.errors import StorageError, VgimError
 from vgim.pages.chart import Chart
-from vgim.pages.environment import page_environment
+from vgim.pages.environment import page_environment, script
 from vgim.report import config_text
 from vgim.report.commands import command_line
 from vgim.report.curves import Training, describe_training
@@ -143,14 +139,10 @@ def gather(run: Location, compare: Sequence[Location], limits: Limits) -> Page:
 def render(page: Page) -> str:
     """The page as HTML. It fetches nothing, and its content security policy forbids fetching."""
     environment = page_environment("vgim.report")
-    assert environment.loader is not None
-    script = environment.loader.get_source(environment, "script.js")[0]
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html").render(
         page=page,
         version=__version__,
-        script=Markup(script),
-        script_hash=f"sha256-{digest}",
+        **script(environment, "chart.js", "script.js"),
     )
 
 

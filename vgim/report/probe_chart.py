@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from vgim.downstream.result import ProbeResult
 from vgim.pages.chart import Chart, LegendEntry
-from vgim.report.line_chart import ReferenceLine, Series, line_chart
+from vgim.pages.level_labels import ReferenceLine
+from vgim.report.line_chart import Series, line_chart
 
 OFFSET = 0.08
 """Distance in x between two encoders at the same module, so that their intervals do not overlap."""

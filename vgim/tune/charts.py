@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from vgim.config.yaml_text import to_flow
-from vgim.pages.axes import CategoryAxis, Tick, axis_for
-from vgim.pages.chart import NUM_COLORS, Chart, Frame, LegendEntry, Line, Mark, polyline
+from vgim.pages.axes import Axis, CategoryAxis, LinearAxis, Tick, axis_for
+from vgim.pages.chart import NUM_COLORS, Chart, Frame, LegendEntry, LevelLine, Line, Mark, Point, polyline
+from vgim.pages.level_labels import ReferenceLine, place_levels
+from vgim.tune.metric_levels import MetricLevel
 from vgim.tune.results import SweepResult, TrialResult
 
 FRAME = Frame(640, 328, left=84, right=616, top=42, bottom=272, text_size=15, mark_size=5.4)
@@ -44,6 +46,8 @@ class ParallelCoordinates:
     frame: Frame
     axes: tuple[ParallelAxis, ...]
     lines: tuple[TrialLine, ...]
+    levels: tuple[LevelLine, ...]
+    """Chance and baselines on the axis of the metric."""
 
 
 def parallel_coordinates(result: SweepResult) -> ParallelCoordinates | None:
@@ -52,8 +56,9 @@ def parallel_coordinates(result: SweepResult) -> ParallelCoordinates | None:
     if not trials:
         return None
     columns = [[t.values[key] for t in trials] for key in result.keys] + [[t.metric for t in trials]]
-    names = [_short(key) for key in result.keys] + ["metric"]
-    axes = [axis_for(column, FRAME.bottom, FRAME.top) for column in columns]
+    names = [_short(key) for key in result.keys] + [short_metric(result)]
+    axes: list[Axis] = [axis_for(column, FRAME.bottom, FRAME.top) for column in columns[:-1]]
+    axes.append(_metric_axis(result, [trial.metric or 0.0 for trial in trials]))
     xs = [round(FRAME.left + i * (LAST_AXIS - FRAME.left) / (len(names) - 1), 1) for i in range(len(names))]
     worst_first = sorted(trials, key=lambda t: t.metric or 0.0, reverse=result.metric.mode == "min")
     lines = []
@@ -69,7 +74,35 @@ def parallel_coordinates(result: SweepResult) -> ParallelCoordinates | None:
             for x, name, axis in zip(xs, names, axes, strict=True)
         ),
         tuple(lines),
+        tuple(
+            LevelLine(axes[-1].position(level.value), LAST_AXIS, 0.0, "end", level.name, None)
+            for level in result.levels
+        ),
     )
+
+
+def short_metric(result: SweepResult) -> str:
+    """What the metric measures, as the name of an axis: `InfoNCE, nats` or `phone accuracy`."""
+    return "InfoNCE, nats" if result.metric.kind == "nce" else f"{result.metric.task} accuracy"
+
+
+def _metric_axis(result: SweepResult, values: Sequence[float]) -> LinearAxis:
+    """The metric's axis, which holds chance and baselines too."""
+    held = [*values, *(level.value for level in result.levels)]
+    return LinearAxis(min(held), max(held), FRAME.bottom, FRAME.top)
+
+
+def _levels(result: SweepResult, axis: Axis, points: Sequence[Point]) -> tuple[LevelLine, ...]:
+    """Chance and baselines as lines, named where they hide no trial."""
+    levels = [
+        (axis.position(level.value), ReferenceLine(level.value, _level_name(level)))
+        for level in result.levels
+    ]
+    return place_levels(levels, FRAME, [[point] for point in points])
+
+
+def _level_name(level: MetricLevel) -> str:
+    return f"{level.name}, {level.value:.4g}"
 
 
 def metric_against(result: SweepResult, key: str) -> Chart | None:
@@ -82,12 +115,12 @@ def metric_against(result: SweepResult, key: str) -> Chart | None:
     if not trials:
         return None
     x_axis = axis_for([t.values[key] for t in trials], FRAME.left, FRAME.right)
-    y_axis = axis_for([t.metric for t in trials], FRAME.bottom, FRAME.top)
+    y_axis = _metric_axis(result, [trial.metric or 0.0 for trial in trials])
     groups = _groups(result, key, trials)
     lines, marks = [], []
     for color, (name, members) in enumerate(groups.items()):
         points = sorted(
-            ((x_axis.position(t.values[key]), y_axis.position(t.metric), t) for t in members),
+            ((x_axis.position(t.values[key]), y_axis.position(t.metric or 0.0), t) for t in members),
             key=lambda point: point[:2],
         )
         one_per_x = len({x for x, _, _ in points}) == len(points)
@@ -96,10 +129,11 @@ def metric_against(result: SweepResult, key: str) -> Chart | None:
         marks += [Mark(x, y, color, _label(t), t.id == result.best) for x, y, t in points]
     return Chart(
         name=f"metric-{key.replace('.', '-')}",
-        title=f"Metric against {key}",
+        title=f"{short_metric(result)} against {_short(key)}",
         description=_description(result, trials),
         frame=FRAME,
         x_label=key,
+        levels=_levels(result, y_axis, [(mark.x, mark.y) for mark in marks]),
         y_label=result.metric_name,
         x_ticks=x_axis.ticks(MAX_TICKS),
         y_ticks=y_axis.ticks(MAX_TICKS),
@@ -140,7 +174,7 @@ def pareto_of_kl(result: SweepResult) -> Chart | None:
     return chart and replace(
         chart,
         name="pareto-kl",
-        title=f"Metric against KL per {unit}",
+        title=f"{short_metric(result)} against KL per {unit}",
         note="KL between each frame's posterior and N(0, 1): 0 if the posterior carries nothing about the input.",
     )
 
@@ -152,7 +186,7 @@ def pareto_of_normality(result: SweepResult) -> Chart | None:
     return chart and replace(
         chart,
         name="pareto-normality",
-        title="Metric against latent normality",
+        title=f"{short_metric(result)} against latent normality",
         note="Distribution of the latents over all frames: 0 if each dimension is distributed as N(0, 1).",
     )
 
@@ -165,7 +199,7 @@ def _pareto(
     if len(points) < 2:
         return None
     x_axis = axis_for([x for x, _, _ in points], FRAME.left, FRAME.right)
-    y_axis = axis_for([metric for _, metric, _ in points], FRAME.bottom, FRAME.top)
+    y_axis = _metric_axis(result, [metric for _, metric, _ in points])
     placed = [(x_axis.position(x), y_axis.position(metric)) for x, metric, _ in points]
     front = pareto_front(
         [(x, metric) for x, metric, _ in points], maximize_second=result.metric.mode == "max"
@@ -176,9 +210,10 @@ def _pareto(
     ]
     return Chart(
         name="pareto",
-        title=f"Metric against {x_label}",
+        title=f"{short_metric(result)} against {x_label}",
         description=_description(result, [trial for _, _, trial in points]),
         frame=FRAME,
+        levels=_levels(result, y_axis, placed),
         x_label=x_label,
         y_label=result.metric_name,
         x_ticks=x_axis.ticks(MAX_TICKS),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vgim import __version__
 from vgim.config.yaml_text import to_flow
-from vgim.pages.environment import page_environment
+from vgim.pages.environment import page_environment, script
 from vgim.tune.charts import metric_against, parallel_coordinates, pareto_of_kl, pareto_of_normality
 from vgim.tune.results import SweepResult, ranked
 
@@ -22,18 +22,16 @@ def render(result: SweepResult) -> str:
         pareto_of_kl(result),
         pareto_of_normality(result),
     ]
-    return (
-        page_environment("vgim.tune")
-        .get_template("sweep.html")
-        .render(
-            result=result,
-            coordinates=parallel_coordinates(result),
-            charts=[chart for chart in charts if chart is not None],
-            ends=[t for t in result.trials if t.state in ("failed", "stopped", "interrupted") and t.message],
-            rows=[*finished, *(t for t in result.trials if t not in finished)],
-            states=", ".join(f"{count} {state}" for state, count in states.items()),
-            better="lower" if result.metric.mode == "min" else "higher",
-            text=to_flow,
-            version=__version__,
-        )
+    environment = page_environment("vgim.tune")
+    return environment.get_template("sweep.html").render(
+        **script(environment, "chart.js"),
+        result=result,
+        coordinates=parallel_coordinates(result),
+        charts=[chart for chart in charts if chart is not None],
+        ends=[t for t in result.trials if t.state in ("failed", "stopped", "interrupted") and t.message],
+        rows=[*finished, *(t for t in result.trials if t not in finished)],
+        states=", ".join(f"{count} {state}" for state, count in states.items()),
+        better="lower" if result.metric.mode == "min" else "higher",
+        text=to_flow,
+        version=__version__,
     )

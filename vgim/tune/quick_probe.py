@@ -32,6 +32,8 @@ class QuickProbe(BaseModel):
     """Share of examples of the validation split that are classified correctly."""
     chance: float
     """One over the number of classes."""
+    majority: float | None = None
+    """Accuracy of always guessing the most frequent class of the train split; None in files of an earlier version."""
 
 
 def probe_checkpoint(checkpoint: Checkpoint, metric: MetricConfig) -> QuickProbe:
@@ -77,6 +79,7 @@ def probe_checkpoint(checkpoint: Checkpoint, metric: MetricConfig) -> QuickProbe
         max_utterances=metric.max_utterances,
         accuracy=scores.accuracy,
         chance=1 / num_classes,
+        majority=float((validation.y_N == train.y_N.bincount().argmax()).double().mean()),
     )
 
 

@@ -21,6 +21,7 @@ from vgim.storage import Location
 from vgim.text import align_columns, format_number
 from vgim.tune.config import MetricConfig
 from vgim.tune.latent_normality import posterior_module, read_normality
+from vgim.tune.metric_levels import MetricLevel, metric_levels
 from vgim.tune.trial_reports import read_reports
 from vgim.tune.trials import Trial
 
@@ -74,12 +75,15 @@ class SweepResult(BaseModel):
     trials: tuple[TrialResult, ...]
     notes: tuple[str, ...] = ()
     """Sentences on what does not compare; results without any have no such key."""
+    levels: tuple[MetricLevel, ...] = ()
+    """Chance and baselines, where all trials have the same; results without any have no such key."""
 
     @model_serializer(mode="wrap")
-    def _without_empty_notes(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_empty_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         dumped: dict[str, Any] = handler(self)
-        if not self.notes:
-            dumped.pop("notes", None)
+        for key in ("notes", "levels"):
+            if not dumped.get(key):
+                dumped.pop(key, None)
         return dumped
 
 
@@ -109,6 +113,7 @@ def collect(
         best=best[0].id if best else None,
         trials=results,
         notes=(*_notes(trials, metric), *damaged, *notes),
+        levels=metric_levels(trials, metric),
     )
 
 
