@@ -28,16 +28,33 @@ def read_sound(file: str, note: Callable[[str], None]) -> Pcm16:
         StorageError: There is no such file.
     """
     path = Location(file)
+    return decode_sound(path.read_bytes(), path.uri, note)
+
+
+def decode_sound(data: bytes, name: str, note: Callable[[str], None]) -> Pcm16:
+    """Decode the bytes of a sound file, as `read_sound` does.
+
+    Args:
+        data: The whole file.
+        name: What errors and notes call the file.
+        note: Called with one line if the samples are not those of the file.
+
+    Returns:
+        [num_samples], 16 kHz mono.
+
+    Raises:
+        DataError: The file is no audio, is damaged, or has a sample rate that has no small ratio to 16 kHz.
+    """
     try:
-        audio = decode(path.read_bytes(), resample=True, mixdown=True)
+        audio = decode(data, resample=True, mixdown=True)
     except AudioProblem as problem:
         fix = (
             "" if problem.kind == "sample rate" else "; give a WAV, FLAC or other file that libsndfile reads"
         )
-        raise DataError(f"{path.uri} cannot be decoded: {problem.reason}{fix}") from problem
+        raise DataError(f"{name} cannot be decoded: {problem.reason}{fix}") from problem
     converted = _conversion(audio)
     if converted:
-        note(f"note: {path.uri}: {converted}")
+        note(f"note: {name}: {converted}")
     return audio.samples
 
 

@@ -1,11 +1,11 @@
-"""Which dimensions of two utterances differ most, and moving only some of them.
+"""Which dimensions of two utterances differ most, moving only some of them, and changing single ones.
 
 Shapes: T frames, C channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -33,3 +33,16 @@ def interpolate_dimensions(a_BTC: Tensor, b_BTC: Tensor, share: float, moved: Se
     mixed_BTC = a_BTC.clone()
     mixed_BTC[..., list(moved)] = point_BTC[..., list(moved)]
     return mixed_BTC
+
+
+def set_dimensions(latents_BTC: Tensor, values: Mapping[int, float], *, add: bool = False) -> Tensor:
+    """Latents of which some dimensions have another value, the same in all frames.
+
+    Args:
+        values: A value for each dimension that changes, in the latents' own unit.
+        add: Add the values to what the dimensions hold instead of replacing it.
+    """
+    changed_BTC = latents_BTC.clone()
+    for dim, value in values.items():
+        changed_BTC[..., dim] = latents_BTC[..., dim] + value if add else value
+    return changed_BTC

@@ -82,9 +82,14 @@ def add_to_index(folder: Location, entries: Sequence[SoundEntry]) -> None:
 
 def write_wav(path: Location, audio_L: Tensor) -> None:
     """Write float audio [L], whose full scale is 1, as 16 kHz PCM16; louder audio is scaled down instead of clipped."""
+    path.write_bytes_atomic(wav_bytes(audio_L))
+
+
+def wav_bytes(audio_L: Tensor) -> bytes:
+    """A 16 kHz PCM16 WAV file of float audio [L], whose full scale is 1; louder audio is scaled down, not clipped."""
     samples = audio_L.detach().double().cpu().numpy()
     samples = samples / max(1.0, np.abs(samples).max(initial=0.0) * PCM16_SCALE / (PCM16_SCALE - 1))
     pcm = np.rint(samples * PCM16_SCALE).clip(-PCM16_SCALE, PCM16_SCALE - 1).astype(np.int16)
     out = io.BytesIO()
     soundfile.write(out, pcm, SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
-    path.write_bytes_atomic(out.getvalue())
+    return out.getvalue()

@@ -18,7 +18,7 @@ from vgim.data.shards.check import check_shards_present
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.shards.read import read_utterances
 from vgim.data.sound_file import read_sound
-from vgim.decode.dimensions import interpolate_dimensions, most_different
+from vgim.decode.dimensions import interpolate_dimensions, most_different, set_dimensions
 from vgim.decode.session import DecoderSession, open_session
 from vgim.decode.sound_files import SoundEntry, write_wav
 from vgim.errors import ConfigError
@@ -138,9 +138,7 @@ def traverse(
     stem = f"{_stem(file)}-{_hash(samples)}"
 
     def decode(dim: int, value: float) -> Tensor:
-        changed_BTC = latents_BTC.clone()
-        changed_BTC[..., dim] = value
-        return session.audio(changed_BTC, len(samples), samples)
+        return session.audio(set_dimensions(latents_BTC, {dim: value}), len(samples), samples)
 
     sounds = []
     for dim in dims:
