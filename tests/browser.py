@@ -10,6 +10,7 @@ import select
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -78,9 +79,10 @@ class Page:
     Args:
         program: path of a Chromium.
         profile: an empty folder for the browser's user data.
+        flags: more flags of Chromium.
     """
 
-    def __init__(self, program: str, profile: Path) -> None:
+    def __init__(self, program: str, profile: Path, flags: Sequence[str] = ()) -> None:
         self.requests: list[str] = []
         self.complaints: list[str] = []
         self._number, self._buffer = 0, b""
@@ -90,7 +92,17 @@ class Page:
         # Chromium reads commands from descriptor 3 and answers on 4, both separated by NUL.
         redirect = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
         self._process = subprocess.Popen(
-            ["bash", "-c", redirect, "bash", program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            [
+                "bash",
+                "-c",
+                redirect,
+                "bash",
+                program,
+                *FLAGS,
+                *flags,
+                f"--user-data-dir={profile}",
+                "about:blank",
+            ],
             pass_fds=(theirs_in, theirs_out),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

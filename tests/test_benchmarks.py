@@ -17,7 +17,7 @@ from vgim.model.randomness import DrawKey
 from vgim.model.stack import build_encoder
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-NAMES = ("common", "naive", "step", "step_gpu", "stream", "scaling", "checkpoint")
+NAMES = ("common", "naive", "step", "step_gpu", "stream", "scaling", "checkpoint", "playground")
 SMALL = ["--channels", "8", "--batch", "2", "--samples", "2000"]
 
 
@@ -208,7 +208,21 @@ def test_checkpoint_prints_what_training_waits_for_on_each_storage(
     assert rows[3]["written_s"] > 10 * 0.01  # it did wait for its calls
 
 
-@pytest.mark.parametrize("name", ["naive", "step", "step_gpu", "stream", "scaling", "checkpoint"])
+def test_playground_prints_what_a_slider_waits_for(
+    scripts: dict[str, ModuleType], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    results = tmp_path / "playground.json"
+    arguments = ["--channels", "8", "--modules", "0", "2", "--rounds", "2", "--json", str(results)]
+    assert scripts["playground"].main(arguments) == 0
+    assert "channels  module  decode, ms" in capsys.readouterr().out
+    rows = json.loads(results.read_text())["playground"]
+    assert [(row["channels"], row["module"]) for row in rows] == [(8, 0), (8, 2)]
+    assert all(0 < row["decode_ms"] <= row["slowest_ms"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    "name", ["naive", "step", "step_gpu", "stream", "scaling", "checkpoint", "playground"]
+)
 def test_help_is_there_and_nothing_runs_on_import(
     scripts: dict[str, ModuleType], name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

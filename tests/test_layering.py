@@ -102,6 +102,7 @@ MAY_IMPORT["vgim.export"] = BASE | {
     "vgim.pretrained",
     "vgim.runs",
 }
+MAY_IMPORT["vgim.serve"] = BASE | {"vgim.data", "vgim.model", "vgim.runs", "vgim.pretrained", "vgim.decode"}
 MAY_IMPORT["vgim.tune"] = MAY_IMPORT["vgim.latents"] | {
     "vgim.latents",
     "vgim.verdict",
@@ -197,6 +198,8 @@ LIGHT = [
     "vgim.latents.job",
     "vgim.report.page",
     "vgim.export.job",
+    "vgim.serve.app",
+    "vgim.serve.server",
     "vgim.tune.job",
     "vgim.experiment.job",
 ]

@@ -23,6 +23,7 @@ from vgim.cli.output import loss, lossy_output
 from vgim.cli.probe import probe
 from vgim.cli.reference import export_reference, from_reference, import_reference
 from vgim.cli.report import report
+from vgim.cli.serve import serve
 from vgim.cli.sweep import sweep
 from vgim.cli.train import runs, train
 from vgim.errors import Interrupted, StorageError, VgimError
@@ -96,6 +97,7 @@ for verb in (
     decode,
     latents,
     report,
+    serve,
     sweep,
     experiment,
     export,

@@ -198,13 +198,16 @@ VALID: dict[tuple[str, ...], Arguments] = {
     ("experiment", "show"): ("runs",),
 }
 
+WITHOUT_END = (("serve",),)
+"""Verbs that run until a signal comes, where others have ended."""
+
 
 def malform_option(arena: Arena, draw: Draw) -> Finding:
     """Give a verb an option with a value that may make no sense, or an argument in the wrong place."""
     from vgim.cli import main
 
     rng = draw.random
-    verbs = commands(main)
+    verbs = [verb for verb in commands(main) if verb[0] not in WITHOUT_END]
     words, command = draw.spread(verbs, lambda verb: verb[0])
     arguments = [*words, *VALID.get(words, ())]
     options = [p for p in command.params if isinstance(p, click.Option) and "--help" not in p.opts]
