@@ -6,7 +6,7 @@ nothing. All methods may be called from any thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, TypeVar
 
@@ -83,7 +83,9 @@ SILENT: Progress = MessagesOnly(lambda line: None)
 """Shows nothing."""
 
 
-def track(progress: Progress, items: Collection[Item], title: str, unit: str) -> Iterator[Item]:
+def track(
+    progress: Progress, items: Iterable[Item], title: str, unit: str, *, total: int | None = None
+) -> Iterator[Item]:
     """Iterate over items in a stage, each a unit that is done when the next one is asked for.
 
     Args:
@@ -91,8 +93,11 @@ def track(progress: Progress, items: Collection[Item], title: str, unit: str) ->
         items: What to iterate over.
         title: What happens to the items.
         unit: Name of one item.
+        total: Number of items; None takes their length, if they have one.
     """
-    with progress.stage(title, total=len(items), unit=unit) as stage:
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    with progress.stage(title, total=total, unit=unit) as stage:
         for item in items:
             yield item
             stage.advance()

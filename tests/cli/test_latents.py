@@ -23,7 +23,7 @@ def job_arguments(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     arguments: list[Any] = []
 
     def analyze(
-        run: str, options: LatentOptions, compare: list[str], log: object, *, pdf: bool
+        run: str, options: LatentOptions, compare: list[str], progress: object, *, pdf: bool, anew: bool
     ) -> list[object]:
         arguments.extend([run, options, compare, pdf])
         return []

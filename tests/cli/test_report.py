@@ -31,8 +31,8 @@ def test_it_writes_the_page_and_prints_its_place(tmp_path: Path) -> None:
 def test_every_option_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vgim_home: Path) -> None:
     given: list[Any] = []
 
-    def write_report(*args: object, log: object) -> Location:
-        given.extend(args)
+    def write_report(*args: object) -> Location:
+        given.extend(args[:-1])  # the last is the progress
         return Location("/page")
 
     monkeypatch.setattr("vgim.report.page.write_report", write_report)

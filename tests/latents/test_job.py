@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.latents.cases import SMALL
+from tests.recorded import Recorded
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.corpora.synthetic import synthesize
 from vgim.data.shards.prepare import prepare
@@ -18,6 +20,7 @@ from vgim.latents import job
 from vgim.latents.job import analyze
 from vgim.latents.registry import ANALYSES
 from vgim.latents.result import AnalysisResult, format_table
+from vgim.progress import MessagesOnly
 from vgim.runs.layout import RESULT, TENSORBOARD
 
 
@@ -114,7 +117,7 @@ def test_without_a_decoder_the_log_names_the_command_that_trains_one(plain_run: 
     run = shutil.copytree(plain_run, tmp_path / "run")
     lines: list[str] = []
     only = SMALL.model_copy(update={"only": ("distribution", "contribution", "smoothness")})
-    results = analyze(str(run), only, log=lines.append)
+    results = analyze(str(run), only, progress=MessagesOnly(lines.append))
     assert [result.analysis for result in results] == ["distribution"]
     assert f"`vgim decode train {run} --module 0`" in " ".join(lines)
 
@@ -122,11 +125,62 @@ def test_without_a_decoder_the_log_names_the_command_that_trains_one(plain_run: 
 def test_shards_without_labels_are_the_reason_for_a_skip(
     plain_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "probe_contexts", lambda inputs: iter(()))
+    monkeypatch.setattr(job, "available_probes", lambda manifest: {})
     lines: list[str] = []
-    assert analyze(str(plain_run), SMALL.model_copy(update={"only": ("labels",)}), log=lines.append) == []
+    assert (
+        analyze(
+            str(plain_run),
+            SMALL.model_copy(update={"only": ("labels",)}),
+            progress=MessagesOnly(lines.append),
+        )
+        == []
+    )
     (line,) = lines
     assert line.startswith("note: labels is skipped: the shards ")
+
+
+def test_an_interrupted_call_keeps_its_analyses_and_the_same_call_makes_the_rest(
+    plain_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(plain_run, tmp_path / "run")
+    options = SMALL.model_copy(update={"only": ("distribution", "correlation")})
+    made: list[str] = []
+    make = job.make_result
+
+    def interrupted(name: str, *rest: Any) -> AnalysisResult:
+        made.append(name)
+        if made == ["distribution", "correlation"]:
+            raise KeyboardInterrupt
+        return make(name, *rest)
+
+    monkeypatch.setattr(job, "make_result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        analyze(str(run), options)
+    monkeypatch.setattr(job, "make_result", lambda name, *rest: (made.append(name), make(name, *rest))[1])
+    heard = Recorded()
+    results = analyze(str(run), options, progress=heard)
+    assert made == ["distribution", "correlation", "correlation"]
+    assert {result.analysis for result in results} == set(options.only)
+    assert heard.messages == [
+        "1 of 2 analyses were made earlier from the same weights and are kept; --anew makes them again"
+    ]
+    assert (heard.of("analyzing").total, heard.of("analyzing").done) == (2, 2)
+    made.clear()
+    heard = Recorded()
+    assert analyze(str(run), options, progress=heard) == results
+    assert heard.titles == ["analyzing"]  # nothing is encoded for analyses that are kept
+    assert made == []
+    for change in ({"max_frames": 120}, {"seed": 3}):
+        made.clear()
+        analyze(str(run), options.model_copy(update=change))
+        assert set(made) == set(options.only)
+    made.clear()
+    analyze(str(run), options.model_copy(update=change), anew=True)
+    assert set(made) == set(options.only)
+    made.clear()
+    (run / "latents" / "module0" / "distribution" / RESULT).write_text("{}")
+    analyze(str(run), options.model_copy(update=change))
+    assert made == ["distribution"]
 
 
 def test_a_decoder_that_does_not_fit_is_refused(decoded_run: Path) -> None:

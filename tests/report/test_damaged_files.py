@@ -13,6 +13,7 @@ from tests.report.report_cases import (
     write_analysis,
 )
 from vgim.config import RunConfig
+from vgim.progress import MessagesOnly
 
 
 def test_markup_in_a_runs_files_is_escaped(run: Path, config: RunConfig) -> None:
@@ -58,7 +59,7 @@ def test_damaged_files_are_named_and_the_rest_is_shown(run: Path) -> None:
     with (run / "metrics.jsonl").open("ab") as file:
         file.write(b'{"kind": "train", "st\xff')
     said: list[str] = []
-    page = read(run, log=said.append)
+    page = read(run, progress=MessagesOnly(said.append))
     for name in damaged:
         assert f"{name} is left out: " in page.words, name
         assert any(line.startswith(f"{name} is left out: ") for line in said), name

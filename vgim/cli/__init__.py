@@ -5,12 +5,14 @@ A verb imports what it needs when it runs, so that `vgim --help` answers at once
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from vgim import __version__
+from vgim.cli.color import label
 from vgim.cli.compare import compare
 from vgim.cli.completion import completion
 from vgim.cli.config import config
@@ -59,7 +61,7 @@ class Commands(click.Group):
             raise
         except VgimError as error:
             for line in str(error).splitlines():
-                click.echo(f"error: {without_middle(line)}", err=True)
+                click.echo(f"{label('error:', 'red', sys.stderr)} {without_middle(line)}", err=True)
             ctx.exit(error.exit_code)
         except FileNotFoundError:
             if _has_working_folder():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vgim.cli.color import echo_table
 from vgim.cli.completion import complete_decoder_override
 from vgim.cli.live import show_progress
 from vgim.cli.options import Count, LazyChoice, output_file, run_argument, seed_type
@@ -110,7 +111,10 @@ def list_(run: str) -> None:
     if not Location(where).is_dir():
         raise StorageError(f"there is no run {where}; `vgim runs` lists runs")
     folder = Location(where).child(DECODERS)
-    click.echo(format_decoders(list_runs(folder.uri)) if folder.exists() else f"{where} has no decoders")
+    if folder.exists():
+        echo_table(format_decoders(list_runs(folder.uri)))
+    else:
+        click.echo(f"{where} has no decoders")
 
 
 @decode.command("file")

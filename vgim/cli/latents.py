@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from vgim.cli.live import show_progress
 from vgim.cli.options import Count, LazyNames, json_option, pdf_option, run_argument, seed_type
 from vgim.errors import ConfigError
 from vgim.text import shorten, whole_number
@@ -69,6 +70,7 @@ from vgim.text import shorten, whole_number
 @click.option("--seed", type=seed_type, default=0, show_default=True, help="Seed of all random draws.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @pdf_option
+@click.option("--anew", is_flag=True, help="Make analyses again that were made of the same weights and data.")
 @json_option
 def latents(
     run: str,
@@ -79,12 +81,14 @@ def latents(
     dims: str | None,
     shards: str | None,
     pdf: bool,
+    anew: bool,
     as_json: bool,
     **options: object,
 ) -> None:
     """Analyze an encoder's latents: what each dimension holds, and how smooth the space is.
 
     RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. Writes RUN/latents/ and prints a table.
+    An interrupted call goes on where it stopped.
     """
     from vgim.cluster.working_dir import refuse_job_folder
     from vgim.config.paths import resolve_path, resolve_run_path
@@ -107,9 +111,6 @@ def latents(
         shards = resolve_path(shards, "--shards")
         refuse_job_folder("--shards", shards)
 
-    from vgim.latents.job import analyze
-    from vgim.latents.result import LatentOptions, format_table
-
     chosen = {
         **options,
         "module": None if all_modules else -1 if module is None else module,
@@ -117,13 +118,12 @@ def latents(
         "dims": _parse_dims(dims),
         "shards": shards,
     }
-    results = analyze(
-        where,
-        LatentOptions.model_validate(chosen),
-        others,
-        log=lambda line: click.echo(line, err=True),
-        pdf=pdf,
-    )
+    with show_progress(is_quiet=as_json) as progress:
+        with progress.stage("loading torch"):
+            from vgim.latents.job import analyze
+            from vgim.latents.result import LatentOptions, format_table
+
+        results = analyze(where, LatentOptions.model_validate(chosen), others, progress, pdf=pdf, anew=anew)
     if as_json:
         click.echo("[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]")
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from vgim.cli.live import show_progress
 from vgim.cli.options import Count, FiniteRange, output_file, run_argument
 
 
@@ -38,11 +39,6 @@ def report(run: str, compare: tuple[str, ...], out: str | None, clips: int, max_
     from vgim.report.embed import Limits
     from vgim.report.page import write_report
 
-    page = write_report(
-        folder,
-        others,
-        file,
-        Limits(clips=clips, megabytes=max_mb),
-        log=lambda line: click.echo(line, err=True),
-    )
+    with show_progress() as progress:
+        page = write_report(folder, others, file, Limits(clips=clips, megabytes=max_mb), progress)
     click.echo(page.uri)

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from vgim.cli.color import echo_table
 from vgim.cli.completion import complete_sweep
 from vgim.cli.live import show_progress
 from vgim.cli.options import Count, FiniteRange, WithDefault, json_option, overrides_argument
@@ -80,7 +81,10 @@ def show(sweep_folder: str, as_json: bool) -> None:
     from vgim.tune.show import show as read_results
 
     result = read_results(_resolve(sweep_folder))
-    click.echo(result.model_dump_json(indent=2) if as_json else format_table(result))
+    if as_json:
+        click.echo(result.model_dump_json(indent=2))
+    else:
+        echo_table(format_table(result))
 
 
 @sweep.command()

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 WIDEST_BAR, NARROWEST_BAR = 40, 8
 INDENT = "  "
+STYLES = {"warning:": "yellow", "finished": "green", "interrupted;": "yellow"}
+"""Style of the first word of a message."""
 SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -63,8 +65,10 @@ class Terminal(Board):
 
     def message(self, line: str) -> None:
         """Print a line above the drawing."""
-        style = "yellow" if line.startswith("warning:") else ""
-        self.console.print(Text(line, style=style))
+        text = Text(line)
+        word = line.partition(" ")[0]
+        text.stylize(STYLES.get(word, ""), 0, len(word))
+        self.console.print(text)
 
     def _begun(self, stage: OpenStage) -> None:
         self._live.refresh()

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from vgim.cli.color import echo_table
 from vgim.cli.live import show_progress
 from vgim.cli.options import json_option, overrides_argument, preset_argument
 
@@ -82,8 +83,7 @@ def runs(storage: str, as_json: bool) -> None:
     from vgim.runs.listing import format_runs, list_runs
 
     summaries = list_runs(resolve_path(storage, "STORAGE"))
-    click.echo(
-        json.dumps([dataclasses.asdict(summary) for summary in summaries], indent=2)
-        if as_json
-        else format_runs(summaries)
-    )
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(summary) for summary in summaries], indent=2))
+    else:
+        echo_table(format_runs(summaries))

@@ -22,6 +22,7 @@ from vgim.latents.result import LatentOptions
 from vgim.model.randomness import mix, seeded_generator
 from vgim.model.stack import Encoder
 from vgim.pretrained.opened_run import OpenedRun
+from vgim.progress import SILENT, Progress, track
 
 WINDOW = 4
 """Frames of a window: frames in a row, to measure dependence over time."""
@@ -75,7 +76,9 @@ class _Encoded(NamedTuple):
     std_TC: Tensor | None
 
 
-def sample_frames(opened: OpenedRun, module: int, options: LatentOptions) -> FrameSample:
+def sample_frames(
+    opened: OpenedRun, module: int, options: LatentOptions, progress: Progress = SILENT
+) -> FrameSample:
     """Encode the first utterances of the split, whole, and draw frames of each.
 
     The drawn frames and posterior samples depend on the seed and the utterance only.
@@ -92,7 +95,10 @@ def sample_frames(opened: OpenedRun, module: int, options: LatentOptions) -> Fra
     window_share = min(1.0, options.density_frames / max(1, num_frames))
     parts: list[dict[str, NDArray[np.generic]]] = []
     ids: list[str] = []
-    for utterance in read_utterances(opened.shards, opened.manifest, options.split, options.max_utterances):
+    utterances = read_utterances(opened.shards, opened.manifest, options.split, options.max_utterances)
+    for utterance in track(
+        progress, utterances, f"encoding for module {module}", "utterance", total=len(lengths)
+    ):
         if len(utterance.audio) < shortest:
             continue
         audio_BL = torch.from_numpy(utterance.audio)[None]

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 
 from vgim.downstream.held_out import held_out_note
+from vgim.downstream.probes.registry import available_probes
 from vgim.errors import ConfigError
 from vgim.latents.analysis import Analysis, AnalysisInput, AnalysisOutput, Need
+from vgim.latents.earlier import earlier_result, weights_of
 from vgim.latents.frame_sample import sample_frames
 from vgim.latents.module_decoder import load_module_decoder, missing_decoder
-from vgim.latents.probe_examples import probe_contexts
 from vgim.latents.registry import ANALYSES, load_analysis
 from vgim.latents.result import AnalysisResult, LatentOptions
 from vgim.latents.writing import make_result, overlays, write
+from vgim.pretrained.decoder import FrozenDecoder
 from vgim.pretrained.opened_run import OpenedRun, open_run
+from vgim.progress import SILENT, Progress
+from vgim.storage import Location
+from vgim.text import plural
 
 Log = Callable[[str], None]
 PACKAGES = ("matplotlib", "sklearn", "scipy")
@@ -25,9 +32,10 @@ def analyze(
     run: str,
     options: LatentOptions,
     compare: Sequence[str] = (),
-    log: Log = lambda line: None,
+    progress: Progress = SILENT,
     *,
     pdf: bool = False,
+    anew: bool = False,
 ) -> list[AnalysisResult]:
     """Analyze a run's latents, and write RUN/latents/module<i>/ANALYSIS for each module and analysis.
 
@@ -37,8 +45,9 @@ def analyze(
     Args:
         run: A run's folder or a checkpoint's, a path or a URI.
         compare: Other runs, which are analyzed on the same shards; nothing is written into them.
-        log: Prints a line: progress, and what is skipped.
+        progress: Where to report how far the work is, and what is skipped.
         pdf: Writes each picture as PDF too.
+        anew: Makes analyses again that an earlier call made of the same weights and data with the same options.
 
     Returns:
         A result for every module and analysis that was not skipped, by module, then in the registry's order.
@@ -54,33 +63,83 @@ def analyze(
     _check_dims(opened, modules, options.dims)
     analyses = {name: load_analysis(name) for name in ANALYSES if name in options.only}
     needs = frozenset[Need]().union(*(analysis.needs for analysis in analyses.values()))
-    others = _open_others(opened, modules, compare, options, log)
-    results = []
-    for module in modules:
-        inputs = _make_input(opened, module, options, needs)
-        other_inputs = {
-            run_name: _make_other_input(other, inputs, needs) for run_name, other in others[module].items()
-        }
-        for name, analysis in analyses.items():
-            if (reason := _missing_need(analysis, inputs)) is not None:
-                log(f"note: {name} is skipped: {reason}")
-                continue
-            log(f"module {module}: {name}")
-            output = analysis.run(inputs)
-            if "labels" in analysis.needs and (note := held_out_note(opened)) is not None:
-                output.notes.append(note)
-            other_outputs: dict[str, AnalysisOutput] = {}
-            for run_name, other_input in other_inputs.items():
-                if (reason := _missing_need(analysis, other_input)) is None:
-                    other_outputs[run_name] = analysis.run(other_input)
+    others = _open_others(opened, modules, compare, options, progress.message)
+    results: list[AnalysisResult] = []
+    num_kept, num_all = 0, len(modules) * len(analyses)
+    with progress.stage("analyzing", total=num_all, unit="analysis", even=False) as stage:
+        for module in modules:
+            ours = _open_module(opened, module, options, needs, progress)
+            theirs = {
+                run_name: _open_same_module(other, ours, needs) for run_name, other in others[module].items()
+            }
+            for name, analysis in analyses.items():
+                stage.update(detail=f"module {module}: {name}")
+                if (reason := _missing_need(analysis, ours)) is not None:
+                    progress.message(f"note: {name} is skipped: {reason}")
                 else:
-                    output.notes.append(f"{run_name} is not compared: {reason}.")
-                    log(f"note: {name} does not compare {run_name}: {reason}")
-            output.pictures += overlays(opened.folder.name, output, other_outputs)
-            result = make_result(name, analysis, inputs, output, other_outputs)
-            write(opened.folder, result, output, pdf=pdf)
-            results.append(result)
+                    weights = _weights_of(analysis, [ours, *theirs.values()])
+                    kept = None if anew else earlier_result(opened, module, name, options, weights, pdf=pdf)
+                    num_kept += kept is not None
+                    results.append(kept or _analyze(name, analysis, ours, theirs, weights, pdf=pdf))
+                stage.advance()
+    if num_kept:
+        progress.message(
+            f"{num_kept} of {plural(len(results), 'analysis')} were made earlier from the same weights and are kept; "
+            "--anew makes them again"
+        )
     return results
+
+
+@dataclass(frozen=True)
+class _ModuleOfRun:
+    """A module of one run, whose latents are sampled at their first use."""
+
+    opened: OpenedRun
+    module: int
+    options: LatentOptions
+    decoder: FrozenDecoder | None
+    decoder_location: Location | None
+    progress: Progress
+
+    @cached_property
+    def inputs(self) -> AnalysisInput:
+        frames = sample_frames(self.opened, self.module, self.options, self.progress)
+        return AnalysisInput(
+            self.opened, self.module, self.options, frames, self.decoder, self.decoder_location
+        )
+
+
+def _weights_of(analysis: Analysis, runs: Sequence[_ModuleOfRun]) -> dict[str, str]:
+    weights: dict[str, str] = {}
+    for run in runs:
+        weights |= weights_of(run.opened, run.decoder if "decoder" in analysis.needs else None)
+    return weights
+
+
+def _analyze(
+    name: str,
+    analysis: Analysis,
+    ours: _ModuleOfRun,
+    theirs: Mapping[str, _ModuleOfRun],
+    weights: dict[str, str],
+    *,
+    pdf: bool,
+) -> AnalysisResult:
+    """Make an analysis of a module, compare it with other runs, and write it."""
+    output = analysis.run(ours.inputs)
+    if "labels" in analysis.needs and (note := held_out_note(ours.opened)) is not None:
+        output.notes.append(note)
+    other_outputs: dict[str, AnalysisOutput] = {}
+    for run_name, other in theirs.items():
+        if (reason := _missing_need(analysis, other)) is None:
+            other_outputs[run_name] = analysis.run(other.inputs)
+        else:
+            output.notes.append(f"{run_name} is not compared: {reason}.")
+            ours.progress.message(f"note: {name} does not compare {run_name}: {reason}")
+    output.pictures += overlays(ours.opened.folder.name, output, other_outputs)
+    result = make_result(name, analysis, ours.inputs, output, other_outputs, weights)
+    write(ours.opened.folder, result, output, pdf=pdf)
+    return result
 
 
 def require_packages() -> None:
@@ -121,33 +180,35 @@ def _open_others(
     return others
 
 
-def _make_other_input(opened: OpenedRun, inputs: AnalysisInput, needs: frozenset[Need]) -> AnalysisInput:
+def _open_same_module(opened: OpenedRun, ours: _ModuleOfRun, needs: frozenset[Need]) -> _ModuleOfRun:
     """The same module of another run, with the decoder of the same name if it has one."""
-    options = inputs.options.model_copy(update={"decoder": None})
-    decoder_name = inputs.decoder_location.name if inputs.decoder_location is not None else None
-    return _make_input(opened, inputs.module, options, needs, decoder_name)
+    options = ours.options.model_copy(update={"decoder": None})
+    decoder_name = ours.decoder_location.name if ours.decoder_location is not None else None
+    return _open_module(opened, ours.module, options, needs, ours.progress, decoder_name)
 
 
-def _make_input(
+def _open_module(
     opened: OpenedRun,
     module: int,
     options: LatentOptions,
     needs: frozenset[Need],
+    progress: Progress,
     preferred_decoder: str | None = None,
-) -> AnalysisInput:
-    """Encode the sample of frames, and load a decoder if an analysis needs one."""
+) -> _ModuleOfRun:
+    """A module of a run, with a decoder if an analysis needs one."""
     decoder, location = None, None
     if "decoder" in needs:
         loaded = load_module_decoder(opened, module, options.decoder, preferred_name=preferred_decoder)
         if loaded is not None:
             decoder, location = loaded
-    return AnalysisInput(opened, module, options, sample_frames(opened, module, options), decoder, location)
+    return _ModuleOfRun(opened, module, options, decoder, location, progress)
 
 
-def _missing_need(analysis: Analysis, inputs: AnalysisInput) -> str | None:
+def _missing_need(analysis: Analysis, run: _ModuleOfRun) -> str | None:
     """The reason why the analysis cannot be made; None if it can."""
-    if "decoder" in analysis.needs and inputs.decoder is None:
-        return missing_decoder(inputs.opened.folder, inputs.module)
-    if "labels" in analysis.needs and not any(True for _ in probe_contexts(inputs)):
-        return f"the shards {inputs.opened.shards.uri} have no labels that a probe can learn"
+    if "decoder" in analysis.needs and run.decoder is None:
+        return missing_decoder(run.opened.folder, run.module)
+    probes = available_probes(run.opened.manifest).values()
+    if "labels" in analysis.needs and all(len(probe.classes) < 2 for probe in probes):
+        return f"the shards {run.opened.shards.uri} have no labels that a probe can learn"
     return None

@@ -130,6 +130,8 @@ class AnalysisResult(Provenance):
     """Folder of the decoder; None for an analysis that needs none."""
     compared_with: dict[str, dict[str, FiniteFloat]]
     """The same metrics of other runs, by run name."""
+    weights: dict[MaskedText, str] = Field(default_factory=dict)
+    """SHA-256 of all weights that were read, by the checkpoint's URI; empty in results that an earlier vgim wrote."""
     options: LatentOptions
     command: tuple[MaskedText, ...]
     """Command that wrote the result, as a list of arguments."""

@@ -36,12 +36,14 @@ def make_result(
     inputs: AnalysisInput,
     output: AnalysisOutput,
     others: dict[str, AnalysisOutput],
+    weights: dict[str, str],
 ) -> AnalysisResult:
     """The record that is stored. Metrics that are not finite numbers are left out, and named in the notes.
 
     Args:
         name: The analysis's name in the registry.
         others: Outputs of the runs compared with, by run name.
+        weights: SHA-256 of all weights that were read, by the checkpoint's URI.
     """
     trained = inputs.opened.encoder
     metrics, not_finite = _finite_metrics(output)
@@ -73,6 +75,7 @@ def make_result(
         family=opened.config.model.family,
         decoder=None if decoder is None else decoder.uri,
         compared_with=compared,
+        weights=weights,
         options=inputs.options,
         command=tuple(sys.argv),
     )

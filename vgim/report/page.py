@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -12,6 +12,7 @@ from vgim.config import RunConfig, to_yaml
 from vgim.errors import StorageError, VgimError
 from vgim.pages.chart import Chart
 from vgim.pages.environment import page_environment, script
+from vgim.progress import SILENT, Progress, Stage
 from vgim.report import config_text
 from vgim.report.commands import command_line
 from vgim.report.curves import Training, describe_training
@@ -31,9 +32,6 @@ from vgim.verdict.judge import read_verdict
 from vgim.verdict.verdict import Verdict
 
 REPORT = "report.html"
-
-Log = Callable[[str], None]
-"""Prints a line."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def write_report(
     compare: Sequence[str] = (),
     out: str | None = None,
     limits: Limits = Limits(),  # noqa: B008 - frozen
-    log: Log = lambda line: None,
+    progress: Progress = SILENT,
 ) -> Location:
     """Write one HTML file about a run from the files in its folder; the same files give the same bytes.
 
@@ -79,7 +77,7 @@ def write_report(
         compare: Other runs to set beside it.
         out: The file to write; RUN/report.html by default.
         limits: Number of sounds and size of the page, at most.
-        log: Called with each problem of the run and each file that is left out.
+        progress: Where to report what is read, each problem of the run and each file that is left out.
 
     Returns:
         The file.
@@ -88,28 +86,35 @@ def write_report(
         StorageError: There is no run, or the file cannot be written. Damaged files of the run raise nothing: the page
             names them.
     """
-    page = gather(Location(run), [Location(other) for other in compare], limits)
+    with progress.stage("reading the run's results") as stage:
+        page = gather(Location(run), [Location(other) for other in compare], limits, stage)
     path = Location(out) if out else Location(run).child(REPORT)
-    path.write_bytes_atomic(render(page).encode())
+    with progress.stage("writing the page"):
+        path.write_bytes_atomic(render(page).encode())
     for sentence in (*page.notes.warnings, *page.notes.damaged):
-        log(sentence)
+        progress.message(sentence)
     return path
 
 
-def gather(run: Location, compare: Sequence[Location], limits: Limits) -> Page:
+def gather(run: Location, compare: Sequence[Location], limits: Limits, stage: Stage) -> Page:
     """Read everything that the page shows from a run's folder."""
     if not any(run.child(name).exists() for name in (CONFIG, RECORD, METRICS)):
         raise StorageError(f"{run.uri} is no run: it has no {CONFIG}; name a run's folder")
     notes = Notes(run)
     embedder = Embedder(limits, notes)
+    stage.update(detail="metrics")
     config, record = _config(run, notes), _record(run, notes)
     records = read_records(run, notes)
     data = config_text.read_data(config, record, notes) if config else None
     state = _state(run, record, records, notes)
     training = describe_training(records, config, notes)
+    stage.update(detail="probes")
     probes = read_probes(run, embedder, notes)
+    stage.update(detail="analyses of latents")
     analyses = read_analyses(run, embedder, notes)
+    stage.update(detail="decoders and their sounds")
     decoders = read_decoders(run, embedder, notes)
+    stage.update(detail="verdict and comparison")
     return Page(
         name=run.name,
         uri=run.uri,

@@ -11,6 +11,9 @@ from vgim.runs.folder import RunFolder
 from vgim.text import plural
 from vgim.training.console import Starting
 
+CONTROLLER = "Ray starts the process that controls them"
+IMPORTING = "each imports torch and joins the others"
+
 
 def starting_workers(folder: RunFolder, placement: Placement) -> Starting:
     """The start of a run's workers on Ray, which has ended when one of them has begun an attempt.
@@ -25,11 +28,10 @@ def starting_workers(folder: RunFolder, placement: Placement) -> Starting:
             record = folder.record()
             if record is not None and record.attempts:
                 return None
-        return (
-            needed_resources(placement, _free())
-            if _is_pending()
-            else "each imports torch and joins the others"
-        )
+        states = _group_states()
+        if "PENDING" in states:
+            return needed_resources(placement, _free())
+        return IMPORTING if "CREATED" in states else CONTROLLER
 
     return Starting(f"starting {plural(placement.min_workers or placement.workers, 'worker')}", waits_for)
 
@@ -51,15 +53,14 @@ def _free() -> Mapping[str, float]:
     return dict(ray.available_resources())
 
 
-def _is_pending() -> bool:
-    """Whether Ray waits for room for a group of workers."""
+def _group_states() -> set[str]:
+    """States of all groups of workers for which Ray keeps or waits for room."""
     import ray
     from ray.util.placement_group import placement_group_table
 
     try:
-        # Asking would start a Ray where none is.
-        return ray.is_initialized() and any(
-            group["state"] == "PENDING" for group in placement_group_table().values()
-        )
+        if not ray.is_initialized():  # asking would start a Ray
+            return set()
+        return {group["state"] for group in placement_group_table().values()}
     except Exception:  # a cluster that is just ending; the training says so itself
-        return False
+        return set()
