@@ -240,9 +240,8 @@ def test_a_new_run_starts_with_the_weights_of_an_old_one(run_vgim: Vgim) -> None
 
 def test_a_sweep_has_the_results_that_it_had(run_vgim: Vgim) -> None:
     before = read_json("runs/rates/results.json")
-    assert without_places(json.loads(run_vgim("sweep", "show", "runs/rates", "--json").stdout)) == (
-        without_places(before)
-    )
+    now = json.loads(run_vgim("sweep", "show", "runs/rates", "--json").stdout)
+    assert without_places(now, like=before) == without_places(before)
     assert run_vgim("sweep", "best", "runs/rates").stdout.startswith(f"{before['best']}: metric 1.")
 
 
@@ -251,8 +250,14 @@ def test_a_finished_sweep_trains_nothing(run_vgim: Vgim) -> None:
     told = run_vgim("sweep", "configs/rates.yaml").output
     assert "2 of them have ended already and are not run again" in told
     assert all_files("runs/rates/trials") == trials
-    assert without_places(read_json("runs/rates/results.json")) == without_places(results)
+    assert without_places(read_json("runs/rates/results.json"), like=results) == without_places(results)
 
 
-def without_places(results: Record) -> Record:
-    return {**results, "trials": [{**trial, "run": ""} for trial in results["trials"]]}
+def without_places(results: Record, like: Record | None = None) -> Record:
+    """Results without the places of runs, and without keys that `like` lacks: later versions add some."""
+    keys = like or results
+    trials = [
+        {key: trial[key] for key in trial if key in keys["trials"][0]} | {"run": ""}
+        for trial in results["trials"]
+    ]
+    return {key: results[key] for key in results if key in keys} | {"trials": trials}

@@ -7,6 +7,7 @@ import re
 
 from tests.tune.sweep_cases import FinishedSweep, MakeSweep
 from vgim.runs.listing import list_runs
+from vgim.tune.charts import short_metric
 from vgim.tune.results import SweepResult, collect, format_table
 from vgim.tune.show import show
 from vgim.tune.trials import trials_of
@@ -29,8 +30,13 @@ def test_the_page_shows_every_trial_and_loads_nothing(finished_sweep: FinishedSw
     page = (sweep.folder.local_path / "sweep.html").read_text()
     assert page.count("<title>kld_weight") >= 4 * len(result.trials)  # in each of four pictures
     assert "prefers" in page or "light-dark(" in page
-    assert not re.findall(r"(?:src|href)=\"(?!data:)[^\"]*\"|@import|https?://", page)
-    for axis in ("kld_weight", "depth", "metric"):
+    assert not re.findall(
+        r"(?:src|href)=\"(?!data:|trials/)[^\"]*\"|@import|https?://(?!www.w3.org/2000/svg)", page
+    )
+    for trial in result.trials:  # a link to each run
+        assert (sweep.folder.local_path / f"trials/{trial.id}/run.json").exists()
+        assert f'href="trials/{trial.id}/"' in page
+    for axis in ("kld_weight", "depth", short_metric(result)):
         assert f'text-anchor="middle">{axis}</text>' in page
 
 

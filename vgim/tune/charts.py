@@ -66,7 +66,7 @@ def parallel_coordinates(result: SweepResult) -> ParallelCoordinates | None:
         row = [*(trial.values[key] for key in result.keys), trial.metric]
         path = polyline((x, axis.position(value)) for x, axis, value in zip(xs, axes, row, strict=True))
         shade = rank * NUM_COLORS // len(trials)
-        lines.append(TrialLine(path, shade, _label(trial), trial.id == result.best))
+        lines.append(TrialLine(path, shade, _label(trial), trial.id == result.shown_as_best))
     return ParallelCoordinates(
         FRAME,
         tuple(
@@ -126,7 +126,7 @@ def metric_against(result: SweepResult, key: str) -> Chart | None:
         one_per_x = len({x for x, _, _ in points}) == len(points)
         if one_per_x and not isinstance(x_axis, CategoryAxis):
             lines.append(Line(polyline((x, y) for x, y, _ in points), color, name or "trials"))
-        marks += [Mark(x, y, color, _label(t), t.id == result.best) for x, y, t in points]
+        marks += [Mark(x, y, color, _label(t), t.id == result.shown_as_best) for x, y, t in points]
     return Chart(
         name=f"metric-{key.replace('.', '-')}",
         title=f"{short_metric(result)} against {_short(key)}",
@@ -205,7 +205,12 @@ def _pareto(
         [(x, metric) for x, metric, _ in points], maximize_second=result.metric.mode == "max"
     )
     marks = [
-        Mark(*placed[i], int(i in front), f"{_label(trial)}\n{x_label}: {x:.4g}", trial.id == result.best)
+        Mark(
+            *placed[i],
+            int(i in front),
+            f"{_label(trial)}\n{x_label}: {x:.4g}",
+            trial.id == result.shown_as_best,
+        )
         for i, (x, _, trial) in enumerate(points)
     ]
     return Chart(
@@ -251,7 +256,7 @@ def _label(trial: TrialResult) -> str:
 
 def _description(result: SweepResult, trials: Sequence[TrialResult]) -> str:
     metrics = [trial.metric for trial in trials if trial.metric is not None]
-    best = f" The best trial is {result.best}." if result.best else ""
+    best = f" The best trial is {result.shown_as_best}." if result.shown_as_best else ""
     return f"{len(trials)} trials with a metric from {min(metrics):.4g} to {max(metrics):.4g}.{best}"
 
 

@@ -6,7 +6,8 @@ from vgim import __version__
 from vgim.config.yaml_text import to_flow
 from vgim.pages.environment import page_environment, script
 from vgim.tune.charts import metric_against, parallel_coordinates, pareto_of_kl, pareto_of_normality
-from vgim.tune.results import SweepResult, ranked
+from vgim.tune.results import LEARNED, SweepResult, ranked
+from vgim.tune.verdict import NOT_LEARNED
 
 KLD_WEIGHT = "objective.kld_weight"
 
@@ -33,5 +34,7 @@ def render(result: SweepResult) -> str:
         states=", ".join(f"{count} {state}" for state, count in states.items()),
         better="lower" if result.metric.mode == "min" else "higher",
         text=to_flow,
+        learned=LEARNED,
+        not_learned=NOT_LEARNED,
         version=__version__,
     )

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from vgim.downstream.result import Interval
 from vgim.jsonl import append_record, read_records
 from vgim.runs.checkpoint import Checkpoint
 from vgim.storage import Location
@@ -34,6 +36,8 @@ class QuickProbe(BaseModel):
     """One over the number of classes."""
     majority: float | None = None
     """Accuracy of always guessing the most frequent class of the train split; None in files of an earlier version."""
+    interval: Interval | None = None
+    """95 % interval over utterances; None in lines of older versions."""
 
 
 def probe_checkpoint(checkpoint: Checkpoint, metric: MetricConfig) -> QuickProbe:
@@ -47,6 +51,7 @@ def probe_checkpoint(checkpoint: Checkpoint, metric: MetricConfig) -> QuickProbe
     from vgim.downstream.context import open_probe_context
     from vgim.downstream.encoders.kinds import feature_source
     from vgim.downstream.features.examples import collect_examples
+    from vgim.downstream.intervals import interval_over_utterances
     from vgim.downstream.options import ProbeOptions
     from vgim.downstream.scores import score
     from vgim.downstream.solvers import fit_lbfgs
@@ -71,6 +76,7 @@ def probe_checkpoint(checkpoint: Checkpoint, metric: MetricConfig) -> QuickProbe
     num_classes = len(context.task.classes)
     fitted = fit_lbfgs(train.examples(run.device), validation.examples(run.device), num_classes)
     scores = score(fitted.predict(validation.x_NC), validation.y_N, validation.owner_N, num_classes)
+    low, high = interval_over_utterances(scores.correct_U.astype(np.float64), scores.count_U)
     return QuickProbe(
         step=checkpoint.state.step,
         epoch=checkpoint.state.epoch,
@@ -80,6 +86,7 @@ def probe_checkpoint(checkpoint: Checkpoint, metric: MetricConfig) -> QuickProbe
         accuracy=scores.accuracy,
         chance=1 / num_classes,
         majority=float((validation.y_N == train.y_N.bincount().argmax()).double().mean()),
+        interval=Interval(low=low, high=high),
     )
 
 

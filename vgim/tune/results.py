@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from vgim.config.yaml_text import to_flow
+from vgim.downstream.result import Interval
 from vgim.errors import VgimError
 from vgim.model.nat_cost import differing_units
 from vgim.model.specs import module_specs
@@ -18,14 +19,28 @@ from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import MetricsRecord, damaged_lines_in_words, inherited_steps, read_metrics_file
 from vgim.runs.record_file import read_record
 from vgim.storage import Location
-from vgim.text import align_columns, format_number
+from vgim.text import MISSING, align_columns, format_number
 from vgim.tune.config import MetricConfig
 from vgim.tune.latent_normality import posterior_module, read_normality
 from vgim.tune.metric_levels import MetricLevel, metric_levels
 from vgim.tune.trial_reports import read_reports
 from vgim.tune.trials import Trial
+from vgim.tune.verdict import SweepVerdict
+from vgim.verdict.console import next_lines
+from vgim.verdict.learning import judge_module
+from vgim.verdict.read import module_figures
+from vgim.verdict.verdict import ModuleState
 
 RESULTS, CSV, PAGE = "results.json", "results.csv", "sweep.html"
+LEARNED: dict[ModuleState | None, str] = {
+    "learned": "yes",
+    "unsure": "unsure",
+    "chance": "at chance",
+    "collapsed": "collapsed",
+    "untrained": "untrained",
+    "not_finite": "not finite",
+}
+"""States of a module in a table."""
 TrialState = Literal["waiting", "running", "finished", "failed", "interrupted", "stopped", "unreadable"]
 
 
@@ -44,6 +59,10 @@ class TrialResult(BaseModel):
     """Config key → value, for the keys of the space."""
     metric: float | None
     """Latest value of the sweep's metric."""
+    interval: Interval | None = None
+    """95 % interval of the latest accuracy over utterances; None for InfoNCE, and for probes of older versions."""
+    module_state: ModuleState | None = None
+    """Whether the measured module learned, by the rule of `vgim.verdict.learning`; None if that is unknown."""
     curve: tuple[tuple[int, float], ...]
     """Epoch and metric of each report, oldest first."""
     step: int
@@ -77,6 +96,13 @@ class SweepResult(BaseModel):
     """Sentences on what does not compare; results without any have no such key."""
     levels: tuple[MetricLevel, ...] = ()
     """Chance and baselines, where all trials have the same; results without any have no such key."""
+    verdict: SweepVerdict | None = None
+    """What the results say; None in files of older versions."""
+
+    @property
+    def shown_as_best(self) -> str | None:
+        """Id of the trial that is shown as the best one: none if all are at chance."""
+        return self.best if self.verdict is None else self.verdict.best
 
     @model_serializer(mode="wrap")
     def _without_empty_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -151,17 +177,19 @@ def read(folder: Location) -> SweepResult:
 
 
 def format_table(result: SweepResult) -> str:
-    """The table for a terminal: finished trials best first, then the others."""
+    """The verdict and the table for a terminal: finished trials best first, then the others."""
     best = ranked(result.trials, result.metric)
     rest = [t for t in result.trials if t not in best]
     short = [key.rpartition(".")[2] for key in result.keys]
-    header = ("trial", "state", *short, "metric", "step", "nce", "kl/element", "ks")
+    header = ("trial", "state", *short, "metric", "95 %", "learned", "step", "nce", "kl/element", "ks")
     rows = [
         (
             t.id,
             t.state,
             *(to_flow(t.values.get(key)) for key in result.keys),
             format_number(t.metric, ".4f"),
+            MISSING if t.interval is None else f"{t.interval.low:.3f} to {t.interval.high:.3f}",
+            LEARNED.get(t.module_state, MISSING),
             str(t.step),
             _row(t.nce),
             _row(t.kl_per_element),
@@ -169,12 +197,17 @@ def format_table(result: SweepResult) -> str:
         )
         for t in [*best, *rest]
     ]
-    lines = [align_columns([header, *rows], num_left=2)]
+    lines = []
+    if result.verdict is not None:
+        lines += [f"verdict: {sentence}" for sentence in result.verdict.sentences]
+        lines += [*next_lines(result.verdict.next), ""]
+    lines.append(align_columns([header, *rows], num_left=2))
     told = ("failed", "stopped", "unreadable")
     lines += [f"{t.id} {t.state}: {t.message}" for t in rest if t.state in told]
     better = "lowest" if result.metric.mode == "min" else "highest"
     lines.append(
-        f"metric: {result.metric_name}, {better} is best" + (f": {result.best}" if result.best else "")
+        f"metric: {result.metric_name}, {better} is best"
+        + (f": {result.shown_as_best}" if result.shown_as_best else "")
     )
     lines += [f"note: {note}" for note in result.notes]
     return "\n".join(lines)
@@ -231,6 +264,8 @@ def _read_trial(trial: Trial, metric: MetricConfig, found: list[MetricsRecord]) 
         message=record.message if record is not None else "",
         values=trial.values,
         metric=reports[-1].value if reports else None,
+        interval=reports[-1].interval if reports else None,
+        module_state=_module_state(trial, metric, records) if records else None,
         curve=tuple((r.epoch, r.value) for r in reports),
         step=checkpoints[-1].state.step if checkpoints else 0,
         depth=depth,
@@ -242,6 +277,11 @@ def _read_trial(trial: Trial, metric: MetricConfig, found: list[MetricsRecord]) 
         mean_ks=normality[-1].mean_ks if normality else None,
         train_seconds=_seconds(records),
     )
+
+
+def _module_state(trial: Trial, metric: MetricConfig, records: Sequence[MetricsRecord]) -> ModuleState:
+    figures = module_figures(trial.config, records)[metric.module % trial.config.model.num_modules]
+    return judge_module(trial.config, figures).state
 
 
 def _seconds(records: Sequence[MetricsRecord]) -> float:

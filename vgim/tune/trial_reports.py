@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from vgim.config import RunConfig
+from vgim.downstream.result import Interval
 from vgim.errors import CheckpointError, StorageError
 from vgim.runs.checkpoint import Checkpoint, complete_checkpoints
 from vgim.runs.metrics import read_metrics
@@ -23,6 +24,8 @@ class MetricReport:
     step: int
     epoch: int
     value: float
+    interval: Interval | None = None
+    """95 % interval of an accuracy; None for InfoNCE."""
 
 
 def read_reports(run: Location, config: RunConfig, metric: MetricConfig) -> list[MetricReport]:
@@ -30,7 +33,7 @@ def read_reports(run: Location, config: RunConfig, metric: MetricConfig) -> list
     module = metric.module % config.model.num_modules
     if metric.kind == "probe":
         return [
-            MetricReport(probe.step, probe.epoch, probe.accuracy)
+            MetricReport(probe.step, probe.epoch, probe.accuracy, probe.interval)
             for probe in read_quick_probes(run, metric)
             if probe.module == module
         ]

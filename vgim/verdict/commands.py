@@ -102,15 +102,15 @@ def longer_command(figures: RunFigures, steps: int) -> str:
     """
     train = figures.config.train
     done = max(1, _steps(figures))
-    steps = _round_up(steps)
+    steps = round_up(steps)
     changes: dict[str, object] = {}
     if train.max_steps:
         changes["train.max_steps"] = steps
-    epochs = _round_up(math.ceil(_epochs_of_phase(figures) * steps / done))
+    epochs = round_up(math.ceil(_epochs_of_phase(figures) * steps / done))
     if train.module_epochs:
         longest = max(train.module_epochs)
         if epochs > longest:
-            more = [_round_up(math.ceil(own * epochs / longest)) for own in train.module_epochs]
+            more = [round_up(math.ceil(own * epochs / longest)) for own in train.module_epochs]
             changes["train.module_epochs"] = "[" + ",".join(map(str, more)) + "]"
     elif epochs > train.epochs:
         changes["train.epochs"] = epochs
@@ -190,7 +190,7 @@ def _stopped_early(figures: RunFigures) -> bool:
     return not by_steps and _epochs_of_phase(figures) < max(train.module_epochs, default=train.epochs)
 
 
-def _round_up(number: int) -> int:
+def round_up(number: int) -> int:
     """The next number of two significant digits: 3,500 for 3,401."""
     unit: int = 10 ** max(0, len(str(number)) - 2)
     return -(-number // unit) * unit

@@ -61,9 +61,7 @@ def gather_figures(
     last_time = (records[-1].get("time") or 0.0) if records else 0.0
     steps = [r["step"] for r in records] + [checkpoint.state.step for checkpoint in checkpoints[-1:]]
     epochs = [r["epoch"] for r in records if r.get("epoch") is not None]
-    manifest: Manifest | None = None
-    with suppress(VgimError):  # the shards may be gone, or lie where this machine cannot read
-        manifest = read_manifest(config.data.shards)
+    manifest = _manifest(config.data.shards)
     return RunFigures(
         uri=run.uri,
         config=config,
@@ -167,6 +165,18 @@ def _curve(own: Sequence[tuple[MetricsRecord, Own]]) -> tuple[tuple[int, float],
 
 def _count(number: float | None) -> int | None:
     return round(number) or None if number else None
+
+
+def task_of(shards: str) -> str:
+    """The probe that shards have labels for; speakers, if they cannot be read."""
+    return _task(_manifest(shards))
+
+
+def _manifest(shards: str) -> Manifest | None:
+    """The manifest; None for shards that are gone, or lie where this machine cannot read."""
+    with suppress(VgimError):
+        return read_manifest(shards)
+    return None
 
 
 def _task(manifest: Manifest | None) -> str:
