@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from click.testing import CliRunner, Result
@@ -39,6 +40,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def probe_many(
         runs: list[str], wanted: list[Any], say: object, **how: object
     ) -> tuple[list[object], None]:
+        how.pop("progress")
         given.extend([*runs, *wanted, how])
         return [], None
 
@@ -135,7 +137,7 @@ def test_runs_and_tasks_are_probed_each_once_by_as_many_workers(
     assert [Path(run).name for run in where] == ["x", "y"]
     assert (phone.task, speaker.task) == ("phone", "speaker")
     assert how["runner"].func is run_tasks
-    assert how["runner"].keywords == {"workers": 3, "device": "cpu", "address": "auto"}
+    assert how["runner"].keywords == {"workers": 3, "device": "cpu", "address": "auto", "progress": ANY}
 
 
 def test_the_tables_of_several_are_told_apart_and_a_failure_leaves_the_others(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.recorded import Recorded
 from vgim.cluster.tasks import run_tasks
 from vgim.downstream.job import probe, probe_many
 from vgim.downstream.options import ProbeOptions
@@ -59,7 +60,13 @@ def test_an_item_that_fails_is_named_and_the_others_are_written(probed_run: Path
     shutil.rmtree(bad / "checkpoints")
     logged: list[str] = []
     wanted = SPEAKER.model_copy(update={"encoders": ("trained", "mfcc")})
-    (of_bad, of_good), error = probe_many([str(bad), str(good)], [wanted], logged.append)
+    heard = Recorded()
+    (of_bad, of_good), error = probe_many([str(bad), str(good)], [wanted], logged.append, progress=heard)
+    probing = heard.of("probing")
+    assert (probing.total, probing.done) == (4, 4)
+    assert probing.details == [
+        f"{run} speaker {kind}" for run in ("bad", "good") for kind in ("trained", "mfcc")
+    ]
     assert [r.encoder for r in of_bad.results] == ["mfcc"]
     assert [r.encoder for r in of_good.results] == ["trained", "mfcc"]
     assert (bad / "probes" / "speaker-mfcc" / "result.json").exists()

@@ -61,7 +61,9 @@ def run(
             from vgim.downstream.probe_plan import one_after_the_other
             from vgim.experiment.job import run_experiment
 
-        side_by_side = partial(run_tasks, workers=probe_workers, device="auto", address=address)
+        side_by_side = partial(
+            run_tasks, workers=probe_workers, device="auto", address=address, progress=progress
+        )
         run_experiment(
             loaded,
             dry_run=dry_run,

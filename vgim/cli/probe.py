@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from vgim.cli.completion import complete_run
+from vgim.cli.live import show_progress
 from vgim.cli.options import (
     Count,
     FiniteRange,
@@ -232,12 +233,6 @@ def measure(
         shards = resolve_path(shards, "--shards")
         refuse_job_folder("--shards", shards)
 
-    from vgim.cluster.tasks import run_tasks
-    from vgim.downstream import job
-    from vgim.downstream.options import ProbeOptions
-    from vgim.downstream.probe_plan import one_after_the_other
-    from vgim.downstream.result_table import format_table
-
     chosen: dict[str, object] = {
         **{name: value for name, value in options.items() if value is not None},
         "module": None if all_modules else -1 if module is None else module,
@@ -250,15 +245,24 @@ def measure(
         _study(paths[0], chosen, seeds, pdf, as_json)
         return
     chosen["seeds"] = seeds or 1
-    side_by_side = partial(run_tasks, workers=workers, device=device, address=address)
-    found, error = job.probe_many(
-        list(dict.fromkeys(paths)),
-        [ProbeOptions.model_validate({**chosen, "task": task}) for task in dict.fromkeys(tasks)],
-        lambda line: click.echo(line, err=True),
-        all_epochs=all_epochs,
-        runner=side_by_side if workers else one_after_the_other,
-        pdf=pdf,
-    )
+    with show_progress(is_quiet=as_json) as progress:
+        with progress.stage("loading torch"):
+            from vgim.cluster.tasks import run_tasks
+            from vgim.downstream import job
+            from vgim.downstream.options import ProbeOptions
+            from vgim.downstream.probe_plan import one_after_the_other
+            from vgim.downstream.result_table import format_table
+
+        side_by_side = partial(run_tasks, workers=workers, device=device, address=address, progress=progress)
+        found, error = job.probe_many(
+            list(dict.fromkeys(paths)),
+            [ProbeOptions.model_validate({**chosen, "task": task}) for task in dict.fromkeys(tasks)],
+            progress.message,
+            all_epochs=all_epochs,
+            runner=side_by_side if workers else one_after_the_other,
+            pdf=pdf,
+            progress=progress,
+        )
     probes = [probed for probed in found if probed.results]
     if as_json and probes:
         records = [result for probed in probes for result in probed.results]
@@ -273,16 +277,18 @@ def measure(
 
 def _study(where: str, chosen: dict[str, object], seeds: int | None, pdf: bool, as_json: bool) -> None:
     from vgim.downstream.few_labels.result import FewLabelsOptions, format_study, parse_labels
-    from vgim.downstream.few_labels.study import study
 
     chosen["labels_per_class"] = parse_labels(str(chosen["labels_per_class"]))
     if seeds is not None:
         chosen["seeds"] = seeds
     if not 0 < float(str(chosen.get("logit_std", 1))) < float("inf"):
         raise ConfigError(f"--logit-std {chosen['logit_std']} is no deviation; give a number above 0")
-    results = study(
-        where, FewLabelsOptions.model_validate(chosen), lambda line: click.echo(line, err=True), pdf=pdf
-    )
+    with show_progress(is_quiet=as_json) as progress:
+        with progress.stage("loading torch"):
+            from vgim.downstream.few_labels.study import study
+
+        with progress.stage("studying few labels"):
+            results = study(where, FewLabelsOptions.model_validate(chosen), progress.message, pdf=pdf)
     if as_json:
         click.echo("[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]")
         return

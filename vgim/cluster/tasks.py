@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from vgim.cluster.connect import ensure_ray
 from vgim.errors import ConfigError, TrainingError, VgimError
+from vgim.progress import SILENT, Progress
 from vgim.text import first_line
 
 POLL_SECONDS = 0.3
@@ -78,6 +79,7 @@ def run_tasks(
     workers: int,
     device: str = "auto",
     address: str | None = None,
+    progress: Progress = SILENT,
 ) -> list[Result | VgimError]:
     """Call `function(item, log)` for every item, at most `workers` calls at the same time.
 
@@ -88,6 +90,7 @@ def run_tasks(
         workers: Largest number of calls at the same time.
         device: auto (a GPU if the cluster has any), cpu or cuda.
         address: Address of the cluster, see `ensure_ray`.
+        progress: Where to report how many calls have ended.
 
     Returns:
         The result of each call in the order of the items; a TrainingError for a call whose worker was lost
@@ -97,7 +100,7 @@ def run_tasks(
         ConfigError: There is no cluster at the address, or the cluster has no such device.
         Exception: What a call raised, once all other calls have ended.
     """
-    ensure_ray(min_cpus=workers, address=address)
+    ensure_ray(min_cpus=workers, address=address, progress=progress)
     import ray
     from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
     from ray.util.queue import Queue
@@ -116,7 +119,10 @@ def run_tasks(
     waiting, running = list(range(len(items))), dict[Any, int]()
     attempts = [0] * len(items)
     log_waiting_at = time.monotonic() + PATIENCE_SECONDS
-    try:
+    with (
+        _closing(lines, running),
+        progress.stage("computing on Ray", total=len(items), unit="task", even=False) as stage,
+    ):
         while waiting or running:
             while waiting and len(running) < workers:
                 number = waiting.pop(0)
@@ -145,14 +151,24 @@ def run_tasks(
                     )
                 except RayTaskError as error:
                     defects.append(error)
+                stage.advance()
         _print_lines(lines, log)
+    if defects:
+        raise defects[0]
+    return [results[number] for number in range(len(items))]
+
+
+@contextmanager
+def _closing(lines: Any, running: Mapping[Any, int]) -> Iterator[None]:
+    """Cancel the calls that still run when the context ends, and end the queue's process."""
+    import ray
+
+    try:
+        yield
     finally:
         for ref in running:
             ray.cancel(ref, force=True)
         lines.shutdown(force=True)
-    if defects:
-        raise defects[0]
-    return [results[number] for number in range(len(items))]
 
 
 def _call(function: Callable[[Any, Log], Any], item: Any, lines: Any, each: TaskResources) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -33,6 +33,7 @@ from vgim.downstream.summarize import summarize
 from vgim.downstream.writing import write_epochs_picture, write_modules_picture, write_result
 from vgim.errors import VgimError
 from vgim.plotting import WITHOUT_MATPLOTLIB, can_draw
+from vgim.progress import SILENT, Progress
 from vgim.storage import Location
 
 SEEDS_IDLE = "the seeds change nothing: features and lbfgs are deterministic, so there is one fit"
@@ -102,6 +103,7 @@ def probe_many(
     all_epochs: bool = False,
     runner: Runner = one_after_the_other,
     pdf: bool = False,
+    progress: Progress = SILENT,
 ) -> tuple[list[RunTaskResults], VgimError | None]:
     """Probe several runs on several tasks.
 
@@ -112,6 +114,8 @@ def probe_many(
         all_epochs: Probe every checkpoint, as `probe_epochs` does.
         runner: Computes the work items; `vgim.cluster.tasks` has one that uses Ray.
         pdf: Writes each picture as PDF too.
+        progress: Where to report which probe is computed here, and how many are done. Other runners report by
+            themselves.
 
     Returns:
         The results of each run and task, and an error that names what failed. Other results are written anyway.
@@ -123,7 +127,10 @@ def probe_many(
     if num_all > 1:
         for name, error in failed.items():
             log(f"{name} failed: {error}")
-    outcomes = iter(runner(partial(_try_probing, log_error=num_all > 1, pdf=pdf), items, log))
+    work = partial(_try_probing, log_error=num_all > 1, pdf=pdf)
+    outcomes = iter(
+        _count(work, items, log, progress) if runner is one_after_the_other else runner(work, items, log)
+    )
     probed = []
     for group in groups:
         results: list[ProbeResult] = []
@@ -137,6 +144,24 @@ def probe_many(
     if not can_draw():
         log(f"note: {WITHOUT_MATPLOTLIB}")
     return probed, _summary_error(failed, num_all)
+
+
+def _count(
+    work: Callable[[ProbeWorkItem, Log], Outcome],
+    items: Sequence[ProbeWorkItem],
+    log: Log,
+    progress: Progress,
+) -> list[Outcome]:
+    """Compute work items one after the other, and report which one and how many are done."""
+    with progress.stage("probing", total=len(items), unit="probe", even=False) as stage:
+
+        def counted(item: ProbeWorkItem, log: Log) -> Outcome:
+            stage.update(detail=item.name)
+            outcome = work(item, log)
+            stage.advance()
+            return outcome
+
+        return one_after_the_other(counted, items, log)
 
 
 def _summary_error(failed: dict[str, VgimError], num_all: int) -> VgimError | None:
