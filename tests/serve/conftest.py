@@ -34,3 +34,16 @@ def playground(served_run: Path) -> Playground:
 
     session = open_session(str(served_run))
     return Playground(session, survey(session, None, 60))
+
+
+@pytest.fixture(scope="session")
+def two_decoders(served_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the run with another decoder, of a layer of module 0."""
+    import shutil
+
+    from vgim.decode.train import DecoderOptions, train_decoder
+
+    run = Path(shutil.copytree(served_run, tmp_path_factory.mktemp("two") / "run"))
+    overrides = ("train.batch_size=4", "train.max_steps=1", "listen.crops=0")
+    assert train_decoder(str(run), DecoderOptions(module=0, layer=1), overrides) == 0
+    return run

@@ -8,19 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from vgim.decode.train import DecoderOptions, train_decoder
 from vgim.errors import CheckpointError, ConfigError
 from vgim.serve.choose import choose_decoder
 from vgim.storage import Location
-
-
-@pytest.fixture(scope="module")
-def two_decoders(served_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the run with another decoder, of a layer of module 0."""
-    run = Path(shutil.copytree(served_run, tmp_path_factory.mktemp("two") / "run"))
-    overrides = ("train.batch_size=4", "train.max_steps=1", "listen.crops=0")
-    assert train_decoder(str(run), DecoderOptions(module=0, layer=1), overrides) == 0
-    return run
 
 
 def choose(run: Path, name: str | None = None, module: int | None = None) -> tuple[str, list[str]]:

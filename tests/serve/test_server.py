@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner
@@ -28,11 +29,21 @@ def test_a_signal_ends_the_playground_in_one_line(served_run: Path) -> None:
         assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+/[\w-]{32}/", url)
         with urllib.request.urlopen(url) as answer:
             assert b"vgim playground" in answer.read()
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate()
+        # An upload that never ends does not hold it up.
+        address = urlsplit(url)
+        with socket.create_connection((str(address.hostname), address.port or 0)) as connection:
+            head = f"POST {address.path}api/sounds?page={'0' * 32} HTTP/1.1\r\nHost: {address.netloc}\r\n"
+            connection.sendall(f"{head}Content-Length: 1000\r\n\r\nRIFF".encode())
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate()
+            refused = connection.recv(1000)
+    assert b" 503 " in refused or refused == b""
     assert process.returncode == 130
     assert out == ""
-    assert err.splitlines()[-1] == "the playground has ended (SIGINT)"
+    assert err.splitlines()[-2:] == [
+        "open this address in a browser on this machine; Ctrl-C ends the playground:",
+        "the playground has ended (SIGINT)",
+    ]
     assert "Traceback" not in err
 
 

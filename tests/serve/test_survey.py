@@ -50,6 +50,16 @@ def test_dimensions_are_ordered_by_their_kl_over_all_frames(playground: Playgrou
         assert dimension.std == pytest.approx(torch.cat(mu)[:, dimension.index].std(correction=0).item())
 
 
+def test_dimensions_without_a_posterior_are_ordered_by_their_deviation(two_decoders: Path) -> None:
+    session = open_session(str(two_decoders), decoder="module0-layer1-mse")
+    dimensions = survey(session, None, 3).dimensions
+    assert {dimension.information for dimension in dimensions} == {None}
+    deviations = [dimension.std for dimension in dimensions]
+    assert deviations == sorted(deviations, reverse=True)
+    frames = torch.cat([session.latents(point.samples)[0] for point in survey(session, None, 3).points])
+    assert deviations[0] == pytest.approx(frames.double().std(0, correction=0).max().item())
+
+
 def test_moments_agree_with_the_analyses_of_latents(playground: Playground, served_run: Path) -> None:
     checkpoint = served_run / "decoder/module1-mse/encoder"
     opened = open_run(str(checkpoint), shards=open_session(str(served_run)).decoder.config.data.shards)

@@ -47,6 +47,7 @@ def damaged(kind: str) -> bytes:
         (noise_file(0), "x cannot be decoded: it holds no samples"),
         (noise_file(0.001), "x has 16 samples at 16 kHz, and a frame needs 100"),
         (noise_file(30.5), r"x has 30.5 s; send at most 30 s"),
+        (noise_file(0.1, rate=8_339_072), "x has 8339072 Hz; send at most 384000 Hz"),
         (noise_file(0.5, rate=44_101), "x cannot be decoded: sample rate 44101 Hz has no small ratio"),
     ],
 )

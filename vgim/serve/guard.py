@@ -7,6 +7,7 @@ that page as Origin.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -46,8 +47,12 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        answered = False
+
         async def send_guarded(message: Message) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
+                answered = True
                 MutableHeaders(scope=message).update(SECURITY_HEADERS)
             await send(message)
 
@@ -59,7 +64,11 @@ class Guard:
             await refusal(scope, receive, send_guarded)
             return
         path = f"/{rest}"
-        await self._app({**scope, "path": path, "raw_path": path.encode()}, receive, send_guarded)
+        try:
+            await self._app({**scope, "path": path, "raw_path": path.encode()}, receive, send_guarded)
+        except asyncio.CancelledError:  # the server ends, and does not wait for this request any longer
+            if not answered:
+                await PlainTextResponse("The playground has ended.\n", 503)(scope, receive, send_guarded)
 
     def _refusal(self, headers: Headers, token: str) -> Response | None:
         host = headers.get("host", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import socket
 from collections.abc import Callable
@@ -23,7 +24,7 @@ HOST = "127.0.0.1"
 """The loopback interface, which other machines cannot reach."""
 PACKAGES = ("starlette", "uvicorn")
 """Packages of the extra `serve`, by the name that is imported."""
-SECONDS_TO_END = 3
+SECONDS_TO_END = 1
 """How long requests may go on after a signal."""
 
 
@@ -104,6 +105,7 @@ def make_server(app: Starlette) -> uvicorn.Server:
     """A server that says nothing but tracebacks of defects, and ends soon after a signal."""
     import uvicorn
 
+    logging.getLogger("uvicorn.error").addFilter(_is_defect)
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -117,6 +119,11 @@ def make_server(app: Starlette) -> uvicorn.Server:
             timeout_graceful_shutdown=SECONDS_TO_END,
         )
     )
+
+
+def _is_defect(record: logging.LogRecord) -> bool:
+    """Whether a line of the server's log is about a defect, which has a traceback."""
+    return record.exc_info is not None
 
 
 def listen(port: int) -> socket.socket:

@@ -18,6 +18,8 @@ MOST_BYTES = 16 * 2**20
 MOST_SECONDS = 30
 MOST_VALUES = 2**24
 """Samples of all channels together: 30 s of eight channels at 48 kHz fit."""
+MOST_RATE_HZ = 384_000
+"""Highest sample rate. No recorder has a higher one, and resampling from some takes ten seconds."""
 MOST_OF_PAGE = 6
 """Sounds of a page; a new one drops the page's oldest."""
 MOST_PAGES = 32
@@ -73,6 +75,8 @@ def _check(data: bytes, name: str) -> None:
             seconds, values = file.frames / file.samplerate, file.frames * file.channels
             if seconds > MOST_SECONDS:
                 raise DataError(f"{name} has {seconds:.1f} s; send at most {MOST_SECONDS} s")
+            if file.samplerate > MOST_RATE_HZ:
+                raise DataError(f"{name} has {file.samplerate} Hz; send at most {MOST_RATE_HZ} Hz")
             if values > MOST_VALUES:
                 raise DataError(f"{name} has {values} samples in all channels; send at most {MOST_VALUES}")
             finite = file.subtype not in ("FLOAT", "DOUBLE") or np.isfinite(file.read(dtype="float32")).all()

@@ -39,7 +39,7 @@ const wish = () => ({
   a: $("a").value,
   b: $("b").value || null,
   share: Number($("share").value),
-  moved: $("b").value && $("moved").value && $("moved").checkValidity() ? Number($("moved").value) : null,
+  moved: $("b").value && $("moved").value ? Number($("moved").value) : null,
   values: Object.fromEntries(sliders.values),
   add: sliders.add,
 });
@@ -47,6 +47,10 @@ const wish = () => ({
 async function update({ play = true } = {}) {
   map?.show($("a").value, $("b").value, Number($("share").value));
   if (!$("a").value) return;
+  if (!$("moved").checkValidity()) {
+    say(`Dimensions that go: ${$("moved").validationMessage} There are ${$("moved").max}.`, true);
+    return;
+  }
   wanted = { wish: wish(), play };
   if (busy) return;
   busy = true;
