@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.waiting import wait_until
 from vgim.serve.app import build_app
 from vgim.serve.playground import Playground
 from vgim.serve.server import listen, make_server
+from vgim.serve.survey import Dimension, Survey
 
 PROGRAM = find_browser()
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium on this machine")
@@ -59,16 +61,25 @@ SHADES = """
 """
 
 
+@contextmanager
+def served(playground: Playground) -> Iterator[str]:
+    """Serve a playground in a thread, and yield its address."""
+    with listen(0) as listening:
+        server = make_server(build_app(playground, TOKEN))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/{TOKEN}/"
+        finally:
+            server.should_exit = True
+            thread.join(60)
+            assert not thread.is_alive()
+
+
 @pytest.fixture(scope="module")
 def url(playground: Playground) -> Iterator[str]:
-    listening = listen(0)
-    server = make_server(build_app(playground, TOKEN))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}/{TOKEN}/"
-    server.should_exit = True
-    thread.join(60)
-    assert not thread.is_alive()
+    with served(playground) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -289,3 +300,20 @@ def test_a_page_that_lost_its_playground_says_so(page: Page) -> None:
             downloadThroughput=-1,
             uploadThroughput=-1,
         )
+
+
+def test_a_playground_without_shards_begins_with_a_sound_of_ones_own(
+    browser: Page, playground: Playground, noise: Path
+) -> None:
+    dimensions = tuple(Dimension(index, None, None, None) for index in range(8))
+    empty = Playground(playground._session, Survey((), None, dimensions, "", "the shards are gone"))
+    with served(empty) as address:
+        browser.show(390, "dark")
+        browser.complaints.clear()
+        browser.open(address)
+        until(browser, f"{STATUS}.startsWith('Upload or record')")
+        assert browser.evaluate("document.getElementById('problem').textContent") == "the shards are gone"
+        assert browser.evaluate("document.getElementById('map-figure').hidden")
+        upload(browser, noise)
+        assert browser.evaluate(LENGTHS) == pytest.approx([1.0, 1.0], abs=0.001)
+        assert browser.complaints == []

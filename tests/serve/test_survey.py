@@ -15,7 +15,7 @@ from vgim.latents.result import LatentOptions
 from vgim.model.posterior import gaussian_kl
 from vgim.pretrained.opened_run import open_run
 from vgim.serve.playground import Playground
-from vgim.serve.survey import MOST_SECONDS, SPLITS, survey
+from vgim.serve.survey import MOST_SECONDS, SPLITS, Dimension, survey
 
 
 def test_utterances_are_the_first_of_the_validation_split_cut_to_some_seconds(playground: Playground) -> None:
@@ -54,7 +54,7 @@ def test_dimensions_without_a_posterior_are_ordered_by_their_deviation(two_decod
     session = open_session(str(two_decoders), decoder="module0-layer1-mse")
     dimensions = survey(session, None, 3).dimensions
     assert {dimension.information for dimension in dimensions} == {None}
-    deviations = [dimension.std for dimension in dimensions]
+    deviations = [dimension.std or 0.0 for dimension in dimensions]
     assert deviations == sorted(deviations, reverse=True)
     frames = torch.cat([session.latents(point.samples)[0] for point in survey(session, None, 3).points])
     assert deviations[0] == pytest.approx(frames.double().std(0, correction=0).max().item())
@@ -93,7 +93,7 @@ def test_without_its_shards_a_run_has_sliders_and_no_utterances(
     assert found.map is None
     assert "/nowhere/shards" in found.problem
     assert "--shards" in found.problem
-    assert [dimension.index for dimension in found.dimensions] == list(range(8))
+    assert found.dimensions == tuple(Dimension(index, None, None, None) for index in range(8))
 
 
 def test_shards_that_were_named_and_are_not_there_are_an_error(served_run: Path, tmp_path: Path) -> None:

@@ -53,9 +53,9 @@ class Dimension:
     index: int
     information: float | None
     """KL from N(0, 1) in nats per frame; None without a posterior."""
-    mean: float
-    std: float
-    """Standard deviation of the mean of the posterior, or of the output."""
+    mean: float | None
+    std: float | None
+    """Standard deviation of the mean of the posterior, or of the output; None, as the mean, without utterances."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def survey(
     except (ConfigError, DataError, StorageError) as error:
         if shards is not None:
             raise
-        dimensions = tuple(Dimension(index, None, 0.0, 1.0) for index in range(num_channels))
+        dimensions = tuple(Dimension(index, None, None, None) for index in range(num_channels))
         return Survey((), None, dimensions, "", f"{error}. {_WITHOUT_UTTERANCES}")
     sums = _Sums(num_channels)
     encoding = track(progress, utterances, "looking at the latents", "utterance")

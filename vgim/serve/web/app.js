@@ -257,10 +257,15 @@ function show(start) {
   $("problem").hidden = !start.problem;
   $("limits").textContent =
     `At most ${limits.seconds} s and ${limits.bytes / 2 ** 20} MiB, in a format that libsndfile reads; ${limits.sounds} sounds are kept.`;
-  const measured = start.dimensions.some((one) => one.information !== null);
-  $("order").textContent = measured
-    ? "The most informative first: KL of the posterior from N(0, 1), in nats per frame. Values are in the latents' own unit, up to 3 standard deviations to each side."
-    : "Values are in the latents' own unit, up to 3 standard deviations to each side; the dimensions that vary most come first.";
+  const [first] = start.dimensions;
+  if (first.std === null) {
+    $("order").textContent = "In the order of their index. Values are in the latents' own unit, up to 3 to each side.";
+  } else {
+    const order = first.information === null
+      ? "Those that vary most come first: standard deviation over frames."
+      : "The most informative first: KL of the posterior from N(0, 1), in nats per frame.";
+    $("order").textContent = `${order} Values are in the latents' own unit, up to 3 standard deviations to each side.`;
+  }
   $("moved").max = start.num_dimensions;
   $("b").append(new Option("none", ""));
   for (const sound of start.utterances) addSound(sound);

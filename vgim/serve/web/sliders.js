@@ -3,12 +3,13 @@
 const AT_ONCE = 12;
 const SPREAD = 3; // standard deviations to each side
 const LEAST_STD = 0.1; // a dimension that hardly varies can still be moved
+const PRIOR = { mean: 0, std: 1 }; // where nothing was measured
 
 const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
 
 export class Sliders {
   /**
-   * @param {{index: number, information: number | null, mean: number, std: number}[]} dimensions
+   * @param {{index: number, information: number | null, mean: number | null, std: number | null}[]} dimensions
    * @param {() => void} changed called when a value changes
    */
   constructor(parent, more, dimensions, changed) {
@@ -58,8 +59,10 @@ export class Sliders {
     const id = `dimension-${dimension.index}`;
     const box = make("div", this.parent, { className: "slider" });
     const label = make("label", box, { htmlFor: id, textContent: `Dimension ${dimension.index}` });
-    const told = dimension.information === null ? `deviation ${dimension.std.toFixed(2)}` : `${dimension.information.toFixed(2)} nats`;
-    make("span", label, { textContent: told });
+    const { information, std } = dimension;
+    if (std !== null) {
+      make("span", label, { textContent: information === null ? `deviation ${std.toFixed(2)}` : `${information.toFixed(2)} nats` });
+    }
     const reset = make("button", box, { type: "button", textContent: "Reset", disabled: true });
     reset.setAttribute("aria-label", `Reset dimension ${dimension.index}`);
     const row = make("span", box, { className: "ranged" });
@@ -67,7 +70,7 @@ export class Sliders {
     const output = make("output", row);
     output.htmlFor = id;
     const show = () => {
-      const spread = SPREAD * Math.max(LEAST_STD, dimension.std), middle = this.add ? 0 : dimension.mean;
+      const spread = SPREAD * Math.max(LEAST_STD, std ?? PRIOR.std), middle = this.add ? 0 : dimension.mean ?? PRIOR.mean;
       const value = this.values.get(dimension.index);
       input.min = middle - spread;
       input.max = middle + spread;
