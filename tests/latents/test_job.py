@@ -21,7 +21,11 @@ from vgim.latents.job import analyze
 from vgim.latents.registry import ANALYSES
 from vgim.latents.result import AnalysisResult, format_table
 from vgim.progress import MessagesOnly
+from vgim.report.analysis_charts import draw_analysis
+from vgim.report.figure_names import figure_name, known_name
+from vgim.report.meanings import meaning_of
 from vgim.runs.layout import RESULT, TENSORBOARD
+from vgim.storage import Location
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +62,34 @@ def test_metrics_are_within_their_bounds(results: list[AnalysisResult]) -> None:
         assert curve.y[0] == 1
         assert curve.y[-1] == pytest.approx(0, abs=1e-9)
         assert curve.x[0] == 0
+
+
+def test_every_figure_has_a_name_and_every_analysis_a_meaning(results: list[AnalysisResult]) -> None:
+    for result in results:
+        assert [key for key in result.figures if known_name(key) is None] == []
+        names = [figure_name(key) for key in result.figures]
+        assert len(set(names)) == len(names)
+        assert not any("_" in name for name in names)
+        assert meaning_of(result.analysis, result.figures) or result.analysis == "correlation"
+
+
+def test_charts_are_drawn_from_what_an_analysis_wrote(
+    results: list[AnalysisResult], decoded_run: Path
+) -> None:
+    replaced = {}
+    for result in results:
+        folder = Location(decoded_run).child("latents", "module0", result.analysis)
+        drawn = draw_analysis("key", result.analysis, folder, result.figures)
+        replaced[result.analysis] = {file for one in drawn for file in one.replaces}
+        assert replaced[result.analysis] <= {picture.file for picture in result.pictures}
+    assert replaced["distribution"] == {"kl.png"}
+    assert {"tsne-phone.png", "pca-speaker.png", "spectrum.png"} <= replaced["map"]
+    assert replaced["labels"] == {
+        f"{t}-{p}.png" for t in ("speaker", "phone") for p in ("ranking", "concentration")
+    }
+    assert replaced["sensitivity"] == {"attack.png"}
+    assert replaced["contribution"] == {"audio.png", "mel.png"}
+    assert replaced["smoothness"] == {"steps.png"}
 
 
 def test_another_run_is_compared_where_it_can_be(results: list[AnalysisResult], plain_run: Path) -> None:

@@ -31,6 +31,11 @@ class Reading(HTMLParser):
         """Attributes of every element of a kind."""
         return [attributes for name, attributes in self.attributes if name == tag]
 
+    @property
+    def pictures(self) -> list[dict[str, str | None]]:
+        """Attributes of every picture that is no spectrogram."""
+        return [attributes for attributes in self.of("img") if attributes.get("class") != "spectrogram"]
+
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.attributes.append((tag, dict(attrs)))
         if tag not in VOID:

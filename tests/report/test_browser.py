@@ -66,7 +66,7 @@ def test_every_picture_has_loaded(page: Page) -> None:
     sizes = page.evaluate(
         "Promise.all([...document.images].map((one) => one.decode().then(() => one.naturalWidth)))"
     )
-    assert len(sizes) == 10
+    assert len(sizes) == 10 + 15  # and a spectrogram of each sound
     assert min(sizes) > 0
 
 
@@ -161,3 +161,29 @@ def test_the_arrow_keys_walk_along_the_lines_of_a_chart(page: Page) -> None:
     assert press("ArrowLeft") == first
     assert "optimizer steps 300: " in press("End")
     assert press("Escape") == ""
+
+
+def test_a_table_that_goes_on_to_the_right_says_so(page: Page) -> None:
+    hints = "[...document.querySelectorAll('.hint')].filter((one) => one.offsetParent).map((one) => one.textContent)"
+    page.show(390, "light")
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    found = page.evaluate(hints)
+    assert found
+    assert "sideways" in found[0]
+    page.show(1280, "light")
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert len(page.evaluate(hints)) < len(found)
+
+
+def test_pictures_and_spectrograms_follow_dark_mode_and_the_readers_choice_but_not_paper(page: Page) -> None:
+    filters = "[...document.querySelectorAll('.picture img, .spectrogram')].map((one) => getComputedStyle(one).filter)"
+    assert set(page.evaluate(filters)) == {"none"}
+    page.show(1280, "dark")
+    assert "none" not in page.evaluate(filters)
+    page.evaluate("document.querySelector('#tools button').click()")
+    assert set(page.evaluate(filters)) == {"none"}
+    page.evaluate("document.querySelector('#tools button').click()")
+    page.call("Emulation.setEmulatedMedia", media="print")
+    assert set(page.evaluate(filters)) == {"none"}
+    page.call("Emulation.setEmulatedMedia", media="")

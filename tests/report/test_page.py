@@ -113,6 +113,7 @@ def test_sounds_have_their_original_beside_them_and_their_length(whole_run: Path
     assert "utterance 0, original, 0.75 seconds" in labels
     assert "utterance 0, decoded, 0.50 seconds" in labels
     assert len(labels) == 15
+    assert len(page.of("img")) - len(page.pictures) == 15  # a spectrogram above each
     assert (
         "Decodes the latents of module 1, of a checkpoint at step 20; loss mse + 0.003 × stft" in page.words
     )
@@ -296,7 +297,7 @@ def test_a_run_may_lie_on_any_storage(run: Path, tmp_path: Path) -> None:
     here = Reading(write_report(str(run)).read_text())
     there = Reading(page.read_text())
     assert len(there.of("audio")) == len(here.of("audio")) == 15
-    assert len(there.of("img")) == len(here.of("img")) == 10
+    assert len(there.pictures) == len(here.pictures) == 10
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
@@ -331,7 +332,7 @@ def test_a_study_of_few_labels_is_a_table_and_its_picture(run: Path) -> None:
     assert (3, "Phone from few labels, module 2") in page.headings
     assert "10 trained mean 62.5% 60.0 to 65.0 40 all trained mean 62.5% – 40" in page.words
     assert "of ten subsets" in page.words
-    assert len(page.of("img")) == 11
+    assert len(page.pictures) == 11
     assert "left out" not in page.words
     (folder / "result.json").write_text('{"points": 1}')
     assert "probes/phone-labels-module2/result.json is left out" in read(run).words

@@ -147,6 +147,8 @@ class Chart:
     levels: tuple[LevelLine, ...] = ()
     end_labels: tuple[EndLabel, ...] = ()
     y_label: str = ""
+    point_label: str = ""
+    """What the x of a point is that a reader points at."""
     note: str = ""
     """A sentence on how to read the chart; may be empty."""
     legend: tuple[LegendEntry, ...] = ()

@@ -241,7 +241,9 @@ def _sound(folder: Location, entry: AudioRecord, embedder: Embedder, notes: Note
     original = _clip(folder, entry.original, embedder, notes) if entry.original else None
     sign = "+" if entry.dimension is not None else ""
     value = "" if entry.value is None else format(entry.value, f"{sign}.3g")
-    return Sound(entry.title or entry.file, value, clip, original)
+    if original is not None:
+        original = embedder.with_spectrogram(original)
+    return Sound(entry.title or entry.file, value, embedder.with_spectrogram(clip, original), original)
 
 
 def _clip(folder: Location, name: str, embedder: Embedder, notes: Notes) -> EmbeddedSound | None:

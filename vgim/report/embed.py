@@ -8,10 +8,12 @@ import struct
 import wave
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from vgim.arrays import F64
 from vgim.errors import VgimError
 from vgim.report.notes import Notes
+from vgim.report.spectrogram import draw, levels, read_pcm16
 from vgim.storage import Location
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -43,6 +45,10 @@ class EmbeddedSound:
 
     uri: str
     seconds: float
+    samples_L: F64 | None = None
+    """None for a kind of WAV file whose spectrogram is not drawn."""
+    spectrogram: str = ""
+    """Data URI of a PNG."""
 
 
 @dataclass
@@ -83,7 +89,24 @@ class Embedder:
             return None
         self.num_clips += 1
         self.num_bytes += len(data)
-        return EmbeddedSound(_data_uri("audio/wav", data), seconds)
+        return EmbeddedSound(_data_uri("audio/wav", data), seconds, read_pcm16(data))
+
+    def with_spectrogram(
+        self, sound: EmbeddedSound, on_scale_of: EmbeddedSound | None = None
+    ) -> EmbeddedSound:
+        """The sound with its spectrogram, if the budget has room for it.
+
+        Args:
+            on_scale_of: The sound whose loudest point is full ink; None for the sound itself.
+        """
+        scale = sound if on_scale_of is None else on_scale_of
+        if sound.samples_L is None or scale.samples_L is None:
+            return sound
+        picture = draw(levels(sound.samples_L), float(levels(scale.samples_L).max()))
+        if self.num_bytes + len(picture) > self.limits.megabytes * 1e6:
+            return sound
+        self.num_bytes += len(picture)
+        return replace(sound, spectrogram=_data_uri("image/png", picture))
 
     def _read(self, path: Location) -> bytes | None:
         try:

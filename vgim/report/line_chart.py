@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vgim.pages.axes import Format, LinearAxis, Tick
@@ -35,6 +35,8 @@ class Series:
     """Kind of the `Line`. A line of kind dots keeps every point, however many there are."""
     intervals: tuple[tuple[float, float], ...] = ()
     """Lower and upper end of y at each point; empty for no intervals."""
+    is_whole: bool = False
+    """Whether every point is drawn, however many there are."""
 
 
 def line_chart(
@@ -50,6 +52,8 @@ def line_chart(
     percent: bool = False,
     room: float = 0.0,
     legend: Sequence[LegendEntry] = (),
+    point_label: str = "",
+    point_names: Mapping[float, str] | None = None,
 ) -> Chart:
     """Draw series and levels between axes.
 
@@ -59,11 +63,14 @@ def line_chart(
         x_ticks: the only x values with ticks, with some space around them; by default round numbers.
         x_names: names of `x_ticks`; by default the numbers.
         percent: whether y is a share that is written as a percentage.
+        point_label: what x is of the point that is pointed at; by default `x_label`.
+        point_names: names that are shown instead of some x of points that are pointed at.
         room: space to the right of `x_ticks`, in units of x, for the names of levels.
     """
     xs = [x for line in series for x, _ in line.points]
     ys = [y for line in series for _, y in line.points] + [level.y for level in levels]
-    highest = max([0.0, _bulk_maximum(ys), *(level.y for level in levels)])
+    upper_ends = [upper for line in series for _, upper in line.intervals]
+    highest = max([0.0, _bulk_maximum(ys), *upper_ends, *(level.y for level in levels)])
     low, high = y_range or (min([0.0, *ys]), 1.08 * highest)
     left, right = (min(xs), max(xs)) if xs else (0.0, 1.0)
     if x_ticks is not None:
@@ -74,8 +81,9 @@ def line_chart(
     x_texts = dict(zip(x_ticks or (), x_names or map(_count, x_ticks or ()), strict=True))
     lines, ends = [], []
     for line in series:
-        points = line.points if line.kind == "dots" else thinned(line.points)
-        values = (f"{_nearest(x_texts, x) or _count(x)}|{y_text(y, SHOWN_DIGITS)}" for x, y in points)
+        points = _drawn(line)
+        names = (_nearest(x_texts, x) or (point_names or {}).get(x) or _count(x) for x, _ in points)
+        values = (f"{name}|{y_text(y, SHOWN_DIGITS)}" for name, (_, y) in zip(names, points, strict=True))
         placed = tuple((x_axis.position(x), y_axis.position(y)) for x, y in points)
         whiskers = tuple(
             Whisker(x, y_axis.position(lower), y_axis.position(upper))
@@ -87,13 +95,14 @@ def line_chart(
         lines.append(Line(polyline(placed), line.color, line.label, line.kind, dots, whiskers, tuple(values)))
     clipped = [mark for line in series for mark in _clipped(line, x_axis, y_axis, y_text)]
     hidden = [y for y in ys if not y_axis.low <= y <= y_axis.high]
-    placed_lines = [[(x_axis.position(x), y_axis.position(y)) for x, y in thinned(s.points)] for s in series]
+    placed_lines = [[(x_axis.position(x), y_axis.position(y)) for x, y in _drawn(s)] for s in series]
     return Chart(
         name=name,
         title=title,
         description=description,
         frame=FRAME,
         x_label=x_label,
+        point_label=point_label or x_label,
         x_ticks=x_axis.ticks(MAX_TICKS, _count)
         if x_ticks is None
         else tuple(Tick(x_axis.position(x), text) for x, text in x_texts.items()),
@@ -105,6 +114,10 @@ def line_chart(
         end_labels=_spread_apart(ends),
         legend=tuple(legend),
     )
+
+
+def _drawn(line: Series) -> tuple[Point, ...]:
+    return line.points if line.kind == "dots" or line.is_whole else thinned(line.points)
 
 
 def thinned(points: Sequence[Point]) -> tuple[Point, ...]:

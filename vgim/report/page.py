@@ -23,6 +23,7 @@ from vgim.report.metrics import MetricsLine, read_records, seconds_in_steps
 from vgim.report.notes import Notes
 from vgim.report.other_runs import ComparedRuns, compare_with
 from vgim.report.probes import ProbeSections, read_probes
+from vgim.report.spectrogram import RANGE_DB
 from vgim.report.tables import Table
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.runs.layout import CONFIG, METRICS, RECORD
@@ -147,7 +148,8 @@ def render(page: Page) -> str:
     return environment.get_template("report.html").render(
         page=page,
         version=__version__,
-        **script(environment, "chart.js", "script.js"),
+        range_db=RANGE_DB,
+        **script(environment, "chart.js", "tables.js", "script.js"),
     )
 
 

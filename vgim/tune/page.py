@@ -25,7 +25,7 @@ def render(result: SweepResult) -> str:
     ]
     environment = page_environment("vgim.tune")
     return environment.get_template("sweep.html").render(
-        **script(environment, "chart.js"),
+        **script(environment, "chart.js", "tables.js"),
         result=result,
         coordinates=parallel_coordinates(result),
         charts=[chart for chart in charts if chart is not None],

@@ -15,7 +15,7 @@ from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Embedd
 from vgim.latents.frame_labels import NO_LABEL, Labeling
 from vgim.latents.frame_sample import FrameSample
 from vgim.latents.pictures.map import scatter_picture, spectrum_picture
-from vgim.latents.result import LatentOptions, Table
+from vgim.latents.result import Curve, LatentOptions, Table
 from vgim.model.randomness import mix
 
 PERPLEXITY = 30
@@ -84,6 +84,15 @@ class MapAnalysis:
             ]
             if table
             else [],
+            curves=[
+                Curve(
+                    title="Share of the variance in the first principal components",
+                    x_label="principal components",
+                    y_label="share of the variance",
+                    x=tuple(float(i) for i in range(1, len(share_C) + 1)),
+                    y=tuple(np.cumsum(share_C).tolist()),
+                )
+            ],
             csv_files={"points.csv": _csv_file(frames, rows, pca_N2, tsne_N2)},
             notes=[
                 f"t-SNE maps {len(rows)} frames with perplexity {perplexity(len(rows))}; sizes of clusters and "
