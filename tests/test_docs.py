@@ -28,6 +28,7 @@ JOBS = {
     "ray_jobs/probe.py": ["probe"],
     "ray_jobs/latents.py": ["latents"],
     "ray_jobs/report.py": ["report"],
+    "ray_jobs/features.py": ["features"],
     "ray_jobs/decode.py": ["decode", "train"],
     "ray_jobs/sweep.py": ["sweep", "run"],
     "ray_jobs/experiment.py": ["experiment", "run"],

@@ -6,6 +6,8 @@ from tests.chaos.arena import Scenario
 from tests.chaos.template import (
     DECODER,
     DECODER_KEYS,
+    EXPORT,
+    FEATURES,
     FEW,
     LATENT_KEYS,
     LATENTS,
@@ -23,6 +25,8 @@ PREPARING = Scenario("prepare", "corpus", (*PREPARE, "--out", "shards"), ("shard
 PROBING = Scenario("probe", "run", (*PROBE, *FEW))
 ANALYZING = Scenario("latents", "run", (*LATENTS, *LATENT_KEYS))
 REPORTING = Scenario("report", "results", ("report", "runs/run"))
+EXPORTING = Scenario("export", "run", EXPORT)
+WRITING_FEATURES = Scenario("features", "run", (*FEATURES, "--out", "features"), ("features",))
 SAMPLING = Scenario("decode-sample", "decoder", ("decode", "sample", "runs/run", "--count", "1"))
 SWEEPING = Scenario("sweep", "shards", ("sweep", "sweep.yaml"))
 POPULATION = Scenario("population", "shards", ("sweep", "population.yaml"))
@@ -39,6 +43,8 @@ SCENARIOS = {
         PROBING,
         ANALYZING,
         REPORTING,
+        EXPORTING,
+        WRITING_FEATURES,
         SAMPLING,
         SWEEPING,
         POPULATION,

@@ -60,6 +60,8 @@ PROBE = ("probe", "runs/run", "--task", "speaker")
 FEW = ("--max-utterances", "12")
 LATENTS = ("latents", "runs/run", "--module", "0", "--only", "distribution", *FEW)
 LATENT_KEYS = ("--max-frames", "200", "--subsets", "2")
+EXPORT = ("export", "runs/run", "--to", "folder", "--overwrite")
+FEATURES = ("features", "runs/run", "shards", "--module", "0", "--module", "2")
 DECODER_NAME = "runs/run/decoder"
 
 

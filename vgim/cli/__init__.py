@@ -20,6 +20,7 @@ from vgim.cli.data import data
 from vgim.cli.decode import decode
 from vgim.cli.experiment import experiment
 from vgim.cli.export import export
+from vgim.cli.features import features
 from vgim.cli.latents import latents
 from vgim.cli.output import loss, lossy_output
 from vgim.cli.probe import probe
@@ -103,6 +104,7 @@ for verb in (
     sweep,
     experiment,
     export,
+    features,
     import_reference,
     export_reference,
     from_reference,

@@ -80,6 +80,7 @@ def run_tasks(
     device: str = "auto",
     address: str | None = None,
     progress: Progress = SILENT,
+    ended: Callable[[int], None] = lambda number: None,
 ) -> list[Result | VgimError]:
     """Call `function(item, log)` for every item, at most `workers` calls at the same time.
 
@@ -91,6 +92,7 @@ def run_tasks(
         device: auto (a GPU if the cluster has any), cpu or cuda.
         address: Address of the cluster, see `ensure_ray`.
         progress: Where to report how many calls have ended.
+        ended: Called with the number of an item whose call has returned.
 
     Returns:
         The result of each call in the order of the items; a TrainingError for a call whose worker was lost
@@ -138,6 +140,7 @@ def run_tasks(
                 number = running.pop(ref)
                 try:
                     results[number] = ray.get(ref)
+                    ended(number)
                 except OutOfMemoryError:
                     results[number] = TrainingError(
                         "its node ran out of memory and Ray ended it; use fewer --workers"

@@ -13,8 +13,8 @@ from vgim.errors import VgimError
 from vgim.model.losses import chance_of
 from vgim.pretrained.exported import DataFacts, Facts, ModuleFigures, ProbeFigures
 from vgim.runs.checkpoint import Checkpoint
-from vgim.runs.layout import CHECKPOINTS
-from vgim.runs.metrics import read_metrics_file
+from vgim.runs.layout import CHECKPOINTS, METRICS
+from vgim.runs.metrics import damaged_lines_in_words, read_metrics_file
 from vgim.storage import Location
 
 
@@ -30,7 +30,7 @@ def collect_facts(checkpoint: Checkpoint, config: RunConfig, license_id: str, no
     inside_run = checkpoint.location.parent.name == CHECKPOINTS
     run = checkpoint.location.parent.parent if inside_run else checkpoint.location
     step = checkpoint.state.step
-    record, source = _last_record(run, step)
+    record, source = _last_record(run, step, notes)
     chance = chance_of(config.objective)
     return Facts(
         run=config.storage.name or run.name,
@@ -68,9 +68,12 @@ def _data(shards: str, fingerprint: str, notes: list[str]) -> DataFacts:
     )
 
 
-def _last_record(run: Location, step: int) -> tuple[Sequence[Mapping[str, Any]], str]:
+def _last_record(run: Location, step: int, notes: list[str]) -> tuple[Sequence[Mapping[str, Any]], str]:
     """The modules of the last validation up to a step, else of the last record of training; and where they are from."""
-    records = [record for record in read_metrics_file(run).records if record["step"] <= step]
+    metrics = read_metrics_file(run)
+    if metrics.num_damaged:
+        notes.append(f"note: {run.child(METRICS).uri}: {damaged_lines_in_words(metrics.num_damaged)}")
+    records = [record for record in metrics.records if record["step"] <= step]
     for kind, name in (("validation", "validation"), ("train", "training")):
         of_kind = [record for record in records if record["kind"] == kind]
         if of_kind:

@@ -22,12 +22,14 @@ from tests.chaos.oracle import (
 )
 from tests.chaos.process import Outcome
 from tests.chaos.scenarios import PROBING, RESUMED
-from tests.chaos.template import FEW, LATENT_KEYS, LATENTS, PROBE
+from tests.chaos.template import EXPORT, FEATURES, FEW, LATENT_KEYS, LATENTS, PROBE
 
 WITHOUT_HASH = ("metrics.jsonl", "run.json", "tensorboard", "report.html", ".csv", ".html", ".png", ".md")
 """Files that hold no hash of themselves: one flipped bit in a number cannot be seen."""
 LISTINGS = (("runs",), ("decode",))
 CHECKPOINT = re.compile(r"/checkpoints/step-\d+/")
+WRITTEN = ("exported", "features")
+"""Folders that reading commands write beside the runs."""
 READ_SHARE = 0.8
 """Share of attacks on a file that the command is known to read; the others are on any file."""
 SET_ASIDE = re.compile(r"(^|/)damaged-|\.damaged\b")
@@ -175,6 +177,8 @@ READERS: dict[str, tuple[tuple[str, ...], tuple[Arguments, ...]]] = {
             (*LATENTS, *LATENT_KEYS),
             ("probe", "apply", "runs/run/probes/speaker-trained-module3-first12", "sound.flac"),
             ("config", "diff", "runs/run", "tiny.yaml"),
+            (*EXPORT, "--out", "exported"),
+            (*FEATURES, "--split", "test", "--out", "features"),
         ),
     ),
     "shards": (
@@ -206,7 +210,9 @@ def while_reading(part: str, arena: Arena, draw: Draw) -> Finding:
     """Damage a file, then read it with a command that reads such files."""
     folders, commands = READERS[part]
     command = draw.random.choice(commands)
-    scenario = Scenario(f"read/{' '.join(command)}", part, command, (*folders, "page.html", "sounds", "best"))
+    scenario = Scenario(
+        f"read/{' '.join(command)}", part, command, (*folders, "page.html", "sounds", "best", *WRITTEN)
+    )
     reference = arena.reference(scenario)
     arena.template.make("other")
     case = arena.fresh(part)

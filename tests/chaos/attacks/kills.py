@@ -59,6 +59,8 @@ KINDS = (
     _kind("probe", "the probe that was being computed"),
     _kind("latents", "the analysis that was being computed"),
     _kind("report", "nothing: the page before stays whole", 1),
+    _kind("export", "nothing: the export before stays whole"),
+    _kind("features", "the part of the corpus that was being encoded"),
     _kind("decode-sample", "sounds that were not written", 1),
     _kind("sweep", "steps of the trial that trained, after its last checkpoint", 8),
     _kind("population", "steps of the member that trained, after its last checkpoint", 10),

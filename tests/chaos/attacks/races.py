@@ -57,6 +57,7 @@ KINDS = (
     _kind("resume", True, "vgim train, continued", ONE),
     _kind("prepare", False, "vgim data prepare", ONE),
     _kind("probe", False, "vgim probe", "nothing: all write the same result"),
+    _kind("features", False, "vgim features", ONE),
     _kind("decoder", True, "vgim decode train", ONE),
     _kind("sweep", True, "vgim sweep", ONE, 12),
     _kind("experiment", True, "vgim experiment", ONE, 20),

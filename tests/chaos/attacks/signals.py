@@ -80,4 +80,5 @@ KINDS = (
     _kind("prepare", f"{SENT}: `vgim data prepare`", "the shards that were not finished"),
     _kind("probe", f"{SENT}: `vgim probe`", "the probe that was being computed"),
     _kind("latents", f"{SENT}: `vgim latents`", "the analysis that was being computed"),
+    _kind("features", f"{SENT}: `vgim features`", "the part of the corpus that was being encoded"),
 )

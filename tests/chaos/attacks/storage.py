@@ -146,6 +146,8 @@ FAILS = {
     "probe": ("the probe that was being computed", 3.0, 1),
     "latents": ("the analysis that was being computed", 3.0, 1),
     "report": ("nothing: the page before stays whole", 1.0, 1),
+    "export": ("nothing: the export before stays whole", 2.0, 1),
+    "features": ("the part of the corpus that was being encoded", 3.0, 1),
     "sweep": ("steps of the trial that trained", 8.0, 1),
     "experiment": ("steps of the run that trained", 15.0, 1),
 }
@@ -157,6 +159,8 @@ VERBS = {
     "probe": "`vgim probe`",
     "latents": "`vgim latents`",
     "report": "`vgim report`",
+    "export": "`vgim export`",
+    "features": "`vgim features`",
     "sweep": "`vgim sweep`",
     "experiment": "`vgim experiment`",
 }

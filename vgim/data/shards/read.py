@@ -63,14 +63,28 @@ def read_utterances(shards: Location, manifest: Manifest, split: str, limit: int
         if open_shard(path).metadata.num_rows != shard.utterances:
             raise other_content(path)
         for row_group in range(open_shard(path).metadata.num_row_groups):
-            for row in _rows(path, row_group):
-                utterance = _utterance(row, manifest.codec, path)
+            for utterance in read_row_group_utterances(path, row_group, manifest.codec):
                 if (utterance.utterance_id, len(utterance.audio)) != next(expected, None):
                     raise other_content(path)
                 yield utterance
                 num_read += 1
                 if num_read == limit:
                     return
+
+
+def read_row_group_utterances(path: str, row_group: int, codec: str) -> Iterator[Utterance]:
+    """Read the utterances of a row group of a shard.
+
+    Args:
+        path: The shard.
+        row_group: Number of the row group in it.
+        codec: Codec of the shard folder, from its manifest.
+
+    Raises:
+        DataError: The shard is missing or damaged.
+    """
+    for row in _rows(path, row_group):
+        yield _utterance(row, codec, path)
 
 
 def _rows(path: str, row_group: int) -> list[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""Features of whole corpora: every utterance by chosen modules, on storage, resumable."""

@@ -1,0 +1,218 @@
+"""A corpus as parts, each of which is encoded at once: row groups of shards, or some sound files."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from urllib.parse import unquote
+
+from vgim.config.paths import resolve_path
+from vgim.data.pcm import Pcm16
+from vgim.data.shards.manifest import MANIFEST_NAME, MARKER_NAME, PROGRESS_DIR, read_manifest
+from vgim.data.shards.read import open_shard, read_row_group_utterances
+from vgim.data.sound_file import read_sound
+from vgim.errors import ConfigError, DataError, StorageError
+from vgim.storage import Location
+from vgim.text import first_few, plural
+
+SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64")
+FILES_IN_PART = 32
+_LIBRISPEECH = re.compile(r"(?:^|/)([^-/]+)/([^-/]+)/\1-\2-[^/]+$")
+"""`1089/134686/1089-134686-0000.flac`: speaker, chapter, utterance."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """An utterance to encode."""
+
+    utterance_id: str
+    speaker_id: str
+    """Empty if it is not known."""
+    audio: Pcm16
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An utterance that has no features."""
+
+    utterance_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """Utterances that are encoded and recorded together."""
+
+    name: str
+    """Different for each part of a corpus, without slashes."""
+    num_utterances: int
+    shard: str = ""
+    """The shard's path or URI; empty for sound files."""
+    row_group: int = 0
+    codec: str = ""
+    files: tuple[tuple[str, str], ...] = ()
+    """Id, and path or URI, of each sound file."""
+
+
+@dataclass(frozen=True)
+class FeatureCorpus:
+    """All utterances of a corpus."""
+
+    where: str
+    digest: str
+    """Hash of what there is to encode: the shards' fingerprint and splits, or the files' names and sizes."""
+    parts: tuple[Part, ...]
+
+    @property
+    def num_utterances(self) -> int:
+        """Utterances of all parts."""
+        return sum(part.num_utterances for part in self.parts)
+
+
+def find_corpus(where: str, splits: Sequence[str]) -> FeatureCorpus:
+    """List a corpus. Audio is not read.
+
+    Args:
+        where: A shard folder, a folder of sound files, a sound file, or a text file with the path of a sound file in
+            each line.
+        splits: Splits of a shard folder; empty for all.
+
+    Raises:
+        DataError: There is no audio, or two files have the same id.
+        ConfigError: Splits are given for sound files.
+        StorageError: There is no such folder or file.
+    """
+    place = Location(where)
+    if not place.exists():
+        raise StorageError(
+            f"there is no corpus {place.uri}; give a shard folder, a folder of sound files, or a list"
+        )
+    is_folder = place.is_dir()
+    if is_folder and any(place.child(name).exists() for name in (MANIFEST_NAME, MARKER_NAME, PROGRESS_DIR)):
+        return _shards(place, splits)
+    if splits:
+        raise ConfigError(f"--split {splits[0]}, but {place.uri} is no shard folder; leave --split out")
+    return _sound_files(place, is_folder)
+
+
+def read_clips(part: Part, conversions: Counter[str]) -> Iterator[Clip | Skipped]:
+    """The utterances of a part, one after the other; a sound file that does not decode is skipped.
+
+    Args:
+        part: A part of a corpus.
+        conversions: What was done to the samples of sound files is counted here.
+
+    Raises:
+        DataError: A shard is damaged.
+        StorageError: The storage cannot be read.
+    """
+    if part.shard:
+        for utterance in read_row_group_utterances(part.shard, part.row_group, part.codec):
+            yield Clip(utterance.utterance_id, utterance.speaker_id, utterance.audio)
+    for utterance_id, file in part.files:
+        prefix = f"note: {Location(file).uri}: "
+
+        def note(line: str, prefix: str = prefix) -> None:
+            conversions[line.removeprefix(prefix)] += 1
+
+        try:
+            yield Clip(utterance_id, _speaker(file), read_sound(file, note))
+        except DataError as error:
+            yield Skipped(utterance_id, str(error))
+
+
+def _shards(place: Location, splits: Sequence[str]) -> FeatureCorpus:
+    manifest = read_manifest(place)
+    chosen = list(splits) or [name for name, split in manifest.splits.items() if split.utterances]
+    parts = []
+    for split in dict.fromkeys(chosen):
+        if not manifest.split(split).utterances:
+            raise DataError(f"{place.uri} has no {split} split; leave --split {split} out")
+        for shard in manifest.split(split).shards:
+            path = place.child(shard.path).uri
+            metadata = open_shard(path).metadata
+            stem = shard.path.replace("/", "-").removesuffix(".parquet")
+            for group in range(metadata.num_row_groups):
+                num = metadata.row_group(group).num_rows
+                parts.append(Part(f"{stem}-{group:04d}", num, path, group, manifest.codec))
+    digest = hashlib.sha256(f"{manifest.fingerprint} {sorted(set(chosen))}".encode()).hexdigest()
+    return FeatureCorpus(place.uri, digest, tuple(parts))
+
+
+def _sound_files(place: Location, is_folder: bool) -> FeatureCorpus:
+    if is_folder:
+        sizes = {
+            place.child(name).uri: size
+            for name, size in place.list_files()
+            if name.lower().endswith(SOUND_SUFFIXES)
+        }
+        found = {_without_suffix(name[len(place.uri) :].lstrip("/")): name for name in sizes}
+        files = list(sizes)
+    elif place.uri.lower().endswith(SOUND_SUFFIXES):
+        files, sizes = [place.uri], {place.uri: place.size()}
+        found = {_without_suffix(place.name): place.uri}
+    else:
+        files = _listed(place)
+        sizes = dict.fromkeys(files, 0)
+        ids = _distinct_parts(files)
+        found = dict(zip(ids, files, strict=True))
+    if not files:
+        raise DataError(
+            f"{place.uri} holds neither shards nor sound files ({', '.join(SOUND_SUFFIXES)}); check the path"
+        )
+    if len(found) < len(files):
+        same = sorted(set(files) - set(found.values()))
+        raise DataError(
+            f"{place.uri} has {plural(len(same), 'file')} with the id of another, such as {first_few(same, 1)}; ids "
+            "are paths without their ending: rename one, or give a list of the files that count"
+        )
+    entries = sorted(found.items())
+    parts = [
+        Part(f"files-{number:06d}", len(some), files=tuple(some))
+        for number, start in enumerate(range(0, len(entries), FILES_IN_PART))
+        if (some := entries[start : start + FILES_IN_PART])
+    ]
+    text = "\n".join(f"{name} {file} {sizes[file]}" for name, file in entries)
+    return FeatureCorpus(place.uri, hashlib.sha256(text.encode()).hexdigest(), tuple(parts))
+
+
+def _listed(place: Location) -> list[str]:
+    """The files that a list names, as absolute paths or URIs; relative paths start at the list's folder."""
+    files = []
+    for number, line in enumerate(place.read_text().splitlines(), 1):
+        name = line.strip()
+        if not name:
+            continue
+        if not name.lower().endswith(SOUND_SUFFIXES):
+            raise DataError(
+                f"{place.uri} line {number} ends in none of {', '.join(SOUND_SUFFIXES)}; give a sound file, a folder, "
+                "or a text file with the path of a sound file in each line"
+            )
+        absolute = "://" in name or name.startswith(("/", "~", "$"))
+        files.append(
+            resolve_path(name, f"line {number} of {place.uri}") if absolute else place.parent.child(name).uri
+        )
+    return list(dict.fromkeys(files))
+
+
+def _distinct_parts(files: Sequence[str]) -> list[str]:
+    """An id for each file: its path below the folder that all share, without its ending."""
+    paths = [PurePosixPath(unquote(file)).parts for file in files]
+    shared = 0
+    while len({path[: shared + 1] for path in paths}) == 1 and all(len(path) > shared + 1 for path in paths):
+        shared += 1
+    return [_without_suffix("/".join(path[shared:])) for path in paths]
+
+
+def _speaker(file: str) -> str:
+    """The speaker of a file in LibriSpeech's layout; empty for another file."""
+    match = _LIBRISPEECH.search(file)
+    return "" if match is None else match[1]
+
+
+def _without_suffix(path: str) -> str:
+    return path.rpartition(".")[0]
