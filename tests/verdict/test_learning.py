@@ -24,11 +24,9 @@ def states(of: RunFigures) -> list[str]:
         (CHANCE, 100, "chance"),
         (2.5, 100, "chance"),  # scores of a fresh predictor are noise, which is worse than guessing
         (0.98 * CHANCE - 0.001, 1000, "learned"),
-        (
-            0.98 * CHANCE + 0.001,
-            1000,
-            "chance",
-        ),  # beyond the noise of so many crops, and yet not worth a word
+        (0.98 * CHANCE + 0.001, 1000, "begun"),  # beyond the noise of so many crops, and yet below 2 %
+        (0.98 * CHANCE + 0.001, 10, "chance"),  # 0.047 nats below chance, where noise reaches 0.069
+        (0.98 * CHANCE + 0.001, None, "chance"),
         (2.30, 4, "unsure"),  # 4 crops of 10 spans: noise reaches ln(1000) / 40 = 0.173 nats below chance
         (2.22, 4, "learned"),
         (2.22, 1, "unsure"),

@@ -49,7 +49,7 @@ def _learned(run: ComparedRun) -> bool:
     modules = run.verdict.modules if run.verdict is not None else ()
     return (
         not modules
-        or any(module.state in ("learned", "unsure") for module in modules)
+        or any(module.state in ("learned", "begun", "unsure") for module in modules)
         or not any(module.nce is not None for module in modules)
     )
 

@@ -34,6 +34,7 @@ from vgim.verdict.verdict import ModuleState
 RESULTS, CSV, PAGE = "results.json", "results.csv", "sweep.html"
 LEARNED: dict[ModuleState | None, str] = {
     "learned": "yes",
+    "begun": "hardly",
     "unsure": "unsure",
     "chance": "at chance",
     "collapsed": "collapsed",

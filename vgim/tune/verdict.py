@@ -22,7 +22,9 @@ from vgim.verdict.verdict import ModuleState, NextCommand, VerdictRecord
 if TYPE_CHECKING:
     from vgim.tune.results import SweepResult, TrialResult
 
-NOT_LEARNED: tuple[ModuleState, ...] = tuple(state for state in LEVELS if state not in ("learned", "unsure"))
+NOT_LEARNED: tuple[ModuleState, ...] = tuple(
+    state for state in LEVELS if state not in ("learned", "begun", "unsure")
+)
 """States of a module whose trial cannot be the best one."""
 
 

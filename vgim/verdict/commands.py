@@ -48,7 +48,7 @@ def next_command(
     if "not_finite" in states:
         rate = figures.config.optim.learning_rate / 10
         return _other_run(figures, "train with a lower learning rate", "optim.learning_rate", rate, "lr")
-    if states & {"chance", "unsure", "untrained"}:
+    if states & {"begun", "chance", "unsure", "untrained"}:
         return _begin(figures, about.keys())
     if not probed:
         return NextCommand(

@@ -10,10 +10,11 @@ A module learned if its InfoNCE is below chance, ln(1 + N), by more than both of
   "E-values"). A crop has at least `spans` = window_frames / prediction_steps of them. By Jensen's inequality the same
   holds for the mean over all steps and offsets, however predictions of a crop depend on each other. Crops are
   independent, so by Markov's inequality exp(crops · spans · (chance − InfoNCE)) exceeds 1000 with a probability of at
-  most 1 / 1000. A fold of 40 crops with 10 spans gives 0.017 nats, one of 4 crops 0.17 nats.
+  most 1 / 1000. A validation of 40 crops with 10 spans gives 0.017 nats, one of 4 crops 0.17 nats.
 
-The latest validation is judged if there is one, else the mean over the last training batches. Each of those is
-measured before the step that learns from it, but other epochs have shown the same utterances.
+Below chance by more than noise alone, a module has begun; by more than 2 % alone, it may have learned; by neither, it
+is at chance. The latest validation is judged if there is one, else the mean over the last training batches. Each of
+those is measured before the step that learns from it, but other epochs have shown the same utterances.
 
 A posterior has collapsed if its module is at chance with fewer than 5 % of its units active (Burda et al. 2015), while
 its KL term has a weight, and either it had learned before, or this was so for `collapse_patience_steps` steps after
@@ -38,6 +39,7 @@ RARE = 1000
 LEVELS: dict[ModuleState, Level] = {
     "learned": "good",
     "collapsed": "bad",
+    "begun": "open",
     "unsure": "open",
     "chance": "open",
     "untrained": "open",
@@ -101,7 +103,11 @@ def _state(
         return "learned"
     if measured.nce < CHANCE_SHARE * chance:
         return "unsure"
-    return "collapsed" if _has_collapsed(config, figures, chance) else "chance"
+    if _has_collapsed(config, figures, chance):
+        return "collapsed"
+    if measured.num_crops is None:
+        return "chance"
+    return "begun" if measured.nce < chance - noise(measured.num_crops, figures.num_spans) else "chance"
 
 
 def _has_collapsed(config: RunConfig, figures: ModuleFigures, chance: float) -> bool:
@@ -125,6 +131,8 @@ def _part(state: ModuleState, modules: Sequence[ModuleVerdict], num_modules: int
     shown = f"{modules[0].split} InfoNCE {values}"
     if state == "learned":
         return f"{who} learned ({shown})"
+    if state == "begun":
+        return f"{who} {'have' if several else 'has'} hardly begun to learn ({shown})"
     if state == "unsure":
         crops = plural(modules[0].num_crops or 0, "crop")
         needed = join_words(

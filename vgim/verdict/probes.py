@@ -10,6 +10,7 @@ ones: a difference beyond it is one.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -93,7 +94,8 @@ def probe_finding(probed: Probed) -> Finding:
     """Say how a task's accuracy compares with the baselines."""
     best = probed.best
     off = output_name(best.module, best.layer)
-    title = f"{probed.task.capitalize()} probe" + (f" ({probed.variant})" if probed.variant else "")
+    setting = re.sub(r"\bfirst(\d+)\b", r"\1 training utterances", probed.variant)
+    title = f"{probed.task.capitalize()} probe" + (f" ({setting})" if setting else "")
     text = f"{title}: {best.accuracy:.1%} (95 %: {in_percent(best.interval_over_utterances)})"
     text += f" from {off}" if off else ""
     differences = {

@@ -9,8 +9,10 @@ from vgim.model.losses import chance_of
 from vgim.model.nat_cost import times_published
 from vgim.text import join_words
 from vgim.verdict.figures import Curve, RunFigures
-from vgim.verdict.verdict import Finding, ModuleVerdict
+from vgim.verdict.verdict import Finding, ModuleState, ModuleVerdict
 
+AT_CHANCE: tuple[ModuleState, ...] = ("begun", "unsure", "chance")
+"""States of a module that has not learned much yet."""
 EARLY_STEPS = 1000
 """Steps below which a module at chance counts as one that has not begun. Ours."""
 DEAR = 10.0
@@ -27,7 +29,7 @@ LEAST_RISE = 0.02
 
 def too_few_steps(figures: RunFigures, modules: Sequence[ModuleVerdict]) -> Finding | None:
     """A finding if modules are at chance after too few steps to say more."""
-    waiting = [m for m in modules if m.state in ("chance", "unsure")]
+    waiting = [m for m in modules if m.state in AT_CHANCE]
     steps = max((figures.modules[m.module].steps for m in waiting), default=EARLY_STEPS)
     if steps >= EARLY_STEPS or times_published(figures.config) > DEAR:
         return None
@@ -42,9 +44,7 @@ def too_few_steps(figures: RunFigures, modules: Sequence[ModuleVerdict]) -> Find
 def dear_kl(figures: RunFigures, modules: Sequence[ModuleVerdict]) -> Finding | None:
     """A finding if modules with a posterior are at chance under a KL term that costs far more than published."""
     ratio = times_published(figures.config)
-    at_chance = [
-        m for m in modules if m.state in ("chance", "unsure") and figures.modules[m.module].has_posterior
-    ]
+    at_chance = [m for m in modules if m.state in AT_CHANCE and figures.modules[m.module].has_posterior]
     weights = [figures.modules[m.module].kld_weight or 0.0 for m in at_chance]
     reached = max(weights, default=0.0) / (figures.config.objective.kld_weight or 1.0)
     if ratio * reached <= DEAR:
