@@ -138,4 +138,5 @@ def test_the_command_prints_and_writes(runs: tuple[Path, Path], tmp_path: Path) 
     assert CliRunner().invoke(main, command).exit_code == 0
     assert (tmp_path / "runs.pdf").read_bytes().startswith(b"%PDF")
     records = json.loads(CliRunner().invoke(main, ["compare", str(runs[0]), "--json"]).stdout)
+    assert records["runs"][0]["verdict"]["modules"][0]["state"] == "chance"
     assert records["runs"][0]["name"] == "one"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -160,6 +161,8 @@ def test_a_real_sweep_of_ten_steps_is_at_chance_and_its_longer_sweep_loads(
     assert longer.base.train.epochs == 10
     assert longer.config.space == sweep.config.space
     assert longer.folder.uri == f"{sweep.folder.uri}-longer"
+    told = CliRunner().invoke(main, ["sweep", "show", sweep.folder.uri, "--json"])
+    assert json.loads(told.stdout)["verdict"]["next"]["command"] == following.command
     shown = CliRunner().invoke(main, ["sweep", "best", sweep.folder.uri])
     assert shown.exit_code == 0
     assert f"note: {result.best} is at chance, so that its metric orders noise" in shown.stderr

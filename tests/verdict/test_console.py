@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from vgim.cli import main
 from vgim.config import ResolvedConfig
 from vgim.errors import Interrupted
+from vgim.runs.folder import RunFolder
 from vgim.storage import Location
 from vgim.verdict.console import verdict_at_end
 
@@ -63,6 +64,17 @@ def test_an_interruption_says_the_first_sentence_alone(
         raise Interrupted(signal.SIGINT)
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("verdict: All 4 modules")
+
+
+def test_an_interruption_before_the_first_step_says_nothing(
+    tiny_config: Callable[..., ResolvedConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    resolved = tiny_config()
+    run = Location(resolved.config.storage.root).child("run")
+    RunFolder(run).claim(resolved.config, "0" * 64)
+    with pytest.raises(Interrupted), verdict_at_end(run):
+        raise Interrupted(signal.SIGINT)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_verdict_that_cannot_be_read_is_one_line(

@@ -58,6 +58,7 @@ def test_a_kl_term_that_is_far_too_dear_is_named_where_modules_are_at_chance() -
         (falling(1.4, 2.4, 1000), 0.0),
         (falling(2.4, 1.4, 1000, num_records=9), 0.0),  # too few records for a trend
         ((), 0.0),
+        (((7, 2.0), (7, 1.0)) * 4, 0.0),  # a file that was put together by hand
     ],
 )
 def test_the_fall_over_the_second_half(curve: tuple[tuple[int, float], ...], fall: float) -> None:

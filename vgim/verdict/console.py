@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -40,11 +39,12 @@ def _print(run: Location, *, is_brief: bool) -> None:
     try:
         verdict = read_verdict(run)
     except VgimError as error:
-        print(f"verdict: the run's figures cannot be read: {error}", file=sys.stdout)
+        print(f"verdict: the run's figures cannot be read: {error}")
         return
     if verdict is None:
         return
-    lines = (
-        [f"verdict: {sentence}" for sentence in verdict.sentences[:1]] if is_brief else verdict_lines(verdict)
-    )
-    print("\n".join(lines))
+    lines = verdict_lines(verdict)
+    if is_brief:  # the trainer has said how to go on
+        lines = [f"verdict: {finding.text}" for finding in verdict.findings if finding.about == "learning"]
+    for line in lines:
+        print(line)

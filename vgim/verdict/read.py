@@ -156,7 +156,7 @@ def _training(train: Sequence[tuple[MetricsRecord, Own]], start: int) -> Measure
         crops += steps * (record.get("crops_per_s") or 0.0) / rate if rate else 0.0
         if before <= first:
             break
-    return Measurement(total / num_steps if num_steps else None, _count(crops))
+    return Measurement(total / num_steps, _count(crops)) if num_steps > 0 else None
 
 
 def _curve(own: Sequence[tuple[MetricsRecord, Own]]) -> tuple[tuple[int, float], ...]:
@@ -164,7 +164,8 @@ def _curve(own: Sequence[tuple[MetricsRecord, Own]]) -> tuple[tuple[int, float],
 
 
 def _count(number: float | None) -> int | None:
-    return round(number) or None if number else None
+    """A number of crops; None for a missing one, or one that cannot be."""
+    return round(number) if number is not None and number >= 1 else None
 
 
 def task_of(shards: str) -> str:

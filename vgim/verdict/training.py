@@ -92,6 +92,8 @@ def fall_of(curve: Curve) -> float:
     mean_step = sum(step for step, _ in points) / len(points)
     mean_nce = sum(nce for _, nce in points) / len(points)
     spread = sum((step - mean_step) ** 2 for step, _ in points)
+    if not spread:
+        return 0.0
     slope = sum((step - mean_step) * nce for step, nce in points) / spread
     squares = sum((nce - mean_nce - slope * (step - mean_step)) ** 2 for step, nce in points)
     error = math.sqrt(squares / (len(points) - 2) / spread)
