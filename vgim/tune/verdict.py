@@ -85,7 +85,8 @@ def _all_at_chance(result: SweepResult, ranked: Sequence[TrialResult]) -> str:
     if values:
         low, high = f"{min(values):.3f}", f"{max(values):.3f}"
         shown = f" (validation InfoNCE {low if low == high else f'{low} to {high}'} nats)"
-    who = f"All {len(ranked)} finished trials are" if len(ranked) > 1 else "The finished trial is"
+    who = "Both finished trials are" if len(ranked) == 2 else f"All {len(ranked)} finished trials are"
+    who = "The finished trial is" if len(ranked) == 1 else who
     steps = max(trial.step for trial in ranked)
     return f"{who} at chance{shown} after {steps:,} steps: the metric orders noise, and no trial is best."
 
