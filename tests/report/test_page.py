@@ -207,7 +207,10 @@ def test_collapse_and_failure_stand_at_the_top(run: Path) -> None:
     assert (
         "module 1 has collapsed (validation InfoNCE 1.792, 0.0% of the units active), so that latents" in top
     )
-    assert "Next, to train with a lower KL weight: vgim train tiny.yaml objective.kld_weight=0.0001" in top
+    assert (
+        f"Next, to train with a lower KL weight: vgim train {run}/config.yaml objective.kld_weight=0.0001"
+        in top
+    )
 
 
 def test_the_verdict_stands_first_with_the_main_chart_and_the_next_command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -82,7 +83,8 @@ def test_no_trial_is_crowned_among_trials_at_chance() -> None:
     following = verdict(result).next
     assert following is not None
     assert following.command == (
-        "vgim sweep /nowhere/sweep/sweep.yaml base=/nowhere/sweep/base.yaml train.epochs=40 name=sweep-longer"
+        "vgim sweep /nowhere/sweep/sweep.yaml base=/nowhere/sweep/base.yaml 'overrides=[]' train.epochs=40 "
+        "name=sweep-longer"
     )
     table, page = format_table(result), render(result)
     assert table.startswith("verdict: All 3 finished trials are at chance")
@@ -156,9 +158,11 @@ def test_a_real_sweep_of_ten_steps_is_at_chance_and_its_longer_sweep_loads(
     assert result.shown_as_best is None
     following = verdict(result).next
     assert following is not None
-    _, _, file, *overrides = following.command.split()
+    _, _, file, *overrides = shlex.split(following.command)
     longer = load_sweep(file, overrides)
-    assert longer.base.train.epochs == 10
+    train = sweep.base.train.model_copy(update={"epochs": 10})
+    assert longer.base == sweep.base.model_copy(update={"train": train})
+    assert longer.config.overrides == ("train.epochs=10",)
     assert longer.config.space == sweep.config.space
     assert longer.folder.uri == f"{sweep.folder.uri}-longer"
     told = CliRunner().invoke(main, ["sweep", "show", sweep.folder.uri, "--json"])

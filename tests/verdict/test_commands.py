@@ -89,6 +89,25 @@ def test_a_run_that_no_vgim_train_began_goes_on_from_its_own_config() -> None:
     assert following.command == "vgim train /runs/run/config.yaml train.epochs=30"
 
 
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (
+            "quickstart data.shards=shards storage.root=runs x=1",
+            "quickstart data.shards=/nowhere storage.root=/runs x=1",
+        ),
+        ("configs/quickstart.yaml x=1", "/runs/run/config.yaml"),
+        ("quickstart.yaml x=1", "/runs/run/config.yaml"),
+        ("/home/me/quickstart.yaml x=1", "/home/me/quickstart.yaml x=1"),
+        ("--verbose quickstart", "/runs/run/config.yaml"),
+    ],
+)
+def test_the_command_is_right_in_any_folder(words: str, command: str) -> None:
+    following = judge(figures(state="interrupted", command=("/bin/vgim", "train", *words.split()))).next
+    assert following is not None
+    assert following.command == f"vgim train {command}"
+
+
 def test_a_module_as_a_program_and_a_job_keep_their_own_beginning() -> None:
     programs = {"/x/vgim/__main__.py": "python -m vgim train a", "/x/train.py": "python ray_jobs/train.py a"}
     for program, words in programs.items():

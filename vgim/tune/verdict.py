@@ -138,7 +138,8 @@ def _longer(base: RunConfig, folder: Location) -> NextCommand | None:
     else:
         change = f"train.epochs={round_up(math.ceil(MUCH_LONGER * train.epochs))}"
     words = ["vgim", "sweep", folder.child("sweep.yaml").uri, f"base={folder.child('base.yaml').uri}"]
-    words += [change, f"name={folder.name}-longer"]
+    # The base has the overrides already; relative paths among them would be read from another folder.
+    words += ["overrides=[]", change, f"name={folder.name}-longer"]
     return NextCommand(purpose="see whether longer trials learn", command=shlex.join(words))
 
 

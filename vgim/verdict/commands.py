@@ -15,6 +15,8 @@ from vgim.verdict.probes import BASELINES, Probed, missing_baselines
 from vgim.verdict.training import EARLY_STEPS
 from vgim.verdict.verdict import Finding, ModuleVerdict, NextCommand
 
+BEGINNINGS = (("vgim", "train"), ("python", "-m", "vgim", "train"), ("python", "ray_jobs/train.py"))
+"""First words of commands that train an encoder; a preset follows."""
 LONGER = 2
 """Times the steps that a run should take if its InfoNCE still falls."""
 MUCH_LONGER = 10
@@ -160,15 +162,26 @@ def _other_run(figures: RunFigures, purpose: str, key: str, value: float, word: 
 
 
 def _train_words(figures: RunFigures) -> list[str]:
-    """The words of the command that trained the run; of a run that no `vgim train` began, by its own config."""
-    command = list(figures.command)
-    if len(command) > 1:
-        words = [*program(command), *command[1:]]
-        if words[:2] == ["vgim", "train"] or words[:4] == ["python", "-m", "vgim", "train"]:
-            return words
-        if words[:2] == ["python", "ray_jobs/train.py"]:
-            return words
-    return ["vgim", "train", Location(figures.uri).child(CONFIG).uri]
+    """The words of a command that trains the run, right in any folder.
+
+    They are those of the command that began the run, with absolute shards and root. Where its preset is a relative
+    path, or no `vgim train` began the run, the run's own config is the preset.
+    """
+    config = [*BEGINNINGS[0], Location(figures.uri).child(CONFIG).uri]
+    if len(figures.command) < 2:
+        return config
+    words = [*program(figures.command), *figures.command[1:]]
+    begin = next((begin for begin in BEGINNINGS if words[: len(begin)] == list(begin)), None)
+    if begin is None or len(words) == len(begin):
+        return config
+    preset = words[len(begin)]
+    if preset.startswith("-") or (not preset.startswith(("/", "~", "$")) and PurePosixPath(preset).suffix):
+        return config
+    absolute = {"data.shards": figures.config.data.shards, "storage.root": figures.config.storage.root}
+    keys = [word.partition("=")[0] for word in words]
+    return [
+        f"{key}={absolute[key]}" if key in absolute else word for key, word in zip(keys, words, strict=True)
+    ]
 
 
 def _steps(figures: RunFigures) -> int:
