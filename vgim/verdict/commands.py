@@ -11,7 +11,7 @@ from vgim.model.nat_cost import times_published
 from vgim.runs.layout import CONFIG
 from vgim.storage import Location
 from vgim.verdict.figures import RunFigures
-from vgim.verdict.probes import BASELINES, Probed, missing_baselines
+from vgim.verdict.probes import BASELINES, Probed, missing_baselines, old_probes
 from vgim.verdict.training import EARLY_STEPS
 from vgim.verdict.verdict import Finding, ModuleVerdict, NextCommand
 
@@ -35,7 +35,7 @@ def next_command(
 ) -> NextCommand | None:
     """Choose the command that the most important finding calls for.
 
-    In this order: go on after an interruption or a failure; lower a KL weight that holds modules at chance; train
+    In this order: lower a KL weight that holds modules at chance; go on after an interruption or a failure; train
     longer while modules are at chance; probe; train to the full KL weight, or while InfoNCE falls; look at latents;
     train a decoder.
     """
@@ -51,12 +51,12 @@ def next_command(
         rate = figures.config.optim.learning_rate / 10
         return _other_run(figures, "train with a lower learning rate", "optim.learning_rate", rate, "lr")
     if states & {"begun", "chance", "unsure", "untrained"}:
-        return _begin(figures, about.keys())
+        return _begin(figures)
     if not probed:
         return NextCommand(
             purpose="measure what the encoder learned", command=probe_command(figures.uri, figures.task)
         )
-    if any(p.best.step is not None and p.best.step < figures.step for p in probed):
+    if old_probes(probed, figures.step) is not None:
         command = probe_command(figures.uri, probed[0].task)
         return NextCommand(purpose=f"probe the encoder of step {figures.step:,}", command=command)
     if missing := [(p, missing_baselines(p)) for p in probed if not p.variant and missing_baselines(p)]:
@@ -135,7 +135,7 @@ def with_changes(words: Sequence[str], changes: dict[str, object]) -> list[str]:
     return [*kept, *(f"{key}={value}" for key, value in changes.items())]
 
 
-def _begin(figures: RunFigures, about: object) -> NextCommand:
+def _begin(figures: RunFigures) -> NextCommand:
     """The command for modules that have not learned yet."""
     steps = _steps(figures)
     untrained = len(figures.trained) < len(figures.modules)
