@@ -64,29 +64,33 @@ def analyze(
     analyses = {name: load_analysis(name) for name in ANALYSES if name in options.only}
     needs = frozenset[Need]().union(*(analysis.needs for analysis in analyses.values()))
     others = _open_others(opened, modules, compare, options, progress.message)
-    results: list[AnalysisResult] = []
-    num_kept, num_all = 0, len(modules) * len(analyses)
-    with progress.stage("analyzing", total=num_all, unit="analysis", even=False) as stage:
-        for module in modules:
-            ours = _open_module(opened, module, options, needs, progress)
-            theirs = {
-                run_name: _open_same_module(other, ours, needs) for run_name, other in others[module].items()
-            }
-            for name, analysis in analyses.items():
-                stage.update(detail=f"module {module}: {name}")
-                if (reason := _missing_need(analysis, ours)) is not None:
-                    progress.message(f"note: {name} is skipped: {reason}")
-                else:
-                    weights = _weights_of(analysis, [ours, *theirs.values()])
-                    kept = None if anew else earlier_result(opened, module, name, options, weights, pdf=pdf)
-                    num_kept += kept is not None
-                    results.append(kept or _analyze(name, analysis, ours, theirs, weights, pdf=pdf))
-                stage.advance()
+    planned: list[_Planned] = []
+    for module in modules:
+        ours = _open_module(opened, module, options, needs, progress)
+        theirs = {name: _open_same_module(other, ours, needs) for name, other in others[module].items()}
+        for name, analysis in analyses.items():
+            if (reason := _missing_need(analysis, ours)) is not None:
+                progress.message(f"note: {name} is skipped: {reason}")
+                continue
+            weights = _weights_of(analysis, [ours, *theirs.values()])
+            kept = None if anew else earlier_result(opened, module, name, options, weights, pdf=pdf)
+            planned.append(_Planned(name, analysis, ours, theirs, weights, kept))
+    num_all, num_kept = len(planned), sum(work.kept is not None for work in planned)
     if num_kept:
         progress.message(
-            f"{num_kept} of {plural(len(results), 'analysis')} were made earlier from the same weights and are kept; "
+            f"{num_kept} of {plural(num_all, 'analysis')} were made earlier from the same weights and are kept; "
             "--anew makes them again"
         )
+    results = []
+    with progress.stage("analyzing", total=num_all, unit="analysis", done=num_kept, even=False) as stage:
+        while planned:  # what was sampled of a module is freed with its last analysis
+            work = planned.pop(0)
+            if work.kept is not None:
+                results.append(work.kept)
+                continue
+            stage.update(detail=f"module {work.ours.module}: {work.name}")
+            results.append(_analyze(work, pdf=pdf))
+            stage.advance()
     return results
 
 
@@ -109,6 +113,19 @@ class _ModuleOfRun:
         )
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """An analysis of a module, and its result if an earlier call has made it."""
+
+    name: str
+    analysis: Analysis
+    ours: _ModuleOfRun
+    theirs: Mapping[str, _ModuleOfRun]
+    """The same module of the runs compared with, by name."""
+    weights: dict[str, str]
+    kept: AnalysisResult | None
+
+
 def _weights_of(analysis: Analysis, runs: Sequence[_ModuleOfRun]) -> dict[str, str]:
     weights: dict[str, str] = {}
     for run in runs:
@@ -116,28 +133,21 @@ def _weights_of(analysis: Analysis, runs: Sequence[_ModuleOfRun]) -> dict[str, s
     return weights
 
 
-def _analyze(
-    name: str,
-    analysis: Analysis,
-    ours: _ModuleOfRun,
-    theirs: Mapping[str, _ModuleOfRun],
-    weights: dict[str, str],
-    *,
-    pdf: bool,
-) -> AnalysisResult:
+def _analyze(work: _Planned, *, pdf: bool) -> AnalysisResult:
     """Make an analysis of a module, compare it with other runs, and write it."""
+    analysis, ours = work.analysis, work.ours
     output = analysis.run(ours.inputs)
     if "labels" in analysis.needs and (note := held_out_note(ours.opened)) is not None:
         output.notes.append(note)
     other_outputs: dict[str, AnalysisOutput] = {}
-    for run_name, other in theirs.items():
+    for run_name, other in work.theirs.items():
         if (reason := _missing_need(analysis, other)) is None:
             other_outputs[run_name] = analysis.run(other.inputs)
         else:
             output.notes.append(f"{run_name} is not compared: {reason}.")
-            ours.progress.message(f"note: {name} does not compare {run_name}: {reason}")
+            ours.progress.message(f"note: {work.name} does not compare {run_name}: {reason}")
     output.pictures += overlays(ours.opened.folder.name, output, other_outputs)
-    result = make_result(name, analysis, ours.inputs, output, other_outputs, weights)
+    result = make_result(work.name, analysis, ours.inputs, output, other_outputs, work.weights)
     write(ours.opened.folder, result, output, pdf=pdf)
     return result
 
