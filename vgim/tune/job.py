@@ -271,7 +271,7 @@ def _run(plan: _Plan, claim: Claim, address: str | None, verbose: bool, progress
     num_all = sweep.config.samples if search is not None else len(list(all_trials(plan.chains)))
     num_ended = sum(map(has_ended, plan.trials))
     with (
-        progress.stage("training and comparing trials", total=num_all, unit="trial", done=num_ended) as stage,
+        progress.stage("training trials", total=num_all, unit="trial", done=num_ended) as stage,
         TrialsWatch(stage, known_trials),
     ):
         run_until_stopped(
