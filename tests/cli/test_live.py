@@ -259,3 +259,14 @@ def test_rich_is_imported_for_terminals_alone() -> None:
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True, env=os.environ).strip() == "[]"
     assert live.__doc__
+
+
+def test_a_stage_without_numbers_has_the_room_of_the_others_numbers(clock: Clock) -> None:
+    shown, _ = terminal(clock, 60)
+    with (
+        shown.stage("writing shards", total=358, unit="utterance"),
+        shown.stage("starting Ray on this machine"),
+    ):
+        first, second = drawing(shown)
+        assert second.startswith("starting Ray on this machine  ")
+        assert first.index("0:00") == second.index("0:00")

@@ -177,6 +177,7 @@ def prepare() -> None:
 @json_option
 def info(shards: str, with_hashes: bool, as_json: bool) -> None:
     """Describe a shard folder. Shows splits, hours, speakers, phone labels and skipped files."""
+    from vgim.cli.live import show_progress
     from vgim.cli.shards import describe
     from vgim.config.paths import resolve_path
     from vgim.data.shards.check import check_shards_present, verify
@@ -188,6 +189,8 @@ def info(shards: str, with_hashes: bool, as_json: bool) -> None:
         check_shards_present(shards, manifest)
     click.echo(manifest.model_dump_json(indent=2) if as_json else describe(shards, manifest))
     if with_hashes:
-        if problems := verify(shards):
+        with show_progress(is_quiet=as_json) as progress:
+            problems = verify(shards, progress)
+        if problems:
             raise DataError("\n".join(f"{shards}: {problem}" for problem in problems))
         click.echo("every shard is as it was written", err=True)

@@ -92,18 +92,24 @@ class Terminal(Board):
         columns = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
         used = cell_len(mark) + 1 + sum(columns) + len(GAP) * sum(size > 0 for size in columns[1:])
         bar = min(width - used - len(GAP), WIDEST_BAR) if any(total for _, total in numbers) else 0
+        bar = bar if bar >= NARROWEST_BAR else 0
         title_width = min(columns[0], max(width - (used - columns[0]), NARROWEST_BAR))
-        for (title, *words), (done, total), detail in zip(rows, numbers, details, strict=True):
+        count_width = columns[1]
+        whole = title_width + (bar and len(GAP) + bar) + (count_width and len(GAP) + count_width)
+        for (title, count, *times), (done, total), detail in zip(rows, numbers, details, strict=True):
             line = Text(f"{mark} ", style="cyan", no_wrap=True)
-            shown = Text(title, style="bold" if title else "")
-            shown.truncate(title_width, overflow="ellipsis", pad=True)
+            shown = Text(title, style="bold")
+            has_numbers = bool(count) or total is not None
+            shown.truncate(title_width if has_numbers else whole, overflow="ellipsis", pad=True)
             line.append_text(shown)
-            if bar >= NARROWEST_BAR:
+            if has_numbers and bar:
                 line.append(GAP)
                 line.append_text(_bar(done, total, bar, console, options))
-            for word, size in zip(words, columns[1:], strict=True):
+            if has_numbers and count_width:
+                line.append(GAP + count.rjust(count_width), style="default")
+            for word, size in zip(times, columns[2:], strict=True):
                 if size:
-                    line.append(GAP + " " * (size - cell_len(word)) + word, style="default")
+                    line.append(GAP + word.rjust(size), style="default")
             line.truncate(width, overflow="ellipsis")
             yield line
             for text in pack(detail.split(GAP), width - len(INDENT)):

@@ -8,6 +8,7 @@ import os
 from vgim.data.shards.index import read_index
 from vgim.data.shards.manifest import INDEX_NAME, Manifest, ShardEntry, read_manifest
 from vgim.errors import DataError
+from vgim.progress import SILENT, Progress, track
 from vgim.storage import COPY_CHUNK_BYTES, Location
 
 _REMEDY = "copy the folder again, or remove it and run `vgim data prepare`"
@@ -28,8 +29,12 @@ def check_shards_present(uri: str | os.PathLike[str] | Location, manifest: Manif
     read_index(folder, manifest)
 
 
-def verify(uri: str | os.PathLike[str] | Location) -> list[str]:
+def verify(uri: str | os.PathLike[str] | Location, progress: Progress = SILENT) -> list[str]:
     """Hash every file of a shard folder; a sentence for each that is missing or damaged.
+
+    Args:
+        uri: The shard folder.
+        progress: Where to report how many shards are hashed.
 
     Raises:
         DataError: The manifest is missing, incomplete or damaged.
@@ -44,7 +49,7 @@ def verify(uri: str | os.PathLike[str] | Location) -> list[str]:
             read_index(folder, manifest)
         except DataError as error:
             problems.append(str(error).partition(";")[0].removeprefix(f"{folder}/"))
-    for shard in _shards(manifest):
+    for shard in track(progress, _shards(manifest), "hashing shards", "shard"):
         if shard.path not in by_size and _sha256(folder.child(shard.path)) != shard.sha256:
             problems.append(f"{shard.path} is damaged (its SHA-256 is not the manifest's)")
     return problems

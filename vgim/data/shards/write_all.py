@@ -102,13 +102,17 @@ def write_all(
     if reused:
         progress.message(f"{len(reused)} of {plural(len(plans), 'shard')} were finished earlier")
     check()
+    if use_ray and missing:
+        from vgim.cluster.connect import ensure_ray
+
+        ensure_ray(min_cpus=1, progress=progress)
     num_all, num_missing = (sum(len(plan.utterances) for plan in some) for some in (plans, missing))
     with progress.stage(
         "writing shards", total=num_all, unit="utterance", done=num_all - num_missing
     ) as stage:
         stage.update(detail=f"{len(results)}/{plural(len(plans), 'shard')}")
         writing = (
-            _write_on_ray(missing, out, reading, workers, progress, stage)
+            _write_on_ray(missing, out, reading, workers, stage)
             if use_ray
             else _write_here(missing, out, reading, stage)
         )
@@ -132,7 +136,6 @@ def _write_on_ray(
     out: Location,
     reading: ReadOptions,
     workers: int | None,
-    progress: Progress,
     stage: Stage,
 ) -> Results:
     """Write each shard in a Ray Data task. Results come in any order."""
@@ -140,9 +143,6 @@ def _write_on_ray(
         return
     import ray.data
 
-    from vgim.cluster.connect import ensure_ray
-
-    ensure_ray(min_cpus=1, progress=progress)
     num_utterances = {(plan.split, plan.number): len(plan.utterances) for plan in plans}
     tasks = [{"task": pickle.dumps((plan, out.uri, reading))} for plan in plans]
     context = ray.data.DataContext.get_current()
