@@ -81,6 +81,7 @@ MAY_IMPORT["vgim.verdict"] = BASE | {
     "vgim.downstream.result",
     "vgim.downstream.result_table",
     "vgim.downstream.stored",
+    "vgim.latents.result",
 }
 MAY_IMPORT["vgim.compare"] = BASE | {"vgim.model", "vgim.runs", "vgim.downstream", "vgim.verdict"}
 MAY_IMPORT["vgim.pages"] = BASE

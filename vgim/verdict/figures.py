@@ -48,6 +48,16 @@ class ModuleFigures:
     """Whether training recorded that the module collapsed, and not that it recovered."""
 
 
+class LatentFigures(NamedTuple):
+    """What the analysis of a module's latents found."""
+
+    module: int
+    step: int
+    """Optimizer steps behind the weights."""
+    active_share: float
+    """Share of dimensions whose mean varies over frames."""
+
+
 @dataclass(frozen=True)
 class RunFigures:
     """What a run's folder says about the run."""
@@ -72,6 +82,8 @@ class RunFigures:
     """The probe that the shards have labels for: phone before syllable before speaker."""
     probes: Sequence[ProbeResult] = field(default_factory=tuple)
     """The newest result of each kind."""
+    latents: tuple[LatentFigures, ...] = ()
+    """Analyses of the distribution of latents, by module."""
     has_latents: bool = False
     """Whether latents were analyzed."""
     has_decoder: bool = False

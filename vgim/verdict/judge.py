@@ -5,6 +5,7 @@ from __future__ import annotations
 from vgim.storage import Location
 from vgim.verdict.commands import next_command
 from vgim.verdict.figures import RunFigures
+from vgim.verdict.latents import dimensions_in_use
 from vgim.verdict.learning import judge_module, learning
 from vgim.verdict.probes import old_probes, probe_finding, probed_tasks
 from vgim.verdict.read import read_figures
@@ -41,6 +42,7 @@ def judge(figures: RunFigures) -> Verdict:
         kl_weight(figures),
         rise(figures),
         trend(figures),
+        dimensions_in_use(figures),
     ]
     probes = sorted(map(probe_finding, probed), key=lambda f: LEVELS.index(f.level), reverse=True)
     # The first probe stands before what is open, since its accuracy is the main result.

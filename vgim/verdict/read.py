@@ -20,6 +20,7 @@ from vgim.runs.listing import current_state
 from vgim.runs.metrics import MetricsRecord, read_metrics_file
 from vgim.storage import Location
 from vgim.verdict.figures import Measurement, ModuleFigures, RunFigures
+from vgim.verdict.latents import read_latents
 
 LAST_SHARE = 0.1
 """Share of a module's steps, at its end, over which InfoNCE on training batches is averaged."""
@@ -75,6 +76,7 @@ def gather_figures(
         hours=None if manifest is None else manifest.split("train").hours,
         task=_task(manifest),
         probes=results,
+        latents=read_latents(run),
         has_latents=bool(run.child(LATENTS).list()),
         has_decoder=bool(run.child(DECODERS).list()),
     )

@@ -14,7 +14,8 @@ from vgim.verdict.verdict import Finding, ModuleState, ModuleVerdict
 AT_CHANCE: tuple[ModuleState, ...] = ("begun", "unsure", "chance")
 """States of a module that has not learned much yet."""
 EARLY_STEPS = 1000
-"""Steps below which a module at chance counts as one that has not begun. Ours."""
+"""Steps below which a module at chance counts as one that has not begun. Ours: on 0.5 hours of
+speech, modules 16 channels wide had hardly begun after 200 steps at a learning rate of 2e-4."""
 DEAR = 10.0
 """Times the published cost of a nat of KL above which the KL term counts as the reason for chance. Ours."""
 FEWEST_POINTS = 6
