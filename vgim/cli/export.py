@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vgim.cli.completion import complete_run
+from vgim.cli.options import hide_bars_of_the_hub
 from vgim.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ FORMS = ("folder", "onnx", "torchscript", "torch-export", "hub")
 
 
 @click.command()
-@click.argument("run", metavar="RUN|CHECKPOINT|FOLDER|hf://OWNER/NAME")
+@click.argument("run", metavar="RUN|CHECKPOINT|FOLDER|hf://OWNER/NAME", shell_complete=complete_run)
 @click.option(
     "--to",
     type=click.Choice(FORMS),
@@ -68,6 +70,7 @@ def export(
 
     from vgim.export.job import export_run
 
+    hide_bars_of_the_hub()
     with show_progress() as progress:
         written = export_run(
             where,

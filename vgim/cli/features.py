@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
-from vgim.cli.options import Count, LazyChoice, seed_type
+from vgim.cli.completion import complete_run
+from vgim.cli.options import Count, LazyChoice, hide_bars_of_the_hub, seed_type
 from vgim.errors import ConfigError
 
 
 @click.command()
-@click.argument("run", metavar="RUN|CHECKPOINT|FOLDER|hf://OWNER/NAME")
+@click.argument("run", metavar="RUN|CHECKPOINT|FOLDER|hf://OWNER/NAME", shell_complete=complete_run)
 @click.argument("corpus")
 @click.option("--out", required=True, metavar="DIR", help="Folder or URI for the features.")
 @click.option(
@@ -92,6 +93,8 @@ def features(
         refuse_job_folder(option, path)
 
     from vgim.export.features.job import write_features
+
+    hide_bars_of_the_hub()
 
     chosen = FeatureOptions.model_validate({**options, "modules": () if all_modules else modules or (-1,)})
     with show_progress() as progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from importlib import import_module
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, get_args
@@ -144,6 +145,11 @@ def output_file(option: str, path: str) -> str:
             f"{option} {path} is a file of a run or of shards, which would be lost; give another name"
         )
     return resolved
+
+
+def hide_bars_of_the_hub() -> None:
+    """Let huggingface_hub draw no bars of its own between the lines of a command's display."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # read when the library is imported
 
 
 def check_picture_file(option: str, file: str) -> None:

@@ -1,10 +1,4 @@
-"""`vgim features`: the features of a corpus, from names to a folder with an index.
-
-DIR/  module-M/ID.npy, or module-M/PART.parquet  index.parquet  features.json
-      .features/   while features are written: the plan, and a record of each finished part
-
-`features.json` is written last, so that a folder that has it is whole. The same command goes on with what is missing.
-"""
+"""`vgim features`: the features of a corpus, from names to a folder with an index."""
 
 from __future__ import annotations
 
@@ -17,20 +11,27 @@ from functools import partial
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from vgim.claims.claim import take_claim
-from vgim.claims.record import CLAIMS
+from vgim.claims.claim import Claim, take_claim
 from vgim.claims.ticket import Work
 from vgim.errors import ConfigError, DataError, StorageError, VgimError
 from vgim.export.description import weights_bytes
 from vgim.export.features.corpus import FeatureCorpus, find_corpus
+from vgim.export.features.folder import (
+    INDEX,
+    RECORD,
+    FeaturesRecord,
+    begin,
+    check_out,
+    clear,
+    identity_there,
+)
 from vgim.export.features.options import FeatureOptions
 from vgim.export.features.part import (
     PROGRESS_DIR,
     FeatureWork,
     PartRecord,
-    SkippedRow,
     record_path,
     write_part,
     write_part_on_ray,
@@ -40,39 +41,11 @@ from vgim.pretrained.encoder import FrozenEncoder, load_encoder
 from vgim.pretrained.hub import HUB
 from vgim.progress import SILENT, Progress
 from vgim.runs.environment import git_revision, package_versions, utc_now
-from vgim.runs.masked import MaskedText
 from vgim.storage import Location
-from vgim.text import first_few, first_problem, plural
+from vgim.text import first_problem, plural
 
-RECORD, INDEX = "features.json", "index.parquet"
 WRITING = Work("writing features into", "choose another --out")
 NOTES_SHOWN = 5
-
-
-class FeaturesRecord(BaseModel):
-    """The content of `features.json`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    schema_version: int = 1
-    identity: str
-    """Hash of all that decides the features: weights, modules, kind, seed, form, corpus."""
-    run: MaskedText
-    checkpoint: MaskedText
-    step: int
-    corpus: MaskedText
-    modules: tuple[int, ...]
-    kind: str
-    form: str
-    seed: int
-    num_utterances: int
-    """Utterances that have features."""
-    num_frames: dict[int, int]
-    """Frames of all utterances, by module."""
-    skipped: tuple[SkippedRow, ...]
-    created: str
-    versions: dict[str, str]
-    git_revision: str
 
 
 def write_features(
@@ -110,7 +83,8 @@ def write_features(
     """
     folder = Location(out)
     found = find_corpus(corpus, options.splits)
-    encoder = load_encoder(where, which=which, device=find_device(device, "--device"))
+    with progress.stage("loading the encoder"):
+        encoder = load_encoder(where, which=which, device=find_device(device, "--device"))
     modules = _modules(encoder, options)
     source = encoder.checkpoint.location
     work = FeatureWork(
@@ -124,46 +98,63 @@ def write_features(
         device=device,
     )
     identity = _identity(encoder, work, found)
-    _check_out(folder, overwrite)
+    check_out(folder)
     with take_claim(folder, WRITING, say=progress.message) as held:
-        if overwrite and _identity_there(folder) not in (None, identity):
-            _clear(folder)
-        if (done := _begin(folder, identity)) is not None:
+        if overwrite and identity_there(folder) not in (None, identity):
+            clear(folder)
+        if (done := begin(folder, identity)) is not None:
             progress.message(f"{folder.uri} holds these features already; nothing to do")
             return done
-        missing = [part for part in found.parts if not record_path(folder, part).exists()]
-        num_done = found.num_utterances - sum(part.num_utterances for part in missing)
-        if num_done:
-            progress.message(
-                f"{num_done:,} of {plural(found.num_utterances, 'utterance')} were written earlier"
-            )
-        with progress.stage(
-            "writing features", total=found.num_utterances, unit="utterance", done=num_done
-        ) as stage:
-            if not workers:
-                for part in missing:
-                    held.raise_if_lost()
-                    write_part(work, part, encoder, stage.advance)
-            elif missing:
-                from vgim.cluster.tasks import run_tasks
-
-                def ended(number: int) -> None:
-                    held.raise_if_lost()
-                    stage.advance(missing[number].num_utterances)
-
-                results = run_tasks(
-                    partial(write_part_on_ray, work),
-                    missing,
-                    progress.message,
-                    workers=workers,
-                    device=device,
-                    address=address,
-                    progress=progress,
-                    ended=ended,
-                )
-                _raise_first(results)
+        try:
+            _write_missing(work, found, encoder, workers, address, held, progress)
+        except KeyboardInterrupt:
+            progress.message("the parts that are finished are kept; the same command goes on with the others")
+            raise
         held.ticket.check()
         return _finish(folder, identity, where, encoder, work, found, progress)
+
+
+def _write_missing(
+    work: FeatureWork,
+    corpus: FeatureCorpus,
+    encoder: FrozenEncoder,
+    workers: int,
+    address: str | None,
+    held: Claim,
+    progress: Progress,
+) -> None:
+    """Write the parts that have no record yet."""
+    folder = Location(work.out)
+    records = set(folder.child(PROGRESS_DIR).list())
+    missing = [part for part in corpus.parts if record_path(folder, part).name not in records]
+    num_done = corpus.num_utterances - sum(part.num_utterances for part in missing)
+    if num_done:
+        progress.message(f"{num_done:,} of {plural(corpus.num_utterances, 'utterance')} were written earlier")
+    with progress.stage(
+        "writing features", total=corpus.num_utterances, unit="utterance", done=num_done
+    ) as stage:
+        if not workers:
+            for part in missing:
+                held.raise_if_lost()
+                write_part(work, part, encoder, stage.advance)
+        elif missing:
+            from vgim.cluster.tasks import run_tasks
+
+            def ended(number: int) -> None:
+                held.raise_if_lost()
+                stage.advance(missing[number].num_utterances)
+
+            results = run_tasks(
+                partial(write_part_on_ray, work),
+                missing,
+                progress.message,
+                workers=workers,
+                device=work.device,
+                address=address,
+                progress=progress,
+                ended=ended,
+            )
+            _raise_first(results)
 
 
 def _raise_first(results: Iterable[VgimError | None]) -> None:
@@ -199,64 +190,6 @@ def _identity(encoder: FrozenEncoder, work: FeatureWork, corpus: FeatureCorpus) 
         "corpus": corpus.digest,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _check_out(folder: Location, overwrite: bool) -> None:
-    """Refuse a folder that holds anything else than features."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise StorageError(f"--out {folder.uri} is a file; choose a folder")
-    others = [name for name in folder.list() if name != CLAIMS]
-    if others and not {RECORD, PROGRESS_DIR} & set(others):
-        raise StorageError(
-            f"--out {folder.uri} holds other files ({first_few(others)}) and no features; choose an empty or new folder"
-        )
-
-
-def _identity_there(folder: Location) -> str | None:
-    """Identity of the features in a folder, whole or begun; empty if it does not read, None if there are none."""
-    record, plan = folder.child(RECORD), folder.child(PROGRESS_DIR, "plan.json")
-    try:
-        if record.exists():
-            return FeaturesRecord.model_validate_json(record.read_bytes()).identity
-        if plan.exists():
-            return str(json.loads(plan.read_bytes())["identity"])
-    except (ValueError, TypeError, LookupError, RecursionError):  # pydantic's error is a ValueError
-        return ""
-    return None
-
-
-def _begin(folder: Location, identity: str) -> FeaturesRecord | None:
-    """Mark a folder as being written; returns the record of one that is whole already."""
-    there = _identity_there(folder)
-    if there == "":
-        raise StorageError(
-            f"{folder.uri} holds features whose record is damaged; --overwrite writes them again"
-        )
-    if there not in (None, identity):
-        raise ConfigError(
-            f"{folder.uri} holds features of another encoder, corpus or options; choose another --out, or --overwrite "
-            "to delete them"
-        )
-    record = folder.child(RECORD)
-    if record.exists():
-        folder.child(PROGRESS_DIR).delete()
-        return FeaturesRecord.model_validate_json(record.read_bytes())
-    if there is None:
-        plan = folder.child(PROGRESS_DIR, "plan.json")
-        plan.write_bytes_atomic(json.dumps({"identity": identity}).encode())
-    return None
-
-
-def _clear(folder: Location) -> None:
-    """Delete the features of a folder, so that at no time a part of them looks whole."""
-    folder.child(RECORD).delete()
-    folder.child(INDEX).delete()
-    for name in folder.list():
-        if name.startswith("module-"):
-            folder.child(name).delete()
-    folder.child(PROGRESS_DIR).delete()
 
 
 def _finish(
