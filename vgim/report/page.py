@@ -25,6 +25,7 @@ from vgim.report.other_runs import ComparedRuns, compare_with
 from vgim.report.probes import ProbeSections, read_probes
 from vgim.report.spectrogram import RANGE_DB
 from vgim.report.tables import Table
+from vgim.runs.continuation import continuation
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.runs.layout import CONFIG, METRICS, RECORD
 from vgim.runs.listing import current_state
@@ -195,7 +196,8 @@ def _state(run: Location, record: RunRecord | None, records: Sequence[MetricsLin
     if state == "failed":
         notes.warn(f"the run failed: {record.message or record.error or 'its record gives no reason'}")
     if state == "interrupted":
-        notes.warn("the run was interrupted; the command that started it continues from the last checkpoint")
+        with suppress(VgimError):  # a damaged checkpoint is named elsewhere
+            notes.warn(f"the run was interrupted; {continuation(run)}")
     return state
 
 

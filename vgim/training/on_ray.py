@@ -22,13 +22,13 @@ from vgim.data.stream.readers import read_in_threads, read_on_ray
 from vgim.errors import ConfigError, StorageError, TrainingError, VgimError
 from vgim.model.rank_group import RankGroup
 from vgim.progress import Progress
+from vgim.runs.continuation import continuation
 from vgim.runs.folder import Attempt, RunFolder
 from vgim.runs.stop_request import ask_to_stop
 from vgim.signals import Stopped, StopSignals, exit_code_of
 from vgim.storage import Location
 from vgim.text import first_line
 from vgim.training.console import Console
-from vgim.training.continuation import continuation
 from vgim.training.errors import CollapsedError, NotFiniteError, error_of
 from vgim.training.job import AnyTrainJob
 from vgim.training.learner import Worker

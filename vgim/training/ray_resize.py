@@ -8,6 +8,7 @@ from typing import Any
 
 from vgim.cluster.placement import Placement, room_for
 from vgim.errors import TrainingError
+from vgim.runs.continuation import continuation
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import append_event
 from vgim.storage import Location
@@ -65,7 +66,7 @@ def resize_callback(run: Location, placement: Placement, *, timeout_s: float, in
             if waited_s > timeout_s:
                 raise TrainingError(
                     f"no workers could be started for {timeout_s:g} s (cluster.start_timeout_s): {room(placement)}; "
-                    "the same command goes on from the last checkpoint when there are more nodes"
+                    f"when there are more nodes, {continuation(run)}"
                 )
             if waited_s > TELL_AFTER_S and not self._has_told:
                 self._has_told = True

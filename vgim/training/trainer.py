@@ -24,6 +24,7 @@ from vgim.progress import SILENT, Progress
 from vgim.runs.checkpoint import check_same_architecture, complete_checkpoints, find_checkpoint
 from vgim.runs.checkpoint_scan import TO_CONTINUE, TO_READ
 from vgim.runs.claim import TRAINING, claim_run, refuse_seen_holder
+from vgim.runs.continuation import continuation
 from vgim.runs.folder import RunFolder
 from vgim.runs.litter import sweep_litter
 from vgim.runs.recovery import find_recovery
@@ -32,7 +33,6 @@ from vgim.runs.stop_request import requested_stop, withdraw_stop_request
 from vgim.signals import Stopped, StopSignals, name_of, stop_signals
 from vgim.storage import Location
 from vgim.training.console import Console
-from vgim.training.continuation import continuation
 from vgim.training.depth_resume import check_resumable
 from vgim.training.greedy import GreedyLearner
 from vgim.training.initialize import progress_of
