@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib.util
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,8 +29,11 @@ EXAMPLES = [
     "list_runs",
     "read_metrics",
     "load_encoder",
+    "open_shards",
+    "train_decoder",
     "load_decoder",
     "probe",
+    "analyze_latents",
 ]
 PRESET = """
 data:
@@ -39,7 +43,7 @@ data:
 model: {channels: 8, gru_units: 8}
 objective: {prediction_steps: 3, num_negatives: 5}
 train: {batch_size: 4}
-cluster: {device: cpu, threads_per_worker: 1}
+cluster: {device: cpu, threads_per_worker: 1, workers: 0}
 storage: {root: runs}
 """
 
@@ -60,8 +64,6 @@ def test_the_example_of_each_function_runs_as_shown(notebook: Path, monkeypatch:
     monkeypatch.chdir(notebook)
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     for name in EXAMPLES:  # in the order of a notebook: later examples read the run that `train` trains
-        if name == "load_decoder":
-            train_small_decoder("runs/quickstart")
         (example,) = doctest.DocTestFinder(recurse=False).find(
             getattr(vgim, name), name, globs={"vgim": vgim, "torch": torch}
         )
@@ -71,11 +73,16 @@ def test_the_example_of_each_function_runs_as_shown(notebook: Path, monkeypatch:
         assert not failures, "".join(told)
 
 
-def train_small_decoder(run: str) -> None:
-    from vgim.decode.train import DecoderOptions, train_decoder
-
-    overrides = ["train.epochs=1", "train.batch_size=4"]
-    assert train_decoder(run, DecoderOptions(module=0), overrides) == 0
+def test_the_examples_of_the_documentation_run(notebook: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parent.parent / "docs" / "python.md"
+    monkeypatch.chdir(notebook)  # the run of the examples above is there: it is finished, and left alone
+    blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, page.name, "exec"), names)
+    assert len(blocks) == 9
+    assert names["outputs"][-1].latents.shape[0] == len(names["batch"]["lengths"])  # type: ignore[index]
+    assert len(names["results"]) == 3  # type: ignore[arg-type]
 
 
 def test_every_public_function_has_an_example_that_is_run() -> None:
@@ -133,3 +140,58 @@ def test_what_records_and_probes_are_asked_for_must_exist(tiny_config: Maker) ->
         vgim.read_metrics(run, "x")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="encoders"):
         vgim.probe(run, task="speaker", encoders=())
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: vgim.train(3),
+            r"config=3 is of the type int; give a preset's name, the path of a YAML file",
+        ),
+        (lambda: vgim.train({"data": 1}), r"is of the type dict"),
+        (lambda: vgim.train(Path("no.yaml")), r"no\.yaml"),
+        (lambda: vgim.train("quickstart", 3), r"override 3 is of the type int; write it as 'key=value'"),
+        (lambda: vgim.train("quickstart", {"train.epochs": 1}), "override .* is of the type dict"),
+        (lambda: vgim.train("quickstart", resume_from=3), "resume_from=3 is of the type int"),
+        (lambda: vgim.load_config(None), "preset=None is of the type NoneType"),
+        (lambda: vgim.load_config(""), "preset is empty"),
+        (lambda: vgim.prepare(3, corpus="a", out="b"), "name=3 is of the type int"),
+        (lambda: vgim.prepare("librispeech", corpus=[1], out="b"), r"corpus=\[1\] is of the type list"),
+        (lambda: vgim.list_runs(3), "storage=3 is of the type int"),
+        (lambda: vgim.read_metrics(3), "run=3 is of the type int"),
+        (lambda: vgim.probe(3, "phone"), "run=3 is of the type int"),
+        (lambda: vgim.probe("a", 3), "the probe's options cannot be used: task"),
+        (lambda: vgim.analyze_latents({}), "run={} is of the type dict"),
+        (lambda: vgim.analyze_latents("a", only="maps"), "the analyses' options cannot be used: only"),
+        (lambda: vgim.analyze_latents("a", compare=3), "compare=3 is of the type int"),
+        (lambda: vgim.train_decoder(3), "run=3 is of the type int"),
+        (lambda: vgim.train_decoder("a", module="last"), "the decoder's options cannot be used: module"),
+        (lambda: vgim.open_shards(3), "shards=3 is of the type int"),
+        (lambda: vgim.load_decoder(3), "where=3 is of the type int"),
+    ],
+)
+def test_arguments_of_another_type_are_told_by_name(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as told:
+        call()
+    assert "\n" not in str(told.value)
+
+
+def test_results_are_data_frames_where_pandas_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = Path(__file__).parent / "written_by_0_1" / "runs"
+    metrics = vgim.read_metrics(written / "sim", "train")
+    frame = metrics.to_pandas()
+    assert len(frame) == sum(len(record["modules"]) for record in metrics)
+    assert frame["nce"].tolist() == [m["nce"] for record in metrics for m in record["modules"]]
+    assert "<table" in str(metrics._repr_html_())
+    events = vgim.read_metrics(written / "sim", "event")
+    assert events.to_pandas()["message"].tolist() == [record["message"] for record in events]
+    runs = vgim.list_runs(written)
+    assert runs.to_pandas()["name"].tolist() == [run.name for run in runs]
+    assert runs.to_pandas()["nce0"].tolist() == [run.nce[0] for run in runs]
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    assert runs._repr_html_() is None
+    with pytest.raises(
+        ConfigError, match=r"needs pandas, not installed here; pip install 'vgim\[notebook\]'"
+    ):
+        runs.to_pandas()

@@ -14,39 +14,48 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vgim.api import list_runs as list_runs
+    from vgim.api import analyze_latents as analyze_latents
     from vgim.api import load_config as load_config
     from vgim.api import prepare as prepare
     from vgim.api import probe as probe
-    from vgim.api import read_metrics as read_metrics
     from vgim.api import train as train
+    from vgim.api import train_decoder as train_decoder
+    from vgim.api_reading import list_runs as list_runs
+    from vgim.api_reading import open_shards as open_shards
+    from vgim.api_reading import read_metrics as read_metrics
     from vgim.pretrained.decoder import load_decoder as load_decoder
     from vgim.pretrained.encoder import load_encoder as load_encoder
 
 __version__ = "0.2.0"
 
 _MODULES = {
-    "list_runs": "vgim.api",
+    "analyze_latents": "vgim.api",
+    "list_runs": "vgim.api_reading",
     "load_config": "vgim.api",
     "load_decoder": "vgim.pretrained.decoder",
     "load_encoder": "vgim.pretrained.encoder",
+    "open_shards": "vgim.api_reading",
     "prepare": "vgim.api",
     "probe": "vgim.api",
-    "read_metrics": "vgim.api",
+    "read_metrics": "vgim.api_reading",
     "train": "vgim.api",
+    "train_decoder": "vgim.api",
 }
 """Module of each public function."""
 
 __all__ = [
     "__version__",
+    "analyze_latents",
     "list_runs",
     "load_config",
     "load_decoder",
     "load_encoder",
+    "open_shards",
     "prepare",
     "probe",
     "read_metrics",
     "train",
+    "train_decoder",
 ]
 
 

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Literal, get_args
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vgim.api_arguments import RunPath, option_texts, run_path
 
 if TYPE_CHECKING:
+    from vgim.api_tables import Table
     from vgim.config import ResolvedConfig, RunConfig
     from vgim.data.corpora.kind import OptionInput
     from vgim.data.shards.manifest import Manifest
     from vgim.downstream.result import ProbeResult
+    from vgim.latents.result import AnalysisResult
     from vgim.runs.listing import RunSummary
-    from vgim.runs.metrics import MetricsRecord
-
-RecordKind = Literal["train", "validation", "event"]
-RunPath = str | os.PathLike[str]
-"""A run: what `train` or `list_runs` returned, a path, a URI, or the name of a run under $VGIM_HOME/runs."""
 
 
-def load_config(preset: str, *overrides: str) -> ResolvedConfig:
+def load_config(preset: str | os.PathLike[str], *overrides: str) -> ResolvedConfig:
     """Read a preset and change some of its keys, as `vgim config show` does.
 
     Args:
@@ -41,12 +41,13 @@ def load_config(preset: str, *overrides: str) -> ResolvedConfig:
         16
     """
     from vgim.config import load_config as load
+    from vgim.config.arguments import path_text
 
-    return load(preset, overrides)
+    return load(path_text(preset, "preset"), option_texts(overrides))
 
 
 def train(
-    config: str | ResolvedConfig | RunConfig,
+    config: str | os.PathLike[str] | ResolvedConfig | RunConfig,
     *overrides: str,
     resume_from: RunPath | None = None,
     init_from: RunPath | None = None,
@@ -80,35 +81,98 @@ def train(
         'quickstart'
     """
     from vgim.cli.live import show_progress
-    from vgim.config import ResolvedConfig
-    from vgim.config import load_config as load
+    from vgim.config import ResolvedConfig, RunConfig
     from vgim.config.paths import resolve_paths
     from vgim.errors import ConfigError
     from vgim.runs.folder import RunFolder
     from vgim.runs.listing import summarize_run
+    from vgim.text import shorten
     from vgim.training import trainer
 
-    if isinstance(config, str):
-        resolved = load(config, overrides)
+    if isinstance(config, str | bytes | os.PathLike):
+        resolved = load_config(config, *overrides)
     elif overrides:
         raise ConfigError(
-            f"overrides {', '.join(overrides)} change a preset, not a config that was read already; "
+            f"overrides {', '.join(option_texts(overrides))} change a preset, not a config that was read already; "
             "give them to load_config"
         )
     elif isinstance(config, ResolvedConfig):
         resolved = config
-    else:
+    elif isinstance(config, RunConfig):
         resolved = ResolvedConfig(resolve_paths(config), {}, config.storage.name)
+    else:
+        raise ConfigError(
+            f"config={shorten(repr(config))} is of the type {type(config).__name__}; give a preset's name, the path of "
+            "a YAML file, or a config of load_config"
+        )
     with show_progress(sys.stdout) as progress:
         trainer.train(
             resolved,
-            resume_from=None if resume_from is None else _path_of(resume_from, "resume_from"),
-            init_from=None if init_from is None else _path_of(init_from, "init_from"),
+            resume_from=None if resume_from is None else run_path(resume_from, "resume_from"),
+            init_from=None if init_from is None else run_path(init_from, "init_from"),
             address=address,
             verbose=verbose,
             progress=progress,
         )
     return summarize_run(RunFolder(trainer.run_location(resolved.config)))
+
+
+def train_decoder(
+    run: RunPath,
+    *overrides: str,
+    module: int = -1,
+    layer: int | None = None,
+    loss: str | None = None,
+    name: str | None = None,
+    address: str | None = None,
+    verbose: bool = False,
+) -> RunSummary:
+    """Train a decoder of a run's latents, as `vgim decode train` does. The same call again continues its training.
+
+    Args:
+        run: What `train` or `list_runs` returned, a path, a URI, or the name of a run under $VGIM_HOME/runs; or a
+            checkpoint's folder.
+        overrides: `key=value` for the decoder's config, such as `train.epochs=5`.
+        module: Module whose latents are decoded, counted from the input; -1 is the last.
+        layer: Convolution of the module whose output is decoded; None for the module's latents.
+        loss: Distance from the audio, such as `mse+stft`; None for `mse`.
+        name: Suffix of the decoder's folder, for another decoder of the same kind.
+        address: Ray cluster to join: `auto`, `host:port` or `ray://host:port`.
+        verbose: Show Ray's own log lines.
+
+    Returns:
+        The decoder's own run, below RUN/decoder; `load_decoder` takes it.
+
+    Raises:
+        VgimError: The module, the loss or an override cannot be used, or training failed.
+
+    Example:
+        >>> decoder = vgim.train_decoder(
+        ...     "runs/quickstart", "train.epochs=1", "train.batch_size=4", module=0
+        ... )  # doctest: +ELLIPSIS
+        run folder: ...
+        >>> decoder.state
+        'finished'
+    """
+    from vgim.api_arguments import DecoderArguments, checked
+    from vgim.cli.live import show_progress
+    from vgim.decode import train as decoding
+    from vgim.runs.checkpoint import find_checkpoint
+    from vgim.runs.folder import RunFolder
+    from vgim.runs.listing import summarize_run
+    from vgim.training.trainer import run_location
+
+    where = run_path(run, "run")
+    arguments = checked(
+        DecoderArguments, "the decoder's options", module=module, layer=layer, loss=loss, name=name
+    )
+    options = decoding.DecoderOptions(**arguments.model_dump())
+    texts = option_texts(overrides)
+    with show_progress(sys.stdout) as progress:
+        decoding.train_decoder(where, options, texts, address=address, verbose=verbose, progress=progress)
+    checkpoint = find_checkpoint(where)
+    config = decoding.decoder_config(checkpoint, checkpoint.location.parent.parent, options, texts)
+    return summarize_run(RunFolder(run_location(config)))
 
 
 def prepare(name: str, *, corpus: RunPath, out: RunPath, **options: OptionInput) -> Manifest:
@@ -134,69 +198,19 @@ def prepare(name: str, *, corpus: RunPath, out: RunPath, **options: OptionInput)
         >>> sorted(manifest.splits)
         ['test', 'train', 'validation']
     """
+    from vgim.cli.live import show_progress
+    from vgim.config.arguments import path_text
     from vgim.config.paths import resolve_path
     from vgim.data.shards.prepare_named import prepare_named
-    from vgim.progress import SILENT
 
-    corpus_path, out_path = resolve_path(os.fspath(corpus), "corpus"), resolve_path(os.fspath(out), "out")
-    return prepare_named(name, corpus_path, out_path, progress=SILENT, **options)
-
-
-def list_runs(storage: RunPath = "$VGIM_HOME/runs") -> list[RunSummary]:
-    """Summarize the runs in a folder, as `vgim runs` does.
-
-    Args:
-        storage: Folder or URI that holds runs (their `storage.root`), or the folder of one run.
-
-    Returns:
-        A summary per run, by name: state, step, epoch, best validation loss.
-
-    Raises:
-        StorageError: The folder is missing or cannot be read.
-
-    Example:
-        >>> [run.name for run in vgim.list_runs("runs") if run.state == "finished"]
-        ['quickstart']
-    """
-    from vgim.config.paths import resolve_path
-    from vgim.runs.listing import list_runs as read
-
-    return read(resolve_path(os.fspath(storage), "storage"))
+    paths = {key: resolve_path(path_text(path, key), key) for key, path in (("corpus", corpus), ("out", out))}
+    with show_progress(sys.stderr) as progress:
+        return prepare_named(
+            path_text(name, "name"), paths["corpus"], paths["out"], progress=progress, **options
+        )
 
 
-def read_metrics(run: RunPath, kind: RecordKind | None = None) -> list[MetricsRecord]:
-    """Read what a run recorded while it trained, oldest first, from its `metrics.jsonl`.
-
-    Args:
-        run: What `train` or `list_runs` returned, a path, a URI, or the name of a run under $VGIM_HOME/runs.
-        kind: Only records of this kind; None for all.
-
-    Returns:
-        Records as dictionaries. `record["modules"]` has the metrics of each module, losses in nats.
-
-    Raises:
-        ConfigError: There is no such kind.
-        StorageError: The run's folder cannot be read.
-
-    Example:
-        >>> records = vgim.read_metrics("runs/quickstart", "validation")
-        >>> [module["module"] for module in records[-1]["modules"]]
-        [0, 1, 2, 3]
-    """
-    from vgim.errors import ConfigError, StorageError
-    from vgim.runs.layout import RECORD
-    from vgim.runs.metrics import read_metrics as read
-    from vgim.storage import Location
-
-    if kind is not None and kind not in get_args(RecordKind):
-        raise ConfigError(f"kind={kind!r}, but records are of the kinds {', '.join(get_args(RecordKind))}")
-    folder = Location(_path_of(run, "run"))
-    if not folder.child(RECORD).exists():
-        raise StorageError(f"{folder.uri} is no run: it has no {RECORD}; give a run's folder")
-    return [record for record in read(folder) if kind in (None, record["kind"])]
-
-
-def probe(run: RunPath, task: str, **options: object) -> list[ProbeResult]:
+def probe(run: RunPath, task: str, **options: object) -> Table[ProbeResult]:
     """Fit a linear classifier to an encoder's frozen features and test it, as `vgim probe` does.
 
     Args:
@@ -206,8 +220,8 @@ def probe(run: RunPath, task: str, **options: object) -> list[ProbeResult]:
         options: Fields of `vgim.downstream.options.ProbeOptions`, such as `module=1`, `encoders=("trained", "mfcc")`.
 
     Returns:
-        A result per encoder and module: `accuracy`, its 95 % intervals, accuracy per class. Results are also written
-        below RUN/probes.
+        A result per encoder and module: `accuracy`, its 95 % intervals, accuracy per class. `to_pandas` has a row for
+        each. Results are also written below RUN/probes.
 
     Raises:
         ConfigError: The task or an option is unknown, or the run has no such module.
@@ -219,22 +233,50 @@ def probe(run: RunPath, task: str, **options: object) -> list[ProbeResult]:
         >>> 0 <= result.accuracy <= 1
         True
     """
-    from pydantic import ValidationError
-
+    from vgim.api_arguments import checked, print_note
+    from vgim.api_tables import Table, probe_rows
     from vgim.downstream.job import probe as run_probe
     from vgim.downstream.options import ProbeOptions
-    from vgim.errors import ConfigError
-    from vgim.text import first_problem
 
-    try:
-        chosen = ProbeOptions.model_validate({**options, "task": task})
-    except ValidationError as error:
-        raise ConfigError(f"the probe's options cannot be used: {first_problem(error)}") from error
-    return run_probe(_path_of(run, "run"), chosen)
+    where = run_path(run, "run")
+    chosen = checked(ProbeOptions, "the probe's options", **{**options, "task": task})
+    return Table(run_probe(where, chosen, print_note), probe_rows)
 
 
-def _path_of(run: RunPath, argument: str) -> str:
-    """Path or URI of a run; `argument` names the parameter in errors."""
-    from vgim.config.paths import resolve_run_path
+def analyze_latents(
+    run: RunPath, *, compare: RunPath | Sequence[RunPath] = (), **options: object
+) -> Table[AnalysisResult]:
+    """Analyze what an encoder's latents hold, as `vgim latents` does. Needs the extra `analysis`.
 
-    return resolve_run_path(os.fspath(run), argument)
+    Args:
+        run: What `train` or `list_runs` returned, a path, a URI, or the name of a run under $VGIM_HOME/runs; or a
+            checkpoint's folder.
+        compare: Other runs, which are analyzed on the same shards: one, or a list or tuple of them.
+        options: Fields of `vgim.latents.result.LatentOptions`, such as `module=0`, `only=("distribution",)`.
+
+    Returns:
+        A result for each module and analysis: `summary`, sentences; `figures`, metrics by name. `to_pandas` has a row
+        for each metric. Results and pictures are also written below RUN/latents.
+
+    Raises:
+        ConfigError: An option is unknown, the run has no such module, or a package is missing.
+        CheckpointError: The run has no checkpoint.
+        DataError: The shards cannot be read.
+
+    Example:
+        >>> [result] = vgim.analyze_latents("runs/quickstart", only=("distribution",), max_frames=500)
+        >>> result.analysis, result.module
+        ('distribution', 3)
+    """
+    from vgim.api_arguments import checked
+    from vgim.api_tables import Table, analysis_rows
+    from vgim.cli.live import show_progress
+    from vgim.latents.job import analyze
+    from vgim.latents.result import LatentOptions
+
+    where = run_path(run, "run")
+    several = compare if isinstance(compare, list | tuple) else [compare]
+    others = [run_path(other, "compare") for other in several]
+    chosen = checked(LatentOptions, "the analyses' options", **options)
+    with show_progress(sys.stderr) as progress:
+        return Table(analyze(where, chosen, others, progress), analysis_rows)

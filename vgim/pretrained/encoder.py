@@ -161,6 +161,11 @@ class FrozenEncoder(nn.Module):
         return self.encode(samples)
 
     @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return next(self.encoder.parameters()).device
+
+    @property
     def num_modules(self) -> int:
         """Number of modules."""
         return len(self.encoder)
@@ -203,9 +208,8 @@ class FrozenEncoder(nn.Module):
 
     def _padded_input(self, audio: Any, lengths: Any, utterances: Statistics | None) -> tuple[Tensor, Tensor]:
         """Normalized audio [B, L] with 0 behind each utterance, and their lengths [B], on the encoder's device."""
-        device = next(self.encoder.parameters()).device
-        batch_BL = as_batch(audio).to(device)
-        lengths_B = as_lengths(lengths, "lengths").to(device)
+        batch_BL = as_batch(audio).to(self.device)
+        lengths_B = as_lengths(lengths, "lengths").to(self.device)
         num_rows, num_samples = batch_BL.shape
         if lengths_B.shape != (num_rows,) or int(lengths_B.min()) < 1 or int(lengths_B.max()) > num_samples:
             raise ValueError(
