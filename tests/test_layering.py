@@ -94,6 +94,7 @@ MAY_IMPORT["vgim.report"] = BASE | {
     "vgim.compare",
     "vgim.pages",
     "vgim.latents.registry",  # the order in which analyses are shown
+    "vgim.latents.figure_names",
 }
 MAY_IMPORT["vgim.export"] = BASE | {
     "vgim.cluster",

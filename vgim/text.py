@@ -78,6 +78,17 @@ def format_number(value: float | None, spec: str) -> str:
     return MISSING if value is None else format(value, spec)
 
 
+def cell(value: object) -> str:
+    """A value of a record as text for a page: numbers with four digits, None as a dash."""
+    if value is None:
+        return "–"
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:.4g}"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:g}"
+    return str(value)
+
+
 def align_columns(rows: Sequence[Sequence[str]], num_left: int = 1) -> str:
     """A table for the terminal, two spaces between columns.
 

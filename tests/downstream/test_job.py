@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def test_a_probe_writes_result_confusion_picture_and_events(
         assert len(set(predictions.utterance_ids)) == len(predictions.count_U) == result.num_test_utterances
         assert predictions.classes == tuple(result.per_class)
         assert (folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
-        assert len(list((folder / "tensorboard").iterdir())) == 1
+        assert not (folder / "tensorboard").exists()
     assert (probed_run / "probes" / "phone-modules.png").exists()
     trained, mfcc = results[0], results[-1]
     assert (trained.step, trained.test_utterances_seen) == (20, 0)
@@ -81,7 +82,7 @@ def test_a_repeated_probe_replaces_its_folder(probed_run: Path) -> None:
     one = probe(str(probed_run), options)[0]
     again = probe(str(probed_run), options)[0]
     assert one.model_copy(update={"created": again.created}) == again
-    assert len(list((probed_run / "probes" / "speaker-trained-module0" / "tensorboard").iterdir())) == 1
+    assert len(list((probed_run / "tensorboard" / "probes").iterdir())) == 1
 
 
 def test_random_encoders_vary_with_the_seed_and_record_their_batch_norm_clips(probed_run: Path) -> None:
@@ -146,20 +147,32 @@ def test_a_run_may_lie_on_any_storage(probed_run: Path, tmp_path: Path) -> None:
         "confusion.png",
         "predictions.npz",
         "result.json",
-        "tensorboard",
     ]
-    assert len(folder.child("tensorboard").list()) == 1
+    assert len(remote.child("tensorboard", "probes").list()) == 1
     assert read_result(folder) == result
 
 
-def test_tensorboard_has_the_accuracy_at_the_checkpoints_step(probed_run: Path) -> None:
+def test_tensorboard_has_a_table_of_each_task_and_curves_over_checkpoints_alone(
+    probed_run: Path, tmp_path: Path
+) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    (result,) = probe(str(probed_run), ProbeOptions(task="speaker", module=1))
-    board = EventAccumulator(str(probed_run / "probes" / "speaker-trained-module1" / "tensorboard"))
-    board.Reload()
-    (event,) = board.Scalars("probe/speaker/trained/module1/accuracy")
-    assert (event.step, event.value) == (20, pytest.approx(result.accuracy))
+    run = tmp_path / "run"
+    shutil.copytree(probed_run, run, ignore=shutil.ignore_patterns("probes", "tensorboard"))
+    (result,) = probe(str(run), ProbeOptions(task="speaker", module=1))
+    (early,) = probe(str(run / "checkpoints" / "step-00000010"), ProbeOptions(task="speaker", module=1))
+    probe(str(run), ProbeOptions(task="phone", module=0))
+    board = EventAccumulator(str(run / "tensorboard" / "probes")).Reload()
+    assert board.Tags()["tensors"] == ["phone/text_summary", "speaker/text_summary"]
+    (text,) = board.Tensors("speaker/text_summary")
+    markdown = text.tensor_proto.string_val[0].decode()
+    assert text.step == 20
+    assert f"| trained | module 1 | {result.accuracy:.1%} |" in markdown
+    (tag,) = board.Tags()["scalars"]  # the phone probe of one checkpoint is no curve
+    assert [(event.step, event.value) for event in board.Scalars(tag)] == [
+        (10, pytest.approx(early.accuracy)),
+        (20, pytest.approx(result.accuracy)),
+    ]
 
 
 def test_a_checkpoint_may_be_given_instead_of_its_run(probed_run: Path) -> None:
@@ -259,5 +272,4 @@ def test_without_matplotlib_there_is_a_note_and_no_picture(
         "confusion.npz",
         "predictions.npz",
         "result.json",
-        "tensorboard",
     ]

@@ -17,12 +17,12 @@ from vgim.data.corpora.synthetic import synthesize
 from vgim.data.shards.prepare import prepare
 from vgim.errors import ConfigError, DataError
 from vgim.latents import job
+from vgim.latents.figure_names import figure_name, known_name
 from vgim.latents.job import analyze
 from vgim.latents.registry import ANALYSES
 from vgim.latents.result import AnalysisResult, format_table
 from vgim.progress import MessagesOnly
 from vgim.report.analysis_charts import draw_analysis
-from vgim.report.figure_names import figure_name, known_name
 from vgim.report.meanings import meaning_of
 from vgim.runs.layout import RESULT, TENSORBOARD
 from vgim.storage import Location
@@ -42,7 +42,8 @@ def test_every_analysis_writes_the_files_that_its_result_lists(
         folder = decoded_run / "latents" / "module0" / result.analysis
         assert AnalysisResult.model_validate_json((folder / RESULT).read_bytes()) == result
         files = {picture.file for picture in result.pictures} | set(result.data_files)
-        assert {path.name for path in folder.iterdir()} == files | {RESULT, TENSORBOARD}
+        projector = {TENSORBOARD} if result.analysis == "map" else set()
+        assert {path.name for path in folder.iterdir()} == files | {RESULT} | projector
         assert result.summary
         assert result.figures
         for picture in result.pictures:
@@ -128,13 +129,24 @@ def test_the_projector_gets_points_with_their_labels(
     assert "metadata.tsv" in (folder / "projector_config.pbtxt").read_text()
 
 
-def test_tensorboard_has_the_metrics(results: list[AnalysisResult], decoded_run: Path) -> None:
+def test_tensorboard_has_a_text_of_each_analysis_and_no_dots(
+    results: list[AnalysisResult], decoded_run: Path
+) -> None:
+    board = EventAccumulator(str(decoded_run / TENSORBOARD / "latents")).Reload()
+    tags = [f"module0/{result.analysis}/text_summary" for result in results]
+    assert sorted(board.Tags()["tensors"]) == sorted(tags)
+    assert board.Tags()["scalars"] == []
+    (text,) = board.Tensors("module0/distribution/text_summary")
+    assert text.step == 2
+    markdown = text.tensor_proto.string_val[0].decode()
     (result,) = (one for one in results if one.analysis == "distribution")
-    folder = decoded_run / "latents" / "module0" / "distribution" / TENSORBOARD
-    events = EventAccumulator(str(folder)).Reload()
-    (event,) = events.Scalars("latents/module0/distribution/active_share")
-    assert event.step == result.step == 2
-    assert event.value == pytest.approx(result.figures["active_share"])
+    assert f"| Active dimensions | {result.figures['active_share']:.1%} |" in markdown
+    assert all(sentence in markdown for sentence in result.summary)
+    # the points of the projector are all that TensorBoard has of single analyses
+    folders = {path.parent.relative_to(decoded_run).as_posix() for path in decoded_run.rglob("*tfevents*")}
+    assert {folder for folder in folders if folder.startswith("latents")} == {
+        "latents/module0/map/tensorboard"
+    }
 
 
 def test_pdfs_lie_beside_the_pictures_where_asked(plain_run: Path, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from tests.report.page_cases import read
 from tests.report.report_cases import write_analysis
+from vgim.latents.figure_names import figure_name, figure_text
 from vgim.report.analysis_charts import LARGEST_FILE, draw_analysis
-from vgim.report.figure_names import figure_name, figure_text
 from vgim.report.map_chart import FRAME, MapPoint, map_chart
 from vgim.report.meanings import meaning_of
 from vgim.storage import Location

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from vgim.arrays import I64
 from vgim.data.shards.read import read_lengths
+from vgim.downstream.board import write_board
 from vgim.downstream.classifier import Classifier, classifier_of, hash_features
 from vgim.downstream.context import ProbeContext, open_probe_context
 from vgim.downstream.encoders.kinds import EncoderPreparation, depends_on_seed, feature_source
@@ -140,6 +141,8 @@ def probe_many(
             else:
                 results += outcome
         _draw(group.folder, results, all_epochs, pdf)
+        if results:
+            write_board(group.folder)
         probed.append(RunTaskResults(group.run, group.task, results))
     if not can_draw():
         log(f"note: {WITHOUT_MATPLOTLIB}")

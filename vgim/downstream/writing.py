@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,9 +17,6 @@ from vgim.runs.layout import PROBES, RESULT
 from vgim.runs.result_folder import write_result_folder
 from vgim.storage import Location
 
-if TYPE_CHECKING:
-    from torch.utils.tensorboard.writer import SummaryWriter
-
 CONFUSION = "confusion.npz"
 
 
@@ -33,7 +29,7 @@ def write_result(
     *,
     pdf: bool = False,
 ) -> Location:
-    """Write a probe's result, confusion matrix, predictions, classifier and TensorBoard events.
+    """Write a probe's result, confusion matrix, predictions and classifier.
 
     With matplotlib there is a picture too.
 
@@ -55,14 +51,7 @@ def write_result(
     if can_draw():
         files |= picture_files(PICTURE, confusion_picture(confusion_KK, result), pdf=pdf)
 
-    def write_events(writer: SummaryWriter) -> None:
-        prefix, step = _event_prefix(result), result.step or 0
-        writer.add_scalar(f"{prefix}/accuracy", result.accuracy, step)
-        writer.add_scalar(f"{prefix}/accuracy_low", result.interval_over_utterances.low, step)
-        writer.add_scalar(f"{prefix}/accuracy_high", result.interval_over_utterances.high, step)
-        writer.add_scalar(f"{prefix}/majority", result.majority, step)
-
-    return write_result_folder(run.child(PROBES, folder_name(result)), result, files, write_events)
+    return write_result_folder(run.child(PROBES, folder_name(result)), result, files)
 
 
 def write_modules_picture(run: Location, results: Sequence[ProbeResult], *, pdf: bool = False) -> None:
@@ -94,10 +83,3 @@ def read_result(folder: Location) -> ProbeResult:
 def _write_picture(run: Location, file: str, figure: Figure, pdf: bool) -> None:
     for name, content in picture_files(file, figure, pdf=pdf).items():
         run.child(PROBES, name).write_bytes_atomic(content)
-
-
-def _event_prefix(result: ProbeResult) -> str:
-    parts = ["probe", result.task, result.encoder]
-    parts += [f"module{result.module}"] * (result.module is not None)
-    parts += [f"layer{result.layer}"] * (result.layer is not None)
-    return "/".join(parts)

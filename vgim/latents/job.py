@@ -11,6 +11,7 @@ from vgim.downstream.held_out import held_out_note
 from vgim.downstream.probes.registry import available_probes
 from vgim.errors import ConfigError
 from vgim.latents.analysis import Analysis, AnalysisInput, AnalysisOutput, Need
+from vgim.latents.board import write_board
 from vgim.latents.earlier import earlier_result, weights_of
 from vgim.latents.frame_sample import sample_frames
 from vgim.latents.module_decoder import load_module_decoder, missing_decoder
@@ -91,6 +92,7 @@ def analyze(
             stage.update(detail=f"module {work.ours.module}: {work.name}")
             results.append(_analyze(work, pdf=pdf))
             stage.advance()
+    write_board(opened.folder)
     return results
 
 

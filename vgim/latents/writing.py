@@ -9,7 +9,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from vgim.latents.analysis import Analysis, AnalysisInput, AnalysisOutput, CsvFile, PictureFile
+from vgim.latents.analysis import Analysis, AnalysisInput, AnalysisOutput, CsvFile, Embedding, PictureFile
 from vgim.latents.pictures.lines import overlay_picture
 from vgim.latents.result import AnalysisPicture, AnalysisResult, Curve, Table
 from vgim.plotting import picture_files
@@ -114,7 +114,9 @@ def write(run: Location, result: AnalysisResult, output: AnalysisOutput, *, pdf:
     for picture in output.pictures:
         files |= picture_files(picture.file, picture.draw(), pdf=pdf)
     folder = analysis_folder(run, result.module, result.analysis)
-    return write_result_folder(folder, result, files, partial(_write_events, result, output))
+    embedding = output.embedding
+    events = None if embedding is None else partial(_write_projector, result.step, embedding)
+    return write_result_folder(folder, result, files, events)
 
 
 def read_result(path: Location) -> AnalysisResult:
@@ -150,15 +152,12 @@ def _curves_csv(curves: list[Curve]) -> CsvFile:
     return CsvFile(("curve", "x", "y", "low", "high"), list(rows))
 
 
-def _write_events(result: AnalysisResult, output: AnalysisOutput, writer: SummaryWriter) -> None:
-    prefix = f"latents/module{result.module}/{result.analysis}"
-    for name, value in result.figures.items():
-        writer.add_scalar(f"{prefix}/{name}", value, result.step)
-    if (embedding := output.embedding) is not None:
-        writer.add_embedding(
-            embedding.points_NC,
-            metadata=embedding.metadata,
-            metadata_header=embedding.header,
-            tag="latents",
-            global_step=result.step,
-        )
+def _write_projector(step: int, embedding: Embedding, writer: SummaryWriter) -> None:
+    """Write points for TensorBoard's projector."""
+    writer.add_embedding(
+        embedding.points_NC,
+        metadata=embedding.metadata,
+        metadata_header=embedding.header,
+        tag="latents",
+        global_step=step,
+    )

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
+from vgim.latents.figure_names import figure_name, figure_text
 from vgim.latents.registry import ANALYSES
 from vgim.pages.chart import Chart
 from vgim.report.analysis_charts import draw_analysis
 from vgim.report.commands import command_line
 from vgim.report.embed import EmbeddedPicture, Embedder, inside
-from vgim.report.figure_names import figure_name, figure_text
 from vgim.report.meanings import meaning_of
 from vgim.report.notes import Notes, list_folder, read_json
 from vgim.report.tables import Table, cell

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from vgim.text import cell as cell
+
 _NUMBER = re.compile(r"[-+]?[0-9][0-9.,]*(e[-+]?[0-9]+)?(%|$| )")  # also with a unit, or "41.2 to 45.0"
 
 
@@ -28,14 +30,3 @@ class Table:
 
 def _is_number(cell: str) -> bool:
     return _NUMBER.match(cell) is not None
-
-
-def cell(value: object) -> str:
-    """A value of a record as text: numbers with four digits, None as a dash."""
-    if value is None:
-        return "–"
-    if isinstance(value, float) and not value.is_integer():
-        return f"{value:.4g}"
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:g}"
-    return str(value)

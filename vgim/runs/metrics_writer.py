@@ -29,6 +29,7 @@ from vgim.runs.event_board import EventBoard
 from vgim.runs.hparams import session_end, session_start
 from vgim.runs.layout import METRICS, TENSORBOARD
 from vgim.runs.metrics import MetricsRecord, finite_record, parse_record
+from vgim.runs.scalar_layout import scalar_layout
 from vgim.storage import AppendedLines, Location, storage_errors
 from vgim.storage.temporary import temporary_place
 from vgim.text import plural
@@ -152,10 +153,12 @@ class MetricsWriter:
         self._board.add_audio(tag, audio_L.cpu(), step, sample_rate=SAMPLE_RATE_HZ)
 
     def hparams(self, values: Mapping[str, object], metrics: Iterable[str]) -> None:
-        """Write hyperparameters for TensorBoard's HParams tab, and the tags whose values it shows beside them."""
+        """Write hyperparameters for TensorBoard's HParams tab, with metrics to show, and a layout of charts."""
+        tags = list(metrics)
         events = self._board._get_file_writer()
-        for summary in session_start(values, metrics):
+        for summary in session_start(values, tags):
             events.add_summary(summary)
+        self._board.add_custom_scalars(scalar_layout(tags))
 
     def end_session(self, *, failed: bool) -> None:
         """Write how the run ended, for the HParams tab. Nothing is written for runs that were killed or interrupted.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vgim.report.tables import cell
+from vgim.text import cell
 
 Value = float | int | str | bool | None
 
