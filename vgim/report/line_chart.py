@@ -17,6 +17,8 @@ MAX_POINTS = 160
 MAX_DOTS = 40
 """A line with more points has no marks at its points."""
 LABEL_GAP = 12.0
+OUTLIER = 1.5
+"""An axis is cut if its largest value is more than this many times what 98 % of the values reach."""
 SHOWN_DIGITS = 4
 """Significant digits of a value that is pointed at."""
 
@@ -169,9 +171,12 @@ def _spread_apart(ends: Sequence[EndLabel]) -> tuple[EndLabel, ...]:
 
 
 def _bulk_maximum(values: Sequence[float]) -> float:
-    """The value that 98 % of the values do not exceed: one high start must not flatten the rest of a curve."""
+    """The largest value, or, where that is an outlier, the value that 98 % do not exceed: a spike flattens no curve."""
     ordered = sorted(v for v in values if math.isfinite(v))
-    return ordered[min(len(ordered) - 1, math.ceil(0.98 * len(ordered)))] if ordered else 1.0
+    if not ordered:
+        return 1.0
+    most = ordered[min(len(ordered) - 1, math.ceil(0.98 * len(ordered)))]
+    return ordered[-1] if ordered[-1] <= OUTLIER * most else most
 
 
 def _count(value: float, digits: int = SHOWN_DIGITS + 2) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from math import hypot
 from statistics import median, quantiles
 from typing import NamedTuple
 
@@ -147,11 +148,15 @@ def _outside(outside: Sequence[MapPoint], num: int, axes: tuple[str, str]) -> st
 def _names(
     points: Sequence[MapPoint], labels: Sequence[str], x_axis: LinearAxis, y_axis: LinearAxis
 ) -> list[PlacedName]:
-    """The names of classes at the medians of their points, the most frequent first; none over another."""
+    """The names of classes at the points nearest to their medians, the most frequent first; none over another."""
     placed: list[PlacedName] = []
     for label in labels:
         own = [point for point in points if point.label == label]
-        x, y = x_axis.position(median(p.x for p in own)), y_axis.position(median(p.y for p in own))
+        middle = median(p.x for p in own), median(p.y for p in own)
+        nearest = min(
+            own, key=lambda p: hypot(p.x - middle[0], p.y - middle[1])
+        )  # a bent class has none in its middle
+        x, y = x_axis.position(nearest.x), y_axis.position(nearest.y)
         half = 3.5 * len(label)
         if all(abs(x - other.x) > half + 3.5 * len(other.text) or abs(y - other.y) > 11 for other in placed):
             placed.append(PlacedName(x, y, label))

@@ -161,7 +161,9 @@ def _launch_claimed(
         has_begun = True
         sweep_litter(run)
         progress.message(f"run folder: {run.uri}")
-        progress.message(f"watch it with: tensorboard --logdir {config.storage.root}")
+        progress.message(
+            f"watch it with: tensorboard --logdir {config.storage.root} (curves of all modules: tab Custom Scalars)"
+        )
         withdraw_stop_request(run)
         prepare()
         if config.cluster.workers == 0:
