@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
 
 from vgim.downstream import logistic
-from vgim.downstream.logistic import Optimum, Scaling, gram, minimize, zero_classifier
+from vgim.downstream.logistic import Optimum, Scaling, minimize, zero_classifier
 
 CLASSES, FEATURES = 4, 6
 
@@ -43,7 +43,7 @@ def objective(
     return float(F.cross_entropy(u_NC @ w_KC.T + b_K, y_N) + l2 / 2 * w_KC.square().sum())
 
 
-def search(x_NC: torch.Tensor, y_N: torch.Tensor, l2: float, *, bias: bool, use_gram: bool) -> Optimum:
+def search(x_NC: torch.Tensor, y_N: torch.Tensor, l2: float, *, bias: bool) -> Optimum:
     scaling = Scaling.measure(x_NC)
     u_NC = scaling.standardize(x_NC)
     start = zero_classifier(CLASSES, FEATURES, x_NC.device)
@@ -53,18 +53,16 @@ def search(x_NC: torch.Tensor, y_N: torch.Tensor, l2: float, *, bias: bool, use_
         start,
         l2,
         offset_C=None if bias else scaling.offset(),
-        gram_CC=gram(u_NC) if use_gram else None,
         tolerance=1e-9,
     )
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("use_gram", [True, False])
 @pytest.mark.parametrize("offset", [0.0, 1_000.0])
 @pytest.mark.parametrize("l2", [1e-1, 1e-5])
-def test_the_optimum_is_found(l2: float, offset: float, use_gram: bool, bias: bool) -> None:
+def test_the_optimum_is_found(l2: float, offset: float, bias: bool) -> None:
     x_NC, y_N = problem(offset)
-    found = search(x_NC, y_N, l2, bias=bias, use_gram=use_gram)
+    found = search(x_NC, y_N, l2, bias=bias)
     newton = by_newton(x_NC, y_N, l2, bias=bias)
     assert found.converged
     scaling = Scaling.measure(x_NC)
@@ -73,8 +71,6 @@ def test_the_optimum_is_found(l2: float, offset: float, use_gram: bool, bias: bo
     assert objective(scaling.standardize(x_NC), y_N, found.w_KC, found.b_K, l2) == pytest.approx(
         best, abs=1e-6
     )
-    if use_gram:  # without it the search ends in a flat valley, as low but less deep in it
-        assert np.allclose(found.w_KC, newton.coef_, atol=2e-3)
     if not bias:
         assert torch.allclose(found.b_K, found.w_KC @ scaling.offset(), atol=1e-8)
 
@@ -82,26 +78,23 @@ def test_the_optimum_is_found(l2: float, offset: float, use_gram: bool, bias: bo
 @pytest.mark.parametrize("bias", [True, False])
 def test_single_precision_finds_the_same_classifier(bias: bool) -> None:
     x_NC, y_N = problem(1_000.0)
-    single = search(x_NC.float(), y_N, 1e-3, bias=bias, use_gram=True)
-    double = search(x_NC, y_N, 1e-3, bias=bias, use_gram=True)
-    assert torch.allclose(single.w_KC, double.w_KC, atol=5e-3)
+    single = search(x_NC.float(), y_N, 1e-3, bias=bias)
+    double = search(x_NC, y_N, 1e-3, bias=bias)
+    assert torch.allclose(single.w_KC, double.w_KC, atol=1e-2)
 
 
-def test_the_start_and_the_gram_matrix_change_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_start_changes_no_result() -> None:
     x_NC, y_N = problem(3.0)
     scaling = Scaling.measure(x_NC)
     u_NC = scaling.standardize(x_NC)
     start = zero_classifier(CLASSES, FEATURES, x_NC.device)
-    monkeypatch.setattr(logistic, "GRAM_ROWS", 37)  # a Gram matrix of some rows is as good
     on_the_way = minimize(u_NC, y_N, start, 1e-1, offset_C=scaling.offset())
     one = minimize(u_NC, y_N, start, 1e-3, offset_C=scaling.offset(), tolerance=1e-9)
-    other = minimize(
-        u_NC, y_N, on_the_way, 1e-3, offset_C=scaling.offset(), gram_CC=gram(u_NC), tolerance=1e-9
-    )
+    other = minimize(u_NC, y_N, on_the_way, 1e-3, offset_C=scaling.offset(), tolerance=1e-9)
     assert torch.allclose(one.w_KC, other.w_KC, atol=1e-3)
     assert not start.w_KC.any()
 
 
 def test_a_fit_that_ends_early_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logistic, "MAX_ITERATIONS", 2)
-    assert not search(*problem(3.0), 1e-5, bias=True, use_gram=False).converged
+    assert not search(*problem(3.0), 1e-5, bias=True).converged

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression to its optimum, by L-BFGS in coordinates in which the loss is nearly round.
+"""Multinomial logistic regression on few examples, by L-BFGS; and the scaling of features for any number of them.
 
 Features are standardized. A classifier without a bias sees raw features x = mean + scale · u, so that its logits
 are V (u + offset) with offset = mean / scale: they have a bias after all, V · offset, which is bound to the weights.
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vgim.downstream.optimum import Optimum
 from vgim.errors import DataError
 
 MAX_ITERATIONS = 500
@@ -27,7 +28,7 @@ SMALLEST_DECREASE = 1e-9
 """Change of the loss in nats at which L-BFGS stops."""
 CONVERGED = 1e-3
 """Largest element of the gradient at an optimum, in the coordinates of `minimize`; float32 features leave 1e-4."""
-GRAM_ROWS, GRAM_ROWS_AT_ONCE = 65_536, 8_192
+ROWS_AT_ONCE = 8_192
 
 
 class Scaling(NamedTuple):
@@ -58,7 +59,7 @@ class Scaling(NamedTuple):
         Raises:
             DataError: A feature is not finite.
         """
-        parts = torch.split(x_NC, GRAM_ROWS_AT_ONCE)
+        parts = torch.split(x_NC, ROWS_AT_ONCE)
         mean_C = torch.stack([x.double().sum(0) for x in parts]).sum(0) / len(x_NC)
         squares_C = torch.stack([(x.double() - mean_C).square().sum(0) for x in parts]).sum(0)
         return cls.of(mean_C, squares_C / len(x_NC))
@@ -77,35 +78,17 @@ class Scaling(NamedTuple):
         return raw_KC, b_K.double() - raw_KC @ self.mean_C if bias else torch.zeros_like(b_K.double())
 
 
-class Optimum(NamedTuple):
-    """Weights and bias for standardized features, float64."""
-
-    w_KC: Tensor
-    b_K: Tensor
-    """Without a bias: W · offset."""
-    converged: bool
-    """Whether the gradient is as good as zero."""
-
-
 class _Coordinates:
-    """Parameters P [K, D] of a classifier, in which the loss has about the identity as its Hessian.
+    """Parameters P [K, C] of a classifier, in which the loss has about the identity as its Hessian.
 
     At zero weights the Hessian of the mean cross-entropy is (I - 1/K) ⊗ S / K (Böhning 1992), where S is the
-    features' Gram matrix plus offset · offsetᵀ. So W = P (I + (s - 1) p̂ p̂ᵀ) L⁻¹ with L Lᵀ = Gram / K + l2,
-    p = L⁻¹ offset and s² = 1 / (1 + |p|² / K). The offset is kept apart from the Gram matrix, which would drown in its
-    square.
+    features' Gram matrix, taken as the identity, plus offset · offsetᵀ. So W = P (I + (s - 1) p̂ p̂ᵀ) r with
+    r⁻² = 1 / K + l2, p = r · offset and s² = 1 / (1 + |p|² / K).
     """
 
-    def __init__(self, num_classes: int, l2: float, gram_CC: Tensor | None, offset_C: Tensor) -> None:
-        if gram_CC is None:
-            self.root = torch.full_like(offset_C[0], (1 / num_classes + l2) ** 0.5)
-            self.inverse = 1 / self.root
-            p_C = offset_C * self.inverse
-        else:
-            eye_CC = torch.eye(len(gram_CC), dtype=torch.float64, device=gram_CC.device)
-            self.root = torch.linalg.cholesky(gram_CC / num_classes + l2 * eye_CC)
-            self.inverse = torch.linalg.solve_triangular(self.root, eye_CC, upper=False)
-            p_C = self.inverse @ offset_C
+    def __init__(self, num_classes: int, l2: float, offset_C: Tensor) -> None:
+        self.scale = float((1 / num_classes + l2) ** -0.5)
+        p_C = offset_C * self.scale
         length = p_C.norm()
         self.unit_C = p_C / length.clamp(min=torch.finfo(torch.float64).tiny)
         self.shrink = 1 / (1 + length.square() / num_classes).sqrt()
@@ -113,33 +96,17 @@ class _Coordinates:
         """W · offset = P · to_bias, without the cancellation of the first."""
 
     def weights(self, p_KC: Tensor) -> Tensor:
-        return _times(self._stretch(p_KC, self.shrink), self.inverse)
+        return self._stretch(p_KC, self.shrink) * self.scale
 
     def parameters(self, w_KC: Tensor) -> Tensor:
-        return self._stretch(_times(w_KC, self.root), 1 / self.shrink)
+        return self._stretch(w_KC / self.scale, 1 / self.shrink)
 
     def gradient(self, of_w_KC: Tensor, of_b_K: Tensor) -> Tensor:
-        through_w_KC = self._stretch(
-            _times(of_w_KC, self.inverse.mT if self.inverse.ndim else self.inverse), self.shrink
-        )
-        return through_w_KC + torch.outer(of_b_K, self.to_bias_C)
+        return self._stretch(of_w_KC * self.scale, self.shrink) + torch.outer(of_b_K, self.to_bias_C)
 
     def _stretch(self, x_KC: Tensor, factor: Tensor) -> Tensor:
         """Multiply the part of each row that is along the offset."""
         return x_KC + torch.outer((factor - 1) * (x_KC @ self.unit_C), self.unit_C)
-
-
-def _times(x_KC: Tensor, matrix: Tensor) -> Tensor:
-    return x_KC @ matrix if matrix.ndim else x_KC * matrix
-
-
-def gram(x_NC: Tensor) -> Tensor:
-    """Second moments [C, C] of standardized features, float64, of evenly spaced rows where there are very many."""
-    rows_MC = x_NC[:: -(-len(x_NC) // GRAM_ROWS)]
-    total_CC = torch.zeros(x_NC.shape[1], x_NC.shape[1], dtype=torch.float64, device=x_NC.device)
-    for part in torch.split(rows_MC, GRAM_ROWS_AT_ONCE):
-        total_CC += part.double().T @ part.double()
-    return total_CC / len(rows_MC)
 
 
 def minimize(
@@ -149,10 +116,11 @@ def minimize(
     l2: float,
     *,
     offset_C: Tensor | None = None,
-    gram_CC: Tensor | None = None,
     tolerance: float = 1e-6,
 ) -> Optimum:
-    """Minimize mean cross-entropy + l2/2 · ‖W‖².
+    """Minimize mean cross-entropy + l2/2 · ‖W‖² of few examples, without a matrix for their correlations.
+
+    `vgim.downstream.optimum` is faster on many examples.
 
     Args:
         x_NC: Standardized features.
@@ -160,17 +128,13 @@ def minimize(
         start: Weights and bias to start at.
         offset_C: For a classifier without a bias: the features' mean in units of their scale, so that its logits are
             W (x + offset). None for a classifier with a bias, which has no penalty.
-        gram_CC: Second moments of the features, by `gram`, which speed up the convergence on correlated features;
-            None takes them as uncorrelated.
         tolerance: Largest element of the gradient, in the coordinates of the search, at which it stops.
 
     Returns:
-        The optimum. It is the same for any `start` and `gram_CC`, up to rounding.
+        The optimum. It is the same for any `start`, up to rounding.
     """
     num_classes, bias = len(start.w_KC), offset_C is None
-    at = _Coordinates(
-        num_classes, l2, gram_CC, torch.zeros_like(start.w_KC[0]) if offset_C is None else offset_C
-    )
+    at = _Coordinates(num_classes, l2, torch.zeros_like(start.w_KC[0]) if offset_C is None else offset_C)
     p_KC, free_K = at.parameters(start.w_KC), start.b_K / num_classes**0.5
     rows = torch.arange(len(y_N), device=y_N.device)
 

@@ -12,12 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vgim.downstream.logistic import Scaling, gram, minimize, zero_classifier
+from vgim.downstream.logistic import Scaling
+from vgim.downstream.optimum import Search
 from vgim.downstream.probes.probe import Examples
 from vgim.model.randomness import mix, seeded_generator
 
 L2_PATH = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 """Penalties to try, strongest first; each fit starts at the optimum of the one before."""
+TOLERANCE = 1e-8
+"""Nats above the least loss at which a fit ends."""
 ROWS_AT_ONCE = 65_536
 """Examples that are classified at once, which bounds the memory of the logits."""
 
@@ -56,11 +59,10 @@ def fit_lbfgs(train: Examples, validation: Examples, num_classes: int, *, bias: 
     """
     scaling = Scaling.measure(train.x_NC)
     x_NC = scaling.standardize(train.x_NC)
-    gram_CC, offset_C = gram(x_NC), None if bias else scaling.offset()
-    optimum = zero_classifier(num_classes, x_NC.shape[1], x_NC.device)
+    search = Search(x_NC, train.y_N, num_classes, None if bias else scaling.offset())
     best: Fitted | None = None
     for l2 in L2_PATH:
-        optimum = minimize(x_NC, train.y_N, optimum, l2, offset_C=offset_C, gram_CC=gram_CC)
+        optimum = search.minimize(l2, TOLERANCE)
         w_KC, b_K = (t.to(x_NC.dtype) for t in scaling.raw(optimum.w_KC, optimum.b_K, bias=bias))
         loss = cross_entropy(validation.x_NC, validation.y_N, w_KC, b_K)
         if best is None or loss < best.validation_loss:

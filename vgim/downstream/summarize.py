@@ -15,7 +15,7 @@ from vgim.downstream.features.source import FeatureSpec
 from vgim.downstream.fit import SeedFit, Splits
 from vgim.downstream.intervals import interval_over_seeds, interval_over_utterances
 from vgim.downstream.leakage import count_seen
-from vgim.downstream.logistic import MAX_ITERATIONS
+from vgim.downstream.optimum import MAX_ITERATIONS
 from vgim.downstream.options import EncoderKind
 from vgim.downstream.result import Interval, ProbeResult, SeedResult
 from vgim.downstream.scores import per_class
