@@ -10,8 +10,15 @@ from tests.downstream.cases import utterance
 from vgim.config.schema import ModelConfig, ObjectiveConfig
 from vgim.data.pcm import Pcm16
 from vgim.data.shards.read import Utterance
+from vgim.downstream.features import source as batching
 from vgim.downstream.features.encoder_features import EncoderFeatures, EncoderOutput
-from vgim.downstream.features.source import batch_clips, stream_features, whole_utterance
+from vgim.downstream.features.source import (
+    ClipBatch,
+    batch_clips,
+    similar_lengths,
+    stream_features,
+    whole_utterance,
+)
 from vgim.model.audio import Normalizer, Statistics, normalize, to_float
 from vgim.model.stack import Encoder, build_encoder
 
@@ -122,3 +129,31 @@ def test_the_shortest_clip_has_a_frame_of_every_output() -> None:
     for at in (EncoderOutput(0, 0), EncoderOutput(0), EncoderOutput(1, 1), EncoderOutput(3)):
         shortest = source(built, outputs=(EncoderOutput(0, 0), at)).min_samples()
         assert built.encode(torch.zeros(1, shortest), *at).shape[1] == 1
+
+
+def test_clips_of_similar_length_are_encoded_together_and_come_back_in_order(
+    spoken: list[Utterance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[list[int]] = []
+    encode = EncoderFeatures.__call__
+
+    def counted(self: EncoderFeatures, clips: ClipBatch) -> list[torch.Tensor]:
+        sizes.append([len(u.audio) for u in clips.utterances])
+        return encode(self, clips)
+
+    monkeypatch.setattr(EncoderFeatures, "__call__", counted)
+    made = source(encoder())
+    found = [u.utterance_id for u, _ in stream_features(made, spoken, whole_utterance)]
+    assert found == ["u0", "u1", "u2", "u3", "u4", "u5", "u7"]
+    assert sizes == [[7777], [5120, 5120, 5120, 4000, 4000, 4000]]
+    sizes.clear()
+    monkeypatch.setattr(batching, "WINDOW_CLIPS", 3)
+    assert [u.utterance_id for u, _ in stream_features(made, spoken, whole_utterance)] == found
+    assert sizes == [[5120, 5120, 4000], [7777], [4000, 4000], [5120]]
+
+
+def test_groups_of_clips_keep_to_their_bounds() -> None:
+    assert similar_lengths([10, 8, 9, 2, 30], 100, 8) == [[4], [0, 2, 1], [3]]
+    assert similar_lengths([10, 8, 9, 2, 30], 20, 8) == [[4], [0, 2], [1], [3]]
+    assert similar_lengths([5] * 5, 100, 2) == [[0, 1], [2, 3], [4]]
+    assert similar_lengths([], 100, 2) == []

@@ -52,13 +52,38 @@ def feature_source(
     if kind == "trained":
         encoder = opened.encoder.encoder
     elif kind == "random":
-        encoder = untrained_encoder(opened.config, seed).to(opened.device)
-        preparation = EncoderPreparation(batch_norm_clips=_adapt_batch_norm(encoder, context))
+        encoder, preparation = _random_encoder(context, seed)
     else:
         supervised = train_on_labels(context, kind, seed, log)
         encoder, preparation = supervised.encoder, EncoderPreparation(label_epochs=supervised.epochs)
     sample_seed = seed if context.options.sampled else None
     return EncoderFeatures(encoder, opened.normalizer, context.outputs, sample_seed), preparation
+
+
+_last_random: dict[str, tuple[Encoder, EncoderPreparation]] = {}
+"""The random encoder that was drawn last, which the next task probes too."""
+
+
+def _random_encoder(context: ProbeContext, seed: int) -> tuple[Encoder, EncoderPreparation]:
+    """Draw an untrained encoder and set its BatchNorm; of the one that was drawn last, neither is done again."""
+    opened = context.opened
+    key = repr(
+        (
+            opened.config.model_dump_json(include={"model", "objective", "data", "train"}),
+            opened.normalizer,
+            opened.manifest.fingerprint,
+            opened.shards.uri,
+            str(opened.device),
+            context.options.max_utterances,
+            seed,
+        )
+    )
+    if key not in _last_random:
+        _last_random.clear()
+        encoder = untrained_encoder(opened.config, seed).to(opened.device)
+        num_clips = _adapt_batch_norm(encoder, context)
+        _last_random[key] = encoder, EncoderPreparation(batch_norm_clips=num_clips)
+    return _last_random[key]
 
 
 def _adapt_batch_norm(encoder: Encoder, context: ProbeContext) -> int:

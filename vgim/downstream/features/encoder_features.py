@@ -6,6 +6,7 @@ Shapes: B clips, L samples, T frames, C channels.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -15,8 +16,13 @@ from torch import Tensor
 
 from vgim.downstream.features.source import CLIPS_AT_ONCE, ClipBatch, FeatureSpec
 from vgim.model.audio import Normalizer
+from vgim.model.padded import num_frames
+from vgim.model.precision import at_least_fp32
 from vgim.model.randomness import mix, seeded_generator
 from vgim.model.stack import Encoder
+
+BATCH_VALUES = 2**25
+"""Most values of a convolution's output for a padded batch, 128 MiB."""
 
 
 class EncoderOutput(NamedTuple):
@@ -55,6 +61,15 @@ class EncoderFeatures:
     def clips_at_once(self) -> int:
         return CLIPS_AT_ONCE if self.sample_seed is None else 1  # samples depend on the utterance alone
 
+    @cached_property
+    def padded_samples(self) -> int:
+        if self.sample_seed is not None:
+            return 0
+        return BATCH_VALUES * self.encoder.hop_samples(0, 0) // self.encoder.channels(0, 0)
+
+    def num_frames(self, num_samples: int) -> list[int]:
+        return [num_frames(self.encoder.convs(*output), num_samples) for output in self.outputs]
+
     def identity(self) -> dict[str, object]:
         return {
             "weights": self._weights_sha256,
@@ -78,6 +93,8 @@ class EncoderFeatures:
     def __call__(self, clips: ClipBatch) -> list[Tensor]:
         device = next(self.encoder.parameters()).device
         x = clips.normalized(self.normalizer, device)
+        if clips.lengths is not None:
+            return self._encode_padded(x, clips.lengths)
         generator = None
         if self.sample_seed is not None:
             seed = mix("probe sample", self.sample_seed, clips.utterances[0].utterance_id)
@@ -94,3 +111,32 @@ class EncoderFeatures:
             if EncoderOutput(index) in self.outputs:
                 features.append(x.cpu())
         return features
+
+    def _encode_padded(self, x: Tensor, lengths: Sequence[int]) -> list[Tensor]:
+        """Features of normalized clips that are padded behind.
+
+        A convolution of a clip alone sees zeros behind its end, so frames behind each end are set to zero before every
+        convolution. A GRU reads forward, and sees none of them.
+        """
+        x = _silence(x, lengths)
+        features = []
+        for index in range(self.outputs[-1].module + 1):
+            module = self.encoder.module(index)
+            for layer, conv in enumerate(module.spec.convs):
+                lengths = [conv.num_frames(num) for num in lengths]
+                x = _silence(module.run_layers(x, slice(layer, layer + 1)), lengths)
+                if (index, layer) in self.outputs:
+                    features.append(at_least_fp32(x).cpu())
+                if (index, layer) == self.outputs[-1]:
+                    return features
+            x = _silence(module.finish(x), lengths)
+            if (index, None) in self.outputs:
+                features.append(x.cpu())
+        return features
+
+
+def _silence(x: Tensor, lengths: Sequence[int]) -> Tensor:
+    """Samples [B, L] or frames [B, T, C], set to zero behind each row's length, in place."""
+    for row, length in zip(x, lengths, strict=True):
+        row[length:] = 0
+    return x

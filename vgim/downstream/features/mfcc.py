@@ -32,6 +32,7 @@ class Mfcc:
 
     specs: tuple[FeatureSpec, ...] = (FeatureSpec(None, HOP_SAMPLES, 3 * NUM_MFCC),)
     clips_at_once: int = CLIPS_AT_ONCE
+    padded_samples: int = 0
 
     @cached_property
     def _transforms(self) -> tuple[Any, Any]:
@@ -51,6 +52,9 @@ class Mfcc:
 
     def min_samples(self) -> int:
         return HOP_SAMPLES
+
+    def num_frames(self, num_samples: int) -> list[int]:
+        return [num_samples // HOP_SAMPLES]
 
     def __call__(self, clips: ClipBatch) -> list[Tensor]:
         """MFCCs and differences, [B, L // 160, 39]."""
