@@ -21,8 +21,8 @@ from vgim.model.precision import at_least_fp32
 from vgim.model.randomness import mix, seeded_generator
 from vgim.model.stack import Encoder
 
-BATCH_VALUES = 2**25
-"""Most values of a convolution's output for a padded batch, 128 MiB."""
+BATCH_VALUES = 2**24
+"""Most values of a convolution's output for a padded batch, 64 MiB."""
 
 
 class EncoderOutput(NamedTuple):
