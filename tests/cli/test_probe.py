@@ -14,6 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from vgim.cli import main
+from vgim.cli.groups import GroupedCommand
+from vgim.cli.probe import probe as probe_command
 from vgim.cluster.tasks import run_tasks
 from vgim.config import ResolvedConfig
 from vgim.downstream.probe_plan import one_after_the_other
@@ -71,7 +73,7 @@ def test_a_bare_name_is_a_run_at_home_and_defaults_are_the_last_module_and_check
     assert vgim("probe", "sim-4", "--task", "phone").exit_code == 0
     where, options, how = asked
     assert where == f"{vgim_home}/runs/sim-4"
-    assert how == {"all_epochs": False, "runner": one_after_the_other, "pdf": False}
+    assert how == {"all_epochs": False, "runner": one_after_the_other, "pdf": False, "goes_on": True}
     assert (options.module, options.encoders, options.checkpoint) == (-1, ("trained",), "last")
     assert (options.solver, options.bias, options.seeds, options.shards) == ("lbfgs", True, 1, None)
 
@@ -185,7 +187,51 @@ def test_the_job_takes_what_the_command_takes() -> None:
     script = Path(__file__).parents[2] / "ray_jobs" / "probe.py"
     said = subprocess.check_output([sys.executable, script, "--help"], text=True)
     ours = vgim("probe", "--help").stdout
-    assert said.partition("Options")[2].split() == ours.partition("Options")[2].split()
+    assert "--solver" in ours.partition("What is measured:")[2]
+    assert said.partition("What is measured:")[2].split() == ours.partition("What is measured:")[2].split()
+
+
+def test_help_lists_every_option_once_under_a_heading() -> None:
+    command = probe_command.commands[""]
+    assert isinstance(command, GroupedCommand)
+    grouped = [name for names in command.groups.values() for name in names]
+    assert sorted(grouped) == sorted(param.name or "" for param in command.params if param.name != "runs")
+    said = vgim("probe", "--help").stdout
+    assert all(f"\n{heading}:\n" in said for heading in command.groups)
+
+
+def test_without_a_task_all_are_probed_that_the_shards_have_labels_for(
+    run: Path, asked: list[Any], tmp_path: Path
+) -> None:
+    result = vgim("probe", str(run))
+    assert result.exit_code == 0, result.stderr
+    assert [options.task for options in asked[1:-1]] == ["speaker", "phone"]
+    assert result.stderr == "tasks: speaker, phone, for which the shards have labels; --task chooses\n"
+    refused = vgim("probe", str(run), "--labels-per-class", "1,2")
+    assert refused.exit_code == 2
+    assert "give one --task" in refused.stderr
+    missing = vgim("probe", f"{tmp_path}/none")
+    assert missing.exit_code == 4
+    assert "is no run: it has no config.yaml" in missing.stderr
+
+
+def test_shards_without_labels_are_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vgim.downstream.probes.registry.available_probes", lambda manifest: {})
+    result = vgim("probe", str(run))
+    assert result.exit_code == 3
+    assert "no labels in common that a probe can learn" in result.stderr
+
+
+def test_an_interrupted_command_says_that_the_same_command_does_the_rest(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vgim.downstream.job.probe_many", stop)
+    result = vgim("probe", str(run), "--task", "speaker")
+    assert result.exit_code == 130
+    assert "finished results are written, and the same command computes the rest" in result.stderr
 
 
 def test_a_job_refuses_places_in_its_throw_away_copy(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import click
 
 from vgim.cli.completion import complete_run
+from vgim.cli.groups import GroupedCommand
 from vgim.cli.live import show_progress
 from vgim.cli.options import (
     Count,
@@ -17,11 +19,29 @@ from vgim.cli.options import (
     refuse_without_matplotlib,
     seed_type,
 )
-from vgim.errors import ConfigError
+from vgim.errors import ConfigError, DataError
 
 
-class _Measure(click.Command):
+class _Measure(GroupedCommand):
     """`vgim probe RUN...`, whose usage and errors speak of `vgim probe`."""
+
+    groups: ClassVar[Mapping[str, Sequence[str]]] = {
+        "What is measured": ("tasks", "encoders", "module", "all_modules", "layer", "all_layers"),
+        "Weights and data": (
+            "checkpoint",
+            "all_epochs",
+            "shards",
+            "max_utterances",
+            "whole_utterances",
+            "sampled",
+        ),
+        "The classifier": ("protocol", "solver", "bias", "seeds"),
+        "Its training by adam": ("epochs", "learning_rate", "batch_size", "clip_norm", "patience"),
+        "Few labels": ("labels_per_class", "draws", "logit_std"),
+        "Supervised encoders": ("supervised_epochs",),
+        "Computing": ("anew", "cache_features", "device", "workers", "address"),
+        "Output": ("as_json", "pdf"),
+    }
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -57,10 +77,9 @@ def probe() -> None:
 @click.option(
     "--task",
     "tasks",
-    required=True,
     multiple=True,
     type=LazyChoice("vgim.downstream.probes.registry:PROBES"),
-    help="What the classifier reads off the features. Repeatable.",
+    help="What the classifier reads off the features. Repeatable [all that the shards have labels for].",
 )
 @click.option("--module", type=int, help="Index of the module, counted from the input; -1 is the last [-1].")
 @click.option("--all-modules", is_flag=True, help="Probe every module.")
@@ -163,6 +182,9 @@ def probe() -> None:
 @click.option(
     "--cache-features", is_flag=True, help="Store features in RUN/features, and reuse features stored there."
 )
+@click.option(
+    "--anew", is_flag=True, help="Compute results again that an earlier command left [they are taken]."
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option(
     "--workers",
@@ -189,6 +211,7 @@ def measure(
     device: str,
     workers: int,
     address: str | None,
+    anew: bool,
     pdf: bool,
     as_json: bool,
     **options: object,
@@ -196,8 +219,8 @@ def measure(
     """Measure how good an encoder is: fit a linear classifier on its frozen features.
 
     RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. The classifier is fitted on the
-    train split of the shards, chosen on validation, tested on test. Writes RUN/probes/ and prints a table per run and
-    task.
+    train split of the shards, chosen on validation, tested on test. Writes each result to RUN/probes/ as soon as it
+    exists, and prints a table per run and task. After an interruption the same command computes the rest.
     """
     from functools import partial
 
@@ -218,6 +241,8 @@ def measure(
         )
     if labels_per_class is not None and all_epochs:
         raise ConfigError("--labels-per-class and --all-epochs exclude each other; give one")
+    if labels_per_class is not None and anew:
+        raise ConfigError("--anew has no effect on --labels-per-class, which computes all anew; leave it out")
     if all_epochs and options["checkpoint"] == "best":
         raise ConfigError("--all-epochs and --checkpoint best exclude each other; give one")
     if all_modules and module is not None:
@@ -240,6 +265,14 @@ def measure(
         "shards": shards,
         "device": device,
     }
+    if not tasks:
+        tasks = _tasks_with_labels(paths, shards)
+        click.echo(f"tasks: {', '.join(tasks)}, for which the shards have labels; --task chooses", err=True)
+        if labels_per_class is not None and len(tasks) > 1:
+            raise ConfigError(
+                f"--labels-per-class studies one task, and the shards have labels for {', '.join(tasks)}; "
+                "give one --task"
+            )
     if labels_per_class is not None:
         chosen |= {"task": tasks[0], **given, "labels_per_class": labels_per_class}
         _study(paths[0], chosen, seeds, pdf, as_json)
@@ -254,15 +287,22 @@ def measure(
             from vgim.downstream.result_table import format_table
 
         side_by_side = partial(run_tasks, workers=workers, device=device, address=address, progress=progress)
-        found, error = job.probe_many(
-            list(dict.fromkeys(paths)),
-            [ProbeOptions.model_validate({**chosen, "task": task}) for task in dict.fromkeys(tasks)],
-            progress.message,
-            all_epochs=all_epochs,
-            runner=side_by_side if workers else one_after_the_other,
-            pdf=pdf,
-            progress=progress,
-        )
+        try:
+            found, error = job.probe_many(
+                list(dict.fromkeys(paths)),
+                [ProbeOptions.model_validate({**chosen, "task": task}) for task in dict.fromkeys(tasks)],
+                progress.message,
+                all_epochs=all_epochs,
+                runner=side_by_side if workers else one_after_the_other,
+                pdf=pdf,
+                progress=progress,
+                goes_on=not anew,
+            )
+        except KeyboardInterrupt:
+            progress.message(
+                "interrupted; finished results are written, and the same command computes the rest"
+            )
+            raise
     probes = [probed for probed in found if probed.results]
     if as_json and probes:
         records = [result for probed in probes for result in probed.results]
@@ -273,6 +313,30 @@ def measure(
         click.echo(format_table(probed.results))
     if error is not None:
         raise error
+
+
+def _tasks_with_labels(runs: Sequence[str], shards: str | None) -> tuple[str, ...]:
+    """The tasks that the shards of all runs have labels of two classes for.
+
+    Raises:
+        VgimError: A run or its shards are missing, or there are no labels.
+    """
+    from vgim.data.shards.manifest import read_manifest
+    from vgim.downstream.probes.registry import PROBES, available_probes
+    from vgim.pretrained.opened_run import run_config
+    from vgim.storage import Location
+
+    places = [shards] if shards is not None else [run_config(run).data.shards for run in runs]
+    tasks = list(PROBES)
+    for place in dict.fromkeys(places):
+        probes = available_probes(read_manifest(Location(place)))
+        tasks = [task for task in tasks if task in probes and len(probes[task].classes) > 1]
+    if not tasks:
+        raise DataError(
+            f"{', '.join(dict.fromkeys(places))}: no labels in common that a probe can learn; give --shards of a "
+            "corpus with several speakers, or with phone labels"
+        )
+    return tuple(tasks)
 
 
 def _study(where: str, chosen: dict[str, object], seeds: int | None, pdf: bool, as_json: bool) -> None:

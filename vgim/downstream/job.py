@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ from vgim.downstream.probe_plan import (
 from vgim.downstream.protocol import chooses_by_validation
 from vgim.downstream.result import ProbeResult
 from vgim.downstream.result_table import output_name
+from vgim.downstream.resume import kept_results
 from vgim.downstream.split_examples import examples_of_split
 from vgim.downstream.summarize import summarize
 from vgim.downstream.writing import write_epochs_picture, write_modules_picture, write_result
@@ -105,6 +107,7 @@ def probe_many(
     runner: Runner = one_after_the_other,
     pdf: bool = False,
     progress: Progress = SILENT,
+    goes_on: bool = False,
 ) -> tuple[list[RunTaskResults], VgimError | None]:
     """Probe several runs on several tasks.
 
@@ -117,6 +120,7 @@ def probe_many(
         pdf: Writes each picture as PDF too.
         progress: Where to report which probe is computed here, and how many are done. Other runners report by
             themselves.
+        goes_on: Take results that an earlier command wrote and that would be computed alike.
 
     Returns:
         The results of each run and task, and an error that names what failed. Other results are written anyway.
@@ -128,7 +132,7 @@ def probe_many(
     if num_all > 1:
         for name, error in failed.items():
             log(f"{name} failed: {error}")
-    work = partial(_try_probing, log_error=num_all > 1, pdf=pdf)
+    work = partial(_try_probing, log_error=num_all > 1, pdf=pdf, goes_on=goes_on)
     outcomes = iter(
         _count(work, items, log, progress) if runner is one_after_the_other else runner(work, items, log)
     )
@@ -150,7 +154,7 @@ def probe_many(
 
 
 def _count(
-    work: Callable[[ProbeWorkItem, Log], Outcome],
+    work: Callable[..., Outcome],
     items: Sequence[ProbeWorkItem],
     log: Log,
     progress: Progress,
@@ -160,7 +164,7 @@ def _count(
 
         def counted(item: ProbeWorkItem, log: Log) -> Outcome:
             stage.update(detail=item.name)
-            outcome = work(item, log)
+            outcome = work(item, log, progress=progress)
             stage.advance()
             return outcome
 
@@ -178,24 +182,45 @@ def _summary_error(failed: dict[str, VgimError], num_all: int) -> VgimError | No
     )
 
 
-def _try_probing(item: ProbeWorkItem, log: Log, *, log_error: bool, pdf: bool) -> Outcome:
+def _try_probing(
+    item: ProbeWorkItem,
+    log: Log,
+    *,
+    log_error: bool,
+    pdf: bool,
+    goes_on: bool,
+    progress: Progress = SILENT,
+) -> Outcome:
     """The results of a work item, or the error that a user caused."""
     try:
-        return _probe_item(item, lambda line: log(item.label + line), pdf)
+        return _probe_item(item, lambda line: log(item.label + line), progress, pdf=pdf, goes_on=goes_on)
     except VgimError as error:
         if log_error:
             log(f"{item.name} failed: {error}")
         return error
 
 
-def _probe_item(item: ProbeWorkItem, log: Log, pdf: bool) -> list[ProbeResult]:
-    """Compute a work item and write its results."""
+def _probe_item(
+    item: ProbeWorkItem, log: Log, progress: Progress, *, pdf: bool, goes_on: bool
+) -> list[ProbeResult]:
+    """Compute a work item's results, and write each as soon as it exists."""
     context = open_probe_context(item.source, item.options, kinds=(item.kind,))
-    results = []
-    for computed in _compute_results(context, item.kind, log):
-        write_result(context.opened.folder, *computed, pdf=pdf)
-        results.append(computed.result)
-    return results
+    outputs: list[tuple[int | None, int | None]] = [(None, None)]
+    if item.kind != "mfcc":
+        outputs = [tuple(output) for output in context.outputs]
+    results = kept_results(context, item.kind, pdf=pdf) if goes_on else {}
+    if results:
+        log(
+            f"{item.options.task} from {item.kind}: {len(results)} of {len(outputs)} results are taken from before; "
+            "--anew computes them again"
+        )
+    left = tuple(output for output in context.outputs if tuple(output) not in results)
+    if len(results) < len(outputs):
+        context = replace(context, outputs=context.outputs if item.kind == "mfcc" else left)
+        for computed in _compute_results(context, item.kind, log, progress):
+            write_result(context.opened.folder, *computed, pdf=pdf)
+            results[computed.result.module, computed.result.layer] = computed.result
+    return [results[output] for output in outputs]
 
 
 def _draw(run: Location, results: list[ProbeResult], all_epochs: bool, pdf: bool) -> None:
@@ -215,8 +240,10 @@ def has_depth(results: Sequence[ProbeResult]) -> bool:
     return len({(result.module, result.layer) for result in results if result.module is not None}) > 1
 
 
-def _compute_results(context: ProbeContext, kind: EncoderKind, log: Log) -> list[ComputedResult]:
-    """The result for each spec of an encoder; each seed's features are computed once."""
+def _compute_results(
+    context: ProbeContext, kind: EncoderKind, log: Log, progress: Progress
+) -> Iterator[ComputedResult]:
+    """The result for each spec of an encoder, as soon as its last seed is fitted; features are computed once a seed."""
     options, notes = context.options, list(context.notes)
     note = held_out_note(context.opened, chooses=chooses_by_validation(options))
     if note is not None:
@@ -236,36 +263,42 @@ def _compute_results(context: ProbeContext, kind: EncoderKind, log: Log) -> list
     for seed in range(num_seeds):
         if not splits_by_spec or depends_on_seed(context, kind):
             splits_by_spec = []  # frees the last seed's examples before the next are made
-            source, preparation = feature_source(context, kind, seed, log)
+            with progress.stage(f"preparing {kind}"):
+                source, preparation = feature_source(context, kind, seed, log)
             preparations.append(preparation)
             specs = source.specs
             hashes = [hash_features(source, spec, crop) for spec in specs]
-            splits_by_spec = _split_examples(context, source, log)
+            splits_by_spec = _split_examples(context, source, log, progress)
             fits_by_spec = fits_by_spec or [[] for _ in specs]
         features_sha256.append(hashes)
-        for spec, splits, fits in zip(specs, splits_by_spec, fits_by_spec, strict=True):
-            fits.append(fit_and_score(context, splits, seed))
+        for index, (spec, fits) in enumerate(zip(specs, fits_by_spec, strict=True)):
             features = f"{kind} {output_name(spec.module, spec.layer)}".rstrip()
+            with progress.stage(f"fitting {options.task} from {features}, seed {seed}"):
+                fits.append(fit_and_score(context, splits_by_spec[index], seed))
             log(f"{options.task} from {features}, seed {seed}: {fits[-1].scores.accuracy:.1%}")
-    computed = []
-    by_spec = zip(specs, splits_by_spec, fits_by_spec, zip(*features_sha256, strict=True), strict=True)
-    for spec, splits, fits, sha256 in by_spec:
-        result, confusion_KK = summarize(
-            context, kind, spec, splits, fits, preparations=preparations, notes=notes
-        )
-        predictions = collect_predictions(context.task.classes, splits.test, fits)
-        classifier = classifier_of(context.opened, result, fits, sha256)
-        computed.append(ComputedResult(result, confusion_KK, predictions, classifier))
-    return computed
+            if seed < num_seeds - 1:
+                continue
+            splits = splits_by_spec[index]
+            result, confusion_KK = summarize(
+                context, kind, spec, splits, fits, preparations=preparations, notes=notes
+            )
+            predictions = collect_predictions(context.task.classes, splits.test, fits)
+            of_spec = [of_seed[index] for of_seed in features_sha256]
+            classifier = classifier_of(context.opened, result, fits, of_spec)
+            yield ComputedResult(result, confusion_KK, predictions, classifier)
 
 
-def _split_examples(context: ProbeContext, source: FeatureSource, log: Log) -> list[Splits]:
+def _split_examples(
+    context: ProbeContext, source: FeatureSource, log: Log, progress: Progress
+) -> list[Splits]:
     """The examples of the three splits, for each spec of a source."""
     lengths = list(read_lengths(context.opened.shards, "train").values())
     check_memory(context.task, source.specs, lengths[: context.options.max_utterances or None])
     chooses = chooses_by_validation(context.options)
     examples = (
-        examples_of_split(context, source, split, log, validates=chooses or split != "train")
+        examples_of_split(
+            context, source, split, log, validates=chooses or split != "train", progress=progress
+        )
         for split in ("train", "validation", "test")
     )
     return [Splits(*of_spec) for of_spec in zip(*examples, strict=True)]

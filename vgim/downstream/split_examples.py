@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
-from vgim.data.shards.read import read_utterances
+from vgim.data.shards.read import Utterance, read_utterances
 from vgim.downstream.context import ProbeContext
 from vgim.downstream.features.cache import DamagedCacheError, FeatureCache
 from vgim.downstream.features.examples import FeatureStream, SplitExamples, collect_examples
 from vgim.downstream.features.source import FeatureSource, stream_features
-from vgim.downstream.held_out import SHARE, holds_out, read_probe_utterances
+from vgim.downstream.held_out import SHARE, held_out_ids, holds_out, read_probe_utterances
+from vgim.progress import SILENT, Progress, Stage
 from vgim.runs.layout import FEATURES
 
 
@@ -20,6 +21,7 @@ def examples_of_split(
     log: Callable[[str], None] = lambda line: None,
     *,
     validates: bool = True,
+    progress: Progress = SILENT,
 ) -> list[SplitExamples]:
     """Encode and label a split, or read its features if they are kept and `--cache-features` is given.
 
@@ -27,6 +29,7 @@ def examples_of_split(
         log: Called with a note if kept features are damaged.
         validates: Whether something is chosen by validation loss. If so, and if the shards have no validation split,
             a share of the train split takes its place.
+        progress: Where to report how many utterances are encoded.
 
     Returns:
         The examples for each of the source's specs.
@@ -40,7 +43,12 @@ def examples_of_split(
             utterances = read_probe_utterances(opened, split, limit)
         else:
             utterances = read_utterances(opened.shards, opened.manifest, split, limit)
-        return collect_examples(source, context.task, utterances, context.clip, split, stream)
+        title = f"features of the {split} split, {context.options.task}"
+        with progress.stage(
+            title, total=_count(context, split, limit, is_divided), unit="utterance"
+        ) as stage:
+            counted = _advancing(utterances, stage)
+            return collect_examples(source, context.task, counted, context.clip, split, stream)
 
     if not context.options.cache_features:
         return collect(stream_features)
@@ -60,3 +68,23 @@ def examples_of_split(
         log(f"note: {error}; its features are computed anew")
         cache.delete(source)
         return collect(cache.stream)
+
+
+def _count(context: ProbeContext, split: str, limit: int, is_divided: bool) -> int:
+    """Utterances of a split that are read."""
+    opened = context.opened
+    num = opened.manifest.split(split).utterances
+    if is_divided:
+        num_held_out = len(held_out_ids(opened))
+        num = (
+            num_held_out
+            if split == "validation"
+            else opened.manifest.split("train").utterances - num_held_out
+        )
+    return min(num, limit) if limit else num
+
+
+def _advancing(utterances: Iterable[Utterance], stage: Stage) -> Iterator[Utterance]:
+    for utterance in utterances:
+        yield utterance
+        stage.advance()

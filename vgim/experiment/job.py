@@ -125,7 +125,9 @@ def _complete(
 
     for options in missing_probes(experiment, run):
         progress.message(f"probe: {options.task} from {', '.join(options.encoders)}")
-        _, problem = probe_many([run.location.uri], [options], indented, runner=runner, progress=progress)
+        _, problem = probe_many(
+            [run.location.uri], [options], indented, runner=runner, progress=progress, goes_on=True
+        )
         if problem is not None:
             progress.message(f"{run.name} {options.task} failed: {problem}")
             failed[f"{run.name} {options.task}"] = problem

@@ -105,11 +105,23 @@ def open_run(
                 f"--checkpoint best, but {source.uri} is one checkpoint; name the run, or leave --checkpoint out"
             )
         folder, checkpoint = source.parent.parent, "named"
-    config = RunFolder(source).config()
-    if config is None:
-        raise CheckpointError(f"{source.uri} is no run: it has no {CONFIG}; name a run's folder")
+    config = run_config(where)
     on_device = find_device(device, "--device")
     at = Location(shards or config.data.shards)
     manifest = read_manifest(at)
     check_shards_present(at, manifest)
     return OpenedRun(source, folder, config, checkpoint, at, manifest, on_device)
+
+
+def run_config(where: str) -> RunConfig:
+    """The config of a run or of a checkpoint.
+
+    Raises:
+        CheckpointError: There is none.
+        ConfigError: It does not read as an encoder's.
+    """
+    source = Location(where)
+    config = RunFolder(source).config()
+    if config is None:
+        raise CheckpointError(f"{source.uri} is no run: it has no {CONFIG}; name a run's folder")
+    return config
