@@ -207,14 +207,14 @@ def _probe_item(
     context = open_probe_context(item.source, item.options, kinds=(item.kind,))
     outputs: list[tuple[int | None, int | None]] = [(None, None)]
     if item.kind != "mfcc":
-        outputs = [tuple(output) for output in context.outputs]
+        outputs = [(o.module, o.layer) for o in context.outputs]
     results = kept_results(context, item.kind, pdf=pdf) if goes_on else {}
     if results:
         log(
             f"{item.options.task} from {item.kind}: {len(results)} of {len(outputs)} results are taken from before; "
             "--anew computes them again"
         )
-    left = tuple(output for output in context.outputs if tuple(output) not in results)
+    left = tuple(output for output in context.outputs if (output.module, output.layer) not in results)
     if len(results) < len(outputs):
         context = replace(context, outputs=context.outputs if item.kind == "mfcc" else left)
         for computed in _compute_results(context, item.kind, log, progress):

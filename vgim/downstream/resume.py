@@ -34,7 +34,7 @@ def kept_results(context: ProbeContext, kind: EncoderKind, *, pdf: bool = False)
     run = context.opened.folder
     if not run.child(PROBES).exists():
         return {}
-    wanted: set[Output] = {(None, None)} if kind == "mfcc" else {tuple(output) for output in context.outputs}
+    wanted: set[Output] = {(None, None)} if kind == "mfcc" else {(o.module, o.layer) for o in context.outputs}
     step = context.opened.encoder.checkpoint.state.step if kind == "trained" else None
     found: dict[Output, ProbeResult] = {}
     for result in read_results(run, "", []):

@@ -1,0 +1,47 @@
+"""`vgim probe apply`."""
+
+from __future__ import annotations
+
+import click
+
+from vgim.cli.options import json_option, seed_type
+
+
+@click.command()
+@click.argument("folder", metavar="RUN/probes/NAME")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option("--seed", type=seed_type, default=0, show_default=True, help="Seed of the classifier.")
+@json_option
+def apply(folder: str, files: tuple[str, ...], seed: int, as_json: bool) -> None:
+    """Predict classes of sound files with a fitted classifier.
+
+    Prints the class of each FILE with its probability, or for phones a line for each segment with its start and end in
+    seconds. FILE is of any format that libsndfile reads; other sample rates are resampled to 16 kHz.
+    """
+    from vgim.config.paths import resolve_path
+    from vgim.downstream.apply import open_applied
+    from vgim.errors import VgimError
+
+    applied = open_applied(resolve_path(folder, "RUN/probes/NAME"), seed)
+    predictions, failed = [], []
+    for file in files:
+        try:
+            found = applied.predict(resolve_path(file, "FILE"), lambda line: click.echo(line, err=True))
+        except VgimError as error:
+            failed.append(error)
+            if len(files) > 1:
+                click.echo(f"failed: {error}", err=True)
+            continue
+        predictions.append(found)
+        if as_json:
+            continue
+        if found.label is not None:
+            click.echo(f"{file}  {found.label}  {found.probability:.1%}")
+        for part in found.segments:
+            click.echo(f"{file}  {part.start_s:.2f}  {part.end_s:.2f}  {part.label}  {part.probability:.1%}")
+    if as_json:
+        click.echo("[" + ",\n".join(found.model_dump_json(indent=2) for found in predictions) + "]")
+    if failed:
+        if len(files) == 1:
+            raise failed[0]
+        raise type(failed[0])(f"{len(failed)} of {len(files)} files failed; the reasons are above")
