@@ -87,7 +87,7 @@ def test_what_cannot_be_read_is_told(tiny_shards: Path, tmp_path: Path) -> None:
     for index in (len(dataset), -len(dataset) - 1):
         with pytest.raises(IndexError, match="but the test split has"):
             dataset[index]
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="index 'a' is of the type str; give one whole number"):
         dataset["a"]  # type: ignore[index]
     with pytest.raises(DataError, match="there is no split 'dev'; the manifest has train, validation, test"):
         vgim.open_shards(tiny_shards, "dev")  # type: ignore[arg-type]

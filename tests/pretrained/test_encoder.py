@@ -263,8 +263,9 @@ def test_a_file_is_encoded_as_its_samples_are(run: str, tmp_path: Path) -> None:
         ({"where": 3}, ConfigError, r"where=3 is of the type int; give a path, a URI or a name"),
         ({"where": {"run": 1}}, ConfigError, r"is of the type dict"),
         ({"where": ""}, ConfigError, r"where is empty"),
-        ({"device": "gpu"}, ConfigError, r"device='gpu' is no device; use auto, cpu, cuda or cuda:0"),
-        ({"device": 1.5}, ConfigError, r"device=1\.5 is no device"),
+        ({"device": "gpu"}, ConfigError, r"device='gpu' is no device here; use auto, cpu, cuda or cuda:0"),
+        ({"device": 1.5}, ConfigError, r"device=1\.5 is no device here"),
+        ({"device": "meta"}, ConfigError, r"device='meta' is no device here"),
         ({"which": 7}, ValueError, r"which=7; use 'last' or 'best'"),
     ],
 )

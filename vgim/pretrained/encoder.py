@@ -202,7 +202,9 @@ class FrozenEncoder(nn.Module):
             TypeError: `samples` are no whole numbers.
             ConfigError: There is no such module or layer.
         """
-        convs = self.encoder.convs(as_module(module, "module"), layer)
+        convs = self.encoder.convs(
+            as_module(module, "module"), None if layer is None else as_module(layer, "layer")
+        )
         whole = as_lengths(samples, "samples")
         return num_frames(convs, int(whole)) if whole.ndim == 0 else num_frames(convs, whole)
 

@@ -122,7 +122,13 @@ class ShardDataset(Dataset[Item]):
             IndexError: There is no such utterance.
             TypeError: The index is no whole number.
         """
-        number = operator.index(index)
+        try:
+            number = operator.index(index)
+        except TypeError:
+            raise TypeError(
+                f"index {index!r} is of the type {type(index).__name__}; give one whole number, or take "
+                "several with torch.utils.data.Subset"
+            ) from None
         if not -len(self) <= number < len(self):
             raise IndexError(f"index {number}, but the {self.split} split has {len(self)} utterances")
         shard, group, row = self._places[number]
