@@ -27,7 +27,10 @@ ANALYZING = Scenario("latents", "run", (*LATENTS, *LATENT_KEYS))
 REPORTING = Scenario("report", "results", ("report", "runs/run"))
 EXPORTING = Scenario("export", "run", EXPORT)
 WRITING_FEATURES = Scenario("features", "run", (*FEATURES, "--out", "features"), ("features",))
-SAMPLING = Scenario("decode-sample", "decoder", ("decode", "sample", "runs/run", "--count", "1"))
+# Training has drawn seed 0 already, and what is there is kept.
+SAMPLING = Scenario(
+    "decode-sample", "decoder", ("decode", "sample", "runs/run", "--count", "2", "--seed", "1")
+)
 SWEEPING = Scenario("sweep", "shards", ("sweep", "sweep.yaml"))
 POPULATION = Scenario("population", "shards", ("sweep", "population.yaml"))
 EXPERIMENT = Scenario("experiment", "shards", ("experiment", "experiment.yaml"))
