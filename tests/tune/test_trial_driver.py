@@ -74,6 +74,8 @@ def test_the_quick_probe_runs_every_few_epochs_and_at_the_end(tiny_sweep: MakeSw
     assert all(0 <= accuracy <= 1 for _, _, accuracy in told)
     (trial,) = write_results(sweep, trials_of(sweep)).trials
     assert trial.metric == told[-1][2]
+    assert trial.interval is not None
+    assert trial.interval.low <= trial.metric <= trial.interval.high
 
 
 def test_a_trial_that_fails_is_named_with_its_reason(tiny_sweep: MakeSweep) -> None:
