@@ -97,3 +97,23 @@ def test_an_invalid_index_of_sounds_is_named(run: Path, damage: str) -> None:
 def test_a_table_with_uneven_rows_is_named(run: Path) -> None:
     write_analysis(run, tables=[{"title": "odd", "columns": ["a", "b"], "rows": [[1]]}])
     assert "its table 'odd' has rows of different lengths" in read(run).words
+
+
+def test_numbers_that_are_not_finite_are_left_out_of_charts(run: Path) -> None:
+    with (run / "metrics.jsonl").open("a") as file:
+        for step, value in ((310, "NaN"), (320, "1e999"), (330, "-Infinity")):
+            modules = f'[{{"module": 0, "nce": {value}, "kl_per_element": {value}}}]'
+            file.write(f'{{"kind": "validation", "step": {step}, "modules": {modules}}}\n')
+    values = [path["data-values"] for path in read(run).of("path") if path.get("data-values")]
+    assert values
+    assert not any("nan" in text or "inf" in text for text in values if text is not None)
+
+
+def test_points_of_a_map_that_are_no_numbers_leave_its_pictures(run: Path) -> None:
+    folder = write_analysis(run, name="map", title="Maps", figures={}, summary=["A map."])
+    for place in ("nan", "inf", "here"):
+        row = f"a|b;c,1,s,{place},1,1,1\n"
+        (folder / "points.csv").write_text("utterance,frame,speaker,pca_1,pca_2,tsne_1,tsne_2\n" + row)
+        page = read(run)
+        assert "A map." in page.words
+        assert not any("map" in (figure.get("class") or "").split() for figure in page.of("figure"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
@@ -169,11 +170,23 @@ def _axes(method: str) -> tuple[str, str]:
     return f"{method} 1", f"{method} 2"
 
 
+def _finite(text: str) -> float:
+    """A number of a file.
+
+    Raises:
+        ValueError: The text is no finite number.
+    """
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not finite")
+    return value
+
+
 def _points(rows: Rows, column: str, label: str, detail: Callable[[dict[str, str]], str]) -> list[MapPoint]:
     return [
         MapPoint(
-            float(row[f"{column}_1"]),
-            float(row[f"{column}_2"]),
+            _finite(row[f"{column}_1"]),
+            _finite(row[f"{column}_2"]),
             "" if row[label] == NO_LABEL else row[label],
             row["utterance"],
             detail(row),

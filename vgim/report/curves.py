@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -78,7 +79,7 @@ def metric_chart(
     for record in records:
         for module, metrics in record.by_module().items():
             value = metrics.get(metric)
-            if value is not None and record.kind in KINDS:
+            if value is not None and math.isfinite(value) and record.kind in KINDS:
                 points.setdefault((record.kind, module), []).append((float(record.step), value))
     if not any(y for line in points.values() for _, y in line):
         return None

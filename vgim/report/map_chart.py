@@ -58,8 +58,9 @@ def map_chart(key: str, title: str, points: Sequence[MapPoint], axes: tuple[str,
     outside = [
         p for p in shown if not (x_axis.low <= p.x <= x_axis.high and y_axis.low <= p.y <= y_axis.high)
     ]
-    inside = [point for point in shown if point not in set(outside)]
-    names = list(dict.fromkeys(point.name for point in shown))
+    is_outside = set(outside)
+    inside = [point for point in shown if point not in is_outside]
+    names = {name: number for number, name in enumerate(dict.fromkeys(point.name for point in shown))}
     counts = Counter(point.label for point in shown if point.label)
     classes = sorted(counts, key=_natural)
     few = len(classes) <= NUM_COLORS
@@ -77,7 +78,7 @@ def map_chart(key: str, title: str, points: Sequence[MapPoint], axes: tuple[str,
         if not own:
             continue
         number, hue = color.get(label, (0, None))
-        values = tuple(f"@{names.index(point.name)}{point.detail}" for point in own)
+        values = tuple(f"@{names[point.name]}{point.detail}" for point in own)
         text = label or "no label"
         clouds.append(Cloud(dots(map(place, own)), number, hue, text, values, size, is_faint=not label))
     if len(classes) > MOST_IN_LEGEND:
@@ -105,7 +106,7 @@ def map_chart(key: str, title: str, points: Sequence[MapPoint], axes: tuple[str,
         ),
         clouds=tuple(clouds),
         placed_names=tuple(placed),
-        names=tuple(names),
+        names=tuple(name.replace("|", "/") for name in names),  # the page separates names by |
     )
 
 
