@@ -115,6 +115,9 @@ class ObjectiveConfig(Section):
     """Optimizer steps over which kld_weight rises linearly from 0."""
     free_bits: float = Field(0.0, ge=0, le=MAX_WEIGHT)
     """Nats per dimension and frame below which the KL term has no gradient."""
+    logvar_max: Annotated[float, Field(ge=0, le=80)] | Literal["none"] = "none"
+    """Largest log σ² of a posterior; a larger one counts as this much and gets no gradient. none: no bound, as
+    published."""
     on_collapse: Literal["warn", "stop"] = Field("warn", json_schema_extra=MAY_CHANGE)
     """warn: write an event if a module's posterior collapses; stop: end the run with an error."""
     collapse_patience_steps: int = Field(200, ge=1, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)

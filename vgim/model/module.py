@@ -5,6 +5,7 @@ Shapes: B crops, L samples, T frames, W window frames, C channels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -82,7 +83,7 @@ class GreedyModule(nn.Module):
         self.layers = ConvStack(spec.convs, spec.channels_in, spec.channels, batch_norm, spec.relus)
         # Linear and a 1×1 Conv1d have the same default initialization (fan-in C).
         self.head = nn.Linear(spec.channels, spec.channels) if spec.head else None
-        self.posterior = GaussianHead(spec.channels) if spec.posterior else None
+        self.posterior = GaussianHead(spec.channels, logvar_max_of(objective)) if spec.posterior else None
         self.gru = nn.GRU(spec.channels, spec.gru_units, batch_first=True) if spec.gru_units else None
         self.nce: ContrastiveLoss = contrastive_loss(objective.loss)(
             objective, spec.gru_units or spec.channels, spec.channels
@@ -282,14 +283,14 @@ class GreedyModule(nn.Module):
         head_BTX = self.posterior.project(h_BTC)
         sampled = draws.eps_z is not None and draws.eps_c is not None
         if sampled and objective.free_bits == 0 and fused.applies(head_BTX):
-            z_BTC, c_BWC, kl_per_element = fused.sample_and_kl(head_BTX, draws)
+            z_BTC, c_BWC, kl_per_element = fused.sample_and_kl(head_BTX, draws, self.posterior.logvar_max)
             penalty = None
             if penalized:
                 penalty = in_unit(
                     kl_per_element, head_BTX.shape[1], self.spec.channels, objective.kl_reduction
                 )
             return z_BTC, c_BWC, head_BTX[..., : self.spec.channels], penalty, kl_per_element.detach()
-        posterior = self.posterior.split(head_BTX)
+        posterior = self.posterior.split(head_BTX, self.posterior.logvar_max)
         z_BTC, c_BWC = posterior.mu, draws.window(posterior.mu)
         if draws.eps_z is not None and draws.eps_c is not None:
             z_BTC = sample(posterior, draws.eps_z)
@@ -308,6 +309,11 @@ class GreedyModule(nn.Module):
             f"data.crop_samples is too small: module {self.index} gets frames={num_frames} and needs 2 to "
             f"predict one from another; use at least {self.spec.min_samples} samples, or fewer modules"
         )
+
+
+def logvar_max_of(objective: ObjectiveConfig) -> float:
+    """The bound of log σ²; infinity for none."""
+    return math.inf if objective.logvar_max == "none" else objective.logvar_max
 
 
 def _mean_or_sample(mean: Tensor, std: Tensor | None, generator: torch.Generator | None) -> Tensor:

@@ -5,6 +5,7 @@ Shapes: B crops, T frames, C channels.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -24,21 +25,24 @@ class Posterior(NamedTuple):
 class GaussianHead(nn.Linear):
     """μ and log σ² of every frame, from one fused 1×1 projection: rows 0..C-1 of the weight make μ."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, logvar_max: float = math.inf) -> None:
         # Linear and a 1×1 Conv1d have the same default initialization (fan-in C).
         super().__init__(channels, 2 * channels)
+        self.logvar_max = logvar_max
 
     def forward(self, h_BTC: Tensor) -> Posterior:  # type: ignore[override]
-        return self.split(self.project(h_BTC))
+        return self.split(self.project(h_BTC), self.logvar_max)
 
     def project(self, h_BTC: Tensor) -> Tensor:
         """μ and log σ² side by side, [B, T, 2·C], in the precision of the product."""
         return super().forward(h_BTC)
 
     @staticmethod
-    def split(head_BTX: Tensor) -> Posterior:
-        """The two halves of `project`'s output, fp32 or finer."""
+    def split(head_BTX: Tensor, logvar_max: float = math.inf) -> Posterior:
+        """The two halves of `project`'s output, fp32 or finer; a log σ² above `logvar_max` becomes that."""
         mu_BTC, logvar_BTC = at_least_fp32(head_BTX).chunk(2, dim=-1)
+        if logvar_max < math.inf:
+            logvar_BTC = logvar_BTC.clamp(max=logvar_max)
         return Posterior(mu_BTC, logvar_BTC)
 
 

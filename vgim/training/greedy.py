@@ -12,6 +12,7 @@ from vgim.config import RunConfig
 from vgim.config.schema import ModelConfig
 from vgim.errors import ConfigError
 from vgim.model.collapse import CollapseWatch
+from vgim.model.kl_spike import KlSpikeWatch
 from vgim.model.losses import chance_of
 from vgim.model.module import METRICS, METRICS_ON_REQUEST
 from vgim.model.nat_cost import dearer_than_published
@@ -58,6 +59,7 @@ class GreedyLearner:
         )
         self._autocast = set_precision(config.train.precision)
         self._watch: CollapseWatch | None = None
+        self._spikes = KlSpikeWatch((), config.objective.logvar_max)
         self._step: GreedyStep | None = None
 
     @property
@@ -95,6 +97,8 @@ class GreedyLearner:
             autocast=self._autocast,
         )
         self._watch = self._make_watch(phase, progress)
+        with_posterior = [m for m in phase.modules if self.network.module(m).posterior is not None]
+        self._spikes = KlSpikeWatch(with_posterior, self._config.objective.logvar_max)
 
     def step(
         self, audio: Sequence[Tensor], progress: Progress, *, measure: bool
@@ -107,14 +111,19 @@ class GreedyLearner:
         return {"kld_weight": kld_weight_at(self._config.objective, progress.phase_step)}
 
     def check_record(self, record: MetricsRecord, progress: Progress, log: Callable[[str], None]) -> None:
-        """Log posteriors that have newly collapsed.
+        """Log spikes of the KL, and posteriors that have newly collapsed.
 
         Raises:
             CollapsedError: a posterior has collapsed, and `objective.on_collapse` is stop.
         """
+        by_module = {metrics["module"]: metrics for metrics in record["modules"]}
+        spiking = [by_module[m] for m in self._spikes.modules]
+        for message in self._spikes.update(
+            progress.step, [m["kl_per_element"] for m in spiking], [m[GRAD_NORM] for m in spiking]
+        ):
+            log(message)
         if self._watch is None:
             return
-        by_module = {metrics["module"]: metrics for metrics in record["modules"]}
         watched = [by_module[m] for m in self._watch.modules]
         for warning in self._watch.update(
             progress.step, [m["nce"] for m in watched], [m["active_units"] for m in watched]

@@ -5,6 +5,8 @@ Usage: cases.py; it prints nothing if all numbers agree, and fails otherwise.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch.nn import functional as F
 
@@ -28,9 +30,11 @@ def draws_of(num_window: int, start: int, num_negatives: int) -> Draws:
     return Draws(start, rows, False, eps_z, eps_c)
 
 
-def check_sampling(draws: Draws) -> None:
+def check_sampling(draws: Draws, logvar_max: float) -> None:
     head = drawn(B, T, 2 * C)
-    posterior = Posterior(*head.chunk(2, -1))
+    mu, logvar = head.chunk(2, -1)
+    assert logvar_max == math.inf or (logvar > logvar_max).any()
+    posterior = Posterior(mu, logvar.clamp(max=logvar_max))
     in_window = Posterior(draws.window(posterior.mu), draws.window(posterior.logvar))
     assert draws.eps_z is not None
     assert draws.eps_c is not None
@@ -39,7 +43,7 @@ def check_sampling(draws: Draws) -> None:
         sample(in_window, draws.eps_c),
         gaussian_kl(*posterior).mean(),
     )
-    got = fused.sample_and_kl(head, draws)
+    got = fused.sample_and_kl(head, draws, logvar_max)
     grads = [drawn(*tensor.shape).detach() for tensor in expected]
     torch.testing.assert_close(got, expected)
     torch.testing.assert_close(
@@ -70,5 +74,6 @@ for num_window, start, num_negatives, num_steps, pool_is_z in (
     (2, 3, 2, 12, False),
 ):
     case = draws_of(num_window, start, num_negatives)
-    check_sampling(case)
+    for bound in (math.inf, 0.5):
+        check_sampling(case, bound)
     check_loss(case, num_steps, pool_is_z)

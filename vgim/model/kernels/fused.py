@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from importlib.util import find_spec
 
@@ -23,13 +24,16 @@ def _has_triton() -> bool:
     return find_spec("triton") is not None
 
 
-def sample_and_kl(head_BTX: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+def sample_and_kl(
+    head_BTX: Tensor, draws: Draws, logvar_max: float = math.inf
+) -> tuple[Tensor, Tensor, Tensor]:
     """Targets z [B, T, C], contexts c [B, W, C] and mean KL per element [] in nats, from `GaussianHead.project`."""
     from vgim.model.kernels import fused_gaussian
 
     assert draws.eps_z is not None
     assert draws.eps_c is not None
-    return fused_gaussian.sample_and_kl(head_BTX, draws.eps_z, draws.eps_c, draws.start_on_device())
+    start = draws.start_on_device()
+    return fused_gaussian.sample_and_kl(head_BTX, draws.eps_z, draws.eps_c, start, logvar_max)
 
 
 def info_nce(

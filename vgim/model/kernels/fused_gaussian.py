@@ -7,6 +7,7 @@ Shapes: B crops, T frames, W window frames, C channels; R = B·T rows.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -30,7 +31,9 @@ class Sampled(NamedTuple):
     """Mean over all elements in nats, [] fp32."""
 
 
-def sample_and_kl(head_BTX: Tensor, eps_z_BTC: Tensor, eps_c_BWC: Tensor, start: Tensor) -> Sampled:
+def sample_and_kl(
+    head_BTX: Tensor, eps_z_BTC: Tensor, eps_c_BWC: Tensor, start: Tensor, logvar_max: float = math.inf
+) -> Sampled:
     """Sample z = μ + σ·ε for all frames and c for the window's, and average KL(N(μ, σ²) ‖ N(0, 1)).
 
     Args:
@@ -38,21 +41,27 @@ def sample_and_kl(head_BTX: Tensor, eps_z_BTC: Tensor, eps_c_BWC: Tensor, start:
         eps_z_BTC: Noise of the targets.
         eps_c_BWC: Noise of the contexts.
         start: The window's first frame, [] int64.
+        logvar_max: A larger log σ² counts as this much and gets no gradient; infinity for no bound.
     """
-    z_BTC, c_BWC, kl_per_element = _SampleAndKL.apply(head_BTX, eps_z_BTC, eps_c_BWC, start)
+    z_BTC, c_BWC, kl_per_element = _SampleAndKL.apply(head_BTX, eps_z_BTC, eps_c_BWC, start, logvar_max)
     return Sampled(z_BTC, c_BWC, kl_per_element)
 
 
 class _SampleAndKL(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, head_BTX: Tensor, eps_z_BTC: Tensor, eps_c_BWC: Tensor, start: Tensor
+        ctx: Any,
+        head_BTX: Tensor,
+        eps_z_BTC: Tensor,
+        eps_c_BWC: Tensor,
+        start: Tensor,
+        logvar_max: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
         B, T, C = eps_z_BTC.shape
         z_BTC, c_BWC = (head_BTX.new_empty(eps.shape) for eps in (eps_z_BTC, eps_c_BWC))
         programs = triton.cdiv(B * T, ROWS)
         kl_P = eps_z_BTC.new_empty(programs)
-        sizes = (B * T, T, eps_c_BWC.shape[1], C, ROWS, triton.next_power_of_2(C))
+        sizes = (B * T, T, eps_c_BWC.shape[1], logvar_max, C, ROWS, triton.next_power_of_2(C))
         _sample[(programs,)](head_BTX, eps_z_BTC, eps_c_BWC, start, z_BTC, c_BWC, kl_P, *sizes)
         ctx.save_for_backward(head_BTX, eps_z_BTC, eps_c_BWC, start)
         ctx.sizes = sizes
@@ -60,7 +69,7 @@ class _SampleAndKL(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
         head_BTX, eps_z_BTC, eps_c_BWC, start = ctx.saved_tensors
         grad_z, grad_c, grad_kl = (grad.contiguous() for grad in grads)
         grad_head = torch.empty_like(head_BTX)
@@ -68,7 +77,7 @@ class _SampleAndKL(torch.autograd.Function):
         _sample_back[(triton.cdiv(num_rows, ROWS),)](
             head_BTX, eps_z_BTC, eps_c_BWC, start, grad_z, grad_c, grad_kl, grad_head, *ctx.sizes
         )
-        return grad_head, None, None, None
+        return grad_head, None, None, None, None
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -83,11 +92,12 @@ def _offsets(start, num_rows, T, W, C: tl.constexpr, ROWS: tl.constexpr, WIDTH: 
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _posterior(head, row, col, valid, C: tl.constexpr):  # type: ignore[no-untyped-def]
-    """μ and log σ² of a program's values, fp32."""
+def _posterior(head, row, col, valid, logvar_max: tl.constexpr, C: tl.constexpr):  # type: ignore[no-untyped-def]
+    """μ, log σ² up to its bound, and whether log σ² is above it, of a program's values, fp32."""
     mu = tl.load(head + row * 2 * C + col, mask=valid, other=0.0).to(tl.float32)
     logvar = tl.load(head + row * 2 * C + C + col, mask=valid, other=0.0).to(tl.float32)
-    return mu, logvar
+    above = logvar > logvar_max  # false for NaN, which must not be hidden
+    return mu, tl.where(above, logvar_max, logvar), above
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -102,12 +112,13 @@ def _sample(  # type: ignore[no-untyped-def]
     num_rows,
     T,
     W,
+    logvar_max: tl.constexpr,
     C: tl.constexpr,
     ROWS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
     row, col, valid, in_window, inside = _offsets(start, num_rows, T, W, C, ROWS, WIDTH)
-    mu, logvar = _posterior(head, row, col, valid, C)
+    mu, logvar, _ = _posterior(head, row, col, valid, logvar_max, C)
     std = tl.exp(0.5 * logvar)
     noise = tl.load(eps_z + row * C + col, mask=valid, other=0.0)
     tl.store(z + row * C + col, mu + std * noise, mask=valid)
@@ -130,12 +141,13 @@ def _sample_back(  # type: ignore[no-untyped-def]
     num_rows,
     T,
     W,
+    logvar_max: tl.constexpr,
     C: tl.constexpr,
     ROWS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
     row, col, valid, in_window, inside = _offsets(start, num_rows, T, W, C, ROWS, WIDTH)
-    mu, logvar = _posterior(head, row, col, valid, C)
+    mu, logvar, above = _posterior(head, row, col, valid, logvar_max, C)
     grad_z_value = tl.load(grad_z + row * C + col, mask=valid, other=0.0).to(tl.float32)
     grad_c_value = tl.load(grad_c + in_window, mask=inside, other=0.0).to(tl.float32)
     grad_std = grad_z_value * tl.load(eps_z + row * C + col, mask=valid, other=0.0)
@@ -144,4 +156,5 @@ def _sample_back(  # type: ignore[no-untyped-def]
     grad_mu = grad_z_value + grad_c_value + grad_kl_value * mu
     grad_logvar = 0.5 * (tl.exp(0.5 * logvar) * grad_std + grad_kl_value * (tl.exp(logvar) - 1.0))
     tl.store(grad_head + row * 2 * C + col, grad_mu, mask=valid)
+    grad_logvar = tl.where(above, 0.0, grad_logvar)
     tl.store(grad_head + row * 2 * C + C + col, grad_logvar, mask=valid)
