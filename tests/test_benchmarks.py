@@ -17,7 +17,7 @@ from vgim.model.randomness import DrawKey
 from vgim.model.stack import build_encoder
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-NAMES = ("common", "naive", "step", "step_gpu", "stream", "scaling", "checkpoint", "playground")
+NAMES = ("common", "naive", "step", "step_gpu", "stream", "scaling", "checkpoint", "playground", "ray_cost")
 SMALL = ["--channels", "8", "--batch", "2", "--samples", "2000"]
 
 
@@ -221,7 +221,7 @@ def test_playground_prints_what_a_slider_waits_for(
 
 
 @pytest.mark.parametrize(
-    "name", ["naive", "step", "step_gpu", "stream", "scaling", "checkpoint", "playground"]
+    "name", ["naive", "step", "step_gpu", "stream", "scaling", "checkpoint", "playground", "ray_cost"]
 )
 def test_help_is_there_and_nothing_runs_on_import(
     scripts: dict[str, ModuleType], name: str, capsys: pytest.CaptureFixture[str]

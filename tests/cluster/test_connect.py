@@ -7,12 +7,16 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from vgim.cluster.connect import ensure_ray
 from vgim.errors import ConfigError, TrainingError
+
+STARTED = SimpleNamespace(address_info={"gcs_address": "127.0.0.1:1"})
+"""What Ray returns when it has started."""
 
 
 def test_an_address_where_no_cluster_answers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +62,12 @@ def test_this_machine_alone_offers_at_least_the_cpus_that_are_needed(
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", lambda address, **options: asked.append({"address": address, **options}))
+
+    def start(address: str, **options: Any) -> SimpleNamespace:
+        asked.append({"address": address, **options})
+        return STARTED
+
+    monkeypatch.setattr(ray, "init", start)
     ensure_ray(min_cpus)
     assert asked[0]["address"] == "local"
     assert asked[0]["num_cpus"] == expected
@@ -121,10 +130,11 @@ def test_a_start_that_times_out_is_tried_again(monkeypatch: pytest.MonkeyPatch) 
 
     starts: list[str] = []
 
-    def start(address: str, **_: Any) -> None:
+    def start(address: str, **_: Any) -> SimpleNamespace:
         starts.append(address)
         if len(starts) == 1:
             raise Exception("The current node timed out during startup. This could happen because")
+        return STARTED
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
@@ -154,9 +164,13 @@ def test_a_machine_on_which_ray_never_starts_is_told_in_one_line(monkeypatch: py
 
 LISTENERS = """
 import os, sys
-from vgim.cluster.connect import ensure_ray
+from vgim.cluster.connect import PRIVATE_DEFAULTS, ensure_ray, is_private
+assert not is_private()
 ensure_ray()
 import ray
+assert is_private()
+assert not PRIVATE_DEFAULTS.keys() & os.environ.keys()  # a cluster that this process starts or joins later
+assert ray.get(ray.remote(lambda: os.nice(0)).remote()) == os.nice(0)
 token = ray.get(ray.remote(lambda: os.environ.get("RAY_AUTH_TOKEN")).remote())
 print(len(token), "RAY_AUTH_TOKEN" in os.environ)
 def parent_of(pid):
@@ -183,7 +197,7 @@ LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "0000000000000000000
 
 @pytest.mark.ray
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads the kernel's table of sockets")
-def test_a_private_ray_listens_on_loopback_alone_and_asks_for_a_token() -> None:
+def test_a_private_ray_listens_on_loopback_asks_for_a_token_and_computes_at_the_commands_niceness() -> None:
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     result = subprocess.run(
         [sys.executable, "-c", LISTENERS], capture_output=True, text=True, timeout=300, check=False, env=plain

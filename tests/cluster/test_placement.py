@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vgim.cluster.placement import DATA_CPUS, Placement, place_workers, room_for
+from vgim.cluster.placement import DATA_CPUS, Placement, crowding, place_workers, room_for
 from vgim.config.schema import ClusterConfig
 from vgim.data.stream.readers import READ_CPUS
 from vgim.errors import ConfigError
@@ -64,9 +64,44 @@ def test_a_wish_that_starves_ray_data_is_refused_with_one_that_does_not() -> Non
 def test_gpus_are_used_when_every_worker_gets_one() -> None:
     resources = {"CPU": 16.0, "GPU": 2.0}
     assert place_workers(cluster(workers=2), resources).device == "cuda"
-    assert place_workers(cluster(workers=3), resources).device == "cpu"
     assert place_workers(cluster(workers=2, device="cpu"), resources).device == "cpu"
     assert place_workers(cluster(workers=2, device="cuda"), resources).use_gpu
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "instead"), [(65, 64.0, "cluster.workers=64"), ("3..8", 2.0, "cluster.workers=2..8")]
+)
+def test_gpus_that_would_stay_unused_are_an_error_with_the_fix(
+    workers: int | str, gpus: float, instead: str
+) -> None:
+    resources = {"CPU": 128.0, "GPU": gpus}
+    needed = workers if isinstance(workers, int) else 3
+    with pytest.raises(ConfigError) as e:
+        place_workers(cluster(workers=workers), resources)
+    assert str(e.value) == (
+        f"cluster.workers={workers} needs {needed} GPUs and the cluster has {gpus:g}, which cluster.device=auto would "
+        f"leave unused; use {instead}, or cluster.device=cpu to train on CPUs all the same"
+    )
+    assert place_workers(cluster(workers=workers, device="cpu"), resources).device == "cpu"
+    assert place_workers(cluster(workers=workers), {"CPU": 128.0}).device == "cpu"
+
+
+def test_more_workers_than_cores_are_one_warning() -> None:
+    def warning(workers: int | str, cores: float, gpus: float = 0.0, **settings: object) -> str | None:
+        config = cluster(workers=workers, **settings)
+        return crowding(config, place_workers(config, {"CPU": 64.0, "GPU": gpus}), cores)
+
+    assert warning(8, 2) == (
+        "cluster.workers=8 is more than the 2 cores, on which workers take turns; cluster.workers=2 gives each worker "
+        "a core (train.accumulate times 4 has the same batch)"
+    )
+    assert warning(3, 2) == (
+        "cluster.workers=3 is more than the 2 cores, on which workers take turns; cluster.workers=2 gives each worker "
+        "a core"
+    )
+    assert warning(2, 2) is None
+    assert warning(8, 2, gpus=8.0) is None
+    assert warning("2..8", 2) is None
 
 
 def test_more_gpus_than_there_are_cannot_be_asked_for() -> None:
@@ -94,7 +129,6 @@ def test_a_range_of_workers_gets_whole_cpus_and_gpus_if_there_are_enough_for_the
     assert on_cpus == Placement(8, 1.0, use_gpu=False, min_workers=2)
     resources = {"CPU": 16.0, "GPU": 2.0}
     assert place_workers(cluster(workers="2..8"), resources) == Placement(8, 1.0, use_gpu=True, min_workers=2)
-    assert not place_workers(cluster(workers="3..8"), resources).use_gpu
     four = place_workers(cluster(workers="2..8", cpus_per_worker=4.0), resources)
     assert four.cpus_per_worker == 4.0
 

@@ -82,7 +82,9 @@ def test_a_run_whose_worker_is_killed_equals_the_undisturbed_run(
     assert train(resolved) == 0
     assert killed.exists()
     run = run_location(resolved.config)
-    messages = [r["message"] for r in records(run, "event")]
+    placed, *messages = [r["message"] for r in records(run, "event")]
+    assert placed.startswith("2 workers on ")
+    assert placed.endswith(" each")
     assert messages[0] == "weights drawn afresh from seed 0"
     assert messages[-1].startswith("continuing from this run's checkpoint")
     assert "step-00000005 " in messages[-1]

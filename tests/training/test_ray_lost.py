@@ -36,7 +36,7 @@ def state_of(resolved: ResolvedConfig) -> tuple[str, str]:
 
 def trainer_that(fit: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a function play the part of Ray's trainer."""
-    import ray.train.torch
+    from vgim.training import ray_trainer
 
     class Trainer:
         def __init__(self, *arguments: Any, **options: Any) -> None: ...
@@ -45,7 +45,7 @@ def trainer_that(fit: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> No
             fit()
 
     monkeypatch.setattr(on_ray, "ensure_ray", lambda **options: None)
-    monkeypatch.setattr(ray.train.torch, "TorchTrainer", Trainer)
+    monkeypatch.setattr(ray_trainer, "ray_trainer", Trainer)
 
 
 def test_a_signal_that_ends_ray_as_well_interrupts_the_run(

@@ -57,6 +57,25 @@ def test_more_trials_at_once_than_fit_are_refused(tiny_sweep: MakeSweep) -> None
         divide_cluster(sweep.config, cuda, {"CPU": 64.0, "GPU": 4.0}, private=False)
 
 
+@pytest.mark.parametrize(
+    ("at_once", "workers", "gpus", "instead"),
+    [(8, 1, 4.0, "trials_at_once=4"), (8, 0, 4.0, "trials_at_once=4"), (1, 3, 2.0, "cluster.workers=2")],
+)
+def test_trials_that_would_leave_gpus_unused_are_refused(
+    tiny_sweep: MakeSweep, at_once: int, workers: int, gpus: float, instead: str
+) -> None:
+    sweep = tiny_sweep(SPACE, f"trials_at_once={at_once}")
+    base = sweep.base.model_copy(update={"cluster": ClusterConfig(workers=workers)})
+    for private in (True, False):
+        with pytest.raises(ConfigError) as e:
+            divide_cluster(sweep.config, base, {"CPU": 64.0, "GPU": gpus}, private=private)
+        assert str(e.value) == (
+            f"trials_at_once={at_once} x cluster.workers={max(1, workers)} needs {at_once * max(1, workers)} GPUs and "
+            f"the cluster has {gpus:g}, which cluster.device=auto would leave unused; use {instead}, or "
+            "cluster.device=cpu to train on CPUs all the same"
+        )
+
+
 def test_trials_take_no_range_of_workers(tiny_sweep: MakeSweep) -> None:
     sweep = tiny_sweep(SPACE, "cluster.workers=1..2")
     with pytest.raises(ConfigError, match=r"give a sweep one number, such as cluster\.workers=2$"):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from vgim.cluster.environment import environment
+from vgim.cluster.environment import default_environment, environment
 from vgim.errors import ConfigError, TrainingError
 from vgim.progress import SILENT, Progress
 from vgim.signals import handlers_kept
@@ -22,6 +22,15 @@ from vgim.text import first_line, shorten
 CONNECT_TIMEOUT_S = 5.0
 START_ATTEMPTS = 2
 """Starts of a private Ray: on a busy machine the first may run into the 30 seconds that Ray gives itself."""
+PRIVATE_DEFAULTS = {
+    # By default Ray's processes that compute have a niceness 15 above that of the command: on a machine that does other
+    # work too, they get a small part of the time that the command itself would get.
+    "RAY_worker_niceness": "0",
+    # By default Ray starts a process per CPU at once. Workers of a training cannot use them: they have an environment
+    # of their own.
+    "RAY_prestart_worker_first_driver": "0",
+}
+"""Variables of a private instance's processes, unless the user has set them."""
 _ADDRESS = re.compile(r"^(?:ray://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>\d{1,5})$")
 
 
@@ -77,13 +86,15 @@ def _start_here(**options: Any) -> None:
     """Start a private instance."""
     # Nobody takes this node away, so no process has to watch for preemption.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    with _private_environment():
+    global _private_address
+    with _private_environment(), default_environment(PRIVATE_DEFAULTS):
         import ray
 
         for attempt in range(1, START_ATTEMPTS + 1):
             try:
                 with handlers_kept():
-                    ray.init("local", **options)
+                    context = ray.init("local", **options)
+                _private_address = context.address_info["gcs_address"]
                 return
             except Exception as error:
                 # Ray raises bare Exception and RuntimeError for a start that failed; anything else is a defect.
@@ -100,6 +111,17 @@ def _start_here(**options: Any) -> None:
 
 
 _private_variables: dict[str, str] | None = None
+_private_address: str | None = None
+"""Address of the instance that `ensure_ray` started last; None before."""
+
+
+def is_private() -> bool:
+    """Whether this process is connected to an instance that `ensure_ray` started for it alone."""
+    if _private_address is None:
+        return False
+    import ray
+
+    return bool(ray.is_initialized() and ray.get_runtime_context().gcs_address == _private_address)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,19 @@ class Placement:
     use_gpu: bool
     min_workers: int | None = None
     """Smallest number of workers; None if the number is fixed."""
+    on_this_machine: bool = False
+    """Whether a private Ray on this machine runs the workers."""
+    threads: int | None = None
+    """torch threads of each worker; None for an equal share of its node's cores."""
+
+    @property
+    def reads_in_workers(self) -> bool:
+        """Whether each worker reads its crops itself, not through Ray Data.
+
+        Elastic workers may fill all CPUs of a cluster, where no CPU would be left for Ray Data. On one machine its
+        processes would compete with the steps for the same cores.
+        """
+        return self.on_this_machine or self.min_workers is not None
 
     @property
     def device(self) -> str:
@@ -51,6 +65,8 @@ def place_workers(config: ClusterConfig, resources: Mapping[str, float]) -> Plac
             f"cluster.device=cuda asks for {workers} GPUs but the cluster has {gpus:g}; lower cluster.workers, "
             "add nodes, use cluster.device=auto, or say cluster.autoscaling=true if the cluster adds nodes by itself"
         )
+    if config.device == "auto":
+        refuse_idle_gpus(gpus, workers, f"cluster.workers={config.workers}", f"cluster.workers={int(gpus)}")
     use_gpu = config.device == "cuda" or (config.device == "auto" and gpus >= workers)
     left = cpus - DATA_CPUS
     if config.cpus_per_worker == "auto":
@@ -71,6 +87,43 @@ def place_workers(config: ClusterConfig, resources: Mapping[str, float]) -> Plac
     return Placement(workers, config.cpus_per_worker, use_gpu)
 
 
+def refuse_idle_gpus(gpus: float, workers: int, asked: str, instead: str) -> None:
+    """Refuse `cluster.device=auto` where workers would train on CPUs beside GPUs, which takes many times longer.
+
+    Args:
+        gpus: GPUs of the cluster.
+        workers: Workers that train at the same time, each of which would need a GPU.
+        asked: The settings that ask for so many workers.
+        instead: Settings with which GPUs are used.
+
+    Raises:
+        ConfigError: There are GPUs, but fewer than workers.
+    """
+    if 1 <= gpus < workers:
+        raise ConfigError(
+            f"{asked} needs {workers} GPUs and the cluster has {gpus:g}, which cluster.device=auto would leave unused; "
+            f"use {instead}, or cluster.device=cpu to train on CPUs all the same"
+        )
+
+
+def crowding(config: ClusterConfig, placement: Placement, cores: float) -> str | None:
+    """A warning if workers on CPUs outnumber the cores that they share; else None.
+
+    Args:
+        cores: Cores of this machine, or logical CPUs of the cluster.
+    """
+    fitting, workers = int(cores), placement.workers
+    if placement.use_gpu or config.is_elastic or config.autoscaling or not 0 < fitting < workers:
+        return None
+    same_batch = f" (train.accumulate times {workers // fitting} has the same batch)" * (
+        workers % fitting == 0
+    )
+    return (
+        f"cluster.workers={workers} is more than the {fitting} cores, on which workers take turns; "
+        f"cluster.workers={fitting} gives each worker a core{same_batch}"
+    )
+
+
 def _place_elastic(config: ClusterConfig, cpus: float, gpus: float) -> Placement:
     """Placement of a number of workers that follows the cluster.
 
@@ -79,6 +132,9 @@ def _place_elastic(config: ClusterConfig, cpus: float, gpus: float) -> Placement
     """
     fewest = config.min_workers
     cpus_per_worker = 1.0 if config.cpus_per_worker == "auto" else config.cpus_per_worker
+    if config.device == "auto":
+        several = f"cluster.workers={int(gpus)}..{config.max_workers}"
+        refuse_idle_gpus(gpus, fewest, f"cluster.workers={config.workers}", several)
     use_gpu = config.device == "cuda" or (config.device == "auto" and gpus >= fewest)
     if not config.autoscaling:
         room = room_for(cpus_per_worker, use_gpu, [{"CPU": cpus, "GPU": gpus}])
@@ -90,6 +146,11 @@ def _place_elastic(config: ClusterConfig, cpus: float, gpus: float) -> Placement
                 "nodes by itself"
             )
     return Placement(config.max_workers, cpus_per_worker, use_gpu, fewest)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def room_for(cpus_per_worker: float, use_gpu: bool, nodes: Iterable[Mapping[str, float]]) -> int:

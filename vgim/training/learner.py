@@ -45,6 +45,8 @@ class Worker:
     """Called on the rank that saves, with each `train` and `validation` record, and the step of each `checkpoint`."""
     stop_asked: Callable[[], int] = lambda: 0
     """Called on the rank that saves, between two steps: the signal for which the training is to stop, or 0."""
+    placement: str = ""
+    """Where the ranks run and on which devices, as a sentence for the run's log; empty for none."""
 
     @property
     def device_name(self) -> str:

@@ -125,6 +125,8 @@ class RankTrainer:
             if progress.step == 0 or shallower is not None:
                 self._hparams(self.writer)
                 log += [Event(warning) for warning in self.learner.warnings()]
+            if self.worker.placement:
+                log.insert(0, Event(self.worker.placement))
             if self.config.cluster.is_elastic and (
                 event := workers_event(self.share, self.config.train, self.job.world_size_before)
             ):

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from vgim.claims.ticket import ClaimLostError
-from vgim.cluster.connect import ensure_ray
+from vgim.cluster.connect import ensure_ray, is_private
 from vgim.cluster.environment import default_environment
-from vgim.cluster.placement import DATA_CPUS, Placement, place_workers
+from vgim.cluster.placement import DATA_CPUS, Placement, crowding, place_workers, usable_cores
 from vgim.data.stream.readers import read_in_threads, read_on_ray
 from vgim.errors import ConfigError, StorageError, TrainingError, VgimError
 from vgim.model.rank_group import RankGroup
@@ -34,6 +34,7 @@ from vgim.training.job import AnyTrainJob
 from vgim.training.learner import Worker
 from vgim.training.loop import RankTrainer
 from vgim.training.malloc import keep_freed_memory
+from vgim.training.place import placement_of_ranks
 from vgim.training.prometheus import Gauges
 from vgim.training.ray_resize import resize_callback
 from vgim.training.starting import starting_workers
@@ -86,9 +87,19 @@ def train_on_ray(
     with progress.stage("loading Ray Train"):
         import ray
         from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchConfig, TorchTrainer
 
-    placement = placement or place_workers(cluster, ray.cluster_resources())
+        from vgim.training.ray_trainer import ray_trainer
+
+    if placement is None:
+        placement = place_workers(cluster, ray.cluster_resources())
+        if is_private():
+            # As many threads as a training in this process would have: torch heeds OMP_NUM_THREADS and the cores that
+            # this process may use.
+            threads = max(1, torch.get_num_threads() // placement.workers)
+            placement = replace(placement, on_this_machine=True, threads=threads)
+        cores = usable_cores() if placement.on_this_machine else ray.cluster_resources().get("CPU", 0)
+        if warning := crowding(cluster, placement, cores):
+            job = replace(job, notes=(*job.notes, warning))
     backend = cluster.backend if cluster.backend != "auto" else "nccl" if placement.use_gpu else "gloo"
     if backend == "nccl" and not placement.use_gpu:
         raise ConfigError("cluster.backend=nccl needs GPUs and the workers have none; use auto or gloo")
@@ -108,7 +119,7 @@ def train_on_ray(
         callbacks.append(
             resize_callback(run, placement, timeout_s=cluster.start_timeout_s, interval_s=RESIZE_INTERVAL_S)
         )
-    trainer = TorchTrainer(
+    trainer = ray_trainer(
         # Bound with `partial`: for a train_loop_config, Ray's controller would import all that the job needs.
         partial(_train_worker, job, placement),
         scaling_config=ScalingConfig(
@@ -130,7 +141,9 @@ def train_on_ray(
             ),
             callbacks=callbacks,
         ),
-        torch_config=TorchConfig(backend=backend),
+        alone=placement.workers == 1 and not elastic,
+        private=placement.on_this_machine and not elastic,
+        backend=backend,
     )
     folder = RunFolder(run)
     try:
@@ -215,15 +228,15 @@ def _train_worker(job: AnyTrainJob, placement: Placement) -> None:
     """Train on one rank; Ray runs this in every worker."""
     import ray.train
     import ray.train.torch
+    import ray.util
 
     folder = RunFolder(Location(job.run))
     record = folder.record()
     if record is not None and record.state not in ("running", "finished"):
         return  # Ray started workers before it learned of the error that ends the run, or of a signal
     context = ray.train.get_context()
-    cores = max(1, (os.cpu_count() or 1) // context.get_local_world_size())
-    threads = job.config.cluster.threads_per_worker
-    torch.set_num_threads(cores if threads == "auto" else threads)
+    threads = _threads(job, placement, context.get_local_world_size())
+    torch.set_num_threads(threads)
     group = RankGroup.of_world()
     if not placement.use_gpu:
         keep_freed_memory()
@@ -231,9 +244,11 @@ def _train_worker(job: AnyTrainJob, placement: Placement) -> None:
         job.check_claim()  # the workers of a killed launch must not go on beside those of the next
     attempt = folder.begin_attempt(group.size) if group.saves else Attempt()
     job = replace(job, lost_workers=attempt.lost, world_size_before=attempt.world_size_before)
-    reader = read_on_ray if placement.min_workers is None else read_in_threads
+    reader = read_in_threads if placement.reads_in_workers else read_on_ray
     watch = StopWatch(job.stop_folders)
     worker = Worker(group, ray.train.torch.get_device(), reader, _report)
+    node = "this machine" if placement.on_this_machine else ray.util.get_node_ip_address()
+    worker = replace(worker, placement=placement_of_ranks(group, node, worker.device_name, threads))
     if group.saves:
         worker = replace(worker, on_record=Gauges(Location(job.run).name), stop_asked=watch.asked)
     try:
@@ -255,6 +270,14 @@ def _train_worker(job: AnyTrainJob, placement: Placement) -> None:
     if group.saves:
         job.check_claim()
         folder.set_state(training.state, message)
+
+
+def _threads(job: AnyTrainJob, placement: Placement, workers_of_node: int) -> int:
+    """torch threads of a worker."""
+    asked = job.config.cluster.threads_per_worker
+    if asked != "auto":
+        return asked
+    return placement.threads or max(1, (os.cpu_count() or 1) // workers_of_node)
 
 
 def _report(metrics: dict[str, float], checkpoint: Location) -> None:

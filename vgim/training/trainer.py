@@ -41,6 +41,7 @@ from vgim.training.learner import Worker
 from vgim.training.loop import RankTrainer
 from vgim.training.malloc import keep_freed_memory
 from vgim.training.on_ray import ask_ranks_to_stop, train_on_ray
+from vgim.training.place import place_of_this_process
 from vgim.training.progress import remaining
 from vgim.training.stopping import Grace, StopWatch
 
@@ -313,6 +314,7 @@ def _train_in_this_process(job: AnyTrainJob, stop: StopSignals) -> str:
             lambda metrics, checkpoint: None,
             stop_asked=watch.asked,
         )
+        worker = replace(worker, placement=place_of_this_process(worker.device, worker.device_name))
         rank = RankTrainer(job, worker)
         message = rank.run()
         job.check_claim()

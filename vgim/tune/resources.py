@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from vgim.cluster.placement import DATA_CPUS, Placement, place_workers
+from vgim.cluster.placement import DATA_CPUS, Placement, place_workers, refuse_idle_gpus
 from vgim.config import RunConfig
 from vgim.errors import ConfigError
 from vgim.text import plural
@@ -75,6 +75,12 @@ def divide_cluster(
     if on_gpu:
         fitting = math.floor(gpus / workers) if private else min(fitting, math.floor(gpus / workers))
     at_once = max(1, fitting) if sweep.trials_at_once == "auto" else sweep.trials_at_once
+    if cluster.device == "auto":
+        fewer = (
+            f"trials_at_once={int(gpus // workers)}" if gpus >= workers else f"cluster.workers={int(gpus)}"
+        )
+        asked_trials = f"trials_at_once={at_once} x cluster.workers={workers}"
+        refuse_idle_gpus(gpus, at_once * workers, asked_trials, fewer)
     grows = cluster.autoscaling and not private
     if cluster.device == "cuda" and gpus < at_once * workers and not grows:
         raise ConfigError(
