@@ -1,7 +1,7 @@
 """Compare a run on one local Ray worker with the same run in one process: time to the first step, and time of a step.
 
 Both are `vgim train`, each in a process of its own, in the order A B A B. The script prints both ratios. CPU seconds
-are those of the command and all its processes until the first step, which depend less on what else the machine does.
+are those of the command and all its processes; they depend less on what else the machine does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Run:
     """CPU seconds of all its processes in this time."""
     step_s: float
     """Median seconds of a step, over the records after the first."""
+    step_cpu_s: float
+    """CPU seconds of all its processes from the first step to the last, divided by the steps."""
 
 
 def cpu_seconds(root: int) -> float:
@@ -81,15 +83,17 @@ def measure(folder: Path, workers: str, args: argparse.Namespace) -> Run:
     metrics = folder / name / "metrics.jsonl"
     began = time.time()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    while not records_of(metrics) and process.poll() is None:
-        time.sleep(POLL_S)
-    cpu = cpu_seconds(process.pid)
+    cpu = []
+    for wanted in (1, args.steps):
+        while not any(r["step"] >= wanted for r in records_of(metrics)) and process.poll() is None:
+            time.sleep(POLL_S)
+        cpu.append(cpu_seconds(process.pid))
     output, _ = process.communicate()
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{output}")
     first, *others = records_of(metrics)
     step_s = statistics.median(1 / record["steps_per_s"] for record in others)
-    return Run(first["time"] - began, cpu, step_s)
+    return Run(first["time"] - began, cpu[0], step_s, (cpu[1] - cpu[0]) / (args.steps - 1))
 
 
 def compare(args: argparse.Namespace) -> dict[str, Any]:
@@ -104,13 +108,13 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
     figures = {
         workers: {
             name: statistics.median(getattr(run, name) for run in done)
-            for name in ("start_s", "start_cpu_s", "step_s")
+            for name in (field.name for field in fields(Run))
         }
         for workers, done in runs.items()
     }
     ratios = {name: figures[ON_RAY][name] / figures[IN_PROCESS][name] for name in figures[ON_RAY]}
     rows = [[name, *values.values()] for name, values in {**figures, "ratio": ratios}.items()]
-    print_table(["", "start, s", "start, CPU s", "step, s"], rows)
+    print_table(["", "start, s", "start, CPU s", "step, s", "step, CPU s"], rows)
     print(
         f"one worker on Ray: a start {ratios['start_s']:.2f} and a step {ratios['step_s']:.2f} times as long"
     )
