@@ -35,7 +35,7 @@ CLASSIFIER = "classifier.safetensors"
 class ClassifierInfo(BaseModel):
     """What a classifier was fitted to."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     schema_version: Literal[1] = 1
     task: Task

@@ -17,7 +17,7 @@ class Provenance(BaseModel):
     A record is built with `Record(**dict(collect_provenance(...)), ...)`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     module: int | None
     """Module of the encoder, counted from the input; None for features without an encoder, such as MFCCs."""

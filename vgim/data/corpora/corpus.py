@@ -34,7 +34,7 @@ def corpus_folder(root: str | Path | Location, fix: str) -> Location:
     return folder
 
 
-class Skipped(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
+class Skipped(BaseModel, frozen=True, extra="forbid"):
     """An audio file of the corpus that is not in the shards."""
 
     path_or_id: str

@@ -53,7 +53,7 @@ OptionValue = str | int | float | bool | None
 class ManifestModel(BaseModel):
     """Base of all records in a shard folder."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FileEntry(ManifestModel):
