@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import vgim
 from tests.export.cases import FAMILIES, make_run
 from vgim.errors import CheckpointError, StorageError, TrainingError
 from vgim.export import job
+from vgim.export.check import refuse_beyond_rounding
 from vgim.export.job import export_run
 from vgim.export.vgim_encoder import VgimEncoder
 from vgim.runs.layout import METRICS
@@ -167,6 +169,24 @@ def test_an_export_that_differs_is_not_written(
         with pytest.raises(TrainingError, match="of the export differs from the encoder's by"):
             export_run(str(runs["sim"]), form, str(tmp_path / form))  # type: ignore[arg-type]
         assert not (tmp_path / form).exists()
+
+
+def test_an_encoder_that_amplifies_rounding_is_measured_by_its_own() -> None:
+    class Rough(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+            self.off = 5e-5
+
+        def forward(self, heard: torch.Tensor, module: int) -> torch.Tensor:
+            return torch.ones(1, 4, 2) + (self.off if self.weight.dtype == torch.float32 else 0)
+
+    rough: Any = Rough()
+    refuse_beyond_rounding(4e-4, rough, audio(), 0, "x")
+    for difference, off in ((6e-4, 5e-5), (2e-4, 0.0), (0.02, 0.1), (float("nan"), 0.1)):
+        rough.off = off
+        with pytest.raises(TrainingError, match="own fp32 differs from fp64 by"):
+            refuse_beyond_rounding(difference, rough, audio(), 0, "x")
 
 
 def test_an_export_may_lie_on_any_storage(runs: dict[str, Path], tmp_path: Path) -> None:
