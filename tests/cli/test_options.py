@@ -16,7 +16,7 @@ from vgim.config.paths import resolve_path
 from vgim.errors import ConfigError
 
 WRITTEN = Path(__file__).parents[1] / "written_by_0_1"
-BY_MEANING = {"module", "layer", "dims"}
+BY_MEANING = {"module", "modules", "layer", "dims"}
 """Integers that are compared with the encoder's own numbers before they are used."""
 
 

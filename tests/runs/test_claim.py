@@ -21,6 +21,7 @@ from vgim.claims.process import ProcessIdentity, this_process
 from vgim.claims.record import ClaimRecord, claim_path, newest_claim
 from vgim.claims.ticket import ClaimHeldError, ClaimLostError
 from vgim.config import ResolvedConfig
+from vgim.progress import MessagesOnly
 from vgim.runs.claim import RecordedProcess, claim_run, refuse_recorded_holder
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.runs.listing import list_runs
@@ -227,7 +228,7 @@ def test_shards_that_another_process_makes_are_waited_for(
         claim.release()
 
     monkeypatch.setattr(trainer.time, "sleep", release)
-    assert trainer.ensure_data(config) == shards
+    assert trainer.ensure_data(config, MessagesOnly(print)) == shards
     assert len(slept) == 1
     assert "waiting for the shards: process" in capsys.readouterr().out
 

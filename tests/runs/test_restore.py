@@ -11,6 +11,7 @@ import pytest
 from tests.training.cases import last_checkpoint, records, run_location
 from vgim.config import ResolvedConfig, RunConfig
 from vgim.errors import CheckpointError, ConfigError, DataError
+from vgim.progress import MessagesOnly
 from vgim.runs.folder import RunFolder
 from vgim.runs.litter import sweep_litter
 from vgim.runs.restore import restore_run
@@ -90,7 +91,7 @@ def test_the_run_goes_on_and_its_log_says_what_was_written_anew(
     run = run_location(longer.config)
     path = run.child(name)
     damage(path.local_path)
-    assert train(longer) == 0
+    assert train(longer, progress=MessagesOnly(print)) == 0
     assert last_checkpoint(longer.config).state.step == 3
     (told,) = (r["message"] for r in records(run, "event") if r["message"].startswith(f"{path.uri} was "))
     kept = "" if damage is lost else f" and kept as {name}.damaged"
@@ -103,7 +104,7 @@ def test_the_run_goes_on_and_its_log_says_what_was_written_anew(
     assert (record.state, record.launches, record.message) == ("finished", 2, "finished at step 3, epoch 0")
     assert folder.config() == longer.config
     capsys.readouterr()
-    assert train(longer) == 0
+    assert train(longer, progress=MessagesOnly(print)) == 0
     assert "is finished" in capsys.readouterr().out
 
 

@@ -120,6 +120,7 @@ def _prepare(name: str, corpus: str, out: str, options: dict[str, OptionInput]) 
     given = {keyword: value for keyword, value in options.items() if value != ()}
     with show_progress() as progress:
         manifest = prepare_named(name, corpus, out, progress=progress, **given)
+    click.echo(f"{out} holds {manifest.num_utterances:,} utterances", err=True)
     click.echo(describe(out, manifest))
 
 
