@@ -13,17 +13,23 @@ import click
 from vgim.cli.color import echo_table
 from vgim.cli.completion import complete_decoder_override
 from vgim.cli.live import show_progress
-from vgim.cli.options import Count, LazyChoice, output_file, run_argument, seed_type
+from vgim.cli.options import (
+    Count,
+    LazyChoice,
+    address_option,
+    checkpoint_option,
+    decoder_option,
+    output_file,
+    run_argument,
+    seed_type,
+    verbose_option,
+)
 from vgim.errors import ConfigError
 
 if TYPE_CHECKING:
     from vgim.decode.session import DecoderSession
     from vgim.progress import Progress
 
-decoder_option = click.option("--decoder", metavar="NAME", help="Name of the decoder, if RUN has several.")
-checkpoint_option = click.option(
-    "--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True
-)
 out_option = click.option("--out", help="Folder for the files, instead of the decoder's own.")
 mask_option = click.option(
     "--mask",
@@ -70,8 +76,8 @@ def decode() -> None:
     help="published: network, loss, latents, epochs and batches of the public reference. KEY=VALUE overrides it.",
 )
 @click.option("--name", help="Suffix of the decoder's folder, for another decoder of the same kind.")
-@click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
-@click.option("--verbose", is_flag=True, help="Show Ray's own log lines.")
+@address_option
+@verbose_option
 @click.pass_context
 def train(
     ctx: click.Context,

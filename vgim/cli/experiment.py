@@ -8,7 +8,14 @@ import click
 
 from vgim.cli.completion import complete_experiment
 from vgim.cli.live import show_progress
-from vgim.cli.options import Count, WithDefault, json_option, overrides_argument
+from vgim.cli.options import (
+    Count,
+    WithDefault,
+    address_option,
+    json_option,
+    overrides_argument,
+    verbose_option,
+)
 
 
 @click.group(cls=WithDefault, subcommand_metavar="FILE [KEY=VALUE]... | COMMAND [ARGS]...")
@@ -34,8 +41,8 @@ def experiment() -> None:
     show_default=True,
     help="Probes that Ray computes at the same time; 0 computes one after the other, without Ray.",
 )
-@click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
-@click.option("--verbose", is_flag=True, help="Show Ray's own log lines.")
+@address_option
+@verbose_option
 def run(
     file: str,
     overrides: tuple[str, ...],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vgim.cli.completion import complete_run
-from vgim.cli.options import hide_bars_of_the_hub
+from vgim.cli.options import checkpoint_option, hide_bars_of_the_hub
 from vgim.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ FORMS = ("folder", "onnx", "torchscript", "torch-export", "hub")
 @click.option(
     "--license", "license_id", metavar="ID", help="License of the weights for the card, such as mit."
 )
-@click.option("--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True)
+@checkpoint_option
 @click.option("--overwrite", is_flag=True, help="Replace an export that is there.")
 def export(
     run: str,

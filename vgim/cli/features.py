@@ -5,7 +5,15 @@ from __future__ import annotations
 import click
 
 from vgim.cli.completion import complete_run
-from vgim.cli.options import Count, LazyChoice, hide_bars_of_the_hub, seed_type
+from vgim.cli.options import (
+    Count,
+    LazyChoice,
+    address_option,
+    checkpoint_option,
+    device_option,
+    hide_bars_of_the_hub,
+    seed_type,
+)
 from vgim.errors import ConfigError
 
 
@@ -44,9 +52,9 @@ from vgim.errors import ConfigError
     multiple=True,
     help="Split of a shard folder. Repeatable [all].",
 )
-@click.option("--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True)
+@checkpoint_option
 @click.option("--seed", type=seed_type, default=0, show_default=True, help="--kind z: seed of the samples.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@device_option
 @click.option(
     "--workers",
     type=Count(0, 65_536),
@@ -54,7 +62,7 @@ from vgim.errors import ConfigError
     show_default=True,
     help="Parts of the corpus that Ray encodes at the same time; 0 encodes one after the other, without Ray.",
 )
-@click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
+@address_option
 @click.option("--overwrite", is_flag=True, help="Delete other features that DIR holds.")
 def features(
     run: str,

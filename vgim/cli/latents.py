@@ -5,7 +5,16 @@ from __future__ import annotations
 import click
 
 from vgim.cli.live import show_progress
-from vgim.cli.options import Count, LazyNames, json_option, pdf_option, run_argument, seed_type
+from vgim.cli.options import (
+    Count,
+    LazyNames,
+    checkpoint_option,
+    device_option,
+    json_option,
+    pdf_option,
+    run_argument,
+    seed_type,
+)
 from vgim.errors import ConfigError
 from vgim.text import shorten, whole_number
 
@@ -20,7 +29,7 @@ from vgim.text import shorten, whole_number
     help="Analyses to make, separated by commas; all by default.",
 )
 @click.option("--compare", multiple=True, metavar="RUN", help="Another run to compare with. Repeatable.")
-@click.option("--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True)
+@checkpoint_option
 @click.option("--decoder", help="Name of the decoder, a folder below RUN/decoder.")
 @click.option("--shards", help="Shards to read, instead of those the run was trained on.")
 @click.option(
@@ -68,7 +77,7 @@ from vgim.text import shorten, whole_number
     help="Random subsets of the frames, for the spread of correlations.",
 )
 @click.option("--seed", type=seed_type, default=0, show_default=True, help="Seed of all random draws.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@device_option
 @pdf_option
 @click.option("--anew", is_flag=True, help="Make analyses again that were made of the same weights and data.")
 @json_option

@@ -22,6 +22,15 @@ overrides_argument = click.argument(
 seed_type = click.IntRange(0, 2**63 - 1)
 """Type of options that seed random draws: what a signed integer of 64 bits holds."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+checkpoint_option = click.option(
+    "--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True
+)
+decoder_option = click.option("--decoder", metavar="NAME", help="Name of the decoder, if RUN has several.")
+device_option = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+)
+address_option = click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
+verbose_option = click.option("--verbose", is_flag=True, help="Show Ray's own log lines.")
 pdf_option = click.option("--pdf", is_flag=True, help="Write each picture as PDF too, beside the PNG.")
 
 

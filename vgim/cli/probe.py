@@ -14,6 +14,9 @@ from vgim.cli.options import (
     Count,
     FiniteRange,
     LazyChoice,
+    address_option,
+    checkpoint_option,
+    device_option,
     json_option,
     pdf_option,
     refuse_without_matplotlib,
@@ -101,7 +104,7 @@ def probe() -> None:
 @click.option(
     "--all-epochs", is_flag=True, help="Probe every checkpoint that RUN kept, and draw accuracy by epoch."
 )
-@click.option("--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True)
+@checkpoint_option
 @click.option(
     "--protocol",
     type=LazyChoice("vgim.downstream.options:Protocol"),
@@ -185,7 +188,7 @@ def probe() -> None:
 @click.option(
     "--anew", is_flag=True, help="Compute results again that an earlier command left [they are taken]."
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@device_option
 @click.option(
     "--workers",
     type=Count(0, 65_536),
@@ -193,7 +196,7 @@ def probe() -> None:
     show_default=True,
     help="Probes that Ray computes at the same time; 0 computes one after the other, without Ray.",
 )
-@click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
+@address_option
 @pdf_option
 @json_option
 def measure(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vgim.cli.options import Count, run_argument
+from vgim.cli.options import Count, checkpoint_option, decoder_option, run_argument
 from vgim.errors import Interrupted
 from vgim.signals import Stopped, name_of
 
@@ -14,8 +14,8 @@ from vgim.signals import Stopped, name_of
 @click.option(
     "--module", type=Count(0), help="Module whose latents are changed.  [default: the last with a decoder]"
 )
-@click.option("--decoder", metavar="NAME", help="Name of the decoder, if RUN has several.")
-@click.option("--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True)
+@decoder_option
+@checkpoint_option
 @click.option(
     "--shards", metavar="DIR", help="Shards of the utterances on the page.  [default: the decoder's]"
 )

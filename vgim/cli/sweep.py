@@ -9,7 +9,15 @@ import click
 from vgim.cli.color import echo_table
 from vgim.cli.completion import complete_sweep
 from vgim.cli.live import show_progress
-from vgim.cli.options import Count, FiniteRange, WithDefault, json_option, overrides_argument
+from vgim.cli.options import (
+    Count,
+    FiniteRange,
+    WithDefault,
+    address_option,
+    json_option,
+    overrides_argument,
+    verbose_option,
+)
 
 
 @click.group(cls=WithDefault, subcommand_metavar="FILE [KEY=VALUE]... | COMMAND [ARGS]...")
@@ -35,8 +43,8 @@ def sweep() -> None:
     type=Count(1),
     help="Largest number of trials that train at the same time.",
 )
-@click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
-@click.option("--verbose", is_flag=True, help="Show Ray's own log lines.")
+@address_option
+@verbose_option
 def run(
     file: str,
     overrides: tuple[str, ...],

@@ -8,7 +8,13 @@ import click
 
 from vgim.cli.color import echo_table
 from vgim.cli.live import show_progress
-from vgim.cli.options import json_option, overrides_argument, preset_argument
+from vgim.cli.options import (
+    address_option,
+    json_option,
+    overrides_argument,
+    preset_argument,
+    verbose_option,
+)
 
 
 @click.command()
@@ -24,8 +30,8 @@ from vgim.cli.options import json_option, overrides_argument, preset_argument
     metavar="RUN",
     help="Run or checkpoint whose weights are the first ones, if this run has no checkpoint.",
 )
-@click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
-@click.option("--verbose", is_flag=True, help="Show Ray's own log lines.")
+@address_option
+@verbose_option
 @click.pass_context
 def train(
     ctx: click.Context,

@@ -123,7 +123,7 @@ class Comparison(ResultModel):
     weights: tuple[ComparedWeights, ...] = ()
     """Empty unless they were asked for."""
     verdict: ComparisonVerdict | None = None
-    """None for a single run."""
+    """What the runs' figures mean; missing where one run stands alone."""
 
     def tasks(self) -> list[tuple[str, str]]:
         """Each task and variant that any run was probed on."""

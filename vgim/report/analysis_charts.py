@@ -291,9 +291,7 @@ def _over_sizes(
     return line_chart(
         key,
         title,
-        f"{title}: "
-        + "; ".join(f"{s.label} from {s.points[0][1]:.3g} to {s.points[-1][1]:.3g}" for s in series)
-        + ".",
+        _from_to(title, series),
         x_label,
         series,
         levels,
@@ -302,6 +300,12 @@ def _over_sizes(
         percent=percent,
         legend=[LegendEntry(s.label, s.color) for s in series],
     )
+
+
+def _from_to(title: str, series: Sequence[Series]) -> str:
+    """A chart in a sentence, for those who do not see it: the first and the last value of each line."""
+    ends = (f"{s.label} from {s.points[0][1]:.3g} to {s.points[-1][1]:.3g}" for s in series)
+    return f"{title}: {'; '.join(ends)}."
 
 
 def _by_rank(
@@ -329,9 +333,7 @@ def _by_rank(
     return line_chart(
         key,
         title,
-        f"{title}: "
-        + "; ".join(f"{s.label} from {s.points[0][1]:.3g} to {s.points[-1][1]:.3g}" for s in series)
-        + ".",
+        _from_to(title, series),
         x_label,
         series,
         levels,

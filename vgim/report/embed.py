@@ -46,7 +46,7 @@ class EmbeddedSound:
     uri: str
     seconds: float
     samples_L: F64 | None = None
-    """None for a kind of WAV file whose spectrogram is not drawn."""
+    """The sound's samples; missing for a kind of WAV file whose spectrogram is not drawn."""
     spectrogram: str = ""
     """Data URI of a PNG."""
 
