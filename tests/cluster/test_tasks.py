@@ -152,6 +152,21 @@ def test_a_task_that_waits_for_a_free_cpu_says_so_once(
     ray.get(running)
 
 
+def test_lines_that_are_lost_after_they_were_counted_end_nothing() -> None:
+    from ray.util.queue import Empty
+
+    class Restarted:
+        def qsize(self) -> int:
+            return 1
+
+        def get_nowait_batch(self, num_items: int) -> list[str]:
+            raise Empty(f"Cannot get {num_items} items from queue of size 0.")
+
+    lines: list[str] = []
+    assert not tasks._print_lines(Restarted(), lines.append)
+    assert lines == []
+
+
 def kill_the_queue_of_lines(number: int, log: Log) -> int:
     import ray
 

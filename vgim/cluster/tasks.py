@@ -191,7 +191,12 @@ def _call(function: Callable[[Any, Log], Any], item: Any, lines: Any, each: Task
 
 def _print_lines(lines: Any, log: Log) -> bool:
     """Print the lines that calls sent; returns whether there was any, or a call has begun."""
-    received = lines.get_nowait_batch(lines.qsize())
+    from ray.util.queue import Empty
+
+    try:
+        received = lines.get_nowait_batch(lines.qsize())
+    except Empty:  # the queue's process was lost, and with it the lines that were just counted
+        return False
     for line in received:
         if line is not None:
             log(line)
