@@ -17,6 +17,7 @@ PACKAGE = Path(vgim.__file__).parent
 
 BASE = {
     "vgim.errors",
+    "vgim.extras",
     "vgim.signals",
     "vgim.secrets",
     "vgim.storage",
@@ -34,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vgim.signals": set(),
     "vgim.secrets": set(),
     "vgim.errors": {"vgim.secrets", "vgim.signals"},
+    "vgim.extras": {"vgim.errors"},
     "vgim.arrays": set(),
     "vgim.text": {"vgim.secrets"},
     "vgim.plotting": set(),

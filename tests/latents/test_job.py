@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.latents.cases import SMALL
 from tests.recorded import Recorded
+from vgim import extras
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.corpora.synthetic import synthesize
 from vgim.data.shards.prepare import prepare
@@ -244,7 +245,7 @@ def test_a_wrong_module_or_shards_or_a_missing_package_is_refused(
         analyze(str(plain_run), SMALL.model_copy(update={"dims": (4, 9)}))
     with pytest.raises(DataError):
         analyze(str(plain_run), SMALL.model_copy(update={"shards": str(tmp_path)}))
-    monkeypatch.setattr(job, "find_spec", lambda name: None if name == "sklearn" else object())
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "sklearn" else object())
     with pytest.raises(
         ConfigError, match=r"needs sklearn, not installed here; pip install 'vgim\[analysis\]'"
     ):

@@ -42,12 +42,13 @@ def serve(
     """
     from vgim.cli.live import show_progress
     from vgim.config.paths import resolve_path, resolve_run_path
-    from vgim.serve.server import ServeOptions, listen, open_playground, require_packages
+    from vgim.extras import require_extra
+    from vgim.serve.server import PACKAGES, ServeOptions, listen, open_playground
     from vgim.serve.server import serve as serve_playground
 
     where = resolve_run_path(run, "RUN")
     folder = None if shards is None else resolve_path(shards, "--shards")
-    require_packages()
+    require_extra("vgim serve", "serve", PACKAGES)
     with listen(port) as listening:
         with show_progress() as progress:
             options = ServeOptions(decoder, module, checkpoint, folder, utterances)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
 
 from vgim.downstream.held_out import held_out_note
 from vgim.downstream.probes.registry import available_probes
 from vgim.errors import ConfigError
+from vgim.extras import require_extra
 from vgim.latents.analysis import Analysis, AnalysisInput, AnalysisOutput, Need
 from vgim.latents.board import write_board
 from vgim.latents.earlier import earlier_result, weights_of
@@ -56,7 +56,7 @@ def analyze(
     Raises:
         VgimError: The run, a checkpoint, the module, the decoder or a package is missing, or the shards do not fit.
     """
-    require_packages()
+    require_extra("vgim latents", "analysis", PACKAGES)
     opened = open_run(run, checkpoint=options.checkpoint, shards=options.shards, device=options.device)
     modules = opened.modules(options.module)
     _ = opened.encoder  # a missing or damaged checkpoint is reported before anything else
@@ -152,19 +152,6 @@ def _analyze(work: _Planned, *, pdf: bool) -> AnalysisResult:
     result = make_result(work.name, analysis, ours.inputs, output, other_outputs, work.weights)
     write(ours.opened.folder, result, output, pdf=pdf)
     return result
-
-
-def require_packages() -> None:
-    """Check that the extra `analysis` is installed.
-
-    Raises:
-        ConfigError: One of its packages is missing.
-    """
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"vgim latents needs {' and '.join(missing)}, not installed here; pip install 'vgim[analysis]'"
-        )
 
 
 def _check_dims(opened: OpenedRun, modules: Sequence[int], dims: Sequence[int]) -> None:

@@ -7,7 +7,6 @@ import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from vgim.errors import ConfigError
@@ -86,19 +85,6 @@ def serve(playground: Playground, listening: socket.socket, show: Callable[[str]
     server = make_server(build_app(playground, token))
     show(f"http://{HOST}:{listening.getsockname()[1]}/{token}/")
     server.run(sockets=[listening])
-
-
-def require_packages() -> None:
-    """Check that the extra `serve` is installed.
-
-    Raises:
-        ConfigError: One of its packages is missing.
-    """
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"vgim serve needs {' and '.join(missing)}, not installed here; pip install 'vgim[serve]'"
-        )
 
 
 def make_server(app: Starlette) -> uvicorn.Server:
