@@ -142,13 +142,13 @@ def test_adam_steps_on_batches_or_utterances_and_clips(monkeypatch: pytest.Monke
     adam(train, validation, epochs=2, batch_size=0, owner_N=owner_N)
     assert sizes == [32, 32, 6, 32, 32, 70, 40, 5, 25, 40, 5, 25]
     norms: list[float] = []
-    step = torch.optim.Adam.step
+    step = solvers.Adam.step
 
-    def measured(self: torch.optim.Adam) -> None:
+    def measured(self: solvers.Adam) -> None:
         norms.append(torch.stack([p.grad.norm() for p in self.param_groups[0]["params"]]).norm().item())
         step(self)
 
-    monkeypatch.setattr(torch.optim.Adam, "step", measured)
+    monkeypatch.setattr(solvers.Adam, "step", measured)
     adam(train, validation, epochs=1)
     assert min(norms) > 0.02
     norms.clear()

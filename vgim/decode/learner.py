@@ -14,6 +14,7 @@ from vgim.config import DecoderConfig
 from vgim.decode.losses import load_term, log_spectral_distance_db, si_sdr_db, weighted_terms
 from vgim.decode.spectrograms import spectrogram, spectrogram_pair
 from vgim.model.decoding import Decoder
+from vgim.model.optimizers import Adam
 from vgim.model.precision import autocast_to, set_precision
 from vgim.model.randomness import DrawKey, draw_seed, seeded_generator
 from vgim.pretrained.decoder import ENCODER, build_decoder, layer_of
@@ -41,7 +42,7 @@ class DecoderLearner:
         device = context.worker.device
         self._encoder = load_encoder(context.run.child(ENCODER).uri, device=device).encoder
         self.network: Decoder = build_decoder(config, self._encoder).to(device)
-        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
+        self.optimizer: torch.optim.Optimizer = Adam(
             self.network.parameters(), lr=config.optim.learning_rate, fused=True
         )
         self._weights = weighted_terms(config.objective.loss, config.objective.weight)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from vgim.downstream.optimum import Optimum
 from vgim.errors import DataError
+from vgim.model.optimizers import LBFGS
 
 MAX_ITERATIONS = 500
 """Most iterations of L-BFGS for a penalty."""
@@ -155,7 +156,7 @@ def minimize(
         free_K.grad = of_b_K * num_classes**0.5
         return value
 
-    optimizer = torch.optim.LBFGS(
+    optimizer = LBFGS(
         [p_KC, free_K] if bias else [p_KC],
         max_iter=MAX_ITERATIONS,
         tolerance_grad=tolerance,

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from vgim.downstream.logistic import Scaling
 from vgim.downstream.optimum import Search
 from vgim.downstream.probes.probe import Examples
+from vgim.model.optimizers import Adam
 from vgim.model.randomness import mix, seeded_generator
 
 L2_PATH = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
@@ -110,7 +111,7 @@ def fit_adam(
 
     w_KC = uniform(num_classes, num_features)
     b_K = uniform(num_classes) if bias else torch.zeros(num_classes, dtype=w_KC.dtype, device=device)
-    optimizer = torch.optim.Adam([w_KC, b_K] if bias else [w_KC], lr=learning_rate)
+    optimizer = Adam([w_KC, b_K] if bias else [w_KC], lr=learning_rate)
     best, num_stale, loss, epoch = None, 0, float("nan"), 0
     for epoch in range(1, epochs + 1):
         for rows in _steps(train.y_N, batch_size, owner_N, draw, drop_last=drop_last):

@@ -22,6 +22,7 @@ from vgim.config.yaml_text import to_flow
 from vgim.errors import CheckpointError, ConfigError, StorageError
 from vgim.interop.reference_keys import Architecture, normalize, read_architecture
 from vgim.interop.reference_weights import put_reference, to_reference
+from vgim.model.optimizers import Adam
 from vgim.model.specs import module_specs
 from vgim.model.stack import Encoder, build_encoder
 from vgim.runs.checkpoint import find_checkpoint
@@ -225,7 +226,7 @@ def _write(run: Location, encoder: Encoder, config: RunConfig, source: Location,
         torch_version=torch.__version__,
         files={},
     )
-    save_checkpoint(run, encoder, torch.optim.Adam(encoder.parameters()), config, state)
+    save_checkpoint(run, encoder, Adam(encoder.parameters()), config, state)
     RunFolder(run).write(
         RunRecord(
             name=run.name,

@@ -16,6 +16,7 @@ from vgim.model.kl_spike import KlSpikeWatch
 from vgim.model.losses import chance_of
 from vgim.model.module import METRICS, METRICS_ON_REQUEST
 from vgim.model.nat_cost import dearer_than_published
+from vgim.model.optimizers import Adam
 from vgim.model.precision import set_precision
 from vgim.model.stack import build_encoder
 from vgim.runs.metrics import MetricsRecord
@@ -54,7 +55,7 @@ class GreedyLearner:
         ):  # a GPU refuses what it has not; an operating system may kill instead
             check_scores_fit(self.network, config)
         self.network.to(context.worker.device)
-        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
+        self.optimizer: torch.optim.Optimizer = Adam(
             self.network.parameters(), lr=config.optim.learning_rate, fused=True
         )
         self._autocast = set_precision(config.train.precision)

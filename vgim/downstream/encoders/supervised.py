@@ -28,6 +28,7 @@ from vgim.downstream.held_out import read_probe_utterances
 from vgim.downstream.options import SupervisedKind
 from vgim.downstream.probes.probe import Examples
 from vgim.errors import DataError, TrainingError
+from vgim.model.optimizers import Adam
 from vgim.model.randomness import mix, seeded_generator
 from vgim.model.stack import Encoder
 from vgim.training.step import learning_rate_at
@@ -80,7 +81,7 @@ def train_on_labels(
     encoder = untrained_encoder(config, seed).to(context.opened.device)
     label_losses = _make_label_losses(encoder, context, kind, seed)
     parameters = [p for label_loss in label_losses for p in label_loss.parameters(encoder)]
-    optimizer = torch.optim.Adam(parameters, lr=config.optim.learning_rate)
+    optimizer = Adam(parameters, lr=config.optim.learning_rate)
     best: SupervisedEncoder | None = None
     best_weights: dict[str, Tensor] = {}
     for epoch in range(1, context.options.supervised_epochs + 1):
