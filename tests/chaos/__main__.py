@@ -51,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"\nseed {options.seed}, {(time.monotonic() - began) / 60:.1f} minutes\n{table(found)}")
     wrong = [verdict for verdict in verdicts if not verdict.is_right]
     if wrong:
-        print(f"\nto repeat one: python -m tests.chaos --case {wrong[0].case}")
+        print("", *(verdict.line() for verdict in wrong), sep="\n")
+        print(f"to repeat one: python -m tests.chaos --case {wrong[0].case}")
     if options.wrong:
         Path(options.wrong).write_text("".join(verdict.line() + "\n" for verdict in wrong), encoding="utf-8")
     if options.write_docs:

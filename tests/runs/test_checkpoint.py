@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,28 @@ def test_a_checkpoint_whose_writing_stopped_is_none(
         Checkpoint.open(checkpoint_location(run, 20))
     save_some(run, {20: None})  # the step taken again is saved over the half
     assert steps_of(run) == [10, 20]
+    assert find_checkpoint(run.uri).weights()
+
+
+def test_a_folder_deleted_while_it_is_written_becomes_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Location(tmp_path)
+    save_some(run, {10: None})
+    write = Location.write_bytes_atomic
+
+    def deleting(self: Location, data: bytes) -> None:
+        if self.name == "state.json":
+            shutil.rmtree(checkpoint_location(run, 20).local_path)
+        write(self, data)
+
+    monkeypatch.setattr(Location, "write_bytes_atomic", deleting)
+    with pytest.raises(StorageError, match=r"step-00000020 was deleted while it was written: weights"):
+        save_some(run, {20: None})
+    monkeypatch.undo()
+    assert not checkpoint_location(run, 20).exists()
+    assert steps_of(run) == [10]
+    save_some(run, {20: None})
     assert find_checkpoint(run.uri).weights()
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from vgim.config import AnyConfig, DecoderConfig, RunConfig, from_yaml
 from vgim.config.schema import Section
-from vgim.errors import CheckpointError, VgimError
+from vgim.errors import CheckpointError, StorageError, VgimError
 from vgim.runs.background import run_beside
 from vgim.runs.checkpoint_scan import (
     PREFIX,
@@ -159,7 +159,7 @@ def write_checkpoint(
         meanwhile: called beside the writing of these files; `state.json` waits for it.
 
     Raises:
-        StorageError: a file could not be written. There is no `state.json` then.
+        StorageError: a file could not be written, or was deleted meanwhile. There is no `state.json` then.
     """
     location, stamps = checkpoint_location(run, state.step), {}
 
@@ -172,6 +172,14 @@ def write_checkpoint(
     stamps = {name: stamps[name] for name in contents}
     complete = TrainingState.model_validate({**dict(state), "files": stamps, "schema_version": 2})
     location.child(STATE).write_bytes_atomic(complete.to_json())
+    # Where the folder was deleted meanwhile, the state alone stands in one that was made for it.
+    lost = [name for name in contents if not location.child(name).exists()]
+    if lost:
+        location.delete()
+        raise StorageError(
+            f"{location.uri} was deleted while it was written: {', '.join(lost)} is gone; "
+            "leave the folder of a run alone while it trains, and give the same command again"
+        )
     return Checkpoint(location, complete)
 
 
