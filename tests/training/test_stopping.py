@@ -17,6 +17,7 @@ from vgim.config import ResolvedConfig, RunConfig
 from vgim.errors import Interrupted, StorageError
 from vgim.progress import MessagesOnly
 from vgim.runs.checkpoint import complete_checkpoints
+from vgim.runs.folder import RunFolder
 from vgim.runs.layout import STOP_REQUEST
 from vgim.runs.stop_request import ask_to_stop, requested_stop, withdraw_stop_request
 from vgim.signals import STOP_SIGNALS, Stopped, stop_signals
@@ -99,6 +100,30 @@ def test_a_request_in_the_folder_stops_the_run_as_a_signal_does(
     assert state_of(resolved.config)[1].startswith("stopped by SIGTERM at step ")
     assert STOP_REQUEST not in run.list()
     assert_goes_on_as(resolved, straight)
+
+
+@pytest.mark.parametrize("moment", ["before the claim", "after the claim"])
+def test_a_trial_that_was_made_ready_while_its_sweep_was_stopped_does_not_begin(
+    tiny_config: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    resolved, sweep = tiny_config(*SIX_STEPS), Location(tmp_path / "sweep")
+    if moment == "before the claim":
+        ask_to_stop(sweep, signal.SIGTERM)
+    else:
+        withdraw = trainer.withdraw_stop_request
+        monkeypatch.setattr(
+            trainer,
+            "withdraw_stop_request",
+            lambda run: (withdraw(run), ask_to_stop(sweep, signal.SIGTERM)),
+        )
+    with pytest.raises(Interrupted) as e:
+        train(resolved, stop_folder=sweep.uri)
+    assert e.value.exit_code == 143
+    record = RunFolder(run_location(resolved.config)).record()
+    assert (record and record.state) == (None if moment == "before the claim" else "interrupted")
+    assert not complete_checkpoints(run_location(resolved.config))
+    monkeypatch.undo()
+    assert train(resolved) == 0
 
 
 def test_a_signal_before_the_first_step_stops_at_once_and_loses_nothing(

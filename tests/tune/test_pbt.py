@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -15,9 +16,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import equal
 
 from tests.damage import DAMAGES
+from tests.training.cases import at_step, send
 from tests.tune.sweep_cases import MakeSweep
 from vgim.config import ResolvedConfig
-from vgim.errors import CheckpointError, ConfigError, TrainingError
+from vgim.errors import CheckpointError, ConfigError, Interrupted, TrainingError
 from vgim.pretrained.encoder import load_encoder
 from vgim.runs.checkpoint import Checkpoint, complete_checkpoints, find_checkpoint
 from vgim.runs.folder import RunFolder
@@ -27,6 +29,7 @@ from vgim.storage import Location
 from vgim.training import loop
 from vgim.training.trainer import train
 from vgim.tune.folder import SweepFolder
+from vgim.tune.latent_normality import read_normality
 from vgim.tune.pbt import check_population, population_scheduler
 from vgim.tune.pbt_exploit import exploit
 from vgim.tune.pbt_lineage import read_lineage
@@ -191,6 +194,25 @@ def test_a_paused_member_is_interrupted_and_keeps_the_checkpoint_that_others_may
     assert report.checkpoint == CheckpointRef(member.run.uri, STEPS)
     go_on(sweep, member)
     assert [c.state.step for c in complete_checkpoints(member.run)] == [2 * STEPS, 3 * STEPS]
+
+
+def test_an_interrupted_member_is_measured_at_the_steps_of_an_undisturbed_one(
+    tiny_sweep: MakeSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = population(tiny_sweep)
+    undisturbed, interrupted = trials_of(sweep)
+    with monkeypatch.context() as patch:
+        at_step(patch, STEPS + 2, send(signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            go_on(sweep, interrupted)
+    assert find_checkpoint(interrupted.run.uri).state.step == STEPS + 2
+    go_on(sweep, interrupted)
+    go_on(sweep, undisturbed)
+    lines = [
+        [line.step for line in read_normality(member.run, member.config, sweep.config.metric)]
+        for member in (undisturbed, interrupted)
+    ]
+    assert lines == [[STEPS, 2 * STEPS, 3 * STEPS]] * 2
 
 
 def test_a_member_reports_each_interval_once_and_none_is_past_the_first_comparison(

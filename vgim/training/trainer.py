@@ -135,6 +135,8 @@ def launch(
             )
             return 0
         _check_sources(job, run)
+        if job.stop_folder is not None and (number := requested_stop(Location(job.stop_folder))):
+            raise Interrupted(number)  # the sweep has ended while this trial was made ready
         with claim_run(run) as claim:
             job = replace(job, claim=claim.ticket)
             return _launch_claimed(
@@ -166,6 +168,8 @@ def _launch_claimed(
             f"watch it with: tensorboard --logdir {config.storage.root} (curves of all modules: tab Custom Scalars)"
         )
         withdraw_stop_request(run)
+        if number := max(map(requested_stop, job.stop_folders)):
+            raise Stopped(number)
         prepare()
         if config.cluster.workers == 0:
             grace = Grace(stop, config.cluster.stop_grace_s, progress.message)

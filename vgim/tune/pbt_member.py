@@ -103,9 +103,10 @@ def run_member(
     is_decided = newest is not None and newest.state.epoch <= decided_epoch
     reported = newest if checkpoint is not None or is_decided else None
     while not has_ended(member):
-        list(monitor.new_reports(ended=True))  # probes and measures the newest checkpoint
         newest = _newest(member)
+        # An interruption leaves a checkpoint within an interval, which is not measured: an undisturbed run has none.
         if newest is not None and newest != reported and _ends_an_interval(newest, interval):
+            list(monitor.new_reports(ended=True))  # probes and measures the newest checkpoint
             reported = newest
             on_report(IntervalReport(_metric_at(member, newest, context.metric), _newest_ref(member)))
         until = _next_end(newest, interval)
