@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from vgim.claims.claim import holder_seen
 from vgim.errors import Interrupted, VgimError
 from vgim.runs.folder import RunFolder
 from vgim.runs.stop_request import ask_to_stop, requested_stop, withdraw_stop_request
@@ -68,7 +69,7 @@ def run_until_stopped(
         with suppress(VgimError):  # what cannot be written must not hide that the sweep was interrupted
             ask_to_stop(folder, number)  # a second signal may have come before the first was passed on
             left = training()
-            _record_interruption(training, number)
+            _record_interruption(training, known_trials, number)
         if left and grace.is_over:
             say(
                 f"{', '.join(trial.id for trial in left)}: no checkpoint was written within {grace.limit}: the steps "
@@ -80,12 +81,18 @@ def run_until_stopped(
         ) from None  # the request stays, so that no trial begins while the process ends
 
 
-def _record_interruption(training: Callable[[], Sequence[Trial]], number: int) -> None:
-    """Write the end of trials that cannot do it any more: this process ends, and theirs with it."""
+def _record_interruption(
+    training: Callable[[], Sequence[Trial]], known_trials: Callable[[], Sequence[Trial]], number: int
+) -> None:
+    """Write the end of trials that cannot do it any more: this process ends, and theirs with it.
+
+    A trial whose folder is claimed is about to say that it runs, or that it has stopped.
+    """
     quiet = 0
     for _ in range(LOOKS):
         left = training()
-        quiet = 0 if left else quiet + 1
+        claimed = left or any(holder_seen(trial.run) is not None for trial in known_trials())
+        quiet = 0 if claimed else quiet + 1
         if quiet == 2:
             return
         for trial in left:
