@@ -6,7 +6,6 @@ Real speech: set VGIM_REALDATA to a folder in LibriSpeech's layout. Without it, 
 
 from __future__ import annotations
 
-import ast
 import os
 import random
 import signal
@@ -20,6 +19,7 @@ import hypothesis
 import pytest
 
 from tests.ray_cluster import RAY_ENVIRONMENT, RayCluster
+from tests.scheduling import RAY, scope_of
 
 if TYPE_CHECKING:
     from vgim.config import ResolvedConfig
@@ -78,27 +78,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """One process runs all tests that use Ray, first; the other processes run the rest."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class RayInOneProcess(LoadScopeScheduling):
+    class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file, _, test = nodeid.partition("::")
-            return "ray" if test.partition("[")[0] in tests_on_ray(file) else nodeid
+            return scope_of(nodeid)
 
-    return RayInOneProcess(config, log)
+        def _assign_work_unit(self, node: Any) -> None:
+            if RAY in self.workqueue:
+                self.workqueue.move_to_end(RAY, last=False)
+            super()._assign_work_unit(node)
 
-
-@cache
-def tests_on_ray(file: str) -> set[str]:
-    """Names of a test file's functions that use the session's Ray, by themselves or through a fixture of the file."""
-    functions = [
-        node
-        for node in ast.parse((ROOT / file).read_text(encoding="utf-8")).body
-        if isinstance(node, ast.FunctionDef)
-    ]
-    arguments = {function.name: {argument.arg for argument in function.args.args} for function in functions}
-    found = {"ray_session", "ray_cluster"}
-    while more := {name for name, names in arguments.items() if names & found} - found:
-        found |= more
-    return found
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
