@@ -86,7 +86,9 @@ def test_contradictory_lists_are_refused() -> None:
         split_by_lists(
             utterances, {"train": frozenset("ab"), "test": frozenset("bc")}, validation_fraction=0.1
         )
-    with pytest.raises(DataError, match="none of the 2 utterances in the test list, such as x"):
+    with pytest.raises(
+        DataError, match="none of the 2 utterances in the test list is in the corpus: they name x"
+    ):
         split_by_lists(
             utterances, {"train": frozenset("ab"), "test": frozenset("xy")}, validation_fraction=0.1
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,7 +80,67 @@ def test_labels_of_other_audio_are_left_out_with_a_warning(make_corpus, tmp_path
     lines = (root / "phones.txt").read_text().splitlines()
     (root / "phones.txt").write_text(f"{lines[0]} 1 1 1 1\n{lines[1]}\n{lines[2]}\n")
     manifest = prepare(find_librispeech(root), tmp_path / "out")
+    misfit, missing = manifest.warnings
+    assert re.fullmatch(
+        r"labels not as long as the audio, so left out, for 1 utterance: "
+        r"1-7-0000 \(\d+ labels for \d+ frames of 10 ms\)",
+        misfit,
+    )
+    assert missing == "no phone labels for 1 of 4 utterances: 1-7-0003"
+
+
+@pytest.mark.parametrize(
+    ("spelled", "reason"),
+    [
+        ("{}.flac", "1-7-0000.flac, which the corpus has as 1-7-0000"),
+        ("some-clean/1/7/{}.wav", "some-clean/1/7/1-7-0000.wav, which the corpus has as 1-7-0000"),
+        ("x{}", "they name x1-7-0000, x1-7-0001, x1-7-0002 and 1 more, and the corpus has 1-7-0000, "),
+    ],
+)
+def test_labels_that_name_no_utterance_are_refused_before_any_is_read(
+    make_corpus, tmp_path: Path, spelled: str, reason: str
+) -> None:
+    root = make_corpus(speakers=1, utterances=4, labels=True)
+    file = tmp_path / "labels.txt"
+    lines = (root / "phones.txt").read_text().splitlines()
+    file.write_text("\n".join(f"{spelled.format(line[:8])}{line[8:]}" for line in lines))
+    with pytest.raises(
+        DataError, match=f"labels none of the 4 utterances of the corpus: .*{re.escape(reason)}"
+    ):
+        prepare(find_librispeech(root), tmp_path / "out", labels=str(file))
+    assert not (tmp_path / "out").exists()
+    file.write_text("\n".join([lines[0], lines[1], f"{spelled.format(lines[2][:8])}{lines[2][8:]}"]))
+    (warning,) = prepare(find_librispeech(root), tmp_path / "out", labels=str(file)).warnings
+    assert warning.startswith("no phone labels for 2 of 4 utterances: 1-7-0002")
+    assert ("the labels name" in warning) == (reason[0] != "t")
+
+
+@pytest.mark.parametrize("shard_bytes", [1, 2**26])
+def test_labels_of_another_rate_are_refused(make_corpus, tmp_path: Path, shard_bytes: int) -> None:
+    root = make_corpus(speakers=1, utterances=30, labels=True)
+    file = tmp_path / "labels.txt"
+    lines = [line.split() for line in (root / "phones.txt").read_text().splitlines()]
+    file.write_text("\n".join(" ".join((name, *classes[::2])) for name, *classes in lines))
+    with pytest.raises(
+        DataError, match=r"as long as their audio: 1-7-\d{4} \(\d\d labels for 1\d\d frames of 10 ms\)"
+    ):
+        prepare(find_librispeech(root), tmp_path / "out", labels=str(file), target_shard_bytes=shard_bytes)
+    num_written = len(list((tmp_path / "out").rglob("*.parquet")))
+    assert num_written == (20 if shard_bytes == 1 else 1)  # it ends as soon as twenty do not fit
+    file.write_text((root / "phones.txt").read_text())
+    again = prepare(
+        find_librispeech(root), tmp_path / "out", labels=str(file), target_shard_bytes=shard_bytes
+    )
+    assert not again.warnings
+
+
+def test_a_transcript_with_other_bytes_ends_nothing(make_corpus, tmp_path: Path) -> None:
+    root = make_corpus(speakers=1, utterances=3)
+    (file,) = root.rglob("*.trans.txt")
+    file.write_bytes(file.read_bytes().replace(b"WORDS", b"W\xf6RDS", 1))
+    manifest = prepare(find_librispeech(root), tmp_path / "out")
+    assert manifest.num_utterances == 3
     assert manifest.warnings == (
-        "labels not as long as the audio, so left out, for 1 utterance: 1-7-0000",
-        "no phone labels for 1 utterance: 1-7-0003",
+        "transcripts with bytes that are no text, kept as U+FFFD: some-clean/1/7/1-7.trans.txt, line 1: byte 0xf6 at "
+        "position 11 is not UTF-8",
     )

@@ -17,6 +17,7 @@ from typing import Any
 from vgim.data.corpora.corpus import Corpus, Skipped, SourceUtterance, corpus_folder
 from vgim.data.corpora.kind import CorpusKind, CorpusOption
 from vgim.data.corpora.phone_labels import LABELS_NAME
+from vgim.data.text_lines import read_lines
 from vgim.errors import DataError
 from vgim.storage import FileSizes, Location
 from vgim.text import first_few, plural
@@ -46,13 +47,16 @@ def find_librispeech(root: str | Path | Location, *, subsets: Sequence[str] | No
     files = folder.list_files()
     if subsets:
         files = [file for file in files if set(file[0].split("/")[:-3]) & set(subsets)]
-    utterances, skipped = _list_utterances(files, _read_transcripts(folder, files))
+    transcripts, problems = _read_transcripts(folder, files)
+    utterances, skipped = _list_utterances(files, transcripts)
     if not utterances:
         raise _no_utterances(folder, files, subsets)
     silent = [item.utterance_id for item in utterances if not item.transcript]
-    warnings = (
-        (f"no transcript for {plural(len(silent), 'utterance')}: {first_few(silent)}",) if silent else ()
-    )
+    warnings = []
+    if silent:
+        warnings.append(f"no transcript for {plural(len(silent), 'utterance')}: {first_few(silent)}")
+    if problems:
+        warnings.append(f"transcripts with bytes that are no text, kept as U+FFFD: {first_few(problems)}")
     # "61/70968/61-70968-0000.flac": the root is a subset, and the corpus's own files lie one folder up
     is_subset = utterances[0].path.count("/") <= 2
     marker = _find_corpus_file(folder, SYNTHETIC_MARKER, is_subset)
@@ -64,7 +68,7 @@ def find_librispeech(root: str | Path | Location, *, subsets: Sequence[str] | No
         root=folder,
         utterances=tuple(utterances),
         skipped=tuple(skipped),
-        warnings=warnings,
+        warnings=tuple(warnings),
         labels=_find_corpus_file(folder, LABELS_NAME, is_subset),
         pcm_bytes_per_file_byte=FLAC_TO_PCM,
         variant=variant,
@@ -124,15 +128,17 @@ def _list_utterances(
     return utterances, skipped
 
 
-def _read_transcripts(folder: Location, files: FileSizes) -> dict[str, str]:
-    """Utterance id → transcript, from all `.trans.txt` files."""
-    transcripts = {}
+def _read_transcripts(folder: Location, files: FileSizes) -> tuple[dict[str, str], list[str]]:
+    """Utterance id → transcript, from all `.trans.txt` files, and what in them is no text."""
+    transcripts, problems = {}, []
     for path, _ in files:
         if path.endswith(".trans.txt"):
-            for line in folder.child(path).read_text().splitlines():  # "103-1240-0000 CHAPTER ONE ..."
-                utterance_id, _, words = line.partition(" ")
-                transcripts[utterance_id] = words.strip()
-    return transcripts
+            for line in read_lines(folder.child(path)):  # "103-1240-0000 CHAPTER ONE ..."
+                utterance_id, *words = line.text.split(maxsplit=1)
+                transcripts[utterance_id] = words[0].strip() if words else ""
+                if line.problem:
+                    problems.append(f"{path}, line {line.number}: {line.problem}")
+    return transcripts, problems
 
 
 def _find_corpus_file(folder: Location, name: str, is_subset: bool) -> Location | None:

@@ -2,11 +2,14 @@
 
 61-70968-0000 0 0 0 16 16 18 ...          phones.txt
 16 HH                                     phone_inventory.txt
+
+Fields are separated by spaces or tabs.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vgim.data.pcm import HOP_SAMPLES
+from vgim.data.text_lines import TextLine, read_whole_lines
 from vgim.errors import DataError
 from vgim.storage import Location
 
@@ -24,7 +28,7 @@ SHORT_BY_FRAMES = 3
 """Frames that labels may lack at the end: aligners leave out one or two. Shorter labels belong to other audio."""
 
 Phones = npt.NDArray[np.int16]
-_CLASSES = re.compile(r"[0-9]{1,5}( [0-9]{1,5})*")
+_CLASSES = re.compile(r"[0-9]{1,5}([ \t]+[0-9]{1,5})*")
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,12 @@ def read_labels(path: str | Path | Location) -> PhoneLabels:
     file = Location(path)
     if not file.exists():
         raise DataError(f"there is no label file {file}; check --labels")
-    phones = parse_phones(file.read_text(), source=file.uri)
+    phones = parse_phones(read_whole_lines(file), source=file.uri)
     inventory_file = file.parent.child(INVENTORY_NAME)
     highest = max((int(classes.max()) for classes in phones.values()), default=-1)
     if not inventory_file.exists():
         return PhoneLabels(phones, tuple(str(number) for number in range(highest + 1)))
-    inventory = parse_inventory(inventory_file.read_text(), source=inventory_file.uri)
+    inventory = parse_inventory(read_whole_lines(inventory_file), source=inventory_file.uri)
     if highest >= len(inventory):
         utterance_id = next(name for name, classes in phones.items() if classes.max() >= len(inventory))
         raise DataError(
@@ -61,11 +65,11 @@ def read_labels(path: str | Path | Location) -> PhoneLabels:
     return PhoneLabels(phones, inventory)
 
 
-def parse_phones(text: str, *, source: str) -> dict[str, Phones]:
-    """Parse the text of `phones.txt`.
+def parse_phones(lines: Iterable[TextLine], *, source: str) -> dict[str, Phones]:
+    """Parse the lines of `phones.txt`.
 
     Args:
-        text: Lines of an utterance id and its classes, with single spaces between.
+        lines: Each an utterance id and its classes.
         source: Name of the file, for messages.
 
     Returns:
@@ -75,17 +79,14 @@ def parse_phones(text: str, *, source: str) -> dict[str, Phones]:
         DataError: A line is malformed. The message names it by its number.
     """
     phones: dict[str, Phones] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        line = line.rstrip("\r")
-        if not line.strip():
-            continue
-        utterance_id, _, classes = line.partition(" ")
-        if not utterance_id or not _CLASSES.fullmatch(classes := classes.rstrip(" ")):
+    for number, line, _ in lines:
+        utterance_id, *rest = line.split(maxsplit=1)
+        if not rest or not _CLASSES.fullmatch(classes := rest[0].rstrip()):
             raise DataError(
-                f"{source}, line {number}: expected an utterance id and a class number per 10 ms, single "
-                f"spaces between, got {_excerpt(line)}"
+                f"{source}, line {number}: expected an utterance id and a class number per 10 ms, got "
+                f"{_excerpt(line)}"
             )
-        values = np.array(classes.split(" ")).astype(np.int64)
+        values = np.array(classes.split()).astype(np.int64)
         if values.max() > MAX_CLASS:
             raise DataError(f"{source}, line {number}: class {values.max()} is above {MAX_CLASS}")
         if utterance_id in phones:
@@ -103,17 +104,15 @@ def format_phones(phones: dict[str, Phones]) -> str:
     return "".join(f"{name} {' '.join(map(str, classes.tolist()))}\n" for name, classes in phones.items())
 
 
-def parse_inventory(text: str, *, source: str) -> tuple[str, ...]:
-    """Parse the text of `phone_inventory.txt`: lines `class PHONE` with classes 0, 1, 2, ... in any order.
+def parse_inventory(lines: Iterable[TextLine], *, source: str) -> tuple[str, ...]:
+    """Parse the lines of `phone_inventory.txt`: `class PHONE` with classes 0, 1, 2, ... in any order.
 
     Raises:
         DataError: A line is malformed, or a class is missing.
     """
     names: dict[int, str] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line, _ in lines:
         fields = line.split()
-        if not fields:
-            continue
         if len(fields) != 2 or not re.fullmatch(r"[0-9]{1,5}", fields[0]):
             raise DataError(f"{source}, line {number}: expected `class PHONE`, got {_excerpt(line)}")
         phone_class, name = int(fields[0]), fields[1]

@@ -26,6 +26,7 @@ from vgim.data.corpora.phone_labels import PhoneLabels, read_labels
 from vgim.data.corpora.registry import corpus_traits
 from vgim.data.shards.check import check_shards_present
 from vgim.data.shards.earlier_ids import current_ids
+from vgim.data.shards.label_match import FitCheck, refuse_other_ids
 from vgim.data.shards.manifest import (
     INDEX_NAME,
     MANIFEST_NAME,
@@ -179,7 +180,19 @@ def prepare(
             return unchanged()
         begin(folder, plan_hash, plans)
         use_ray = _use_ray(corpus, plans, workers)
-        results = write_all(plans, folder, reading, use_ray, workers, progress, held.raise_if_lost)
+        fit = FitCheck(phone_labels, labels) if phone_labels is not None and labels is not None else None
+        results = write_all(
+            plans,
+            folder,
+            reading,
+            use_ray,
+            workers,
+            progress,
+            held.raise_if_lost,
+            look=fit.add if fit is not None else lambda result: None,
+        )
+        if fit is not None:
+            fit.finish()
         manifest = summarize(corpus, codec, options, plan_hash, assignment, phone_labels, results)
         held.ticket.check()
         index = io.BytesIO()
@@ -258,7 +271,10 @@ def _read_labels(corpus: Corpus, labels: str | None) -> PhoneLabels | None:
         return None
     read = read_labels(file)
     ids = current_ids(read.phones, corpus.utterances, f"the label file {file}")
-    return PhoneLabels({ids[name]: classes for name, classes in read.phones.items()}, read.inventory)
+    found = PhoneLabels({ids[name]: classes for name, classes in read.phones.items()}, read.inventory)
+    if labels is not None:
+        refuse_other_ids(found, {item.utterance_id for item in corpus.utterances}, f"the label file {file}")
+    return found
 
 
 def _hash_of(content: Any) -> str:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vgim.data.corpora.corpus import SourceUtterance
+from vgim.data.shards.spelling import explain_unknown
+from vgim.data.text_lines import read_whole_lines
 from vgim.errors import ConfigError, DataError
 from vgim.storage import Location
-from vgim.text import first_few, plural
+from vgim.text import first_few, plural, shorten
 
 
 @dataclass(frozen=True)
@@ -118,10 +120,12 @@ def read_list(path: str | Path | Location) -> frozenset[str]:
     if not file.exists():
         raise DataError(f"there is no split list {file}; check the path")
     ids = set()
-    for number, line in enumerate(file.read_text().splitlines(), start=1):
-        words = line.partition("#")[0].split()
+    for line in read_whole_lines(file):
+        words = line.text.partition("#")[0].split()
         if len(words) > 1:
-            raise DataError(f"{file}, line {number}: expected one utterance id, got {line.strip()!r}")
+            raise DataError(
+                f"{file}, line {line.number}: expected one utterance id, got {shorten(line.text.strip())!r}"
+            )
         ids.update(words)
     if not ids:
         raise DataError(f"the split list {file} names no utterance; expected one id a line")
@@ -167,8 +171,9 @@ def split_by_lists(
         absent = sorted(ids - speaker_of.keys())
         if len(absent) == len(ids):
             raise DataError(
-                f"none of the {len(ids)} utterances in the {name} list, such as {absent[0]}, is in the "
-                "corpus; the list belongs to another subset"
+                f"none of the {len(ids)} utterances in the {name} list is in the corpus: "
+                f"{explain_unknown(ids, speaker_of)}; the list belongs to another subset, or its ids are written "
+                "otherwise"
             )
         if absent:
             warnings.append(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from vgim.data.corpora.corpus import Corpus
 from vgim.data.corpora.phone_labels import PhoneLabels
 from vgim.data.pcm import SAMPLE_RATE_HZ
+from vgim.data.shards.label_match import label_warnings
 from vgim.data.shards.manifest import (
     SPLITS,
     Codec,
@@ -22,7 +23,6 @@ from vgim.data.shards.record import ShardResult
 from vgim.data.shards.splits import Assignment
 from vgim.data.shards.write import mean_and_std
 from vgim.errors import DataError
-from vgim.text import first_few, plural
 
 
 def summarize(
@@ -47,7 +47,7 @@ def summarize(
             f"{counts_in_words(count_by_reason(skipped))}; the first is {skipped[0].path_or_id}: "
             f"{skipped[0].reason}"
         )
-    warnings = [*corpus.warnings, *assignment.warnings, *_label_warnings(labels, results)]
+    warnings = [*corpus.warnings, *assignment.warnings, *label_warnings(labels, results)]
     train = [result for result in results if result.split == "train"]
     if not any(result.rows for result in train):
         warnings.append("the train split is empty, so corpus mean and deviation are over all splits")
@@ -85,19 +85,3 @@ def _split_summary(split: str, results: Sequence[ShardResult]) -> SplitSummary:
         speakers=len({row.speaker_id for row in rows}),
         shards=tuple(result.entry for result in of_split),
     )
-
-
-def _label_warnings(labels: PhoneLabels | None, results: Sequence[ShardResult]) -> Iterator[str]:
-    if labels is None:
-        return
-    misfits = [utterance_id for result in results for utterance_id in result.misfit_labels]
-    unlabeled = [
-        row.utterance_id for result in results for row in result.rows if row.utterance_id not in labels.phones
-    ]
-    if misfits:
-        yield (
-            f"labels not as long as the audio, so left out, for {plural(len(misfits), 'utterance')}: "
-            f"{first_few(misfits)}"
-        )
-    if unlabeled:
-        yield f"no phone labels for {plural(len(unlabeled), 'utterance')}: {first_few(unlabeled)}"

@@ -78,6 +78,7 @@ def write_all(
     workers: int | None,
     progress: Progress,
     check: Callable[[], None],
+    look: Callable[[ShardResult], None] = lambda result: None,
 ) -> list[ShardResult]:
     """Write the shards that are not finished yet.
 
@@ -89,13 +90,15 @@ def write_all(
         workers: Ray tasks at once; None leaves the number to Ray Data.
         progress: Where to report how many utterances are read.
         check: Called before the first shard and after each; raises an error to end the work.
+        look: Called with the result of each shard, those of earlier calls included; raises an error to end the work.
 
     Returns:
         Results of all shards, those of earlier calls included, ordered by split and number.
     """
     results = [result for plan in plans if (result := read_record(plan, out)) is not None]
-    for result in results:  # the earlier call may not have been strict
-        if reading.strict and result.skipped:
+    for result in results:
+        look(result)
+        if reading.strict and result.skipped:  # the earlier call may not have been strict
             fail_strictly(result.skipped[0], Location(plans[0].corpus_root))
     reused = {(result.split, result.number) for result in results}
     missing = [plan for plan in plans if (plan.split, plan.number) not in reused]
@@ -120,6 +123,7 @@ def write_all(
             for result in writing:
                 if reading.strict and result.skipped:
                     fail_strictly(result.skipped[0], Location(plans[0].corpus_root))
+                look(result)
                 results.append(result)
                 stage.update(detail=f"{len(results)}/{plural(len(plans), 'shard')}")
                 check()

@@ -15,6 +15,7 @@ from vgim.data.pcm import Pcm16
 from vgim.data.shards.manifest import MANIFEST_NAME, MARKER_NAME, PROGRESS_DIR, read_manifest
 from vgim.data.shards.read import open_shard, read_row_group_utterances
 from vgim.data.sound_file import read_sound
+from vgim.data.text_lines import read_whole_lines
 from vgim.errors import ConfigError, DataError, StorageError
 from vgim.storage import Location
 from vgim.text import first_few, plural
@@ -183,10 +184,8 @@ def _sound_files(place: Location, is_folder: bool) -> FeatureCorpus:
 def _listed(place: Location) -> list[str]:
     """The files that a list names, as absolute paths or URIs; relative paths start at the list's folder."""
     files = []
-    for number, line in enumerate(place.read_text().splitlines(), 1):
+    for number, line, _ in read_whole_lines(place):
         name = line.strip()
-        if not name:
-            continue
         if not name.lower().endswith(SOUND_SUFFIXES):
             raise DataError(
                 f"{place.uri} line {number} ends in none of {', '.join(SOUND_SUFFIXES)}; give a sound file, a folder, "
