@@ -62,6 +62,8 @@ def test_values_reach_the_config_with_their_type(
         ("optim.learning_rate=1", "optim.learning_rate", 1.0),
         ("train.max_steps=1e4", "train.max_steps", 10_000),
         ("storage.name=007", "storage.name", "007"),
+        ("storage.root=/runs #2", "storage.root", "/runs #2"),
+        ("storage.root='/runs: 3'", "storage.root", "/runs: 3"),
         ("storage.name=2e-4", "storage.name", "2e-4"),
         ("storage.name='12'", "storage.name", "12"),
         ("model.strides=[5, 4, 2, 2, 1]", "model.strides", (5, 4, 2, 2, 1)),

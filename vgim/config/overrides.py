@@ -12,22 +12,24 @@ from vgim.errors import ConfigError
 from vgim.text import shorten
 
 OVERRIDE = "override"
+NO_TEXT, QUOTES = ("", "~", "null"), ("'", '"')
 MAX_KEY_PARTS = 8
 """Most parts of a dotted key; the schema's deepest has fewer."""
 
 
 def parse_override(text: str, root: type[Section] = RunConfig) -> Tree:
-    """`train.seed=3` → `{"train": {"seed": 3}}`; the value is YAML."""
+    """`train.seed=3` → `{"train": {"seed": 3}}`; the value is YAML, and that of a text key what stands after `=`."""
     name, equals, raw = text.partition("=")
     if not equals:
         raise ConfigError(f"'{shorten(text)}' is not an override; write key=value, for example train.seed=3")
     parts = name.split(".")
     if len(parts) > MAX_KEY_PARTS or not all(part.isidentifier() for part in parts):
         raise ConfigError(f"'{shorten(text)}' does not name a key; write key=value, for example train.seed=3")
-    value = parse_yaml(raw, f"override '{shorten(text)}'")
-    key = config_keys(root).leaves.get(name)
-    if key and key.types == {"string"} and isinstance(value, int | float):
-        value = raw.strip()  # storage.name=007 means the text, not the number seven
+    key, words = config_keys(root).leaves.get(name), raw.strip()
+    if key and key.types == {"string"} and words not in NO_TEXT and words[0] not in QUOTES:
+        value: Any = words  # not the number of storage.name=007, nor a comment of `storage.root=runs #2`
+    else:
+        value = parse_yaml(raw, f"override '{shorten(text)}'")
     for part in reversed(parts):
         value = {part: value}
     return dict(value)
