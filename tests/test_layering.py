@@ -49,8 +49,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vgim.data": BASE | {"vgim.cluster"},
     "vgim.data.pcm": set(),
     "vgim.data.audio": {"vgim.data.pcm"},
-    "vgim.data.corpora": BASE | {"vgim.data.pcm", "vgim.data.audio"},
-    "vgim.data.shards": BASE | {"vgim.cluster", "vgim.data.pcm", "vgim.data.audio", "vgim.data.corpora"},
+    "vgim.data.text_lines": {"vgim.errors", "vgim.storage"},
+    "vgim.data.corpora": BASE | {"vgim.data.pcm", "vgim.data.audio", "vgim.data.text_lines"},
+    "vgim.data.download": BASE | {"vgim.data.corpora"},
+    "vgim.data.shards": BASE
+    | {"vgim.cluster", "vgim.data.pcm", "vgim.data.audio", "vgim.data.text_lines", "vgim.data.corpora"},
     "vgim.data.stream": BASE | {"vgim.data.pcm", "vgim.data.shards"},
     "vgim.model": BASE,
 }

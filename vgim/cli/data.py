@@ -1,4 +1,4 @@
-"""`vgim data`: synthesize a corpus, turn a corpus into shards, describe shards."""
+"""`vgim data`: download or synthesize a corpus, turn a corpus into shards, describe shards."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vgim.cli.download import download
 from vgim.cli.options import Count, FiniteRange, json_option, seed_type
 from vgim.errors import DataError
 
@@ -126,7 +127,10 @@ def _prepare(name: str, corpus: str, out: str, options: dict[str, OptionInput]) 
 
 @click.group()
 def data() -> None:
-    """Synthesize a corpus, turn a corpus into shards, describe shards."""
+    """Download or synthesize a corpus, turn a corpus into shards, describe shards."""
+
+
+data.add_command(download)
 
 
 @data.command()

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from vgim.data.corpora.archive import Archive, Archives
 from vgim.data.corpora.corpus import Corpus, Skipped, SourceUtterance, corpus_folder
 from vgim.data.corpora.kind import CorpusKind, CorpusOption, CorpusTraits
 from vgim.data.pcm import SAMPLE_RATE_HZ
@@ -156,9 +157,13 @@ def _traits(variant: str | None) -> CorpusTraits:
     )
 
 
+COMMIT = "1f653c9dfc17245aae30bde9b870c9cc6fc9b2b2"
+REPOSITORY = "https://github.com/fdenoodt/Artificial-Speech-Dataset"
+
 ARTIFICIAL_SPEECH = CorpusKind(
     name="artificial-speech",
     title="Artificial Speech",
+    license="CC BY-NC-SA 4.0",
     help="Words or syllables of Artificial Speech. Reads WAV files below `reshuffledv2` or `split up data padded`.",
     find=find_artificial_speech,
     options=(
@@ -169,6 +174,15 @@ ARTIFICIAL_SPEECH = CorpusKind(
             choices=("words", "syllables"),
             default="words",
         ),
+    ),
+    archives=Archives(
+        {
+            "all": Archive(
+                f"{REPOSITORY}/archive/{COMMIT}.tar.gz",
+                content="a674f887d419b33d71c50d6f54e5b9b70be06eaa539b48cbb9fec906c8d332e1",
+                strip=1,
+            )
+        }
     ),
     traits=_traits,
 )

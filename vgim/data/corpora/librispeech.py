@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vgim.data.corpora.archive import Archive, Archives
 from vgim.data.corpora.corpus import Corpus, Skipped, SourceUtterance, corpus_folder
 from vgim.data.corpora.kind import CorpusKind, CorpusOption
 from vgim.data.corpora.phone_labels import LABELS_NAME
@@ -158,6 +159,18 @@ def _no_utterances(folder: Location, files: FileSizes, subsets: Sequence[str] | 
     )
 
 
+ADDRESS = "https://www.openslr.org/resources/12"
+MD5 = {
+    "dev-clean": "42e2234ba48799c1f50f24a7926300a1",
+    "dev-other": "c8d0bcc9cca99d4f8b62fcc847357931",
+    "test-clean": "32fa31d27d2e1cad72775fee3f4849a9",
+    "test-other": "fb5a50374b501bb3bac4815ee91d3135",
+    "train-clean-100": "2a93770f6d5c6c964bc36631d331a522",
+    "train-clean-360": "c0e676e450a7ff2f54aeade5171606fa",
+    "train-other-500": "d1a0fd59409feb2c614ce4d30c387708",
+}
+"""MD5 of each subset's archive, from md5sum.txt beside them."""
+
 LIBRISPEECH = CorpusKind(
     name="librispeech",
     title="LibriSpeech",
@@ -171,5 +184,9 @@ LIBRISPEECH = CorpusKind(
             help="Only this subset, such as train-clean-100. Repeatable.",
             is_repeatable=True,
         ),
+    ),
+    archives=Archives(
+        {subset: Archive(f"{ADDRESS}/{subset}.tar.gz", md5=md5) for subset, md5 in MD5.items()},
+        mirrors=("https://us.openslr.org/resources/12", "https://openslr.elda.org/resources/12"),
     ),
 )

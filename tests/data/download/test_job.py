@@ -1,0 +1,187 @@
+"""Downloads from a server on loopback: what arrives, what goes on, what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+from tests.data.download.server import Archives as Server
+from tests.data.download.server import serve
+from vgim.cli import main
+from vgim.data.corpora.archive import Archive, Archives
+from vgim.data.corpora.registry import CORPORA
+from vgim.data.download import fetch
+from vgim.data.download.job import RECORDS, download
+from vgim.errors import ConfigError, DataError, StorageError
+from vgim.progress import MessagesOnly
+
+SUBSET = "dev-tiny"
+
+
+def flac() -> bytes:
+    out = io.BytesIO()
+    rng = np.random.default_rng(0)
+    soundfile.write(out, rng.integers(-3000, 3000, 24_000, dtype=np.int16), 16_000, format="FLAC")
+    return out.getvalue()
+
+
+def packed(names: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+        for name, data in names.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+CORPUS = {f"LibriSpeech/{SUBSET}/1/7/1-7-{number:04}.flac": flac() for number in range(10)}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server of one subset of LibriSpeech, which the registry knows."""
+    data = packed(CORPUS)
+    with serve(Server({f"{SUBSET}.tar.gz": data, "other.tar.gz": packed({"x/README": b"text"})})) as server:
+        archives = {
+            SUBSET: Archive(f"{server.address}/{SUBSET}.tar.gz", md5=hashlib.md5(data).hexdigest()),
+            "other": Archive(f"{server.address}/other.tar.gz", content="0" * 64, strip=1),
+        }
+        monkeypatch.setitem(
+            CORPORA, "librispeech", replace(CORPORA["librispeech"], archives=Archives(archives))
+        )
+        yield server
+
+
+def holds_all(folder: Path) -> bool:
+    return all((folder / name).read_bytes() == data for name, data in CORPUS.items())
+
+
+def test_what_is_downloaded_can_be_prepared_and_is_not_downloaded_again(
+    server: Server, tmp_path: Path
+) -> None:
+    out = tmp_path / "corpus"
+    command = ["data", "download", "librispeech", "--subset", SUBSET, "--out", str(out)]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{out}\n"
+    assert "license: CC BY 4.0" in result.stderr
+    assert holds_all(out)
+    assert not list(out.rglob("*.gz"))
+    shards = ["data", "prepare", "librispeech", "--corpus", str(out), "--out", str(tmp_path / "shards")]
+    assert CliRunner().invoke(main, shards).exit_code == 0
+    asked = len(server.asked)
+    again = CliRunner().invoke(main, command)
+    assert again.exit_code == 0
+    assert f"{SUBSET} is in {out} already" in again.stderr
+    assert len(server.asked) == asked
+
+
+def test_a_download_goes_on_after_the_bytes_that_arrived(server: Server, tmp_path: Path) -> None:
+    some = 2 * fetch.CHUNK_BYTES
+    server.sends = [some, 0, 0, some]
+    download("librispeech", tmp_path, subsets=[SUBSET])
+    assert server.asked == ["", *[f"bytes={some}-"] * 3, f"bytes={2 * some}-"]
+    assert holds_all(tmp_path)
+
+
+def test_a_server_without_ranges_sends_the_file_anew(server: Server, tmp_path: Path) -> None:
+    part = tmp_path / RECORDS / f"{SUBSET}.tar.gz.part"
+    part.parent.mkdir()
+    part.write_bytes(b"something else")
+    server.has_ranges = False
+    download("librispeech", tmp_path, subsets=[SUBSET])
+    assert holds_all(tmp_path)
+
+
+@pytest.mark.parametrize("extra", [0, 9])
+def test_a_part_that_is_whole_or_of_another_file_is_told_by_its_hash(
+    server: Server, tmp_path: Path, extra: int
+) -> None:
+    part = tmp_path / RECORDS / f"{SUBSET}.tar.gz.part"
+    part.parent.mkdir()
+    part.write_bytes(server.files[f"{SUBSET}.tar.gz"] + b"x" * extra)
+    download("librispeech", tmp_path, subsets=[SUBSET])
+    assert len(server.asked) == (2 if extra else 1)
+    assert holds_all(tmp_path)
+
+
+def test_a_server_that_is_gone_leaves_the_part_and_the_same_command_goes_on(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = fetch.CHUNK_BYTES
+    server.sends = [some, 0, 0]
+    monkeypatch.setattr(fetch, "TRIES", 2)
+    with pytest.raises(StorageError, match=r"broke off; 65,536 bytes are kept in .*\.part: the same command"):
+        download("librispeech", tmp_path, subsets=[SUBSET])
+    part = tmp_path / RECORDS / f"{SUBSET}.tar.gz.part"
+    assert part.read_bytes() == server.files[f"{SUBSET}.tar.gz"][:some]
+    download("librispeech", tmp_path, subsets=[SUBSET])
+    assert server.asked[-1] == f"bytes={some}-"
+    assert holds_all(tmp_path)
+
+
+def test_a_wrong_file_is_refused_with_both_hashes_and_removed(server: Server, tmp_path: Path) -> None:
+    right = server.files[f"{SUBSET}.tar.gz"]
+    server.files[f"{SUBSET}.tar.gz"] = wrong = packed({"x": b"y"})
+    hashes = f"MD5 {hashlib.md5(wrong).hexdigest()} instead of {hashlib.md5(right).hexdigest()}"
+    with pytest.raises(DataError, match=rf"is not the archive that its publisher has \({hashes}\)"):
+        download("librispeech", tmp_path, subsets=[SUBSET])
+    assert [path.name for path in tmp_path.rglob("*.gz*")] == []
+    server.files[f"{SUBSET}.tar.gz"] = right
+    download("librispeech", tmp_path, subsets=[SUBSET])
+    assert holds_all(tmp_path)
+
+
+def test_an_archive_that_is_packed_anew_is_told_by_its_files(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not hold the files of its publisher"):
+        download("librispeech", tmp_path, subsets=["other"])
+    digest = hashlib.sha256(b"text").hexdigest()
+    listing = hashlib.sha256(f"{digest}  README\n".encode()).hexdigest()
+    archives = CORPORA["librispeech"].archives.by_name
+    archives["other"] = replace(archives["other"], content=listing)
+    download("librispeech", tmp_path, subsets=["other"])
+    assert (tmp_path / "README").read_text() == "text"
+
+
+def test_a_mirror_has_the_same_files_at_another_address(server: Server, tmp_path: Path) -> None:
+    archives = CORPORA["librispeech"].archives.by_name
+    archives[SUBSET] = replace(archives[SUBSET], url=f"http://127.0.0.1:9/{SUBSET}.tar.gz")
+    download("librispeech", tmp_path, subsets=[SUBSET], mirror=f"{server.address}/", keep_archives=True)
+    assert holds_all(tmp_path)
+    assert (tmp_path / RECORDS / f"{SUBSET}.tar.gz").read_bytes() == server.files[f"{SUBSET}.tar.gz"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"subsets": ["dev"]}, f"has no subset dev; choose from {SUBSET}, other"),
+        ({}, f"name what to download with --subset: {SUBSET} and other"),
+        ({"subsets": [SUBSET], "mirror": "ftp://x/y"}, "--mirror ftp://x/y is no address"),
+        ({"subsets": [SUBSET], "out": "s3://bucket/x"}, "is no local folder"),
+        ({"subsets": [SUBSET], "name": "timit"}, "no corpus 'timit' can be downloaded"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_downloaded(
+    server: Server, tmp_path: Path, options: dict[str, object], told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        download(**{"name": "librispeech", "out": tmp_path / "out", **options})
+    assert not server.asked
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_not_there_is_told_at_once(server: Server, tmp_path: Path) -> None:
+    del server.files[f"{SUBSET}.tar.gz"]
+    with pytest.raises(StorageError, match=r"cannot download http://.*: 404 Client Error: Not Found"):
+        download("librispeech", tmp_path, subsets=[SUBSET], progress=MessagesOnly(print))
+    assert len(server.asked) == 1

@@ -1,0 +1,1 @@
+"""Getting a corpus from its publisher: archives, downloads that go on where they stopped, unpacking."""
