@@ -29,7 +29,7 @@ from vgim.runs.event_board import EventBoard
 from vgim.runs.hparams import session_end, session_start
 from vgim.runs.layout import METRICS, TENSORBOARD
 from vgim.runs.metrics import MetricsRecord, finite_record, parse_record
-from vgim.runs.scalar_layout import scalar_layout
+from vgim.runs.scalar_layout import first_tag, scalar_layout
 from vgim.storage import AppendedLines, Location, storage_errors
 from vgim.storage.temporary import temporary_place
 from vgim.text import plural
@@ -272,6 +272,8 @@ class MetricsWriter:
             for name, value in metrics.items():
                 if value is not None and name != "module":
                     self._board.add_scalar(f"{prefix}/module{metrics['module']}/{name}", value, step)
+            if (first := first_tag(prefix, metrics)) is not None:
+                self._board.add_scalar(*first, step)
 
     def _board_lost(self, failure: str) -> None:
         message = f"{failure}: the run goes on without them"

@@ -1,9 +1,9 @@
-"""The layout of TensorBoard's tab Custom Scalars: each metric of all modules in one chart."""
+"""What TensorBoard shows first: the group of each module's main metric, and the layout of the tab Custom Scalars."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 OF_MODULE = re.compile(r"(train|validation)/module\d+/(\w+)")
@@ -25,6 +25,27 @@ OTHERS = {
     "Optimizer": {"learning rate": "optim/learning_rate", "KL weight": "optim/kld_weight"},
     "Speed": {"crops per second": "speed/crops_per_s", "steps per second": "speed/steps_per_s"},
 }
+FIRST_GROUPS = {"nce": "InfoNCE", "loss": "Loss"}
+"""Groups of charts that stand first in the tab Time Series, by the main metric of an encoder and of a decoder.
+
+The tab sorts groups by name, capitals before small letters, and opens the first two.
+"""
+
+
+def first_tag(split: str, metrics: Mapping[str, Any]) -> tuple[str, float] | None:
+    """A module's main metric once more, under a tag of the first group: `InfoNCE/module0/train`, and its value.
+
+    Args:
+        split: `train` or `validation`.
+        metrics: The module's metrics and its index, as a record has them.
+
+    Returns:
+        The tag and the value; None if the module has neither InfoNCE nor a loss.
+    """
+    name = next((name for name in FIRST_GROUPS if metrics.get(name) is not None), None)
+    if name is None:
+        return None
+    return f"{FIRST_GROUPS[name]}/module{metrics['module']}/{split}", metrics[name]
 
 
 def scalar_layout(metrics: Iterable[str]) -> dict[str, Any]:
