@@ -16,6 +16,7 @@ class RecordedStage:
     unit: str
     done: int
     detail: str = ""
+    begun: float = 0.0
     dones: list[int] = field(default_factory=list)
     details: list[str] = field(default_factory=list)
     on_report: Callable[[RecordedStage], None] = lambda stage: None
@@ -23,13 +24,20 @@ class RecordedStage:
     def advance(self, count: int = 1) -> None:
         self.update(done=self.done + count)
 
-    def update(self, *, done: int | None = None, total: int | None = None, detail: str | None = None) -> None:
+    def update(
+        self,
+        *,
+        done: int | None = None,
+        total: int | None = None,
+        detail: str | None = None,
+        begun: float = 0.0,
+    ) -> None:
         self.total = self.total if total is None else total
         if detail is not None:
             self.detail = detail
             self.details.append(detail)
         if done is not None:
-            self.done = done
+            self.done, self.begun = done, begun
             self.dones.append(done)
         self.on_report(self)
 

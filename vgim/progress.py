@@ -19,12 +19,21 @@ class Stage(Protocol):
     def advance(self, count: int = 1) -> None:
         """Count units that were done just now."""
 
-    def update(self, *, done: int | None = None, total: int | None = None, detail: str | None = None) -> None:
+    def update(
+        self,
+        *,
+        done: int | None = None,
+        total: int | None = None,
+        detail: str | None = None,
+        begun: float = 0.0,
+    ) -> None:
         """Set what is given, and leave the rest as it is.
 
         Args:
             done: Units that are done.
             total: Units of the stage.
+            begun: With `done`: how much of further units is done, as a number of units, so that the time left is
+                known before a long unit ends.
             detail: A few words on what happens now, such as what is waited for. Shorter than a line; empty for none.
         """
 
@@ -74,7 +83,14 @@ class _NotShown:
     def advance(self, count: int = 1) -> None:
         """Show nothing."""
 
-    def update(self, *, done: int | None = None, total: int | None = None, detail: str | None = None) -> None:
+    def update(
+        self,
+        *,
+        done: int | None = None,
+        total: int | None = None,
+        detail: str | None = None,
+        begun: float = 0.0,
+    ) -> None:
         """Show nothing."""
 
 

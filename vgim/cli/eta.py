@@ -20,12 +20,15 @@ class Eta:
 
     def __init__(self, now: float, done: int = 0) -> None:
         self._began_at = self._reported_at = now
-        self._done = done
+        self._done: float = done
         # Sums over the reports, each decayed: their time, their units, their number.
         self._time_s = self._units = self._reports = 0.0
 
-    def report(self, now: float, done: int) -> None:
-        """Note how many units are done. A number that is not higher is no report, but lower ones are the new count."""
+    def report(self, now: float, done: float) -> None:
+        """Note how many units are done, parts of units among them.
+
+        A number that is not higher is no report, but a lower one is the new count.
+        """
         units = done - self._done
         self._done = done
         if units <= 0:

@@ -50,7 +50,14 @@ class OpenStage:
         with self._lock:
             self.update(done=self.done + count)
 
-    def update(self, *, done: int | None = None, total: int | None = None, detail: str | None = None) -> None:
+    def update(
+        self,
+        *,
+        done: int | None = None,
+        total: int | None = None,
+        detail: str | None = None,
+        begun: float = 0.0,
+    ) -> None:
         """Set what is given, and leave the rest as it is."""
         with self._lock:
             if total is not None:
@@ -59,7 +66,7 @@ class OpenStage:
                 self.detail = detail
             if done is not None:
                 self.done = done
-                self._eta.report(self._clock(), done)
+                self._eta.report(self._clock(), done + begun)
 
     @property
     def elapsed_s(self) -> float:

@@ -32,6 +32,7 @@ class TrialsWatch:
         self._began_at = time.time()
         self._followers: dict[str, MetricsFollower] = {}
         self._newest: dict[str, MetricsRecord] = {}
+        self._first_steps: dict[str, int] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="trials", daemon=True)
 
@@ -46,7 +47,7 @@ class TrialsWatch:
     def look(self) -> bool:
         """Report once; returns whether all that is looked at is on local storage."""
         trials = self._known_trials()
-        num_ended, training = 0, []
+        num_ended, begun, training = 0, 0.0, []
         for trial in trials:
             record = RunFolder(trial.run).readable_record()
             if record is None:
@@ -54,7 +55,8 @@ class TrialsWatch:
             num_ended += record.state in ENDED
             if record.state == "running":
                 training.append(self._words(trial))
-        self._stage.update(done=num_ended, detail="  ".join(training))
+                begun += self._share(trial)
+        self._stage.update(done=num_ended, detail="  ".join(training), begun=begun)
         return all(trial.run.is_local for trial in trials)
 
     def _words(self, trial: Trial) -> str:
@@ -63,9 +65,19 @@ class TrialsWatch:
         for record in follower.new_records():
             if record["kind"] == "train":
                 self._newest[trial.id] = record
+                self._first_steps.setdefault(trial.id, record["step"])
         newest = self._newest.get(trial.id)
         how_far = "starts" if newest is None else f"step {newest['step']}/{newest['last_step']}"
         return f"{trial.id}: {how_far}"
+
+    def _share(self, trial: Trial) -> float:
+        """Share of a trial's steps that were taken since this launch first heard of it."""
+        newest = self._newest.get(trial.id)
+        if newest is None or newest["last_step"] <= 0:
+            return 0.0
+        steps: int = newest["step"] - self._first_steps[trial.id]
+        share: float = steps / newest["last_step"]
+        return max(0.0, share)  # a member may continue from an earlier step
 
     def _watch(self) -> None:
         poll_s = LOCAL_POLL_S
