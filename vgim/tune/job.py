@@ -25,6 +25,7 @@ from vgim.progress import SILENT, Progress
 from vgim.runs.folder import RunFolder
 from vgim.runs.stop_request import requested_stop
 from vgim.training.trainer import ensure_data
+from vgim.tune.baselines import probe_baselines
 from vgim.tune.config import MetricConfig
 from vgim.tune.cost import estimate_cost
 from vgim.tune.folder import SweepFolder
@@ -114,7 +115,9 @@ def run_sweep(
             claim.raise_if_lost()  # instead of what Tune makes of it
             raise
         claim.raise_if_lost()
-        result = write_results(sweep, current_trials(sweep, plan.trials))
+        trials = current_trials(sweep, plan.trials)
+        probe_baselines(sweep.folder, trials, sweep.config.metric, progress)
+        result = write_results(sweep, trials)
     progress.message(format_table(result))
     progress.message(f"results: {sweep.folder.child('sweep.html').uri}")
     if result.best is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vgim.tune.baselines import baseline_levels
 from vgim.tune.page import render
 from vgim.tune.results import PAGE, SweepResult, collect, ranked, write
 from vgim.tune.sweep_file import Sweep
@@ -22,6 +23,8 @@ def write_results(sweep: Sweep, trials: Sequence[Trial], notes: Sequence[str] = 
     """
     keys = [axis.key for axis in sweep.config.axes]
     result = collect(sweep.config.name, sweep.config.metric, keys, trials, notes)
+    levels = (*result.levels, *baseline_levels(sweep.folder, trials, sweep.config.metric))
+    result = result.model_copy(update={"levels": levels})
     verdict = judge_sweep(result, ranked(result.trials, result.metric), sweep.base, sweep.folder)
     result = result.model_copy(update={"verdict": verdict})
     write_tensorboard(sweep.folder, result)

@@ -7,6 +7,7 @@ is not used, so that `vgim probe` of the best trial stays unbiased.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -40,8 +41,10 @@ class QuickProbe(BaseModel):
     """95 % interval over utterances; None in lines of older versions."""
 
 
-def probe_checkpoint(checkpoint: Checkpoint, metric: MetricConfig) -> QuickProbe:
-    """Fit and score the probe on a checkpoint's features, on the CPU.
+def probe_checkpoint(
+    checkpoint: Checkpoint, metric: MetricConfig, encoder: Literal["trained", "random", "mfcc"] = "trained"
+) -> QuickProbe:
+    """Fit and score the probe on a checkpoint's features, or on a baseline's for the same utterances, on the CPU.
 
     Raises:
         VgimError: the shards lack the task's labels, or training has deleted the checkpoint.
@@ -61,7 +64,7 @@ def probe_checkpoint(checkpoint: Checkpoint, metric: MetricConfig) -> QuickProbe
     )
     context = open_probe_context(checkpoint.location.uri, options)
     run = context.opened
-    source, _ = feature_source(context, "trained", 0)
+    source, _ = feature_source(context, encoder, 0)
 
     train, validation = (
         collect_examples(
