@@ -109,7 +109,9 @@ def test_no_module_shadows_a_public_function() -> None:
     assert all(importlib.util.find_spec(f"vgim.{name}") is None for name in EXAMPLES)
 
 
-def test_a_trained_run_stands_wherever_a_run_does(tiny_config: Maker) -> None:
+def test_a_trained_run_stands_wherever_a_run_does_and_has_a_verdict(
+    tiny_config: Maker, capsys: pytest.CaptureFixture[str]
+) -> None:
     resolved = tiny_config("train.epochs=1")
     run = vgim.train(resolved)
     assert isinstance(run, RunSummary)
@@ -117,6 +119,10 @@ def test_a_trained_run_stands_wherever_a_run_does(tiny_config: Maker) -> None:
     assert vgim.load_encoder(run).checkpoint.state.step == 10
     assert [record["step"] for record in vgim.read_metrics(run, "train")] == list(range(1, 11))
     assert vgim.list_runs(run) == [run]
+    shown = capsys.readouterr().out
+    assert run.verdict is not None
+    assert all(f"verdict: {sentence}" in shown for sentence in run.verdict.sentences)
+    assert str(run.verdict).splitlines()[-1].strip() == run.verdict.next.command  # type: ignore[union-attr]
     again = vgim.train(resolved.config)  # a config as it is stored in the run's folder
     assert (again.uri, again.step) == (run.uri, 10)
 

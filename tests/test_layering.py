@@ -108,6 +108,7 @@ MAY_IMPORT["vgim.export"] = BASE | {
     "vgim.model",
     "vgim.pretrained",
     "vgim.runs",
+    "vgim.verdict",
 }
 MAY_IMPORT["vgim.serve"] = BASE | {"vgim.data", "vgim.model", "vgim.runs", "vgim.pretrained", "vgim.decode"}
 MAY_IMPORT["vgim.tune"] = MAY_IMPORT["vgim.latents"] | {

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from vgim.api_arguments import RunPath, option_texts, run_path
 
 if TYPE_CHECKING:
+    from vgim.api_runs import Run
     from vgim.api_tables import Table
     from vgim.config import ResolvedConfig, RunConfig
     from vgim.data.corpora.kind import OptionInput
@@ -53,10 +54,10 @@ def train(
     init_from: RunPath | None = None,
     address: str | None = None,
     verbose: bool = False,
-) -> RunSummary:
+) -> Run:
     """Train a run to its end, as `vgim train` does. The same call again continues an interrupted run.
 
-    `cluster.workers=0` trains in this process, without Ray.
+    `cluster.workers=0` trains in this process, without Ray. The verdict is printed at the end.
 
     Args:
         config: A preset's name or path, or a config.
@@ -67,7 +68,8 @@ def train(
         verbose: Show Ray's own log lines.
 
     Returns:
-        The run: `uri`, `state`, `step`, `epoch`, `best_loss` and more. Every function that takes a run takes it.
+        The run: `uri`, `state`, `step`, `epoch`, `best_loss`, `verdict` and more. Every function that takes a run
+        takes it.
 
     Raises:
         VgimError: The config cannot be used, or training failed; `run.json` in the run's folder says why, too.
@@ -79,7 +81,10 @@ def train(
         'finished'
         >>> run.name
         'quickstart'
+        >>> run.verdict.next.command
+        'vgim ...'
     """
+    from vgim.api_runs import as_run
     from vgim.cli.live import show_progress
     from vgim.config import ResolvedConfig, RunConfig
     from vgim.config.paths import resolve_paths
@@ -88,6 +93,7 @@ def train(
     from vgim.runs.listing import summarize_run
     from vgim.text import shorten
     from vgim.training import trainer
+    from vgim.verdict.console import verdict_at_end
 
     if isinstance(config, str | bytes | os.PathLike):
         resolved = load_config(config, *overrides)
@@ -105,7 +111,8 @@ def train(
             f"config={shorten(repr(config))} is of the type {type(config).__name__}; give a preset's name, the path of "
             "a YAML file, or a config of load_config"
         )
-    with show_progress(sys.stdout) as progress:
+    run = trainer.run_location(resolved.config)
+    with verdict_at_end(run), show_progress(sys.stdout) as progress:
         trainer.train(
             resolved,
             resume_from=None if resume_from is None else run_path(resume_from, "resume_from"),
@@ -114,7 +121,7 @@ def train(
             verbose=verbose,
             progress=progress,
         )
-    return summarize_run(RunFolder(trainer.run_location(resolved.config)))
+    return as_run(summarize_run(RunFolder(run)))
 
 
 def train_decoder(

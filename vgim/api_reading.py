@@ -7,23 +7,24 @@ from typing import TYPE_CHECKING, Literal, get_args
 from vgim.api_arguments import RunPath, run_path
 
 if TYPE_CHECKING:
+    from vgim.api_runs import Run
     from vgim.api_tables import Table
     from vgim.data.shards.dataset import ShardDataset
     from vgim.data.shards.manifest import Split
-    from vgim.runs.listing import RunSummary
     from vgim.runs.metrics import MetricsRecord
 
 RecordKind = Literal["train", "validation", "event"]
 
 
-def list_runs(storage: RunPath = "$VGIM_HOME/runs") -> Table[RunSummary]:
+def list_runs(storage: RunPath = "$VGIM_HOME/runs") -> Table[Run]:
     """Summarize the runs in a folder, as `vgim runs` does.
 
     Args:
         storage: Folder or URI that holds runs (their `storage.root`), or the folder of one run.
 
     Returns:
-        A summary per run, by name: state, step, epoch, best validation loss. `to_pandas` has a row for each run.
+        A summary per run, by name: state, step, epoch, best validation loss; its `verdict` says what the figures mean.
+        `to_pandas` has a row for each run.
 
     Raises:
         StorageError: The folder is missing or cannot be read.
@@ -32,12 +33,13 @@ def list_runs(storage: RunPath = "$VGIM_HOME/runs") -> Table[RunSummary]:
         >>> [run.name for run in vgim.list_runs("runs") if run.state == "finished"]
         ['quickstart']
     """
+    from vgim.api_runs import as_run
     from vgim.api_tables import Table, run_rows
     from vgim.config.arguments import path_text
     from vgim.config.paths import resolve_path
     from vgim.runs.listing import list_runs as read
 
-    return Table(read(resolve_path(path_text(storage, "storage"), "storage")), run_rows)
+    return Table(map(as_run, read(resolve_path(path_text(storage, "storage"), "storage"))), run_rows)
 
 
 def read_metrics(run: RunPath, kind: RecordKind | None = None) -> Table[MetricsRecord]:

@@ -249,6 +249,11 @@ def test_compare_groups_runs_by_seed_into_the_same_numbers(
         }
 
     assert numbers(grouped) == numbers(comparison)
+    assert grouped.verdict is not None
+    (on_syllables,) = (s for s in grouped.verdict.sentences if s.startswith("syllable"))
+    assert "untrained encoder" in on_syllables
+    assert "MFCC" in on_syllables
+    assert files["--markdown"].read_text().startswith(f"- {grouped.verdict.sentences[0]}\n")
     assert files["--csv"].read_text().startswith("kind,task")
     assert "sim-strong" in files["--markdown"].read_text()
     assert files["--picture"].read_bytes().startswith(b"%PDF")

@@ -19,9 +19,12 @@ from tests.export.cases import FAMILIES, make_run
 from vgim.errors import CheckpointError, StorageError, TrainingError
 from vgim.export import job
 from vgim.export.check import refuse_beyond_rounding
+from vgim.export.description import markdown_cell
 from vgim.export.job import export_run
 from vgim.export.vgim_encoder import VgimEncoder
 from vgim.runs.layout import METRICS
+from vgim.storage import Location
+from vgim.verdict.judge import read_verdict
 
 SAMPLES = 4_000
 
@@ -228,6 +231,9 @@ def test_the_card_tells_what_is_known_and_nothing_of_the_machine(
     assert "| Data | the embedded synthetic corpus" in card
     assert "from validation at step 20" in card
     assert "ln 6 = 1.792 nats" in card
+    verdict = read_verdict(Location(probed_run))
+    assert verdict is not None
+    assert all(f"- {markdown_cell(sentence)}\n" in card for sentence in verdict.sentences)
     for text in (card, (tmp_path / "export" / "config.json").read_text()):
         assert str(probed_run.parent) not in text
         assert str(tmp_path) not in text
@@ -239,6 +245,7 @@ def test_the_card_tells_what_is_known_and_nothing_of_the_machine(
     bare = (tmp_path / "bare" / "README.md").read_text()
     assert "| Data | not known |" in bare
     assert "The run recorded no losses." in bare
+    assert "What the figures mean" not in bare
     assert "The encoder was not probed at this step." in bare
     assert not (runs["sim"] / METRICS).exists()
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vgim.compare.comparison import ComparedProbe, ComparedRun, ComparisonVerdict
 from vgim.text import join_words
 from vgim.verdict.commands import probe_command
-from vgim.verdict.probes import difference, in_points
+from vgim.verdict.probes import Difference, difference, in_points
 from vgim.verdict.verdict import NextCommand
 
 
@@ -73,18 +73,27 @@ def _compare(entries: Sequence[Entry]) -> tuple[str, ComparedRun]:
     (best, top), *others = entries
     title = top.task + (f" ({top.variant})" if top.variant else "")
     differences = {run.name: difference(top, probe) for run, probe in others}
+    return f"{title}: {best_of(best.name, top.accuracy, differences, 'run')}.", best
+
+
+def best_of(best: str, accuracy: float, differences: Mapping[str, Difference], what: str) -> str:
+    """A clause on the best of several encoders, and on what its interval leaves open.
+
+    Args:
+        best: Name of the best.
+        accuracy: Its accuracy.
+        differences: Its accuracy minus each other's, by name; the nearest first.
+        what: What is compared: `run` or `group`.
+    """
     close = [name for name, found in differences.items() if found.low <= 0]
-    nearest = others[0][0].name
     if not close:
-        text = f"{best.name} is best with {top.accuracy:.1%}, {in_points(differences[nearest])} better than {nearest}"
-        text += ", the next" if len(others) > 1 else ""
-    else:
-        gaps = join_words([f"{name} by {in_points(differences[name])}" for name in close])
-        worse = (
-            "no run is clearly better" if len(close) == len(others) else "only the others are clearly worse"
-        )
-        text = f"{best.name} ({top.accuracy:.1%}) leads {gaps}, within the interval: {worse}"
-    return f"{title}: {text}.", best
+        nearest = next(iter(differences))
+        text = f"{best} is best with {accuracy:.1%}, {in_points(differences[nearest])} better than {nearest}"
+        return text + (", the next" if len(differences) > 1 else "")
+    gaps = join_words([f"{name} by {in_points(differences[name])}" for name in close])
+    others = len(close) < len(differences)
+    worse = "only the others are clearly worse" if others else f"no {what} is clearly better"
+    return f"{best} ({accuracy:.1%}) leads {gaps}, within the interval: {worse}"
 
 
 def _not_probed_alike(runs: Sequence[ComparedRun], tasks: Sequence[str]) -> ComparisonVerdict:

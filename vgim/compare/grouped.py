@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vgim.compare.comparison import ComparisonVerdict
 from vgim.compare.crossed import Estimate
 from vgim.downstream.options import ResultModel
 
@@ -86,6 +87,8 @@ class GroupedComparison(ResultModel):
     accuracies: tuple[GroupedAccuracy, ...]
     differences: tuple[GroupedDifference, ...]
     notes: tuple[str, ...]
+    verdict: ComparisonVerdict | None = None
+    """What the groups' figures mean; None in records that older versions wrote."""
 
     def tasks(self) -> list[tuple[str, str, str]]:
         """Each task, variant and part that any run was probed on."""

@@ -21,14 +21,18 @@ DIFFERENCES_LEGEND = "differences are paired, in percentage points; * marks an i
 def grouped_tables(comparison: GroupedComparison) -> list[ComparisonTable]:
     """The tables: accuracies, differences where there are any, and training with the notes.
 
-    The legend stands below the last table of accuracies or differences.
+    The verdict stands above the first. The legend stands below the last table of accuracies or differences.
     """
     tables = [_accuracies(comparison)] if comparison.accuracies else []
     if comparison.differences:
         tables.append(_differences(comparison))
     if tables:
         tables[-1] = tables[-1]._replace(notes=_legend(comparison))
-    return [*tables, _training(comparison)]
+    tables.append(_training(comparison))
+    if comparison.verdict is not None:
+        verdict = comparison.verdict
+        tables[0] = tables[0]._replace(verdict=verdict.sentences, next=verdict.next)
+    return tables
 
 
 def tables_as_text(comparison: GroupedComparison, width: int = 0) -> str:

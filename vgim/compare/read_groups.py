@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
+from vgim.compare.better_groups import judge_groups
 from vgim.compare.cells import Cell, Row, read_cells, row_order
 from vgim.compare.columns import Column, groups_of, titles_of
 from vgim.compare.comparison import ComparedRun
@@ -55,6 +56,7 @@ def compare_groups(
         name: [_with_fingerprint(compared_config(run), by_uri[run.uri]) for run in runs]
         for name, runs in groups.items()
     }
+    runs_of = {name: [by_uri[run.uri] for run in runs] for name, runs in groups.items()}
     stages = common_stages([of_group[0] for of_group in configs.values()])
     cells = read_cells(groups, configs, stages, notes)
     titles = titles_of({column for columns in cells.values() for column in columns}, configs)
@@ -64,11 +66,8 @@ def compare_groups(
         for row, columns in sorted(cells.items(), key=lambda item: row_order(item[0]))
         for column in sorted(columns, key=order.index)
     ]
-    return GroupedComparison(
-        groups=tuple(
-            _group(name, [by_uri[run.uri] for run in runs], configs[name], stages)
-            for name, runs in groups.items()
-        ),
+    comparison = GroupedComparison(
+        groups=tuple(_group(name, of_group, configs[name], stages) for name, of_group in runs_of.items()),
         depth_names=tuple(
             output_name(index, None) + (" (GRU)" if stage.gru else "") for index, stage in enumerate(stages)
         ),
@@ -76,6 +75,7 @@ def compare_groups(
         differences=tuple(_differences(cells, configs, differences)),
         notes=tuple(dict.fromkeys(notes)),
     )
+    return comparison.model_copy(update={"verdict": judge_groups(comparison, runs_of, cells, configs)})
 
 
 def _with_fingerprint(config: RunConfig, run: ComparedRun) -> RunConfig:

@@ -16,6 +16,8 @@ from vgim.runs.checkpoint import Checkpoint
 from vgim.runs.layout import CHECKPOINTS, METRICS
 from vgim.runs.metrics import damaged_lines_in_words, read_metrics_file
 from vgim.storage import Location
+from vgim.verdict.judge import NUM_SENTENCES, judge
+from vgim.verdict.read import read_figures
 
 
 def collect_facts(checkpoint: Checkpoint, config: RunConfig, license_id: str, notes: list[str]) -> Facts:
@@ -40,6 +42,7 @@ def collect_facts(checkpoint: Checkpoint, config: RunConfig, license_id: str, no
         chance_formula=chance.formula if source else "",
         modules=tuple(_figures(module, number) for number, module in enumerate(record)),
         probes=tuple(_probes(run, step, notes)) if inside_run else (),
+        verdict=_verdict(run, step, notes) if inside_run else (),
         license=license_id,
     )
 
@@ -110,3 +113,17 @@ def _probes(run: Location, step: int, notes: list[str]) -> list[ProbeFigures]:
         for result in results
         if result.step in (None, step)
     ]
+
+
+def _verdict(run: Location, step: int, notes: list[str]) -> tuple[str, ...]:
+    """What the run's figures mean, without what is of use to its owner alone; empty for an earlier checkpoint."""
+    try:
+        figures = read_figures(run)
+    except VgimError as error:
+        notes.append(f"note: the card has no verdict, because the run's figures do not read: {error}")
+        return ()
+    if figures is None or figures.step != step:
+        return ()
+    findings = [found for found in judge(figures).findings if found.about != "state"]
+    shown = [found.text for found in findings if found.about != "kl_weight" or found.level != "good"]
+    return tuple(shown[:NUM_SENTENCES])

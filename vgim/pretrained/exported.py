@@ -132,6 +132,8 @@ class Facts(ExportRecord):
     chance_formula: str = ""
     modules: tuple[ModuleFigures, ...] = ()
     probes: tuple[ProbeFigures, ...] = ()
+    verdict: tuple[str, ...] = ()
+    """Sentences on what the figures mean; empty for a checkpoint that is not the run's newest, and in older exports."""
     license: str = ""
     """License of the weights, as the exporter states it; empty if it is not stated."""
 

@@ -18,7 +18,7 @@ def verdict_lines(verdict: Verdict) -> list[str]:
 
 def next_lines(following: NextCommand | None) -> list[str]:
     """What to do next, and its command on a line of its own; nothing for None."""
-    return [] if following is None else [f"next, to {following.purpose}:", f"  {following.command}"]
+    return [] if following is None else str(following).splitlines()
 
 
 @contextmanager

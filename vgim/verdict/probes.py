@@ -101,7 +101,7 @@ def probe_finding(probed: Probed) -> Finding:
     differences = {
         kind: difference(best, probed.baselines[kind]) for kind in BASELINES if kind in probed.baselines
     }
-    clauses = [_clause(BASELINES[kind], found) for kind, found in differences.items()]
+    clauses = [compared_with(BASELINES[kind], found) for kind, found in differences.items()]
     if clauses:
         text += ", " + join_words(clauses)
     if missing := missing_baselines(probed):
@@ -133,7 +133,8 @@ def old_probes(probed: Sequence[Probed], step: int) -> Finding | None:
     )
 
 
-def _clause(baseline: str, found: Difference) -> str:
+def compared_with(baseline: str, found: Difference) -> str:
+    """A clause on an accuracy minus a baseline's: `4.2 points (1.0 to 7.5) better than MFCC`."""
     if found.low > 0:
         return f"{in_points(found)} better than {baseline}"
     if found.high < 0:

@@ -53,6 +53,10 @@ class NextCommand(VerdictRecord):
     command: str
     """One line for a shell."""
 
+    def __str__(self) -> str:
+        """What to do next, and the command on a line of its own."""
+        return f"next, to {self.purpose}:\n  {self.command}"
+
 
 class Verdict(VerdictRecord):
     """What the figures of a run say."""
@@ -66,3 +70,7 @@ class Verdict(VerdictRecord):
     modules: tuple[ModuleVerdict, ...]
     findings: tuple[Finding, ...]
     """All findings, the most important first."""
+
+    def __str__(self) -> str:
+        """The sentences and the next command, a line each."""
+        return "\n".join([*self.sentences, *([] if self.next is None else [str(self.next)])])
