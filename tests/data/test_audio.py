@@ -110,3 +110,31 @@ def test_a_rate_whose_filter_would_fill_memory_is_refused(rate: int) -> None:
     with pytest.raises(AudioProblem, match=f"sample rate {rate} Hz has no small ratio to 16000 Hz") as caught:
         decode(file_of(NOISE, rate, "WAV"), resample=True)
     assert caught.value.kind == "sample rate"
+
+
+def without_length(flac: bytes) -> bytes:
+    """A FLAC file as programs write it into a pipe: the 36 bits of its length are zero."""
+    data = bytearray(flac)
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)
+    return bytes(data)
+
+
+def test_a_flac_file_whose_header_gives_no_length_is_refused_with_the_reason() -> None:
+    assert "its header gives no length" in problem(without_length(encode_flac(NOISE))).reason
+
+
+def test_a_header_that_promises_more_than_memory_holds_is_refused() -> None:
+    data = bytearray(encode_flac(np.zeros(40_000, np.int16)))
+    data[21] |= 0x0F
+    assert problem(bytes(data)).kind in ("truncated", "corrupt")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_samples_that_are_no_numbers_are_refused(bad: float) -> None:
+    floats = np.zeros(1000, np.float32)
+    floats[7] = bad
+    out = io.BytesIO()
+    soundfile.write(out, floats, 16_000, format="WAV", subtype="FLOAT")
+    with pytest.raises(AudioProblem, match="no finite numbers"):
+        decode(out.getvalue())

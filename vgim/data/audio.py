@@ -24,6 +24,12 @@ LARGEST_FILTER = 2**26
 FILTER_WIDTH = 6
 """Zero crossings on each side of torchaudio's windowed sinc, its default."""
 
+BLOCK_SAMPLES = 2**22
+"""Samples of a channel that are read at once."""
+MAX_SAMPLES = 2**31
+"""Most samples of a file, all channels together: 37 hours at 16 kHz."""
+UNKNOWN_FRAMES = 2**62
+"""libsndfile's length, or more, of a FLAC file whose header gives none: it was written into a pipe."""
 UNKNOWN_WAV_BYTES = 0x7FFF0000
 """Sizes from here on are placeholders of programs that wrote a WAV file into a pipe, before its length was known."""
 
@@ -51,13 +57,21 @@ class DecodedAudio:
     """Channels of the file."""
 
 
-def decode(data: bytes, *, resample: bool = False, mixdown: bool = False) -> DecodedAudio:
-    """Decode a whole FLAC or WAV file.
+def decode(
+    data: bytes,
+    *,
+    resample: bool = False,
+    mixdown: bool = False,
+    segment_s: tuple[float, float | None] | None = None,
+) -> DecodedAudio:
+    """Decode a sound file, or a part of it.
 
     Args:
         data: Bytes of the file.
         resample: Convert other sample rates to 16 kHz instead of raising.
         mixdown: Average the channels instead of raising.
+        segment_s: First second of the part, and the second after its last; None of the two for the file's end. None for
+            the whole file.
 
     Raises:
         AudioProblem: The file cannot be used.
@@ -73,6 +87,10 @@ def decode(data: bytes, *, resample: bool = False, mixdown: bool = False) -> Dec
             _check_wav_is_whole(data)
         if file.frames == 0:
             raise AudioProblem("empty", "it holds no samples")
+        if file.frames >= UNKNOWN_FRAMES:  # libsndfile cannot tell where the last block of samples ends
+            raise AudioProblem(
+                "unreadable", "its header gives no length, as of a file written into a pipe; encode it again"
+            )
         if file.samplerate != SAMPLE_RATE_HZ and not resample:
             raise AudioProblem(
                 "sample rate",
@@ -88,14 +106,15 @@ def decode(data: bytes, *, resample: bool = False, mixdown: bool = False) -> Dec
                 f"sample rate {file.samplerate} Hz has no small ratio to {SAMPLE_RATE_HZ} Hz; resample the file with "
                 "another tool",
             )
-        samples = _read_samples(file, ends_early=lambda: stream.tell() >= len(data))
+        first, last = _samples_of(segment_s, file)
+        samples = _read_samples(file, first, last, ends_early=lambda: stream.tell() >= len(data))
         is_mono_flac = file.format == "FLAC" and file.subtype == "PCM_16" and file.channels == 1
         rate_hz, num_channels = file.samplerate, file.channels
     if samples.ndim == 2:
         samples = np.rint(samples.mean(axis=1)).astype(np.int16)
     if rate_hz != SAMPLE_RATE_HZ:
         samples = resample_pcm16(samples, rate_hz)
-    is_plain_flac = is_mono_flac and rate_hz == SAMPLE_RATE_HZ
+    is_plain_flac = is_mono_flac and rate_hz == SAMPLE_RATE_HZ and segment_s is None
     return DecodedAudio(samples, is_plain_flac, rate_hz, num_channels)
 
 
@@ -115,25 +134,55 @@ def _check_wav_is_whole(data: bytes) -> None:
         at += num_bytes + num_bytes % 2
 
 
-def _read_samples(file: Any, ends_early: Callable[[], bool]) -> Pcm16:
-    """Samples of an open file, [num_samples] or [num_samples, num_channels]."""
-    num_expected = file.frames
+def _samples_of(segment_s: tuple[float, float | None] | None, file: Any) -> tuple[int, int]:
+    """The first sample of a segment of an open file, and the one after its last."""
+    if segment_s is None:
+        return 0, file.frames
+    first = round(segment_s[0] * file.samplerate)
+    last = file.frames if segment_s[1] is None else min(round(segment_s[1] * file.samplerate), file.frames)
+    if first >= last:
+        there = f"the file has {file.frames / file.samplerate:.2f} s"
+        raise AudioProblem("empty", f"nothing is there from {segment_s[0]:g} s on; {there}")
+    return first, last
+
+
+def _read_samples(file: Any, first: int, last: int, ends_early: Callable[[], bool]) -> Pcm16:
+    """Samples `first` to `last` of an open file, [num_samples] or [num_samples, num_channels].
+
+    Memory is taken for samples that are there, not for those that a header promises.
+    """
+    num_expected, blocks, num_read = last - first, list[Pcm16](), 0
     try:
-        if file.subtype in ("FLOAT", "DOUBLE"):  # libsndfile does not scale floats to the integer range
-            samples = to_pcm16(file.read(dtype="float32"))
-        else:
-            samples = np.asarray(file.read(dtype="int16"), dtype=np.int16)
+        if first:
+            file.seek(first)
+        while num_read < num_expected:
+            block = _read_block(file, min(BLOCK_SAMPLES, num_expected - num_read))
+            if not len(block):
+                break
+            blocks.append(block)
+            num_read += len(block)
+            if num_read * file.channels > MAX_SAMPLES:
+                raise AudioProblem(
+                    "unreadable", f"it holds more than {MAX_SAMPLES:,} samples; cut the recording"
+                )
     except (soundfile.SoundFileError, RuntimeError) as error:
         if ends_early():
             reason = f"the data ends before the {num_expected} samples that the header promises"
             raise AudioProblem("truncated", reason) from error
         reason = f"decoding stopped with an error ({_libsndfile_message(error)})"
         raise AudioProblem("corrupt", reason) from error
-    if len(samples) != num_expected:
-        raise AudioProblem(
-            "truncated", f"truncated: {len(samples)} of {num_expected} samples could be decoded"
-        )
-    return samples
+    if num_read != num_expected:
+        raise AudioProblem("truncated", f"truncated: {num_read} of {num_expected} samples could be decoded")
+    return np.concatenate(blocks)
+
+
+def _read_block(file: Any, num_samples: int) -> Pcm16:
+    if file.subtype not in ("FLOAT", "DOUBLE"):
+        return np.asarray(file.read(num_samples, dtype="int16"), dtype=np.int16)
+    floats = file.read(num_samples, dtype="float32")  # libsndfile does not scale floats to the integer range
+    if not np.isfinite(floats).all():
+        raise AudioProblem("corrupt", "it holds samples that are no finite numbers")
+    return to_pcm16(floats)
 
 
 def to_pcm16(floats: npt.NDArray[np.float32]) -> Pcm16:

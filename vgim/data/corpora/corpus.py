@@ -58,6 +58,11 @@ class SourceUtterance:
     """Empty if the corpus has none."""
     split: str | None = None
     """The published split, if the corpus's folders are its splits."""
+    segment_s: tuple[float, float | None] | None = None
+    """First second of the utterance in its file, and the second after its last, where None means the file's end; None
+    for the whole file."""
+    recording_id: str | None = None
+    """Recording that it is cut from, if the corpus's traits cannot tell from its id."""
     earlier_id: str | None = None
     """The id in shards of vgim 0.1, if it was another one. Split lists and label files may still name it."""
 

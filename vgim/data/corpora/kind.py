@@ -23,6 +23,8 @@ class CorpusOption:
     choices: tuple[str, ...] = ()
     """The values that are allowed; empty allows any text."""
     default: str | None = None
+    is_path: bool = False
+    """Whether the value is a path or URI, in which `~` and environment variables are filled in."""
     is_repeatable: bool = False
     """Whether the option may be given several times. `find` then gets all values as a sequence."""
 

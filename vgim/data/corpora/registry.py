@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vgim.data.corpora.artificial_speech import ARTIFICIAL_SPEECH
 from vgim.data.corpora.corpus import Corpus
+from vgim.data.corpora.folder import FOLDER
 from vgim.data.corpora.kind import CorpusKind, CorpusTraits, OptionInput
 from vgim.data.corpora.librispeech import LIBRISPEECH
 from vgim.data.corpora.synthetic import SYNTHETIC
@@ -15,6 +16,7 @@ from vgim.storage import Location
 CORPORA: dict[str, CorpusKind] = {
     LIBRISPEECH.name: LIBRISPEECH,
     ARTIFICIAL_SPEECH.name: ARTIFICIAL_SPEECH,
+    FOLDER.name: FOLDER,
     SYNTHETIC.name: SYNTHETIC,
 }
 

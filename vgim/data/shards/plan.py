@@ -110,6 +110,7 @@ def _digest(
             item.path,
             item.size_bytes,
             item.transcript,
+            *([item.segment_s] if item.segment_s is not None else []),
         ]
         digest.update(json.dumps(facts).encode())
         if item.utterance_id in labels:

@@ -241,7 +241,9 @@ def _assign_splits(
     seed: int,
 ) -> Assignment:
     speaker_of = {item.utterance_id: item.speaker_id for item in corpus.utterances}
-    recording_of = corpus_traits(corpus.name, corpus.variant).recordings_of(speaker_of)
+    recording_of = corpus_traits(corpus.name, corpus.variant).recordings_of(speaker_of) | {
+        item.utterance_id: item.recording_id for item in corpus.utterances if item.recording_id is not None
+    }
     if lists:
         return split_by_lists(
             corpus.utterances,

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from vgim.config.paths import resolve_path
-from vgim.data.corpora.kind import OptionInput
+from vgim.data.corpora.kind import CorpusOption, OptionInput
 from vgim.data.corpora.registry import CORPORA, find_corpus
 from vgim.data.shards.manifest import Codec, Manifest
 from vgim.data.shards.plan import TARGET_SHARD_BYTES
@@ -66,12 +66,19 @@ def prepare_named(
         StorageError: `out` cannot be written.
     """
     declared = CORPORA[name].options if name in CORPORA else ()
-    names_of_corpus = [option.keyword for option in declared]
-    of_corpus = {keyword: options.pop(keyword) for keyword in names_of_corpus if keyword in options}
+    of_corpus = {
+        option.keyword: _resolved(option, options.pop(option.keyword))
+        for option in declared
+        if option.keyword in options
+    }
     checked = _check({keyword: value for keyword, value in options.items() if value is not None})
     with progress.stage("listing the corpus"):
         found = find_corpus(name, corpus, **of_corpus)
     return prepare(found, out, progress=progress, **checked.model_dump())
+
+
+def _resolved(option: CorpusOption, value: OptionInput) -> OptionInput:
+    return resolve_path(value, option.flag) if option.is_path and isinstance(value, str) else value
 
 
 def _check(options: dict[str, OptionInput]) -> _PrepareOptions:

@@ -119,7 +119,7 @@ def _rows(
         on_utterance()
         try:
             data = _read(root.child(item.path), item.size_bytes)
-            clip = decode(data, resample=options.resample, mixdown=options.mixdown)
+            clip = decode(data, resample=options.resample, mixdown=options.mixdown, segment_s=item.segment_s)
             if len(clip.samples) < options.min_samples:
                 raise AudioProblem(
                     "too short", f"{len(clip.samples)} samples, at least {options.min_samples} needed"

@@ -1,0 +1,245 @@
+"""Folders of sound files and the lists that name recordings in them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vgim.cli import main
+from vgim.data.corpora.folder import find_folder, recordings_of, utterance_id_of
+from vgim.data.corpora.manifest_file import read_manifest_rows
+from vgim.data.shards.prepare import prepare
+from vgim.errors import ConfigError, DataError
+from vgim.storage import Location
+
+RATE_HZ = 16_000
+FILES = (
+    "ann/one.wav",
+    "ann/deep/two.flac",
+    "bob/three.ogg",
+    "bob/four.mp3",
+    "bob/five.opus",
+    "six seven.wav",
+)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Two seconds of noise in every format that is read, by Ann, Bob and somebody else."""
+    root = tmp_path / "corpus"
+    rng = np.random.default_rng(0)
+    for name in FILES:
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        noise = rng.uniform(-0.3, 0.3, 2 * RATE_HZ)
+        options = {"format": "OGG", "subtype": "OPUS"} if file.suffix == ".opus" else {}
+        soundfile.write(file, noise, RATE_HZ, **options)
+    (root / "ann/one.txt").write_text("one\r\nline\r\n")
+    (root / "notes.md").write_text("no sound")
+    (root / "ann/._one.wav").write_bytes(b"what macOS leaves")
+    return root
+
+
+def rows(shards: Path) -> dict[str, Mapping[str, Any]]:
+    found = {}
+    for file in shards.rglob("*/*.parquet"):
+        found |= {row["utterance_id"]: row for row in pq.read_table(file).to_pylist()}
+    return found
+
+
+def test_every_format_is_read_with_speakers_of_folders(corpus: Path, tmp_path: Path) -> None:
+    manifest = prepare(find_folder(corpus), tmp_path / "shards")
+    found = rows(tmp_path / "shards")
+    assert {name: row["speaker_id"] for name, row in found.items()} == {
+        "ann-one": "ann",
+        "ann-deep-two": "ann",
+        "bob-three": "bob",
+        "bob-four": "bob",
+        "bob-five": "bob",
+        "six_seven": "unknown",
+    }
+    assert found["ann-one"]["transcript"] == "one line"
+    assert all(abs(row["num_samples"] - 2 * RATE_HZ) < 3000 for row in found.values())
+    assert manifest.warnings[0] == "no speaker for 1 utterance: six_seven"
+    assert {item.path_or_id: item.reason for item in manifest.skipped} == {"ann/._one.wav": "a hidden file"}
+    assert manifest.corpus == "folder"
+
+
+@pytest.mark.parametrize(
+    ("speaker_from", "speakers"),
+    [("none", {"unknown"}), ("/([a-z])[^/]*$", {"o", "t", "f", "unknown"}), ("(x)?", {"unknown"})],
+)
+def test_speakers_come_from_where_the_user_says(corpus: Path, speaker_from: str, speakers: set[str]) -> None:
+    found = find_folder(corpus, speaker_from=speaker_from)
+    assert {item.speaker_id for item in found.utterances} == speakers
+    assert bool(found.warnings) == (speaker_from != "none")
+
+
+@pytest.mark.parametrize("bad", ["(", "no group", "(?P<a>", "[z-a]"])
+def test_an_expression_that_names_no_speaker_is_refused(corpus: Path, bad: str) -> None:
+    with pytest.raises(ConfigError, match="--speaker-from"):
+        find_folder(corpus, speaker_from=bad)
+
+
+def test_two_files_of_one_name_keep_the_first_and_list_the_second(corpus: Path) -> None:
+    (corpus / "ann/one.flac").write_bytes((corpus / "ann/deep/two.flac").read_bytes())
+    found = find_folder(corpus)
+    assert [item.path for item in found.utterances if item.utterance_id == "ann-one"] == ["ann/one.flac"]
+    assert found.skipped[-1].reason == "it has the same id as ann/one.flac, ann-one"
+
+
+CSV = "path,speaker,transcript,split\nann/one.wav,Ann,one,train\nbob/three.ogg,,three,dev\nbob/none.wav,,,test\n"
+NEMO = [
+    {"audio_filepath": "ann/one.wav", "duration": 2.0, "text": "one", "speaker": "Ann"},
+    {"audio_filepath": "bob/three.ogg", "duration": 2.0, "text": "three"},
+    {"audio_filepath": "bob/none.wav", "duration": 2.0, "text": ""},
+]
+LHOTSE = [
+    {
+        "id": f"cut-{name}",
+        "start": 0,
+        "duration": 2.0,
+        "channel": 0,
+        "type": "MonoCut",
+        "supervisions": [{"id": "s", "start": 0, "duration": 2.0, "text": text, "speaker": speaker}],
+        "recording": {
+            "id": "r",
+            "sources": [{"type": "file", "channels": [0], "source": path}],
+            "duration": 2.0,
+        },
+    }
+    for name, path, text, speaker in (
+        ("1", "ann/one.wav", "one", "Ann"),
+        ("2", "bob/three.ogg", "three", None),
+        ("3", "bob/none.wav", "", None),
+    )
+]
+
+
+def jsonl(values: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(value) + "\n" for value in values)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.csv", CSV),
+        ("list.csv", "\ufeff" + CSV.replace("\n", "\r\n")),
+        ("list.tsv", CSV.replace(",", "\t")),
+        ("nemo.json", jsonl(NEMO)),
+        ("cuts.jsonl.gz", jsonl(LHOTSE)),
+    ],
+)
+def test_manifests_give_speakers_and_transcripts_and_list_what_is_missing(
+    corpus: Path, tmp_path: Path, name: str, text: str
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    found = find_folder(corpus, manifest=str(file))
+    assert [(item.path, item.speaker_id, item.transcript) for item in found.utterances] == [
+        ("ann/one.wav", "Ann", "one"),
+        ("bob/three.ogg", "bob", "three"),
+    ]
+    assert [item.segment_s for item in found.utterances] == [None, None]
+    (missing,) = found.skipped
+    assert missing.path_or_id.startswith(f"{name}, line ")
+    assert missing.reason == f"there is no file bob/none.wav in {corpus}"
+    if "csv" in name:
+        assert [item.split for item in found.utterances] == ["train", "validation"]
+
+
+def test_recordings_of_lhotse_are_read_with_absolute_paths(corpus: Path, tmp_path: Path) -> None:
+    file = tmp_path / "recordings.jsonl"
+    source = {"type": "file", "channels": [0], "source": str(corpus / "ann/one.wav")}
+    file.write_text(jsonl([{"id": "rec 1", "sources": [source], "sampling_rate": RATE_HZ, "duration": 2.0}]))
+    (item,) = find_folder(corpus, manifest=str(file)).utterances
+    assert (item.utterance_id, item.path) == ("rec_1", "ann/one.wav")
+
+
+def test_segments_are_cut_and_those_of_a_recording_stay_in_one_split(corpus: Path, tmp_path: Path) -> None:
+    values = [
+        {"audio_filepath": path, "offset": offset, "duration": 0.5}
+        for path in ("ann/one.wav", "ann/deep/two.flac", "bob/three.ogg", "bob/four.mp3")
+        for offset in (0, 0.5, 1.25)
+    ]
+    values.append({"audio_filepath": "ann/one.wav", "offset": 9.0, "duration": 0.5})
+    file = tmp_path / "segments.json"
+    file.write_text(jsonl(values))
+    found = find_folder(corpus, manifest=str(file), speaker_from="none")
+    manifest = prepare(found, tmp_path / "shards", min_samples=0, validation_fraction=0.3, test_fraction=0.3)
+    (late,) = manifest.skipped
+    assert late.reason == "nothing is there from 9 s on; the file has 2.00 s"
+    cut = rows(tmp_path / "shards")
+    whole = soundfile.read(corpus / "ann/one.wav", dtype="int16")[0]
+    for name, start in (("ann-one@0", 0), ("ann-one@500", 8_000), ("ann-one@1250", 20_000)):
+        samples = np.frombuffer(cut[name]["audio"], "<i2")
+        np.testing.assert_array_equal(samples, whole[start : start + 8_000])
+    splits: dict[str, set[str]] = {}
+    for name, row in cut.items():
+        splits.setdefault(name.partition("@")[0], set()).add(row["split"])
+    assert all(len(of_recording) == 1 for of_recording in splits.values())
+    assert {split for of_recording in splits.values() for split in of_recording} == {
+        "train",
+        "validation",
+        "test",
+    }
+    assert recordings_of(["a-b@500", "a@b"]) == {"a-b@500": "a-b", "a@b": "a@b"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "names no recording"),
+        ("path\n", "names no recording"),
+        ("name,age\nx,1\n", "line 1: expected a header with a column path"),
+        ("path,text\na.wav,one,two\n", "line 2: 3 cells under a header of 2"),
+        ("path,split\na.wav,trial\n", "line 2: 'trial' is no split"),
+        ("path,start\na.wav,soon\n", "line 2: start=soon is no time in seconds"),
+        ("path,start\na.wav,-1\n", "line 2: start=-1 is no time in seconds"),
+        ('{"path": "a.wav"}\n[1]\n', "line 2: expected a JSON object"),
+        ('{"path": "a.wav"}\n{"path": \n', "line 2: expected a JSON object"),
+        ('{"text": "x"}\n', "line 1: it names no file"),
+        ("path\ncaf\u00e9.wav\n", "line 2: byte 0xe9 at position 4 is not UTF-8"),
+        ("path\nnone.wav\n", "names no recording in .*: list, line 2: there is no file none.wav"),
+    ],
+)
+def test_a_malformed_manifest_is_told_by_its_line(corpus: Path, tmp_path: Path, text: str, told: str) -> None:
+    file = tmp_path / "list"
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=told):
+        find_folder(corpus, manifest=str(file))
+
+
+@given(st.binary(max_size=120))
+def test_any_bytes_are_rows_or_one_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    file = tmp_path_factory.getbasetemp() / "any"
+    file.write_bytes(b'{"path": "a.wav"}\n' + data)
+    with suppress(DataError):
+        assert read_manifest_rows(Location(file))
+
+
+def test_a_folder_without_sound_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("x")
+    with pytest.raises(DataError, match=r"found 1 file, none of them \.wav, \.flac"):
+        find_folder(tmp_path)
+    assert utterance_id_of("a b/c.d/e  f.wav") == "a_b-c.d-e_f"
+
+
+def test_the_command_prepares_a_folder_and_a_manifest(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(CSV)
+    command = ["data", "prepare", "folder", "--corpus", str(corpus), "--out", str(tmp_path / "shards")]
+    result = CliRunner().invoke(main, [*command, "--manifest", str(tmp_path / "list.csv")])
+    assert result.exit_code == 0, result.output
+    assert set(rows(tmp_path / "shards")) == {"ann-one", "bob-three"}

@@ -1,0 +1,240 @@
+"""Any folder of sound files, and any list of recordings in one.
+
+SPEAKER/.../NAME.flac      (or .wav, .ogg, .opus, .mp3)
+SPEAKER/.../NAME.txt       its transcript, if there is one
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from vgim.data.corpora.corpus import Corpus, Skipped, SourceUtterance, corpus_folder
+from vgim.data.corpora.kind import CorpusKind, CorpusOption, CorpusTraits
+from vgim.data.corpora.manifest_file import ManifestRow, read_manifest_rows
+from vgim.data.corpora.phone_labels import LABELS_NAME
+from vgim.data.text_lines import read_lines
+from vgim.errors import ConfigError, DataError
+from vgim.storage import FileSizes, Location
+from vgim.text import first_few, plural, shorten
+
+PCM_RATIO = {".wav": 1.0, ".flac": 1.9, ".ogg": 8.0, ".opus": 10.0, ".mp3": 8.0}
+"""Suffixes of sound files → bytes of 16 kHz PCM16 per byte of the file, roughly."""
+UNKNOWN = "unknown"
+"""Speaker of utterances of which nothing names one."""
+SEGMENT = "@"
+"""Between the id of a recording and the first millisecond of an utterance in it."""
+
+
+def find_folder(
+    root: str | Path | Location, *, speaker_from: str = "parent", manifest: str | None = None
+) -> Corpus:
+    """List the sound files of a folder, at any depth. Transcripts are read, audio is not.
+
+    An utterance's id is its path without suffix, with `-` for `/` and `_` for spaces; its chapter is its folder.
+
+    Args:
+        root: The folder.
+        speaker_from: `parent` for the first folder below the root; `none`; or a regular expression whose first group
+            is the speaker, which is searched for in the path.
+        manifest: Take the recordings that this list names, with its speakers, transcripts, splits and times.
+
+    Raises:
+        ConfigError: `speaker_from` is no regular expression with a group.
+        DataError: There is no sound file, or the manifest cannot be read.
+    """
+    folder = corpus_folder(root, "give a folder of sound files")
+    speaker_of = _speaker_reader(speaker_from)
+    files = folder.list_files()
+    sizes = dict(files)
+    if manifest is None:
+        utterances, skipped = _list_sounds(folder, files, speaker_of)
+    else:
+        utterances, skipped = _list_rows(folder, Location(manifest), sizes, speaker_of)
+    if not utterances:
+        raise DataError(_nothing_found(folder, manifest, files, skipped))
+    no_speaker = [item.utterance_id for item in utterances if item.speaker_id == UNKNOWN]
+    warnings = []
+    if no_speaker and speaker_from != "none":
+        warnings.append(f"no speaker for {plural(len(no_speaker), 'utterance')}: {first_few(no_speaker)}")
+    num_bytes = sum(sizes[path] for path in {item.path for item in utterances})
+    num_pcm = sum(PCM_RATIO[_suffix(path)] * sizes[path] for path in {item.path for item in utterances})
+    labels = folder.child(LABELS_NAME)
+    return Corpus(
+        name=FOLDER.name,
+        root=folder,
+        utterances=tuple(utterances),
+        skipped=tuple(skipped),
+        warnings=tuple(warnings),
+        labels=labels if LABELS_NAME in sizes else None,
+        pcm_bytes_per_file_byte=num_pcm / max(num_bytes, 1),
+        resample=True,
+    )
+
+
+def recordings_of(utterance_ids: Iterable[str]) -> dict[str, str]:
+    """Utterance id → id of the recording that it is cut from."""
+    return {name: re.sub(rf"{SEGMENT}[0-9]+$", "", name) for name in utterance_ids}
+
+
+def utterance_id_of(path: str) -> str:
+    """The utterance id of a sound file, from its path below the corpus's folder."""
+    return re.sub(r"\s+", "_", str(PurePosixPath(path).with_suffix("")).strip("/").replace("/", "-"))
+
+
+def _list_sounds(
+    folder: Location, files: FileSizes, speaker_of: Callable[[str], str]
+) -> tuple[list[SourceUtterance], list[Skipped]]:
+    sizes, by_id, skipped = dict(files), dict[str, SourceUtterance](), []
+    for path, size in files:
+        if _suffix(path) not in PCM_RATIO:
+            continue
+        if path.rpartition("/")[2].startswith("."):
+            skipped.append(Skipped(path_or_id=path, kind="unexpected name", reason="a hidden file"))
+            continue
+        item = _utterance(path, size, speaker_of(path))
+        if (first := by_id.get(item.utterance_id)) is not None:
+            reason = f"it has the same id as {first.path}, {item.utterance_id}"
+            skipped.append(Skipped(path_or_id=path, kind="unexpected name", reason=reason))
+            continue
+        beside = str(PurePosixPath(path).with_suffix(".txt"))
+        if beside in sizes:
+            text = " ".join(line.text.strip() for line in read_lines(folder.child(beside)))
+            item = replace(item, transcript=text)
+        by_id[item.utterance_id] = item
+    return list(by_id.values()), skipped
+
+
+def _list_rows(
+    folder: Location, manifest: Location, sizes: dict[str, int], speaker_of: Callable[[str], str]
+) -> tuple[list[SourceUtterance], list[Skipped]]:
+    by_id: dict[str, SourceUtterance] = {}
+    skipped: list[Skipped] = []
+    for row in read_manifest_rows(manifest):
+        where = f"{manifest.name}, line {row.line}"
+        path = _path_below(folder, manifest, row.path, sizes)
+        if path is None or _suffix(path) not in PCM_RATIO:
+            reason = (
+                f"there is no file {shorten(row.path)} in {folder}"
+                if path is None
+                else f"{path} is none of {', '.join(PCM_RATIO)}"
+            )
+            skipped.append(Skipped(path_or_id=where, kind="unreadable", reason=reason))
+            continue
+        item = _of_row(row, _utterance(path, sizes[path], row.speaker or speaker_of(path)))
+        if item.utterance_id in by_id:
+            skipped.append(
+                Skipped(
+                    path_or_id=where, kind="unexpected name", reason=f"{item.utterance_id} is there already"
+                )
+            )
+            continue
+        by_id[item.utterance_id] = item
+    return list(by_id.values()), skipped
+
+
+def _utterance(path: str, size: int, speaker_id: str) -> SourceUtterance:
+    return SourceUtterance(
+        utterance_id=utterance_id_of(path),
+        speaker_id=speaker_id or UNKNOWN,
+        chapter_id=path.rpartition("/")[0],
+        path=path,
+        size_bytes=size,
+        transcript="",
+    )
+
+
+def _of_row(row: ManifestRow, item: SourceUtterance) -> SourceUtterance:
+    name = re.sub(r"\s+", "_", row.name.replace("/", "-"))
+    if row.segment_s is None:
+        return replace(
+            item, utterance_id=name or item.utterance_id, transcript=row.transcript, split=row.split
+        )
+    return replace(
+        item,
+        utterance_id=name or f"{item.utterance_id}{SEGMENT}{round(1000 * row.segment_s[0])}",
+        transcript=row.transcript,
+        split=row.split,
+        segment_s=row.segment_s,
+        recording_id=item.utterance_id,
+    )
+
+
+def _path_below(folder: Location, manifest: Location, written: str, sizes: dict[str, int]) -> str | None:
+    """The path below the corpus's folder of a file that a manifest names; None if it is not there.
+
+    Relative paths begin at the corpus's folder, or else at the manifest's.
+    """
+    absolute = written if written.startswith("/") or "://" in written else None
+    candidates = [absolute] if absolute else [folder.child(written).uri, manifest.parent.child(written).uri]
+    for uri in candidates:
+        path = str(PurePosixPath(uri)) if "://" not in uri else uri
+        below = path.removeprefix(folder.uri.rstrip("/") + "/")
+        if below != path and below in sizes:
+            return below
+    return None
+
+
+def _speaker_reader(speaker_from: str) -> Callable[[str], str]:
+    if speaker_from == "none":
+        return lambda path: UNKNOWN
+    if speaker_from == "parent":
+        return lambda path: path.partition("/")[0] if "/" in path else UNKNOWN
+    try:
+        pattern = re.compile(speaker_from)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ConfigError(
+            f"--speaker-from {shorten(speaker_from)}: {error}; give parent, none or a regular expression"
+        ) from None
+    if not pattern.groups:
+        raise ConfigError(
+            f"--speaker-from {shorten(speaker_from)} has no group; put the speaker's part in brackets, such as "
+            "'([^_/]+)_'"
+        )
+
+    def search(path: str) -> str:
+        match = pattern.search(path)
+        return (match[1] or UNKNOWN) if match else UNKNOWN
+
+    return search
+
+
+def _suffix(path: str) -> str:
+    return PurePosixPath(path).suffix.lower()
+
+
+def _nothing_found(folder: Location, manifest: str | None, files: FileSizes, skipped: list[Skipped]) -> str:
+    if manifest is not None:
+        return f"the manifest {manifest} names no recording in {folder}: {skipped[0].path_or_id}: {skipped[0].reason}"
+    found = f"{plural(len(files), 'file')}, none of them" if files else "no files, expected"
+    return f"no utterance in {folder}: found {found} {', '.join(PCM_RATIO)}; check the path"
+
+
+def _traits(variant: str | None) -> CorpusTraits:
+    return CorpusTraits(recordings_of=recordings_of)
+
+
+FOLDER = CorpusKind(
+    name="folder",
+    title="folder of sound files",
+    help="Any folder of FLAC, WAV, Ogg, Opus or MP3 files, or the recordings that a manifest names.",
+    find=find_folder,
+    options=(
+        CorpusOption(
+            "speaker_from",
+            "--speaker-from",
+            help="parent: the first folder below the corpus; none; or a regular expression whose first group is the "
+            "speaker.",
+            default="parent",
+        ),
+        CorpusOption(
+            "manifest",
+            "--manifest",
+            help="CSV, JSONL, or a manifest of NeMo or lhotse: path, speaker, transcript, split, start, duration.",
+            is_path=True,
+        ),
+    ),
+    traits=_traits,
+)
