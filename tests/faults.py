@@ -28,7 +28,7 @@ Fault = Callable[["AnyConfig", int, int], None]
 
 
 def workers_with(fault: Fault) -> Callable[[TrainJob, Placement], None]:
-    """A function for Ray Train's workers, in place of `vgim.training.on_ray._train_worker`, that meets the fault."""
+    """A function for the workers on Ray, in place of `vgim.training.on_ray._train_worker`, that meets the fault."""
     _send_by_value()
 
     def train_worker(job: TrainJob, placement: Placement) -> None:
@@ -37,7 +37,7 @@ def workers_with(fault: Fault) -> Callable[[TrainJob, Placement], None]:
         from vgim.training import on_ray
         from vgim.training.greedy import GreedyLearner
 
-        rank = ray.train.get_context().get_world_rank()
+        rank = 0 if placement.is_alone else ray.train.get_context().get_world_rank()
         take_step = GreedyLearner.step
 
         def step(learner: GreedyLearner, audio: Any, progress: Any, **options: Any) -> Any:

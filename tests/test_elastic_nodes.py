@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 from vgim.config import ResolvedConfig, RunConfig
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.storage import Location
-from vgim.training import on_ray
+from vgim.training import on_ray, ray_fit
 from vgim.training.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
@@ -32,7 +32,7 @@ SETTINGS = (
 @pytest.fixture
 def changing_nodes(ray_cluster: RayCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[RayCluster]:
     """A cluster of two nodes that a test adds nodes to; workers are resized seconds after that."""
-    monkeypatch.setattr(on_ray, "RESIZE_INTERVAL_S", 1.0)
+    monkeypatch.setattr(ray_fit, "RESIZE_INTERVAL_S", 1.0)
     ray_cluster.add_nodes(1, num_cpus=4)
     yield ray_cluster
     ray_cluster.remove_nodes()

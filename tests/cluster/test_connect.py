@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vgim.cluster.connect import ensure_ray
+from vgim.cluster.connect import LOG_MONITOR, UNUSED, ensure_ray
 from vgim.errors import ConfigError, TrainingError
 
 STARTED = SimpleNamespace(address_info={"gcs_address": "127.0.0.1:1"})
@@ -144,6 +144,33 @@ def test_a_start_that_times_out_is_tried_again(monkeypatch: pytest.MonkeyPatch) 
     assert starts == ["local", "shutdown", "local"]
 
 
+def test_processes_without_use_are_left_out_and_a_second_start_is_ray_as_it_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import ray
+    from ray._private.node import Node
+
+    names = (*UNUSED, LOG_MONITOR)
+    theirs = {name: getattr(Node, name) for name in names}
+    left_out: list[set[str]] = []
+
+    def start(address: str, **_: Any) -> SimpleNamespace:
+        left_out.append({name for name in names if getattr(Node, name) is not theirs[name]})
+        if len(left_out) == 1:
+            raise RuntimeError("the raylet died")
+        return STARTED
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", start)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    ensure_ray()
+    ensure_ray(verbose=True)
+    ensure_ray(dashboard=True)
+    assert left_out == [set(names), set(), set(UNUSED), set()]
+    assert all(getattr(Node, name) is theirs[name] for name in names)
+
+
 def test_a_machine_on_which_ray_never_starts_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
@@ -180,6 +207,8 @@ def is_ours(pid):
     return pid == os.getpid() or (pid in parent and is_ours(parent[pid]))
 sockets = set()
 for pid in filter(is_ours, parent):
+    command = open(f"/proc/{pid}/cmdline").read().split("\\0")
+    assert not any(part.endswith(("/dashboard.py", "monitor.py")) for part in command), command
     for fd in os.listdir(f"/proc/{pid}/fd"):
         try:
             sockets.add(os.readlink(f"/proc/{pid}/fd/{fd}"))

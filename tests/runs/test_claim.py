@@ -26,7 +26,7 @@ from vgim.runs.claim import RecordedProcess, claim_run, refuse_recorded_holder
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.runs.listing import list_runs
 from vgim.storage import Location
-from vgim.training import loop, trainer
+from vgim.training import in_process, loop, trainer
 from vgim.training.trainer import train
 from vgim.tune.folder import WORK
 
@@ -208,7 +208,7 @@ def test_a_finished_launch_releases_its_claim_and_a_failed_one_too(
         assert not is_released()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(trainer, "_train_in_this_process", interrupt)
+    monkeypatch.setattr(in_process, "train_in_process", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(tiny_config("train.epochs=1", "train.max_steps=8"))
     assert is_released()

@@ -98,6 +98,31 @@ def test_ranks_that_stopped_are_believed_where_ray_says_nothing(
     assert ends == [(on_ray.EXIT_S, 143)]
 
 
+def test_ranks_that_stopped_are_believed_where_ray_ends_at_once(
+    tiny_config: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolved = tiny_config("cluster.workers=1")
+    run = run_location(resolved.config)
+    ends: list[tuple[float, int]] = []
+    monkeypatch.setattr(on_ray, "end_within", lambda *arguments: ends.append(arguments))
+
+    def stop_and_end() -> None:
+        from ray.exceptions import ActorDiedError
+
+        RunFolder(run).begin_attempt(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        wait_until(Path(str(run), STOP_REQUEST).exists, "the request to stop")
+        RunFolder(run).set_state("interrupted", "stopped by SIGTERM at step 3, epoch 0")
+        raise ActorDiedError
+
+    trainer_that(stop_and_end, monkeypatch)
+    with pytest.raises(Interrupted) as e:
+        train(resolved, placement=ONE_WORKER)
+    assert e.value.exit_code == 143
+    assert state_of(resolved) == ("interrupted", "stopped by SIGTERM at step 3, epoch 0")
+    assert ends == [(on_ray.EXIT_S, 143)]
+
+
 def test_a_lost_controller_is_one_line(tiny_config: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     resolved = tiny_config("cluster.workers=1")
 

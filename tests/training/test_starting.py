@@ -11,7 +11,14 @@ from vgim.cluster.placement import Placement
 from vgim.config import ResolvedConfig
 from vgim.runs.folder import RunFolder
 from vgim.training import starting
-from vgim.training.starting import CONTROLLER, IMPORTING, needed_resources, starting_workers
+from vgim.training.starting import (
+    ALONE,
+    CONTROLLER,
+    IMPORTING,
+    needed_resources,
+    starting_worker,
+    starting_workers,
+)
 
 
 def test_resources_that_are_missing_are_named_beside_what_is_free() -> None:
@@ -30,6 +37,8 @@ def test_the_start_ends_when_a_worker_has_begun(
     folder.claim(resolved.config, "d" * 64)
     start = starting_workers(folder, Placement(2, 1.0, False))
     assert start.title == "starting 2 workers"
+    alone = starting_worker(folder)
+    assert (alone.title, alone.waits_for()) == ("starting 1 worker", ALONE)
     monkeypatch.setattr(starting, "_group_states", lambda: {"PENDING", "REMOVED"})
     monkeypatch.setattr(starting, "_free", lambda: {"CPU": 1.0})
     assert start.waits_for() == "waiting for 2 x 1 CPU; the cluster has 1 CPU free"
@@ -39,3 +48,4 @@ def test_the_start_ends_when_a_worker_has_begun(
     assert start.waits_for() == CONTROLLER
     folder.begin_attempt(2)
     assert start.waits_for() is None
+    assert alone.waits_for() is None

@@ -22,7 +22,7 @@ from vgim.runs.layout import STOP_REQUEST
 from vgim.runs.stop_request import ask_to_stop, requested_stop, withdraw_stop_request
 from vgim.signals import STOP_SIGNALS, Stopped, stop_signals
 from vgim.storage import Location
-from vgim.training import stopping, trainer
+from vgim.training import in_process, stopping, trainer
 from vgim.training.checkpoint_clock import CheckpointClock
 from vgim.training.greedy import GreedyLearner
 from vgim.training.stopping import JOB, JOB_STOP_WAIT_S, Grace, StopWatch, call_in_thread, grace_of
@@ -134,7 +134,7 @@ def test_a_signal_before_the_first_step_stops_at_once_and_loses_nothing(
 ) -> None:
     resolved = tiny_config(*SIX_STEPS)
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "keep_freed_memory", send(signal.SIGTERM))
+        patch.setattr(in_process, "keep_freed_memory", send(signal.SIGTERM))
         with pytest.raises(Interrupted):
             train(resolved, progress=MessagesOnly(print))
     assert state_of(resolved.config) == ("interrupted", "stopped by SIGTERM")
@@ -150,7 +150,7 @@ def test_a_signal_in_a_validation_or_a_checkpoint_waits_for_its_end(
         with monkeypatch.context() as patch:
             for method in signal_in:
                 called: list[int] = []
-                original = getattr(GreedyLearner if method == "validate" else trainer.RankTrainer, method)
+                original = getattr(GreedyLearner if method == "validate" else in_process.RankTrainer, method)
 
                 def wrapped(*args: Any, _original: Any = original, _called: Any = called) -> Any:
                     _called.append(1)
@@ -158,7 +158,7 @@ def test_a_signal_in_a_validation_or_a_checkpoint_waits_for_its_end(
                         send(signal.SIGTERM)()
                     return _original(*args)
 
-                owner = GreedyLearner if method == "validate" else trainer.RankTrainer
+                owner = GreedyLearner if method == "validate" else in_process.RankTrainer
                 patch.setattr(owner, method, wrapped)
             if signal_in:
                 with pytest.raises(Interrupted):

@@ -54,13 +54,13 @@ def train(
     from vgim.config import load_config
     from vgim.config.paths import resolve_run_path
 
-    resolved = load_config(preset, overrides)  # a mistake in it is reported before torch and Ray are imported
+    resolved = load_config(preset, overrides)  # a mistake in it is reported before the rest is imported
     root = resolved.config.storage.root
     continued = resume_from and resolve_run_path(resume_from, "--resume-from", root)
     first = init_from and resolve_run_path(init_from, "--init-from", root)
-    with show_progress(sys.stdout) as progress, progress.stage("loading torch"):
-        from vgim.training import trainer
-        from vgim.verdict.console import verdict_at_end
+    from vgim.training import trainer
+    from vgim.verdict.console import verdict_at_end
+
     with verdict_at_end(trainer.run_location(resolved.config)), show_progress(sys.stdout) as progress:
         exit_code = trainer.train(
             resolved,

@@ -9,9 +9,10 @@ import re
 import secrets
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 from vgim.cluster.environment import default_environment, environment
 from vgim.errors import ConfigError, TrainingError
@@ -31,6 +32,10 @@ PRIVATE_DEFAULTS = {
     "RAY_prestart_worker_first_driver": "0",
 }
 """Variables of a private instance's processes, unless the user has set them."""
+UNUSED = ("start_monitor", "start_api_server")
+"""Methods of Ray's node that start the autoscaler and the dashboard's server, which runs even without a dashboard."""
+LOG_MONITOR = "start_log_monitor"
+"""The method that starts the process which sends log lines to the command."""
 _ADDRESS = re.compile(r"^(?:ray://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>\d{1,5})$")
 
 
@@ -64,7 +69,10 @@ def ensure_ray(
     if address == "local":
         cores = os.cpu_count() or 1
         with progress.stage("starting Ray on this machine"):
-            _start_here(num_cpus=max(cores, math.ceil(min_cpus)), include_dashboard=dashboard, **quiet)
+            unused = () if dashboard else UNUSED if verbose else (*UNUSED, LOG_MONITOR)
+            _start_here(
+                unused, num_cpus=max(cores, math.ceil(min_cpus)), include_dashboard=dashboard, **quiet
+            )
         return
     _check_reachable(address)
     # Ray reads this variable when it is imported; by default it tries for ten minutes, with a line for each try.
@@ -82,8 +90,14 @@ def ensure_ray(
         ) from error
 
 
-def _start_here(**options: Any) -> None:
-    """Start a private instance."""
+def _start_here(unused: Collection[str], **options: Any) -> None:
+    """Start a private instance.
+
+    Args:
+        unused: Methods of Ray's node that start processes without use here. If the first start fails, the second one
+            calls them.
+        options: Options of `ray.init`.
+    """
     # Nobody takes this node away, so no process has to watch for preemption.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     global _private_address
@@ -92,7 +106,7 @@ def _start_here(**options: Any) -> None:
 
         for attempt in range(1, START_ATTEMPTS + 1):
             try:
-                with handlers_kept():
+                with handlers_kept(), _without(unused if attempt == 1 else ()):
                     context = ray.init("local", **options)
                 _private_address = context.address_info["gcs_address"]
                 return
@@ -108,6 +122,21 @@ def _start_here(**options: Any) -> None:
                         f"Ray did not start on this machine, {START_ATTEMPTS} times ({first_line(error)}); it may be "
                         "too busy or short of memory: try again, or work without Ray (cluster.workers=0, --workers 0)"
                     ) from error
+
+
+@contextmanager
+def _without(starts: Collection[str]) -> Iterator[None]:
+    """Let Ray's node skip methods that start a process each, as far as this version of Ray has them.
+
+    `ray.init` has no option for it. Each of these processes imports Ray, and `ray.init` waits for one of them.
+    """
+    from ray._private.node import Node
+
+    with ExitStack() as patches:
+        for name in starts:
+            if hasattr(Node, name):
+                patches.enter_context(patch.object(Node, name, lambda node, **options: None))
+        yield
 
 
 _private_variables: dict[str, str] | None = None

@@ -28,7 +28,8 @@ class Placement:
     on_this_machine: bool = False
     """Whether a private Ray on this machine runs the workers."""
     threads: int | None = None
-    """torch threads of each worker; None for an equal share of its node's cores."""
+    """torch threads of each worker; None for an equal share of its node's cores, or for torch's own number if the
+    worker is alone."""
 
     @property
     def reads_in_workers(self) -> bool:
@@ -38,6 +39,11 @@ class Placement:
         processes would compete with the steps for the same cores.
         """
         return self.on_this_machine or self.min_workers is not None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether one worker trains on a private Ray, which needs nothing of Ray Train."""
+        return self.on_this_machine and self.workers == 1 and self.min_workers is None
 
     @property
     def device(self) -> str:

@@ -10,38 +10,15 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from vgim.config import AnyConfig, RunConfig
+from vgim.config import AnyConfig
 from vgim.model.rank_group import ALONE, RankGroup
-from vgim.runs.checkpoint import Checkpoint, check_same_architecture, complete_checkpoints, find_checkpoint
+from vgim.runs.checkpoint import Checkpoint, complete_checkpoints, find_checkpoint
 from vgim.runs.layout import METRICS, TENSORBOARD
 from vgim.runs.metrics import read_metrics
 from vgim.runs.metrics_writer import Event, MetricsWriter
 from vgim.runs.weights import load_optimizer
 from vgim.storage import Location
-from vgim.training.progress import schedule_of
-
-
-def holds_first_modules(checkpoint: Checkpoint, config: AnyConfig) -> bool:
-    """Whether a checkpoint holds the first modules of this run, and the schedule lets the run continue from it."""
-    if not isinstance(config, RunConfig):
-        return False
-    shallower, model = checkpoint.config(), config.model
-    return (
-        schedule_of(config).continues_shallower_runs
-        and shallower.train.schedule == config.train.schedule
-        and shallower.model.num_modules < model.num_modules
-        and shallower.model.model_copy(update={"depth": model.depth}) == model
-    )
-
-
-def check_resumable(checkpoint: Checkpoint, config: AnyConfig) -> None:
-    """Refuse to continue from a checkpoint of another architecture, unless it holds this run's first modules.
-
-    Raises:
-        CheckpointError: the architectures differ; each differing key is named.
-    """
-    if not holds_first_modules(checkpoint, config):
-        check_same_architecture(checkpoint, config.architecture, type(config))
+from vgim.training.resumable import holds_first_modules
 
 
 def load_first_modules(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -18,11 +18,11 @@ from vgim.runs.checkpoint import (
 )
 from vgim.runs.metrics_writer import Event
 from vgim.runs.recovery import find_recovery
-from vgim.runs.training_state import TrainingState
 from vgim.runs.weights import load_optimizer, load_tensors
 from vgim.storage import Location
-from vgim.training.depth_resume import holds_first_modules, load_first_modules
-from vgim.training.progress import Progress
+from vgim.training.depth_resume import load_first_modules
+from vgim.training.progress import Progress, progress_of
+from vgim.training.resumable import holds_first_modules
 
 _FAILED = -1
 """What the saving rank sends instead of a step if it found no checkpoint to continue from."""
@@ -162,11 +162,6 @@ def _resume(
             Event(f"other data than before ({state.data_fingerprint[:12]}): epoch {state.epoch} starts over")
         )
     return replace(progress_of(state), step_in_epoch=step_in_epoch), log
-
-
-def progress_of(state: TrainingState) -> Progress:
-    """Progress at which a checkpoint was written."""
-    return Progress(**{field.name: getattr(state, field.name) for field in fields(Progress)})
 
 
 def _load_weights(checkpoint: Checkpoint, network: nn.Module, config: AnyConfig) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from vgim.claims.ticket import ClaimTicket
 from vgim.config import DecoderConfig, RunConfig
 from vgim.storage import Location
-from vgim.training.learner import Learner, LearnerContext, LearnerFactory
+
+if TYPE_CHECKING:  # whoever starts other processes that train needs no torch
+    from vgim.training.learner import Learner, LearnerContext, LearnerFactory
 
 ConfigT = TypeVar("ConfigT", RunConfig, DecoderConfig)
 

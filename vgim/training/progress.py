@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from vgim.config import AnyConfig
 from vgim.config.schema import TrainConfig
+from vgim.runs.training_state import TrainingState
 from vgim.schedules.registry import SCHEDULES
 from vgim.schedules.schedule import Phase, Schedule
 
@@ -67,6 +68,11 @@ class Progress:
     def in_next_phase(self) -> Progress:
         """Progress at the start of the next phase, which begins with a new epoch of the data."""
         return Progress(step=self.step, epoch=self.epoch + (self.step_in_epoch > 0), phase=self.phase + 1)
+
+
+def progress_of(state: TrainingState) -> Progress:
+    """Progress at which a checkpoint was written."""
+    return Progress(**{field.name: getattr(state, field.name) for field in fields(Progress)})
 
 
 def schedule_of(config: AnyConfig) -> Schedule:

@@ -13,6 +13,16 @@ from vgim.training.console import Starting
 
 CONTROLLER = "Ray starts the process that controls them"
 IMPORTING = "each imports torch and joins the others"
+ALONE = "Ray starts its process, which imports torch"
+
+
+def starting_worker(folder: RunFolder) -> Starting:
+    """The start of the one worker of a private Ray, which has ended when it has begun an attempt.
+
+    Args:
+        folder: The run's folder.
+    """
+    return Starting("starting 1 worker", lambda: None if _has_begun(folder) else ALONE)
 
 
 def starting_workers(folder: RunFolder, placement: Placement) -> Starting:
@@ -24,16 +34,21 @@ def starting_workers(folder: RunFolder, placement: Placement) -> Starting:
     """
 
     def waits_for() -> str | None:
-        with suppress(StorageError):  # the next look may succeed
-            record = folder.record()
-            if record is not None and record.attempts:
-                return None
+        if _has_begun(folder):
+            return None
         states = _group_states()
         if "PENDING" in states:
             return needed_resources(placement, _free())
         return IMPORTING if "CREATED" in states else CONTROLLER
 
     return Starting(f"starting {plural(placement.min_workers or placement.workers, 'worker')}", waits_for)
+
+
+def _has_begun(folder: RunFolder) -> bool:
+    with suppress(StorageError):  # the next look may succeed
+        record = folder.record()
+        return record is not None and record.attempts > 0
+    return False
 
 
 def needed_resources(placement: Placement, free: Mapping[str, float]) -> str:

@@ -8,18 +8,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-
-import torch
+from typing import TYPE_CHECKING
 
 from vgim.claims.ticket import ClaimHeldError, ClaimLostError
 from vgim.cluster.placement import Placement
 from vgim.cluster.working_dir import refuse_job_folder
-from vgim.config import AnyConfig, ResolvedConfig
+from vgim.config import AnyConfig, ResolvedConfig, RunConfig
 from vgim.data.shards.check import check_shards_present
 from vgim.data.shards.manifest import Manifest, is_complete, read_manifest
-from vgim.data.stream.readers import read_in_process
 from vgim.errors import ConfigError, Interrupted, StorageError, VgimError
-from vgim.model.rank_group import ALONE
 from vgim.progress import SILENT, Progress
 from vgim.runs.checkpoint import check_same_architecture, complete_checkpoints, find_checkpoint
 from vgim.runs.checkpoint_scan import TO_CONTINUE, TO_READ
@@ -33,17 +30,14 @@ from vgim.runs.stop_request import requested_stop, withdraw_stop_request
 from vgim.signals import Stopped, StopSignals, name_of, stop_signals
 from vgim.storage import Location
 from vgim.training.console import Console
-from vgim.training.depth_resume import check_resumable
-from vgim.training.greedy import GreedyLearner
-from vgim.training.initialize import progress_of
 from vgim.training.job import AnyTrainJob, TrainJob
-from vgim.training.learner import Worker
-from vgim.training.loop import RankTrainer
-from vgim.training.malloc import keep_freed_memory
 from vgim.training.on_ray import ask_ranks_to_stop, train_on_ray
-from vgim.training.place import place_of_this_process
-from vgim.training.progress import remaining
-from vgim.training.stopping import Grace, StopWatch
+from vgim.training.progress import progress_of, remaining
+from vgim.training.resumable import check_resumable
+from vgim.training.stopping import Grace
+
+if TYPE_CHECKING:  # a launch on Ray needs no torch
+    from vgim.training.learner import Learner, LearnerContext
 
 POLL_S = 0.5
 """Seconds between two looks whether another process has prepared the shards."""
@@ -84,13 +78,20 @@ def train(
     job = TrainJob(
         config=config,
         run=run_location(config).uri,
-        learner=GreedyLearner,
+        learner=greedy_learner,
         resume_from=resume_from,
         init_from=init_from,
         until_epoch=until_epoch,
         stop_folder=stop_folder,
     )
     return launch(job, address=address, verbose=verbose, placement=placement, progress=progress)
+
+
+def greedy_learner(config: RunConfig, context: LearnerContext) -> Learner:
+    """The learner of an encoder, on one rank."""
+    from vgim.training.greedy import GreedyLearner
+
+    return GreedyLearner(config, context)
 
 
 def run_location(config: AnyConfig) -> Location:
@@ -172,9 +173,11 @@ def _launch_claimed(
             raise Stopped(number)
         prepare()
         if config.cluster.workers == 0:
+            with progress.stage("loading torch"):
+                from vgim.training.in_process import train_in_process
             grace = Grace(stop, config.cluster.stop_grace_s, progress.message)
             with grace, Console(run, progress):
-                message = _train_in_this_process(job, stop)
+                message = train_in_process(job, stop)
         else:
             ask = partial(ask_ranks_to_stop, folder)
             grace = Grace(stop, config.cluster.stop_grace_s, progress.message, ask)
@@ -298,29 +301,3 @@ def is_complete_run(run: Location, config: AnyConfig) -> bool:
     """Whether a run's last checkpoint is the end of training by this config."""
     checkpoints = complete_checkpoints(run)
     return bool(checkpoints) and not remaining(progress_of(checkpoints[-1].state), config)
-
-
-def _train_in_this_process(job: AnyTrainJob, stop: StopSignals) -> str:
-    """Train in this process, without Ray."""
-    cluster = job.config.cluster
-    device = cluster.device if cluster.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("cluster.device=cuda but torch finds no GPU here; use cluster.device=auto or cpu")
-    if cluster.threads_per_worker != "auto":
-        torch.set_num_threads(cluster.threads_per_worker)
-    if device == "cpu":
-        keep_freed_memory()
-    with StopWatch(job.stop_folders, stop if cluster.stop_grace_s else None) as watch:
-        worker = Worker(
-            ALONE,
-            torch.device(device),
-            read_in_process,
-            lambda metrics, checkpoint: None,
-            stop_asked=watch.asked,
-        )
-        worker = replace(worker, placement=place_of_this_process(worker.device, worker.device_name))
-        rank = RankTrainer(job, worker)
-        message = rank.run()
-        job.check_claim()
-    RunFolder(Location(job.run)).set_state(rank.state, message)
-    return message

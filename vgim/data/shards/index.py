@@ -45,7 +45,7 @@ def read_index(shards: Location, manifest: Manifest) -> pa.Table:
     if known is not None and hashlib.sha256(data).hexdigest() != known.sha256:
         raise _damaged(shards, "its SHA-256 is not the manifest's")
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        table = pq.ParquetFile(pa.BufferReader(data)).read()
         table.validate(full=True)  # text that is not UTF-8
     except (OSError, pa.ArrowException) as error:
         raise _damaged(shards, first_line(error)) from error

@@ -1,0 +1,116 @@
+"""One rank of a training on Ray, in a process that Ray started."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
+
+import torch
+
+from vgim.claims.ticket import ClaimLostError
+from vgim.cluster.placement import Placement
+from vgim.data.stream.readers import read_in_threads, read_on_ray
+from vgim.errors import StorageError, VgimError
+from vgim.model.rank_group import RankGroup
+from vgim.runs.folder import Attempt, RunFolder
+from vgim.storage import Location
+from vgim.training.errors import CollapsedError, NotFiniteError
+from vgim.training.job import AnyTrainJob
+from vgim.training.learner import Worker
+from vgim.training.loop import RankTrainer
+from vgim.training.malloc import keep_freed_memory
+from vgim.training.place import placement_of_ranks
+from vgim.training.prometheus import Gauges
+from vgim.training.stopping import StopWatch
+
+
+@dataclass(frozen=True)
+class _Process:
+    """What Ray gives to the process of a rank."""
+
+    device: torch.device
+    threads: int
+    """torch threads, if the config sets none."""
+    report: Callable[[dict[str, float], Location], None]
+    """Tells Ray of a checkpoint."""
+
+
+def train_rank(job: AnyTrainJob, placement: Placement) -> None:
+    """Train on the rank of this process.
+
+    Raises:
+        VgimError: the error that ended the training. Errors that all ranks raise are recorded in `run.json` instead.
+    """
+    import ray.util
+
+    folder = RunFolder(Location(job.run))
+    record = folder.record()
+    if record is not None and record.state not in ("running", "finished"):
+        return  # Ray started workers before it learned of the error that ends the run, or of a signal
+    process = _alone(placement) if placement.is_alone else _worker_of_ray_train(placement)
+    asked = job.config.cluster.threads_per_worker
+    threads = asked if asked != "auto" else process.threads
+    torch.set_num_threads(threads)
+    group = RankGroup.of_world()
+    if not placement.use_gpu:
+        keep_freed_memory()
+    if group.saves:
+        job.check_claim()  # the workers of a killed launch must not go on beside those of the next
+    attempt = folder.begin_attempt(group.size) if group.saves else Attempt()
+    job = replace(job, lost_workers=attempt.lost, world_size_before=attempt.world_size_before)
+    reader = read_in_threads if placement.reads_in_workers else read_on_ray
+    watch = StopWatch(job.stop_folders)
+    worker = Worker(group, process.device, reader, process.report)
+    node = "this machine" if placement.on_this_machine else ray.util.get_node_ip_address()
+    worker = replace(worker, placement=placement_of_ranks(group, node, worker.device_name, threads))
+    if group.saves:
+        worker = replace(worker, on_record=Gauges(Location(job.run).name), stop_asked=watch.asked)
+    try:
+        with watch if group.saves else nullcontext():
+            training = RankTrainer(job, worker)
+            message = training.run()
+    except (NotFiniteError, CollapsedError) as error:
+        # All ranks raise it at the same step and return, so that Ray sees no lost worker.
+        if group.saves:
+            folder.fail(error)
+        return
+    except ClaimLostError:
+        raise  # run.json is another process's now
+    except VgimError as error:
+        # On a full disk run.json cannot be written; the error itself still reaches the driver.
+        with suppress(StorageError):
+            folder.fail(error)
+        raise
+    if group.saves:
+        job.check_claim()
+        folder.set_state(training.state, message)
+
+
+def _alone(placement: Placement) -> _Process:
+    """The process of the one worker of a private Ray, without Ray Train."""
+    device = torch.device("cuda", 0) if placement.use_gpu else torch.device("cpu")
+    return _Process(device, torch.get_num_threads(), lambda metrics, checkpoint: None)
+
+
+def _worker_of_ray_train(placement: Placement) -> _Process:
+    import ray.train
+    import ray.train.torch
+
+    workers_of_node = ray.train.get_context().get_local_world_size()
+    threads = placement.threads or max(1, (os.cpu_count() or 1) // workers_of_node)
+    return _Process(ray.train.torch.get_device(), threads, _report)
+
+
+def _report(metrics: dict[str, float], checkpoint: Location) -> None:
+    """Report a checkpoint that is on storage already to Ray Train, and through it to Ray Tune."""
+    import ray.train
+
+    storage = ray.train.get_context().get_storage()
+    path = f"{storage.experiment_fs_path}/{checkpoint.parent.name}/{checkpoint.name}"
+    ray.train.report(
+        metrics,
+        checkpoint=ray.train.Checkpoint(path, filesystem=storage.storage_filesystem),
+        checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
+    )

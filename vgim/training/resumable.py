@@ -1,0 +1,30 @@
+"""Whether a run may continue from a checkpoint, told from the configs of both. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from vgim.config import AnyConfig, RunConfig
+from vgim.runs.checkpoint import Checkpoint, check_same_architecture
+from vgim.training.progress import schedule_of
+
+
+def holds_first_modules(checkpoint: Checkpoint, config: AnyConfig) -> bool:
+    """Whether a checkpoint holds the first modules of this run, and the schedule lets the run continue from it."""
+    if not isinstance(config, RunConfig):
+        return False
+    shallower, model = checkpoint.config(), config.model
+    return (
+        schedule_of(config).continues_shallower_runs
+        and shallower.train.schedule == config.train.schedule
+        and shallower.model.num_modules < model.num_modules
+        and shallower.model.model_copy(update={"depth": model.depth}) == model
+    )
+
+
+def check_resumable(checkpoint: Checkpoint, config: AnyConfig) -> None:
+    """Refuse to continue from a checkpoint of another architecture, unless it holds this run's first modules.
+
+    Raises:
+        CheckpointError: the architectures differ; each differing key is named.
+    """
+    if not holds_first_modules(checkpoint, config):
+        check_same_architecture(checkpoint, config.architecture, type(config))
