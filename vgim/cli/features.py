@@ -63,7 +63,9 @@ from vgim.errors import ConfigError
     help="Parts of the corpus that Ray encodes at the same time; 0 encodes one after the other, without Ray.",
 )
 @address_option
-@click.option("--overwrite", is_flag=True, help="Delete other features that DIR holds.")
+@click.option(
+    "--overwrite", is_flag=True, help="Delete features that DIR holds, if they are others or damaged."
+)
 def features(
     run: str,
     corpus: str,
@@ -120,4 +122,5 @@ def features(
         )
     frames = ", ".join(f"module {module}: {count:,} frames" for module, count in record.num_frames.items())
     left_out = f", {len(record.skipped):,} skipped" if record.skipped else ""
-    click.echo(f"{out}: {record.num_utterances:,} utterances{left_out}; {frames}")
+    noun = "utterance" if record.num_utterances == 1 else "utterances"
+    click.echo(f"{out}: {record.num_utterances:,} {noun}{left_out}; {frames}")

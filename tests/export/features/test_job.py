@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from vgim.data.shards.read import read_utterances
 from vgim.errors import ConfigError, DataError, StorageError
 from vgim.export.features.job import FeaturesRecord, write_features
 from vgim.export.features.options import FeatureOptions
-from vgim.export.features.part import file_name
+from vgim.export.features.part import file_name, write_part
 from vgim.export.job import export_run
 from vgim.progress import MessagesOnly
 from vgim.storage import Location
@@ -258,6 +259,123 @@ def test_a_folder_of_something_else_is_left_alone(sounds: Path, runs: dict[str, 
     with pytest.raises(StorageError, match="whose record is damaged; --overwrite writes them again"):
         write(tmp_path / "out", "gim")
     write(tmp_path / "out", "gim", overwrite=True)
+
+
+def features_of(
+    corpus: Path, run: str, out: Path, said: list[str], *, overwrite: bool = False
+) -> FeaturesRecord:
+    return write_features(
+        run,
+        str(corpus),
+        str(out),
+        FeatureOptions(),
+        device="cpu",
+        overwrite=overwrite,
+        progress=MessagesOnly(said.append),
+    )
+
+
+def stop_before_the_end(
+    corpus: Path, run: str, out: Path, monkeypatch: pytest.MonkeyPatch, *, num_parts: int
+) -> None:
+    """Write features in parts of two files, and stop after some of the parts."""
+
+    def stopping(*arguments: object) -> object:
+        nonlocal num_parts
+        if not num_parts:
+            raise KeyboardInterrupt
+        num_parts -= 1
+        return write_part(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("vgim.export.features.corpus.FILES_IN_PART", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr("vgim.export.features.job.write_part", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            features_of(corpus, run, out, [])
+
+
+@pytest.mark.parametrize("damage", ["deleted", "cut", "record"])
+def test_a_part_that_was_damaged_after_a_stop_is_written_again(
+    damage: str, sounds: Path, runs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_before_the_end(sounds, runs["sim"], tmp_path / "out", monkeypatch, num_parts=1)
+    file = next((tmp_path / "out" / "module-3").rglob("*.npy"))
+    if damage == "deleted":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(file.read_bytes()[:200])
+    else:
+        next((tmp_path / "out" / ".features").glob("part-*")).write_bytes(b"{")
+    said: list[str] = []
+    features_of(sounds, runs["sim"], tmp_path / "out", said)
+    assert ("is damaged" if damage == "record" else "is missing or cut") in said[0]
+    assert not any("were written earlier" in line for line in said)
+    features_of(sounds, runs["sim"], tmp_path / "straight", [])
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "straight")
+
+
+@pytest.mark.parametrize("file", ["module-3/a/x.npy", "index.parquet"])
+def test_a_whole_folder_that_lacks_a_file_is_refused(
+    file: str, sounds: Path, runs: dict[str, str], tmp_path: Path
+) -> None:
+    features_of(sounds, runs["sim"], tmp_path / "out", [])
+    before = files_of(tmp_path / "out")
+    (tmp_path / "out" / file).unlink()
+    with pytest.raises(
+        StorageError, match=r"(lacks 1 file|index.parquet is missing).*--overwrite writes them again"
+    ):
+        features_of(sounds, runs["sim"], tmp_path / "out", [])
+    features_of(sounds, runs["sim"], tmp_path / "out", [], overwrite=True)
+    assert files_of(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_sound_file_that_was_replaced_makes_another_corpus(
+    listed: bool, sounds: Path, runs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = sounds
+    if listed:
+        corpus = tmp_path / "list.txt"
+        corpus.write_text("sounds/a/x.wav\nsounds/b/x.flac\nsounds/stereo.wav\n")
+    stop_before_the_end(corpus, runs["sim"], tmp_path / "out", monkeypatch, num_parts=1)
+    file = sounds / "a" / "x.wav"
+    louder, rate = soundfile.read(file, dtype="int16")
+    time_ns, size = file.stat().st_mtime_ns, file.stat().st_size
+    soundfile.write(file, louder * 2, rate, subtype="PCM_16")
+    assert file.stat().st_size == size
+    os.utime(file, ns=(time_ns + 10**9, time_ns + 10**9))
+    with pytest.raises(ConfigError, match="a sound file that was changed makes another corpus"):
+        features_of(corpus, runs["sim"], tmp_path / "out", [])
+
+
+def test_a_list_is_checked_first_and_can_be_mended(
+    sounds: Path, runs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, out = tmp_path / "list.txt", tmp_path / "out"
+    for wrong, what in (("sounds/none.wav", "no file"), ("sounds/folder.wav", "a folder")):
+        (sounds / "folder.wav").mkdir(exist_ok=True)
+        listed.write_text(f"sounds/a/x.wav\n{wrong}\n")
+        with pytest.raises(StorageError, match=rf"line 2 of .*list\.txt names .*{wrong}, which is {what}"):
+            features_of(listed, runs["sim"], out, [])
+        assert not out.exists()
+    listed.write_text("sounds/a/x.wav\nsounds/short.wav\n")
+    stop_before_the_end(listed, runs["sim"], out, monkeypatch, num_parts=0)
+    listed.write_text("sounds/a/x.wav\n")  # nothing of the longer list is there, so that nothing is lost
+    assert features_of(listed, runs["sim"], out, []).num_utterances == 1
+
+
+def test_a_seed_without_an_effect_is_said(sounds: Path, runs: dict[str, str], tmp_path: Path) -> None:
+    said: list[str] = []
+    options = FeatureOptions(seed=3)
+    write_features(
+        runs["sim"],
+        str(sounds),
+        str(tmp_path / "out"),
+        options,
+        device="cpu",
+        progress=MessagesOnly(said.append),
+    )
+    assert "note: the seed 3 has no effect on features of the kind mu; only z is drawn" in said
 
 
 def test_exports_and_remote_folders_serve(sounds: Path, runs: dict[str, str], tmp_path: Path) -> None:

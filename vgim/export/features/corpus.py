@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import unquote
@@ -18,6 +18,7 @@ from vgim.data.sound_file import read_sound
 from vgim.data.text_lines import read_whole_lines
 from vgim.errors import ConfigError, DataError, StorageError
 from vgim.storage import Location
+from vgim.storage.location import Entry
 from vgim.text import first_few, plural
 
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64")
@@ -65,7 +66,7 @@ class FeatureCorpus:
 
     where: str
     digest: str
-    """Hash of what there is to encode: the shards' fingerprint and splits, or the files' names and sizes."""
+    """Hash of what there is to encode: the shards' fingerprint and splits, or the names, sizes and times of files."""
     parts: tuple[Part, ...]
 
     @property
@@ -85,7 +86,7 @@ def find_corpus(where: str, splits: Sequence[str]) -> FeatureCorpus:
     Raises:
         DataError: There is no audio, or two files have the same id.
         ConfigError: Splits are given for sound files.
-        StorageError: There is no such folder or file.
+        StorageError: There is no such folder or file, or a list names a file that is not there.
     """
     place = Location(where)
     if not place.exists():
@@ -146,44 +147,69 @@ def _shards(place: Location, splits: Sequence[str]) -> FeatureCorpus:
 
 def _sound_files(place: Location, is_folder: bool) -> FeatureCorpus:
     if is_folder:
-        sizes = {
-            place.child(name).uri: size
-            for name, size in place.list_files()
-            if name.lower().endswith(SOUND_SUFFIXES)
-        }
-        found = {_without_suffix(name[len(place.uri) :].lstrip("/")): name for name in sizes}
-        files = list(sizes)
+        entries = sorted(entry for entry in place.walk() if not entry.is_dir)
+        sounds = {entry.path: entry for entry in entries if entry.path.lower().endswith(SOUND_SUFFIXES)}
+        versions = {place.child(path).uri: _version(entry) for path, entry in sounds.items()}
+        ids = [_without_suffix(path) for path in sounds]
     elif place.uri.lower().endswith(SOUND_SUFFIXES):
-        files, sizes = [place.uri], {place.uri: place.size()}
-        found = {_without_suffix(place.name): place.uri}
+        versions = _versions({place.uri: "CORPUS"})
+        ids = [_without_suffix(place.name)]
     else:
-        files = _listed(place)
-        sizes = dict.fromkeys(files, 0)
-        ids = _distinct_parts(files)
-        found = dict(zip(ids, files, strict=True))
-    if not files:
+        versions = _versions(_listed(place))
+        ids = _distinct_parts(list(versions))
+    found = dict(zip(ids, versions, strict=True))
+    if not versions:
         raise DataError(
             f"{place.uri} holds neither shards nor sound files ({', '.join(SOUND_SUFFIXES)}); check the path"
         )
-    if len(found) < len(files):
-        same = sorted(set(files) - set(found.values()))
+    if len(found) < len(versions):
+        same = sorted(set(versions) - set(found.values()))
         raise DataError(
             f"{place.uri} has {plural(len(same), 'file')} with the id of another, such as {first_few(same, 1)}; ids "
             "are paths without their ending: rename one, or give a list of the files that count"
         )
-    entries = sorted(found.items())
+    files = sorted(found.items())
     parts = [
         Part(f"files-{number:06d}", len(some), files=tuple(some))
-        for number, start in enumerate(range(0, len(entries), FILES_IN_PART))
-        if (some := entries[start : start + FILES_IN_PART])
+        for number, start in enumerate(range(0, len(files), FILES_IN_PART))
+        if (some := files[start : start + FILES_IN_PART])
     ]
-    text = "\n".join(f"{name} {file} {sizes[file]}" for name, file in entries)
+    text = "\n".join(f"{name} {file} {versions[file]}" for name, file in files)
     return FeatureCorpus(place.uri, hashlib.sha256(text.encode()).hexdigest(), tuple(parts))
 
 
-def _listed(place: Location) -> list[str]:
-    """The files that a list names, as absolute paths or URIs; relative paths start at the list's folder."""
-    files = []
+def _version(entry: Entry) -> str:
+    """What tells a file from an earlier one of the same name."""
+    return f"{entry.num_bytes} {entry.mtime_ns}"
+
+
+def _versions(named_by: Mapping[str, str]) -> dict[str, str]:
+    """The version of each file, from one listing of each folder that holds some of them.
+
+    Args:
+        named_by: What names each file, for errors.
+
+    Raises:
+        StorageError: There is no such file, or it is a folder.
+    """
+    folders: dict[str, dict[str, Entry]] = {}
+    versions = {}
+    for file, named in named_by.items():
+        folder, name = Location(file).parent, PurePosixPath(Location(file).fs_path).name
+        if folder.uri not in folders:
+            folders[folder.uri] = {entry.path: entry for entry in folder.walk(recursive=False)}
+        entry = folders[folder.uri].get(name)
+        if entry is None or entry.is_dir:
+            raise StorageError(
+                f"{named} names {file}, which is {'no file' if entry is None else 'a folder'}; check the path"
+            )
+        versions[file] = _version(entry)
+    return versions
+
+
+def _listed(place: Location) -> dict[str, str]:
+    """The files that a list names, as absolute paths or URIs, and which line names each. Paths start at its folder."""
+    files: dict[str, str] = {}
     for number, line, _ in read_whole_lines(place):
         name = line.strip()
         if not name.lower().endswith(SOUND_SUFFIXES):
@@ -192,10 +218,9 @@ def _listed(place: Location) -> list[str]:
                 "or a text file with the path of a sound file in each line"
             )
         absolute = "://" in name or name.startswith(("/", "~", "$"))
-        files.append(
-            resolve_path(name, f"line {number} of {place.uri}") if absolute else place.parent.child(name).uri
-        )
-    return list(dict.fromkeys(files))
+        named = f"line {number} of {place.uri}"
+        files.setdefault(resolve_path(name, named) if absolute else place.parent.child(name).uri, named)
+    return files
 
 
 def _distinct_parts(files: Sequence[str]) -> list[str]:

@@ -9,18 +9,23 @@ DIR/  module-M/ID.npy, or module-M/PART.parquet  index.parquet  features.json
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vgim.claims.record import CLAIMS
-from vgim.errors import ConfigError, StorageError
-from vgim.export.features.part import PROGRESS_DIR, SkippedRow
+from vgim.errors import ConfigError, StorageError, VgimError
+from vgim.export.features.corpus import Part
+from vgim.export.features.part import PROGRESS_DIR, PartRecord, SkippedRow, record_path
 from vgim.runs.masked import MaskedText
 from vgim.storage import Location
-from vgim.text import first_few
+from vgim.text import first_few, first_problem, plural
 
 RECORD, INDEX = "features.json", "index.parquet"
+WRITE_AGAIN = "--overwrite writes them again"
 
 
 class FeaturesRecord(BaseModel):
@@ -79,6 +84,35 @@ def identity_there(folder: Location) -> str | None:
     return None
 
 
+def refusal(folder: Location, identity: str) -> VgimError | None:
+    """Why features cannot be written into a folder as it is; None if it is free, holds them, or holds parts of them.
+
+    Args:
+        folder: The folder of features.
+        identity: Identity of the features that are to be written.
+    """
+    there = identity_there(folder)
+    is_done = folder.child(RECORD).exists()
+    if there == "":
+        return StorageError(f"{folder.uri} holds features whose record is damaged; {WRITE_AGAIN}")
+    if there not in (None, identity) and (is_done or _has_parts(folder)):
+        return ConfigError(
+            f"{folder.uri} holds features of another encoder, corpus or options; choose another --out, or --overwrite "
+            "to delete them (a sound file that was changed makes another corpus)"
+        )
+    if is_done:
+        try:
+            lost = lost_files(file_sizes(folder), _indexed_files(folder))
+        except (pa.ArrowException, LookupError, StorageError):
+            return StorageError(f"{folder.child(INDEX).uri} is missing or damaged; {WRITE_AGAIN}")
+        if lost:
+            return StorageError(
+                f"{folder.uri} lacks {plural(len(lost), 'file')} of features or holds only a part of them, such as "
+                f"{lost[0]}; {WRITE_AGAIN}"
+            )
+    return None
+
+
 def begin(folder: Location, identity: str) -> FeaturesRecord | None:
     """Mark a folder as being written.
 
@@ -91,26 +125,85 @@ def begin(folder: Location, identity: str) -> FeaturesRecord | None:
 
     Raises:
         ConfigError: The folder holds other features.
-        StorageError: The folder's record is damaged.
+        StorageError: The folder is damaged.
     """
-    there = identity_there(folder)
-    if there == "":
-        raise StorageError(
-            f"{folder.uri} holds features whose record is damaged; --overwrite writes them again"
-        )
-    if there not in (None, identity):
-        raise ConfigError(
-            f"{folder.uri} holds features of another encoder, corpus or options; choose another --out, or --overwrite "
-            "to delete them"
-        )
+    refused = refusal(folder, identity)
+    if refused is not None:
+        raise refused
     record = folder.child(RECORD)
     if record.exists():
         folder.child(PROGRESS_DIR).delete()
         return FeaturesRecord.model_validate_json(record.read_bytes())
-    if there is None:
+    there = identity_there(folder)
+    if there not in (None, identity):
+        clear(folder)  # another command began, and finished no part
+    if there != identity:
         plan = folder.child(PROGRESS_DIR, "plan.json")
         plan.write_bytes_atomic(json.dumps({"identity": identity}).encode())
     return None
+
+
+def finished_parts(
+    folder: Location, parts: Sequence[Part], say: Callable[[str], None]
+) -> dict[str, PartRecord]:
+    """The records of the parts that an earlier call finished, by name, without those whose files are not whole.
+
+    Args:
+        folder: The folder of features.
+        parts: All parts of the corpus.
+        say: Called with a line for each part that has to be written again.
+    """
+    names = set(folder.child(PROGRESS_DIR).list())
+    sizes: dict[str, int] | None = None
+    finished = {}
+    for part in parts:
+        path = record_path(folder, part)
+        if path.name not in names:
+            continue
+        try:
+            record = PartRecord.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            say(f"{path.uri} is damaged ({first_problem(error)}); its utterances are encoded again")
+            continue
+        sizes = file_sizes(folder) if sizes is None else sizes
+        lost = lost_files(sizes, ((row.file, row.num_frames * row.channels) for row in record.rows))
+        if lost:
+            say(f"{folder.child(lost[0]).uri} is missing or cut; its part is written again")
+            continue
+        finished[part.name] = record
+    return finished
+
+
+def file_sizes(folder: Location) -> dict[str, int]:
+    """Bytes of each file below a folder, by path."""
+    return {entry.path: entry.num_bytes for entry in folder.walk() if not entry.is_dir}
+
+
+def lost_files(sizes: Mapping[str, int], written: Iterable[tuple[str, int]]) -> list[str]:
+    """Files that are missing, or smaller than their features, sorted.
+
+    Args:
+        sizes: Bytes of the files that are there, by path.
+        written: Path of each utterance's file, and the number of values of its features.
+    """
+    lost = set()
+    for file, num_values in written:
+        fewest = 4 * num_values if file.endswith(".npy") else 1  # Parquet packs its values
+        if sizes.get(file, -1) < fewest:
+            lost.add(file)
+    return sorted(lost)
+
+
+def _indexed_files(folder: Location) -> Iterator[tuple[str, int]]:
+    """Path of each utterance's file, and the number of values of its features."""
+    content = pa.BufferReader(folder.child(INDEX).read_bytes())
+    table = pq.read_table(content, columns=["file", "num_frames", "channels"])
+    for file, num_frames, channels in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        yield file, num_frames * channels
+
+
+def _has_parts(folder: Location) -> bool:
+    return any(name.startswith("part-") for name in folder.child(PROGRESS_DIR).list())
 
 
 def clear(folder: Location) -> None:

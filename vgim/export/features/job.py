@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import pyarrow as pa
@@ -25,7 +25,8 @@ from vgim.export.features.folder import (
     begin,
     check_out,
     clear,
-    identity_there,
+    finished_parts,
+    refusal,
 )
 from vgim.export.features.options import FeatureOptions
 from vgim.export.features.part import (
@@ -99,19 +100,23 @@ def write_features(
     )
     identity = _identity(encoder, work, found)
     check_out(folder)
+    if options.seed and options.kind != "z":
+        progress.message(
+            f"note: the seed {options.seed} has no effect on features of the kind {options.kind}; only z is drawn"
+        )
     with take_claim(folder, WRITING, say=progress.message) as held:
-        if overwrite and identity_there(folder) not in (None, identity):
+        if overwrite and refusal(folder, identity) is not None:
             clear(folder)
         if (done := begin(folder, identity)) is not None:
             progress.message(f"{folder.uri} holds these features already; nothing to do")
             return done
         try:
-            _write_missing(work, found, encoder, workers, address, held, progress)
+            parts = _write_missing(work, found, encoder, workers, address, held, progress)
         except KeyboardInterrupt:
             progress.message("the parts that are finished are kept; the same command goes on with the others")
             raise
         held.ticket.check()
-        return _finish(folder, identity, where, encoder, work, found, progress)
+        return _finish(folder, identity, where, encoder, work, found, parts, progress)
 
 
 def _write_missing(
@@ -122,11 +127,11 @@ def _write_missing(
     address: str | None,
     held: Claim,
     progress: Progress,
-) -> None:
-    """Write the parts that have no record yet."""
+) -> list[PartRecord]:
+    """Write the parts that are not finished yet, and return the records of all."""
     folder = Location(work.out)
-    records = set(folder.child(PROGRESS_DIR).list())
-    missing = [part for part in corpus.parts if record_path(folder, part).name not in records]
+    records = finished_parts(folder, corpus.parts, progress.message)
+    missing = [part for part in corpus.parts if part.name not in records]
     num_done = corpus.num_utterances - sum(part.num_utterances for part in missing)
     if num_done:
         progress.message(f"{num_done:,} of {plural(corpus.num_utterances, 'utterance')} were written earlier")
@@ -136,7 +141,7 @@ def _write_missing(
         if not workers:
             for part in missing:
                 held.raise_if_lost()
-                write_part(work, part, encoder, stage.advance)
+                records[part.name] = write_part(work, part, encoder, stage.advance)
         elif missing:
             from vgim.cluster.tasks import run_tasks
 
@@ -155,6 +160,7 @@ def _write_missing(
                 ended=ended,
             )
             _raise_first(results)
+    return [records.get(part.name) or _read_part(record_path(folder, part)) for part in corpus.parts]
 
 
 def _raise_first(results: Iterable[VgimError | None]) -> None:
@@ -199,10 +205,10 @@ def _finish(
     encoder: FrozenEncoder,
     work: FeatureWork,
     corpus: FeatureCorpus,
+    parts: Sequence[PartRecord],
     progress: Progress,
 ) -> FeaturesRecord:
     """Write the index from the parts' records, and the record last."""
-    parts = [_read_part(record_path(folder, part)) for part in corpus.parts]
     rows = sorted(
         (row for part in parts for row in part.rows), key=lambda row: (row.module, row.utterance_id)
     )
@@ -257,5 +263,5 @@ def _read_part(path: Location) -> PartRecord:
         return PartRecord.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise StorageError(
-            f"{path.uri} is damaged ({first_problem(error)}); delete it, and the same command writes its part again"
+            f"{path.uri} is damaged ({first_problem(error)}); the same command writes its part again"
         ) from error
