@@ -51,6 +51,47 @@ def test_what_the_search_remembers_changes_the_way_and_not_the_optimum() -> None
     torch.testing.assert_close(along_the_path[PATH[-1]].w_KC, alone.w_KC, rtol=0, atol=2e-4)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_search_that_begins_with_some_rows_ends_at_the_optimum_of_all(
+    bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x_NC, y_N = problem(3.0)
+    of_all, _ = search(x_NC, y_N, bias=bias)
+    rows: list[int] = []
+    evaluate = Search._evaluate
+
+    def counted(self: Search, at_KD: torch.Tensor) -> tuple[float, torch.Tensor]:
+        rows.append(len(self.y_N))
+        return evaluate(self, at_KD)
+
+    monkeypatch.setattr(Search, "_evaluate", counted)
+    monkeypatch.setattr(optimum, "FIRST_ROWS", len(y_N) // 4)
+    found, _ = search(x_NC, y_N, bias=bias)
+    num_first = rows.count(len(y_N) // 4)
+    assert num_first > 1
+    assert rows == [len(y_N) // 4] * num_first + [len(y_N)] * (len(rows) - num_first)
+    for l2 in PATH:
+        torch.testing.assert_close(found[l2].w_KC, of_all[l2].w_KC, rtol=0, atol=2e-4)
+
+
+def test_the_search_goes_on_from_a_point_of_before() -> None:
+    x_NC, y_N = problem(3.0)
+    found = Search(Scaling.measure(x_NC).standardize(x_NC), y_N, CLASSES)
+    rough = found.minimize(PATH[0], 1e-5)
+    start_KD = found.at_KD
+    found.minimize(PATH[-1], 1e-5)
+    before = found.num_evaluations
+    exact = found.minimize(PATH[0], 1e-12, start_KD)
+    u_NC = Scaling.measure(x_NC).standardize(x_NC)
+    newton = by_newton(x_NC, y_N, PATH[0], bias=True)
+    torch.testing.assert_close(exact.w_KC, torch.tensor(newton.coef_), rtol=0, atol=2e-4)
+    assert (exact.w_KC - rough.w_KC).any()
+    assert found.num_evaluations - before < 30
+    assert objective(u_NC, y_N, exact.w_KC, exact.b_K, PATH[0]) <= objective(
+        u_NC, y_N, rough.w_KC, rough.b_K, PATH[0]
+    )
+
+
 def test_the_tolerance_bounds_what_is_left_to_gain() -> None:
     x_NC, y_N = problem(3.0)
     u_NC = Scaling.measure(x_NC).standardize(x_NC)

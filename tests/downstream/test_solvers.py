@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from vgim.downstream import solvers
+from vgim.downstream.optimum import Optimum
 from vgim.downstream.probes.probe import Examples
 from vgim.downstream.solvers import Fitted, fit_adam, fit_lbfgs
 from vgim.errors import DataError
@@ -41,10 +42,46 @@ def test_the_penalty_is_chosen_on_validation(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_path_of_penalties_goes_on_behind_a_worse_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = iter([1.0, 1.1, 1.2, 0.5, 0.6])
+    losses = iter([1.0, 1.1, 1.2, 0.5, 0.6, 0.499])
     monkeypatch.setattr(solvers, "cross_entropy", lambda *_: next(losses))
     chosen = fit_lbfgs(problem(40), problem(40, seed=1), CLASSES)
-    assert (chosen.l2, chosen.validation_loss) == (1e-4, 0.5)
+    assert (chosen.l2, chosen.validation_loss) == (1e-4, 0.499)
+
+
+def test_penalties_whose_rough_losses_are_close_are_compared_at_their_optima(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fitted: list[tuple[float, float]] = []
+    minimize = solvers.Search.minimize
+
+    def counted(self: solvers.Search, l2: float, tolerance: float, *start: object) -> Optimum:
+        fitted.append((l2, tolerance))
+        return minimize(self, l2, tolerance, *start)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(solvers.Search, "minimize", counted)
+    losses = iter(
+        [1.0, 0.501, 0.5, 0.502, 0.6, 0.49, 0.50, 0.48]
+    )  # the last three from the weakest penalty on
+    monkeypatch.setattr(solvers, "cross_entropy", lambda *_: next(losses))
+    chosen = fit_lbfgs(problem(40), problem(40, seed=1), CLASSES)
+    assert fitted == [
+        *((l2, solvers.ROUGH) for l2 in solvers.L2_PATH),
+        *((l2, solvers.TOLERANCE) for l2 in (1e-4, 1e-3, 1e-2)),
+    ]
+    assert (chosen.l2, chosen.validation_loss) == (1e-2, 0.48)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_fit_is_that_of_its_penalty_alone(monkeypatch: pytest.MonkeyPatch, bias: bool) -> None:
+    train, validation = problem(3_000), problem(400, seed=1)
+    along_the_path = fit_lbfgs(train, validation, CLASSES, bias=bias)
+    monkeypatch.setattr(solvers, "L2_PATH", (along_the_path.l2,))
+    monkeypatch.setattr(solvers, "TOLERANCE", 1e-12)
+    alone = fit_lbfgs(train, validation, CLASSES, bias=bias)
+    assert along_the_path.converged
+    assert along_the_path.validation_loss == pytest.approx(alone.validation_loss, abs=1e-4)
+    alike = along_the_path.predict(train.x_NC) == alone.predict(train.x_NC)
+    assert alike.double().mean() > 0.995
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -23,6 +23,8 @@ CURVATURE_ROWS = 4_096
 """Most rows that the curvature is measured on."""
 CURVATURE_VALUES = 2**25
 """Most values of the classes' curvatures together, 256 MiB; where there are more, all classes share one."""
+FIRST_ROWS, FIRST_TOLERANCE = 16_384, 1e-3
+"""Rows that a search begins with where there are at least twice as many, and nats above their least loss."""
 ROWS_AT_ONCE = {"cpu": 1_024}
 OTHER_ROWS_AT_ONCE = 65_536
 """Rows of a block on any other device."""
@@ -62,19 +64,26 @@ class Search:
         """Parameters where the search is."""
         self.num_evaluations = 0
         self._l2 = 0.0
+        self._loss_here: tuple[float, Tensor] | None = None
+        """The loss at `at_KD` and its gradient, at the penalty `_l2`; None where they are not known."""
         self._steps: list[tuple[Tensor, Tensor]] = []
         """Steps, and changes of the gradient along them at the penalty `_l2`."""
 
-    def minimize(self, l2: float, tolerance: float) -> Optimum:
+    def minimize(self, l2: float, tolerance: float, start_KD: Tensor | None = None) -> Optimum:
         """Go to the optimum for a penalty.
 
         Args:
             l2: The penalty.
             tolerance: Nats above the least loss at which the search stops, by a quadratic model of the loss.
+            start_KD: Parameters to start at; None for those where the search is.
         """
+        if start_KD is not None and start_KD is not self.at_KD:
+            self.at_KD, self._loss_here = start_KD, None
+        elif not self.num_evaluations:
+            self._go_near_on_some_rows(l2)
         self._set_penalty(l2)
         curvature = self._measure_curvature(l2)
-        value, gradient_KD = self._evaluate(self.at_KD)
+        value, gradient_KD = self._loss_here or self._evaluate(self.at_KD)
         left = float("inf")
         for _ in range(MAX_ITERATIONS):
             step_KD = -self._multiply_inverse(gradient_KD, curvature)
@@ -95,7 +104,17 @@ class Search:
                 break
             self._remember(found - self.at_KD, new_gradient_KD - gradient_KD)
             self.at_KD, value, gradient_KD = found, new_value, new_gradient_KD
+        self._loss_here = value, gradient_KD
         return Optimum(*self._classifier(self.at_KD), converged=left <= CONVERGED)
+
+    def _go_near_on_some_rows(self, l2: float) -> None:
+        """Begin with some of many rows: the first steps are long, and need no more."""
+        every = len(self.y_N) // FIRST_ROWS
+        if every < 2:
+            return
+        some = Search(self.x_NC[::every].contiguous(), self.y_N[::every], len(self.at_KD), self.offset_C)
+        some.minimize(l2, FIRST_TOLERANCE)
+        self.at_KD = some.at_KD
 
     def _classifier(self, at_KD: Tensor) -> tuple[Tensor, Tensor]:
         if self.offset_C is None:
@@ -131,12 +150,17 @@ class Search:
         return float(nats / len(self.y_N) + penalty), gradient_KD
 
     def _set_penalty(self, l2: float) -> None:
-        """Change the penalty, and what is remembered of the gradient's changes with it."""
+        """Change the penalty, and what is remembered of the loss, its gradient and the gradient's changes with it."""
         change = l2 - self._l2
         self._l2 = l2
+        weights = slice(self.x_NC.shape[1])
         for step_KD, gradient_KD in self._steps:
-            num_weights = self.x_NC.shape[1]
-            gradient_KD[:, :num_weights] += change * step_KD[:, :num_weights]
+            gradient_KD[:, weights] += change * step_KD[:, weights]
+        if self._loss_here is not None:
+            value, gradient_KD = self._loss_here
+            w_KC = self.at_KD[:, weights]
+            gradient_KD[:, weights] += change * w_KC
+            self._loss_here = value + change / 2 * float(w_KC.square().sum()), gradient_KD
 
     def _remember(self, step_KD: Tensor, change_KD: Tensor) -> None:
         product = float((step_KD * change_KD).sum())

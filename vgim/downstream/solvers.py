@@ -20,8 +20,10 @@ from vgim.model.randomness import mix, seeded_generator
 
 L2_PATH = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 """Penalties to try, strongest first; each fit starts at the optimum of the one before."""
-TOLERANCE = 1e-8
-"""Nats above the least loss at which a fit ends."""
+ROUGH, TOLERANCE = 1e-5, 1e-7
+"""Nats above the least loss at which the fit of each penalty ends at first, and the fits of those that may be best."""
+MARGIN = 5e-3
+"""Nats of validation loss above the least one up to which a penalty may be best, as long as fits are rough."""
 ROWS_AT_ONCE = 65_536
 """Examples that are classified at once, which bounds the memory of the logits."""
 
@@ -52,8 +54,9 @@ class Fitted(NamedTuple):
 def fit_lbfgs(train: Examples, validation: Examples, num_classes: int, *, bias: bool = True) -> Fitted:
     """Minimize mean cross-entropy + l2/2 · ‖W‖² on standardized features, with l2 chosen on the validation split.
 
-    Deterministic: the problem is convex and starts at zero. Every penalty of the path is tried. W and its penalty are
-    in units of the features' standard deviations, with and without a bias (see `vgim.downstream.logistic`).
+    Deterministic: the problem is convex and starts at zero. Every penalty of the path is tried roughly, and those that
+    may be best are fitted to the optimum. W and its penalty are in units of the features' standard deviations, with
+    and without a bias (see `vgim.downstream.logistic`).
 
     Raises:
         DataError: A feature is not finite.
@@ -61,13 +64,21 @@ def fit_lbfgs(train: Examples, validation: Examples, num_classes: int, *, bias: 
     scaling = Scaling.measure(train.x_NC)
     x_NC = scaling.standardize(train.x_NC)
     search = Search(x_NC, train.y_N, num_classes, None if bias else scaling.offset())
-    best: Fitted | None = None
-    for l2 in L2_PATH:
-        optimum = search.minimize(l2, TOLERANCE)
+
+    def fit(l2: float, tolerance: float, start_KD: Tensor | None = None) -> Fitted:
+        optimum = search.minimize(l2, tolerance, start_KD)
         w_KC, b_K = (t.to(x_NC.dtype) for t in scaling.raw(optimum.w_KC, optimum.b_K, bias=bias))
         loss = cross_entropy(validation.x_NC, validation.y_N, w_KC, b_K)
-        if best is None or loss < best.validation_loss:
-            best = Fitted(w_KC, b_K, loss, l2, None, optimum.converged)
+        return Fitted(w_KC, b_K, loss, l2, None, optimum.converged)
+
+    rough = [(l2, fit(l2, ROUGH).validation_loss, search.at_KD) for l2 in L2_PATH]
+    least = min(loss for _, loss, _ in rough)
+    best: Fitted | None = None
+    for l2, loss, at_KD in reversed(rough):  # the search is at the last one
+        if loss <= least + MARGIN:
+            fitted = fit(l2, TOLERANCE, at_KD)
+            if best is None or fitted.validation_loss <= best.validation_loss:
+                best = fitted
     assert best is not None
     return best
 

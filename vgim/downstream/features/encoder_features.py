@@ -19,6 +19,7 @@ from vgim.model.audio import Normalizer
 from vgim.model.padded import num_frames
 from vgim.model.precision import at_least_fp32
 from vgim.model.randomness import mix, seeded_generator
+from vgim.model.specs import ConvSpec
 from vgim.model.stack import Encoder
 
 BATCH_VALUES = 2**24
@@ -68,7 +69,12 @@ class EncoderFeatures:
         return BATCH_VALUES * self.encoder.hop_samples(0, 0) // self.encoder.channels(0, 0)
 
     def num_frames(self, num_samples: int) -> list[int]:
-        return [num_frames(self.encoder.convs(*output), num_samples) for output in self.outputs]
+        return [num_frames(convs, num_samples) for convs in self._convs]
+
+    @cached_property
+    def _convs(self) -> list[list[ConvSpec]]:
+        """Convolutions before each output."""
+        return [self.encoder.convs(*output) for output in self.outputs]
 
     def identity(self) -> dict[str, object]:
         return {

@@ -179,9 +179,9 @@ def _windows(
 ) -> Iterator[list[tuple[Utterance, Pcm16]]]:
     """Clips that follow each other, whose features fit into memory together."""
     window: list[tuple[Utterance, Pcm16]] = []
-    num_values = 0
+    num_values, specs = 0, source.specs
     for utterance, audio in clips:
-        frames = zip(source.num_frames(len(audio)), source.specs, strict=True)
+        frames = zip(source.num_frames(len(audio)), specs, strict=True)
         added = sum(num * spec.channels for num, spec in frames)
         if window and (len(window) == WINDOW_CLIPS or num_values + added > WINDOW_VALUES):
             yield window
