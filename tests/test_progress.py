@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vgim.progress import SILENT, MessagesOnly, track
+from tests.recorded import Recorded
+from vgim.progress import SILENT, MessagesOnly, WithPrefix, track
 
 
 def test_the_default_shows_nothing() -> None:
@@ -23,3 +24,13 @@ def test_messages_only_go_where_they_are_sent() -> None:
 
 def test_items_are_tracked_and_come_in_their_order() -> None:
     assert list(track(SILENT, ["a", "b"], "reading", "file")) == ["a", "b"]
+
+
+def test_a_prefix_is_before_messages_and_not_before_stages() -> None:
+    heard = Recorded()
+    progress = WithPrefix(heard, "one: ")
+    with progress.stage("reading", total=2, unit="file", done=1) as stage:
+        stage.advance()
+    progress.message("a note")
+    assert heard.messages == ["one: a note"]
+    assert (heard.of("reading").total, heard.of("reading").unit, heard.of("reading").done) == (2, "file", 2)

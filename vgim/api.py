@@ -240,14 +240,16 @@ def probe(run: RunPath, task: str, **options: object) -> Table[ProbeResult]:
         >>> 0 <= result.accuracy <= 1
         True
     """
-    from vgim.api_arguments import checked, print_note
+    from vgim.api_arguments import checked
     from vgim.api_tables import Table, probe_rows
+    from vgim.cli.live import show_progress
     from vgim.downstream.job import probe as run_probe
     from vgim.downstream.options import ProbeOptions
 
     where = run_path(run, "run")
     chosen = checked(ProbeOptions, "the probe's options", **{**options, "task": task})
-    return Table(run_probe(where, chosen, print_note), probe_rows)
+    with show_progress(sys.stderr) as progress:
+        return Table(run_probe(where, chosen, progress), probe_rows)
 
 
 def analyze_latents(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -75,8 +74,3 @@ def checked(kind: type[Options], what: str, **options: object) -> Options:
         return kind.model_validate(options)
     except ValidationError as error:
         raise ConfigError(f"{what} cannot be used: {first_problem(error)}") from error
-
-
-def print_note(line: str) -> None:
-    """Print a line of progress or a note on the standard error."""
-    print(line, file=sys.stderr, flush=True)

@@ -79,6 +79,28 @@ class MessagesOnly:
         self._write(line)
 
 
+class WithPrefix:
+    """A `Progress` whose messages begin with a prefix.
+
+    Args:
+        progress: Where stages and messages go.
+        prefix: Text before each message.
+    """
+
+    def __init__(self, progress: Progress, prefix: str) -> None:
+        self._progress, self._prefix = progress, prefix
+
+    def stage(
+        self, title: str, *, total: int | None = None, unit: str = "", done: int = 0, even: bool = True
+    ) -> AbstractContextManager[Stage]:
+        """Begin a stage, which ends with the context."""
+        return self._progress.stage(title, total=total, unit=unit, done=done, even=even)
+
+    def message(self, line: str) -> None:
+        """Print a message behind the prefix."""
+        self._progress.message(self._prefix + line)
+
+
 class _NotShown:
     def advance(self, count: int = 1) -> None:
         """Show nothing."""

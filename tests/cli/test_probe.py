@@ -39,9 +39,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the job was given, which does nothing."""
     given: list[Any] = []
 
-    def probe_many(
-        runs: list[str], wanted: list[Any], say: object, **how: object
-    ) -> tuple[list[object], None]:
+    def probe_many(runs: list[str], wanted: list[Any], **how: object) -> tuple[list[object], None]:
         how.pop("progress")
         given.extend([*runs, *wanted, how])
         return [], None

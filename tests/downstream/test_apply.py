@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import soundfile
 import torch
 from click.testing import CliRunner, Result
 
+from tests.recorded import Recorded
 from vgim.cli import main
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.shards.read import Utterance, read_utterances
@@ -58,7 +60,11 @@ def test_the_test_splits_own_files_give_the_results_accuracy(
     run: Path, spoken: list[tuple[str, Utterance]], options: dict[str, object], name: str
 ) -> None:
     (result,) = probe(str(run), ProbeOptions.model_validate({"task": "speaker", **options}))
-    applied = open_applied(str(run / "probes" / name))
+    heard = Recorded()
+    applied = open_applied(str(run / "probes" / name), progress=heard)
+    assert heard.titles == [
+        "preparing MFCCs" if "mfcc" in name else f"preparing the {result.encoder} encoder"
+    ]
     predicted = [(applied.predict(file), utterance) for file, utterance in spoken]
     hits = [found.label == utterance.speaker_id for found, utterance in predicted]
     assert len(hits) == result.num_test
@@ -164,6 +170,19 @@ def test_the_command_prints_a_line_a_file_or_json_and_reports_each_failure(
     assert f"cannot read {tmp_path}: it is a folder, not a file; check the path" in result.stderr
     result = vgim("apply", folder, str(tmp_path / "text.wav"))
     assert "cannot be decoded: not readable as audio" in result.stderr
+
+
+def test_the_command_shows_what_it_prepares_and_how_many_files_are_done(
+    run: Path, spoken: list[tuple[str, Utterance]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe(str(run), ProbeOptions(task="speaker", module=0))
+    heard = Recorded()
+    monkeypatch.setattr("vgim.cli.probe_apply.show_progress", lambda **_: nullcontext(heard))
+    assert vgim("apply", str(run / "probes" / "speaker-trained-module0"), spoken[0][0], "none").exit_code
+    assert heard.titles == ["loading torch", "preparing the trained encoder", "predicting"]
+    assert (heard.of("predicting").total, heard.of("predicting").done) == (2, 2)
+    (message,) = heard.messages
+    assert message.startswith("failed: ")
 
 
 def test_what_cannot_be_applied_is_one_clear_line(run: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.recorded import Recorded
 from vgim import plotting
 from vgim.config import ResolvedConfig
 from vgim.downstream import pictures, solvers
@@ -95,12 +96,12 @@ def test_random_encoders_vary_with_the_seed_and_record_their_batch_norm_clips(pr
 
 
 def test_seeds_that_change_nothing_are_not_run(probed_run: Path) -> None:
-    logged: list[str] = []
+    heard = Recorded()
     options = ProbeOptions(task="speaker", seeds=4, whole_utterances=True)
-    (result,) = probe(str(probed_run), options, logged.append)
+    (result,) = probe(str(probed_run), options, heard)
     assert (len(result.fits), result.interval_over_seeds) == (1, None)
     assert result.notes == (SEEDS_IDLE,)
-    assert any(SEEDS_IDLE in line for line in logged)
+    assert any(SEEDS_IDLE in line for line in heard.messages)
     (sampled,) = probe(str(probed_run), options.model_copy(update={"sampled": True, "seeds": 2}))
     assert len({fit.validation_loss for fit in sampled.fits}) == 2
     assert (probed_run / "probes" / "speaker-trained-module3-sampled-whole" / "result.json").exists()
@@ -263,9 +264,9 @@ def test_without_matplotlib_there_is_a_note_and_no_picture(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     assert not plotting.can_draw()
-    logged: list[str] = []
-    probe(str(probed_run), ProbeOptions(task="speaker", module=2), logged.append)
-    assert "pip install 'vgim[analysis]'" in logged[-1]
+    heard = Recorded()
+    probe(str(probed_run), ProbeOptions(task="speaker", module=2), heard)
+    assert "pip install 'vgim[analysis]'" in heard.messages[-1]
     folder = probed_run / "probes" / "speaker-trained-module2"
     assert sorted(path.name for path in folder.iterdir()) == [
         "classifier.safetensors",

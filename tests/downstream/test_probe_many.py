@@ -11,10 +11,13 @@ import torch
 
 from tests.recorded import Recorded
 from vgim.cluster.tasks import run_tasks
+from vgim.config import RunConfig
+from vgim.downstream.encoders import kinds
 from vgim.downstream.job import probe, probe_many
 from vgim.downstream.options import ProbeOptions
 from vgim.downstream.result import ProbeResult
 from vgim.errors import CheckpointError, ConfigError
+from vgim.model.stack import Encoder
 from vgim.runs.run_names import distinct_names
 from vgim.storage import Location
 
@@ -44,24 +47,23 @@ def test_probes_side_by_side_give_the_results_of_probes_one_after_the_other(
     finally:
         torch.set_num_threads(threads)
     assert error is None
-    logged: list[str] = []
+    heard = Recorded()
     runner = partial(run_tasks, workers=2, device="cpu")
-    together, error = probe_many(runs, [SPEAKER, PHONE], logged.append, runner=runner)
+    together, error = probe_many(runs, [SPEAKER, PHONE], runner=runner, progress=heard)
     assert error is None
     assert [(p.run, p.task) for p in together] == [(p.run, p.task) for p in alone]
     assert [timeless(p.results) for p in together] == [timeless(p.results) for p in alone]
     assert [len(p.results) for p in alone] == [3, 2, 3, 2]
-    assert "two: phone from mfcc, seed 0: " in "\n".join(logged)
-    assert all(line.startswith(("one: ", "two: ")) for line in logged)
+    assert "two: phone from mfcc, seed 0: " in "\n".join(heard.messages)
+    assert all(line.startswith(("one: ", "two: ")) for line in heard.messages)
 
 
 def test_an_item_that_fails_is_named_and_the_others_are_written(probed_run: Path, tmp_path: Path) -> None:
     good, bad = copy_of(probed_run, tmp_path / "good"), copy_of(probed_run, tmp_path / "bad")
     shutil.rmtree(bad / "checkpoints")
-    logged: list[str] = []
     wanted = SPEAKER.model_copy(update={"encoders": ("trained", "mfcc")})
     heard = Recorded()
-    (of_bad, of_good), error = probe_many([str(bad), str(good)], [wanted], logged.append, progress=heard)
+    (of_bad, of_good), error = probe_many([str(bad), str(good)], [wanted], progress=heard)
     probing = heard.of("probing")
     assert (probing.total, probing.done) == (4, 4)
     assert probing.details == [
@@ -72,18 +74,18 @@ def test_an_item_that_fails_is_named_and_the_others_are_written(probed_run: Path
     assert (bad / "probes" / "speaker-mfcc" / "result.json").exists()
     assert isinstance(error, CheckpointError)
     assert str(error) == "1 of 4 probes failed: bad speaker trained; the reasons are above"
-    (line,) = (line for line in logged if "failed" in line)
+    (line,) = (line for line in heard.messages if "failed" in line)
     assert line.startswith("bad speaker trained failed: ")
     assert "holds no complete checkpoint" in line
 
 
 def test_an_error_of_a_whole_run_and_task_is_logged_once(probed_run: Path, tmp_path: Path) -> None:
-    logged: list[str] = []
+    heard = Recorded()
     wanted = SPEAKER.model_copy(update={"module": 9})
-    found, error = probe_many([str(probed_run), str(tmp_path)], [wanted, PHONE], logged.append)
+    found, error = probe_many([str(probed_run), str(tmp_path)], [wanted, PHONE], progress=heard)
     assert [len(p.results) for p in found] == [0, 2, 0, 0]
     assert isinstance(error, ConfigError)
-    assert [line.partition(" failed: ")[0] for line in logged if " failed: " in line] == [
+    assert [line.partition(" failed: ")[0] for line in heard.messages if " failed: " in line] == [
         f"{probed_run.name} speaker",
         f"{tmp_path.name} speaker",
         f"{tmp_path.name} phone",
@@ -103,9 +105,9 @@ def test_a_run_beside_its_checkpoint_gets_each_baseline_once(probed_run: Path, t
 
 def test_all_epochs_of_several_runs_are_probed_and_drawn(probed_run: Path, tmp_path: Path) -> None:
     runs = [copy_of(probed_run, tmp_path / name) for name in ("one", "two")]
-    logged: list[str] = []
+    heard = Recorded()
     wanted = SPEAKER.model_copy(update={"encoders": ("trained", "mfcc"), "module": None})
-    found, error = probe_many([str(run) for run in runs], [wanted], logged.append, all_epochs=True)
+    found, error = probe_many([str(run) for run in runs], [wanted], all_epochs=True, progress=heard)
     assert error is None
     for probed, run in zip(found, runs, strict=True):
         assert [(r.step, r.module) for r in probed.results] == [
@@ -114,7 +116,28 @@ def test_all_epochs_of_several_runs_are_probed_and_drawn(probed_run: Path, tmp_p
         ]
         for name in ("speaker-epochs.png", "speaker-modules.png"):
             assert (run / "probes" / name).exists()
-    assert any(line.startswith("two: step 10: speaker from trained module 3") for line in logged)
+    assert any(line.startswith("two: step 10: speaker from trained module 3") for line in heard.messages)
+
+
+def test_a_random_encoder_is_drawn_once_for_all_tasks_of_a_command(
+    probed_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    draw = kinds.untrained_encoder
+
+    def counted(config: RunConfig, seed: int) -> Encoder:
+        drawn.append(seed)
+        return draw(config, seed)
+
+    monkeypatch.setattr(kinds, "untrained_encoder", counted)
+    wanted = [
+        ProbeOptions(task=task, module=0, encoders=("random",), max_utterances=4, device="cpu")
+        for task in ("speaker", "phone")
+    ]
+    for _ in range(2):  # another command draws again
+        _, error = probe_many([str(probed_run)], wanted)
+        assert error is None
+    assert drawn == [0, 0]
 
 
 def test_run_names_hold_as_many_folders_as_tell_them_apart() -> None:
@@ -127,7 +150,7 @@ def test_run_names_hold_as_many_folders_as_tell_them_apart() -> None:
 
 
 def test_a_single_probe_raises_its_own_error(tmp_path: Path) -> None:
-    logged: list[str] = []
+    heard = Recorded()
     with pytest.raises(CheckpointError, match="is no run"):
-        probe(str(tmp_path), SPEAKER, logged.append)
-    assert logged == []
+        probe(str(tmp_path), SPEAKER, heard)
+    assert heard.messages == []

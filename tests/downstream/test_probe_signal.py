@@ -165,6 +165,5 @@ def test_batch_norm_clips_come_from_the_train_split_alone(
         return read_utterances(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(kinds, "read_utterances", spy)
-    monkeypatch.setattr(kinds, "_last_random", {})  # else an encoder that another test drew is used again
     probe(str(probed_run), ProbeOptions(task="speaker", module=0, encoders=("random",)))
     assert asked == ["train"]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.recorded import Recorded
 from vgim.downstream import job
 from vgim.downstream.fit import SeedFit, fit_and_score
 from vgim.downstream.job import probe_many
 from vgim.downstream.options import ProbeOptions
 from vgim.downstream.result import ProbeResult
+from vgim.progress import SILENT, Progress
 
 pytestmark = pytest.mark.usefixtures("without_confusion_pictures")
 
@@ -42,9 +43,11 @@ def fitted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def go_on(
-    run: Path, options: ProbeOptions = OPTIONS, log: Callable[[str], None] = lambda line: None, **how: bool
+    run: Path, options: ProbeOptions = OPTIONS, progress: Progress = SILENT, **how: bool
 ) -> list[ProbeResult]:
-    ((_, _, results),), error = probe_many([str(run)], [options], log, **{"goes_on": True, **how})
+    ((_, _, results),), error = probe_many(
+        [str(run)], [options], progress=progress, **{"goes_on": True, **how}
+    )
     assert error is None
     return results
 
@@ -68,11 +71,11 @@ def test_an_interrupted_probe_goes_on_where_it_was(
         json.loads((run / "probes" / name / "result.json").read_text())
     monkeypatch.setattr(job, "fit_and_score", fit)
     fitted.clear()
-    logged: list[str] = []
-    results = go_on(run, log=logged.append)
+    heard = Recorded()
+    results = go_on(run, progress=heard)
     assert len(fitted) == 3
     assert [(r.encoder, r.module) for r in results] == [*(("trained", m) for m in range(4)), ("mfcc", None)]
-    (taken,) = (line for line in logged if "from before" in line)
+    (taken,) = (line for line in heard.messages if "from before" in line)
     assert taken == "speaker from trained: 2 of 4 results are taken from before; --anew computes them again"
     straight, error = probe_many([str(run)], [OPTIONS])
     assert error is None

@@ -294,12 +294,11 @@ def measure(
             found, error = job.probe_many(
                 list(dict.fromkeys(paths)),
                 [ProbeOptions.model_validate({**chosen, "task": task}) for task in dict.fromkeys(tasks)],
-                progress.message,
                 all_epochs=all_epochs,
                 runner=side_by_side if workers else one_after_the_other,
                 pdf=pdf,
-                progress=progress,
                 goes_on=not anew,
+                progress=progress,
             )
         except KeyboardInterrupt:
             progress.message(

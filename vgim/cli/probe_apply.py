@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from vgim.cli.live import show_progress
 from vgim.cli.options import json_option, seed_type
 
 
@@ -19,28 +20,30 @@ def apply(folder: str, files: tuple[str, ...], seed: int, as_json: bool) -> None
     seconds. FILE is of any format that libsndfile reads; other sample rates are resampled to 16 kHz.
     """
     from vgim.config.paths import resolve_path
-    from vgim.downstream.apply import open_applied
     from vgim.errors import VgimError
+    from vgim.progress import track
 
-    applied = open_applied(resolve_path(folder, "RUN/probes/NAME"), seed)
+    place = resolve_path(folder, "RUN/probes/NAME")
     predictions, failed = [], []
-    for file in files:
-        try:
-            found = applied.predict(resolve_path(file, "FILE"), lambda line: click.echo(line, err=True))
-        except VgimError as error:
-            failed.append(error)
-            if len(files) > 1:
-                click.echo(f"failed: {error}", err=True)
-            continue
-        predictions.append(found)
-        if as_json:
-            continue
+    with show_progress(is_quiet=as_json) as progress:
+        with progress.stage("loading torch"):
+            from vgim.downstream.apply import open_applied
+
+        applied = open_applied(place, seed, progress)
+        for file in track(progress, files, "predicting", "file"):
+            try:
+                predictions.append((file, applied.predict(resolve_path(file, "FILE"), progress)))
+            except VgimError as error:
+                failed.append(error)
+                if len(files) > 1:
+                    progress.message(f"failed: {error}")
+    if as_json:
+        click.echo("[" + ",\n".join(found.model_dump_json(indent=2) for _, found in predictions) + "]")
+    for file, found in predictions if not as_json else []:
         if found.label is not None:
             click.echo(f"{file}  {found.label}  {found.probability:.1%}")
         for part in found.segments:
             click.echo(f"{file}  {part.start_s:.2f}  {part.end_s:.2f}  {part.label}  {part.probability:.1%}")
-    if as_json:
-        click.echo("[" + ",\n".join(found.model_dump_json(indent=2) for found in predictions) + "]")
     if failed:
         if len(files) == 1:
             raise failed[0]

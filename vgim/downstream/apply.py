@@ -34,6 +34,7 @@ from vgim.downstream.writing import read_result
 from vgim.errors import CheckpointError, ConfigError, DataError, StorageError
 from vgim.model.audio import measure, to_float
 from vgim.pretrained.encoder import load_encoder
+from vgim.progress import SILENT, Progress
 from vgim.runs.layout import CHECKPOINTS, RESULT
 from vgim.storage import Location
 from vgim.text import first_problem
@@ -78,17 +79,17 @@ class AppliedProbe:
     task: type[Probe]
     seed: int
 
-    def predict(self, file: str, log: Callable[[str], None] = lambda line: None) -> FilePrediction:
+    def predict(self, file: str, progress: Progress = SILENT) -> FilePrediction:
         """Predict the class of a sound file, or of its segments.
 
         Args:
             file: A path or URI, of any format and sample rate that libsndfile reads.
-            log: Called with a note if the file is resampled or mixed down.
+            progress: Where to report a note if the file is resampled or mixed down.
 
         Raises:
             DataError: The file is no audio, or too short.
         """
-        utterance = _read(Location(file), self.classifier.info.corpus, log)
+        utterance = _read(Location(file), self.classifier.info.corpus, progress.message)
         cut = _cut(self.result.run_config) if _uses_crops(self.result) else _whole
         encoded = list(stream_features(self.source, [utterance], cut))
         if not encoded:
@@ -108,12 +109,13 @@ class AppliedProbe:
         )
 
 
-def open_applied(folder: str, seed: int = 0) -> AppliedProbe:
+def open_applied(folder: str, seed: int = 0, progress: Progress = SILENT) -> AppliedProbe:
     """Load a probe's classifier and the encoder of its features, on the CPU.
 
     Args:
         folder: RUN/probes/NAME, a path or a URI.
         seed: Seed of the classifier, if the probe has several.
+        progress: Where to report that the encoder is loaded or drawn.
 
     Raises:
         VgimError: The folder is no probe's, its files are damaged or of two probes, or its encoder is not kept or has
@@ -130,7 +132,10 @@ def open_applied(folder: str, seed: int = 0) -> AppliedProbe:
             f"--seed {seed}, but the probe has the seeds {', '.join(map(str, classifier.info.seeds))}; use one of them"
         )
     run = place.parent.parent
-    source = _source(run, result, seed)
+    with progress.stage(
+        f"preparing the {result.encoder} encoder" if result.module is not None else "preparing MFCCs"
+    ):
+        source = _source(run, result, seed)
     crop = result.run_config.data if _uses_crops(result) else None
     made = hash_features(source, source.specs[0], crop)
     if made != classifier.info.features_sha256[classifier.info.seeds.index(seed)]:

@@ -12,7 +12,12 @@ from vgim.data.shards.read import read_lengths
 from vgim.downstream.board import write_board
 from vgim.downstream.classifier import Classifier, classifier_of, hash_features
 from vgim.downstream.context import ProbeContext, open_probe_context
-from vgim.downstream.encoders.kinds import EncoderPreparation, depends_on_seed, feature_source
+from vgim.downstream.encoders.kinds import (
+    EncoderPreparation,
+    RandomEncoders,
+    depends_on_seed,
+    feature_source,
+)
 from vgim.downstream.features.examples import check_memory
 from vgim.downstream.features.source import FeatureSource, FeatureSpec
 from vgim.downstream.fit import SeedFit, Splits, fit_and_score
@@ -36,7 +41,7 @@ from vgim.downstream.summarize import summarize
 from vgim.downstream.writing import write_epochs_picture, write_modules_picture, write_result
 from vgim.errors import VgimError
 from vgim.plotting import WITHOUT_MATPLOTLIB, can_draw
-from vgim.progress import SILENT, Progress
+from vgim.progress import SILENT, MessagesOnly, Progress, WithPrefix
 from vgim.storage import Location
 
 SEEDS_IDLE = "the seeds change nothing: features and lbfgs are deterministic, so there is one fit"
@@ -62,12 +67,12 @@ class RunTaskResults(NamedTuple):
     """Results of checkpoints, oldest first, then in the order of the encoders and modules in the options."""
 
 
-def probe(run: str, options: ProbeOptions, log: Log = lambda line: None) -> list[ProbeResult]:
+def probe(run: str, options: ProbeOptions, progress: Progress = SILENT) -> list[ProbeResult]:
     """Fit and test a linear classifier on frozen features; write a folder below RUN/probes for each result.
 
     Args:
         run: Folder of a run or of a checkpoint, a path or a URI.
-        log: Called with each line of notes and progress.
+        progress: Where to report how far the work is, notes and accuracies.
 
     Returns:
         A result for every encoder and module in the options, in their order.
@@ -75,20 +80,20 @@ def probe(run: str, options: ProbeOptions, log: Log = lambda line: None) -> list
     Raises:
         VgimError: The run, its checkpoint or the module is missing, or the shards do not fit the task.
     """
-    return _only_results(probe_many([run], [options], log))
+    return _only_results(probe_many([run], [options], progress=progress))
 
 
-def probe_epochs(run: str, options: ProbeOptions, log: Log = lambda line: None) -> list[ProbeResult]:
+def probe_epochs(run: str, options: ProbeOptions, progress: Progress = SILENT) -> list[ProbeResult]:
     """Probe every checkpoint that a run kept, oldest first, then each baseline once.
 
     Args:
         run: The run's folder, a path or a URI.
-        log: Called with each line of notes and progress.
+        progress: Where to report how far the work is, notes and accuracies.
 
     Raises:
         VgimError: As by `probe`; CheckpointError if the run has no checkpoint.
     """
-    return _only_results(probe_many([run], [options], log, all_epochs=True))
+    return _only_results(probe_many([run], [options], all_epochs=True, progress=progress))
 
 
 def _only_results(probed: tuple[list[RunTaskResults], VgimError | None]) -> list[ProbeResult]:
@@ -101,30 +106,29 @@ def _only_results(probed: tuple[list[RunTaskResults], VgimError | None]) -> list
 def probe_many(
     runs: Sequence[str],
     tasks: Sequence[ProbeOptions],
-    log: Log = lambda line: None,
     *,
     all_epochs: bool = False,
     runner: Runner = one_after_the_other,
     pdf: bool = False,
-    progress: Progress = SILENT,
     goes_on: bool = False,
+    progress: Progress = SILENT,
 ) -> tuple[list[RunTaskResults], VgimError | None]:
     """Probe several runs on several tasks.
 
     Args:
         runs: Different folders, paths or URIs.
         tasks: Options with different tasks.
-        log: Called with each line of notes and progress, which begins with the run's name if there are several.
         all_epochs: Probe every checkpoint, as `probe_epochs` does.
         runner: Computes the work items; `vgim.cluster.tasks` has one that uses Ray.
         pdf: Writes each picture as PDF too.
-        progress: Where to report which probe is computed here, and how many are done. Other runners report by
-            themselves.
         goes_on: Take results that an earlier command wrote and that would be computed alike.
+        progress: Where to report notes and accuracies, which begin with the run's name if there are several; and which
+            probe is computed here, and how many are done. Other runners report that by themselves.
 
     Returns:
         The results of each run and task, and an error that names what failed. Other results are written anyway.
     """
+    log = progress.message
     groups = plan_probes(runs, tasks, log, all_epochs=all_epochs, check_device=runner is one_after_the_other)
     items = [item for group in groups for item in group.items]
     failed = {f"{group.run} {group.task}": group.error for group in groups if group.error is not None}
@@ -133,9 +137,8 @@ def probe_many(
         for name, error in failed.items():
             log(f"{name} failed: {error}")
     work = partial(_try_probing, log_error=num_all > 1, pdf=pdf, goes_on=goes_on)
-    outcomes = iter(
-        _count(work, items, log, progress) if runner is one_after_the_other else runner(work, items, log)
-    )
+    is_here = runner is one_after_the_other
+    outcomes = iter(_count(work, items, progress) if is_here else runner(work, items, log))
     probed = []
     for group in groups:
         results: list[ProbeResult] = []
@@ -153,22 +156,18 @@ def probe_many(
     return probed, _summary_error(failed, num_all)
 
 
-def _count(
-    work: Callable[..., Outcome],
-    items: Sequence[ProbeWorkItem],
-    log: Log,
-    progress: Progress,
-) -> list[Outcome]:
+def _count(work: Callable[..., Outcome], items: Sequence[ProbeWorkItem], progress: Progress) -> list[Outcome]:
     """Compute work items one after the other, and report which one and how many are done."""
+    random = RandomEncoders()
     with progress.stage("probing", total=len(items), unit="probe", even=False) as stage:
 
         def counted(item: ProbeWorkItem, log: Log) -> Outcome:
             stage.update(detail=item.name)
-            outcome = work(item, log, progress=progress)
+            outcome = work(item, log, progress=progress, random=random)
             stage.advance()
             return outcome
 
-        return one_after_the_other(counted, items, log)
+        return one_after_the_other(counted, items, progress.message)
 
 
 def _summary_error(failed: dict[str, VgimError], num_all: int) -> VgimError | None:
@@ -189,11 +188,18 @@ def _try_probing(
     log_error: bool,
     pdf: bool,
     goes_on: bool,
-    progress: Progress = SILENT,
+    random: RandomEncoders | None = None,
+    progress: Progress | None = None,
 ) -> Outcome:
-    """The results of a work item, or the error that a user caused."""
+    """The results of a work item, or the error that a user caused.
+
+    Args:
+        log: Prints a line, of whichever process the item is computed in.
+        progress: Where to report the item's stages too; None where they are not shown.
+    """
+    labeled = WithPrefix(progress or MessagesOnly(log), item.label)
     try:
-        return _probe_item(item, lambda line: log(item.label + line), progress, pdf=pdf, goes_on=goes_on)
+        return _probe_item(item, random or RandomEncoders(), labeled, pdf=pdf, goes_on=goes_on)
     except VgimError as error:
         if log_error:
             log(f"{item.name} failed: {error}")
@@ -201,7 +207,7 @@ def _try_probing(
 
 
 def _probe_item(
-    item: ProbeWorkItem, log: Log, progress: Progress, *, pdf: bool, goes_on: bool
+    item: ProbeWorkItem, random: RandomEncoders, progress: Progress, *, pdf: bool, goes_on: bool
 ) -> list[ProbeResult]:
     """Compute a work item's results, and write each as soon as it exists."""
     context = open_probe_context(item.source, item.options, kinds=(item.kind,))
@@ -210,14 +216,14 @@ def _probe_item(
         outputs = [(o.module, o.layer) for o in context.outputs]
     results = kept_results(context, item.kind, pdf=pdf) if goes_on else {}
     if results:
-        log(
+        progress.message(
             f"{item.options.task} from {item.kind}: {len(results)} of {len(outputs)} results are taken from before; "
             "--anew computes them again"
         )
     left = tuple(output for output in context.outputs if (output.module, output.layer) not in results)
     if len(results) < len(outputs):
         context = replace(context, outputs=context.outputs if item.kind == "mfcc" else left)
-        for computed in _compute_results(context, item.kind, log, progress):
+        for computed in _compute_results(context, item.kind, random, progress):
             write_result(context.opened.folder, *computed, pdf=pdf)
             results[computed.result.module, computed.result.layer] = computed.result
     return [results[output] for output in outputs]
@@ -241,7 +247,7 @@ def has_depth(results: Sequence[ProbeResult]) -> bool:
 
 
 def _compute_results(
-    context: ProbeContext, kind: EncoderKind, log: Log, progress: Progress
+    context: ProbeContext, kind: EncoderKind, random: RandomEncoders, progress: Progress
 ) -> Iterator[ComputedResult]:
     """The result for each spec of an encoder, as soon as its last seed is fitted; features are computed once a seed."""
     options, notes = context.options, list(context.notes)
@@ -252,7 +258,7 @@ def _compute_results(
     if num_seeds > 1 and options.solver == "lbfgs" and not depends_on_seed(context, kind):
         num_seeds = 1
         notes.append(SEEDS_IDLE)
-        log(f"note: {kind}: {SEEDS_IDLE}")
+        progress.message(f"note: {kind}: {SEEDS_IDLE}")
     specs: tuple[FeatureSpec, ...] = ()
     hashes: list[str] = []
     splits_by_spec: list[Splits] = []
@@ -264,18 +270,18 @@ def _compute_results(
         if not splits_by_spec or depends_on_seed(context, kind):
             splits_by_spec = []  # frees the last seed's examples before the next are made
             with progress.stage(f"preparing {kind}"):
-                source, preparation = feature_source(context, kind, seed, log)
+                source, preparation = feature_source(context, kind, seed, progress.message, random)
             preparations.append(preparation)
             specs = source.specs
             hashes = [hash_features(source, spec, crop) for spec in specs]
-            splits_by_spec = _split_examples(context, source, log, progress)
+            splits_by_spec = _split_examples(context, source, progress)
             fits_by_spec = fits_by_spec or [[] for _ in specs]
         features_sha256.append(hashes)
         for index, (spec, fits) in enumerate(zip(specs, fits_by_spec, strict=True)):
             features = f"{kind} {output_name(spec.module, spec.layer)}".rstrip()
             with progress.stage(f"fitting {options.task} from {features}, seed {seed}"):
                 fits.append(fit_and_score(context, splits_by_spec[index], seed))
-            log(f"{options.task} from {features}, seed {seed}: {fits[-1].scores.accuracy:.1%}")
+            progress.message(f"{options.task} from {features}, seed {seed}: {fits[-1].scores.accuracy:.1%}")
             if seed < num_seeds - 1:
                 continue
             splits = splits_by_spec[index]
@@ -288,17 +294,13 @@ def _compute_results(
             yield ComputedResult(result, confusion_KK, predictions, classifier)
 
 
-def _split_examples(
-    context: ProbeContext, source: FeatureSource, log: Log, progress: Progress
-) -> list[Splits]:
+def _split_examples(context: ProbeContext, source: FeatureSource, progress: Progress) -> list[Splits]:
     """The examples of the three splits, for each spec of a source."""
     lengths = list(read_lengths(context.opened.shards, "train").values())
     check_memory(context.task, source.specs, lengths[: context.options.max_utterances or None])
     chooses = chooses_by_validation(context.options)
     examples = (
-        examples_of_split(
-            context, source, split, log, validates=chooses or split != "train", progress=progress
-        )
+        examples_of_split(context, source, split, validates=chooses or split != "train", progress=progress)
         for split in ("train", "validation", "test")
     )
     return [Splits(*of_spec) for of_spec in zip(*examples, strict=True)]

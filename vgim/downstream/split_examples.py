@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from vgim.data.shards.read import Utterance, read_utterances
 from vgim.downstream.context import ProbeContext
@@ -18,7 +18,6 @@ def examples_of_split(
     context: ProbeContext,
     source: FeatureSource,
     split: str,
-    log: Callable[[str], None] = lambda line: None,
     *,
     validates: bool = True,
     progress: Progress = SILENT,
@@ -26,10 +25,9 @@ def examples_of_split(
     """Encode and label a split, or read its features if they are kept and `--cache-features` is given.
 
     Args:
-        log: Called with a note if kept features are damaged.
         validates: Whether something is chosen by validation loss. If so, and if the shards have no validation split,
             a share of the train split takes its place.
-        progress: Where to report how many utterances are encoded.
+        progress: Where to report how many utterances are encoded, and a note if kept features are damaged.
 
     Returns:
         The examples for each of the source's specs.
@@ -65,7 +63,7 @@ def examples_of_split(
     try:
         return collect(cache.stream)
     except DamagedCacheError as error:
-        log(f"note: {error}; its features are computed anew")
+        progress.message(f"note: {error}; its features are computed anew")
         cache.delete(source)
         return collect(cache.stream)
 

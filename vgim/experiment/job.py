@@ -18,7 +18,7 @@ from vgim.experiment.folder import ExperimentFolder
 from vgim.experiment.plan import Experiment, PlannedRun
 from vgim.experiment.probes import draw_pictures, missing_probes
 from vgim.experiment.results import TABLE, write_results
-from vgim.progress import SILENT, Progress
+from vgim.progress import SILENT, Progress, WithPrefix
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.signals import Stopped, StopSignals, stop_signals
 from vgim.text import first_line, plural
@@ -119,14 +119,10 @@ def _complete(
         if stop.signal:  # it came when the run was about to finish
             raise Stopped(stop.signal)
     failed: dict[str, VgimError] = {}
-
-    def indented(line: str) -> None:
-        progress.message(f"  {line}")
-
     for options in missing_probes(experiment, run):
         progress.message(f"probe: {options.task} from {', '.join(options.encoders)}")
         _, problem = probe_many(
-            [run.location.uri], [options], indented, runner=runner, progress=progress, goes_on=True
+            [run.location.uri], [options], runner=runner, goes_on=True, progress=WithPrefix(progress, "  ")
         )
         if problem is not None:
             progress.message(f"{run.name} {options.task} failed: {problem}")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.downstream.cases import utterance
+from tests.recorded import Recorded
 from vgim.config.schema import ModelConfig, ObjectiveConfig
 from vgim.downstream import job
 from vgim.downstream.features.cache import DamagedCacheError, FeatureCache
@@ -99,12 +100,12 @@ def test_a_probe_with_kept_features_gives_the_same_result_and_recovers_from_dama
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(probed_run, run, ignore=shutil.ignore_patterns("probes"))
-    logged: list[str] = []
+    heard = Recorded()
     options = ProbeOptions(task="phone", module=1, max_utterances=8)
     (plain,) = job.probe(str(run), options)
     assert not (run / FEATURES).exists()
     keeping = options.model_copy(update={"cache_features": True})
-    (first,) = job.probe(str(run), keeping, logged.append)
+    (first,) = job.probe(str(run), keeping, heard)
     files = sorted((run / FEATURES).iterdir())
     assert len(files) == 3  # a split each
     computed: list[int] = []
@@ -115,12 +116,12 @@ def test_a_probe_with_kept_features_gives_the_same_result_and_recovers_from_dama
         return real(self, clips)
 
     monkeypatch.setattr(EncoderFeatures, "__call__", counting)
-    (second,) = job.probe(str(run), keeping, logged.append)
+    (second,) = job.probe(str(run), keeping, heard)
     assert not computed
     assert plain.accuracy == first.accuracy == second.accuracy
     for file in files:
         file.write_bytes(file.read_bytes()[:-50])
-    (third,) = job.probe(str(run), keeping, logged.append)
+    (third,) = job.probe(str(run), keeping, heard)
     assert computed
     assert third.accuracy == plain.accuracy
-    assert sum("computed anew" in line for line in logged) == 3
+    assert sum("computed anew" in line for line in heard.messages) == 3

@@ -35,13 +35,45 @@ def depends_on_seed(context: ProbeContext, kind: EncoderKind) -> bool:
     return kind not in ("trained", "mfcc") or (kind == "trained" and context.options.sampled)
 
 
+class RandomEncoders:
+    """Draws untrained encoders, and keeps the last one, which the next task probes too."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, Encoder, EncoderPreparation] | None = None
+
+    def draw(self, context: ProbeContext, seed: int) -> tuple[Encoder, EncoderPreparation]:
+        """Draw an untrained encoder and set its BatchNorm; of the last one, neither is done again."""
+        opened = context.opened
+        key = repr(
+            (
+                opened.config.model_dump_json(include={"model", "objective", "data", "train"}),
+                opened.normalizer,
+                opened.manifest.fingerprint,
+                opened.shards.uri,
+                str(opened.device),
+                context.options.max_utterances,
+                seed,
+            )
+        )
+        if self._last is None or self._last[0] != key:
+            encoder = untrained_encoder(opened.config, seed).to(opened.device)
+            num_clips = _adapt_batch_norm(encoder, context)
+            self._last = key, encoder, EncoderPreparation(batch_norm_clips=num_clips)
+        return self._last[1:]
+
+
 def feature_source(
-    context: ProbeContext, kind: EncoderKind, seed: int, log: Callable[[str], None] = lambda line: None
+    context: ProbeContext,
+    kind: EncoderKind,
+    seed: int,
+    log: Callable[[str], None] = lambda line: None,
+    random: RandomEncoders | None = None,
 ) -> tuple[FeatureSource, EncoderPreparation]:
     """Make the feature source of a kind of encoder.
 
     Args:
         log: Called with the progress of training on labels.
+        random: Draws a random encoder; None draws one for this call alone.
 
     Returns:
         The source, and how its encoder was made.
@@ -52,38 +84,12 @@ def feature_source(
     if kind == "trained":
         encoder = opened.encoder.encoder
     elif kind == "random":
-        encoder, preparation = _random_encoder(context, seed)
+        encoder, preparation = (random or RandomEncoders()).draw(context, seed)
     else:
         supervised = train_on_labels(context, kind, seed, log)
         encoder, preparation = supervised.encoder, EncoderPreparation(label_epochs=supervised.epochs)
     sample_seed = seed if context.options.sampled else None
     return EncoderFeatures(encoder, opened.normalizer, context.outputs, sample_seed), preparation
-
-
-_last_random: dict[str, tuple[Encoder, EncoderPreparation]] = {}
-"""The random encoder that was drawn last, which the next task probes too."""
-
-
-def _random_encoder(context: ProbeContext, seed: int) -> tuple[Encoder, EncoderPreparation]:
-    """Draw an untrained encoder and set its BatchNorm; of the one that was drawn last, neither is done again."""
-    opened = context.opened
-    key = repr(
-        (
-            opened.config.model_dump_json(include={"model", "objective", "data", "train"}),
-            opened.normalizer,
-            opened.manifest.fingerprint,
-            opened.shards.uri,
-            str(opened.device),
-            context.options.max_utterances,
-            seed,
-        )
-    )
-    if key not in _last_random:
-        _last_random.clear()
-        encoder = untrained_encoder(opened.config, seed).to(opened.device)
-        num_clips = _adapt_batch_norm(encoder, context)
-        _last_random[key] = encoder, EncoderPreparation(batch_norm_clips=num_clips)
-    return _last_random[key]
 
 
 def _adapt_batch_norm(encoder: Encoder, context: ProbeContext) -> int:
