@@ -57,6 +57,7 @@ def test_help_imports_nothing_heavy() -> None:
     [
         ("runs runs", set()),
         ("compare runs/sim runs/gim", set()),
+        ("compare --group-seeds runs/sim runs/gim", set()),
         ("report runs/sim", set()),
         ("decode list runs/sim", set()),
         ("sweep show runs/rates", {"tensorboard"}),

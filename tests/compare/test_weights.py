@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 
 from vgim.cli import main
@@ -28,8 +29,14 @@ from vgim.downstream.classifier import CLASSIFIER
 from vgim.errors import ConfigError
 
 
+def test_reading_weights_imports_no_torch() -> None:
+    code = "import sys, vgim.compare.weights, safetensors.numpy; print({'torch', 'ray', 'pandas'} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
+
+
 def fitted(weight_KC: list[list[float]], std_C: list[float]) -> Any:
-    return SimpleNamespace(weight_SKC=torch.tensor([weight_KC]), feature_std_SC=torch.tensor([std_C]))
+    weight_SKC, std_SC = np.array([weight_KC], np.float32), np.array([std_C], np.float32)
+    return SimpleNamespace(weight_SKC=weight_SKC, feature_std_SC=std_SC)
 
 
 def test_gini_is_0_for_even_mass_and_largest_for_one_feature() -> None:

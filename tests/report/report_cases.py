@@ -120,7 +120,6 @@ def write_probe(
 ) -> None:
     """A probe's folder with a result and its picture."""
     import numpy as np
-    import torch
 
     accuracy = FINAL_ACCURACY[encoder] + 0.05 * (module or 0)
     options = {
@@ -177,8 +176,8 @@ def write_probe(
             features_sha256=("",),
             corpus="librispeech",
         ),
-        torch.zeros(1, len(classes), 2),
-        torch.zeros(1, len(classes)),
+        np.zeros((1, len(classes), 2), np.float32),
+        np.zeros((1, len(classes)), np.float32),
     )
     place = write_result(Location(run), result, np.eye(len(classes), dtype=np.int64), predictions, classifier)
     place.child("confusion.png").write_bytes_atomic(png())

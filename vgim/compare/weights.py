@@ -152,13 +152,13 @@ def standardized(classifier: Classifier) -> F64:
     probe was regularized, so that shapes compare.
     """
     assert classifier.feature_std_SC is not None
-    weight: F64 = (classifier.weight_SKC * classifier.feature_std_SC[:, None]).double().numpy()
+    weight: F64 = (classifier.weight_SKC * classifier.feature_std_SC[:, None]).astype(np.float64)
     return weight / max(float(np.sqrt(np.square(weight).mean())), 1e-30)
 
 
 def published_scale(classifier: Classifier) -> F64:
     """Raw weights, those of each class mapped linearly so that the least is -1 and the greatest 1, [S, K, C]."""
-    weight: F64 = classifier.weight_SKC.double().numpy()
+    weight: F64 = classifier.weight_SKC.astype(np.float64)
     least, greatest = weight.min(2, keepdims=True), weight.max(2, keepdims=True)
     mapped: F64 = 2 * (weight - least) / np.maximum(greatest - least, 1e-30) - 1
     return mapped

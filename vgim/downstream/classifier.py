@@ -12,22 +12,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import torch
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import Tensor
 
+from vgim.arrays import F32
 from vgim.config.schema import DataConfig
-from vgim.downstream.features.source import FeatureSource, FeatureSpec
-from vgim.downstream.fit import SeedFit
 from vgim.downstream.options import EncoderKind, ProbeOptions
 from vgim.downstream.probes.registry import ExampleUnit, Task
 from vgim.downstream.result import ProbeResult
 from vgim.errors import StorageError
-from vgim.pretrained.opened_run import OpenedRun
 from vgim.storage import Location
 from vgim.text import first_problem
+
+if TYPE_CHECKING:  # whoever compares classifiers needs no torch
+    from torch import Tensor
+
+    from vgim.downstream.features.source import FeatureSource, FeatureSpec
+    from vgim.downstream.fit import SeedFit
+    from vgim.pretrained.opened_run import OpenedRun
 
 CLASSIFIER = "classifier.safetensors"
 
@@ -63,15 +67,18 @@ class Classifier(NamedTuple):
     """Linear classifiers of raw features, one for each seed."""
 
     info: ClassifierInfo
-    weight_SKC: Tensor
-    bias_SK: Tensor
-    feature_std_SC: Tensor | None = None
+    weight_SKC: F32
+    bias_SK: F32
+    feature_std_SC: F32 | None = None
     """Standard deviation of each feature over the train split; None in older files."""
 
     def log_probabilities(self, x_NC: Tensor, seed: int = 0) -> Tensor:
         """Log-probability of each class, [N, K], by the classifier of a seed."""
+        import torch
+
         index = self.info.seeds.index(seed)
-        return torch.addmm(self.bias_SK[index], x_NC, self.weight_SKC[index].T).log_softmax(1)
+        bias_K, weight_KC = torch.from_numpy(self.bias_SK[index]), torch.from_numpy(self.weight_SKC[index])
+        return torch.addmm(bias_K, x_NC, weight_KC.T).log_softmax(1)
 
 
 def hash_features(source: FeatureSource, spec: FeatureSpec, crop: DataConfig | None) -> str:
@@ -96,9 +103,9 @@ def classifier_of(
         fits: The fit of each seed.
         features_sha256: `hash_features` of each seed's source.
     """
-    weight_SKC = torch.stack([fit.fitted.weight_KC for fit in fits]).cpu().float()
-    bias_SK = torch.stack([fit.fitted.bias_K for fit in fits]).cpu().float()
-    feature_std_SC = torch.stack([fit.feature_std_C for fit in fits]).cpu().float()
+    weight_SKC = np.stack([fit.fitted.weight_KC.cpu().float().numpy() for fit in fits])
+    bias_SK = np.stack([fit.fitted.bias_K.cpu().float().numpy() for fit in fits])
+    feature_std_SC = np.stack([fit.feature_std_C.cpu().float().numpy() for fit in fits])
     info = ClassifierInfo(
         task=result.task,
         classes=tuple(result.per_class),
@@ -120,18 +127,18 @@ def classifier_of(
 
 def to_safetensors(classifier: Classifier) -> bytes:
     """A classifier as a safetensors file."""
-    import safetensors.torch
+    import safetensors.numpy
 
     tensors = {}
     for index in range(len(classifier.info.seeds)):
         weight, bias, feature_std = _names(index)
-        tensors[weight] = classifier.weight_SKC[index].contiguous()
-        tensors[bias] = classifier.bias_SK[index].contiguous()
+        tensors[weight] = np.ascontiguousarray(classifier.weight_SKC[index])
+        tensors[bias] = np.ascontiguousarray(classifier.bias_SK[index])
         if classifier.feature_std_SC is not None:
-            tensors[feature_std] = classifier.feature_std_SC[index].contiguous()
+            tensors[feature_std] = np.ascontiguousarray(classifier.feature_std_SC[index])
     metadata = {name: json.dumps(value) for name, value in classifier.info.model_dump(mode="json").items()}
     metadata["sha256"] = json.dumps(_hash(tensors, metadata))
-    data: bytes = safetensors.torch.save(tensors, metadata)
+    data: bytes = safetensors.numpy.save(tensors, metadata)
     return data
 
 
@@ -144,7 +151,7 @@ def read_classifier(folder: Location) -> Classifier:
     Raises:
         StorageError: There is none, or the file is damaged.
     """
-    import safetensors.torch
+    import safetensors.numpy
 
     path = folder.child(CLASSIFIER)
     if not path.exists():
@@ -154,7 +161,7 @@ def read_classifier(folder: Location) -> Classifier:
         )
     data = path.read_bytes()
     try:
-        tensors = safetensors.torch.load(data)
+        tensors: dict[str, Any] = safetensors.numpy.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         metadata = header.get("__metadata__", {})
         info = ClassifierInfo.model_validate({name: json.loads(value) for name, value in metadata.items()})
@@ -172,16 +179,16 @@ def read_classifier(folder: Location) -> Classifier:
     num_classes = len(info.classes)
     first = weights[0]
     fits = (
-        all(w.shape == first.shape and w.dtype == torch.float32 for w in weights)
-        and all(b.shape == (num_classes,) and b.dtype == torch.float32 for b in biases)
-        and all(std.shape == first.shape[1:] and std.dtype == torch.float32 for std in stds)
+        all(w.shape == first.shape and w.dtype == np.float32 for w in weights)
+        and all(b.shape == (num_classes,) and b.dtype == np.float32 for b in biases)
+        and all(std.shape == first.shape[1:] and std.dtype == np.float32 for std in stds)
     )
     if first.ndim != 2 or len(first) != num_classes or not fits:
         raise _damaged(
             path, f"a weight has the shape {list(first.shape)}, and there are {num_classes} classes"
         )
-    weight_SKC, bias_SK = torch.stack(weights), torch.stack(biases)
-    std_SC = torch.stack(stds) if stds else None
+    weight_SKC, bias_SK = np.stack(weights), np.stack(biases)
+    std_SC = np.stack(stds) if stds else None
     if json.dumps(_hash(tensors, metadata)) != metadata.get("sha256"):
         raise _damaged(path, "its SHA-256 is not the one in its metadata")
     return Classifier(info, weight_SKC, bias_SK, std_SC)
@@ -193,12 +200,12 @@ def _names(index: int) -> tuple[str, str, str]:
     return f"weight{end}", f"bias{end}", f"feature_std{end}"
 
 
-def _hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+def _hash(tensors: Mapping[str, F32], metadata: Mapping[str, str]) -> str:
     """SHA-256 of the tensors and of the metadata without their `sha256`."""
     fields = {name: value for name, value in metadata.items() if name != "sha256"}
     digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
     for _, tensor in sorted(tensors.items()):
-        digest.update(tensor.numpy().tobytes())
+        digest.update(tensor.tobytes())
     return digest.hexdigest()
 
 

@@ -5,14 +5,17 @@ Shapes: T frames, C channels, N labels.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-from torch import Tensor
 
 from vgim.arrays import I64
 from vgim.data.corpora.phone_labels import Phones
 from vgim.data.pcm import HOP_SAMPLES
 from vgim.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NO_LABEL = -1
 """Class of a frame without a label."""
@@ -39,6 +42,8 @@ def mean_per_label(features_TC: Tensor, hop_samples: int, num_labels: int) -> Te
     num_whole = len(features_TC) // ratio
     pooled = features_TC[: num_whole * ratio].reshape(num_whole, ratio, -1).mean(1)
     if len(features_TC) % ratio:  # the utterance ends within a label
+        import torch
+
         pooled = torch.cat([pooled, features_TC[num_whole * ratio :].mean(0, keepdim=True)])
     return pooled
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from vgim.data.corpora.phone_labels import Phones
 from vgim.data.shards.manifest import Manifest
-from vgim.data.shards.read import Utterance
 from vgim.downstream.probes.probe import FrameProbe
 from vgim.errors import DataError
+
+if TYPE_CHECKING:
+    from vgim.data.shards.read import Utterance
 
 
 class PhoneProbe(FrameProbe):

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from vgim.arrays import I64
 from vgim.data.corpora.phone_labels import Phones
 from vgim.data.shards.manifest import Manifest
-from vgim.data.shards.read import Utterance
 from vgim.downstream.probes.alignment import (
     NO_LABEL,
     align,
@@ -25,6 +22,11 @@ from vgim.downstream.probes.alignment import (
     num_whole_labels,
 )
 from vgim.downstream.probes.registry import ExampleUnit
+
+if TYPE_CHECKING:  # whoever reads what a probe's classes are needs no torch
+    from torch import Tensor
+
+    from vgim.data.shards.read import Utterance
 
 
 class Examples(NamedTuple):
@@ -136,6 +138,8 @@ class FrameProbe(Probe):
         labels_N = self.labels(utterance)
         if labels_N is None:
             return None
+        import torch
+
         features_NC = self.pool(features_TC, hop_samples, len(utterance.audio))
         return Examples(*align(features_NC, torch.from_numpy(labels_N).long()))
 
@@ -154,4 +158,6 @@ class FrameProbe(Probe):
 
 def mean_over_time(features_TC: Tensor, label: int) -> Examples:
     """One example: the mean of all frames."""
+    import torch
+
     return Examples(features_TC.mean(0, keepdim=True), torch.tensor([label]))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from vgim.data.shards.manifest import Manifest
-from vgim.data.shards.read import Utterance
 from vgim.downstream.probes.probe import UtteranceProbe
 from vgim.errors import DataError
+
+if TYPE_CHECKING:
+    from vgim.data.shards.read import Utterance
 
 
 class SpeakerProbe(UtteranceProbe):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from vgim.data.shards.manifest import Manifest
-from vgim.data.shards.read import Utterance
 from vgim.downstream.probes.probe import UtteranceProbe
 from vgim.errors import DataError
+
+if TYPE_CHECKING:
+    from vgim.data.shards.read import Utterance
 
 
 class SyllableProbe(UtteranceProbe):
