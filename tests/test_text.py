@@ -14,6 +14,7 @@ from vgim.text import (
     format_duration,
     format_number,
     join_words,
+    printable,
 )
 
 
@@ -79,3 +80,8 @@ def test_a_time_shows_as_on_a_clock(seconds: float, shown: str) -> None:
 @pytest.mark.parametrize(("seconds", "words"), [(12, "12 s"), (240, "4 min"), (11_520, "3 h 12 min")])
 def test_a_duration_is_told_in_words(seconds: float, words: str) -> None:
     assert format_duration(seconds) == words
+
+
+def test_marks_that_terminals_obey_are_escaped() -> None:
+    assert printable("épée 名 5\u00a0% – a\tb\nc") == "épée 名 5\u00a0% – a\tb\nc"
+    assert printable("a\x1b[2J\r\x9b\u202eb\ud800") == r"a\x1b[2J\r\x9b\u202eb\ud800"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 LONGEST_URI = 8192
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, changes of the direction of writing, and bytes that are no text."""
 MISSING = "-"
 """Cell of a table whose value is not known."""
 
@@ -32,6 +35,11 @@ def shorten(text: str, width: int = 60) -> str:
     text = mask_secrets(text[:LONGEST_URI])
     line = "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in text[: width + 1])
     return line if len(line) <= width else f"{line[: width - 3]}..."
+
+
+def printable(text: str) -> str:
+    """Text with marks that terminals obey escaped, such as those of a file's name; line ends and tabs are kept."""
+    return _OBEYED.sub(lambda mark: repr(mark[0])[1:-1], text)
 
 
 def without_middle(line: str, width: int = 1000) -> str:

@@ -153,3 +153,15 @@ def test_completion_imports_neither_torch_nor_ray(home: Path) -> None:
         "assert not {'torch', 'ray', 'pandas'} & sys.modules.keys()\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=300)
+
+
+def test_names_that_a_shell_would_take_apart_are_not_offered(home: Path) -> None:
+    for name in ("sim b", "sim'c", "sim$(touch x)", "sim*", "sim.d+e"):
+        (home / "runs" / name).mkdir()
+        (home / "runs" / name / "run.json").write_text("{}")
+    assert completions("report", "sim") == ["sim-a", "sim-b", "sim.d+e"]
+
+
+def test_a_home_of_nobody_offers_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VGIM_HOME", "~nobody-of-this-name/x")
+    assert completions("report", "sim") == []

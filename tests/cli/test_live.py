@@ -270,3 +270,52 @@ def test_a_stage_without_numbers_has_the_room_of_the_others_numbers(clock: Clock
         first, second = drawing(shown)
         assert second.startswith("starting Ray on this machine  ")
         assert first.index("0:00") == second.index("0:00")
+
+
+HOSTILE = "skipped a\x1b[2J\x1b]0;title\x07\u202e.wav"
+"""A note on a file whose name would clear the screen."""
+
+
+def test_names_cannot_move_the_cursor(clock: Clock) -> None:
+    shown, screen = terminal(clock)
+    with shown.stage(HOSTILE) as stage:
+        stage.update(detail=HOSTILE)
+        assert not any("\x1b" in line for line in drawing(shown))
+    with shown:
+        shown.message(HOSTILE)
+    plain = io.StringIO()
+    with show_progress(plain) as lines:
+        lines.message(HOSTILE)
+    with show_progress(plain, is_quiet=True) as quiet:
+        quiet.message(HOSTILE)
+    for written in (screen.getvalue(), plain.getvalue()):
+        assert "\x1b[2J" not in written
+        assert "\x1b]0" not in written
+        assert "\u202e" not in written
+        assert r"skipped a\x1b[2J\x1b]0;title\x07\u202e.wav" in written
+
+
+@pytest.mark.parametrize("term", [None, "", "dumb", "unknown"])
+def test_nothing_is_drawn_where_the_terminal_is_not_known(
+    term: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if term is None:
+        monkeypatch.delenv("TERM", raising=False)
+    else:
+        monkeypatch.setenv("TERM", term)
+    screen = Screen()
+    with show_progress(screen) as progress, progress.stage("training", total=2, unit="step"):
+        progress.message("half")
+    assert screen.getvalue() == "half\n"
+
+
+def test_what_a_terminal_cannot_write_is_not_drawn(clock: Clock) -> None:
+    class AsciiScreen(Screen):
+        encoding = "ascii"  # type: ignore[assignment]
+
+    shown = Terminal(AsciiScreen(), clock, force_terminal=True, width=20, color_system=None)
+    with shown.stage("writing features of speech", total=1_000_000, unit="utterance") as stage:
+        stage.update(detail="x" * 50)
+        for line in drawing(shown):
+            assert line.isascii()
+            assert len(line) + 2 < 20

@@ -16,7 +16,7 @@ import torch
 
 import vgim
 from tests.export.cases import FAMILIES, make_run
-from vgim.errors import CheckpointError, StorageError, TrainingError
+from vgim.errors import CheckpointError, ConfigError, StorageError, TrainingError
 from vgim.export import job
 from vgim.export.check import refuse_beyond_rounding
 from vgim.export.description import markdown_cell
@@ -257,3 +257,16 @@ def test_too_short_audio_is_told(runs: dict[str, Path], tmp_path: Path) -> None:
         encoder(audio(1, 40))
     pcm = (audio() * 32_768).to(torch.int16)
     np.testing.assert_allclose(encoder(pcm)[0], encoder(pcm.float() / 32_768)[0], rtol=1e-5)
+
+
+def test_an_export_goes_into_no_checkpoint_and_no_other_export(runs: dict[str, Path], tmp_path: Path) -> None:
+    run = make_run(tmp_path, "run", *FAMILIES["sim"])
+    (checkpoint,) = (run / "checkpoints").glob("step-*")
+    made = export_run(str(checkpoint), "onnx")
+    assert made.where == str(run / "export" / f"{checkpoint.name}-encoder.onnx")
+    assert not (checkpoint / "export").exists()
+    folder = export_run(str(run), "folder").where
+    with pytest.raises(ConfigError, match="an exported folder, into which no other export goes; give --out"):
+        export_run(folder, "onnx")
+    with pytest.raises(ConfigError, match=r"the best checkpoint is asked for, but .* is an export of one"):
+        vgim.load_encoder(folder, which="best")

@@ -45,6 +45,7 @@ def test_floating_point_of_any_width_is_accepted(dtype: torch.dtype) -> None:
     [
         (PCM.int(), "dtype int32; expected 16 kHz mono"),
         (PCM.bool(), "dtype bool"),
+        (PCM.float().to(torch.float8_e4m3fn), "dtype float8_e4m3fn"),
         (PCM.cfloat(), "dtype complex64"),
         (PCM.numpy().astype(np.int32), "dtype int32"),
         (PCM.numpy().astype(np.uint16), "dtype uint16"),

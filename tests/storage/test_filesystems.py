@@ -9,10 +9,11 @@ from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx
 import pytest
 
 from vgim.errors import StorageError
-from vgim.storage import Location, filesystems, retry
+from vgim.storage import Location, filesystems, retry, storage_errors
 
 CONTENT = b"content of the file"
 BUSY = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce</Message></Error>"
@@ -120,3 +121,24 @@ def test_clients_get_limits_unless_the_uri_has_one() -> None:
     assert options_of("gs://anonymous@b/x?retry_limit_seconds=77")["retry_time_limit"] == timedelta(
         seconds=77
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "is_turned"),
+    [
+        (httpx.ConnectError("Name or service not known"), True),
+        (ValueError("Repository id must be 'namespace/name', got 'x'."), True),
+        (KeyError("a defect"), False),
+    ],
+)
+def test_errors_of_the_hubs_client_are_told_in_one_line(error: Exception, is_turned: bool) -> None:
+    with (
+        pytest.raises(StorageError if is_turned else type(error)) as caught,
+        storage_errors("read", "hf://a/b"),
+    ):
+        raise error
+    if is_turned:
+        assert str(caught.value).startswith(f"cannot read hf://a/b: {error}")
+        assert "\n" not in str(caught.value)
+    with pytest.raises(type(error)), storage_errors("read", "s3://a/b"):
+        raise error

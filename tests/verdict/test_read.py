@@ -106,3 +106,11 @@ def test_reading_a_verdict_imports_no_torch() -> None:
         "import vgim.verdict.console, sys; print({'torch', 'ray', 'pandas', 'matplotlib'} & set(sys.modules))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+def test_damaged_rates_and_steps_that_fall_make_no_number() -> None:
+    records = [train(20, 2.0, steps_per_s=1e-300, crops_per_s=9e18)]
+    (module,) = module_figures(config(family="cpc"), records)
+    assert module.training == Measurement(2.0, None)
+    (module,) = module_figures(config(family="cpc"), [validation(30, 2.0), train(40, 2.0), train(10, 2.0)])
+    assert module.steps == 0

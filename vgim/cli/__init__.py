@@ -31,7 +31,7 @@ from vgim.cli.sweep import sweep
 from vgim.cli.train import runs, train
 from vgim.errors import Interrupted, StorageError, VgimError
 from vgim.signals import Stopped, name_of, stop_signals
-from vgim.text import shorten, without_middle
+from vgim.text import printable, shorten, without_middle
 
 
 class Commands(click.Group):
@@ -62,7 +62,9 @@ class Commands(click.Group):
             raise
         except VgimError as error:
             for line in str(error).splitlines():
-                click.echo(f"{label('error:', 'red', sys.stderr)} {without_middle(line)}", err=True)
+                click.echo(
+                    f"{label('error:', 'red', sys.stderr)} {without_middle(printable(line))}", err=True
+                )
             ctx.exit(error.exit_code)
         except FileNotFoundError:
             if _has_working_folder():

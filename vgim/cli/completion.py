@@ -6,6 +6,7 @@ The functions are `shell_complete` callbacks of click arguments. They run at eac
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from click.shell_completion import (
 )
 
 Items = list[CompletionItem]
+_ONE_WORD = re.compile(r"[\w.+@%:,-]+")
+"""Names that a shell takes as they are; the shells put offered names on the line without quotes."""
 
 
 def complete_preset(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
@@ -51,14 +54,18 @@ def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) ->
     from vgim.config.schema import default_home
     from vgim.runs.layout import RECORD
 
-    root = Path(os.path.expandvars(default_home())).expanduser() / "runs"
+    root = Path(os.path.expanduser(os.path.expandvars(default_home()))) / "runs"  # noqa: PTH111 (pathlib's raises)
     try:
         found = sorted(path.parent.name for path in root.glob(f"*/{RECORD}"))
     except OSError:  # Tab has nowhere to say what is wrong; the command does
         found = []
     return [
         CompletionItem(incomplete, "dir"),
-        *(CompletionItem(name) for name in found if name.startswith(incomplete)),
+        *(
+            CompletionItem(name)
+            for name in found
+            if name.startswith(incomplete) and _ONE_WORD.fullmatch(name)
+        ),
     ]
 
 

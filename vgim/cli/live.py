@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from vgim.progress import MessagesOnly, Progress
+from vgim.text import printable
 
 
 @contextmanager
@@ -24,7 +25,7 @@ def show_progress(out: TextIO | None = None, *, is_quiet: bool = False) -> Itera
     """
     out = out if out is not None else sys.stderr
     if is_quiet:
-        yield MessagesOnly(lambda line: print(line, file=out, flush=True))
+        yield MessagesOnly(lambda line: print(printable(line), file=out, flush=True))
         return
     if is_terminal(out):
         # Takes a tenth of a second, which commands without a terminal do not need.
@@ -41,7 +42,7 @@ def show_progress(out: TextIO | None = None, *, is_quiet: bool = False) -> Itera
 
 def is_terminal(out: TextIO) -> bool:
     """Whether lines of `out` can be drawn again."""
-    return out.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+    return out.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 def has_color(out: TextIO) -> bool:

@@ -7,6 +7,7 @@ import time
 from typing import TextIO
 
 from vgim.cli.stages import WORTH_A_LINE_S, Board, Clock
+from vgim.text import printable
 
 FEWEST_S, MOST_S, SHARE = 10.0, 60.0, 0.05
 """Bounds of the seconds between two lines; between them it is this share of the time so far."""
@@ -41,7 +42,7 @@ class PlainLines(Board):
     def message(self, line: str) -> None:
         """Print a line."""
         with self._lock:
-            print(line, file=self._out, flush=True)
+            print(printable(line), file=self._out, flush=True)
 
     def print_if_due(self) -> None:
         """Print how far the innermost stage is, if it is new enough to the reader."""

@@ -15,10 +15,10 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from vgim.cli.stages import GAP, Board, Clock, OpenStage
-from vgim.text import format_clock
+from vgim.text import format_clock, printable
 
 if TYPE_CHECKING:
-    from rich.console import RenderResult
+    from rich.console import OverflowMethod, RenderResult
 
 WIDEST_BAR, NARROWEST_BAR = 40, 8
 INDENT = "  "
@@ -43,7 +43,9 @@ class Terminal(Board):
         self.console = Console(
             file=out, highlight=False, markup=False, emoji=False, soft_wrap=True, **console
         )
-        self._spinner = Spinner("line" if self.console.options.ascii_only else "dots")
+        is_ascii = self.console.options.ascii_only
+        self._spinner = Spinner("line" if is_ascii else "dots")
+        self._overflow: OverflowMethod = "crop" if is_ascii else "ellipsis"
         self._live = Live(
             console=self.console,
             get_renderable=lambda: self,
@@ -65,7 +67,7 @@ class Terminal(Board):
 
     def message(self, line: str) -> None:
         """Print a line above the drawing."""
-        text = Text(line)
+        text = Text(printable(line))
         word = line.partition(" ")[0]
         text.stylize(STYLES.get(word, ""), 0, len(word))
         self.console.print(text)
@@ -78,11 +80,11 @@ class Terminal(Board):
         with self._lock:
             stages = list(self._stages)
             rows = [
-                (stage.title, stage.count(), format_clock(stage.elapsed_s), stage.time_left())
+                (printable(stage.title), stage.count(), format_clock(stage.elapsed_s), stage.time_left())
                 for stage in stages
             ]
             numbers = [(stage.done, stage.total) for stage in stages]
-            details = [stage.detail for stage in stages]
+            details = [printable(stage.detail) for stage in stages]
         if not stages:
             return
         # A line that reaches the last column makes some terminals wrap.
@@ -100,7 +102,7 @@ class Terminal(Board):
             line = Text(f"{mark} ", style="cyan", no_wrap=True)
             shown = Text(title, style="bold")
             has_numbers = bool(count) or total is not None
-            shown.truncate(title_width if has_numbers else whole, overflow="ellipsis", pad=True)
+            shown.truncate(title_width if has_numbers else whole, overflow=self._overflow, pad=True)
             line.append_text(shown)
             if has_numbers and bar:
                 line.append(GAP)
@@ -110,11 +112,11 @@ class Terminal(Board):
             for word, size in zip(times, columns[2:], strict=True):
                 if size:
                     line.append(GAP + word.rjust(size), style="default")
-            line.truncate(width, overflow="ellipsis")
+            line.truncate(width, overflow=self._overflow)
             yield line
             for text in pack(detail.split(GAP), width - len(INDENT)):
                 rest = Text(INDENT + text, style="dim", no_wrap=True)
-                rest.truncate(width, overflow="ellipsis")
+                rest.truncate(width, overflow=self._overflow)
                 yield rest
 
 

@@ -22,6 +22,7 @@ from vgim.export.torch_files import (
 from vgim.pretrained.encoder import FrozenEncoder, load_encoder
 from vgim.pretrained.exported import ExportedConfig, is_export
 from vgim.progress import SILENT, Progress
+from vgim.runs.layout import STATE
 from vgim.storage import Location, write_folder
 
 FileForm = Literal["onnx", "torchscript", "torch-export"]
@@ -62,7 +63,8 @@ def export_run(
     Args:
         where: Run, checkpoint, exported folder or hf://OWNER/NAME.
         to: Form of the export.
-        out: Path or URI of the folder or file; None for RUN/export/FORM. Not for the hub.
+        out: Path or URI of the folder or file; None for RUN/export/FORM, or RUN/export/CHECKPOINT-FORM for a
+            checkpoint. Not for the hub.
         which: `last`, or `best` for the checkpoint of lowest validation loss.
         repo: OWNER/NAME on the hub.
         private: Whether a repository that is made on the hub is private.
@@ -119,7 +121,16 @@ def _target(where: str, to: str, out: str | None, overwrite: bool) -> Location:
         if where.startswith("hf://"):
             raise ConfigError(f"RUN is {where}, which is no folder to write into; give --out")
         name = "folder" if to == "folder" else FILE_NAMES[to]  # type: ignore[index]
-        target = Location(where).child("export", name)
+        source = Location(where)
+        if is_export(source):
+            raise ConfigError(
+                f"RUN is {source.uri}, an exported folder, into which no other export goes; give --out"
+            )
+        if source.child(
+            STATE
+        ).exists():  # the checkpoint may be deleted while training goes on, with all that it holds
+            source, name = source.parent.parent, f"{source.name}-{name}"
+        target = source.child("export", name)
     else:
         target = Location(out)
     if not target.exists():

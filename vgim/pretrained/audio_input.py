@@ -42,7 +42,9 @@ def as_batch(audio: Any) -> Tensor:
         raise ValueError(
             f"the audio is a sparse, nested or meta tensor, not a dense one; expected {EXPECTED}"
         )
-    if audio.dtype != torch.int16 and not audio.is_floating_point():
+    if audio.dtype != torch.int16 and not (
+        audio.is_floating_point() and audio.dtype.itemsize > 1
+    ):  # no float8
         raise ValueError(
             f"the audio has dtype {str(audio.dtype).removeprefix('torch.')}; expected {EXPECTED}"
         )

@@ -18,7 +18,7 @@ from vgim.model.stack import Encoder
 from vgim.pretrained.choices import Device
 from vgim.pretrained.device import find_device
 from vgim.pretrained.encoder import FrozenEncoder, load_encoder
-from vgim.pretrained.latent_input import as_latents
+from vgim.pretrained.latent_input import as_latents, as_num_samples
 from vgim.pretrained.normalization import normalizer_of
 from vgim.runs.checkpoint import Checkpoint, best_checkpoint, find_checkpoint
 from vgim.runs.layout import DECODERS, STATE
@@ -66,12 +66,13 @@ class FrozenDecoder(nn.Module):
             num_samples: Length of the audio that the latents are of; None takes frames · hop, or the nearest.
 
         Raises:
-            TypeError: The latents are neither a tensor nor an array.
-            ValueError: The latents have another dtype or shape.
+            TypeError: The latents are neither a tensor nor an array, or `num_samples` is no whole number.
+            ValueError: The latents have another dtype or shape, no frames, or values that are not finite.
             ConfigError: The encoder makes another number of frames of so many samples.
         """
         latents_BTC = as_latents(latents, self.encoder.encoder.channels(self.module, self.layer))
-        audio_BL: Tensor = self.decoder(latents_BTC.to(next(self.decoder.parameters())), num_samples)
+        weight = next(self.decoder.parameters())
+        audio_BL: Tensor = self.decoder(latents_BTC.to(weight), as_num_samples(num_samples))
         return audio_BL
 
 

@@ -240,7 +240,7 @@ def load_encoder(
         The encoder, frozen, in evaluation mode.
 
     Raises:
-        ConfigError: `where` is no path, URI or name, or there is no such device.
+        ConfigError: `where` is no path, URI or name, there is no such device, or `best` is asked of an export.
         CheckpointError: There is no complete checkpoint, it is damaged, or it was trained with
             `data.normalize: corpus` and neither it nor the run's shards tell the corpus's statistics.
 
@@ -261,6 +261,10 @@ def load_encoder(
     path = resolve_run_path(path_text(where, "where"), "where")
     exported = _exported(path)
     if exported is not None:
+        if which == "best":
+            raise ConfigError(
+                f"the best checkpoint is asked for, but {path} is an export of one; leave --checkpoint (which=) out"
+            )
         from vgim.pretrained.exported import load_exported
 
         return load_exported(exported, on_device)

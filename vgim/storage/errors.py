@@ -11,6 +11,9 @@ from vgim.errors import StorageError
 from vgim.secrets import mask_secrets
 from vgim.storage.causes import reason_and_fix
 
+CLIENTS = ("huggingface_hub", "httpx", "httpcore", "requests")
+"""Packages behind the filesystem of hf://, whose errors are no OSErrors."""
+
 
 @contextmanager
 def storage_errors(
@@ -30,7 +33,16 @@ def storage_errors(
         yield
     except ArrowCancelled:  # Ctrl-C
         raise
-    except kinds as error:
+    except Exception as error:
+        if not isinstance(error, kinds) and not _is_of_a_client(error, uri):
+            raise
         reason, fix = reason_and_fix(error, is_remote="://" in uri)
         tried = "".join(f", {note}" for note in getattr(error, "__notes__", ()))
         raise StorageError(f"cannot {action} {mask_secrets(uri)}: {reason}{tried}; {fix}") from error
+
+
+def _is_of_a_client(error: Exception, uri: str) -> bool:
+    """Whether an error comes from the client of a filesystem, and not from a defect."""
+    return uri.startswith("hf://") and (
+        type(error).__module__.partition(".")[0] in CLIENTS or isinstance(error, ValueError)
+    )

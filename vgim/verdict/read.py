@@ -22,6 +22,8 @@ from vgim.storage import Location
 from vgim.verdict.figures import Measurement, ModuleFigures, RunFigures
 from vgim.verdict.latents import read_latents
 
+MOST_CROPS = 2.0**63
+"""More crops than any training reads; a damaged record may give more."""
 LAST_SHARE = 0.1
 """Share of a module's steps, at its end, over which InfoNCE on training batches is averaged."""
 
@@ -124,7 +126,7 @@ def _module(
         training=_training(train, start),
         curve=_curve(train),
         validations=_curve(validations),
-        steps=train[-1][0]["step"] - start if train else 0,
+        steps=max(0, train[-1][0]["step"] - start) if train else 0,
         kld_weight=train[-1][0].get("kld_weight", objective.kld_weight) if train else None,
         active_units=active[-1] if active else None,
         has_collapse_event=bool(about) and " has collapsed" in about[-1],
@@ -167,7 +169,7 @@ def _curve(own: Sequence[tuple[MetricsRecord, Own]]) -> tuple[tuple[int, float],
 
 def _count(number: float | None) -> int | None:
     """A number of crops; None for a missing one, or one that cannot be."""
-    return round(number) if number is not None and number >= 1 else None
+    return round(number) if number is not None and 1 <= number < MOST_CROPS else None
 
 
 def task_of(shards: str) -> str:
