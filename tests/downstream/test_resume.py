@@ -101,7 +101,9 @@ def test_random_encoders_and_seeds_are_taken_too(run: Path, fitted: list[int]) -
     assert len(fitted) == 3
 
 
-@pytest.mark.parametrize("change", ["options", "weights", "predictions", "classifier", "result"])
+@pytest.mark.parametrize(
+    "change", ["options", "weights", "predictions", "classifier", "confusion", "result", "accuracy"]
+)
 def test_a_result_that_would_be_another_or_is_not_whole_is_computed_again(
     change: str, run: Path, fitted: list[int], probed_run: Path
 ) -> None:
@@ -123,6 +125,11 @@ def test_a_result_that_would_be_another_or_is_not_whole_is_computed_again(
         record = json.loads(first)
         record["step"] = 10
         (folder / "result.json").write_text(json.dumps(record))
+    elif change == "accuracy":
+        record = json.loads((folder / "result.json").read_text())
+        (folder / "result.json").write_text(json.dumps({**record, "accuracy": float("nan")}))
+    elif change == "confusion":
+        (folder / "confusion.npz").unlink()
     else:
         names = {
             "predictions": "predictions.npz",

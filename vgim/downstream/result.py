@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from vgim.config import RunConfig
 from vgim.downstream.options import (
@@ -18,6 +20,8 @@ from vgim.runs.provenance import Provenance
 
 PICTURE = "confusion.png"
 """Picture of the confusion matrix, beside the result."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Interval(ResultModel):
@@ -50,15 +54,15 @@ class ProbeResult(Provenance):
     layer: int | None = None
     """Convolution of the module; None for the module's output."""
     num_features: int
-    accuracy: float
+    accuracy: Share
     """Share of correctly classified test examples, mean over seeds."""
     interval_over_utterances: Interval
     """Interval of the accuracy on other utterances of the same kind."""
     interval_over_seeds: Interval | None
     """Interval of the mean over seeds; None for one seed."""
-    majority: float
+    majority: Share
     """Accuracy of always predicting the most frequent class of the train split."""
-    chance: float
+    chance: Share
     """One over the number of classes."""
     per_class: dict[str, float | None]
     """Accuracy of each class; None for a class that is not in the test split."""

@@ -10,6 +10,7 @@ from vgim.downstream.options import EncoderKind, ProbeOptions
 from vgim.downstream.predictions import read_predictions
 from vgim.downstream.result import ProbeResult, folder_name
 from vgim.downstream.stored import read_results
+from vgim.downstream.writing import CONFUSION
 from vgim.errors import VgimError
 from vgim.plotting import can_draw
 from vgim.runs.layout import PROBES
@@ -63,7 +64,7 @@ def _is_whole(context: ProbeContext, kind: EncoderKind, result: ProbeResult, *, 
     folder = context.opened.folder.child(PROBES, folder_name(result))
     if pdf and can_draw() and not folder.child("confusion.pdf").exists():
         return False
-    if read_predictions(folder) is None:
+    if read_predictions(folder) is None or not folder.child(CONFUSION).exists():
         return False
     try:
         info = read_classifier(folder).info
