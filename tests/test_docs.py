@@ -126,6 +126,27 @@ def test_commands_parse(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         context = parse(args)
         if "preset" in context.params and "overrides" in context.params and context.params["preset"]:
             load_config(context.params["preset"], context.params["overrides"])
+        elif args[:2] == ["decode", "train"]:
+            keys = {override.partition("=")[0] for override in context.params["overrides"]}
+            assert keys <= config_keys(DecoderConfig).leaves.keys(), args
+
+
+def test_the_tutorial_goes_from_a_download_to_a_sound_and_out() -> None:
+    given = [" ".join(args) for args in commands(ROOT / "docs/tutorial.md")]
+    way = (
+        "data prepare librispeech",
+        "train librispeech-sim",
+        "probe",
+        "latents",
+        "decode train",
+        "decode traverse",
+        "decode interpolate",
+        "report",
+        "serve",
+        "export",
+    )
+    firsts = [next(i for i, command in enumerate(given) if command.startswith(part)) for part in way]
+    assert firsts == sorted(firsts), dict(zip(way, firsts, strict=True))
 
 
 @pages

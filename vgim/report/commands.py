@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
 
 from vgim.downstream.options import ProbeOptions
 from vgim.downstream.result import ProbeResult
+from vgim.verdict.commands import program
 
 DEFAULTS = {name: field.get_default() for name, field in ProbeOptions.model_fields.items()}
 HANDLED = {"task", "encoders", "module", "checkpoint", "device"}
@@ -21,10 +21,7 @@ def command_line(command: Sequence[str]) -> str:
     """A recorded command as one line, with the program's name instead of its path on the machine."""
     if not command:
         return ""
-    program, *rest = command
-    name = PurePosixPath(program).name
-    start = ["python", f"ray_jobs/{name}"] if name.endswith(".py") else [name]
-    return shlex.join([*start, *rest])
+    return shlex.join([*program(command), *command[1:]])
 
 
 def probe_command(run: str, results: Sequence[ProbeResult]) -> list[str]:
