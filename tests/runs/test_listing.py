@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -140,3 +141,11 @@ def test_a_run_that_cannot_be_read_is_listed_and_hides_no_other(tmp_path: Path) 
     assert [(run.name, run.state) for run in found] == [("a", "unreadable"), ("b", "unreadable")]
     assert "does not read as a run's record" in found[0].message
     assert "unreadable" in format_runs(found)
+
+
+def test_a_copied_run_is_listed_by_the_name_that_commands_find_it_by(tiny_config: Maker) -> None:
+    resolved = tiny_config("storage.name=original")
+    RunFolder(run_location(resolved.config)).claim(resolved.config, "f" * 64)
+    original = run_location(resolved.config).local_path
+    shutil.copytree(original, original.parent / "copy")
+    assert [run.name for run in list_runs(resolved.config.storage.root)] == ["copy", "original"]

@@ -127,6 +127,7 @@ def test_clients_get_limits_unless_the_uri_has_one() -> None:
     ("error", "is_turned"),
     [
         (httpx.ConnectError("Name or service not known"), True),
+        (type("ConnectError", (Exception,), {"__module__": "httpx2._exceptions"})("no answer"), True),
         (ValueError("Repository id must be 'namespace/name', got 'x'."), True),
         (KeyError("a defect"), False),
     ],

@@ -12,13 +12,13 @@ from typing import Any
 
 from vgim.errors import CheckpointError, ConfigError, StorageError
 from vgim.storage import Location
+from vgim.storage.errors import HUB_CLIENTS
 from vgim.text import first_line, shorten
 
 HUB = "hf://"
 MISSING = "needs the package huggingface_hub; pip install 'vgim[hub]'"
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _TOKEN = re.compile(r"\bhf_\w+")
-_LIBRARIES = ("huggingface_hub", "httpx", "httpx2", "requests", "hf_xet")
 
 
 def pull(uri: str) -> Location:
@@ -93,7 +93,7 @@ def hub_errors(action: str, uri: str) -> Iterator[None]:
         yield
     except Exception as error:
         library = type(error).__module__.partition(".")[0]
-        if library not in _LIBRARIES and not isinstance(error, OSError):
+        if library not in HUB_CLIENTS and not isinstance(error, OSError):
             raise
         reason = _TOKEN.sub("hf_***", first_line(error))
         raise StorageError(f"cannot {action} {uri}: {reason}; {_fix(error)}") from None

@@ -109,7 +109,7 @@ def summarize_run(folder: RunFolder) -> RunSummary:
         last_step = max(last_step, checkpoints[-1].state.step)
     epochs = [r["epoch"] for r in metrics if r.get("epoch") is not None]
     return RunSummary(
-        name=record.name,
+        name=folder.location.name,  # commands find a run that was copied or renamed by its folder
         uri=folder.location.uri,
         state=current_state(folder.location, record, last_time),
         message=record.message,

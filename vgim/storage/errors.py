@@ -11,8 +11,8 @@ from vgim.errors import StorageError
 from vgim.secrets import mask_secrets
 from vgim.storage.causes import reason_and_fix
 
-CLIENTS = ("huggingface_hub", "httpx", "httpcore", "requests")
-"""Packages behind the filesystem of hf://, whose errors are no OSErrors."""
+HUB_CLIENTS = ("huggingface_hub", "httpx", "httpx2", "httpcore", "httpcore2", "requests", "hf_xet")
+"""Packages behind hf://, whose errors are no OSErrors."""
 
 
 @contextmanager
@@ -44,5 +44,5 @@ def storage_errors(
 def _is_of_a_client(error: Exception, uri: str) -> bool:
     """Whether an error comes from the client of a filesystem, and not from a defect."""
     return uri.startswith("hf://") and (
-        type(error).__module__.partition(".")[0] in CLIENTS or isinstance(error, ValueError)
+        type(error).__module__.partition(".")[0] in HUB_CLIENTS or isinstance(error, ValueError)
     )
