@@ -54,6 +54,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vgim.data.download": BASE | {"vgim.data.corpora"},
     "vgim.data.shards": BASE
     | {"vgim.cluster", "vgim.data.pcm", "vgim.data.audio", "vgim.data.text_lines", "vgim.data.corpora"},
+    "vgim.data.align": BASE
+    | {
+        "vgim.cluster",
+        "vgim.extras",
+        "vgim.data.pcm",
+        "vgim.data.text_lines",
+        "vgim.data.corpora",
+        "vgim.data.shards",
+    },
     "vgim.data.stream": BASE | {"vgim.data.pcm", "vgim.data.shards"},
     "vgim.model": BASE,
 }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vgim.cli.align import align
 from vgim.cli.download import download
 from vgim.cli.options import Count, FiniteRange, json_option, seed_type
 from vgim.errors import DataError
@@ -130,6 +131,7 @@ def data() -> None:
     """Download or synthesize a corpus, turn a corpus into shards, describe shards."""
 
 
+data.add_command(align)
 data.add_command(download)
 
 

@@ -26,7 +26,7 @@ def describe(path: str, manifest: Manifest) -> str:
         )
     phones = manifest.phone_inventory
     lines += [
-        f"phone labels: {f'{len(phones)} classes' if phones else 'none'}",
+        f"phone labels: {f'{len(phones)} classes' if phones else 'none'}{_of_aligner(manifest)}",
         f"mean {manifest.corpus_mean:.6f}, standard deviation {manifest.corpus_std:.6f}",
         f"fingerprint {manifest.fingerprint}",
     ]
@@ -40,3 +40,12 @@ def describe(path: str, manifest: Manifest) -> str:
             lines.append(f"  and {len(manifest.skipped) - MAX_LISTED:,} more, all in manifest.json")
     lines += [f"warning: {warning}" for warning in manifest.warnings]
     return "\n".join(lines)
+
+
+def _of_aligner(manifest: Manifest) -> str:
+    """Words on labels that an aligner made."""
+    alignment = manifest.alignment
+    if alignment is None:
+        return ""
+    without = len(alignment.unaligned)
+    return f", aligned by {alignment.aligner}" + (f", {without:,} utterances without" if without else "")

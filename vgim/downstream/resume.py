@@ -43,6 +43,7 @@ def kept_results(context: ProbeContext, kind: EncoderKind, *, pdf: bool = False)
             (result.task, result.encoder, result.step) == (context.options.task, kind, step)
             and (result.module, result.layer) in wanted
             and result.data_fingerprint == context.opened.manifest.fingerprint
+            and result.labels == context.opened.manifest.labels_digest
             and result.deviations == context.deviations
             and _settings(result.options, kind) == _settings(context.options, kind)
             and result.run_config.model_dump(exclude=PLACES)

@@ -57,6 +57,8 @@ def examples_of_split(
         "limit": limit,
         "clip": [data.crop, data.crop_samples] if context.uses_crops else "whole",
     }
+    if opened.manifest.labels_digest:
+        key["labels"] = opened.manifest.labels_digest
     if is_divided:
         key["held_out"] = SHARE
     cache = FeatureCache(opened.folder.child(FEATURES), key)

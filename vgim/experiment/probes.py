@@ -124,6 +124,7 @@ def _results_of(run: PlannedRun, item: ProbeWorkItem, results: Sequence[ProbeRes
         if result.encoder == item.kind
         and result.step == step
         and result.data_fingerprint == context.opened.manifest.fingerprint
+        and result.labels == context.opened.manifest.labels_digest
         and _settings(result.options, item.kind) == _settings(context.options, item.kind)
         and _has_predictions(run.location.child(PROBES, folder_name(result)))
     }

@@ -61,6 +61,7 @@ def earlier_result(
         if (
             result.weights == dict(weights)
             and result.data_fingerprint == opened.manifest.fingerprint
+            and result.labels == opened.manifest.labels_digest
             and result.versions == package_versions()
             and result.git_revision == git_revision()
             and _settings(result.options) == _settings(options)

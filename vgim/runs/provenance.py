@@ -29,6 +29,8 @@ class Provenance(BaseModel):
     """Shards that were read."""
     data_fingerprint: str
     """Fingerprint of these shards."""
+    labels: str = ""
+    """Hash of the phone labels that were added to these shards; empty for shards with labels of their own or none."""
     created: str
     """ISO 8601 time, UTC."""
     versions: dict[str, str]
@@ -54,6 +56,7 @@ def collect_provenance(
         checkpoint=None if checkpoint is None else checkpoint.location.uri,
         data=shards.uri,
         data_fingerprint=manifest.fingerprint,
+        labels=manifest.labels_digest,
         created=utc_now(),
         versions=package_versions(),
         git_revision=git_revision(),

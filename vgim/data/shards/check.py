@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 
+from vgim.data.shards.alignment import ALIGNMENT_NAME, LabelFile
 from vgim.data.shards.index import read_index
 from vgim.data.shards.manifest import INDEX_NAME, Manifest, ShardEntry, read_manifest
 from vgim.errors import DataError
@@ -52,7 +53,17 @@ def verify(uri: str | os.PathLike[str] | Location, progress: Progress = SILENT) 
     for shard in track(progress, _shards(manifest), "hashing shards", "shard"):
         if shard.path not in by_size and _sha256(folder.child(shard.path)) != shard.sha256:
             problems.append(f"{shard.path} is damaged (its SHA-256 is not the manifest's)")
+    for split in manifest.splits:
+        for path, entry in _labels(manifest, split).items():
+            if path not in by_size and _sha256(folder.child(path)) != entry.sha256:
+                problems.append(f"{path} is damaged (its SHA-256 is not that of {ALIGNMENT_NAME})")
     return problems
+
+
+def _labels(manifest: Manifest, split: str) -> dict[str, LabelFile]:
+    """Path → entry of the labels that were added to a split's shards."""
+    files = manifest.alignment.files if manifest.alignment is not None else {}
+    return {path: entry for path, entry in files.items() if path.startswith(f"{split}/")}
 
 
 def _shards(manifest: Manifest) -> list[ShardEntry]:
@@ -70,6 +81,11 @@ def _problems_by_size(folder: Location, manifest: Manifest) -> dict[str, str]:
                 problems[shard.path] = f"{shard.path} is missing"
             elif size != shard.bytes:
                 problems[shard.path] = f"{shard.path} has {size} bytes, expected {shard.bytes}"
+        for path, entry in _labels(manifest, name).items():
+            size = sizes.get(path.rpartition("/")[2])
+            if size != entry.bytes:
+                found = "is missing" if size is None else f"has {size} bytes, expected {entry.bytes}"
+                problems[path] = f"{path} {found}; run `vgim data align` again"
     if not folder.child(INDEX_NAME).exists():
         problems[INDEX_NAME] = f"{INDEX_NAME} is missing"
     return problems

@@ -96,6 +96,11 @@ class ShardDataset(Dataset[Item]):
         columns = (rows[name].to_pylist() for name in ("shard", "row_group", "row"))
         self._places: list[Place] = list(zip(*columns, strict=True))
         self._paths = {_number(shard.path): shards.child(shard.path).uri for shard in summary.shards}
+        self._labels = {
+            _number(shard.path): shards.child(labels).uri
+            for shard in summary.shards
+            if (labels := self.manifest.phones_of(shard)) is not None
+        }
         self.utterance_ids: list[str] = rows["utterance_id"].to_pylist()
         self.num_samples: list[int] = rows["num_samples"].to_pylist()
         self._speaker_index = {speaker: index for index, speaker in enumerate(self.manifest.speakers)}
@@ -165,7 +170,11 @@ class ShardDataset(Dataset[Item]):
     def _group(self, shard: int, group: int) -> list[Utterance]:
         found = self._groups.pop((shard, group), None)
         if found is None:
-            found = list(read_row_group_utterances(self._paths[shard], group, self.manifest.codec))
+            found = list(
+                read_row_group_utterances(
+                    self._paths[shard], group, self.manifest.codec, self._labels.get(shard)
+                )
+            )
             if len(self._groups) >= GROUPS_IN_MEMORY:
                 self._groups.popitem(last=False)
         self._groups[shard, group] = found

@@ -29,6 +29,8 @@ from vgim.data.corpora.corpus import Skipped
 from vgim.data.corpora.kind import CorpusTraits
 from vgim.data.corpora.registry import corpus_title, corpus_traits
 from vgim.data.pcm import SAMPLE_RATE_HZ
+from vgim.data.shards.alignment import Alignment, read_alignment
+from vgim.data.shards.phone_file import phone_path
 from vgim.errors import DataError
 from vgim.storage import Location
 from vgim.text import first_line, first_problem
@@ -116,12 +118,25 @@ class Manifest(ManifestModel):
     index: FileEntry | None = None
     """Size and hash of `index.parquet`; None in folders of earlier versions, which did not record them."""
 
+    alignment: Alignment | None = None
+    """Labels that `vgim data align` added; in `alignment.json`, from where `read_manifest` takes them."""
+
     @model_serializer(mode="wrap")
-    def _without_missing_index(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_what_is_missing(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = serialize(self)
-        if self.index is None:
-            del content["index"]
+        for name in ("index", "alignment"):
+            if content[name] is None:
+                del content[name]
         return content
+
+    @property
+    def labels_digest(self) -> str:
+        """Hash of labels that were added later; empty without such labels."""
+        return "" if self.alignment is None else self.alignment.digest
+
+    def phones_of(self, shard: ShardEntry) -> str | None:
+        """Path of the labels that were added to a shard, below the folder; None without such labels."""
+        return None if self.alignment is None else phone_path(shard.path)
 
     @property
     def corpus_title(self) -> str:
@@ -237,7 +252,10 @@ def read_manifest(uri: str | os.PathLike[str] | Location) -> Manifest:
         raise DataError(
             f"{folder}/{MANIFEST_NAME} is damaged (its fingerprint is not that of its shards); {remedy}"
         )
-    return manifest
+    alignment = read_alignment(folder, manifest.fingerprint)
+    if alignment is None:
+        return manifest
+    return manifest.model_copy(update={"alignment": alignment, "phone_inventory": alignment.inventory})
 
 
 def _check_complete(folder: Location) -> None:

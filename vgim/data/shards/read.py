@@ -60,10 +60,11 @@ def read_utterances(shards: Location, manifest: Manifest, split: str, limit: int
     num_read = 0
     for shard in summary.shards:
         path = shards.child(shard.path).uri
+        phones = shards.child(labels).uri if (labels := manifest.phones_of(shard)) is not None else None
         if open_shard(path).metadata.num_rows != shard.utterances:
             raise other_content(path)
         for row_group in range(open_shard(path).metadata.num_row_groups):
-            for utterance in read_row_group_utterances(path, row_group, manifest.codec):
+            for utterance in read_row_group_utterances(path, row_group, manifest.codec, phones):
                 if (utterance.utterance_id, len(utterance.audio)) != next(expected, None):
                     raise other_content(path)
                 yield utterance
@@ -72,25 +73,34 @@ def read_utterances(shards: Location, manifest: Manifest, split: str, limit: int
                     return
 
 
-def read_row_group_utterances(path: str, row_group: int, codec: str) -> Iterator[Utterance]:
+def read_row_group_utterances(
+    path: str, row_group: int, codec: str, phones: str | None = None
+) -> Iterator[Utterance]:
     """Read the utterances of a row group of a shard.
 
     Args:
         path: The shard.
         row_group: Number of the row group in it.
         codec: Codec of the shard folder, from its manifest.
+        phones: The file of labels that were added to the shard; None for the labels in it.
 
     Raises:
         DataError: The shard is missing or damaged.
     """
-    for row in _rows(path, row_group):
+    rows = _rows(path, row_group, COLUMNS)
+    if phones is not None:
+        labels = _rows(phones, row_group, ("utterance_id", "phones"))
+        if [row["utterance_id"] for row in labels] != [row["utterance_id"] for row in rows]:
+            raise other_content(phones)
+        rows = [{**row, "phones": label["phones"]} for row, label in zip(rows, labels, strict=True)]
+    for row in rows:
         yield _utterance(row, codec, path)
 
 
-def _rows(path: str, row_group: int) -> list[dict[str, Any]]:
-    table = read_row_group(path, row_group, COLUMNS)
-    values = (column_values(table, name, path) for name in COLUMNS)
-    return [dict(zip(COLUMNS, row, strict=True)) for row in zip(*values, strict=True)]
+def _rows(path: str, row_group: int, columns: Sequence[str]) -> list[dict[str, Any]]:
+    table = read_row_group(path, row_group, columns)
+    values = (column_values(table, name, path) for name in columns)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
 
 
 def column_values(table: pa.Table, column: str, path: str) -> list[Any]:
