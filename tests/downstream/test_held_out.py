@@ -22,6 +22,7 @@ from vgim.downstream.options import ProbeOptions
 from vgim.downstream.result import ProbeResult
 from vgim.errors import DataError
 from vgim.pretrained.opened_run import open_run
+from vgim.progress import MessagesOnly
 from vgim.storage import Location
 
 pytestmark = pytest.mark.usefixtures("without_confusion_pictures")
@@ -158,7 +159,7 @@ def test_the_note_is_printed_once_for_all_modules_and_encoders(probed_run: Path,
         encoders=("trained", "random"),
     )
     lines: list[str] = []
-    results = probe(str(probed_run), options, lines.append)
+    results = probe(str(probed_run), options, MessagesOnly(lines.append))
     assert len(results) > 2
     assert [line for line in lines if "validation split" in line] == [f"note: {NOT_HELD_OUT}"]
     assert all(NOT_HELD_OUT in result.notes for result in results)
