@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 
@@ -94,3 +95,24 @@ def test_an_interruption_knows_its_exit_code() -> None:
     assert Interrupted().exit_code == 130
     assert Interrupted(signal.SIGHUP).exit_code == 129
     assert [name_of(15), name_of(250)] == ["SIGTERM", "signal 250"]
+
+
+@pytest.mark.parametrize("is_ignored", [False, True])
+def test_ctrl_c_while_modules_are_imported_ends_without_a_traceback(is_ignored: bool) -> None:
+    code = f"""
+import os, signal, sys
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == "vgim.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupts())
+if {is_ignored}:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+sys.argv = ["vgim", "--version"]
+from vgim.__main__ import run
+run()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == (0 if is_ignored else -signal.SIGINT)
+    assert ended.stderr == ""
+    assert ended.stdout.startswith("vgim, version") is is_ignored
