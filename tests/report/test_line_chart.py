@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -84,3 +85,21 @@ def test_points_lie_within_the_axes() -> None:
     points = tuple((float(x), math.sin(x) + 1) for x in range(20))
     (line,) = line_chart("c", "t", "d", "x", [Series("0", 0, "module 0", points)], y_range=(0, 2)).lines
     assert all(FRAME.left <= x <= FRAME.right and FRAME.top <= y <= FRAME.bottom for x, y in line.dots)
+
+
+def test_a_spike_of_a_faint_line_does_not_flatten_the_lines_before_it() -> None:
+    def chart(spike: float) -> list[str]:
+        solid = [Series(str(n), n, f"module {n}", ((34.0, 0.12), (60.0, 0.16))) for n in range(2)]
+        faint = [
+            Series("", n, f"module {n}, training", tuple((10.0 * x, 0.1) for x in range(7)), "faint")
+            for n in range(2)
+        ]
+        faint[1] = replace(faint[1], points=(*faint[1].points, (40.0, spike)))
+        drawn = line_chart("c", "t", "d", "x", [*faint, *solid])
+        return [drawn.note, *(mark.label for mark in drawn.clipped)]
+
+    assert chart(1230.0) == [
+        "1 of 19 values lies outside the axis, 1230; a triangle marks it.",
+        "module 1, training, 40: 1230",
+    ]
+    assert chart(0.3) == [""]  # less than twice what the other lines reach

@@ -17,6 +17,8 @@ MAX_POINTS = 160
 MAX_DOTS = 40
 """A line with more points has no marks at its points."""
 LABEL_GAP = 12.0
+FAINT_OUTLIER = 2.0
+"""An axis leaves out values of faint lines that are more than this many times what all other values reach."""
 OUTLIER = 1.5
 """An axis is cut if its largest value is more than this many times what 98 % of the values reach."""
 SHOWN_DIGITS = 4
@@ -72,7 +74,7 @@ def line_chart(
     xs = [x for line in series for x, _ in line.points]
     ys = [y for line in series for _, y in line.points] + [level.y for level in levels]
     upper_ends = [upper for line in series for _, upper in line.intervals]
-    highest = max([0.0, _bulk_maximum(ys), *upper_ends, *(level.y for level in levels)])
+    highest = max([0.0, _bulk_maximum(series, levels), *upper_ends, *(level.y for level in levels)])
     low, high = y_range or (min([0.0, *ys]), 1.08 * highest)
     left, right = (min(xs), max(xs)) if xs else (0.0, 1.0)
     if x_ticks is not None:
@@ -170,8 +172,25 @@ def _spread_apart(ends: Sequence[EndLabel]) -> tuple[EndLabel, ...]:
     return tuple(end._replace(y=round(end.y - excess, 1)) for end in placed)
 
 
-def _bulk_maximum(values: Sequence[float]) -> float:
-    """The largest value, or, where that is an outlier, the value that 98 % do not exceed: a spike flattens no curve."""
+def _bulk_maximum(series: Sequence[Series], levels: Sequence[ReferenceLine]) -> float:
+    """The largest value that an axis has to show: a spike flattens no curve.
+
+    A spike is above what 98 % of the values do not exceed. Behind other lines a faint line may have one spike however
+    few its values are.
+    """
+    by_kind = {is_faint: [s for s in series if (s.kind == "faint") is is_faint] for is_faint in (True, False)}
+    faint, solid = ([y for line in by_kind[kind] for _, y in line.points] for kind in (True, False))
+    rest = [*solid, *(level.y for level in levels)]
+    if faint and solid:
+        spikes = max(len(by_kind[True]), math.ceil(0.02 * len(faint)))
+        rest += sorted(filter(math.isfinite, faint))[:-spikes]
+        limit = FAINT_OUTLIER * max(filter(math.isfinite, rest), default=math.inf)
+        return _largest_but_outliers([*rest, *(y for y in faint if y <= limit)])
+    return _largest_but_outliers([*faint, *rest])
+
+
+def _largest_but_outliers(values: Sequence[float]) -> float:
+    """The largest value, or, where that is an outlier, the value that 98 % do not exceed."""
     ordered = sorted(v for v in values if math.isfinite(v))
     if not ordered:
         return 1.0
