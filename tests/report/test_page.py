@@ -20,7 +20,7 @@ from tests.report.report_cases import (
     write_run,
     write_wav,
 )
-from vgim.config import RunConfig
+from vgim.config import RunConfig, to_yaml
 from vgim.config.schema import DataConfig, ModelConfig, ObjectiveConfig
 from vgim.errors import StorageError
 from vgim.report.config_text import config_terms, modules_table
@@ -104,7 +104,32 @@ def test_results_in_different_settings_have_separate_tables(run: Path, config: R
         module = None if encoder == "mfcc" else 0
         write_probe(run, config, "phone", encoder, module, options={"max_utterances": 5})
     page = read(run)
-    assert [text for level, text in page.headings if level == 3].count("Phone") == 2
+    headings = [text for level, text in page.headings if level == 3]
+    assert headings.count("Phone") == headings.count("Phone, fitted on at most 5 utterances") == 1
+
+
+def test_a_kl_weight_that_was_not_reached_is_told_where_the_verdict_has_no_room(
+    run: Path, config: RunConfig
+) -> None:
+    """The first sentences of the page name the config's weight."""
+    longer = config.model_copy(
+        update={"objective": config.objective.model_copy(update={"kld_warmup_steps": 1200})}
+    )
+    (run / "config.yaml").write_text(to_yaml(longer))
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        if line["kind"] == "train":
+            line["kld_weight"] = longer.objective.kld_weight * line["step"] / 1200
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = read(run)
+    said = "The KL weight reached 25.0% of objective.kld_weight=0.001: its warm-up takes 1,200 steps"
+    assert page.words.count(said) == 1
+
+
+def test_a_module_without_a_posterior_has_no_kl(whole_run: Path, tmp_path: Path) -> None:
+    page = read(whole_run, out=str(tmp_path / "page.html"))
+    table = page.words.partition("Latest metrics of each module")[2].partition("Events")[0]
+    assert " – – – " in table
 
 
 def test_sounds_have_their_original_beside_them_and_their_length(whole_run: Path, tmp_path: Path) -> None:

@@ -101,11 +101,13 @@ def summary_of_run(
     data: Manifest | None,
     state: str,
     progress: tuple[int, float],
+    more: str = "",
 ) -> str:
-    """The run in two sentences.
+    """The run in two or three sentences.
 
     Args:
         progress: the step and epoch that the run has reached.
+        more: The third sentence; empty for none.
     """
     step, epoch = progress
     how_far = {
@@ -123,7 +125,7 @@ def summary_of_run(
         f" and a KL term of weight {config.objective.kld_weight:g}" if config.objective.kld_weight else ""
     )
     about = f"A {SHORT[config.model.family]} encoder of {what}, {config.model.channels} channels wide"
-    return f"{about}, trained with InfoNCE{weight}{_source(data)}. {reached}"
+    return f"{about}, trained with InfoNCE{weight}{_source(data)}. {reached} {more}".rstrip()
 
 
 def _source(data: Manifest | None) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from vgim.config import RunConfig
 from vgim.model.losses import chance_of
+from vgim.model.specs import module_specs
 from vgim.pages.chart import Chart
 from vgim.pages.level_labels import ReferenceLine
 from vgim.report.line_chart import Series, line_chart
@@ -52,7 +53,7 @@ def describe_training(records: Sequence[MetricsLine], config: RunConfig | None, 
         charts=tuple(charts),
         modules=tuple(modules),
         has_validation=any(r.kind == "validation" for r in records),
-        last=_last(records, modules),
+        last=_last(records, modules, config),
         events=events,
     )
 
@@ -119,8 +120,8 @@ def _levels(metric: str, config: RunConfig | None) -> list[ReferenceLine]:
     return [ReferenceLine(1 / candidates, f"chance, 1/{candidates}")]
 
 
-def _last(records: Sequence[MetricsLine], modules: Sequence[int]) -> Table | None:
-    """The latest metrics of each module, from validation if there is any."""
+def _last(records: Sequence[MetricsLine], modules: Sequence[int], config: RunConfig | None) -> Table | None:
+    """The latest metrics of each module, from validation if there is any; no KL of a module without a posterior."""
     latest: dict[int, tuple[MetricsLine, dict[str, float | None]]] = {}
     for kind in KINDS:
         for record in records:
@@ -128,9 +129,14 @@ def _last(records: Sequence[MetricsLine], modules: Sequence[int]) -> Table | Non
                 latest.update({m: (record, metrics) for m, metrics in record.by_module().items()})
     if not latest:
         return None
+    specs = module_specs(config.model) if config is not None else ()
+    without_posterior = {m for m, spec in enumerate(specs) if not spec.posterior}
     rows = []
     for module in modules:
         record, metrics = latest[module]
+        kl = ("kl", "kl_per_element", "kl_per_frame")
+        if module in without_posterior:
+            metrics = {name: None if name in kl else value for name, value in metrics.items()}
         rows.append(
             (
                 str(module),
@@ -138,7 +144,7 @@ def _last(records: Sequence[MetricsLine], modules: Sequence[int]) -> Table | Non
                 record.kind,
                 *(_number(metrics.get(name)) for name in ("loss", "nce")),
                 _percent(metrics.get("accuracy")),
-                *(_number(metrics.get(name)) for name in ("kl", "kl_per_element", "kl_per_frame")),
+                *(_number(metrics.get(name)) for name in kl),
                 _percent(metrics.get("active_units")),
             )
         )

@@ -139,7 +139,7 @@ def _mark(point: MapPoint, x_axis: LinearAxis, y_axis: LinearAxis, color: int) -
 
 def _outside(outside: Sequence[MapPoint], num: int, axes: tuple[str, str]) -> str:
     spans = [
-        f"{axis} {min(values):.3g} to {max(values):.3g}"
+        f"{axis} {' to '.join(dict.fromkeys(f'{end:.3g}' for end in (min(values), max(values))))}"
         for axis, values in zip(axes, ([p.x for p in outside], [p.y for p in outside]), strict=True)
     ]
     verb, marks = ("lies", "a triangle marks it") if len(outside) == 1 else ("lie", "triangles mark them")

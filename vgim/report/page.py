@@ -117,13 +117,16 @@ def gather(run: Location, compare: Sequence[Location], limits: Limits, stage: St
     stage.update(detail="decoders and their sounds")
     decoders = read_decoders(run, embedder, notes)
     stage.update(detail="verdict and comparison")
+    verdict = _verdict(run)
     return Page(
         name=run.name,
         uri=run.uri,
         quoted=shlex.quote(run.uri),
         state=state,
-        summary=config_text.summary_of_run(config, record, data, state, _progress(records)),
-        verdict=_verdict(run),
+        summary=config_text.summary_of_run(
+            config, record, data, state, _progress(records), _unsaid_kl_weight(verdict)
+        ),
+        verdict=verdict,
         main_chart=_main_chart(probes, training),
         config_terms=tuple(config_text.config_terms(config, data, seconds_in_steps(records)))
         if config
@@ -199,6 +202,14 @@ def _state(run: Location, record: RunRecord | None, records: Sequence[MetricsLin
         with suppress(VgimError):  # a damaged checkpoint is named elsewhere
             notes.warn(f"the run was interrupted; {continuation(run)}")
     return state
+
+
+def _unsaid_kl_weight(verdict: Verdict | None) -> str:
+    """The sentence on a KL weight that was not reached, if the verdict has no room for it; empty otherwise."""
+    if verdict is None:
+        return ""
+    found = [f.text for f in verdict.findings if f.about == "kl_weight" and f.level != "good"]
+    return "".join(text for text in found if text not in verdict.sentences)
 
 
 def _progress(records: Sequence[MetricsLine]) -> tuple[int, float]:

@@ -17,7 +17,7 @@ from vgim.report.probe_chart import encoder_name, probe_chart
 from vgim.report.tables import Table
 from vgim.runs.layout import PROBES, RESULT
 from vgim.storage import Location
-from vgim.text import join_words
+from vgim.text import join_words, plural
 
 BASELINES = ("random", "mfcc")
 ORDER = ("trained", "supervised", "greedy-supervised", "random", "mfcc")
@@ -104,6 +104,11 @@ def _setting(result: ProbeResult) -> tuple[object, ...]:
     )
 
 
+def _few(max_utterances: int) -> str:
+    """Tells a probe that was fitted on few utterances from the probe that was fitted on all."""
+    return f", fitted on at most {plural(max_utterances, 'utterance')}" if max_utterances else ""
+
+
 def _order(folder: ProbeFolder) -> tuple[object, ...]:
     result = folder.result
     rank = ORDER.index(result.encoder) if result.encoder in ORDER else len(ORDER)
@@ -124,7 +129,7 @@ def _table(
     title = f"Accuracy of a linear {first.task} probe on the test split"
     return ProbeSection(
         task=first.task,
-        heading=first.task.capitalize(),
+        heading=first.task.capitalize() + _few(first.options.max_utterances),
         setting=_describe_setting(first),
         table=Table(title, _columns(results), tuple(_row(result, results) for result in results)),
         chart=probe_chart(f"probe-{number}", title, results),
