@@ -66,6 +66,13 @@ def test_columns_are_aligned_to_the_left_and_to_the_right() -> None:
     assert align_columns([("run", "note"), ("sim", "")], num_left=2) == "run  note\nsim"
 
 
+def test_a_table_that_is_wider_than_the_terminal_is_cut_into_parts_that_begin_with_the_first_column() -> None:
+    rows = [("run", "state", "step", "loss"), ("sim", "finished", "1,000", "2.31")]
+    assert align_columns(rows, 2, 19) == "run  state\nsim  finished\n\nrun   step  loss\nsim  1,000  2.31"
+    assert align_columns(rows, 2, 5).count("sim") == 3  # a column is never cut
+    assert align_columns(rows, 2, 80) == align_columns(rows, 2)
+
+
 def test_a_number_that_is_not_known_is_a_dash() -> None:
     assert (format_number(1.23456, ".2f"), format_number(None, ".2f")) == ("1.23", "-")
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 LONGEST_URI = 8192
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, changes of the direction of writing, and bytes that are no text."""
+GAP = "  "
+"""Between two columns."""
 MISSING = "-"
 """Cell of a table whose value is not known."""
 
@@ -56,7 +58,8 @@ def first_problem(error: ValidationError) -> str:
     """The first problem that pydantic found, with its key: `splits.train: Field required`."""
     problem = error.errors()[0]
     key = ".".join(str(part) for part in problem["loc"])
-    return f"{key}: {problem['msg']}" if key else str(problem["msg"])
+    message = str(problem["msg"]).removeprefix("Value error, ")  # of a check of ours
+    return f"{key}: {message}" if key else message
 
 
 def join_words(words: Sequence[str]) -> str:
@@ -97,21 +100,36 @@ def cell(value: object) -> str:
     return str(value)
 
 
-def align_columns(rows: Sequence[Sequence[str]], num_left: int = 1) -> str:
+def align_columns(rows: Sequence[Sequence[str]], num_left: int = 1, width: int | None = None) -> str:
     """A table for the terminal, two spaces between columns.
 
     Args:
         rows: Cells of each row, the header's first; all rows are equally long.
         num_left: Columns that are aligned to the left, counted from the first; the others are aligned to the right.
+        width: Columns of the terminal. A wider table is cut into several, each of which begins with the first column.
+            None does not cut.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i < num_left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
+    return "\n\n".join(
+        "\n".join(
+            GAP.join(
+                row[i].ljust(widths[i]) if i < num_left else row[i].rjust(widths[i]) for i in columns
+            ).rstrip()
+            for row in rows
+        )
+        for columns in _parts(widths, width)
     )
+
+
+def _parts(widths: Sequence[int], width: int | None) -> list[list[int]]:
+    """Indices of the columns of each part of a table: the first, and as many others as fit."""
+    parts = [[0]]
+    for i in range(1, len(widths)):
+        used = sum(widths[k] + len(GAP) for k in parts[-1]) + widths[i]
+        if width is not None and used > width and len(parts[-1]) > 1:
+            parts.append([0])
+        parts[-1].append(i)
+    return parts
 
 
 def format_clock(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -110,12 +111,14 @@ def test_another_run_is_compared_where_it_can_be(results: list[AnalysisResult], 
 
 
 def test_the_table_shows_one_metric_for_each_label(results: list[AnalysisResult]) -> None:
-    rows = [line.split() for line in format_table(results).splitlines()]
-    metrics = [row[2] for row in rows if row[1] == "labels"]
-    assert metrics == [f"{label}_dimensions_for_half_of_weight" for label in ("speaker", "phone")]
-    assert [row[2] for row in rows if row[1] == "smoothness"] == list(
-        next(result.figures for result in results if result.analysis == "smoothness")
-    )[:3]
+    rows = [re.split(r" {2,}", line) for line in format_table(results).splitlines()]
+    figures = [row[2] for row in rows if row[1] == "labels"]
+    assert figures == [
+        f"Dimensions with half of the {label} probe's weight" for label in ("speaker", "phone")
+    ]
+    smoothness = next(result.figures for result in results if result.analysis == "smoothness")
+    assert [row[2] for row in rows if row[1] == "smoothness"] == list(map(figure_name, smoothness))[:3]
+    assert f"{100 * smoothness['largest_step_share']:.1f}%" in format_table(results)
 
 
 def test_the_projector_gets_points_with_their_labels(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import TextIO
 
 import click
 
-from vgim.cli.live import has_color
+from vgim.cli.live import has_color, is_terminal
 
 COLORS = {
     "finished": "green",
@@ -22,6 +23,11 @@ COLORS = {
 """Color of each state of a run or a trial."""
 STATE = "state"
 """Header of the column of states."""
+
+
+def table_width() -> int | None:
+    """Columns of the terminal that tables are printed to; None elsewhere."""
+    return shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
 
 
 def echo_table(table: str) -> None:

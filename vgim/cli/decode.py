@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vgim.cli.color import echo_table
+from vgim.cli.color import echo_table, table_width
 from vgim.cli.completion import complete_decoder_override
 from vgim.cli.live import show_progress
 from vgim.cli.options import (
@@ -118,7 +118,7 @@ def list_(run: str) -> None:
         raise StorageError(f"there is no run {where}; `vgim runs` lists runs")
     folder = Location(where).child(DECODERS)
     if folder.exists():
-        echo_table(format_decoders(list_runs(folder.uri)))
+        echo_table(format_decoders(list_runs(folder.uri), table_width()))
     else:
         click.echo(f"{where} has no decoders")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from vgim.cli.color import table_width
 from vgim.cli.live import show_progress
 from vgim.cli.options import (
     Count,
@@ -99,9 +100,12 @@ def latents(
     RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. Writes RUN/latents/ and prints a table.
     An interrupted call goes on where it stopped.
     """
+    from shlex import quote
+
     from vgim.cluster.working_dir import refuse_job_folder
     from vgim.config.paths import resolve_path, resolve_run_path
     from vgim.latents.registry import ANALYSES
+    from vgim.runs.layout import CHECKPOINTS, LATENTS
 
     if all_modules and module is not None:
         raise ConfigError(f"--module {module} and --all-modules exclude each other; give one")
@@ -136,7 +140,11 @@ def latents(
     if as_json:
         click.echo("[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]")
     else:
-        click.echo(format_table(results))
+        click.echo(format_table(results, table_width()))
+        run = where.partition(f"/{CHECKPOINTS}/")[0]
+        click.echo(
+            f"pictures and tables are in {run}/{LATENTS}; a page of them: vgim report {quote(run)}", err=True
+        )
 
 
 def _parse_dims(text: str | None) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import click
 
+from vgim.cli.color import table_width
 from vgim.cli.completion import complete_run
 from vgim.cli.groups import GroupedCommand
 from vgim.cli.live import show_progress
@@ -269,7 +270,8 @@ def measure(
         "device": device,
     }
     if not tasks:
-        tasks = _tasks_with_labels(paths, shards)
+        with show_progress(is_quiet=as_json) as progress, progress.stage("loading torch"):
+            tasks = _tasks_with_labels(paths, shards)
         click.echo(f"tasks: {', '.join(tasks)}, for which the shards have labels; --task chooses", err=True)
         if labels_per_class is not None and len(tasks) > 1:
             raise ConfigError(
@@ -312,7 +314,7 @@ def measure(
     for probed in probes if not as_json else []:
         if len(found) > 1:
             click.echo(f"{probed.run}, {probed.task}:")
-        click.echo(format_table(probed.results))
+        click.echo(format_table(probed.results, table_width()))
     if error is not None:
         raise error
 

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from vgim.cli.color import echo_table
+from vgim.cli.color import echo_table, table_width
 from vgim.cli.completion import complete_sweep
 from vgim.cli.live import show_progress
 from vgim.cli.options import (
@@ -92,7 +92,7 @@ def show(sweep_folder: str, as_json: bool) -> None:
     if as_json:
         click.echo(result.model_dump_json(indent=2))
     else:
-        echo_table(format_table(result))
+        echo_table(format_table(result, table_width()))
 
 
 @sweep.command()

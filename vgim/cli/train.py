@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from vgim.cli.color import echo_table
+from vgim.cli.color import echo_table, table_width
 from vgim.cli.live import show_progress
 from vgim.cli.options import (
     address_option,
@@ -92,4 +92,4 @@ def runs(storage: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(summary) for summary in summaries], indent=2))
     else:
-        echo_table(format_runs(summaries))
+        echo_table(format_runs(summaries, table_width()))

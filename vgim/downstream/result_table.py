@@ -8,8 +8,8 @@ from vgim.downstream.result import Interval, ProbeResult
 from vgim.text import align_columns
 
 
-def format_table(results: Sequence[ProbeResult]) -> str:
-    """The results as a table for a terminal."""
+def format_table(results: Sequence[ProbeResult], width: int | None = None) -> str:
+    """The results as a table for a terminal of a width."""
     rows = [
         (
             "encoder",
@@ -38,7 +38,7 @@ def format_table(results: Sequence[ProbeResult]) -> str:
                 f"{result.num_test:,}",
             )
         )
-    return align_columns(rows, num_left=1)
+    return align_columns(rows, num_left=1, width=width)
 
 
 def output_name(module: int | None, layer: int | None) -> str:

@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, FiniteFloat
 
 from vgim.downstream.options import ResultModel
+from vgim.latents.figure_names import figure_name, figure_text
 from vgim.latents.registry import ANALYSES
 from vgim.pretrained.choices import CheckpointChoice, Device
 from vgim.runs.masked import MaskedText
 from vgim.runs.provenance import Provenance
-from vgim.text import align_columns
+from vgim.text import MISSING, align_columns
 
 
 def _registered(name: str) -> str:
@@ -137,14 +138,14 @@ class AnalysisResult(Provenance):
     """Command that wrote the result, as a list of arguments."""
 
 
-def format_table(results: Sequence[AnalysisResult]) -> str:
-    """A table for a terminal: the headlines of each analysis, with a column for each run compared with."""
+def format_table(results: Sequence[AnalysisResult], width: int | None = None) -> str:
+    """A table for a terminal of a width: the headlines of each analysis, with a column for each run compared with."""
     others = list(dict.fromkeys(name for result in results for name in result.compared_with))
-    rows = [("module", "analysis", "metric", "value", *others)]
+    rows = [("module", "analysis", "figure", "value", *others)]
     for result in results:
         for metric in result.headlines or list(result.figures)[:NUM_HEADLINES]:
             compared = [result.compared_with.get(name, {}).get(metric) for name in others]
             values = [result.figures[metric], *compared]
-            cells = ["-" if value is None else f"{value:.4g}" for value in values]
-            rows.append((str(result.module), result.analysis, metric, *cells))
-    return align_columns(rows, num_left=3)
+            cells = [MISSING if value is None else figure_text(metric, value) for value in values]
+            rows.append((str(result.module), result.analysis, figure_name(metric), *cells))
+    return align_columns(rows, num_left=3, width=width)

@@ -162,8 +162,8 @@ def _is_live(claim: ClaimFile) -> bool:
     return alive
 
 
-def format_runs(runs: Sequence[RunSummary]) -> str:
-    """The table that `vgim runs` prints."""
+def format_runs(runs: Sequence[RunSummary], width: int | None = None) -> str:
+    """The table that `vgim runs` prints, cut into parts that fit the terminal's width."""
     header = ("run", "state", "family", "kld_weight", "workers", "step", "epoch", "best loss", "nce", "ckpts")
     rows = [
         (
@@ -180,7 +180,7 @@ def format_runs(runs: Sequence[RunSummary]) -> str:
         )
         for run in runs
     ]
-    return "\n".join([align_columns([header, *rows], num_left=3), *_notes(runs)])
+    return "\n".join([align_columns([header, *rows], num_left=3, width=width), *_notes(runs)])
 
 
 def _workers(run: RunSummary) -> str:
@@ -189,8 +189,8 @@ def _workers(run: RunSummary) -> str:
     return f"{run.world_size} of {run.workers}" if elastic else str(run.workers)
 
 
-def format_decoders(decoders: Sequence[RunSummary]) -> str:
-    """The table that `vgim decode list` prints."""
+def format_decoders(decoders: Sequence[RunSummary], width: int | None = None) -> str:
+    """The table that `vgim decode list` prints, cut into parts that fit the terminal's width."""
     header = ("decoder", "state", "step", "epoch", "best loss", "ckpts")
     rows = [
         (
@@ -203,7 +203,7 @@ def format_decoders(decoders: Sequence[RunSummary]) -> str:
         )
         for run in decoders
     ]
-    return "\n".join([align_columns([header, *rows], num_left=2), *_notes(decoders)])
+    return "\n".join([align_columns([header, *rows], num_left=2, width=width), *_notes(decoders)])
 
 
 def _notes(runs: Sequence[RunSummary]) -> list[str]:

@@ -177,8 +177,8 @@ def read(folder: Location) -> SweepResult:
     return read_record(folder.child(RESULTS), SweepResult, problem=problem, fix=fix)
 
 
-def format_table(result: SweepResult) -> str:
-    """The verdict and the table for a terminal: finished trials best first, then the others."""
+def format_table(result: SweepResult, width: int | None = None) -> str:
+    """The verdict and the table for a terminal of a width: finished trials best first, then the others."""
     best = ranked(result.trials, result.metric)
     rest = [t for t in result.trials if t not in best]
     short = [key.rpartition(".")[2] for key in result.keys]
@@ -202,7 +202,7 @@ def format_table(result: SweepResult) -> str:
     if result.verdict is not None:
         lines += [f"verdict: {sentence}" for sentence in result.verdict.sentences]
         lines += [*next_lines(result.verdict.next), ""]
-    lines.append(align_columns([header, *rows], num_left=2))
+    lines.append(align_columns([header, *rows], num_left=2, width=width))
     told = ("failed", "stopped", "unreadable")
     lines += [f"{t.id} {t.state}: {t.message}" for t in rest if t.state in told]
     better = "lowest" if result.metric.mode == "min" else "highest"
