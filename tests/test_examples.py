@@ -32,7 +32,9 @@ def test_they_run_from_top_to_bottom(tmp_path: Path) -> None:
 
     for name in NOTEBOOKS:
         notebook = read(name)
-        NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+        NotebookClient(
+            notebook, timeout=600, startup_timeout=600, resources={"metadata": {"path": str(tmp_path)}}
+        ).execute()
         shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
         assert any("image/png" in output.get("data", {}) for output in shown)
         if name == "listening-to-a-traversal":

@@ -19,8 +19,8 @@ def test_a_rise_is_told_once_for_each_module() -> None:
     (message,) = watch.update(10, [0.3, 92.0], [0.5, 38.0])
     assert message == (
         "module 2: the KL per element rose to 92 nats at step 10, after 0.13, with a gradient of norm 38: a few frames "
-        "got an enormous variance, and Adam takes smaller steps for long after; objective.logvar_max=none bounds it: "
-        "try 4"
+        "got an enormous variance, and Adam takes smaller steps for long after; objective.logvar_max, which bounds it, "
+        "is none: try 4"
     )
     assert not watch.update(20, [0.3, 80.0], [0.5, 30.0])
     (message,) = watch.update(30, [None, 0.1], [None, 0.3])
@@ -33,7 +33,7 @@ def test_a_rise_is_told_once_for_each_module() -> None:
 def test_a_bound_that_is_too_high_is_to_be_lowered() -> None:
     (message,) = KlSpikeWatch([1], 20.0).update(1, [50.0], [9.0])
     assert "rose to 50 nats at step 1, with" in message
-    assert message.endswith("objective.logvar_max=20.0 bounds it: lower it")
+    assert message.endswith("objective.logvar_max, which bounds it, is 20.0: lower it")
 
 
 def test_a_kl_that_rises_slowly_is_no_spike() -> None:

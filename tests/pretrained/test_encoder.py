@@ -147,7 +147,7 @@ def test_opening_one_needs_neither_ray_nor_pandas_nor_the_compiler(run: str) -> 
 
 def test_what_is_no_run_is_told(tmp_path: Path) -> None:
     for which in ("last", "best"):
-        with pytest.raises(CheckpointError, match=r"holds no complete checkpoint; name a run's folder") as e:
+        with pytest.raises(CheckpointError, match=r"there is no folder .*nothing; name a run's folder") as e:
             load_encoder(str(tmp_path / "nothing"), which=which)
         assert "\n" not in str(e.value)
 

@@ -396,8 +396,11 @@ def test_a_user_may_name_a_checkpoint_or_its_run(tmp_path: Path) -> None:
     save_some(Location(tmp_path), {1: None, 2: None})
     assert find_checkpoint(str(tmp_path)).state.step == 2
     assert find_checkpoint(checkpoint_location(Location(tmp_path), 1).uri).state.step == 1
-    with pytest.raises(CheckpointError, match=r"nowhere holds no complete checkpoint; name a run's folder"):
+    with pytest.raises(CheckpointError, match=r"there is no folder .*/nowhere; name a run's folder"):
         find_checkpoint(str(tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match=r"empty holds no complete checkpoint; name a run's folder"):
+        find_checkpoint(str(tmp_path / "empty"))
 
 
 def test_models_that_differ_only_in_objective_share_weights(tmp_path: Path) -> None:

@@ -63,5 +63,5 @@ class KlSpikeWatch:
         return (
             f"module {module}: the KL per element rose to {value} at step {step}{was}, with {gradient}: a few frames "
             "got an enormous variance, and Adam takes smaller steps for long after; "
-            f"objective.logvar_max={self._bound} bounds it: {lower}"
+            f"objective.logvar_max, which bounds it, is {self._bound}: {lower}"
         )

@@ -297,6 +297,10 @@ def _whole_to_newest(run: Location, scan: CheckpointScan) -> list[Checkpoint]:
     if damaged and (latest := max(damaged)) > newest:
         raise _refusal(damaged[latest])
     if not checkpoints:
+        if not run.exists():
+            raise CheckpointError(
+                f"there is no folder {run.uri}; name a run's folder, or a run of `vgim runs`"
+            )
         raise CheckpointError(
             f"{run.uri} holds no complete checkpoint; name a run's folder, or a folder {CHECKPOINTS}/{PREFIX}... in it"
         )

@@ -106,6 +106,9 @@ class ShardDataset(Dataset[Item]):
         self._speaker_index = {speaker: index for index, speaker in enumerate(self.manifest.speakers)}
         self._groups: OrderedDict[tuple[int, int], list[Utterance]] = OrderedDict()
 
+    def __repr__(self) -> str:
+        return f"<{len(self):,} utterances of the {self.split} split of {self.manifest.corpus}>"
+
     @property
     def speakers(self) -> tuple[str, ...]:
         """Ids of all speakers of the shards, sorted; of every split."""
