@@ -33,8 +33,11 @@ def job_arguments(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_defaults_equal_the_defaults_of_the_job(job_arguments: list[Any], vgim_home: Path) -> None:
-    assert vgim("latents", "sim-4").exit_code == 0
+    result = vgim("latents", "sim-4")
+    assert result.exit_code == 0, result.output
     assert job_arguments == [f"{vgim_home}/runs/sim-4", LatentOptions(), [], False]
+    run = f"{vgim_home}/runs/sim-4"
+    assert result.stderr.endswith(f"are in {run}/latents; a page of them: vgim report {run}\n")
     assert LatentOptions().only == tuple(ANALYSES)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -319,3 +320,44 @@ def test_what_a_terminal_cannot_write_is_not_drawn(clock: Clock) -> None:
         for line in drawing(shown):
             assert line.isascii()
             assert len(line) + 2 < 20
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "probe nowhere",
+        "latents nowhere",
+        "export nowhere --to folder",
+        "features nowhere corpus --out features",
+        "decode sample nowhere",
+    ],
+)
+def test_torch_is_imported_within_a_stage(command: str, tmp_path: Path) -> None:
+    """Importing torch takes seconds, of which the user must be told."""
+    code = f"""
+import os, sys
+from contextlib import contextmanager
+from vgim.cli.stages import Board
+open_stages = []
+begin = Board.stage
+@contextmanager
+def stage(board, title, **how):
+    with begin(board, title, **how) as begun:
+        open_stages.append(title)
+        yield begun
+        open_stages.pop()
+Board.stage = stage
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            print("stages:", *open_stages, flush=True)
+            os._exit(0)
+sys.meta_path.insert(0, Watch())
+sys.argv = ["vgim", *{command.split()!r}]
+from vgim.cli import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.stdout.startswith("stages: loading "), (done.stdout, done.stderr)

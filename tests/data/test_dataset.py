@@ -31,6 +31,7 @@ def test_items_are_the_utterances_of_the_split(tiny_shards: Path) -> None:
     manifest = read_manifest(tiny_shards)
     expected = list(read_utterances(Location(tiny_shards), manifest, "train"))
     assert len(dataset) == len(expected) == len(dataset.utterance_ids)
+    assert repr(dataset) == f"<{len(dataset)} utterances of the train split of {manifest.corpus}>"
     order = list(range(len(dataset)))
     random.Random(0).shuffle(order)
     for index in order:

@@ -68,10 +68,11 @@ def export(
         if path is not None:
             refuse_job_folder(option, path)
 
-    from vgim.export.job import export_run
-
     hide_bars_of_the_hub()
     with show_progress() as progress:
+        with progress.stage("loading torch"):
+            from vgim.export.job import export_run
+
         written = export_run(
             where,
             to,

@@ -102,12 +102,13 @@ def features(
     for option, path in (("RUN", where), ("CORPUS", corpus), ("--out", out)):
         refuse_job_folder(option, path)
 
-    from vgim.export.features.job import write_features
-
     hide_bars_of_the_hub()
 
     chosen = FeatureOptions.model_validate({**options, "modules": () if all_modules else modules or (-1,)})
     with show_progress() as progress:
+        with progress.stage("loading torch"):
+            from vgim.export.features.job import write_features
+
         record = write_features(
             where,
             corpus,
