@@ -71,6 +71,8 @@ def test_a_table_that_is_wider_than_the_terminal_is_cut_into_parts_that_begin_wi
     assert align_columns(rows, 2, 19) == "run  state\nsim  finished\n\nrun   step  loss\nsim  1,000  2.31"
     assert align_columns(rows, 2, 5).count("sim") == 3  # a column is never cut
     assert align_columns(rows, 2, 80) == align_columns(rows, 2)
+    alike = [*rows, rows[-1]]  # parts of such a table would not tell which row is which
+    assert align_columns(alike, 2, 19) == align_columns(alike, 2)
 
 
 def test_a_number_that_is_not_known_is_a_dash() -> None:
