@@ -47,7 +47,10 @@ def prepare_options() -> list[click.Option]:
             ["--seed"], type=seed_type, help="Seed of the random split and of the order in shards [0]."
         ),
         click.Option(
-            ["--labels"], metavar="FILE", help="Phone labels [phones.txt of the corpus, if there is one]."
+            ["--labels"],
+            metavar="FILE|FOLDER",
+            help="Phone labels: a file, or a folder of TextGrids or .phn files [phones.txt of the corpus, if there is "
+            "one].",
         ),
         click.Option(
             ["--min-samples"],

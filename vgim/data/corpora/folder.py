@@ -81,7 +81,8 @@ def recordings_of(utterance_ids: Iterable[str]) -> dict[str, str]:
 
 def utterance_id_of(path: str) -> str:
     """The utterance id of a sound file, from its path below the corpus's folder."""
-    return re.sub(r"\s+", "_", str(PurePosixPath(path).with_suffix("")).strip("/").replace("/", "-"))
+    stem = str(PurePosixPath(path).with_suffix("")) if _suffix(path) in PCM_RATIO else path
+    return re.sub(r"\s+", "_", stem.strip("/").replace("/", "-"))
 
 
 def _list_sounds(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
+from vgim.data.corpora.folder import utterance_id_of
 from vgim.data.corpora.phone_labels import PhoneLabels
 from vgim.data.pcm import HOP_SAMPLES
 from vgim.data.shards.record import IndexRow, ShardResult
@@ -13,6 +14,30 @@ from vgim.text import first_few, plural
 
 ENOUGH = 20
 """Labels that do not fit, and none that does, after which no other will."""
+
+
+def named_by_utterance(labels: PhoneLabels, ids: Collection[str], source: str) -> PhoneLabels:
+    """Labels of a folder of files by utterance id: a file's path with `-` for `/`, or else its name.
+
+    Args:
+        labels: By path, without suffix.
+        ids: The utterance ids of the corpus.
+        source: The folder, for the message.
+
+    Raises:
+        DataError: Two files label the same utterance.
+    """
+    path_of: dict[str, str] = {}
+    for path in labels.phones:
+        whole, name = utterance_id_of(path), path.rpartition("/")[2]
+        utterance_id = whole if whole in ids or name not in ids else name
+        if utterance_id in path_of:
+            raise DataError(
+                f"{source} has {path_of[utterance_id]} and {path} for {utterance_id}; remove one of them"
+            )
+        path_of[utterance_id] = path
+    phones = {name: labels.phones[path] for name, path in path_of.items()}
+    return PhoneLabels(phones, labels.inventory)
 
 
 def refuse_other_ids(labels: PhoneLabels, ids: Collection[str], source: str) -> None:

@@ -22,11 +22,12 @@ from vgim.claims.claim import take_claim
 from vgim.claims.record import CLAIMS
 from vgim.claims.ticket import Work
 from vgim.data.corpora.corpus import Corpus
+from vgim.data.corpora.phone_intervals import read_interval_labels
 from vgim.data.corpora.phone_labels import PhoneLabels, read_labels
 from vgim.data.corpora.registry import corpus_traits
 from vgim.data.shards.check import check_shards_present
 from vgim.data.shards.earlier_ids import current_ids
-from vgim.data.shards.label_match import FitCheck, refuse_other_ids
+from vgim.data.shards.label_match import FitCheck, named_by_utterance, refuse_other_ids
 from vgim.data.shards.manifest import (
     INDEX_NAME,
     MANIFEST_NAME,
@@ -271,7 +272,11 @@ def _read_labels(corpus: Corpus, labels: str | None) -> PhoneLabels | None:
     file = corpus.labels if labels is None else Location(labels)
     if file is None:
         return None
-    read = read_labels(file)
+    if file.is_dir():
+        all_ids = {item.utterance_id for item in corpus.utterances}
+        read = named_by_utterance(read_interval_labels(file), all_ids, f"the label folder {file}")
+    else:
+        read = read_labels(file)
     ids = current_ids(read.phones, corpus.utterances, f"the label file {file}")
     found = PhoneLabels({ids[name]: classes for name, classes in read.phones.items()}, read.inventory)
     if labels is not None:
