@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,7 @@ from vgim.cli.align import align
 from vgim.cli.download import download
 from vgim.cli.options import Count, FiniteRange, json_option, seed_type
 from vgim.errors import DataError
+from vgim.storage import Location
 
 if TYPE_CHECKING:
     from vgim.data.corpora.kind import CorpusKind, CorpusOption, OptionInput
@@ -184,11 +186,17 @@ def prepare() -> None:
     is_flag=True,
     help="Hash every file and compare it with the manifest: every damaged one is named.",
 )
+@click.option(
+    "--phones",
+    "with_phones",
+    is_flag=True,
+    help="Also how often each phone is spoken, and how long; reads all labels.",
+)
 @json_option
-def info(shards: str, with_hashes: bool, as_json: bool) -> None:
+def info(shards: str, with_hashes: bool, with_phones: bool, as_json: bool) -> None:
     """Describe a shard folder. Shows splits, hours, speakers, phone labels and skipped files."""
     from vgim.cli.live import show_progress
-    from vgim.cli.shards import describe
+    from vgim.cli.shards import describe, describe_phones
     from vgim.config.paths import resolve_path
     from vgim.data.shards.check import check_shards_present, verify
     from vgim.data.shards.manifest import read_manifest
@@ -197,7 +205,19 @@ def info(shards: str, with_hashes: bool, as_json: bool) -> None:
     manifest = read_manifest(shards)
     if not with_hashes:  # hashing names every damaged file
         check_shards_present(shards, manifest)
-    click.echo(manifest.model_dump_json(indent=2) if as_json else describe(shards, manifest))
+    counts = None
+    if with_phones:
+        from vgim.data.shards.phone_counts import count_phones
+
+        with show_progress(is_quiet=as_json) as progress:
+            counts = count_phones(Location(shards), manifest, progress)
+    if as_json:
+        content = manifest.model_dump(mode="json")
+        click.echo(json.dumps(content | ({} if counts is None else {"phones": counts.to_json()}), indent=2))
+    else:
+        click.echo(describe(shards, manifest))
+        if counts is not None:
+            click.echo(describe_phones(counts))
     if with_hashes:
         with show_progress(is_quiet=as_json) as progress:
             problems = verify(shards, progress)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vgim.text import align_columns, plural
+
 if TYPE_CHECKING:
     from vgim.data.shards.manifest import Manifest
+    from vgim.data.shards.phone_counts import PhoneCounts
 
 MAX_LISTED = 10
 MIB = 2**20
@@ -49,3 +52,23 @@ def _of_aligner(manifest: Manifest) -> str:
         return ""
     without = len(alignment.unaligned)
     return f", aligned by {alignment.aligner}" + (f", {without:,} utterances without" if without else "")
+
+
+def describe_phones(counts: PhoneCounts) -> str:
+    """A table of phone classes, the most frequent first."""
+    total = int(counts.frames_K.sum())
+    rows = [("phone", "class", "minutes", "share", "stretches", "mean ms")]
+    for number in sorted(range(len(counts.inventory)), key=lambda number: -counts.frames_K[number]):
+        frames = int(counts.frames_K[number])
+        rows.append(
+            (
+                counts.inventory[number],
+                str(number),
+                f"{frames / 6000:,.1f}",
+                f"{frames / max(total, 1):.1%}",
+                f"{int(counts.segments_K[number]):,}",
+                f"{counts.mean_ms[number]:.0f}",
+            )
+        )
+    labeled = f"{counts.num_labeled:,} of {plural(counts.num_utterances, 'utterance')} with labels"
+    return f"{align_columns(rows)}\n{labeled}, {total / 360_000:.2f} hours"
