@@ -108,10 +108,6 @@ def name_in_latin_1(chapter: Path) -> None:
     Path(os.fsdecode(os.fsencode(chapter) + b"/11-7-\xe9.flac")).write_bytes(b"")
 
 
-def transcript_in_latin_1(chapter: Path) -> None:
-    (chapter / "11-7.trans.txt").write_bytes(b"11-7-0000 \xe9\n")
-
-
 def labels_are_a_folder(chapter: Path) -> None:
     (chapter.parents[2] / "phones.txt").mkdir()
 
@@ -132,7 +128,6 @@ def marker_is_foreign(chapter: Path) -> None:
     "spoil",
     [
         name_in_latin_1,
-        transcript_in_latin_1,
         labels_are_a_folder,
         labels_are_a_pipe,
         marker_is_empty,
@@ -142,6 +137,13 @@ def marker_is_foreign(chapter: Path) -> None:
 def test_an_odd_file_of_a_corpus_is_named(corpus: Path, spoil: Callable[[Path], None]) -> None:
     spoil(corpus / "dev" / "11" / "7")
     assert_one_line(prepare(corpus))
+
+
+def test_a_transcript_in_latin_1_is_named_and_ends_nothing(corpus: Path) -> None:
+    (corpus / "dev" / "11" / "7" / "11-7.trans.txt").write_bytes(b"11-7-0000 \xe9\n")
+    result = prepare(corpus)
+    assert result.exit_code == 0
+    assert "11-7.trans.txt, line 1: byte 0xe9 at position 11 is not UTF-8" in result.output
 
 
 def audio_is_a_pipe(chapter: Path) -> None:

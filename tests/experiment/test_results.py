@@ -205,7 +205,7 @@ def test_the_published_protocol_probes_each_output_of_cpc_by_itself(
 def test_a_failed_probe_does_not_stop_the_others(probed: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     probed_runs = []
 
-    def failing(runs, tasks, log, **options):
+    def failing(runs, tasks, **options):
         probed_runs.append((Path(runs[0]).name, tasks[0].task))
         return [], DataError("no example")
 

@@ -11,7 +11,6 @@ from vgim.cli.align import align
 from vgim.cli.download import download
 from vgim.cli.options import Count, FiniteRange, json_option, seed_type
 from vgim.errors import DataError
-from vgim.storage import Location
 
 if TYPE_CHECKING:
     from vgim.data.corpora.kind import CorpusKind, CorpusOption, OptionInput
@@ -208,6 +207,7 @@ def info(shards: str, with_hashes: bool, with_phones: bool, as_json: bool) -> No
     counts = None
     if with_phones:
         from vgim.data.shards.phone_counts import count_phones
+        from vgim.storage import Location
 
         with show_progress(is_quiet=as_json) as progress:
             counts = count_phones(Location(shards), manifest, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
@@ -30,13 +31,21 @@ def local_filesystem() -> pafs.FileSystem:
     return pafs.LocalFileSystem()
 
 
-@lru_cache(maxsize=64)
 def remote_filesystem(base: str) -> tuple[pafs.FileSystem, str]:
     """The filesystem of `scheme://authority?query`, and the path of its root.
 
     Raises:
         StorageError: The URI is not understood, or the storage does not answer.
     """
+    with _opening.setdefault(base, threading.Lock()):  # or threads that ask at once would each open one
+        return _open_once(base)
+
+
+_opening: dict[str, threading.Lock] = {}
+
+
+@lru_cache(maxsize=64)
+def _open_once(base: str) -> tuple[pafs.FileSystem, str]:
     try:
         with storage_errors("open", base):
             # Under another name than its operations: a filesystem may open without asking anybody.

@@ -18,9 +18,9 @@ from vgim.data.align.job import align
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.corpora.phone_labels import Phones
 from vgim.data.pcm import Pcm16
+from vgim.data.shards.alignment import phone_path
 from vgim.data.shards.check import check_shards_present, verify
 from vgim.data.shards.manifest import read_manifest
-from vgim.data.shards.phone_file import phone_path
 from vgim.data.shards.prepare import prepare
 from vgim.data.shards.read import read_utterances
 from vgim.errors import ConfigError, DataError, StorageError

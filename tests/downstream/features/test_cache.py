@@ -99,7 +99,7 @@ def test_a_probe_with_kept_features_gives_the_same_result_and_recovers_from_dama
     probed_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
-    shutil.copytree(probed_run, run, ignore=shutil.ignore_patterns("probes"))
+    shutil.copytree(probed_run, run, ignore=shutil.ignore_patterns("probes", FEATURES))
     heard = Recorded()
     options = ProbeOptions(task="phone", module=1, max_utterances=8)
     (plain,) = job.probe(str(run), options)

@@ -10,10 +10,10 @@ from vgim.claims.claim import take_claim
 from vgim.claims.record import CLAIMS
 from vgim.claims.ticket import Work
 from vgim.data.align.aligner import DEFAULT, Aligner, NoAlignment, make_aligner
-from vgim.data.shards.alignment import Alignment, LabelFile, write_alignment
+from vgim.data.shards.alignment import Alignment, LabelFile, phone_path, write_alignment
 from vgim.data.shards.check import check_shards_present
 from vgim.data.shards.manifest import Codec, Manifest, ShardEntry, file_entry, read_manifest
-from vgim.data.shards.phone_file import PhoneRow, phone_bytes, phone_path, read_facts, read_problems
+from vgim.data.shards.phone_file import PhoneRow, phone_bytes, read_facts, read_problems
 from vgim.data.shards.read import open_shard, read_row_group_utterances
 from vgim.errors import DataError, VgimError
 from vgim.progress import SILENT, Progress

@@ -48,6 +48,11 @@ class Alignment(BaseModel):
         return hashlib.sha256(hashes.encode()).hexdigest()
 
 
+def phone_path(shard: str) -> str:
+    """The file of the labels of a shard, such as `train/00000.phones.parquet`."""
+    return f"{shard.removesuffix('.parquet')}.phones.parquet"
+
+
 def read_alignment(folder: Location, fingerprint: str) -> Alignment | None:
     """The alignment of a shard folder; None if there is none, or it is of other shards.
 

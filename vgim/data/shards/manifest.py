@@ -29,8 +29,7 @@ from vgim.data.corpora.corpus import Skipped
 from vgim.data.corpora.kind import CorpusTraits
 from vgim.data.corpora.registry import corpus_title, corpus_traits
 from vgim.data.pcm import SAMPLE_RATE_HZ
-from vgim.data.shards.alignment import Alignment, read_alignment
-from vgim.data.shards.phone_file import phone_path
+from vgim.data.shards.alignment import Alignment, phone_path, read_alignment
 from vgim.errors import DataError
 from vgim.storage import Location
 from vgim.text import first_line, first_problem

@@ -37,11 +37,6 @@ class PhoneRow:
     """Why there are none."""
 
 
-def phone_path(shard: str) -> str:
-    """The file of the labels of a shard, such as `train/00000.phones.parquet`."""
-    return f"{shard.removesuffix('.parquet')}.phones.parquet"
-
-
 def phone_bytes(groups: Iterable[Sequence[PhoneRow]], facts: Mapping[str, str]) -> bytes:
     """The content of a file of labels.
 
