@@ -1,10 +1,11 @@
 """The loop on Ray: one rank per worker. If a worker is lost, all restart from the last checkpoint.
 
-Ray Train starts the workers, but for the one worker of a private Ray. The command itself imports no torch.
+Ray Train starts the workers, but for the one worker of a private Ray, whose command imports no torch.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -64,6 +65,9 @@ def train_on_ray(
         VgimError: an error that a worker raised, or workers were lost too often or could not be started.
     """
     cluster = job.config.cluster
+    if cluster.max_workers > 1 or address or os.environ.get("RAY_ADDRESS"):
+        # Ray Train will want torch here. Imported after Ray, its MKL has ended jobs: it did not find torch's own library.
+        import torch  # noqa: F401
     ensure_ray(min_cpus=cluster.max_workers + DATA_CPUS, address=address, verbose=verbose, progress=progress)
     import ray
 
