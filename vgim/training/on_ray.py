@@ -66,7 +66,7 @@ def train_on_ray(
     """
     cluster = job.config.cluster
     if cluster.max_workers > 1 or address or os.environ.get("RAY_ADDRESS"):
-        # Ray Train will want torch here. Imported after Ray, its MKL has ended jobs: it did not find torch's own library.
+        # Ray Train wants torch here. Imported after Ray, its MKL has ended jobs, for want of torch's own library.
         import torch  # noqa: F401
     ensure_ray(min_cpus=cluster.max_workers + DATA_CPUS, address=address, verbose=verbose, progress=progress)
     import ray
