@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vgim.data.shards.manifest import SplitSummary, file_entry, fingerprint, read_manifest, write_manifest
+from vgim.data.shards.file_entry import file_entry
+from vgim.data.shards.manifest import SplitSummary, fingerprint, read_manifest, write_manifest
 from vgim.storage import Location
 
 

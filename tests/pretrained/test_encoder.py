@@ -21,7 +21,7 @@ from vgim.errors import CheckpointError, ConfigError, StorageError
 from vgim.model.audio import Normalizer, Statistics
 from vgim.pretrained.encoder import FrozenEncoder
 from vgim.runs.checkpoint import complete_checkpoints
-from vgim.runs.sealed_json import dump_sealed, load_sealed
+from vgim.sealed_json import dump_sealed, load_sealed
 from vgim.storage import Location
 from vgim.training.trainer import train
 

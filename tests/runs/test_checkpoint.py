@@ -25,9 +25,9 @@ from vgim.runs.checkpoint import (
     find_checkpoint,
     prune_checkpoints,
 )
-from vgim.runs.sealed_json import checksum_of, dump_sealed
 from vgim.runs.training_state import TrainingState
 from vgim.runs.weights import load_optimizer, load_weights, save_checkpoint
+from vgim.sealed_json import checksum_of, dump_sealed
 from vgim.storage import Location
 
 Tensors = dict[str, torch.Tensor]

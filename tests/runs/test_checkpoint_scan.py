@@ -22,8 +22,8 @@ from vgim.runs.checkpoint import (
 )
 from vgim.runs.litter import sweep_litter
 from vgim.runs.recovery import find_recovery
-from vgim.runs.sealed_json import dump_sealed, load_sealed
 from vgim.runs.weights import save_checkpoint
+from vgim.sealed_json import dump_sealed, load_sealed
 from vgim.storage import Location
 
 LOSSES = {1: 3.0, 2: 1.0, 3: 2.0, 4: None}

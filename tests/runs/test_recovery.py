@@ -11,7 +11,7 @@ from vgim.errors import CheckpointError
 from vgim.pretrained.encoder import load_encoder
 from vgim.runs.checkpoint import checkpoint_location, prune_checkpoints
 from vgim.runs.recovery import find_recovery
-from vgim.runs.sealed_json import dump_sealed, load_sealed
+from vgim.sealed_json import dump_sealed, load_sealed
 from vgim.storage import Location
 
 FILES = ("weights.safetensors", "optimizer.safetensors", "config.yaml", "state.json")

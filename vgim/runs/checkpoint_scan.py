@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vgim.errors import StorageError
 from vgim.runs.layout import CHECKPOINTS, CONFIG, INDEX, OPTIMIZER, STATE, WEIGHTS
-from vgim.runs.sealed_json import SealBroken, dump_sealed, load_sealed
 from vgim.runs.training_state import TrainingState, UnreadableState
+from vgim.sealed_json import SealBroken, dump_sealed, load_sealed
 from vgim.storage import Location
 
 PREFIX = "step-"

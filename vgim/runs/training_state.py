@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from vgim.runs.layout import CONFIG, OPTIMIZER, WEIGHTS
-from vgim.runs.sealed_json import SealBroken, dump_sealed, load_sealed
+from vgim.sealed_json import SealBroken, dump_sealed, load_sealed
 from vgim.text import first_problem
 
 FILE_NAMES = (WEIGHTS, OPTIMIZER, CONFIG)

@@ -19,8 +19,6 @@ from vgim.text import first_line
 
 THREADS = "OMP_NUM_THREADS"
 """Variable that torch takes its number of threads from. Ray sets it in its processes, where the user has not."""
-
-
 LOOK_S = 1.0
 """Seconds between two looks at whether Ray still runs, while the worker starts."""
 

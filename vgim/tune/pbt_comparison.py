@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from vgim.errors import CheckpointError
 from vgim.runs.checkpoint import Checkpoint, checkpoint_location, complete_checkpoints
 from vgim.runs.checkpoint_scan import TO_CONTINUE
-from vgim.runs.sealed_json import SealBroken, dump_sealed, load_sealed
+from vgim.sealed_json import SealBroken, dump_sealed, load_sealed
 from vgim.storage import Location
 from vgim.tune.pbt_exploit import exploit, finish_takeover
 from vgim.tune.pbt_lineage import read_lineage

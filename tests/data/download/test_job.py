@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from tests.data.download.server import Archives as Server
 from tests.data.download.server import serve
 from vgim.cli import main
-from vgim.data.corpora.archive import Archive, Archives
+from vgim.data.corpora.archive import Archive
 from vgim.data.corpora.registry import CORPORA
 from vgim.data.download import fetch
 from vgim.data.download.job import RECORDS, download
@@ -56,9 +56,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             SUBSET: Archive(f"{server.address}/{SUBSET}.tar.gz", md5=hashlib.md5(data).hexdigest()),
             "other": Archive(f"{server.address}/other.tar.gz", content="0" * 64, strip=1),
         }
-        monkeypatch.setitem(
-            CORPORA, "librispeech", replace(CORPORA["librispeech"], archives=Archives(archives))
-        )
+        monkeypatch.setitem(CORPORA, "librispeech", replace(CORPORA["librispeech"], archives=archives))
         yield server
 
 
@@ -147,14 +145,14 @@ def test_an_archive_that_is_packed_anew_is_told_by_its_files(server: Server, tmp
         download("librispeech", tmp_path, subsets=["other"])
     digest = hashlib.sha256(b"text").hexdigest()
     listing = hashlib.sha256(f"{digest}  README\n".encode()).hexdigest()
-    archives = CORPORA["librispeech"].archives.by_name
+    archives = CORPORA["librispeech"].archives
     archives["other"] = replace(archives["other"], content=listing)
     download("librispeech", tmp_path, subsets=["other"])
     assert (tmp_path / "README").read_text() == "text"
 
 
 def test_a_mirror_has_the_same_files_at_another_address(server: Server, tmp_path: Path) -> None:
-    archives = CORPORA["librispeech"].archives.by_name
+    archives = CORPORA["librispeech"].archives
     archives[SUBSET] = replace(archives[SUBSET], url=f"http://127.0.0.1:9/{SUBSET}.tar.gz")
     download("librispeech", tmp_path, subsets=[SUBSET], mirror=f"{server.address}/", keep_archives=True)
     assert holds_all(tmp_path)

@@ -9,8 +9,6 @@ from vgim.data.corpora.phone_labels import Phones
 from vgim.data.pcm import Pcm16
 from vgim.errors import ConfigError
 
-SILENCE = "SIL"
-
 
 class NoAlignment(Exception):  # noqa: N818 (no error of the program: the utterance stays without labels)
     """An utterance that cannot be aligned; the message is the reason."""

@@ -10,9 +10,10 @@ from vgim.claims.claim import take_claim
 from vgim.claims.record import CLAIMS
 from vgim.claims.ticket import Work
 from vgim.data.align.aligner import DEFAULT, Aligner, NoAlignment, make_aligner
-from vgim.data.shards.alignment import Alignment, LabelFile, phone_path, write_alignment
+from vgim.data.shards.alignment import Alignment, phone_path, write_alignment
 from vgim.data.shards.check import check_shards_present
-from vgim.data.shards.manifest import Codec, Manifest, ShardEntry, file_entry, read_manifest
+from vgim.data.shards.file_entry import file_entry
+from vgim.data.shards.manifest import Codec, Manifest, ShardEntry, read_manifest
 from vgim.data.shards.phone_file import PhoneRow, phone_bytes, read_facts, read_problems
 from vgim.data.shards.read import open_shard, read_row_group_utterances
 from vgim.errors import DataError, VgimError
@@ -158,15 +159,17 @@ def _align_shard(
 def _is_done(folder: Location, alignment: Alignment | None, entry: ShardEntry, facts: dict[str, str]) -> bool:
     """Whether a shard has whole labels of this aligner."""
     file = folder.child(phone_path(entry.path))
-    if read_facts(file) != {**facts, "shard": entry.sha256}:
+    if not file.exists():
+        return False
+    data = file.read_bytes()
+    if read_facts(data) != {**facts, "shard": entry.sha256}:
         return False
     if alignment is None or (alignment.aligner, alignment.dictionary) != (
         facts["aligner"],
         facts["dictionary"],
     ):
         return True  # an interrupted call wrote it, after the alignment that is recorded
-    recorded = alignment.files.get(phone_path(entry.path))
-    return recorded is not None and recorded.sha256 == file_entry(file.read_bytes()).sha256
+    return alignment.files.get(phone_path(entry.path)) == file_entry(data)
 
 
 def _finish(
@@ -179,10 +182,9 @@ def _finish(
     """Write the manifest that names the labels."""
     files, problems, num_aligned = {}, dict[str, str](), 0
     for entry in entries:
-        file = folder.child(phone_path(entry.path))
-        data = file_entry(file.read_bytes())
-        files[phone_path(entry.path)] = LabelFile(bytes=data.bytes, sha256=data.sha256)
-        aligned, of_shard = read_problems(file)
+        data = folder.child(phone_path(entry.path)).read_bytes()
+        files[phone_path(entry.path)] = file_entry(data)
+        aligned, of_shard = read_problems(data)
         num_aligned += aligned
         problems |= of_shard
     if not num_aligned:

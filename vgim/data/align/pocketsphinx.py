@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import numpy as np
 
-from vgim.data.align.aligner import SILENCE, NoAlignment
-from vgim.data.corpora.phone_labels import Phones
+from vgim.data.align.aligner import NoAlignment
+from vgim.data.corpora.phone_labels import SILENCE, Phones
 from vgim.data.pcm import Pcm16
 from vgim.data.text_lines import read_whole_lines
 from vgim.errors import DataError

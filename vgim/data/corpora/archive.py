@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,3 @@ class Archive:
     def file_name(self) -> str:
         """Name of the archive's file."""
         return self.url.rpartition("/")[2]
-
-
-@dataclass(frozen=True)
-class Archives:
-    """All archives of a corpus."""
-
-    by_name: dict[str, Archive] = field(default_factory=dict)
-    """Name on the command line, such as `train-clean-100` → the archive."""
-    mirrors: tuple[str, ...] = ()
-    """Addresses of other servers with the same files, such as `https://us.openslr.org/resources/12`."""

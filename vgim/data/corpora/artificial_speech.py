@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from vgim.data.corpora.archive import Archive, Archives
+from vgim.data.corpora.archive import Archive
 from vgim.data.corpora.corpus import Corpus, Skipped, SourceUtterance, corpus_folder
 from vgim.data.corpora.kind import CorpusKind, CorpusOption, CorpusTraits
 from vgim.data.pcm import SAMPLE_RATE_HZ
@@ -175,14 +175,12 @@ ARTIFICIAL_SPEECH = CorpusKind(
             default="words",
         ),
     ),
-    archives=Archives(
-        {
-            "all": Archive(
-                f"{REPOSITORY}/archive/{COMMIT}.tar.gz",
-                content="a674f887d419b33d71c50d6f54e5b9b70be06eaa539b48cbb9fec906c8d332e1",
-                strip=1,
-            )
-        }
-    ),
+    archives={
+        "all": Archive(
+            f"{REPOSITORY}/archive/{COMMIT}.tar.gz",
+            content="a674f887d419b33d71c50d6f54e5b9b70be06eaa539b48cbb9fec906c8d332e1",
+            strip=1,
+        )
+    },
     traits=_traits,
 )

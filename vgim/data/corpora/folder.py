@@ -17,7 +17,7 @@ from vgim.data.corpora.manifest_file import ManifestRow, read_manifest_rows
 from vgim.data.corpora.phone_labels import LABELS_NAME
 from vgim.data.text_lines import read_lines
 from vgim.errors import ConfigError, DataError
-from vgim.storage import FileSizes, Location
+from vgim.storage import Location
 from vgim.text import first_few, plural, shorten
 
 PCM_RATIO = {".wav": 1.0, ".flac": 1.9, ".ogg": 8.0, ".opus": 10.0, ".mp3": 8.0}
@@ -47,14 +47,13 @@ def find_folder(
     """
     folder = corpus_folder(root, "give a folder of sound files")
     speaker_of = _speaker_reader(speaker_from)
-    files = folder.list_files()
-    sizes = dict(files)
+    sizes = dict(folder.list_files())
     if manifest is None:
-        utterances, skipped = _list_sounds(folder, files, speaker_of)
+        utterances, skipped = _list_sounds(folder, sizes, speaker_of)
     else:
         utterances, skipped = _list_rows(folder, Location(manifest), sizes, speaker_of)
     if not utterances:
-        raise DataError(_nothing_found(folder, manifest, files, skipped))
+        raise DataError(_nothing_found(folder, manifest, len(sizes), skipped))
     no_speaker = [item.utterance_id for item in utterances if item.speaker_id == UNKNOWN]
     warnings = []
     if no_speaker and speaker_from != "none":
@@ -86,10 +85,11 @@ def utterance_id_of(path: str) -> str:
 
 
 def _list_sounds(
-    folder: Location, files: FileSizes, speaker_of: Callable[[str], str]
+    folder: Location, sizes: dict[str, int], speaker_of: Callable[[str], str]
 ) -> tuple[list[SourceUtterance], list[Skipped]]:
-    sizes, by_id, skipped = dict(files), dict[str, SourceUtterance](), []
-    for path, size in files:
+    by_id: dict[str, SourceUtterance] = {}
+    skipped: list[Skipped] = []
+    for path, size in sizes.items():
         if _suffix(path) not in PCM_RATIO:
             continue
         if path.rpartition("/")[2].startswith("."):
@@ -206,10 +206,10 @@ def _suffix(path: str) -> str:
     return PurePosixPath(path).suffix.lower()
 
 
-def _nothing_found(folder: Location, manifest: str | None, files: FileSizes, skipped: list[Skipped]) -> str:
+def _nothing_found(folder: Location, manifest: str | None, num_files: int, skipped: list[Skipped]) -> str:
     if manifest is not None:
         return f"the manifest {manifest} names no recording in {folder}: {skipped[0].path_or_id}: {skipped[0].reason}"
-    found = f"{plural(len(files), 'file')}, none of them" if files else "no files, expected"
+    found = f"{plural(num_files, 'file')}, none of them" if num_files else "no files, expected"
     return f"no utterance in {folder}: found {found} {', '.join(PCM_RATIO)}; check the path"
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from vgim.data.corpora.archive import Archives
+from vgim.data.corpora.archive import Archive
 from vgim.data.corpora.corpus import Corpus
 
 OptionInput = str | int | float | bool | tuple[str, ...] | list[str] | None
@@ -70,7 +70,7 @@ class CorpusKind:
     """`find(root, **options)` lists the corpus; DataError if it is not there. None for a corpus that another kind's
     `find` recognizes."""
     options: tuple[CorpusOption, ...] = ()
-    archives: Archives = field(default_factory=Archives)
-    """Where `vgim data download` gets it."""
+    archives: Mapping[str, Archive] = field(default_factory=dict)
+    """What `vgim data download` gets: name on the command line, such as `train-clean-100` → the archive."""
     traits: Callable[[str | None], CorpusTraits] = default_traits
     """Traits of the form of the corpus that `Corpus.variant` names."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vgim.data.corpora.archive import Archive, Archives
+from vgim.data.corpora.archive import Archive
 from vgim.data.corpora.corpus import Corpus, Skipped, SourceUtterance, corpus_folder
 from vgim.data.corpora.kind import CorpusKind, CorpusOption
 from vgim.data.corpora.phone_labels import LABELS_NAME
@@ -185,8 +185,5 @@ LIBRISPEECH = CorpusKind(
             is_repeatable=True,
         ),
     ),
-    archives=Archives(
-        {subset: Archive(f"{ADDRESS}/{subset}.tar.gz", md5=md5) for subset, md5 in MD5.items()},
-        mirrors=("https://us.openslr.org/resources/12", "https://openslr.elda.org/resources/12"),
-    ),
+    archives={subset: Archive(f"{ADDRESS}/{subset}.tar.gz", md5=md5) for subset, md5 in MD5.items()},
 )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vgim.data.corpora.phone_labels import MAX_CLASS, PhoneLabels, Phones
+from vgim.data.corpora.phone_labels import MAX_CLASS, SILENCE, PhoneLabels, Phones
 from vgim.data.pcm import HOP_SAMPLES, SAMPLE_RATE_HZ
 from vgim.data.text_lines import read_lines, read_whole_lines
 from vgim.errors import DataError
@@ -22,7 +22,6 @@ from vgim.extras import require_extra
 from vgim.storage import Location
 from vgim.text import first_few, shorten
 
-SILENCE = "SIL"
 SILENCES = {"", "sil", "sp", "<eps>", "h#", "pau", "epi", "#h", "silence", "<p:>", "_"}
 """How aligners and corpora write silence."""
 ROUNDING = 1e-6

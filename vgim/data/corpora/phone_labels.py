@@ -23,6 +23,8 @@ from vgim.storage import Location
 
 LABELS_NAME = "phones.txt"
 INVENTORY_NAME = "phone_inventory.txt"
+SILENCE = "SIL"
+"""Name of the class of silence, however aligners and corpora write it."""
 MAX_CLASS = 32_767
 SHORT_BY_FRAMES = 3
 """Frames that labels may lack at the end: aligners leave out one or two. Shorter labels belong to other audio."""

@@ -27,7 +27,7 @@ DOWNLOADING = Work("downloading into", "choose another --out")
 
 def downloadable_corpora() -> list[str]:
     """Names of the corpora that `vgim data download` can be given."""
-    return [name for name, kind in CORPORA.items() if kind.archives.by_name]
+    return [name for name, kind in CORPORA.items() if kind.archives]
 
 
 def download(
@@ -95,7 +95,7 @@ def _chosen(name: str, subsets: Sequence[str]) -> dict[str, Archive]:
         raise ConfigError(
             f"no corpus {name!r} can be downloaded; choose from {', '.join(downloadable_corpora())}"
         )
-    archives = CORPORA[name].archives.by_name
+    archives = CORPORA[name].archives
     unknown = [subset for subset in subsets if subset not in archives]
     if unknown:
         raise ConfigError(

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from vgim.data.shards.file_entry import FileEntry
 from vgim.errors import DataError
+from vgim.sealed_json import SealBroken, dump_sealed, load_sealed
 from vgim.storage import Location
 from vgim.text import first_problem
 
 ALIGNMENT_NAME = "alignment.json"
-
-
-class LabelFile(BaseModel):
-    """Size and hash of the labels of a shard."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    bytes: int
-    sha256: str
 
 
 class Alignment(BaseModel):
@@ -36,7 +28,7 @@ class Alignment(BaseModel):
     """SHA-256 of the user's dictionary; empty without one."""
     inventory: tuple[str, ...]
     """Name of each phone class."""
-    files: dict[str, LabelFile]
+    files: dict[str, FileEntry]
     """Path of each file of labels, such as `train/00000.phones.parquet`."""
     unaligned: dict[str, str] = {}
     """Utterance id → why it has no labels."""
@@ -64,12 +56,11 @@ def read_alignment(folder: Location, fingerprint: str) -> Alignment | None:
     if not file.exists():
         return None
     try:
-        sealed = json.loads(file.read_bytes())
-        content = sealed["content"]
-        if sealed["sha256"] != _sha256(content):
-            raise ValueError("its SHA-256 is not its content's")
+        content, is_sealed = load_sealed(file.read_bytes())
+        if not is_sealed:
+            raise SealBroken("it has no checksum")
         alignment = Alignment.model_validate(content)
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
+    except (SealBroken, ValidationError) as error:
         reason = first_problem(error) if isinstance(error, ValidationError) else str(error)
         raise DataError(
             f"{file} is damaged ({reason}); remove it, and run `vgim data align {folder}` again"
@@ -79,10 +70,4 @@ def read_alignment(folder: Location, fingerprint: str) -> Alignment | None:
 
 def write_alignment(folder: Location, alignment: Alignment) -> None:
     """Write the file, whole or not at all."""
-    content = alignment.model_dump(mode="json")
-    sealed = {"content": content, "sha256": _sha256(content)}
-    folder.child(ALIGNMENT_NAME).write_bytes_atomic((json.dumps(sealed, indent=1) + "\n").encode())
-
-
-def _sha256(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    folder.child(ALIGNMENT_NAME).write_bytes_atomic(dump_sealed(alignment.model_dump(mode="json")))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 
-from vgim.data.shards.alignment import ALIGNMENT_NAME, LabelFile
+from vgim.data.shards.alignment import ALIGNMENT_NAME
+from vgim.data.shards.file_entry import FileEntry
 from vgim.data.shards.index import read_index
 from vgim.data.shards.manifest import INDEX_NAME, Manifest, ShardEntry, read_manifest
 from vgim.errors import DataError
@@ -60,7 +61,7 @@ def verify(uri: str | os.PathLike[str] | Location, progress: Progress = SILENT) 
     return problems
 
 
-def _labels(manifest: Manifest, split: str) -> dict[str, LabelFile]:
+def _labels(manifest: Manifest, split: str) -> dict[str, FileEntry]:
     """Path → entry of the labels that were added to a split's shards."""
     files = manifest.alignment.files if manifest.alignment is not None else {}
     return {path: entry for path, entry in files.items() if path.startswith(f"{split}/")}

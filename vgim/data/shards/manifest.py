@@ -30,6 +30,7 @@ from vgim.data.corpora.kind import CorpusTraits
 from vgim.data.corpora.registry import corpus_title, corpus_traits
 from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.data.shards.alignment import Alignment, phone_path, read_alignment
+from vgim.data.shards.file_entry import FileEntry
 from vgim.errors import DataError
 from vgim.storage import Location
 from vgim.text import first_line, first_problem
@@ -55,13 +56,6 @@ class ManifestModel(BaseModel):
     """Base of all records in a shard folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class FileEntry(ManifestModel):
-    """Size and hash of a file that is no shard."""
-
-    bytes: int
-    sha256: str
 
 
 class ShardEntry(ManifestModel):
@@ -166,11 +160,6 @@ class Manifest(ManifestModel):
         if name not in self.splits:
             raise DataError(f"there is no split {name!r}; the manifest has {', '.join(self.splits)}")
         return self.splits[name]
-
-
-def file_entry(data: bytes) -> FileEntry:
-    """The entry of a file with this content."""
-    return FileEntry(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 def fingerprint(shards: Iterable[ShardEntry]) -> str:

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vgim.data.corpora.phone_labels import Phones
-from vgim.storage import Location
 
 SCHEMA = pa.schema(
     [
@@ -58,20 +57,18 @@ def phone_bytes(groups: Iterable[Sequence[PhoneRow]], facts: Mapping[str, str]) 
     return sink.getvalue()
 
 
-def read_facts(file: Location) -> dict[str, str] | None:
-    """What a file of labels was made from; None if there is no such file, or it is damaged."""
-    if not file.exists():
-        return None
+def read_facts(data: bytes) -> dict[str, str] | None:
+    """What a file of labels was made from, by its content; None if that is damaged."""
     try:
-        metadata = pq.read_schema(pa.BufferReader(file.read_bytes())).metadata or {}
+        metadata = pq.read_schema(pa.BufferReader(data)).metadata or {}
         return dict(json.loads(metadata[_FACTS]))
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError):
         return None
 
 
-def read_problems(file: Location) -> tuple[int, dict[str, str]]:
+def read_problems(data: bytes) -> tuple[int, dict[str, str]]:
     """The number of utterances with labels in a file, and utterance id → why it has none, for the others."""
-    table = pq.read_table(pa.BufferReader(file.read_bytes()), columns=["utterance_id", "problem"])
+    table = pq.read_table(pa.BufferReader(data), columns=["utterance_id", "problem"])
     rows = zip(*(table[name].to_pylist() for name in ("utterance_id", "problem")), strict=True)
     problems = {name: problem for name, problem in rows if problem}
     return table.num_rows - len(problems), problems

@@ -27,6 +27,7 @@ from vgim.data.corpora.phone_labels import PhoneLabels, read_labels
 from vgim.data.corpora.registry import corpus_traits
 from vgim.data.shards.check import check_shards_present
 from vgim.data.shards.earlier_ids import current_ids
+from vgim.data.shards.file_entry import file_entry
 from vgim.data.shards.label_match import FitCheck, named_by_utterance, refuse_other_ids
 from vgim.data.shards.manifest import (
     INDEX_NAME,
@@ -37,7 +38,6 @@ from vgim.data.shards.manifest import (
     Codec,
     Manifest,
     OptionValue,
-    file_entry,
     is_complete,
     read_manifest,
     write_manifest,
@@ -272,15 +272,15 @@ def _read_labels(corpus: Corpus, labels: str | None) -> PhoneLabels | None:
     file = corpus.labels if labels is None else Location(labels)
     if file is None:
         return None
+    of_corpus = {item.utterance_id for item in corpus.utterances}
     if file.is_dir():
-        all_ids = {item.utterance_id for item in corpus.utterances}
-        read = named_by_utterance(read_interval_labels(file), all_ids, f"the label folder {file}")
+        read = named_by_utterance(read_interval_labels(file), of_corpus, f"the label folder {file}")
     else:
         read = read_labels(file)
     ids = current_ids(read.phones, corpus.utterances, f"the label file {file}")
     found = PhoneLabels({ids[name]: classes for name, classes in read.phones.items()}, read.inventory)
     if labels is not None:
-        refuse_other_ids(found, {item.utterance_id for item in corpus.utterances}, f"the label file {file}")
+        refuse_other_ids(found, of_corpus, f"the label file {file}")
     return found
 
 
