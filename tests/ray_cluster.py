@@ -86,7 +86,13 @@ class RayCluster:
 
         before = len(self.live_nodes())
         for _ in range(num_nodes):
-            self._cluster.add_node(num_cpus=num_cpus, object_store_memory=OBJECT_STORE_BYTES)
+            self._cluster.add_node(
+                num_cpus=num_cpus,
+                object_store_memory=OBJECT_STORE_BYTES,
+                # A node's first task of a job deletes the job's working directory and unpacks it again. In a folder
+                # that all nodes of this machine share, that would take it from under the job.
+                runtime_env_dir_name=f"runtime_resources_{secrets.token_hex(4)}",
+            )
         wait_until(
             lambda: len(self.live_nodes()) == before + num_nodes, f"{num_nodes} nodes join {ray.nodes()}"
         )

@@ -5,7 +5,6 @@ Ray Train starts the workers, but for the one worker of a private Ray, whose com
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -65,9 +64,6 @@ def train_on_ray(
         VgimError: an error that a worker raised, or workers were lost too often or could not be started.
     """
     cluster = job.config.cluster
-    if cluster.max_workers > 1 or address or os.environ.get("RAY_ADDRESS"):
-        # Ray Train wants torch here. Imported after Ray, its MKL has ended jobs, for want of torch's own library.
-        import torch  # noqa: F401
     ensure_ray(min_cpus=cluster.max_workers + DATA_CPUS, address=address, verbose=verbose, progress=progress)
     import ray
 
