@@ -33,6 +33,27 @@ def test_tensorboards_hparams_tab_shows_the_sweep(finished_sweep: FinishedSweep)
         assert figures["sweep/mean_ks"] == pytest.approx(trial.mean_ks)
 
 
+def test_events_are_written_again_only_where_trials_changed_or_events_are_missing(
+    finished_sweep: FinishedSweep,
+) -> None:
+    sweep, _ = finished_sweep
+    folder = sweep.folder.child("tensorboard")
+
+    def events() -> list[str]:
+        write_results(sweep, trials_of(sweep))
+        return [path for path, _ in folder.list_files()]
+
+    before = events()
+    assert events() == before
+    folder.child(before[0].partition("/")[0]).delete()
+    written = events()
+    assert len(written) == len(before)
+    assert not set(written) & set(before)
+    results = sweep.folder.child("results.json")
+    results.write_bytes_atomic(results.read_text().replace('"step": ', '"step": 9', 1).encode())
+    assert not set(events()) & set(written)
+
+
 def test_tensorboard_shows_a_failed_trial_as_failed(tiny_sweep: MakeSweep) -> None:
     from tensorboard.plugins.hparams import api_pb2
 

@@ -51,8 +51,10 @@ def config_keys(root: type[Section] = RunConfig) -> ConfigKeys:
     members: dict[str, tuple[str, ...]] = {}
     optional: set[str] = set()
 
+    whole = root.model_json_schema()
+
     def walk(part: type[Section], prefix: str) -> None:
-        schema = part.model_json_schema()["properties"]
+        schema = (whole if part is root else whole["$defs"][part.__name__])["properties"]
         members[prefix] = tuple(part.model_fields)
         for name, field in part.model_fields.items():
             dotted = f"{prefix}.{name}" if prefix else name

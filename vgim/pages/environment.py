@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import sys
+from contextlib import suppress
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, FileSystemBytecodeCache, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 
@@ -14,7 +16,7 @@ def page_environment(package: str) -> Environment:
 
     Text is escaped, and an unknown variable is an error.
     """
-    return Environment(
+    environment = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("vgim.pages")]),
         autoescape=True,
         undefined=StrictUndefined,
@@ -22,6 +24,12 @@ def page_environment(package: str) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    # Compiling the templates takes as long as filling them in. Jinja keeps the result in a folder for temporary files
+    # that only this user can write, and compiles again what changed.
+    if not sys.dont_write_bytecode:
+        with suppress(RuntimeError, OSError):  # there is no such folder, or it is another user's
+            environment.bytecode_cache = FileSystemBytecodeCache()
+    return environment
 
 
 def script(environment: Environment, *names: str) -> dict[str, Markup | str]:

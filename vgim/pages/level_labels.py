@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
@@ -58,7 +59,7 @@ def place_levels(
         lines: Polylines and single points that a name should not hide.
     """
     scale = frame.text_size / TEXT_SIZE
-    points = [point for line in lines for point in _walk(line)]
+    points = [point for line in lines for point in _walk(line, frame)]
     points += [(x, y) for y, _ in levels for x in _range(frame.left, frame.right)]
     placed: list[LevelLine] = []
     taken: list[_Box] = []
@@ -96,12 +97,16 @@ def _cost(box: _Box, points: Sequence[Point], taken: Sequence[_Box], frame: Fram
     return cost + FORBIDDEN * (box.top < frame.top - frame.text_size or box.bottom > frame.bottom)
 
 
-def _walk(line: Sequence[Point]) -> list[Point]:
-    """Points along a polyline, `STEP` apart."""
-    walked = list(line)
+def _walk(line: Sequence[Point], frame: Frame) -> list[Point]:
+    """Points along the part of a polyline that the frame's height shows, `STEP` apart."""
+    walked = [point for point in line if frame.top <= point[1] <= frame.bottom]
     for (x0, y0), (x1, y1) in pairwise(line):
         num = int(max(abs(x1 - x0), abs(y1 - y0)) / STEP)
-        walked += [(x0 + (x1 - x0) * i / num, y0 + (y1 - y0) * i / num) for i in range(1, num)]
+        first, last = 1, num - 1
+        if y1 != y0:  # a point far outside, such as a spike's, would else take thousands of steps there
+            start, end = sorted(((frame.top - y0) / (y1 - y0) * num, (frame.bottom - y0) / (y1 - y0) * num))
+            first, last = max(first, math.ceil(start)), min(last, math.floor(end))
+        walked += [(x0 + (x1 - x0) * i / num, y0 + (y1 - y0) * i / num) for i in range(first, last + 1)]
     return walked
 
 
