@@ -117,6 +117,11 @@ def handlers_kept() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
+def signal_of(error: BaseException) -> int:
+    """The signal behind an error that ends a command: that of `Stopped`; SIGINT for Python's own KeyboardInterrupt."""
+    return error.signal_number if isinstance(error, Stopped) else signal.SIGINT
+
+
 def exit_code_of(signal_number: int) -> int:
     """Exit code of a command that a signal ended."""
     return EXIT_CODE_BASE + signal_number

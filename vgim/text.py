@@ -100,6 +100,11 @@ def cell(value: object) -> str:
     return str(value)
 
 
+def use_indices(count: int) -> str:
+    """`use 0 to 3`, or `use 0` where there is one: what to give for an index that does not exist."""
+    return "use 0" if count == 1 else f"use 0 to {count - 1}"
+
+
 def align_columns(rows: Sequence[Sequence[str]], num_left: int = 1, width: int | None = None) -> str:
     """A table for the terminal, two spaces between columns.
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,11 +11,11 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
 from tests.browser import CONTRASTS, Page, find_browser
+from tests.serve.serving import served
 from tests.serve.sounds import noise_file
 from tests.waiting import wait_until
 from vgim.serve.app import build_app
 from vgim.serve.playground import Playground
-from vgim.serve.server import listen, make_server
 from vgim.serve.survey import Dimension, Survey
 
 PROGRAM = find_browser()
@@ -61,25 +59,10 @@ SHADES = """
 """
 
 
-@contextmanager
-def served(playground: Playground) -> Iterator[str]:
-    """Serve a playground in a thread, and yield its address."""
-    with listen(0) as listening:
-        server = make_server(build_app(playground, TOKEN))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}/{TOKEN}/"
-        finally:
-            server.should_exit = True
-            thread.join(60)
-            assert not thread.is_alive()
-
-
 @pytest.fixture(scope="module")
 def url(playground: Playground) -> Iterator[str]:
-    with served(playground) as address:
-        yield address
+    with served(build_app(playground, TOKEN)) as address:
+        yield f"{address}/{TOKEN}/"
 
 
 @pytest.fixture(scope="module")
@@ -307,7 +290,8 @@ def test_a_playground_without_shards_begins_with_a_sound_of_ones_own(
 ) -> None:
     dimensions = tuple(Dimension(index, None, None, None) for index in range(8))
     empty = Playground(playground._session, Survey((), None, dimensions, "", "the shards are gone"))
-    with served(empty) as address:
+    with served(build_app(empty, TOKEN)) as origin:
+        address = f"{origin}/{TOKEN}/"
         browser.show(390, "dark")
         browser.complaints.clear()
         browser.open(address)

@@ -11,11 +11,12 @@ import pytest
 
 from tests.recorded import Recorded
 from tests.waiting import wait_until
+from vgim.config import load_config
 from vgim.errors import StorageError
 from vgim.runs.metrics_follower import MetricsFollower
 from vgim.storage import Location
 from vgim.training import console
-from vgim.training.console import Console, Starting, step_detail, validation_line
+from vgim.training.console import Console, Starting, modules_without_kl, step_detail, validation_line
 
 
 def module(number: int, nce: float | None, accuracy: float = 0.3125) -> dict[str, Any]:
@@ -56,6 +57,18 @@ def test_the_validation_line_has_the_metrics_of_each_module() -> None:
     assert validation_line(validation_record(120)) == (
         "step 120  epoch 3  validation: nce 1.980 2.110  accuracy 31% 28%  kl/element 0.031 0.031  (40 crops)"
     )
+
+
+def test_the_validation_line_has_no_kl_of_modules_without_a_posterior() -> None:
+    record = validation_record(120)
+    assert "kl/element - " in validation_line(record, {0})
+    assert "kl" not in validation_line(record, {0, 1})
+
+
+def test_the_gru_and_every_module_of_a_gim_are_without_kl() -> None:
+    assert modules_without_kl(load_config("quickstart").config) == {3}
+    gim = load_config("quickstart", ["model.family=gim", "objective.kld_weight=0"]).config
+    assert modules_without_kl(gim) == {0, 1, 2, 3}
 
 
 def test_the_validation_line_has_nats_a_frame_where_the_record_has_them() -> None:

@@ -194,6 +194,7 @@ def prepare() -> None:
 @json_option
 def info(shards: str, with_hashes: bool, with_phones: bool, as_json: bool) -> None:
     """Describe a shard folder. Shows splits, hours, speakers, phone labels and skipped files."""
+    from vgim.cli.color import table_width
     from vgim.cli.live import show_progress
     from vgim.cli.shards import describe, describe_phones
     from vgim.config.paths import resolve_path
@@ -215,9 +216,9 @@ def info(shards: str, with_hashes: bool, with_phones: bool, as_json: bool) -> No
         content = manifest.model_dump(mode="json")
         click.echo(json.dumps(content | ({} if counts is None else {"phones": counts.to_json()}), indent=2))
     else:
-        click.echo(describe(shards, manifest))
+        click.echo(describe(shards, manifest, table_width()))
         if counts is not None:
-            click.echo(describe_phones(counts))
+            click.echo(describe_phones(counts, table_width()))
     if with_hashes:
         with show_progress(is_quiet=as_json) as progress:
             problems = verify(shards, progress)

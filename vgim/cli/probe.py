@@ -23,7 +23,8 @@ from vgim.cli.options import (
     refuse_without_matplotlib,
 )
 from vgim.cli.probe_apply import apply
-from vgim.errors import ConfigError, DataError
+from vgim.errors import ConfigError, DataError, Interrupted
+from vgim.signals import signal_of
 
 
 class _Measure(GroupedCommand):
@@ -302,11 +303,11 @@ def measure(
                 goes_on=not anew,
                 progress=progress,
             )
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             progress.message(
                 "interrupted; finished results are written, and the same command computes the rest"
             )
-            raise
+            raise Interrupted(signal_of(error)) from None
     probes = [probed for probed in found if probed.results]
     if as_json and probes:
         records = [result for probed in probes for result in probed.results]

@@ -14,19 +14,23 @@ MAX_LISTED = 10
 MIB = 2**20
 
 
-def describe(path: str, manifest: Manifest) -> str:
-    """A shard folder in a few lines."""
+def describe(path: str, manifest: Manifest, width: int | None = None) -> str:
+    """A shard folder in a few lines, its table for a terminal of a width."""
+    splits = [("split", "utterances", "hours", "speakers", "shards", "MiB")]
+    for name, split in manifest.splits.items():
+        mib = sum(shard.bytes for shard in split.shards) / MIB
+        counts = (
+            f"{split.utterances:,}",
+            f"{split.hours:.2f}",
+            f"{split.speakers:,}",
+            f"{len(split.shards):,}",
+        )
+        splits.append((name, *counts, f"{mib:,.1f}"))
     lines = [
         f"{path}: {manifest.corpus}, {manifest.codec} at {manifest.sample_rate_hz} Hz, "
         f"made {manifest.created}",
-        f"{'split':<12}{'utterances':>10}{'hours':>9}{'speakers':>10}{'shards':>8}{'MiB':>10}",
+        align_columns(splits, width=width),
     ]
-    for name, split in manifest.splits.items():
-        mib = sum(shard.bytes for shard in split.shards) / MIB
-        lines.append(
-            f"{name:<12}{split.utterances:>10,}{split.hours:>9.2f}{split.speakers:>10}"
-            f"{len(split.shards):>8}{mib:>10.1f}"
-        )
     phones = manifest.phone_inventory
     lines += [
         f"phone labels: {f'{len(phones)} classes' if phones else 'none'}{_of_aligner(manifest)}",
@@ -36,8 +40,8 @@ def describe(path: str, manifest: Manifest) -> str:
     if manifest.left_out:
         lines.append(f"left out, in none of the lists: {manifest.left_out:,}")
     if manifest.skipped:
-        counts = ", ".join(f"{count:,} {kind}" for kind, count in manifest.skipped_by_reason.items())
-        lines.append(f"skipped: {counts}")
+        of_kinds = ", ".join(f"{count:,} {kind}" for kind, count in manifest.skipped_by_reason.items())
+        lines.append(f"skipped: {of_kinds}")
         lines += [f"  {item.path_or_id}: {item.reason}" for item in manifest.skipped[:MAX_LISTED]]
         if len(manifest.skipped) > MAX_LISTED:
             lines.append(f"  and {len(manifest.skipped) - MAX_LISTED:,} more, all in manifest.json")
@@ -54,8 +58,8 @@ def _of_aligner(manifest: Manifest) -> str:
     return f", aligned by {alignment.aligner}" + (f", {without:,} utterances without" if without else "")
 
 
-def describe_phones(counts: PhoneCounts) -> str:
-    """A table of phone classes, the most frequent first."""
+def describe_phones(counts: PhoneCounts, width: int | None = None) -> str:
+    """A table of phone classes, the most frequent first, for a terminal of a width."""
     total = int(counts.frames_K.sum())
     rows = [("phone", "class", "minutes", "share", "stretches", "mean ms")]
     for number in sorted(range(len(counts.inventory)), key=lambda number: -counts.frames_K[number]):
@@ -71,4 +75,4 @@ def describe_phones(counts: PhoneCounts) -> str:
             )
         )
     labeled = f"{counts.num_labeled:,} of {plural(counts.num_utterances, 'utterance')} with labels"
-    return f"{align_columns(rows)}\n{labeled}, {total / 360_000:.2f} hours"
+    return f"{align_columns(rows, width=width)}\n{labeled}, {total / 360_000:.2f} hours"

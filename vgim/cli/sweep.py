@@ -74,6 +74,7 @@ def run(
             address=address,
             verbose=verbose,
             progress=progress,
+            width=table_width(),
         )
 
 

@@ -279,8 +279,10 @@ def _compute_results(
         features_sha256.append(hashes)
         for index, (spec, fits) in enumerate(zip(specs, fits_by_spec, strict=True)):
             features = f"{kind} {output_name(spec.module, spec.layer)}".rstrip()
-            with progress.stage(f"fitting {options.task} from {features}, seed {seed}"):
-                fits.append(fit_and_score(context, splits_by_spec[index], seed))
+            unit = "fit" if options.solver == "lbfgs" else "epoch"
+            title = f"fitting {options.task} from {features}, seed {seed}"
+            with progress.stage(title, unit=unit, even=unit == "epoch") as stage:
+                fits.append(fit_and_score(context, splits_by_spec[index], seed, stage))
             progress.message(f"{options.task} from {features}, seed {seed}: {fits[-1].scores.accuracy:.1%}")
             if seed < num_seeds - 1:
                 continue

@@ -51,12 +51,22 @@ class Fitted(NamedTuple):
         return torch.cat(classes) if classes else torch.empty(0, dtype=torch.int64)
 
 
-def fit_lbfgs(train: Examples, validation: Examples, num_classes: int, *, bias: bool = True) -> Fitted:
+def fit_lbfgs(
+    train: Examples,
+    validation: Examples,
+    num_classes: int,
+    *,
+    bias: bool = True,
+    after_fit: Callable[[int, int], None] | None = None,
+) -> Fitted:
     """Minimize mean cross-entropy + l2/2 · ‖W‖² on standardized features, with l2 chosen on the validation split.
 
     Deterministic: the problem is convex and starts at zero. Every penalty of the path is tried roughly, and those that
     may be best are fitted to the optimum. W and its penalty are in units of the features' standard deviations, with
     and without a bias (see `vgim.downstream.logistic`).
+
+    Args:
+        after_fit: Called with the number of fits that are done and of all that are known to be needed.
 
     Raises:
         DataError: A feature is not finite.
@@ -71,14 +81,20 @@ def fit_lbfgs(train: Examples, validation: Examples, num_classes: int, *, bias: 
         loss = cross_entropy(validation.x_NC, validation.y_N, w_KC, b_K)
         return Fitted(w_KC, b_K, loss, l2, None, optimum.converged)
 
-    rough = [(l2, fit(l2, ROUGH).validation_loss, search.at_KD) for l2 in L2_PATH]
+    rough = []
+    for l2 in L2_PATH:
+        rough.append((l2, fit(l2, ROUGH).validation_loss, search.at_KD))
+        if after_fit is not None:
+            after_fit(len(rough), len(L2_PATH) + 1)
     least = min(loss for _, loss, _ in rough)
+    close = [(l2, at_KD) for l2, loss, at_KD in reversed(rough) if loss <= least + MARGIN]
     best: Fitted | None = None
-    for l2, loss, at_KD in reversed(rough):  # the search is at the last one
-        if loss <= least + MARGIN:
-            fitted = fit(l2, TOLERANCE, at_KD)
-            if best is None or fitted.validation_loss <= best.validation_loss:
-                best = fitted
+    for number, (l2, at_KD) in enumerate(close, 1):  # the search is at the last one of the path
+        fitted = fit(l2, TOLERANCE, at_KD)
+        if best is None or fitted.validation_loss <= best.validation_loss:
+            best = fitted
+        if after_fit is not None:
+            after_fit(len(rough) + number, len(rough) + len(close))
     assert best is not None
     return best
 

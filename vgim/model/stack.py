@@ -15,6 +15,7 @@ from vgim.errors import ConfigError
 from vgim.model.module import GreedyModule
 from vgim.model.randomness import mix
 from vgim.model.specs import ConvSpec, ModuleSpec, module_specs
+from vgim.text import plural, use_indices
 
 
 class Encoder(nn.Module):
@@ -49,7 +50,7 @@ class Encoder(nn.Module):
         """
         if not -len(self) <= index < len(self):
             raise ConfigError(
-                f"module={index} but the encoder has {len(self)} modules; use 0 to {len(self) - 1}"
+                f"module={index} but the encoder has {plural(len(self), 'module')}; {use_indices(len(self))}"
             )
         module = self.greedy[index]
         assert isinstance(module, GreedyModule)

@@ -20,6 +20,7 @@ from vgim.runs.checkpoint import best_checkpoint, complete_checkpoints, find_che
 from vgim.runs.folder import RunFolder
 from vgim.runs.layout import CONFIG, STATE
 from vgim.storage import Location
+from vgim.text import plural, use_indices
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ class OpenedRun:
             return tuple(range(num_modules))
         if not -num_modules <= module < num_modules:
             raise ConfigError(
-                f"--module {module}, but the run's encoder has {num_modules} modules; use 0 to "
-                f"{num_modules - 1}, or -1 for the last"
+                f"--module {module}, but the run's encoder has {plural(num_modules, 'module')}; "
+                f"{use_indices(num_modules)}, or -1 for the last"
             )
         return (module % num_modules,)
 

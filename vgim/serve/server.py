@@ -91,11 +91,13 @@ def make_server(app: Starlette) -> uvicorn.Server:
     """A server that says nothing but tracebacks of defects, and ends soon after a signal."""
     import uvicorn
 
+    from vgim.serve.impatient import ImpatientProtocol
+
     logging.getLogger("uvicorn.error").addFilter(_is_defect)
     return uvicorn.Server(
         uvicorn.Config(
             app,
-            http="h11",
+            http=ImpatientProtocol,
             ws="none",
             log_config=None,
             access_log=False,  # its lines would hold the token

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from vgim.config import AnyConfig, RunConfig
+from vgim.model.specs import module_specs
 from vgim.progress import Progress, Stage
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_follower import MetricsFollower
@@ -37,10 +39,17 @@ class Console:
         run: The run's folder.
         progress: Where to report.
         starting: The workers that must start first, where they are other processes.
+        without_kl: Modules without a posterior, whose KL says nothing.
     """
 
-    def __init__(self, run: Location, progress: Progress, starting: Starting | None = None) -> None:
-        self._progress, self._starting = progress, starting
+    def __init__(
+        self,
+        run: Location,
+        progress: Progress,
+        starting: Starting | None = None,
+        without_kl: Collection[int] = (),
+    ) -> None:
+        self._progress, self._starting, self._without_kl = progress, starting, without_kl
         self._poll_s = LOCAL_POLL_S if run.is_local else REMOTE_POLL_S
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="console", daemon=True)
@@ -92,9 +101,16 @@ class Console:
             if record["kind"] == "event":
                 self._progress.message(record["message"])
             elif record["kind"] == "validation":
-                self._progress.message(validation_line(record))
+                self._progress.message(validation_line(record, self._without_kl))
             elif record["kind"] == "train":
                 self._newest = record
+
+
+def modules_without_kl(config: AnyConfig) -> frozenset[int]:
+    """Modules of an encoder that have no posterior; none for a decoder, whose records have no KL."""
+    if not isinstance(config, RunConfig):
+        return frozenset()
+    return frozenset(m for m, spec in enumerate(module_specs(config.model)) if not spec.posterior)
 
 
 def _report(stage: Stage, record: MetricsRecord) -> None:
@@ -114,17 +130,24 @@ def step_detail(record: MetricsRecord) -> str:
     )
 
 
-def validation_line(record: MetricsRecord) -> str:
-    """`step 120  epoch 3  validation: nce 1.98 2.11  accuracy 31% 28%  kl/element 0.03 …  kl/frame 2 …  (40 crops)`."""
+def validation_line(record: MetricsRecord, without_kl: Collection[int] = ()) -> str:
+    """`step 120  epoch 3  validation: nce 1.98 2.11  accuracy 31% 28%  kl/element 0.03 …  kl/frame 2 …  (40 crops)`.
+
+    Args:
+        record: A record of a validation.
+        without_kl: Modules whose KL is not shown; where all are, the line has none.
+    """
     if "nce" not in record["modules"][0]:
         return _decoder_line(record)
     nce, accuracy = _values(record, "nce", ".3f"), _values(record, "accuracy", ".0%")
-    kl = _values(record, "kl_per_element", ".3f")
-    if "kl_per_frame" in record["modules"][0]:  # older records have none
-        kl += f"  kl/frame {_values(record, 'kl_per_frame', '.3g')}"
+    kl = ""
+    if any(module["module"] not in without_kl for module in record["modules"]):
+        kl = f"kl/element {_values(record, 'kl_per_element', '.3f', without_kl)}  "
+        if "kl_per_frame" in record["modules"][0]:  # older records have none
+            kl += f"kl/frame {_values(record, 'kl_per_frame', '.3g', without_kl)}  "
     return (
         f"step {record['step']}  epoch {record['epoch']}  validation: "
-        f"{_first_module(record)}nce {nce}  accuracy {accuracy}  kl/element {kl}  ({record['crops']} crops)"
+        f"{_first_module(record)}nce {nce}  accuracy {accuracy}  {kl}({record['crops']} crops)"
     )
 
 
@@ -142,9 +165,12 @@ def _decoder_line(record: MetricsRecord) -> str:
     )
 
 
-def _values(record: MetricsRecord, name: str, format_spec: str) -> str:
-    """A metric's value for each module; `-` for a value that was not finite."""
-    return " ".join("-" if m[name] is None else format(m[name], format_spec) for m in record["modules"])
+def _values(record: MetricsRecord, name: str, format_spec: str, left_out: Collection[int] = ()) -> str:
+    """A metric's value for each module; `-` for a value that was not finite, and for modules that are left out."""
+    return " ".join(
+        "-" if m[name] is None or m["module"] in left_out else format(m[name], format_spec)
+        for m in record["modules"]
+    )
 
 
 def _first_module(record: MetricsRecord) -> str:

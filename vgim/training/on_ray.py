@@ -23,7 +23,7 @@ from vgim.runs.stop_request import ask_to_stop
 from vgim.signals import Stopped, StopSignals, exit_code_of
 from vgim.storage import Location
 from vgim.text import first_line
-from vgim.training.console import Console
+from vgim.training.console import Console, modules_without_kl
 from vgim.training.errors import error_of
 from vgim.training.job import AnyTrainJob
 from vgim.training.ray_alone import RayEndedError, WorkerFailedError, train_alone
@@ -101,7 +101,7 @@ def train_on_ray(
         failed = (TrainingFailedError,)
         starting = starting_workers(folder, placement)
     try:
-        with Console(folder.location, progress, starting):
+        with Console(folder.location, progress, starting, modules_without_kl(job.config)):
             if threading.current_thread() is threading.main_thread():
                 stop.is_patient = job.config.cluster.stop_grace_s > 0
                 after_signal = _AfterSignal(folder, stop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,9 +26,9 @@ from vgim.runs.litter import sweep_litter
 from vgim.runs.recovery import find_recovery
 from vgim.runs.restore import restore_run
 from vgim.runs.stop_request import requested_stop, withdraw_stop_request
-from vgim.signals import Stopped, StopSignals, name_of, stop_signals
+from vgim.signals import Stopped, StopSignals, name_of, signal_of, stop_signals
 from vgim.storage import Location
-from vgim.training.console import Console
+from vgim.training.console import Console, modules_without_kl
 from vgim.training.job import AnyTrainJob, TrainJob
 from vgim.training.on_ray import ask_ranks_to_stop, train_on_ray
 from vgim.training.progress import progress_of, remaining
@@ -173,10 +172,14 @@ def _launch_claimed(
             raise Stopped(number)
         prepare()
         if config.cluster.workers == 0:
+            if address is not None:
+                progress.message(
+                    f"note: the address {address} is not used: cluster.workers=0 trains in this process"
+                )
             with progress.stage("loading torch"):
                 from vgim.training.in_process import train_in_process
             grace = Grace(stop, config.cluster.stop_grace_s, progress.message)
-            with grace, Console(run, progress):
+            with grace, Console(run, progress, without_kl=modules_without_kl(config)):
                 message = train_in_process(job, stop)
         else:
             ask = partial(ask_ranks_to_stop, folder)
@@ -209,7 +212,7 @@ def _launch_claimed(
         raise
     except (KeyboardInterrupt, SystemExit) as error:
         stop.is_ending = True
-        number = error.signal_number if isinstance(error, Stopped) else signal.SIGINT
+        number = signal_of(error)
         record = folder.record()
         # A signal after the last step finds a finished run; one before the first may find that of an earlier launch.
         if has_begun and record is not None and record.state == "finished":

@@ -79,6 +79,7 @@ def run_sweep(
     address: str | None = None,
     verbose: bool = False,
     progress: Progress = SILENT,
+    width: int | None = None,
 ) -> SweepResult | None:
     """Run a sweep to its end, or continue it; trials that have ended are not run again.
 
@@ -88,6 +89,7 @@ def run_sweep(
         address: Ray cluster; None uses $RAY_ADDRESS, or else starts Ray on this machine.
         verbose: show Ray's log lines.
         progress: where to report the plan, how far the trials are, and the results.
+        width: columns of the terminal, to which the table of results is cut; None does not cut it.
 
     Returns:
         The results; None for a dry run.
@@ -118,7 +120,7 @@ def run_sweep(
         trials = current_trials(sweep, plan.trials)
         probe_baselines(sweep.folder, trials, sweep.config.metric, progress)
         result = write_results(sweep, trials)
-    progress.message(format_table(result))
+    progress.message(format_table(result, width))
     progress.message(f"results: {sweep.folder.child('sweep.html').uri}")
     if result.best is None:
         raise TrainingError(

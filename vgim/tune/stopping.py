@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,7 +10,7 @@ from vgim.claims.claim import holder_seen
 from vgim.errors import Interrupted, VgimError
 from vgim.runs.folder import RunFolder
 from vgim.runs.stop_request import ask_to_stop, requested_stop, withdraw_stop_request
-from vgim.signals import Stopped, name_of, stop_signals
+from vgim.signals import Stopped, name_of, signal_of, stop_signals
 from vgim.storage import Location
 from vgim.training.stopping import Grace, call_in_thread
 from vgim.tune.trials import Trial
@@ -64,7 +63,7 @@ def run_until_stopped(
             if number := stop.signal or requested_stop(folder):
                 raise Stopped(number)
     except (KeyboardInterrupt, SystemExit) as error:
-        number = error.signal_number if isinstance(error, Stopped) else signal.SIGINT
+        number = signal_of(error)
         left: Sequence[Trial] = ()
         with suppress(VgimError):  # what cannot be written must not hide that the sweep was interrupted
             ask_to_stop(folder, number)  # a second signal may have come before the first was passed on
