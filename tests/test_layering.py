@@ -52,10 +52,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vgim.data.pcm": set(),
     "vgim.data.audio": {"vgim.data.pcm"},
     "vgim.data.text_lines": {"vgim.errors", "vgim.storage"},
-    "vgim.data.corpora": BASE | {"vgim.data.pcm", "vgim.data.audio", "vgim.data.text_lines"},
+    "vgim.data.foreign": {"vgim.errors", "vgim.storage", "vgim.text", "vgim.data.audio"},
+    "vgim.data.listing": {"vgim.errors", "vgim.secrets", "vgim.storage", "vgim.text", "vgim.data.foreign"},
+    "vgim.data.corpora": BASE
+    | {"vgim.data.pcm", "vgim.data.audio", "vgim.data.foreign", "vgim.data.listing", "vgim.data.text_lines"},
     "vgim.data.download": BASE | {"vgim.data.corpora"},
     "vgim.data.shards": BASE
-    | {"vgim.cluster", "vgim.data.pcm", "vgim.data.audio", "vgim.data.text_lines", "vgim.data.corpora"},
+    | {
+        "vgim.cluster",
+        "vgim.data.pcm",
+        "vgim.data.audio",
+        "vgim.data.foreign",
+        "vgim.data.text_lines",
+        "vgim.data.corpora",
+    },
     "vgim.data.align": BASE
     | {
         "vgim.cluster",

@@ -25,9 +25,9 @@ FILTER_WIDTH = 6
 """Zero crossings on each side of torchaudio's windowed sinc, its default."""
 
 BLOCK_SAMPLES = 2**22
-"""Samples of a channel that are read at once."""
-MAX_SAMPLES = 2**31
-"""Most samples of a file, all channels together: 37 hours at 16 kHz."""
+"""Samples that are read at once, all channels together."""
+MAX_SAMPLES = 2**30 - 2**20
+"""Most samples of a file, all channels together, and most at 16 kHz: 18.6 hours. A page of Parquet holds no more."""
 UNKNOWN_FRAMES = 2**62
 """libsndfile's length, or more, of a FLAC file whose header gives none: it was written into a pipe."""
 UNKNOWN_WAV_BYTES = 0x7FFF0000
@@ -156,14 +156,15 @@ def _read_samples(file: Any, first: int, last: int, ends_early: Callable[[], boo
         if first:
             file.seek(first)
         while num_read < num_expected:
-            block = _read_block(file, min(BLOCK_SAMPLES, num_expected - num_read))
+            block = _read_block(file, min(max(1, BLOCK_SAMPLES // file.channels), num_expected - num_read))
             if not len(block):
                 break
             blocks.append(block)
             num_read += len(block)
-            if num_read * file.channels > MAX_SAMPLES:
+            if num_read * max(file.channels, SAMPLE_RATE_HZ / file.samplerate) > MAX_SAMPLES:
                 raise AudioProblem(
-                    "unreadable", f"it holds more than {MAX_SAMPLES:,} samples; cut the recording"
+                    "unreadable",
+                    f"it holds more than {MAX_SAMPLES:,} samples, or would at {SAMPLE_RATE_HZ} Hz; cut the recording",
                 )
     except (soundfile.SoundFileError, RuntimeError) as error:
         if ends_early():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vgim.data.audio import AudioProblem, DecodedAudio, decode
+from vgim.data.foreign import own_problems, read_foreign
 from vgim.data.pcm import SAMPLE_RATE_HZ, Pcm16
 from vgim.errors import DataError
 from vgim.storage import Location
@@ -25,10 +26,14 @@ def read_sound(file: str, note: Callable[[str], None]) -> Pcm16:
 
     Raises:
         DataError: The file is no audio, is damaged, or has a sample rate that has no small ratio to 16 kHz.
-        StorageError: There is no such file.
+        StorageError: There is no such file, or it cannot be read.
     """
     path = Location(file)
-    return decode_sound(path.read_bytes(), path.uri, note)
+    try:
+        data = read_foreign(path)
+    except AudioProblem as problem:
+        raise DataError(f"{path.uri} cannot be read: {problem.reason}") from problem
+    return decode_sound(data, path.uri, note)
 
 
 def decode_sound(data: bytes, name: str, note: Callable[[str], None]) -> Pcm16:
@@ -46,7 +51,8 @@ def decode_sound(data: bytes, name: str, note: Callable[[str], None]) -> Pcm16:
         DataError: The file is no audio, is damaged, or has a sample rate that has no small ratio to 16 kHz.
     """
     try:
-        audio = decode(data, resample=True, mixdown=True)
+        with own_problems():
+            audio = decode(data, resample=True, mixdown=True)
     except AudioProblem as problem:
         fix = (
             "" if problem.kind == "sample rate" else "; give a WAV, FLAC or other file that libsndfile reads"

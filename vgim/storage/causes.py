@@ -89,9 +89,10 @@ _NO_FILE_CODES = frozenset({"NOSUCHKEY", "RESOURCENOTFOUND", "NOTFOUND", "BLOBNO
 _TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 
 _CREDENTIALS = "check that the credentials (environment, profile or role) are valid and may use the bucket"
+WRITE_ELSEWHERE = "choose a folder that you may write to"
 _BY_ERRNO = {
-    errno.EACCES: ("permission denied", "choose a folder that you may write to"),
-    errno.EPERM: ("permission denied", "choose a folder that you may write to"),
+    errno.EACCES: ("permission denied", WRITE_ELSEWHERE),
+    errno.EPERM: ("permission denied", WRITE_ELSEWHERE),
     errno.ENOSPC: ("no space left on the device", "free some space or choose another folder"),
     errno.EDQUOT: ("the disk quota is used up", "free some space or choose another folder"),
     errno.EROFS: ("the file system is read-only", "choose a folder that can be written"),

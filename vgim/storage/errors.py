@@ -9,10 +9,12 @@ from pyarrow import ArrowCancelled, ArrowException
 
 from vgim.errors import StorageError
 from vgim.secrets import mask_secrets
-from vgim.storage.causes import reason_and_fix
+from vgim.storage.causes import WRITE_ELSEWHERE, reason_and_fix
 
 HUB_CLIENTS = ("huggingface_hub", "httpx", "httpx2", "httpcore", "httpcore2", "requests", "hf_xet")
 """Packages behind hf://, whose errors are no OSErrors."""
+
+_READING = frozenset({"read", "list", "look up"})
 
 
 @contextmanager
@@ -37,6 +39,8 @@ def storage_errors(
         if not isinstance(error, kinds) and not _is_of_a_client(error, uri):
             raise
         reason, fix = reason_and_fix(error, is_remote="://" in uri)
+        if fix == WRITE_ELSEWHERE and action in _READING:
+            fix = "check its permissions"
         tried = "".join(f", {note}" for note in getattr(error, "__notes__", ()))
         raise StorageError(f"cannot {action} {mask_secrets(uri)}: {reason}{tried}; {fix}") from error
 

@@ -208,8 +208,9 @@ def test_segments_are_cut_and_those_of_a_recording_stay_in_one_split(corpus: Pat
         ("path,split\na.wav,trial\n", "line 2: 'trial' is no split"),
         ("path,start\na.wav,soon\n", "line 2: start=soon is no time in seconds"),
         ("path,start\na.wav,-1\n", "line 2: start=-1 is no time in seconds"),
-        ('{"path": "a.wav"}\n[1]\n', "line 2: expected a JSON object"),
-        ('{"path": "a.wav"}\n{"path": \n', "line 2: expected a JSON object"),
+        ('{"text": 1}\n[1]\n', "line 1: it names no file"),
+        ("path\n" + "x" * 200_000 + "\n", "line 2: field larger than field limit"),
+        ("path," + "x" * 200_000 + "\n", "line 1: expected a header with a column path"),
         ('{"text": "x"}\n', "line 1: it names no file"),
         ("path\ncaf\u00e9.wav\n", "line 2: byte 0xe9 at position 4 is not UTF-8"),
         ("path\nnone.wav\n", "names no recording in .*: list, line 2: there is no file none.wav"),
@@ -220,6 +221,43 @@ def test_a_malformed_manifest_is_told_by_its_line(corpus: Path, tmp_path: Path, 
     file.write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=told):
         find_folder(corpus, manifest=str(file))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"path": "ann/one.wav"}\n[1]\n', "expected a JSON object, got '[1]'"),
+        ('{"path": "ann/one.wav"}\n{"path": \n', "expected a JSON object, got '{\"path\": '"),
+        ('{"path": "ann/one.wav"}\n{"path": "ann/\\ud800.wav"}\n', "there is no file ann/?.wav in {corpus}"),
+        ("path,start\nann/one.wav,0\nann/deep/two.flac,soon\n", "start=soon is no time in seconds"),
+        (
+            "path\nann/one.wav\ncaf\u00e9.wav\n",
+            "byte 0xe9 at position 4 is not UTF-8; save the file as UTF-8 text",
+        ),
+        ("path\nann/one.wav\nann/gone.wav\n", "ann/gone.wav: a link to nowhere, which is not there"),
+        ("path\nann/one.wav\n?secret=x\n", "there is no file ?secret=*** in {corpus}"),
+    ],
+)
+def test_a_bad_line_is_skipped_and_listed_beside_good_ones(
+    corpus: Path, tmp_path: Path, text: str, told: str
+) -> None:
+    (corpus / "ann/gone.wav").symlink_to("nowhere")
+    file = tmp_path / "list"
+    file.write_bytes(text.encode("latin-1"))
+    found = find_folder(corpus, manifest=str(file))
+    assert [item.path for item in found.utterances] == ["ann/one.wav"]
+    (bad,) = found.skipped
+    assert bad.path_or_id == f"list, line {3 if text.startswith('path') else 2}"
+    assert bad.reason == told.replace("{corpus}", str(corpus))
+    with pytest.raises(DataError, match=r"list, line \d: unreadable: .*leave out --strict"):
+        prepare(found, tmp_path / "shards", strict=True)
+
+
+def test_a_name_whose_accents_are_written_otherwise_is_found(corpus: Path, tmp_path: Path) -> None:
+    (corpus / "ann/one.wav").rename(corpus / "cafe\u0301.wav")
+    (tmp_path / "list.csv").write_text("path\ncaf\u00e9.wav\n")
+    (item,) = find_folder(corpus, manifest=str(tmp_path / "list.csv")).utterances
+    assert item.path == "cafe\u0301.wav"
 
 
 @given(st.binary(max_size=120))

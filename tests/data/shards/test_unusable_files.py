@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
+from tests.data.hostile import add_hostile_files
+from vgim.data.audio import DecodedAudio
+from vgim.data.corpora.artificial_speech import find_artificial_speech
+from vgim.data.corpora.folder import find_folder
 from vgim.data.corpora.librispeech import find_librispeech
+from vgim.data.shards import write
 from vgim.data.shards.prepare import prepare
-from vgim.errors import DataError
+from vgim.errors import DataError, StorageError
 
 
 @pytest.fixture
@@ -66,13 +73,20 @@ def test_a_corpus_without_any_usable_file_is_an_error(make_corpus, tmp_path: Pat
         prepare(find_librispeech(root), tmp_path / "out", min_samples=1_000_000)
 
 
-def test_an_id_that_occurs_twice_is_an_error(make_corpus, tmp_path: Path) -> None:
+def test_the_second_file_of_an_id_is_skipped(make_corpus, tmp_path: Path) -> None:
     root = make_corpus(speakers=1, utterances=3)
     chapter = root / "some-clean" / "1" / "7"
     (root / "other" / "1" / "7").mkdir(parents=True)
     (root / "other" / "1" / "7" / "1-7-0000.flac").write_bytes((chapter / "1-7-0000.flac").read_bytes())
-    with pytest.raises(DataError, match=r"1 utterance id more than once in .* such as 1-7-0000 in other/1/7"):
-        prepare(find_librispeech(root), tmp_path / "out")
+    found = find_librispeech(root)
+    assert {item.path for item in found.utterances} == {
+        "other/1/7/1-7-0000.flac",
+        "some-clean/1/7/1-7-0001.flac",
+        "some-clean/1/7/1-7-0002.flac",
+    }
+    (second,) = prepare(found, tmp_path / "out").skipped
+    assert second.path_or_id == "some-clean/1/7/1-7-0000.flac"
+    assert second.reason == "it has the same id as other/1/7/1-7-0000.flac, 1-7-0000"
 
 
 def test_labels_of_other_audio_are_left_out_with_a_warning(make_corpus, tmp_path: Path) -> None:
@@ -144,3 +158,93 @@ def test_a_transcript_with_other_bytes_ends_nothing(make_corpus, tmp_path: Path)
         "transcripts with bytes that are no text, kept as U+FFFD: some-clean/1/7/1-7.trans.txt, line 1: byte 0xf6 at "
         "position 11 is not UTF-8",
     )
+
+
+def names(root: Path, suffix: str, at: str = "") -> dict[str, str]:
+    return {f"{at}{path}": reason for path, reason in add_hostile_files(root, suffix).items()}
+
+
+def test_every_file_of_a_hostile_corpus_is_used_or_listed(make_corpus, tmp_path: Path) -> None:
+    root = make_corpus(speakers=1, utterances=4)
+    chapter = root / "some-clean/1/7"
+    noise = (chapter / "1-7-0000.flac").read_bytes()
+    reasons = names(chapter, ".flac", "some-clean/1/7/")
+    (chapter / "1-7-0009.mp3").write_bytes(noise)
+    (root / "some-clean/2/7").mkdir(parents=True)
+    (root / "some-clean/2/7/2-7-0000.flac").write_bytes(noise)
+    (root / "some-clean/2/7/2-7.trans.txt").symlink_to("nowhere")
+    reasons |= {
+        "some-clean/1/7/1-7-0009.mp3": "it ends in .mp3, none of .flac, .wav; convert it",
+        "some-clean/2/7/2-7.trans.txt": "a link to nowhere, which is not there",
+    }
+    found = find_librispeech(root)
+    manifest = prepare(found, tmp_path / "librispeech")
+    assert manifest.num_utterances == 5
+    assert {item.path_or_id: item.reason for item in manifest.skipped} == reasons
+    assert manifest.warnings == ("no transcript for 1 utterance: 2-7-0000",)
+    with pytest.raises(DataError, match=r"/bad/.*leave out --strict to skip it"):
+        prepare(found, tmp_path / "strict", strict=True)
+    del reasons["some-clean/1/7/1-7-0009.mp3"]  # which a folder takes
+    manifest = prepare(find_folder(root), tmp_path / "folder")
+    assert manifest.num_utterances == 6
+    assert {item.path_or_id: item.reason for item in manifest.skipped} == reasons
+
+
+def test_files_that_change_or_go_after_the_listing_are_skipped(make_corpus, tmp_path: Path) -> None:
+    root = make_corpus(speakers=1, utterances=4)
+    found = find_librispeech(root)
+    chapter = root / "some-clean/1/7"
+    (chapter / "1-7-0000.flac").unlink()
+    with (chapter / "1-7-0001.flac").open("ab") as file:
+        file.write(b"more")
+    (chapter / "1-7-0002.flac").unlink()
+    os.mkfifo(chapter / "1-7-0002.flac")
+    manifest = prepare(found, tmp_path / "out")
+    reasons = {item.path_or_id[-13:-5]: item.reason for item in manifest.skipped}
+    assert manifest.num_utterances == 1
+    assert "there is no such file" in reasons["1-7-0000"]
+    assert re.match(
+        r"it had \d+ bytes when the corpus was listed, and has \d+ now; wait until it is whole",
+        reasons["1-7-0001"],
+    )
+    assert "it is a pipe, a socket or a device" in reasons["1-7-0002"]
+
+
+def test_a_corpus_whose_disk_goes_ends_the_work_and_goes_on_later(make_corpus, tmp_path: Path) -> None:
+    root = make_corpus(speakers=1, utterances=4)
+    found = find_librispeech(root)
+    root.rename(tmp_path / "unplugged")
+    with pytest.raises(StorageError, match="there is no such file"):
+        prepare(found, tmp_path / "out")
+    root.mkdir()  # where it was mounted
+    with pytest.raises(StorageError, match="there is no such file"):
+        prepare(found, tmp_path / "out")
+    root.rmdir()
+    (tmp_path / "unplugged").rename(root)
+    manifest = prepare(found, tmp_path / "out")
+    assert (manifest.num_utterances, manifest.skipped) == (4, ())
+
+
+def test_an_error_of_a_decoder_that_nobody_foresaw_skips_the_file(
+    make_corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_corpus(speakers=1, utterances=4)
+    first = (root / "some-clean/1/7/1-7-0000.flac").read_bytes()
+    decode = write.decode
+
+    def fails(data: bytes, **options: Any) -> DecodedAudio:
+        if data == first:
+            raise ValueError("of no kind\nthat is known")
+        return decode(data, **options)
+
+    monkeypatch.setattr(write, "decode", fails)
+    (skipped,) = prepare(find_librispeech(root), tmp_path / "out").skipped
+    assert skipped.reason == "decoding stopped with an error (ValueError: of no kind)"
+
+
+def test_a_folder_of_nothing_usable_says_why(tmp_path: Path) -> None:
+    (tmp_path / "a.flac").symlink_to("nowhere")
+    told = "1 file cannot be used, such as a.flac: a link to nowhere, which is not there; check the path"
+    for find in (find_librispeech, find_folder, find_artificial_speech):
+        with pytest.raises(DataError, match=told):
+            find(tmp_path)

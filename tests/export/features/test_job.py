@@ -13,10 +13,12 @@ import pytest
 import soundfile
 
 import vgim
+from tests.data.hostile import add_hostile_files
 from tests.export.cases import FAMILIES, make_run
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.shards.read import read_utterances
 from vgim.errors import ConfigError, DataError, StorageError
+from vgim.export.features.corpus import FeatureCorpus, find_corpus
 from vgim.export.features.job import FeaturesRecord, write_features
 from vgim.export.features.options import FeatureOptions
 from vgim.export.features.part import file_name, write_part
@@ -213,8 +215,46 @@ def test_sound_files_are_read_from_a_folder_or_a_list(
             tmp_path / "out/module-3" / name
         ).read_bytes()
     (sounds / "a" / "x.flac").write_bytes((sounds / "b" / "x.flac").read_bytes())
+    (sounds / "list.txt").write_text("a/x.flac\na/x.wav\n")
     with pytest.raises(DataError, match="1 file with the id of another"):
-        write_features(runs["sim"], str(sounds), str(tmp_path / "twice"), options, device="cpu")
+        write_features(runs["sim"], str(sounds / "list.txt"), str(tmp_path / "twice"), options, device="cpu")
+
+
+def test_what_a_folder_holds_besides_sound_is_skipped_and_listed(
+    sounds: Path, runs: dict[str, str], tmp_path: Path
+) -> None:
+    reasons = add_hostile_files(sounds, ".wav")
+    (sounds / "a" / "x.flac").write_bytes((sounds / "b" / "x.flac").read_bytes())
+    reasons["a/x.wav"] = "it has the same id as a/x.flac, a/x"
+    said: list[str] = []
+    record = write_features(
+        runs["sim"],
+        str(sounds),
+        str(tmp_path / "out"),
+        FeatureOptions(),
+        device="cpu",
+        progress=MessagesOnly(said.append),
+    )
+    assert record.num_utterances == 4
+    skipped = {row.utterance_id: row.reason for row in record.skipped}
+    assert skipped.keys() == {*reasons, "short", "broken"}
+    assert {name: skipped[name] for name in reasons} == reasons
+    assert any(line.startswith("skipped ") and " more; " in line for line in said)
+
+
+def test_a_file_that_goes_after_the_listing_is_skipped(
+    sounds: Path, runs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_and_lose(*args: str) -> FeatureCorpus:
+        found = find_corpus(args[0], ())
+        (sounds / "stereo.wav").unlink()
+        return found
+
+    monkeypatch.setattr("vgim.export.features.job.find_corpus", find_and_lose)
+    record = write_features(runs["sim"], str(sounds), str(tmp_path / "out"), FeatureOptions(), device="cpu")
+    (lost,) = [row for row in record.skipped if row.utterance_id == "stereo"]
+    assert "there is no such file" in lost.reason
+    assert record.num_utterances == 3
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,15 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from vgim.data.corpora.archive import Archive
-from vgim.data.corpora.corpus import Corpus, Skipped, SourceUtterance, corpus_folder
+from vgim.data.corpora.corpus import (
+    Corpus,
+    Skipped,
+    SourceUtterance,
+    and_skipped,
+    corpus_folder,
+    list_corpus,
+    skip_other_sound,
+)
 from vgim.data.corpora.kind import CorpusKind, CorpusOption, CorpusTraits
 from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.errors import DataError
@@ -57,10 +65,12 @@ def find_artificial_speech(root: str | Path | Location, *, part: Part = "words")
     folder = corpus_folder(root, f"give the one that holds {FOLDERS[part]!r}")
     inner = folder.child(FOLDERS[part])
     base = inner if inner.exists() else folder
-    utterances, skipped = [], []
-    for path, size in base.list_files():
+    utterances = []
+    files, skipped = list_corpus(base)
+    for path, size in files:
         split, _, name = path.rpartition("/")
         if not name.lower().endswith(".wav"):
+            skipped += skip_other_sound(path, (".wav",))
             continue
         if split not in _SPLITS:
             reason = f"not in {FOLDERS[part]}/train or {FOLDERS[part]}/test itself, so it has no split"
@@ -85,10 +95,9 @@ def find_artificial_speech(root: str | Path | Location, *, part: Part = "words")
             )
         )
     if not utterances:
-        found = f"; {len(skipped)} WAV files there have other names or folders" if skipped else ""
         raise DataError(
-            f"no {part} in {base}: expected {FOLDERS[part]}/{{train,test}}/*.wav{found}; check the path and "
-            "the part"
+            f"no {part} in {base}: expected {FOLDERS[part]}/{{train,test}}/*.wav{and_skipped(skipped)}; check the "
+            "path and the part"
         )
     return Corpus(
         name=ARTIFICIAL_SPEECH.name,

@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from pydantic import BaseModel
 
-from vgim.data.audio import SkipKind
+from vgim.data.audio import AudioProblem, SkipKind
+from vgim.data.foreign import own_problems, read_foreign
+from vgim.data.listing import list_foreign, nothing_usable
+from vgim.data.text_lines import TextLine, split_lines
 from vgim.errors import DataError
-from vgim.storage import Location
+from vgim.storage import FileSizes, Location
 
 MIN_SAMPLES = 20_480 + 160
 """A crop of 1.28 s that starts at least 10 ms into the utterance."""
+SOUND_SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".opus", ".mp3"),
+    *(
+        ".aac",
+        ".aif",
+        ".aifc",
+        ".aiff",
+        ".amr",
+        ".ape",
+        ".au",
+        ".caf",
+        ".m4a",
+        ".mka",
+        ".oga",
+        ".rf64",
+        ".snd",
+        ".sph",
+    ),
+    *(".spx", ".w64", ".wma", ".wv"),
+)
+"""Endings of names that promise sound, whether a corpus reads them or not."""
 
 
 def corpus_folder(root: str | Path | Location, fix: str) -> Location:
@@ -35,13 +61,68 @@ def corpus_folder(root: str | Path | Location, fix: str) -> Location:
 
 
 class Skipped(BaseModel, frozen=True, extra="forbid"):
-    """An audio file of the corpus that is not in the shards."""
+    """A file of the corpus that is not in the shards, or something in its folder that cannot be read."""
 
     path_or_id: str
     kind: SkipKind
     """The category that `skipped_by_reason` of the manifest counts."""
     reason: str
     """A sentence with the values, such as the file's sample rate."""
+
+
+class CorpusFiles(NamedTuple):
+    """The files of a corpus's folder, and what in it cannot be read."""
+
+    sizes: FileSizes
+    """Path below the folder and bytes of each file, sorted by path."""
+    skipped: list[Skipped]
+
+
+def list_corpus(folder: Location) -> CorpusFiles:
+    """List the files of a corpus's folder, at any depth.
+
+    Raises:
+        StorageError: The folder cannot be listed.
+    """
+    listing = list_foreign(folder, SOUND_SUFFIXES)
+    skipped = [
+        Skipped(path_or_id=path, kind="unreadable", reason=reason) for path, reason in listing.unusable
+    ]
+    return CorpusFiles([(entry.path, entry.num_bytes) for entry in listing.files], skipped)
+
+
+def skip_other_sound(path: str, expected: Sequence[str]) -> list[Skipped]:
+    """A file that the corpus does not read, as skipped, if its name promises sound; nothing for another file."""
+    suffix = PurePosixPath(path).suffix.lower()
+    if suffix not in SOUND_SUFFIXES:
+        return []
+    reason = f"it ends in {suffix}, none of {', '.join(expected)}; convert it"
+    return [Skipped(path_or_id=path, kind="unexpected name", reason=reason)]
+
+
+def read_text(folder: Location, path: str, num_bytes: int, skipped: list[Skipped]) -> list[TextLine]:
+    """The lines of a text file that lies beside the audio. If it cannot be read, it is added to `skipped`.
+
+    Args:
+        folder: The corpus's folder.
+        path: The file, below it.
+        num_bytes: Its size when it was listed.
+        skipped: What cannot be read.
+
+    Raises:
+        StorageError: The storage does not answer.
+    """
+    try:
+        with own_problems(folder):
+            return split_lines(read_foreign(folder.child(path), num_bytes))
+    except AudioProblem as problem:
+        skipped.append(Skipped(path_or_id=path, kind=problem.kind, reason=problem.reason))
+        return []
+
+
+def and_skipped(skipped: Sequence[Skipped]) -> str:
+    """How many files were skipped while a corpus was listed, and the first, for a message that none is left."""
+    return nothing_usable([(item.path_or_id, item.reason) for item in skipped])
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,27 @@ SPEAKER/.../NAME.txt       its transcript, if there is one
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from vgim.data.corpora.corpus import Corpus, Skipped, SourceUtterance, corpus_folder
+from vgim.data.audio import SkipKind
+from vgim.data.corpora.corpus import (
+    Corpus,
+    Skipped,
+    SourceUtterance,
+    and_skipped,
+    corpus_folder,
+    list_corpus,
+    read_text,
+    skip_other_sound,
+)
 from vgim.data.corpora.kind import CorpusKind, CorpusOption, CorpusTraits
-from vgim.data.corpora.manifest_file import ManifestRow, read_manifest_rows
+from vgim.data.corpora.manifest_file import BadLine, ManifestRow, read_manifest_rows
 from vgim.data.corpora.phone_labels import LABELS_NAME
-from vgim.data.text_lines import read_lines
-from vgim.errors import ConfigError, DataError
+from vgim.errors import ConfigError, DataError, StorageError
 from vgim.storage import Location
 from vgim.text import first_few, plural, shorten
 
@@ -47,15 +58,18 @@ def find_folder(
     """
     folder = corpus_folder(root, "give a folder of sound files")
     speaker_of = _speaker_reader(speaker_from)
-    sizes = dict(folder.list_files())
+    files, skipped = list_corpus(folder)
+    sizes = dict(files)
+    warnings = []
     if manifest is None:
-        utterances, skipped = _list_sounds(folder, sizes, speaker_of)
-    else:
-        utterances, skipped = _list_rows(folder, Location(manifest), sizes, speaker_of)
+        utterances, problems = _list_sounds(folder, sizes, speaker_of, skipped)
+        if problems:
+            warnings.append(f"transcripts with bytes that are no text, kept as U+FFFD: {first_few(problems)}")
+    else:  # what it does not name is left out by the user
+        utterances, skipped = _list_rows(folder, Location(manifest), sizes, speaker_of, skipped)
     if not utterances:
         raise DataError(_nothing_found(folder, manifest, len(sizes), skipped))
     no_speaker = [item.utterance_id for item in utterances if item.speaker_id == UNKNOWN]
-    warnings = []
     if no_speaker and speaker_from != "none":
         warnings.append(f"no speaker for {plural(len(no_speaker), 'utterance')}: {first_few(no_speaker)}")
     num_bytes = sum(sizes[path] for path in {item.path for item in utterances})
@@ -85,12 +99,14 @@ def utterance_id_of(path: str) -> str:
 
 
 def _list_sounds(
-    folder: Location, sizes: dict[str, int], speaker_of: Callable[[str], str]
-) -> tuple[list[SourceUtterance], list[Skipped]]:
+    folder: Location, sizes: dict[str, int], speaker_of: Callable[[str], str], skipped: list[Skipped]
+) -> tuple[list[SourceUtterance], list[str]]:
+    """The utterances, and what in their transcripts is no text. Files without a name of their own go to `skipped`."""
     by_id: dict[str, SourceUtterance] = {}
-    skipped: list[Skipped] = []
+    problems = []
     for path, size in sizes.items():
         if _suffix(path) not in PCM_RATIO:
+            skipped += skip_other_sound(path, list(PCM_RATIO))
             continue
         if path.rpartition("/")[2].startswith("."):
             skipped.append(Skipped(path_or_id=path, kind="unexpected name", reason="a hidden file"))
@@ -102,37 +118,49 @@ def _list_sounds(
             continue
         beside = str(PurePosixPath(path).with_suffix(".txt"))
         if beside in sizes:
-            text = " ".join(line.text.strip() for line in read_lines(folder.child(beside)))
-            item = replace(item, transcript=text)
+            lines = read_text(folder, beside, sizes[beside], skipped)
+            problems += [f"{beside}, line {line.number}: {line.problem}" for line in lines if line.problem]
+            item = replace(item, transcript=" ".join(line.text.strip() for line in lines))
         by_id[item.utterance_id] = item
-    return list(by_id.values()), skipped
+    return list(by_id.values()), problems
 
 
 def _list_rows(
-    folder: Location, manifest: Location, sizes: dict[str, int], speaker_of: Callable[[str], str]
+    folder: Location,
+    manifest: Location,
+    sizes: dict[str, int],
+    speaker_of: Callable[[str], str],
+    unusable: list[Skipped],
 ) -> tuple[list[SourceUtterance], list[Skipped]]:
+    """The utterances of a manifest, and its lines of which none could be made.
+
+    Args:
+        unusable: What in the folder cannot be read.
+    """
     by_id: dict[str, SourceUtterance] = {}
     skipped: list[Skipped] = []
+    reasons = {item.path_or_id: item.reason for item in unusable}
+    paths = _PathsBelow(folder, manifest, (*sizes, *reasons))
+
+    def skip(line: int, kind: SkipKind, reason: str) -> None:
+        skipped.append(Skipped(path_or_id=f"{manifest.name}, line {line}", kind=kind, reason=reason))
+
     for row in read_manifest_rows(manifest):
-        where = f"{manifest.name}, line {row.line}"
-        path = _path_below(folder, manifest, row.path, sizes)
-        if path is None or _suffix(path) not in PCM_RATIO:
-            reason = (
-                f"there is no file {shorten(row.path)} in {folder}"
-                if path is None
-                else f"{path} is none of {', '.join(PCM_RATIO)}"
-            )
-            skipped.append(Skipped(path_or_id=where, kind="unreadable", reason=reason))
+        if isinstance(row, BadLine):
+            skip(row.line, "unreadable", row.reason)
             continue
-        item = _of_row(row, _utterance(path, sizes[path], row.speaker or speaker_of(path)))
-        if item.utterance_id in by_id:
-            skipped.append(
-                Skipped(
-                    path_or_id=where, kind="unexpected name", reason=f"{item.utterance_id} is there already"
-                )
-            )
-            continue
-        by_id[item.utterance_id] = item
+        path = paths.find(row.path)
+        if path is None:
+            skip(row.line, "unreadable", f"there is no file {shorten(row.path)} in {folder}")
+        elif path in reasons:
+            skip(row.line, "unreadable", f"{path}: {reasons[path]}")
+        elif _suffix(path) not in PCM_RATIO:
+            skip(row.line, "unreadable", f"{path} is none of {', '.join(PCM_RATIO)}")
+        else:
+            item = _of_row(row, _utterance(path, sizes[path], row.speaker or speaker_of(path)))
+            if item.utterance_id in by_id:
+                skip(row.line, "unexpected name", f"{item.utterance_id} is there already")
+            by_id.setdefault(item.utterance_id, item)
     return list(by_id.values()), skipped
 
 
@@ -163,19 +191,41 @@ def _of_row(row: ManifestRow, item: SourceUtterance) -> SourceUtterance:
     )
 
 
-def _path_below(folder: Location, manifest: Location, written: str, sizes: dict[str, int]) -> str | None:
-    """The path below the corpus's folder of a file that a manifest names; None if it is not there.
+class _PathsBelow:
+    """Finds the files that a manifest names. Relative paths begin at the corpus's folder, or else at the manifest's.
 
-    Relative paths begin at the corpus's folder, or else at the manifest's.
+    Unicode writes an accented letter as one character or two; a name that is written otherwise is found too.
     """
-    absolute = written if written.startswith("/") or "://" in written else None
-    candidates = [absolute] if absolute else [folder.child(written).uri, manifest.parent.child(written).uri]
-    for uri in candidates:
-        path = str(PurePosixPath(uri)) if "://" not in uri else uri
-        below = path.removeprefix(folder.uri.rstrip("/") + "/")
-        if below != path and below in sizes:
-            return below
-    return None
+
+    def __init__(self, folder: Location, manifest: Location, paths: Iterable[str]) -> None:
+        self._folder, self._manifest = folder, manifest
+        self._paths = set(paths)
+        composed = Counter(unicodedata.normalize("NFC", path) for path in self._paths)
+        self._by_composed = {
+            name: path for path in self._paths if composed[name := unicodedata.normalize("NFC", path)] == 1
+        }
+
+    def find(self, written: str) -> str | None:
+        """The path below the corpus's folder; None if it is not there."""
+        for uri in self._candidates(written):
+            path = str(PurePosixPath(uri)) if "://" not in uri else uri
+            below = path.removeprefix(self._folder.uri.rstrip("/") + "/")
+            if below == path:
+                continue
+            found = (
+                below if below in self._paths else self._by_composed.get(unicodedata.normalize("NFC", below))
+            )
+            if found is not None:
+                return found
+        return None
+
+    def _candidates(self, written: str) -> list[str]:
+        if written.startswith("/") or "://" in written:
+            return [written]
+        try:
+            return [self._folder.child(written).uri, self._manifest.parent.child(written).uri]
+        except StorageError:  # it reads as an address with a password
+            return []
 
 
 def _speaker_reader(speaker_from: str) -> Callable[[str], str]:
@@ -206,11 +256,11 @@ def _suffix(path: str) -> str:
     return PurePosixPath(path).suffix.lower()
 
 
-def _nothing_found(folder: Location, manifest: str | None, num_files: int, skipped: list[Skipped]) -> str:
+def _nothing_found(folder: Location, manifest: str | None, num_files: int, skipped: Sequence[Skipped]) -> str:
     if manifest is not None:
         return f"the manifest {manifest} names no recording in {folder}: {skipped[0].path_or_id}: {skipped[0].reason}"
     found = f"{plural(num_files, 'file')}, none of them" if num_files else "no files, expected"
-    return f"no utterance in {folder}: found {found} {', '.join(PCM_RATIO)}; check the path"
+    return f"no utterance in {folder}: found {found} {', '.join(PCM_RATIO)}{and_skipped(skipped)}; check the path"
 
 
 def _traits(variant: str | None) -> CorpusTraits:

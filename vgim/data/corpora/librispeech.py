@@ -15,10 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from vgim.data.corpora.archive import Archive
-from vgim.data.corpora.corpus import Corpus, Skipped, SourceUtterance, corpus_folder
+from vgim.data.corpora.corpus import (
+    Corpus,
+    Skipped,
+    SourceUtterance,
+    and_skipped,
+    corpus_folder,
+    list_corpus,
+    read_text,
+    skip_other_sound,
+)
 from vgim.data.corpora.kind import CorpusKind, CorpusOption
 from vgim.data.corpora.phone_labels import LABELS_NAME
-from vgim.data.text_lines import read_lines
 from vgim.errors import DataError
 from vgim.storage import FileSizes, Location
 from vgim.text import first_few, plural
@@ -45,13 +53,14 @@ def find_librispeech(root: str | Path | Location, *, subsets: Sequence[str] | No
         DataError: No utterance is there.
     """
     folder = corpus_folder(root, f"give the root of a corpus laid out as {_LAYOUT}")
-    files = folder.list_files()
+    files, skipped = list_corpus(folder)
     if subsets:
         files = [file for file in files if set(file[0].split("/")[:-3]) & set(subsets)]
-    transcripts, problems = _read_transcripts(folder, files)
-    utterances, skipped = _list_utterances(files, transcripts)
+        skipped = [item for item in skipped if set(item.path_or_id.split("/")) & set(subsets)]
+    transcripts, problems = _read_transcripts(folder, files, skipped)
+    utterances = _list_utterances(files, transcripts, skipped)
     if not utterances:
-        raise _no_utterances(folder, files, subsets)
+        raise _no_utterances(folder, files, subsets, skipped)
     silent = [item.utterance_id for item in utterances if not item.transcript]
     warnings = []
     if silent:
@@ -102,11 +111,13 @@ def synthetic_variant(facts: Mapping[str, object]) -> str:
 
 
 def _list_utterances(
-    files: FileSizes, transcripts: Mapping[str, str]
-) -> tuple[list[SourceUtterance], list[Skipped]]:
-    utterances, skipped = [], []
+    files: FileSizes, transcripts: Mapping[str, str], skipped: list[Skipped]
+) -> list[SourceUtterance]:
+    """The utterances in the order of the files. What has another name, or the id of one before, goes to `skipped`."""
+    by_id: dict[str, SourceUtterance] = {}
     for path, size in files:
         if not path.lower().endswith(_AUDIO_SUFFIXES):
+            skipped += skip_other_sound(path, _AUDIO_SUFFIXES)
             continue
         # "test-clean/61/70968/61-70968-0000.flac"; the folders above the chapter may be missing from `path`
         *folders, name = path.split("/")
@@ -116,25 +127,29 @@ def _list_utterances(
             skipped.append(Skipped(path_or_id=path, kind="unexpected name", reason=reason))
             continue
         utterance_id = name.rpartition(".")[0]
-        utterances.append(
-            SourceUtterance(
-                utterance_id=utterance_id,
-                speaker_id=match[1],
-                chapter_id=match[2],
-                path=path,
-                size_bytes=size,
-                transcript=transcripts.get(utterance_id, ""),
-            )
+        if (first := by_id.get(utterance_id)) is not None:
+            reason = f"it has the same id as {first.path}, {utterance_id}"
+            skipped.append(Skipped(path_or_id=path, kind="unexpected name", reason=reason))
+            continue
+        by_id[utterance_id] = SourceUtterance(
+            utterance_id=utterance_id,
+            speaker_id=match[1],
+            chapter_id=match[2],
+            path=path,
+            size_bytes=size,
+            transcript=transcripts.get(utterance_id, ""),
         )
-    return utterances, skipped
+    return list(by_id.values())
 
 
-def _read_transcripts(folder: Location, files: FileSizes) -> tuple[dict[str, str], list[str]]:
+def _read_transcripts(
+    folder: Location, files: FileSizes, skipped: list[Skipped]
+) -> tuple[dict[str, str], list[str]]:
     """Utterance id → transcript, from all `.trans.txt` files, and what in them is no text."""
     transcripts, problems = {}, []
-    for path, _ in files:
+    for path, size in files:
         if path.endswith(".trans.txt"):
-            for line in read_lines(folder.child(path)):  # "103-1240-0000 CHAPTER ONE ..."
+            for line in read_text(folder, path, size, skipped):  # "103-1240-0000 CHAPTER ONE ..."
                 utterance_id, *words = line.text.split(maxsplit=1)
                 transcripts[utterance_id] = words[0].strip() if words else ""
                 if line.problem:
@@ -150,12 +165,15 @@ def _find_corpus_file(folder: Location, name: str, is_subset: bool) -> Location 
     return next((file for file in candidates if file.exists()), None)
 
 
-def _no_utterances(folder: Location, files: FileSizes, subsets: Sequence[str] | None) -> DataError:
+def _no_utterances(
+    folder: Location, files: FileSizes, subsets: Sequence[str] | None, skipped: Sequence[Skipped]
+) -> DataError:
     chosen = f" in the subsets {', '.join(subsets)}" if subsets else ""
     num_audio = sum(path.lower().endswith(_AUDIO_SUFFIXES) for path, _ in files)
     found = f"{len(files)} files, {num_audio} of them audio" if files else "no files"
     return DataError(
-        f"no utterance in {folder}{chosen}: expected {_LAYOUT}, found {found}; check the path and its layout"
+        f"no utterance in {folder}{chosen}: expected {_LAYOUT}, found {found}{and_skipped(skipped)}; check the path "
+        "and its layout"
     )
 
 

@@ -14,7 +14,7 @@ import io
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,11 +57,22 @@ class ManifestRow:
     file."""
 
 
-def read_manifest_rows(file: Location) -> list[ManifestRow]:
+@dataclass(frozen=True)
+class BadLine:
+    """A line of a manifest from which no utterance can be made."""
+
+    line: int
+    reason: str
+
+
+def read_manifest_rows(file: Location) -> list[ManifestRow | BadLine]:
     """Read a manifest. Files whose names end in `.gz` are unpacked.
 
+    Returns:
+        A row or a reason for each line, in their order.
+
     Raises:
-        DataError: A line cannot be read or names no file; or there are no lines.
+        DataError: There are no lines, or the file is none of the kinds that are read.
         StorageError: The file cannot be read.
     """
     if not file.exists():
@@ -70,14 +81,23 @@ def read_manifest_rows(file: Location) -> list[ManifestRow]:
     if file.name.endswith(".gz"):
         data = _unzipped(data, file)
     lines = split_lines(data)
-    for line in lines:
-        if line.problem:
-            raise DataError(f"{file}, line {line.number}: {line.problem}; save the file as UTF-8 text")
-    is_json = bool(lines) and lines[0].text.lstrip().startswith("{")
-    rows = [_row(values, number, file) for number, values in (_jsonl if is_json else _csv)(lines, file)]
+    read_line: Callable[[str], Mapping[str, Any]] = _of_json
+    body = lines
+    if not (lines and lines[0].text.lstrip().startswith("{")):
+        read_line, body = _cells_reader(lines, file)
+    rows = [_row_or_problem(line, read_line) for line in body]
     if not rows:
         raise DataError(f"the manifest {file} names no recording; expected a header and lines, or JSON lines")
     return rows
+
+
+def _row_or_problem(line: TextLine, read_line: Callable[[str], Mapping[str, Any]]) -> ManifestRow | BadLine:
+    if line.problem:
+        return BadLine(line.number, f"{line.problem}; save the file as UTF-8 text")
+    try:
+        return _row(read_line(line.text), line.number)
+    except (ValueError, OverflowError) as problem:  # JSON has numbers of any size
+        return BadLine(line.number, str(problem))
 
 
 def _unzipped(data: bytes, file: Location) -> bytes:
@@ -90,15 +110,14 @@ def _unzipped(data: bytes, file: Location) -> bytes:
     return unpacked
 
 
-def _jsonl(lines: list[TextLine], file: Location) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for line in lines:
-        try:
-            values = json.loads(line.text)
-        except (ValueError, RecursionError):
-            values = None
-        if not isinstance(values, dict):
-            raise DataError(f"{file}, line {line.number}: expected a JSON object, got {shorten(line.text)!r}")
-        yield line.number, _of_lhotse(values)
+def _of_json(text: str) -> Mapping[str, Any]:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise ValueError(f"expected a JSON object, got {shorten(text)!r}")
+    return _of_lhotse(values)
 
 
 def _of_lhotse(values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -127,36 +146,48 @@ def _is_whole(cut: Mapping[str, Any], recording: Mapping[str, Any]) -> bool:
     return cut.get("start") == 0 and abs(length - whole) < WHOLE_WITHIN_S
 
 
-def _csv(lines: list[TextLine], file: Location) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    if not lines:
-        return
-    delimiter = "\t" if "\t" in lines[0].text else ";" if ";" in lines[0].text else ","
-    # One reader for each line, so that a quote that is not closed spoils one line.
-    header, *_ = csv.reader([lines[0].text], delimiter=delimiter)
-    names = [name.strip().lower() for name in header]
+def _cells_reader(
+    lines: list[TextLine], file: Location
+) -> tuple[Callable[[str], Mapping[str, Any]], list[TextLine]]:
+    """How a line under a header is read, and the lines under it."""
+    header = lines[0] if lines else TextLine(1, "path", "")
+    delimiter = "\t" if "\t" in header.text else ";" if ";" in header.text else ","
+    try:
+        names = [name.strip().lower() for name in _cells(header.text, delimiter)]
+    except ValueError:
+        names = []
     if not set(names) & set(PATH):
         raise DataError(
-            f"{file}, line {lines[0].number}: expected a header with a column path, got {shorten(lines[0].text)!r}"
+            f"{file}, line {header.number}: expected a header with a column path, got {shorten(header.text)!r}"
         )
-    for line in lines[1:]:
-        cells, *_ = csv.reader([line.text], delimiter=delimiter)
+
+    def read_line(text: str) -> Mapping[str, Any]:
+        cells = _cells(text, delimiter)
         if len(cells) > len(names):
-            raise DataError(
-                f"{file}, line {line.number}: {len(cells)} cells under a header of {len(names)}; quote the cells that "
-                f"hold {delimiter!r}"
+            raise ValueError(
+                f"{len(cells)} cells under a header of {len(names)}; quote the cells that hold {delimiter!r}"
             )
-        yield line.number, dict(zip(names, cells, strict=False))
+        return dict(zip(names, cells, strict=False))
+
+    return read_line, lines[1:]
 
 
-def _row(values: Mapping[str, Any], number: int, file: Location) -> ManifestRow:
-    where = f"{file}, line {number}"
+def _cells(text: str, delimiter: str) -> list[str]:
+    """The cells of a line: with a reader for each, a quote that is not closed spoils one line."""
+    try:
+        return next(csv.reader([text], delimiter=delimiter), [])
+    except csv.Error as error:  # a cell of more than 128 KiB
+        raise ValueError(str(error)) from None
+
+
+def _row(values: Mapping[str, Any], number: int) -> ManifestRow:
     path = _text(values, PATH)
     if not path:
-        raise DataError(f"{where}: it names no file; expected one of {', '.join(PATH[:3])}")
+        raise ValueError(f"it names no file; expected one of {', '.join(PATH[:3])}")
     split = _text(values, SPLIT).lower()
     if split and split not in SPLIT_NAMES:
-        raise DataError(f"{where}: {shorten(split)!r} is no split; write train, validation or test")
-    start, duration = (_seconds(values, names, where) for names in (START, DURATION))
+        raise ValueError(f"{shorten(split)!r} is no split; write train, validation or test")
+    start, duration = (_seconds(values, names) for names in (START, DURATION))
     return ManifestRow(
         line=number,
         path=path,
@@ -171,10 +202,13 @@ def _row(values: Mapping[str, Any], number: int, file: Location) -> ManifestRow:
 
 def _text(values: Mapping[str, Any], names: tuple[str, ...]) -> str:
     found = next((values[name] for name in names if values.get(name) is not None), "")
-    return " ".join(str(found).split()) if isinstance(found, str | int | float) else ""
+    if not isinstance(found, str | int | float):
+        return ""
+    # JSON may hold halves of characters, which no text file can.
+    return " ".join(str(found).encode(errors="replace").decode().split())
 
 
-def _seconds(values: Mapping[str, Any], names: tuple[str, ...], where: str) -> float | None:
+def _seconds(values: Mapping[str, Any], names: tuple[str, ...]) -> float | None:
     text = _text(values, names)
     if not text:
         return None
@@ -183,5 +217,5 @@ def _seconds(values: Mapping[str, Any], names: tuple[str, ...], where: str) -> f
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < 1e7:
-        raise DataError(f"{where}: {names[0]}={shorten(text)} is no time in seconds")
+        raise ValueError(f"{names[0]}={shorten(text)} is no time in seconds")
     return seconds

@@ -11,22 +11,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vgim.data.audio import AudioProblem, DecodedAudio, decode, encode_flac
+from vgim.data.audio import BLOCK_SAMPLES, AudioProblem, DecodedAudio, decode, encode_flac
 from vgim.data.corpora.corpus import Skipped, SourceUtterance
 from vgim.data.corpora.phone_labels import Phones, fits
-from vgim.data.pcm import PCM16_SCALE, SAMPLE_RATE_HZ
+from vgim.data.foreign import own_problems, read_foreign
+from vgim.data.pcm import PCM16_SCALE, SAMPLE_RATE_HZ, Pcm16
 from vgim.data.shards.columns import COMPRESSION, DICTIONARY_COLUMNS, SHARD_SCHEMA
 from vgim.data.shards.manifest import Codec, ShardEntry
 from vgim.data.shards.plan import ShardPlan
 from vgim.data.shards.record import IndexRow, ShardResult, write_record
-from vgim.errors import StorageError
-from vgim.storage import Location, is_transient
+from vgim.storage import Location
 
 ROW_GROUP_BYTES = 8 * 1024 * 1024
 """Audio in a row group, the unit that a stream reads and shuffles."""
 ROW_GROUP_ROWS = 64
-MAX_FILE_BYTES = 2**32
-"""What the header of a WAV file can hold. A larger file is no recording, and would fill the memory."""
 
 Row = dict[str, Any]
 """Values by the names of SHARD_SCHEMA."""
@@ -118,8 +116,11 @@ def _rows(
     for item in plan.utterances:
         on_utterance()
         try:
-            data = _read(root.child(item.path), item.size_bytes)
-            clip = decode(data, resample=options.resample, mixdown=options.mixdown, segment_s=item.segment_s)
+            with own_problems(root):
+                data = read_foreign(root.child(item.path), item.size_bytes)
+                clip = decode(
+                    data, resample=options.resample, mixdown=options.mixdown, segment_s=item.segment_s
+                )
             if len(clip.samples) < options.min_samples:
                 raise AudioProblem(
                     "too short", f"{len(clip.samples)} samples, at least {options.min_samples} needed"
@@ -136,19 +137,6 @@ def _rows(
         yield _row(item, plan.split, clip, data, phones, options.codec, tally)
 
 
-def _read(file: Location, num_bytes: int) -> bytes:
-    if num_bytes > MAX_FILE_BYTES:
-        raise AudioProblem(
-            "unreadable", f"{num_bytes} bytes, at most {MAX_FILE_BYTES} are read; cut the recording"
-        )
-    try:
-        return file.read_bytes()
-    except StorageError as error:
-        if not file.is_local and error.__cause__ is not None and is_transient(error.__cause__):
-            raise  # storage that does not answer says nothing about the file
-        raise AudioProblem("unreadable", str(error)) from error
-
-
 def _row(
     item: SourceUtterance,
     split: str,
@@ -159,8 +147,7 @@ def _row(
     tally: _Tally,
 ) -> Row:
     num_samples = len(clip.samples)
-    wide = clip.samples.astype(np.int64)
-    sample_sum, square_sum = int(wide.sum()), int(wide @ wide)
+    sample_sum, square_sum = _sums(clip.samples)
     tally.sample_sum += sample_sum
     tally.sample_square_sum += square_sum
     mean, std = mean_and_std(sample_sum, square_sum, num_samples)
@@ -181,6 +168,16 @@ def _row(
         "audio_mean": mean,
         "audio_std": std,
     }
+
+
+def _sums(samples: Pcm16) -> tuple[int, int]:
+    """Sum of all samples and of their squares; a block at a time, since int64 takes four times the memory."""
+    sample_sum = square_sum = 0
+    for start in range(0, len(samples), BLOCK_SAMPLES):
+        wide = samples[start : start + BLOCK_SAMPLES].astype(np.int64)
+        sample_sum += int(wide.sum())
+        square_sum += int(wide @ wide)
+    return sample_sum, square_sum
 
 
 def mean_and_std(sample_sum: int, square_sum: int, num_samples: int) -> tuple[float, float]:

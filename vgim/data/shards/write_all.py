@@ -65,7 +65,7 @@ def _sweep(folder: Location, planned: Collection[str]) -> None:
 def fail_strictly(item: Skipped, root: Location) -> None:
     """Raise DataError for a file that `--strict` does not let pass."""
     raise DataError(
-        f"{root.child(item.path_or_id)}: {item.kind}: {item.reason}; mend or remove the file, or leave out "
+        f"{root.uri}/{item.path_or_id}: {item.kind}: {item.reason}; mend or remove the file, or leave out "
         "--strict to skip it"
     )
 

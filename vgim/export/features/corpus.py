@@ -11,6 +11,9 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote
 
 from vgim.config.paths import resolve_path
+from vgim.data.audio import AudioProblem
+from vgim.data.foreign import own_problems
+from vgim.data.listing import list_foreign, nothing_usable
 from vgim.data.pcm import Pcm16
 from vgim.data.shards.manifest import MANIFEST_NAME, MARKER_NAME, PROGRESS_DIR, read_manifest
 from vgim.data.shards.read import open_shard, read_row_group_utterances
@@ -42,6 +45,7 @@ class Skipped:
     """An utterance that has no features."""
 
     utterance_id: str
+    """Of what is skipped before it is opened, the path below the corpus."""
     reason: str
 
 
@@ -58,6 +62,8 @@ class Part:
     codec: str = ""
     files: tuple[tuple[str, str], ...] = ()
     """Id, and path or URI, of each sound file."""
+    named_by: str = ""
+    """The folder or list that the sound files are from."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,8 @@ class FeatureCorpus:
     digest: str
     """Hash of what there is to encode: the shards' fingerprint and splits, or the names, sizes and times of files."""
     parts: tuple[Part, ...]
+    skipped: tuple[Skipped, ...] = ()
+    """What in a folder of sound files cannot be encoded."""
 
     @property
     def num_utterances(self) -> int:
@@ -102,7 +110,7 @@ def find_corpus(where: str, splits: Sequence[str]) -> FeatureCorpus:
 
 
 def read_clips(part: Part, conversions: Counter[str]) -> Iterator[Clip | Skipped]:
-    """The utterances of a part, one after the other; a sound file that does not decode is skipped.
+    """The utterances of a part, one after the other; a sound file that cannot be read or decoded is skipped.
 
     Args:
         part: A part of a corpus.
@@ -122,9 +130,12 @@ def read_clips(part: Part, conversions: Counter[str]) -> Iterator[Clip | Skipped
             conversions[line.removeprefix(prefix)] += 1
 
         try:
-            yield Clip(utterance_id, _speaker(file), read_sound(file, note))
-        except DataError as error:
+            with own_problems(Location(part.named_by)):
+                audio = read_sound(file, note)
+        except (AudioProblem, DataError) as error:
             yield Skipped(utterance_id, str(error))
+        else:
+            yield Clip(utterance_id, _speaker(file), audio)
 
 
 def _shards(place: Location, splits: Sequence[str]) -> FeatureCorpus:
@@ -146,9 +157,12 @@ def _shards(place: Location, splits: Sequence[str]) -> FeatureCorpus:
 
 
 def _sound_files(place: Location, is_folder: bool) -> FeatureCorpus:
+    skipped: list[Skipped] = []
     if is_folder:
-        entries = sorted(entry for entry in place.walk() if not entry.is_dir)
-        sounds = {entry.path: entry for entry in entries if entry.path.lower().endswith(SOUND_SUFFIXES)}
+        listing = list_foreign(place, SOUND_SUFFIXES)
+        skipped = [Skipped(path, reason) for path, reason in listing.unusable]
+        sounds = {entry.path: entry for entry in listing.files if entry.path.lower().endswith(SOUND_SUFFIXES)}
+        sounds = _of_distinct_ids(sounds, skipped)
         versions = {place.child(path).uri: _version(entry) for path, entry in sounds.items()}
         ids = [_without_suffix(path) for path in sounds]
     elif place.uri.lower().endswith(SOUND_SUFFIXES):
@@ -160,22 +174,33 @@ def _sound_files(place: Location, is_folder: bool) -> FeatureCorpus:
     found = dict(zip(ids, versions, strict=True))
     if not versions:
         raise DataError(
-            f"{place.uri} holds neither shards nor sound files ({', '.join(SOUND_SUFFIXES)}); check the path"
+            f"{place.uri} holds neither shards nor sound files ({', '.join(SOUND_SUFFIXES)})"
+            f"{nothing_usable([(item.utterance_id, item.reason) for item in skipped])}; check the path"
         )
     if len(found) < len(versions):
         same = sorted(set(versions) - set(found.values()))
         raise DataError(
             f"{place.uri} has {plural(len(same), 'file')} with the id of another, such as {first_few(same, 1)}; ids "
-            "are paths without their ending: rename one, or give a list of the files that count"
+            "are paths without their ending: leave one out"
         )
     files = sorted(found.items())
     parts = [
-        Part(f"files-{number:06d}", len(some), files=tuple(some))
+        Part(f"files-{number:06d}", len(some), files=tuple(some), named_by=place.uri)
         for number, start in enumerate(range(0, len(files), FILES_IN_PART))
         if (some := files[start : start + FILES_IN_PART])
     ]
     text = "\n".join(f"{name} {file} {versions[file]}" for name, file in files)
-    return FeatureCorpus(place.uri, hashlib.sha256(text.encode()).hexdigest(), tuple(parts))
+    return FeatureCorpus(place.uri, hashlib.sha256(text.encode()).hexdigest(), tuple(parts), tuple(skipped))
+
+
+def _of_distinct_ids(sounds: Mapping[str, Entry], skipped: list[Skipped]) -> dict[str, Entry]:
+    """The first file of each id, which is its path without ending; the others are added to `skipped`."""
+    first: dict[str, str] = {}
+    for path in sounds:
+        same = first.setdefault(_without_suffix(path), path)
+        if same != path:
+            skipped.append(Skipped(path, f"it has the same id as {same}, {_without_suffix(path)}"))
+    return {path: sounds[path] for path in first.values()}
 
 
 def _version(entry: Entry) -> str:

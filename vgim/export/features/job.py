@@ -33,6 +33,7 @@ from vgim.export.features.part import (
     PROGRESS_DIR,
     FeatureWork,
     PartRecord,
+    SkippedRow,
     record_path,
     write_part,
     write_part_on_ray,
@@ -215,7 +216,8 @@ def _finish(
     rows = sorted(
         (row for part in parts for row in part.rows), key=lambda row: (row.module, row.utterance_id)
     )
-    skipped = tuple(row for part in parts for row in part.skipped)
+    listed = [SkippedRow(utterance_id=item.utterance_id, reason=item.reason) for item in corpus.skipped]
+    skipped = (*listed, *(row for part in parts for row in part.skipped))
     conversions: Counter[str] = Counter()
     for part in parts:
         conversions.update(part.conversions)
