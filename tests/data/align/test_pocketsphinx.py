@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import eq
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from vgim.data.align.aligner import NoAlignment, make_aligner
 from vgim.data.align.pocketsphinx import INVENTORY, PocketSphinx
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.corpora.phone_labels import read_labels
+from vgim.data.corpora.synthetic import synthesize
 from vgim.errors import DataError
 
 NOISE = np.random.default_rng(0).integers(-3000, 3000, 24_000, dtype=np.int16)
@@ -69,3 +71,17 @@ def test_real_speech_has_the_labels_that_the_same_model_gave_it_before(
         equal += int((ours[: len(theirs)] == theirs[: len(ours)]).sum())
         total += len(theirs)
     assert equal / total > 0.99
+
+
+def test_synthetic_speech_has_its_known_phones_nearly_everywhere(tmp_path: Path) -> None:
+    synthesize(tmp_path, speakers=2, utterances=4, seed=0)
+    known = read_labels(tmp_path / "phones.txt")
+    aligner = PocketSphinx(str(tmp_path / "dictionary.txt"))
+    equal = total = 0
+    for item in find_librispeech(tmp_path).utterances:
+        audio = soundfile.read(tmp_path / item.path, dtype="int16")[0]
+        found = [INVENTORY[number] for number in aligner.align(audio, item.transcript)]
+        spoken = [known.inventory[number] for number in known.phones[item.utterance_id]]
+        equal += sum(map(eq, found, spoken))
+        total += len(spoken)
+    assert equal / total > 0.8  # the two place a phone's borders by different rules

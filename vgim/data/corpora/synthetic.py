@@ -33,6 +33,8 @@ from vgim.storage import TEMPORARY_MARK, Location, storage_errors, temporary_fol
 from vgim.text import first_few
 
 SUBSET = "synth-clean"
+DICTIONARY_NAME = "dictionary.txt"
+"""Pronunciations of the words, for `vgim data align --dictionary`."""
 VERSION = 1
 """Version of the synthesizer. It changes whenever the same seed gives other audio."""
 LEXICON_WORDS = 240
@@ -192,6 +194,7 @@ def _build(folder: Path, facts: dict[str, int], progress: Progress) -> float:
     (folder / "SPEAKERS.TXT").write_text(_speakers_table(voices, labels))
     (folder / LABELS_NAME).write_text(format_phones(labels))
     (folder / INVENTORY_NAME).write_text(format_inventory(tuple(phone.name for phone in PHONES)))
+    (folder / DICTIONARY_NAME).write_text("".join(map(_pronunciation, lexicon)))
     (folder / SYNTHETIC_MARKER).write_text(json.dumps({**facts, "hours": round(hours, 6)}) + "\n")
     return round(hours, 6)
 
@@ -268,6 +271,11 @@ def _lexicon(seed: int) -> list[Word]:
 
 def _spelling(word: Word) -> str:
     return "".join(PHONES[phone].spelling for phone in word)
+
+
+def _pronunciation(word: Word) -> str:
+    """A line of the dictionary that `vgim data align` takes, as PocketSphinx writes them."""
+    return f"{_spelling(word).lower()} {' '.join(PHONES[phone].name for phone in word)}\n"
 
 
 def _speakers_table(voices: list[Voice], labels: dict[str, Phones]) -> str:
