@@ -25,6 +25,9 @@ Maker = Callable[..., ResolvedConfig]
 EXAMPLES = [
     "load_config",
     "prepare",
+    "merge_shards",
+    "split_shards",
+    "subset_shards",
     "train",
     "list_runs",
     "read_metrics",
@@ -55,6 +58,13 @@ def notebook(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("notebook")
     synthesize(str(folder / "LibriSpeech"), speakers=4, utterances=12, seed=0)
+    synthesize(str(folder / "OtherSpeech"), speakers=1, utterances=3, seed=1)
+    for path in sorted(
+        (folder / "OtherSpeech").rglob("101*"), reverse=True
+    ):  # another voice than LibriSpeech's 101
+        path.rename(path.with_name(path.name.replace("101", "901")))
+    for text in (folder / "OtherSpeech").rglob("*.t*xt"):
+        text.write_text(text.read_text().replace("101", "901"))
     (folder / "configs").mkdir()
     (folder / "configs" / "quickstart.yaml").write_text(PRESET)
     return folder

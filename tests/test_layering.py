@@ -75,6 +75,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "vgim.data.corpora",
         "vgim.data.shards",
     },
+    "vgim.data.reshard": BASE | {"vgim.data.pcm", "vgim.data.corpora", "vgim.data.shards"},
     "vgim.data.stream": BASE | {"vgim.data.pcm", "vgim.data.shards"},
     "vgim.model": BASE,
 }

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from vgim.api_reading import list_runs as list_runs
     from vgim.api_reading import open_shards as open_shards
     from vgim.api_reading import read_metrics as read_metrics
+    from vgim.api_shards import merge_shards as merge_shards
+    from vgim.api_shards import split_shards as split_shards
+    from vgim.api_shards import subset_shards as subset_shards
     from vgim.pretrained.decoder import load_decoder as load_decoder
     from vgim.pretrained.encoder import load_encoder as load_encoder
 
@@ -34,10 +37,13 @@ _MODULES = {
     "load_config": "vgim.api",
     "load_decoder": "vgim.pretrained.decoder",
     "load_encoder": "vgim.pretrained.encoder",
+    "merge_shards": "vgim.api_shards",
     "open_shards": "vgim.api_reading",
     "prepare": "vgim.api",
     "probe": "vgim.api",
     "read_metrics": "vgim.api_reading",
+    "split_shards": "vgim.api_shards",
+    "subset_shards": "vgim.api_shards",
     "train": "vgim.api",
     "train_decoder": "vgim.api",
 }
@@ -50,10 +56,13 @@ __all__ = [
     "load_config",
     "load_decoder",
     "load_encoder",
+    "merge_shards",
     "open_shards",
     "prepare",
     "probe",
     "read_metrics",
+    "split_shards",
+    "subset_shards",
     "train",
     "train_decoder",
 ]

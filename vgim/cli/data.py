@@ -10,6 +10,7 @@ import click
 from vgim.cli.align import align
 from vgim.cli.download import download
 from vgim.cli.options import Count, FiniteRange, json_option, seed_type
+from vgim.cli.reshard import merge, split, subset
 from vgim.errors import DataError
 
 if TYPE_CHECKING:
@@ -137,6 +138,8 @@ def data() -> None:
 
 data.add_command(align)
 data.add_command(download)
+for verb in (merge, split, subset):
+    data.add_command(verb)
 
 
 @data.command()

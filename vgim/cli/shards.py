@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vgim.text import align_columns, plural
+from vgim.text import align_columns, first_few, plural
 
 if TYPE_CHECKING:
     from vgim.data.shards.manifest import Manifest
@@ -37,6 +37,11 @@ def describe(path: str, manifest: Manifest, width: int | None = None) -> str:
         f"mean {manifest.corpus_mean:.6f}, standard deviation {manifest.corpus_std:.6f}",
         f"fingerprint {manifest.fingerprint}",
     ]
+    if manifest.origin is not None:
+        sources = first_few(source.shards for source in manifest.origin.sources)
+        lines.append(f"made by `vgim data {manifest.origin.verb}` of {sources}")
+    if manifest.beyond_max_hours:
+        lines.append(f"left out by --max-hours: {manifest.beyond_max_hours:,} utterances")
     if manifest.left_out:
         lines.append(f"left out, in none of the lists: {manifest.left_out:,}")
     if manifest.skipped:

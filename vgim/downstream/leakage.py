@@ -32,14 +32,16 @@ def count_seen(config: RunConfig, trained_on: str, shards: Location, manifest: M
         own_manifest = read_manifest(own_shards)
         if own_manifest.fingerprint != trained_on:
             return None
+        if own_manifest.corpora.isdisjoint(manifest.corpora):
+            return 0
         seen = set(_recordings(own_shards, own_manifest, "train"))
     except VgimError:
         return None
     return sum(recording in seen for recording in _recordings(shards, manifest, "test"))
 
 
-def _recordings(shards: Location, manifest: Manifest, split: str) -> list[tuple[str, str]]:
-    """Corpus and id of the recording that each utterance of a split is cut from."""
+def _recordings(shards: Location, manifest: Manifest, split: str) -> list[str]:
+    """Id of the recording that each utterance of a split is cut from."""
     ids_by_split = {name: list(read_lengths(shards, name)) for name in SPLITS}
     recording_of = manifest.traits.recordings_of(chain.from_iterable(ids_by_split.values()))
-    return [(manifest.corpus, recording_of[name]) for name in ids_by_split[split]]
+    return [recording_of[name] for name in ids_by_split[split]]

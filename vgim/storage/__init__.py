@@ -10,6 +10,7 @@ from vgim.storage.causes import is_transient
 from vgim.storage.errors import storage_errors
 from vgim.storage.lines import AppendedLines
 from vgim.storage.location import Bytes, Entry, FileSizes, Location, Names
+from vgim.storage.second_place import Manner, give_second_place
 from vgim.storage.temporary import temporary_folder
 from vgim.storage.whole_files import COPY_CHUNK_BYTES
 from vgim.storage.whole_folders import write_folder
@@ -22,7 +23,9 @@ __all__ = [
     "Entry",
     "FileSizes",
     "Location",
+    "Manner",
     "Names",
+    "give_second_place",
     "is_transient",
     "locked_temporary_folder",
     "replace_folder",

@@ -15,7 +15,14 @@ from vgim.config import load_config
 from vgim.config.schema import DataConfig
 from vgim.data.corpora.corpus import Corpus, SourceUtterance
 from vgim.data.corpora.kind import CorpusKind, CorpusOption, CorpusTraits
-from vgim.data.corpora.registry import CORPORA, corpus_title, corpus_traits, find_corpus
+from vgim.data.corpora.registry import (
+    CORPORA,
+    corpora_of,
+    corpus_title,
+    corpus_traits,
+    find_corpus,
+    joined_name,
+)
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.shards.prepare_named import prepare_named
 from vgim.data.stream.readers import read_in_process
@@ -209,3 +216,14 @@ def test_a_syllable_of_artificial_speech_belongs_to_the_word_it_was_cut_from() -
         "other": "other",
     }
     assert corpus_title("artificial-speech") == "Artificial Speech"
+
+
+def test_joined_corpora_have_the_names_and_the_recordings_of_each() -> None:
+    name = joined_name(["librispeech", "folder", "folder+mine"])
+    assert name == "folder+librispeech+mine"
+    assert corpora_of(name) == {"folder", "librispeech", "mine"}
+    assert corpus_title(name) == "folder of sound files + LibriSpeech + mine"
+    ids = ["103-1240-0000", "talk@100", "talk@900", "other"]
+    recordings = corpus_traits(name, None).recordings_of(iter(ids))
+    assert list(recordings.values()) == ["103-1240-0000", "talk", "talk", "other"]
+    assert corpus_traits(joined_name(["artificial-speech", "librispeech"]), "syllables").syllables == ()

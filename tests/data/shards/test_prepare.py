@@ -275,7 +275,7 @@ def test_a_full_disk_is_a_storage_error_and_the_preparation_can_go_on(
     def full(self: object, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("vgim.data.shards.write._HashingSink.write", full)
+    monkeypatch.setattr("vgim.data.shards.write.HashingSink.write", full)
     with pytest.raises(StorageError, match=r"cannot write .*train/00000\.parquet: no space left"):
         prepare(corpus, tmp_path / "out")
     monkeypatch.undo()

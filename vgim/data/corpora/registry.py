@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from vgim.data.corpora.artificial_speech import ARTIFICIAL_SPEECH
@@ -54,11 +55,39 @@ def find_corpus(name: str, root: str | Path | Location, **options: OptionInput) 
     return kind.find(root, **{keyword: value for keyword, value in options.items() if value is not None})
 
 
+JOINED = "+"
+"""Between the names of the corpora, or of their forms, of shards that were joined."""
+
+
+def joined_name(names: Iterable[str]) -> str:
+    """The name of several corpora together: `folder+librispeech`. Joined names are taken apart first."""
+    return JOINED.join(sorted({part for name in names for part in name.split(JOINED)}))
+
+
+def corpora_of(name: str) -> frozenset[str]:
+    """The names in a joined name."""
+    return frozenset(name.split(JOINED))
+
+
 def corpus_title(name: str) -> str:
     """The name of a corpus for readers; a corpus that is not in the registry keeps its name in the manifest."""
-    return CORPORA[name].title if name in CORPORA else name
+    return f" {JOINED} ".join(CORPORA[part].title if part in CORPORA else part for part in name.split(JOINED))
 
 
 def corpus_traits(name: str, variant: str | None) -> CorpusTraits:
-    """Properties of a corpus's utterances; the defaults for a corpus that is not in the registry."""
-    return CORPORA[name].traits(variant) if name in CORPORA else CorpusTraits()
+    """Properties of a corpus's utterances; the defaults for a corpus that is not in the registry.
+
+    Of several corpora, utterance ids are recordings by the rules of each, and only of one corpus are they syllables.
+    """
+    traits = [CORPORA[part].traits(variant) for part in sorted(corpora_of(name)) if part in CORPORA]
+    if len(corpora_of(name)) == 1:
+        return traits[0] if traits else CorpusTraits()
+
+    def recordings_of(utterance_ids: Iterable[str]) -> dict[str, str]:
+        found = {utterance_id: utterance_id for utterance_id in utterance_ids}
+        for each in traits:
+            of_corpus = each.recordings_of(found.values())
+            found = {utterance_id: of_corpus[name] for utterance_id, name in found.items()}
+        return found
+
+    return CorpusTraits(recordings_of=recordings_of)

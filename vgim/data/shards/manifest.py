@@ -14,7 +14,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -27,7 +27,7 @@ from pydantic import (
 
 from vgim.data.corpora.corpus import Skipped
 from vgim.data.corpora.kind import CorpusTraits
-from vgim.data.corpora.registry import corpus_title, corpus_traits
+from vgim.data.corpora.registry import corpora_of, corpus_title, corpus_traits
 from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.data.shards.alignment import Alignment, phone_path, read_alignment
 from vgim.data.shards.file_entry import FileEntry
@@ -42,6 +42,8 @@ MARKER_NAME = "manifest.sha256"
 INDEX_NAME = "index.parquet"
 PROGRESS_DIR = ".prepare"
 """Folder with a record per finished shard, while a preparation runs. It is deleted after the marker is written."""
+PLAN_NAME = "plan.json"
+"""File in PROGRESS_DIR: hash of the plan that is carried out, and the verb."""
 SPLITS = ("train", "validation", "test")
 
 _MARKER = re.compile(rb"[0-9a-f]{64} [ *]" + re.escape(MANIFEST_NAME).encode() + rb"(\r?\n)?")
@@ -50,6 +52,8 @@ _MARKER = re.compile(rb"[0-9a-f]{64} [ *]" + re.escape(MANIFEST_NAME).encode() +
 Split = Literal["train", "validation", "test"]
 Codec = Literal["pcm16", "flac"]
 OptionValue = str | int | float | bool | None
+DerivingVerb = Literal["merge", "split", "subset"]
+"""Verbs of `vgim data` that make a shard folder of others."""
 
 
 class ManifestModel(BaseModel):
@@ -75,6 +79,25 @@ class SplitSummary(ManifestModel):
     hours: float = 0.0
     speakers: int = 0
     shards: tuple[ShardEntry, ...] = ()
+
+
+class SourceShards(ManifestModel):
+    """A shard folder that another was made of."""
+
+    shards: str
+    """Path or URI at that time."""
+    fingerprint: str
+    corpus: str
+    utterances: int
+    options: dict[str, OptionValue]
+    """Options of its preparation."""
+
+
+class Origin(ManifestModel):
+    """How a shard folder was made of others."""
+
+    verb: DerivingVerb
+    sources: tuple[SourceShards, ...]
 
 
 class Manifest(ManifestModel):
@@ -111,14 +134,19 @@ class Manifest(ManifestModel):
     index: FileEntry | None = None
     """Size and hash of `index.parquet`; None in folders of earlier versions, which did not record them."""
 
+    origin: Origin | None = None
+    """The shards that these were made of; None for shards of a preparation."""
+    beyond_max_hours: int = 0
+    """Utterances that `max_hours` left out."""
+
     alignment: Alignment | None = None
     """Labels that `vgim data align` added; in `alignment.json`, from where `read_manifest` takes them."""
 
     @model_serializer(mode="wrap")
     def _without_what_is_missing(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = serialize(self)
-        for name in ("index", "alignment"):
-            if content[name] is None:
+        for name in ("index", "origin", "beyond_max_hours", "alignment"):
+            if not content[name]:
                 del content[name]
         return content
 
@@ -146,6 +174,11 @@ class Manifest(ManifestModel):
     def traits(self) -> CorpusTraits:
         """Properties of the corpus's utterances."""
         return corpus_traits(self.corpus, self.variant)
+
+    @property
+    def corpora(self) -> frozenset[str]:
+        """Names of the corpora: several, if shards of several were joined."""
+        return corpora_of(self.corpus)
 
     @property
     def num_utterances(self) -> int:
@@ -256,8 +289,8 @@ def _check_complete(folder: Location) -> None:
     missing = MARKER_NAME if has_manifest else MANIFEST_NAME
     if folder.child(PROGRESS_DIR).exists():
         raise DataError(
-            f"no {missing} in {folder}: its preparation was interrupted; run the same `vgim data prepare` again, it "
-            "goes on from the finished shards"
+            f"no {missing} in {folder}: its preparation was interrupted; run the same `vgim data {_begun_by(folder)}` "
+            "again, it goes on from the finished shards"
         )
     if has_manifest or folder.child(MARKER_NAME).exists():
         raise DataError(
@@ -268,6 +301,17 @@ def _check_complete(folder: Location) -> None:
         f"no {MANIFEST_NAME} in {folder}: it is not a shard folder; check the path, or run `vgim data prepare ...` "
         "with another --out"
     )
+
+
+def _begun_by(folder: Location) -> str:
+    """The verb of `vgim data` that was interrupted in a folder."""
+    plan = folder.child(PROGRESS_DIR, PLAN_NAME)
+    try:
+        content = json.loads(plan.read_bytes()) if plan.exists() else {}
+    except ValueError:
+        content = {}
+    verb = content.get("verb") if isinstance(content, dict) else None
+    return str(verb) if verb in get_args(DerivingVerb) else "prepare"
 
 
 def _check_marker(folder: Location, manifest: bytes) -> None:

@@ -48,6 +48,7 @@ from vgim.data.shards.record import index_table
 from vgim.data.shards.splits import (
     Assignment,
     check_fractions,
+    check_seed,
     hash_split,
     read_list,
     split_by_folders,
@@ -59,14 +60,13 @@ from vgim.data.shards.write_all import begin, check_out, fail_strictly, write_al
 from vgim.errors import ConfigError, DataError
 from vgim.progress import SILENT, Progress
 from vgim.storage import Location
-from vgim.text import plural, shorten
+from vgim.text import plural
 
 log = logging.getLogger(__name__)
 
 PREPARING = Work("preparing the shards", "choose another --out")
 RAY_ABOVE_BYTES = 1_000_000_000
 """Bytes of PCM16 above which starting Ray takes less time than it saves."""
-MAX_SEED = 2**63
 UNCHANGED = "already prepared from the same corpus with the same options; nothing to do"
 
 
@@ -130,8 +130,7 @@ def prepare(
         strict=strict,
     )
     _check(corpus, reading, target_shard_bytes, validation_fraction, test_fraction)
-    if not 0 <= seed < MAX_SEED:
-        raise ConfigError(f"seed={shorten(str(seed))} must be at least 0 and below 2^63")
+    check_seed(seed)
     lists = {
         split: frozenset(current_ids(read_list(file), corpus.utterances, f"the {split} list").values())
         for split, file in zip(SPLITS, (train_list, validation_list, test_list), strict=True)
@@ -179,7 +178,7 @@ def prepare(
     with take_claim(folder, PREPARING) as held:
         if is_prepared():  # by another process, before this one had the claim
             return unchanged()
-        begin(folder, plan_hash, plans)
+        begin(folder, plan_hash, {plan.path for plan in plans})
         use_ray = _use_ray(corpus, plans, workers)
         fit = FitCheck(phone_labels, labels) if phone_labels is not None and labels is not None else None
         results = write_all(
@@ -294,6 +293,8 @@ def _read_unchanged(
     """The manifest of a complete folder. DataError if preparing again would change anything."""
     manifest = read_manifest(folder)
     remedy = "choose another --out, or remove the folder"
+    if manifest.origin is not None:
+        raise DataError(f"{folder} holds shards that `vgim data {manifest.origin.verb}` made; {remedy}")
     if manifest.corpus != corpus.name:
         raise DataError(f"{folder} holds the corpus {manifest.corpus}, not {corpus.name}; {remedy}")
     for name, value in options.items():

@@ -174,16 +174,27 @@ def read_row_group(path: str, row_group: int, columns: Sequence[str]) -> pa.Tabl
     """
     state = _file_state(path)
     known = None if state is None else (path, state, row_group, tuple(columns))
+    table = read_opened_row_group(_open(path, state, verify=known not in _verified), path, row_group, columns)
+    if known is not None:
+        _verified.add(known)
+    return table
+
+
+def read_opened_row_group(
+    shard: pq.ParquetFile, path: str, row_group: int, columns: Sequence[str]
+) -> pa.Table:
+    """Read some columns of a row group of an open shard, in this thread.
+
+    Raises:
+        DataError: The shard is damaged.
+    """
     try:
-        shard = _open(path, state, verify=known not in _verified)
         table = shard.read_row_group(row_group, columns=list(columns), use_threads=False)
         expected = shard.metadata.row_group(row_group).num_rows
     except _DAMAGE as error:
         raise _unreadable(f"row group {row_group} of shard {path}", error) from error
     if table.num_rows != expected or set(table.column_names) != set(columns):
         raise other_content(path)
-    if known is not None:
-        _verified.add(known)
     return table
 
 
@@ -201,6 +212,19 @@ def _file_state(path: str) -> FileState | None:
 
 @lru_cache(maxsize=32)
 def _open(path: str, state: FileState | None, *, verify: bool) -> pq.ParquetFile:
+    return open_anew(path, verify=verify)
+
+
+def open_anew(path: str, *, verify: bool = True) -> pq.ParquetFile:
+    """Open a shard, or labels beside one, for one thread.
+
+    Args:
+        path: Path or URI of the file.
+        verify: Compare the checksums of pages when they are read.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
     # The file is not mapped into memory: reading a mapped file that another program shortens kills the process.
     location = Location(path)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import pyarrow as pa
 from pydantic import ValidationError
@@ -10,7 +11,6 @@ from pydantic import ValidationError
 from vgim.data.corpora.corpus import Skipped
 from vgim.data.shards.columns import INDEX_SCHEMA
 from vgim.data.shards.manifest import PROGRESS_DIR, SPLITS, ManifestModel, ShardEntry
-from vgim.data.shards.plan import ShardPlan
 from vgim.storage import Location
 
 
@@ -25,6 +25,26 @@ class IndexRow(ManifestModel):
     num_samples: int
     audio_mean: float
     audio_std: float
+
+
+class Planned(Protocol):
+    """A shard that is to be written."""
+
+    @property
+    def split(self) -> str:
+        """The split."""
+
+    @property
+    def number(self) -> int:
+        """Number of the shard in its split."""
+
+    @property
+    def path(self) -> str:
+        """Path of the shard, relative to the shard folder."""
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that shapes the shard."""
 
 
 class ShardResult(ManifestModel):
@@ -44,7 +64,7 @@ class ShardResult(ManifestModel):
     """Utterances whose labels are too few or too many for their audio, and are therefore left out."""
 
 
-def read_record(plan: ShardPlan, out: Location) -> ShardResult | None:
+def read_record(plan: Planned, out: Location) -> ShardResult | None:
     """The record of a plan's shard; None unless an earlier call wrote this plan and the file is still whole."""
     record = _record_path(plan, out)
     if not record.exists():
@@ -59,12 +79,12 @@ def read_record(plan: ShardPlan, out: Location) -> ShardResult | None:
     return result
 
 
-def write_record(plan: ShardPlan, out: Location, result: ShardResult) -> None:
+def write_record(plan: Planned, out: Location, result: ShardResult) -> None:
     """Mark the plan's shard as finished."""
     _record_path(plan, out).write_bytes_atomic(result.model_dump_json().encode())
 
 
-def _record_path(plan: ShardPlan, out: Location) -> Location:
+def _record_path(plan: Planned, out: Location) -> Location:
     return out.child(PROGRESS_DIR, f"{plan.split}-{plan.number:05d}.json")
 
 

@@ -27,6 +27,19 @@ class Assignment:
     warnings: tuple[str, ...] = ()
 
 
+MAX_SEED = 2**63
+
+
+def check_seed(seed: int) -> None:
+    """Check the seed of a hash.
+
+    Raises:
+        ConfigError: It is negative or has more than 63 bits.
+    """
+    if not 0 <= seed < MAX_SEED:
+        raise ConfigError(f"seed={shorten(str(seed))} must be at least 0 and below 2^63")
+
+
 def hash_order(utterance_id: str, seed: int) -> bytes:
     """A sort key that shuffles utterances. It depends on the id and the seed alone, not on other utterances."""
     return hashlib.blake2b(utterance_id.encode(), digest_size=16, salt=seed.to_bytes(16, "little")).digest()

@@ -48,20 +48,13 @@ def summarize(
             f"{skipped[0].reason}"
         )
     warnings = [*corpus.warnings, *assignment.warnings, *label_warnings(labels, results)]
-    train = [result for result in results if result.split == "train"]
-    if not any(result.rows for result in train):
-        warnings.append("the train split is empty, so corpus mean and deviation are over all splits")
-        train = list(results)
-    mean, std = mean_and_std(
-        sum(result.sample_sum for result in train),
-        sum(result.sample_square_sum for result in train),
-        sum(row.num_samples for result in train for row in result.rows),
-    )
+    mean, std, of_statistics = train_statistics(results)
+    warnings += of_statistics
     return Manifest(
         corpus=corpus.name,
         codec=codec,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        splits={split: _split_summary(split, results) for split in SPLITS},
+        splits={split: split_summary(split, results) for split in SPLITS},
         speakers=tuple(sorted({row.speaker_id for result in results for row in result.rows})),
         corpus_mean=mean,
         corpus_std=std,
@@ -76,7 +69,23 @@ def summarize(
     )
 
 
-def _split_summary(split: str, results: Sequence[ShardResult]) -> SplitSummary:
+def train_statistics(results: Sequence[ShardResult]) -> tuple[float, float, list[str]]:
+    """Mean and standard deviation of the train split as float PCM, and warnings about them."""
+    warnings = []
+    train = [result for result in results if result.split == "train"]
+    if not any(result.rows for result in train):
+        warnings.append("the train split is empty, so corpus mean and deviation are over all splits")
+        train = list(results)
+    mean, std = mean_and_std(
+        sum(result.sample_sum for result in train),
+        sum(result.sample_square_sum for result in train),
+        sum(row.num_samples for result in train for row in result.rows),
+    )
+    return mean, std, warnings
+
+
+def split_summary(split: str, results: Sequence[ShardResult]) -> SplitSummary:
+    """Size and shards of one split."""
     of_split = [result for result in results if result.split == split]
     rows = [row for result in of_split for row in result.rows]
     return SplitSummary(

@@ -75,16 +75,8 @@ def write_shard(
     index_rows: list[IndexRow] = []
     shard = out.child(plan.path)
     with shard.atomic_output() as file:
-        sink = _HashingSink(file)
-        with pq.ParquetWriter(
-            sink,
-            SHARD_SCHEMA,
-            compression=COMPRESSION,
-            use_dictionary=DICTIONARY_COLUMNS,
-            column_encoding={"audio": "PLAIN"},
-            write_statistics=["num_samples"],
-            write_page_checksum=True,
-        ) as writer:
+        sink = HashingSink(file)
+        with shard_writer(sink) as writer:
             for row_group, rows in enumerate(_row_groups(_rows(plan, options, tally, on_utterance))):
                 writer.write_table(pa.Table.from_pylist(rows, schema=SHARD_SCHEMA), row_group_size=len(rows))
                 index_rows.extend(_index_row(row, row_group, number) for number, row in enumerate(rows))
@@ -106,6 +98,19 @@ def write_shard(
     else:
         write_record(plan, out, result)
     return result
+
+
+def shard_writer(sink: HashingSink) -> pq.ParquetWriter:
+    """A writer of row groups of SHARD_SCHEMA."""
+    return pq.ParquetWriter(
+        sink,
+        SHARD_SCHEMA,
+        compression=COMPRESSION,
+        use_dictionary=DICTIONARY_COLUMNS,
+        column_encoding={"audio": "PLAIN"},
+        write_statistics=["num_samples"],
+        write_page_checksum=True,
+    )
 
 
 def _rows(
@@ -213,7 +218,7 @@ def _index_row(row: Row, row_group: int, number: int) -> IndexRow:
     )
 
 
-class _HashingSink:
+class HashingSink:
     """A binary file that hashes and counts the bytes written to it, so that no shard is read back."""
 
     def __init__(self, file: IO[bytes]) -> None:

@@ -11,7 +11,14 @@ from typing import Any
 
 from vgim.claims.record import CLAIMS
 from vgim.data.corpora.corpus import Skipped
-from vgim.data.shards.manifest import MANIFEST_NAME, MARKER_NAME, PROGRESS_DIR, SPLITS, is_complete
+from vgim.data.shards.manifest import (
+    MANIFEST_NAME,
+    MARKER_NAME,
+    PLAN_NAME,
+    PROGRESS_DIR,
+    SPLITS,
+    is_complete,
+)
 from vgim.data.shards.plan import ShardPlan
 from vgim.data.shards.record import ShardResult, read_record
 from vgim.data.shards.write import ReadOptions, write_shard
@@ -44,10 +51,28 @@ def check_out(folder: Location) -> None:
             )
 
 
-def begin(folder: Location, plan_hash: str, plans: Sequence[ShardPlan]) -> None:
-    """Mark a claimed folder as being prepared, and delete what an earlier preparation left in it."""
-    folder.child(PROGRESS_DIR, "plan.json").write_bytes_atomic(json.dumps({"plan": plan_hash}).encode())
-    _sweep(folder, {plan.path for plan in plans})
+def begin(folder: Location, plan_hash: str, planned: Collection[str], verb: str = "prepare") -> None:
+    """Mark a claimed folder as being prepared, and delete what an earlier preparation left in it.
+
+    Args:
+        folder: The folder.
+        plan_hash: Hash of the plan.
+        planned: Paths of all files that the plan writes below the folders of the splits.
+        verb: The verb of `vgim data` that carries the plan out.
+    """
+    content = json.dumps({"plan": plan_hash, "verb": verb}).encode()
+    folder.child(PROGRESS_DIR, PLAN_NAME).write_bytes_atomic(content)
+    _sweep(folder, planned)
+
+
+def begun_plan(folder: Location) -> str | None:
+    """Hash of the plan that an earlier call began to carry out in a folder; None if there is none."""
+    file = folder.child(PROGRESS_DIR, PLAN_NAME)
+    try:
+        content = json.loads(file.read_bytes()) if file.exists() else None
+    except ValueError:
+        return None
+    return str(content.get("plan")) if isinstance(content, dict) else None
 
 
 def _sweep(folder: Location, planned: Collection[str]) -> None:
