@@ -60,6 +60,11 @@ def prepare_options() -> list[click.Option]:
             help="Skip utterances with fewer samples at 16 kHz [set by the corpus].",
         ),
         click.Option(
+            ["--max-hours"],
+            type=FiniteRange(0, min_open=True),
+            help="Take this many hours at most, of each speaker in turn; few hours are a part of more [all].",
+        ),
+        click.Option(
             ["--resample/--no-resample"],
             default=None,
             help="Convert files of other sample rates to 16 kHz, or skip them [artificial-speech converts, "

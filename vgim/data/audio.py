@@ -78,34 +78,10 @@ def decode(
     """
     if not data:
         raise AudioProblem("empty", "the file has no bytes")
-    try:
-        file = soundfile.SoundFile(stream := io.BytesIO(data))
-    except (soundfile.SoundFileError, RuntimeError) as error:
-        raise AudioProblem("corrupt", f"not readable as audio ({_libsndfile_message(error)})") from error
-    with file:
+    with _open(stream := io.BytesIO(data)) as file:
         if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
             _check_wav_is_whole(data)
-        if file.frames == 0:
-            raise AudioProblem("empty", "it holds no samples")
-        if file.frames >= UNKNOWN_FRAMES:  # libsndfile cannot tell where the last block of samples ends
-            raise AudioProblem(
-                "unreadable", "its header gives no length, as of a file written into a pipe; encode it again"
-            )
-        if file.samplerate != SAMPLE_RATE_HZ and not resample:
-            raise AudioProblem(
-                "sample rate",
-                f"sample rate {file.samplerate} Hz, expected {SAMPLE_RATE_HZ}; resample it or use --resample",
-            )
-        if file.channels != 1 and not mixdown:
-            raise AudioProblem(
-                "channels", f"{file.channels} channels, expected 1; mix it down or use --mixdown"
-            )
-        if _filter_size(file.samplerate) > LARGEST_FILTER:
-            raise AudioProblem(
-                "sample rate",
-                f"sample rate {file.samplerate} Hz has no small ratio to {SAMPLE_RATE_HZ} Hz; resample the file with "
-                "another tool",
-            )
+        _check_header(file, resample=resample, mixdown=mixdown)
         first, last = _samples_of(segment_s, file)
         samples = _read_samples(file, first, last, ends_early=lambda: stream.tell() >= len(data))
         is_mono_flac = file.format == "FLAC" and file.subtype == "PCM_16" and file.channels == 1
@@ -116,6 +92,57 @@ def decode(
         samples = resample_pcm16(samples, rate_hz)
     is_plain_flac = is_mono_flac and rate_hz == SAMPLE_RATE_HZ and segment_s is None
     return DecodedAudio(samples, is_plain_flac, rate_hz, num_channels)
+
+
+def read_length(
+    stream: Any, *, resample: bool, mixdown: bool, segment_s: tuple[float, float | None] | None
+) -> int:
+    """Samples at 16 kHz that `decode` finds in a sound file, or a part of it, by its header.
+
+    Args:
+        stream: The file, binary and seekable; its first bytes are read, or as many as its header takes.
+        resample: As for `decode`.
+        mixdown: As for `decode`.
+        segment_s: As for `decode`.
+
+    Raises:
+        AudioProblem: The header says that the file cannot be used.
+    """
+    with _open(stream) as file:
+        _check_header(file, resample=resample, mixdown=mixdown)
+        first, last = _samples_of(segment_s, file)
+        num_samples: int = math.ceil((last - first) * SAMPLE_RATE_HZ / file.samplerate)
+        return num_samples
+
+
+def _open(stream: Any) -> Any:
+    try:
+        return soundfile.SoundFile(stream)
+    except (soundfile.SoundFileError, RuntimeError) as error:
+        raise AudioProblem("corrupt", f"not readable as audio ({_libsndfile_message(error)})") from error
+
+
+def _check_header(file: Any, *, resample: bool, mixdown: bool) -> None:
+    """Raise AudioProblem if the header of an open file says that it cannot be used."""
+    if file.frames == 0:
+        raise AudioProblem("empty", "it holds no samples")
+    if file.frames >= UNKNOWN_FRAMES:  # libsndfile cannot tell where the last block of samples ends
+        raise AudioProblem(
+            "unreadable", "its header gives no length, as of a file written into a pipe; encode it again"
+        )
+    if file.samplerate != SAMPLE_RATE_HZ and not resample:
+        raise AudioProblem(
+            "sample rate",
+            f"sample rate {file.samplerate} Hz, expected {SAMPLE_RATE_HZ}; resample it or use --resample",
+        )
+    if file.channels != 1 and not mixdown:
+        raise AudioProblem("channels", f"{file.channels} channels, expected 1; mix it down or use --mixdown")
+    if _filter_size(file.samplerate) > LARGEST_FILTER:
+        raise AudioProblem(
+            "sample rate",
+            f"sample rate {file.samplerate} Hz has no small ratio to {SAMPLE_RATE_HZ} Hz; resample the file with "
+            "another tool",
+        )
 
 
 def _check_wav_is_whole(data: bytes) -> None:

@@ -26,8 +26,10 @@ from vgim.data.corpora.phone_intervals import read_interval_labels
 from vgim.data.corpora.phone_labels import PhoneLabels, read_labels
 from vgim.data.corpora.registry import corpus_traits
 from vgim.data.shards.check import check_shards_present
+from vgim.data.shards.corpus_hours import cut_to_hours
 from vgim.data.shards.earlier_ids import current_ids
 from vgim.data.shards.file_entry import file_entry
+from vgim.data.shards.hours import check_max_hours
 from vgim.data.shards.label_match import FitCheck, named_by_utterance, refuse_other_ids
 from vgim.data.shards.manifest import (
     INDEX_NAME,
@@ -82,6 +84,7 @@ def prepare(
     test_list: str | None = None,
     labels: str | None = None,
     min_samples: int | None = None,
+    max_hours: float | None = None,
     resample: bool | None = None,
     mixdown: bool = False,
     strict: bool = False,
@@ -104,6 +107,8 @@ def prepare(
         test_list: The same for test.
         labels: Phone labels; by default the file that lies beside the corpus, if any.
         min_samples: Utterances with fewer samples at 16 kHz are skipped; by default `corpus.min_samples`.
+        max_hours: Most hours of all splits together. Each speaker has one utterance after the other in turn, so that
+            few hours are a part of more. None takes all.
         resample: Convert other sample rates to 16 kHz instead of skipping the file; by default `corpus.resample`.
         mixdown: Average the channels of a file instead of skipping it.
         strict: Raise at the first file that would be skipped.
@@ -137,6 +142,10 @@ def prepare(
         if file is not None
     }
     assignment = _assign_splits(corpus, lists, validation_fraction, test_fraction, seed)
+    num_assigned = len(assignment.split_of)
+    if max_hours is not None:
+        check_max_hours(max_hours)
+        assignment = cut_to_hours(corpus, assignment, max_hours, reading, seed, progress)
     phone_labels = _read_labels(corpus, labels)
     options: dict[str, OptionValue] = {
         "codec": codec,
@@ -149,6 +158,7 @@ def prepare(
         "target_shard_bytes": target_shard_bytes,
         "seed": seed,
         "part": corpus.variant,
+        **({} if max_hours is None else {"max_hours": max_hours}),  # not in the plans of earlier versions
     }
     plans = plan_shards(
         corpus.utterances,
@@ -198,9 +208,11 @@ def prepare(
         index = io.BytesIO()
         pq.write_table(index_table(results), index, compression="zstd")
         folder.child(INDEX_NAME).write_bytes_atomic(index.getvalue())
-        write_manifest(
-            folder, manifest := manifest.model_copy(update={"index": file_entry(index.getvalue())})
-        )
+        update = {
+            "index": file_entry(index.getvalue()),
+            "beyond_max_hours": num_assigned - len(assignment.split_of),
+        }
+        write_manifest(folder, manifest := manifest.model_copy(update=update))
         folder.child(PROGRESS_DIR).delete()
     folder.child(
         CLAIMS
@@ -297,7 +309,7 @@ def _read_unchanged(
         raise DataError(f"{folder} holds shards that `vgim data {manifest.origin.verb}` made; {remedy}")
     if manifest.corpus != corpus.name:
         raise DataError(f"{folder} holds the corpus {manifest.corpus}, not {corpus.name}; {remedy}")
-    for name, value in options.items():
+    for name, value in {"max_hours": None, **options}.items():
         before = manifest.options.get(name)
         if before != value:
             raise DataError(

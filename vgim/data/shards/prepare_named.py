@@ -31,6 +31,7 @@ class _PrepareOptions(BaseModel, frozen=True, extra="forbid"):
     test_list: str | None = None
     labels: str | None = None
     min_samples: int | None = None
+    max_hours: float | None = None
     resample: bool | None = None
     mixdown: bool = False
     strict: bool = False
