@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,7 +32,7 @@ def crops(
     lengths = np.array(list(samples.values()), np.int64)
     keep = usable(lengths, chosen)
     names = [name for name, kept in zip(samples, keep, strict=True) if kept]
-    owner, start = crop_starts(lengths[keep], utterance_keys(names), chosen, seed, epoch)
+    owner, start = crop_starts(lengths[keep], utterance_keys(pa.chunked_array([names])), chosen, seed, epoch)
     found: dict[str, list[int]] = {name: [] for name in names}
     for ordinal, sample in zip(owner.tolist(), start.tolist(), strict=True):
         found[names[ordinal]].append(sample)

@@ -18,6 +18,7 @@ from vgim.config.schema import DataConfig
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.shards.prepare import prepare
+from vgim.data.shards.read import read_lengths
 from vgim.data.stream.cut import cut_crops
 from vgim.data.stream.order import SplitIndex, epoch_order, read_tasks
 from vgim.errors import DataError
@@ -50,13 +51,15 @@ def cut_epoch(
     config = DataConfig(**{"shards": "none", "crop": crop, "crop_samples": length, "shuffle_window": 5})
     index = SplitIndex.read(Location(folder), read_manifest(folder), "train", config)
     order = epoch_order(index, config, seed=1, epoch=0)
+    ids = list(read_lengths(Location(folder), "train"))
+    assert len(ids) == len(index)
     found = {}
-    for task in read_tasks(index, order, 0, len(order.start)):
+    for task in read_tasks(index, order, 0, order.num_crops):
         crops = cut_crops(str(folder), "train", codec, length, task)
         assert crops.dtype == np.int16
         assert crops.shape == (len(task), length)
         for crop_samples, utterance, start in zip(crops, task.utterance, task.start, strict=True):
-            found[f"{index.utterance_ids[utterance]}@{start}"] = crop_samples
+            found[f"{ids[utterance]}@{start}"] = crop_samples
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from vgim.config.schema import DataConfig
 from vgim.data.shards.manifest import read_manifest
+from vgim.data.shards.read import read_lengths
 from vgim.data.stream import stream as stream_module
 from vgim.data.stream.order import ReadTask
 from vgim.data.stream.readers import CutCrops, Reader, read_in_process, read_in_threads, read_on_ray
@@ -67,12 +69,15 @@ def make_stream(tiny_shards: Path) -> StreamMaker:
     return make
 
 
+@lru_cache
+def ids_of(shards: str, split: str) -> list[str]:
+    return list(read_lengths(Location(shards), split))
+
+
 def crops_of(stream: CropStream, batches: Iterator[Batch]) -> list[list[Crop]]:
     """The crops of each batch."""
-    return [
-        [(stream.index.utterance_ids[u], int(s)) for u, s in zip(b.utterance, b.start, strict=True)]
-        for b in batches
-    ]
+    ids = ids_of(stream._config.shards, stream.split)
+    return [[(ids[u], int(s)) for u, s in zip(b.utterance, b.start, strict=True)] for b in batches]
 
 
 def audio_by_utterance(shards: Path, split: str) -> dict[str, np.ndarray]:
@@ -148,7 +153,7 @@ def test_from_any_step_on_the_stream_gives_the_tail_of_the_uninterrupted_one(
     max_steps = data.draw(st.integers(0, 30))
     again = make_stream(rank, world_size, **options)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream_module, "MIN_WINDOWS", data.draw(st.sampled_from([1, 5, 64])))
+        patch.setattr(stream_module, "WINDOWS_AT_ONCE", data.draw(st.sampled_from([1, 5, 64])))
         tail = crops_of(again, again.train_batches(epoch, step, epochs=EPOCHS, max_steps=max_steps))
     assert tail == whole[first_batch : first_batch + max_steps * accumulate if max_steps else None]
 
@@ -180,7 +185,7 @@ def test_validation_covers_the_split_once_over_the_ranks(
         assert batches == crops_of(stream, stream.validation_batches())  # the same crops each time
         seen += [utterance for batch in batches for utterance, _ in batch]
         sizes += [len(batch) for batch in batches]
-    assert sorted(seen) == sorted(stream.index.utterance_ids)
+    assert sorted(seen) == sorted(ids_of(stream._config.shards, stream.split))
     assert len(seen) == 4
     assert max(sizes) <= batch_size
 
@@ -263,12 +268,12 @@ def test_ray_reads_the_same_batches_as_this_process(
 ) -> None:
     options: dict[str, Any] = {"crop": "tile", "world_size": 2, "rank": 1, "batch_size": 5}
     if windows == "one window per read":
-        monkeypatch.setattr(stream_module, "MIN_WINDOWS", 1)
+        monkeypatch.setattr(stream_module, "WINDOWS_AT_ONCE", 1)
     if windows == "blocks larger than batches":
         options |= {"shuffle_window": 256, "batch_size": 3}
     here, there = (make_stream(**options, reader=reader) for reader in (read_in_process, read_on_ray))
     if windows == "blocks larger than batches":
-        assert len(list(here._tasks_of_steps(0, 0, here.num_steps(0), here.num_steps(0)))) == 1
+        assert len(list(here._train_tasks(0, 0, 1, 0))) == 1
     expected = list(here.train_batches(0, 3, epochs=2))
     found = list(there.train_batches(0, 3, epochs=2))
     assert len(found) == len(expected) > here.num_steps(1)

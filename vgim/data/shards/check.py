@@ -7,7 +7,7 @@ import os
 
 from vgim.data.shards.alignment import ALIGNMENT_NAME
 from vgim.data.shards.file_entry import FileEntry
-from vgim.data.shards.index import read_index
+from vgim.data.shards.index import check_index
 from vgim.data.shards.manifest import INDEX_NAME, Manifest, ShardEntry, read_manifest
 from vgim.errors import DataError
 from vgim.progress import SILENT, Progress, track
@@ -28,7 +28,7 @@ def check_shards_present(uri: str | os.PathLike[str] | Location, manifest: Manif
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise DataError(f"the shards in {uri} are not whole: {problems[0]}{more}; {_REMEDY}")
-    read_index(folder, manifest)
+    check_index(folder, manifest)
 
 
 def verify(uri: str | os.PathLike[str] | Location, progress: Progress = SILENT) -> list[str]:
@@ -48,7 +48,7 @@ def verify(uri: str | os.PathLike[str] | Location, progress: Progress = SILENT) 
     problems = list(by_size.values())
     if INDEX_NAME not in by_size:
         try:
-            read_index(folder, manifest)
+            check_index(folder, manifest)
         except DataError as error:
             problems.append(str(error).partition(";")[0].removeprefix(f"{folder}/"))
     for shard in track(progress, _shards(manifest), "hashing shards", "shard"):

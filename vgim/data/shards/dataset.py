@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from vgim.data.pcm import PCM16_SCALE, SAMPLE_RATE_HZ
 from vgim.data.shards.check import check_shards_present
-from vgim.data.shards.index import of_split, read_index
+from vgim.data.shards.index import read_split
 from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.data.shards.read import Utterance, other_content, read_row_group_utterances
 from vgim.errors import DataError
@@ -92,8 +92,9 @@ class ShardDataset(Dataset[Item]):
         if not summary.utterances:
             raise DataError(f"{shards.uri} has no {split} split; prepare it again with a fraction above 0")
         check_shards_present(shards, self.manifest)
-        rows = of_split(read_index(shards, self.manifest), split)
-        columns = (rows[name].to_pylist() for name in ("shard", "row_group", "row"))
+        place = ("shard", "row_group", "row")
+        rows = read_split(shards, self.manifest, split, ("utterance_id", "num_samples", *place))
+        columns = (rows[name].to_pylist() for name in place)
         self._places: list[Place] = list(zip(*columns, strict=True))
         self._paths = {_number(shard.path): shards.child(shard.path).uri for shard in summary.shards}
         self._labels = {

@@ -7,6 +7,7 @@ the manifest counts: utterances of each shard, and hours of each split.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -24,17 +25,67 @@ HOURS_ROUNDED = 1e-6
 """Hours to which the manifest rounds a split's length."""
 
 
-def read_index(shards: Location, manifest: Manifest) -> pa.Table:
-    """The index of a shard folder: a row per utterance, with the columns of INDEX_SCHEMA.
-
-    Args:
-        shards: The shard folder.
-        manifest: Its manifest.
+def check_index(shards: Location, manifest: Manifest) -> None:
+    """Check that the index is the manifest's; without its hash in the manifest, that it says the same.
 
     Raises:
         DataError: The index is missing or damaged, or belongs to another folder.
         StorageError: The storage cannot be read.
     """
+    if manifest.index is None:
+        read_index(shards, manifest)
+    else:
+        _read_bytes(shards, manifest)
+
+
+def read_index(shards: Location, manifest: Manifest, columns: Sequence[str] | None = None) -> pa.Table:
+    """The index of a shard folder: a row per utterance.
+
+    Args:
+        shards: The shard folder.
+        manifest: Its manifest.
+        columns: Columns of INDEX_SCHEMA to read; None reads all.
+
+    Raises:
+        DataError: The index is missing or damaged, or belongs to another folder.
+        StorageError: The storage cannot be read.
+    """
+    data = _read_bytes(shards, manifest)
+    is_known = manifest.index is not None
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data))
+        if problem := _lacks(file.schema_arrow):
+            raise _damaged(shards, problem)
+        table = file.read(columns if is_known else None)
+        table.validate(full=True)  # text that is not UTF-8
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(shards, first_line(error)) from error
+    if is_known:
+        return table
+    if problem := _contradiction(table, manifest):
+        raise _damaged(shards, problem)
+    return table if columns is None else table.select(columns)
+
+
+def read_split(shards: Location, manifest: Manifest, split: str, columns: Sequence[str]) -> pa.Table:
+    """The rows of one split in the index of a shard folder.
+
+    Args:
+        shards: The shard folder.
+        manifest: Its manifest.
+        split: `train`, `validation` or `test`.
+        columns: Columns of INDEX_SCHEMA to read.
+
+    Raises:
+        DataError: The index is missing or damaged, or belongs to another folder.
+        StorageError: The storage cannot be read.
+    """
+    table = read_index(shards, manifest, [*columns, "split"])
+    return of_split(table, split).select(columns)
+
+
+def _read_bytes(shards: Location, manifest: Manifest) -> bytes:
+    """The index's content, if it has the size and hash that the manifest states."""
     file = shards.child(INDEX_NAME)
     if not file.exists():
         raise _damaged(shards, "the file is missing")
@@ -44,29 +95,27 @@ def read_index(shards: Location, manifest: Manifest) -> pa.Table:
         raise _damaged(shards, f"{len(data)} bytes, expected {known.bytes}")
     if known is not None and hashlib.sha256(data).hexdigest() != known.sha256:
         raise _damaged(shards, "its SHA-256 is not the manifest's")
-    try:
-        table = pq.ParquetFile(pa.BufferReader(data)).read()
-        table.validate(full=True)  # text that is not UTF-8
-    except (OSError, pa.ArrowException) as error:
-        raise _damaged(shards, first_line(error)) from error
-    if problem := _contradiction(table, manifest):
-        raise _damaged(shards, problem)
-    return table
+    return data
 
 
 def of_split(index: pa.Table, split: str) -> pa.Table:
-    """The rows of one split."""
+    """The rows of one split of an index that was read."""
     return index.filter(pc.equal(index["split"], split))
+
+
+def _lacks(schema: pa.Schema) -> str:
+    """Which column the index lacks or has of another type, or empty."""
+    for column in INDEX_SCHEMA:
+        if column.name not in schema.names:
+            return f"it has no column {column.name}"
+        if (found := schema.field(column.name).type) != column.type:
+            return f"its column {column.name} has the type {found}, expected {column.type}"
+    return ""
 
 
 def _contradiction(table: pa.Table, manifest: Manifest) -> str:
     """What the index says otherwise than the manifest, or empty."""
     for column in INDEX_SCHEMA:
-        if column.name not in table.column_names:
-            return f"it has no column {column.name}"
-        if table.schema.field(column.name).type != column.type:
-            found = table.schema.field(column.name).type
-            return f"its column {column.name} has the type {found}, expected {column.type}"
         if table[column.name].null_count:
             return f"its column {column.name} has empty cells"
     if pc.count_distinct(table["utterance_id"]).as_py() != table.num_rows:
@@ -80,7 +129,8 @@ def _contradiction(table: pa.Table, manifest: Manifest) -> str:
         return f"it has the split {min(unknown)}, which the manifest lacks"
     return next(
         filter(
-            None, (_contradiction_in_split(of_split(table, name), name, manifest) for name in manifest.splits)
+            None,
+            (_contradiction_in_split(of_split(table, name), name, manifest) for name in manifest.splits),
         ),
         "",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 from vgim.data.audio import AudioProblem, decode
 from vgim.data.corpora.phone_labels import Phones
 from vgim.data.pcm import Pcm16
-from vgim.data.shards.index import of_split, read_index
+from vgim.data.shards.index import read_split
 from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.errors import DataError
 from vgim.storage import Location
@@ -117,7 +118,7 @@ def column_values(table: pa.Table, column: str, path: str) -> list[Any]:
     try:
         return list(table[column].to_pylist())
     except _DAMAGE as error:
-        raise _unreadable(f"column {column} of shard {path}", error) from error
+        raise unreadable(f"column {column} of shard {path}", error) from error
 
 
 def read_lengths(shards: Location, split: str) -> dict[str, int]:
@@ -140,7 +141,7 @@ def read_speakers(shards: Location, split: str) -> dict[str, str]:
 
 def _column(shards: Location, manifest: Manifest, split: str, column: str) -> dict[str, Any]:
     """Utterance id → value of one column of the index, in the index's order."""
-    table = of_split(read_index(shards, manifest), split)
+    table = read_split(shards, manifest, split, ("utterance_id", column))
     return dict(zip(table["utterance_id"].to_pylist(), table[column].to_pylist(), strict=True))
 
 
@@ -152,6 +153,8 @@ FileState = tuple[int, int, int]
 
 _verified: set[tuple[str, FileState, int, tuple[str, ...]]] = set()
 """Row groups whose checksums this process has compared: path, state of the file, number, and columns."""
+MOST_VERIFIED = 65_536
+"""Row groups that `_verified` holds, in about 20 MiB of memory; at one more it begins anew."""
 
 
 def open_shard(path: str) -> pq.ParquetFile:
@@ -176,6 +179,8 @@ def read_row_group(path: str, row_group: int, columns: Sequence[str]) -> pa.Tabl
     known = None if state is None else (path, state, row_group, tuple(columns))
     table = read_opened_row_group(_open(path, state, verify=known not in _verified), path, row_group, columns)
     if known is not None:
+        if len(_verified) >= MOST_VERIFIED:
+            _verified.clear()
         _verified.add(known)
     return table
 
@@ -192,7 +197,7 @@ def read_opened_row_group(
         table = shard.read_row_group(row_group, columns=list(columns), use_threads=False)
         expected = shard.metadata.row_group(row_group).num_rows
     except _DAMAGE as error:
-        raise _unreadable(f"row group {row_group} of shard {path}", error) from error
+        raise unreadable(f"row group {row_group} of shard {path}", error) from error
     if table.num_rows != expected or set(table.column_names) != set(columns):
         raise other_content(path)
     return table
@@ -204,9 +209,13 @@ def _file_state(path: str) -> FileState | None:
     if not location.is_local:
         return None
     try:
-        found = location.local_path.stat()
+        return file_state(location.local_path.stat())
     except OSError as error:
-        raise _unreadable(f"shard {path}", error) from error
+        raise unreadable(f"shard {path}", error) from error
+
+
+def file_state(found: os.stat_result) -> FileState:
+    """The state of a local file, from what the system says of it."""
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 
@@ -231,10 +240,11 @@ def open_anew(path: str, *, verify: bool = True) -> pq.ParquetFile:
         source = location.local_path if location.is_local else location.open_input()
         return pq.ParquetFile(source, pre_buffer=not location.is_local, page_checksum_verification=verify)
     except _DAMAGE as error:
-        raise _unreadable(f"shard {path}", error) from error
+        raise unreadable(f"shard {path}", error) from error
 
 
-def _unreadable(what: str, error: Exception) -> DataError:
+def unreadable(what: str, error: Exception) -> DataError:
+    """The error for a shard that cannot be read, with the reason that Arrow or the system states."""
     reason = " ".join(str(error).split())  # Arrow's messages may have several lines
     return DataError(f"{what} cannot be read ({reason}); check the folder with `vgim data info --verify`")
 

@@ -6,9 +6,9 @@ The functions are vectorized over utterances (U) and give crops (R) in utterance
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from vgim.arrays import I64, U64
@@ -16,10 +16,18 @@ from vgim.config.schema import DataConfig
 from vgim.data.pcm import HOP_SAMPLES, Pcm16
 
 
-def utterance_keys(utterance_ids: Sequence[str]) -> U64:
-    """A 64-bit hash of each utterance id, [U]."""
-    digests = (hashlib.blake2b(u.encode(), digest_size=8).digest() for u in utterance_ids)
-    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+def utterance_keys(utterance_ids: pa.ChunkedArray) -> U64:
+    """A 64-bit hash of each utterance id, [U].
+
+    Args:
+        utterance_ids: Strings of Arrow.
+    """
+    blake2b = hashlib.blake2b
+    digests = bytearray()
+    for chunk in utterance_ids.cast(pa.binary()).chunks:
+        for utterance_id in chunk.to_pylist():
+            digests += blake2b(utterance_id, digest_size=8).digest()
+    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
 def mix(*parts: int | U64) -> U64:
@@ -63,16 +71,30 @@ def crop_starts(num_samples: I64, keys: U64, config: DataConfig, seed: int, epoc
     utterances = np.arange(len(num_samples), dtype=np.int64)
     if config.crop == "first":
         return utterances, np.zeros_like(utterances)
-    draw = mix(seed, epoch, keys)
     if config.crop == "random":
         num_choices = ((num_samples - length) // HOP_SAMPLES).astype(np.uint64)
-        return utterances, ((draw % num_choices).astype(np.int64) + 1) * HOP_SAMPLES
-    last_phase = np.minimum(num_samples - length, length - HOP_SAMPLES) // HOP_SAMPLES
-    phase = (draw % (last_phase + 1).astype(np.uint64)).astype(np.int64) * HOP_SAMPLES
+        starts = ((mix(seed, epoch, keys) % num_choices).astype(np.int64) + 1) * HOP_SAMPLES
+        return utterances, starts
+    phase = _tile_phase(num_samples, keys, config, seed, epoch)
     num_tiles = (num_samples - phase) // length
     owner = np.repeat(utterances, num_tiles)
     tile = np.arange(len(owner)) - np.repeat(np.cumsum(num_tiles) - num_tiles, num_tiles)
     return owner, phase[owner] + tile * length
+
+
+def num_crops(num_samples: I64, keys: U64, config: DataConfig, seed: int, epoch: int) -> I64:
+    """How many crops `crop_starts` cuts from each utterance, [U]."""
+    if config.crop != "tile":
+        return np.ones(len(num_samples), np.int64)
+    return (num_samples - _tile_phase(num_samples, keys, config, seed, epoch)) // config.crop_samples
+
+
+def _tile_phase(num_samples: I64, keys: U64, config: DataConfig, seed: int, epoch: int) -> I64:
+    """First sample of each utterance's first tile, [U]."""
+    length = config.crop_samples
+    last_phase = np.minimum(num_samples - length, length - HOP_SAMPLES) // HOP_SAMPLES
+    draw = mix(seed, epoch, keys) % (last_phase + 1).astype(np.uint64)
+    return draw.astype(np.int64) * HOP_SAMPLES
 
 
 def first_crop(audio: Pcm16, config: DataConfig) -> Pcm16 | None:

@@ -1,7 +1,7 @@
 """Cut crops out of Parquet row groups: the stream's hot function.
 
-PCM16 crops are copied straight from the Arrow buffer of the row group. FLAC is decoded from the crop's first sample
-on, so that a crop never costs a whole utterance.
+The bytes of a PCM16 crop are read straight into their place. FLAC is decoded from the first sample that a crop of the
+utterance needs to the last one.
 """
 
 from __future__ import annotations
@@ -9,16 +9,18 @@ from __future__ import annotations
 import io
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import soundfile
 
 from vgim.arrays import I64
 from vgim.data.pcm import Pcm16
-from vgim.data.shards.read import column_values, other_content, read_row_group, undecodable
-from vgim.data.stream.crops import utterance_keys
+from vgim.data.shards.read import other_content, undecodable
+from vgim.data.stream.ahead import in_order
 from vgim.data.stream.order import ReadTask
+from vgim.data.stream.row_audio import Octets, RowAudio, open_audio
 from vgim.storage import Location
+
+REMOTE_READS_AT_ONCE = 8
+"""Row groups that a task reads at once from storage that answers late, up to 8 MiB each."""
 
 
 def cut_crops(shard_folder: str, split: str, codec: str, crop_samples: int, task: ReadTask) -> Pcm16:
@@ -29,54 +31,84 @@ def cut_crops(shard_folder: str, split: str, codec: str, crop_samples: int, task
     Raises:
         DataError: A shard is missing or damaged, or holds other utterances than the index says.
     """
-    crops = np.zeros((len(task), crop_samples), np.int16)
-    by_group = np.argsort(task.group, kind="stable")
-    borders = np.searchsorted(task.group[by_group], np.arange(len(task.shards) + 1))
-    for number, (shard, row_group) in enumerate(zip(task.shards, task.row_groups, strict=True)):
-        path = Location(shard_folder).child(split, f"{shard:05d}.parquet").uri
-        table = read_row_group(path, row_group, ("utterance_id", "audio"))
-        column = table["audio"]
-        audio = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
-        in_group = by_group[borders[number] : borders[number + 1]]
-        rows = task.row[in_group]
-        keys = utterance_keys(column_values(table, "utterance_id", path))
-        if rows.max() >= len(keys) or not np.array_equal(keys[rows], task.key[in_group]):
-            raise other_content(path)
-        if codec == "flac":
-            for i in in_group:
-                flac = audio[int(task.row[i])].as_py()
-                _decode_flac(flac, int(task.start[i]), int(task.num_samples[i]), crops[i], path)
-        else:
-            lengths = pc.binary_length(audio).to_numpy()[rows]
-            if not np.array_equal(lengths, 2 * task.num_samples[in_group]):
+    crops = np.empty((len(task), crop_samples), np.int16)
+    in_file_order = np.lexsort((task.start, task.row, task.group))
+    borders = np.searchsorted(task.group[in_file_order], np.arange(len(task.shards) + 1))
+    folder = Location(shard_folder).child(split)
+    paths = [folder.child(f"{shard:05d}.parquet").uri for shard in task.shards]
+    threads = 0 if folder.is_local else REMOTE_READS_AT_ONCE
+    opened = in_order(
+        lambda place: open_audio(*place), list(zip(paths, task.row_groups, strict=True)), threads
+    )
+    for number, (path, row_group_audio) in enumerate(zip(paths, opened, strict=True)):
+        with row_group_audio as audio:
+            numbers = in_file_order[borders[number] : borders[number + 1]]
+            rows = task.row[numbers]
+            keys = audio.places.keys
+            if rows.max() >= len(keys) or not np.array_equal(keys[rows], task.key[numbers]):
                 raise other_content(path)
-            _copy_pcm16(audio, rows, task.start[in_group], in_group, crops)
+            copy = _decode_flac if codec == "flac" else _copy_pcm16
+            copy(audio, task, numbers, crops, path)
     return crops
 
 
-def _copy_pcm16(audio: pa.Array, rows: I64, starts: I64, numbers: I64, crops: Pcm16) -> None:
-    """Copy the crops with these numbers from the buffer of an Arrow binary array."""
-    offset_type = np.int64 if pa.types.is_large_binary(audio.type) else np.int32
-    _, offset_buffer, data = audio.buffers()
-    offsets = np.frombuffer(offset_buffer, offset_type)[audio.offset :]
-    data_bytes = np.frombuffer(data, np.uint8)
-    crop_samples = crops.shape[1]
-    for i, row, start in zip(numbers.tolist(), rows.tolist(), starts.tolist(), strict=True):
-        begin = int(offsets[row]) + 2 * start
-        end = min(begin + 2 * crop_samples, int(offsets[row + 1]))
-        crops[i, : (end - begin) // 2] = data_bytes[begin:end].view("<i2")
+def _copy_pcm16(audio: RowAudio, task: ReadTask, numbers: I64, crops: Pcm16, path: str) -> None:
+    """Copy the crops with these numbers."""
+    rows, starts = task.row[numbers], task.start[numbers]
+    num_bytes = audio.places.num_bytes[rows]
+    if not np.array_equal(num_bytes, 2 * task.num_samples[numbers]):
+        raise other_content(path)
+    begins = audio.places.begins[rows] + 2 * starts
+    octets = crops.view(np.uint8)
+    wanted = np.minimum(octets.shape[1], num_bytes - 2 * starts)
+    audio.will_read(begins, wanted)
+    for number, begin, num_wanted in zip(numbers.tolist(), begins.tolist(), wanted.tolist(), strict=True):
+        audio.read_into(octets[number, :num_wanted], begin)
+        octets[number, num_wanted:] = 0
 
 
-def _decode_flac(flac: bytes, start: int, num_samples: int, crop: Pcm16, path: str) -> None:
-    """Decode FLAC of `num_samples` from sample `start` on into `crop`, [crop_samples]."""
+def _decode_flac(audio: RowAudio, task: ReadTask, numbers: I64, crops: Pcm16, path: str) -> None:
+    """Decode the crops with these numbers, which are in the order of their rows and starts."""
+    rows, starts = task.row[numbers], task.start[numbers]
+    first_of_row = np.flatnonzero(np.diff(rows, prepend=-1))
+    begins, num_bytes = (
+        column[rows[first_of_row]] for column in (audio.places.begins, audio.places.num_bytes)
+    )
+    audio.will_read(begins, num_bytes)
+    ends = [*first_of_row[1:], len(rows)]
+    for first, end, place, size in zip(first_of_row, ends, begins.tolist(), num_bytes, strict=True):
+        flac = np.empty(size, np.uint8)
+        audio.read_into(flac, place)
+        begin = int(starts[first])
+        length = int(task.num_samples[numbers[first]])
+        samples = _decode(flac, begin, min(int(starts[end - 1]) + crops.shape[1], length), length, path)
+        for number, start in zip(numbers[first:end], starts[first:end] - begin, strict=True):
+            crop = samples[start : start + crops.shape[1]]
+            crops[number, : len(crop)] = crop
+            crops[number, len(crop) :] = 0
+
+
+class _ForwardReader(soundfile.SoundFile):  # type: ignore[misc]
+    """A sound file whose `read` leaves the decoder where it stopped.
+
+    After each read, SoundFile seeks to where the decoder stands already, and libFLAC decodes frames to find the place.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _decode(flac: Octets, begin: int, end: int, num_samples: int, path: str) -> Pcm16:
+    """Decode samples [begin, end) of FLAC that holds `num_samples`."""
     try:
-        with soundfile.SoundFile(io.BytesIO(flac)) as source:
+        with _ForwardReader(io.BytesIO(flac.tobytes())) as source:
             if source.frames != num_samples:
                 raise other_content(path)
-            source.seek(start)
-            samples = source.read(len(crop), dtype="int16")
+            if begin:
+                source.seek(begin)
+            samples: Pcm16 = source.read(end - begin, dtype="int16")
     except soundfile.LibsndfileError as error:
         raise undecodable(path, str(error)) from error
-    if len(samples) != min(len(crop), num_samples - start):
-        raise undecodable(path, f"{len(samples)} samples from sample {start} on")
-    crop[: len(samples)] = samples
+    if len(samples) != end - begin:
+        raise undecodable(path, f"{len(samples)} samples from sample {begin} on")
+    return samples

@@ -4,6 +4,11 @@ An epoch has one order for all ranks: row groups in random order, gathered into 
 utterances, with the crops shuffled inside each window. Rank r reads the r-th contiguous slice of it. So all ranks take
 equally many steps, a row group is read by one rank (by two at a border), and the crops do not depend on the world
 size. The order is a function of (seed, epoch): epoch and step are enough to resume.
+
+Crops are worked out window by window, as they are read: the start of an epoch costs a pass over the lengths of the
+utterances for `tile`, over the row groups for other crops, and an epoch needs no memory for its crops.
+
+Shapes: U utterances of a split, G row groups, W windows.
 """
 
 from __future__ import annotations
@@ -15,25 +20,28 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from vgim.arrays import I64, U64
+from vgim.arrays import I32, I64, U64
 from vgim.config.schema import DataConfig
-from vgim.data.shards.index import of_split, read_index
+from vgim.data.shards.index import read_split
 from vgim.data.shards.manifest import Manifest
-from vgim.data.stream.crops import crop_starts, mix, usable, utterance_keys
+from vgim.data.stream.crops import crop_starts, mix, num_crops, usable, utterance_keys
 from vgim.errors import DataError
 from vgim.storage import Location
 
 ORDER = 0x6F72646572  # keeps the random numbers of the order apart from those of the crops
+BLOCK = 1 << 20
+"""Utterances whose crops are counted at once, which bounds the memory of it."""
+INDEX_COLUMNS = ("utterance_id", "shard", "row_group", "row", "num_samples", "audio_mean", "audio_std")
 
 
 @dataclass(frozen=True)
 class SplitIndex:
-    """The utterances of a split that are long enough for a crop, as columns of length U."""
+    """The utterances of a split that are long enough for a crop, in the order of the shards."""
 
-    utterance_ids: list[str]
-    num_samples: I64
-    group: I64  # [U] index into `groups`
-    row: I64  # [U] row within the row group
+    keys: U64  # [U] hash of the utterance's id
+    num_samples: I64  # [U]
+    group: I32  # [U] index into `groups`, non-decreasing
+    row: I32  # [U] row within the row group
     mean: NDArray[np.float32]  # [U] of the audio as float PCM
     std: NDArray[np.float32]  # [U]
     groups: I64  # [G, 2] shard number, number of the row group within the shard
@@ -47,7 +55,7 @@ class SplitIndex:
             DataError: The index is missing or damaged, the split is empty, or no utterance in it is long enough for a
                 crop.
         """
-        table = of_split(read_index(shards, manifest), split)
+        table = read_split(shards, manifest, split, INDEX_COLUMNS)
         if not table.num_rows:
             raise DataError(f"{shards.uri} has no {split} split; prepare it again with a fraction above 0")
         num_samples = table["num_samples"].to_numpy()
@@ -57,31 +65,67 @@ class SplitIndex:
                 f"no utterance of the {split} split in {shards.uri} is as long as data.crop_samples="
                 f"{config.crop_samples} (the longest has {num_samples.max()} samples); shorten the crop"
             )
-        group_of = np.stack([table["shard"].to_numpy(), table["row_group"].to_numpy()], axis=1)
-        groups, group = np.unique(group_of.astype(np.int64)[keep], axis=0, return_inverse=True)
+        if not keep.all():
+            table = table.filter(keep)
+        shard, row_group = (table[name].to_numpy().astype(np.int64) for name in ("shard", "row_group"))
+        place = shard << 32 | row_group
+        if (np.diff(place) < 0).any():  # every index that vgim wrote is in this order already
+            table = table.take(np.argsort(place, kind="stable"))
+            place.sort()
+        places, group = np.unique(place, return_inverse=True)
         return cls(
-            utterance_ids=[u for u, k in zip(table["utterance_id"].to_pylist(), keep, strict=True) if k],
-            num_samples=num_samples[keep].astype(np.int64),
-            group=group.reshape(-1).astype(np.int64),
-            row=table["row"].to_numpy()[keep].astype(np.int64),
-            mean=table["audio_mean"].to_numpy()[keep].astype(np.float32),
-            std=table["audio_std"].to_numpy()[keep].astype(np.float32),
-            groups=groups,
-            num_too_short=int((~keep).sum()),
+            keys=utterance_keys(table["utterance_id"]),
+            num_samples=table["num_samples"].to_numpy(),
+            group=group.astype(np.int32),
+            row=table["row"].to_numpy(),
+            mean=table["audio_mean"].to_numpy(),
+            std=table["audio_std"].to_numpy(),
+            groups=np.stack([places >> 32, places & 0xFFFFFFFF], axis=1),
+            num_too_short=len(keep) - table.num_rows,
         )
 
     @cached_property
-    def keys(self) -> U64:
-        return utterance_keys(self.utterance_ids)
+    def group_borders(self) -> I64:
+        """First utterance of each row group, and U at the end, [G + 1]."""
+        return np.searchsorted(self.group, np.arange(len(self.groups) + 1))
+
+    def __len__(self) -> int:
+        return len(self.keys)
 
 
 @dataclass(frozen=True)
 class EpochOrder:
-    """The crops of an epoch in the order in which they are trained on, as columns of length R."""
+    """The order in which the crops of an epoch are trained on."""
 
-    utterance: I64  # [R] index into the split's utterances
-    start: I64  # [R] first sample
-    window: I64  # [R] number of the shuffle window, non-decreasing; the crops of a window are read together
+    index: SplitIndex
+    config: DataConfig
+    seed: int
+    epoch: int
+    shuffle: bool
+    groups: I64  # [G] row groups in the order in which they are read
+    window_borders: (
+        I64  # [W + 1] the first of `groups` in each window, and G; the crops of a window are read together
+    )
+    crops_before: I64  # [W + 1] crops before each window, and all
+
+    @property
+    def num_crops(self) -> int:
+        """Crops of the epoch."""
+        return int(self.crops_before[-1])
+
+    def crops_of_window(self, window: int) -> tuple[I64, I64]:
+        """The crops of a window (R), in order: index of the utterance [R] and first sample [R]."""
+        index, first, end = self.index, *self.window_borders[window : window + 2]
+        borders = index.group_borders
+        groups = np.sort(self.groups[first:end])
+        chosen = np.concatenate([np.arange(borders[group], borders[group + 1]) for group in groups])
+        num_samples, keys = index.num_samples[chosen], index.keys[chosen]
+        owner, start = crop_starts(num_samples, keys, self.config, self.seed, self.epoch)
+        if not self.shuffle:
+            return chosen[owner], start
+        draw = mix(self.seed, self.epoch, ORDER, keys[owner], start.astype(np.uint64))
+        order = np.argsort(draw, kind="stable")
+        return chosen[owner[order]], start[order]
 
 
 def epoch_order(
@@ -96,22 +140,26 @@ def epoch_order(
         epoch: Epoch from 0.
         shuffle: False keeps the order of the shards, for validation.
     """
-    owner, start = crop_starts(index.num_samples, index.keys, config, seed, epoch)
     num_groups = len(index.groups)
-    shuffled_groups = np.argsort(
-        mix(seed, epoch, ORDER, np.arange(num_groups, dtype=np.uint64)), kind="stable"
-    )
-    groups = shuffled_groups if shuffle else np.arange(num_groups)
-    group_sizes = np.bincount(index.group, minlength=num_groups)[groups]
-    utterances_before = np.zeros(num_groups, np.int64)
-    utterances_before[groups] = np.cumsum(group_sizes) - group_sizes
-    window = (utterances_before // config.shuffle_window)[index.group[owner]]
+    groups = np.arange(num_groups)
     if shuffle:
-        within_window = mix(seed, epoch, ORDER, index.keys[owner], start.astype(np.uint64))
-    else:
-        within_window = np.arange(len(owner), dtype=np.uint64)
-    order = np.lexsort((within_window, window))
-    return EpochOrder(owner[order], start[order], window[order])
+        groups = np.argsort(mix(seed, epoch, ORDER, groups.astype(np.uint64)), kind="stable")
+    sizes = np.diff(index.group_borders)
+    window = (np.cumsum(sizes[groups]) - sizes[groups]) // config.shuffle_window  # [G], non-decreasing
+    window_borders = np.flatnonzero(np.diff(window, prepend=-1, append=-1))
+    crops_of_group = _crops_of_group(index, config, seed, epoch) if config.crop == "tile" else sizes
+    crops_before = np.append(0, np.cumsum(crops_of_group[groups]))[window_borders]
+    return EpochOrder(index, config, seed, epoch, shuffle, groups, window_borders, crops_before)
+
+
+def _crops_of_group(index: SplitIndex, config: DataConfig, seed: int, epoch: int) -> I64:
+    """Crops that an epoch cuts from each row group, [G]."""
+    total = np.zeros(len(index.groups), np.int64)
+    for first in range(0, len(index), BLOCK):
+        block = slice(first, first + BLOCK)
+        counts = num_crops(index.num_samples[block], index.keys[block], config, seed, epoch)
+        np.add.at(total, index.group[block], counts)
+    return total
 
 
 @dataclass(frozen=True)
@@ -120,10 +168,10 @@ class ReadTask:
 
     shards: tuple[int, ...]  # shard number of each row group
     row_groups: tuple[int, ...]  # number of each row group within its shard
-    group: I64  # [num_crops] index into the two tuples above
-    row: I64  # [num_crops] row within the row group
+    group: I32  # [num_crops] index into the two tuples above
+    row: I32  # [num_crops] row within the row group
     start: I64  # [num_crops] first sample
-    utterance: I64  # [num_crops] index into the split's utterances, for their mean and standard deviation
+    utterance: I32  # [num_crops] index into the split's utterances, for their mean and standard deviation
     num_samples: I64  # [num_crops] length of the whole utterance, which the row must have
     key: U64  # [num_crops] hash of the utterance's id, which the row must have
 
@@ -133,20 +181,22 @@ class ReadTask:
 
 def read_tasks(index: SplitIndex, order: EpochOrder, begin: int, end: int) -> Iterator[ReadTask]:
     """Tasks that read crops [begin, end) of an order: one for each window that they touch."""
-    borders = np.flatnonzero(np.diff(order.window[begin:end])) + begin + 1
-    for first, last in zip([begin, *borders], [*borders, end], strict=True):
-        if first == last:
-            continue
-        utterance = order.utterance[first:last]
+    if begin >= end:
+        return
+    first_window, last_window = np.searchsorted(order.crops_before, [begin, end - 1], side="right") - 1
+    for window in range(first_window, last_window + 1):
+        before = order.crops_before[window]
+        part = slice(max(begin - before, 0), end - before)
+        utterance, start = (column[part] for column in order.crops_of_window(window))
         needed, group = np.unique(index.group[utterance], return_inverse=True)
         shard_and_group = index.groups[needed]
         yield ReadTask(
             shards=tuple(shard_and_group[:, 0].tolist()),
             row_groups=tuple(shard_and_group[:, 1].tolist()),
-            group=group.reshape(-1).astype(np.int64),
+            group=group.astype(np.int32),
             row=index.row[utterance],
-            start=order.start[first:last],
-            utterance=utterance,
+            start=start,
+            utterance=utterance.astype(np.int32),
             num_samples=index.num_samples[utterance],
             key=index.keys[utterance],
         )

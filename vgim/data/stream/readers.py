@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vgim.data.pcm import Pcm16
+from vgim.data.stream.ahead import in_order
 from vgim.data.stream.order import ReadTask
 from vgim.errors import VgimError
 
@@ -37,18 +36,7 @@ def read_in_process(cut: CutCrops, tasks: list[ReadTask]) -> Iterator[Pcm16]:
 def read_in_threads(cut: CutCrops, tasks: list[ReadTask]) -> Iterator[Pcm16]:
     """Read in threads of this process, in order, at most `READS_AT_ONCE` tasks ahead: for workers that may fill their
     cluster, where no CPU would be left for a Ray task."""
-    with ThreadPoolExecutor(READS_AT_ONCE, "read") as pool:
-        ahead: deque[Future[Pcm16]] = deque()
-        try:
-            for task in tasks:
-                ahead.append(pool.submit(cut, task))
-                if len(ahead) > READS_AT_ONCE:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for read in ahead:
-                read.cancel()
+    return in_order(cut, tasks, READS_AT_ONCE)
 
 
 def read_on_ray(cut: CutCrops, tasks: list[ReadTask]) -> Iterator[Pcm16]:

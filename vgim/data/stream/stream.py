@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vgim.arrays import I64
+from vgim.arrays import I32, I64
 from vgim.config.schema import DataConfig
 from vgim.data.pcm import Pcm16
 from vgim.data.shards.manifest import Manifest
@@ -20,9 +22,9 @@ from vgim.data.stream.readers import Reader
 from vgim.errors import ConfigError, DataError
 from vgim.storage import Location
 
-MIN_WINDOWS = 64
-"""Windows that one call of the reader gets at least, over several epochs if need be: on a small corpus an epoch is
-shorter than the time that an execution of Ray Data needs to start."""
+WINDOWS_AT_ONCE = 256
+"""Windows that one call of the reader gets, over several epochs if need be. Fewer would make the start of an execution
+of Ray Data count, more would fill its object store with tasks that wait."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,19 @@ class Batch:
     audio: Pcm16  # [B, crop_samples]
     mean: NDArray[np.float32]  # [B] of the whole utterances, as float PCM
     std: NDArray[np.float32]  # [B] of the whole utterances, as float PCM
-    utterance: I64  # [B] index into the split's utterances
+    utterance: I32  # [B] index into the split's utterances
     start: I64  # [B] first sample
+
+
+class _Crops(NamedTuple):
+    """Crops that were read, in order: columns as in `Batch`."""
+
+    audio: Pcm16
+    utterance: I32
+    start: I64
+
+    def part(self, rows: slice) -> _Crops:
+        return _Crops(self.audio[rows], self.utterance[rows], self.start[rows])
 
 
 @dataclass(frozen=True)
@@ -97,7 +110,8 @@ class CropStream:
             return cut_crops(folder, split, codec, crop_samples, task)
 
         self._cut = cut
-        self._latest: tuple[int, EpochOrder] | None = None
+        self._latest: EpochOrder | None = None
+        self._num_crops: dict[int, int] = {}
 
     def of_rank(self, rank: int) -> CropStream:
         """The stream of another rank: the same split, in batches of the same size."""
@@ -106,17 +120,17 @@ class CropStream:
         return stream
 
     def _order(self, epoch: int) -> EpochOrder:
-        # The prefetching thread plans later epochs while the loop asks for its own: the pair is read once and
-        # replaced as a whole.
+        # The prefetching thread plans later epochs while the loop asks for its own.
         latest = self._latest
-        if latest is None or latest[0] != epoch:
-            latest = epoch, epoch_order(self.index, self._config, seed=self._seed, epoch=epoch)
+        if latest is None or latest.epoch != epoch:
+            latest = epoch_order(self.index, self._config, seed=self._seed, epoch=epoch)
             self._latest = latest
-        return latest[1]
+            self._num_crops[epoch] = latest.num_crops
+        return latest
 
     def num_steps(self, epoch: int) -> int:
         """Optimizer steps of each rank in an epoch. Only with `tile` crops the number differs between epochs."""
-        num_crops = len(self._order(epoch).utterance)
+        num_crops = self._num_crops.get(epoch) or self._order(epoch).num_crops
         part = self._slice
         num_batches = num_crops // (part.world_size * part.batch_size)
         num_steps = part.num_limited(num_batches) // part.accumulate
@@ -142,16 +156,19 @@ class CropStream:
             epochs: The epoch to stop before.
             max_steps: Optimizer steps in all; 0 sets no limit.
         """
+        yield from self._read(self._train_tasks(epoch, step, epochs, max_steps))
+
+    def _train_tasks(self, epoch: int, step: int, epochs: int, max_steps: int) -> Iterator[ReadTask]:
         steps_left = max_steps or math.inf
+        crops_per_step = self._slice.batch_size * self._slice.accumulate
         while epoch < epochs and steps_left > 0:
-            tasks: list[ReadTask] = []
-            while epoch < epochs and steps_left > 0 and len(tasks) < MIN_WINDOWS:
-                num_steps = self.num_steps(epoch)
-                end_step = int(min(num_steps, step + steps_left))
-                tasks += self._tasks_of_steps(epoch, step, end_step, num_steps)
-                steps_left -= end_step - step
-                epoch, step = epoch + 1, 0
-            yield from self._read(tasks)
+            num_steps = self.num_steps(epoch)
+            end_step = int(min(num_steps, step + steps_left))
+            first_crop = self._slice.rank * num_steps * crops_per_step
+            begin, end = first_crop + step * crops_per_step, first_crop + end_step * crops_per_step
+            yield from read_tasks(self.index, self._order(epoch), begin, end)
+            steps_left -= end_step - step
+            epoch, step = epoch + 1, 0
 
     def validation_batches(self) -> Iterator[Batch]:
         """This rank's part of the split, with the same crops at each call. The last batch may be smaller.
@@ -160,52 +177,49 @@ class CropStream:
         """
         part = self._slice
         order = epoch_order(self.index, self._config, seed=self._seed, epoch=0, shuffle=False)
-        num_crops = len(order.utterance)
-        begin, end = (num_crops * rank // part.world_size for rank in (part.rank, part.rank + 1))
+        begin, end = (order.num_crops * rank // part.world_size for rank in (part.rank, part.rank + 1))
         num_batches = part.num_limited(math.ceil((end - begin) / part.batch_size))
         end = min(end, begin + num_batches * part.batch_size)
-        yield from self._read(list(read_tasks(self.index, order, begin, end)))
+        yield from self._read(read_tasks(self.index, order, begin, end))
 
-    def _tasks_of_steps(
-        self, epoch: int, first_step: int, end_step: int, num_steps: int
-    ) -> Iterator[ReadTask]:
-        """Read tasks for optimizer steps [first_step, end_step) of the `num_steps` that each rank has."""
-        crops_per_step = self._slice.batch_size * self._slice.accumulate
-        first_crop = self._slice.rank * num_steps * crops_per_step
-        return read_tasks(
-            self.index,
-            self._order(epoch),
-            first_crop + first_step * crops_per_step,
-            first_crop + end_step * crops_per_step,
-        )
-
-    def _read(self, tasks: list[ReadTask]) -> Iterator[Batch]:
+    def _read(self, tasks: Iterator[ReadTask]) -> Iterator[Batch]:
         """Run the tasks and gather their crops into batches, which line up with neither tasks nor blocks."""
-        if not tasks:
-            return
-        batch_size = self._slice.batch_size
-        utterance = np.concatenate([task.utterance for task in tasks])
-        start = np.concatenate([task.start for task in tasks])
-        pieces: list[Pcm16] = []
-        num_gathered = num_done = 0
-        for crops in self._reader(self._cut, tasks):
+        pieces: list[_Crops] = []
+        num_missing = self._slice.batch_size
+        for crops in self._crops(tasks):
             offset = 0
-            while offset < len(crops):
-                pieces.append(crops[offset : offset + batch_size - num_gathered])
-                num_gathered += len(pieces[-1])
-                offset += len(pieces[-1])
-                if num_gathered == min(batch_size, len(utterance) - num_done):
-                    rows = slice(num_done, num_done + num_gathered)
-                    yield self._batch(pieces, utterance[rows], start[rows])
-                    num_done += num_gathered
-                    pieces, num_gathered = [], 0
-        if num_done != len(utterance):
-            raise DataError(
-                f"the {self.split} split gave {num_done} crops where {len(utterance)} were planned; "
-                "check the shards with `vgim data info --verify`"
-            )
+            while offset < len(crops.audio):
+                piece = crops.part(slice(offset, offset + num_missing))
+                pieces.append(piece)
+                offset += len(piece.audio)
+                num_missing -= len(piece.audio)
+                if not num_missing:
+                    yield self._batch(pieces)
+                    pieces, num_missing = [], self._slice.batch_size
+        if pieces:
+            yield self._batch(pieces)
 
-    def _batch(self, pieces: list[Pcm16], utterance: I64, start: I64) -> Batch:
-        return Batch(
-            np.concatenate(pieces), self.index.mean[utterance], self.index.std[utterance], utterance, start
-        )
+    def _crops(self, tasks: Iterator[ReadTask]) -> Iterator[_Crops]:
+        """Run the tasks, some at a time, and give each block of crops that the reader yields."""
+        while some := list(islice(tasks, WINDOWS_AT_ONCE)):
+            utterance = np.concatenate([task.utterance for task in some])
+            start = np.concatenate([task.start for task in some])
+            num_read = 0
+            for audio in self._reader(self._cut, some):
+                rows = slice(num_read, num_read + len(audio))
+                num_read += len(audio)
+                yield _Crops(audio, utterance[rows], start[rows])
+            if num_read != len(utterance):
+                raise DataError(
+                    f"the {self.split} split gave {num_read} crops where {len(utterance)} were planned; "
+                    "check the shards with `vgim data info --verify`"
+                )
+
+    def _batch(self, pieces: list[_Crops]) -> Batch:
+        if (
+            len(pieces) == 1 and pieces[0].audio.flags.writeable
+        ):  # crops that Ray maps into memory are read-only
+            audio, utterance, start = pieces[0]
+        else:
+            audio, utterance, start = (np.concatenate(columns) for columns in zip(*pieces, strict=True))
+        return Batch(audio, self.index.mean[utterance], self.index.std[utterance], utterance, start)
