@@ -14,6 +14,7 @@ from vgim.text import (
     format_duration,
     format_number,
     join_words,
+    plural_of,
     printable,
 )
 
@@ -58,6 +59,10 @@ def test_words_are_joined_as_in_a_sentence(words: list[str], sentence: str) -> N
 def test_a_long_list_says_how_many_are_left_out() -> None:
     assert first_few(["a", "b", "c"]) == "a, b, c"
     assert first_few("abcdefg") == "a, b, c and 4 more"
+
+
+def test_words_have_a_plural_and_units_of_measure_have_none() -> None:
+    assert [plural_of(noun) for noun in ("file", "analysis", "MB")] == ["files", "analyses", "MB"]
 
 
 def test_columns_are_aligned_to_the_left_and_to_the_right() -> None:

@@ -80,7 +80,9 @@ def plural(count: int, noun: str) -> str:
 
 
 def plural_of(noun: str) -> str:
-    """`utterances`, `analyses`."""
+    """`utterances`, `analyses`, `MB`."""
+    if noun.isupper():  # a unit of measure
+        return noun
     return f"{noun[:-2]}es" if noun.endswith("sis") else f"{noun}s"
 
 
