@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 def prepare_options() -> list[click.Option]:
     """The options of every `vgim data prepare` verb."""
     return [
-        click.Option(["--corpus"], required=True, help="Folder or URI of the corpus."),
+        click.Option(
+            ["--corpus"],
+            required=True,
+            help="The corpus by path or URI: a folder, a .tar or .tar.gz, or a folder of these. Archives "
+            "are read without unpacking them.",
+        ),
         click.Option(
             ["--out"],
             required=True,

@@ -25,7 +25,14 @@ import click
     help="Folder of another server with the same archives, such as https://us.openslr.org/resources/12.",
 )
 @click.option("--keep-archives", is_flag=True, help="Keep archives after they are unpacked.")
-def download(corpus: str, out: str, subsets: tuple[str, ...], mirror: str, keep_archives: bool) -> None:
+@click.option(
+    "--no-unpack",
+    is_flag=True,
+    help="Leave archives packed; `vgim data prepare` reads them as they are.",
+)
+def download(
+    corpus: str, out: str, subsets: tuple[str, ...], mirror: str, keep_archives: bool, no_unpack: bool
+) -> None:
     """Download a corpus and unpack it: librispeech or artificial-speech.
 
     An interrupted call goes on where it stopped. Archives are checked against their publisher's hashes. Needs the extra
@@ -39,7 +46,13 @@ def download(corpus: str, out: str, subsets: tuple[str, ...], mirror: str, keep_
     out = resolve_path(out, "--out")
     with show_progress() as progress:
         folder = download_corpus(
-            corpus, out, subsets=subsets, mirror=mirror, keep_archives=keep_archives, progress=progress
+            corpus,
+            out,
+            subsets=subsets,
+            mirror=mirror,
+            keep_archives=keep_archives,
+            unpack_archives=not no_unpack,
+            progress=progress,
         )
     if license_of := CORPORA[corpus].license:
         click.echo(f"license: {license_of}", err=True)

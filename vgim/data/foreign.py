@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vgim.data.audio import AudioProblem
+from vgim.data.source import LostSourceError, Source
 from vgim.errors import StorageError, VgimError
 from vgim.storage import Location, is_transient
 from vgim.storage.causes import reason_and_fix
@@ -24,7 +25,7 @@ _OF_THE_PROCESS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 @contextmanager
-def own_problems(corpus: Location | None = None) -> Iterator[None]:
+def own_problems(corpus: Source | None = None) -> Iterator[None]:
     """Turn every error inside that is a file's own into AudioProblem; others pass.
 
     Args:
@@ -42,7 +43,7 @@ def own_problems(corpus: Location | None = None) -> Iterator[None]:
         raise problem from error
 
 
-def problem_of(error: Exception, corpus: Location | None) -> AudioProblem | None:
+def problem_of(error: Exception, corpus: Source | None) -> AudioProblem | None:
     """What an error says about the file that was read or decoded; None if it says nothing, so that the work ends.
 
     Args:
@@ -51,6 +52,8 @@ def problem_of(error: Exception, corpus: Location | None) -> AudioProblem | None
     """
     if isinstance(error, AudioProblem):
         return error
+    if isinstance(error, LostSourceError):
+        return None
     if isinstance(error, StorageError) and corpus is not None:
         cause = error.__cause__
         if cause is not None and not corpus.is_local and is_transient(cause):
@@ -66,7 +69,7 @@ def problem_of(error: Exception, corpus: Location | None) -> AudioProblem | None
     return AudioProblem("corrupt", f"decoding stopped with an error ({type(error).__name__}: {words})")
 
 
-def read_foreign(file: Location, listed_bytes: int | None = None) -> bytes:
+def read_foreign(file: Source, listed_bytes: int | None = None) -> bytes:
     """Read a file that may be anything.
 
     Args:
@@ -91,10 +94,10 @@ def read_foreign(file: Location, listed_bytes: int | None = None) -> bytes:
     return data
 
 
-def _is_there(corpus: Location) -> bool:
+def _is_there(corpus: Source) -> bool:
     """Whether storage still holds a corpus: a disk or a mount that is gone says nothing about its files."""
     try:
-        if not corpus.is_local:
+        if not isinstance(corpus, Location) or not corpus.is_local:
             return corpus.exists()
         path = corpus.local_path
         if not path.is_dir():

@@ -9,8 +9,8 @@ import codecs
 import re
 from typing import NamedTuple
 
+from vgim.data.source import Source
 from vgim.errors import DataError
-from vgim.storage import Location
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -26,7 +26,7 @@ class TextLine(NamedTuple):
     """What cannot be read in the line, which `text` then has as U+FFFD; empty if it is whole."""
 
 
-def read_lines(file: Location) -> list[TextLine]:
+def read_lines(file: Source) -> list[TextLine]:
     """Read a text file's lines, those that are no text included; blank ones are left out.
 
     Raises:
@@ -35,7 +35,7 @@ def read_lines(file: Location) -> list[TextLine]:
     return split_lines(file.read_bytes())
 
 
-def read_whole_lines(file: Location) -> list[TextLine]:
+def read_whole_lines(file: Source) -> list[TextLine]:
     """Read the lines of a file that must be text.
 
     Raises:

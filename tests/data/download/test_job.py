@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
+from tests.data.archives.packing import packed
 from tests.data.download.server import Archives as Server
 from tests.data.download.server import serve
 from vgim.cli import main
@@ -31,16 +31,6 @@ def flac() -> bytes:
     out = io.BytesIO()
     rng = np.random.default_rng(0)
     soundfile.write(out, rng.integers(-3000, 3000, 24_000, dtype=np.int16), 16_000, format="FLAC")
-    return out.getvalue()
-
-
-def packed(names: dict[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as tar:
-        for name, data in names.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
     return out.getvalue()
 
 
@@ -157,6 +147,52 @@ def test_a_mirror_has_the_same_files_at_another_address(server: Server, tmp_path
     download("librispeech", tmp_path, subsets=[SUBSET], mirror=f"{server.address}/", keep_archives=True)
     assert holds_all(tmp_path)
     assert (tmp_path / RECORDS / f"{SUBSET}.tar.gz").read_bytes() == server.files[f"{SUBSET}.tar.gz"]
+
+
+def test_archives_that_stay_packed_are_prepared_and_can_be_unpacked_later(
+    server: Server, tmp_path: Path
+) -> None:
+    out, packed = tmp_path / "corpus", tmp_path / "corpus" / f"{SUBSET}.tar.gz"
+    command = ["data", "download", "librispeech", "--subset", SUBSET, "--out", str(out)]
+    assert CliRunner().invoke(main, [*command, "--no-unpack"]).exit_code == 0
+    assert packed.read_bytes() == server.files[f"{SUBSET}.tar.gz"]
+    assert not (out / "LibriSpeech").exists()
+    shards = ["data", "prepare", "librispeech", "--corpus", str(out), "--out", str(tmp_path / "shards")]
+    result = CliRunner().invoke(main, shards)
+    assert result.exit_code == 0, result.output
+    again = CliRunner().invoke(main, [*command, "--no-unpack"])
+    assert f"{packed} is there already" in again.stderr
+    assert CliRunner().invoke(main, command).exit_code == 0
+    assert holds_all(out)
+    assert not packed.exists()
+    assert len(server.asked) == 1
+    result = CliRunner().invoke(main, shards)
+    assert "already prepared from the same corpus" in result.stderr
+
+
+def test_a_file_that_lies_where_an_archive_would_is_left_alone(server: Server, tmp_path: Path) -> None:
+    own = tmp_path / f"{SUBSET}.tar.gz"
+    own.write_bytes(b"mine")
+    with pytest.raises(DataError, match=rf"{own} is there already, not downloaded by this command"):
+        download("librispeech", tmp_path, subsets=[SUBSET], unpack_archives=False)
+    download("librispeech", tmp_path, subsets=[SUBSET])
+    assert own.read_bytes() == b"mine"
+    assert holds_all(tmp_path)
+
+
+def test_an_archive_that_is_packed_anew_is_checked_without_unpacking_it(
+    server: Server, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="does not hold the files of its publisher"):
+        download("librispeech", tmp_path, subsets=["other"], unpack_archives=False)
+    assert [path.name for path in tmp_path.rglob("*.gz*")] == []
+    digest = hashlib.sha256(b"text").hexdigest()
+    listing = hashlib.sha256(f"{digest}  README\n".encode()).hexdigest()
+    archives = CORPORA["librispeech"].archives
+    archives["other"] = replace(archives["other"], content=listing)
+    download("librispeech", tmp_path, subsets=["other"], unpack_archives=False)
+    assert (tmp_path / "other.tar.gz").read_bytes() == server.files["other.tar.gz"]
+    assert not (tmp_path / "README").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from vgim.data.download import unpack as unpacking
+from tests.data.archives.packing import archive, member
+from vgim.data.archives import members as archive_members
 from vgim.data.download.unpack import unpack
 from vgim.errors import DataError
-
-
-def archive(folder: Path, *members: tarfile.TarInfo, mode: str = "w:gz") -> Path:
-    file = folder / "some.tar.gz"
-    with tarfile.open(file, mode) as tar:
-        for member in members:
-            tar.addfile(member, io.BytesIO(b"x" * member.size) if member.isreg() else None)
-    return file
-
-
-def member(name: str, kind: bytes = tarfile.REGTYPE, size: int = 3, link: str = "") -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname = kind, link
-    info.size = size if kind == tarfile.REGTYPE else 0
-    return info
 
 
 @pytest.mark.parametrize(
@@ -54,11 +39,11 @@ def test_what_leads_out_of_the_folder_is_refused_and_not_written(
 def test_an_archive_that_grows_beyond_what_a_corpus_does_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unpacking, "MIN_ALLOWED_BYTES", 1000)
+    monkeypatch.setattr(archive_members, "MIN_ALLOWED_BYTES", 1000)
     file = archive(tmp_path, *(member(f"{number}", size=10_000) for number in range(3)))
     with pytest.raises(DataError, match="would unpack to more than"):
         unpack(file, tmp_path / "out")
-    monkeypatch.setattr(unpacking, "MAX_FILES", 2)
+    monkeypatch.setattr(archive_members, "MAX_FILES", 2)
     file = archive(tmp_path, *(member(f"{number}", size=1) for number in range(3)))
     with pytest.raises(DataError, match="would unpack to more than 2 files"):
         unpack(file, tmp_path / "out")
@@ -77,7 +62,7 @@ def test_a_damaged_archive_is_told_in_one_line(tmp_path: Path, damage: str) -> N
     else:
         data = bytearray(b"no archive at all" if damage == "no gzip" else b"")
     file.write_bytes(data)
-    with pytest.raises(DataError, match=r"some\.tar\.gz is damaged or no \.tar\.gz"):
+    with pytest.raises(DataError, match=r"some\.tar\.gz is damaged or no tar archive"):
         unpack(file, tmp_path / "out")
 
 

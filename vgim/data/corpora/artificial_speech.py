@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal
 
 from vgim.data.corpora.archive import Archive
@@ -20,14 +20,13 @@ from vgim.data.corpora.corpus import (
     Skipped,
     SourceUtterance,
     and_skipped,
-    corpus_folder,
     list_corpus,
     skip_other_sound,
 )
 from vgim.data.corpora.kind import CorpusKind, CorpusOption, CorpusTraits
+from vgim.data.corpora.open_corpus import CorpusRoot, only_folder, open_corpus
 from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.errors import DataError
-from vgim.storage import Location
 
 Part = Literal["words", "syllables"]
 SYLLABLES = ("ba", "bi", "bu", "da", "di", "du", "ga", "gi", "gu")
@@ -48,7 +47,7 @@ _UTTERANCE_ID = re.compile(
 """An utterance id, such as `train-bagidu_1_2_gi`. Shards of vgim 0.1 have ids without the split."""
 
 
-def find_artificial_speech(root: str | Path | Location, *, part: Part = "words") -> Corpus:
+def find_artificial_speech(root: CorpusRoot, *, part: Part = "words") -> Corpus:
     """List one part of the corpus.
 
     The folders train and test are the splits. An utterance's id is its split and its file's name, such as
@@ -56,15 +55,15 @@ def find_artificial_speech(root: str | Path | Location, *, part: Part = "words")
     the word.
 
     Args:
-        root: The part's folder, or the folder that holds it.
+        root: The part's folder, or the folder or archive that holds it.
         part: Whole words, or the syllables cut from them.
 
     Raises:
         DataError: No file of the part is there.
     """
-    folder = corpus_folder(root, f"give the one that holds {FOLDERS[part]!r}")
-    inner = folder.child(FOLDERS[part])
-    base = inner if inner.exists() else folder
+    folder = open_corpus(root, f"give the one that holds {FOLDERS[part]!r}")
+    inner = [place.child(FOLDERS[part]) for place in (folder, only_folder(folder))]
+    base = next((place for place in inner if place.exists()), folder)
     utterances = []
     files, skipped = list_corpus(base)
     for path, size in files:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from pydantic import BaseModel
 
+from vgim.data.archives.packed import PackedPath
 from vgim.data.audio import AudioProblem, SkipKind
 from vgim.data.foreign import own_problems, read_foreign
 from vgim.data.listing import list_foreign, nothing_usable
+from vgim.data.source import Source
 from vgim.data.text_lines import TextLine, split_lines
-from vgim.errors import DataError
 from vgim.storage import FileSizes, Location
 
 MIN_SAMPLES = 20_480 + 160
@@ -41,25 +42,6 @@ SOUND_SUFFIXES = (
 """Endings of names that promise sound, whether a corpus reads them or not."""
 
 
-def corpus_folder(root: str | Path | Location, fix: str) -> Location:
-    """The folder of a corpus.
-
-    Args:
-        root: Path or URI.
-        fix: What to do if it is none, for the message.
-
-    Raises:
-        DataError: There is no folder, or it is a file.
-        StorageError: The storage cannot be read.
-    """
-    folder = Location(root)
-    if not folder.exists():
-        raise DataError(f"there is no folder {folder}; {fix}")
-    if not folder.is_dir():
-        raise DataError(f"{folder} is a file, not a folder; {fix}")
-    return folder
-
-
 class Skipped(BaseModel, frozen=True, extra="forbid"):
     """A file of the corpus that is not in the shards, or something in its folder that cannot be read."""
 
@@ -78,17 +60,20 @@ class CorpusFiles(NamedTuple):
     skipped: list[Skipped]
 
 
-def list_corpus(folder: Location) -> CorpusFiles:
-    """List the files of a corpus's folder, at any depth.
+def list_corpus(folder: Source) -> CorpusFiles:
+    """List the files of a corpus's folder or archives, at any depth.
 
     Raises:
         StorageError: The folder cannot be listed.
     """
-    listing = list_foreign(folder, SOUND_SUFFIXES)
-    skipped = [
-        Skipped(path_or_id=path, kind="unreadable", reason=reason) for path, reason in listing.unusable
-    ]
-    return CorpusFiles([(entry.path, entry.num_bytes) for entry in listing.files], skipped)
+    unusable: Sequence[tuple[str, str]]
+    if isinstance(folder, PackedPath):
+        sizes, unusable = folder.list_files(), folder.list_unusable()
+    else:
+        listing = list_foreign(Location(folder.uri), SOUND_SUFFIXES)
+        sizes, unusable = [(entry.path, entry.num_bytes) for entry in listing.files], listing.unusable
+    skipped = [Skipped(path_or_id=path, kind="unreadable", reason=reason) for path, reason in unusable]
+    return CorpusFiles(sizes, skipped)
 
 
 def skip_other_sound(path: str, expected: Sequence[str]) -> list[Skipped]:
@@ -100,7 +85,7 @@ def skip_other_sound(path: str, expected: Sequence[str]) -> list[Skipped]:
     return [Skipped(path_or_id=path, kind="unexpected name", reason=reason)]
 
 
-def read_text(folder: Location, path: str, num_bytes: int, skipped: list[Skipped]) -> list[TextLine]:
+def read_text(folder: Source, path: str, num_bytes: int, skipped: list[Skipped]) -> list[TextLine]:
     """The lines of a text file that lies beside the audio. If it cannot be read, it is added to `skipped`.
 
     Args:
@@ -154,11 +139,11 @@ class Corpus:
 
     name: str
     """The corpus's name in `registry.CORPORA`; the manifest keeps it."""
-    root: Location
+    root: Source
     utterances: tuple[SourceUtterance, ...]
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
-    labels: Location | None = None
+    labels: Source | None = None
     """The file of phone labels that lies beside the audio."""
     pcm_bytes_per_file_byte: float = 1.0
     """Bytes of 16 kHz PCM16 per byte of the files, roughly. Shards are sized by it, without opening files."""

@@ -11,7 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from vgim.data.audio import SkipKind
 from vgim.data.corpora.corpus import (
@@ -19,14 +19,15 @@ from vgim.data.corpora.corpus import (
     Skipped,
     SourceUtterance,
     and_skipped,
-    corpus_folder,
     list_corpus,
     read_text,
     skip_other_sound,
 )
 from vgim.data.corpora.kind import CorpusKind, CorpusOption, CorpusTraits
 from vgim.data.corpora.manifest_file import BadLine, ManifestRow, read_manifest_rows
+from vgim.data.corpora.open_corpus import CorpusRoot, only_folder, open_corpus, unread_archives
 from vgim.data.corpora.phone_labels import LABELS_NAME
+from vgim.data.source import Source
 from vgim.errors import ConfigError, DataError, StorageError
 from vgim.storage import Location
 from vgim.text import first_few, plural, shorten
@@ -39,15 +40,13 @@ SEGMENT = "@"
 """Between the id of a recording and the first millisecond of an utterance in it."""
 
 
-def find_folder(
-    root: str | Path | Location, *, speaker_from: str = "parent", manifest: str | None = None
-) -> Corpus:
+def find_folder(root: CorpusRoot, *, speaker_from: str = "parent", manifest: str | None = None) -> Corpus:
     """List the sound files of a folder, at any depth. Transcripts are read, audio is not.
 
     An utterance's id is its path without suffix, with `-` for `/` and `_` for spaces; its chapter is its folder.
 
     Args:
-        root: The folder.
+        root: The folder; or an archive. If one folder holds all files of the archive, paths begin below it.
         speaker_from: `parent` for the first folder below the root; `none`; or a regular expression whose first group
             is the speaker, which is searched for in the path.
         manifest: Take the recordings that this list names, with its speakers, transcripts, splits and times.
@@ -56,11 +55,13 @@ def find_folder(
         ConfigError: `speaker_from` is no regular expression with a group.
         DataError: There is no sound file, or the manifest cannot be read.
     """
-    folder = corpus_folder(root, "give a folder of sound files")
+    folder = open_corpus(root, "give a folder of sound files")
     speaker_of = _speaker_reader(speaker_from)
+    if manifest is None:
+        folder = only_folder(folder)
     files, skipped = list_corpus(folder)
     sizes = dict(files)
-    warnings = []
+    warnings = unread_archives(files)
     if manifest is None:
         utterances, problems = _list_sounds(folder, sizes, speaker_of, skipped)
         if problems:
@@ -99,7 +100,7 @@ def utterance_id_of(path: str) -> str:
 
 
 def _list_sounds(
-    folder: Location, sizes: dict[str, int], speaker_of: Callable[[str], str], skipped: list[Skipped]
+    folder: Source, sizes: dict[str, int], speaker_of: Callable[[str], str], skipped: list[Skipped]
 ) -> tuple[list[SourceUtterance], list[str]]:
     """The utterances, and what in their transcripts is no text. Files without a name of their own go to `skipped`."""
     by_id: dict[str, SourceUtterance] = {}
@@ -126,7 +127,7 @@ def _list_sounds(
 
 
 def _list_rows(
-    folder: Location,
+    folder: Source,
     manifest: Location,
     sizes: dict[str, int],
     speaker_of: Callable[[str], str],
@@ -197,7 +198,7 @@ class _PathsBelow:
     Unicode writes an accented letter as one character or two; a name that is written otherwise is found too.
     """
 
-    def __init__(self, folder: Location, manifest: Location, paths: Iterable[str]) -> None:
+    def __init__(self, folder: Source, manifest: Location, paths: Iterable[str]) -> None:
         self._folder, self._manifest = folder, manifest
         self._paths = set(paths)
         composed = Counter(unicodedata.normalize("NFC", path) for path in self._paths)
@@ -256,7 +257,7 @@ def _suffix(path: str) -> str:
     return PurePosixPath(path).suffix.lower()
 
 
-def _nothing_found(folder: Location, manifest: str | None, num_files: int, skipped: Sequence[Skipped]) -> str:
+def _nothing_found(folder: Source, manifest: str | None, num_files: int, skipped: Sequence[Skipped]) -> str:
     if manifest is not None:
         return f"the manifest {manifest} names no recording in {folder}: {skipped[0].path_or_id}: {skipped[0].reason}"
     found = f"{plural(num_files, 'file')}, none of them" if num_files else "no files, expected"

@@ -11,7 +11,6 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from vgim.data.corpora.archive import Archive
@@ -20,15 +19,16 @@ from vgim.data.corpora.corpus import (
     Skipped,
     SourceUtterance,
     and_skipped,
-    corpus_folder,
     list_corpus,
     read_text,
     skip_other_sound,
 )
 from vgim.data.corpora.kind import CorpusKind, CorpusOption
+from vgim.data.corpora.open_corpus import CorpusRoot, open_corpus, unread_archives
 from vgim.data.corpora.phone_labels import LABELS_NAME
+from vgim.data.source import Source
 from vgim.errors import DataError
-from vgim.storage import FileSizes, Location
+from vgim.storage import FileSizes
 from vgim.text import first_few, plural
 
 FLAC_TO_PCM = 1.9
@@ -42,18 +42,20 @@ _AUDIO_SUFFIXES = (".flac", ".wav")
 _UTTERANCE = re.compile(r"([^-/]+)-([^-/]+)-([^-/]+)\.(flac|wav)")
 
 
-def find_librispeech(root: str | Path | Location, *, subsets: Sequence[str] | None = None) -> Corpus:
+def find_librispeech(root: CorpusRoot, *, subsets: Sequence[str] | None = None) -> Corpus:
     """List a corpus in LibriSpeech's layout. Transcripts are read, audio is not.
 
     Args:
-        root: The folder that holds the subsets, one subset, or the folder that holds `LibriSpeech/`.
+        root: The folder that holds the subsets, one subset, or the folder that holds `LibriSpeech/`; or an archive, or
+            a folder of archives.
         subsets: List only these folders, such as `["train-clean-100"]`.
 
     Raises:
         DataError: No utterance is there.
     """
-    folder = corpus_folder(root, f"give the root of a corpus laid out as {_LAYOUT}")
+    folder = open_corpus(root, f"give the root of a corpus laid out as {_LAYOUT}")
     files, skipped = list_corpus(folder)
+    warnings = unread_archives(files)
     if subsets:
         files = [file for file in files if set(file[0].split("/")[:-3]) & set(subsets)]
         skipped = [item for item in skipped if set(item.path_or_id.split("/")) & set(subsets)]
@@ -62,7 +64,6 @@ def find_librispeech(root: str | Path | Location, *, subsets: Sequence[str] | No
     if not utterances:
         raise _no_utterances(folder, files, subsets, skipped)
     silent = [item.utterance_id for item in utterances if not item.transcript]
-    warnings = []
     if silent:
         warnings.append(f"no transcript for {plural(len(silent), 'utterance')}: {first_few(silent)}")
     if problems:
@@ -85,7 +86,7 @@ def find_librispeech(root: str | Path | Location, *, subsets: Sequence[str] | No
     )
 
 
-def read_synthetic_marker(marker: Location) -> dict[str, Any]:
+def read_synthetic_marker(marker: Source) -> dict[str, Any]:
     """The numbers that an embedded corpus was made with, and its hours.
 
     Raises:
@@ -143,7 +144,7 @@ def _list_utterances(
 
 
 def _read_transcripts(
-    folder: Location, files: FileSizes, skipped: list[Skipped]
+    folder: Source, files: FileSizes, skipped: list[Skipped]
 ) -> tuple[dict[str, str], list[str]]:
     """Utterance id → transcript, from all `.trans.txt` files, and what in them is no text."""
     transcripts, problems = {}, []
@@ -157,7 +158,7 @@ def _read_transcripts(
     return transcripts, problems
 
 
-def _find_corpus_file(folder: Location, name: str, is_subset: bool) -> Location | None:
+def _find_corpus_file(folder: Source, name: str, is_subset: bool) -> Source | None:
     """A file of the whole corpus: at the root, in `LibriSpeech/`, or one folder up if the root is a subset."""
     candidates = [folder.child(name), folder.child("LibriSpeech", name)]
     if is_subset:
@@ -166,7 +167,7 @@ def _find_corpus_file(folder: Location, name: str, is_subset: bool) -> Location 
 
 
 def _no_utterances(
-    folder: Location, files: FileSizes, subsets: Sequence[str] | None, skipped: Sequence[Skipped]
+    folder: Source, files: FileSizes, subsets: Sequence[str] | None, skipped: Sequence[Skipped]
 ) -> DataError:
     chosen = f" in the subsets {', '.join(subsets)}" if subsets else ""
     num_audio = sum(path.lower().endswith(_AUDIO_SUFFIXES) for path, _ in files)

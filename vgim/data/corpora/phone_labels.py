@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vgim.data.pcm import HOP_SAMPLES
+from vgim.data.source import Source
 from vgim.data.text_lines import TextLine, read_whole_lines
 from vgim.errors import DataError
 from vgim.storage import Location
@@ -43,13 +44,13 @@ class PhoneLabels:
     """Name of each class."""
 
 
-def read_labels(path: str | Path | Location) -> PhoneLabels:
+def read_labels(path: str | Path | Source) -> PhoneLabels:
     """Read a label file and the `phone_inventory.txt` beside it. Without an inventory, classes are named by number.
 
     Raises:
         DataError: A file is missing or malformed, or a class is not in the inventory.
     """
-    file = Location(path)
+    file: Source = Location(path) if isinstance(path, str | Path) else path
     if not file.exists():
         raise DataError(f"there is no label file {file}; check --labels")
     phones = parse_phones(read_whole_lines(file), source=file.uri)

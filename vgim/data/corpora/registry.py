@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from vgim.data.corpora.artificial_speech import ARTIFICIAL_SPEECH
 from vgim.data.corpora.corpus import Corpus
 from vgim.data.corpora.folder import FOLDER
 from vgim.data.corpora.kind import CorpusKind, CorpusTraits, OptionInput
 from vgim.data.corpora.librispeech import LIBRISPEECH
+from vgim.data.corpora.open_corpus import CorpusRoot
 from vgim.data.corpora.synthetic import SYNTHETIC
 from vgim.errors import ConfigError
-from vgim.storage import Location
 
 CORPORA: dict[str, CorpusKind] = {
     LIBRISPEECH.name: LIBRISPEECH,
@@ -27,12 +26,12 @@ def preparable_corpora() -> list[str]:
     return [name for name, kind in CORPORA.items() if kind.find is not None]
 
 
-def find_corpus(name: str, root: str | Path | Location, **options: OptionInput) -> Corpus:
+def find_corpus(name: str, root: CorpusRoot, **options: OptionInput) -> Corpus:
     """List a corpus by its name.
 
     Args:
         name: A name in `CORPORA`.
-        root: Folder or URI of the corpus.
+        root: Folder or archive of the corpus, or a folder of its archives, by path or URI.
         options: The corpus's own options, such as `part="syllables"`. None leaves the default.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Download archives of a corpus into a local folder, and unpack them there."""
+"""Download archives of a corpus into a local folder, and unpack them there or leave them packed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from vgim.storage import Location
 from vgim.text import first_few, join_words, shorten
 
 RECORDS = ".vgim-download"
-"""Folder in the corpus's folder for what is downloaded, and for a record of each archive that is unpacked."""
+"""Folder in the corpus's folder for what is downloaded, and for a record of each archive that is there."""
+PACKED = ".packed"
+"""Mark in the name of a record: the archive is there as it was published."""
 DOWNLOADING = Work("downloading into", "choose another --out")
 
 
@@ -37,9 +39,10 @@ def download(
     subsets: Sequence[str] = (),
     mirror: str = "",
     keep_archives: bool = False,
+    unpack_archives: bool = True,
     progress: Progress = SILENT,
 ) -> Path:
-    """Download a corpus from its publisher and unpack it. What is there already is left alone.
+    """Download a corpus from its publisher. What is there already is left alone.
 
     Args:
         name: Name of the corpus, such as `librispeech`.
@@ -47,6 +50,7 @@ def download(
         subsets: The archives, such as `train-clean-100`; none means all of a corpus that has one archive.
         mirror: Address of the folder of another server with the same files.
         keep_archives: Keep archives after they are unpacked.
+        unpack_archives: False leaves the archives in the folder as they are.
         progress: Where to report.
 
     Returns:
@@ -70,24 +74,70 @@ def download(
     records = Location(folder).child(RECORDS)
     with take_claim(records, DOWNLOADING):
         for subset, archive in archives.items():
-            if _is_unpacked(records, subset, archive):
-                progress.message(f"{subset} is in {folder} already")
-                continue
             url = f"{mirror.rstrip('/')}/{archive.file_name}" if mirror else archive.url
-            file = fetch(archive, url, records.local_path, progress)
-            unpacked = unpack(file, folder, strip=archive.strip, progress=progress)
-            if archive.content and unpacked.content != archive.content:
-                file.unlink()
-                raise DataError(
-                    f"{url} does not hold the files of its publisher (SHA-256 of their listing {unpacked.content[:12]} "
-                    f"instead of {archive.content[:12]}); remove {folder} and give the command again"
-                )
-            _record(records, subset, archive, unpacked)
-            if not keep_archives:
-                file.unlink()
-            progress.message(f"{subset}: {unpacked.num_files:,} files, {unpacked.num_bytes / 1e9:.2f} GB")
+            if unpack_archives:
+                _get_unpacked(subset, archive, url, folder, records, keep_archives, progress)
+            else:
+                _get_packed(subset, archive, url, folder, records, progress)
     records.child(CLAIMS).delete()
     return folder
+
+
+def _get_unpacked(
+    subset: str,
+    archive: Archive,
+    url: str,
+    folder: Path,
+    records: Location,
+    keep_archive: bool,
+    progress: Progress,
+) -> None:
+    if _is_recorded(records, subset, archive):
+        progress.message(f"{subset} is in {folder} already")
+        return
+    packed = folder / archive.file_name
+    if packed.exists() and _is_recorded(records, subset, archive, PACKED):
+        packed.replace(records.local_path / archive.file_name)
+    file = fetch(archive, url, records.local_path, progress)
+    unpacked = unpack(file, folder, strip=archive.strip, progress=progress)
+    if archive.content and unpacked.content != archive.content:
+        file.unlink()
+        raise _other_content(url, archive, unpacked, f"remove {folder}")
+    _record(records, subset, archive, {"files": unpacked.num_files, "bytes": unpacked.num_bytes})
+    if not keep_archive:
+        file.unlink()
+    progress.message(f"{subset}: {unpacked.num_files:,} files, {unpacked.num_bytes / 1e9:.2f} GB")
+
+
+def _get_packed(
+    subset: str, archive: Archive, url: str, folder: Path, records: Location, progress: Progress
+) -> None:
+    packed = folder / archive.file_name
+    if packed.exists():
+        if not _is_recorded(records, subset, archive, PACKED):
+            raise DataError(
+                f"{packed} is there already, not downloaded by this command; prepare shards from it, or move it to "
+                "another folder"
+            )
+        progress.message(f"{packed} is there already")
+        return
+    file = fetch(archive, url, records.local_path, progress)
+    if archive.content:
+        found = unpack(file, None, strip=archive.strip, progress=progress)
+        if found.content != archive.content:
+            file.unlink()
+            raise _other_content(url, archive, found, "try later")
+    # First the record: a file without one is taken for another's.
+    _record(records, subset, archive, {"bytes": file.stat().st_size}, PACKED)
+    file.replace(packed)
+    progress.message(f"{packed}: {packed.stat().st_size / 1e9:.2f} GB")
+
+
+def _other_content(url: str, archive: Archive, found: Unpacked, fix: str) -> DataError:
+    return DataError(
+        f"{url} does not hold the files of its publisher (SHA-256 of their listing {found.content[:12]} instead of "
+        f"{archive.content[:12]}); {fix} and give the command again"
+    )
 
 
 def _chosen(name: str, subsets: Sequence[str]) -> dict[str, Archive]:
@@ -106,9 +156,9 @@ def _chosen(name: str, subsets: Sequence[str]) -> dict[str, Archive]:
     return {subset: archives[subset] for subset in dict.fromkeys(subsets or archives)}
 
 
-def _is_unpacked(records: Location, subset: str, archive: Archive) -> bool:
-    """Whether an earlier call unpacked this archive to its end."""
-    record = records.child(f"{subset}.json")
+def _is_recorded(records: Location, subset: str, archive: Archive, state: str = "") -> bool:
+    """Whether an earlier call ended with this archive unpacked, or in another state."""
+    record = records.child(f"{subset}{state}.json")
     if not record.exists():
         return False
     try:
@@ -118,11 +168,8 @@ def _is_unpacked(records: Location, subset: str, archive: Archive) -> bool:
         return False
 
 
-def _record(records: Location, subset: str, archive: Archive, unpacked: Unpacked) -> None:
-    told = {
-        "archive": archive.file_name,
-        "hash": archive.md5 or archive.content,
-        "files": unpacked.num_files,
-        "bytes": unpacked.num_bytes,
-    }
-    records.child(f"{subset}.json").write_bytes_atomic(json.dumps(told, indent=2).encode())
+def _record(
+    records: Location, subset: str, archive: Archive, counts: dict[str, int], state: str = ""
+) -> None:
+    told = {"archive": archive.file_name, "hash": archive.md5 or archive.content, **counts}
+    records.child(f"{subset}{state}.json").write_bytes_atomic(json.dumps(told, indent=2).encode())

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 
+from vgim.data.archives.random_access import opened_with_indexes
 from vgim.data.audio import AudioProblem, read_length
 from vgim.data.corpora.corpus import Corpus, SourceUtterance
 from vgim.data.foreign import own_problems, read_foreign
@@ -17,6 +18,7 @@ from vgim.data.shards.hours import SAMPLES_PER_HOUR, take_until, turn_order
 from vgim.data.shards.manifest import SPLITS
 from vgim.data.shards.splits import Assignment
 from vgim.data.shards.write import ReadOptions
+from vgim.data.source import Source
 from vgim.errors import DataError
 from vgim.progress import Progress
 from vgim.storage import Location
@@ -61,11 +63,14 @@ def cut_to_hours(
     }
     split_of: dict[str, str] = {}
     usable: dict[str, bool] = {}
-    with progress.stage("choosing utterances", unit="header") as stage:
+    with (
+        opened_with_indexes(corpus.root, progress) as root,
+        progress.stage("choosing utterances", unit="header") as stage,
+    ):
         for name, items in by_split.items():
             share = weights[name] / max(1.0, sum(weights.values()))
             max_samples = max_hours * SAMPLES_PER_HOUR * share
-            taken, usable[name] = _take(corpus.root, items, max_samples, reading, seed, stage.advance)
+            taken, usable[name] = _take(root, items, max_samples, reading, seed, stage.advance)
             split_of |= dict.fromkeys(taken, name)
     if not any(usable.values()) and len(split_of) < len(assignment.split_of):
         raise DataError(
@@ -80,7 +85,7 @@ def cut_to_hours(
 
 
 def _take(
-    root: Location,
+    root: Source,
     items: Mapping[str, SourceUtterance],
     max_samples: float,
     reading: ReadOptions,
@@ -109,7 +114,7 @@ def _roughly(item: SourceUtterance, bytes_per_file_byte: float) -> float:
 
 
 def _lengths(
-    root: Location, items: Sequence[SourceUtterance], reading: ReadOptions
+    root: Source, items: Sequence[SourceUtterance], reading: ReadOptions
 ) -> Iterator[tuple[str, int]]:
     """Id and samples at 16 kHz of each utterance, in order; 0 for one that is skipped."""
     waiting = iter(items)
@@ -119,15 +124,15 @@ def _lengths(
             yield from zip((item.utterance_id for item in batch), lengths, strict=True)
 
 
-def _length(root: Location, reading: ReadOptions, item: SourceUtterance) -> int:
+def _length(root: Source, reading: ReadOptions, item: SourceUtterance) -> int:
     file = root.child(item.path)
     how = {"resample": reading.resample, "mixdown": reading.mixdown}
     try:
         with own_problems(root):
-            if file.is_local:
+            if isinstance(file, Location) and file.is_local:
                 with file.open_input() as stream:
                     length = read_length(stream, **how, segment_s=item.segment_s)
-            else:  # whole, as an error of storage would get lost within libsndfile
+            else:  # whole, as an error of storage would get lost within libsndfile, and archives check whole files
                 data = io.BytesIO(read_foreign(file, item.size_bytes))
                 length = read_length(data, **how, segment_s=item.segment_s)
     except AudioProblem:

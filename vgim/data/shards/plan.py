@@ -11,6 +11,7 @@ from vgim.data.corpora.corpus import SourceUtterance
 from vgim.data.corpora.phone_labels import Phones
 from vgim.data.shards.manifest import SPLITS
 from vgim.data.shards.splits import hash_order
+from vgim.data.source import Source
 
 TARGET_SHARD_BYTES = 128 * 1024 * 1024
 
@@ -21,7 +22,7 @@ class ShardPlan:
 
     split: str
     number: int
-    corpus_root: str
+    corpus_root: Source
     utterances: tuple[SourceUtterance, ...]
     phones: Mapping[str, Phones]
     """Utterance id → phone labels."""
@@ -38,7 +39,7 @@ def plan_shards(
     utterances: Sequence[SourceUtterance],
     split_of: Mapping[str, str],
     *,
-    corpus_root: str,
+    corpus_root: Source,
     phones: Mapping[str, Phones],
     bytes_per_file_byte: float,
     target_shard_bytes: int,
@@ -50,7 +51,7 @@ def plan_shards(
     Args:
         utterances: All utterances of the corpus.
         split_of: Utterance id → split. Utterances without a split are in no shard.
-        corpus_root: Folder or URI that the utterances' paths start from.
+        corpus_root: Folder that the utterances' paths start from.
         phones: Utterance id → phone labels; empty without labels.
         bytes_per_file_byte: Bytes of PCM16 per byte of the files, roughly.
         target_shard_bytes: Bytes of audio in a shard.

@@ -163,7 +163,7 @@ def prepare(
     plans = plan_shards(
         corpus.utterances,
         assignment.split_of,
-        corpus_root=corpus.root.uri,
+        corpus_root=corpus.root,
         phones=phone_labels.phones if phone_labels else {},
         bytes_per_file_byte=corpus.pcm_bytes_per_file_byte,
         target_shard_bytes=target_shard_bytes,
@@ -280,12 +280,12 @@ def _assign_splits(
 
 
 def _read_labels(corpus: Corpus, labels: str | None) -> PhoneLabels | None:
-    file = corpus.labels if labels is None else Location(labels)
+    file = corpus.labels if labels is None else (given := Location(labels))
     if file is None:
         return None
     of_corpus = {item.utterance_id for item in corpus.utterances}
-    if file.is_dir():
-        read = named_by_utterance(read_interval_labels(file), of_corpus, f"the label folder {file}")
+    if labels is not None and given.is_dir():
+        read = named_by_utterance(read_interval_labels(given), of_corpus, f"the label folder {file}")
     else:
         read = read_labels(file)
     ids = current_ids(read.phones, corpus.utterances, f"the label file {file}")

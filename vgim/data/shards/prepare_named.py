@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 from vgim.config.paths import resolve_path
 from vgim.data.corpora.kind import CorpusOption, OptionInput
+from vgim.data.corpora.open_corpus import open_packed
 from vgim.data.corpora.registry import CORPORA, find_corpus
 from vgim.data.shards.manifest import Codec, Manifest
 from vgim.data.shards.plan import TARGET_SHARD_BYTES
@@ -52,7 +54,7 @@ def prepare_named(
 
     Args:
         name: Name of the corpus, such as `librispeech` or `artificial-speech`.
-        corpus: Folder or URI of the corpus.
+        corpus: Folder or archive of the corpus, or a folder of its archives, by path or URI.
         out: Folder or URI for the shards.
         progress: Where to report how far the work is.
         options: The corpus's own options, such as `part="syllables"`, and the options of `prepare`. None leaves the
@@ -73,9 +75,18 @@ def prepare_named(
         if option.keyword in options
     }
     checked = _check({keyword: value for keyword, value in options.items() if value is not None})
+    root = open_packed(corpus, only=_archives_of(name, of_corpus), progress=progress)
     with progress.stage("listing the corpus"):
-        found = find_corpus(name, corpus, **of_corpus)
+        found = find_corpus(name, root, **of_corpus)
     return prepare(found, out, progress=progress, **checked.model_dump())
+
+
+def _archives_of(name: str, options: Mapping[str, OptionInput]) -> set[str]:
+    """Names of the published archives that hold what is chosen; empty if there are none of these."""
+    archives = CORPORA[name].archives if name in CORPORA else {}
+    subsets = options.get("subsets")
+    chosen = list(subsets) if isinstance(subsets, tuple | list) else []
+    return {archives[subset].file_name for subset in chosen} if set(chosen) <= set(archives) else set()
 
 
 def _resolved(option: CorpusOption, value: OptionInput) -> OptionInput:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vgim.data.archives.random_access import opened
 from vgim.data.audio import BLOCK_SAMPLES, AudioProblem, DecodedAudio, decode, encode_flac
 from vgim.data.corpora.corpus import Skipped, SourceUtterance
 from vgim.data.corpora.phone_labels import Phones, fits
@@ -20,6 +21,7 @@ from vgim.data.shards.columns import COMPRESSION, DICTIONARY_COLUMNS, SHARD_SCHE
 from vgim.data.shards.manifest import Codec, ShardEntry
 from vgim.data.shards.plan import ShardPlan
 from vgim.data.shards.record import IndexRow, ShardResult, write_record
+from vgim.data.source import Source
 from vgim.storage import Location
 
 ROW_GROUP_BYTES = 8 * 1024 * 1024
@@ -74,10 +76,10 @@ def write_shard(
     tally = _Tally()
     index_rows: list[IndexRow] = []
     shard = out.child(plan.path)
-    with shard.atomic_output() as file:
+    with opened(plan.corpus_root) as root, shard.atomic_output() as file:
         sink = HashingSink(file)
         with shard_writer(sink) as writer:
-            for row_group, rows in enumerate(_row_groups(_rows(plan, options, tally, on_utterance))):
+            for row_group, rows in enumerate(_row_groups(_rows(plan, root, options, tally, on_utterance))):
                 writer.write_table(pa.Table.from_pylist(rows, schema=SHARD_SCHEMA), row_group_size=len(rows))
                 index_rows.extend(_index_row(row, row_group, number) for number, row in enumerate(rows))
     result = ShardResult(
@@ -114,10 +116,9 @@ def shard_writer(sink: HashingSink) -> pq.ParquetWriter:
 
 
 def _rows(
-    plan: ShardPlan, options: ReadOptions, tally: _Tally, on_utterance: Callable[[], None]
+    plan: ShardPlan, root: Source, options: ReadOptions, tally: _Tally, on_utterance: Callable[[], None]
 ) -> Iterator[Row]:
     """Rows of the shard in order. Skipped files, labels that do not fit and sums are added to `tally`."""
-    root = Location(plan.corpus_root)
     for item in plan.utterances:
         on_utterance()
         try:

@@ -7,9 +7,12 @@ import logging
 import pickle
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 from vgim.claims.record import CLAIMS
+from vgim.data.archives.packed import narrowed
+from vgim.data.archives.random_access import with_indexes
 from vgim.data.corpora.corpus import Skipped
 from vgim.data.shards.manifest import (
     MANIFEST_NAME,
@@ -22,6 +25,7 @@ from vgim.data.shards.manifest import (
 from vgim.data.shards.plan import ShardPlan
 from vgim.data.shards.record import ShardResult, read_record
 from vgim.data.shards.write import ReadOptions, write_shard
+from vgim.data.source import Source
 from vgim.errors import DataError, StorageError
 from vgim.progress import Progress, Stage
 from vgim.storage import TEMPORARY_MARK, Location
@@ -87,7 +91,7 @@ def _sweep(folder: Location, planned: Collection[str]) -> None:
             folder.child(path).delete()
 
 
-def fail_strictly(item: Skipped, root: Location) -> None:
+def fail_strictly(item: Skipped, root: Source) -> None:
     """Raise DataError for a file that `--strict` does not let pass."""
     raise DataError(
         f"{root.uri}/{item.path_or_id}: {item.kind}: {item.reason}; mend or remove the file, or leave out "
@@ -124,12 +128,15 @@ def write_all(
     for result in results:
         look(result)
         if reading.strict and result.skipped:  # the earlier call may not have been strict
-            fail_strictly(result.skipped[0], Location(plans[0].corpus_root))
+            fail_strictly(result.skipped[0], plans[0].corpus_root)
     reused = {(result.split, result.number) for result in results}
     missing = [plan for plan in plans if (plan.split, plan.number) not in reused]
     if reused:
         progress.message(f"{len(reused)} of {plural(len(plans), 'shard')} were finished earlier")
     check()
+    if missing:
+        root = with_indexes(plans[0].corpus_root, out.child(PROGRESS_DIR), progress)
+        missing = [replace(plan, corpus_root=root) for plan in missing]
     if use_ray and missing:
         from vgim.cluster.connect import ensure_ray
 
@@ -147,7 +154,7 @@ def write_all(
         with closing(writing):
             for result in writing:
                 if reading.strict and result.skipped:
-                    fail_strictly(result.skipped[0], Location(plans[0].corpus_root))
+                    fail_strictly(result.skipped[0], plans[0].corpus_root)
                 look(result)
                 results.append(result)
                 stage.update(detail=f"{len(results)}/{plural(len(plans), 'shard')}")
@@ -173,7 +180,7 @@ def _write_on_ray(
     import ray.data
 
     num_utterances = {(plan.split, plan.number): len(plan.utterances) for plan in plans}
-    tasks = [{"task": pickle.dumps((plan, out.uri, reading))} for plan in plans]
+    tasks = [{"task": pickle.dumps((_narrowed(plan), out.uri, reading))} for plan in plans]
     context = ray.data.DataContext.get_current()
     before = context.use_datasource_v2, context.enable_progress_bars
     context.use_datasource_v2 = context.enable_progress_bars = False
@@ -192,6 +199,11 @@ def _write_on_ray(
     finally:
         context.use_datasource_v2, context.enable_progress_bars = before
         logger.setLevel(level)
+
+
+def _narrowed(plan: ShardPlan) -> ShardPlan:
+    """The plan without what is known of other shards' files."""
+    return replace(plan, corpus_root=narrowed(plan.corpus_root, [item.path for item in plan.utterances]))
 
 
 def _write_task(row: dict[str, Any]) -> dict[str, str]:
