@@ -17,7 +17,7 @@ from vgim.downstream.classifier import Classifier, ClassifierInfo
 from vgim.downstream.options import ProbeOptions
 from vgim.downstream.predictions import Predictions
 from vgim.downstream.result import ProbeResult
-from vgim.downstream.writing import write_result
+from vgim.downstream.writing import FittedFiles, write_result
 from vgim.runs.folder import RunFolder
 from vgim.storage import Location
 
@@ -169,7 +169,9 @@ def write_probe(
     predictions = Predictions(tuple(classes), tuple(classes), np.ones_like(labels), labels, labels[None])
     classifier = Classifier(
         ClassifierInfo(
-            **result.model_dump(include=set(ClassifierInfo.model_fields) & set(ProbeResult.model_fields)),
+            **result.model_dump(
+                include=set(ClassifierInfo.model_fields) & set(ProbeResult.model_fields) - {"features_sha256"}
+            ),
             classes=tuple(classes),
             run=str(run),
             seeds=(0,),
@@ -179,7 +181,9 @@ def write_probe(
         np.zeros((1, len(classes), 2), np.float32),
         np.zeros((1, len(classes)), np.float32),
     )
-    place = write_result(Location(run), result, np.eye(len(classes), dtype=np.int64), predictions, classifier)
+    place = write_result(
+        Location(run), result, FittedFiles(np.eye(len(classes), dtype=np.int64), predictions, classifier)
+    )
     place.child("confusion.png").write_bytes_atomic(png())
 
 

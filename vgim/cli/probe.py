@@ -83,8 +83,9 @@ def probe() -> None:
     "--task",
     "tasks",
     multiple=True,
-    type=LazyChoice("vgim.downstream.probes.registry:PROBES"),
-    help="What the classifier reads off the features. Repeatable [all that the shards have labels for].",
+    type=LazyChoice("vgim.downstream.probes.registry:TASKS"),
+    help="What the classifier reads off the features; abx-within and abx-across compare phones without one. Repeatable "
+    "[all classifiers that the shards have labels for].",
 )
 @click.option("--module", type=int, help="Index of the module, counted from the input; -1 is the last [-1].")
 @click.option("--all-modules", is_flag=True, help="Probe every module.")

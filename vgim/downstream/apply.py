@@ -125,6 +125,10 @@ def open_applied(folder: str, seed: int = 0, progress: Progress = SILENT) -> App
     result = _read_result(place)
     if result.label_epochs:
         raise ConfigError(f"{folder} is of --encoder {result.encoder}: {NO_WEIGHTS}")
+    if not result.is_fitted:
+        raise ConfigError(
+            f"{folder} is of --task {result.task}, which fits no classifier; name another probe"
+        )
     classifier = read_classifier(place)
     _refuse_another_probe(place, classifier.info, result)
     if seed not in classifier.info.seeds:

@@ -102,7 +102,11 @@ def _find_outputs(opened: OpenedRun, options: ProbeOptions) -> tuple[EncoderOutp
 def _options_without_effect(options: ProbeOptions, solver: Solver, task: Probe) -> Iterator[str]:
     if options.whole_utterances and not task.uses_crops:
         yield f"--whole-utterances has no effect: --task {task.name} always looks at whole utterances"
-    if solver == "lbfgs":
+    if not task.is_fitted:
+        for name in ("solver", *ADAM_OPTIONS, "bias", "max_utterances"):
+            if getattr(options, name) != type(options).model_fields[name].get_default():
+                yield f"--{name.replace('_', '-')} has no effect: --task {task.name} fits no classifier"
+    elif solver == "lbfgs":
         for name in ADAM_OPTIONS:
             if getattr(options, name) != type(options).model_fields[name].get_default():
                 yield f"--{name.replace('_', '-')} has no effect: the lbfgs solver goes to the optimum"

@@ -7,10 +7,10 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from vgim.arrays import I64
 from vgim.data.shards.read import read_lengths
+from vgim.downstream.abx.measure import measure
 from vgim.downstream.board import write_board
-from vgim.downstream.classifier import Classifier, classifier_of, hash_features
+from vgim.downstream.classifier import classifier_of, hash_features
 from vgim.downstream.context import ProbeContext, open_probe_context
 from vgim.downstream.encoders.kinds import (
     EncoderPreparation,
@@ -23,7 +23,7 @@ from vgim.downstream.features.source import FeatureSource, FeatureSpec
 from vgim.downstream.fit import SeedFit, Splits, fit_and_score
 from vgim.downstream.held_out import held_out_note
 from vgim.downstream.options import EncoderKind, ProbeOptions
-from vgim.downstream.predictions import Predictions, collect_predictions
+from vgim.downstream.predictions import collect_predictions
 from vgim.downstream.probe_plan import (
     Log,
     Outcome,
@@ -38,23 +38,18 @@ from vgim.downstream.result_table import output_name
 from vgim.downstream.resume import kept_results
 from vgim.downstream.split_examples import examples_of_split
 from vgim.downstream.summarize import summarize
-from vgim.downstream.writing import write_epochs_picture, write_modules_picture, write_result
+from vgim.downstream.writing import (
+    FittedFiles,
+    write_epochs_picture,
+    write_modules_picture,
+    write_result,
+)
 from vgim.errors import VgimError
 from vgim.plotting import WITHOUT_MATPLOTLIB, can_draw
 from vgim.progress import SILENT, MessagesOnly, Progress, WithPrefix
 from vgim.storage import Location
 
 SEEDS_IDLE = "the seeds change nothing: features and lbfgs are deterministic, so there is one fit"
-
-
-class ComputedResult(NamedTuple):
-    """A result with what is written beside it."""
-
-    result: ProbeResult
-    confusion_KK: I64
-    """Test examples by true class (row) and predicted class (column)."""
-    predictions: Predictions
-    classifier: Classifier
 
 
 class RunTaskResults(NamedTuple):
@@ -223,10 +218,21 @@ def _probe_item(
     left = tuple(output for output in context.outputs if (output.module, output.layer) not in results)
     if len(results) < len(outputs):
         context = replace(context, outputs=context.outputs if item.kind == "mfcc" else left)
-        for computed in _compute_results(context, item.kind, random, progress):
-            write_result(context.opened.folder, *computed, pdf=pdf)
-            results[computed.result.module, computed.result.layer] = computed.result
+        for result, fitted in _compute(context, item.kind, random, progress):
+            write_result(context.opened.folder, result, fitted, pdf=pdf)
+            results[result.module, result.layer] = result
     return [results[output] for output in outputs]
+
+
+def _compute(
+    context: ProbeContext, kind: EncoderKind, random: RandomEncoders, progress: Progress
+) -> Iterator[tuple[ProbeResult, FittedFiles | None]]:
+    """The result for each output, with what a fitted classifier leaves."""
+    if context.task.is_fitted:
+        yield from _fit(context, kind, random, progress)
+    else:
+        for result in measure(context, kind, random, progress):
+            yield result, None
 
 
 def _draw(run: Location, results: list[ProbeResult], all_epochs: bool, pdf: bool) -> None:
@@ -246,9 +252,9 @@ def has_depth(results: Sequence[ProbeResult]) -> bool:
     return len({(result.module, result.layer) for result in results if result.module is not None}) > 1
 
 
-def _compute_results(
+def _fit(
     context: ProbeContext, kind: EncoderKind, random: RandomEncoders, progress: Progress
-) -> Iterator[ComputedResult]:
+) -> Iterator[tuple[ProbeResult, FittedFiles]]:
     """The result for each spec of an encoder, as soon as its last seed is fitted; features are computed once a seed."""
     options, notes = context.options, list(context.notes)
     note = held_out_note(context.opened, chooses=chooses_by_validation(options))
@@ -293,7 +299,7 @@ def _compute_results(
             predictions = collect_predictions(context.task.classes, splits.test, fits)
             of_spec = [of_seed[index] for of_seed in features_sha256]
             classifier = classifier_of(context.opened, result, fits, of_spec)
-            yield ComputedResult(result, confusion_KK, predictions, classifier)
+            yield result, FittedFiles(confusion_KK, predictions, classifier)
 
 
 def _split_examples(context: ProbeContext, source: FeatureSource, progress: Progress) -> list[Splits]:

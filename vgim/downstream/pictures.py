@@ -83,7 +83,7 @@ def _accuracies(results: Sequence[ProbeResult], x: str) -> tuple[Any, Any]:
     """An empty chart of accuracy, with the level of the majority class."""
     figure = new_figure(7.5, 4)
     axes = figure.add_subplot()
-    axes.axhline(results[0].majority, color="gray", linewidth=0.8, label="majority")
+    axes.axhline(results[0].majority, color="gray", linewidth=0.8, label=results[0].guess)
     axes.set_xlabel(x)
     axes.set_ylabel("accuracy")
     axes.set_ylim(0, 1)

@@ -100,7 +100,9 @@ def plan_probes(
                 context = open_probe_context(folder.uri, checked, kinds=())
                 if all_epochs and context.opened.folder != folder:
                     raise ConfigError(f"--all-epochs, but {folder.uri} is one checkpoint; name its run")
-                held_out = held_out_note(context.opened, chooses=chooses_by_validation(context.options))
+                held_out = None
+                if context.task.is_fitted:
+                    held_out = held_out_note(context.opened, chooses=chooses_by_validation(context.options))
                 for note in (*context.notes, *([] if held_out is None else [held_out])):
                     log(f"{label}note: {note}")
                 make_items = _items_of_checkpoints if all_epochs else _items_of_encoders

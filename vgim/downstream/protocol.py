@@ -55,6 +55,13 @@ def resolve(
     Raises:
         ConfigError: The protocol would give the outputs different values.
     """
+    if not task.is_fitted:
+        if options.protocol == "published":
+            raise ConfigError(
+                f"--protocol published, but --task {task.name} fits no classifier; leave it out"
+            )
+        idle = ("solver", *ADAM_OPTIONS, "bias", "max_utterances")
+        return options.model_copy(update={name: ProbeOptions.model_fields[name].default for name in idle}), ()
     values = _published(opened, task, outputs, kinds) if options.protocol == "published" else _ours(task)
     given = {name for name in options.model_fields_set if getattr(options, name) is not None}
     chosen = {

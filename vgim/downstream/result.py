@@ -37,8 +37,8 @@ class SeedResult(ResultModel):
     seed: int
     accuracy: float
     """Accuracy on the test split."""
-    validation_loss: float
-    """Mean cross-entropy in nats."""
+    validation_loss: float | None = None
+    """Mean cross-entropy in nats; None where no classifier is fitted."""
     l2: float | None = None
     """Penalty that the lbfgs solver chose."""
     epochs: int | None = None
@@ -61,13 +61,13 @@ class ProbeResult(Provenance):
     interval_over_seeds: Interval | None
     """Interval of the mean over seeds; None for one seed."""
     majority: Share
-    """Accuracy of always predicting the most frequent class of the train split."""
+    """Accuracy of always predicting the most frequent class of the train split; chance where nothing is fitted."""
     chance: Share
     """One over the number of classes."""
     per_class: dict[str, float | None]
     """Accuracy of each class; None for a class that is not in the test split."""
     unit: ExampleUnit
-    """Whether an example is a frame of 10 ms or an utterance."""
+    """Whether an example is a frame of 10 ms, an utterance, or a triple of phones' tokens."""
     num_train: int
     num_validation: int
     num_test: int
@@ -84,11 +84,23 @@ class ProbeResult(Provenance):
     label_epochs: tuple[int, ...] = ()
     """Epochs that a supervised encoder was trained on the labels, for each seed; empty for other encoders."""
     fits: tuple[SeedResult, ...]
+    features_sha256: str = ""
+    """Hash of all that makes the features, where no classifier is kept that has it; of the first seed."""
     deviations: tuple[str, ...] = ()
     """Words for given options that differ from those of the protocol and the task."""
     notes: tuple[str, ...]
     options: ProbeOptions
     run_config: RunConfig
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether a classifier was fitted; else features were compared as they are."""
+        return self.unit != "triple"
+
+    @property
+    def guess(self) -> str:
+        """Name of the level `majority`, for charts and tables."""
+        return "majority" if self.is_fitted else "chance"
 
 
 def folder_name(result: ProbeResult) -> str:

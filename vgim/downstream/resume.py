@@ -62,6 +62,12 @@ def _settings(options: ProbeOptions, kind: EncoderKind) -> dict[str, object]:
 
 def _is_whole(context: ProbeContext, kind: EncoderKind, result: ProbeResult, *, pdf: bool) -> bool:
     """Whether all files of a result are there and readable, and its features are those of today."""
+    if not context.task.is_fitted:
+        if kind not in ("trained", "mfcc"):
+            return True
+        source, _ = feature_source(context, kind, 0)
+        spec = _spec(source.specs, result)
+        return spec is not None and hash_features(source, spec, None) == result.features_sha256
     folder = context.opened.folder.child(PROBES, folder_name(result))
     if pdf and can_draw() and not folder.child("confusion.pdf").exists():
         return False

@@ -5,6 +5,9 @@ Shapes: K classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -49,7 +52,7 @@ def summarize(
     Returns:
         The result, and the confusion matrix [K, K] summed over seeds (rows are true classes).
     """
-    opened, classes = context.opened, context.task.classes
+    classes = context.task.classes
     scores = [fit.scores for fit in fits]
     accuracies = [s.accuracy for s in scores]
     confusion_KK = np.sum([s.confusion_KK for s in scores], axis=0)
@@ -57,31 +60,17 @@ def summarize(
     train_K, test_K = (torch.bincount(s.y_N, minlength=len(classes)) for s in (splits.train, splits.test))
     if num_unknown := int(((train_K == 0) & (test_K > 0)).sum()):
         notes = [*notes, f"classes of the test split that are not in the train split: {num_unknown}"]
-    label_epochs = tuple(p.label_epochs for p in preparations if p.label_epochs)
-    if label_epochs:
-        notes = [*notes, SAW_LABELS]
     if not all(fit.fitted.converged for fit in fits):
         notes = [*notes, NOT_CONVERGED]
-    checkpoint = opened.encoder.checkpoint if kind == "trained" else None
-    num_seen: int | None = 0
-    if checkpoint is not None:
-        num_seen = count_seen(
-            opened.config, checkpoint.state.data_fingerprint, opened.shards, opened.manifest
-        )
     seeds_interval = interval_over_seeds(accuracies)
     result = ProbeResult(
-        **dict(collect_provenance(checkpoint, spec.module, opened.shards, opened.manifest)),
-        task=context.options.task,
-        encoder=kind,
-        layer=spec.layer,
-        num_features=spec.channels,
+        **facts_of(context, kind, spec, preparations, notes),
         accuracy=float(np.mean(accuracies)),
         interval_over_utterances=_interval(interval_over_utterances(correct_U, scores[0].count_U)),
         interval_over_seeds=None if seeds_interval is None else _interval(seeds_interval),
         majority=int(test_K[train_K.argmax()]) / len(splits.test.y_N),
         chance=1 / len(classes),
         per_class=dict(zip(classes, per_class(confusion_KK), strict=True)),
-        unit=context.task.unit,
         num_train=len(splits.train.y_N),
         num_validation=len(splits.validation.y_N),
         num_test=len(splits.test.y_N),
@@ -89,16 +78,42 @@ def summarize(
         num_validation_utterances=splits.validation.num_utterances,
         num_test_utterances=splits.test.num_utterances,
         num_left_out=sum(split.num_left_out for split in splits),
-        test_utterances_seen=num_seen,
-        batch_norm_clips=preparations[-1].batch_norm_clips,
-        label_epochs=label_epochs,
         fits=tuple(_seed_result(fit) for fit in fits),
-        deviations=context.deviations,
-        notes=tuple(notes),
-        options=context.options,
-        run_config=opened.config,
     )
     return result, confusion_KK
+
+
+def facts_of(
+    context: ProbeContext,
+    kind: EncoderKind,
+    spec: FeatureSpec,
+    preparations: Sequence[EncoderPreparation],
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """The fields of a result that say what was measured, with which weights, on which data."""
+    opened = context.opened
+    checkpoint = opened.encoder.checkpoint if kind == "trained" else None
+    num_seen: int | None = 0
+    if checkpoint is not None:
+        num_seen = count_seen(
+            opened.config, checkpoint.state.data_fingerprint, opened.shards, opened.manifest
+        )
+    label_epochs = tuple(p.label_epochs for p in preparations if p.label_epochs)
+    return {
+        **dict(collect_provenance(checkpoint, spec.module, opened.shards, opened.manifest)),
+        "task": context.options.task,
+        "encoder": kind,
+        "layer": spec.layer,
+        "num_features": spec.channels,
+        "unit": context.task.unit,
+        "test_utterances_seen": num_seen,
+        "batch_norm_clips": preparations[-1].batch_norm_clips,
+        "label_epochs": label_epochs,
+        "deviations": context.deviations,
+        "notes": (*notes, *[SAW_LABELS] * bool(label_epochs)),
+        "options": context.options,
+        "run_config": opened.config,
+    }
 
 
 def _seed_result(fit: SeedFit) -> SeedResult:

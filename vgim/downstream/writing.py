@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,37 +21,41 @@ from vgim.storage import Location
 CONFUSION = "confusion.npz"
 
 
-def write_result(
-    run: Location,
-    result: ProbeResult,
-    confusion_KK: I64,
-    predictions: Predictions,
-    classifier: Classifier,
-    *,
-    pdf: bool = False,
-) -> Location:
-    """Write a probe's result, confusion matrix, predictions and classifier.
+class FittedFiles(NamedTuple):
+    """What a fitted classifier leaves beside its result."""
 
-    With matplotlib there is a picture too.
+    confusion_KK: I64
+    """Test examples by true class (row) and predicted class (column)."""
+    predictions: Predictions
+    classifier: Classifier
+
+
+def write_result(
+    run: Location, result: ProbeResult, fitted: FittedFiles | None, *, pdf: bool = False
+) -> Location:
+    """Write a probe's result and, where a classifier was fitted, its confusion matrix, predictions and weights.
+
+    With matplotlib there is a picture of the confusion matrix too.
 
     Args:
         run: The run's folder.
-        confusion_KK: Test examples by true class (row) and predicted class (column).
+        fitted: None where no classifier was fitted.
         pdf: Writes the picture as PDF too.
 
     Returns:
         The probe's folder; an earlier result of the same name is replaced.
     """
-    table = io.BytesIO()
-    np.savez(table, confusion=confusion_KK, classes=np.array(list(result.per_class)))
-    files = {
-        CONFUSION: table.getvalue(),
-        PREDICTIONS: to_npz(predictions),
-        CLASSIFIER: to_safetensors(classifier),
-    }
-    if can_draw():
-        files |= picture_files(PICTURE, confusion_picture(confusion_KK, result), pdf=pdf)
-
+    files: dict[str, bytes] = {}
+    if fitted is not None:
+        table = io.BytesIO()
+        np.savez(table, confusion=fitted.confusion_KK, classes=np.array(list(result.per_class)))
+        files = {
+            CONFUSION: table.getvalue(),
+            PREDICTIONS: to_npz(fitted.predictions),
+            CLASSIFIER: to_safetensors(fitted.classifier),
+        }
+        if can_draw():
+            files |= picture_files(PICTURE, confusion_picture(fitted.confusion_KK, result), pdf=pdf)
     return write_result_folder(run.child(PROBES, folder_name(result)), result, files)
 
 

@@ -126,7 +126,7 @@ def _results_of(run: PlannedRun, item: ProbeWorkItem, results: Sequence[ProbeRes
         and result.data_fingerprint == context.opened.manifest.fingerprint
         and result.labels == context.opened.manifest.labels_digest
         and _settings(result.options, item.kind) == _settings(context.options, item.kind)
-        and _has_predictions(run.location.child(PROBES, folder_name(result)))
+        and (not result.is_fitted or _has_predictions(run.location.child(PROBES, folder_name(result))))
     }
     outputs: set[tuple[int | None, int | None]] = {
         (output.module, output.layer) for output in context.outputs

@@ -29,7 +29,7 @@ def probe_chart(name: str, title: str, results: Sequence[ProbeResult]) -> Chart 
         latest[encoder_name(result), result.module] = result
     for (label, _), result in latest.items():
         by_encoder.setdefault(label, []).append(result)
-    levels = [ReferenceLine(results[0].majority, f"majority {results[0].majority:.1%}")]
+    levels = [ReferenceLine(results[0].majority, f"{results[0].guess} {results[0].majority:.1%}")]
     series, legend = [], []
     for number, (label, own) in enumerate(by_encoder.items()):
         if own[0].module is None:

@@ -109,6 +109,21 @@ def _few(max_utterances: int) -> str:
     return f", fitted on at most {plural(max_utterances, 'utterance')}" if max_utterances else ""
 
 
+def _heading(result: ProbeResult) -> str:
+    if not result.is_fitted:
+        return f"ABX, {_abx_speakers(result)}"
+    return result.task.capitalize() + _few(result.options.max_utterances)
+
+
+def _abx_title(result: ProbeResult) -> str:
+    return f"Accuracy of ABX decisions on the test split, {_abx_speakers(result)}"
+
+
+def _abx_speakers(result: ProbeResult) -> str:
+    """Whose tokens are compared."""
+    return "within speakers" if result.task == "abx-within" else "across speakers"
+
+
 def _order(folder: ProbeFolder) -> tuple[object, ...]:
     result = folder.result
     rank = ORDER.index(result.encoder) if result.encoder in ORDER else len(ORDER)
@@ -126,10 +141,12 @@ def _table(
     missing = tuple(encoder for encoder in BASELINES if encoder not in encoders)
     if missing:
         notes.warn(f"the {first.task} probe has no {join_words(missing)} baseline beside it")
-    title = f"Accuracy of a linear {first.task} probe on the test split"
+    title = (
+        f"Accuracy of a linear {first.task} probe on the test split" if first.is_fitted else _abx_title(first)
+    )
     return ProbeSection(
         task=first.task,
-        heading=first.task.capitalize() + _few(first.options.max_utterances),
+        heading=_heading(first),
         setting=_describe_setting(first),
         table=Table(title, _columns(results), tuple(_row(result, results) for result in results)),
         chart=probe_chart(f"probe-{number}", title, results),
@@ -144,7 +161,7 @@ def _table(
 def _columns(results: Sequence[ProbeResult]) -> tuple[str, ...]:
     columns = ["module", "encoder", "accuracy", "95 % over utterances"]
     columns += ["95 % over seeds"] * any(result.interval_over_seeds for result in results)
-    return (*columns, "step", "features", "test examples")
+    return (*columns, "step", "features", "test examples" if results[0].is_fitted else "triples")
 
 
 def _row(result: ProbeResult, results: Sequence[ProbeResult]) -> tuple[str, ...]:
@@ -169,6 +186,13 @@ def _module_name(result: ProbeResult) -> str:
 
 
 def _describe_setting(result: ProbeResult) -> str:
+    if not result.is_fitted:
+        return (
+            "ABX: how often a token of a phone is nearer to another token of it than to one of another phone, by the "
+            f"angle between frames along their best alignment; {_abx_speakers(result)}; mean over pairs of phones, "
+            f"tested on {result.num_test:,} triples of {result.num_test_utterances:,} utterances; the interval is over "
+            "speakers; deciding at random gives 50.0%. The ABX error is 100% minus the accuracy."
+        )
     o = result.options
     unit = "one example per 10 ms frame" if result.unit == "frame" else "one example per utterance"
     solver = {

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from vgim.config.schema import MAX_COUNT, MAX_LAYERS, MAX_SEED, MAY_CHANGE, Section
-from vgim.downstream.probes.registry import Task
+from vgim.downstream.probes.registry import FittedTask
 from vgim.tune.pbt_mutation import check_mutable
 from vgim.tune.space import SpaceAxis, num_grid_points, parse_space
 
@@ -23,7 +23,7 @@ class MetricConfig(Section):
     its features, higher is better. Neither contains the KL term, so that trials of different kld_weight compare."""
     module: int = Field(-1, ge=-MAX_LAYERS, le=MAX_LAYERS)
     """Index of the module that is measured, from 0; -1 is the last module of each trial."""
-    task: Task = "phone"
+    task: FittedTask = "phone"
     """probe: the label that the probe predicts."""
     max_utterances: int = Field(200, ge=1, le=MAX_COUNT)
     """probe: most utterances of the train split, and of the validation split."""

@@ -95,7 +95,12 @@ def probe_finding(probed: Probed) -> Finding:
     best = probed.best
     off = output_name(best.module, best.layer)
     setting = re.sub(r"\bfirst(\d+)\b", r"\1 training utterances", probed.variant)
-    title = f"{probed.task.capitalize()} probe" + (f" ({setting})" if setting else "")
+    name = (
+        f"{probed.task.capitalize()} probe"
+        if best.is_fitted
+        else f"ABX {probed.task.removeprefix('abx-')} speakers"
+    )
+    title = name + (f" ({setting})" if setting else "")
     text = f"{title}: {best.accuracy:.1%} (95 %: {in_percent(best.interval_over_utterances)})"
     text += f" from {off}" if off else ""
     differences = {
@@ -107,7 +112,8 @@ def probe_finding(probed: Probed) -> Finding:
     if missing := missing_baselines(probed):
         text += f"; not compared with {join_words([BASELINES[kind] for kind in missing])}, without which it says little"
     if best.interval_over_utterances.low <= best.majority:
-        text += f"; naming the most frequent class alone gives {best.majority:.1%}"
+        guess = "naming the most frequent class alone" if best.is_fitted else "deciding at random"
+        text += f"; {guess} gives {best.majority:.1%}"
     is_better = all(found.low > 0 for found in differences.values())
     level = "open" if missing or not is_better else "good"
     untrained = differences.get("random")

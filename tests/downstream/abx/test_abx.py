@@ -54,7 +54,8 @@ def test_distances_do_not_depend_on_how_many_are_computed_at_once(monkeypatch: p
     x = UNIT(torch.randn(7, 4, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
     lengths = torch.tensor([4, 3, 2, 1, 4, 2, 3])
     at_once = distances(x, lengths, x, lengths)
-    monkeypatch.setattr("vgim.downstream.abx.distance.VALUES_AT_ONCE", 1)
+    monkeypatch.setattr("vgim.downstream.abx.distance.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("vgim.downstream.abx.distance.COLUMNS_AT_ONCE", 3)
     # Of equal directions the angle is the root of a rounding error.
     torch.testing.assert_close(distances(x, lengths, x, lengths), at_once, atol=1e-3, rtol=0)
 

@@ -45,7 +45,7 @@ def training_batches(
     utterances = read_probe_utterances(opened, "train", context.options.max_utterances)
     window: list[Utterance] = []
     for num_read, utterance in enumerate(utterances, 1):
-        if context.task.unit == "frame":
+        if context.task.unit != "utterance":
             clips = labeled_crops(utterance, data, seed, epoch)
         elif context.uses_crops:
             clips = crops(utterance, data, seed, epoch)

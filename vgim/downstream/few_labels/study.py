@@ -79,6 +79,10 @@ def study(
     """
     _check(options)
     context = open_probe_context(run, options)
+    if not context.task.is_fitted:
+        raise ConfigError(
+            f"--labels-per-class has no effect on --task {options.task}, which fits no classifier"
+        )
     family = context.opened.config.model.family
     notes = list(context.notes)
     if "trained" in options.encoders and family != "sim":

@@ -23,7 +23,7 @@ class PhoneProbe(FrameProbe):
         """The phones of the inventory."""
         if manifest.phone_inventory is None:
             raise DataError(
-                f"--task phone needs phone labels, and these {manifest.corpus} shards have none; prepare them "
+                f"--task {cls.name} needs phone labels, and these {manifest.corpus} shards have none; prepare them "
                 "with --labels FILE (see docs/data.md)"
             )
         return tuple(manifest.phone_inventory)

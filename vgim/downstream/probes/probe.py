@@ -48,6 +48,8 @@ class Probe(ABC):
     """The probe's key in the registry."""
     unit: ClassVar[ExampleUnit]
     """Whether an example is a frame of 10 ms or an utterance."""
+    is_fitted: ClassVar[bool] = True
+    """Whether a classifier is fitted to the examples; else they are compared as they are."""
     uses_crops: ClassVar[bool] = False
     """Whether an utterance is cut to a crop, as in training, unless the user asks for whole utterances."""
     epochs: ClassVar[int]
@@ -125,7 +127,7 @@ class UtteranceProbe(Probe):
 class FrameProbe(Probe):
     """Base of probes with a label every 10 ms: an example is the mean of the frames that begin in a label's 10 ms."""
 
-    unit = "frame"
+    unit: ClassVar[ExampleUnit] = "frame"
     epochs = 20
     learning_rate = 1e-4
 

@@ -7,6 +7,7 @@ are attributes and methods of its class.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from vgim.data.shards.manifest import Manifest
     from vgim.downstream.probes.probe import Probe
 
-ExampleUnit = Literal["frame", "utterance"]
-"""Whether a probe's example is a frame of 10 ms or an utterance."""
+ExampleUnit = Literal["frame", "utterance", "triple"]
+"""Whether an example is a frame of 10 ms, an utterance, or a triple of phones' tokens (ABX)."""
 
 # Import paths instead of classes: `vgim --help` lists the names, and must not wait for torch.
 PROBES: dict[str, str] = {
@@ -28,6 +29,13 @@ PROBES: dict[str, str] = {
     "syllable": "vgim.downstream.probes.syllable:SyllableProbe",
     "vowel": "vgim.downstream.probes.vowel:VowelProbe",
 }
+MEASURES: dict[str, str] = {
+    "abx-within": "vgim.downstream.abx.task:AbxWithin",
+    "abx-across": "vgim.downstream.abx.task:AbxAcross",
+}
+"""Tasks without a classifier, which are measured only where they are asked for."""
+TASKS = ChainMap(MEASURES, PROBES)  # lists the last map first
+"""All that `vgim probe --task` takes."""
 
 
 def make_probe(name: str, manifest: Manifest) -> Probe:
@@ -40,8 +48,8 @@ def make_probe(name: str, manifest: Manifest) -> Probe:
 
 
 def probe_class(name: str) -> type[Probe]:
-    """Import the class of a registered probe."""
-    module, _, class_name = PROBES[name].partition(":")
+    """Import the class of a registered task."""
+    module, _, class_name = TASKS[name].partition(":")
     found: type[Probe] = getattr(import_module(module), class_name)
     return found
 
@@ -58,10 +66,18 @@ def available_probes(manifest: Manifest) -> dict[str, Probe]:
 
 
 def _check_registered(name: str) -> str:
-    if name not in PROBES:
-        raise ValueError(f"{name!r} is not a probe; use {', '.join(PROBES)}")
+    if name not in TASKS:
+        raise ValueError(f"{name!r} is not a probe; use {', '.join(TASKS)}")
+    return name
+
+
+def _check_fitted(name: str) -> str:
+    if name in MEASURES:
+        raise ValueError(f"{name!r} fits no classifier; use {', '.join(PROBES)}")
     return name
 
 
 Task = Annotated[str, AfterValidator(_check_registered)]
+"""A key of `TASKS`."""
+FittedTask = Annotated[Task, AfterValidator(_check_fitted)]
 """A key of `PROBES`."""
