@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 import pytest
 import soundfile
 
-from vgim.data.audio import AudioProblem, decode, encode_flac
+from vgim.data.audio import AudioProblem, _Bytes, decode, encode_flac, to_pcm16
 
 NOISE = np.random.default_rng(0).integers(-9000, 9000, 30_000, dtype=np.int16)
 
@@ -138,3 +139,19 @@ def test_samples_that_are_no_numbers_are_refused(bad: float) -> None:
     soundfile.write(out, floats, 16_000, format="WAV", subtype="FLOAT")
     with pytest.raises(AudioProblem, match="no finite numbers"):
         decode(out.getvalue())
+
+
+def test_samples_of_any_size_are_clipped_without_a_warning() -> None:
+    floats = np.array([np.finfo(np.float32).max, np.finfo(np.float32).min, 0.5], np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert to_pcm16(floats).tolist() == [32767, -32768, 16384]
+
+
+def test_a_seek_to_before_the_start_prints_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(file_of(NOISE, container="WAV"))
+    with soundfile.SoundFile(_Bytes(data)) as file:
+        assert _Bytes(data).seek(-1) == 0
+        assert _Bytes(data).seek(-9, io.SEEK_END) == len(data) - 9
+        assert file.frames == len(NOISE)
+    assert capfd.readouterr().err == ""

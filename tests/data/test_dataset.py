@@ -96,3 +96,8 @@ def test_what_cannot_be_read_is_told(tiny_shards: Path, tmp_path: Path) -> None:
         vgim.open_shards(tiny_shards, 3)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="there is no shard folder"):
         vgim.open_shards(tmp_path / "nothing")
+
+
+def test_a_batch_of_no_utterances_is_refused() -> None:
+    with pytest.raises(ValueError, match="a batch of no utterances cannot be padded"):
+        ShardDataset.collate([])

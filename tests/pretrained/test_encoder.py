@@ -135,6 +135,14 @@ def test_a_generator_samples_the_posterior_reproducibly(run: str) -> None:
     assert (average - mean).abs().mean() < 0.2 * (sample(1) - mean).abs().mean()
 
 
+def test_what_is_no_generator_is_refused(run: str) -> None:
+    encoder = load_encoder(run)
+    wrong: Any = 3
+    for call in (encoder, encoder.encode):
+        with pytest.raises(TypeError, match=r"generator=3 is of the type int; give a torch\.Generator"):
+            call(audio(), generator=wrong)
+
+
 def test_opening_one_needs_neither_ray_nor_pandas_nor_the_compiler(run: str) -> None:
     code = (
         "import sys, torch; from vgim import load_encoder; "

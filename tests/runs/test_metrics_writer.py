@@ -164,3 +164,11 @@ def test_a_copy_that_fails_is_raised_at_the_next_flush(
         with pytest.raises(StorageError, match="no answer"):
             writer.flush(force=False)
     writer.close()
+
+
+def test_histograms_leave_out_what_is_not_finite(tmp_path: Path) -> None:
+    writer = MetricsWriter(Location(tmp_path), 0)
+    writer.histogram("none", torch.full((3, 2), math.nan), 1)
+    writer.histogram("some", torch.tensor([[1.0, math.inf], [2.0, math.nan]]), 1)
+    writer.close()
+    assert board(tmp_path).Tags()["histograms"] == ["some"]

@@ -34,6 +34,13 @@ UNKNOWN_WAV_BYTES = 0x7FFF0000
 """Sizes from here on are placeholders of programs that wrote a WAV file into a pipe, before its length was known."""
 
 
+class _Bytes(io.BytesIO):
+    """A file in memory in which libsndfile may seek to before the start, as damaged headers tell it to."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return super().seek(max(offset, 0) if whence == io.SEEK_SET else offset, whence)
+
+
 class AudioProblem(Exception):  # noqa: N818 (no error of the program: the file is skipped)
     """A file that cannot be used. The manifest counts `kind` and lists `reason`."""
 
@@ -78,7 +85,7 @@ def decode(
     """
     if not data:
         raise AudioProblem("empty", "the file has no bytes")
-    with _open(stream := io.BytesIO(data)) as file:
+    with _open(stream := _Bytes(data)) as file:
         if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
             _check_wav_is_whole(data)
         _check_header(file, resample=resample, mixdown=mixdown)
@@ -126,7 +133,7 @@ def _check_header(file: Any, *, resample: bool, mixdown: bool) -> None:
     """Raise AudioProblem if the header of an open file says that it cannot be used."""
     if file.frames == 0:
         raise AudioProblem("empty", "it holds no samples")
-    if file.frames >= UNKNOWN_FRAMES:  # libsndfile cannot tell where the last block of samples ends
+    if not 0 < file.frames < UNKNOWN_FRAMES:  # libsndfile cannot tell where the last block of samples ends
         raise AudioProblem(
             "unreadable", "its header gives no length, as of a file written into a pipe; encode it again"
         )
@@ -193,7 +200,7 @@ def _read_samples(file: Any, first: int, last: int, ends_early: Callable[[], boo
                     "unreadable",
                     f"it holds more than {MAX_SAMPLES:,} samples, or would at {SAMPLE_RATE_HZ} Hz; cut the recording",
                 )
-    except (soundfile.SoundFileError, RuntimeError) as error:
+    except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
         if ends_early():
             reason = f"the data ends before the {num_expected} samples that the header promises"
             raise AudioProblem("truncated", reason) from error
@@ -215,7 +222,7 @@ def _read_block(file: Any, num_samples: int) -> Pcm16:
 
 def to_pcm16(floats: npt.NDArray[np.float32]) -> Pcm16:
     """Round float PCM in [-1, 1] to int16. Values outside are clipped."""
-    scaled = np.rint(floats * PCM16_SCALE)
+    scaled = np.rint(np.clip(floats, -1, 1) * PCM16_SCALE)
     return np.clip(scaled, -PCM16_SCALE, PCM16_SCALE - 1).astype(np.int16)
 
 

@@ -83,11 +83,12 @@ class FrozenEncoder(nn.Module):
                 if it were alone, and its latents are 0 behind its last frame; `num_frames(lengths)` counts the frames.
 
         Raises:
-            TypeError: The audio or the lengths are of another type.
-            ValueError: The audio or the lengths have another dtype, shape or range.
+            TypeError: The audio, the lengths or the generator are of another type.
+            ValueError: The audio or the lengths have another dtype, shape or range, or the generator another device.
             ConfigError: There is no such module or layer, or an utterance is too short for one frame.
         """
         weight = next(self.encoder.parameters())
+        _check_generator(generator, weight.device)
         module, layer = as_module(module, "module"), None if layer is None else as_module(layer, "layer")
         if lengths is not None:
             x_BL, lengths_B = self._padded_input(audio, lengths, utterances)
@@ -121,8 +122,8 @@ class FrozenEncoder(nn.Module):
             utterance. Utterances of a padded batch have the latents that they have alone, up to rounding.
 
         Raises:
-            TypeError: The audio or the lengths are of another type.
-            ValueError: The audio or the lengths have another dtype, shape or range.
+            TypeError: The audio, the lengths or the generator are of another type.
+            ValueError: The audio or the lengths have another dtype, shape or range, or the generator another device.
             ConfigError: An utterance is too short for a frame of every module.
 
         Example:
@@ -132,7 +133,9 @@ class FrozenEncoder(nn.Module):
             >>> outputs[-1].lengths.tolist()  # frames of 10 ms
             [128, 100]
         """
-        dtype = next(self.encoder.parameters()).dtype
+        weight = next(self.encoder.parameters())
+        _check_generator(generator, weight.device)
+        dtype = weight.dtype
         batch_BL = as_batch(audio)
         x_BL, lengths_B = self._padded_input(
             batch_BL, [batch_BL.shape[1]] * len(batch_BL) if lengths is None else lengths, utterances
@@ -300,3 +303,18 @@ def _encoder_config(checkpoint: Checkpoint) -> RunConfig:
                 "encoder as .encoder, or name the encoder's run"
             ) from None
         raise
+
+
+def _check_generator(generator: object, device: torch.device) -> None:
+    if generator is None:
+        return
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(
+            f"generator={generator!r} is of the type {type(generator).__name__}; give a torch.Generator, such as "
+            "torch.Generator().manual_seed(3)"
+        )
+    if generator.device.type != device.type:
+        raise ValueError(
+            f"the generator is on {generator.device} and the encoder on {device}; make it with "
+            f"torch.Generator({device.type!r})"
+        )

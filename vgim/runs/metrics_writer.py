@@ -142,7 +142,10 @@ class MetricsWriter:
         self._board.add_text("events", event.message, step)
 
     def histogram(self, tag: str, values: torch.Tensor, step: int) -> None:
-        self._board.add_histogram(tag, values, step)
+        """Write a histogram of values to TensorBoard. Values that are not finite are left out."""
+        finite = values[values.isfinite()]
+        if len(finite):
+            self._board.add_histogram(tag, finite, step)
 
     def image(self, tag: str, image_HWC: NDArray[np.uint8], step: int) -> None:
         """Write an image of 8 bits per channel to TensorBoard."""

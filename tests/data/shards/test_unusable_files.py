@@ -13,13 +13,17 @@ import pytest
 import soundfile
 
 from tests.data.hostile import add_hostile_files
+from vgim.claims.claim import take_claim
 from vgim.data.audio import DecodedAudio
 from vgim.data.corpora.artificial_speech import find_artificial_speech
 from vgim.data.corpora.folder import find_folder
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.shards import write
-from vgim.data.shards.prepare import prepare
+from vgim.data.shards.manifest import PROGRESS_DIR, read_manifest
+from vgim.data.shards.prepare import PREPARING, prepare
+from vgim.data.shards.unfinished import FAILED_NAME
 from vgim.errors import DataError, StorageError
+from vgim.storage import Location
 
 
 @pytest.fixture
@@ -248,3 +252,25 @@ def test_a_folder_of_nothing_usable_says_why(tmp_path: Path) -> None:
     for find in (find_librispeech, find_folder, find_artificial_speech):
         with pytest.raises(DataError, match=told):
             find(tmp_path)
+
+
+def test_what_became_of_a_preparation_is_told_as_it_is(make_corpus, tmp_path: Path) -> None:
+    root = make_corpus(speakers=1, utterances=4)
+    (root / "some-clean/1/7/1-7-0000.flac").write_bytes(b"no sound")
+    out = Location(tmp_path / "out")
+    with pytest.raises(DataError, match="leave out --strict"):
+        prepare(find_librispeech(root), out, strict=True)
+    with pytest.raises(
+        DataError, match=r"its preparation failed: .*1-7-0000\.flac: corrupt: .*; then run `vgim data"
+    ):
+        read_manifest(out)
+    with (
+        take_claim(out, PREPARING),
+        pytest.raises(DataError, match=rf"process {os.getpid()} on .* is preparing it"),
+    ):
+        read_manifest(out)
+    out.child(PROGRESS_DIR, FAILED_NAME).delete()  # as after a kill
+    with pytest.raises(DataError, match="its preparation was interrupted; run the same"):
+        read_manifest(out)
+    prepare(find_librispeech(root), out)
+    assert read_manifest(out).num_utterances == 3

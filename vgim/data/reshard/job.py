@@ -30,6 +30,7 @@ from vgim.data.shards.manifest import (
     read_manifest,
     write_manifest,
 )
+from vgim.data.shards.unfinished import failures_noted
 from vgim.data.shards.write_all import begin, begun_plan, check_out
 from vgim.errors import DataError
 from vgim.progress import Progress
@@ -89,7 +90,10 @@ def make_folder(
     if is_made():
         return _unchanged(out, plan_hash, progress)
     check_out(out)
-    with take_claim(out, MAKING, say=progress.message) as held:
+    with (
+        take_claim(out, MAKING, say=progress.message) as held,
+        failures_noted(out.child(PROGRESS_DIR), held),
+    ):
         if is_made():  # by another process, before this one had the claim
             return _unchanged(out, plan_hash, progress)
         if begun_plan(out) != plan_hash:  # whose files may have the same names and sizes

@@ -156,7 +156,13 @@ class ShardDataset(Dataset[Item]):
 
     @staticmethod
     def collate(items: Sequence[Item]) -> Batch:
-        """Pad utterances to one length: the `collate_fn` of a DataLoader, whose batches an encoder takes."""
+        """Pad utterances to one length: the `collate_fn` of a DataLoader, whose batches an encoder takes.
+
+        Raises:
+            ValueError: There are no utterances.
+        """
+        if not items:
+            raise ValueError("a batch of no utterances cannot be padded; give at least one")
         return Batch(
             audio=pad_sequence([item["audio"] for item in items], batch_first=True),
             lengths=torch.tensor([len(item["audio"]) for item in items]),

@@ -31,6 +31,7 @@ from vgim.data.corpora.registry import corpora_of, corpus_title, corpus_traits
 from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.data.shards.alignment import Alignment, phone_path, read_alignment
 from vgim.data.shards.file_entry import FileEntry
+from vgim.data.shards.unfinished import why_unfinished
 from vgim.errors import DataError
 from vgim.storage import Location
 from vgim.text import first_line, first_problem
@@ -287,11 +288,9 @@ def _check_complete(folder: Location) -> None:
         raise DataError(f"there is no shard folder {folder}; run `vgim data prepare ... --out {folder}`")
     has_manifest = folder.child(MANIFEST_NAME).exists()
     missing = MARKER_NAME if has_manifest else MANIFEST_NAME
-    if folder.child(PROGRESS_DIR).exists():
-        raise DataError(
-            f"no {missing} in {folder}: its preparation was interrupted; run the same `vgim data {_begun_by(folder)}` "
-            "again, it goes on from the finished shards"
-        )
+    records = folder.child(PROGRESS_DIR)
+    if records.exists():
+        raise DataError(f"no {missing} in {folder}: {why_unfinished(folder, records, _begun_by(folder))}")
     if has_manifest or folder.child(MARKER_NAME).exists():
         raise DataError(
             f"no {missing} in {folder}: the file was deleted or not copied, so nothing says that the shards are whole; "

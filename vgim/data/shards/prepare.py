@@ -57,6 +57,7 @@ from vgim.data.shards.splits import (
     split_by_lists,
 )
 from vgim.data.shards.summarize import summarize
+from vgim.data.shards.unfinished import failures_noted
 from vgim.data.shards.write import ReadOptions
 from vgim.data.shards.write_all import begin, check_out, fail_strictly, write_all
 from vgim.errors import ConfigError, DataError
@@ -185,7 +186,7 @@ def prepare(
     if is_prepared():
         return unchanged()
     check_out(folder)
-    with take_claim(folder, PREPARING) as held:
+    with take_claim(folder, PREPARING) as held, failures_noted(folder.child(PROGRESS_DIR), held):
         if is_prepared():  # by another process, before this one had the claim
             return unchanged()
         begin(folder, plan_hash, {plan.path for plan in plans})

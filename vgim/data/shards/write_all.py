@@ -24,6 +24,7 @@ from vgim.data.shards.manifest import (
 )
 from vgim.data.shards.plan import ShardPlan
 from vgim.data.shards.record import ShardResult, read_record
+from vgim.data.shards.unfinished import FAILED_NAME
 from vgim.data.shards.write import ReadOptions, write_shard
 from vgim.data.source import Source
 from vgim.errors import DataError, StorageError
@@ -64,6 +65,7 @@ def begin(folder: Location, plan_hash: str, planned: Collection[str], verb: str 
         planned: Paths of all files that the plan writes below the folders of the splits.
         verb: The verb of `vgim data` that carries the plan out.
     """
+    folder.child(PROGRESS_DIR, FAILED_NAME).delete()
     content = json.dumps({"plan": plan_hash, "verb": verb}).encode()
     folder.child(PROGRESS_DIR, PLAN_NAME).write_bytes_atomic(content)
     _sweep(folder, planned)
