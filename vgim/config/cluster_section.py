@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from vgim.config.section import MAX_BATCH, MAY_CHANGE, Section
 
-AutoOrCount = Annotated[int, Field(ge=1, le=MAX_BATCH)] | Literal["auto"]
+AutoOrThreads = Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
 WorkerRange = Annotated[str, Field(pattern=r"^[0-9]{1,5}\.\.[0-9]{1,5}$")]
 """Fewest and most workers, as `2..8`."""
 WORKERS_IN_WORDS = "an integer at least 0, or a range such as 2..8"
@@ -31,7 +31,7 @@ class ClusterConfig(Section):
         "auto", json_schema_extra=MAY_CHANGE
     )
     """Logical CPUs that Ray reserves per worker; auto leaves enough for Ray Data, which reads the shards."""
-    threads_per_worker: AutoOrCount = Field("auto", json_schema_extra=MAY_CHANGE)
+    threads_per_worker: AutoOrThreads = Field("auto", json_schema_extra=MAY_CHANGE)
     """torch threads per worker; auto divides a node's cores among its workers."""
     autoscaling: bool = Field(False, json_schema_extra=MAY_CHANGE)
     """Whether the cluster adds nodes on demand, so that workers may need more than it has now. Needs `device` cuda or
