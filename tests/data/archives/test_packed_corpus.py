@@ -65,6 +65,15 @@ def test_an_archive_becomes_the_shards_of_its_folder(
     assert again.messages == [UNCHANGED]
 
 
+def test_labels_are_found_where_one_folder_holds_the_archive(
+    make_corpus: CorpusMaker, tmp_path: Path
+) -> None:
+    root = make_corpus("top/corpus", labels=True)
+    packed = find_librispeech(pack_folder(tmp_path / "top", tmp_path / "corpus.tar", "w"))
+    assert packed.labels is not None
+    assert packed.labels.read_bytes() == (root / "phones.txt").read_bytes()
+
+
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 def test_some_hours_of_an_archive_are_those_of_its_folder(
     make_corpus: CorpusMaker, tmp_path: Path, mode: str

@@ -24,7 +24,7 @@ from vgim.data.corpora.corpus import (
     skip_other_sound,
 )
 from vgim.data.corpora.kind import CorpusKind, CorpusOption
-from vgim.data.corpora.open_corpus import CorpusRoot, open_corpus, unread_archives
+from vgim.data.corpora.open_corpus import CorpusRoot, only_folder, open_corpus, unread_archives
 from vgim.data.corpora.phone_labels import LABELS_NAME
 from vgim.data.source import Source
 from vgim.errors import DataError
@@ -159,8 +159,8 @@ def _read_transcripts(
 
 
 def _find_corpus_file(folder: Source, name: str, is_subset: bool) -> Source | None:
-    """A file of the whole corpus: at the root, in `LibriSpeech/`, or one folder up if the root is a subset."""
-    candidates = [folder.child(name), folder.child("LibriSpeech", name)]
+    """A file of the whole corpus: at the root, in `LibriSpeech/`, in an archive's only folder, or above a subset."""
+    candidates = [folder.child(name), folder.child("LibriSpeech", name), only_folder(folder).child(name)]
     if is_subset:
         candidates.append(folder.parent.child(name))
     return next((file for file in candidates if file.exists()), None)
