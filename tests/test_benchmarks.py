@@ -17,7 +17,18 @@ from vgim.model.randomness import DrawKey
 from vgim.model.stack import build_encoder
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-NAMES = ("common", "naive", "step", "step_gpu", "stream", "scaling", "checkpoint", "playground", "ray_cost")
+NAMES = (
+    "common",
+    "naive",
+    "step",
+    "step_gpu",
+    "stream",
+    "scaling",
+    "checkpoint",
+    "playground",
+    "ray_cost",
+    "scale",
+)
 SMALL = ["--channels", "8", "--batch", "2", "--samples", "2000"]
 
 
@@ -126,14 +137,65 @@ def test_memory_is_measured_in_a_process_of_its_own(scripts: dict[str, ModuleTyp
     assert step.measure_memory(case, "joint", 1) > 0
 
 
-def test_stream_prints_crops_a_second_of_every_reader(
-    scripts: dict[str, ModuleType], ray_session: None, capsys: pytest.CaptureFixture[str]
+def test_stream_compares_every_reader_and_counts_the_bytes_of_a_crop(
+    scripts: dict[str, ModuleType], ray_session: None, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    arguments = ["--utterances", "30", "--epochs", "2", "--rounds", "1", "--batch", "4"]
+    results = tmp_path / "stream.json"
+    arguments = [
+        "--utterances",
+        "30",
+        "--epochs",
+        "4",
+        "--rounds",
+        "1",
+        "--batch",
+        "4",
+        "--json",
+        str(results),
+    ]
     assert scripts["stream"].main(arguments) == 0
     out = capsys.readouterr().out
-    for name in ("pcm16 shards, here", "flac shards, Ray", "FLAC files, decode whole"):
-        assert name in out
+    readers = json.loads(results.read_text())["readers"]
+    for codec in ("pcm16", "flac"):
+        for crop in ("random", "tile"):
+            assert {
+                f"{codec} {crop}, {way}" for way in ("here", "here, first epoch", "Ray")
+            } <= readers.keys()
+    assert {"pcm16 random, sliced from memory", "seek", "seek, 2 loader processes", "whole"} <= readers.keys()
+    assert out.count(", target ") == 3
+    assert out.count("4 CPUs give ") == 8
+    num_bytes = {name: figures["bytes_per_crop"] for name, figures in readers.items()}
+    assert num_bytes["pcm16 random, Ray"] is None
+    crop_bytes = 2 * 20_480
+    assert crop_bytes < num_bytes["pcm16 random, here"] < num_bytes["pcm16 random, here, first epoch"]
+
+
+def test_scale_prints_every_part_at_two_sizes_and_what_follows_for_a_larger_one(
+    scripts: dict[str, ModuleType],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scale, results = scripts["scale"], tmp_path / "scale.json"
+    monkeypatch.setattr(scale, "measure", scale.measure_here)  # no process for each part
+    arguments = ["--hours", "0.2", "1", "--predict", "10", "--json", str(results)]
+    assert scale.main(arguments) == 0
+    out = capsys.readouterr().out
+    found = json.loads(results.read_text())
+    assert list(found["sizes"]) == ["59", "293"]
+    for parts in found["sizes"].values():
+        assert list(parts) == [*scale.CORPUS_PARTS, *scale.FOLDER_PARTS]
+    assert [row[0] for row in found["predicted"]] == [*scale.CORPUS_PARTS, *scale.FOLDER_PARTS]
+    assert "10 hours, extrapolated" in out
+
+
+def test_scale_extrapolates_the_line_through_the_two_largest_sizes(scripts: dict[str, ModuleType]) -> None:
+    def at(cpu_s: float) -> dict[str, dict[str, float]]:
+        return {"plan": {"cpu_s": cpu_s, "wall_s": 0.0, "mib": 2 * cpu_s}}
+
+    results = {281_241: at(10.0), 562_482: at(15.0), 10: at(900.0)}
+    ((name, cpu_s, mib),) = scripts["scale"].predicted(results, 9_600)
+    assert (name, cpu_s, mib) == ("plan", pytest.approx(55.0), pytest.approx(110.0))
 
 
 @pytest.mark.slow
@@ -221,7 +283,8 @@ def test_playground_prints_what_a_slider_waits_for(
 
 
 @pytest.mark.parametrize(
-    "name", ["naive", "step", "step_gpu", "stream", "scaling", "checkpoint", "playground", "ray_cost"]
+    "name",
+    ["naive", "step", "step_gpu", "stream", "scaling", "checkpoint", "playground", "ray_cost", "scale"],
 )
 def test_help_is_there_and_nothing_runs_on_import(
     scripts: dict[str, ModuleType], name: str, capsys: pytest.CaptureFixture[str]

@@ -91,9 +91,11 @@ def _record_path(plan: Planned, out: Location) -> Location:
 def index_table(results: Sequence[ShardResult]) -> pa.Table:
     """The content of index.parquet: a row per utterance, ordered by split, shard, row group and row."""
     ordered = sorted(results, key=lambda result: (SPLITS.index(result.split), result.number))
-    rows = [
-        {**row.model_dump(), "split": result.split, "shard": result.number}
-        for result in ordered
-        for row in result.rows
+    tables = [
+        pa.Table.from_pylist(
+            [{**row.model_dump(), "split": result.split, "shard": result.number} for row in result.rows],
+            schema=INDEX_SCHEMA,
+        )
+        for result in ordered  # one by one: as dictionaries, all rows of a large corpus would fill the memory
     ]
-    return pa.Table.from_pylist(rows, schema=INDEX_SCHEMA)
+    return pa.concat_tables([INDEX_SCHEMA.empty_table(), *tables]).combine_chunks()
