@@ -170,5 +170,6 @@ def test_histograms_leave_out_what_is_not_finite(tmp_path: Path) -> None:
     writer = MetricsWriter(Location(tmp_path), 0)
     writer.histogram("none", torch.full((3, 2), math.nan), 1)
     writer.histogram("some", torch.tensor([[1.0, math.inf], [2.0, math.nan]]), 1)
+    writer.histogram("huge", torch.tensor([3e38, -3e38]), 1)  # past the last of TensorBoard's bins
     writer.close()
-    assert board(tmp_path).Tags()["histograms"] == ["some"]
+    assert board(tmp_path).Tags()["histograms"] == ["some", "huge"]

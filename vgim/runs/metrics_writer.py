@@ -69,6 +69,10 @@ class Event(NamedTuple):
         return {"kind": "event", "step": step, **values}
 
 
+LARGEST_BIN = 1e19
+"""Size of the values that TensorBoard's bins hold; larger ones are counted as this."""
+
+
 class MetricsWriter:
     """Appends records and events. A local run is written in place; others are written to a temporary folder and copied.
 
@@ -145,7 +149,7 @@ class MetricsWriter:
         """Write a histogram of values to TensorBoard. Values that are not finite are left out."""
         finite = values[values.isfinite()]
         if len(finite):
-            self._board.add_histogram(tag, finite, step)
+            self._board.add_histogram(tag, finite.double().clamp(-LARGEST_BIN, LARGEST_BIN), step)
 
     def image(self, tag: str, image_HWC: NDArray[np.uint8], step: int) -> None:
         """Write an image of 8 bits per channel to TensorBoard."""
