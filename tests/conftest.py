@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 
+from tests.object_storage import Bucket, ObjectServer, object_server_process
 from tests.ray_cluster import RAY_ENVIRONMENT, RayCluster
 from tests.scheduling import RAY, scope_of
 
@@ -221,3 +222,25 @@ def probed_run(
     train(resolved)
     storage = resolved.config.storage
     return Path(storage.root, storage.name)
+
+
+@pytest.fixture(scope="session")
+def object_server() -> Iterator[ObjectServer]:
+    """An S3 server on loopback; a test asks for `bucket`."""
+    with object_server_process() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """A new bucket, to which the test's environment leads; nothing fails until the test says so.
+
+    Failed requests are tried again by vgim alone, and soon; Arrow's own client waits for seconds.
+    """
+    from vgim.storage import filesystems, retry
+
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(filesystems, "ATTEMPTS_PER_REQUEST", 1)
+    object_server.lead_to(monkeypatch)
+    yield object_server.new_bucket()
+    object_server.set_faults()

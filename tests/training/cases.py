@@ -120,7 +120,7 @@ def records(run: Location | Path, *kinds: str) -> list[dict[str, Any]]:
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
 
-    lines = Path(str(run), "metrics.jsonl").read_text().splitlines()
+    lines = Location(run).child("metrics.jsonl").read_text().splitlines()
     found = [json.loads(line, parse_constant=refuse) for line in lines]
     return [record for record in found if not kinds or record["kind"] in kinds]
 

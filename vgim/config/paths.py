@@ -10,7 +10,7 @@ from typing import TypeVar
 from vgim.config.decoder import DecoderConfig
 from vgim.config.schema import RunConfig, default_home
 from vgim.errors import ConfigError
-from vgim.secrets import NO_SECRETS, has_secret, mask_secrets
+from vgim.secrets import NO_SECRETS, has_secret, mask_location
 from vgim.text import shorten
 
 Config = TypeVar("Config", RunConfig, DecoderConfig)
@@ -67,7 +67,7 @@ def resolve_path(path: str, key: str) -> str:
 
     filled = _VARIABLE.sub(fill, path)
     if has_secret(filled):
-        raise ConfigError(f"{key}={mask_secrets(filled)} holds a password or key; {NO_SECRETS}")
+        raise ConfigError(f"{key}={mask_location(filled)} holds a password or key; {NO_SECRETS}")
     if _URI.match(filled):
         return filled
     return os.path.abspath(os.path.expanduser(filled))  # noqa: PTH100, PTH111 - pathlib would follow links

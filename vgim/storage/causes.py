@@ -62,6 +62,7 @@ _TRANSIENT_CODES = frozenset(
         "ABORTED",
         "SERVERBUSY",
         "OPERATIONTIMEDOUT",
+        "NOSUCHUPLOAD",  # a repeated end of a large put whose first answer was lost; the put starts anew
     }
 )
 _DENIED_CODES = frozenset(

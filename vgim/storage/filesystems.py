@@ -69,6 +69,7 @@ def _open(base: str) -> tuple[pafs.FileSystem, str]:
     if isinstance(filesystem, getattr(pafs, "S3FileSystem", ())):
         filesystem = _rebuilt(
             filesystem,
+            allow_delayed_open=True,  # small files in one request, which may be repeated, instead of three
             connect_timeout=CONNECT_TIMEOUT_S,
             request_timeout=REQUEST_TIMEOUT_S,
             retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS_PER_REQUEST),

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from vgim.errors import StorageError
-from vgim.secrets import NO_SECRETS, has_secret, mask_secrets
+from vgim.secrets import NO_SECRETS, has_secret, mask_location
 from vgim.storage.atomic import TEMPORARY_MARK, renamed_at_end
 from vgim.storage.errors import storage_errors
 from vgim.storage.exclusive import create_by_intent, create_by_link
@@ -64,13 +64,15 @@ class Location:
         if not text.strip():
             raise StorageError("the location is empty; give a path or a URI such as s3://bucket/folder")
         if has_secret(text):
-            raise StorageError(f"the location {mask_secrets(text)} holds a password or key; {NO_SECRETS}")
+            raise StorageError(f"the location {mask_location(text)} holds a password or key; {NO_SECRETS}")
         if "://" not in text:
             text = str(Path(os.path.abspath(os.path.expanduser(text))))  # noqa: PTH100, PTH111 (no symlinks)
         elif text.startswith("file://"):
             text = os.path.abspath(unquote(urlsplit(text).path))  # noqa: PTH100
         else:
             parts = urlsplit(text)
+            if not parts.netloc:
+                raise StorageError(f"{text} names no bucket or host; give a URI such as s3://bucket/folder")
             text = parts._replace(path=parts.path.rstrip("/")).geturl()
         object.__setattr__(self, "uri", text)
 

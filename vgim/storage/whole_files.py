@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
-import shutil
 from contextlib import suppress
-from typing import IO
+from typing import IO, Any
 
 from pyarrow import ArrowException
 from pyarrow import fs as pafs
@@ -35,9 +35,26 @@ def write_whole(filesystem: pafs.FileSystem, path: str, source: IO[bytes]) -> No
     """
     sink = filesystem.open_output_stream(path)
     try:
-        shutil.copyfileobj(source, sink, COPY_CHUNK_BYTES)
+        while chunk := source.read(COPY_CHUNK_BYTES):
+            _write(sink, chunk)
     except BaseException:
-        with suppress(OSError, ArrowException):  # the first error is the one to report
-            sink.close()
+        _abandon(sink)
         raise
     sink.close()
+
+
+def _write(sink: Any, chunk: bytes) -> None:
+    try:
+        sink.write(chunk)
+    except (OSError, ArrowException):
+        with suppress(OSError, ArrowException):  # the first error is the one to report
+            sink.close()  # which publishes nothing on S3 after a part that failed
+        raise
+
+
+def _abandon(sink: Any) -> None:
+    """Keep a stream for ever whose source failed or was interrupted.
+
+    Arrow cannot cancel a stream: closing it, which its destructor does too, publishes half a file.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(sink))  # a list would be cleared as Python ends
