@@ -22,6 +22,10 @@ RESUMED = Scenario("resume", "half", ("train", "tiny.yaml", *TRAIN))
 DECODING = Scenario("decoder", "run", (*DECODER, *DECODER_KEYS))
 SYNTHESIZING = Scenario("synth", "", (*SYNTHESIZE, "--out", "corpus"), ("corpus",))
 PREPARING = Scenario("prepare", "corpus", (*PREPARE, "--out", "shards"), ("shards",))
+MERGING = Scenario("merge", "two", ("data", "merge", "shards", "two", "--out", "both"), ("both",))
+SPLITTING = Scenario(
+    "split", "shards", ("data", "split", "shards", "--seed", "5", "--out", "resplit"), ("resplit",)
+)
 PROBING = Scenario("probe", "run", (*PROBE, *FEW))
 ANALYZING = Scenario("latents", "run", (*LATENTS, *LATENT_KEYS))
 REPORTING = Scenario("report", "results", ("report", "runs/run"))
@@ -43,6 +47,8 @@ SCENARIOS = {
         DECODING,
         SYNTHESIZING,
         PREPARING,
+        MERGING,
+        SPLITTING,
         PROBING,
         ANALYZING,
         REPORTING,

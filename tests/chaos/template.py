@@ -47,6 +47,8 @@ probes:
   - {tasks: [speaker], encoders: [trained], max_utterances: 12}
 """
 PREPARE = ("data", "prepare", "librispeech", "--corpus", "corpus", "--workers", "0")
+PREPARE_FOLDER = ("data", "prepare", "folder", "--corpus", "corpus", "--workers", "0")
+"""The same recordings with other ids and another speaker."""
 SYNTHESIZE = ("data", "synth", "--speakers", "3", "--utterances", "30")
 DECODER = ("decode", "train", "runs/run", "--module", "0", "train.epochs=1", "train.limit_train_batches=2")
 DECODER_KEYS = (
@@ -78,6 +80,7 @@ class Part:
 PARTS = {
     "corpus": Part((), ((*SYNTHESIZE, "--out", "corpus"),)),
     "shards": Part(("corpus",), ((*PREPARE, "--out", "shards"),)),
+    "two": Part(("shards",), ((*PREPARE_FOLDER, "--out", "two"),)),
     "other": Part(
         ("shards",),
         (

@@ -56,6 +56,8 @@ KINDS = (
     _kind("decoder", STEPS),
     _kind("synth", "files that were not finished"),
     _kind("prepare", "the shards that were not finished"),
+    _kind("merge", "the shards that were not linked or copied", 2),
+    _kind("split", "the shards that were not finished", 2),
     _kind("probe", "the probe that was being computed"),
     _kind("latents", "the analysis that was being computed"),
     _kind("report", "nothing: the page before stays whole", 1),
