@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
 
-from vgim.data.corpora.registry import corpus_traits
-from vgim.data.shards.read import Utterance, read_speakers, read_utterances
+from vgim.data.shards.index import of_split, read_index, recordings_of
+from vgim.data.shards.manifest import read_manifest
+from vgim.data.shards.read import Utterance, read_utterances
 from vgim.data.shards.splits import hash_split
 from vgim.errors import DataError
 from vgim.pretrained.opened_run import OpenedRun
@@ -42,14 +43,16 @@ def held_out_ids(opened: OpenedRun) -> frozenset[str]:
     """
     if not holds_out(opened):
         return frozenset()
-    manifest = opened.manifest
-    return _choose(opened.shards.uri, manifest.fingerprint, manifest.corpus, manifest.variant)
+    return _choose(opened.shards.uri, opened.manifest.fingerprint)
 
 
 @lru_cache(maxsize=8)
-def _choose(shards: str, fingerprint: str, corpus: str, variant: str | None) -> frozenset[str]:
-    speaker_of = read_speakers(Location(shards), "train")
-    recording_of = corpus_traits(corpus, variant).recordings_of(speaker_of)
+def _choose(shards: str, fingerprint: str) -> frozenset[str]:
+    manifest = read_manifest(shards)
+    index = of_split(read_index(Location(shards), manifest), "train")
+    columns = (index[name].to_pylist() for name in ("utterance_id", "speaker_id"))
+    speaker_of = dict(zip(*columns, strict=True))
+    recording_of = recordings_of(index, manifest)
     # Where each speaker has one recording only, none could be held out within speakers.
     for speakers in (speaker_of, dict.fromkeys(speaker_of, "")):
         split_of = hash_split(

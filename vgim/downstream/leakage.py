@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import chain
-
 from vgim.config import RunConfig
-from vgim.data.shards.manifest import SPLITS, Manifest, read_manifest
-from vgim.data.shards.read import read_lengths
+from vgim.data.shards.index import of_split, read_index, recordings_of
+from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.errors import VgimError
 from vgim.storage import Location
 
@@ -42,6 +40,6 @@ def count_seen(config: RunConfig, trained_on: str, shards: Location, manifest: M
 
 def _recordings(shards: Location, manifest: Manifest, split: str) -> list[str]:
     """Id of the recording that each utterance of a split is cut from."""
-    ids_by_split = {name: list(read_lengths(shards, name)) for name in SPLITS}
-    recording_of = manifest.traits.recordings_of(chain.from_iterable(ids_by_split.values()))
-    return [recording_of[name] for name in ids_by_split[split]]
+    index = read_index(shards, manifest)
+    recording_of = recordings_of(index, manifest)
+    return [recording_of[name] for name in of_split(index, split)["utterance_id"].to_pylist()]

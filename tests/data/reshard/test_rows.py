@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 
 from tests.data.reshard.conftest import SMALL, Preparer, same_shards, utterances_of
 from tests.recorded import Recorded
+from vgim.data.corpora.folder import find_folder
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.reshard import rows
 from vgim.data.reshard.job import UNCHANGED
@@ -218,3 +220,21 @@ def test_a_damaged_source_is_named_and_nothing_is_left_whole(prepared: Preparer,
     shutil.copy(sorted((shards / "train").glob("*.parquet"))[0], victim)
     with pytest.raises(DataError, match=rf"{victim.name} has .* bytes, expected"):
         split(shards, tmp_path / "out2")
+
+
+def test_segments_with_names_of_their_own_stay_with_their_recording(tmp_path: Path) -> None:
+    root, lines = tmp_path / "corpus", ["path,speaker,id,start,duration"]
+    for speaker in ("a", "b"):
+        (root / speaker).mkdir(parents=True)
+        for talk in range(4):
+            noise = np.random.default_rng(talk).uniform(-0.1, 0.1, 16_000 * 9)
+            soundfile.write(root / speaker / f"{talk}.wav", noise, 16_000)
+            lines += [f"{speaker}/{talk}.wav,{speaker},{speaker}{talk}{n},{n * 3},2.9" for n in range(3)]
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    corpus = find_folder(root, manifest=str(tmp_path / "list.csv"))
+    prepare(corpus, tmp_path / "shards", validation_fraction=0, test_fraction=0)
+    prepare(corpus, tmp_path / "prepared", validation_fraction=0.25, test_fraction=0.25, seed=2)
+    split(tmp_path / "shards", tmp_path / "once", validation_fraction=0.5, test_fraction=0)
+    split(tmp_path / "once", tmp_path / "twice", validation_fraction=0.25, test_fraction=0.25, seed=2)
+    assert splits_of(tmp_path / "twice") == splits_of(tmp_path / "prepared")
+    assert len({name[:2] for name in splits_of(tmp_path / "twice")}) == 8

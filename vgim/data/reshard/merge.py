@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vgim.claims.claim import Claim
-from vgim.data.corpora.registry import corpus_traits, joined_name
+from vgim.data.corpora.registry import joined_name
 from vgim.data.pcm import PCM16_SCALE, SAMPLE_RATE_HZ
 from vgim.data.reshard.job import Made, common, hash_of, in_threads, make_folder
 from vgim.data.reshard.merge_checks import check_joinable, joined_inventory, merge_warnings
@@ -20,7 +20,7 @@ from vgim.data.reshard.merge_labels import needs_label_files, write_label_files
 from vgim.data.reshard.place import Place, in_several_splits, joined_index, place_shards
 from vgim.data.reshard.source import Source, open_source
 from vgim.data.shards.alignment import phone_path
-from vgim.data.shards.index import of_split
+from vgim.data.shards.index import of_split, recordings_of
 from vgim.data.shards.manifest import (
     SPLITS,
     Manifest,
@@ -137,12 +137,10 @@ def _manifest(
     variants = [manifest.variant for manifest in manifests]
     options: dict[str, OptionValue] = common([manifest.options for manifest in manifests])
     named = [variant for variant in variants if variant is not None]
-    options["part"] = variant = joined_name(named) if len(named) == len(variants) else None
-    recording_of = corpus_traits(corpus, variant).recordings_of(index["utterance_id"].to_pylist())
-    torn = in_several_splits(index, recording_of)
+    options["part"] = joined_name(named) if len(named) == len(variants) else None
     mean, std = _statistics(sources)
     skipped = tuple(item for manifest in manifests for item in manifest.skipped)
-    return Manifest(
+    manifest = Manifest(
         corpus=corpus,
         codec=manifests[0].codec,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -154,13 +152,16 @@ def _manifest(
         skipped=skipped,
         skipped_by_reason=count_by_reason(skipped),
         left_out=sum(manifest.left_out for manifest in manifests),
-        warnings=tuple(merge_warnings(sources, len(torn), torn[0] if torn else "")),
         options=options,
         plan="",
         fingerprint=fingerprint(place.entry for place in places),
         origin=Origin(verb="merge", sources=tuple(source.facts for source in sources)),
         beyond_max_hours=sum(manifest.beyond_max_hours for manifest in manifests),
     )
+
+    torn = in_several_splits(index, recordings_of(index, manifest))
+    warnings = tuple(merge_warnings(sources, len(torn), torn[0] if torn else ""))
+    return manifest.model_copy(update={"warnings": warnings})
 
 
 def _summary(split: str, places: Sequence[Place], rows: pa.Table) -> SplitSummary:

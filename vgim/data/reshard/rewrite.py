@@ -32,6 +32,7 @@ class RowPlace(NamedTuple):
     row: int
     utterance_id: str
     num_samples: int
+    recording_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def write_rows(plan: RowPlan, source: RowSource, out: Location) -> ShardResult:
                     cells = {name: values[number] for name, values in columns.items()}
                     sums = _sums(cells, source, places[number])
                     sample_sum, square_sum = sample_sum + sums[0], square_sum + sums[1]
-                    index_rows.append(_index_row(cells, row_group, number))
+                    index_rows.append(_index_row(cells, places[number], row_group, number))
                 if source.label_facts is not None:
                     labels.append([_phone_row(label_rows, place) for place in places])
     entry = ShardEntry(
@@ -184,10 +185,15 @@ def _sums(cells: dict[str, object], source: RowSource, place: RowPlace) -> tuple
     return round(mean * num_samples), round((std * std + mean * mean) * num_samples)
 
 
-def _index_row(cells: dict[str, object], row_group: int, number: int) -> IndexRow:
+def _index_row(cells: dict[str, object], place: RowPlace, row_group: int, number: int) -> IndexRow:
     names = ("utterance_id", "speaker_id", "chapter_id", "num_samples", "audio_mean", "audio_std")
     return IndexRow.model_validate(
-        {"row_group": row_group, "row": number, **{name: cells[name] for name in names}}
+        {
+            "row_group": row_group,
+            "row": number,
+            "recording_id": place.recording_id,
+            **{name: cells[name] for name in names},
+        }
     )
 
 

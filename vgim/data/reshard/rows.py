@@ -13,6 +13,7 @@ from vgim.data.reshard.job import Made, hash_of, in_threads, make_folder
 from vgim.data.reshard.rewrite import RowPlace, RowPlan, RowSource, write_rows
 from vgim.data.reshard.source import Source
 from vgim.data.shards.alignment import Alignment, phone_path
+from vgim.data.shards.columns import RECORDING_FIELD
 from vgim.data.shards.file_entry import file_entry
 from vgim.data.shards.manifest import SPLITS, DerivingVerb, Manifest, OptionValue, Origin, fingerprint
 from vgim.data.shards.plan import TARGET_SHARD_BYTES
@@ -87,16 +88,21 @@ def plan_rows(
     """
     index = source.index
     columns = ("split", "shard", "row_group", "row", "utterance_id", "num_samples")
-    rows = list(zip(*(index[name].to_pylist() for name in columns), strict=True))
+    recordings = (
+        index[RECORDING_FIELD.name].to_pylist()
+        if RECORDING_FIELD.name in index.column_names
+        else [None] * index.num_rows
+    )
+    rows = list(zip(*(index[name].to_pylist() for name in columns), recordings, strict=True))
     num_bytes = sum(shard.bytes for split in source.manifest.splits.values() for shard in split.shards)
     bytes_per_sample = num_bytes / max(1, sum(row[5] for row in rows))
     plans = []
     for split in SPLITS:
         streams: dict[str, list[RowPlace]] = {name: [] for name in SPLITS}
-        for before, shard, group, row, utterance_id, num_samples in rows:
+        for before, shard, group, row, utterance_id, num_samples, recording in rows:
             if split_of.get(utterance_id) == split:
                 path = f"{before}/{shard:05d}.parquet"
-                streams[before].append(RowPlace(path, group, row, utterance_id, num_samples))
+                streams[before].append(RowPlace(path, group, row, utterance_id, num_samples, recording))
         mixed = _mix(list(streams.values()))
         for number, group_of_rows in enumerate(_cut(mixed, bytes_per_sample, target_shard_bytes)):
             digest = hash_of([given, split, number, group_of_rows])

@@ -9,6 +9,7 @@ from vgim.data.corpora.corpus import SourceUtterance
 from vgim.data.reshard.job import hash_of
 from vgim.data.reshard.rows import Choice, write_choice
 from vgim.data.reshard.source import open_source
+from vgim.data.shards.index import recordings_of
 from vgim.data.shards.manifest import SPLITS, Manifest
 from vgim.data.shards.plan import TARGET_SHARD_BYTES
 from vgim.data.shards.splits import (
@@ -68,7 +69,7 @@ def split(
     source = open_source(Location(shards))
     columns = ("utterance_id", "speaker_id")
     speaker_of = dict(zip(*(source.index[name].to_pylist() for name in columns), strict=True))
-    recording_of = source.manifest.traits.recordings_of(speaker_of)
+    recording_of = recordings_of(source.index, source.manifest)
     files = dict(zip(SPLITS, (train_list, validation_list, test_list), strict=True))
     lists = {name: read_list(file) for name, file in files.items() if file is not None}
     assignment = (

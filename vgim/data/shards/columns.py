@@ -33,6 +33,8 @@ INDEX_SCHEMA = pa.schema(
         ("audio_std", pa.float32()),
     ]
 )
+RECORDING_FIELD = pa.field("recording_id", pa.string())
+"""Column of an index in which a recording is known that the utterance's id does not tell: of segments with names."""
 _PHONES_LEAF = "phones.list.element"
 """Parquet's own name for the values of the list column `phones`."""
 DICTIONARY_COLUMNS = ["speaker_id", "chapter_id", "split", "transcript", _PHONES_LEAF]

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vgim.data.pcm import SAMPLE_RATE_HZ
-from vgim.data.shards.columns import INDEX_SCHEMA
+from vgim.data.shards.columns import INDEX_SCHEMA, RECORDING_FIELD
 from vgim.data.shards.manifest import INDEX_NAME, Manifest
 from vgim.errors import DataError
 from vgim.storage import Location
@@ -111,6 +111,21 @@ def _lacks(schema: pa.Schema) -> str:
         if (found := schema.field(column.name).type) != column.type:
             return f"its column {column.name} has the type {found}, expected {column.type}"
     return ""
+
+
+def recordings_of(index: pa.Table, manifest: Manifest) -> dict[str, str]:
+    """Utterance id → id of the recording that it is cut from, or is.
+
+    Args:
+        index: The index of a shard folder, or rows of it.
+        manifest: The folder's manifest.
+    """
+    ids = index["utterance_id"].to_pylist()
+    found = manifest.traits.recordings_of(ids)
+    if RECORDING_FIELD.name in index.column_names:
+        named = zip(ids, index[RECORDING_FIELD.name].to_pylist(), strict=True)
+        found |= {utterance_id: recording for utterance_id, recording in named if recording is not None}
+    return found
 
 
 def _contradiction(table: pa.Table, manifest: Manifest) -> str:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from vgim.data.corpora.corpus import Skipped
-from vgim.data.shards.columns import INDEX_SCHEMA
+from vgim.data.shards.columns import INDEX_SCHEMA, RECORDING_FIELD
 from vgim.data.shards.manifest import PROGRESS_DIR, SPLITS, ManifestModel, ShardEntry
 from vgim.storage import Location
 
@@ -25,6 +25,8 @@ class IndexRow(ManifestModel):
     num_samples: int
     audio_mean: float
     audio_std: float
+    recording_id: str | None = None
+    """Recording that it is cut from, if its id does not tell."""
 
 
 class Planned(Protocol):
@@ -91,11 +93,13 @@ def _record_path(plan: Planned, out: Location) -> Location:
 def index_table(results: Sequence[ShardResult]) -> pa.Table:
     """The content of index.parquet: a row per utterance, ordered by split, shard, row group and row."""
     ordered = sorted(results, key=lambda result: (SPLITS.index(result.split), result.number))
+    is_needed = any(row.recording_id is not None for result in ordered for row in result.rows)
+    schema = INDEX_SCHEMA.append(RECORDING_FIELD) if is_needed else INDEX_SCHEMA
     tables = [
         pa.Table.from_pylist(
             [{**row.model_dump(), "split": result.split, "shard": result.number} for row in result.rows],
-            schema=INDEX_SCHEMA,
+            schema=schema,
         )
         for result in ordered  # one by one: as dictionaries, all rows of a large corpus would fill the memory
     ]
-    return pa.concat_tables([INDEX_SCHEMA.empty_table(), *tables]).combine_chunks()
+    return pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()

@@ -17,7 +17,7 @@ from vgim.data.corpora.corpus import Skipped, SourceUtterance
 from vgim.data.corpora.phone_labels import Phones, fits
 from vgim.data.foreign import own_problems, read_foreign
 from vgim.data.pcm import PCM16_SCALE, SAMPLE_RATE_HZ, Pcm16
-from vgim.data.shards.columns import COMPRESSION, DICTIONARY_COLUMNS, SHARD_SCHEMA
+from vgim.data.shards.columns import COMPRESSION, DICTIONARY_COLUMNS, RECORDING_FIELD, SHARD_SCHEMA
 from vgim.data.shards.manifest import Codec, ShardEntry
 from vgim.data.shards.plan import ShardPlan
 from vgim.data.shards.record import IndexRow, ShardResult, write_record
@@ -173,6 +173,7 @@ def _row(
         "phones": phones,
         "audio_mean": mean,
         "audio_std": std,
+        RECORDING_FIELD.name: item.recording_id,  # of the index alone
     }
 
 
@@ -212,6 +213,7 @@ def _index_row(row: Row, row_group: int, number: int) -> IndexRow:
     return IndexRow(
         row_group=row_group,
         row=number,
+        recording_id=row[RECORDING_FIELD.name],
         **{
             name: row[name]
             for name in ("utterance_id", "speaker_id", "chapter_id", "num_samples", "audio_mean", "audio_std")
