@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from vgim.config.schema import DataConfig
@@ -108,6 +109,6 @@ def _starts(utterance: Utterance, num_samples: int, data: DataConfig, seed: int,
     lengths = np.array([num_samples], np.int64)
     if not usable(lengths, data)[0]:
         return []
-    keys = utterance_keys([utterance.utterance_id])
+    keys = utterance_keys(pa.chunked_array([[utterance.utterance_id]]))
     starts: list[int] = crop_starts(lengths, keys, data, seed, epoch)[1].tolist()
     return starts
