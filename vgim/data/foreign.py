@@ -61,8 +61,8 @@ def problem_of(error: Exception, corpus: Source | None) -> AudioProblem | None:
         if getattr(cause, "errno", None) in _OF_THE_PROCESS or not _is_there(corpus):
             return None
         return AudioProblem("unreadable", str(error))
-    if isinstance(error, VgimError):
-        return None
+    if isinstance(error, VgimError | ImportError | NameError):
+        return None  # the last two say that a library is missing, or that vgim has a defect
     if isinstance(error, MemoryError):
         return AudioProblem("unreadable", "there is too little memory for it")
     words = shorten(first_line(error), 100)
