@@ -16,7 +16,7 @@ from vgim.config.load import from_yaml
 from vgim.errors import ConfigError, StorageError, VgimError
 from vgim.runs.folder import RunFolder
 from vgim.secrets import has_secret, mask_secrets, without_secrets
-from vgim.storage import Location, storage_errors
+from vgim.storage import Location, retry, storage_errors
 from vgim.text import shorten
 
 SECRET = "wJalrXUtnFEMI"
@@ -126,7 +126,11 @@ def test_commands_refuse_a_secret_in_a_line(words: list[str]) -> None:
     assert SECRET not in result.output
 
 
-def test_runs_of_earlier_versions_are_read_without_their_secrets(probed_run: Path, tmp_path: Path) -> None:
+def test_runs_of_earlier_versions_are_read_without_their_secrets(
+    probed_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody answers, and that is waited for
+    monkeypatch.setattr(retry, "FIRST_CONTACT_LIMIT_S", 0.0)
     run = tmp_path / "run"
     shutil.copytree(probed_run, run)
     record = json.loads((run / "run.json").read_text())
