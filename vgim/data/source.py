@@ -40,6 +40,9 @@ class Source(Protocol):
     def size(self) -> int:
         """Bytes of the file."""
 
+    def stamp(self) -> str:
+        """Tells the file from another of its name and size, without reading it; empty where nothing tells."""
+
     def list_files(self) -> FileSizes:
         """Path below the folder and bytes of each file in it, at any depth, sorted."""
 

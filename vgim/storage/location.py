@@ -176,6 +176,15 @@ class Location:
             return int(info.size)
         return sum(num_bytes for _, num_bytes in self.list_files())
 
+    def stamp(self) -> str:
+        """When a local file was changed last; empty for a file that is not there, and on other storage."""
+        if not self.is_local:
+            return ""  # it would take a request for each file
+        try:
+            return str(self.local_path.stat().st_mtime_ns)
+        except OSError:
+            return ""
+
     def list(self) -> Names:
         """Names of the children, sorted, without unfinished writes; empty if there is no such folder."""
         entries = self._entries(recursive=False)

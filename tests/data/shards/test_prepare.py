@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import soundfile
 
 from tests.recorded import Recorded, RecordedStage
 from vgim.claims.ticket import ClaimHeldError
+from vgim.data.corpora.corpus import Corpus
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.shards import prepare as prepare_module
 from vgim.data.shards import write_all
@@ -181,6 +183,39 @@ def test_an_interrupted_preparation_goes_on_after_its_finished_shards(
         p.name for p in (tmp_path / "straight").rglob("*")
     )
     assert verify(str(out)) == []
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_finished_shards_whose_files_have_changed_since_are_written_again(
+    make_corpus, tmp_path: Path, packed: bool
+) -> None:
+    root, out = make_corpus(), tmp_path / "killed"
+    archive = tmp_path / "corpus.tar"
+
+    def corpus() -> Corpus:
+        if packed:
+            with tarfile.open(archive, "w") as tar:
+                tar.add(root, "corpus")
+        return find_librispeech(archive if packed else root)
+
+    def interrupt(stage: RecordedStage) -> None:
+        if stage.title == "writing shards" and stage.done == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(corpus(), out, target_shard_bytes=SMALL, progress=Recorded(interrupt))
+    num_finished = len([*out.glob("*/*.parquet")])
+    assert num_finished > 1
+    first = pq.ParquetFile(out / "train" / "00000.parquet").read(["utterance_id"])["utterance_id"][0].as_py()
+    (changed,) = root.rglob(f"{first}.flac")
+    data = changed.read_bytes()
+    changed.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))  # as long as before
+    heard = Recorded()
+    manifest = prepare(corpus(), out, target_shard_bytes=SMALL, progress=heard)
+    assert heard.messages[0] == "files of 1 finished shard have changed since; they are written again"
+    assert heard.messages[1].startswith(f"{num_finished - 1} of ")
+    fresh = prepare(corpus(), tmp_path / "fresh", target_shard_bytes=SMALL)
+    assert manifest.model_copy(update={"created": fresh.created}) == fresh
 
 
 @pytest.mark.parametrize(

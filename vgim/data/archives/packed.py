@@ -99,6 +99,11 @@ class PackedPath:
             raise StorageError(f"cannot read the size of {self.uri}: there is no such file; check the path")
         return self.contents.members[self.path].size
 
+    def stamp(self) -> str:
+        """CRC-32 of the file; empty for a file that is not there."""
+        member = self.contents.members.get(self.path)
+        return "" if member is None else str(member.crc32)
+
     def list_unusable(self) -> list[tuple[str, str]]:
         """Path below the folder and reason of each file that cannot be used, sorted."""
         inside = f"{self.path}/" if self.path else ""

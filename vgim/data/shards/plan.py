@@ -29,6 +29,13 @@ class ShardPlan:
     digest: str
     """Hash of all that shapes the shard. A finished shard with this digest is not written again."""
 
+    def sources(self) -> str:
+        """Hash of the stamps of all its files: that of a shard whose files have changed is another."""
+        digest = hashlib.sha256()
+        for item in self.utterances:
+            digest.update(f"{self.corpus_root.child(item.path).stamp()}\n".encode())
+        return digest.hexdigest()
+
     @property
     def path(self) -> str:
         """Path of the shard, relative to the shard folder."""

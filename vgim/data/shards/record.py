@@ -64,6 +64,8 @@ class ShardResult(ManifestModel):
     sample_square_sum: int
     misfit_labels: tuple[str, ...] = ()
     """Utterances whose labels are too few or too many for their audio, and are therefore left out."""
+    sources: str = ""
+    """Hash of the stamps that the files had before they were read; empty in records of earlier versions."""
 
 
 def read_record(plan: Planned, out: Location) -> ShardResult | None:

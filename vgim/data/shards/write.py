@@ -76,6 +76,7 @@ def write_shard(
     tally = _Tally()
     index_rows: list[IndexRow] = []
     shard = out.child(plan.path)
+    sources = plan.sources()
     with opened(plan.corpus_root) as root, shard.atomic_output() as file:
         sink = HashingSink(file)
         with shard_writer(sink) as writer:
@@ -94,6 +95,7 @@ def write_shard(
         sample_sum=tally.sample_sum,
         sample_square_sum=tally.sample_square_sum,
         misfit_labels=tuple(tally.misfit_labels),
+        sources=sources,
     )
     if options.strict and tally.skipped:
         shard.delete()

@@ -126,7 +126,11 @@ def write_all(
     Returns:
         Results of all shards, those of earlier calls included, ordered by split and number.
     """
-    results = [result for plan in plans if (result := read_record(plan, out)) is not None]
+    results, num_changed = _finished_earlier(plans, out)
+    if num_changed:
+        progress.message(
+            f"files of {plural(num_changed, 'finished shard')} have changed since; they are written again"
+        )
     for result in results:
         look(result)
         if reading.strict and result.skipped:  # the earlier call may not have been strict
@@ -162,6 +166,20 @@ def write_all(
                 stage.update(detail=f"{len(results)}/{plural(len(plans), 'shard')}")
                 check()
     return sorted(results, key=lambda result: (SPLITS.index(result.split), result.number))
+
+
+def _finished_earlier(plans: Sequence[ShardPlan], out: Location) -> tuple[list[ShardResult], int]:
+    """Results of the shards that an earlier call finished, and the number of shards whose files have changed since."""
+    kept, num_changed = [], 0
+    for plan in plans:
+        result = read_record(plan, out)
+        if result is None:
+            continue
+        if result.sources in ("", plan.sources()):
+            kept.append(result)
+        else:
+            num_changed += 1
+    return kept, num_changed
 
 
 def _write_here(plans: Sequence[ShardPlan], out: Location, reading: ReadOptions, stage: Stage) -> Results:
