@@ -39,7 +39,7 @@ def test_prepare_prints_what_info_prints(corpus: Path, tmp_path: Path) -> None:
     shards = tmp_path / "shards"
     prepared = vgim("data", "prepare", "librispeech", "--corpus", corpus, "--out", shards, "--workers", "0")
     assert prepared.exit_code == 0, prepared.output
-    assert "skipped: 1 too short" in prepared.stdout
+    assert "skipped 1 file (too short: 1)" in prepared.stdout
     assert "12-7-0006" in prepared.stdout
     again = vgim("data", "prepare", "librispeech", "--corpus", corpus, "--out", shards, "--workers", "0")
     assert again.stdout == prepared.stdout

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import click
 
 from vgim.cli.options import Count, LazyChoice, address_option
+from vgim.errors import Interrupted
+from vgim.signals import signal_of
 
-NOTES_SHOWN = 10
+REASONS_SHOWN, NOTES_SHOWN = 5, 10
 
 
 @click.command()
@@ -42,17 +46,25 @@ def align(shards: str, aligner: str, dictionary: str | None, workers: int, addre
     from vgim.cli.shards import describe
     from vgim.config.paths import resolve_path
     from vgim.data.align.job import align as align_shards
-    from vgim.text import shorten
+    from vgim.text import plural, shorten
 
     shards = resolve_path(shards, "SHARDS")
     words = None if dictionary is None else resolve_path(dictionary, "--dictionary")
     with show_progress() as progress:
-        manifest = align_shards(
-            shards, aligner=aligner, dictionary=words, workers=workers, address=address, progress=progress
-        )
+        try:
+            manifest = align_shards(
+                shards, aligner=aligner, dictionary=words, workers=workers, address=address, progress=progress
+            )
+        except KeyboardInterrupt as error:
+            progress.message(
+                "interrupted; the labels of finished shards are kept, and the same command aligns the others"
+            )
+            raise Interrupted(signal_of(error)) from None
     unaligned = manifest.alignment.unaligned if manifest.alignment is not None else {}
     for name, reason in list(unaligned.items())[:NOTES_SHOWN]:
         click.echo(f"not aligned: {name}: {shorten(reason, 100)}", err=True)
     if len(unaligned) > NOTES_SHOWN:
-        click.echo(f"and {len(unaligned) - NOTES_SHOWN:,} more, all in alignment.json", err=True)
+        click.echo(f"and {len(unaligned) - NOTES_SHOWN:,} more, all in alignment.json; most often:", err=True)
+        for reason, count in Counter(unaligned.values()).most_common(REASONS_SHOWN):
+            click.echo(f"  {plural(count, 'utterance')}: {shorten(reason, 100)}", err=True)
     click.echo(describe(shards, manifest, table_width()))

@@ -131,10 +131,11 @@ def _make(out: str, make: Callable[[Progress, str], Manifest]) -> None:
     from vgim.cli.shards import describe
     from vgim.cluster.working_dir import refuse_job_folder
     from vgim.config.paths import resolve_path
+    from vgim.text import plural
 
     out = resolve_path(out, "--out")
     refuse_job_folder("--out", out)
     with show_progress() as progress:
         manifest = make(progress, out)
-    click.echo(f"{out} holds {manifest.num_utterances:,} utterances", err=True)
+    click.echo(f"{out} holds {plural(manifest.num_utterances, 'utterance')}", err=True)
     click.echo(describe(out, manifest))

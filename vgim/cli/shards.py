@@ -45,8 +45,8 @@ def describe(path: str, manifest: Manifest, width: int | None = None) -> str:
     if manifest.left_out:
         lines.append(f"left out, in none of the lists: {manifest.left_out:,}")
     if manifest.skipped:
-        of_kinds = ", ".join(f"{count:,} {kind}" for kind, count in manifest.skipped_by_reason.items())
-        lines.append(f"skipped: {of_kinds}")
+        of_kinds = ", ".join(f"{kind}: {count:,}" for kind, count in manifest.skipped_by_reason.items())
+        lines.append(f"skipped {plural(len(manifest.skipped), 'file')} ({of_kinds})")
         lines += [f"  {item.path_or_id}: {item.reason}" for item in manifest.skipped[:MAX_LISTED]]
         if len(manifest.skipped) > MAX_LISTED:
             lines.append(f"  and {len(manifest.skipped) - MAX_LISTED:,} more, all in manifest.json")
@@ -60,7 +60,10 @@ def _of_aligner(manifest: Manifest) -> str:
     if alignment is None:
         return ""
     without = len(alignment.unaligned)
-    return f", aligned by {alignment.aligner}" + (f", {without:,} utterances without" if without else "")
+    from vgim.data.shards.alignment import OF_PREPARATION
+
+    made = "from" if OF_PREPARATION in alignment.aligner else "aligned by"
+    return f", {made} {alignment.aligner}" + (f", {without:,} utterances without" if without else "")
 
 
 def describe_phones(counts: PhoneCounts, width: int | None = None) -> str:

@@ -49,11 +49,11 @@ def test_the_same_call_does_nothing_and_another_number_is_refused(make_corpus, t
     corpus, out = find_librispeech(make_corpus()), tmp_path / "out"
     first = prepare(corpus, out, max_hours=0.005)
     assert prepare(corpus, out, max_hours=0.005) == first
-    for other, text in ((0.006, "0.006"), (None, "None")):
-        with pytest.raises(DataError, match=rf"was prepared with max_hours=0.005, not {text}"):
+    for other, text in ((0.006, "max_hours=0.006"), (None, "no max_hours")):
+        with pytest.raises(DataError, match=rf"was prepared with max_hours=0.005, not with {text}"):
             prepare(corpus, out, max_hours=other)
     whole = prepare(corpus, tmp_path / "whole")
-    with pytest.raises(DataError, match=r"was prepared with max_hours=None, not 9\.0"):
+    with pytest.raises(DataError, match=r"was prepared with no max_hours, not with max_hours=9\.0"):
         prepare(corpus, tmp_path / "whole", max_hours=9.0)
     everything = prepare(corpus, tmp_path / "more", max_hours=9.0)
     assert (everything.fingerprint, everything.beyond_max_hours) == (whole.fingerprint, 0)

@@ -119,7 +119,9 @@ def test_preparing_again_changes_nothing_and_says_so(make_corpus, tmp_path: Path
 def test_a_complete_folder_refuses_other_options_and_other_files(make_corpus, tmp_path: Path) -> None:
     root, out = make_corpus(), tmp_path / "out"
     prepare(find_librispeech(root), out)
-    with pytest.raises(DataError, match="was prepared with codec=pcm16, not flac; choose another --out"):
+    with pytest.raises(
+        DataError, match="was prepared with codec=pcm16, not with codec=flac; choose another --out"
+    ):
         prepare(find_librispeech(root), out, codec="flac")
     (root / "some-clean" / "1" / "7" / "1-7-0000.flac").unlink()
     with pytest.raises(DataError, match=r"was prepared from other files.*choose another --out"):
@@ -282,7 +284,9 @@ def test_published_lists_decide_the_splits(make_corpus, tmp_path: Path) -> None:
     assert manifest.left_out == 3
     assert manifest.warnings == ("not in the corpus, but in the test list: 1 utterance: 1-7-9999",)
     (tmp_path / "test").write_text("1-7-0008\n")
-    with pytest.raises(DataError, match=r"was prepared with test_list=\(list .{8}\), not \(list"):
+    with pytest.raises(
+        DataError, match=r"was prepared with test_list=\(list .{8}\), not with test_list=\(list"
+    ):
         prepare(find_librispeech(root), tmp_path / "out", **lists)
 
 

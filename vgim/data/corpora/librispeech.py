@@ -57,8 +57,13 @@ def find_librispeech(root: CorpusRoot, *, subsets: Sequence[str] | None = None) 
     files, skipped = list_corpus(folder)
     warnings = unread_archives(files)
     if subsets:
+        there = sorted({path.split("/")[-4] for path, _ in files if path.count("/") >= 3})
         files = [file for file in files if set(file[0].split("/")[:-3]) & set(subsets)]
         skipped = [item for item in skipped if set(item.path_or_id.split("/")) & set(subsets)]
+        if there and not files:
+            raise DataError(
+                f"{folder} has no subset {' or '.join(subsets)}; it has {first_few(there)}: name these with --subset"
+            )
     transcripts, problems = _read_transcripts(folder, files, skipped)
     utterances = _list_utterances(files, transcripts, skipped)
     if not utterances:

@@ -84,7 +84,11 @@ class _Resume:
                     break
                 problem = "the server closed the connection"
             except requests.HTTPError as error:
-                raise StorageError(f"cannot download {mask_secrets(url)}: {first_line(error)}") from None
+                answer = error.response
+                raise StorageError(
+                    f"cannot download {mask_secrets(url)}: the server answers {answer.status_code} {answer.reason}; "
+                    "look at the address in a browser, or name another server with --mirror"
+                ) from None
             except requests.RequestException as error:
                 problem = _in_words(error)
             idle = 0 if self._size() > before else idle + 1

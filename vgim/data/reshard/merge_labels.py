@@ -9,14 +9,12 @@ import numpy as np
 from vgim.data.reshard.job import in_threads
 from vgim.data.reshard.place import Place
 from vgim.data.reshard.source import Source
-from vgim.data.shards.alignment import ALIGNMENT_NAME, Alignment, phone_path
+from vgim.data.shards.alignment import ALIGNMENT_NAME, OF_PREPARATION, Alignment, phone_path
 from vgim.data.shards.file_entry import file_entry
 from vgim.data.shards.phone_file import PhoneRow, phone_bytes, read_facts, read_problems
 from vgim.data.shards.read import column_values, open_anew, other_content, read_opened_row_group
 from vgim.errors import DataError
 from vgim.storage import Location, give_second_place
-
-OF_PREPARATION = "labels of the preparation"
 
 
 def needs_label_files(sources: Sequence[Source], inventory: tuple[str, ...] | None) -> bool:
@@ -81,10 +79,14 @@ def write_label_files(
             raise other_content(out.child(path).uri)
         unaligned |= read_problems(data)[1]
     alignments = [source.manifest.alignment for source in sources]
+    makers = {
+        OF_PREPARATION if made is None else made.aligner
+        for source, made in zip(sources, alignments, strict=True)
+        if source.manifest.phone_inventory is not None
+    }
     return Alignment(
         fingerprint=fingerprint,
-        aligner=" + ".join(sorted({made.aligner for made in alignments if made is not None}))
-        or OF_PREPARATION,
+        aligner=" + ".join(sorted(makers)),
         dictionary=" + ".join(sorted({made.dictionary for made in alignments if made is not None})),
         inventory=inventory,
         files=files,

@@ -13,6 +13,7 @@ from vgim.storage import Location
 from vgim.text import first_problem
 
 ALIGNMENT_NAME = "alignment.json"
+OF_PREPARATION = "labels of the preparation"
 
 
 class Alignment(BaseModel):

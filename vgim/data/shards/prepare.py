@@ -313,9 +313,8 @@ def _read_unchanged(
     for name, value in {"max_hours": None, **options}.items():
         before = manifest.options.get(name)
         if before != value:
-            raise DataError(
-                f"{folder} was prepared with {name}={_option_text(before)}, not {_option_text(value)}; {remedy}"
-            )
+            was, given = _option_text(name, before), _option_text(name, value)
+            raise DataError(f"{folder} was prepared with {was}, not with {given}; {remedy}")
     if manifest.plan != plan_hash:
         raise DataError(
             f"{folder} was prepared from other files{_by_earlier_vgim(folder, corpus)}: utterances, sizes, transcripts "
@@ -335,10 +334,12 @@ def _by_earlier_vgim(folder: Location, corpus: Corpus) -> str:
     return ""
 
 
-def _option_text(value: OptionValue) -> str:
+def _option_text(name: str, value: OptionValue) -> str:
+    if value is None:
+        return f"no {name}"
     if isinstance(value, str) and len(value) == 64:  # the hash of a split list
-        return f"(list {value[:8]})"
-    return str(value)
+        return f"{name}=(list {value[:8]})"
+    return f"{name}={value}"
 
 
 def _use_ray(corpus: Corpus, plans: Sequence[ShardPlan], workers: int | None) -> bool:
