@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 
@@ -27,8 +28,8 @@ def add_hostile_files(folder: Path, suffix: str = ".flac") -> dict[str, str]:
         return f"{bad}/{stem}{suffix}"
 
     os.mkfifo(name("pipe", "a pipe, not a file"))
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(name("socket", "a socket, not a file"))
+    with socket.socket(socket.AF_UNIX) as server, chdir(bad):  # a socket's address has 107 bytes at most
+        server.bind(Path(name("socket", "a socket, not a file")).name)
     Path(name("device", "a device, not a file")).symlink_to("/dev/zero")
     Path(name("dangling", "a link to nowhere, which is not there")).symlink_to("nowhere")
     Path(name("itself", "a link that leads back to itself")).symlink_to(f"itself{suffix}")

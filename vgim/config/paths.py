@@ -52,9 +52,11 @@ def resolve_path(path: str, key: str) -> str:
     """Fill in environment variables and `~`, and make a relative path absolute; a URI stays a URI.
 
     Raises:
-        ConfigError: A variable is not set, or a URI holds a password; `key` names the config key or option.
+        ConfigError: It is empty, a variable is not set, or a URI holds a password; `key` names the key or option.
     """
     _refuse_control_characters(path, key)
+    if not path.strip():
+        raise ConfigError(f"{key} is empty; give a path or a URI such as s3://bucket/folder")
     known: Mapping[str, str] = {**os.environ, "VGIM_HOME": default_home()}
 
     def fill(match: re.Match[str]) -> str:

@@ -70,7 +70,12 @@ class Location:
         elif text.startswith("file://"):
             text = os.path.abspath(unquote(urlsplit(text).path))  # noqa: PTH100
         else:
-            parts = urlsplit(text)
+            try:
+                parts = urlsplit(text)
+            except ValueError as error:  # brackets that are no IPv6 address
+                raise StorageError(
+                    f"{text} is no URI ({error}); give one such as s3://bucket/folder"
+                ) from None
             if not parts.netloc:
                 raise StorageError(f"{text} names no bucket or host; give a URI such as s3://bucket/folder")
             text = parts._replace(path=parts.path.rstrip("/")).geturl()

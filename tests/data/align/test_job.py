@@ -185,3 +185,60 @@ def test_the_command_lists_what_is_left_without_labels(shards: Path) -> None:
     assert wrong.exit_code == 2
     with pytest.raises(ConfigError, match="there is no aligner 'kaldi'"):
         align(str(shards), aligner="kaldi")
+
+
+class Deaf:
+    """Aligns nothing, or the first utterances only."""
+
+    description = "deaf 1"
+    inventory = ("A",)
+    hears = 0
+
+    def align(self, audio: Pcm16, transcript: str) -> Phones:
+        if Deaf.hears:
+            Deaf.hears -= 1
+            return np.zeros(len(audio) // 160, np.int16)
+        if Deaf.stops:
+            raise KeyboardInterrupt
+        raise NoAlignment("it hears nothing")
+
+    stops = False
+
+
+@pytest.mark.parametrize("how", ["aligns nothing", "is interrupted"])
+def test_labels_from_before_stay_whole_until_another_aligners_are_all_there(
+    shards: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setitem(aligners.ALIGNERS, "deaf", lambda dictionary: Deaf())
+    align(str(shards), aligner="words")
+    before = labels(shards)
+    monkeypatch.setattr(Deaf, "stops", how == "is interrupted")
+    monkeypatch.setattr(Deaf, "hears", 20 if Deaf.stops else 0)
+    with pytest.raises(KeyboardInterrupt if Deaf.stops else DataError):
+        align(str(shards), aligner="deaf")
+    assert verify(shards) == []
+    check_shards_present(Location(shards), read_manifest(shards))
+    for name, phones in labels(shards).items():
+        np.testing.assert_array_equal(phones, before[name])
+    monkeypatch.setattr(Deaf, "hears", 1000)
+    assert align(str(shards), aligner="deaf").phone_inventory == ("A",)
+    assert not (shards / ".aligning").exists()
+
+
+def test_a_kill_between_the_labels_and_their_record_is_mended_by_the_same_command(
+    shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(aligners.ALIGNERS, "deaf", lambda dictionary: Deaf())
+    monkeypatch.setattr(Deaf, "hears", 1000)
+    align(str(shards), aligner="words")
+
+    def dies(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vgim.data.align.job.write_alignment", dies)
+        with pytest.raises(KeyboardInterrupt):
+            align(str(shards), aligner="deaf")
+    monkeypatch.setattr(Deaf, "hears", 0)  # nothing is aligned again
+    assert align(str(shards), aligner="deaf").phone_inventory == ("A",)
+    assert verify(shards) == []

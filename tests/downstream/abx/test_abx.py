@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vgim.downstream.abx.discriminate import discriminate
+from vgim.downstream.abx.discriminate import AbxScores, discriminate
 from vgim.downstream.abx.distance import distances
 from vgim.downstream.abx.tokens import LONGEST_FRAMES, Tokens, find_tokens
 
@@ -99,6 +99,13 @@ def test_scores_are_those_of_deciding_every_triple(across: bool) -> None:
     assert found.accuracy == pytest.approx(np.mean([np.mean(shares) for shares in by_pair.values()]))
     low, high = found.interval()
     assert 0 <= low <= high <= 1
+
+
+def test_speakers_without_a_pair_leave_the_interval_of_the_others() -> None:
+    right_SKK = np.full((12, 2, 2), np.nan)
+    right_SKK[0, 0, 1], right_SKK[1, 0, 1] = 0.6, 0.8
+    low, high = AbxScores(right_SKK, 9).interval()
+    assert 0.6 <= low < high <= 0.8
 
 
 @pytest.mark.parametrize("across", [False, True])

@@ -21,6 +21,8 @@ from vgim.progress import SILENT, Progress
 from vgim.storage import Location
 
 ALIGNING = Work("aligning", "wait for it")
+NEW = ".aligning"
+"""Folder in the shards' folder for labels until all are there: those from before stay whole until then."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def align(
             elif missing:
                 _align_on_ray(work, facts, missing, workers, address, progress, stage.advance)
         held.ticket.check()
-        if missing or manifest.alignment is None:
+        if missing or not _is_by(manifest.alignment, facts):
             manifest = _finish(folder, manifest, made, facts, entries)
     folder.child(CLAIMS).delete()
     return manifest
@@ -153,23 +155,29 @@ def _align_shard(
             yield rows
 
     content = phone_bytes(groups(), {**facts, "shard": entry.sha256})
-    Location(work.shards).child(phone_path(entry.path)).write_bytes_atomic(content)
+    Location(work.shards).child(NEW, phone_path(entry.path)).write_bytes_atomic(content)
 
 
 def _is_done(folder: Location, alignment: Alignment | None, entry: ShardEntry, facts: dict[str, str]) -> bool:
     """Whether a shard has whole labels of this aligner."""
+    if _is_of(folder.child(NEW, phone_path(entry.path)), entry, facts):
+        return True
     file = folder.child(phone_path(entry.path))
-    if not file.exists():
+    if not _is_of(file, entry, facts):
         return False
-    data = file.read_bytes()
-    if read_facts(data) != {**facts, "shard": entry.sha256}:
-        return False
-    if alignment is None or (alignment.aligner, alignment.dictionary) != (
-        facts["aligner"],
-        facts["dictionary"],
-    ):
-        return True  # an interrupted call wrote it, after the alignment that is recorded
-    return alignment.files.get(phone_path(entry.path)) == file_entry(data)
+    if alignment is None or not _is_by(alignment, facts):
+        return True  # an interrupted call moved it here, after the alignment that is recorded
+    return alignment.files.get(phone_path(entry.path)) == file_entry(file.read_bytes())
+
+
+def _is_of(file: Location, entry: ShardEntry, facts: dict[str, str]) -> bool:
+    """Whether a file holds labels of a shard by this aligner."""
+    return file.exists() and read_facts(file.read_bytes()) == {**facts, "shard": entry.sha256}
+
+
+def _is_by(alignment: Alignment | None, facts: dict[str, str]) -> bool:
+    made = None if alignment is None else (alignment.aligner, alignment.dictionary)
+    return made == (facts["aligner"], facts["dictionary"])
 
 
 def _finish(
@@ -179,15 +187,22 @@ def _finish(
     facts: dict[str, str],
     entries: Sequence[ShardEntry],
 ) -> Manifest:
-    """Write the manifest that names the labels."""
+    """Put the labels in their places, and write the manifest that names them.
+
+    Raises:
+        DataError: No utterance has labels; those from before stay.
+    """
     files, problems, num_aligned = {}, dict[str, str](), 0
+    new = [entry for entry in entries if _is_of(folder.child(NEW, phone_path(entry.path)), entry, facts)]
     for entry in entries:
-        data = folder.child(phone_path(entry.path)).read_bytes()
+        place = folder.child(NEW) if entry in new else folder
+        data = place.child(phone_path(entry.path)).read_bytes()
         files[phone_path(entry.path)] = file_entry(data)
         aligned, of_shard = read_problems(data)
         num_aligned += aligned
         problems |= of_shard
     if not num_aligned:
+        folder.child(NEW).delete()
         name, reason = next(iter(problems.items()))
         raise DataError(f"no utterance of {folder} could be aligned; the first is {name}: {reason}")
     alignment = Alignment(
@@ -198,7 +213,10 @@ def _finish(
         files=files,
         unaligned=problems,
     )
+    for entry in new:
+        folder.child(NEW, phone_path(entry.path)).move(folder.child(phone_path(entry.path)))
     write_alignment(folder, alignment)
+    folder.child(NEW).delete()
     return read_manifest(folder)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from vgim.data.corpora.archive import Archive
 from vgim.errors import DataError, StorageError
 from vgim.progress import SILENT, Progress, Stage
 from vgim.secrets import mask_secrets
+from vgim.storage import storage_errors
 from vgim.text import first_line, shorten
 
 CHUNK_BYTES = 1 << 16
@@ -45,6 +48,8 @@ def fetch(archive: Archive, url: str, folder: Path, progress: Progress = SILENT)
     if target.exists() and (not archive.md5 or pooch.file_hash(str(target), alg="md5") == archive.md5):
         return target
     target.unlink(missing_ok=True)
+    for stale in folder.glob("tmp*"):  # of a call that was killed while it compared the hash
+        stale.unlink(missing_ok=True)
     part = folder / f"{archive.file_name}.part"
     with progress.stage(f"downloading {archive.file_name}", unit="MB") as stage:
         resume = _Resume(part, stage, progress.message)
@@ -59,10 +64,12 @@ def fetch(archive: Archive, url: str, folder: Path, progress: Progress = SILENT)
                 progressbar=False,
             )
         except ValueError as error:
+            part.unlink(missing_ok=True)
             raise DataError(
                 f"{mask_secrets(url)} is not the archive that its publisher has ({_hashes(str(error))}); it was "
                 "removed: give the command again, or another server with --mirror"
             ) from None
+    part.unlink(missing_ok=True)
     return target
 
 
@@ -89,7 +96,10 @@ class _Resume:
                     f"cannot download {mask_secrets(url)}: the server answers {answer.status_code} {answer.reason}; "
                     "look at the address in a browser, or name another server with --mirror"
                 ) from None
-            except requests.RequestException as error:
+            except (
+                requests.RequestException,
+                ValueError,
+            ) as error:  # urllib's, of an address after a redirect
                 problem = _in_words(error)
             idle = 0 if self._size() > before else idle + 1
             if idle == TRIES:
@@ -98,7 +108,12 @@ class _Resume:
                     "goes on, and --mirror URL names another server"
                 )
             self._stage.update(detail=f"connecting again after {self._size() // MEGABYTE} MB")
-        self._part.replace(output_file)
+        # A second name: a kill while the hash is compared, which takes minutes, leaves the part.
+        Path(output_file).unlink(missing_ok=True)
+        try:
+            os.link(self._part, output_file)
+        except OSError:  # a file system without hard links
+            self._part.replace(output_file)
 
     def _read(self, url: str, start: int) -> bool:
         """Read the rest of the file; returns whether all has arrived."""
@@ -113,12 +128,16 @@ class _Resume:
             if response.status_code != requests.codes.partial_content:
                 start = 0  # the server sends the file from its beginning
             length = response.headers.get("Content-Length")
-            total = start + int(length) if length is not None else None
+            total = start + int(length) if length is not None and length.isdecimal() else None
             self._stage.update(total=total and total // MEGABYTE, done=start // MEGABYTE, detail="")
-            with self._part.open("r+b" if start else "wb") as out:
+            writing = partial(storage_errors, "write", str(self._part))
+            with writing():
+                out = self._part.open("r+b" if start else "wb", buffering=0)
+            with out:
                 out.seek(start)
                 for chunk in response.iter_content(CHUNK_BYTES):
-                    out.write(chunk)
+                    with writing():  # requests' errors are errors of the system too
+                        out.write(chunk)
                     self._stage.update(done=out.tell() // MEGABYTE)
                 return total is None or out.tell() == total
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -68,7 +69,7 @@ def download(
         raise ConfigError(
             f"--out {out} is no local folder; download to one, and prepare shards on other storage"
         )
-    if mirror and (urlsplit(mirror).scheme not in ("http", "https") or not urlsplit(mirror).netloc):
+    if mirror and not _is_address(mirror):
         raise ConfigError(f"--mirror {shorten(mirror)} is no address; give one such as https://host/folder")
     folder = Location(out).local_path
     records = Location(folder).child(RECORDS)
@@ -93,8 +94,12 @@ def _get_unpacked(
     progress: Progress,
 ) -> None:
     if _is_recorded(records, subset, archive):
-        progress.message(f"{subset} is in {folder} already")
-        return
+        if _has_all_files(folder, records):
+            progress.message(f"{subset} is in {folder} already")
+            return
+        progress.message(
+            f"files are missing in {folder}, or are shorter than they were; {subset} is unpacked again"
+        )
     packed = folder / archive.file_name
     if packed.exists() and _is_recorded(records, subset, archive, PACKED):
         packed.replace(records.local_path / archive.file_name)
@@ -154,6 +159,27 @@ def _chosen(name: str, subsets: Sequence[str]) -> dict[str, Archive]:
     if not subsets and len(archives) > 1:
         raise ConfigError(f"name what to download with --subset: {join_words(list(archives))}")
     return {subset: archives[subset] for subset in dict.fromkeys(subsets or archives)}
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # brackets that are no IPv6 address
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
+
+
+def _has_all_files(folder: Path, records: Location) -> bool:
+    """Whether the folder has as many files and bytes as all archives that were unpacked there, by their records."""
+    files = num_bytes = 0
+    for name in records.list():
+        if name.endswith(".json") and not name.endswith(f"{PACKED}.json"):
+            with suppress(ValueError, TypeError, LookupError, RecursionError):
+                told = json.loads(records.child(name).read_bytes())
+                files, num_bytes = files + told["files"], num_bytes + told["bytes"]
+    for _, size in Location(folder).list_files():
+        files, num_bytes = files - 1, num_bytes - size
+    return files <= 0 and num_bytes <= 0
 
 
 def _is_recorded(records: Location, subset: str, archive: Archive, state: str = "") -> bool:

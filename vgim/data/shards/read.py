@@ -117,7 +117,7 @@ def column_values(table: pa.Table, column: str, path: str) -> list[Any]:
     """
     try:
         return list(table[column].to_pylist())
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise unreadable(f"column {column} of shard {path}", error) from error
 
 
@@ -145,11 +145,11 @@ def _column(shards: Location, manifest: Manifest, split: str, column: str) -> di
     return dict(zip(table["utterance_id"].to_pylist(), table[column].to_pylist(), strict=True))
 
 
-_DAMAGE = (OSError, pa.ArrowException, ValueError, LookupError, MemoryError)
+DAMAGE = (OSError, pa.ArrowException, ValueError, LookupError, MemoryError)
 """What pyarrow raises for a damaged file: also for lengths, names and text that make no sense."""
 
-FileState = tuple[int, int, int]
-"""Size, time of the last change in nanoseconds, and inode of a local file."""
+FileState = tuple[int, int, int, int]
+"""Size, times of the last change of content and of all else in nanoseconds, and inode of a local file."""
 
 _verified: set[tuple[str, FileState, int, tuple[str, ...]]] = set()
 """Row groups whose checksums this process has compared: path, state of the file, number, and columns."""
@@ -196,7 +196,7 @@ def read_opened_row_group(
     try:
         table = shard.read_row_group(row_group, columns=list(columns), use_threads=False)
         expected = shard.metadata.row_group(row_group).num_rows
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise unreadable(f"row group {row_group} of shard {path}", error) from error
     if table.num_rows != expected or set(table.column_names) != set(columns):
         raise other_content(path)
@@ -216,7 +216,7 @@ def _file_state(path: str) -> FileState | None:
 
 def file_state(found: os.stat_result) -> FileState:
     """The state of a local file, from what the system says of it."""
-    return found.st_size, found.st_mtime_ns, found.st_ino
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
 @lru_cache(maxsize=32)
@@ -239,7 +239,7 @@ def open_anew(path: str, *, verify: bool = True) -> pq.ParquetFile:
     try:
         source = location.local_path if location.is_local else location.open_input()
         return pq.ParquetFile(source, pre_buffer=not location.is_local, page_checksum_verification=verify)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise unreadable(f"shard {path}", error) from error
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from vgim.arrays import I64, U64
 from vgim.data.shards.read import (
+    DAMAGE,
     FileState,
     file_state,
     open_shard,
@@ -131,7 +132,11 @@ def open_audio(path: str, row_group: int) -> RowAudio:
         return AudioInFile(found[0], file, path)
     with file:
         audio = _read_whole(path, row_group)
-        if (places := _places_in_file(file, path, row_group, audio.places)) is not None:
+        try:
+            places = _places_in_file(file, path, row_group, audio.places)
+        except DAMAGE as error:
+            raise unreadable(f"row group {row_group} of shard {path}", error) from error
+        if places is not None:
             found.append(places)
     return audio
 

@@ -42,7 +42,9 @@ class AbxScores(NamedTuple):
         """95 % interval of the accuracy on other speakers, by resampling speakers (bootstrap percentiles)."""
         num = len(self.right_SKK)
         drawn = np.random.default_rng(0).multinomial(num, np.full(num, 1 / num), size=BOOTSTRAP_DRAWS)
-        means = [np.nanmean(_mean_over_first(self.right_SKK, weight_S)) for weight_S in drawn]
+        of_draws = (_mean_over_first(self.right_SKK, weight_S) for weight_S in drawn)
+        # A draw of speakers none of whom has a pair says nothing.
+        means = [np.nanmean(right_KK) for right_KK in of_draws if not np.isnan(right_KK).all()]
         low, high = np.percentile(means, [2.5, 97.5])
         return float(low), float(high)
 
