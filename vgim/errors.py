@@ -6,8 +6,11 @@ vgim and keeps its traceback.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from vgim.secrets import mask_secrets
-from vgim.signals import Stopped
+from vgim.signals import Stopped, signal_of
 
 
 class VgimError(Exception):
@@ -51,3 +54,21 @@ class TrainingError(VgimError):
 
 class Interrupted(Stopped):
     """A signal stopped the command, and a line has been printed that says what was kept."""
+
+
+@contextmanager
+def told_when_stopped(say: Callable[[str], None], kept: str) -> Iterator[None]:
+    """Say what is kept when a signal stops the work inside.
+
+    Args:
+        say: Prints a line.
+        kept: What follows `interrupted;`.
+
+    Raises:
+        Interrupted: A signal came; the command says no more.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        say(f"interrupted; {kept}")
+        raise Interrupted(signal_of(error)) from None

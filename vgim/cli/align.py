@@ -7,8 +7,7 @@ from collections import Counter
 import click
 
 from vgim.cli.options import Count, LazyChoice, address_option
-from vgim.errors import Interrupted
-from vgim.signals import signal_of
+from vgim.errors import told_when_stopped
 
 REASONS_SHOWN, NOTES_SHOWN = 5, 10
 
@@ -50,16 +49,15 @@ def align(shards: str, aligner: str, dictionary: str | None, workers: int, addre
 
     shards = resolve_path(shards, "SHARDS")
     words = None if dictionary is None else resolve_path(dictionary, "--dictionary")
-    with show_progress() as progress:
-        try:
-            manifest = align_shards(
-                shards, aligner=aligner, dictionary=words, workers=workers, address=address, progress=progress
-            )
-        except KeyboardInterrupt as error:
-            progress.message(
-                "interrupted; the labels of finished shards are kept, and the same command aligns the others"
-            )
-            raise Interrupted(signal_of(error)) from None
+    with (
+        show_progress() as progress,
+        told_when_stopped(
+            progress.message, "the labels of finished shards are kept, and the same command aligns the others"
+        ),
+    ):
+        manifest = align_shards(
+            shards, aligner=aligner, dictionary=words, workers=workers, address=address, progress=progress
+        )
     unaligned = manifest.alignment.unaligned if manifest.alignment is not None else {}
     for name, reason in list(unaligned.items())[:NOTES_SHOWN]:
         click.echo(f"not aligned: {name}: {shorten(reason, 100)}", err=True)

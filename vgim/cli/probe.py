@@ -23,8 +23,7 @@ from vgim.cli.options import (
     refuse_without_matplotlib,
 )
 from vgim.cli.probe_apply import apply
-from vgim.errors import ConfigError, DataError, Interrupted
-from vgim.signals import signal_of
+from vgim.errors import ConfigError, DataError, told_when_stopped
 
 
 class _Measure(GroupedCommand):
@@ -294,7 +293,9 @@ def measure(
             from vgim.downstream.result_table import format_table
 
         side_by_side = partial(run_tasks, workers=workers, device=device, address=address, progress=progress)
-        try:
+        with told_when_stopped(
+            progress.message, "finished results are written, and the same command computes the rest"
+        ):
             found, error = job.probe_many(
                 list(dict.fromkeys(paths)),
                 [ProbeOptions.model_validate({**chosen, "task": task}) for task in dict.fromkeys(tasks)],
@@ -304,11 +305,6 @@ def measure(
                 goes_on=not anew,
                 progress=progress,
             )
-        except KeyboardInterrupt as error:
-            progress.message(
-                "interrupted; finished results are written, and the same command computes the rest"
-            )
-            raise Interrupted(signal_of(error)) from None
     probes = [probed for probed in found if probed.results]
     if as_json and probes:
         records = [result for probed in probes for result in probed.results]

@@ -12,7 +12,7 @@ from vgim.downstream.features.encoder_features import EncoderOutput
 from vgim.downstream.options import SUPERVISED_EPOCHS, EncoderKind, ProbeOptions, Solver
 from vgim.downstream.probes.probe import Probe
 from vgim.downstream.probes.registry import make_probe
-from vgim.downstream.protocol import ADAM_OPTIONS, resolve
+from vgim.downstream.protocol import ADAM_OPTIONS, FIT_OPTIONS, resolve
 from vgim.errors import ConfigError
 from vgim.model.specs import module_specs
 from vgim.pretrained.opened_run import OpenedRun, open_run
@@ -103,7 +103,7 @@ def _options_without_effect(options: ProbeOptions, solver: Solver, task: Probe) 
     if options.whole_utterances and not task.uses_crops:
         yield f"--whole-utterances has no effect: --task {task.name} always looks at whole utterances"
     if not task.is_fitted:
-        for name in ("solver", *ADAM_OPTIONS, "bias", "max_utterances"):
+        for name in FIT_OPTIONS:
             if getattr(options, name) != type(options).model_fields[name].get_default():
                 yield f"--{name.replace('_', '-')} has no effect: --task {task.name} fits no classifier"
     elif solver == "lbfgs":

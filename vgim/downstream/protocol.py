@@ -17,6 +17,8 @@ from vgim.model.specs import module_specs
 from vgim.pretrained.opened_run import OpenedRun
 
 ADAM_OPTIONS = ("epochs", "learning_rate", "batch_size", "clip_norm", "patience")
+FIT_OPTIONS = ("solver", *ADAM_OPTIONS, "bias", "max_utterances")
+"""Options of a classifier's fit."""
 BATCH_SIZE = {"frame": 1024, "utterance": 32}
 """Examples in a step of our adam solver, by the probe's unit."""
 PUBLISHED_BATCH_SIZE = {"frame": 0, "utterance": 64}
@@ -60,8 +62,8 @@ def resolve(
             raise ConfigError(
                 f"--protocol published, but --task {task.name} fits no classifier; leave it out"
             )
-        idle = ("solver", *ADAM_OPTIONS, "bias", "max_utterances")
-        return options.model_copy(update={name: ProbeOptions.model_fields[name].default for name in idle}), ()
+        defaults = {name: ProbeOptions.model_fields[name].default for name in FIT_OPTIONS}
+        return options.model_copy(update=defaults), ()
     values = _published(opened, task, outputs, kinds) if options.protocol == "published" else _ours(task)
     given = {name for name in options.model_fields_set if getattr(options, name) is not None}
     chosen = {

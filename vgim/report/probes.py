@@ -120,7 +120,7 @@ def _abx_title(result: ProbeResult) -> str:
 
 
 def _abx_speakers(result: ProbeResult) -> str:
-    """Whose tokens are compared."""
+    """Words for the task of an ABX result: all tokens of one speaker, or X of another."""
     return "within speakers" if result.task == "abx-within" else "across speakers"
 
 

@@ -12,13 +12,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 from pyarrow import fs as pafs
 
 from vgim.errors import StorageError
-from vgim.secrets import NO_SECRETS, has_secret, mask_location
 from vgim.storage.atomic import TEMPORARY_MARK, renamed_at_end
 from vgim.storage.errors import storage_errors
 from vgim.storage.exclusive import create_by_intent, create_by_link
@@ -26,6 +25,7 @@ from vgim.storage.filesystems import local_filesystem, remote_filesystem, storag
 from vgim.storage.remote_input import RemoteInput
 from vgim.storage.retry import with_retries
 from vgim.storage.temporary import temporary_place
+from vgim.storage.uri import normal_uri
 from vgim.storage.whole_files import COPY_CHUNK_BYTES, read_whole, write_whole
 
 COPIES_AT_ONCE = 8
@@ -61,25 +61,7 @@ class Location:
 
     def __init__(self, where: str | os.PathLike[str] | Location) -> None:
         text = where.uri if isinstance(where, Location) else os.fspath(where)
-        if not text.strip():
-            raise StorageError("the location is empty; give a path or a URI such as s3://bucket/folder")
-        if has_secret(text):
-            raise StorageError(f"the location {mask_location(text)} holds a password or key; {NO_SECRETS}")
-        if "://" not in text:
-            text = str(Path(os.path.abspath(os.path.expanduser(text))))  # noqa: PTH100, PTH111 (no symlinks)
-        elif text.startswith("file://"):
-            text = os.path.abspath(unquote(urlsplit(text).path))  # noqa: PTH100
-        else:
-            try:
-                parts = urlsplit(text)
-            except ValueError as error:  # brackets that are no IPv6 address
-                raise StorageError(
-                    f"{text} is no URI ({error}); give one such as s3://bucket/folder"
-                ) from None
-            if not parts.netloc:
-                raise StorageError(f"{text} names no bucket or host; give a URI such as s3://bucket/folder")
-            text = parts._replace(path=parts.path.rstrip("/")).geturl()
-        object.__setattr__(self, "uri", text)
+        object.__setattr__(self, "uri", normal_uri(text))
 
     def __str__(self) -> str:
         return self.uri

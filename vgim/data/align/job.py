@@ -160,19 +160,21 @@ def _align_shard(
 
 def _is_done(folder: Location, alignment: Alignment | None, entry: ShardEntry, facts: dict[str, str]) -> bool:
     """Whether a shard has whole labels of this aligner."""
-    if _is_of(folder.child(NEW, phone_path(entry.path)), entry, facts):
+    if _labels(folder.child(NEW), entry, facts) is not None:
         return True
-    file = folder.child(phone_path(entry.path))
-    if not _is_of(file, entry, facts):
+    data = _labels(folder, entry, facts)
+    if data is None:
         return False
     if alignment is None or not _is_by(alignment, facts):
         return True  # an interrupted call moved it here, after the alignment that is recorded
-    return alignment.files.get(phone_path(entry.path)) == file_entry(file.read_bytes())
+    return alignment.files.get(phone_path(entry.path)) == file_entry(data)
 
 
-def _is_of(file: Location, entry: ShardEntry, facts: dict[str, str]) -> bool:
-    """Whether a file holds labels of a shard by this aligner."""
-    return file.exists() and read_facts(file.read_bytes()) == {**facts, "shard": entry.sha256}
+def _labels(folder: Location, entry: ShardEntry, facts: dict[str, str]) -> bytes | None:
+    """The file of a shard's labels in a folder; None unless it is there and by this aligner."""
+    file = folder.child(phone_path(entry.path))
+    data = file.read_bytes() if file.exists() else None
+    return data if data is not None and read_facts(data) == {**facts, "shard": entry.sha256} else None
 
 
 def _is_by(alignment: Alignment | None, facts: dict[str, str]) -> bool:
@@ -193,10 +195,13 @@ def _finish(
         DataError: No utterance has labels; those from before stay.
     """
     files, problems, num_aligned = {}, dict[str, str](), 0
-    new = [entry for entry in entries if _is_of(folder.child(NEW, phone_path(entry.path)), entry, facts)]
+    new = []
     for entry in entries:
-        place = folder.child(NEW) if entry in new else folder
-        data = place.child(phone_path(entry.path)).read_bytes()
+        data = _labels(folder.child(NEW), entry, facts)
+        if data is None:
+            data = folder.child(phone_path(entry.path)).read_bytes()
+        else:
+            new.append(entry)
         files[phone_path(entry.path)] = file_entry(data)
         aligned, of_shard = read_problems(data)
         num_aligned += aligned

@@ -45,7 +45,7 @@ class Skipped:
     """An utterance that has no features."""
 
     utterance_id: str
-    """Of what is skipped before it is opened, the path below the corpus."""
+    """Its id; the path below the corpus for a file that is skipped before it is opened."""
     reason: str
 
 

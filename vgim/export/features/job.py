@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from vgim.claims.claim import Claim, take_claim
 from vgim.claims.ticket import Work
-from vgim.errors import ConfigError, DataError, Interrupted, StorageError, VgimError
+from vgim.errors import ConfigError, DataError, StorageError, VgimError, told_when_stopped
 from vgim.export.description import weights_bytes
 from vgim.export.features.corpus import FeatureCorpus, find_corpus
 from vgim.export.features.folder import (
@@ -43,7 +43,6 @@ from vgim.pretrained.encoder import FrozenEncoder, load_encoder
 from vgim.pretrained.hub import HUB
 from vgim.progress import SILENT, Progress
 from vgim.runs.environment import git_revision, package_versions, utc_now
-from vgim.signals import signal_of
 from vgim.storage import Location
 from vgim.text import first_problem, plural
 
@@ -112,13 +111,9 @@ def write_features(
         if (done := begin(folder, identity)) is not None:
             progress.message(f"{folder.uri} holds these features already; nothing to do")
             return done
-        try:
+        kept = "the parts that are finished are kept, and the same command goes on with the others"
+        with told_when_stopped(progress.message, kept):
             parts = _write_missing(work, found, encoder, workers, address, held, progress)
-        except KeyboardInterrupt as error:
-            progress.message(
-                "interrupted; the parts that are finished are kept, and the same command goes on with the others"
-            )
-            raise Interrupted(signal_of(error)) from None
         held.ticket.check()
         return _finish(folder, identity, where, encoder, work, found, parts, progress)
 
