@@ -45,12 +45,15 @@ demo: $(STAMP) ## Make a corpus, prepare it, train an encoder and a decoder, pro
 	$(BIN)/vgim report runs/quickstart
 	@echo "open that page in a browser; the curves are also in: $(BIN)/tensorboard --logdir runs"
 
-# In two processes, of which one runs what uses Ray; a choice of tests in one, where debuggers work.
+# In two processes, of which one runs what uses Ray; a choice of tests in one, where debuggers work. A process that
+# crashes ends the tests: with another in its place, pytest-xdist would wait for ever.
+IN_TWO := -n 2 --max-worker-restart=0
+
 test: $(STAMP) ## Run the whole test suite (ARGS='-k config' to choose)
-	$(BIN)/python -m pytest $(or $(ARGS),-n 2)
+	$(BIN)/python -m pytest $(or $(ARGS),$(IN_TWO))
 
 test-fast: $(STAMP) ## Run the tests that take seconds each
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m pytest $(IN_TWO) -m 'not slow'
 
 test-slow: $(STAMP) ## Run the tests that compile or wait for many processes to start
 	$(BIN)/python -m pytest -m slow

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +44,8 @@ hypothesis.settings.load_profile("vgim")
 ROOT = Path(__file__).resolve().parent.parent
 NODE_FIXTURES = {"three_nodes", "changing_nodes"}
 """Fixtures that add nodes to the session's Ray and take them away."""
+CLUSTER = pytest.StashKey[RayCluster]()
+"""The session's Ray, while it runs."""
 
 
 @cache
@@ -61,17 +65,33 @@ def pytest_sessionstart() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests by the fixtures that they use, so that `-m "not ray"` needs no decoration, and order them.
 
-    Tests that add nodes to the session's Ray come last, because what other tests left on the nodes would go with them.
+    Tests that use Ray come first, so that it can end before the others. Those of them that add nodes come last, because
+    what other tests left on the nodes would go with them.
     """
     for item in items:
-        names = getattr(item, "fixturenames", ())
-        if "ray_cluster" in names:
+        if _uses_ray(item):
             item.add_marker("ray")
-        if "realdata_dir" in names:
+        if "realdata_dir" in getattr(item, "fixturenames", ()):
             item.add_marker("realdata")
         if item.get_closest_marker("gpu") and not has_gpu():
             item.add_marker(pytest.mark.skip("torch finds no GPU"))
-    items.sort(key=lambda item: not NODE_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())))
+    items.sort(
+        key=lambda item: (not _uses_ray(item), not NODE_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())))
+    )
+
+
+def _uses_ray(item: pytest.Item) -> bool:
+    return "ray_cluster" in getattr(item, "fixturenames", ())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """End Ray after the last test that uses it: its processes would take time and memory from all others."""
+    yield
+    cluster = item.config.stash.get(CLUSTER, None)
+    if cluster is not None and (nextitem is None or not _uses_ray(nextitem)):
+        del item.config.stash[CLUSTER]
+        cluster.shutdown()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -89,6 +109,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             super()._assign_work_unit(node)
 
     return Scheduling(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Say at once how a process of `pytest -n` ended that should not have; pytest-xdist keeps it for itself."""
+    if error:
+        process = node.gateway._io.popen
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=10)
+        print(f"\n{node.gateway.id} ended with exit code {process.returncode}", file=sys.stderr)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -121,11 +151,10 @@ def fixed_seeds() -> None:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(vgim_home: Path) -> Iterator[RayCluster]:
-    """The session's one Ray instance, whose driver is this process."""
-    cluster = RayCluster()
-    yield cluster
-    cluster.shutdown()
+def ray_cluster(vgim_home: Path, pytestconfig: pytest.Config) -> RayCluster:
+    """The session's one Ray instance, whose driver is this process; `pytest_runtest_teardown` ends it."""
+    pytestconfig.stash[CLUSTER] = cluster = RayCluster()
+    return cluster
 
 
 @pytest.fixture(scope="session")

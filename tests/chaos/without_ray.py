@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from vgim.cluster.connect import ensure_ray
 from vgim.errors import VgimError
 from vgim.storage import Location
 from vgim.tune import job
@@ -23,9 +24,15 @@ class Paused(Exception):  # noqa: N818
 
 def use_no_ray() -> None:
     """Let `vgim sweep` of this process run its trials here."""
-    job.ensure_ray = lambda **options: None  # type: ignore[assignment]
+    job.ensure_ray = connect  # type: ignore[assignment]
     job.run_tuner = run_tuner  # type: ignore[assignment]
     job.run_population = run_population  # type: ignore[assignment]
+
+
+def connect(*, address: str | None = None, **options: Any) -> None:
+    """Connect to a cluster that a command names, which fails where there is none; start no Ray of one's own."""
+    if address is not None:
+        ensure_ray(address=address)
 
 
 def run_tuner(
