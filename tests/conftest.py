@@ -76,7 +76,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("gpu") and not has_gpu():
             item.add_marker(pytest.mark.skip("torch finds no GPU"))
     items.sort(
-        key=lambda item: (not _uses_ray(item), not NODE_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())))
+        key=lambda item: (
+            not _uses_ray(item),
+            not NODE_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())),
+        )
     )
 
 

@@ -69,6 +69,12 @@ def test_a_path_that_holds_a_control_character_is_refused(path: str) -> None:
     assert str(e.value).isprintable()
 
 
+@pytest.mark.parametrize("path", ["", "  "])
+def test_an_empty_path_is_refused(path: str) -> None:
+    with pytest.raises(ConfigError, match=r"^RUN is empty; give a path or a URI"):
+        resolve_path(path, "RUN")
+
+
 def test_a_path_may_hold_any_letter() -> None:
     assert resolve_path("/data/日本語/café zwei\u3000", "RUN") == "/data/日本語/café zwei\u3000"
 

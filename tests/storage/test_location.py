@@ -128,6 +128,8 @@ def test_missing_files_and_bad_addresses_are_named(tmp_path: Path) -> None:
         Location("nosuch://x/y").exists()
     with pytest.raises(StorageError, match="empty"):
         Location(" ")
+    with pytest.raises(StorageError, match=r"s3://\[::1 is no URI .*; give one such as s3://bucket/folder"):
+        Location("s3://[::1")
 
 
 def test_the_import_is_light() -> None:

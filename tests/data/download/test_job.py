@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
+import pooch
 import pytest
 import soundfile
 from click.testing import CliRunner
@@ -118,6 +122,66 @@ def test_a_server_that_is_gone_leaves_the_part_and_the_same_command_goes_on(
     assert holds_all(tmp_path)
 
 
+def test_a_download_that_was_killed_while_its_hash_was_compared_asks_for_nothing_again(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pooch.core, "hash_matches", die)
+        with pytest.raises(Killed):
+            download("librispeech", tmp_path, subsets=[SUBSET])
+    records = tmp_path / RECORDS
+    (records / "tmpabc").write_bytes(b"what a kill leaves of a file that is compared")
+    asked = len(server.asked)
+    download("librispeech", tmp_path, subsets=[SUBSET])
+    assert not any(wanted == "" for wanted in server.asked[asked:])
+    assert holds_all(tmp_path)
+    assert [path.name for path in records.iterdir()] == [f"{SUBSET}.json"]
+
+
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = tmp_path / RECORDS / f"{SUBSET}.tar.gz.part"
+    original = Path.open
+
+    def open_on_a_full_disk(path: Path, *arguments: Any, **options: Any) -> Any:
+        opened = original(path, *arguments, **options)
+        if path == part:
+            limited = MagicMock(wraps=opened)
+            limited.__enter__.return_value = limited
+            limited.write.side_effect = [opened.write(b""), OSError(errno.ENOSPC, "No space left on device")]
+            return limited
+        return opened
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", open_on_a_full_disk)
+        with pytest.raises(StorageError, match=r"cannot write .*\.part: no space left") as caught:
+            download("librispeech", tmp_path, subsets=[SUBSET])
+    assert "\n" not in str(caught.value)
+    download("librispeech", tmp_path, subsets=[SUBSET])
+    assert holds_all(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["deleted", "shorter"])
+def test_a_folder_that_lacks_files_is_unpacked_again(server: Server, tmp_path: Path, damage: str) -> None:
+    told: list[str] = []
+    download("librispeech", tmp_path, subsets=[SUBSET])
+    victim = tmp_path / next(iter(CORPUS))
+    if damage == "deleted":
+        victim.unlink()
+    else:
+        victim.write_bytes(victim.read_bytes()[:100])
+    download("librispeech", tmp_path, subsets=[SUBSET], progress=MessagesOnly(told.append))
+    assert any("files are missing in" in line for line in told)
+    assert holds_all(tmp_path)
+
+
 def test_a_wrong_file_is_refused_with_both_hashes_and_removed(server: Server, tmp_path: Path) -> None:
     right = server.files[f"{SUBSET}.tar.gz"]
     server.files[f"{SUBSET}.tar.gz"] = wrong = packed({"x": b"y"})
@@ -201,6 +265,7 @@ def test_an_archive_that_is_packed_anew_is_checked_without_unpacking_it(
         ({"subsets": ["dev"]}, f"has no subset dev; choose from {SUBSET}, other"),
         ({}, f"name what to download with --subset: {SUBSET} and other"),
         ({"subsets": [SUBSET], "mirror": "ftp://x/y"}, "--mirror ftp://x/y is no address"),
+        ({"subsets": [SUBSET], "mirror": "http://[::1"}, r"--mirror http://\[::1 is no address"),
         ({"subsets": [SUBSET], "out": "s3://bucket/x"}, "is no local folder"),
         ({"subsets": [SUBSET], "name": "timit"}, "no corpus 'timit' can be downloaded"),
     ],

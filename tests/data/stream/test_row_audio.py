@@ -6,6 +6,7 @@ import os
 import shutil
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -77,6 +78,26 @@ def test_audio_that_is_stored_otherwise_is_read_whole_each_time(
     pq.write_table(pq.read_table(path), path, row_group_size=5, **layout)
     for _ in range(2):
         assert read_all(path, 1) == (AudioInMemory, audio_of(path, 1))
+
+
+def test_a_footer_that_names_places_outside_the_file_is_an_error(
+    shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Column:
+        path_in_schema, total_compressed_size, data_page_offset = "audio", 1, 2**63 - 1
+
+    class Group:
+        num_columns = 1
+
+        def column(self, _: int) -> Column:
+            return Column()
+
+    read = row_audio._read_whole(str(shards / SHARD), 0)
+    monkeypatch.setattr(row_audio, "_read_whole", lambda path, row_group: read)
+    footer = SimpleNamespace(row_group=lambda number: Group())
+    monkeypatch.setattr(row_audio, "open_shard", lambda path: SimpleNamespace(metadata=footer))
+    with pytest.raises(DataError, match=r"^row group 0 of shard .*00000\.parquet cannot be read"):
+        open_audio(str(shards / SHARD), 0)
 
 
 def test_rows_without_audio_or_id_are_an_error(shards: Path) -> None:

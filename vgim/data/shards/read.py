@@ -145,7 +145,7 @@ def _column(shards: Location, manifest: Manifest, split: str, column: str) -> di
     return dict(zip(table["utterance_id"].to_pylist(), table[column].to_pylist(), strict=True))
 
 
-DAMAGE = (OSError, pa.ArrowException, ValueError, LookupError, MemoryError)
+DAMAGE = (OSError, pa.ArrowException, ValueError, LookupError, OverflowError, MemoryError)
 """What pyarrow raises for a damaged file: also for lengths, names and text that make no sense."""
 
 FileState = tuple[int, int, int, int]
