@@ -73,6 +73,35 @@ def test_reading_results_imports_neither_torch_nor_ray_nor_pandas(
     assert imported_by(*command.split(), of=heavy) == needed
 
 
+@pytest.mark.parametrize("own", [None, "2"])
+@pytest.mark.parametrize("command", ["runs runs", "report runs/sim"])
+def test_numpy_starts_no_threads_for_a_command_that_only_reads(
+    command: str, own: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = f"""
+import os, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "numpy":
+            tell()
+def tell():
+    print("threads:", os.environ.get("OPENBLAS_NUM_THREADS"), file=sys.stderr)
+sys.meta_path.insert(0, Watch())
+from vgim.cli import main
+main({command.split()!r}, standalone_mode=False)
+tell()
+"""
+    shutil.copytree(WRITTEN / "runs", tmp_path / "runs")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    if own:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", own)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    told = [line for line in done.stderr.splitlines() if line.startswith("threads: ")]
+    assert told == [f"threads: {own or 1}", f"threads: {own}"]
+
+
 def test_config_show_prints_a_config_that_reads_back() -> None:
     result = vgim("config", "show", "quickstart", "train.seed=3")
     assert result.exit_code == 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vgim.cli.completion import complete_run
-from vgim.cli.options import LazyChoice, check_picture_file, json_option, output_file
+from vgim.cli.options import LazyChoice, check_picture_file, json_option, output_file, reads_only
 from vgim.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     help="Average runs that differ in train.seed alone, with intervals over seeds and test utterances.",
 )
 @json_option
+@reads_only
 def compare(
     runs: tuple[str, ...],
     csv_file: str | None,

@@ -20,6 +20,7 @@ from vgim.cli.options import (
     checkpoint_option,
     decoder_option,
     output_file,
+    reads_only,
     run_argument,
     seed_type,
     verbose_option,
@@ -106,6 +107,7 @@ def train(
 
 @decode.command("list")
 @run_argument
+@reads_only
 def list_(run: str) -> None:
     """List the decoders of RUN: state, step, best validation loss."""
     where = _run_path(run, "RUN")

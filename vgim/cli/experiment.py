@@ -14,6 +14,7 @@ from vgim.cli.options import (
     address_option,
     json_option,
     overrides_argument,
+    reads_only,
     verbose_option,
 )
 
@@ -84,6 +85,7 @@ def run(
 @experiment.command()
 @click.argument("folder", metavar="DIR")
 @json_option
+@reads_only
 def show(folder: str, as_json: bool) -> None:
     """Print the tables of what an experiment has so far, and update its files.
 

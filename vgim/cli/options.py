@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
 import click
 from click.shell_completion import CompletionItem
 
 from vgim.cli.completion import complete_override, complete_preset, complete_run
+from vgim.cluster.environment import default_environment
 from vgim.errors import ConfigError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 preset_argument = click.argument("preset", shell_complete=complete_preset)
 run_argument = click.argument("run", shell_complete=complete_run)
@@ -32,6 +38,20 @@ device_option = click.option(
 address_option = click.option("--address", help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
 verbose_option = click.option("--verbose", is_flag=True, help="Show Ray's own log lines.")
 pdf_option = click.option("--pdf", is_flag=True, help="Write each picture as PDF too, beside the PNG.")
+
+
+def reads_only(command: Callable[P, R]) -> Callable[P, R]:
+    """Mark the function of a command that computes little, so that numpy starts no threads when it is imported.
+
+    Starting them takes as much CPU time as the rest of the import.
+    """
+
+    @wraps(command)
+    def on_one_thread(*args: P.args, **options: P.kwargs) -> R:
+        with default_environment({"OPENBLAS_NUM_THREADS": "1"}):
+            return command(*args, **options)
+
+    return on_one_thread
 
 
 class WithDefault(click.Group):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from vgim.cli.live import show_progress
-from vgim.cli.options import Count, FiniteRange, output_file, run_argument
+from vgim.cli.options import Count, FiniteRange, output_file, reads_only, run_argument
 
 
 @click.command()
@@ -20,6 +20,7 @@ from vgim.cli.options import Count, FiniteRange, output_file, run_argument
     show_default=True,
     help="Most megabytes of pictures and sounds together.",
 )
+@reads_only
 def report(run: str, compare: tuple[str, ...], out: str | None, clips: int, max_mb: float) -> None:
     """Write one self-contained HTML page about a run, and print its path.
 

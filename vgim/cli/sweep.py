@@ -16,6 +16,7 @@ from vgim.cli.options import (
     address_option,
     json_option,
     overrides_argument,
+    reads_only,
     verbose_option,
 )
 
@@ -81,6 +82,7 @@ def run(
 @sweep.command()
 @click.argument("sweep_folder", metavar="SWEEP")
 @json_option
+@reads_only
 def show(sweep_folder: str, as_json: bool) -> None:
     """Print a sweep's results, and update its files and page.
 
@@ -99,6 +101,7 @@ def show(sweep_folder: str, as_json: bool) -> None:
 @sweep.command()
 @click.argument("sweep_folder", metavar="SWEEP")
 @click.option("--copy-to", metavar="RUN", help="Copy the best trial's run to this folder.")
+@reads_only
 def best(sweep_folder: str, copy_to: str | None) -> None:
     """Print the best trial of a sweep, and copy its run.
 

@@ -13,6 +13,7 @@ from vgim.cli.options import (
     json_option,
     overrides_argument,
     preset_argument,
+    reads_only,
     verbose_option,
 )
 
@@ -76,6 +77,7 @@ def train(
 @click.command()
 @click.argument("storage", default="$VGIM_HOME/runs")
 @json_option
+@reads_only
 def runs(storage: str, as_json: bool) -> None:
     """List runs: state, family, KL weight, step, epoch, best validation loss, InfoNCE of each module.
 
