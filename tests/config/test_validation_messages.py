@@ -182,6 +182,10 @@ def test_all_mistakes_are_told_at_once() -> None:
             "data: {shards: /s}\nmodel: {family: gim}\nobjective: {kld_weight: 1.0}",
             ["has no effect for model.family=gim", "objective.kld_weight from configs/a.yaml"],
         ),
+        (
+            "data: {shards: /s}\nmodel: {family: cpc}\nobjective: {sigma_init: 0.1}",
+            ["sigma_init=0.1 has no effect for model.family=cpc", "objective.sigma_init from configs/a.yaml"],
+        ),
     ],
 )
 def test_mistakes_in_a_file_name_the_file(write_preset: WritePreset, text: str, parts: Sequence[str]) -> None:

@@ -114,6 +114,11 @@ class RunConfig(Section):
                 f"objective.kld_weight={self.objective.kld_weight} has no effect for model.family="
                 f"{self.model.family}, which has no posterior; set it to 0 or use family sim"
             )
+        if self.model.family != "sim" and self.objective.sigma_init != 1:
+            raise ValueError(
+                f"objective.sigma_init={self.objective.sigma_init:g} has no effect for model.family="
+                f"{self.model.family}, which has no posterior; set it to 1 or use family sim"
+            )
         name, schedule = self.train.schedule, SCHEDULES[self.train.schedule]
         # A depth of 1 may be the first phase of a deeper run.
         first_phase = self.model.depth > 0 and schedule.continues_shallower_runs

@@ -186,7 +186,8 @@ def _objective(config: RunConfig) -> str:
     warm = f", raised from 0 over {o.kld_warmup_steps:,} steps" if o.kld_warmup_steps else ""
     free = f", with {o.free_bits:g} nats of free bits" if o.free_bits else ""
     reduction = {"time_sum": "summed over time", "mean": "per element", "frame": "per frame"}[o.kl_reduction]
-    return f"{text}; plus {o.kld_weight:g} (kld_weight{warm}) × KL to N(0, 1), {reduction}{free}"
+    start = f"; posteriors start at σ ≈ {o.sigma_init:g}" if o.sigma_init != 1 else ""
+    return f"{text}; plus {o.kld_weight:g} (kld_weight{warm}) × KL to N(0, 1), {reduction}{free}{start}"
 
 
 def _optimizer(config: RunConfig) -> str:
