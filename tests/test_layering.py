@@ -116,6 +116,7 @@ MAY_IMPORT["vgim.verdict"] = BASE | {
     "vgim.model.losses",
     "vgim.model.nat_cost",
     "vgim.model.specs",
+    "vgim.model.target_rate",
     "vgim.runs",
     "vgim.downstream.result",
     "vgim.downstream.result_table",

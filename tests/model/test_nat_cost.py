@@ -92,3 +92,13 @@ def test_equal_weights_of_other_widths_and_modules_do_not_compare_unless_per_fra
         differing_units({name: config(0.01, "frame", channels) for name, channels in (("a", 8), ("b", 64))})
         is None
     )
+
+
+def test_weights_that_follow_a_target_rate_do_not_compare() -> None:
+    plain = config(0.01)
+    objective = plain.objective.model_copy(update={"target_rate": 12.0})
+    held = plain.model_copy(update={"objective": objective})
+    said = "it is where the weights start that hold the KL at objective.target_rate"
+    assert differing_units({"a": held, "b": plain}) == f"kld_weight does not compare: in a {said}"
+    assert differing_units({"a": held, "b": held}) == f"kld_weight does not compare: {said}"
+    assert differing_units({"a": held}) is None

@@ -81,6 +81,12 @@ def test_metrics_that_are_not_finite_are_shown_as_dashes() -> None:
     assert "nce - 2.110  " in validation_line(validation_record(1, module(0, None), module(1, 2.11)))
 
 
+def test_kl_weights_that_follow_a_target_rate_stand_behind_the_step() -> None:
+    modules = ({**module(0, 1.98), "kld_weight": 0.0031}, {**module(1, 2.11), "kld_weight": None})
+    assert step_detail(train_record(1, *modules)).endswith("%  kl weight 0.0031 -")
+    assert "kl weight" not in step_detail(train_record(1, module(0, 1.98)))
+
+
 def follow(folder: Path, *records: dict[str, Any], starting: Starting | None = None) -> Recorded:
     """What a console reports of records that are written one after the other while it runs."""
     path, heard = folder / "metrics.jsonl", Recorded()

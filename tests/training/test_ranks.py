@@ -177,9 +177,10 @@ def configs(
 def configs_in(folder: Path, make: Callable[..., ResolvedConfig]) -> dict[str, RunConfig]:
     # With these, ranks exchange tensors in the forward pass too.
     exchanging = ["model.batch_norm=sync", "objective.negatives=global"]
+    held = ["objective.target_rate=0.5", "objective.kld_warmup_steps=1"]
     overrides = {
-        "whole": ["train.batch_size=3", "train.log_every_steps=2"],
-        "stopped": ["train.batch_size=3", "train.checkpoint_every_minutes=1e-6"],
+        "whole": [*held, "train.batch_size=3", "train.log_every_steps=2"],
+        "stopped": [*held, "train.batch_size=3", "train.checkpoint_every_minutes=1e-6"],
         "poisoned": ["train.max_steps=6", "train.checkpoint_every_steps=2"],
         # Seeds and lengths differ, so that a collective over the wrong ranks changes a run or never ends.
         PAIRS[0]: [*exchanging, "train.max_steps=2", "train.seed=1"],
@@ -250,6 +251,7 @@ def test_a_run_on_two_ranks_reports_together_and_validates_the_whole_split_once(
     assert [r["step"] for r in records(folder, "train")] == [1, 2, 4, 6, 8, 10, 12]
     state = last_checkpoint(configs["whole"]).state
     assert (state.world_size, state.batch_size, state.step) == (2, 3, 12)
+    assert len(set(state.kl_weights[:3])) == 3
     saved = last_checkpoint(configs["whole"]).weights()
     assert_same({name: saved[name] for name in whole[1]["weights"]}, whole[1]["weights"])
 

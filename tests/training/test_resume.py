@@ -62,6 +62,7 @@ def assert_same_runs(one: RunConfig, other: RunConfig) -> None:
             ["model.family=cpc", "objective.kld_weight=0", "optim.decay_per_epoch=0.5"], id="cpc with decay"
         ),
         pytest.param(["train.schedule=sequential", "train.epochs=1"], id="one module after the other"),
+        pytest.param(["objective.target_rate=0.5", "objective.kld_warmup_steps=5"], id="target rate"),
     ],
 )
 def test_killed_run_equals_straight_run(tiny_config: Maker, settings: list[str]) -> None:

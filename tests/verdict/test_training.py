@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.verdict.verdict_cases import CHANCE, config, falling, figures
+from tests.verdict.verdict_cases import CHANCE, config, falling, figures, probes
 from vgim.config import RunConfig
 from vgim.verdict.figures import RunFigures
 from vgim.verdict.judge import judge
@@ -33,6 +33,38 @@ def test_a_full_weight_is_a_finding_that_takes_no_sentence() -> None:
 def test_a_run_without_a_kl_term_has_no_word_on_its_weight() -> None:
     assert not texts(figures(of=config(kld_weight=0.0)), "kl_weight")
     assert not texts(figures(of=config(family="gim")), "kl_weight")
+
+
+def test_a_target_rate_that_is_held_is_said_with_the_weights_that_hold_it() -> None:
+    of = figures(of=config(target_rate=12.0), rates=(11.5, 12.6), reached=0.0042)
+    assert texts(of, "kl_weight") == [
+        "The KL in modules 0 and 1 is held at 11.5 and 12.6 nats a frame where objective.target_rate=12; the KL weight "
+        "reached 0.0042 and 0.0042."
+    ]
+    assert texts(of, "kl_weight")[0] not in judge(of).sentences
+
+
+def test_a_target_rate_that_is_not_reached_calls_for_more_steps() -> None:
+    of = figures(
+        of=config(target_rate=12.0), rates=(11.5, 16.0), reached=0.0042, probes=probes(0.6, 0.4, 0.3)
+    )
+    verdict = judge(of)
+    (said,) = texts(of, "kl_weight")
+    assert "is 11.5 and 16 nats a frame where objective.target_rate=12, not there yet" in said
+    assert said in verdict.sentences
+    assert verdict.next is not None
+    assert verdict.next.purpose == "reach the target rate"
+
+
+def test_a_target_rate_that_holds_modules_at_chance_is_to_be_raised() -> None:
+    of = figures((CHANCE,) * 3, of=config(target_rate=2.0), steps=2000, reached=1.0, rates=(2.0, 2.0))
+    assert texts(of, "kl_cost") == [
+        "The KL term may hold them there: the weights that hold objective.target_rate=2 make a nat of KL 100 times as "
+        "dear as published."
+    ]
+    verdict = judge(of)
+    assert verdict.next is not None
+    assert verdict.next.command.endswith("objective.target_rate=6 storage.name=run-rate6")
 
 
 def dear(kld_weight: float, **more: object) -> RunConfig:

@@ -19,6 +19,7 @@ def config(
     family: str = "sim",
     kld_weight: float = 0.001,
     warmup: int = 0,
+    target_rate: float = 0.0,
     kl_reduction: str = "time_sum",
     channels: int = 512,
     **train: Any,
@@ -38,6 +39,7 @@ def config(
             "objective": {
                 "kld_weight": kld_weight if family == "sim" else 0.0,
                 "kld_warmup_steps": warmup,
+                "target_rate": target_rate,
                 "kl_reduction": kl_reduction,
             },
             "train": {"epochs": 100, **train},
@@ -66,6 +68,7 @@ def figures(
     active: Sequence[float] = (0.9, 0.9, 0.9),
     curve: tuple[tuple[int, float], ...] | None = None,
     reached: float | None = None,
+    rates: Sequence[float] = (),
     on_training: bool = False,
     probes: Sequence[ProbeResult] = (),
     validations: tuple[tuple[int, float], ...] = (),
@@ -88,6 +91,7 @@ def figures(
                 validations=validations,
                 steps=steps,
                 kld_weight=run.objective.kld_weight if reached is None else reached,
+                rate=rates[module] if module < len(rates) else None,
                 active_units=active[module],
                 has_collapse_event=module in collapse_events,
             )

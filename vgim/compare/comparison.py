@@ -71,6 +71,8 @@ class ComparedRun(ResultModel):
     head: str | None = None
     """`model.head` of a gim or cpc; None for a sim, which has a posterior."""
     kld_weight: float
+    target_rate: float = 0.0
+    """`objective.target_rate` in nats a frame; 0 for a weight that stays."""
     num_modules: int
     channels: int
     step: int | None

@@ -28,6 +28,8 @@ class RunGroup(ResultModel):
     family: str
     channels: int
     kld_weight: float
+    target_rate: float = 0.0
+    """`objective.target_rate` in nats a frame; 0 for a weight that stays."""
     seeds: tuple[int, ...]
     states: dict[str, str]
     """State of each run, by name."""

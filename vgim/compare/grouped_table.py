@@ -9,7 +9,15 @@ from collections.abc import Callable, Sequence
 from vgim.compare.crossed import Estimate
 from vgim.compare.grouped import GroupedComparison, RunGroup
 from vgim.compare.hits import WHOLE
-from vgim.compare.table import DASH, ComparisonTable, Section, as_markdown, as_text, has_values
+from vgim.compare.table import (
+    DASH,
+    ComparisonTable,
+    Section,
+    as_markdown,
+    as_text,
+    has_values,
+    kl_weight_cell,
+)
 from vgim.text import format_clock
 
 ACCURACIES_LEGEND = (
@@ -117,7 +125,7 @@ GROUP_ROWS: list[tuple[str, Callable[[RunGroup], str | None]]] = [
     ("seeds", lambda g: ", ".join(map(str, g.seeds))),
     ("family", lambda g: g.family),
     ("channels", lambda g: str(g.channels)),
-    ("kld_weight", lambda g: f"{g.kld_weight:g}"),
+    ("kld_weight", lambda g: kl_weight_cell(g.kld_weight, g.target_rate)),
     ("encoder parameters", lambda g: f"{g.encoder_parameters:,}"),
     ("steps", lambda g: " to ".join(f"{s:,}" for s in sorted({s for s in g.steps if s is not None})) or None),
     ("time in steps", lambda g: None if g.step_s is None else format_clock(g.step_s)),

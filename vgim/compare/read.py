@@ -105,6 +105,7 @@ def _read_run(
         family=config.model.family,
         head=None if config.model.family == "sim" else config.model.head,
         kld_weight=config.objective.kld_weight,
+        target_rate=config.objective.target_rate,
         num_modules=config.model.num_modules,
         channels=config.model.channels,
         step=summary.step if summary else None,

@@ -164,6 +164,7 @@ def _group(
         family=first.family,
         channels=first.channels,
         kld_weight=first.kld_weight,
+        target_rate=first.target_rate,
         seeds=tuple(config.train.seed for config in configs),
         states={run.name: run.state or "unknown" for run in runs},
         steps=tuple(run.step for run in runs),

@@ -60,11 +60,17 @@ def comparison_table(comparison: Comparison) -> ComparisonTable:
 
 Cell = Callable[[ComparedRun], str | None]
 
+
+def kl_weight_cell(kld_weight: float, target_rate: float) -> str:
+    """The KL weight of a run; for weights that follow a target rate, where they start and the rate in nats a frame."""
+    return f"{kld_weight:g}, to {target_rate:g} nats" if target_rate else f"{kld_weight:g}"
+
+
 RUN_ROWS: list[tuple[str, Cell]] = [
     ("state", lambda run: run.state),
     ("family", lambda run: run.family),
     ("head", lambda run: run.head),
-    ("kld_weight", lambda run: f"{run.kld_weight:g}"),
+    ("kld_weight", lambda run: kl_weight_cell(run.kld_weight, run.target_rate)),
     ("modules", lambda run: str(run.num_modules)),
     ("channels", lambda run: str(run.channels)),
     ("steps", lambda run: None if run.step is None else f"{run.step:,}"),

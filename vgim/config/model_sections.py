@@ -106,13 +106,16 @@ class ObjectiveConfig(Section):
     window_frames: int = Field(128, ge=0, le=1_000_000)
     """Frames of a crop that are contexts and positives, if a module has more; 0 uses all."""
     kld_weight: float = Field(0.0, ge=0, le=MAX_WEIGHT)
-    """Weight of the KL term."""
+    """Weight of the KL term; the weight to start from under target_rate."""
     kl_reduction: Literal["time_sum", "mean", "frame"] = "time_sum"
     """Unit of the KL term. time_sum: sum over time, mean over channels and batch (as published); mean: mean over all
     elements; frame: nats a frame, summed over channels, mean over frames and batch, so that one kld_weight means the
     same at every width and depth (the β of a β-VAE)."""
     kld_warmup_steps: int = Field(0, ge=0, le=MAX_COUNT)
     """Optimizer steps over which kld_weight rises linearly from 0."""
+    target_rate: float = Field(0.0, ge=0, le=MAX_WEIGHT)
+    """Nats a frame at which each module's KL is held: after the warm-up, its KL weight rises while the KL is above and
+    falls while it is below. 0: the weight stays at kld_weight."""
     free_bits: float = Field(0.0, ge=0, le=MAX_WEIGHT)
     """Nats per dimension and frame below which the KL term has no gradient."""
     logvar_max: Annotated[float, Field(ge=0, le=80)] | Literal["none"] = "none"

@@ -109,6 +109,16 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _families_agree(self) -> RunConfig:
+        if self.model.family != "sim" and self.objective.target_rate > 0:
+            raise ValueError(
+                f"objective.target_rate={self.objective.target_rate:g} has no effect for model.family="
+                f"{self.model.family}, which has no posterior; set it to 0 or use family sim"
+            )
+        if self.objective.target_rate > 0 and not self.objective.kld_weight:
+            raise ValueError(
+                f"objective.target_rate={self.objective.target_rate:g} adapts a KL weight that starts at "
+                "objective.kld_weight=0 and would stay there; set kld_weight above 0, such as 0.001"
+            )
         if self.model.family != "sim" and self.objective.kld_weight > 0:
             raise ValueError(
                 f"objective.kld_weight={self.objective.kld_weight} has no effect for model.family="

@@ -35,6 +35,7 @@ class DecoderLearner:
     """The `Learner` of a decoder of one module's latents. Records list its metrics under that module."""
 
     latest_metrics: tuple[str, ...] = ()
+    kl_weights: tuple[float, ...] = ()
 
     def __init__(self, config: DecoderConfig, context: LearnerContext) -> None:
         self._config, self._worker = config, context.worker

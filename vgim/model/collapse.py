@@ -95,7 +95,8 @@ class CollapseWatch:
             True,
             f"module {module} has collapsed: since step {since} (now {step}) its InfoNCE is {loss:.3f}, "
             f"chance is {self._chance:.3f}, and {active:.1%} of its units are active; lower "
-            f"objective.kld_weight, or set objective.kld_warmup_steps or objective.free_bits",
+            f"objective.kld_weight, raise objective.target_rate if set, or set objective.kld_warmup_steps or "
+            "objective.free_bits",
         )
 
     def _recovery(self, module: int, step: int, loss: float, active: float) -> CollapseWarning:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from vgim.config import RunConfig
 from vgim.model.kl_unit import in_unit
 from vgim.model.specs import frames_of_modules, module_specs
+from vgim.text import join_words
 
 PUBLISHED_WEIGHT = 0.01
 """Highest published KL weight (the reference's `config_code/sim_setup.py`), in the unit `time_sum`."""
@@ -61,10 +62,19 @@ def dearer_than_published(config: RunConfig) -> str | None:
 def differing_units(configs: Mapping[str, RunConfig], modules: Sequence[int] | None = None) -> str | None:
     """A note if equal KL weights of several runs mean different costs of a nat; None if they mean the same.
 
+    Weights that follow a target rate are noted too.
+
     Args:
         configs: Configs by the names of their runs. Runs without a KL term are left out.
         modules: Module that counts in each run, in the order of `configs`; None for the first.
     """
+    follow = [name for name, config in configs.items() if config.objective.target_rate]
+    if follow and len(configs) > 1:
+        where = "" if len(follow) == len(configs) else f"in {join_words(follow)} "
+        return (
+            f"kld_weight does not compare: {where}it is where the weights start that hold the KL at "
+            "objective.target_rate"
+        )
     of_module = dict(zip(configs, modules or [0] * len(configs), strict=True))
     costs = {
         name: nat_costs(config, 1.0)[of_module[name]]

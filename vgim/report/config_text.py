@@ -121,9 +121,10 @@ def summary_of_run(
         return reached
     modules = config.model.num_modules
     what = f"{modules} greedy modules" if modules > 1 else "one module"
-    weight = (
-        f" and a KL term of weight {config.objective.kld_weight:g}" if config.objective.kld_weight else ""
-    )
+    o = config.objective
+    weight = f" and a KL term of weight {o.kld_weight:g}" if o.kld_weight else ""
+    if o.target_rate:
+        weight = f" and the KL to be held at {o.target_rate:g} nats a frame"
     about = f"A {SHORT[config.model.family]} encoder of {what}, {config.model.channels} channels wide"
     return f"{about}, trained with InfoNCE{weight}{_source(data)}. {reached} {more}".rstrip()
 
@@ -187,6 +188,11 @@ def _objective(config: RunConfig) -> str:
     free = f", with {o.free_bits:g} nats of free bits" if o.free_bits else ""
     reduction = {"time_sum": "summed over time", "mean": "per element", "frame": "per frame"}[o.kl_reduction]
     start = f"; posteriors start at σ ≈ {o.sigma_init:g}" if o.sigma_init != 1 else ""
+    if o.target_rate:
+        return (
+            f"{text}; plus a weight of each module × KL to N(0, 1), {reduction}{free}; the weights start at "
+            f"{o.kld_weight:g} (kld_weight{warm}) and hold the KL at {o.target_rate:g} nats a frame{start}"
+        )
     return f"{text}; plus {o.kld_weight:g} (kld_weight{warm}) × KL to N(0, 1), {reduction}{free}{start}"
 
 

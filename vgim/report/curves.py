@@ -21,6 +21,7 @@ METRIC_TITLES = {
     "accuracy": "Accuracy: the positive ranks first",
     "kl_per_element": "KL to N(0, 1), per element (nats)",
     "kl_per_frame": "KL to N(0, 1), per frame (nats)",
+    "kld_weight": "KL weight, adapted to the target rate",
     "active_units": "Active units",
 }
 SHARES = {"accuracy", "active_units"}

@@ -22,7 +22,7 @@ TITLES = {
     "log_spectral_distance_db": "log-spectral distance (dB)",
 }
 OTHERS = {
-    "Optimizer": {"learning rate": "optim/learning_rate", "KL weight": "optim/kld_weight"},
+    "Optimizer": {"learning rate": "optim/learning_rate", "KL weight": r"(optim|train/module\d+)/kld_weight"},
     "Speed": {"crops per second": "speed/crops_per_s", "steps per second": "speed/steps_per_s"},
 }
 FIRST_GROUPS = {"nce": "InfoNCE", "loss": "Loss"}

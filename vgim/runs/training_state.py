@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -73,6 +73,8 @@ class TrainingState(BaseModel):
     """Standard deviation of the same audio. Both are None in checkpoints of vgim 0.1.0, which did not record them."""
     validation_loss: float | None
     """Mean over the phase's modules on the validation split, at this step or the last validated one before."""
+    kl_weights: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()
+    """Weight of each module's KL term at the next step, under `objective.target_rate`; else empty."""
     kld_weight: float | None = Field(None, exclude=True)
     """Written by vgim 0.1 alone, and read by nobody."""
     vgim_version: str

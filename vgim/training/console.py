@@ -121,12 +121,16 @@ def _report(stage: Stage, record: MetricsRecord) -> None:
 
 
 def step_detail(record: MetricsRecord) -> str:
-    """`epoch 3.40  nce 1.980 2.110 2.030  41.0 crops/s  data wait 1.2%`."""
+    """`epoch 3.40  nce 1.980 2.110 2.030  41.0 crops/s  data wait 1.2%`, and KL weights where they are adapted."""
     metric = "nce" if "nce" in record["modules"][0] else "loss"
     values = _values(record, metric, ".3f" if metric == "nce" else ".4g")
+    weights = (
+        f"  kl weight {_values(record, 'kld_weight', '.2g')}" if "kld_weight" in record["modules"][0] else ""
+    )
     return (
         f"epoch {record['epoch']:.2f}  {_first_module(record)}{metric} {values}  "
         f"{record['crops_per_s']:.1f} crops/s  data wait {record['data_wait_s'] * record['steps_per_s']:.1%}"
+        f"{weights}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
@@ -19,6 +20,7 @@ from vgim.model.nat_cost import dearer_than_published
 from vgim.model.optimizers import Adam
 from vgim.model.precision import set_precision
 from vgim.model.stack import build_encoder
+from vgim.model.target_rate import next_weight
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import MetricsWriter
 from vgim.schedules.schedule import Phase
@@ -31,6 +33,9 @@ from vgim.training.progress import Progress
 from vgim.training.share import Share
 from vgim.training.step import GRAD_NORM, GreedyStep, kld_weight_at
 from vgim.training.validate import Validation, validate
+
+KLD_WEIGHT = "kld_weight"
+"""Hyperparameter of a step, and under `objective.target_rate` the metric of each module: the weight of its KL term."""
 
 
 def hparams_metrics(model: ModelConfig) -> list[str]:
@@ -62,6 +67,10 @@ class GreedyLearner:
         self._watch: CollapseWatch | None = None
         self._spikes = KlSpikeWatch((), config.objective.logvar_max)
         self._step: GreedyStep | None = None
+        self._share, self._trained = Share.of_each(context.worker.group), tuple[int, ...]()
+        self.kl_weights: tuple[float, ...] = ()
+        if config.objective.target_rate:
+            self.latest_metrics = (*METRICS_ON_REQUEST, KLD_WEIGHT)
 
     @property
     def hparams_metrics(self) -> Sequence[str]:
@@ -77,6 +86,11 @@ class GreedyLearner:
                 f"cluster.workers={self._config.cluster.workers} gives ranks unequal numbers of micro-batches, within "
                 "which they cannot exchange frames or statistics; use a fixed number of workers"
             )
+        self._share, self._trained = share, phase.modules
+        if self._config.objective.target_rate:
+            # All modules have none yet where a run starts, and those behind the modules of a shallower run.
+            num_new = len(self.network) - len(progress.kl_weights)
+            self.kl_weights = progress.kl_weights + num_new * (self._config.objective.kld_weight,)
         self.network.eval()
         for m in phase.modules:
             self.network.module(m).train()
@@ -98,18 +112,31 @@ class GreedyLearner:
             autocast=self._autocast,
         )
         self._watch = self._make_watch(phase, progress)
-        with_posterior = [m for m in phase.modules if self.network.module(m).posterior is not None]
+        with_posterior = [m for m in phase.modules if self._has_posterior(m)]
         self._spikes = KlSpikeWatch(with_posterior, self._config.objective.logvar_max)
 
     def step(
         self, audio: Sequence[Tensor], progress: Progress, *, measure: bool
     ) -> Sequence[Mapping[str, Tensor]]:
         assert self._step is not None
-        weight = kld_weight_at(self._config.objective, progress.phase_step)
-        return self._step(audio, progress.step, weight, measure=measure)
+        objective = self._config.objective
+        weight = kld_weight_at(objective, progress.phase_step)
+        if not objective.target_rate:
+            return self._step(audio, progress.step, weight, measure=measure)
+        warm = progress.phase_step >= objective.kld_warmup_steps
+        weights = {m: w if warm else weight for m, w in enumerate(self.kl_weights)}
+        metrics = self._step(audio, progress.step, weights, measure=measure)
+        if warm:
+            self._adapt_kl_weights(metrics)
+        return [
+            {**own, KLD_WEIGHT: own["loss"].new_tensor(weights[m] if self._has_posterior(m) else math.nan)}
+            for m, own in zip(self._trained, metrics, strict=True)
+        ]
 
     def step_hyperparameters(self, progress: Progress) -> dict[str, float]:
-        return {"kld_weight": kld_weight_at(self._config.objective, progress.phase_step)}
+        if self._config.objective.target_rate:  # each module has its own
+            return {}
+        return {KLD_WEIGHT: kld_weight_at(self._config.objective, progress.phase_step)}
 
     def check_record(self, record: MetricsRecord, progress: Progress, log: Callable[[str], None]) -> None:
         """Log spikes of the KL, and posteriors that have newly collapsed.
@@ -154,10 +181,23 @@ class GreedyLearner:
             on_first_batch=histograms,
         )
 
+    def _adapt_kl_weights(self, metrics: Sequence[Mapping[str, Tensor]]) -> None:
+        """Adapt the KL weights of the trained modules to the KL of this step, the same on all ranks."""
+        rates = torch.stack([own["kl_per_frame"] for own in metrics]) * self._share.weight
+        self._share.group.all_reduce_mean(rates)
+        weights = list(self.kl_weights)
+        for m, rate in zip(self._trained, rates.tolist(), strict=True):
+            if self._has_posterior(m):
+                weights[m] = next_weight(weights[m], rate, self._config.objective)
+        self.kl_weights = tuple(weights)
+
+    def _has_posterior(self, m: int) -> bool:
+        return self.network.module(m).posterior is not None
+
     def _make_watch(self, phase: Phase, progress: Progress) -> CollapseWatch | None:
         """The watch over the posteriors that a phase trains; None if it trains none, or their KL has no weight."""
         objective = self._config.objective
-        watched = [m for m in phase.modules if self.network.module(m).posterior is not None]
+        watched = [m for m in phase.modules if self._has_posterior(m)]
         if not watched or not objective.kld_weight:
             return None
         return CollapseWatch(

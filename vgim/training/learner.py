@@ -80,6 +80,10 @@ class Learner(Protocol):
         """The network, on the worker's device. A checkpoint holds its parameters and buffers."""
 
     @property
+    def kl_weights(self) -> tuple[float, ...]:
+        """Weight of each module's KL term at the next step, if training adapts it; else empty."""
+
+    @property
     def hparams_metrics(self) -> Sequence[str]:
         """TensorBoard tags to show beside the hyperparameters."""
 

@@ -231,7 +231,7 @@ class RankTrainer:
                     metrics = learner.step(audio, progress, measure=due)
                 accumulator.add(metrics)
                 before = progress
-                progress = progress.after_step(steps_in_epoch)
+                progress = replace(progress.after_step(steps_in_epoch), kl_weights=learner.kl_weights)
                 if due:
                     record = accumulator.record(
                         metrics,

@@ -1,4 +1,4 @@
-"""How far a run is in the phases of its schedule: steps, epochs, and what early stopping compares."""
+"""How far a run is: steps and epochs in its schedule's phases, what early stopping compares, adapted KL weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vgim.schedules.schedule import Phase, Schedule
 
 @dataclass(frozen=True)
 class Progress:
-    """Steps and epochs that a run has trained, and its validation losses."""
+    """Steps and epochs that a run has trained, its validation losses, and its KL weights if they are adapted."""
 
     step: int = 0
     """Optimizer steps that the run has taken."""
@@ -34,6 +34,8 @@ class Progress:
     """Lowest validation loss of the phase."""
     stale_validations: int = 0
     """Validations since the lowest loss."""
+    kl_weights: tuple[float, ...] = ()
+    """Weight of each module's KL term at the next step, under `objective.target_rate`; else empty."""
 
     def after_step(self, steps_in_epoch: int) -> Progress:
         """Progress after one more step."""
@@ -67,7 +69,12 @@ class Progress:
 
     def in_next_phase(self) -> Progress:
         """Progress at the start of the next phase, which begins with a new epoch of the data."""
-        return Progress(step=self.step, epoch=self.epoch + (self.step_in_epoch > 0), phase=self.phase + 1)
+        return Progress(
+            step=self.step,
+            epoch=self.epoch + (self.step_in_epoch > 0),
+            phase=self.phase + 1,
+            kl_weights=self.kl_weights,
+        )
 
 
 def progress_of(state: TrainingState) -> Progress:

@@ -6,7 +6,7 @@ activation memory is therefore the largest module's, not the sum over modules.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -66,13 +66,19 @@ class GreedyStep:
         self._statistics = SharedStatistics((encoder.module(m) for m in passes.modules), share)
 
     def __call__(
-        self, micro_batches: Sequence[Tensor], step: int, kld_weight: float, *, measure: bool
+        self,
+        micro_batches: Sequence[Tensor],
+        step: int,
+        kld_weight: float | Mapping[int, float],
+        *,
+        measure: bool,
     ) -> list[StepMetrics]:
         """Forward, backward and update on micro-batches of audio [B, L].
 
         Args:
             micro_batches: equally many for each virtual rank of the share, in the order of the virtual ranks.
             step: optimizer steps that the run has taken.
+            kld_weight: weight of the KL term, or of each module's, by its index.
             measure: also measure `METRICS_ON_REQUEST`.
 
         Returns:
@@ -83,7 +89,10 @@ class GreedyStep:
         """
         passes = self._passes
         outputs: dict[int, list[ModuleOutput]] = {m: [] for m in passes.modules}
-        weights = LossWeights(kld_weight, self._share.loss_scale(len(micro_batches)))
+        of_module = (
+            kld_weight if isinstance(kld_weight, Mapping) else dict.fromkeys(passes.modules, kld_weight)
+        )
+        loss_scale = self._share.loss_scale(len(micro_batches))
         num_left = len(micro_batches)
         for virtual_rank, own in self._statistics.each_virtual_rank(micro_batches):
             for number, audio_BL in enumerate(own):
@@ -94,6 +103,7 @@ class GreedyStep:
                     x = frozen_latents(self._encoder, m, x, key, self._autocast)
                 for m in passes.modules:
                     draws = self._encoder.module(m).draw(x, key)
+                    weights = LossWeights(of_module[m], loss_scale)
                     out = passes.forward_backward(m, x, draws, weights, measure=measure, last=not num_left)
                     x = out.latents
                     outputs[m].append(out._replace(latents=x.new_empty(0)))

@@ -9,7 +9,13 @@ import numpy as np
 
 from vgim.tune.space import SpaceAxis, Values
 
-MUTABLE = ("objective.kld_weight", "objective.free_bits", "optim.learning_rate", "optim.clip_norm")
+MUTABLE = (
+    "objective.kld_weight",
+    "objective.target_rate",
+    "objective.free_bits",
+    "optim.learning_rate",
+    "optim.clip_norm",
+)
 """Keys on which neither weight shapes, nor data, nor phases, nor the meaning of InfoNCE depend."""
 _REASONS = {
     "model": "it decides which weights fit, and members exploit each other's weights",

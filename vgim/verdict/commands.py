@@ -25,6 +25,8 @@ BEYOND_WARMUP = 1.25
 """Times the warm-up of the KL weight that a run should take at least."""
 LOWER = 10.0
 """What a KL weight is divided by that holds modules at chance, at least."""
+HIGHER = 3.0
+"""Times the target rate that modules should get if their KL weights hold them at chance."""
 
 
 def next_command(
@@ -70,7 +72,8 @@ def next_command(
         steps = max(
             LONGER * _steps(figures), math.ceil(BEYOND_WARMUP * figures.config.objective.kld_warmup_steps)
         )
-        return NextCommand(purpose="reach the full KL weight", command=longer_command(figures, steps))
+        aim = "target rate" if figures.config.objective.target_rate else "full KL weight"
+        return NextCommand(purpose=f"reach the {aim}", command=longer_command(figures, steps))
     if "trend" in about and not _stopped_early(figures):  # validation had stopped falling
         command = longer_command(figures, LONGER * _steps(figures))
         return NextCommand(purpose="train on while InfoNCE falls", command=command)
@@ -149,6 +152,9 @@ def _begin(figures: RunFigures) -> NextCommand:
 
 
 def _lower_kl_weight(figures: RunFigures) -> NextCommand:
+    rate = figures.config.objective.target_rate
+    if rate:
+        return _other_run(figures, "train at a higher KL", "objective.target_rate", HIGHER * rate, "rate")
     weight = figures.config.objective.kld_weight / max(LOWER, times_published(figures.config))
     return _other_run(figures, "train with a lower KL weight", "objective.kld_weight", weight, "kld")
 

@@ -42,6 +42,8 @@ class ModuleFigures:
     """Optimizer steps that trained the module."""
     kld_weight: float | None = None
     """Weight of the KL term at the last recorded step; None if none is recorded."""
+    rate: float | None = None
+    """KL in nats a frame on training batches, of the last record; None if none is recorded."""
     active_units: float | None = None
     """Latest share of active units, of validation if there is any."""
     has_collapse_event: bool = False

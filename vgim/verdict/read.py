@@ -127,7 +127,10 @@ def _module(
         curve=_curve(train),
         validations=_curve(validations),
         steps=max(0, train[-1][0]["step"] - start) if train else 0,
-        kld_weight=train[-1][0].get("kld_weight", objective.kld_weight) if train else None,
+        kld_weight=train[-1][1].get("kld_weight", train[-1][0].get("kld_weight", objective.kld_weight))
+        if train
+        else None,
+        rate=train[-1][1].get("kl_per_frame") if train else None,
         active_units=active[-1] if active else None,
         has_collapse_event=bool(about) and " has collapsed" in about[-1],
     )

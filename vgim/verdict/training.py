@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from vgim.model.losses import chance_of
 from vgim.model.nat_cost import times_published
+from vgim.model.target_rate import is_held
 from vgim.text import join_words
 from vgim.verdict.figures import Curve, RunFigures
 from vgim.verdict.verdict import Finding, ModuleState, ModuleVerdict
@@ -50,13 +51,15 @@ def dear_kl(figures: RunFigures, modules: Sequence[ModuleVerdict]) -> Finding | 
     reached = max(weights, default=0.0) / (figures.config.objective.kld_weight or 1.0)
     if ratio * reached <= DEAR:
         return None
-    weight = f"objective.kld_weight={figures.config.objective.kld_weight:g}"
+    objective = figures.config.objective
+    weight = f"objective.kld_weight={objective.kld_weight:g} makes"
+    if objective.target_rate:
+        weight = f"the weights that hold objective.target_rate={objective.target_rate:g} make"
     times = f"{ratio * reached:,.0f}"
     return Finding(
         about="kl_cost",
         level="bad",
-        text=f"The KL term may hold them there: {weight} makes a nat of KL {times} times as dear as "
-        "published.",
+        text=f"The KL term may hold them there: {weight} a nat of KL {times} times as dear as published.",
     )
 
 
@@ -66,6 +69,8 @@ def kl_weight(figures: RunFigures) -> Finding | None:
     reached = [m.kld_weight for m in figures.trained if m.has_posterior and m.kld_weight is not None]
     if not objective.kld_weight or not reached:
         return None
+    if objective.target_rate:
+        return _target_rate(figures)
     share = min(reached) / objective.kld_weight
     if share > 0.999:
         return Finding(
@@ -79,6 +84,31 @@ def kl_weight(figures: RunFigures) -> Finding | None:
         level="open",
         text=f"The KL weight reached {share:.1%} of objective.kld_weight={objective.kld_weight:g}: its warm-up takes "
         f"{objective.kld_warmup_steps:,} steps, and training took {steps:,}.",
+    )
+
+
+def _target_rate(figures: RunFigures) -> Finding | None:
+    """Say whether the KL is held at `objective.target_rate`, and by which weights; None without a record of the KL."""
+    objective = figures.config.objective
+    held = [
+        (m.module, m.rate, m.kld_weight)
+        for m in figures.trained
+        if m.has_posterior and m.rate is not None and m.kld_weight is not None
+    ]
+    if not held:
+        return None
+    is_reached = all(is_held(rate, weight, objective) for _, rate, weight in held)
+    modules = join_words([str(module) for module, _, _ in held])
+    rates = join_words([f"{rate:.3g}" for _, rate, _ in held])
+    weights = join_words([f"{weight:.2g}" for _, _, weight in held])
+    where = f"in module{'s' * (len(held) > 1)} {modules}"
+    reached = f"is held at {rates} nats" if is_reached else f"is {rates} nats"
+    yet = "" if is_reached else ", not there yet"
+    return Finding(
+        about="kl_weight",
+        level="good" if is_reached else "open",
+        text=f"The KL {where} {reached} a frame where objective.target_rate={objective.target_rate:g}{yet}; "
+        f"the KL weight reached {weights}.",
     )
 
 

@@ -1,0 +1,41 @@
+"""KL weights that follow `objective.target_rate`: constrained optimization instead of a weight set by hand.
+
+Each module minimizes its contrastive loss under the constraint that its KL is R nats a frame. The weight w of its KL
+term is the constraint's multiplier. Dual ascent on log w raises w while the KL is above R and lowers it while the KL
+is below (Rezende & Viola 2018, "Taming VAEs", algorithm 1, with log(KL / R) for the constraint).
+"""
+
+from __future__ import annotations
+
+import math
+
+from vgim.config.schema import ObjectiveConfig
+
+STEP_SIZE = 0.02
+"""Change of log w a step while the KL is off by a factor of e or more; a smaller deviation changes it less."""
+REACH = 1000.0
+"""Times `objective.kld_weight` that a weight can rise to, or fall below it, so that it comes back soon enough."""
+NEARLY_ZERO = 1e-30
+"""Rate in nats a frame that a smaller one counts as, since 0 has no logarithm."""
+HELD = 0.1
+"""Share of R by which a rate may differ from R and counts as held there. Ours."""
+
+
+def is_held(rate: float, weight: float, objective: ObjectiveConfig) -> bool:
+    """Whether a module's KL meets the constraint: it is near R, or below R although its weight fell all the way."""
+    deviation = rate / objective.target_rate - 1
+    at_the_end = weight <= 1.001 * objective.kld_weight / REACH
+    return abs(deviation) <= HELD or (deviation < 0 and at_the_end)
+
+
+def next_weight(weight: float, rate: float, objective: ObjectiveConfig) -> float:
+    """Weight of a module's KL term at the next step.
+
+    Args:
+        weight: Its weight at this step.
+        rate: Its KL in nats a frame at this step, mean over the crops of all ranks.
+        objective: `target_rate` is R in nats a frame, above 0; `kld_weight` is the weight that training starts with.
+    """
+    deviation = math.log(max(rate, NEARLY_ZERO) / objective.target_rate)
+    moved = weight * math.exp(STEP_SIZE * min(max(deviation, -1.0), 1.0))
+    return min(max(moved, objective.kld_weight / REACH), objective.kld_weight * REACH)
