@@ -40,7 +40,6 @@ def align(shards: str, aligner: str, dictionary: str | None, workers: int, addre
     Labels are written beside the shards, which stay as they are, so that runs on them go on. An interrupted call goes
     on where it stopped. Utterances that cannot be aligned are listed and stay without labels. Needs the extra align.
     """
-    from vgim.cli.color import table_width
     from vgim.cli.live import show_progress
     from vgim.cli.shards import describe
     from vgim.config.paths import resolve_path
@@ -65,4 +64,4 @@ def align(shards: str, aligner: str, dictionary: str | None, workers: int, addre
         click.echo(f"and {len(unaligned) - NOTES_SHOWN:,} more, all in alignment.json; most often:", err=True)
         for reason, count in Counter(unaligned.values()).most_common(REASONS_SHOWN):
             click.echo(f"  {plural(count, 'utterance')}: {shorten(reason, 100)}", err=True)
-    click.echo(describe(shards, manifest, table_width()))
+    click.echo(describe(shards, manifest))

@@ -229,7 +229,7 @@ def info(shards: str, with_hashes: bool, with_phones: bool, as_json: bool) -> No
         content = manifest.model_dump(mode="json")
         click.echo(json.dumps(content | ({} if counts is None else {"phones": counts.to_json()}), indent=2))
     else:
-        click.echo(describe(shards, manifest, table_width()))
+        click.echo(describe(shards, manifest))
         if counts is not None:
             click.echo(describe_phones(counts, table_width()))
     if with_hashes:

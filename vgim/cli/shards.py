@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vgim.cli.color import table_width
 from vgim.text import align_columns, first_few, plural
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ MAX_LISTED = 10
 MIB = 2**20
 
 
-def describe(path: str, manifest: Manifest, width: int | None = None) -> str:
-    """A shard folder in a few lines, its table for a terminal of a width."""
+def describe(path: str, manifest: Manifest) -> str:
+    """A shard folder in a few lines, its table as wide as the terminal at most."""
     splits = [("split", "utterances", "hours", "speakers", "shards", "MiB")]
     for name, split in manifest.splits.items():
         mib = sum(shard.bytes for shard in split.shards) / MIB
@@ -29,7 +30,7 @@ def describe(path: str, manifest: Manifest, width: int | None = None) -> str:
     lines = [
         f"{path}: {manifest.corpus}, {manifest.codec} at {manifest.sample_rate_hz} Hz, "
         f"made {manifest.created}",
-        align_columns(splits, width=width),
+        align_columns(splits, width=table_width()),
     ]
     phones = manifest.phone_inventory
     lines += [
