@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from torch.nn import functional as F
 
 import vgim.pretrained.encoder
+from tests.export.cases import make_run
 from tests.interop.cases import (
     AUDIO,
     CHANNELS,
@@ -236,6 +237,7 @@ def test_a_file_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:
         (SIM, SIZES[1:], r"model.channels=6 in the file, 512 in librispeech-sim; add model.channels=6"),
         (SIM, SIZES[:2], r"add objective.prediction_steps=3"),
         (SIM, [*SIZES, "model.batch_norm=none"], r"add model.batch_norm=local"),
+        (SIM, [*SIZES, "model.preemphasis=0.97"], r"add model.preemphasis=0"),
         (SIM, [*SIZES, "model.layers_per_module=[1,1,1,1,1]"], r"add model.layers_per_module=\[2,2,1\]"),
         (
             with_tensors(SIM, linear__weight=torch.zeros(2)),
@@ -263,6 +265,13 @@ def test_what_does_not_fit_is_named(tmp_path: Path, state: State, overrides: lis
     with pytest.raises(CheckpointError, match=message):
         import_reference(save(state, tmp_path / "m.ckpt"), str(tmp_path / "run"), None, overrides)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_filter_that_the_reference_lacks_is_not_exported(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "run", "model.preemphasis=0.97")
+    with pytest.raises(CheckpointError, match=r"has model.preemphasis=0.97, which no file of the reference"):
+        export_reference(str(run), str(tmp_path / "out.ckpt"))
+    assert not (tmp_path / "out.ckpt").exists()
 
 
 def test_exported_names_are_those_of_a_module_list_of_the_reference() -> None:

@@ -102,3 +102,39 @@ def test_every_path_honors_which_layers_have_a_relu(
         has_norm = any(name.startswith(f"norm{i}.") for name in stack.state_dict())
         assert has_norm == (relu and norm != "none")
         assert (stack.get_submodule(f"conv{i}").bias is None) == has_norm
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    layers=stacks(),
+    a=st.sampled_from([0.5, 0.97]),
+    extra=st.integers(0, 9),
+    norm=st.sampled_from(["none", "local"]),
+)
+def test_preemphasis_is_the_filter_before_the_first_convolution(
+    layers: tuple[list[ConvSpec], list[bool]], a: float, extra: int, norm: BatchNormKind
+) -> None:
+    specs, relus = layers
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(len(specs))
+        stack = ConvStack(specs, 1, 3, norm, relus, preemphasis=a).double()
+        # Filtered audio is one sample longer. The plain stack, without padding of its own, reads all of it.
+        first = specs[0]
+        plain = ConvStack([first._replace(padding=0), *specs[1:]], 1, 3, norm, relus).double()
+        plain.load_state_dict(stack.state_dict())
+    num_in = 2
+    for spec in reversed(specs):
+        num_in = spec.num_needed(num_in)
+    generator = torch.Generator().manual_seed(extra)
+    x_BT1 = torch.randn(2, num_in + extra, 1, generator=generator, dtype=torch.float64).requires_grad_()
+    padded = F.pad(x_BT1, (0, 0, first.padding + 1, first.padding))
+    filtered = (padded[:, 1:] - a * padded[:, :-1]) / (1 - a**2) ** 0.5
+    expected = plain(filtered)
+    assert expected.shape[1] == stack.num_frames(x_BT1.shape[1])
+    grad = torch.randn(expected.shape, generator=generator, dtype=torch.float64)
+    gradients = torch.autograd.grad(expected, [x_BT1, *plain.parameters()], grad)
+    for path in (stack.forward, stack._channels_last, stack._in_blocks):
+        got = path(x_BT1)
+        torch.testing.assert_close(got, expected)
+        found = torch.autograd.grad(got, [x_BT1, *stack.parameters()], grad)
+        torch.testing.assert_close(found, gradients, rtol=1e-5, atol=1e-9)

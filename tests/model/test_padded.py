@@ -19,6 +19,7 @@ MODELS: list[dict[str, Any]] = [
     {"family": "gim", "relus": (True, False, True), "batch_norm": "local"},
     {"family": "cpc"},
     {"family": "gim", "gru_units": 0},
+    {"preemphasis": 0.97},
 ]
 
 

@@ -40,6 +40,9 @@ class ModelConfig(Section):
     batch_norm: Literal["none", "local", "sync"] = "local"
     """BatchNorm1d between each convolution and its ReLU. none: no normalization; local: statistics of each rank's
     batch; sync: statistics over the batches of all ranks."""
+    preemphasis: float = Field(0.0, ge=0, le=0.999)
+    """a: each sample less a times the one before, over √(1 − a²), is what the first convolution reads, so that the low
+    frequencies, which hold most of speech's energy, do not hide the others (0.97 is usual); 0: the audio itself."""
     relus: tuple[bool, ...] = Field((), max_length=MAX_LAYERS)
     """Whether BatchNorm and ReLU follow each convolution, or nothing does; empty for all true."""
     head: Literal["none", "linear"] = "none"

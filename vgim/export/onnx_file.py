@@ -17,6 +17,7 @@ from vgim.arrays import F32
 from vgim.errors import ConfigError
 from vgim.export.check import Run
 from vgim.model.audio import SMALLEST_STD
+from vgim.model.conv import preemphasized
 from vgim.pretrained.exported import ExportedConfig, ModuleRecord, NormalizeRecord
 
 OPSET = 17
@@ -125,15 +126,16 @@ class _Graph:
         prefix = f"greedy.{index}"
         for number, conv in enumerate(module.convs):
             layer = f"{prefix}.layers"
-            inputs = [x, self._weight(f"{layer}.conv{number}.weight")]
+            before = int(conv.preemphasis > 0)
+            inputs = [x, self._weight(f"{layer}.conv{number}.weight", conv.preemphasis)]
             if not conv.batch_norm:
                 inputs.append(self._weight(f"{layer}.conv{number}.bias"))
             x = self._node(
                 "Conv",
                 inputs,
-                kernel_shape=[conv.kernel],
+                kernel_shape=[conv.kernel + before],
                 strides=[conv.stride],
-                pads=[conv.padding, conv.padding],
+                pads=[conv.padding + before, conv.padding],
             )
             if conv.batch_norm:
                 names = ("weight", "bias", "running_mean", "running_var")
@@ -176,8 +178,14 @@ class _Graph:
         out_TBC = self._node("Squeeze", [out_T1BC, self._constant("axis_1", np.array([1]))])
         return self._node("Transpose", [out_TBC], perm=[1, 2, 0])
 
-    def _weight(self, name: str) -> str:
-        return self._constant(name, self._tensors[name])
+    def _weight(self, name: str, preemphasis: float = 0.0) -> str:
+        """A tensor of the encoder; with pre-emphasis, the weight of a convolution and the filter before it in one."""
+        import torch
+
+        tensor = self._tensors[name]
+        if preemphasis:
+            tensor = preemphasized(torch.from_numpy(tensor), preemphasis).numpy()
+        return self._constant(name, tensor)
 
     def _constant(self, name: str, value: Any) -> str:
         import onnx

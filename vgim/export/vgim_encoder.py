@@ -46,6 +46,7 @@ class Layer(nn.Module):
         self.stride: int = spec["stride"]
         self.padding: int = spec["padding"]
         self.relu: bool = spec["relu"]
+        self.preemphasis: float = spec.get("preemphasis", 0.0)
         self.conv = nn.Conv1d(
             channels_in, channels, self.kernel, self.stride, self.padding, bias=not spec["batch_norm"]
         )
@@ -58,7 +59,16 @@ class Layer(nn.Module):
 
     def forward(self, x_BCT: Tensor) -> Tensor:
         """Frames [B, channels_in, T] → [B, channels, frames]."""
-        y_BCT = self.norm(self.conv(x_BCT))
+        if self.preemphasis > 0:
+            # The convolution and the filter (x[t] - a x[t - 1]) / sqrt(1 - a^2) in one; before the audio is silence.
+            weight = nn.functional.pad(self.conv.weight, [1, 0])
+            weight = weight - self.preemphasis * nn.functional.pad(self.conv.weight, [0, 1])
+            weight = weight / (1 - self.preemphasis * self.preemphasis) ** 0.5
+            x_BCT = nn.functional.pad(x_BCT, [1, 0])
+            y_BCT = nn.functional.conv1d(x_BCT, weight, self.conv.bias, [self.stride], [self.padding])
+        else:
+            y_BCT = self.conv(x_BCT)
+        y_BCT = self.norm(y_BCT)
         return torch.relu(y_BCT) if self.relu else y_BCT
 
 

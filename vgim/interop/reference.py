@@ -98,6 +98,11 @@ def export_reference(where: str, out: str) -> str:
     if path.exists():
         raise StorageError(f"{path.uri} exists; remove it, or give --out another name")
     config = checkpoint.config()
+    if config.model.preemphasis:
+        raise CheckpointError(
+            f"{checkpoint.location.uri} has model.preemphasis={config.model.preemphasis:g}, which no file of the "
+            "reference can state; export it with `vgim export`"
+        )
     encoder = build_encoder(config.model, config.objective, config.train.seed)
     load_weights(checkpoint, encoder)
     data = io.BytesIO()
@@ -169,6 +174,7 @@ def _check_agrees(theirs: Architecture, config: RunConfig, preset: str) -> None:
         "model.gru_units": sum(spec.gru_units for spec in specs),
         "model.batch_norm": config.model.batch_norm,
         "model.head": config.model.head,
+        "model.preemphasis": config.model.preemphasis,
         "objective.prediction_steps": config.objective.prediction_steps,
     }
     batch_norm = "none" if not theirs.batch_norm else "local"
@@ -186,6 +192,7 @@ def _check_agrees(theirs: Architecture, config: RunConfig, preset: str) -> None:
         "model.gru_units": theirs.gru_units,
         "model.batch_norm": batch_norm,
         "model.head": head,
+        "model.preemphasis": 0.0,
         "objective.prediction_steps": theirs.prediction_steps,
     }
     differing = [key for key in ours if ours[key] != in_file[key]]

@@ -5,6 +5,7 @@ Shapes: B crops, L samples, T frames, C channels in, D channels out, K kernel, R
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -35,6 +36,7 @@ class ConvStack(nn.Module):
         channels: Channels of each convolution.
         norm: Kind of BatchNorm.
         relus: Whether BatchNorm and ReLU follow each convolution; empty for all.
+        preemphasis: Coefficient of the filter through which the first convolution reads its input; 0 for none.
     """
 
     def __init__(
@@ -44,9 +46,11 @@ class ConvStack(nn.Module):
         channels: int,
         norm: BatchNormKind,
         relus: Sequence[bool] = (),
+        preemphasis: float = 0.0,
     ) -> None:
         super().__init__()
         self.specs = tuple(specs)
+        self.preemphasis = preemphasis
         self.norm = norm
         self.relus = tuple(relus) or (True,) * len(self.specs)
         for i, (spec, relu) in enumerate(zip(self.specs, self.relus, strict=True)):
@@ -71,16 +75,18 @@ class ConvStack(nn.Module):
         return self._channels_last(x_BTC, layers)
 
     def _channels_last(self, x_BTC: Tensor, layers: slice = ALL) -> Tensor:
+        x_BTC = self._with_sample_before(x_BTC, layers)
         for i in range(len(self.specs))[layers]:
-            y_BTC = conv_channels_last(x_BTC, *self._conv(i), self.specs[i])
+            y_BTC = conv_channels_last(x_BTC, *self._conv(i), self._spec(i))
             x_BTC = F.relu(self._normalize(i, y_BTC), inplace=True) if self.relus[i] else y_BTC
         return x_BTC
 
     def _in_blocks(self, x_BTC: Tensor, layers: slice = ALL) -> Tensor:
+        x_BTC = self._with_sample_before(x_BTC, layers)
         num_frames = x_BTC.shape[1]
         chosen = range(len(self.specs))[layers]
         for i in chosen:
-            spec = self.specs[i]
+            spec = self._spec(i)
             num_frames = spec.num_frames(num_frames)
             num_padded = spec.num_padded(num_frames)
             if i == chosen.start or not self.relus[i - 1]:
@@ -91,11 +97,24 @@ class ConvStack(nn.Module):
         # In place, because neither a convolution's nor a BatchNorm's backward reads its own output.
         return F.relu(x_BTC, inplace=True) if self.relus[chosen[-1]] else x_BTC
 
+    def _with_sample_before(self, x_BTC: Tensor, layers: slice) -> Tensor:
+        """The input with the silence before its first sample, if the first of the layers reads through the filter."""
+        is_filtered = self.preemphasis > 0 and 0 in range(len(self.specs))[layers]
+        return F.pad(x_BTC, (0, 0, 1, 0)) if is_filtered else x_BTC
+
+    def _spec(self, i: int) -> ConvSpec:
+        """Sizes of layer i as `_conv` has it, for input from `_with_sample_before`."""
+        spec = self.specs[i]
+        return spec._replace(kernel=spec.kernel + 1) if i == 0 and self.preemphasis else spec
+
     def _conv(self, i: int) -> tuple[Tensor, Tensor | None]:
-        """Layer i's weight [D, C, K] and bias."""
+        """Layer i's weight [D, C, K] and bias; the first one's is the convolution and the filter in one."""
         conv = self.get_submodule(f"conv{i}")
         assert isinstance(conv, nn.Conv1d)
-        return conv.weight, conv.bias
+        weight_DCK = conv.weight
+        if i == 0 and self.preemphasis:
+            weight_DCK = preemphasized(weight_DCK, self.preemphasis)
+        return weight_DCK, conv.bias
 
     def _normalize(self, i: int, y_BTC: Tensor) -> Tensor:
         """Layer i's BatchNorm, if it has one, over rows: all frames of all crops."""
@@ -103,6 +122,15 @@ class ConvStack(nn.Module):
             return y_BTC
         normed_RC: Tensor = self.get_submodule(f"norm{i}")(y_BTC.flatten(0, 1))
         return normed_RC.view(y_BTC.shape)
+
+
+def preemphasized(weight_DCK: Tensor, a: float) -> Tensor:
+    """Weights [D, C, K + 1] that make of a signal what `weight_DCK` makes of the pre-emphasized signal.
+
+    The filter is y[t] = (x[t] − a·x[t − 1]) / √(1 − a²), which leaves the variance of a first-order autoregressive
+    process of coefficient `a` as it is.
+    """
+    return (F.pad(weight_DCK, (1, 0)) - a * F.pad(weight_DCK, (0, 1))) / math.sqrt(1 - a * a)
 
 
 def conv_channels_last(x_BTC: Tensor, weight_DCK: Tensor, bias_D: Tensor | None, spec: ConvSpec) -> Tensor:

@@ -80,7 +80,9 @@ class GreedyModule(nn.Module):
         self.spec = spec
         self.objective = objective
         self.group = ALONE
-        self.layers = ConvStack(spec.convs, spec.channels_in, spec.channels, batch_norm, spec.relus)
+        self.layers = ConvStack(
+            spec.convs, spec.channels_in, spec.channels, batch_norm, spec.relus, spec.preemphasis
+        )
         # Linear and a 1×1 Conv1d have the same default initialization (fan-in C).
         self.head = nn.Linear(spec.channels, spec.channels) if spec.head else None
         self.posterior = (

@@ -49,6 +49,8 @@ class ModuleSpec(NamedTuple):
     """Samples of the shortest crop of which the module makes two frames."""
     relus: tuple[bool, ...] = ()
     """Whether BatchNorm and ReLU follow each convolution; empty for all."""
+    preemphasis: float = 0.0
+    """Coefficient of the filter before the first convolution of a module that reads audio; 0 for none."""
     head: bool = False
     """Whether a linear map of the last convolution's output makes the latents, without a posterior."""
 
@@ -88,6 +90,7 @@ def module_specs(model: ModelConfig) -> list[ModuleSpec]:
                 posterior=model.family == "sim",
                 min_samples=_samples_for_frames(2, layers[: first + size]),
                 relus=model.relus[first : first + size],
+                preemphasis=model.preemphasis if first == 0 else 0.0,
                 head=model.head == "linear",
             )
         )

@@ -47,6 +47,8 @@ class ConvRecord(ExportRecord):
     """Whether BatchNorm follows."""
     relu: bool
     """Whether ReLU follows, behind BatchNorm."""
+    preemphasis: float = 0.0
+    """a of the filter (x[t] − a·x[t − 1]) / √(1 − a²) through which it reads; 0 for none."""
 
 
 class ModuleRecord(ExportRecord):
@@ -227,8 +229,9 @@ def module_records(encoder: Encoder) -> tuple[ModuleRecord, ...]:
                 padding=conv.padding,
                 batch_norm=relu and encoder.model.batch_norm != "none",
                 relu=relu,
+                preemphasis=spec.preemphasis if number == 0 else 0.0,
             )
-            for conv, relu in zip(spec.convs, relus, strict=True)
+            for number, (conv, relu) in enumerate(zip(spec.convs, relus, strict=True))
         )
         records.append(
             ModuleRecord(

@@ -171,7 +171,8 @@ def _encoder(config: RunConfig) -> str:
     model = config.model
     norm = {"none": "no BatchNorm", "local": "BatchNorm per worker", "sync": "BatchNorm over all workers"}
     head = ", linear heads" if model.head == "linear" else ""
-    return f"{FAMILIES[model.family]}; {model.channels} channels, {norm[model.batch_norm]}{head}"
+    heard = f", pre-emphasis {model.preemphasis:g}" if model.preemphasis else ""
+    return f"{FAMILIES[model.family]}; {model.channels} channels, {norm[model.batch_norm]}{head}{heard}"
 
 
 def _objective(config: RunConfig) -> str:
