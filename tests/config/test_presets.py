@@ -51,6 +51,7 @@ def test_published_hyperparameters(family: str) -> None:
     assert (artificial.train.batch_size, artificial.optim.learning_rate) == (64, 2e-4)
     assert (artificial.data.crop, artificial.data.crop_samples) == ("first", 10_240)
     assert (artificial.model.channels, artificial.model.batch_norm) == (512, "none")
+    assert (artificial.data.normalize, artificial.model.preemphasis) == ("utterance", 0.97)
     assert speech.model.family == artificial.model.family == family
     weights = {"sim": (0.001, 0.01)}.get(family, (0.0, 0.0))
     assert (speech.objective.kld_weight, artificial.objective.kld_weight) == weights
