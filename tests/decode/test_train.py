@@ -15,7 +15,7 @@ from torch import multiprocessing
 
 from tests.data.shard_damage import drop_split
 from vgim.config import DecoderConfig
-from vgim.config.schema import ModelConfig, ObjectiveConfig
+from vgim.config.schema import AugmentConfig, ModelConfig, ObjectiveConfig
 from vgim.data.shards.manifest import read_manifest, write_manifest
 from vgim.data.shards.read import read_utterances
 from vgim.data.stream.readers import read_in_process
@@ -29,7 +29,7 @@ from vgim.model.stack import build_encoder
 from vgim.pretrained.decoder import ENCODER, build_decoder, list_decoders, load_decoder
 from vgim.pretrained.encoder import load_encoder
 from vgim.progress import MessagesOnly
-from vgim.runs.checkpoint import complete_checkpoints, find_checkpoint
+from vgim.runs.checkpoint import Checkpoint, complete_checkpoints, find_checkpoint
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import read_metrics
 from vgim.storage import Location
@@ -207,6 +207,11 @@ def test_a_run_with_several_decoders_needs_a_name(run: Path) -> None:
             ("train.schedule=sequential",),
             "train.schedule and train.module_epochs have no effect on a decoder",
         ),
+        (
+            {},
+            ("data.augment.reverb_s=1",),
+            "data.augment changes the crops that an encoder learns from; a decoder",
+        ),
         ({}, ("data.crop_samples=8",), "data.crop_samples=8 makes no frame in module 0"),
         (
             {"loss": "mel"},
@@ -228,6 +233,16 @@ def test_defaults_are_published_ones_with_the_data_and_channels_of_the_encoder(r
     config = decoder_config(find_checkpoint(str(run)), Location(run), DecoderOptions())
     assert (config.optim.learning_rate, config.train.batch_size, config.train.epochs) == (2e-4, 64, 200)
     assert (config.decoder.channels, config.data.crop_samples, config.encoder.module) == (8, 5_120, 3)
+
+
+def test_the_decoder_of_an_augmented_encoder_hears_the_audio_itself(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = find_checkpoint(str(run)).config()
+    data = encoder.data.model_copy(update={"augment": AugmentConfig(reverb_s=1), "crop": "tile"})
+    monkeypatch.setattr(Checkpoint, "config", lambda self: encoder.model_copy(update={"data": data}))
+    own = decoder_config(find_checkpoint(str(run)), Location(run), DecoderOptions()).data
+    assert (own.augment.is_on, own.crop) == (False, "tile")
 
 
 def published(run: Path, *overrides: str, **options: Any) -> DecoderConfig:

@@ -21,7 +21,7 @@ from tests.report.report_cases import (
     write_wav,
 )
 from vgim.config import RunConfig, to_yaml
-from vgim.config.schema import DataConfig, ModelConfig, ObjectiveConfig
+from vgim.config.schema import AugmentConfig, DataConfig, ModelConfig, ObjectiveConfig
 from vgim.errors import StorageError
 from vgim.report.config_text import config_terms, modules_table
 from vgim.report.embed import Limits
@@ -58,6 +58,13 @@ def test_heads_stand_behind_their_convolutions(family: str, rows: list[str]) -> 
     layers = [row[1] for row in modules_table(config).rows]
     assert [row for row in layers if row in rows] == rows
     assert "linear heads" in dict(config_terms(config, None, None))["Encoder"]
+
+
+def test_crops_name_the_kinds_of_augmentation_that_are_on() -> None:
+    plain = DataConfig(shards="s")
+    changed = DataConfig(shards="s", augment=AugmentConfig(noise_snr_db=10, mask_s=0.1))
+    before, after = (dict(config_terms(RunConfig(data=d), None, None))["Crops"] for d in (plain, changed))
+    assert after == f"{before}; augmentation: noise_snr_db 10, mask_s 0.1"
 
 
 def test_layers_without_a_relu_are_named() -> None:

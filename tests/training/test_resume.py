@@ -53,7 +53,14 @@ def assert_same_runs(one: RunConfig, other: RunConfig) -> None:
     "settings",
     [
         pytest.param(["objective.kld_warmup_steps=18"], id="sim with BatchNorm and warm-up"),
-        pytest.param(["data.crop=tile", "train.max_steps=40"], id="tile"),
+        pytest.param(
+            [
+                "data.crop=tile",
+                "train.max_steps=40",
+                "data.augment={noise_snr_db: 10, reverb_s: 0.2, pitch_semitones: 2}",
+            ],
+            id="tile, augmented",
+        ),
         pytest.param(
             ["train.accumulate=2", "optim.clip_norm=0.5", "model.depth=2", "train.epochs=4"],
             id="accumulation",

@@ -114,6 +114,15 @@ class DecoderConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _hears_audio_as_it_is(self) -> DecoderConfig:
+        if self.data.augment.is_on:
+            raise ValueError(
+                "data.augment changes the crops that an encoder learns from; a decoder learns the audio itself; leave "
+                "it out"
+            )
+        return self
+
     @property
     def family(self) -> str:
         """Family of the encoder."""

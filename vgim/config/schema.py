@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from vgim.config.augment_section import AugmentConfig
 from vgim.config.cluster_section import ClusterConfig
 from vgim.config.model_sections import Family, ModelConfig, ObjectiveConfig
 from vgim.config.section import (
@@ -30,6 +31,7 @@ __all__ = [
     "MAX_WEIGHT",
     "MAX_WIDTH",
     "MAY_CHANGE",
+    "AugmentConfig",
     "ClusterConfig",
     "DataConfig",
     "Family",
@@ -71,6 +73,7 @@ class DataConfig(Section):
     normalize: Literal["none", "corpus", "utterance"] = "none"
     """Audio that the model sees. none: PCM as floats in [-1, 1]; corpus: minus the corpus's mean, over its standard
     deviation; utterance: the same with the utterance's own mean and standard deviation."""
+    augment: AugmentConfig = AugmentConfig()
     shuffle_window: int = Field(256, gt=0, le=1_000_000)
     """Utterances in the shuffle buffer. Row groups are read in a new random order each epoch."""
     prefetch_batches: int = Field(4, ge=1, le=MAX_BATCH, json_schema_extra=MAY_CHANGE)

@@ -153,7 +153,10 @@ def decoder_config(
     layers: list[tuple[Tree, str]] = [
         (DEFAULTS, "the published defaults"),
         (
-            {"data": dump(encoder_config.data), "train": {"seed": encoder_config.train.seed}},
+            {
+                "data": dump(encoder_config.data) | {"augment": {}},
+                "train": {"seed": encoder_config.train.seed},
+            },
             "the encoder's run",
         ),
         ({"cluster": dump(encoder_config.cluster)}, "the encoder's run"),

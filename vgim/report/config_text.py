@@ -6,6 +6,7 @@ import math
 from datetime import datetime
 
 from vgim.config import RunConfig
+from vgim.config.schema import AugmentConfig
 from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.errors import VgimError
@@ -217,7 +218,10 @@ def _schedule(config: RunConfig) -> str:
 
 def _crops(config: RunConfig) -> str:
     seconds = config.data.crop_samples / SAMPLE_RATE_HZ
-    return f"{CROPS[config.data.crop]}, {seconds:.2f} s at 16 kHz; normalization: {config.data.normalize}"
+    off = AugmentConfig()
+    kinds = [f"{key} {value:g}" for key, value in config.data.augment if value != getattr(off, key)]
+    augmented = f"; augmentation: {', '.join(kinds)}" if kinds else ""
+    return f"{CROPS[config.data.crop]}, {seconds:.2f} s at 16 kHz; normalization: {config.data.normalize}{augmented}"
 
 
 def clock(iso: str) -> str:

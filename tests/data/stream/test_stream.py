@@ -270,7 +270,11 @@ def test_ray_reads_the_same_batches_as_this_process(
     if windows == "one window per read":
         monkeypatch.setattr(stream_module, "WINDOWS_AT_ONCE", 1)
     if windows == "blocks larger than batches":
-        options |= {"shuffle_window": 256, "batch_size": 3}
+        options |= {
+            "shuffle_window": 256,
+            "batch_size": 3,
+            "augment": {"noise_snr_db": 10, "pitch_semitones": 2},
+        }
     here, there = (make_stream(**options, reader=reader) for reader in (read_in_process, read_on_ray))
     if windows == "blocks larger than batches":
         assert len(list(here._train_tasks(0, 0, 1, 0))) == 1

@@ -174,6 +174,7 @@ class ReadTask:
     utterance: I32  # [num_crops] index into the split's utterances, for their mean and standard deviation
     num_samples: I64  # [num_crops] length of the whole utterance, which the row must have
     key: U64  # [num_crops] hash of the utterance's id, which the row must have
+    draw: U64 | None = None  # [num_crops] seed of each crop's augmentation; None leaves the crops as they are
 
     def __len__(self) -> int:
         return len(self.row)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from vgim.arrays import I32, I64
 from vgim.config.schema import DataConfig
 from vgim.data.pcm import Pcm16
 from vgim.data.shards.manifest import Manifest
+from vgim.data.stream.augment import augment_crops, crop_draws, samples_to_read
 from vgim.data.stream.cut import cut_crops
 from vgim.data.stream.order import EpochOrder, ReadTask, SplitIndex, epoch_order, read_tasks
 from vgim.data.stream.readers import Reader
@@ -75,7 +77,7 @@ class CropStream:
     Args:
         shards: Folder that `vgim data prepare` wrote.
         manifest: Its manifest.
-        config: Kind and length of the crops, size of the shuffle window.
+        config: Kind and length of the crops, size of the shuffle window, augmentation of training crops.
         split: `train`, `validation` or `test`.
         rank_slice: This rank's part.
         seed: Seed of order and crops.
@@ -103,11 +105,14 @@ class CropStream:
         self._slice = rank_slice
         self._seed = seed
         self._reader = reader
-        folder, codec, crop_samples = shards.uri, manifest.codec, config.crop_samples
+        folder, codec, crop_samples, augment = shards.uri, manifest.codec, config.crop_samples, config.augment
 
-        # a closure over four small values: it is sent to Ray's workers
+        # a closure over five small values: it is sent to Ray's workers
         def cut(task: ReadTask) -> Pcm16:
-            return cut_crops(folder, split, codec, crop_samples, task)
+            if task.draw is None:
+                return cut_crops(folder, split, codec, crop_samples, task)
+            read = cut_crops(folder, split, codec, samples_to_read(crop_samples, augment), task)
+            return augment_crops(read, task.num_samples - task.start, task.draw, crop_samples, augment)
 
         self._cut = cut
         self._latest: EpochOrder | None = None
@@ -148,7 +153,7 @@ class CropStream:
         return num_steps
 
     def train_batches(self, epoch: int, step: int, *, epochs: int, max_steps: int = 0) -> Iterator[Batch]:
-        """Batches of the optimizer steps from `step` of `epoch` on.
+        """Batches of the optimizer steps from `step` of `epoch` on, augmented as `data.augment` says.
 
         Args:
             epoch: First epoch, from 0.
@@ -166,9 +171,13 @@ class CropStream:
             end_step = int(min(num_steps, step + steps_left))
             first_crop = self._slice.rank * num_steps * crops_per_step
             begin, end = first_crop + step * crops_per_step, first_crop + end_step * crops_per_step
-            yield from read_tasks(self.index, self._order(epoch), begin, end)
+            tasks = read_tasks(self.index, self._order(epoch), begin, end)
+            yield from map(partial(self._augmented, epoch), tasks) if self._config.augment.is_on else tasks
             steps_left -= end_step - step
             epoch, step = epoch + 1, 0
+
+    def _augmented(self, epoch: int, task: ReadTask) -> ReadTask:
+        return replace(task, draw=crop_draws(self._seed, epoch, task.key, task.start))
 
     def validation_batches(self) -> Iterator[Batch]:
         """This rank's part of the split, with the same crops at each call. The last batch may be smaller.
