@@ -46,6 +46,14 @@ def test_runs_that_continue_each_other_depth_by_depth_equal_the_deepest_run(tiny
     )
 
 
+def test_a_shallower_run_with_other_tensors_is_refused_by_their_names(tiny_config: Maker) -> None:
+    shallow = tiny_config(*SEQUENTIAL, "model.depth=1", "train.max_steps=1", "storage.name=shallow")
+    train(shallow)
+    deep = tiny_config(*SEQUENTIAL, "objective.prediction_steps=2", "model.depth=2", "storage.name=deep")
+    with pytest.raises(CheckpointError, match=r"other tensors than this run: greedy\.0\.nce\.weight"):
+        train(deep, resume_from=run_location(shallow.config).uri)
+
+
 def test_a_deeper_run_copies_the_shallower_runs_records_and_says_where_it_started(tiny_config: Maker) -> None:
     shallow = tiny_config(*SEQUENTIAL, "model.depth=1", "storage.name=shallow")
     deep = tiny_config(*SEQUENTIAL, "model.depth=2", "storage.name=deep")

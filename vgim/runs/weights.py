@@ -85,14 +85,17 @@ def load_weights(checkpoint: Checkpoint, encoder: Encoder) -> None:
     load_tensors(checkpoint, encoder)
 
 
-def load_tensors(checkpoint: Checkpoint, network: nn.Module) -> None:
+def load_tensors(checkpoint: Checkpoint, network: nn.Module, *, partly: bool = False) -> None:
     """Load a checkpoint's weights into a network that has the same tensors.
+
+    Args:
+        partly: Whether tensors of the network that the checkpoint lacks stay as they are.
 
     Raises:
         CheckpointError: Tensors differ, which are named, or files are missing or damaged.
     """
-    weights = checkpoint.weights()
     ours = network.state_dict()
+    weights = {**ours, **checkpoint.weights()} if partly else checkpoint.weights()
     wrong = [
         f"{name} {_shape(weights.get(name))} where this run has {_shape(ours.get(name))}"
         for name in sorted(ours.keys() | weights.keys())

@@ -16,7 +16,7 @@ from vgim.runs.checkpoint import Checkpoint, complete_checkpoints, find_checkpoi
 from vgim.runs.layout import METRICS, TENSORBOARD
 from vgim.runs.metrics import read_metrics
 from vgim.runs.metrics_writer import Event, MetricsWriter
-from vgim.runs.weights import load_optimizer
+from vgim.runs.weights import load_optimizer, load_tensors
 from vgim.storage import Location
 from vgim.training.resumable import holds_first_modules
 
@@ -31,8 +31,11 @@ def load_first_modules(
 
     Returns:
         The event that says so.
+
+    Raises:
+        CheckpointError: A module of the checkpoint has other tensors than this run's.
     """
-    network.load_state_dict({**network.state_dict(), **checkpoint.weights()})
+    load_tensors(checkpoint, network, partly=True)
     load_optimizer(checkpoint, network, optimizer, group)
     last = checkpoint.config().model.num_modules - 1
     return Event(
