@@ -186,6 +186,10 @@ def test_all_mistakes_are_told_at_once() -> None:
             "data: {shards: /s}\nmodel: {family: cpc}\nobjective: {sigma_init: 0.1}",
             ["sigma_init=0.1 has no effect for model.family=cpc", "objective.sigma_init from configs/a.yaml"],
         ),
+        (
+            "data: {shards: /s}\nmodel: {channels: 8}\nobjective: {kld_weight: 1, target_rate: 2, free_bits: 1}",
+            ["target_rate=2 cannot be held where objective.free_bits=1 spares 8 nats a frame of 8 channels"],
+        ),
     ],
 )
 def test_mistakes_in_a_file_name_the_file(write_preset: WritePreset, text: str, parts: Sequence[str]) -> None:

@@ -122,6 +122,13 @@ class RunConfig(Section):
                 f"objective.target_rate={self.objective.target_rate:g} adapts a KL weight that starts at "
                 "objective.kld_weight=0 and would stay there; set kld_weight above 0, such as 0.001"
             )
+        spared = self.objective.free_bits * self.model.channels
+        if 0 < self.objective.target_rate <= spared:
+            raise ValueError(
+                f"objective.target_rate={self.objective.target_rate:g} cannot be held where "
+                f"objective.free_bits={self.objective.free_bits:g} spares {spared:g} nats a frame of "
+                f"{self.model.channels} channels; lower free_bits or raise target_rate"
+            )
         if self.model.family != "sim" and self.objective.kld_weight > 0:
             raise ValueError(
                 f"objective.kld_weight={self.objective.kld_weight} has no effect for model.family="

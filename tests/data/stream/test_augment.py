@@ -267,3 +267,12 @@ def test_a_wrong_strength_is_refused_in_one_line(override: str, message: str) ->
     with pytest.raises(ConfigError, match=message) as e:
         load_config("quickstart", [override])
     assert "\n" not in str(e.value)
+
+
+def test_what_a_stop_band_leaves_of_a_tone_is_not_raised_to_its_level() -> None:
+    x = 8 * tone(1_000, L)
+    changed = [augmented(x, draw, band_reject=0.3) for draw in range(100)]
+    loud = [y for y in changed if power(y) > 0.5 * power(x)]
+    assert len(loud) < len(changed)
+    for y in loud:
+        assert np.corrcoef(x, y)[0, 1] > 0.5

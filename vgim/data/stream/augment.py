@@ -23,6 +23,8 @@ from vgim.data.stream.crops import mix
 AUGMENT = 0x6175676D656E74  # keeps these random numbers apart from those of crops and order
 PITCH, REVERB, BAND_REJECT, NOISE, GAIN, MASK = range(6)  # numbers of the kinds' generators; never reused
 SNR_RANGE_DB = 20.0
+MOST_GAIN = 10.0
+"""Largest factor by which a changed crop is brought back to its level: what a stop band leaves of a tone is noise."""
 DECAY_TO_60_DB = 3 * np.log(10)
 """Nepers in 60 dB of amplitude."""
 EVEN_REVERB_S = 0.5
@@ -70,7 +72,7 @@ def augment_crops(
 def augment(read: F32, available: int, draw: int, num_samples: int, config: AugmentConfig) -> F32:
     """Change one crop, [num_samples]: pitch, reverberation, stop band, noise, gain, mask, in this order.
 
-    All but gain and mask keep the crop's root mean square.
+    All but gain and mask keep the crop's root mean square, if at most a factor of MOST_GAIN is missing.
     """
 
     def generator(kind: int) -> np.random.Generator:
@@ -87,7 +89,7 @@ def augment(read: F32, available: int, draw: int, num_samples: int, config: Augm
     if config.noise_snr_db != "none":
         x = _add_noise(x, config.noise_snr_db, generator(NOISE))
     if changed := _power(x):
-        x = x * np.float32(np.sqrt(power / changed))
+        x = x * np.float32(min(np.sqrt(power / changed), MOST_GAIN))
     if config.gain_db:
         x = x * np.float32(10 ** (generator(GAIN).uniform(-config.gain_db, config.gain_db) / 20))
     if config.mask_s:
