@@ -91,9 +91,14 @@ def _uses_ray(item: pytest.Item) -> bool:
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
     """End Ray after the last test that uses it: its processes would take time and memory from all others."""
     yield
-    cluster = item.config.stash.get(CLUSTER, None)
-    if cluster is not None and (nextitem is None or not _uses_ray(nextitem)):
-        del item.config.stash[CLUSTER]
+    if nextitem is not None and not _uses_ray(nextitem):
+        _end_ray(item.config)
+
+
+def _end_ray(config: pytest.Config) -> None:
+    cluster = config.stash.get(CLUSTER, None)
+    if cluster is not None:
+        del config.stash[CLUSTER]
         cluster.shutdown()
 
 
@@ -154,10 +159,11 @@ def fixed_seeds() -> None:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(vgim_home: Path, pytestconfig: pytest.Config) -> RayCluster:
-    """The session's one Ray instance, whose driver is this process; `pytest_runtest_teardown` ends it."""
+def ray_cluster(vgim_home: Path, pytestconfig: pytest.Config) -> Iterator[RayCluster]:
+    """The session's one Ray instance, whose driver is this process; it ends after the last test that uses it."""
     pytestconfig.stash[CLUSTER] = cluster = RayCluster()
-    return cluster
+    yield cluster
+    _end_ray(pytestconfig)  # where no other test follows, or the tests were interrupted
 
 
 @pytest.fixture(scope="session")

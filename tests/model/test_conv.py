@@ -51,6 +51,16 @@ def stacks(draw: st.DrawFn) -> tuple[list[ConvSpec], list[bool]]:
     return [ConvSpec(*each) for each in sizes], relus
 
 
+def frames_for(specs: list[ConvSpec], extra: int, channels: int) -> tuple[Tensor, torch.Generator]:
+    """Input of which the convolutions make at least two frames, and the generator that drew it."""
+    num_in = 2
+    for spec in reversed(specs):
+        num_in = spec.num_needed(num_in)
+    generator = torch.Generator().manual_seed(extra)
+    x_BTC = torch.randn(2, num_in + extra, channels, generator=generator, dtype=torch.float64)
+    return x_BTC.requires_grad_(), generator
+
+
 def conv1d_stack(stack: ConvStack, x_BTC: Tensor) -> Tensor:
     """The layers one by one by torch's own functions, in its layout [B, C, T]."""
     h_BCT = x_BTC.mT
@@ -78,12 +88,7 @@ def test_every_path_honors_which_layers_have_a_relu(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(len(specs))
         stack = ConvStack(specs, channels_in, 3, norm, relus).double()
-    num_in = 2
-    for spec in reversed(specs):
-        num_in = spec.num_needed(num_in)
-    generator = torch.Generator().manual_seed(extra)
-    x_BTC = torch.randn(2, num_in + extra, channels_in, generator=generator, dtype=torch.float64)
-    x_BTC.requires_grad_()
+    x_BTC, generator = frames_for(specs, extra, channels_in)
     parameters = [x_BTC, *stack.parameters()]
     expected = conv1d_stack(stack, x_BTC)
     grad = torch.randn(expected.shape, generator=generator, dtype=torch.float64)
@@ -122,11 +127,7 @@ def test_preemphasis_is_the_filter_before_the_first_convolution(
         first = specs[0]
         plain = ConvStack([first._replace(padding=0), *specs[1:]], 1, 3, norm, relus).double()
         plain.load_state_dict(stack.state_dict())
-    num_in = 2
-    for spec in reversed(specs):
-        num_in = spec.num_needed(num_in)
-    generator = torch.Generator().manual_seed(extra)
-    x_BT1 = torch.randn(2, num_in + extra, 1, generator=generator, dtype=torch.float64).requires_grad_()
+    x_BT1, generator = frames_for(specs, extra, 1)
     padded = F.pad(x_BT1, (0, 0, first.padding + 1, first.padding))
     filtered = (padded[:, 1:] - a * padded[:, :-1]) / (1 - a**2) ** 0.5
     expected = plain(filtered)

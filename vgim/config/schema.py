@@ -110,13 +110,16 @@ class RunConfig(Section):
     cluster: ClusterConfig = ClusterConfig()
     storage: StorageConfig = StorageConfig()
 
+    def _needs_posterior(self, setting: str, neutral: int) -> ValueError:
+        return ValueError(
+            f"objective.{setting} has no effect for model.family={self.model.family}, which has no posterior; set it "
+            f"to {neutral} or use family sim"
+        )
+
     @model_validator(mode="after")
     def _families_agree(self) -> RunConfig:
         if self.model.family != "sim" and self.objective.target_rate > 0:
-            raise ValueError(
-                f"objective.target_rate={self.objective.target_rate:g} has no effect for model.family="
-                f"{self.model.family}, which has no posterior; set it to 0 or use family sim"
-            )
+            raise self._needs_posterior(f"target_rate={self.objective.target_rate:g}", 0)
         if self.objective.target_rate > 0 and not self.objective.kld_weight:
             raise ValueError(
                 f"objective.target_rate={self.objective.target_rate:g} adapts a KL weight that starts at "
@@ -130,15 +133,9 @@ class RunConfig(Section):
                 f"{self.model.channels} channels; lower free_bits or raise target_rate"
             )
         if self.model.family != "sim" and self.objective.kld_weight > 0:
-            raise ValueError(
-                f"objective.kld_weight={self.objective.kld_weight} has no effect for model.family="
-                f"{self.model.family}, which has no posterior; set it to 0 or use family sim"
-            )
+            raise self._needs_posterior(f"kld_weight={self.objective.kld_weight}", 0)
         if self.model.family != "sim" and self.objective.sigma_init != 1:
-            raise ValueError(
-                f"objective.sigma_init={self.objective.sigma_init:g} has no effect for model.family="
-                f"{self.model.family}, which has no posterior; set it to 1 or use family sim"
-            )
+            raise self._needs_posterior(f"sigma_init={self.objective.sigma_init:g}", 1)
         name, schedule = self.train.schedule, SCHEDULES[self.train.schedule]
         # A depth of 1 may be the first phase of a deeper run.
         first_phase = self.model.depth > 0 and schedule.continues_shallower_runs

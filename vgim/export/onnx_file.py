@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from vgim.arrays import F32
 from vgim.errors import ConfigError
@@ -180,8 +181,6 @@ class _Graph:
 
     def _weight(self, name: str, preemphasis: float = 0.0) -> str:
         """A tensor of the encoder; with pre-emphasis, the weight of a convolution and the filter before it in one."""
-        import torch
-
         tensor = self._tensors[name]
         if preemphasis:
             tensor = preemphasized(torch.from_numpy(tensor), preemphasis).numpy()
