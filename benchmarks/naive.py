@@ -41,9 +41,12 @@ class NaiveDraws(NamedTuple):
 class NaiveModule(nn.Module):
     """One greedy module: convolutions with BatchNorm and ReLU, heads of the posterior, GRU, map to the predictions."""
 
-    def __init__(self, spec: ModuleSpec, objective: ObjectiveConfig, batch_norm: bool) -> None:
+    def __init__(
+        self, spec: ModuleSpec, objective: ObjectiveConfig, num_steps: int, batch_norm: bool
+    ) -> None:
         super().__init__()
         self.objective = objective
+        self.num_steps = num_steps
         layers: list[nn.Module] = []
         channels = spec.channels_in
         for conv in spec.convs:
@@ -55,7 +58,7 @@ class NaiveModule(nn.Module):
         self.mu = nn.Conv1d(channels, channels, 1) if spec.posterior else None
         self.logvar = nn.Conv1d(channels, channels, 1) if spec.posterior else None
         self.gru = nn.GRU(channels, spec.gru_units, batch_first=True) if spec.gru_units else None
-        wide = objective.prediction_steps * channels
+        wide = num_steps * channels
         self.predictor = nn.Linear(spec.gru_units or channels, wide, bias=False)
 
     def draw(self, latents_BCT: Tensor) -> NaiveDraws:
@@ -99,7 +102,7 @@ class NaiveModule(nn.Module):
         negatives_BTCN = torch.stack([all_rows[rows] for rows in draws.rows], 2).view(B, T, C, -1)
         negatives_BWCN, z_BWC = negatives_BTCN[:, window], z_BTC[:, window]
         wide = self.predictor(c_BTC[:, window])
-        steps = min(self.objective.prediction_steps, W - 1)
+        steps = min(self.num_steps, W - 1)
         loss = z_BTC.new_zeros(())
         for k in range(1, steps + 1):
             prediction = wide[:, : W - k, (k - 1) * C : k * C].unsqueeze(2)
@@ -133,7 +136,10 @@ class NaiveEncoder(nn.Module):
     def __init__(self, model: ModelConfig, objective: ObjectiveConfig) -> None:
         super().__init__()
         norm = model.batch_norm != "none"
-        self.greedy = nn.ModuleList(NaiveModule(spec, objective, norm) for spec in module_specs(model))
+        self.greedy = nn.ModuleList(
+            NaiveModule(spec, objective, objective.steps_of_module(m), norm)
+            for m, spec in enumerate(module_specs(model))
+        )
 
     def forward(
         self, audio_BL: Tensor, kld_weight: float, draws: list[NaiveDraws] | None = None

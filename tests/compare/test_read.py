@@ -109,6 +109,26 @@ def test_kl_weights_of_different_widths_are_noted(runs: tuple[Path, Path], tmp_p
     assert "2 times as much in module 0 of one as in module 0 of wide" in note
 
 
+@pytest.mark.parametrize(
+    ("steps", "notes"),
+    [
+        ("[32, 3, 3, 3]", ["InfoNCE does not compare: objective.prediction_steps is 3 or [32, 3, 3, 3]"]),
+        ("[3, 3, 3, 3]", []),
+    ],
+)
+def test_steps_that_differ_in_a_module_are_noted(
+    runs: tuple[Path, Path], tmp_path: Path, steps: str, notes: list[str]
+) -> None:
+    other = Path(shutil.copytree(runs[0], tmp_path / "other"))
+    text = (other / "config.yaml").read_text()
+    assert "prediction_steps: 3\n" in text
+    (other / "config.yaml").write_text(text.replace("prediction_steps: 3\n", f"prediction_steps: {steps}\n"))
+    compared = compare([str(runs[0]), str(other)])
+    assert list(compared.notes) == notes
+    first, second = (run.predictor_parameters for run in compared.runs)
+    assert second - first == (29 * 8 * 8 if notes else 0)
+
+
 def test_a_run_without_record_or_metrics_has_unknown_values(runs: tuple[Path, Path], tmp_path: Path) -> None:
     shutil.copy(runs[0] / "config.yaml", tmp_path / "config.yaml")
     (run,) = compare([str(tmp_path)]).runs

@@ -267,6 +267,23 @@ def test_what_does_not_fit_is_named(tmp_path: Path, state: State, overrides: lis
     assert not (tmp_path / "run").exists()
 
 
+def test_steps_of_each_module_are_neither_exported_nor_imported(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "run", "objective.prediction_steps=[4,2,2,2]")
+    with pytest.raises(
+        CheckpointError, match=r"=\[4,2,2,2\], and a file of the reference has one K for all"
+    ) as no:
+        export_reference(str(run), str(tmp_path / "out.ckpt"))
+    assert "\n" not in str(no.value)
+    assert not (tmp_path / "out.ckpt").exists()
+    file, listed = save(SIM, tmp_path / "m.ckpt"), (*SIZES, "objective.prediction_steps=[4,2,2,2]")
+    with pytest.raises(
+        CheckpointError, match=r"\[4,2,2,2\] in librispeech-sim; add objective.prediction_steps=3"
+    ):
+        import_reference(file, str(tmp_path / "listed"), None, listed)
+    import_reference(file, str(tmp_path / "same"), None, (*SIZES, "objective.prediction_steps=[3,3,3,3]"))
+    export_reference(str(tmp_path / "same"), str(tmp_path / "same.ckpt"))
+
+
 def test_a_filter_that_the_reference_lacks_is_not_exported(tmp_path: Path) -> None:
     run = make_run(tmp_path, "run", "model.preemphasis=0.97")
     with pytest.raises(CheckpointError, match=r"has model.preemphasis=0.97, which no file of the reference"):

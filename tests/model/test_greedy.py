@@ -155,6 +155,35 @@ def test_a_crop_too_short_is_refused_with_the_shortest_that_works() -> None:
         run_through(encoder, audio(3, shortest - 1))
 
 
+@pytest.mark.parametrize("negatives", ["batch", "exact"])
+def test_a_module_with_its_own_steps_is_the_module_of_an_encoder_with_this_one_number(negatives: str) -> None:
+    listed = small_encoder(prediction_steps=(7, 2, 4), negatives=negatives)
+    for index, steps in enumerate((7, 2, 4)):
+        module, alone = (
+            listed.module(index),
+            small_encoder(prediction_steps=steps, negatives=negatives).module(index),
+        )
+        x = audio(3, 120) if index == 0 else torch.rand(3, 40, 5, dtype=torch.float64)
+        ours, theirs = (one(x, one.draw(x, KEY), 0.01) for one in (module, alone))
+        assert module.nce.weight.shape[0] == steps
+        assert torch.equal(ours.loss, theirs.loss)
+
+
+def test_steps_of_a_list_beyond_a_modules_frames_are_refused_and_one_number_is_not() -> None:
+    listed = small_encoder(prediction_steps=(20, 8, 10))
+    assert listed.module_frames(120) == [20, 10, 10]
+    with pytest.raises(
+        ConfigError, match=r"=\[20, 8, 10\] predicts 20 frames ahead in module 0, of which a crop gives 20"
+    ):
+        listed.check_crop(120)
+    with pytest.raises(ConfigError, match=r"predicts 10 frames ahead in module 2, .* use at most 9 there"):
+        small_encoder(prediction_steps=(19, 8, 10)).check_crop(120)
+    with pytest.raises(ConfigError, match=r"objective.window_frames=8\); use at most 7 there"):
+        small_encoder(prediction_steps=(7, 8, 4), window_frames=8).check_crop(120)
+    small_encoder(prediction_steps=(19, 9, 9)).check_crop(120)
+    small_encoder(prediction_steps=12).check_crop(120)
+
+
 def test_a_window_of_one_frame_is_refused() -> None:
     module = small_encoder(window_frames=1).module(0)
     with pytest.raises(ConfigError, match="window_frames=1"):

@@ -122,6 +122,10 @@ def test_cpc_with_and_without_a_gru(gru_units: int) -> None:
     check_all_modules(2, 80, model={"family": "cpc", "gru_units": gru_units}, prediction_steps=2)
 
 
+def test_steps_of_each_module() -> None:
+    check_all_modules(3, 60, prediction_steps=(7, 2, 4), num_negatives=3, kld_weight=0.01)
+
+
 def test_more_steps_than_frames() -> None:
     check_all_modules(1, 30, prediction_steps=12, num_negatives=2, negatives="exact")
 

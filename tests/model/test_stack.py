@@ -42,6 +42,8 @@ def test_the_published_encoder_has_its_published_size_and_frames() -> None:
         {"model": {"family": "cpc"}, "objective": {"prediction_steps": 3}},
         {"model": {"family": "cpc", "gru_units": 0, "head": "linear"}},
         {"model": {"depth": 1}},
+        {"objective": {"prediction_steps": (7, 2, 4)}},
+        {"model": {"depth": 2}, "objective": {"prediction_steps": (7, 2, 4)}},
         *({"objective": {"loss": name}} for name in CONTRASTIVE_LOSSES),
     ],
     ids=str,

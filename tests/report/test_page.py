@@ -67,6 +67,21 @@ def test_crops_name_the_kinds_of_augmentation_that_are_on() -> None:
     assert after == f"{before}; augmentation: noise_snr_db 10, mask_s 0.1"
 
 
+@pytest.mark.parametrize(
+    ("steps", "depth", "shown"),
+    [
+        (12, 0, "InfoNCE of 12 steps ahead"),
+        ((12, 12, 12, 12), 0, "InfoNCE of 12 steps ahead"),
+        ((32, 8, 4, 2), 0, "InfoNCE of 32, 8, 4 and 2 steps ahead (module by module)"),
+        ((32, 8, 4, 2), 2, "InfoNCE of 32 and 8 steps ahead (module by module)"),
+    ],
+)
+def test_steps_of_each_trained_module_are_named(steps: int | tuple[int, ...], depth: int, shown: str) -> None:
+    model, objective = ModelConfig(depth=depth), ObjectiveConfig(prediction_steps=steps)
+    config = RunConfig(data=DataConfig(shards="s"), model=model, objective=objective)
+    assert dict(config_terms(config, None, None))["Objective"].startswith(shown)
+
+
 def test_layers_without_a_relu_are_named() -> None:
     model = ModelConfig(relus=(True, False, True, True, True))
     rows = modules_table(RunConfig(data=DataConfig(shards="s"), model=model)).rows

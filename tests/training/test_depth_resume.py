@@ -25,12 +25,16 @@ Maker = Callable[..., ResolvedConfig]
 SEQUENTIAL = ("train.schedule=sequential", "train.max_steps=12", "train.epochs=2")  # ends inside an epoch
 
 
-def test_runs_that_continue_each_other_depth_by_depth_equal_the_deepest_run(tiny_config: Maker) -> None:
-    whole = tiny_config(*SEQUENTIAL, "storage.name=whole").config
+@pytest.mark.parametrize("steps", ["3", "[12,5,2,3]"])
+def test_runs_that_continue_each_other_depth_by_depth_equal_the_deepest_run(
+    tiny_config: Maker, steps: str
+) -> None:
+    own = (*SEQUENTIAL, f"objective.prediction_steps={steps}")
+    whole = tiny_config(*own, "storage.name=whole").config
     single_rank_trainer(whole).run()
     before = None
     for depth in (1, 2, 4):
-        resolved = tiny_config(*SEQUENTIAL, f"model.depth={depth}", f"storage.name=depth{depth}")
+        resolved = tiny_config(*own, f"model.depth={depth}", f"storage.name=depth{depth}")
         assert train(resolved, resume_from=before) == 0
         before = run_location(resolved.config).uri
         found = last_checkpoint(resolved.config)
@@ -49,8 +53,14 @@ def test_runs_that_continue_each_other_depth_by_depth_equal_the_deepest_run(tiny
 def test_a_shallower_run_with_other_tensors_is_refused_by_their_names(tiny_config: Maker) -> None:
     shallow = tiny_config(*SEQUENTIAL, "model.depth=1", "train.max_steps=1", "storage.name=shallow")
     train(shallow)
-    deep = tiny_config(*SEQUENTIAL, "objective.prediction_steps=2", "model.depth=2", "storage.name=deep")
-    with pytest.raises(CheckpointError, match=r"other tensors than this run: greedy\.0\.nce\.weight"):
+    deep = tiny_config(
+        *SEQUENTIAL, "objective.prediction_steps=[2,3,3,3]", "model.depth=2", "storage.name=deep"
+    )
+    expected = (
+        r"other tensors than this run: greedy\.0\.nce\.weight 3x8x8 where this run has 2x8x8, "
+        r"whose first size is objective\.prediction_steps of the module"
+    )
+    with pytest.raises(CheckpointError, match=expected):
         train(deep, resume_from=run_location(shallow.config).uri)
 
 

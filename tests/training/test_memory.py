@@ -21,6 +21,15 @@ def test_scores_are_counted_for_the_module_with_the_most_frames() -> None:
     assert scores_bytes(encoder, config) == memory.COPIES * torch.empty(scores, device="meta").nbytes
 
 
+def test_scores_are_counted_for_the_module_with_the_most_of_them() -> None:
+    config = load_config("quickstart", ["train.batch_size=4", "objective.prediction_steps=[2,3,40,3]"]).config
+    encoder = small_encoder(objective={"prediction_steps": (2, 3, 40, 3)})
+    frames = encoder.module_frames(config.data.crop_samples)
+    window, objective = min(frames[2], config.objective.window_frames), config.objective
+    scores = 4 * window * 40 * (objective.num_negatives + 1)
+    assert scores_bytes(encoder, config) == memory.COPIES * torch.empty(scores, device="meta").nbytes
+
+
 def test_negatives_that_no_machine_holds_are_refused_before_they_are_drawn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -31,6 +31,20 @@ def test_trials_are_runs_inside_the_sweeps_folder_with_the_bases_config(tiny_swe
     assert from_yaml(to_yaml(sweep.config), "x") == sweep.config
 
 
+def test_steps_of_each_module_are_values_of_a_space_at_every_depth(tiny_sweep: MakeSweep) -> None:
+    space = {"objective.prediction_steps": "[3, [12, 5, 2, 3]]", "model.depth": "[2, 1]"}
+    sweep = tiny_sweep(space, "train.schedule=sequential")
+    trials = trials_of(sweep)
+    assert [[t.config.objective.steps_of_module(m) for m in t.config.trained_modules] for t in trials] == [
+        [3, 3],
+        [3],
+        [12, 5],
+        [12],
+    ]
+    assert len({trial.id for trial in trials}) == 4
+    assert [len(chain.trials) for chain in chains_of(sweep, trials)] == [2, 2]
+
+
 def test_under_sequential_trials_that_differ_in_depth_alone_form_one_chain(tiny_sweep: MakeSweep) -> None:
     sweep = tiny_sweep(SPACE, "train.schedule=sequential")
     assert ids(chains_of(sweep, trials_of(sweep))) == [

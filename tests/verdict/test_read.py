@@ -73,6 +73,9 @@ def test_a_crop_has_as_many_spans_as_prediction_steps_fit_into_its_window() -> N
         10,
         10,
     ]  # 128 frames, 12 steps
+    listed = config().objective.model_copy(update={"prediction_steps": (32, 64, 200)})
+    of_each = module_figures(config().model_copy(update={"objective": listed}), [])
+    assert [module.num_spans for module in of_each] == [4, 2, 1]
 
 
 def test_a_trained_run_is_read_with_its_progress_and_its_data(probed_run: Path) -> None:

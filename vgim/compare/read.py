@@ -190,10 +190,12 @@ def _differences(runs: Sequence[ComparedRun], configs: Sequence[RunConfig]) -> l
         notes.append(f"trained on different data, so losses and accuracies do not compare: {parts}")
     by_name = {run.name: config for run, config in zip(runs, configs, strict=True)}
     notes += _differing_layers(by_name)
-    for key in ("loss", "num_negatives", "prediction_steps", "negatives"):
-        values = {str(getattr(config.objective, key)) for config in configs}
-        if len(values) > 1:
-            notes.append(f"InfoNCE does not compare: objective.{key} is {' or '.join(sorted(values))}")
+    objectives = [config.objective for config in configs]
+    told = {key: [str(getattr(o, key)) for o in objectives] for key in ("loss", "num_negatives", "negatives")}
+    told["prediction_steps"] = [to_flow(o.plain_steps) for o in objectives]
+    for key, values in told.items():
+        if len(set(values)) > 1:
+            notes.append(f"InfoNCE does not compare: objective.{key} is {' or '.join(sorted(set(values)))}")
     if (note := differing_units(by_name)) is not None:
         notes.append(note)
     return notes

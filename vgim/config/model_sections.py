@@ -72,11 +72,12 @@ class ModelConfig(Section):
                 f"layers_per_module={list(self.layers_per_module)} adds up to {sum(self.layers_per_module)} "
                 f"but there are {num_layers} convolutions"
             )
-        total = len(self.layers_per_module) + (self.gru_units > 0)
-        if self.depth > total:
-            raise ValueError(f"depth={self.depth} but there are only {total} modules; use 0 for all of them")
         if self.family == "cpc" and self.depth:
             raise ValueError("depth has no meaning for cpc, which is one module; leave it at 0")
+        if self.depth > self.full_depth:
+            raise ValueError(
+                f"depth={self.depth} but there are only {self.full_depth} modules; use 0 for all of them"
+            )
         if self.family == "sim" and self.head != "none":
             raise ValueError(
                 f"head={self.head} has no place in family sim, whose latents are made by its posterior; use head=none, "
@@ -87,9 +88,17 @@ class ModelConfig(Section):
     @property
     def num_modules(self) -> int:
         """Modules with a loss of their own."""
-        if self.family == "cpc":
-            return 1
-        return self.depth or len(self.layers_per_module) + (self.gru_units > 0)
+        return self.depth or self.full_depth
+
+    @property
+    def full_depth(self) -> int:
+        """Modules of the whole encoder, whatever `depth` is."""
+        return 1 if self.family == "cpc" else len(self.layers_per_module) + (self.gru_units > 0)
+
+
+MAX_STEPS_AHEAD = 1024
+StepsAhead = Annotated[int, Field(ge=1, le=MAX_STEPS_AHEAD)]
+"""K of a module: the frames ahead that it predicts."""
 
 
 class ObjectiveConfig(Section):
@@ -98,8 +107,16 @@ class ObjectiveConfig(Section):
     loss: Annotated[str, OneOf(CONTRASTIVE_LOSSES)] = Field(
         "info_nce", description=describe(CONTRASTIVE_LOSSES)
     )
-    prediction_steps: int = Field(12, ge=1, le=1024)
-    """K: number of future latents that each context predicts."""
+    prediction_steps: StepsAhead | Annotated[tuple[StepsAhead, ...], Field(max_length=MAX_LAYERS + 1)] = (
+        Field(
+            12,
+            json_schema_extra={
+                "in_words": f"an integer at least 1 and at most {MAX_STEPS_AHEAD}, or a list with one for each module"
+            },
+        )
+    )
+    """K: number of future latents that each context predicts; one number, or a list with one for each module of the
+    whole encoder, also where model.depth leaves some out."""
     num_negatives: int = Field(10, ge=1, le=65_536)
     """N: negatives per positive."""
     negatives: Annotated[str, OneOf(NEGATIVES)] = Field("batch", description=describe(NEGATIVES))
@@ -131,3 +148,14 @@ class ObjectiveConfig(Section):
     """warn: write an event if a module's posterior collapses; stop: end the run with an error."""
     collapse_patience_steps: int = Field(200, ge=1, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
     """Steps after the warm-up for which a posterior must look collapsed before it counts as collapsed."""
+
+    def steps_of_module(self, module: int) -> int:
+        """K of a module, counted from the input."""
+        steps = self.prediction_steps
+        return steps if isinstance(steps, int) else steps[module]
+
+    @property
+    def plain_steps(self) -> int | tuple[int, ...]:
+        """`prediction_steps`, as one number where all modules have the same."""
+        steps = self.prediction_steps
+        return steps[0] if isinstance(steps, tuple) and len(set(steps)) == 1 else steps

@@ -195,7 +195,12 @@ MODULE = (
     Spelling("modules", "model.layers_per_module", "convolutions of each module", "[2,2,1]"),
     Spelling("cnn_hidden_dim", "model.channels", "", "512"),
     Spelling("regressor_hidden_dim", "model.gru_units", "0 here for no GRU", "256"),
-    Spelling("prediction_step", "objective.prediction_steps", "K; 12 in Greedy InfoMax", "10"),
+    Spelling(
+        "prediction_step",
+        "objective.prediction_steps",
+        "K, here also a list with one for each module; 12 in Greedy InfoMax",
+        "10",
+    ),
     Spelling(
         "predict_distributions",
         "",

@@ -22,6 +22,7 @@ from vgim.config.section import (
 )
 from vgim.config.train_sections import OptimConfig, TrainConfig
 from vgim.schedules.registry import SCHEDULES, names_of_schedules
+from vgim.text import plural
 
 __all__ = [
     "MAX_BATCH",
@@ -115,6 +116,17 @@ class RunConfig(Section):
             f"objective.{setting} has no effect for model.family={self.model.family}, which has no posterior; set it "
             f"to {neutral} or use family sim"
         )
+
+    @model_validator(mode="after")
+    def _every_module_has_its_steps(self) -> RunConfig:
+        steps, num_modules = self.objective.prediction_steps, self.model.full_depth
+        if isinstance(steps, tuple) and len(steps) != num_modules:
+            depth = f", whatever model.depth={self.model.depth} leaves out" if self.model.depth else ""
+            raise ValueError(
+                f"objective.prediction_steps={list(steps)} is a list of {len(steps)} but the encoder has "
+                f"{plural(num_modules, 'module')}; give one for each{depth}, or one number for all"
+            )
+        return self
 
     @model_validator(mode="after")
     def _families_agree(self) -> RunConfig:

@@ -103,6 +103,11 @@ def export_reference(where: str, out: str) -> str:
             f"{checkpoint.location.uri} has model.preemphasis={config.model.preemphasis:g}, which no file of the "
             "reference can state; export it with `vgim export`"
         )
+    if isinstance(steps := config.objective.plain_steps, tuple):
+        raise CheckpointError(
+            f"{checkpoint.location.uri} has objective.prediction_steps={_shown(steps)}, and a file of the reference "
+            "has one K for all modules; export it with `vgim export`"
+        )
     encoder = build_encoder(config.model, config.objective, config.train.seed)
     load_weights(checkpoint, encoder)
     data = io.BytesIO()
@@ -175,7 +180,7 @@ def _check_agrees(theirs: Architecture, config: RunConfig, preset: str) -> None:
         "model.batch_norm": config.model.batch_norm,
         "model.head": config.model.head,
         "model.preemphasis": config.model.preemphasis,
-        "objective.prediction_steps": config.objective.prediction_steps,
+        "objective.prediction_steps": config.objective.plain_steps,
     }
     batch_norm = "none" if not theirs.batch_norm else "local"
     if theirs.batch_norm and config.model.batch_norm != "none":

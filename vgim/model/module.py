@@ -79,6 +79,8 @@ class GreedyModule(nn.Module):
         self.index = index
         self.spec = spec
         self.objective = objective
+        self.num_steps = objective.steps_of_module(index)
+        """K: frames ahead that the module predicts."""
         self.group = ALONE
         self.layers = ConvStack(
             spec.convs, spec.channels_in, spec.channels, batch_norm, spec.relus, spec.preemphasis
@@ -92,7 +94,7 @@ class GreedyModule(nn.Module):
         )
         self.gru = nn.GRU(spec.channels, spec.gru_units, batch_first=True) if spec.gru_units else None
         self.nce: ContrastiveLoss = contrastive_loss(objective.loss)(
-            objective, spec.gru_units or spec.channels, spec.channels
+            objective, self.num_steps, spec.gru_units or spec.channels, spec.channels
         )
 
     def set_rank_group(self, group: RankGroup) -> None:
@@ -164,7 +166,7 @@ class GreedyModule(nn.Module):
             num_crops=x.shape[0],
             num_frames=num_frames,
             num_window=num_window,
-            num_steps=objective.prediction_steps,
+            num_steps=self.num_steps,
             num_negatives=objective.num_negatives,
             negatives=self.nce.negatives,
             num_ranks=self.group.size if pooled else 1,

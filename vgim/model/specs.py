@@ -121,7 +121,7 @@ def count_parameters(config: RunConfig) -> ParameterCounts:
     """How many parameters the encoder of a config has."""
     objective, loss = config.objective, loss_facts(config.objective.loss)
     encoder = predictors = 0
-    for spec in module_specs(config.model):
+    for m, spec in enumerate(module_specs(config.model)):
         channels, gru = spec.channels, spec.gru_units
         channels_in = spec.channels_in
         for conv, normed in zip(spec.convs, spec.relus or (True,) * len(spec.convs), strict=True):
@@ -131,5 +131,5 @@ def count_parameters(config: RunConfig) -> ParameterCounts:
             channels_in = channels
         encoder += channels * (channels + 1) * (spec.head + 2 * spec.posterior)  # μ and log σ²
         encoder += 3 * gru * (channels + gru + 2) if gru else 0  # three gates with two biases each
-        predictors += loss.num_parameters(objective, gru or channels, channels)
+        predictors += loss.num_parameters(objective, objective.steps_of_module(m), gru or channels, channels)
     return ParameterCounts(encoder, predictors)

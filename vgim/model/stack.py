@@ -74,13 +74,25 @@ class Encoder(nn.Module):
         """Refuse crops from which a module could not learn.
 
         Raises:
-            ConfigError: A module gets fewer than two frames.
+            ConfigError: A module gets fewer than two frames, or `prediction_steps` names more steps for it than it has
+                frames to predict.
         """
         for index, frames in enumerate(self.module_frames(num_samples)):
             if frames < 2:
                 raise ConfigError(
                     f"data.crop_samples={num_samples} gives module {index} only frames={frames}, and it "
                     f"needs 2 to predict one from another; use at least {self.module(-1).spec.min_samples}"
+                )
+            steps, window = (
+                self.objective.prediction_steps,
+                min(frames, self.objective.window_frames or frames),
+            )
+            # One number for all modules is meant for the first ones too, which have more frames.
+            if isinstance(steps, tuple) and steps[index] >= window:
+                raise ConfigError(
+                    f"objective.prediction_steps={list(steps)} predicts {steps[index]} frames ahead in module {index}, "
+                    f"of which a crop gives {window} frames (data.crop_samples={num_samples}, "
+                    f"objective.window_frames={self.objective.window_frames}); use at most {window - 1} there"
                 )
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ from vgim.report.notes import Notes
 from vgim.report.tables import Table
 from vgim.runs.folder import RunRecord
 from vgim.schedules.registry import SCHEDULES
-from vgim.text import format_duration, plural
+from vgim.text import format_duration, join_words, plural
 
 Term = tuple[str, str]
 """A term and its description."""
@@ -179,8 +179,12 @@ def _encoder(config: RunConfig) -> str:
 def _objective(config: RunConfig) -> str:
     o = config.objective
     chance = chance_of(o)
+    ahead = f"{o.plain_steps} steps ahead"
+    if isinstance(o.plain_steps, tuple):
+        of_modules = [str(o.steps_of_module(m)) for m in config.trained_modules]
+        ahead = f"{join_words(of_modules)} steps ahead (module by module)"
     text = (
-        f"{loss_facts(o.loss).title} of {o.prediction_steps} steps ahead among 1 + {o.num_negatives} candidates "
+        f"{loss_facts(o.loss).title} of {ahead} among 1 + {o.num_negatives} candidates "
         f"(negatives: {o.negatives}), "
         f"so that chance is {chance.formula} = {chance.loss:.3f} nats"
     )

@@ -18,6 +18,8 @@ from vgim.runs.recovery import written_checkpoint
 from vgim.runs.training_state import TrainingState
 from vgim.storage import Bytes, Location
 
+PREDICTORS = ".nce.weight"
+"""Ending of the names of an encoder's predictors."""
 OF_RANKS = "/of_ranks"
 """Ending of the keys in a checkpoint's optimizer state that hold every rank's own value of a buffer, [ranks, ...]."""
 
@@ -103,6 +105,8 @@ def load_tensors(checkpoint: Checkpoint, network: nn.Module, *, partly: bool = F
     ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        if all(PREDICTORS in line for line in wrong):
+            more += ", whose first size is objective.prediction_steps of the module"
         raise CheckpointError(
             f"{checkpoint.location.uri} has other tensors than this run: {'; '.join(wrong[:3])}{more}; "
             "use the config that it was trained with (config.yaml beside the weights)"

@@ -34,12 +34,13 @@ def check_scores_fit(encoder: Encoder, config: RunConfig) -> None:
 
 
 def scores_bytes(encoder: Encoder, config: RunConfig) -> int:
-    """Bytes of the scores [B, W, K, N + 1] of the module with the most frames, in fp32, with what is made from them."""
+    """Bytes of the scores [B, W, K, N + 1] of the module with the most, in fp32, with what is made from them."""
     objective = config.objective
-    frames = max(encoder.module_frames(config.data.crop_samples))
-    window = min(frames, objective.window_frames or frames)
-    steps = min(objective.prediction_steps, window - 1)
-    return COPIES * 4 * config.train.batch_size * window * steps * (objective.num_negatives + 1)
+    most = 0
+    for m, frames in enumerate(encoder.module_frames(config.data.crop_samples)):
+        window = min(frames, objective.window_frames or frames)
+        most = max(most, window * min(objective.steps_of_module(m), window - 1))
+    return COPIES * 4 * config.train.batch_size * most * (objective.num_negatives + 1)
 
 
 def physical_bytes() -> int:

@@ -145,10 +145,8 @@ def _shape(config: RunConfig) -> str:
             tree["model"],
             data["crop_samples"],
             [train[key] for key in ("batch_size", "accumulate", "precision", "compile", "cuda_graphs")],
-            [
-                objective[key]
-                for key in ("loss", "prediction_steps", "num_negatives", "negatives", "window_frames")
-            ],
+            [objective[key] for key in ("loss", "num_negatives", "negatives", "window_frames")],
+            config.objective.plain_steps,
             tree["cluster"]["workers"],
         )
     )

@@ -119,7 +119,7 @@ def _module(
     active = [metrics.get("active_units") for _, metrics in (validations or train)]
     return ModuleFigures(
         module=module,
-        num_spans=max(1, window // objective.prediction_steps),
+        num_spans=max(1, window // objective.steps_of_module(module)),
         validation=Measurement(validations[-1][1].get("nce"), _count(validations[-1][0].get("crops")))
         if validations
         else None,

@@ -52,7 +52,7 @@ def check_sampling(draws: Draws, logvar_max: float) -> None:
 
 
 def check_loss(draws: Draws, num_steps: int, pool_is_z: bool) -> None:
-    nce = InfoNCE(ObjectiveConfig(prediction_steps=num_steps, predictor_init="uniform"), C, C)
+    nce = InfoNCE(ObjectiveConfig(predictor_init="uniform"), num_steps, C, C)
     c_BWC, z_BTC, other = drawn(B, draws.num_window, C), drawn(B, T, C), drawn(B * T, C)
     pool = z_BTC.view(B * T, C) if pool_is_z else other
     inputs = [c_BWC, z_BTC, nce.weight, *([] if pool_is_z else [other])]

@@ -38,16 +38,19 @@ class ContrastiveLoss(nn.Module, LossFacts):
     Metrics call its value `nce` and a checkpoint its parameters `nce.weight`, whichever loss it is.
 
     Args:
-        objective: The config's section; `prediction_steps` is K, `predictor_init` the first weights.
+        objective: The config's section; `predictor_init` is how the maps start.
+        num_steps: K of the module.
         channels_context: Cc.
         channels_target: Cz.
     """
 
-    def __init__(self, objective: ObjectiveConfig, channels_context: int, channels_target: int) -> None:
+    def __init__(
+        self, objective: ObjectiveConfig, num_steps: int, channels_context: int, channels_target: int
+    ) -> None:
         super().__init__()
         self.negatives = negatives_of(objective.negatives)
         """Draws the negatives of a pass."""
-        self.weight = nn.Parameter(torch.zeros(objective.prediction_steps, channels_target, channels_context))
+        self.weight = nn.Parameter(torch.zeros(num_steps, channels_target, channels_context))
         """[K, Cz, Cc]: without bias; weight[k-1] predicts z_{t+k} from c_t."""
         if objective.predictor_init == "uniform":  # nn.Linear's default for one map of this fan-in
             bound = 1 / math.sqrt(channels_context)

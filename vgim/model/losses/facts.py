@@ -31,9 +31,11 @@ class LossFacts(ABC):
         """The loss of equal scores."""
 
     @classmethod
-    def num_parameters(cls, objective: ObjectiveConfig, channels_context: int, channels_target: int) -> int:
-        """How many parameters the loss of one module has: a linear map for each prediction step."""
-        return objective.prediction_steps * channels_target * channels_context
+    def num_parameters(
+        cls, objective: ObjectiveConfig, num_steps: int, channels_context: int, channels_target: int
+    ) -> int:
+        """How many parameters the loss of a module with K = `num_steps` has: a linear map for each step."""
+        return num_steps * channels_target * channels_context
 
 
 class InfoNCEFacts(LossFacts):
