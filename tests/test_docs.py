@@ -34,7 +34,7 @@ JOBS = {
     "ray_jobs/experiment.py": ["experiment", "run"],
 }
 PRESET = re.compile(
-    r"(quickstart|(?:published-)?(?:librispeech|artificial)-(?:sim|gim|cpc)(?:-extra)?)(\.yaml)?"
+    r"(quickstart|(?:published-)?(?:librispeech|artificial)-(?:sim|gim|cpc)(?:-extra|-deep)?)(\.yaml)?"
 )
 
 NEEDED = {"model.head": ("model.family=gim", "objective.kld_weight=0")}

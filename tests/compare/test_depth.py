@@ -43,3 +43,19 @@ def test_the_deepest_greedy_encoder_gives_the_rows() -> None:
     assert common_stages(configs) == stages_of(GREEDY)
     assert common_stages(configs[:1]) == stages_of(GREEDY)  # cpc's own layers_per_module
     assert common_stages(configs[:2]) == stages_of(GREEDY)[:2]
+
+
+def test_extra_modules_of_cpc_stand_beside_those_of_a_greedy_encoder() -> None:
+    deep = {"extra_modules": 2, "extra_layers": 2}
+    stages = stages_of(GREEDY.model_copy(update=deep))
+    assert [stage.hop for stage in stages] == [20, 80, 160, 160, 160, 160]
+    rows = {(0, 1): 0, (0, 3): 1, (0, 4): 2, (0, 6): 3, (0, 8): 4, (0, None): 5}
+    assert outputs_by_stage(CPC.model_copy(update=deep), stages) == rows
+    plain = {(0, 1): 0, (0, 3): 1, (0, 4): 2, (0, None): 5}
+    assert outputs_by_stage(CPC, stages) == plain
+    assert outputs_by_stage(CPC.model_copy(update=deep), stages_of(GREEDY)) == {
+        (0, 1): 0,
+        (0, 3): 1,
+        (0, 4): 2,
+        (0, None): 3,
+    }

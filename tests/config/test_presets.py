@@ -19,6 +19,7 @@ SHIPPED = (
     "librispeech-sim",
     "librispeech-gim",
     "librispeech-cpc",
+    "librispeech-sim-deep",
     "artificial-sim",
     "artificial-gim",
     "artificial-cpc",
@@ -77,11 +78,18 @@ def test_published_presets_have_the_references_numbers_and_nothing_of_ours(name:
     assert "/published-" in config.data.shards
 
 
-@pytest.mark.parametrize("name", [name for name in SHIPPED if name.endswith("sim")] + ["quickstart"])
+@pytest.mark.parametrize("name", [name for name in SHIPPED if "-sim" in name] + ["quickstart"])
 def test_presets_with_a_kl_term_warm_it_up(name: str) -> None:
     objective = load_config(name).config.objective
     assert objective.kld_weight > 0
     assert objective.kld_warmup_steps > 0
+
+
+def test_the_deep_preset_is_librispeech_sim_with_eight_modules() -> None:
+    assert preset_difference("librispeech-sim", "librispeech-sim-deep").keys == {
+        "model.extra_modules": (0, 4)
+    }
+    assert load_config("librispeech-sim-deep").config.model.num_modules == 8
 
 
 def test_published_extra_layers_are_pointwise_without_a_relu() -> None:

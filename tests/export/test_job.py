@@ -36,6 +36,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made["no BatchNorm"] = make_run(
         root, "plain", "model.batch_norm=none", "model.relus=[true,false,true,true,true]", "model.depth=3"
     )
+    made["extra modules"] = make_run(root, "deep", "model.extra_modules=3", "model.extra_layers=2")
     made["pre-emphasis"] = make_run(root, "emphasized", "model.preemphasis=0.97")
     return made
 
@@ -56,7 +57,7 @@ def assert_close(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> None:
         assert (one - other).abs().max() <= 1e-4 * other.abs().max()
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, "no BatchNorm", "pre-emphasis"])
+@pytest.mark.parametrize("family", [*FAMILIES, "no BatchNorm", "extra modules", "pre-emphasis"])
 def test_the_folder_loads_with_and_without_vgim(family: str, runs: dict[str, Path], tmp_path: Path) -> None:
     made = export_run(str(runs[family]), "folder", str(tmp_path / "export"))
     assert made.largest_difference < 1e-4

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import vgim.pretrained.encoder
+from tests.export.cases import SIZES as EXPORTED_SIZES
+from tests.export.cases import make_run
 from tests.interop.cases import AUDIO, CHANNELS, SIZES, STEPS, UNITS, State, reference_state, save
 from vgim.errors import CheckpointError
 from vgim.interop.reference import export_reference, import_reference
@@ -125,3 +127,15 @@ def test_layers_that_the_config_has_not_are_named(tmp_path: Path, overrides: lis
     with pytest.raises(CheckpointError) as refused:
         import_reference(file, str(tmp_path / "run"), None, overrides)
     assert fix in str(refused.value)
+
+
+def test_extra_modules_go_to_the_reference_and_back(tmp_path: Path) -> None:
+    extra = ("model.extra_modules=2", "model.extra_layers=2")
+    run = make_run(tmp_path, "deep", *extra)
+    file = export_reference(str(run), str(tmp_path / "deep.ckpt"))
+    made = import_reference(file, str(tmp_path / "back"), "quickstart", [*EXPORTED_SIZES, *extra])
+    before, after = find_checkpoint(str(run)).weights(), find_checkpoint(made.run).weights()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(tensor, after[key]) for key, tensor in before.items())
+    with pytest.raises(CheckpointError, match=r"model\.kernels=\[10,8,4,4,4,3,3,3,3\] in the file"):
+        import_reference(file, str(tmp_path / "other"), "quickstart", EXPORTED_SIZES)

@@ -81,6 +81,17 @@ def test_every_module_and_layer_of_every_family_is_decoded(
     assert decoder_of(encoder, module, layer)(latents, 20_480).shape == (2, 20_480)
 
 
+@torch.no_grad()
+def test_latents_of_an_extra_module_are_decoded_to_the_audio_that_they_are_of() -> None:
+    model = ModelConfig(channels=4, gru_units=6, extra_modules=2)
+    encoder = build_encoder(model, ObjectiveConfig(), 0).eval()
+    for module, num_convs in ((3, 6), (4, 7), (5, 7)):
+        decoder = decoder_of(encoder, module)
+        assert len(decoder.convs) == num_convs
+        latents = encoder.encode(torch.zeros(1, 1_999), module)
+        assert decoder(latents, 1_999).shape == (1, 1_999)
+
+
 def test_a_cpc_with_extra_layers_is_decoded_from_each() -> None:
     model = ModelConfig(
         family="cpc",

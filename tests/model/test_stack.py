@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -86,6 +86,10 @@ def test_frames_are_counted_as_torch_counts_them(kernel: int, stride: int, paddi
         ({"family": "cpc"}, ["conv+gru"]),
         ({"family": "cpc", "gru_units": 0}, ["conv"]),
         ({"layers_per_module": (1, 1, 1), "gru_units": 0}, ["sim", "sim", "sim"]),
+        ({"extra_modules": 2}, ["sim", "sim", "sim", "sim", "gru"]),
+        ({"extra_modules": 2, "family": "gim", "gru_units": 0}, ["conv", "conv", "conv", "conv"]),
+        ({"extra_modules": 2, "depth": 3}, ["sim", "sim", "sim"]),
+        ({"extra_modules": 2, "family": "cpc"}, ["conv+gru"]),
     ],
 )
 def test_families_are_cut_into_their_modules(model: dict, classes: list[str]) -> None:
@@ -97,6 +101,34 @@ def test_families_are_cut_into_their_modules(model: dict, classes: list[str]) ->
         parts = ["sim"] if module.posterior is not None else parts
         built.append("+".join(parts + (["gru"] if module.gru is not None else [])))
     assert built == classes
+
+
+@pytest.mark.parametrize("family", ["sim", "gim", "cpc"])
+@pytest.mark.parametrize("extra_layers", [1, 2])
+def test_extra_modules_keep_every_frame(family: Literal["sim", "gim", "cpc"], extra_layers: int) -> None:
+    extra = {"family": family, "extra_modules": 3, "extra_layers": extra_layers}
+    encoder, plain = small_encoder(model=extra).eval(), small_encoder(model={"family": family}).eval()
+    for num_samples in (120, 121, 130):
+        x_BL = audio(2, num_samples)
+        assert encoder.encode(x_BL).shape == plain.encode(x_BL).shape
+    convs = [conv for m in range(len(encoder)) for conv in encoder.module(m).spec.convs]
+    assert convs[3:] == [ConvSpec(3, 1, 1)] * 3 * extra_layers
+    assert encoder.module(-1).spec.min_samples == plain.module(-1).spec.min_samples
+    encoder.check_crop(plain.module(-1).spec.min_samples)
+    with pytest.raises(ConfigError, match="at least"):
+        encoder.check_crop(plain.module(-1).spec.min_samples - 1)
+
+
+def test_the_modules_before_the_extra_ones_start_with_the_weights_that_they_have_without_them() -> None:
+    deep, plain = small_encoder(model={"extra_modules": 2}), small_encoder()
+    for m in (0, 1):
+        of_module = plain.module(m).state_dict()
+        assert all(torch.equal(weight, of_module[n]) for n, weight in deep.module(m).state_dict().items())
+
+
+def test_extra_layers_without_extra_modules_are_refused() -> None:
+    with pytest.raises(ValidationError, match="extra_layers=2 has no effect without extra modules"):
+        ModelConfig(extra_layers=2)
 
 
 def test_parameters_have_the_names_that_checkpoints_use() -> None:

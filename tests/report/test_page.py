@@ -88,6 +88,18 @@ def test_layers_without_a_relu_are_named() -> None:
     assert rows[0][1] == "convolutions 10/5, 8/4 without ReLU, Gaussian posterior"
 
 
+@pytest.mark.parametrize("family", ["sim", "gim", "cpc"])
+def test_extra_modules_have_rows_of_their_own(family: str) -> None:
+    model = ModelConfig.model_validate({"family": family, "extra_modules": 2, "extra_layers": 2})
+    rows = modules_table(RunConfig(data=DataConfig(shards="s"), model=model)).rows
+    if family == "cpc":
+        assert rows[0][1].endswith("convolutions 3/1, 3/1; convolutions 3/1, 3/1; GRU")
+        return
+    assert len(rows) == model.num_modules == 6
+    assert [row[1].split(", Gaussian")[0] for row in rows[3:]] == ["convolutions 3/1, 3/1"] * 2 + ["GRU"]
+    assert {row[3] for row in rows[2:]} == {rows[2][3]}  # frames are as long as before
+
+
 def test_curves_are_drawn_for_every_module_with_chance(whole_run: Path, tmp_path: Path) -> None:
     page = read(whole_run, out=str(tmp_path / "page.html"))
     assert "InfoNCE (nats) over optimizer steps: module 0 from" in page.words

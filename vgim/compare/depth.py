@@ -41,18 +41,23 @@ def outputs_by_stage(model: ModelConfig, stages: Sequence[Stage]) -> dict[tuple[
     """Index of the stage that each output (module, layer) belongs to; other outputs are left out.
 
     A greedy module's output is its stage's. The layer of cpc for a stage is the last convolution with the stage's
-    hop; the output of cpc is the GRU's stage.
+    hop; where several of cpc's modules would have that hop, as `model.extra_modules` have, their last layers belong to
+    the stages of that hop in order. The output of cpc is the GRU's stage.
     """
     if model.family != "cpc":
         return {(module, None): module for module in range(model.num_modules)}
     (spec,) = module_specs(model)
     hops = list(accumulate((conv.stride for conv in spec.convs), lambda hop, stride: hop * stride))
+    ends = [end - 1 for end in accumulate(model.module_sizes)]
     outputs: dict[tuple[int, int | None], int] = {}
-    for index, stage in enumerate(stages):
-        same = [layer for layer, hop in enumerate(hops) if hop == stage.hop]
-        if stage.gru and spec.gru_units:
-            outputs[0, None] = index
-        elif same and not stage.gru:
-            is_output = same[-1] == len(hops) - 1 and not spec.gru_units
-            outputs[0, None if is_output else same[-1]] = index
+    for hop in dict.fromkeys(hops):
+        layers = [layer for layer in ends if hops[layer] == hop]
+        if len(layers) < 2:
+            layers = [max(layer for layer in range(len(hops)) if hops[layer] == hop)]
+        of_hop = [index for index, stage in enumerate(stages) if stage.hop == hop and not stage.gru]
+        for layer, index in zip(layers, of_hop, strict=False):
+            is_output = layer == len(hops) - 1 and not spec.gru_units
+            outputs[0, None if is_output else layer] = index
+    if spec.gru_units and (of_gru := [index for index, stage in enumerate(stages) if stage.gru]):
+        outputs[0, None] = of_gru[-1]
     return outputs

@@ -17,6 +17,10 @@ LayerSize = Annotated[int, Field(le=65_536)]
 """Kernel, stride or padding of a convolution, or a number of convolutions."""
 
 
+EXTRA_LAYER = (3, 1, 1)
+"""Kernel, stride and padding of a convolution of `model.extra_modules`."""
+
+
 class ModelConfig(Section):
     """The encoder; by default five convolutions in three greedy modules, and a GRU."""
 
@@ -33,9 +37,14 @@ class ModelConfig(Section):
     """Zero padding of each convolution."""
     layers_per_module: tuple[LayerSize, ...] = Field((2, 2, 1), max_length=MAX_LAYERS)
     """Convolutions of each greedy module; their sum is the number of kernels."""
+    extra_modules: int = Field(0, ge=0, le=MAX_LAYERS)
+    """Further greedy modules between those of `layers_per_module` and the GRU, of convolutions with kernel 3, stride 1
+    and padding 1, which keep every frame; 4 make eight modules of the published four. cpc gets their convolutions."""
+    extra_layers: int = Field(1, ge=1, le=MAX_LAYERS)
+    """Convolutions of each of the `extra_modules`."""
     gru_units: int = Field(256, ge=0, le=MAX_WIDTH)
     """Units of the GRU, the last module, which reads the last convolutional latents; 0 for no GRU."""
-    depth: int = Field(0, ge=0, le=MAX_LAYERS + 1)
+    depth: int = Field(0, ge=0, le=2 * MAX_LAYERS + 1)
     """Modules that are trained, counted from the input (the GRU is the last); 0 for all. Greedy families only."""
     batch_norm: Literal["none", "local", "sync"] = "local"
     """BatchNorm1d between each convolution and its ReLU. none: no normalization; local: statistics of each rank's
@@ -72,6 +81,11 @@ class ModelConfig(Section):
                 f"layers_per_module={list(self.layers_per_module)} adds up to {sum(self.layers_per_module)} "
                 f"but there are {num_layers} convolutions"
             )
+        if self.extra_layers > 1 and not self.extra_modules:
+            raise ValueError(
+                f"extra_layers={self.extra_layers} has no effect without extra modules; set extra_modules, or leave "
+                "extra_layers at 1"
+            )
         if self.family == "cpc" and self.depth:
             raise ValueError("depth has no meaning for cpc, which is one module; leave it at 0")
         if self.depth > self.full_depth:
@@ -93,7 +107,19 @@ class ModelConfig(Section):
     @property
     def full_depth(self) -> int:
         """Modules of the whole encoder, whatever `depth` is."""
-        return 1 if self.family == "cpc" else len(self.layers_per_module) + (self.gru_units > 0)
+        return 1 if self.family == "cpc" else len(self.module_sizes) + (self.gru_units > 0)
+
+    @property
+    def module_sizes(self) -> tuple[int, ...]:
+        """Convolutions of each greedy module of convolutions, the extra ones too, whatever the depth."""
+        return (*self.layers_per_module, *(self.extra_modules * (self.extra_layers,)))
+
+    @property
+    def convolutions(self) -> tuple[tuple[int, int, int, bool], ...]:
+        """Kernel, stride and padding of each convolution, the extra ones too, and whether a ReLU follows it."""
+        relus = self.relus or len(self.kernels) * (True,)
+        extra = self.extra_modules * self.extra_layers * ((*EXTRA_LAYER, True),)
+        return (*zip(self.kernels, self.strides, self.paddings, relus, strict=True), *extra)
 
 
 MAX_STEPS_AHEAD = 1024
@@ -107,7 +133,7 @@ class ObjectiveConfig(Section):
     loss: Annotated[str, OneOf(CONTRASTIVE_LOSSES)] = Field(
         "info_nce", description=describe(CONTRASTIVE_LOSSES)
     )
-    prediction_steps: StepsAhead | Annotated[tuple[StepsAhead, ...], Field(max_length=MAX_LAYERS + 1)] = (
+    prediction_steps: StepsAhead | Annotated[tuple[StepsAhead, ...], Field(max_length=2 * MAX_LAYERS + 1)] = (
         Field(
             12,
             json_schema_extra={

@@ -45,7 +45,7 @@ class TrainConfig(Section):
     epochs: int = Field(1000, ge=1, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
     """Epochs to train."""
     module_epochs: tuple[Annotated[int, Field(ge=1, le=MAX_COUNT)], ...] = Field(
-        (), max_length=MAX_LAYERS + 1, json_schema_extra=MAY_CHANGE
+        (), max_length=2 * MAX_LAYERS + 1, json_schema_extra=MAY_CHANGE
     )
     """Epochs of each module, under a schedule that trains one module after the other; empty gives each `epochs`."""
     max_steps: int = Field(0, ge=0, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)

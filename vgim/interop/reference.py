@@ -215,6 +215,8 @@ def _check_agrees(theirs: Architecture, config: RunConfig, preset: str) -> None:
             )
             fix += f" ({theirs.family_reason}), or add --family {config.model.family}{needed}"
     elif "model.kernels" in differing:
+        if config.model.extra_modules:
+            fix += " model.extra_modules=0 model.extra_layers=1"
         fix += ", with model.strides and model.paddings to match, or model.depth where the file has fewer modules"
     raise CheckpointError(f"another architecture than the config: {named}; {fix}")
 

@@ -76,8 +76,9 @@ class ParameterCounts(NamedTuple):
 
 def module_specs(model: ModelConfig) -> list[ModuleSpec]:
     """Layers and sizes of each module, of the first `depth` ones if it is set."""
-    layers = [ConvSpec(*layer) for layer in zip(model.kernels, model.strides, model.paddings, strict=True)]
-    sizes = [len(layers)] if model.family == "cpc" else list(model.layers_per_module)
+    layers = [ConvSpec(*sizes) for *sizes, _ in model.convolutions]
+    relus = tuple(relu for *_, relu in model.convolutions)
+    sizes = [len(layers)] if model.family == "cpc" else list(model.module_sizes)
     specs = []
     first = 0
     for size in sizes:
@@ -89,7 +90,7 @@ def module_specs(model: ModelConfig) -> list[ModuleSpec]:
                 gru_units=model.gru_units if model.family == "cpc" else 0,
                 posterior=model.family == "sim",
                 min_samples=_samples_for_frames(2, layers[: first + size]),
-                relus=model.relus[first : first + size],
+                relus=() if all(relus) else relus[first : first + size],
                 preemphasis=model.preemphasis if first == 0 else 0.0,
                 head=model.head == "linear",
             )

@@ -71,17 +71,16 @@ def provenance_terms(record: RunRecord) -> list[Term]:
 def modules_table(config: RunConfig) -> Table:
     """One row per module: layers as kernel/stride, units, and the period of a frame."""
     model = config.model
-    relus = model.relus or (True,) * len(model.kernels)
     rows, at, samples = [], 0, 1
-    for number, layers in enumerate(model.layers_per_module):
-        sizes = list(zip(model.kernels, model.strides, relus, strict=True))[at : at + layers]
+    for number, layers in enumerate(model.module_sizes):
+        sizes = model.convolutions[at : at + layers]
         at += layers
-        samples *= math.prod(stride for _, stride, _ in sizes)
+        samples *= math.prod(stride for _, stride, *_ in sizes)
         text = ", ".join(
-            f"{kernel}/{stride}" + ("" if relu else " without ReLU") for kernel, stride, relu in sizes
+            f"{kernel}/{stride}" + ("" if relu else " without ReLU") for kernel, stride, _, relu in sizes
         )
         behind = ", Gaussian posterior" if model.family == "sim" else ""
-        if model.head == "linear" and (model.family != "cpc" or number == len(model.layers_per_module) - 1):
+        if model.head == "linear" and (model.family != "cpc" or number == len(model.module_sizes) - 1):
             behind = ", linear head"
         rows.append((str(number), f"convolutions {text}{behind}", str(model.channels), _period(samples)))
     if model.gru_units:
