@@ -13,7 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from vgim.model.stack import build_encoder
 from vgim.runs.checkpoint import prune_checkpoints
 from vgim.runs.metrics_writer import MetricsWriter
 from vgim.runs.training_state import TrainingState
-from vgim.runs.weights import save_checkpoint
+from vgim.runs.weights import checkpoint_tensors, save_checkpoint
 from vgim.storage import Location
 from vgim.training.checkpoint_writer import CheckpointWriter
 from vgim.training.malloc import keep_freed_memory
@@ -96,6 +96,10 @@ class Training:
         self.step += 1
         return time.perf_counter() - began
 
+    def tensors(self) -> dict[str, Mapping[str, torch.Tensor]]:
+        """What a checkpoint holds, by file."""
+        return checkpoint_tensors(self.encoder, self.optimizer)
+
     def state(self) -> TrainingState:
         """Training state at the current step; the values are of no account."""
         return TrainingState(
@@ -131,7 +135,7 @@ def write_beside_steps(
     """Write a checkpoint in the background, and take steps until it is on storage."""
     state = training.state()
     began = time.perf_counter()
-    writer.write(state, meanwhile=metrics.keep_written())
+    writer.write(state, training.tensors(), meanwhile=metrics.keep_written())
     measured.waits_s.append(time.perf_counter() - began)
     while writer.written_step < state.step:
         measured.steps_s.append(training.take_step())
@@ -144,7 +148,7 @@ def write_alone(
 ) -> None:
     """Write a checkpoint in the background with nothing beside it, for the processor time of its threads."""
     training.step += 1
-    writer.write(training.state(), meanwhile=metrics.keep_written())
+    writer.write(training.state(), training.tensors(), meanwhile=metrics.keep_written())
     began = time.process_time()
     writer.wait()
     measured.cpu_s.append(time.process_time() - began)
@@ -164,8 +168,8 @@ def compare(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             if way == WAITED_FOR:
                 actions.append(partial(write_and_wait, training, run, metrics, found))
                 continue
-            writer = CheckpointWriter(run, training.encoder, training.optimizer, training.config)
-            writer.write(training.state())  # allocates the memory of the copy
+            writer = CheckpointWriter(run, torch.device("cpu"), training.config)
+            writer.write(training.state(), training.tensors())  # allocates the memory of the copy
             writer.wait()
             actions.append(partial(write_beside_steps, training, writer, metrics, found))
             actions.append(partial(write_alone, training, writer, metrics, found))

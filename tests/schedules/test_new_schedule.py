@@ -54,7 +54,7 @@ def test_a_new_schedule_is_configured_and_trained(tiny_config: Maker) -> None:
 
 
 def test_messages_know_a_new_schedule(tiny_config: Maker) -> None:
-    with pytest.raises(ConfigError, match="must be one of joint, sequential, halves"):
+    with pytest.raises(ConfigError, match="must be one of joint, sequential, parallel, halves"):
         tiny_config("train.schedule=thirds")
     with pytest.raises(ConfigError, match=r"train\.schedule=halves has no meaning for one module; use joint"):
         tiny_config("train.schedule=halves", "model.family=cpc", "objective.kld_weight=0")

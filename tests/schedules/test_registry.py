@@ -1,4 +1,4 @@
-"""Every schedule answers for itself: its phases, who trains which modules, what a config may combine with it."""
+"""Every schedule answers for itself: its phases, and what a config may combine with it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 from vgim.config import ResolvedConfig
 from vgim.config.keys import config_keys
 from vgim.errors import ConfigError
-from vgim.schedules.registry import SCHEDULES, names_of_schedules
-from vgim.schedules.schedule import Assignment
+from vgim.schedules.registry import SCHEDULES, names_of_schedules, same_steps
 
 MODULES = (0, 1, 2)
 
@@ -41,10 +40,12 @@ def test_a_shallower_run_is_the_first_phases_of_a_deeper_one_where_the_schedule_
     assert schedule.continues_shallower_runs is (deep[: len(shallow)] == shallow)
 
 
-@pytest.mark.parametrize("name", ["joint", "sequential"])
-def test_all_ranks_train_all_modules_of_a_phase_together(name: str) -> None:
-    for phase in SCHEDULES[name].phases(MODULES, 1, ()):
-        assert SCHEDULES[name].assignments(phase, 3) == [Assignment(phase.modules, (0, 1, 2))]
+def test_schedules_that_compute_the_same_steps_say_so() -> None:
+    assert same_steps("joint", "parallel")
+    assert same_steps("parallel", "joint")
+    assert same_steps("sequential", "sequential")
+    assert not same_steps("sequential", "parallel")
+    assert not same_steps("joint", "sequential")
 
 
 def test_only_a_schedule_of_one_module_per_phase_names_the_module_that_starts() -> None:
@@ -55,7 +56,7 @@ def test_only_a_schedule_of_one_module_per_phase_names_the_module_that_starts() 
 
 
 def test_advice_names_the_schedules_that_fit() -> None:
-    assert names_of_schedules(lambda schedule: True) == "joint or sequential"
+    assert names_of_schedules(lambda schedule: True) == "joint or sequential or parallel"
     assert names_of_schedules(lambda schedule: schedule.takes_module_epochs) == "sequential"
 
 

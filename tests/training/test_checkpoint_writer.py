@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.runs.test_checkpoint import config_of, state, trained
 from tests.training.cases import (
@@ -26,7 +27,7 @@ from vgim.model.stack import Encoder
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics_writer import MetricsWriter
-from vgim.runs.weights import save_checkpoint
+from vgim.runs.weights import checkpoint_tensors, save_checkpoint
 from vgim.storage import Location
 from vgim.training import checkpoints, loop
 from vgim.training.agreement import Wishes
@@ -38,8 +39,8 @@ WAIT_S = 60.0
 FILES = ("weights.safetensors", "optimizer.safetensors", "config.yaml", "state.json")
 
 
-def writer_of(run: Location, encoder: Encoder, optimizer: Any) -> CheckpointWriter:
-    return CheckpointWriter(run, encoder, optimizer, config_of(encoder))
+def writer_of(run: Location, encoder: Encoder) -> CheckpointWriter:
+    return CheckpointWriter(run, torch.device("cpu"), config_of(encoder))
 
 
 def files_of(run: Location, step: int) -> dict[str, bytes]:
@@ -98,8 +99,8 @@ def test_the_files_are_those_of_the_step_whatever_is_trained_meanwhile(
     expected = Location(tmp_path / "expected")
     save_checkpoint(expected, encoder, optimizer, config_of(encoder), state(2))
     gate, run = Gate(monkeypatch), Location(tmp_path / "run")
-    writer = writer_of(run, encoder, optimizer)
-    writer.write(state(2))
+    writer = writer_of(run, encoder)
+    writer.write(state(2), checkpoint_tensors(encoder, optimizer))
     assert gate.reached.wait(WAIT_S)
     take = greedy_step(encoder, optimizer)
     for step in range(2, 4):
@@ -116,10 +117,10 @@ def test_the_state_comes_after_all_other_files_and_older_checkpoints_go_after_it
     tmp_path: Path, operations: list[str]
 ) -> None:
     encoder, optimizer = trained()
-    writer = writer_of(Location(tmp_path), encoder, optimizer)
+    writer = writer_of(Location(tmp_path), encoder)
     keep = config_of(encoder).train.keep_last
     for step in range(keep + 1):
-        writer.write(state(step))
+        writer.write(state(step), checkpoint_tensors(encoder, optimizer))
     writer.wait()
     first, last = "step-00000000", f"step-{keep:08d}"
     done = [operation for operation in operations if first in operation or last in operation]
@@ -134,10 +135,10 @@ def test_the_state_comes_after_all_other_files_and_older_checkpoints_go_after_it
 def test_a_checkpoint_waits_for_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, optimizer = trained()
     gate, run = Gate(monkeypatch), Location(tmp_path)
-    writer = writer_of(run, encoder, optimizer)
-    assert writer.write(state(1)) == pytest.approx(0, abs=1)
+    writer = writer_of(run, encoder)
+    assert writer.write(state(1), checkpoint_tensors(encoder, optimizer)) == pytest.approx(0, abs=1)
     assert gate.reached.wait(WAIT_S)
-    second = threading.Thread(target=writer.write, args=(state(2),))
+    second = threading.Thread(target=writer.write, args=(state(2), checkpoint_tensors(encoder, optimizer)))
     second.start()
     second.join(0.2)
     assert second.is_alive()
@@ -155,12 +156,12 @@ def test_a_failure_is_raised_once_and_earlier_checkpoints_stay(
 ) -> None:
     encoder, optimizer = trained()
     run = Location(tmp_path)
-    writer = writer_of(run, encoder, optimizer)
-    writer.write(state(1))
+    writer = writer_of(run, encoder)
+    writer.write(state(1), checkpoint_tensors(encoder, optimizer))
     writer.wait()
     before = files_of(run, 1)
     (tmp_path / "checkpoints" / "step-00000002").write_text("a file where the folder belongs")
-    writer.write(state(2))
+    writer.write(state(2), checkpoint_tensors(encoder, optimizer))
     with pytest.raises(StorageError, match=r"cannot write .*step-00000002/weights.safetensors: .*") as e:
         writer.wait()
     assert "\n" not in str(e.value)
@@ -172,12 +173,12 @@ def test_a_failure_is_raised_once_and_earlier_checkpoints_stay(
 
 def test_a_checkpoint_whose_companion_fails_is_not_complete(tmp_path: Path) -> None:
     encoder, optimizer = trained()
-    writer = writer_of(Location(tmp_path), encoder, optimizer)
+    writer = writer_of(Location(tmp_path), encoder)
 
     def fail() -> None:
         raise StorageError("cannot write metrics.jsonl: it is full; free some space")
 
-    writer.write(state(1), meanwhile=fail)
+    writer.write(state(1), checkpoint_tensors(encoder, optimizer), meanwhile=fail)
     with pytest.raises(StorageError, match="it is full"):
         writer.wait()
     assert writer.written_step == 0
@@ -186,10 +187,10 @@ def test_a_checkpoint_whose_companion_fails_is_not_complete(tmp_path: Path) -> N
 
 def test_memory_stays_as_it_is_over_fifty_checkpoints(tmp_path: Path) -> None:
     encoder, optimizer = trained(2, channels=128, gru_units=128)
-    writer = writer_of(Location(tmp_path), encoder, optimizer)
+    writer = writer_of(Location(tmp_path), encoder)
     sizes = []
     for step in range(50):
-        writer.write(state(step))
+        writer.write(state(step), checkpoint_tensors(encoder, optimizer))
         writer.wait()
         sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4096)
     size = sum(path.stat().st_size for path in tmp_path.rglob("step-00000049/*"))

@@ -22,6 +22,7 @@ from vgim.config.schema import (
     StorageConfig,
     TrainConfig,
 )
+from vgim.config.stage_rules import check_stages, check_virtual_ranks
 from vgim.schedules.registry import SCHEDULES
 
 LOSS_HELP = (
@@ -112,6 +113,12 @@ class DecoderConfig(Section):
                 "train.schedule and train.module_epochs have no effect on a decoder, which is one network; "
                 "leave them out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _ranks_have_work(self) -> DecoderConfig:
+        check_virtual_ranks(self.train, self.cluster)
+        check_stages(self.train, self.cluster, 1)
         return self
 
     @model_validator(mode="after")

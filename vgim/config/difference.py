@@ -8,6 +8,7 @@ from typing import Any
 from vgim.config.decoder import AnyConfig
 from vgim.config.keys import config_keys, dump
 from vgim.config.yaml_text import to_flow
+from vgim.schedules.registry import same_steps
 
 
 def config_difference(old: AnyConfig, new: AnyConfig) -> list[str]:
@@ -18,12 +19,16 @@ def config_difference(old: AnyConfig, new: AnyConfig) -> list[str]:
 
 
 def blocking_difference(old: AnyConfig, new: AnyConfig) -> list[str]:
-    """The differences that make `new` another run than `old`: all in keys without `MAY_CHANGE`."""
+    """The differences that make `new` another run than `old`: all in keys without `MAY_CHANGE`.
+
+    Schedules that compute the same steps are no difference.
+    """
     leaves = config_keys(type(new)).leaves
     return [
         f"{key}: {to_flow(was)} → {to_flow(now)}"
         for key, was, now in differing_keys(dump(old), dump(new))
         if not (key in leaves and leaves[key].may_change)
+        and not (key == "train.schedule" and same_steps(was, now))
     ]
 
 

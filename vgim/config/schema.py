@@ -20,6 +20,7 @@ from vgim.config.section import (
     Section,
     default_home,
 )
+from vgim.config.stage_rules import check_stages, check_virtual_ranks
 from vgim.config.train_sections import OptimConfig, TrainConfig
 from vgim.schedules.registry import SCHEDULES, names_of_schedules
 from vgim.text import plural
@@ -165,6 +166,12 @@ class RunConfig(Section):
                 f"train.module_epochs={list(self.train.module_epochs)} has {len(self.train.module_epochs)} "
                 f"entries but there are {self.model.num_modules} modules; give one for each"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _ranks_have_work(self) -> RunConfig:
+        check_virtual_ranks(self.train, self.cluster)
+        check_stages(self.train, self.cluster, self.model.num_modules)
         return self
 
     @model_validator(mode="after")

@@ -29,6 +29,14 @@ BatchLimit = (
 BATCH_LIMIT_IN_WORDS: dict[str, Any] = {"in_words": "an integer at least 0, or a share in (0, 1]"}
 
 
+ModulesOfStage = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=MAX_LAYERS)], ...], Field(min_length=1, max_length=MAX_LAYERS + 1)
+]
+PLACEMENT_IN_WORDS: dict[str, Any] = {
+    "in_words": "auto, or at least two lists of modules, such as [[0], [1, 2, 3]]"
+}
+
+
 class TrainConfig(Section):
     """The training loop."""
 
@@ -42,6 +50,23 @@ class TrainConfig(Section):
         "joint",
         description=f"{schedules_help()}. Epochs, steps and warm-up count within a phase of the schedule.",
     )
+    virtual_ranks: int = Field(0, ge=0, le=MAX_BATCH, json_schema_extra=MAY_CHANGE)
+    """Parts of a step, each with `batch_size` × `accumulate` crops and draws of its own, which the ranks divide among
+    them: with the same number, any number of ranks takes the same steps. 0: one for each worker."""
+    placement: (
+        Annotated[tuple[ModulesOfStage, ...], Field(min_length=2, max_length=MAX_LAYERS + 1)]
+        | Literal["auto"]
+    ) = Field("auto", json_schema_extra={**MAY_CHANGE, **PLACEMENT_IN_WORDS})
+    """Modules of each stage under schedule parallel, such as [[0], [1], [2, 3]]; auto: balanced by the time that each
+    module takes on this device."""
+    replicas: tuple[Annotated[int, Field(ge=1, le=MAX_BATCH)], ...] = Field(
+        (), max_length=MAX_LAYERS + 1, json_schema_extra=MAY_CHANGE
+    )
+    """Ranks of each stage under schedule parallel, such as [4, 2, 1]; empty: balanced as the placement is."""
+    transfer_dtype: Literal["fp32", "bf16"] = "fp32"
+    """Type of the latents that stages send each other; bf16 halves the bytes and rounds."""
+    transfer_buffers: int = Field(2, ge=1, le=1024, json_schema_extra=MAY_CHANGE)
+    """Micro-batches of latents that may be under way between two ranks of neighbouring stages."""
     epochs: int = Field(1000, ge=1, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
     """Epochs to train."""
     module_epochs: tuple[Annotated[int, Field(ge=1, le=MAX_COUNT)], ...] = Field(

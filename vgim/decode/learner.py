@@ -24,10 +24,11 @@ from vgim.runs.metrics_writer import MetricsWriter
 from vgim.schedules.schedule import Phase
 from vgim.training.ddp import DataParallelModules
 from vgim.training.errors import NotFiniteError
-from vgim.training.learner import LearnerContext, ToAudio
+from vgim.training.learner import LearnerContext
 from vgim.training.prefetch import RankedBatch
 from vgim.training.progress import Progress
 from vgim.training.share import Share, SharedStatistics
+from vgim.training.stage_link import StageLink
 from vgim.training.validate import Validation
 
 
@@ -66,7 +67,9 @@ class DecoderLearner:
     def warnings(self) -> Sequence[str]:
         return []
 
-    def begin_phase(self, phase: Phase, progress: Progress, share: Share) -> None:
+    def begin_phase(
+        self, phase: Phase, progress: Progress, share: Share, link: StageLink | None = None
+    ) -> None:
         self.network.train()
         self._data_parallel = DataParallelModules(
             self, phase.modules, share.group, compile_modules=self._config.train.compile
@@ -120,7 +123,6 @@ class DecoderLearner:
         phase: Phase,
         progress: Progress,
         batches: Iterable[RankedBatch],
-        to_audio: ToAudio,
         writer: MetricsWriter | None,
     ) -> Validation:
         """Average metrics over all crops. Ranks may have different numbers of batches, so sums are all-reduced once."""
@@ -128,7 +130,7 @@ class DecoderLearner:
         sums = torch.zeros(len(names) + 1, dtype=torch.float64, device=self._worker.device)
         self.network.eval()
         for ranked in batches:
-            audio_BL = to_audio(ranked.batch)
+            audio_BL = ranked.input
             key = DrawKey(self._config.train.seed, 0, ranked.rank, ranked.number, "decoder validation")
             output_BL = self._decode(self.network, self._latents(audio_BL, key), audio_BL.shape[1])
             metrics = self._loss(output_BL, audio_BL)

@@ -16,10 +16,13 @@ from torch import distributed as dist
 
 
 class Work(Protocol):
-    """A collective that was started and may still run."""
+    """A collective or a transfer that was started and may still run."""
 
     def wait(self) -> Any:
-        """Wait until the collective is done."""
+        """Wait until it is done."""
+
+    def is_completed(self) -> bool:
+        """Whether it is done."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,26 @@ class RankGroup:
     def start_all_reduce_max(self, tensor: Tensor) -> Work:
         """Start to replace `tensor` by its maximum over the ranks; wait for what is returned before reading it."""
         work: Work = dist.all_reduce(tensor, dist.ReduceOp.MAX, group=self.process_group, async_op=True)
+        return work
+
+    @property
+    def sends_from_device(self) -> bool:
+        """Whether tensors of a GPU are sent as they are; gloo sends the CPU's."""
+        return self.size > 1 and dist.get_backend(self.process_group) == "nccl"
+
+    def start_send(self, tensor: Tensor, rank: int) -> Work:
+        """Start to send a contiguous tensor to a rank of the group; it must not change before the work is done.
+
+        Tensors from one rank to another arrive in the order in which they are sent.
+        """
+        work = dist.isend(tensor, group=self.process_group, group_dst=rank)
+        assert work is not None  # torch gives none to processes outside of the group
+        return work
+
+    def start_receive(self, tensor: Tensor, rank: int) -> Work:
+        """Start to receive a tensor of the same shape and dtype from a rank of the group."""
+        work = dist.irecv(tensor, group=self.process_group, group_src=rank)
+        assert work is not None
         return work
 
     def all_gather(self, tensor: Tensor) -> list[Tensor]:

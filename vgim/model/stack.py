@@ -56,6 +56,11 @@ class Encoder(nn.Module):
         assert isinstance(module, GreedyModule)
         return module
 
+    @staticmethod
+    def prefix(index: int) -> str:
+        """How the names of a module's parameters and buffers begin."""
+        return f"greedy.{index}."
+
     @property
     def ranks_communicate(self) -> bool:
         """Whether ranks exchange tensors within a training pass: frames as negatives, or BatchNorm's statistics."""

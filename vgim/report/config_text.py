@@ -6,7 +6,7 @@ import math
 from datetime import datetime
 
 from vgim.config import RunConfig
-from vgim.config.schema import AugmentConfig
+from vgim.config.schema import AugmentConfig, TrainConfig
 from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.errors import VgimError
@@ -210,13 +210,25 @@ def _optimizer(config: RunConfig) -> str:
 
 def _schedule(config: RunConfig) -> str:
     train, workers = config.train, max(config.cluster.max_workers, 1)
-    crops = train.batch_size * train.accumulate * workers
+    crops = train.batch_size * train.accumulate * (train.virtual_ranks or workers)
     order = SCHEDULES[train.schedule].summary
     most = f", at most {train.max_steps:,} steps" if train.max_steps else ""
     on = plural(workers, "worker") if config.cluster.max_workers else "one process, without Ray"
     if config.cluster.is_elastic:
         on = f"{config.cluster.min_workers} to {workers} workers"
+    if SCHEDULES[train.schedule].has_stages:
+        on += f" ({_stages(train)})"
     return f"{order}; {train.epochs:,} epochs{most}; {crops} crops a step, on {on}; seed {train.seed}"
+
+
+def _stages(train: TrainConfig) -> str:
+    """`stages of modules 0 / 1-3 with 2 / 1 ranks`, as far as the config says it."""
+    placed = "balanced by measured costs"
+    if train.placement != "auto":
+        names = (f"{m[0]}-{m[-1]}" if len(m) > 1 else str(m[0]) for m in train.placement)
+        placed = f"of modules {' / '.join(names)}"
+    ranks = f" with {' / '.join(map(str, train.replicas))} ranks" if train.replicas else ""
+    return f"stages {placed}{ranks}"
 
 
 def _crops(config: RunConfig) -> str:

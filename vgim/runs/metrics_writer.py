@@ -51,6 +51,16 @@ TOP_LEVEL = {
     "epoch": "speed/epoch",
 }
 
+STAGE_METRICS = (
+    "steps_per_s",
+    "compute_s",
+    "input_wait_s",
+    "output_wait_s",
+    "buffer_fill",
+    "sent_mb_per_s",
+)
+"""Figures of a stage in a record, where stages have ranks of their own."""
+
 
 class Event(NamedTuple):
     """Something that happened to a run: a sentence for readers, and values that code reads."""
@@ -130,6 +140,10 @@ class MetricsWriter:
             if key not in record:
                 continue
             self._board.add_scalar(tag, record[key], step)
+        for stage in record.get("stages", []):
+            for key, value in stage.items():
+                if key in STAGE_METRICS and value is not None:
+                    self._board.add_scalar(f"stages/stage{stage['stage']}/{key}", value, step)
         self._modules("train", record["modules"], step)
 
     def validation(self, record: MetricsRecord) -> None:

@@ -44,15 +44,21 @@ def save_checkpoint(
 
 
 def checkpoint_tensors(
-    network: nn.Module, optimizer: torch.optim.Optimizer, buffers_of_ranks: Mapping[str, Tensor] | None = None
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    buffers_of_ranks: Mapping[str, Tensor] | None = None,
+    owns: Callable[[str], bool] = lambda name: True,
 ) -> dict[str, Mapping[str, Tensor]]:
     """The tensors of a checkpoint, by the file that holds them. They are not copied: the next step changes them.
 
     Args:
         buffers_of_ranks: every rank's own value of the buffers that ranks have their own of, [ranks, ...], by name.
+        owns: whether this rank trains the parameter or buffer of a name; other tensors are left out.
     """
     of_ranks = {name + OF_RANKS: rows for name, rows in (buffers_of_ranks or {}).items()}
-    return {WEIGHTS: network.state_dict(), OPTIMIZER: {**_flatten(network, optimizer), **of_ranks}}
+    weights = {name: tensor for name, tensor in network.state_dict().items() if owns(name)}
+    state = {key: value for key, value in _flatten(network, optimizer).items() if owns(key)}
+    return {WEIGHTS: weights, OPTIMIZER: {**state, **of_ranks}}
 
 
 def write_new_checkpoint(

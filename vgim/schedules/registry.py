@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vgim.schedules.joint import Joint
+from vgim.schedules.parallel import Parallel
 from vgim.schedules.schedule import Schedule
 from vgim.schedules.sequential import Sequential
 
@@ -13,6 +14,7 @@ SCHEDULES: dict[str, Schedule] = {
     for schedule in (
         Joint(),
         Sequential(),
+        Parallel(),
     )
 }
 """Schedules by name."""
@@ -21,6 +23,15 @@ SCHEDULES: dict[str, Schedule] = {
 def names_of_schedules(allowed: Callable[[Schedule], bool]) -> str:
     """Names of the schedules that pass a test, as `joint or sequential`, for the advice of an error message."""
     return " or ".join(schedule.name for schedule in SCHEDULES.values() if allowed(schedule))
+
+
+def same_steps(one: str, other: str) -> bool:
+    """Whether two schedules, by name, compute the same steps, so that a run of one goes on under the other."""
+    return (
+        one == other
+        or one == SCHEDULES[other].takes_the_steps_of
+        or other == SCHEDULES[one].takes_the_steps_of
+    )
 
 
 def schedules_help() -> str:

@@ -1,4 +1,4 @@
-"""What every schedule answers about a run: its phases, who trains which modules, and what else it allows."""
+"""What every schedule answers about a run: its phases, and what else it allows."""
 
 from __future__ import annotations
 
@@ -20,14 +20,6 @@ class Phase:
     """Epochs of the phase."""
 
 
-@dataclass(frozen=True)
-class Assignment:
-    """Modules, and the data-parallel ranks that train them together."""
-
-    modules: tuple[int, ...]
-    ranks: tuple[int, ...]
-
-
 class Schedule(ABC):
     """The order in which a run trains its modules. Other code asks these attributes, never for the name."""
 
@@ -41,6 +33,10 @@ class Schedule(ABC):
     """Whether `train.module_epochs` gives each module its own number of epochs."""
     continues_shallower_runs: ClassVar[bool] = False
     """Whether a run of the first d modules is the first part of every deeper run, and may be continued as one."""
+    has_stages: ClassVar[bool] = False
+    """Whether each rank trains some of the modules only, on the latents that other ranks send (`stages`)."""
+    takes_the_steps_of: ClassVar[str] = ""
+    """Name of the schedule that computes the same steps with other ranks: a run of one goes on under the other."""
     trains_all_modules_throughout: ClassVar[bool] = True
     """Whether every phase trains every module. If not, losses of two phases belong to different modules and do not
     compare, and a run's last module is untrained until the last phase."""
@@ -54,16 +50,6 @@ class Schedule(ABC):
             epochs: `train.epochs`.
             module_epochs: `train.module_epochs`: epochs of each module, or empty.
         """
-
-    def assignments(self, phase: Phase, world_size: int) -> list[Assignment]:
-        """Which ranks train which modules of a phase; every rank is in one assignment.
-
-        By default all ranks train all of the phase's modules.
-
-        Args:
-            world_size: ranks of the run.
-        """
-        return [Assignment(phase.modules, tuple(range(world_size)))]
 
     def phase_message(self, phase: Phase, step: int) -> str | None:
         """Message of the event at a phase's start; None writes no event.

@@ -50,11 +50,13 @@ class Agreement:
     Args:
         group: the ranks that must agree. A group of one rank needs no torch.distributed.
         every_s: seconds between two exchanges; 0 exchanges at every boundary, None is `EXCHANGE_EVERY_S`.
+        lag: boundaries from an exchange to the one at which its result is read, at least 1.
     """
 
-    def __init__(self, group: RankGroup, every_s: float | None = None) -> None:
+    def __init__(self, group: RankGroup, every_s: float | None = None, lag: int = 1) -> None:
         self._group = group.on_cpu()
         self._every_s = EXCHANGE_EVERY_S if every_s is None else every_s
+        self._lag = lag
         self._stated = Wishes()
         self._pending: tuple[Work, Tensor] | None = None
         self._started_at = time.monotonic()
@@ -70,16 +72,16 @@ class Agreement:
             wishes: what this rank asks for.
 
         Returns:
-            The maximum over the ranks of the wishes that the last exchange passed on, at the boundary after it, and
-            no wishes at other boundaries. All ranks get the same at the same boundary. A single rank gets its own
+            The maximum over the ranks of the wishes that the last exchange passed on, at the boundary `lag` after it,
+            and no wishes at other boundaries. All ranks get the same at the same boundary. A single rank gets its own
             wishes at once.
         """
         if self._group.size == 1:
             return wishes
-        agreed = self.close()
         self._stated = self._stated.merged(wishes)
         self._since += 1
-        if self._since >= self._apart:
+        agreed = self.close() if self._since >= self._lag else Wishes()
+        if self._pending is None and self._since >= self._apart:
             self._start()
         return agreed
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
-from torch import nn
 
 from vgim.config import AnyConfig, to_yaml
 from vgim.runs.background import Background
@@ -19,7 +18,7 @@ from vgim.runs.checkpoint import WRITING, prune_checkpoints
 from vgim.runs.layout import CONFIG, OPTIMIZER, WEIGHTS
 from vgim.runs.tensor_buffer import TensorBuffer
 from vgim.runs.training_state import TrainingState
-from vgim.runs.weights import checkpoint_tensors, write_new_checkpoint
+from vgim.runs.weights import write_new_checkpoint
 from vgim.storage import Bytes, Location
 
 
@@ -28,8 +27,7 @@ class CheckpointWriter:
 
     Args:
         run: the run's folder.
-        network: the network that is trained.
-        optimizer: the optimizer of all its parameters.
+        device: the device that the network is trained on.
         config: the run's config, of which `train.keep_last`, `train.keep_best` and `train.keep_every_epochs` say which
             checkpoints stay.
         keep_step: step of a checkpoint that stays besides these.
@@ -38,15 +36,13 @@ class CheckpointWriter:
     def __init__(
         self,
         run: Location,
-        network: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        device: torch.device,
         config: AnyConfig,
         *,
         keep_step: int | None = None,
     ) -> None:
-        self._run, self._network, self._optimizer, self._config = run, network, optimizer, config
+        self._run, self._device, self._config = run, device, config
         self._keep_step = keep_step
-        self._device = next(network.parameters()).device
         self._buffers = {WEIGHTS: TensorBuffer(), OPTIMIZER: TensorBuffer()}
         self._background = Background(WRITING)
         self.written_step = 0
@@ -55,13 +51,13 @@ class CheckpointWriter:
     def write(
         self,
         state: TrainingState,
-        buffers_of_ranks: Mapping[str, torch.Tensor] | None = None,
+        tensors_by_file: Mapping[str, Mapping[str, torch.Tensor]],
         meanwhile: Callable[[], None] = lambda: None,
     ) -> float:
         """Copy weights and optimizer state, and start to write them. Waits for the checkpoint before to be written.
 
         Args:
-            buffers_of_ranks: every rank's own value of the buffers that ranks have their own of, [ranks, ...], by name.
+            tensors_by_file: the tensors of `checkpoint_tensors`.
             meanwhile: called in a thread; the checkpoint is complete only after it.
 
         Returns:
@@ -73,7 +69,6 @@ class CheckpointWriter:
         began = time.perf_counter()
         self._background.wait()
         waited_s = time.perf_counter() - began
-        tensors_by_file = checkpoint_tensors(self._network, self._optimizer, buffers_of_ranks)
         for name, tensors in tensors_by_file.items():
             self._buffers[name].fill(tensors)
         copied = _event_on(self._device)

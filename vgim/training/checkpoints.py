@@ -18,7 +18,7 @@ from vgim.runs.metrics_writer import Event, MetricsWriter
 from vgim.runs.training_state import TrainingState
 from vgim.storage import Location
 from vgim.training.checkpoint_writer import CheckpointWriter
-from vgim.training.learner import Learner, Worker
+from vgim.training.learner import Worker
 from vgim.training.progress import Progress
 from vgim.training.share import Share
 
@@ -33,7 +33,6 @@ class RankCheckpoints:
     Args:
         run: the run's folder.
         worker: this rank.
-        learner: its network and optimizer are written.
         config: the run's config.
         metrics: writer of the run's records on the rank that saves, None on others.
         check_claim: raises ClaimLostError if another launch has taken over the run's folder.
@@ -44,7 +43,6 @@ class RankCheckpoints:
         self,
         run: Location,
         worker: Worker,
-        learner: Learner,
         config: AnyConfig,
         metrics: MetricsWriter | None,
         *,
@@ -55,9 +53,7 @@ class RankCheckpoints:
         self._run, self._worker, self._metrics = run, worker, metrics
         self._writer: CheckpointWriter | None = None
         if worker.group.saves:
-            self._writer = CheckpointWriter(
-                run, learner.network, learner.optimizer, config, keep_step=keep_step
-            )
+            self._writer = CheckpointWriter(run, worker.device, config, keep_step=keep_step)
         self._unreported: list[Progress] = []
         self._warned = False
 
@@ -74,12 +70,12 @@ class RankCheckpoints:
         return self._writer.written_step
 
     def write(
-        self, progress: Progress, state: TrainingState, buffers_of_ranks: Mapping[str, torch.Tensor]
+        self, progress: Progress, state: TrainingState, tensors: Mapping[str, Mapping[str, torch.Tensor]]
     ) -> None:
         """Start to write a checkpoint; waits for the one before and for the copy of the weights.
 
         Args:
-            buffers_of_ranks: every rank's own value of the buffers that ranks have their own of, [ranks, ...], by name.
+            tensors: the tensors of `checkpoint_tensors`, on the rank that saves.
 
         Raises:
             StorageError: the checkpoint before could not be written.
@@ -94,7 +90,7 @@ class RankCheckpoints:
             keep_records()
             self._check_claim()  # the checkpoint counts only after this
 
-        waited_s = self._writer.write(state, buffers_of_ranks, meanwhile=keep_records_as_holder)
+        waited_s = self._writer.write(state, tensors, meanwhile=keep_records_as_holder)
         if waited_s > SLOW_STORAGE_S and not self._warned:
             self._warned = True
             self._log(

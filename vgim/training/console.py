@@ -121,7 +121,7 @@ def _report(stage: Stage, record: MetricsRecord) -> None:
 
 
 def step_detail(record: MetricsRecord) -> str:
-    """`epoch 3.40  nce 1.980 2.110 2.030  41.0 crops/s  data wait 1.2%`, and KL weights where they are adapted."""
+    """`epoch 3.40  nce 1.980 2.110 2.030  41.0 crops/s  data wait 1.2%`, KL weights where they are adapted."""
     metric = "nce" if "nce" in record["modules"][0] else "loss"
     values = _values(record, metric, ".3f" if metric == "nce" else ".4g")
     weights = (
@@ -130,8 +130,16 @@ def step_detail(record: MetricsRecord) -> str:
     return (
         f"epoch {record['epoch']:.2f}  {_first_module(record)}{metric} {values}  "
         f"{record['crops_per_s']:.1f} crops/s  data wait {record['data_wait_s'] * record['steps_per_s']:.1%}"
-        f"{weights}"
+        f"{weights}{_stages(record)}"
     )
+
+
+def _stages(record: MetricsRecord) -> str:
+    """`  busy 98% 61%`: the share of the time in which each stage computes, where stages have workers of their own."""
+    stages = record.get("stages")
+    if not stages:
+        return ""
+    return "  busy " + " ".join(f"{stage['compute_s'] * stage['steps_per_s']:.0%}" for stage in stages)
 
 
 def validation_line(record: MetricsRecord, without_kl: Collection[int] = ()) -> str:

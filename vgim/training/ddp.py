@@ -7,7 +7,7 @@ modules m+1, m+2, ...
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
@@ -112,15 +112,22 @@ def _start_all_reduce(all_reduces: PendingAllReduces, bucket: Any) -> torch.futu
 
 
 @contextmanager
-def averaged_buffers(network: nn.Module, share: Share) -> Iterator[dict[str, torch.Tensor]]:
+def averaged_buffers(
+    network: nn.Module, share: Share, owns: Callable[[str], bool] = lambda name: True
+) -> Iterator[dict[str, torch.Tensor]]:
     """Within the context BatchNorm's running statistics are their mean over the virtual ranks.
 
     Afterwards each rank has its own again, so that a checkpoint changes nothing in the training.
 
+    Args:
+        owns: whether the ranks of the share train what a name belongs to.
+
     Yields:
         The ranks' own statistics by the buffer's name, [ranks, ...], for a checkpoint; empty for one rank.
     """
-    named = {name: buffer for name, buffer in network.named_buffers() if buffer.is_floating_point()}
+    named = {
+        name: buffer for name, buffer in network.named_buffers() if buffer.is_floating_point() and owns(name)
+    }
     if share.group.size == 1 or not named:
         yield {}
         return

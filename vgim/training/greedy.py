@@ -24,13 +24,15 @@ from vgim.model.target_rate import next_weight
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import MetricsWriter
 from vgim.schedules.schedule import Phase
+from vgim.text import plural
 from vgim.training.errors import CollapsedError
-from vgim.training.learner import LearnerContext, ToAudio
+from vgim.training.learner import LearnerContext
 from vgim.training.memory import check_scores_fit
 from vgim.training.passes import make_passes
 from vgim.training.prefetch import RankedBatch
 from vgim.training.progress import Progress
 from vgim.training.share import Share
+from vgim.training.stage_link import StageLink
 from vgim.training.step import GRAD_NORM, GreedyStep, kld_weight_at
 from vgim.training.validate import Validation, validate
 
@@ -67,6 +69,7 @@ class GreedyLearner:
         self._watch: CollapseWatch | None = None
         self._spikes = KlSpikeWatch((), config.objective.logvar_max)
         self._step: GreedyStep | None = None
+        self._link: StageLink | None = None
         self._share, self._trained = Share.of_each(context.worker.group), tuple[int, ...]()
         self.kl_weights: tuple[float, ...] = ()
         if config.objective.target_rate:
@@ -80,13 +83,21 @@ class GreedyLearner:
         warning = dearer_than_published(self._config)
         return [] if warning is None else [warning]
 
-    def begin_phase(self, phase: Phase, progress: Progress, share: Share) -> None:
+    def begin_phase(
+        self, phase: Phase, progress: Progress, share: Share, link: StageLink | None = None
+    ) -> None:
         if self.network.ranks_communicate and share.num_virtual > share.group.size:
             raise ConfigError(
-                f"cluster.workers={self._config.cluster.workers} gives ranks unequal numbers of micro-batches, within "
-                "which they cannot exchange frames or statistics; use a fixed number of workers"
+                f"{plural(share.num_virtual, 'virtual rank')} are divided among {plural(share.group.size, 'rank')}, "
+                "which then cannot exchange frames or statistics within a micro-batch, as model.batch_norm=sync and "
+                "objective.negatives=global do; give each virtual rank a rank (cluster.workers, train.virtual_ranks, "
+                "train.replicas)"
             )
-        self._share, self._trained = share, phase.modules
+        self._share, self._trained, self._link = share, phase.modules, link
+        if link is not None:
+            for m in set(range(len(self.network))) - set(phase.modules):
+                for parameter in self.network.module(m).parameters():
+                    self.optimizer.state.pop(parameter, None)  # other ranks keep it
         if self._config.objective.target_rate:
             # All modules have none yet where a run starts, and those behind the modules of a shallower run.
             num_new = len(self.network) - len(progress.kl_weights)
@@ -110,6 +121,7 @@ class GreedyLearner:
             share=share,
             clip_norm=self._config.optim.clip_norm,
             autocast=self._autocast,
+            link=link,
         )
         self._watch = self._make_watch(phase, progress)
         with_posterior = [m for m in phase.modules if self._has_posterior(m)]
@@ -165,20 +177,24 @@ class GreedyLearner:
         phase: Phase,
         progress: Progress,
         batches: Iterable[RankedBatch],
-        to_audio: ToAudio,
         writer: MetricsWriter | None,
     ) -> Validation:
-        histograms = partial(self._histograms, writer, progress.step, max(phase.modules)) if writer else None
+        # A stage has neither the audio nor the weights of the modules before it, of which histograms are made.
+        histograms = (
+            partial(self._histograms, writer, progress.step, max(phase.modules))
+            if writer and self._link is None
+            else None
+        )
         return validate(
             self.network,
             phase.modules,
             batches,
-            to_audio,
             seed=self._config.train.seed,
-            group=self._worker.group,
+            group=self._share.group,
             kld_weight=self._config.objective.kld_weight,
             autocast=self._autocast,
             on_first_batch=histograms,
+            link=self._link,
         )
 
     def _adapt_kl_weights(self, metrics: Sequence[Mapping[str, Tensor]]) -> None:

@@ -39,6 +39,7 @@ def initialize(
     resume_from: str | None,
     init_from: str | None,
     group: RankGroup = ALONE,
+    buffers_of: RankGroup | None = None,
 ) -> tuple[Progress, list[Event]]:
     """Load the first source that is present: the run's newest whole checkpoint, `resume_from`, `init_from`, or nothing.
 
@@ -52,6 +53,7 @@ def initialize(
         resume_from: checkpoint or run to continue from.
         init_from: checkpoint or run to load only the weights from.
         group: the ranks that call it.
+        buffers_of: the ranks that train together what this rank trains, if they are not all ranks.
 
     Returns:
         Progress to start from, and events that say which checkpoints are damaged, where the weights came from and what
@@ -61,10 +63,11 @@ def initialize(
         CheckpointError: all checkpoints of the run are damaged, or the checkpoint is of another architecture or other
             data.
     """
+    buffers_of = buffers_of or group
     own, damaged = _own_checkpoint(run, group, next(network.parameters()).device)
     if own is not None:
         progress, log = _resume(
-            own, network, optimizer, config, world_size, data_fingerprint, "this run's", group
+            own, network, optimizer, config, world_size, data_fingerprint, "this run's", buffers_of
         )
         return progress, [*damaged, *log]
     if resume_from:
@@ -76,7 +79,7 @@ def initialize(
             world_size,
             data_fingerprint,
             "the",
-            group,
+            buffers_of,
         )
     if init_from:
         checkpoint = find_checkpoint(init_from)

@@ -21,14 +21,13 @@ from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import MetricsWriter
 from vgim.schedules.schedule import Phase
 from vgim.storage import Location
-from vgim.training.prefetch import DeviceBatch, RankedBatch
+from vgim.training.prefetch import RankedBatch
 from vgim.training.progress import Progress
 from vgim.training.share import Share
+from vgim.training.stage_link import StageLink
 from vgim.training.validate import Validation
 
 ConfigT = TypeVar("ConfigT", RunConfig, DecoderConfig, contravariant=True)
-ToAudio = Callable[[DeviceBatch], Tensor]
-"""Turns a batch into normalized audio [B, L]."""
 
 
 @dataclass(frozen=True)
@@ -90,22 +89,26 @@ class Learner(Protocol):
     def warnings(self) -> Sequence[str]:
         """Sentences for the log of a run that starts, about values of its config that may do harm."""
 
-    def begin_phase(self, phase: Phase, progress: Progress, share: Share) -> None:
+    def begin_phase(
+        self, phase: Phase, progress: Progress, share: Share, link: StageLink | None = None
+    ) -> None:
         """Prepare for the steps of a phase.
 
         Args:
             phase: its modules are the modules that this rank trains.
             progress: where the phase starts or continues.
             share: this rank's part of the work, among the ranks that train these modules together.
+            link: the stages before and behind, under a schedule that has stages.
         """
 
     def step(
         self, audio: Sequence[Tensor], progress: Progress, *, measure: bool
     ) -> Sequence[Mapping[str, Tensor]]:
-        """Take one optimizer step on micro-batches of normalized audio [B, L].
+        """Take one optimizer step on micro-batches of normalized audio [B, L], or of a stage's input [B, T, C].
 
         Args:
-            audio: `train.accumulate` micro-batches for each virtual rank of the share, in their order.
+            audio: `train.accumulate` micro-batches for each virtual rank of the share, in their order. Each is asked
+                for once.
             measure: whether a record is due. If not, `latest_metrics` may be NaN.
 
         Returns:
@@ -126,7 +129,6 @@ class Learner(Protocol):
         phase: Phase,
         progress: Progress,
         batches: Iterable[RankedBatch],
-        to_audio: ToAudio,
         writer: MetricsWriter | None,
     ) -> Validation:
         """Evaluate the phase's modules on the validation split.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +13,6 @@ from vgim.claims.ticket import ClaimLostError, TicketWatch
 from vgim.config import AnyConfig
 from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.data.stream.stream import Batch, CropStream, RankSlice
-from vgim.errors import ConfigError
 from vgim.model.audio import Normalizer, Statistics
 from vgim.model.precision import slowed_by
 from vgim.runs.checkpoint import is_kept_for_good
@@ -21,6 +20,7 @@ from vgim.runs.folder import State
 from vgim.runs.hparams import hyperparameters
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import Event, MetricsWriter
+from vgim.runs.weights import checkpoint_tensors
 from vgim.schedules.schedule import Phase, Schedule
 from vgim.signals import name_of
 from vgim.storage import Location
@@ -30,20 +30,16 @@ from vgim.training.checkpoint_clock import CheckpointClock
 from vgim.training.checkpoints import RankCheckpoints, training_state
 from vgim.training.ddp import average_buffers, averaged_buffers
 from vgim.training.depth_resume import shallower_run, writer_with_history
-from vgim.training.elastic import workers_event
 from vgim.training.initialize import initialize
 from vgim.training.job import AnyTrainJob
+from vgim.training.launch_events import NO_VALIDATION, launch_events
 from vgim.training.learner import Learner, LearnerContext, Worker
 from vgim.training.memory import out_of_memory_as_error
 from vgim.training.prefetch import DeviceBatch, Prefetcher, RankedBatch
 from vgim.training.progress import Progress, is_done, remaining, schedule_of
-from vgim.training.share import Share
+from vgim.training.share import Share, share_of_world
+from vgim.training.stage_rank import StageRank, stage_rank
 from vgim.training.step import learning_rate_at
-
-NO_VALIDATION = (
-    "the shards have no validation split: there are no validation losses, train.keep_best keeps no checkpoint, and the "
-    "best checkpoint is the newest"
-)
 
 
 @dataclass
@@ -58,6 +54,8 @@ class RankTrainer:
     learner: Learner = field(init=False)
     share: Share = field(init=False)
     """The virtual ranks whose work this rank does."""
+    stages: StageRank | None = field(init=False, default=None)
+    """This rank's place among the stages, under a schedule that has stages."""
     writer: MetricsWriter | None = field(init=False, default=None)
     state: State = field(init=False, default="running")
     """State after `run`: finished, or interrupted if the run paused or was stopped."""
@@ -82,8 +80,10 @@ class RankTrainer:
         self.normalizer = Normalizer(config.data.normalize, corpus)
         with out_of_memory_as_error():
             self.learner = self.job.build_learner(LearnerContext(self.run_folder, self.worker, self.manifest))
-        group, cluster = self.worker.group, config.cluster
-        self.share = Share(group, cluster.max_workers if cluster.is_elastic else group.size)
+        self.share = share_of_world(config, self.worker.group)
+        if self.schedule.has_stages:
+            self.stages = stage_rank(self.job, self.worker, self.learner.network, self.share.num_virtual)
+            self.share = self.stages.share
         self.train_streams = self._streams(shards, "train", config.train.limit_train_batches)
         has_validation = bool(self.manifest.split("validation").utterances)
         limit = config.train.limit_validation_batches
@@ -113,9 +113,10 @@ class RankTrainer:
             resume_from=self.job.resume_from,
             init_from=self.job.init_from,
             group=self.worker.group,
+            buffers_of=self.share.group,
         )
         progress = progress.within(self._steps_in(progress.epoch))
-        self._agreement = Agreement(self.worker.group)
+        self._agreement = Agreement(self.worker.group, lag=1 if self.stages is None else self.stages.lag)
         self._clock = CheckpointClock(self.config.train.checkpoint_every_minutes)
         if self.worker.group.saves:
             if shallower is not None:
@@ -125,28 +126,17 @@ class RankTrainer:
             if progress.step == 0 or shallower is not None:
                 self._hparams(self.writer)
                 log += [Event(warning) for warning in self.learner.warnings()]
-            if self.worker.placement:
-                log.insert(0, Event(self.worker.placement))
-            if self.config.cluster.is_elastic and (
-                event := workers_event(self.share, self.config.train, self.job.world_size_before)
-            ):
-                log.insert(0, event)
-            if self.job.lost_workers:
-                log.insert(0, Event(f"workers were lost and started again ({self.job.lost_workers} so far)"))
-            else:
-                log = [*map(Event, self.job.notes), *log]
             if slow := slowed_by(self.config.train.precision, self.worker.device):
                 log.append(Event(slow))
             if not self.validation_streams:
                 log.append(Event(NO_VALIDATION))
-            for event in log:
+            for event in [*launch_events(self.job, self.worker, self.share, self.stages), *log]:
                 self.writer.event(progress.step, event)
             if self.job.claim is not None:
                 self._watch = TicketWatch(self.job.claim)
         self._checkpoints = RankCheckpoints(
             self.run_folder,
             self.worker,
-            self.learner,
             self.config,
             self.writer,
             # Other members of a population may still copy the checkpoint.
@@ -163,6 +153,8 @@ class RankTrainer:
                     self._log_event(progress, message)
                 progress = self._train(phase, progress)
             self._agreement.close()
+            if self.stages is not None:
+                self.stages.reports.finish()
             self._checkpoints.finish()
             if remaining(progress, self.config):
                 self.state = "interrupted"
@@ -190,9 +182,10 @@ class RankTrainer:
 
     def _train(self, phase: Phase, progress: Progress) -> Progress:
         """Train a phase from `progress` to its end, or to where the run pauses."""
-        train, learner = self.config.train, self.learner
-        modules, share = self._assigned(phase)
-        learner.begin_phase(replace(phase, modules=modules), progress, share)
+        train, learner, stages = self.config.train, self.learner, self.stages
+        link = None if stages is None else stages.link
+        own = self._own_part(phase)
+        learner.begin_phase(own, progress, self.share, link)
         batches_by_rank = [
             self._prefetch(
                 stream.train_batches(
@@ -202,11 +195,11 @@ class RankTrainer:
                     max_steps=max(train.max_steps - progress.phase_step, 0),
                 )
             )
-            for stream in self.train_streams
+            for stream in (self.train_streams if self._reads_audio else ())
         ]
         crops_per_step = self.share.num_virtual * train.batch_size * train.accumulate
         accumulator = MetricsAccumulator(
-            modules, share, crops_per_step, learner.mean_metrics, learner.latest_metrics
+            own.modules, self.share, crops_per_step, learner.mean_metrics, learner.latest_metrics
         )
         first_step = progress.step
         try:
@@ -227,8 +220,10 @@ class RankTrainer:
                     or progress.step + 1 == self._last_step(phase, progress, steps_in_epoch)
                 )
                 with accumulator.time_compute():
-                    audio = [self._audio(batch) for batch in micro_batches]
-                    metrics = learner.step(audio, progress, measure=due)
+                    inputs: Sequence[Tensor] = [self._audio(batch) for batch in micro_batches]
+                    if stages is not None and not stages.mesh.reads_audio:
+                        inputs = stages.link.inputs(train.batch_size)
+                    metrics = learner.step(inputs, progress, measure=due)
                 accumulator.add(metrics)
                 before = progress
                 progress = replace(progress.after_step(steps_in_epoch), kl_weights=learner.kl_weights)
@@ -246,6 +241,8 @@ class RankTrainer:
                 with accumulator.exclude_time():
                     progress, done = self._between_steps(phase, progress)
                 if done:
+                    if stages is not None:
+                        stages.link.settle()
                     return progress
         finally:
             for batches in batches_by_rank:
@@ -254,19 +251,13 @@ class RankTrainer:
     def _steps_in(self, epoch: int) -> int:
         return self.train_streams[0].num_steps(epoch)
 
-    def _assigned(self, phase: Phase) -> tuple[tuple[int, ...], Share]:
-        """The modules of a phase that this rank trains, and its share of their work."""
-        world = self.worker.group
-        assignments = self.schedule.assignments(phase, world.size)
-        (mine,) = (assignment for assignment in assignments if world.rank in assignment.ranks)
-        if len(assignments) == 1:
-            return mine.modules, self.share
-        if self.config.cluster.is_elastic:
-            raise ConfigError(
-                f"train.schedule={self.schedule.name} gives ranks modules of their own, which needs a fixed number of "
-                f"workers; use cluster.workers={self.config.cluster.max_workers}"
-            )
-        return mine.modules, Share.of_each(world.split([assignment.ranks for assignment in assignments]))
+    @property
+    def _reads_audio(self) -> bool:
+        return self.stages is None or self.stages.mesh.reads_audio
+
+    def _own_part(self, phase: Phase) -> Phase:
+        """A phase with the modules that this rank trains."""
+        return phase if self.stages is None else replace(phase, modules=self.stages.mesh.stage.modules)
 
     def _between_steps(self, phase: Phase, progress: Progress) -> tuple[Progress, bool]:
         """Validate and write a checkpoint if they are due; also returns whether the phase ends or the run pauses."""
@@ -321,18 +312,30 @@ class RankTrainer:
             self.writer.event(progress.step, Event(message))
 
     def _log(self, record: MetricsRecord, progress: Progress) -> None:
+        said: list[str] = []
+        whole = record
+        if self.stages is not None:  # only this stage's ranks know its modules
+            self.learner.check_record(record, progress, said.append)
+            whole, said = self.stages.whole_record(record, said)
         if self.writer is not None:
-            self.writer.train(record)
+            self.writer.train(whole)
             self.writer.flush(force=False)
-            self.worker.on_record("train", record)
-        self.learner.check_record(record, progress, lambda message: self._log_event(progress, message))
+            self.worker.on_record("train", whole)
+        for message in said:
+            self._log_event(progress, message)
+        if self.stages is None:
+            self.learner.check_record(record, progress, lambda message: self._log_event(progress, message))
 
     def _validate(self, phase: Phase, progress: Progress) -> Progress:
         if not self.validation_streams:
             return progress
         average_buffers(self.learner.network, self.share)
+        if self.stages is not None:
+            self.stages.link.settle()
         with closing(self._validation_batches()) as batches:
-            validation = self.learner.validate(phase, progress, batches, self._audio, self.writer)
+            validation = self.learner.validate(self._own_part(phase), progress, batches, self.writer)
+        if self.stages is not None:
+            validation = self.stages.whole_validation(validation)
         if self.writer is not None:
             record = {
                 "step": progress.step,
@@ -348,16 +351,30 @@ class RankTrainer:
 
     def _validation_batches(self) -> Generator[RankedBatch, None, None]:
         for rank, stream in zip(self.share.virtual_ranks, self.validation_streams, strict=True):
+            if self.stages is not None and not self.stages.mesh.reads_audio:
+                for number, size in enumerate(stream.validation_batch_sizes()):
+                    yield RankedBatch(rank, number, self.stages.link.validation_input(rank, size))
+                continue
             with closing(self._prefetch(stream.validation_batches())) as batches:
                 for number, batch in enumerate(batches):
-                    yield RankedBatch(rank, number, batch)
+                    yield RankedBatch(rank, number, self._audio(batch))
 
     def _checkpoint(self, progress: Progress) -> None:
         """Write a checkpoint; all ranks call it at the same step."""
         self._clock.restart()
-        state = training_state(progress, self.config, self.manifest, self.share)
-        with averaged_buffers(self.learner.network, self.share) as buffers_of_ranks:
-            self._checkpoints.write(progress, state, buffers_of_ranks)
+        network, optimizer, owns = self.learner.network, self.learner.optimizer, self._owns
+        with averaged_buffers(network, self.share, owns) as buffers_of_ranks:
+            tensors: Mapping[str, Mapping[str, Tensor]] = checkpoint_tensors(
+                network, optimizer, buffers_of_ranks, owns
+            )
+            if self.stages is not None:
+                tensors, progress = self.stages.whole_checkpoint(tensors, progress)
+            state = training_state(progress, self.config, self.manifest, self.share)
+            self._checkpoints.write(progress, state, tensors)
+
+    def _owns(self, name: str) -> bool:
+        """Whether this rank trains the parameter or buffer of a name."""
+        return self.stages is None or self.stages.owns(name)
 
     def _wishes(self) -> Wishes:
         """What this rank asks of all ranks at a step boundary; the rank that saves asks for all of them.

@@ -28,13 +28,14 @@ class DeviceBatch:
 
 @dataclass(frozen=True)
 class RankedBatch:
-    """A batch of validation and the rank that it belongs to, which decides its random draws."""
+    """The input of a batch of validation, and the rank that it belongs to, which decides its random draws."""
 
     rank: int
     """Virtual rank."""
     number: int
     """Number among the batches of its rank, from 0."""
-    batch: DeviceBatch
+    input: Tensor
+    """Normalized audio [B, L], or the latents [B, T, C] that a stage of the modules reads."""
 
 
 class Prefetcher:

@@ -1,11 +1,12 @@
 """A run's metrics for Prometheus: Ray exports them from the node of rank 0, with `ray_` before each name.
 
-Every gauge has the tag `run`. A module's gauges also have the tag `module`.
+Every gauge has the tag `run`. A module's gauges also have the tag `module`, a stage's the tag `stage`.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from vgim.runs.metrics import MetricsRecord
 
@@ -30,6 +31,15 @@ MODULE_GAUGES = {
     "vgim_validation_loss": "Loss of a module on the validation split",
 }
 """Descriptions of a module's gauges by name: `vgim_METRIC` for training, `vgim_validation_METRIC` for validations."""
+STAGE_GAUGES = {
+    "vgim_stage_steps_per_second": "Optimizer steps per second of a stage",
+    "vgim_stage_busy_ratio": "Share of a step's time in which a stage computes",
+    "vgim_stage_input_wait_ratio": "Share of a step's time in which a stage waits for latents of the stage before",
+    "vgim_stage_output_wait_ratio": "Share of a step's time in which a stage waits for the stage behind",
+    "vgim_stage_buffer_fill": "Share of micro-batches that were there when a stage asked for them",
+    "vgim_stage_sent_mb_per_second": "Megabytes of latents that a rank of a stage sends in a second",
+}
+"""Descriptions of the gauges of a stage, under a schedule whose stages have ranks of their own."""
 
 
 class Gauges:
@@ -44,6 +54,8 @@ class Gauges:
         }
         for name, text in MODULE_GAUGES.items():
             self._gauges[name] = Gauge(name, description=text, tag_keys=("run", "module"))
+        for name, text in STAGE_GAUGES.items():
+            self._gauges[name] = Gauge(name, description=text, tag_keys=("run", "stage"))
 
     def __call__(self, kind: str, record: MetricsRecord) -> None:
         """Set the gauges from a `train` or `validation` record, or from the step of a new `checkpoint`."""
@@ -56,6 +68,8 @@ class Gauges:
             for name, value in metrics.items():
                 if prefix + name in MODULE_GAUGES:
                     self._set(prefix + name, value, module=str(metrics["module"]))
+        for stage in record.get("stages", []):
+            self._set_stage(stage)
         if kind == "train":
             step_s = 1 / record["steps_per_s"]
             self._set("vgim_step", record["step"])
@@ -64,6 +78,18 @@ class Gauges:
             self._set("vgim_crops_per_second", record["crops_per_s"])
             self._set("vgim_data_wait_ratio", record["data_wait_s"] / step_s)
             self._set("vgim_overhead_ratio", record["overhead_s"] / step_s)
+
+    def _set_stage(self, stage: Mapping[str, float | None]) -> None:
+        rate, number = stage["steps_per_s"] or 0.0, str(stage["stage"])
+        self._set("vgim_stage_steps_per_second", rate, stage=number)
+        for gauge, key in (
+            ("busy", "compute_s"),
+            ("input_wait", "input_wait_s"),
+            ("output_wait", "output_wait_s"),
+        ):
+            self._set(f"vgim_stage_{gauge}_ratio", (stage[key] or 0.0) * rate, stage=number)
+        self._set("vgim_stage_buffer_fill", stage["buffer_fill"], stage=number)
+        self._set("vgim_stage_sent_mb_per_second", stage["sent_mb_per_s"], stage=number)
 
     def _set(self, name: str, value: float | None, **tags: str) -> None:
         if value is not None:

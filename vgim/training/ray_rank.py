@@ -72,9 +72,13 @@ def train_rank(job: AnyTrainJob, placement: Placement) -> None:
             training = RankTrainer(job, worker)
             message = training.run()
     except (NotFiniteError, CollapsedError) as error:
-        # All ranks raise it at the same step and return, so that Ray sees no lost worker.
-        if group.saves:
-            folder.fail(error)
+        # All ranks that train the module raise it at the same step. If these are all ranks of the run, they return, so
+        # that Ray sees no lost worker. Other stages would wait for them for ever.
+        if training.share.group.rank == 0:
+            with suppress(StorageError):
+                folder.fail(error)
+        if training.share.group.size < group.size:
+            raise
         return
     except ClaimLostError:
         raise  # run.json is another process's now

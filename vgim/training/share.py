@@ -14,6 +14,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from vgim.config import AnyConfig
 from vgim.model.rank_group import RankGroup
 
 T = TypeVar("T")
@@ -64,6 +65,14 @@ class Share:
             (virtual_rank, items[number * each : (number + 1) * each])
             for number, virtual_rank in enumerate(self.virtual_ranks)
         ]
+
+
+def share_of_world(config: AnyConfig, world: RankGroup) -> Share:
+    """The share of a rank of a run's world, under a schedule in which all ranks train the same modules."""
+    cluster = config.cluster
+    return Share(
+        world, config.train.virtual_ranks or (cluster.max_workers if cluster.is_elastic else world.size)
+    )
 
 
 class SharedStatistics:

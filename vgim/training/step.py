@@ -20,6 +20,7 @@ from vgim.training.accumulator import StepMetrics
 from vgim.training.errors import NotFiniteError
 from vgim.training.passes import LossWeights, Passes
 from vgim.training.share import Share, SharedStatistics
+from vgim.training.stage_link import StageLink
 
 GRAD_NORM = "grad_norm"
 """Metric that a step adds to a module's own: the norm of its gradient, before clipping."""
@@ -48,6 +49,8 @@ class GreedyStep:
         share: the virtual ranks whose micro-batches this rank computes.
         clip_norm: largest gradient norm of a module; 0 turns clipping off.
         autocast: dtype of the forward passes; None for fp32.
+        link: where the latents of the last module go, if this rank trains a stage of the modules. Micro-batches are
+            then the input of its first module.
     """
 
     def __init__(
@@ -60,9 +63,12 @@ class GreedyStep:
         share: Share,
         clip_norm: float,
         autocast: torch.dtype | None,
+        link: StageLink | None = None,
     ) -> None:
         self._encoder, self._passes, self._optimizer = encoder, passes, optimizer
         self._seed, self._share, self._clip_norm, self._autocast = seed, share, clip_norm, autocast
+        self._link = link
+        self._frozen = range(min(passes.modules)) if link is None else range(0)
         self._statistics = SharedStatistics((encoder.module(m) for m in passes.modules), share)
 
     def __call__(
@@ -73,10 +79,11 @@ class GreedyStep:
         *,
         measure: bool,
     ) -> list[StepMetrics]:
-        """Forward, backward and update on micro-batches of audio [B, L].
+        """Forward, backward and update on micro-batches of audio [B, L], or of a stage's input [B, T, C].
 
         Args:
-            micro_batches: equally many for each virtual rank of the share, in the order of the virtual ranks.
+            micro_batches: equally many for each virtual rank of the share, in the order of the virtual ranks. Each is
+                asked for once, in order.
             step: optimizer steps that the run has taken.
             kld_weight: weight of the KL term, or of each module's, by its index.
             measure: also measure `METRICS_ON_REQUEST`.
@@ -94,12 +101,12 @@ class GreedyStep:
         )
         loss_scale = self._share.loss_scale(len(micro_batches))
         num_left = len(micro_batches)
-        for virtual_rank, own in self._statistics.each_virtual_rank(micro_batches):
-            for number, audio_BL in enumerate(own):
-                x = audio_BL
+        for virtual_rank, own in self._statistics.each_virtual_rank(range(num_left)):
+            for number, index in enumerate(own):
+                x = micro_batches[index]
                 key = DrawKey(seed=self._seed, step=step, rank=virtual_rank, micro_batch=number)
                 num_left -= 1
-                for m in range(min(passes.modules)):
+                for m in self._frozen:
                     x = frozen_latents(self._encoder, m, x, key, self._autocast)
                 for m in passes.modules:
                     draws = self._encoder.module(m).draw(x, key)
@@ -107,6 +114,8 @@ class GreedyStep:
                     out = passes.forward_backward(m, x, draws, weights, measure=measure, last=not num_left)
                     x = out.latents
                     outputs[m].append(out._replace(latents=x.new_empty(0)))
+                if self._link is not None:
+                    self._link.send(x, virtual_rank)
         passes.wait_for_gradients()
         norms = torch.stack([passes.grad_norm(m) for m in passes.modules])
         self._refuse_not_finite(norms, outputs, step)

@@ -13,7 +13,8 @@ from vgim.model.precision import autocast_to
 from vgim.model.randomness import DrawKey
 from vgim.model.rank_group import RankGroup
 from vgim.model.stack import Encoder
-from vgim.training.prefetch import DeviceBatch, RankedBatch
+from vgim.training.prefetch import RankedBatch
+from vgim.training.stage_link import StageLink
 from vgim.training.step import frozen_latents
 
 
@@ -36,13 +37,13 @@ def validate(
     encoder: Encoder,
     modules: Sequence[int],
     batches: Iterable[RankedBatch],
-    to_audio: Callable[[DeviceBatch], Tensor],
     *,
     seed: int,
     group: RankGroup,
     kld_weight: float,
     autocast: torch.dtype | None,
     on_first_batch: Callable[[Tensor], None] | None = None,
+    link: StageLink | None = None,
 ) -> Validation:
     """Evaluate modules of an encoder in evaluation mode.
 
@@ -54,6 +55,8 @@ def validate(
         group: the ranks that evaluate together.
         autocast: dtype of the forward passes; None for fp32.
         on_first_batch: called with the audio [B, L] of the first batch.
+        link: where the latents of the last module go, if the ranks evaluate a stage of the modules. Batches are then
+            the input of its first module.
     """
     device = next(encoder.parameters()).device
     sums = torch.zeros(len(modules), len(METRICS) + 1, dtype=torch.float64, device=device)
@@ -61,13 +64,13 @@ def validate(
     encoder.eval()
     try:
         for ranked in batches:
-            x = to_audio(ranked.batch)
+            x = ranked.input
             if on_first_batch is not None:
                 on_first_batch(x)
                 on_first_batch = None
             num_crops = len(x)
             key = DrawKey(seed, 0, ranked.rank, ranked.number, "validation")
-            for m in range(min(modules)):
+            for m in range(min(modules)) if link is None else ():
                 x = frozen_latents(encoder, m, x, key, autocast)
             for row, m in enumerate(modules):
                 module = encoder.module(m)
@@ -79,6 +82,8 @@ def validate(
                 values = torch.stack([*(metrics[name] for name in METRICS), one])
                 sums[row] += num_crops * values.double()
                 x = out.latents
+            if link is not None:
+                link.send(x, ranked.rank, validation=True)
     finally:
         for greedy in were_training:
             greedy.train()

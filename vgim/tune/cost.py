@@ -14,6 +14,7 @@ from vgim.data.stream.stream import CropStream, RankSlice
 from vgim.errors import ConfigError, VgimError
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import read_metrics
+from vgim.schedules.registry import SCHEDULES
 from vgim.storage import Location
 from vgim.text import format_clock
 from vgim.training.progress import phases
@@ -120,7 +121,11 @@ def _steps(config: RunConfig, epochs: int) -> int:
     train = config.train
     shards = Location(config.data.shards)
     rank_slice = RankSlice(
-        0, max(1, config.cluster.max_workers), train.batch_size, train.accumulate, train.limit_train_batches
+        0,
+        train.virtual_ranks or max(1, config.cluster.max_workers),
+        train.batch_size,
+        train.accumulate,
+        train.limit_train_batches,
     )
     stream = CropStream(
         shards,
@@ -144,7 +149,20 @@ def _shape(config: RunConfig) -> str:
         (
             tree["model"],
             data["crop_samples"],
-            [train[key] for key in ("batch_size", "accumulate", "precision", "compile", "cuda_graphs")],
+            [
+                train[key]
+                for key in (
+                    "batch_size",
+                    "accumulate",
+                    "precision",
+                    "compile",
+                    "cuda_graphs",
+                    "virtual_ranks",
+                )
+            ],
+            [train[key] for key in ("schedule", "placement", "replicas", "transfer_dtype")]
+            if SCHEDULES[config.train.schedule].has_stages
+            else [],
             [objective[key] for key in ("loss", "num_negatives", "negatives", "window_frames")],
             config.objective.plain_steps,
             tree["cluster"]["workers"],

@@ -184,12 +184,24 @@ class CropStream:
 
         Ranks may get unequal numbers of batches, so no rank may wait for another within a batch.
         """
+        order, crops = self._validation_crops()
+        yield from self._read(read_tasks(self.index, order, crops.start, crops.stop))
+
+    def validation_batch_sizes(self) -> list[int]:
+        """Crops of each of the batches that `validation_batches` reads."""
+        _, crops = self._validation_crops()
+        return [
+            len(crops[first : first + self._slice.batch_size])
+            for first in range(0, len(crops), self._slice.batch_size)
+        ]
+
+    def _validation_crops(self) -> tuple[EpochOrder, range]:
+        """The order of the split's crops, and this rank's part of them."""
         part = self._slice
         order = epoch_order(self.index, self._config, seed=self._seed, epoch=0, shuffle=False)
         begin, end = (order.num_crops * rank // part.world_size for rank in (part.rank, part.rank + 1))
         num_batches = part.num_limited(math.ceil((end - begin) / part.batch_size))
-        end = min(end, begin + num_batches * part.batch_size)
-        yield from self._read(read_tasks(self.index, order, begin, end))
+        return order, range(begin, min(end, begin + num_batches * part.batch_size))
 
     def _read(self, tasks: Iterator[ReadTask]) -> Iterator[Batch]:
         """Run the tasks and gather their crops into batches, which line up with neither tasks nor blocks."""

@@ -1,11 +1,37 @@
-"""What the log says about a number of workers that changes while a run trains."""
+"""What the log says where ranks start to train: where they run, how many they are, and what each does."""
 
 from __future__ import annotations
 
 from vgim.config.schema import TrainConfig
 from vgim.runs.metrics_writer import Event
 from vgim.text import plural
+from vgim.training.job import AnyTrainJob
+from vgim.training.learner import Worker
 from vgim.training.share import Share
+from vgim.training.stage_rank import StageRank
+
+NO_VALIDATION = (
+    "the shards have no validation split: there are no validation losses, train.keep_best keeps no checkpoint, and the "
+    "best checkpoint is the newest"
+)
+
+
+def launch_events(job: AnyTrainJob, worker: Worker, share: Share, stages: StageRank | None) -> list[Event]:
+    """The events of ranks that start to train."""
+    log = list[Event]()
+    if job.lost_workers:
+        log.append(Event(f"workers were lost and started again ({job.lost_workers} so far)"))
+    else:
+        log += map(Event, job.notes)
+    if job.config.cluster.is_elastic and (
+        event := workers_event(share, job.config.train, job.world_size_before)
+    ):
+        log.append(event)
+    if worker.placement:
+        log.append(Event(worker.placement))
+    if stages is not None:
+        log.append(Event(stages.mesh.describe()))
+    return log
 
 
 def workers_event(share: Share, train: TrainConfig, size_before: int) -> Event | None:
