@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.ray_cluster import RayCluster
+from tests.training.cases import assert_same
 from tests.waiting import LIMIT_S, wait_until
 from vgim.cli import main
+from vgim.config.schema import SyntheticConfig
+from vgim.data.shards.embedded import prepare_embedded
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.runs.metrics import read_metrics
@@ -103,6 +106,49 @@ def test_three_nodes_prepare_train_and_probe_though_one_is_lost(
     )
     assert "speaker" in output
     assert run.child("probes").list()
+
+
+STAGED = """
+extends: quickstart
+model: {{channels: 8, gru_units: 8}}
+data: {{shards: {shards}, crop_samples: 5120, shuffle_window: 12, synthetic: null}}
+train: {{batch_size: 2, epochs: 2, checkpoint_every_steps: 5, validate_every_epochs: 2, log_every_steps: 1, {train}}}
+cluster: {{workers: {workers}, device: cpu, threads_per_worker: 1, cpus_per_worker: {cpus}}}
+storage: {{root: {root}, name: {name}}}
+"""
+
+
+@pytest.mark.slow
+def test_a_run_whose_stages_have_a_node_each_loses_one_and_ends_with_the_weights_of_one_process(
+    three_nodes: RayCluster, tmp_path: Path
+) -> None:
+    three_nodes.add_nodes(1, num_cpus=4)  # to which the lost stage moves
+    shards, restarted = tmp_path / "shards", tmp_path / "restarted"
+    prepare_embedded(shards, SyntheticConfig(speakers=4, utterances=48))
+    common = {"shards": shards, "root": tmp_path / "runs"}
+    staged, alone = tmp_path / "staged.yaml", tmp_path / "alone.yaml"
+    stages = "schedule: parallel, placement: [[0], [1], [2, 3]]"
+    staged.write_text(STAGED.format(name="staged", workers=3, cpus=2.5, train=stages, **common))
+    alone.write_text(STAGED.format(name="alone", workers=0, cpus="auto", train="virtual_ranks: 3", **common))
+    run = Location(str(tmp_path / "runs/staged"))
+
+    job = submit(three_nodes, "-m", "tests.held_training", str(HELD_STEP), str(restarted), str(staged))
+    wait_while_running(job, lambda: bool(complete_checkpoints(run)), "the run has a checkpoint")
+    three_nodes.kill_node_with("RayTrainWorker")
+    wait_while_running(job, lambda: record_of(run).attempts == 2, "the workers start again")
+    restarted.touch()
+    output = output_of(job)
+    assert record_of(run).state == "finished", output
+    told = [r["message"] for r in read_metrics(run) if r["kind"] == "event"]
+    assert any("workers were lost and started again (1 so far)" in message for message in told), told
+    assert "3 stages: module 0 on rank 2; module 1 on rank 1; modules 2 and 3 on rank 0" in told
+    main.main(["train", str(alone)], standalone_mode=False)
+    one, other = (
+        complete_checkpoints(Location(str(tmp_path / "runs" / name)))[-1] for name in ("alone", "staged")
+    )
+    assert one.state.step == other.state.step == 12
+    assert_same(one.weights(), other.weights())
+    assert_same(one.optimizer(), other.optimizer())
 
 
 def record_of(run: Location) -> RunRecord:

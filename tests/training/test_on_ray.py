@@ -27,6 +27,7 @@ from vgim.config import ResolvedConfig, RunConfig
 from vgim.errors import DataError, Interrupted, TrainingError, VgimError
 from vgim.progress import MessagesOnly
 from vgim.training import on_ray
+from vgim.training.console import step_detail
 from vgim.training.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
@@ -143,7 +144,7 @@ def damaged_shards(shards: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("fault", ["damaged shard", "not finite"])
+@pytest.mark.parametrize("fault", ["damaged shard", "not finite", "not finite in one stage"])
 def test_a_user_error_in_a_worker_ends_the_run_with_its_message(
     ray_session: None, tiny_config: Maker, tiny_shards: Path, tmp_path: Path, fault: str
 ) -> None:
@@ -153,6 +154,8 @@ def test_a_user_error_in_a_worker_ends_the_run_with_its_message(
         message = r"^row group 3 of shard .*train/00000\.parquet cannot be read"
     else:
         settings = ["cluster.workers=1", "optim.learning_rate=1e6"]
+        if fault.endswith("stage"):  # its ranks raise the error while the other stage waits for their latents
+            settings = ["cluster.workers=2", "optim.learning_rate=1e6", "train.schedule=parallel"]
         kind = TrainingError
         message = r"^the gradient of module \d is not finite at step \d"
     import ray.train
@@ -163,5 +166,30 @@ def test_a_user_error_in_a_worker_ends_the_run_with_its_message(
     assert "\n" not in str(e.value)
     assert state_of(resolved.config) == ("failed", str(e.value))
     # Ray gave up. New workers would have found the run failed, and ended without an error.
-    if fault == "damaged shard":
+    if fault != "not finite":
         assert isinstance(e.value.__cause__, ray.train.ControllerError)
+
+
+def test_two_stages_train_on_two_workers_and_say_how_busy_they_are(
+    ray_session: None, tiny_config: Maker
+) -> None:
+    resolved = tiny_config(
+        *("train.schedule=parallel", "cluster.workers=2", "train.epochs=1", "train.placement=[[0],[1,2,3]]")
+    )
+    config = resolved.config
+    assert train(resolved) == 0
+    run = run_location(config)
+    assert state_of(config) == ("finished", "finished at step 5, epoch 1")
+    told = [record["message"] for record in records(run, "event")]
+    assert "2 stages: module 0 on rank 1; modules 1 to 3 on rank 0" in told
+    for record in records(run, "train"):
+        assert [module["module"] for module in record["modules"]] == [0, 1, 2, 3]
+        first, second = record["stages"]
+        assert (first["first_module"], second["first_module"], second["last_module"]) == (0, 1, 3)
+        assert first["input_wait_s"] == 0.0
+        assert first["sent_mb_per_s"] > 0 == second["sent_mb_per_s"]
+        assert first["buffer_fill"] is None
+        assert 0 <= second["buffer_fill"] <= 1
+        step_s = 1 / record["steps_per_s"]
+        assert all(stage["compute_s"] <= step_s * 1.5 for stage in record["stages"])
+    assert "  busy " in step_detail(records(run, "train")[-1])

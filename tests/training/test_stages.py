@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.schedules.test_stages import placements
 from tests.training.cases import assert_same, last_checkpoint, records, run_location
 from tests.training.stage_cases import ending, train_in_world
 from vgim.config import ResolvedConfig, RunConfig
@@ -194,3 +197,49 @@ def test_a_stop_holds_at_one_step_of_all_stages_and_the_run_goes_on_from_it(
     one, other = last_checkpoint(staged["local"]), last_checkpoint(made["local"])
     assert_same(one.weights(), other.weights())
     assert_same(one.optimizer(), other.optimizer())
+
+
+def test_every_placement_on_four_ranks_takes_the_same_steps(tiny_config_in: Maker, tmp_path: Path) -> None:
+    common = ("train.batch_size=2", "train.max_steps=3", "train.virtual_ranks=2", "model.batch_norm=local")
+    alone = tiny_config_in(tmp_path, "storage.name=alone", *common).config
+    placed = {}
+    for placement in placements(4):
+        for replicas in product((1, 2), repeat=len(placement)):
+            if sum(replicas) == 4:
+                name = f"placed-{len(placed)}"
+                keys = {"placement": [list(modules) for modules in placement], "replicas": list(replicas)}
+                where = [f"train.{key}={json.dumps(value)}" for key, value in keys.items()]
+                placed[name] = tiny_config_in(
+                    tmp_path, f"storage.name={name}", *common, *STAGED, "cluster.workers=4", *where
+                ).config
+    assert len(placed) == 13
+    train_in_world(tmp_path / "one", 1, {"alone": alone})
+    train_in_world(tmp_path / "four", 4, placed)
+    expected = last_checkpoint(alone).weights()
+    for name, config in placed.items():
+        found = last_checkpoint(config).weights()
+        assert expected.keys() == found.keys()
+        for key, tensor in expected.items():
+            torch.testing.assert_close(
+                found[key], tensor, **CLOSE, msg=f"{key} in {config.train.placement} {name}"
+            )
+
+
+def test_rounded_latents_change_only_the_modules_behind_them_and_these_little(
+    joint: dict[str, RunConfig], tiny_config_in: Maker, tmp_path: Path
+) -> None:
+    made = configs(
+        tiny_config_in,
+        tmp_path,
+        *STAGED,
+        *("cluster.workers=2", "train.placement=[[0, 1], [2, 3]]", "train.transfer_dtype=bf16"),
+        names=("sim",),
+    )
+    train_in_world(tmp_path / "world", 2, made)
+    one, other = last_checkpoint(joint["sim"]).weights(), last_checkpoint(made["sim"]).weights()
+    before = [name for name in one if name.startswith(("greedy.0.", "greedy.1."))]
+    assert_same({name: one[name] for name in before}, {name: other[name] for name in before})
+    behind = [name for name in one if name.startswith("greedy.2.")]
+    assert any(not torch.equal(one[name], other[name]) for name in behind)
+    for name in behind:
+        assert (one[name] - other[name]).abs().max() < 0.02, name
