@@ -35,7 +35,7 @@ from vgim.training.job import TrainJob
 from vgim.training.learner import Worker
 from vgim.training.loop import RankTrainer
 from vgim.training.passes import EagerPasses
-from vgim.training.stage_link import StageLink
+from vgim.training.stages.link import StageLink
 
 WARM_UP_STEPS = 2
 COMPUTE, INPUT, OUTPUT, GRADIENTS = "module", "wait for latents", "wait to send", "wait for gradients"

@@ -15,13 +15,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from common import parser, print_machine, print_table, write_json
+from cost_model import Costs, Link, joint, joint_s, parallel, sequential_s
 
 from vgim.config.schema import DataConfig, ModelConfig, ObjectiveConfig, SyntheticConfig
 from vgim.data.shards.embedded import prepare_embedded
@@ -40,80 +40,15 @@ from vgim.training.step import GreedyStep, frozen_latents
 KLD_WEIGHT = 0.001
 REDUCED_MIB = (0.25, 1.0, 4.0, 16.0)
 WORKERS = (1, 2, 8, 64, 512)
+DEPTHS, WIDTHS = (8, 16, 32), (1, 4, 32)
+"""Modules of deep stacks, and factors on their channels."""
 GROUP = 8
 """GPUs in a node. All-reduces within a node are assumed to cost nothing beside those between nodes."""
 
 
-@dataclass(frozen=True)
-class Costs:
-    """Seconds of one rank's step, by module, and bytes of its gradients."""
-
-    forward_s: tuple[float, ...]
-    backward_s: tuple[float, ...]
-    frozen_s: tuple[float, ...]
-    gradient_bytes: tuple[int, ...]
-    other_s: float
-    """Seconds of the step outside of all modules: the optimizer above all."""
-
-    @property
-    def step_s(self) -> float:
-        """Seconds of the whole step of one rank."""
-        return sum(self.forward_s) + sum(self.backward_s) + self.other_s
-
-
-@dataclass(frozen=True)
-class Link:
-    """An all-reduce over n ranks takes 2(n - 1)/n · bytes / bandwidth + 2 · log2(n) · latency."""
-
-    bytes_per_s: float
-    latency_s: float
-
-    def all_reduce_s(self, num_bytes: int, ranks: int) -> float:
-        """Seconds of an all-reduce of `num_bytes` over `ranks`."""
-        if ranks < 2:
-            return 0.0
-        hops = (ranks - 1).bit_length()
-        return 2 * (ranks - 1) / ranks * num_bytes / self.bytes_per_s + 2 * hops * self.latency_s
-
-
-def joint_s(costs: Costs, link: Link, ranks: int) -> float:
-    """Seconds of a joint step: modules in order; each all-reduce starts after its module's backward, one at a time."""
-    now = network_free = 0.0
-    for forward, backward, num_bytes in zip(
-        costs.forward_s, costs.backward_s, costs.gradient_bytes, strict=True
-    ):
-        now += forward + backward
-        network_free = max(now, network_free) + link.all_reduce_s(num_bytes, ranks)
-    return max(now, network_free) + costs.other_s
-
-
-def sequential_s(costs: Costs, link: Link, ranks: int) -> float:
-    """Seconds of one step of each module's phase, added up: frozen modules, the module itself, its all-reduce."""
-    total = 0.0
-    for m, num_bytes in enumerate(costs.gradient_bytes):
-        own = costs.forward_s[m] + costs.backward_s[m]
-        share = costs.other_s * num_bytes / sum(costs.gradient_bytes)
-        total += sum(costs.frozen_s[:m]) + own + link.all_reduce_s(num_bytes, ranks) + share
-    return total
-
-
-def parallel_s(costs: Costs, link: Link, ranks: int) -> float:
-    """Seconds per step and rank if each module has ranks / modules ranks of its own: the slowest module decides."""
-    num_modules = len(costs.forward_s)
-    replicas = max(1, ranks // num_modules)
-    stages = [
-        costs.forward_s[m]
-        + costs.backward_s[m]
-        + costs.other_s * num_bytes / sum(costs.gradient_bytes)
-        + link.all_reduce_s(num_bytes, replicas)
-        for m, num_bytes in enumerate(costs.gradient_bytes)
-    ]
-    # As time per step and rank, to compare with a rank that trains all modules.
-    return max(stages) * num_modules
-
-
-def build(args: argparse.Namespace) -> tuple[Encoder, torch.optim.Optimizer]:
-    model = ModelConfig(channels=args.channels, gru_units=min(256, args.channels))
+def build(args: argparse.Namespace, extra_modules: int = 0) -> tuple[Encoder, torch.optim.Optimizer]:
+    units = min(256, args.channels)
+    model = ModelConfig(channels=args.channels, gru_units=units, extra_modules=extra_modules)
     encoder = build_encoder(model, ObjectiveConfig(kld_weight=KLD_WEIGHT), 0).train()
     return encoder, torch.optim.Adam(encoder.parameters(), lr=2e-4, fused=True)
 
@@ -165,12 +100,12 @@ def measure_round(args: argparse.Namespace) -> dict[str, list[float]]:
         return seconds
 
 
-def module_costs(args: argparse.Namespace, step_s: float) -> Costs:
+def module_costs(args: argparse.Namespace, step_s: float, extra_modules: int = 0) -> Costs:
     """Time forward, backward and frozen pass of each module by itself, on one thread."""
     torch.set_num_threads(1)
-    encoder, _ = build(args)
+    encoder, _ = build(args, extra_modules)
     audio = 0.1 * torch.randn(args.batch, args.samples)
-    forward, backward, frozen, sizes = [], [], [], []
+    forward, backward, frozen, sizes, latents = [], [], [], [], []
     x = audio
     for m in range(len(encoder)):
         module = encoder.module(m)
@@ -193,8 +128,9 @@ def module_costs(args: argparse.Namespace, step_s: float) -> Costs:
         backward.append(statistics.median(backwards[1:]))
         sizes.append(sum(p.numel() * 4 for p in module.parameters()))
         x = out.latents
+        latents.append(x.numel() * x.element_size())
     other = max(0.0, step_s - sum(forward) - sum(backward))
-    return Costs(tuple(forward), tuple(backward), tuple(frozen), tuple(sizes), other)
+    return Costs(tuple(forward), tuple(backward), tuple(frozen), tuple(sizes), other, tuple(latents))
 
 
 def fit_link(seconds: dict[str, list[float]]) -> Link:
@@ -227,27 +163,44 @@ def stream_rate(args: argparse.Namespace) -> float:
         return num_crops / (time.perf_counter() - began)
 
 
-def predictions(costs: Costs, link: Link, speedup: float) -> list[Sequence[object]]:
+def predictions(costs: Costs, link: Link) -> list[Sequence[object]]:
     """Efficiency of each schedule for each number of workers: the ideal time over the predicted time."""
-    fast = Costs(
-        tuple(s / speedup for s in costs.forward_s),
-        tuple(s / speedup for s in costs.backward_s),
-        tuple(s / speedup for s in costs.frozen_s),
-        costs.gradient_bytes,
-        costs.other_s / speedup,
-    )
-    alone = [schedule(fast, link, 1) for schedule in (joint_s, sequential_s)]
+    alone = [schedule(costs, link, 1) for schedule in (joint_s, sequential_s)]
     rows: list[Sequence[object]] = []
     for workers in WORKERS:
         nodes = max(1, workers // GROUP)
+        staged = parallel(costs, link, workers, GROUP) if workers > 1 else None
         rows.append(
             (
                 str(workers),
-                alone[0] / joint_s(fast, link, nodes),
-                alone[1] / sequential_s(fast, link, nodes),
-                None if workers < len(costs.forward_s) else alone[0] / parallel_s(fast, link, nodes),
+                alone[0] / joint_s(costs, link, nodes),
+                alone[1] / sequential_s(costs, link, nodes),
+                None if staged is None else alone[0] / staged.step_s,
+                "" if staged is None else staged.stages,
             )
         )
+    return rows
+
+
+def deep_predictions(costs: Costs, link: Link) -> list[Sequence[object]]:
+    """Step and memory of deep and wide stacks under joint and parallel, on one GPU for each module."""
+    rows: list[Sequence[object]] = []
+    for width in WIDTHS:
+        for num_modules in DEPTHS:
+            stack = costs.deeper(num_modules, len(costs.forward_s) - 2).wider(width)
+            whole = joint(stack, link, num_modules, max(1, num_modules // GROUP))
+            staged = parallel(stack, link, num_modules, GROUP)
+            rows.append(
+                (
+                    str(num_modules),
+                    str(width),
+                    whole.step_s,
+                    staged.step_s,
+                    whole.step_s / staged.step_s,
+                    whole.memory_bytes / 2**30,
+                    staged.memory_bytes / 2**30,
+                )
+            )
     return rows
 
 
@@ -301,14 +254,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"the stream: {rate:.0f} crops/s a core"
     )
     between = Link(args.gigabits * 1e9 / 8, args.latency_us * 1e-6)
-    rows = predictions(costs, between, args.speedup)
-    print_table(("GPUs, efficiency of", "joint", "sequential", "parallel"), rows)
+    fast = costs.faster(args.speedup)
+    rows = predictions(fast, between)
+    print_table(
+        ("GPUs, efficiency of", "joint", "sequential", "parallel", "its stages: modules x ranks"), rows
+    )
+    deep = deep_predictions(module_costs(args, step_1, extra_modules=1).faster(args.speedup), between)
+    print_table(
+        (
+            "modules = GPUs",
+            "x channels",
+            "joint, s/step",
+            "parallel, s/step",
+            "joint / parallel",
+            "joint, GiB a GPU",
+            "parallel, GiB a GPU",
+        ),
+        deep,
+    )
     per_gpu = args.batch * args.speedup / step_1
     print(
         f"assumed: a GPU is {args.speedup:g}x one core here in every part of the step; nodes of {GROUP} GPUs, free "
         f"all-reduces inside, {args.gigabits:g} Gbit/s and {args.latency_us:g} us a hop between; the batch a GPU is "
-        "that of a worker here; no stragglers; parallel is a schedule that vgim does not have yet, its transfers of "
-        f"latents hidden. Such a GPU takes {per_gpu:.0f} crops/s, that is {per_gpu / rate:.2f} cores of reading."
+        "that of a worker here; no stragglers; a micro-batch a GPU in each step. Such "
+        f"a GPU takes {per_gpu:.0f} crops/s, that is {per_gpu / rate:.2f} cores of reading."
     )
     write_json(
         args.json,
@@ -319,6 +288,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "link": vars(here),
             "stream_crops_per_s": rate,
             "predictions": [list(row) for row in rows],
+            "deep": [list(row) for row in deep],
         },
     )
     return 0

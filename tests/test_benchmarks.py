@@ -24,6 +24,8 @@ NAMES = (
     "step_gpu",
     "stream",
     "scaling",
+    "parallel",
+    "cost_model",
     "checkpoint",
     "playground",
     "ray_cost",
@@ -219,16 +221,62 @@ def test_scaling_measures_two_workers_and_predicts_many(
 
 
 def test_the_timeline_hides_an_all_reduce_behind_later_modules(scripts: dict[str, ModuleType]) -> None:
-    scaling = scripts["scaling"]
-    costs = scaling.Costs((1.0, 1.0), (2.0, 2.0), (0.5, 0.5), (100, 300), 0.5)
-    free, slow = scaling.Link(1e12, 0.0), scaling.Link(100.0, 0.0)  # bytes per second
-    assert scaling.joint_s(costs, free, 2) == pytest.approx(costs.step_s)
+    model = scripts["cost_model"]
+    costs = model.Costs((1.0, 1.0), (2.0, 2.0), (0.5, 0.5), (100, 300), 0.5, (8, 8))
+    free, slow = model.Link(1e12, 0.0), model.Link(100.0, 0.0)  # bytes per second
+    assert model.joint_s(costs, free, 2) == pytest.approx(costs.step_s)
     # The first module's second on the network hides behind the other module, the last one's three do not.
-    assert scaling.joint_s(costs, slow, 2) == pytest.approx(costs.step_s + 3)
-    assert scaling.sequential_s(costs, slow, 2) == pytest.approx(3 + 3 + 0.5 + 0.5 + 1 + 3)
-    assert scaling.parallel_s(costs, free, 2) == pytest.approx(2 * (3 + 0.5 * 3 / 4))
-    assert scaling.Link(100.0, 1.0).all_reduce_s(100, 8) == pytest.approx(2 * 7 / 8 + 2 * 3)
-    assert scaling.Link(100.0, 1.0).all_reduce_s(100, 1) == 0
+    assert model.joint_s(costs, slow, 2) == pytest.approx(costs.step_s + 3)
+    assert model.sequential_s(costs, slow, 2) == pytest.approx(3 + 3 + 0.5 + 0.5 + 1 + 3)
+    assert model.Link(100.0, 1.0).all_reduce_s(100, 8) == pytest.approx(2 * 7 / 8 + 2 * 3)
+    assert model.Link(100.0, 1.0).all_reduce_s(100, 1) == 0
+
+
+def test_the_slowest_stage_sets_the_pace_and_trains_its_own_modules_alone(
+    scripts: dict[str, ModuleType],
+) -> None:
+    model = scripts["cost_model"]
+    costs = model.Costs((1.0, 1.0), (2.0, 2.0), (0.5, 0.5), (100, 300), 0.5, (8, 8))
+    # Two ranks, two virtual ranks: each stage passes twice over its module, and updates it alone.
+    staged = model.parallel(costs, model.Link(1e12, 0.0), 2, 8)
+    assert staged.step_s == pytest.approx(2 * 3 + 0.5 * 3 / 4)
+    assert staged.stages == "0 x1 | 1 x1"
+    assert (
+        staged.memory_bytes == 400 + 3 * 300 + 3 * 8
+    )  # all weights; gradients and moments of its own; latents
+    assert model.joint(costs, model.Link(1e12, 0.0), 2, 1).memory_bytes == 4 * 400
+    # A transfer of 8 bytes takes 8 s where a pass takes 3.
+    assert model.parallel(costs, model.Link(1.0, 0.0), 2, 8).step_s == pytest.approx(8 + 3 + 0.5 / 4)
+    deep = costs.deeper(4, 0)
+    assert deep.gradient_bytes == (100, 100, 100, 300)
+    assert deep.other_s == pytest.approx(0.5 * 600 / 400)
+    assert costs.wider(2).gradient_bytes == (400, 1200)
+
+
+@pytest.mark.slow
+def test_parallel_compares_both_schedules_and_leaves_a_trace(
+    scripts: dict[str, ModuleType],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setitem(
+        sys.modules, "parallel", scripts["parallel"]
+    )  # the processes that it starts import it
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    results, trace = tmp_path / "parallel.json", tmp_path / "trace.json"
+    small = ["--channels", "8", "--batch", "2", "--samples", "5120", "--steps", "3", "--rounds", "1"]
+    assert scripts["parallel"].main([*small, "--json", str(results), "--trace", str(trace)]) == 0
+    assert "speed against joint" in capsys.readouterr().out
+    ranks = json.loads(results.read_text())["ranks"]
+    assert [len(ranks[way]) for way in ("joint", "parallel")] == [2, 2]
+    assert sorted(m for result in ranks["parallel"] for m in result["modules"]) == [0, 1, 2, 3]
+    events = json.loads(trace.read_text())["traceEvents"]
+    named = {event["args"]["name"] for event in events if event["ph"] == "M"}
+    assert {"joint", "parallel"} <= named
+    spans = {(event["pid"], event["name"]) for event in events if event["ph"] == "X"}
+    assert (1, "wait for latents") in spans
+    assert {(way, f"module {m}") for way in range(2) for m in range(4)} <= spans
 
 
 @pytest.mark.gpu

@@ -37,7 +37,12 @@ PRESET = re.compile(
     r"(quickstart|(?:published-)?(?:librispeech|artificial)-(?:sim|gim|cpc)(?:-extra|-deep)?)(\.yaml)?"
 )
 
-NEEDED = {"model.head": ("model.family=gim", "objective.kld_weight=0")}
+STAGES = ("placement", "replicas", "transfer_dtype", "transfer_buffers")
+NEEDED = {
+    "model.head": ("model.family=gim", "objective.kld_weight=0"),
+    "train.schedule": ("cluster.workers=2",),
+    **{f"train.{key}": ("train.schedule=parallel", "cluster.workers=2") for key in STAGES},
+}
 """Overrides of quickstart, by the key that is refused without them."""
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

@@ -28,7 +28,7 @@ from vgim.training.learner import LearnerContext
 from vgim.training.prefetch import RankedBatch
 from vgim.training.progress import Progress
 from vgim.training.share import Share, SharedStatistics
-from vgim.training.stage_link import StageLink
+from vgim.training.stages.link import StageLink
 from vgim.training.validate import Validation
 
 

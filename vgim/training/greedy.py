@@ -32,7 +32,7 @@ from vgim.training.passes import make_passes
 from vgim.training.prefetch import RankedBatch
 from vgim.training.progress import Progress
 from vgim.training.share import Share
-from vgim.training.stage_link import StageLink
+from vgim.training.stages.link import StageLink
 from vgim.training.step import GRAD_NORM, GreedyStep, kld_weight_at
 from vgim.training.validate import Validation, validate
 

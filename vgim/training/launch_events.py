@@ -8,7 +8,7 @@ from vgim.text import plural
 from vgim.training.job import AnyTrainJob
 from vgim.training.learner import Worker
 from vgim.training.share import Share
-from vgim.training.stage_rank import StageRank
+from vgim.training.stages.rank import StageRank
 
 NO_VALIDATION = (
     "the shards have no validation split: there are no validation losses, train.keep_best keeps no checkpoint, and the "

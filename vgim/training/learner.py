@@ -24,7 +24,7 @@ from vgim.storage import Location
 from vgim.training.prefetch import RankedBatch
 from vgim.training.progress import Progress
 from vgim.training.share import Share
-from vgim.training.stage_link import StageLink
+from vgim.training.stages.link import StageLink
 from vgim.training.validate import Validation
 
 ConfigT = TypeVar("ConfigT", RunConfig, DecoderConfig, contravariant=True)

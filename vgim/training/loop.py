@@ -38,7 +38,7 @@ from vgim.training.memory import out_of_memory_as_error
 from vgim.training.prefetch import DeviceBatch, Prefetcher, RankedBatch
 from vgim.training.progress import Progress, is_done, remaining, schedule_of
 from vgim.training.share import Share, share_of_world
-from vgim.training.stage_rank import StageRank, stage_rank
+from vgim.training.stages.rank import StageRank, stage_rank
 from vgim.training.step import learning_rate_at
 
 

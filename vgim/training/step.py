@@ -20,7 +20,7 @@ from vgim.training.accumulator import StepMetrics
 from vgim.training.errors import NotFiniteError
 from vgim.training.passes import LossWeights, Passes
 from vgim.training.share import Share, SharedStatistics
-from vgim.training.stage_link import StageLink
+from vgim.training.stages.link import StageLink
 
 GRAD_NORM = "grad_norm"
 """Metric that a step adds to a module's own: the norm of its gradient, before clipping."""

@@ -14,7 +14,7 @@ from vgim.model.randomness import DrawKey
 from vgim.model.rank_group import RankGroup
 from vgim.model.stack import Encoder
 from vgim.training.prefetch import RankedBatch
-from vgim.training.stage_link import StageLink
+from vgim.training.stages.link import StageLink
 from vgim.training.step import frozen_latents
 
 

@@ -18,10 +18,10 @@ from vgim.training.job import AnyTrainJob
 from vgim.training.learner import Worker
 from vgim.training.progress import Progress
 from vgim.training.share import Share
-from vgim.training.stage_costs import module_costs
-from vgim.training.stage_link import StageLink
-from vgim.training.stage_mesh import StageMesh, agreed_costs, leaves_a_choice, plan_stages
-from vgim.training.stage_reports import StageReports
+from vgim.training.stages.costs import module_costs
+from vgim.training.stages.link import StageLink
+from vgim.training.stages.mesh import StageMesh, agreed_costs, leaves_a_choice, plan_stages
+from vgim.training.stages.reports import StageReports
 from vgim.training.validate import Validation
 
 WIRE = {"fp32": torch.float32, "bf16": torch.bfloat16}

@@ -12,7 +12,7 @@ import torch
 
 from tests.schedules.test_stages import placements
 from tests.training.cases import assert_same, last_checkpoint, records, run_location
-from tests.training.stage_cases import ending, train_in_world
+from tests.training.stages.worlds import ending, train_in_world
 from vgim.config import ResolvedConfig, RunConfig
 from vgim.runs.weights import OF_RANKS
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from vgim.model.rank_group import Work
-from vgim.training.stage_mesh import StageMesh
+from vgim.training.stages.mesh import StageMesh
 
 
 @dataclass

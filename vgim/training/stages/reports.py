@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vgim.model.rank_group import Work
 from vgim.runs.tensor_buffer import TensorBuffer
-from vgim.training.stage_mesh import StageMesh
+from vgim.training.stages.mesh import StageMesh
 
 
 class StageReports:
