@@ -11,7 +11,7 @@ import pytest
 import ray.util.metrics
 
 from tests.training.cases import single_rank_trainer
-from vgim.training.prometheus import MODULE_GAUGES, RUN_GAUGES, Gauges
+from vgim.training.prometheus import MODULE_GAUGES, RUN_GAUGES, STAGE_GAUGES, Gauges
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "deploy/monitoring/vgim-dashboard.json"
 
@@ -26,7 +26,7 @@ class FakeGauge:
 
     def set(self, value: float, tags: dict[str, str]) -> None:
         assert set(tags) == set(self.tag_keys)
-        self.values[self.name, tags["run"], tags.get("module", "")] = value
+        self.values[self.name, tags["run"], tags.get("module", tags.get("stage", ""))] = value
 
 
 def test_a_run_sets_every_gauge(tiny_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,11 +50,39 @@ def test_a_value_that_is_missing_or_has_no_gauge_is_not_set(monkeypatch: pytest.
     assert not FakeGauge.values
 
 
+def test_every_stage_sets_its_gauges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeGauge, "values", {})
+    monkeypatch.setattr(ray.util.metrics, "Gauge", FakeGauge)
+    stage = {
+        "steps_per_s": 2.0,
+        "compute_s": 0.3,
+        "input_wait_s": 0.1,
+        "output_wait_s": 0.05,
+        "buffer_fill": None,
+        "sent_mb_per_s": 7.0,
+    }
+    whole = {
+        "step": 1,
+        "last_step": 2,
+        "steps_per_s": 2.0,
+        "crops_per_s": 8.0,
+        "data_wait_s": 0.0,
+        "overhead_s": 0.0,
+    }
+    stages = [{"stage": 0, **stage}, {"stage": 1, **stage, "buffer_fill": 0.5}]
+    Gauges("sim")("train", {**whole, "modules": [], "stages": stages})
+    values = FakeGauge.values
+    assert {name for name, _, number in values if number == "1"} == {*STAGE_GAUGES}
+    assert values["vgim_stage_busy_ratio", "sim", "0"] == pytest.approx(0.6)
+    assert values["vgim_stage_buffer_fill", "sim", "1"] == 0.5
+    assert ("vgim_stage_buffer_fill", "sim", "0") not in values
+
+
 def test_the_dashboard_reads_only_gauges_that_exist() -> None:
     dashboard = json.loads(DASHBOARD.read_text())
     asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     names = {name for expression in asked for name in re.findall(r"ray_(vgim_\w+)", expression)}
-    assert names <= {*RUN_GAUGES, *MODULE_GAUGES}
+    assert names <= {*RUN_GAUGES, *MODULE_GAUGES, *STAGE_GAUGES}
     assert {
         "vgim_steps_per_second",
         "vgim_data_wait_ratio",
