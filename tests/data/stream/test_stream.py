@@ -183,6 +183,7 @@ def test_validation_covers_the_split_once_over_the_ranks(
         stream = make_stream(rank, world_size, split="validation", batch_size=batch_size)
         batches = crops_of(stream, stream.validation_batches())
         assert batches == crops_of(stream, stream.validation_batches())  # the same crops each time
+        assert stream.validation_batch_sizes() == [len(batch) for batch in batches]
         seen += [utterance for batch in batches for utterance, _ in batch]
         sizes += [len(batch) for batch in batches]
     assert sorted(seen) == sorted(ids_of(stream._config.shards, stream.split))
@@ -231,6 +232,7 @@ def test_a_share_of_validation_batches_is_of_each_ranks(
 def test_a_limit_of_validation_batches_holds_for_each_rank(make_stream: StreamMaker) -> None:
     stream = make_stream(1, 2, split="validation", batch_size=1, limit=1)
     assert [len(batch) for batch in crops_of(stream, stream.validation_batches())] == [1]
+    assert stream.validation_batch_sizes() == [1]
 
 
 def test_too_few_crops_for_one_step_are_refused_with_the_keys_to_lower(
