@@ -123,10 +123,13 @@ class StageLink:
             return
         # A copy: a CUDA graph overwrites its latents, and the wire may want another dtype or the CPU.
         copied = latents.to(self._wire, self._dtype, copy=True).contiguous()
+        began = time.perf_counter()
         self._start(copied, self._mesh.holder(self._mesh.number + 1, virtual_rank))
         if not validation:
             self._latest = copied
             self.traffic.num_sent += 1
+            self.traffic.bytes_sent += copied.numel() * copied.element_size()
+            self.traffic.output_wait_s += time.perf_counter() - began
 
     def settle(self) -> None:
         """Wait until nothing is under way. All ranks call it at the same step.
@@ -161,12 +164,10 @@ class StageLink:
         self._asked = number + 1
 
     def _start(self, tensor: Tensor, rank: int) -> None:
-        began = time.perf_counter()
+        """Start to send, once there is room among what is under way."""
         while len(self._sent) >= self._num_buffers:
             self._sent.popleft()[0].wait()
-        self.traffic.output_wait_s += time.perf_counter() - began
         self._sent.append((self._mesh.latents.start_send(tensor, rank), tensor))
-        self.traffic.bytes_sent += tensor.numel() * tensor.element_size()
 
     def _blank(self, batch_size: int) -> Tensor:
         assert self._shape is not None
