@@ -106,6 +106,7 @@ MAY_IMPORT["vgim.downstream"] = BASE | {
 MAY_IMPORT["vgim.downstream.probes"] = BASE | {"vgim.data"}
 MAY_IMPORT["vgim.downstream.features"] = MAY_IMPORT["vgim.downstream.probes"] | {
     "vgim.model",
+    "vgim.downstream.output",
     "vgim.downstream.probes",
 }
 MAY_IMPORT["vgim.decode"] = MAY_IMPORT["vgim.downstream"]

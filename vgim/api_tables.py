@@ -75,6 +75,7 @@ def probe_rows(result: ProbeResult) -> list[Row]:
     return [
         {
             **{name: getattr(result, name) for name in names},
+            "concat": result.output.numbers if result.concat else "",
             "low": interval.low,
             "high": interval.high,
             "majority": result.majority,

@@ -79,7 +79,7 @@ def test_a_bare_name_is_a_run_at_home_and_defaults_are_the_last_module_and_check
 def test_every_option_is_passed_on(asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     flags = "--all-epochs --all-modules --sampled --whole-utterances --no-bias --solver adam"
-    layers = "--layer -1 --all-layers --supervised-epochs 7 --cache-features"
+    layers = "--layer -1 --all-layers --concat --supervised-epochs 7 --cache-features"
     numbers = "--pdf --seeds 3 --patience 2 --max-utterances 9 --device cpu --shards sh"
     encoders = "--encoder random --encoder mfcc --encoder random"
     adam = "--protocol published --epochs 4 --learning-rate 0.1 --batch-size 8 --clip-norm 2"
@@ -95,6 +95,7 @@ def test_every_option_is_passed_on(asked: list[Any], tmp_path: Path, monkeypatch
         "module": None,
         "layer": -1,
         "all_layers": True,
+        "concat": True,
         "checkpoint": "last",
         "protocol": "published",
         "solver": "adam",
@@ -113,6 +114,19 @@ def test_every_option_is_passed_on(asked: list[Any], tmp_path: Path, monkeypatch
         "cache_features": True,
         "device": "cpu",
     }
+
+
+def test_modules_to_read_side_by_side_are_a_list_of_numbers(asked: list[Any]) -> None:
+    assert vgim("probe", "runs/x", "--task", "vowel").exit_code == 0
+    assert asked[1].concat is False
+    asked.clear()
+    assert vgim("probe", "runs/x", "--task", "vowel", "--concat-modules", "0,2,-1").exit_code == 0
+    assert asked[1].concat == (0, 2, -1)
+    asked.clear()
+    refused = vgim("probe", "runs/x", "--task", "vowel", "--concat-modules", "last")
+    assert refused.exit_code == 2
+    assert "--concat-modules last is no list of modules; write their numbers, such as 0,2,3" in refused.stderr
+    assert not asked
 
 
 @pytest.mark.parametrize("option", ["--learning-rate", "--clip-norm"])

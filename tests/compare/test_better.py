@@ -10,6 +10,7 @@ from tests.verdict.verdict_cases import CHANCE, figures, probe
 from vgim.compare.better import judge_runs
 from vgim.compare.comparison import ComparedRun, ComparisonVerdict
 from vgim.compare.read_probes import compared_probe
+from vgim.downstream.result import Interval
 from vgim.verdict.judge import judge
 
 
@@ -81,6 +82,25 @@ def test_the_best_run_is_named_where_the_difference_is_beyond_its_interval(
 def test_each_run_counts_with_its_best_module() -> None:
     found = verdict(run("a", 0.3, 0.7), run("b", 0.6, 0.5))
     assert found.sentences[0].startswith("phone: a is best with 70.0%, 10.0 points")
+
+
+def test_several_modules_count_where_every_run_was_read_so() -> None:
+    a, b = run("a", 0.5), run("b", 0.6)
+
+    def with_several(one: ComparedRun, accuracy: float) -> ComparedRun:
+        several = one.probes[0].model_copy(
+            update={
+                "module": None,
+                "concat": (0, 1),
+                "accuracy": accuracy,
+                "interval_over_utterances": Interval(low=accuracy - 0.02, high=accuracy + 0.02),
+            }
+        )
+        return one.model_copy(update={"probes": (*one.probes, several)})
+
+    assert verdict(with_several(a, 0.9), b).sentences[0].startswith("phone: b is best with 60.0%")
+    both = verdict(with_several(a, 0.9), with_several(b, 0.4))
+    assert both.sentences[0].startswith("phone: a is best with 90.0%, 30.0 points")
 
 
 def test_runs_that_were_not_probed_alike_have_no_better_one_and_the_command_that_probes_them() -> None:

@@ -19,6 +19,8 @@ from vgim.config import load_config
 
 CONFIG = load_config("quickstart", []).config
 NUM_UTTERANCES = 200
+SEVERAL = 9
+"""Depth of the row of several modules."""
 
 
 def hits(accuracy: float, seeds: Sequence[int | None] = (0, 1, 2)) -> Hits:
@@ -46,7 +48,10 @@ def judged(
         encoder = "trained" if name in groups else name
         column = Column(encoder, name if name in groups else baseline_identity(encoder, CONFIG, None))
         for depth, own in by_depth.items():
-            cells.setdefault(("phone", "", WHOLE, depth), {})[column] = Cell(own, probe(encoder, 0.5))
+            result = probe(encoder, 0.5)
+            if depth == SEVERAL:
+                result = result.model_copy(update={"module": None, "concat": (0, 1)})
+            cells.setdefault(("phone", "", WHOLE, depth), {})[column] = Cell(own, result)
             rows.append(
                 GroupedAccuracy(
                     task="phone",
@@ -85,6 +90,21 @@ def test_the_best_group_is_told_at_its_best_depth_beside_baselines() -> None:
     assert ") better than gim; sim is 40.0 points (" in found.sentences[2]
     assert " better than the untrained encoder and 9.5 points (" in found.sentences[2]
     assert found.sentences[2].endswith(" worse than MFCC.")
+
+
+def test_several_modules_count_where_every_group_and_the_untrained_encoder_were_read_so() -> None:
+    accuracies: dict[str, dict[int | None, Hits]] = {
+        "sim": {0: hits(0.5), SEVERAL: hits(0.9)},
+        "gim": {0: hits(0.6)},
+        "random": {0: hits(0.4)},
+    }
+    assert judged(accuracies).sentences[2].startswith("phone: gim is best with 60.5%")
+    accuracies["gim"][SEVERAL] = hits(0.7)
+    assert judged(accuracies).sentences[2].startswith("phone: gim is best with 60.5%")
+    accuracies["random"][SEVERAL] = hits(0.45)
+    told = judged(accuracies).sentences[2]
+    assert told.startswith("phone: sim is best with 90.5%, 20.0 points (")
+    assert "; sim is 45.0 points (" in told
 
 
 def test_groups_within_the_interval_are_not_told_apart_and_a_missing_baseline_is_named() -> None:

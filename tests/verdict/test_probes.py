@@ -66,6 +66,22 @@ def test_the_best_module_of_each_encoder_counts() -> None:
     assert (probed.best.module, probed.baselines["random"].accuracy) == (1, 0.5)
 
 
+def test_several_modules_count_where_the_untrained_encoder_was_read_alike() -> None:
+    several = {"module": None, "concat": (0, 1)}
+    trained = [probe("trained", 0.5), probe("trained", 0.7).model_copy(update=several)]
+    random = [probe("random", 0.4), probe("random", 0.65).model_copy(update=several)]
+    (alike,) = probed_tasks([*trained, *random])
+    assert (alike.best.output.name, alike.baselines["random"].accuracy) == ("modules 0+1", 0.65)
+    assert "from modules 0+1, 5.0 points" in probe_finding(alike).text
+    (unlike,) = probed_tasks([*trained, random[0], probe("mfcc", 0.45)])
+    assert unlike.best.output.name == "module 0"
+    said = probe_finding(unlike).text
+    assert "from module 0, 10.0 points (7.2 to 12.8) better than the untrained encoder" in said
+    assert said.endswith(
+        "; 70.0% from modules 0+1, on which the untrained encoder was not probed (--concat)."
+    )
+
+
 def test_settings_are_kept_apart() -> None:
     usual, other = probes(0.5, 0.3, 0.4), probes(0.9, None, None, solver="adam")
     first, second = probed_tasks([*other, *usual])

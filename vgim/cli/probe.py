@@ -24,13 +24,23 @@ from vgim.cli.options import (
 )
 from vgim.cli.probe_apply import apply
 from vgim.errors import ConfigError, DataError, told_when_stopped
+from vgim.text import shorten
 
 
 class _Measure(GroupedCommand):
     """`vgim probe RUN...`, whose usage and errors speak of `vgim probe`."""
 
     groups: ClassVar[Mapping[str, Sequence[str]]] = {
-        "What is measured": ("tasks", "encoders", "module", "all_modules", "layer", "all_layers"),
+        "What is measured": (
+            "tasks",
+            "encoders",
+            "module",
+            "all_modules",
+            "layer",
+            "all_layers",
+            "concat",
+            "concat_modules",
+        ),
         "Weights and data": (
             "checkpoint",
             "all_epochs",
@@ -96,6 +106,12 @@ def probe() -> None:
 @click.option(
     "--all-layers", is_flag=True, help="Probe every convolution of the module or modules, and their outputs."
 )
+@click.option(
+    "--concat",
+    is_flag=True,
+    help="Probe the features of all modules too, side by side at the frame rate of the last.",
+)
+@click.option("--concat-modules", help="--concat of these modules alone, such as 0,2,3.")
 @click.option(
     "--encoder",
     "encoders",
@@ -207,6 +223,8 @@ def measure(
     module: int | None,
     all_modules: bool,
     all_epochs: bool,
+    concat: bool,
+    concat_modules: str | None,
     encoders: tuple[str, ...],
     shards: str | None,
     seeds: int | None,
@@ -266,6 +284,7 @@ def measure(
     chosen: dict[str, object] = {
         **{name: value for name, value in options.items() if value is not None},
         "module": None if all_modules else -1 if module is None else module,
+        "concat": concat if concat_modules is None else _numbers(concat_modules),
         "encoders": tuple(dict.fromkeys(encoders)) or ("trained",),
         "shards": shards,
         "device": device,
@@ -315,6 +334,16 @@ def measure(
         click.echo(format_table(probed.results, table_width()))
     if error is not None:
         raise error
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """The modules of `--concat-modules`."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(
+            f"--concat-modules {shorten(text)} is no list of modules; write their numbers, such as 0,2,3"
+        ) from None
 
 
 def _tasks_with_labels(runs: Sequence[str], shards: str | None) -> tuple[str, ...]:

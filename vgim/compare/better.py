@@ -14,8 +14,8 @@ from vgim.verdict.verdict import NextCommand
 def judge_runs(runs: Sequence[ComparedRun], tasks: Sequence[str]) -> ComparisonVerdict | None:
     """Say of each task that several runs were probed on which run is best; None for a single run.
 
-    Each run counts with its best module. Differences have the intervals of `vgim.verdict.probes`. InfoNCE decides
-    nothing: a lower one is no better encoder.
+    Each run counts with its best module, or with modules side by side where every run was probed so. Differences have
+    the intervals of `vgim.verdict.probes`. InfoNCE decides nothing: a lower one is no better encoder.
 
     Args:
         runs: The compared runs.
@@ -56,16 +56,24 @@ def _learned(run: ComparedRun) -> bool:
 
 def _by_task(runs: Sequence[ComparedRun]) -> list[list[Entry]]:
     """The best trained result of each run, by task, variant and data; the best run first."""
-    groups: dict[tuple[str, str, str], dict[str, Entry]] = {}
+    groups: dict[tuple[str, str, str], list[Entry]] = {}
     for run in runs:
-        for probe in sorted(run.probes, key=lambda probe: probe.accuracy):
+        for probe in run.probes:
             if probe.encoder == "trained":
                 key = (probe.variant, probe.task, probe.data_fingerprint)
-                groups.setdefault(key, {})[run.uri] = (run, probe)
-    return [
-        sorted(groups[key].values(), key=lambda entry: entry[1].accuracy, reverse=True)
-        for key in sorted(groups)
-    ]
+                groups.setdefault(key, []).append((run, probe))
+    return [_best_of_each(groups[key]) for key in sorted(groups)]
+
+
+def _best_of_each(entries: Sequence[Entry]) -> list[Entry]:
+    """The best entry of each run; several modules, which have more features, count only if every run has them."""
+    with_several = {run.uri for run, probe in entries if probe.concat}
+    all_have = with_several == {run.uri for run, _ in entries}
+    best: dict[str, Entry] = {}
+    for run, probe in sorted(entries, key=lambda entry: entry[1].accuracy):
+        if all_have or not probe.concat:
+            best[run.uri] = (run, probe)
+    return sorted(best.values(), key=lambda entry: entry[1].accuracy, reverse=True)
 
 
 def _compare(entries: Sequence[Entry]) -> tuple[str, ComparedRun]:

@@ -22,6 +22,9 @@ from vgim.verdict.probes import BASELINES, Difference, compared_with, difference
 from vgim.verdict.read import task_of
 from vgim.verdict.verdict import NextCommand
 
+READ_BY_ALL = ("trained", "random")
+"""Encoders that must all have a reading of several modules for it to be compared."""
+
 Cells = Mapping[Row, Mapping[Column, Cell]]
 Configs = Mapping[str, Sequence[RunConfig]]
 
@@ -88,15 +91,29 @@ def _all_of(number: int) -> str:
 def _best_depths(cells: Cells, task: tuple[str, str, str], configs: Configs) -> list[_Best]:
     """Each group at its best depth, the best group first."""
     found: dict[str, _Best] = {}
-    for row, columns in cells.items():
+    for row, columns in _comparable(cells, task).items():
         for column, cell in columns.items():
-            if row[:3] == task and column.encoder == "trained":
+            if column.encoder == "trained":
                 one = _Best(column.identity, row, cell, estimate(cell.hits))
                 before = found.get(one.group)
                 if before is None or one.accuracy.mean > before.accuracy.mean:
                     found[one.group] = one
     order = list(configs)
     return sorted(found.values(), key=lambda one: (-one.accuracy.mean, order.index(one.group)))
+
+
+def _comparable(cells: Cells, task: tuple[str, str, str]) -> Cells:
+    """The rows of a task, without those of several modules that a trained or an untrained encoder was not probed on.
+
+    Several modules have more features than one, so that their gain would count as an encoder's.
+    """
+    rows = {row: columns for row, columns in cells.items() if row[:3] == task}
+    everyone = {column for columns in rows.values() for column in columns if column.encoder in READ_BY_ALL}
+    return {
+        row: columns
+        for row, columns in rows.items()
+        if everyone <= columns.keys() or not any(cell.result.concat for cell in columns.values())
+    }
 
 
 def _on_task(title: str, best: Sequence[_Best], cells: Cells, configs: Configs) -> str:
@@ -122,9 +139,9 @@ def _best_baseline(kind: str, best: _Best, cells: Cells, configs: Configs) -> Ce
     """The baseline of a kind that the group has, at the depth where that is best; None if it was not probed."""
     found = [
         cell
-        for row, columns in cells.items()
+        for columns in _comparable(cells, best.row[:3]).values()
         for column, cell in columns.items()
-        if row[:3] == best.row[:3] and column.encoder == kind and best.group in groups_of(column, configs)
+        if column.encoder == kind and best.group in groups_of(column, configs)
     ]
     return max(found, key=lambda cell: estimate(cell.hits).mean, default=None)
 

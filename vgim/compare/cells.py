@@ -33,17 +33,27 @@ def read_cells(
     configs: Mapping[str, Sequence[RunConfig]],
     stages: Sequence[Stage],
     notes: list[str],
-) -> dict[Row, dict[Column, Cell]]:
-    """The right answers of every column in every row; of a baseline that several runs hold, the first is read."""
+) -> tuple[dict[Row, dict[Column, Cell]], list[tuple[int, ...]]]:
+    """The right answers of every column in every row; of a baseline that several runs hold, the first is read.
+
+    Returns:
+        The cells, and the sets of modules that were read side by side, whose depths follow those of the stages.
+    """
+    several: list[tuple[int, ...]] = []
     found: dict[Row, dict[Column, dict[int | None, tuple[SeedHits, ProbeResult]]]] = {}
     for name, runs in groups.items():
         for run, config in zip(runs, configs[name], strict=True):
             outputs = outputs_by_stage(config.model, stages)
             for result in newest_results(read_results(run, run.name, notes)):
-                place = None if result.module is None else (result.module, result.layer)
-                if place is not None and place not in outputs:
-                    continue
-                depth = None if place is None else outputs[place]
+                depth = None
+                if result.concat:
+                    if result.concat not in several:
+                        several.append(result.concat)
+                    depth = len(stages) + several.index(result.concat)
+                elif result.module is not None:
+                    if (result.module, result.layer) not in outputs:
+                        continue
+                    depth = outputs[result.module, result.layer]
                 identity = name
                 if result.encoder != "trained":
                     identity = baseline_identity(result.encoder, config, result.options.shards)
@@ -73,7 +83,7 @@ def read_cells(
             if same:
                 hits = Hits({seed: hits for seed, (hits, _) in same.items()})
                 cells.setdefault(row, {})[column] = Cell(hits, next(iter(same.values()))[1])
-    return cells
+    return cells, several
 
 
 def _same_test_only(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from vgim.downstream.options import ResultModel
+from vgim.downstream.output import Output
 from vgim.downstream.result import Interval
 from vgim.verdict.verdict import NextCommand, Verdict
 
@@ -52,6 +53,8 @@ class ComparedProbe(ResultModel):
     encoder: str
     module: int | None
     layer: int | None
+    concat: tuple[int, ...] = ()
+    """Modules whose outputs were concatenated."""
     step: int | None
     accuracy: float
     interval_over_utterances: Interval
@@ -59,6 +62,11 @@ class ComparedProbe(ResultModel):
     majority: float
     num_test: int
     data_fingerprint: str
+
+    @property
+    def output(self) -> Output:
+        """What the features were read from."""
+        return Output(self.module, self.layer, self.concat)
 
 
 class ComparedRun(ResultModel):

@@ -61,7 +61,7 @@ class GroupedAccuracy(ResultModel):
     groups: tuple[str, ...]
     """Groups whose encoder this is, or which share the baseline."""
     depth: int | None
-    """Module, or the layer of cpc that corresponds to it; None for features of no encoder."""
+    """Module, or the layer of cpc that corresponds to it; then sets of modules; None for features of no encoder."""
     accuracy: Estimate
     majority: float | None
     """Accuracy of always naming the train split's most frequent class; None for a part of a class."""
@@ -86,11 +86,18 @@ class GroupedComparison(ResultModel):
     groups: tuple[RunGroup, ...]
     depth_names: tuple[str, ...]
     """Name of each depth: `module 0`, ..., `module 3 (GRU)`."""
+    several_names: tuple[str, ...] = ()
+    """Name of each set of modules that was read side by side, such as `modules 0+1+2`; depths behind those above."""
     accuracies: tuple[GroupedAccuracy, ...]
     differences: tuple[GroupedDifference, ...]
     notes: tuple[str, ...]
     verdict: ComparisonVerdict | None = None
     """What the groups' figures mean; None in records that older versions wrote."""
+
+    @property
+    def row_names(self) -> tuple[str, ...]:
+        """Name of each depth, and behind these of each set of modules."""
+        return self.depth_names + self.several_names
 
     def tasks(self) -> list[tuple[str, str, str]]:
         """Each task, variant and part that any run was probed on."""

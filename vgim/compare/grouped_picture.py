@@ -55,14 +55,17 @@ def _panel(axes: Any, comparison: GroupedComparison, found: Sequence[GroupedAccu
             axes.axhline(first.accuracy.mean, color="black", linestyle=":", linewidth=1.4, label=column)
             axes.axhspan(first.accuracy.low, first.accuracy.high, color="black", alpha=0.06, linewidth=0)
             continue
-        if first.encoder == "trained":
-            aside = ASIDE * (names.index(column) - (len(names) - 1) / 2)
-            _with_intervals(axes, points, aside, colors[column])
-        else:
+        num_single = len(comparison.depth_names)
+        parts = [[a for a in points if ((a.depth or 0) < num_single) is single] for single in (True, False)]
+        for part in filter(None, parts):  # no line leads from the deepest module to several modules
+            if first.encoder == "trained":
+                aside = ASIDE * (names.index(column) - (len(names) - 1) / 2)
+                _with_intervals(axes, part, aside, colors[column])
+                continue
             shared = len(first.groups) == len(names) > 1
             axes.plot(
-                [a.depth for a in points],
-                [a.accuracy.mean for a in points],
+                [a.depth for a in part],
+                [a.accuracy.mean for a in part],
                 linestyle=BASELINE_STYLES[first.encoder],
                 marker=".",
                 linewidth=1.1,
@@ -72,8 +75,8 @@ def _panel(axes: Any, comparison: GroupedComparison, found: Sequence[GroupedAccu
             )
     if found[0].majority is not None:
         axes.axhline(found[0].majority, color="gray", linewidth=0.8, label=MAJORITY)
-    axes.set_xticks(range(len(comparison.depth_names)))
-    axes.set_xticklabels([_module_number(name) for name in comparison.depth_names])
+    axes.set_xticks(range(len(comparison.row_names)))
+    axes.set_xticklabels([_module_number(name) for name in comparison.row_names])
     axes.set_xlabel(_module_label(comparison.depth_names))
     axes.set_ylabel("accuracy")
     axes.set_ylim(0, 1.02)
@@ -82,7 +85,7 @@ def _panel(axes: Any, comparison: GroupedComparison, found: Sequence[GroupedAccu
 
 def _module_number(depth_name: str) -> str:
     """`3` of `module 3 (GRU)`, as in the pictures of probes."""
-    return depth_name.removeprefix("module ").removesuffix(GRU)
+    return depth_name.removeprefix("module ").removeprefix("modules ").removesuffix(GRU)
 
 
 def _module_label(depth_names: Sequence[str]) -> str:

@@ -79,7 +79,7 @@ def _accuracies(comparison: GroupedComparison) -> ComparisonTable:
         cells = {(a.column, a.depth): _percent(a.accuracy) for a in found}
         rows = [
             (name, *(cells.get((column, depth), cells.get((column, None), DASH)) for column in columns))
-            for depth, name in enumerate(comparison.depth_names)
+            for depth, name in enumerate(comparison.row_names)
             if any((column, depth) in cells for column in columns)
         ]
         majority = "" if found[0].majority is None else f"majority {100 * found[0].majority:.1f}, "
@@ -111,7 +111,7 @@ def _differences(comparison: GroupedComparison) -> ComparisonTable:
         }
         rows = [
             (name, *(cells.get((column, depth), DASH) for column in columns))
-            for depth, name in enumerate(comparison.depth_names)
+            for depth, name in enumerate(comparison.row_names)
             if any((column, depth) in cells for column in columns)
         ]
         if rows:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from vgim.compare.comparison import ComparedProbe, ComparedRun, Comparison
+from vgim.downstream.output import Output
 from vgim.downstream.pictures import ASIDE
 from vgim.plotting import Figure, new_figure
 
@@ -24,10 +25,13 @@ def comparison_picture(comparison: Comparison) -> Figure:
     _losses(panels[len(tasks)], comparison)
     for axes in panels[len(tasks) + 1 :]:
         axes.remove()
-    depth = max(run.num_modules for run in comparison.runs)
+    depth = _depth(comparison)
     legend: dict[str, Any] = {}
+    for (task, variant), axes in zip(tasks, panels, strict=False):
+        several = _several(comparison, task, variant)
+        axes.set_xticks(range(depth + len(several)), [*range(depth), *(output.numbers for output in several)])
+    panels[len(tasks)].set_xticks(range(depth))
     for axes in panels[: len(tasks) + 1]:
-        axes.set_xticks(range(depth))
         axes.set_xlabel("module")
         axes.spines[["top", "right"]].set_visible(False)
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -36,27 +40,48 @@ def comparison_picture(comparison: Comparison) -> Figure:
     return figure
 
 
+def _depth(comparison: Comparison) -> int:
+    """Modules of the deepest run."""
+    return max(run.num_modules for run in comparison.runs)
+
+
+def _several(comparison: Comparison, task: str, variant: str) -> list[Output]:
+    """Sets of modules that were probed side by side; they stand behind the deepest module."""
+    probes = [p for run in comparison.runs for p in run.probes if (p.task, p.variant) == (task, variant)]
+    return sorted({p.output for p in probes if p.concat}, key=lambda output: output.depth)
+
+
 def _accuracies(axes: Any, comparison: Comparison, task: str, variant: str) -> None:
     """Draw the accuracies of one task: trained encoders in their run's color, and baselines."""
     drawn: set[tuple[object, ...]] = set()
+    several, depth = _several(comparison, task, variant), _depth(comparison)
     for index, run in enumerate(comparison.runs):
         probes = [p for p in run.probes if (p.task, p.variant) == (task, variant) and p.layer is None]
+        aside = ASIDE * (index - (len(comparison.runs) - 1) / 2)
+        for p in probes:
+            if p.concat and p.encoder in ("trained", "random"):
+                x = depth + several.index(p.output) + aside
+                _with_intervals(axes, [x], [p], fmt="o" if p.encoder == "trained" else "s", color=f"C{index}")
         trained = _by_module(probes, "trained")
         if trained:
-            x = [(p.module or 0) + ASIDE * (index - (len(comparison.runs) - 1) / 2) for p in trained]
-            y = [p.accuracy for p in trained]
-            intervals = [p.interval_over_utterances for p in trained]
-            down = [max(0.0, a - interval.low) for a, interval in zip(y, intervals, strict=True)]
-            up = [max(0.0, interval.high - a) for a, interval in zip(y, intervals, strict=True)]
-            axes.errorbar(x, y, [down, up], fmt="o-", ms=4, capsize=2, color=f"C{index}", label=run.name)
-        for kind in sorted({p.encoder for p in probes} - {"trained"}):
+            x_M = [(p.module or 0) + aside for p in trained]
+            _with_intervals(axes, x_M, trained, fmt="o-", color=f"C{index}", label=run.name)
+        for kind in sorted({p.encoder for p in probes if not p.concat} - {"trained"}):
             _baseline(axes, kind, _by_module(probes, kind), run, f"C{index}", drawn)
     axes.set_ylabel("accuracy")
     axes.set_ylim(0, 1)
 
 
+def _with_intervals(axes: Any, x: list[float], probes: list[ComparedProbe], **style: Any) -> None:
+    y = [p.accuracy for p in probes]
+    intervals = [p.interval_over_utterances for p in probes]
+    down = [max(0.0, a - interval.low) for a, interval in zip(y, intervals, strict=True)]
+    up = [max(0.0, interval.high - a) for a, interval in zip(y, intervals, strict=True)]
+    axes.errorbar(x, y, [down, up], ms=4, capsize=2, **style)
+
+
 def _by_module(probes: list[ComparedProbe], kind: str) -> list[ComparedProbe]:
-    return sorted((p for p in probes if p.encoder == kind), key=lambda p: p.module or 0)
+    return sorted((p for p in probes if p.encoder == kind and not p.concat), key=lambda p: p.module or 0)
 
 
 def _baseline(

@@ -24,7 +24,7 @@ from vgim.compare.hits import WHOLE
 from vgim.compare.read import compare, compared_config
 from vgim.config import RunConfig
 from vgim.downstream.intervals import interval_of_mean
-from vgim.downstream.result_table import output_name
+from vgim.downstream.output import Output
 from vgim.runs.metrics import read_metrics
 from vgim.storage import Location
 
@@ -58,7 +58,7 @@ def compare_groups(
     }
     runs_of = {name: [by_uri[run.uri] for run in runs] for name, runs in groups.items()}
     stages = common_stages([of_group[0] for of_group in configs.values()])
-    cells = read_cells(groups, configs, stages, notes)
+    cells, several = read_cells(groups, configs, stages, notes)
     titles = titles_of({column for columns in cells.values() for column in columns}, configs)
     order = list(titles)
     accuracies = [
@@ -69,8 +69,9 @@ def compare_groups(
     comparison = GroupedComparison(
         groups=tuple(_group(name, of_group, configs[name], stages) for name, of_group in runs_of.items()),
         depth_names=tuple(
-            output_name(index, None) + (" (GRU)" if stage.gru else "") for index, stage in enumerate(stages)
+            Output(index).name + (" (GRU)" if stage.gru else "") for index, stage in enumerate(stages)
         ),
+        several_names=tuple(Output(concat=modules).name for modules in several),
         accuracies=tuple(accuracies),
         differences=tuple(_differences(cells, configs, differences)),
         notes=tuple(dict.fromkeys(notes)),

@@ -15,7 +15,8 @@ from vgim.compare.comparison import (
     Comparison,
     ModuleMetrics,
 )
-from vgim.downstream.result_table import in_percent, output_name
+from vgim.downstream.output import Output
+from vgim.downstream.result_table import in_percent
 from vgim.text import format_clock
 from vgim.verdict.console import next_lines
 from vgim.verdict.verdict import NextCommand
@@ -132,7 +133,7 @@ def _task_rows(runs: Sequence[ComparedRun], task: str, variant: str) -> list[tup
     sources = dict.fromkeys(source for column in columns for source in column)
     for kind in BASELINES:
         if not any(source[0] == kind for source in sources):
-            sources[kind, None, None] = None
+            sources[kind, Output()] = None
     majorities = [next((f"{100 * p.majority:.1f}" for p in column.values()), DASH) for column in columns]
     rows: list[tuple[str, ...]] = [("majority", *majorities)]
     for source in sorted(sources, key=_order):
@@ -153,28 +154,28 @@ def _weight_sections(comparison: Comparison) -> Iterator[Section]:
             (label, *(cell(by_run[run.name]) if run.name in by_run else DASH for run in comparison.runs))
             for label, cell in WEIGHT_ROWS
         ]
-        yield Section(f"{title}, {output_name(module, layer)}", rows)
+        yield Section(f"{title}, {Output(module, layer).name}", rows)
 
 
-Source = tuple[str, int | None, int | None]
-"""Where features come from: encoder, module and layer."""
+Source = tuple[str, Output]
+"""Where features come from: encoder and output."""
 
 
 def _source(probe: ComparedProbe) -> Source:
-    return probe.encoder, probe.module, probe.layer
+    return probe.encoder, probe.output
 
 
-def _order(source: Source) -> tuple[int, str, int, int]:
-    """Sort MFCC, random, other baselines, then the trained encoder; a module's convolutions before its output."""
-    kind, module, layer = source
+def _order(source: Source) -> tuple[object, ...]:
+    """Sort MFCC, random, other baselines, then the trained encoder; each by depth."""
+    kind, output = source
     known = [*BASELINES, kind]
     rank = len(known) if kind == "trained" else known.index(kind)
-    return rank, kind, -1 if module is None else module, 1_000 if layer is None else layer
+    return rank, kind, output.depth
 
 
-def source_name(encoder: str, module: int | None, layer: int | None) -> str:
+def source_name(encoder: str, output: Output) -> str:
     """`trained module 2`, `mfcc`."""
-    return f"{encoder} {output_name(module, layer)}".rstrip()
+    return f"{encoder} {output.name}".rstrip()
 
 
 def _accuracy(probe: ComparedProbe) -> str:

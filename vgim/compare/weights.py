@@ -15,8 +15,8 @@ from vgim.compare.comparison import ComparedWeights, Comparison, WeightScale
 from vgim.compare.depth import common_stages, outputs_by_stage
 from vgim.compare.read import compared_config
 from vgim.downstream.classifier import CLASSIFIER, Classifier, read_classifier
+from vgim.downstream.output import Output
 from vgim.downstream.result import folder_name
-from vgim.downstream.result_table import output_name
 from vgim.downstream.stored import newest_results, read_results, variant
 from vgim.errors import ConfigError, StorageError
 from vgim.runs.layout import PROBES
@@ -83,7 +83,7 @@ def read_weights(comparison: Comparison, option: str) -> tuple[list[ProbeWeights
         )
     for name, classifiers in found.items():
         if alone := [key for key in classifiers if key not in common]:
-            words = [f"{key.task} of {output_name(key.module, key.layer)}" for key in alone]
+            words = [f"{key.task} of {Output(key.module, key.layer).name}" for key in alone]
             notes.append(f"{name}: no weights of {', '.join(words)}: not every run has this probe")
     probes = [
         ProbeWeights(
@@ -120,9 +120,12 @@ def _classifiers(
     """
     classifiers = {}
     for result in newest_results(read_results(run, name, [])):
-        if result.encoder != "trained" or result.module is None:
+        if result.encoder != "trained":
             continue
         folder = run.child(PROBES, folder_name(result))
+        if result.module is None:
+            notes.append(f"{name}: no weights of {folder.name}: panels are of one module")
+            continue
         module, layer = result.module, result.layer
         if outputs is not None:
             if (module, layer) not in outputs:

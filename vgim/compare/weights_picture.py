@@ -10,7 +10,7 @@ import numpy as np
 from vgim.arrays import F64
 from vgim.compare.comparison import WeightScale
 from vgim.compare.weights import ProbeWeights, gini, mass
-from vgim.downstream.result_table import output_name
+from vgim.downstream.output import Output
 from vgim.plotting import Figure, new_figure
 
 COLUMNS = 3
@@ -43,7 +43,7 @@ def weights_picture(probes: Sequence[ProbeWeights], scale: WeightScale) -> Figur
             spread = gini(mass(probe.weights_by_run[name]))
             axes.plot(grid, density(values, grid), color=f"C{index}", label=f"{name}: Gini {spread:.2f}{of}")
         task = f"{probe.key.task} ({probe.key.variant})" if probe.key.variant else probe.key.task
-        axes.set_title(f"{task}, {output_name(probe.key.module, probe.key.layer)}", fontsize=10)
+        axes.set_title(f"{task}, {Output(probe.key.module, probe.key.layer).name}", fontsize=10)
         axes.set_xlabel(X_LABELS[scale], fontsize=8)
         axes.set_ylabel("density")
         axes.set_ylim(0, axes.get_ylim()[1] * (1 + 0.09 * len(weights)))  # the legend stands above the lines

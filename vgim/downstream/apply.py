@@ -8,7 +8,7 @@ Shapes: T frames, C channels, N examples, K classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import torch
@@ -137,7 +137,7 @@ def open_applied(folder: str, seed: int = 0, progress: Progress = SILENT) -> App
         )
     run = place.parent.parent
     with progress.stage(
-        f"preparing the {result.encoder} encoder" if result.module is not None else "preparing MFCCs"
+        "preparing MFCCs" if result.encoder == "mfcc" else f"preparing the {result.encoder} encoder"
     ):
         source = _source(run, result, seed)
     crop = result.run_config.data if _uses_crops(result) else None
@@ -189,7 +189,7 @@ def _refuse_another_probe(place: Location, info: ClassifierInfo, result: ProbeRe
 
 
 def _what_is_probed(record: ClassifierInfo | ProbeResult) -> dict[str, object]:
-    own = ("task", "encoder", "module", "layer", "data_fingerprint")
+    own = ("task", "encoder", "module", "layer", "concat", "data_fingerprint")
     options = record.options.model_dump(exclude={"encoders", "all_layers", "cache_features", "device"})
     return {**options, **{name: getattr(record, name) for name in own}}
 
@@ -202,20 +202,22 @@ def _source(run: Location, result: ProbeResult, seed: int) -> FeatureSource:
     """The features of a seed, as the probe made them."""
     if result.encoder == "mfcc":
         return Mfcc()
-    assert result.module is not None
+    outputs = () if result.module is None else (EncoderOutput(result.module, result.layer),)
     if result.encoder == "random":
         options = result.options.model_copy(
             update={
-                "module": result.module,
+                "module": -1 if result.module is None else result.module,
                 "layer": result.layer,
                 "all_layers": False,
+                "concat": result.concat or False,
                 "device": "cpu",
                 "checkpoint": "last",
                 "encoders": ("random",),
                 "shards": result.data,
             }
         )
-        source, _ = feature_source(open_probe_context(run.uri, options), "random", seed)
+        context = replace(open_probe_context(run.uri, options), outputs=outputs)
+        source, _ = feature_source(context, "random", seed)
         return source
     assert result.checkpoint is not None
     named = Location(result.checkpoint)
@@ -228,8 +230,7 @@ def _source(run: Location, result: ProbeResult, seed: int) -> FeatureSource:
         )
     encoder = load_encoder(found.uri)
     sample_seed = seed if result.options.sampled else None
-    output = EncoderOutput(result.module, result.layer)
-    return EncoderFeatures(encoder.encoder, encoder.normalizer, (output,), sample_seed)
+    return EncoderFeatures(encoder.encoder, encoder.normalizer, outputs, sample_seed, result.concat)
 
 
 def _read(path: Location, corpus: str, log: Callable[[str], None]) -> Utterance:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vgim.downstream.result import ProbeResult
-from vgim.downstream.result_table import in_percent, output_name
+from vgim.downstream.result_table import in_percent
 from vgim.downstream.stored import read_results, variant
 from vgim.runs.layout import PROBES
 from vgim.runs.text_board import BoardText, markdown_table, write_text_board
@@ -37,7 +37,7 @@ def write_board(run: Location) -> None:
     for task, results in by_task.items():
         for result in results:
             if result.step is not None:
-                parts = (task, result.encoder, output_name(result.module, result.layer), variant(result))
+                parts = (task, result.encoder, result.output.name, variant(result))
                 curves.setdefault("/".join(filter(None, parts)), {})[result.step] = result.accuracy
     write_text_board(run, PROBES, texts, curves)
 
@@ -50,7 +50,7 @@ def _table(results: Iterable[ProbeResult]) -> str:
     rows = [
         (
             result.encoder,
-            output_name(result.module, result.layer),
+            result.output.name,
             f"{result.accuracy:.1%}",
             in_percent(result.interval_over_utterances),
             "" if result.step is None else f"{result.step:,}",

@@ -49,6 +49,8 @@ class ClassifierInfo(BaseModel):
     encoder: EncoderKind
     module: int | None
     layer: int | None
+    concat: tuple[int, ...] = ()
+    """Modules whose outputs are concatenated."""
     run: str
     """Folder of the run when the probe was computed."""
     checkpoint: str | None
@@ -89,7 +91,7 @@ def hash_features(source: FeatureSource, spec: FeatureSpec, crop: DataConfig | N
         crop: Kind and length of the crops; None for whole utterances.
     """
     clip = "whole" if crop is None else [crop.crop, crop.crop_samples]
-    made = {**source.identity(), "view": spec._asdict(), "clip": clip}
+    made = {**source.identity(), "view": spec.view(), "clip": clip}
     return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
 
 
@@ -113,6 +115,7 @@ def classifier_of(
         encoder=result.encoder,
         module=result.module,
         layer=result.layer,
+        concat=result.concat,
         run=opened.folder.uri,
         checkpoint=result.checkpoint,
         step=result.step,

@@ -10,6 +10,7 @@ from vgim.data.shards.read import Utterance
 from vgim.data.stream.crops import first_crop
 from vgim.downstream.features.encoder_features import EncoderOutput
 from vgim.downstream.options import SUPERVISED_EPOCHS, EncoderKind, ProbeOptions, Solver
+from vgim.downstream.output import Output
 from vgim.downstream.probes.probe import Probe
 from vgim.downstream.probes.registry import make_probe
 from vgim.downstream.protocol import ADAM_OPTIONS, FIT_OPTIONS, resolve
@@ -31,6 +32,17 @@ class ProbeContext:
     """Options that have no effect, a sentence each."""
     deviations: tuple[str, ...] = ()
     """Words for given options that differ from those of the protocol and the task."""
+    concat: tuple[int, ...] = ()
+    """Modules whose concatenated outputs are one more kind of features; empty for none."""
+
+    def results_of(self, kind: EncoderKind) -> list[Output]:
+        """What an encoder of a kind gives a result for, in order."""
+        if kind == "mfcc":
+            return [Output()]
+        return [
+            *(Output(*output) for output in self.outputs),
+            *[Output(concat=self.concat)] * bool(self.concat),
+        ]
 
     @property
     def uses_crops(self) -> bool:
@@ -57,10 +69,20 @@ def open_probe_context(
     opened = open_run(run, checkpoint=options.checkpoint, shards=options.shards, device=options.device)
     options = options.model_copy(update={"checkpoint": opened.checkpoint})
     config = opened.config
-    outputs = _find_outputs(opened, options)
+    outputs, concat = _find_outputs(opened, options), _find_concatenated(config.model.num_modules, options)
     task = make_probe(options.task, opened.manifest)
     raw, kinds = options, options.encoders if kinds is None else kinds
     options, deviations = resolve(options, opened, task, outputs, kinds)
+    if concat and not task.is_fitted:
+        raise ConfigError(
+            f"--concat, but --task {task.name} compares features as they are, and modules differ in scale; leave "
+            "--concat out, or use a task that fits a classifier"
+        )
+    if concat and options.solver == "adam":
+        raise ConfigError(
+            "--concat needs features that are standardized, which only the lbfgs solver does; leave --solver adam and "
+            "--protocol published out"
+        )
     if options.sampled and config.model.family != "sim":
         raise ConfigError(
             f"--sampled has no effect: model.family={config.model.family} has no posterior; leave it out"
@@ -73,7 +95,25 @@ def open_probe_context(
     if "trained" in kinds:
         _ = opened.encoder  # a missing or damaged checkpoint is reported before anything is computed
     notes = tuple(_options_without_effect(raw, options.solver, task))
-    return ProbeContext(opened, options, task, outputs, notes, deviations)
+    return ProbeContext(opened, options, task, outputs, notes, deviations, concat)
+
+
+def _find_concatenated(num_modules: int, options: ProbeOptions) -> tuple[int, ...]:
+    """The modules that `--concat` or `--concat-modules` selects, in the order of depth."""
+    named = options.concat
+    if named is False or named == ():
+        return ()
+    if num_modules == 1:
+        raise ConfigError("--concat, but the run's encoder is one module; leave it out")
+    if named is True:
+        return tuple(range(num_modules))
+    shown = f"--concat-modules {','.join(map(str, named))}"
+    if not all(-num_modules <= module < num_modules for module in named):
+        raise ConfigError(f"{shown}, but the run's encoder has its modules 0 to {num_modules - 1}; use these")
+    modules = sorted({module % num_modules for module in named})
+    if len(modules) < len(named) or len(modules) == 1:
+        raise ConfigError(f"{shown} names one module alone or twice; name two modules or more, each once")
+    return tuple(modules)
 
 
 def _find_outputs(opened: OpenedRun, options: ProbeOptions) -> tuple[EncoderOutput, ...]:
@@ -117,6 +157,8 @@ def _options_without_effect(options: ProbeOptions, solver: Solver, task: Probe) 
             yield "--module has no effect on mfcc"
         if options.layer is not None or options.all_layers:
             yield "--layer has no effect on mfcc"
+        if options.concat:
+            yield "--concat has no effect on mfcc"
     is_supervised = bool({"supervised", "greedy-supervised"} & set(options.encoders))
     if options.supervised_epochs != SUPERVISED_EPOCHS and not is_supervised:
         yield "--supervised-epochs has no effect without --encoder supervised or greedy-supervised"

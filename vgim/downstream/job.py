@@ -23,6 +23,7 @@ from vgim.downstream.features.source import FeatureSource, FeatureSpec
 from vgim.downstream.fit import SeedFit, Splits, fit_and_score
 from vgim.downstream.held_out import held_out_note
 from vgim.downstream.options import EncoderKind, ProbeOptions
+from vgim.downstream.output import Output
 from vgim.downstream.predictions import collect_predictions
 from vgim.downstream.probe_plan import (
     Log,
@@ -34,7 +35,6 @@ from vgim.downstream.probe_plan import (
 )
 from vgim.downstream.protocol import chooses_by_validation
 from vgim.downstream.result import ProbeResult
-from vgim.downstream.result_table import output_name
 from vgim.downstream.resume import kept_results
 from vgim.downstream.split_examples import examples_of_split
 from vgim.downstream.summarize import summarize
@@ -206,21 +206,21 @@ def _probe_item(
 ) -> list[ProbeResult]:
     """Compute a work item's results, and write each as soon as it exists."""
     context = open_probe_context(item.source, item.options, kinds=(item.kind,))
-    outputs: list[tuple[int | None, int | None]] = [(None, None)]
-    if item.kind != "mfcc":
-        outputs = [(o.module, o.layer) for o in context.outputs]
+    outputs = context.results_of(item.kind)
     results = kept_results(context, item.kind, pdf=pdf) if goes_on else {}
     if results:
         progress.message(
             f"{item.options.task} from {item.kind}: {len(results)} of {len(outputs)} results are taken from before; "
             "--anew computes them again"
         )
-    left = tuple(output for output in context.outputs if (output.module, output.layer) not in results)
     if len(results) < len(outputs):
-        context = replace(context, outputs=context.outputs if item.kind == "mfcc" else left)
+        if item.kind != "mfcc":
+            left = tuple(output for output in context.outputs if Output(*output) not in results)
+            concat = () if Output(concat=context.concat) in results else context.concat
+            context = replace(context, outputs=left, concat=concat)
         for result, fitted in _compute(context, item.kind, random, progress):
             write_result(context.opened.folder, result, fitted, pdf=pdf)
-            results[result.module, result.layer] = result
+            results[result.output] = result
     return [results[output] for output in outputs]
 
 
@@ -284,7 +284,7 @@ def _fit(
             fits_by_spec = fits_by_spec or [[] for _ in specs]
         features_sha256.append(hashes)
         for index, (spec, fits) in enumerate(zip(specs, fits_by_spec, strict=True)):
-            features = f"{kind} {output_name(spec.module, spec.layer)}".rstrip()
+            features = f"{kind} {spec.output.name}".rstrip()
             unit = "fit" if options.solver == "lbfgs" else "epoch"
             title = f"fitting {options.task} from {features}, seed {seed}"
             with progress.stage(title, unit=unit, even=unit == "epoch") as stage:

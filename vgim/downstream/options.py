@@ -34,6 +34,8 @@ class ProbeOptions(ResultModel):
     """Convolution of the module, negative from its last; None for the module's output."""
     all_layers: bool = False
     """Read every convolution of the modules, and their outputs."""
+    concat: bool | tuple[int, ...] = False
+    """Read the concatenated outputs of all modules too, or of these."""
     checkpoint: CheckpointChoice = "last"
     protocol: Protocol = "ours"
     """Values of the solver, its training, `sampled` and `bias` where they are not given."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from vgim.arrays import I64
+from vgim.downstream.output import Output
 from vgim.downstream.result import ProbeResult
-from vgim.downstream.result_table import output_name
 from vgim.plotting import Figure, new_figure
 
 INCHES_PER_CLASS = 0.22
@@ -40,19 +39,20 @@ def confusion_picture(confusion_KK: I64, result: ProbeResult) -> Figure:
 def modules_picture(results: Sequence[ProbeResult]) -> Figure:
     """Draw accuracy at each module, or layer, with its interval over utterances; a line for each encoder."""
     outputs = _outputs(results)
-    by_layer = any(layer is not None for _, layer in outputs)
+    by_layer = any(output.layer is not None for output in outputs)
     figure, axes = _accuracies(results, "depth" if by_layer else "module")
     for number, encoder in enumerate(dict.fromkeys(result.encoder for result in results)):
         selected = [result for result in results if result.encoder == encoder]
-        if selected[0].module is None:
+        if selected[0].output.name == "":
             _level(axes, selected[0], "black")
             continue
-        x = [outputs.index((result.module or 0, result.layer)) + ASIDE * number for result in selected]
-        axes.errorbar(x, *_with_errors(selected), fmt=STYLES[encoder], capsize=3, label=encoder)
-    names = [
-        output_name(*output).replace(" layer", "\nlayer") if by_layer else str(output[0])
-        for output in outputs
-    ]
+        single = [result for result in selected if not result.concat]
+        several = [result for result in selected if result.concat]
+        for of_kind, style in ((single, STYLES[encoder]), (several, STYLES[encoder][0])):
+            x = [outputs.index(result.output) + ASIDE * number for result in of_kind]
+            label = encoder if of_kind is single else None
+            axes.errorbar(x, *_with_errors(of_kind), fmt=style, capsize=3, color=f"C{number}", label=label)
+    names = [output.name.replace(" layer", "\nlayer") if by_layer else output.numbers for output in outputs]
     axes.set_xticks(range(len(outputs)), names, fontsize=8 if by_layer else None)
     figure.legend(loc="outside right upper", fontsize=8)
     return figure
@@ -62,10 +62,10 @@ def epochs_picture(results: Sequence[ProbeResult]) -> Figure:
     """Draw the trained encoder's accuracy at each checkpoint, a line for each module; baselines are levels."""
     figure, axes = _accuracies(results, "optimizer steps")
     for number, output in enumerate(_outputs(results)):
-        selected = [result for result in results if (result.module, result.layer) == output]
+        selected = [result for result in results if result.output == output]
         trained = [result for result in selected if result.encoder == "trained"]
         steps = [result.step or 0 for result in trained]
-        color, label = f"C{number}", f"trained {output_name(*output)}"
+        color, label = f"C{number}", f"trained {output.name}"
         axes.errorbar(steps, *_with_errors(trained), fmt="o-", capsize=3, color=color, label=label)
         for result in selected:
             if result.encoder != "trained":
@@ -73,7 +73,7 @@ def epochs_picture(results: Sequence[ProbeResult]) -> Figure:
                     result.accuracy, linestyle=STYLES[result.encoder][1:], color=color, label=_label(result)
                 )
     for result in results:
-        if result.module is None:
+        if result.output.name == "":
             _level(axes, result, "black")
     figure.legend(loc="outside right upper", fontsize=8)
     return figure
@@ -91,10 +91,10 @@ def _accuracies(results: Sequence[ProbeResult], x: str) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _outputs(results: Sequence[ProbeResult]) -> list[tuple[int, int | None]]:
-    """Modules and layers of the results in order of depth; a module's output follows its layers."""
-    outputs = {(result.module, result.layer) for result in results if result.module is not None}
-    return sorted(outputs, key=lambda output: (output[0], math.inf if output[1] is None else output[1]))
+def _outputs(results: Sequence[ProbeResult]) -> list[Output]:
+    """Outputs of the results in order of depth; a module's output follows its layers, and several modules are last."""
+    outputs = {result.output for result in results if result.output.name}
+    return sorted(outputs, key=lambda output: output.depth)
 
 
 def _level(axes: Any, result: ProbeResult, color: str) -> None:
@@ -112,4 +112,4 @@ def _with_errors(results: Sequence[ProbeResult]) -> tuple[list[float], list[list
 
 
 def _label(result: ProbeResult) -> str:
-    return f"{result.encoder} {output_name(result.module, result.layer)}".rstrip()
+    return f"{result.encoder} {result.output.name}".rstrip()

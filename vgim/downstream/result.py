@@ -15,6 +15,7 @@ from vgim.downstream.options import (
     unusual_features,
     unusual_options,
 )
+from vgim.downstream.output import Output
 from vgim.downstream.probes.registry import ExampleUnit, Task
 from vgim.runs.provenance import Provenance
 
@@ -53,6 +54,8 @@ class ProbeResult(Provenance):
     encoder: EncoderKind
     layer: int | None = None
     """Convolution of the module; None for the module's output."""
+    concat: tuple[int, ...] = ()
+    """Modules whose outputs were concatenated; empty for one output."""
     num_features: int
     accuracy: Share
     """Share of correctly classified test examples, mean over seeds."""
@@ -93,6 +96,11 @@ class ProbeResult(Provenance):
     run_config: RunConfig
 
     @property
+    def output(self) -> Output:
+        """What the features were read from."""
+        return Output(self.module, self.layer, self.concat)
+
+    @property
     def is_fitted(self) -> bool:
         """Whether a classifier was fitted; else features were compared as they are."""
         return self.unit != "triple"
@@ -110,6 +118,8 @@ def folder_name(result: ProbeResult) -> str:
     if result.module is not None:
         parts.append(f"module{result.module}")
         parts += [f"layer{result.layer}"] * (result.layer is not None)
+    parts += [f"concat{'_'.join(map(str, result.concat))}"] * bool(result.concat)
+    if result.module is not None or result.concat:
         parts += unusual_features(options)
     if result.encoder == "trained" and options.checkpoint != "last":
         parts.append(f"step{result.step}" if options.checkpoint == "named" else options.checkpoint)

@@ -29,7 +29,7 @@ def format_table(results: Sequence[ProbeResult], width: int | None = None) -> st
             (
                 result.encoder,
                 "-" if result.step is None else f"{result.step:,}",
-                output_name(result.module, result.layer).removeprefix("module ") or "-",
+                result.output.numbers or "-",
                 f"{result.accuracy:.1%}",
                 in_percent(result.interval_over_utterances),
                 in_percent(seeds) if seeds else "-",
@@ -39,13 +39,6 @@ def format_table(results: Sequence[ProbeResult], width: int | None = None) -> st
             )
         )
     return align_columns(rows, num_left=1, width=width)
-
-
-def output_name(module: int | None, layer: int | None) -> str:
-    """`module 1` or `module 1 layer 0`; nothing for features of no encoder."""
-    if module is None:
-        return ""
-    return f"module {module}" if layer is None else f"module {module} layer {layer}"
 
 
 def in_percent(interval: Interval) -> str:

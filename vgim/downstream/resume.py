@@ -7,6 +7,7 @@ from vgim.downstream.context import ProbeContext
 from vgim.downstream.encoders.kinds import depends_on_seed, feature_source
 from vgim.downstream.features.source import FeatureSpec
 from vgim.downstream.options import EncoderKind, ProbeOptions
+from vgim.downstream.output import Output
 from vgim.downstream.predictions import read_predictions
 from vgim.downstream.result import ProbeResult, folder_name
 from vgim.downstream.stored import read_results
@@ -15,9 +16,7 @@ from vgim.errors import VgimError
 from vgim.plotting import can_draw
 from vgim.runs.layout import PROBES
 
-Output = tuple[int | None, int | None]
-"""Module and layer of a result; both None for features without an encoder."""
-SELECTING = {"encoders", "module", "layer", "all_layers", "cache_features", "device", "shards"}
+SELECTING = {"encoders", "module", "layer", "all_layers", "concat", "cache_features", "device", "shards"}
 """Options that choose among results, or change none; shards are told by their fingerprint."""
 PLACES = {"cluster", "storage"}
 """Sections of a run's config that change no encoder."""
@@ -35,13 +34,13 @@ def kept_results(context: ProbeContext, kind: EncoderKind, *, pdf: bool = False)
     run = context.opened.folder
     if not run.child(PROBES).exists():
         return {}
-    wanted: set[Output] = {(None, None)} if kind == "mfcc" else {(o.module, o.layer) for o in context.outputs}
+    wanted = context.results_of(kind)
     step = context.opened.encoder.checkpoint.state.step if kind == "trained" else None
     found: dict[Output, ProbeResult] = {}
     for result in read_results(run, "", []):
         if (
             (result.task, result.encoder, result.step) == (context.options.task, kind, step)
-            and (result.module, result.layer) in wanted
+            and result.output in wanted
             and result.data_fingerprint == context.opened.manifest.fingerprint
             and result.labels == context.opened.manifest.labels_digest
             and result.deviations == context.deviations
@@ -50,7 +49,7 @@ def kept_results(context: ProbeContext, kind: EncoderKind, *, pdf: bool = False)
             == context.opened.config.model_dump(exclude=PLACES)
             and _is_whole(context, kind, result, pdf=pdf)
         ):
-            found[result.module, result.layer] = result
+            found[result.output] = result
     return found
 
 
@@ -90,4 +89,4 @@ def _is_whole(context: ProbeContext, kind: EncoderKind, result: ProbeResult, *, 
 
 
 def _spec(specs: tuple[FeatureSpec, ...], result: ProbeResult) -> FeatureSpec | None:
-    return next((spec for spec in specs if (spec.module, spec.layer) == (result.module, result.layer)), None)
+    return next((spec for spec in specs if spec.output == result.output), None)

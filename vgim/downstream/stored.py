@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from vgim.downstream.few_labels.result import is_study
 from vgim.downstream.options import SUPERVISED_EPOCHS, unusual_features, unusual_options
+from vgim.downstream.output import Output
 from vgim.downstream.result import ProbeResult
 from vgim.errors import StorageError
 from vgim.runs.layout import PROBES, RESULT
@@ -44,18 +45,23 @@ def read_results(run: Location, name: str, notes: list[str]) -> list[ProbeResult
 
 
 def newest_results(results: Iterable[ProbeResult]) -> list[ProbeResult]:
-    """Keep one result for each task, variant, encoder, module and layer: the one of the latest step."""
+    """Keep one result for each task, variant, encoder and output: the one of the latest step."""
 
     def age(result: ProbeResult) -> tuple[int, bool]:
         return result.step or 0, result.options.checkpoint != "named"
 
     newest: dict[tuple[object, ...], ProbeResult] = {}
     for result in results:
-        key = (result.task, variant(result), result.encoder, result.module, result.layer)
+        key = (result.task, variant(result), result.encoder, result.output)
         if key not in newest or age(result) > age(newest[key]):
             newest[key] = result
-    order = sorted(newest, key=lambda key: tuple("" if part is None else str(part) for part in key))
+    order = sorted(newest, key=lambda key: (*map(str, key[:3]), _in_order(newest[key].output)))
     return [newest[key] for key in order]
+
+
+def _in_order(output: Output) -> tuple[bool, tuple[str, ...]]:
+    """A key that sorts several modules behind single ones."""
+    return bool(output.concat), tuple("" if part is None else str(part) for part in output)
 
 
 def variant(result: ProbeResult) -> str:

@@ -104,6 +104,7 @@ def facts_of(
         "task": context.options.task,
         "encoder": kind,
         "layer": spec.layer,
+        "concat": spec.concat,
         "num_features": spec.channels,
         "unit": context.task.unit,
         "test_utterances_seen": num_seen,

@@ -68,13 +68,14 @@ def draw_pictures(experiment: Experiment, run: PlannedRun, *, anew: bool) -> Non
 
 
 def _requests(experiment: Experiment, run: PlannedRun, options: ProbeOptions) -> list[ProbeOptions]:
-    """The options as `vgim probe` takes them; of cpc, layers are probed that correspond to modules.
+    """The options as `vgim probe` takes them; of cpc, one module, layers are probed that correspond to modules.
 
     The published protocol treats a GRU unlike convolutions, so that each output is probed by itself.
     """
     model = run.config.model
     if model.family != "cpc":
         return [options]
+    options = options.model_copy(update={"concat": False})
     if options.protocol == "ours":
         return [options.model_copy(update={"all_layers": True})]
     stages = common_stages([other.config for other in experiment.runs])
@@ -119,7 +120,7 @@ def _results_of(run: PlannedRun, item: ProbeWorkItem, results: Sequence[ProbeRes
     context = open_probe_context(item.source, item.options, kinds=(item.kind,))
     step = context.opened.encoder.checkpoint.state.step if item.kind == "trained" else None
     found = {
-        (result.module, result.layer): result
+        result.output: result
         for result in results
         if result.encoder == item.kind
         and result.step == step
@@ -128,10 +129,7 @@ def _results_of(run: PlannedRun, item: ProbeWorkItem, results: Sequence[ProbeRes
         and _settings(result.options, item.kind) == _settings(context.options, item.kind)
         and (not result.is_fitted or _has_predictions(run.location.child(PROBES, folder_name(result))))
     }
-    outputs: set[tuple[int | None, int | None]] = {
-        (output.module, output.layer) for output in context.outputs
-    }
-    wanted = {(None, None)} if item.kind == "mfcc" else outputs
+    wanted = set(context.results_of(item.kind))
     return [found[output] for output in found if output in wanted] if found.keys() >= wanted else []
 
 
@@ -150,7 +148,7 @@ def _say_once(line: str) -> None:
 def _settings(options: ProbeOptions, kind: EncoderKind) -> dict[str, object]:
     idle = set() if "supervised" in kind else {"supervised_epochs"}
     if kind == "mfcc":
-        idle |= {"module", "layer", "all_layers", "checkpoint"}
+        idle |= {"module", "layer", "all_layers", "concat", "checkpoint"}
     return options.model_dump(exclude=NO_MATTER | idle)
 
 

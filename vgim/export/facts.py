@@ -104,6 +104,7 @@ def _probes(run: Location, step: int, notes: list[str]) -> list[ProbeFigures]:
             encoder=result.encoder,
             module=result.module,
             layer=result.layer,
+            concat=result.concat,
             accuracy=result.accuracy,
             low=result.interval_over_utterances.low,
             high=result.interval_over_utterances.high,

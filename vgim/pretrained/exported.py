@@ -96,6 +96,8 @@ class ProbeFigures(ExportRecord):
     encoder: str
     module: int | None
     layer: int | None
+    concat: tuple[int, ...] = ()
+    """Modules whose outputs were concatenated."""
     accuracy: float
     low: float
     high: float

@@ -49,7 +49,9 @@ def _probe(run: str, result: ProbeResult) -> str:
         by_protocol = options.protocol == "published" and name in OF_PROTOCOL
         if value is None or (value == DEFAULTS[name] and not by_protocol):
             continue
-        if isinstance(value, bool):
+        if name == "concat" and value is not True:
+            words += ["--concat-modules", ",".join(map(str, value))]
+        elif isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
         else:
             words += [f"--{flag}", str(value)]

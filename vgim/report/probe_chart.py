@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vgim.downstream.output import Output
 from vgim.downstream.result import ProbeResult
 from vgim.pages.chart import Chart, LegendEntry
 from vgim.pages.level_labels import ReferenceLine
@@ -22,17 +23,22 @@ def encoder_name(result: ProbeResult) -> str:
 def probe_chart(name: str, title: str, results: Sequence[ProbeResult]) -> Chart | None:
     """Accuracy against the module, with intervals; an encoder without modules is a horizontal line."""
     by_encoder: dict[str, list[ProbeResult]] = {}
-    latest: dict[tuple[str, int | None], ProbeResult] = {}
+    latest: dict[tuple[str, Output], ProbeResult] = {}
     for result in results:  # the last of several checkpoints; inner convolutions are in the table only
         if result.layer is not None:
             continue
-        latest[encoder_name(result), result.module] = result
+        latest[encoder_name(result), result.output] = result
     for (label, _), result in latest.items():
         by_encoder.setdefault(label, []).append(result)
+    outputs = sorted({output for _, output in latest if output.name}, key=lambda output: output.depth)
+    modules = [output.module for output in outputs if output.module is not None]
+    several = [output for output in outputs if output.concat]
+    place = {output: output.module for output in outputs if output.module is not None}
+    place |= {output: max(modules, default=-1) + 1 + index for index, output in enumerate(several)}
     levels = [ReferenceLine(results[0].majority, f"{results[0].guess} {results[0].majority:.1%}")]
     series, legend = [], []
     for number, (label, own) in enumerate(by_encoder.items()):
-        if own[0].module is None:
+        if own[0].output.name == "":
             levels.append(ReferenceLine(own[0].accuracy, f"{label} {own[0].accuracy:.1%}", number))
             continue
         legend.append(LegendEntry(label, number))
@@ -42,19 +48,16 @@ def probe_chart(name: str, title: str, results: Sequence[ProbeResult]) -> Chart 
                 "",
                 number,
                 label,
-                tuple(((result.module or 0) + shift, result.accuracy) for result in own),
+                tuple((place[result.output] + shift, result.accuracy) for result in own),
                 "dots",
                 tuple((r.interval_over_utterances.low, r.interval_over_utterances.high) for r in own),
             )
         )
     if not series:
         return None
-    modules = sorted({result.module for result in results if result.module is not None})
     accuracies = "; ".join(
-        label
-        + (f" at module {result.module} " if result.module is not None else " ")
-        + f"{result.accuracy:.1%}"
-        for (label, _), result in latest.items()
+        label + (f" at {output.name} " if output.name else " ") + f"{result.accuracy:.1%}"
+        for (label, output), result in latest.items()
     )
     return line_chart(
         name,
@@ -65,7 +68,8 @@ def probe_chart(name: str, title: str, results: Sequence[ProbeResult]) -> Chart 
         levels,
         y_range=(0, min(1.0, 1.1 * max(r.interval_over_utterances.high for r in results))),
         room=1.0,
-        x_ticks=modules,
+        x_ticks=[place[output] for output in outputs],
+        x_names=[output.numbers for output in outputs] if several else (),
         percent=True,
         legend=legend,
     )

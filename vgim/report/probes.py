@@ -127,9 +127,8 @@ def _abx_speakers(result: ProbeResult) -> str:
 def _order(folder: ProbeFolder) -> tuple[object, ...]:
     result = folder.result
     rank = ORDER.index(result.encoder) if result.encoder in ORDER else len(ORDER)
-    module = result.module if result.module is not None else 10**6
-    layer = 10**6 if result.layer is None else result.layer
-    return (module, layer, rank, result.options.sampled, result.step or 0)
+    is_of_none = result.output.name == ""
+    return (is_of_none, result.output.depth, rank, result.options.sampled, result.step or 0)
 
 
 def _table(
@@ -167,7 +166,7 @@ def _columns(results: Sequence[ProbeResult]) -> tuple[str, ...]:
 def _row(result: ProbeResult, results: Sequence[ProbeResult]) -> tuple[str, ...]:
     seeds = result.interval_over_seeds
     row = [
-        _module_name(result),
+        result.output.numbers or "–",
         encoder_name(result),
         f"{result.accuracy:.1%}",
         in_percent(result.interval_over_utterances),
@@ -176,13 +175,6 @@ def _row(result: ProbeResult, results: Sequence[ProbeResult]) -> tuple[str, ...]
         row.append(in_percent(seeds) if seeds else "–")
     step = "–" if result.step is None else f"{result.step:,}"
     return (*row, step, str(result.num_features), f"{result.num_test:,}")
-
-
-def _module_name(result: ProbeResult) -> str:
-    """The module, and the convolution inside it unless the module's output was probed: `1`, or `1 layer 0`."""
-    if result.module is None:
-        return "–"
-    return str(result.module) if result.layer is None else f"{result.module} layer {result.layer}"
 
 
 def _describe_setting(result: ProbeResult) -> str:
@@ -220,7 +212,7 @@ def _confusions(folders: Sequence[ProbeFolder], embedder: Embedder) -> tuple[Emb
         file = path.child(PICTURE)
         if not file.exists():
             continue
-        of = encoder_name(result) + (f" module {result.module}" if result.module is not None else "")
+        of = f"{encoder_name(result)} {result.output.name}".rstrip()
         step = f" at step {result.step:,}" if result.step else ""
         picture = embedder.picture(
             file,

@@ -20,7 +20,7 @@ class Provenance(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     module: int | None
-    """Module of the encoder, counted from the input; None for features without an encoder, such as MFCCs."""
+    """Module of the encoder, counted from the input; None for several modules, or for features without an encoder."""
     step: int | None
     """Optimizer steps behind the trained encoder's weights; None where there is no trained encoder."""
     checkpoint: MaskedText | None
@@ -46,7 +46,7 @@ def collect_provenance(
 
     Args:
         checkpoint: Checkpoint of the trained encoder; None for a baseline.
-        module: Module of the encoder; None for features without an encoder.
+        module: Module of the encoder; None for several modules, or for features without an encoder.
         shards: Shards that were read.
         manifest: Manifest of these shards.
     """

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from vgim.downstream.result import Interval, ProbeResult
-from vgim.downstream.result_table import in_percent, output_name
+from vgim.downstream.result_table import in_percent
 from vgim.downstream.stored import variant
 from vgim.text import join_words
 from vgim.verdict.verdict import Finding
@@ -52,9 +52,11 @@ class Probed(NamedTuple):
     task: str
     variant: str
     best: ProbeResult
-    """The best module of the trained encoder."""
+    """The best reading of the trained encoder: a module, a layer, or several modules side by side."""
     baselines: dict[str, ProbeResult]
     """The best result of each kind of baseline."""
+    unmatched: ProbeResult | None = None
+    """The best reading of several modules, where the untrained encoder has none of these modules to compare it with."""
 
 
 def difference(a: Accuracy, b: Accuracy) -> Difference:
@@ -82,18 +84,35 @@ def probed_tasks(results: Iterable[ProbeResult]) -> list[Probed]:
     tasks = []
     for (words, task, _), group in sorted(groups.items()):
         by_encoder: dict[str, ProbeResult] = {}
-        for result in sorted(group, key=lambda r: r.accuracy):
+        matched, unmatched = _matched(group)
+        for result in sorted(matched, key=lambda r: r.accuracy):
             by_encoder[result.encoder] = result
         trained = by_encoder.pop("trained", None)
         if trained is not None:
-            tasks.append(Probed(task, words, trained, by_encoder))
+            tasks.append(Probed(task, words, trained, by_encoder, unmatched))
     return tasks
+
+
+def _matched(group: Sequence[ProbeResult]) -> tuple[list[ProbeResult], ProbeResult | None]:
+    """Results of a task that compare, and the best of those of several modules that only the trained encoder has.
+
+    Several modules have more features than one: beside an untrained encoder of which modules alone were probed, their
+    gain would count as the training's.
+    """
+    untrained = [result for result in group if result.encoder == "random"]
+    has_modules = any(r.encoder == "trained" and not r.concat for r in group)
+    if not untrained or not has_modules:
+        return list(group), None
+    of_untrained = {result.concat for result in untrained}
+    alone = [r for r in group if r.encoder == "trained" and r.concat and r.concat not in of_untrained]
+    best = max(alone, key=lambda result: result.accuracy, default=None)
+    return [result for result in group if result not in alone], best
 
 
 def probe_finding(probed: Probed) -> Finding:
     """Say how a task's accuracy compares with the baselines."""
     best = probed.best
-    off = output_name(best.module, best.layer)
+    off = best.output.name
     setting = re.sub(r"\bfirst(\d+)\b", r"\1 training utterances", probed.variant)
     name = (
         f"{probed.task.capitalize()} probe"
@@ -114,6 +133,11 @@ def probe_finding(probed: Probed) -> Finding:
     if best.interval_over_utterances.low <= best.majority:
         guess = "naming the most frequent class alone" if best.is_fitted else "deciding at random"
         text += f"; {guess} gives {best.majority:.1%}"
+    if probed.unmatched is not None:
+        text += (
+            f"; {probed.unmatched.accuracy:.1%} from {probed.unmatched.output.name}, on which the untrained encoder "
+            "was not probed (--concat)"
+        )
     is_better = all(found.low > 0 for found in differences.values())
     level = "open" if missing or not is_better else "good"
     untrained = differences.get("random")

@@ -87,6 +87,34 @@ def test_layers_and_outputs_are_read_in_one_pass_each_with_its_hop(
             torch.testing.assert_close(same, features_TC)
 
 
+@pytest.mark.parametrize("modules", [(0, 1, 2, 3), (0, 2), (1, 3)])
+@pytest.mark.parametrize("sample_seed", [None, 1])
+def test_modules_side_by_side_are_the_means_of_their_frames_for_each_utterance(
+    spoken: list[Utterance], modules: tuple[int, ...], sample_seed: int | None
+) -> None:
+    built = encoder()
+    at = (EncoderOutput(1, 0),)
+    made = source(built, outputs=at, concat=modules, sample_seed=sample_seed)
+    spec = made.specs[-1]
+    assert (spec.module, spec.hop_samples, spec.concat) == (None, 160, modules)
+    assert spec.channels == sum(map(built.channels, modules))
+    single = source(built, outputs=tuple(map(EncoderOutput, modules)), sample_seed=sample_seed)
+    alone = {u.utterance_id: features for u, features in stream_features(single, spoken, whole_utterance)}
+    found = list(stream_features(made, spoken, whole_utterance))
+    assert len(found) == 7
+    for heard, (_, joined_TC) in found:
+        assert made.num_frames(len(heard.audio))[-1] == len(joined_TC)
+        for t in range(len(joined_TC)):
+            expected = []
+            for module, features_TC in zip(modules, alone[heard.utterance_id], strict=True):
+                hop = built.hop_samples(module)
+                inside = [i for i in range(len(features_TC)) if 160 * t <= i * hop < 160 * (t + 1)]
+                expected.append(features_TC[inside].mean(0))
+            torch.testing.assert_close(joined_TC[t], torch.cat(expected))
+        frames = [len(features_TC) for features_TC in alone[heard.utterance_id]]
+        assert len(joined_TC) == min(frames)  # of the slowest module
+
+
 def test_audio_is_normalized_as_in_training(spoken: list[Utterance]) -> None:
     built = encoder()
     raw = torch.from_numpy(np.stack([spoken[0].audio, spoken[1].audio]))

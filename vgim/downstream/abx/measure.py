@@ -28,7 +28,6 @@ from vgim.downstream.features.source import FeatureSpec
 from vgim.downstream.intervals import interval_over_seeds
 from vgim.downstream.options import EncoderKind
 from vgim.downstream.result import Interval, ProbeResult, SeedResult
-from vgim.downstream.result_table import output_name
 from vgim.downstream.split_examples import examples_of_split
 from vgim.downstream.summarize import facts_of
 from vgim.errors import DataError
@@ -63,7 +62,7 @@ def measure(
         tests = examples_of_split(context, source, "test", progress=progress)
         of_seed = []
         for spec, test in zip(specs, tests, strict=True):
-            name = f"{context.task.name} of {kind} {output_name(spec.module, spec.layer)}".rstrip()
+            name = f"{context.task.name} of {kind} {spec.output.name}".rstrip()
             of_seed.append(_score(context, test, name, progress))
             progress.message(f"{name}, seed {seed}: {of_seed[-1].accuracy:.1%}")
         scores.append(of_seed)

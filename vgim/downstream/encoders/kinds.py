@@ -89,7 +89,8 @@ def feature_source(
         supervised = train_on_labels(context, kind, seed, log)
         encoder, preparation = supervised.encoder, EncoderPreparation(label_epochs=supervised.epochs)
     sample_seed = seed if context.options.sampled else None
-    return EncoderFeatures(encoder, opened.normalizer, context.outputs, sample_seed), preparation
+    source = EncoderFeatures(encoder, opened.normalizer, context.outputs, sample_seed, context.concat)
+    return source, preparation
 
 
 def _adapt_batch_norm(encoder: Encoder, context: ProbeContext) -> int:

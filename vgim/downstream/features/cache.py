@@ -46,7 +46,7 @@ class FeatureCache:
         """The file for one of a source's specs."""
         key = {
             "version": VERSION,
-            "view": spec._asdict(),
+            "view": spec.view(),
             "min_samples": source.min_samples(),  # decides which utterances are left out
             **source.identity(),
             **self.split,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vgim.data.pcm import Pcm16
 from vgim.data.shards.read import Utterance
+from vgim.downstream.output import Output
 from vgim.model.audio import Normalizer, Statistics
 
 CLIPS_AT_ONCE = 32
@@ -36,12 +37,24 @@ class FeatureSpec(NamedTuple):
     """One kind of features that a source makes of audio."""
 
     module: int | None
-    """Module of the encoder; None for features without an encoder."""
+    """Module of the encoder; None for several modules, or for features without an encoder."""
     hop_samples: int
     """Samples between two frames."""
     channels: int
     layer: int | None = None
     """Convolution of the module; None for the module's output."""
+    concat: tuple[int, ...] = ()
+    """Modules whose outputs are concatenated; empty for one output."""
+
+    @property
+    def output(self) -> Output:
+        """What the features are read from."""
+        return Output(self.module, self.layer, self.concat)
+
+    def view(self) -> dict[str, object]:
+        """The fields for a hash, which is the one of versions without `concat` where that is empty."""
+        fields = self._asdict()
+        return fields if self.concat else {name: fields[name] for name in fields if name != "concat"}
 
 
 class ClipBatch(NamedTuple):

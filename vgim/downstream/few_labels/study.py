@@ -127,6 +127,8 @@ def _check(options: FewLabelsOptions) -> None:
         raise ConfigError(f"--labels-per-class uses lbfgs, not --solver {options.solver}; leave --solver out")
     if options.layer is not None or options.all_layers:
         raise ConfigError("--labels-per-class studies outputs of modules; leave --layer and --all-layers out")
+    if options.concat:
+        raise ConfigError("--labels-per-class studies one module at a time; leave --concat out")
     if options.sampled:
         raise ConfigError("--labels-per-class studies both μ and samples; leave --sampled out")
 
