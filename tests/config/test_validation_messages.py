@@ -183,10 +183,6 @@ def test_all_mistakes_are_told_at_once() -> None:
             ["has no effect for model.family=gim", "objective.kld_weight from configs/a.yaml"],
         ),
         (
-            "data: {shards: /s}\nmodel: {family: cpc}\nobjective: {sigma_init: 0.1}",
-            ["sigma_init=0.1 has no effect for model.family=cpc", "objective.sigma_init from configs/a.yaml"],
-        ),
-        (
             "data: {shards: /s}\nmodel: {channels: 8}\nobjective: {kld_weight: 1, target_rate: 2, free_bits: 1}",
             ["target_rate=2 cannot be held where objective.free_bits=1 spares 8 nats a frame of 8 channels"],
         ),

@@ -87,16 +87,3 @@ def test_a_module_bounds_its_posterior_in_training_and_in_use(
     stds = [module.distribution(x)[1] for module in (free, tight)]
     assert stds[0].max() > 1
     assert torch.equal(stds[1], stds[0].clamp(max=1))
-
-
-@pytest.mark.parametrize("bound", ["none", 0.0])
-def test_an_initial_sigma_multiplies_the_posteriors_and_changes_no_other_weight(bound: str | float) -> None:
-    plain, narrow = (small_encoder(logvar_max="none"), small_encoder(logvar_max=bound, sigma_init=0.01))
-    theirs, ours = (encoder.state_dict() for encoder in (plain, narrow))
-    differing = [name for name in theirs if not torch.equal(theirs[name], ours[name])]
-    assert differing == [f"greedy.{m}.posterior.bias" for m in range(len(plain)) if plain.module(m).posterior]
-    x = audio(2, 60)
-    (mu, std), (narrow_mu, narrow_std) = (encoder.module(0).distribution(x) for encoder in (plain, narrow))
-    assert torch.equal(narrow_mu, mu)
-    torch.testing.assert_close(narrow_std, 0.01 * std)
-    assert 0.5 < std.log().mean().exp() < 2  # so that σ is about `sigma_init`

@@ -167,9 +167,6 @@ class ObjectiveConfig(Section):
     logvar_max: Annotated[float, Field(ge=0, le=80)] | Literal["none"] = "none"
     """Largest log σ² of a posterior; a larger one counts as this much and gets no gradient. none: no bound, as
     published."""
-    sigma_init: float = Field(1.0, ge=1e-4, le=1)
-    """About what σ the posteriors have before the first step; 1: as published. With a small σ, latents carry the
-    input from the start."""
     on_collapse: Literal["warn", "stop"] = Field("warn", json_schema_extra=MAY_CHANGE)
     """warn: write an event if a module's posterior collapses; stop: end the run with an error."""
     collapse_patience_steps: int = Field(200, ge=1, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)

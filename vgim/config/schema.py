@@ -112,10 +112,10 @@ class RunConfig(Section):
     cluster: ClusterConfig = ClusterConfig()
     storage: StorageConfig = StorageConfig()
 
-    def _needs_posterior(self, setting: str, neutral: int) -> ValueError:
+    def _needs_posterior(self, setting: str) -> ValueError:
         return ValueError(
             f"objective.{setting} has no effect for model.family={self.model.family}, which has no posterior; set it "
-            f"to {neutral} or use family sim"
+            "to 0 or use family sim"
         )
 
     @model_validator(mode="after")
@@ -132,7 +132,7 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _families_agree(self) -> RunConfig:
         if self.model.family != "sim" and self.objective.target_rate > 0:
-            raise self._needs_posterior(f"target_rate={self.objective.target_rate:g}", 0)
+            raise self._needs_posterior(f"target_rate={self.objective.target_rate:g}")
         if self.objective.target_rate > 0 and not self.objective.kld_weight:
             raise ValueError(
                 f"objective.target_rate={self.objective.target_rate:g} adapts a KL weight that starts at "
@@ -146,9 +146,7 @@ class RunConfig(Section):
                 f"{self.model.channels} channels; lower free_bits or raise target_rate"
             )
         if self.model.family != "sim" and self.objective.kld_weight > 0:
-            raise self._needs_posterior(f"kld_weight={self.objective.kld_weight}", 0)
-        if self.model.family != "sim" and self.objective.sigma_init != 1:
-            raise self._needs_posterior(f"sigma_init={self.objective.sigma_init:g}", 1)
+            raise self._needs_posterior(f"kld_weight={self.objective.kld_weight}")
         name, schedule = self.train.schedule, SCHEDULES[self.train.schedule]
         # A depth of 1 may be the first phase of a deeper run.
         first_phase = self.model.depth > 0 and schedule.continues_shallower_runs

@@ -87,11 +87,7 @@ class GreedyModule(nn.Module):
         )
         # Linear and a 1×1 Conv1d have the same default initialization (fan-in C).
         self.head = nn.Linear(spec.channels, spec.channels) if spec.head else None
-        self.posterior = (
-            GaussianHead(spec.channels, logvar_max_of(objective), objective.sigma_init)
-            if spec.posterior
-            else None
-        )
+        self.posterior = GaussianHead(spec.channels, logvar_max_of(objective)) if spec.posterior else None
         self.gru = nn.GRU(spec.channels, spec.gru_units, batch_first=True) if spec.gru_units else None
         self.nce: ContrastiveLoss = contrastive_loss(objective.loss)(
             objective, self.num_steps, spec.gru_units or spec.channels, spec.channels

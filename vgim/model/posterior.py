@@ -28,16 +28,12 @@ class GaussianHead(nn.Linear):
     Args:
         channels: C.
         logvar_max: A larger log σ² counts as this much and gets no gradient; infinity for no bound.
-        sigma_init: σ before the first step, about: it multiplies what torch's default weights make, which is about 1.
     """
 
-    def __init__(self, channels: int, logvar_max: float = math.inf, sigma_init: float = 1.0) -> None:
+    def __init__(self, channels: int, logvar_max: float = math.inf) -> None:
         # Linear and a 1×1 Conv1d have the same default initialization (fan-in C).
         super().__init__(channels, 2 * channels)
         self.logvar_max = logvar_max
-        if sigma_init != 1:
-            with torch.no_grad():
-                self.bias[channels:] += 2 * math.log(sigma_init)
 
     def forward(self, h_BTC: Tensor) -> Posterior:  # type: ignore[override]
         return self.split(self.project(h_BTC), self.logvar_max)

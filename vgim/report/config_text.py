@@ -192,13 +192,12 @@ def _objective(config: RunConfig) -> str:
     warm = f", raised from 0 over {o.kld_warmup_steps:,} steps" if o.kld_warmup_steps else ""
     free = f", with {o.free_bits:g} nats of free bits" if o.free_bits else ""
     reduction = {"time_sum": "summed over time", "mean": "per element", "frame": "per frame"}[o.kl_reduction]
-    start = f"; posteriors start at σ ≈ {o.sigma_init:g}" if o.sigma_init != 1 else ""
     if o.target_rate:
         return (
             f"{text}; plus a weight of each module × KL to N(0, 1), {reduction}{free}; the weights start at "
-            f"{o.kld_weight:g} (kld_weight{warm}) and hold the KL at {o.target_rate:g} nats a frame{start}"
+            f"{o.kld_weight:g} (kld_weight{warm}) and hold the KL at {o.target_rate:g} nats a frame"
         )
-    return f"{text}; plus {o.kld_weight:g} (kld_weight{warm}) × KL to N(0, 1), {reduction}{free}{start}"
+    return f"{text}; plus {o.kld_weight:g} (kld_weight{warm}) × KL to N(0, 1), {reduction}{free}"
 
 
 def _optimizer(config: RunConfig) -> str:
