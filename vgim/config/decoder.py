@@ -98,13 +98,13 @@ class DecoderConfig(Section):
 
     encoder: SourceConfig
     data: DataConfig
-    decoder: DecoderModelConfig = DecoderModelConfig()
-    objective: DecodingObjectiveConfig = DecodingObjectiveConfig()
-    listen: ListenConfig = ListenConfig()
-    optim: OptimConfig = OptimConfig()
-    train: TrainConfig = TrainConfig()
-    cluster: ClusterConfig = ClusterConfig()
-    storage: StorageConfig = StorageConfig()
+    decoder: DecoderModelConfig = Field(default_factory=DecoderModelConfig)
+    objective: DecodingObjectiveConfig = Field(default_factory=DecodingObjectiveConfig)
+    listen: ListenConfig = Field(default_factory=ListenConfig)
+    optim: OptimConfig = Field(default_factory=OptimConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    cluster: ClusterConfig = Field(default_factory=ClusterConfig)
+    storage: StorageConfig = Field(default_factory=StorageConfig)
 
     @model_validator(mode="after")
     def _one_network(self) -> DecoderConfig:

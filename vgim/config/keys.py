@@ -2,35 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from types import NoneType
-from typing import Any, get_args
+from functools import cache, cached_property
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
+from vgim.config.docstrings import field_docstrings
 from vgim.config.schema import MAX_SEED, RunConfig, Section
 from vgim.config.yaml_text import to_flow
 
 Tree = dict[str, Any]
+_JSON_TYPES = {
+    bool: "boolean",
+    dict: "object",
+    float: "number",
+    int: "integer",
+    str: "string",
+    tuple: "array",
+    NoneType: "null",
+}
 
 
 @dataclass(frozen=True)
 class ConfigKey:
-    """One key of a config."""
+    """One key of a config. What only messages and listings need is read from the schema when it is asked for."""
 
     name: str
     """Dotted name, such as `train.seed`."""
-    expects: str
-    """The type and its bounds in words, such as `a number at least 0`."""
-    default: str
-    doc: str
-    types: frozenset[str]
-    """JSON types that it accepts: integer, number, string, boolean, array, object."""
-    choices: tuple[str, ...]
-    """Its values, where it has a few; some keys take others too, such as numbers."""
-    may_change: bool
+    section: type[Section]
+    """The section that has the key."""
+    field: FieldInfo
+    json_schema: Callable[[type[Section]], Mapping[str, Any]]
+    """Makes the JSON schema of a section, or finds the one that it made."""
+
+    @cached_property
+    def expects(self) -> str:
+        """The type and its bounds in words, such as `a number at least 0`."""
+        return _in_words(self._schema)
+
+    @cached_property
+    def default(self) -> str:
+        """The value of a key that is left out, as YAML."""
+        return "(required)" if self.field.is_required() else _shown(self.field)
+
+    @cached_property
+    def doc(self) -> str:
+        """The help text, in one line."""
+        text = self.field.description or field_docstrings(self.section).get(self._own_name, "")
+        return " ".join(text.split())
+
+    @cached_property
+    def types(self) -> frozenset[str]:
+        """JSON types that the key accepts: integer, number, string, boolean, array, object, null."""
+        return frozenset(_json_types(self.field.annotation))
+
+    @cached_property
+    def choices(self) -> tuple[str, ...]:
+        """The key's values, where it has a few; some keys take others too, such as numbers."""
+        return tuple(_choices(self._schema))
+
+    @property
+    def may_change(self) -> bool:
+        """Whether a continued run may have another value."""
+        extra = self.field.json_schema_extra
+        return isinstance(extra, dict) and bool(extra.get("may_change", False))
+
+    @property
+    def _own_name(self) -> str:
+        return self.name.rpartition(".")[2]
+
+    @property
+    def _schema(self) -> Mapping[str, Any]:
+        properties: Mapping[str, Any] = self.json_schema(self.section)["properties"]
+        schema: Mapping[str, Any] = properties[self._own_name]
+        return schema
 
 
 @dataclass(frozen=True)
@@ -51,25 +100,17 @@ def config_keys(root: type[Section] = RunConfig) -> ConfigKeys:
     members: dict[str, tuple[str, ...]] = {}
     optional: set[str] = set()
 
-    whole = root.model_json_schema()
+    @cache
+    def json_schema(section: type[Section]) -> Mapping[str, Any]:
+        return section.model_json_schema()
 
     def walk(part: type[Section], prefix: str) -> None:
-        schema = (whole if part is root else whole["$defs"][part.__name__])["properties"]
         members[prefix] = tuple(part.model_fields)
         for name, field in part.model_fields.items():
             dotted = f"{prefix}.{name}" if prefix else name
             section, nullable = _section_of(field.annotation)
             if section is None:
-                default = "(required)" if field.is_required() else _shown(field)
-                leaves[dotted] = ConfigKey(
-                    name=dotted,
-                    expects=_in_words(schema[name]),
-                    default=default,
-                    doc=" ".join((field.description or "").split()),
-                    types=frozenset(_json_types(schema[name])),
-                    choices=tuple(_choices(schema[name])),
-                    may_change=schema[name].get("may_change", False),
-                )
+                leaves[dotted] = ConfigKey(dotted, part, field, json_schema)
                 continue
             if nullable:
                 optional.add(dotted)
@@ -91,9 +132,17 @@ def _shown(field: Any) -> str:
     return to_flow(list(default) if isinstance(default, tuple) else default)
 
 
-def _json_types(schema: Mapping[str, Any]) -> Iterator[str]:
-    for choice in schema.get("anyOf", [schema]):
-        yield choice["type"]
+def _json_types(annotation: Any) -> Iterator[str]:
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType):
+        for choice in get_args(annotation):
+            yield from _json_types(choice)
+    elif origin is Annotated:
+        yield from _json_types(get_args(annotation)[0])
+    elif origin is Literal:
+        yield from (_JSON_TYPES[type(value)] for value in get_args(annotation))
+    else:
+        yield _JSON_TYPES[origin or annotation]
 
 
 def _choices(schema: Mapping[str, Any]) -> Iterator[str]:

@@ -75,7 +75,7 @@ class DataConfig(Section):
     normalize: Literal["none", "corpus", "utterance"] = "none"
     """Audio that the model sees. none: PCM as floats in [-1, 1]; corpus: minus the corpus's mean, over its standard
     deviation; utterance: the same with the utterance's own mean and standard deviation."""
-    augment: AugmentConfig = AugmentConfig()
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)
     shuffle_window: int = Field(256, gt=0, le=1_000_000)
     """Utterances in the shuffle buffer. Row groups are read in a new random order each epoch."""
     prefetch_batches: int = Field(4, ge=1, le=MAX_BATCH, json_schema_extra=MAY_CHANGE)
@@ -105,12 +105,12 @@ class RunConfig(Section):
     """One training run."""
 
     data: DataConfig
-    model: ModelConfig = ModelConfig()
-    objective: ObjectiveConfig = ObjectiveConfig()
-    optim: OptimConfig = OptimConfig()
-    train: TrainConfig = TrainConfig()
-    cluster: ClusterConfig = ClusterConfig()
-    storage: StorageConfig = StorageConfig()
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
+    optim: OptimConfig = Field(default_factory=OptimConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    cluster: ClusterConfig = Field(default_factory=ClusterConfig)
+    storage: StorageConfig = Field(default_factory=StorageConfig)
 
     def _needs_posterior(self, setting: str) -> ValueError:
         return ValueError(

@@ -36,4 +36,5 @@ def default_home() -> str:
 class Section(BaseModel):
     """Base of all sections of a config: frozen, without unknown keys; a field's docstring is its help text."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    # Sections are parts of one model and seldom validated alone: what is not used is not built.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)

@@ -79,8 +79,8 @@ class SweepConfig(Section):
     """random, optuna: number of trials; grid: points on each range."""
     seed: int = Field(0, ge=0, le=MAX_SEED)
     """Seed of the draws. The seed of training is train.seed."""
-    metric: MetricConfig = MetricConfig()
-    scheduler: SchedulerConfig = SchedulerConfig()
+    metric: MetricConfig = Field(default_factory=MetricConfig)
+    scheduler: SchedulerConfig = Field(default_factory=SchedulerConfig)
     trials_at_once: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | Literal["auto"] = Field(
         "auto", json_schema_extra=MAY_CHANGE
     )
