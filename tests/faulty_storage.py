@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from vgim.storage import filesystems, location, retry
+from vgim.storage import filesystems, retry
 
 SCHEME = "faulty"
 # As Arrow raises them, with and without errno.
@@ -104,14 +104,14 @@ def faulty_storage(root: Path, faults: Faults | None = None) -> Iterator[Faults]
     def remote_filesystem(base: str) -> tuple[pafs.FileSystem, str]:
         if base.startswith(f"{SCHEME}://"):
             return filesystem, base.partition("://")[2].partition("?")[0]
-        return filesystems.remote_filesystem(base)
+        return before[0](base)
 
-    before = location.remote_filesystem, retry.FIRST_WAIT_S
-    location.remote_filesystem, retry.FIRST_WAIT_S = remote_filesystem, 0.001  # type: ignore[assignment]
+    before = filesystems.remote_filesystem, retry.FIRST_WAIT_S
+    filesystems.remote_filesystem, retry.FIRST_WAIT_S = remote_filesystem, 0.001
     try:
         yield faults
     finally:
-        location.remote_filesystem, retry.FIRST_WAIT_S = before
+        filesystems.remote_filesystem, retry.FIRST_WAIT_S = before
 
 
 class _Handler(pafs.FileSystemHandler):  # type: ignore[misc]

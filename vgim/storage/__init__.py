@@ -8,11 +8,11 @@ repeated; other failures are raised as `StorageError`.
 from vgim.storage.atomic import TEMPORARY_MARK, locked_temporary_folder, replace_folder
 from vgim.storage.causes import is_transient
 from vgim.storage.errors import storage_errors
+from vgim.storage.files import COPY_CHUNK_BYTES
 from vgim.storage.lines import AppendedLines
 from vgim.storage.location import Bytes, Entry, FileSizes, Location, Names
 from vgim.storage.second_place import Manner, give_second_place
 from vgim.storage.temporary import temporary_folder
-from vgim.storage.whole_files import COPY_CHUNK_BYTES
 from vgim.storage.whole_folders import write_folder
 
 __all__ = [

@@ -13,8 +13,6 @@ from __future__ import annotations
 import errno
 import re
 
-from pyarrow import ArrowException
-
 from vgim.secrets import mask_secrets
 from vgim.text import first_line
 
@@ -132,12 +130,20 @@ def _errno_of(error: BaseException) -> int | None:
     return code if isinstance(code, int) else None
 
 
+def is_of_arrow(error: BaseException, name: str = "ArrowException") -> bool:
+    """Whether an error is a pyarrow.NAME. It is told by its class, so that Arrow is not imported to look."""
+    return any(
+        kind.__name__ == name and kind.__module__.partition(".")[0] == "pyarrow"
+        for kind in type(error).__mro__
+    )
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether the same operation on remote storage may succeed later: no connection, a timeout, an overload.
 
     An OSError that says nothing more is transient. Errors of Arrow itself, such as an unknown URI, are not.
     """
-    if isinstance(error, ArrowException) or not isinstance(error, OSError):
+    if is_of_arrow(error) or not isinstance(error, OSError):
         return False
     if (code := _errno_of(error)) is not None:
         return code in TRANSIENT_ERRNO

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pyarrow import ArrowCancelled, ArrowException
-
 from vgim.errors import StorageError
 from vgim.secrets import mask_secrets
-from vgim.storage.causes import WRITE_ELSEWHERE, reason_and_fix
+from vgim.storage.causes import WRITE_ELSEWHERE, is_of_arrow, reason_and_fix
 
 HUB_CLIENTS = ("huggingface_hub", "httpx", "httpx2", "httpcore", "httpcore2", "requests", "hf_xet")
 """Packages behind hf://, whose errors are no OSErrors."""
@@ -19,24 +17,26 @@ _READING = frozenset({"read", "list", "look up"})
 
 @contextmanager
 def storage_errors(
-    action: str, uri: str, *, kinds: tuple[type[Exception], ...] = (OSError, ArrowException)
+    action: str, uri: str, *, kinds: tuple[type[Exception], ...] | None = None
 ) -> Iterator[None]:
     """Turn an error of `action` on `uri` into a StorageError with reason and fix.
 
     Args:
         action: What is done: `read`.
         uri: The file or folder that it is done to.
-        kinds: Errors to turn. Where callers' code runs inside, an error of Arrow may be a defect of that code.
+        kinds: Errors to turn; None for OSError and errors of Arrow. Where callers' code runs inside, an error of Arrow
+            may be a defect of that code.
 
     Raises:
         StorageError: The `with` block raised an error of `kinds`.
     """
     try:
         yield
-    except ArrowCancelled:  # Ctrl-C
-        raise
     except Exception as error:
-        if not isinstance(error, kinds) and not _is_of_a_client(error, uri):
+        if is_of_arrow(error, "ArrowCancelled"):  # Ctrl-C
+            raise
+        is_turned = isinstance(error, kinds or OSError) or (kinds is None and is_of_arrow(error))
+        if not is_turned and not _is_of_a_client(error, uri):
             raise
         reason, fix = reason_and_fix(error, is_remote="://" in uri)
         if fix == WRITE_ELSEWHERE and action in _READING:

@@ -11,22 +11,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeVar
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
-
-import pyarrow as pa
-from pyarrow import fs as pafs
 
 from vgim.errors import StorageError
 from vgim.storage.atomic import TEMPORARY_MARK, renamed_at_end
 from vgim.storage.errors import storage_errors
 from vgim.storage.exclusive import create_by_intent, create_by_link
-from vgim.storage.filesystems import local_filesystem, remote_filesystem, storage_of
-from vgim.storage.remote_input import RemoteInput
-from vgim.storage.retry import with_retries
+from vgim.storage.files import COPY_CHUNK_BYTES, Files, Found, Kind
+from vgim.storage.local_files import LocalFiles
 from vgim.storage.temporary import temporary_place
 from vgim.storage.uri import normal_uri
-from vgim.storage.whole_files import COPY_CHUNK_BYTES, read_whole, write_whole
+
+if TYPE_CHECKING:
+    from pyarrow import fs as pafs
 
 COPIES_AT_ONCE = 8
 
@@ -111,13 +109,16 @@ class Location:
     @property
     def fs_path(self) -> str:
         """The path in `filesystem`, for pyarrow's readers."""
-        return self._open()[1]
+        return self.uri if self.is_local else self._open()[1]
 
     def _open(self) -> tuple[pafs.FileSystem, str]:
+        from vgim.storage import filesystems
+
         if self.is_local:
-            return local_filesystem(), self.uri
+            return filesystems.local_filesystem(), self.uri
         split = urlsplit(self.uri)
-        filesystem, root = remote_filesystem(split._replace(path="/" if not split.netloc else "").geturl())
+        base = split._replace(path="/" if not split.netloc else "").geturl()
+        filesystem, root = filesystems.remote_filesystem(base)
         key = split.path.strip("/")
         return filesystem, f"{root.rstrip('/')}/{key}" if root.strip("/") else key
 
@@ -131,6 +132,9 @@ class Location:
         Raises:
             StorageError: The operation failed.
         """
+        from vgim.storage.filesystems import storage_of
+        from vgim.storage.retry import with_retries
+
         filesystem, path = self._open()
         with storage_errors(action, self.uri):
             if self.is_local:
@@ -139,16 +143,27 @@ class Location:
                 lambda: operation(filesystem, path), action=action, uri=self.uri, storage=storage_of(self.uri)
             )
 
-    def _info(self) -> pafs.FileInfo:
-        return self.attempt("look up", lambda filesystem, path: filesystem.get_file_info(path))
+    def _ask(self, action: str, question: Callable[[Files], T]) -> T:
+        """As `attempt`, with the local or remote path as `Files`."""
+        if self.is_local:
+            with storage_errors(
+                action, self.uri, kinds=(OSError, ValueError)
+            ):  # NUL in a path is a ValueError
+                return question(LocalFiles(self.uri))
+        from vgim.storage.arrow_files import ArrowFiles
+
+        return self.attempt(action, lambda filesystem, path: question(ArrowFiles(filesystem, path)))
+
+    def _look_up(self) -> Found:
+        return self._ask("look up", lambda files: files.look_up())
 
     def exists(self) -> bool:
         """Whether there is a file or folder."""
-        return bool(self._info().type != pafs.FileType.NotFound)
+        return self._look_up().kind is not Kind.MISSING
 
     def is_dir(self) -> bool:
         """Whether there is a folder."""
-        return bool(self._info().type == pafs.FileType.Directory)
+        return self._look_up().kind is Kind.FOLDER
 
     def size(self) -> int:
         """Size in bytes of the file, or of all files below the folder.
@@ -156,11 +171,11 @@ class Location:
         Raises:
             StorageError: There is no such file or folder, or the storage cannot be read.
         """
-        info = self._info()
-        if info.type == pafs.FileType.NotFound:
+        found = self._look_up()
+        if found.kind is Kind.MISSING:
             raise StorageError(f"cannot read the size of {self.uri}: there is no such file; check the path")
-        if info.type != pafs.FileType.Directory:
-            return int(info.size)
+        if found.kind is not Kind.FOLDER:
+            return found.num_bytes
         return sum(num_bytes for _, num_bytes in self.list_files())
 
     def stamp(self) -> str:
@@ -174,16 +189,13 @@ class Location:
 
     def list(self) -> Names:
         """Names of the children, sorted, without unfinished writes; empty if there is no such folder."""
-        entries = self._entries(recursive=False)
-        return sorted(entry.base_name for entry in entries if TEMPORARY_MARK not in entry.base_name)
+        names = [entry.path for entry in self._entries(recursive=False)]
+        return sorted(name for name in names if TEMPORARY_MARK not in name)
 
     def list_files(self) -> FileSizes:
         """Path below the folder and bytes of each file in it, at any depth, sorted; empty if there is no folder."""
-        base = self.fs_path.rstrip("/")
         entries = self._entries(recursive=True)
-        return sorted(
-            (entry.path[len(base) :].lstrip("/"), int(entry.size)) for entry in entries if entry.is_file
-        )
+        return sorted((entry.path, entry.num_bytes) for entry in entries if entry.kind is Kind.FILE)
 
     def walk(self, *, recursive: bool = True) -> Iterator[Entry]:
         """All files and folders below the folder, from one call to storage; none if there is no folder.
@@ -191,34 +203,12 @@ class Location:
         Args:
             recursive: False lists the folder's own children only.
         """
-        base = self.fs_path.rstrip("/")
-        for info in self._entries(recursive=recursive):
-            if info.type != pafs.FileType.NotFound:  # deleted while the folder was listed
-                below = info.path[len(base) :].strip("/")
-                yield Entry(below, not info.is_file, int(info.size or 0), int(info.mtime_ns or 0))
+        for path, kind, num_bytes, mtime_ns in self._entries(recursive=recursive):
+            if kind is not Kind.MISSING:  # deleted while the folder was listed
+                yield Entry(path, kind is not Kind.FILE, num_bytes, mtime_ns or 0)
 
-    def _entries(self, *, recursive: bool) -> Sequence[pafs.FileInfo]:
-        def look(filesystem: pafs.FileSystem, path: str) -> Sequence[pafs.FileInfo]:
-            folder = path.rstrip("/") if recursive else path
-            selector = pafs.FileSelector(folder, recursive=recursive, allow_not_found=True)
-            found: Sequence[pafs.FileInfo]
-            try:
-                found = filesystem.get_file_info(selector)
-            except (
-                FileNotFoundError
-            ):  # Arrow fails for a folder that another process makes in the same instant
-                found = filesystem.get_file_info(selector)
-            return found
-
-        try:
-            entries = self.attempt("list", look)
-            if self.is_local:
-                for entry in entries:
-                    entry.path  # noqa: B018 (decodes the name)
-        except UnicodeDecodeError as error:
-            name = error.object.decode(errors="backslashreplace")
-            raise StorageError(f"cannot list {self.uri}: the name {name} is not UTF-8; rename it") from error
-        return entries
+    def _entries(self, *, recursive: bool) -> Sequence[Found]:
+        return self._ask("list", lambda files: files.entries(recursive=recursive))
 
     def open_input(self) -> Any:
         """Open the file for reading: a seekable binary file (pyarrow.NativeFile), to be closed or used in `with`.
@@ -228,6 +218,10 @@ class Location:
         if self.is_local:
             self._refuse_special_file()
             return self.attempt("read", lambda filesystem, path: filesystem.open_input_file(path))
+        import pyarrow as pa
+
+        from vgim.storage.remote_input import RemoteInput
+
         filesystem, path = self._open()
         source = RemoteInput(
             lambda: filesystem.open_input_file(path),
@@ -238,7 +232,7 @@ class Location:
     def read_bytes(self) -> bytes:
         """Read the whole file."""
         self._refuse_special_file()
-        return self.attempt("read", read_whole)
+        return self._ask("read", lambda files: files.read())
 
     def _refuse_special_file(self) -> None:
         """Raise StorageError for a pipe, a socket or a device: reading one may wait for ever, or never end."""
@@ -266,6 +260,8 @@ class Location:
             with self.atomic_output() as out:
                 out.write(data)
         else:
+            import pyarrow as pa
+
             self.put(pa.BufferReader(data))  # which copies nothing
 
     @contextmanager
@@ -287,6 +283,7 @@ class Location:
 
     def put(self, source: IO[bytes]) -> None:
         """Write a remote file from a seekable one, all of it; a put that fails is repeated from the start."""
+        from vgim.storage.whole_files import write_whole
 
         def put(filesystem: pafs.FileSystem, path: str) -> None:
             source.seek(0)
@@ -318,31 +315,16 @@ class Location:
 
     def modified_at(self) -> float | None:
         """Seconds since 1970, by the storage's clock, at which the file was written; None if it is not known."""
-        seconds = self._info().mtime_ns
-        return None if seconds is None else seconds / 1e9
+        mtime_ns = self._look_up().mtime_ns
+        return None if mtime_ns is None else mtime_ns / 1e9
 
     def make_dirs(self) -> None:
         """Make the folder and the folders above it, if they are missing. Object stores need none."""
-
-        def make(filesystem: pafs.FileSystem, path: str) -> None:
-            if path.strip("/"):
-                filesystem.create_dir(path, recursive=True)
-
-        self.attempt("make the folder", make)
+        self._ask("make the folder", lambda files: files.make_folder())
 
     def delete(self) -> None:
         """Remove the file, or the folder with its content, if there is one."""
-
-        def delete(filesystem: pafs.FileSystem, path: str) -> None:
-            kind = filesystem.get_file_info(
-                path
-            ).type  # anew in each attempt: the one before may have deleted it
-            if kind == pafs.FileType.Directory:
-                filesystem.delete_dir(path)
-            elif kind != pafs.FileType.NotFound:
-                filesystem.delete_file(path)
-
-        self.attempt("delete", delete)
+        self._ask("delete", lambda files: files.delete())
 
     def move(self, to: Location) -> None:
         """Rename the file or folder, replacing a file of the new name. Only atomic on local storage."""

@@ -11,8 +11,8 @@ from typing import IO, Any, Literal, NamedTuple
 
 from vgim.storage.atomic import sync_folder
 from vgim.storage.errors import storage_errors
+from vgim.storage.files import COPY_CHUNK_BYTES
 from vgim.storage.location import Location
-from vgim.storage.whole_files import COPY_CHUNK_BYTES
 
 COPYING_STORAGE = ("s3", "gcs", "abfs")
 """Types of filesystems that copy an object by themselves, whole or not at all."""

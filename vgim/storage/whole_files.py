@@ -10,7 +10,7 @@ from typing import IO, Any
 from pyarrow import ArrowException
 from pyarrow import fs as pafs
 
-COPY_CHUNK_BYTES = 8 * 1024 * 1024
+from vgim.storage.files import COPY_CHUNK_BYTES
 
 
 def read_whole(filesystem: pafs.FileSystem, path: str) -> bytes:
