@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from vgim.data.audio import AudioProblem, _Bytes, decode, encode_flac, to_pcm16
+from vgim.data.audio import _Bytes, decode, encode_flac, to_pcm16
+from vgim.data.audio_problem import AudioProblem
 
 NOISE = np.random.default_rng(0).integers(-9000, 9000, 30_000, dtype=np.int16)
 

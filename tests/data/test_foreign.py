@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vgim.data import audio
-from vgim.data.audio import AudioProblem, decode
+from vgim.data.audio import decode
+from vgim.data.audio_problem import AudioProblem
 from vgim.data.foreign import own_problems, problem_of, read_foreign
 from vgim.errors import DataError, StorageError
 from vgim.storage import Location

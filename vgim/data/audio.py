@@ -6,18 +6,14 @@ import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from vgim.data.audio_problem import AudioProblem
 from vgim.data.pcm import PCM16_SCALE, SAMPLE_RATE_HZ, Pcm16
-
-SkipKind = Literal[
-    "corrupt", "truncated", "sample rate", "channels", "empty", "too short", "unexpected name", "unreadable"
-]
-"""Why a file of a corpus is skipped, in the words that a manifest counts."""
 
 LARGEST_FILTER = 2**26
 """Most coefficients of a resampling filter: 256 MiB. Common rates need less than a tenth of that."""
@@ -39,15 +35,6 @@ class _Bytes(io.BytesIO):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         return super().seek(max(offset, 0) if whence == io.SEEK_SET else offset, whence)
-
-
-class AudioProblem(Exception):  # noqa: N818 (no error of the program: the file is skipped)
-    """A file that cannot be used. The manifest counts `kind` and lists `reason`."""
-
-    def __init__(self, kind: SkipKind, reason: str) -> None:
-        super().__init__(reason)
-        self.kind: SkipKind = kind
-        self.reason = reason
 
 
 @dataclass(frozen=True)

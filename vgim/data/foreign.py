@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from vgim.data.audio import AudioProblem
+from vgim.data.audio_problem import AudioProblem
 from vgim.data.source import LostSourceError, Source
 from vgim.errors import StorageError, VgimError
 from vgim.storage import Location, is_transient

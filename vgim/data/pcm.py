@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from vgim.arrays import I16
 
 SAMPLE_RATE_HZ = 16_000
 HOP_SAMPLES = 160
@@ -11,4 +10,4 @@ HOP_SAMPLES = 160
 PCM16_SCALE = 32_768
 """int16 / PCM16_SCALE is float PCM in [-1, 1)."""
 
-Pcm16 = NDArray[np.int16]
+Pcm16 = I16

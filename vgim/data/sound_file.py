@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vgim.data.audio import AudioProblem, DecodedAudio, decode
+from vgim.data.audio import DecodedAudio, decode
+from vgim.data.audio_problem import AudioProblem
 from vgim.data.foreign import own_problems, read_foreign
 from vgim.data.pcm import SAMPLE_RATE_HZ, Pcm16
 from vgim.errors import DataError

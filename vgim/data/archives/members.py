@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any
 
-import pyarrow as pa
-
 from vgim.errors import DataError
 from vgim.storage import Location
 from vgim.storage.errors import storage_errors
@@ -65,13 +63,16 @@ def read_members(file: Location, on_bytes: Callable[[int], None] = lambda num_by
             more than a corpus would.
         StorageError: The archive cannot be read.
     """
+    # Not at the top: commands that read results list the kinds of corpora, and read none.
+    from pyarrow import BufferedInputStream
+
     allowed = max(file.size() * MAX_RATIO, MIN_ALLOWED_BYTES)
     is_packed = is_gzip(file)
     with (
         file.open_input() as source,
         storage_errors("read", file.uri, kinds=(OSError,)),
         _damage_told(file),
-        _unpacked(pa.BufferedInputStream(source, READ_BYTES), is_packed) as stream,
+        _unpacked(BufferedInputStream(source, READ_BYTES), is_packed) as stream,
     ):
         content = _Bounded(stream, file, allowed)
         fileobj: Any = content

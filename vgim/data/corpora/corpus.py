@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pydantic import BaseModel
 
 from vgim.data.archives.packed import PackedPath
-from vgim.data.audio import AudioProblem, SkipKind
+from vgim.data.audio_problem import AudioProblem, SkipKind
 from vgim.data.foreign import own_problems, read_foreign
 from vgim.data.listing import list_foreign, nothing_usable
 from vgim.data.source import Source

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from vgim.data.audio import SkipKind
+from vgim.data.audio_problem import SkipKind
 from vgim.data.corpora.corpus import (
     Corpus,
     Skipped,

@@ -211,3 +211,10 @@ LIBRISPEECH = CorpusKind(
     ),
     archives={subset: Archive(f"{ADDRESS}/{subset}.tar.gz", md5=md5) for subset, md5 in MD5.items()},
 )
+
+SYNTHETIC = CorpusKind(
+    name=SYNTHETIC_NAME,
+    title="the embedded synthetic corpus",
+    license="none needed: vgim synthesizes it from a seed, without recordings",
+    find=None,  # `find_librispeech` recognizes it by its marker
+)

@@ -13,9 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from vgim.arrays import I16
 from vgim.data.pcm import HOP_SAMPLES
 from vgim.data.source import Source
 from vgim.data.text_lines import TextLine, read_whole_lines
@@ -30,7 +28,7 @@ MAX_CLASS = 32_767
 SHORT_BY_FRAMES = 3
 """Frames that labels may lack at the end: aligners leave out one or two. Shorter labels belong to other audio."""
 
-Phones = npt.NDArray[np.int16]
+Phones = I16
 _CLASSES = re.compile(r"[0-9]{1,5}([ \t]+[0-9]{1,5})*")
 
 
@@ -81,6 +79,8 @@ def parse_phones(lines: Iterable[TextLine], *, source: str) -> dict[str, Phones]
     Raises:
         DataError: A line is malformed. The message names it by its number.
     """
+    import numpy as np
+
     phones: dict[str, Phones] = {}
     for number, line, _ in lines:
         utterance_id, *rest = line.split(maxsplit=1)

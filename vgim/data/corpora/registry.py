@@ -8,9 +8,8 @@ from vgim.data.corpora.artificial_speech import ARTIFICIAL_SPEECH
 from vgim.data.corpora.corpus import Corpus
 from vgim.data.corpora.folder import FOLDER
 from vgim.data.corpora.kind import CorpusKind, CorpusTraits, OptionInput
-from vgim.data.corpora.librispeech import LIBRISPEECH
+from vgim.data.corpora.librispeech import LIBRISPEECH, SYNTHETIC
 from vgim.data.corpora.open_corpus import CorpusRoot
-from vgim.data.corpora.synthetic import SYNTHETIC
 from vgim.errors import ConfigError
 
 CORPORA: dict[str, CorpusKind] = {

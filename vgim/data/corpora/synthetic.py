@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from vgim.data.audio import encode_flac
-from vgim.data.corpora.kind import CorpusKind
-from vgim.data.corpora.librispeech import SYNTHETIC_MARKER, SYNTHETIC_NAME, read_synthetic_marker
+from vgim.data.corpora.librispeech import SYNTHETIC_MARKER, read_synthetic_marker
 from vgim.data.corpora.phone_labels import (
     INVENTORY_NAME,
     LABELS_NAME,
@@ -50,13 +49,6 @@ _CODAS = ("M", "N", "NG", "L", "R", "F", "S", "SH", "Z", "T", "K", "P", "D")
 
 Word = tuple[int, ...]
 """Phones as classes of `PHONES`."""
-
-SYNTHETIC = CorpusKind(
-    name=SYNTHETIC_NAME,
-    title="the embedded synthetic corpus",
-    license="none needed: vgim synthesizes it from a seed, without recordings",
-    find=None,  # `find_librispeech` recognizes it by its marker
-)
 
 
 @dataclass(frozen=True)

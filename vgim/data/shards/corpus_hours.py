@@ -10,7 +10,8 @@ from functools import partial
 from itertools import islice
 
 from vgim.data.archives.random_access import opened_with_indexes
-from vgim.data.audio import AudioProblem, read_length
+from vgim.data.audio import read_length
+from vgim.data.audio_problem import AudioProblem
 from vgim.data.corpora.corpus import Corpus, SourceUtterance
 from vgim.data.foreign import own_problems, read_foreign
 from vgim.data.pcm import SAMPLE_RATE_HZ

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from vgim.config.schema import SyntheticConfig
-from vgim.data.corpora.librispeech import find_librispeech, synthetic_variant
-from vgim.data.corpora.synthetic import SYNTHETIC, synthesize, synthetic_facts
+from vgim.data.corpora.librispeech import SYNTHETIC, find_librispeech, synthetic_variant
+from vgim.data.corpora.synthetic import synthesize, synthetic_facts
 from vgim.data.shards.manifest import Manifest, is_complete, read_manifest
 from vgim.data.shards.prepare import prepare
 from vgim.errors import DataError

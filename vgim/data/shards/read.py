@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vgim.data.audio import AudioProblem, decode
+from vgim.data.audio import decode
+from vgim.data.audio_problem import AudioProblem
 from vgim.data.corpora.phone_labels import Phones
 from vgim.data.pcm import Pcm16
 from vgim.data.shards.index import read_split

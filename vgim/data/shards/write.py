@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vgim.data.archives.random_access import opened
-from vgim.data.audio import BLOCK_SAMPLES, AudioProblem, DecodedAudio, decode, encode_flac
+from vgim.data.audio import BLOCK_SAMPLES, DecodedAudio, decode, encode_flac
+from vgim.data.audio_problem import AudioProblem
 from vgim.data.corpora.corpus import Skipped, SourceUtterance
 from vgim.data.corpora.phone_labels import Phones, fits
 from vgim.data.foreign import own_problems, read_foreign

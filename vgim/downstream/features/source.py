@@ -29,7 +29,7 @@ WINDOW_VALUES = 2**26
 SHORTEST_SHARE = 0.75
 """Length of the shortest clip of a padded batch over that of the longest."""
 
-CutClip = Callable[[Utterance], Pcm16 | None]
+CutClip = Callable[[Utterance], "Pcm16 | None"]
 """Cuts from an utterance the audio to encode; None if the utterance is too short."""
 
 

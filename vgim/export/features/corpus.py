@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote
 
 from vgim.config.paths import resolve_path
-from vgim.data.audio import AudioProblem
+from vgim.data.audio_problem import AudioProblem
 from vgim.data.foreign import own_problems
 from vgim.data.listing import list_foreign, nothing_usable
 from vgim.data.pcm import Pcm16

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from vgim.arrays import F64
 from vgim.latents.result import Curve
 from vgim.plotting import Figure, new_figure
 
-Values = Sequence[float] | F64
+Values: TypeAlias = "Sequence[float] | F64"
 
 
 class CurveLine(NamedTuple):
