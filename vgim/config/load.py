@@ -70,6 +70,11 @@ def from_yaml(text: str, where: str = "config.yaml", root: type[Config] = RunCon
     tree = _without_secrets(parse_yaml(text, where))
     if not isinstance(tree, dict):
         raise ConfigError(f"{where} holds no config; it should be the file that a run wrote")
+    return from_tree(tree, where, root)
+
+
+def from_tree(tree: Tree, where: str, root: type[Config] = RunConfig) -> Config:  # type: ignore[assignment]
+    """Check a tree such as `dump` makes, and make it a config; `where` names it in errors."""
     clean: Tree = {}
     sources: dict[str, str] = {}
     merge_layer(clean, tree, where, sources, root=root)

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vgim.config import RunConfig, from_yaml, load_config
+from vgim.config import RunConfig, load_config
 from vgim.config.keys import config_keys, dump
+from vgim.config.load import from_tree
 from vgim.config.overrides import merge_layer
 from vgim.config.presets import Layer
-from vgim.config.yaml_text import to_block
 from vgim.errors import ConfigError
 from vgim.schedules.registry import SCHEDULES
 from vgim.storage import Location
@@ -72,7 +72,7 @@ def with_values(trial: Trial, values: Values) -> Trial:
     """The trial with other values in its config, in the same run folder."""
     tree = dump(trial.config)
     merge_layer(tree, _tree(values), "", {})
-    return replace(trial, values=dict(values), config=from_yaml(to_block(tree), trial.id))
+    return replace(trial, values=dict(values), config=from_tree(tree, trial.id))
 
 
 def _tree(values: Values) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _config(sweep: Sweep, layers: Sequence[Layer]) -> RunConfig:
     tree = dump(sweep.base)
     for layer in layers:
         merge_layer(tree, layer.tree, layer.source, {})
-    return from_yaml(to_block(tree), sweep.source)
+    return from_tree(tree, sweep.source)
 
 
 def trials_of(sweep: Sweep) -> list[Trial]:
