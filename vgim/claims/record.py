@@ -24,7 +24,7 @@ _FILE = re.compile(r"(\d{8,18})\.json")
 class ClaimRecord(BaseModel):
     """The content of a claim's file."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", defer_build=True)
 
     schema_version: Literal[1] = 1
     token: str = Field(min_length=1, max_length=100)

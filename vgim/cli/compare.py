@@ -13,7 +13,8 @@ from vgim.cli.options import LazyChoice, check_picture_file, json_option, output
 from vgim.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vgim.compare.comparison import WeightScale
+    from vgim.compare.comparison import Comparison, WeightScale
+    from vgim.compare.grouped import GroupedComparison
 
 
 @click.command()
@@ -65,8 +66,6 @@ def compare(
     """
     from functools import partial
 
-    from vgim.compare.comparison import Comparison
-    from vgim.compare.grouped import GroupedComparison
     from vgim.compare.picture import comparison_picture
     from vgim.compare.read import compare as read
     from vgim.compare.table import as_csv, as_markdown, as_text, comparison_table

@@ -20,7 +20,7 @@ SUPERVISED_EPOCHS = 40
 class ResultModel(BaseModel):
     """Base of the records that results hold."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class ProbeOptions(ResultModel):

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from vgim.arrays import I64
 from vgim.downstream.output import Output
 from vgim.downstream.result import ProbeResult
@@ -21,7 +19,7 @@ STYLES = {"trained": "o-", "random": "s--", "mfcc": ":", "supervised": "^-.", "g
 def confusion_picture(confusion_KK: I64, result: ProbeResult) -> Figure:
     """Draw a confusion matrix; a row holds the shares of a true class's examples by predicted class."""
     classes = list(result.per_class)
-    shares = confusion_KK / np.maximum(1, confusion_KK.sum(1, keepdims=True))
+    shares = confusion_KK / confusion_KK.sum(1, keepdims=True).clip(min=1)
     size = max(4.0, INCHES_PER_CLASS * len(classes) + 1.5)
     figure = new_figure(size + 1, size)
     axes = figure.add_subplot()

@@ -43,7 +43,7 @@ IN_DB = {"si_sdr_db": "SI-SDR, dB", "log_spectral_distance_db": "log-spectral di
 class AudioRecord(BaseModel):
     """An entry of `audio/index.json`; files are relative to its folder."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     file: str
     group: str

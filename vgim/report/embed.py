@@ -45,8 +45,8 @@ class EmbeddedSound:
 
     uri: str
     seconds: float
-    samples_L: F64 | None = None
-    """The sound's samples; missing for a kind of WAV file whose spectrogram is not drawn."""
+    levels_RT: F64 | None = None
+    """Levels of its spectrogram in dB; missing for a kind of WAV file whose spectrogram is not drawn."""
     spectrogram: str = ""
     """Data URI of a PNG."""
 
@@ -89,7 +89,9 @@ class Embedder:
             return None
         self.num_clips += 1
         self.num_bytes += len(data)
-        return EmbeddedSound(_data_uri("audio/wav", data), seconds, read_pcm16(data))
+        samples_L = read_pcm16(data)
+        levels_RT = None if samples_L is None else levels(samples_L)
+        return EmbeddedSound(_data_uri("audio/wav", data), seconds, levels_RT)
 
     def with_spectrogram(
         self, sound: EmbeddedSound, on_scale_of: EmbeddedSound | None = None
@@ -100,9 +102,9 @@ class Embedder:
             on_scale_of: The sound whose loudest point is full ink; None for the sound itself.
         """
         scale = sound if on_scale_of is None else on_scale_of
-        if sound.samples_L is None or scale.samples_L is None:
+        if sound.levels_RT is None or scale.levels_RT is None:
             return sound
-        picture = draw(levels(sound.samples_L), float(levels(scale.samples_L).max()))
+        picture = draw(sound.levels_RT, float(scale.levels_RT.max()))
         if self.num_bytes + len(picture) > self.limits.megabytes * 1e6:
             return sound
         self.num_bytes += len(picture)

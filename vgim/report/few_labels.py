@@ -21,7 +21,7 @@ from vgim.storage import Location
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class PointRecord(_Record):

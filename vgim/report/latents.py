@@ -32,7 +32,7 @@ NUM_FIGURES = 6
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class PictureRecord(_Record):

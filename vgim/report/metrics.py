@@ -17,7 +17,7 @@ Metrics = dict[str, float | None]
 class MetricsLine(BaseModel):
     """The fields of a line of metrics.jsonl that the page shows. Losses are in nats."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     kind: Literal["train", "validation", "event"]
     step: int

@@ -117,7 +117,7 @@ def gather(run: Location, compare: Sequence[Location], limits: Limits, stage: St
     stage.update(detail="decoders and their sounds")
     decoders = read_decoders(run, embedder, notes)
     stage.update(detail="verdict and comparison")
-    verdict = _verdict(run)
+    verdict = _verdict(run, config)
     return Page(
         name=run.name,
         uri=run.uri,
@@ -179,9 +179,9 @@ def _record(run: Location, notes: Notes) -> RunRecord | None:
     return record
 
 
-def _verdict(run: Location) -> Verdict | None:
+def _verdict(run: Location, config: RunConfig | None) -> Verdict | None:
     with suppress(VgimError):  # which the page names already, where it shows what it could read
-        return read_verdict(run)
+        return read_verdict(run, config) if config else None
     return None
 
 

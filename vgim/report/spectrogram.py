@@ -1,5 +1,7 @@
 """Spectrograms of sounds as small PNGs of black ink on nothing, which a page can turn white.
 
+numpy is imported when a sound is drawn: most pages have none.
+
 Shapes: L samples, T frames, F frequencies, R rows of the picture.
 """
 
@@ -9,8 +11,6 @@ import io
 import struct
 import wave
 import zlib
-
-import numpy as np
 
 from vgim.arrays import F64
 
@@ -27,6 +27,8 @@ SHADES = 16
 
 def read_pcm16(data: bytes) -> F64 | None:
     """The samples of a mono WAV file with 16 bits, [L] in [-1, 1]; None for another kind."""
+    import numpy as np
+
     with wave.open(io.BytesIO(data)) as file:
         if file.getnchannels() != 1 or file.getsampwidth() != 2:
             return None
@@ -35,6 +37,8 @@ def read_pcm16(data: bytes) -> F64 | None:
 
 def levels(audio_L: F64) -> F64:
     """Power in dB, the highest frequencies in the first row, [R, T]."""
+    import numpy as np
+
     hop = max(HOP, -(-len(audio_L) // MOST_FRAMES))
     padded_L = np.pad(audio_L, WINDOW // 2)
     frames_TW = np.lib.stride_tricks.sliding_window_view(padded_L, WINDOW)[::hop][:MOST_FRAMES]
@@ -50,6 +54,8 @@ def draw(decibels_RT: F64, loudest_db: float) -> bytes:
     Args:
         loudest_db: The level of full ink; RANGE_DB below it there is none.
     """
+    import numpy as np
+
     share_RT = np.clip((decibels_RT - loudest_db) / RANGE_DB + 1, 0, 1)
     shade_RT = np.rint(share_RT * (SHADES - 1)).astype(np.uint8)
     height, width = shade_RT.shape

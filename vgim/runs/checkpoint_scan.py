@@ -104,7 +104,7 @@ class CheckpointScan:
 class IndexedState(BaseModel):
     """The state of one checkpoint in `index.json`, and what tells whether it is still the one in `state.json`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     state: TrainingState
     num_bytes: int
@@ -114,7 +114,7 @@ class IndexedState(BaseModel):
 
 
 class _Index(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     checkpoints: dict[str, IndexedState]
 

@@ -27,7 +27,7 @@ State = Literal["running", "finished", "failed", "interrupted", "stopped"]
 class RunRecord(BaseModel):
     """The content of `run.json`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     schema_version: Literal[1] = 1
     name: str

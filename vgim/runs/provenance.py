@@ -17,7 +17,7 @@ class Provenance(BaseModel):
     A record is built with `Record(**dict(collect_provenance(...)), ...)`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     module: int | None
     """Module of the encoder, counted from the input; None for several modules, or for features without an encoder."""

@@ -31,7 +31,7 @@ class UnreadableState(ValueError):  # noqa: N818 (a reason, which callers put in
 class FileStamp(BaseModel):
     """Size and hash of a file of the checkpoint, so that a damaged file is never loaded."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     bytes: int = Field(ge=0)
     sha256: str
@@ -44,7 +44,7 @@ class TrainingState(BaseModel):
     order of the data is a function of (seed, epoch).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     schema_version: Literal[1, 2] = 2
     """2 for states with a checksum; vgim wrote states of version 1 without one."""

@@ -7,7 +7,6 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -357,6 +356,8 @@ class Location:
 
 def _copy_tree(source: Location, target: Location) -> None:
     """Copy each file below a folder, several at once, since each waits for storage."""
+    from concurrent.futures import ThreadPoolExecutor
+
     target.make_dirs()
     names = [name for name, _ in source.list_files()]
     with ThreadPoolExecutor(max_workers=COPIES_AT_ONCE) as pool:

@@ -37,7 +37,7 @@ KINDS: tuple[Kind, ...] = ("random", "mfcc")
 class Baseline(BaseModel):
     """A line of the sweep's `baselines.jsonl`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     encoder: Kind
     identity: str

@@ -28,7 +28,7 @@ MAX_FRAMES = 4_000
 class Normality(BaseModel):
     """A line of `latent_normality.jsonl`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     step: int
     epoch: int

@@ -16,7 +16,7 @@ from vgim.tune.trials import Trial
 class MetricLevel(BaseModel):
     """A value of the metric that needs no training."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str
     value: float

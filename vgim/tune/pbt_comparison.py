@@ -27,7 +27,7 @@ COMPARISON = "comparison.json"
 class Exploitation(BaseModel):
     """A decision that a member continues from another member's checkpoint."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     run: str
     """Folder of the other member's run."""
@@ -45,7 +45,7 @@ class Exploitation(BaseModel):
 class Comparison(BaseModel):
     """`comparison.json`: written after each comparison, before a member goes on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     schema_version: Literal[1] = 1
     epoch: int = 0

@@ -22,7 +22,7 @@ TAKEOVER, READY = "takeover", "ready.json"
 class LineageSegment(BaseModel):
     """Consecutive steps that were trained with the same values; it ends where the next segment starts."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     step: int
     epoch: int
@@ -37,7 +37,9 @@ class LineageSegment(BaseModel):
 class Lineage(BaseModel):
     """`lineage.json`: the history of a run's weights."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True, defer_build=True
+    )
 
     schema_version: Literal[1] = 1
     segments: tuple[LineageSegment, ...] = Field((), alias="stretches")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from vgim.tune.space import SpaceAxis, Values
 
 MUTABLE = (
@@ -44,7 +42,9 @@ def check_mutable(axes: Sequence[SpaceAxis]) -> None:
 
 def mutations(axes: Sequence[SpaceAxis], seed: int) -> dict[str, Any]:
     """The space in the form of Ray's PopulationBasedTraining: key → a list, or a function that draws a new value."""
-    generator = np.random.default_rng(seed)
+    from numpy.random import default_rng
+
+    generator = default_rng(seed)
 
     def draw(axis: SpaceAxis) -> Callable[[], float | int]:
         bounds = axis.range

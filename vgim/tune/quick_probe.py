@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from vgim.downstream.result import Interval
@@ -24,7 +23,7 @@ FILE = "quick_probe.jsonl"
 class QuickProbe(BaseModel):
     """A line of `quick_probe.jsonl`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     step: int
     epoch: int
@@ -79,7 +78,7 @@ def probe_checkpoint(
     num_classes = len(context.task.classes)
     fitted = fit_lbfgs(train.examples(run.device), validation.examples(run.device), num_classes)
     scores = score(fitted.predict(validation.x_NC), validation.y_N, validation.owner_N, num_classes)
-    low, high = interval_over_utterances(scores.correct_U.astype(np.float64), scores.count_U)
+    low, high = interval_over_utterances(scores.correct_U.astype("float64"), scores.count_U)
     return QuickProbe(
         step=checkpoint.state.step,
         epoch=checkpoint.state.epoch,

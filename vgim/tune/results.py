@@ -48,7 +48,7 @@ TrialState = Literal["waiting", "running", "finished", "failed", "interrupted", 
 class TrialResult(BaseModel):
     """The state and metrics of one trial."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     id: str
     run: str
@@ -82,7 +82,7 @@ class TrialResult(BaseModel):
 class SweepResult(BaseModel):
     """`results.json`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     schema_version: Literal[1] = 1
     name: str

@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from vgim.config.keys import flatten
 from vgim.config.yaml_text import to_flow
 
@@ -46,6 +44,8 @@ class Range:
     def points(self, num: int) -> list[float | int]:
         """At most `num` values from low to high at equal distances; values that rounding makes equal count once."""
         if self.kind == "int":
+            import numpy as np  # not at the top: most spaces are shown without it
+
             return [int(v) for v in np.unique(np.linspace(self.low, self.high, num).round())]
         return list(dict.fromkeys(self.value_at(i / (num - 1)) for i in range(num)))
 
@@ -137,7 +137,9 @@ def grid_points(axes: tuple[SpaceAxis, ...], num_points: int) -> Iterator[Values
 
 def random_points(axes: tuple[SpaceAxis, ...], num: int, seed: int) -> Iterator[Values]:
     """Independent draws from the space; a larger `num` only adds draws after the same first ones."""
-    generator = np.random.default_rng(seed)
+    from numpy.random import default_rng
+
+    generator = default_rng(seed)
     for _ in range(num):
         values: Values = {}
         for axis in axes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vgim.config import RunConfig
 from vgim.storage import Location
 from vgim.verdict.commands import next_command
 from vgim.verdict.figures import RunFigures
@@ -16,13 +17,17 @@ NUM_SENTENCES = 3
 LEVELS = ("good", "open", "bad")
 
 
-def read_verdict(run: Location) -> Verdict | None:
+def read_verdict(run: Location, config: RunConfig | None = None) -> Verdict | None:
     """The verdict on the run in a folder; None where there is no run.
+
+    Args:
+        run: The run's folder.
+        config: The run's config; None to read it.
 
     Raises:
         VgimError: The config or the metrics cannot be read.
     """
-    figures = read_figures(run)
+    figures = read_figures(run, config)
     return None if figures is None else judge(figures)
 
 

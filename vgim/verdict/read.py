@@ -28,16 +28,20 @@ LAST_SHARE = 0.1
 """Share of a module's steps, at its end, over which InfoNCE on training batches is averaged."""
 
 
-def read_figures(run: Location) -> RunFigures | None:
+def read_figures(run: Location, config: RunConfig | None = None) -> RunFigures | None:
     """Read the figures of an encoder's run; None where there is no run.
 
     What is missing beside the config counts as not done yet. Probe results that cannot be read are left out.
+
+    Args:
+        run: The run's folder.
+        config: The run's config; None to read it.
 
     Raises:
         VgimError: The config or the metrics cannot be read.
     """
     folder = RunFolder(run)
-    config = folder.config()
+    config = config or folder.config()
     if config is None:
         return None
     results = newest_results(read_results(run, run.name, []))

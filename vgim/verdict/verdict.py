@@ -16,7 +16,7 @@ About = Literal["state", "learning", "steps", "kl_cost", "kl_weight", "trend", "
 class VerdictRecord(BaseModel):
     """Base of the records of a verdict."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class ModuleVerdict(VerdictRecord):

@@ -42,7 +42,7 @@ SOUND_SUFFIXES = (
 """Endings of names that promise sound, whether a corpus reads them or not."""
 
 
-class Skipped(BaseModel, frozen=True, extra="forbid"):
+class Skipped(BaseModel, frozen=True, extra="forbid", defer_build=True):
     """A file of the corpus that is not in the shards, or something in its folder that cannot be read."""
 
     path_or_id: str

@@ -19,7 +19,7 @@ OF_PREPARATION = "labels of the preparation"
 class Alignment(BaseModel):
     """Phone labels that were made after the shards."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     fingerprint: str
     """The shards that they belong to."""

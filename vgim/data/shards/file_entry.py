@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 class FileEntry(BaseModel):
     """Size and hash of a file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     bytes: int
     sha256: str

@@ -60,7 +60,7 @@ DerivingVerb = Literal["merge", "split", "subset"]
 class ManifestModel(BaseModel):
     """Base of all records in a shard folder."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class ShardEntry(ManifestModel):
