@@ -29,6 +29,7 @@ NAMES = (
     "checkpoint",
     "playground",
     "ray_cost",
+    "reading",
     "scale",
 )
 SMALL = ["--channels", "8", "--batch", "2", "--samples", "2000"]
@@ -332,9 +333,31 @@ def test_playground_prints_what_a_slider_waits_for(
     assert all(0 < row["decode_ms"] <= row["slowest_ms"] for row in rows)
 
 
+def test_reading_prints_the_cost_of_each_command_that_reads_results(
+    scripts: dict[str, ModuleType], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    results = tmp_path / "reading.json"
+    assert scripts["reading"].main(["--rounds", "1", "--json", str(results)]) == 0
+    rows = json.loads(results.read_text())["reading"]
+    assert [row["command"] for row in rows] == ["runs", "decode list", "compare", "sweep show", "report"]
+    assert all(row["CPU s, least"] > 0 and row["per loop"] > 0 for row in rows)
+    assert "sweep show" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "name",
-    ["naive", "step", "step_gpu", "stream", "scaling", "checkpoint", "playground", "ray_cost", "scale"],
+    [
+        "naive",
+        "step",
+        "step_gpu",
+        "stream",
+        "scaling",
+        "checkpoint",
+        "playground",
+        "ray_cost",
+        "reading",
+        "scale",
+    ],
 )
 def test_help_is_there_and_nothing_runs_on_import(
     scripts: dict[str, ModuleType], name: str, capsys: pytest.CaptureFixture[str]
