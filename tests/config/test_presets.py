@@ -53,6 +53,8 @@ def test_published_hyperparameters(family: str) -> None:
     assert (artificial.data.crop, artificial.data.crop_samples) == ("first", 10_240)
     assert (artificial.model.channels, artificial.model.batch_norm) == (512, "none")
     assert (artificial.data.normalize, artificial.model.preemphasis) == ("utterance", 0.97)
+    assert (artificial.data.augment.reverb_s, artificial.data.augment.noise_snr_db) == (0.5, 10)
+    assert not speech.data.augment.is_on
     assert speech.model.family == artificial.model.family == family
     weights = {"sim": (0.001, 0.01)}.get(family, (0.0, 0.0))
     assert (speech.objective.kld_weight, artificial.objective.kld_weight) == weights

@@ -94,6 +94,14 @@ def test_experiments_are_no_presets() -> None:
     assert "reproduce-" not in preset_list()
 
 
+@pytest.mark.parametrize("name", ["reproduce-artificial", "reproduce-artificial-small"])
+def test_the_published_experiments_read_the_recordings_as_they_are(name: str) -> None:
+    for run in load_experiment(name).runs:
+        assert run.config.data.normalize == "none"
+        assert not run.config.data.augment.is_on
+        assert run.config.model.preemphasis == 0
+
+
 def test_experiments_that_come_with_vgim_load() -> None:
     for name in known_experiments():
         experiment = load_experiment(name)
