@@ -43,6 +43,35 @@ def test_text_wraps_runs_that_do_not_fit_and_loses_none(runs: tuple[Path, Path])
     assert as_markdown(table).startswith("- one: All 4 modules")
 
 
+def test_settings_by_which_runs_differ_have_a_row_and_others_have_none(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(runs[0], tmp_path / "other"))
+    text = (other / "config.yaml").read_text()
+    for old, new in (
+        ("preemphasis: 0.0", "preemphasis: 0.97"),
+        ("normalize: none", "normalize: utterance"),
+        ("mask_s: 0.0", "mask_s: 0.1"),
+        ("target_rate: 0.0", "target_rate: 15.0"),
+    ):
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    (other / "config.yaml").write_text(text)
+    compared = compare([str(runs[0]), str(other)])
+    rows = comparison_table(compared).sections[0].rows
+    assert [row for row in rows if row[0] in compared.runs[0].settings] == [
+        ("preemphasis", "0", "0.97"),
+        ("normalize", "none", "utterance"),
+        ("augment", "none", "mask_s 0.1"),
+        ("target_rate", "none", "15 nats"),
+    ]
+    first, second = csv.DictReader(io.StringIO(as_csv(compared)))
+    assert (first["normalize"], second["normalize"]) == ("none", "utterance")
+    assert (first["negatives"], second["target_rate"]) == ("batch", "15.0")
+    alone = comparison_table(compare([str(other)])).sections[0].rows
+    assert not {row[0] for row in alone} & set(compared.runs[0].settings)
+
+
 def test_validation_that_no_run_has_is_left_out(runs: tuple[Path, Path], tmp_path: Path) -> None:
     without = Path(shutil.copytree(runs[0], tmp_path / "without"))
     records = (without / "metrics.jsonl").read_text().splitlines(keepends=True)

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,19 @@ from vgim.training.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
 LONG_AGO = "2020-01-01T00:00:00+00:00"
+
+
+def test_a_target_rate_is_listed_from_the_runs_own_record(tiny_config: Maker) -> None:
+    held = tiny_config("storage.name=held", "objective.target_rate=15").config
+    RunFolder(run_location(held)).claim(held, "f" * 64)
+    (summary,) = list_runs(held.storage.root)
+    assert (summary.target_rate, summary.kld_weight) == (15, 0.001)
+    record = run_location(held).child("run.json")
+    older = json.loads(record.read_text())
+    del older["target_rate"]  # as versions without it wrote
+    record.write_bytes_atomic(json.dumps(older).encode())
+    (summary,) = list_runs(held.storage.root)
+    assert summary.target_rate == 0
 
 
 def test_runs_are_listed_with_state_progress_and_losses(tiny_config: Maker) -> None:
@@ -57,6 +71,8 @@ def test_runs_are_listed_with_state_progress_and_losses(tiny_config: Maker) -> N
         ["c-gim", "finished", "gim", "0"],
     ]
     assert f"{done.best_loss:.4f}" in lines[2]
+    held = replace(done, target_rate=15.0)
+    assert format_runs([held]).splitlines()[1].split()[:5] == ["b-finished", "finished", "sim", "15", "nats"]
     assert lines[1].split()[-3:] == ["-", "-", "0"]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from vgim.downstream.options import ResultModel
 from vgim.downstream.output import Output
 from vgim.downstream.result import Interval
@@ -81,6 +83,8 @@ class ComparedRun(ResultModel):
     kld_weight: float
     target_rate: float = 0.0
     """`objective.target_rate` in nats a frame; 0 for a weight that stays."""
+    settings: dict[str, str] = Field(default_factory=dict)
+    """Values of the config keys that a table has a row for where they differ, as text."""
     num_modules: int
     channels: int
     step: int | None

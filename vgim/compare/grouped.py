@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from vgim.compare.comparison import ComparisonVerdict
 from vgim.compare.crossed import Estimate
 from vgim.downstream.options import ResultModel
@@ -30,6 +32,8 @@ class RunGroup(ResultModel):
     kld_weight: float
     target_rate: float = 0.0
     """`objective.target_rate` in nats a frame; 0 for a weight that stays."""
+    settings: dict[str, str] = Field(default_factory=dict)
+    """Values of the config keys that a table has a row for where they differ, as text."""
     seeds: tuple[int, ...]
     states: dict[str, str]
     """State of each run, by name."""

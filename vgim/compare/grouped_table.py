@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from vgim.compare.crossed import Estimate
 from vgim.compare.grouped import GroupedComparison, RunGroup
 from vgim.compare.hits import WHOLE
+from vgim.compare.settings import settings_rows
 from vgim.compare.table import (
     DASH,
     ComparisonTable,
@@ -139,7 +140,8 @@ def _training(comparison: GroupedComparison) -> ComparisonTable:
     sections = [
         Section(
             "training, mean over runs",
-            [(label, *(cell(g) or DASH for g in groups)) for label, cell in GROUP_ROWS],
+            [(label, *(cell(g) or DASH for g in groups)) for label, cell in GROUP_ROWS]
+            + settings_rows(groups, DASH),
         )
     ]
 

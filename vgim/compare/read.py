@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from vgim.compare.better import judge_runs
 from vgim.compare.comparison import ComparedRun, Comparison, Cost, ModuleMetrics
 from vgim.compare.read_probes import compared_probe, notes_on_baselines, notes_on_steps
+from vgim.compare.settings import settings_of
 from vgim.config import RunConfig
 from vgim.config.yaml_text import to_flow
 from vgim.downstream.stored import newest_results, read_results
@@ -106,6 +107,7 @@ def _read_run(
         head=None if config.model.family == "sim" else config.model.head,
         kld_weight=config.objective.kld_weight,
         target_rate=config.objective.target_rate,
+        settings=settings_of(config),
         num_modules=config.model.num_modules,
         channels=config.model.channels,
         step=summary.step if summary else None,

@@ -166,6 +166,7 @@ def _group(
         channels=first.channels,
         kld_weight=first.kld_weight,
         target_rate=first.target_rate,
+        settings=first.settings,
         seeds=tuple(config.train.seed for config in configs),
         states={run.name: run.state or "unknown" for run in runs},
         steps=tuple(run.step for run in runs),

@@ -15,6 +15,7 @@ from vgim.compare.comparison import (
     Comparison,
     ModuleMetrics,
 )
+from vgim.compare.settings import settings_rows
 from vgim.downstream.output import Output
 from vgim.downstream.result_table import in_percent
 from vgim.text import format_clock
@@ -45,7 +46,8 @@ class ComparisonTable(NamedTuple):
 def comparison_table(comparison: Comparison) -> ComparisonTable:
     """Make the table; a dash stands for an unknown value, and validation that no run has is left out."""
     runs = comparison.runs
-    sections = [Section("run", _rows(runs, RUN_ROWS)), *_module_sections(runs)]
+    run_rows = _rows(runs, RUN_ROWS) + settings_rows(runs, DASH)
+    sections = [Section("run", run_rows), *_module_sections(runs)]
     for task, variant in comparison.tasks():
         title = f"probe: {task}" + (f" ({variant})" if variant else "") + ", % (95 % interval)"
         sections.append(Section(title, _task_rows(runs, task, variant)))
@@ -242,7 +244,8 @@ def as_csv(comparison: Comparison) -> str:
 
 
 def _record(run: ComparedRun) -> dict[str, object]:
-    record: dict[str, object] = run.model_dump(exclude={"cost", "modules", "probes", "verdict"})
+    record: dict[str, object] = run.model_dump(exclude={"cost", "modules", "probes", "verdict", "settings"})
+    record |= {key: value for key, value in run.settings.items() if key not in record}
     record |= run.cost.model_dump() if run.cost is not None else {}
     for module in run.modules:
         values = module.model_dump(exclude={"module"})

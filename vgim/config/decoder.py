@@ -141,6 +141,11 @@ class DecoderConfig(Section):
         return self.encoder.kld_weight
 
     @property
+    def target_rate(self) -> float:
+        """0, since a decoder has no KL term whose weight could follow one."""
+        return 0.0
+
+    @property
     def trained_modules(self) -> tuple[int, ...]:
         """The module whose latents are decoded."""
         return (self.encoder.module,)

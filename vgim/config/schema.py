@@ -201,6 +201,11 @@ class RunConfig(Section):
         return self.objective.kld_weight
 
     @property
+    def target_rate(self) -> float:
+        """`objective.target_rate`; every config that is trained has this property."""
+        return self.objective.target_rate
+
+    @property
     def trained_modules(self) -> tuple[int, ...]:
         """Modules with a loss of their own."""
         return tuple(range(self.model.num_modules))

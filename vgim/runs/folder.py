@@ -51,6 +51,8 @@ class RunRecord(BaseModel):
     data: MaskedText
     family: str
     kld_weight: float
+    target_rate: float = 0.0
+    """`objective.target_rate` in nats a frame; 0 for a KL weight that stays."""
     workers: int | str
     """`cluster.workers`: a number, or a range such as 2..8."""
     world_size: int = 0
@@ -202,6 +204,7 @@ class RunFolder:
                 data=config.data.shards,
                 family=config.family,
                 kld_weight=config.kld_weight,
+                target_rate=config.target_rate,
                 workers=config.cluster.workers,
                 world_size=earlier.world_size if earlier else 0,
                 versions=package_versions(),

@@ -33,6 +33,7 @@ class RunSummary:
     message: str
     family: str
     kld_weight: float
+    """`objective.kld_weight`; the weight that training starts with under a target rate."""
     workers: int | str
     """`cluster.workers`: a number, or a range such as 2..8."""
     world_size: int
@@ -46,6 +47,8 @@ class RunSummary:
     """InfoNCE of each module at the last validation, in nats."""
     checkpoints: int
     updated: str
+    target_rate: float = 0.0
+    """`objective.target_rate` in nats a frame; 0 for a KL weight that stays."""
     damaged_lines: int = 0
     """Lines of `metrics.jsonl` that cannot be read, and are left out here."""
 
@@ -115,6 +118,7 @@ def summarize_run(folder: RunFolder) -> RunSummary:
         message=record.message,
         family=record.family,
         kld_weight=record.kld_weight,
+        target_rate=record.target_rate,
         workers=record.workers,
         world_size=record.world_size,
         step=int(last_step),
@@ -170,7 +174,7 @@ def format_runs(runs: Sequence[RunSummary], width: int | None = None) -> str:
             run.name,
             run.state,
             run.family,
-            f"{run.kld_weight:g}",
+            f"{run.target_rate:g} nats" if run.target_rate else f"{run.kld_weight:g}",
             _workers(run),
             str(run.step),
             f"{run.epoch:.4g}",

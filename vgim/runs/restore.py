@@ -149,6 +149,7 @@ def _rebuilt_record(run: Location, checkpoint: Checkpoint, config: RunConfig | D
         data=config.data.shards,
         family=config.family,
         kld_weight=config.kld_weight,
+        target_rate=config.target_rate,
         workers=state.world_size,
         versions={"vgim": state.vgim_version, "torch": state.torch_version},
         git_revision="",
