@@ -158,6 +158,15 @@ def test_what_records_and_probes_are_asked_for_must_exist(tiny_config: Maker) ->
         vgim.probe(run, task="speaker", encoders=())
 
 
+def test_a_run_grows_by_a_module_behind_another_run(tiny_config: Maker) -> None:
+    lower = vgim.train(tiny_config("train.max_steps=2", "model.depth=1", "storage.name=lower"))
+    grown = vgim.train(tiny_config("train.max_steps=2", "storage.name=grown"), attach=lower)
+    assert grown.state == "finished"
+    encoder = vgim.load_encoder(grown)
+    assert (encoder.num_modules, encoder.config.attach.run) == (2, lower.uri)
+    assert "module 0 is of" in grown.verdict.sentences[0]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -170,6 +179,7 @@ def test_what_records_and_probes_are_asked_for_must_exist(tiny_config: Maker) ->
         (lambda: vgim.train("quickstart", 3), r"override 3 is of the type int; write it as 'key=value'"),
         (lambda: vgim.train("quickstart", {"train.epochs": 1}), "override .* is of the type dict"),
         (lambda: vgim.train("quickstart", resume_from=3), "resume_from=3 is of the type int"),
+        (lambda: vgim.train("quickstart", attach=3), "attach=3 is of the type int"),
         (lambda: vgim.load_config(None), "preset=None is of the type NoneType"),
         (lambda: vgim.load_config(""), "preset is empty"),
         (lambda: vgim.prepare(3, corpus="a", out="b"), "name=3 is of the type int"),

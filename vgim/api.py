@@ -52,6 +52,7 @@ def train(
     *overrides: str,
     resume_from: RunPath | None = None,
     init_from: RunPath | None = None,
+    attach: RunPath | None = None,
     address: str | None = None,
     verbose: bool = False,
 ) -> Run:
@@ -64,6 +65,7 @@ def train(
         overrides: `key=value`, if `config` is a preset.
         resume_from: Another run whose last checkpoint is continued, if this run has none.
         init_from: Another run whose weights are the first ones, if this run has no checkpoint.
+        attach: Another run, which may still train, behind whose modules one more is trained.
         address: Ray cluster to join: `auto`, `host:port` or `ray://host:port`.
         verbose: Show Ray's own log lines.
 
@@ -87,6 +89,7 @@ def train(
     from vgim.api_runs import as_run
     from vgim.cli.live import show_progress
     from vgim.config import ResolvedConfig, RunConfig
+    from vgim.config.load import attached_to
     from vgim.config.paths import resolve_paths
     from vgim.errors import ConfigError
     from vgim.runs.folder import RunFolder
@@ -111,6 +114,8 @@ def train(
             f"config={shorten(repr(config))} is of the type {type(config).__name__}; give a preset's name, the path of "
             "a YAML file, or a config of load_config"
         )
+    if attach is not None:
+        resolved = attached_to(resolved, run_path(attach, "attach"))
     run = trainer.run_location(resolved.config)
     with verdict_at_end(run), show_progress(sys.stdout) as progress:
         trainer.train(

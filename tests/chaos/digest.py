@@ -20,6 +20,7 @@ UNEQUAL_KEYS = {
         "data_wait_s",
         "compute_s",
         "overhead_s",
+        "source_age_s",
         "seconds",
         "train_seconds",
     ),

@@ -19,6 +19,7 @@ from tests.chaos.template import (
 
 TRAINING = Scenario("train", "shards", ("train", "tiny.yaml", *TRAIN))
 RESUMED = Scenario("resume", "half", ("train", "tiny.yaml", *TRAIN))
+ATTACHED = Scenario("attach", "lower", ("train", "tiny.yaml", *TRAIN, "--attach", "lower"))
 DECODING = Scenario("decoder", "run", (*DECODER, *DECODER_KEYS))
 SYNTHESIZING = Scenario("synth", "", (*SYNTHESIZE, "--out", "corpus"), ("corpus",))
 PREPARING = Scenario("prepare", "corpus", (*PREPARE, "--out", "shards"), ("shards",))
@@ -44,6 +45,7 @@ SCENARIOS = {
     for scenario in (
         TRAINING,
         RESUMED,
+        ATTACHED,
         DECODING,
         SYNTHESIZING,
         PREPARING,

@@ -99,6 +99,7 @@ PARTS = {
         ("shards",), (("train", "tiny.yaml", *TRAIN),), killed_at="runs/run/checkpoints/step-00000006"
     ),
     "run": Part(("shards",), (("train", "tiny.yaml", *TRAIN),)),
+    "lower": Part(("shards",), (("train", "tiny.yaml", *TRAIN, "model.depth=1", "storage.name=lower"),)),
     "decoder": Part(("run",), ((*DECODER, *DECODER_KEYS),)),
     "results": Part(
         ("decoder",),

@@ -238,6 +238,23 @@ def test_train_passes_on_what_it_was_given(monkeypatch: pytest.MonkeyPatch, tmp_
     }
 
 
+def test_train_is_attached_to_a_run_beside_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    seen: list[str] = []
+
+    def train(resolved: ResolvedConfig, **options: Any) -> int:
+        seen.append(resolved.config.attach.run)
+        return 0
+
+    monkeypatch.setattr("vgim.training.trainer.train", train)
+    for source in ("lower", "other/run", "s3://bucket/run"):
+        assert vgim("train", "quickstart", "storage.root=runs", "--attach", source).exit_code == 0
+    assert seen == [f"{tmp_path}/runs/lower", f"{tmp_path}/other/run", "s3://bucket/run"]
+    refused = vgim("train", "quickstart", "train.schedule=sequential", "--attach", "lower")
+    assert refused.exit_code == 2
+    assert "use joint" in refused.stderr
+
+
 def test_runs_lists_the_default_storage(vgim_home: Path, tmp_path: Path) -> None:
     result = vgim("runs", "$VGIM_HOME/nowhere")
     assert (result.exit_code, str(vgim_home / "nowhere") in result.stderr) == (5, True)

@@ -30,7 +30,7 @@ from vgim.training.share import Share
 from vgim.training.step import GreedyStep
 
 SAMPLES = 5_120
-TIMINGS = ("time", "steps_per_s", "crops_per_s", "data_wait_s", "compute_s", "overhead_s")
+TIMINGS = ("time", "steps_per_s", "crops_per_s", "data_wait_s", "compute_s", "overhead_s", "source_age_s")
 
 
 def small_encoder(*, objective: dict[str, Any] | None = None, **model: Any) -> Encoder:

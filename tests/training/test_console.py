@@ -87,6 +87,15 @@ def test_kl_weights_that_follow_a_target_rate_stand_behind_the_step() -> None:
     assert "kl weight" not in step_detail(train_record(1, module(0, 1.98)))
 
 
+def test_how_far_behind_its_source_a_run_is_stands_behind_the_step() -> None:
+    source = {"source_step": 400, "source_behind_steps": 200, "source_age_s": 34.6}
+    record = train_record(1, module(3, 1.98))
+    assert step_detail({**record, **source}).endswith("  source step 400, 200 behind, 35 s old")
+    del source["source_age_s"]  # the checkpoint is deleted already
+    assert step_detail({**record, **source}).endswith("  source step 400, 200 behind")
+    assert "source" not in step_detail(record)
+
+
 def follow(folder: Path, *records: dict[str, Any], starting: Starting | None = None) -> Recorded:
     """What a console reports of records that are written one after the other while it runs."""
     path, heard = folder / "metrics.jsonl", Recorded()

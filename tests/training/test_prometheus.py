@@ -11,7 +11,7 @@ import pytest
 import ray.util.metrics
 
 from tests.training.cases import single_rank_trainer
-from vgim.training.prometheus import MODULE_GAUGES, RUN_GAUGES, STAGE_GAUGES, Gauges
+from vgim.training.prometheus import MODULE_GAUGES, RUN_GAUGES, SOURCE_GAUGES, STAGE_GAUGES, Gauges
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "deploy/monitoring/vgim-dashboard.json"
 
@@ -41,6 +41,23 @@ def test_a_run_sets_every_gauge(tiny_config: Any, monkeypatch: pytest.MonkeyPatc
     assert values["vgim_step", "sim", ""] == values["vgim_checkpoint_step", "sim", ""] == 3
     assert {module for name, _, module in values if name == "vgim_nce"} == {"0", "1", "2", "3"}
     assert 0 <= values["vgim_data_wait_ratio", "sim", ""] <= 1
+
+
+def test_a_run_behind_another_sets_how_far_behind_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeGauge, "values", {})
+    monkeypatch.setattr(ray.util.metrics, "Gauge", FakeGauge)
+    speed = {
+        "step": 5,
+        "last_step": 9,
+        "steps_per_s": 2.0,
+        "crops_per_s": 8.0,
+        "data_wait_s": 0.0,
+        "overhead_s": 0.0,
+    }
+    source = {"source_step": 400, "source_behind_steps": 200, "source_age_s": 3.5}
+    Gauges("sim")("train", {"modules": [], **speed, **source})
+    found = {name: value for (name, _, _), value in FakeGauge.values.items() if name in SOURCE_GAUGES}
+    assert found == dict(zip(SOURCE_GAUGES, (400, 200, 3.5), strict=True))
 
 
 def test_a_value_that_is_missing_or_has_no_gauge_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:

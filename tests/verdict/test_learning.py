@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.verdict.verdict_cases import CHANCE, config, falling, figures
+from vgim.config.schema import AttachConfig
 from vgim.verdict.figures import ModuleFigures, RunFigures
 from vgim.verdict.judge import judge
 from vgim.verdict.learning import RARE, judge_module, noise
@@ -113,3 +115,16 @@ def test_each_state_has_its_own_clause() -> None:
     )
     waiting = ModuleFigures(module=0, has_posterior=True, num_spans=10)
     assert judge_module(config(), waiting).state == "untrained"
+
+
+def test_modules_of_the_run_that_a_run_is_attached_to_are_given() -> None:
+    of = config().model_copy(update={"attach": AttachConfig(run="/runs/lower")})
+    attached = figures((1.4, 1.4, 1.5), of=of)
+    given = [ModuleFigures(module=m, has_posterior=True, num_spans=10) for m in (0, 1)]
+    verdict = judge(replace(attached, modules=(*given, attached.modules[2])))
+    assert [module.state for module in verdict.modules] == ["given", "given", "learned"]
+    assert verdict.sentences[0] == (
+        "Module 2 learned (validation InfoNCE 1.500); modules 0 and 1 are of /runs/lower; chance is 2.398 nats."
+    )
+    assert verdict.next is not None
+    assert verdict.next.command.startswith("vgim probe")

@@ -31,6 +31,11 @@ from vgim.cli.options import (
     metavar="RUN",
     help="Run or checkpoint whose weights are the first ones, if this run has no checkpoint.",
 )
+@click.option(
+    "--attach",
+    metavar="RUN",
+    help="Run behind whose modules one more is trained, on the latents of its newest checkpoint, while it trains too.",
+)
 @address_option
 @verbose_option
 @click.pass_context
@@ -40,6 +45,7 @@ def train(
     overrides: tuple[str, ...],
     resume_from: str | None,
     init_from: str | None,
+    attach: str | None,
     address: str | None,
     verbose: bool,
 ) -> None:
@@ -55,6 +61,8 @@ def train(
     from vgim.config import load_config
     from vgim.config.paths import resolve_run_path
 
+    if attach is not None:
+        overrides = (*overrides, f"attach.run={attach}")
     resolved = load_config(preset, overrides)  # a mistake in it is reported before the rest is imported
     root = resolved.config.storage.root
     continued = resume_from and resolve_run_path(resume_from, "--resume-from", root)

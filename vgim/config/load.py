@@ -57,6 +57,17 @@ def load_config(preset: str, overrides: Sequence[str] = (), on_top: Sequence[Lay
     return ResolvedConfig(config=config, sources=full, preset_name=preset_name)
 
 
+def attached_to(resolved: ResolvedConfig, run: str) -> ResolvedConfig:
+    """The config with `attach.run`, the path or URI of a run, checked as a whole.
+
+    Raises:
+        ConfigError: The config cannot be attached to a run.
+    """
+    tree, sources = dump(resolved.config), {**resolved.sources, "attach.run": OVERRIDE}
+    tree["attach"] = {"run": run}
+    return ResolvedConfig(resolve_paths(validate(tree, sources, RunConfig)), sources, resolved.preset_name)
+
+
 def to_yaml(config: AnyConfig) -> str:
     """The whole config as YAML; `from_yaml` reads it back unchanged."""
     return to_block(dump(config))

@@ -24,7 +24,11 @@ def resolve_paths(config: Config) -> Config:
     """The config with absolute paths: workers run in other working directories, where relative paths mean nothing."""
     data = config.data.model_copy(update={"shards": resolve_path(config.data.shards, "data.shards")})
     storage = config.storage.model_copy(update={"root": resolve_path(config.storage.root, "storage.root")})
-    return config.model_copy(update={"data": data, "storage": storage})
+    resolved = config.model_copy(update={"data": data, "storage": storage})
+    if not isinstance(resolved, RunConfig) or not resolved.attach.run:
+        return resolved
+    run = resolve_run_path(resolved.attach.run, "attach.run", storage.root)
+    return resolved.model_copy(update={"attach": resolved.attach.model_copy(update={"run": run})})
 
 
 def resolve_run_path(run: str, option: str, root: str = "") -> str:

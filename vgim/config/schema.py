@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from vgim.config.attach_section import AttachConfig
 from vgim.config.augment_section import AugmentConfig
 from vgim.config.cluster_section import ClusterConfig
 from vgim.config.model_sections import Family, ModelConfig, ObjectiveConfig
@@ -33,6 +34,7 @@ __all__ = [
     "MAX_WEIGHT",
     "MAX_WIDTH",
     "MAY_CHANGE",
+    "AttachConfig",
     "AugmentConfig",
     "ClusterConfig",
     "DataConfig",
@@ -109,6 +111,7 @@ class RunConfig(Section):
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
     optim: OptimConfig = Field(default_factory=OptimConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
+    attach: AttachConfig = Field(default_factory=AttachConfig)
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
     storage: StorageConfig = Field(default_factory=StorageConfig)
 
@@ -173,6 +176,21 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _attached_runs_train_one_module(self) -> RunConfig:
+        if not self.attach.run:
+            return self
+        if self.model.family == "cpc":
+            raise ValueError(
+                "attach.run has no meaning for model.family=cpc, whose layers are one module; use family sim or gim"
+            )
+        if not SCHEDULES[self.train.schedule].trains_one_module:
+            raise ValueError(
+                f"train.schedule={self.train.schedule} has no meaning with attach.run, which trains one module; use "
+                f"{names_of_schedules(lambda other: other.trains_one_module)}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _elastic_ranks_are_independent(self) -> RunConfig:
         """Ranks with unequal numbers of micro-batches cannot wait for each other within one."""
         if not self.cluster.is_elastic:
@@ -207,8 +225,9 @@ class RunConfig(Section):
 
     @property
     def trained_modules(self) -> tuple[int, ...]:
-        """Modules with a loss of their own."""
-        return tuple(range(self.model.num_modules))
+        """Modules that the run trains: the last one behind the modules of another run, else all of them."""
+        modules = tuple(range(self.model.num_modules))
+        return modules[-1:] if self.attach.run else modules
 
     @property
     def architecture(self) -> dict[str, Section]:

@@ -93,6 +93,12 @@ class RankGroup:
             dist.all_reduce(tensor, group=self.process_group)
             tensor /= self.size
 
+    def broadcast(self, tensor: Tensor) -> None:
+        """Replace `tensor` by that of the rank that saves."""
+        if self.size > 1:
+            ranks = dist.get_process_group_ranks(self.process_group or dist.group.WORLD)
+            dist.broadcast(tensor, ranks[0], group=self.process_group)
+
     def start_all_reduce_mean(self, tensor: Tensor) -> Work:
         """Start to replace `tensor` by its mean over the ranks; wait for what is returned before reading it."""
         tensor.div_(self.size)

@@ -49,6 +49,9 @@ TOP_LEVEL = {
     "compute_s": "speed/compute_s",
     "overhead_s": "speed/overhead_s",
     "epoch": "speed/epoch",
+    "source_step": "source/step",
+    "source_behind_steps": "source/behind_steps",
+    "source_age_s": "source/age_s",
 }
 
 STAGE_METRICS = (

@@ -75,6 +75,8 @@ class TrainingState(BaseModel):
     """Mean over the phase's modules on the validation split, at this step or the last validated one before."""
     kl_weights: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()
     """Weight of each module's KL term at the next step, under `objective.target_rate`; else empty."""
+    source_step: int | None = Field(None, ge=0)
+    """Step of the checkpoint of `attach.run` whose modules come first; None for a run that trains all modules."""
     kld_weight: float | None = Field(None, exclude=True)
     """Written by vgim 0.1 alone, and read by nobody."""
     vgim_version: str

@@ -93,17 +93,25 @@ def load_weights(checkpoint: Checkpoint, encoder: Encoder) -> None:
     load_tensors(checkpoint, encoder)
 
 
-def load_tensors(checkpoint: Checkpoint, network: nn.Module, *, partly: bool = False) -> None:
+def load_tensors(
+    checkpoint: Checkpoint,
+    network: nn.Module,
+    *,
+    partly: bool = False,
+    weights: Mapping[str, Tensor] | None = None,
+) -> None:
     """Load a checkpoint's weights into a network that has the same tensors.
 
     Args:
         partly: Whether tensors of the network that the checkpoint lacks stay as they are.
+        weights: The checkpoint's weights, where they were read before.
 
     Raises:
         CheckpointError: Tensors differ, which are named, or files are missing or damaged.
     """
     ours = network.state_dict()
-    weights = {**ours, **checkpoint.weights()} if partly else checkpoint.weights()
+    theirs = checkpoint.weights() if weights is None else weights
+    weights = {**ours, **theirs} if partly else dict(theirs)
     wrong = [
         f"{name} {_shape(weights.get(name))} where this run has {_shape(ours.get(name))}"
         for name in sorted(ours.keys() | weights.keys())

@@ -12,6 +12,7 @@ class Joint(Schedule):
 
     name = "joint"
     summary = "all modules at once, each with its own backward pass"
+    trains_one_module = True
 
     def phases(self, modules: Sequence[int], epochs: int, module_epochs: Sequence[int]) -> list[Phase]:
         return [Phase(0, tuple(modules), epochs)]

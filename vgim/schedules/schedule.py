@@ -37,6 +37,8 @@ class Schedule(ABC):
     """Whether each rank trains some of the modules only, on the latents that other ranks send (`stages`)."""
     takes_the_steps_of: ClassVar[str] = ""
     """Name of the schedule that computes the same steps with other ranks: a run of one goes on under the other."""
+    trains_one_module: ClassVar[bool] = False
+    """Whether the schedule can train one module alone, behind the frozen modules of another run (`attach.run`)."""
     trains_all_modules_throughout: ClassVar[bool] = True
     """Whether every phase trains every module. If not, losses of two phases belong to different modules and do not
     compare, and a run's last module is untrained until the last phase."""

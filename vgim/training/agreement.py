@@ -36,6 +36,8 @@ class Wishes:
     """Step of the newest checkpoint that was written in the background and is on storage; 0 if there is none."""
     failed_step: int = 0
     """Step of a checkpoint that could not be written in the background; 0 if all were."""
+    source_step: int = 0
+    """Step of a newer checkpoint of `attach.run` that is read and waits to be used; 0 if there is none."""
 
     def merged(self, other: Wishes) -> Wishes:
         """The maximum of each wish."""
@@ -95,8 +97,8 @@ class Agreement:
             return Wishes()
         (work, values), self._pending = self._pending, None
         work.wait()
-        self._apart, stop, checkpoint, written, failed = values.tolist()
-        return Wishes(stop, bool(checkpoint), written, failed)
+        self._apart, stop, checkpoint, *steps = values.tolist()
+        return Wishes(stop, bool(checkpoint), *steps)
 
     def _start(self) -> None:
         now = time.monotonic()

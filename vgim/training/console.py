@@ -130,7 +130,7 @@ def step_detail(record: MetricsRecord) -> str:
     return (
         f"epoch {record['epoch']:.2f}  {_first_module(record)}{metric} {values}  "
         f"{record['crops_per_s']:.1f} crops/s  data wait {record['data_wait_s'] * record['steps_per_s']:.1%}"
-        f"{weights}{_stages(record)}"
+        f"{weights}{_stages(record)}{_source(record)}"
     )
 
 
@@ -140,6 +140,14 @@ def _stages(record: MetricsRecord) -> str:
     if not stages:
         return ""
     return "  busy " + " ".join(f"{stage['compute_s'] * stage['steps_per_s']:.0%}" for stage in stages)
+
+
+def _source(record: MetricsRecord) -> str:
+    """`  source step 400, 200 behind, 35 s old`: the modules in use of the run that this one is attached to."""
+    if "source_step" not in record:
+        return ""
+    age = f", {record['source_age_s']:.0f} s old" if "source_age_s" in record else ""
+    return f"  source step {record['source_step']}, {record['source_behind_steps']} behind{age}"
 
 
 def validation_line(record: MetricsRecord, without_kl: Collection[int] = ()) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from vgim.config import AnyConfig
+from vgim.config import AnyConfig, RunConfig
 from vgim.errors import CheckpointError, TrainingError, VgimError
 from vgim.model.rank_group import ALONE, RankGroup
 from vgim.runs.checkpoint import (
@@ -20,6 +20,7 @@ from vgim.runs.metrics_writer import Event
 from vgim.runs.recovery import find_recovery
 from vgim.runs.weights import load_optimizer, load_tensors
 from vgim.storage import Location
+from vgim.training.attachment import load_source, modules_named
 from vgim.training.depth_resume import load_first_modules
 from vgim.training.progress import Progress, progress_of
 from vgim.training.resumable import holds_first_modules
@@ -41,7 +42,7 @@ def initialize(
     group: RankGroup = ALONE,
     buffers_of: RankGroup | None = None,
 ) -> tuple[Progress, list[Event]]:
-    """Load the first source that is present: the run's newest whole checkpoint, `resume_from`, `init_from`, or nothing.
+    """Load the first that is present: the run's newest whole checkpoint, `attach.run`, `resume_from`, `init_from`.
 
     The rank that saves sets damaged checkpoints of the run aside. All ranks must call it alike.
 
@@ -69,6 +70,12 @@ def initialize(
         progress, log = _resume(
             own, network, optimizer, config, world_size, data_fingerprint, "this run's", buffers_of
         )
+        if isinstance(config, RunConfig) and progress.source_step is not None:
+            lower = modules_named(config.model.num_modules - 1)
+            log.append(Event(f"{lower} are those of step {progress.source_step} of {config.attach.run}"))
+        return progress, [*damaged, *log]
+    if isinstance(config, RunConfig) and config.attach.run:
+        progress, log = load_source(config, network, group)
         return progress, [*damaged, *log]
     if resume_from:
         return _resume(

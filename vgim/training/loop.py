@@ -26,6 +26,7 @@ from vgim.signals import name_of
 from vgim.storage import Location
 from vgim.training.accumulator import MetricsAccumulator
 from vgim.training.agreement import Agreement, Wishes
+from vgim.training.attachment import Attachment
 from vgim.training.checkpoint_clock import CheckpointClock
 from vgim.training.checkpoints import RankCheckpoints, training_state
 from vgim.training.ddp import average_buffers, averaged_buffers
@@ -36,7 +37,7 @@ from vgim.training.launch_events import NO_VALIDATION, launch_events
 from vgim.training.learner import Learner, LearnerContext, Worker
 from vgim.training.memory import out_of_memory_as_error
 from vgim.training.prefetch import DeviceBatch, Prefetcher, RankedBatch
-from vgim.training.progress import Progress, is_done, remaining, schedule_of
+from vgim.training.progress import Progress, is_done, last_step, remaining, schedule_of
 from vgim.training.share import Share, share_of_world
 from vgim.training.stages.rank import StageRank, stage_rank
 from vgim.training.step import learning_rate_at
@@ -60,6 +61,7 @@ class RankTrainer:
     state: State = field(init=False, default="running")
     """State after `run`: finished, or interrupted if the run paused or was stopped."""
     _agreement: Agreement = field(init=False)
+    _attachment: Attachment = field(init=False)
     _clock: CheckpointClock = field(init=False)
     _stopped_by: int = field(init=False, default=0)
     """The signal for which all ranks stop; 0 while they go on."""
@@ -124,7 +126,7 @@ class RankTrainer:
             else:
                 self.writer = MetricsWriter(self.run_folder, progress.step)
             if progress.step == 0 or shallower is not None:
-                self._hparams(self.writer)
+                self.writer.hparams(hyperparameters(self.config), self.learner.hparams_metrics)
                 log += [Event(warning) for warning in self.learner.warnings()]
             if slow := slowed_by(self.config.train.precision, self.worker.device):
                 log.append(Event(slow))
@@ -143,6 +145,7 @@ class RankTrainer:
             check_claim=self.job.check_claim,
             keep_step=progress.step if self.job.until_epoch else None,
         )
+        self._attachment = Attachment(self.config, self.learner.network, self.worker.group, progress)
         try:
             for phase in remaining(progress, self.config):
                 if self._stopped_by or self._pauses_at(progress):
@@ -217,7 +220,7 @@ class RankTrainer:
                 due = (
                     (progress.step + 1) % train.log_every_steps == 0
                     or not started
-                    or progress.step + 1 == self._last_step(phase, progress, steps_in_epoch)
+                    or progress.step + 1 == last_step(progress, phase, train, steps_in_epoch)
                 )
                 with accumulator.time_compute():
                     inputs: Sequence[Tensor] = [self._audio(batch) for batch in micro_batches]
@@ -232,10 +235,11 @@ class RankTrainer:
                         metrics,
                         step=progress.step,
                         epoch=round(progress.epoch + progress.step_in_epoch / steps_in_epoch, 4),
-                        last_step=self._last_step(phase, progress, steps_in_epoch),
+                        last_step=last_step(progress, phase, train, steps_in_epoch),
                         learning_rate=rate,
                         device=self.worker.device_name,
                         **learner.step_hyperparameters(before),
+                        **self._attachment.figures(),
                     )
                     self._log(record, progress)
                 with accumulator.exclude_time():
@@ -264,6 +268,7 @@ class RankTrainer:
         agreed = self._agreement.exchange(self._wishes())
         self._checkpoints.report(agreed.written_step)
         self._stopped_by = agreed.stop_signal
+        progress = self._attachment.follow(agreed.source_step, progress, self._log_event)
         train = self.config.train
         epoch_ended, done = progress.step_in_epoch == 0, is_done(progress, phase, train)
         if done or (epoch_ended and progress.phase_epoch % train.validate_every_epochs == 0):
@@ -275,9 +280,6 @@ class RankTrainer:
         if done or is_kept or agreed.checkpoint or (progress.step % every == 0 if every else epoch_ended):
             self._checkpoint(progress)
         return progress, done
-
-    def _hparams(self, writer: MetricsWriter) -> None:
-        writer.hparams(hyperparameters(self.config), self.learner.hparams_metrics)
 
     def _streams(self, shards: Location, split: str, limit: int | float) -> list[CropStream]:
         """The streams of this rank's virtual ranks."""
@@ -300,12 +302,6 @@ class RankTrainer:
 
     def _audio(self, batch: DeviceBatch) -> Tensor:
         return self.normalizer(batch.audio_BL, Statistics(batch.mean_B, batch.std_B))
-
-    def _last_step(self, phase: Phase, progress: Progress, steps_in_epoch: int) -> int:
-        """The phase's last step; an estimate under `data.crop=tile`, where epochs differ in length."""
-        by_epochs = (phase.epochs - progress.phase_epoch) * steps_in_epoch - progress.step_in_epoch
-        by_steps = self.config.train.max_steps - progress.phase_step
-        return progress.step + (min(by_epochs, by_steps) if self.config.train.max_steps else by_epochs)
 
     def _log_event(self, progress: Progress, message: str) -> None:
         if self.writer is not None:
@@ -387,11 +383,13 @@ class RankTrainer:
             self._watch.raise_if_lost()
         if not self.worker.group.saves:
             return Wishes()
-        return Wishes(self.worker.stop_asked(), self._clock.is_due(), self._checkpoints.written_step)
+        written, newer = self._checkpoints.written_step, self._attachment.ready_step
+        return Wishes(self.worker.stop_asked(), self._clock.is_due(), written, source_step=newer)
 
     def _close(self, progress: Progress) -> None:
         if self._watch is not None:
             self._watch.close()
+        self._attachment.close()
         self._checkpoints.close(progress)
         if self.writer is not None:
             self.writer.close()

@@ -36,6 +36,8 @@ class Progress:
     """Validations since the lowest loss."""
     kl_weights: tuple[float, ...] = ()
     """Weight of each module's KL term at the next step, under `objective.target_rate`; else empty."""
+    source_step: int | None = None
+    """Step of the checkpoint of `attach.run` whose modules are used; None for a run that trains all of its modules."""
 
     def after_step(self, steps_in_epoch: int) -> Progress:
         """Progress after one more step."""
@@ -74,6 +76,7 @@ class Progress:
             epoch=self.epoch + (self.step_in_epoch > 0),
             phase=self.phase + 1,
             kl_weights=self.kl_weights,
+            source_step=self.source_step,
         )
 
 
@@ -100,6 +103,13 @@ def is_done(progress: Progress, phase: Phase, train: TrainConfig) -> bool:
         or 0 < train.max_steps <= progress.phase_step
         or 0 < train.early_stop_validations <= progress.stale_validations
     )
+
+
+def last_step(progress: Progress, phase: Phase, train: TrainConfig, steps_in_epoch: int) -> int:
+    """The step at which a phase ends; an estimate under `data.crop=tile`, where epochs differ in length."""
+    by_epochs = (phase.epochs - progress.phase_epoch) * steps_in_epoch - progress.step_in_epoch
+    by_steps = train.max_steps - progress.phase_step
+    return progress.step + (min(by_epochs, by_steps) if train.max_steps else by_epochs)
 
 
 def remaining(progress: Progress, config: AnyConfig) -> list[Phase]:

@@ -21,6 +21,18 @@ RUN_GAUGES = {
     "vgim_checkpoint_timestamp_seconds": "When the newest checkpoint was written, in Unix time",
 }
 """Descriptions of a run's gauges by name."""
+SOURCE_GAUGES = {
+    "vgim_source_step": ("source_step", "Step of the checkpoint of attach.run whose modules are in use"),
+    "vgim_source_behind_steps": (
+        "source_behind_steps",
+        "Steps from it to the newest checkpoint of attach.run",
+    ),
+    "vgim_source_age_seconds": (
+        "source_age_s",
+        "Age of the checkpoint of attach.run whose modules are in use",
+    ),
+}
+"""Keys in records, and descriptions, of the gauges of a run with `attach.run`, by name."""
 MODULE_GAUGES = {
     "vgim_loss": "Loss of a module over the last steps",
     "vgim_nce": "InfoNCE of a module over the last steps, in nats",
@@ -52,6 +64,8 @@ class Gauges:
         self._gauges = {
             name: Gauge(name, description=text, tag_keys=("run",)) for name, text in RUN_GAUGES.items()
         }
+        for name, (_, text) in SOURCE_GAUGES.items():
+            self._gauges[name] = Gauge(name, description=text, tag_keys=("run",))
         for name, text in MODULE_GAUGES.items():
             self._gauges[name] = Gauge(name, description=text, tag_keys=("run", "module"))
         for name, text in STAGE_GAUGES.items():
@@ -71,6 +85,8 @@ class Gauges:
         for stage in record.get("stages", []):
             self._set_stage(stage)
         if kind == "train":
+            for gauge, (key, _) in SOURCE_GAUGES.items():
+                self._set(gauge, record.get(key))
             step_s = 1 / record["steps_per_s"]
             self._set("vgim_step", record["step"])
             self._set("vgim_last_step", record["last_step"])

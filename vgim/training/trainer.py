@@ -28,6 +28,7 @@ from vgim.runs.restore import restore_run
 from vgim.runs.stop_request import requested_stop, withdraw_stop_request
 from vgim.signals import Stopped, StopSignals, name_of, signal_of, stop_signals
 from vgim.storage import Location
+from vgim.training.attach import attached_config, check_same_statistics, newest_checkpoint, source_of
 from vgim.training.console import Console, modules_without_kl
 from vgim.training.job import AnyTrainJob, TrainJob
 from vgim.training.on_ray import ask_ranks_to_stop, train_on_ray
@@ -74,6 +75,13 @@ def train(
         Interrupted: a signal or a request to stop ended the run before its end.
     """
     config = resolved.config
+    if config.attach.run:
+        if resume_from is not None or init_from is not None:
+            option = "--resume-from" if resume_from is not None else "--init-from"
+            raise ConfigError(
+                f"{option} and --attach both say where the first weights come from; leave out one of them"
+            )
+        config = attached_config(config, run_location(config))
     job = TrainJob(
         config=config,
         run=run_location(config).uri,
@@ -134,7 +142,7 @@ def launch(
                 f"the run {run.uri} is finished ({earlier.message}); raise train.epochs or train.max_steps to go on"
             )
             return 0
-        _check_sources(job, run)
+        _check_sources(job, run, manifest)
         if job.stop_folder is not None and (number := requested_stop(Location(job.stop_folder))):
             raise Interrupted(number)  # the sweep has ended while this trial was made ready
         with claim_run(run) as claim:
@@ -242,11 +250,12 @@ def _is_stopped(folder: RunFolder) -> bool:
     return record is not None and record.state == "stopped"
 
 
-def _check_sources(job: AnyTrainJob, run: Location) -> None:
-    """Refuse `resume_from` and `init_from` before workers are started, if they are of no use to the run.
+def _check_sources(job: AnyTrainJob, run: Location, manifest: Manifest) -> None:
+    """Refuse `resume_from`, `init_from` and `attach.run` before workers are started, if they are of no use to the run.
 
     Raises:
         CheckpointError: There is no checkpoint, it is of another architecture, or a file that will be read is damaged.
+        ConfigError: The modules of `attach.run` learned on audio with other statistics.
     """
     config, starts = job.config, not complete_checkpoints(run)
     if job.resume_from is not None:
@@ -259,6 +268,8 @@ def _check_sources(job: AnyTrainJob, run: Location) -> None:
         check_same_architecture(checkpoint, config.architecture, type(config))
         if starts:
             checkpoint.check_files(TO_READ)
+    if starts and isinstance(config, RunConfig) and (source := source_of(config)) is not None:
+        check_same_statistics(newest_checkpoint(source), config, manifest)
 
 
 def _stopped_by(job: AnyTrainJob, folder: RunFolder, stop: StopSignals) -> int:

@@ -39,6 +39,7 @@ LEARNED: dict[ModuleState | None, str] = {
     "chance": "at chance",
     "collapsed": "collapsed",
     "untrained": "untrained",
+    "given": "given",
     "not_finite": "not finite",
 }
 """States of a module in a table."""

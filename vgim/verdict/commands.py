@@ -141,7 +141,7 @@ def with_changes(words: Sequence[str], changes: dict[str, object]) -> list[str]:
 def _begin(figures: RunFigures) -> NextCommand:
     """The command for modules that have not learned yet."""
     steps = _steps(figures)
-    untrained = len(figures.trained) < len(figures.modules)
+    untrained = len(figures.trained) < len(figures.config.trained_modules)
     if untrained or steps < EARLY_STEPS:
         target = max(MUCH_LONGER * steps, EARLY_STEPS) if steps < EARLY_STEPS else LONGER * steps
         return NextCommand(purpose="see whether every module learns", command=longer_command(figures, target))

@@ -19,6 +19,8 @@ those is measured before the step that learns from it, but other epochs have sho
 A posterior has collapsed if its module is at chance with fewer than 5 % of its units active (Burda et al. 2015), while
 its KL term has a weight, and either it had learned before, or this was so for `collapse_patience_steps` steps after
 the warm-up. Without that a module at chance has not begun to learn. Modules without a posterior cannot collapse.
+
+A run that is attached to another (`attach.run`) trains one module; the modules before it are given.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ LEVELS: dict[ModuleState, Level] = {
     "unsure": "open",
     "chance": "open",
     "untrained": "open",
+    "given": "good",
     "not_finite": "bad",
 }
 
@@ -59,7 +62,7 @@ def judge_module(config: RunConfig, figures: ModuleFigures) -> ModuleVerdict:
     if measured is None:
         return ModuleVerdict(
             module=figures.module,
-            state="untrained",
+            state="untrained" if figures.module in config.trained_modules else "given",
             nce=None,
             split=None,
             num_crops=None,
@@ -86,7 +89,8 @@ def learning(figures: RunFigures, modules: Sequence[ModuleVerdict]) -> Finding:
     for state in LEVELS:
         if of_state := [module for module in modules if module.state == state]:
             by_state[state] = of_state
-    parts = [_part(state, own, len(modules)) for state, own in by_state.items()]
+    source = figures.config.attach.run
+    parts = [_part(state, own, len(modules), source) for state, own in by_state.items()]
     text = "; ".join(parts)
     if any(module.nce is not None for module in modules):
         text += f"; chance is {chance:.3f} nats"
@@ -124,7 +128,7 @@ def _has_collapsed(config: RunConfig, figures: ModuleFigures, chance: float) -> 
     return had_learned or figures.steps >= objective.kld_warmup_steps + objective.collapse_patience_steps
 
 
-def _part(state: ModuleState, modules: Sequence[ModuleVerdict], num_modules: int) -> str:
+def _part(state: ModuleState, modules: Sequence[ModuleVerdict], num_modules: int, source: str) -> str:
     """A clause on the modules of one state."""
     who, several = subject(modules, num_modules)
     values = join_words(_each([f"{module.nce:.3f}" for module in modules if module.nce is not None]))
@@ -147,6 +151,8 @@ def _part(state: ModuleState, modules: Sequence[ModuleVerdict], num_modules: int
         return f"{who} {have} collapsed ({shown}, {active} of the units active), so that latents ignore the input"
     if state == "untrained":
         return f"{who} {'have' if several else 'has'} not been trained yet"
+    if state == "given":
+        return f"{who} {'are' if several else 'is'} of {source}"
     return f"InfoNCE of {who} is not finite"
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 Level = Literal["good", "open", "bad"]
 """good: as one wants it; open: not known yet, or not finished; bad: something is wrong."""
-ModuleState = Literal["learned", "begun", "unsure", "chance", "collapsed", "untrained", "not_finite"]
+ModuleState = Literal["learned", "begun", "unsure", "chance", "collapsed", "untrained", "given", "not_finite"]
 """See `vgim.verdict.learning`."""
 About = Literal["state", "learning", "steps", "kl_cost", "kl_weight", "trend", "data", "probe", "latents"]
 

@@ -44,7 +44,11 @@ def kill(scenario: Scenario, arena: Arena, draw: Draw) -> Finding:
 def _kind(name: str, lost: str, cost: float = 3.0, repeats: int = 1) -> Kind:
     scenario = SCENARIOS[name]
     verb = " ".join(["vgim", *scenario.command[: 2 if scenario.command[0] in ("data", "decode") else 1]])
-    words = {"resume": "`vgim train`, continued", "population": "`vgim sweep`, population based training"}
+    words = {
+        "resume": "`vgim train`, continued",
+        "attach": "`vgim train --attach`",
+        "population": "`vgim sweep`, population based training",
+    }
     fault = f"killed (SIGKILL) at any write: {words.get(name, f'`{verb}`')}"
     return Kind(f"kill-{name}", fault, lost, partial(kill, scenario), cost, repeats)
 
@@ -53,6 +57,7 @@ STEPS = "the steps after the last checkpoint, which are trained again"
 KINDS = (
     _kind("train", STEPS, repeats=3),
     _kind("resume", STEPS, repeats=2),
+    _kind("attach", STEPS),
     _kind("decoder", STEPS),
     _kind("synth", "files that were not finished"),
     _kind("prepare", "the shards that were not finished"),

@@ -15,7 +15,7 @@ from tests.chaos.oracle import ending_complaints, state_complaints, success_comp
 from tests.chaos.scenarios import SCENARIOS
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
-TRAINS = ("train", "resume", "decoder", "sweep", "population", "experiment")
+TRAINS = ("train", "resume", "attach", "decoder", "sweep", "population", "experiment")
 """Scenarios whose commands write a checkpoint when they are told to end."""
 
 
@@ -73,6 +73,7 @@ SENT = "SIGTERM, SIGINT (Ctrl-C) or SIGHUP at any moment"
 NOTHING = "nothing: a checkpoint is written first"
 KINDS = (
     _kind("train", f"{SENT}: `vgim train`", NOTHING, repeats=3),
+    _kind("attach", f"{SENT}: `vgim train --attach`", NOTHING),
     _kind("decoder", f"{SENT}: `vgim decode train`", NOTHING),
     _kind("sweep", f"{SENT}: `vgim sweep`", NOTHING, 8),
     _kind("population", f"{SENT}: `vgim sweep`, population based training", NOTHING, 10),
