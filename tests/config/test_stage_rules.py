@@ -46,7 +46,26 @@ def test_placement_and_replicas_are_read_as_they_are_written(tiny_config: Maker)
         ),
         ((*STAGED, "train.replicas=[2,2]"), r"places 4 ranks and cluster.workers=3; set cluster.workers=4"),
         ((*STAGED, "train.replicas=[3]"), "makes 1 stage of 4 modules"),
-        ((*STAGED, "cluster.workers=2", "train.placement=[[0],[1],[2,3]]"), "give each stage a worker"),
+        (
+            (*STAGED, "cluster.workers=2", "train.placement=[[0],[1],[2,3]]"),
+            r"train.placement=\[\[0\], \[1\], \[2, 3\]\] has 3 stages .* give each stage a worker",
+        ),
+        (
+            (*STAGED, "cluster.workers=2", "model.batch_norm=sync"),
+            r"model.batch_norm=sync exchanges .* set cluster.workers=4 train.virtual_ranks=2 and "
+            r"train.replicas=\[2, 2\]",
+        ),
+        (
+            (*STAGED, "train.virtual_ranks=2", "train.replicas=[2,1]", "objective.negatives=global"),
+            "objective.negatives=global exchanges .* set cluster.workers=4",
+        ),
+        (
+            (
+                *(*STAGED, "cluster.workers=4", "train.virtual_ranks=2", "model.batch_norm=sync"),
+                "train.placement=[[0],[1],[2,3]]",
+            ),
+            r"set cluster.workers=6 train.virtual_ranks=2 and train.replicas=\[2, 2, 2\]",
+        ),
         ((*STAGED, "train.virtual_ranks=1", "train.replicas=[2,1]"), "raise train.virtual_ranks to 2"),
         (
             (*STAGED, "cluster.workers=9", "train.virtual_ranks=2"),

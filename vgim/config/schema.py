@@ -21,7 +21,7 @@ from vgim.config.section import (
     Section,
     default_home,
 )
-from vgim.config.stage_rules import check_stages, check_virtual_ranks
+from vgim.config.stage_rules import check_exchanging_stages, check_stages, check_virtual_ranks
 from vgim.config.train_sections import OptimConfig, TrainConfig
 from vgim.schedules.registry import SCHEDULES, names_of_schedules
 from vgim.text import plural
@@ -173,6 +173,12 @@ class RunConfig(Section):
     def _ranks_have_work(self) -> RunConfig:
         check_virtual_ranks(self.train, self.cluster)
         check_stages(self.train, self.cluster, self.model.num_modules)
+        for key, exchanges in (
+            ("model.batch_norm=sync", self.model.batch_norm == "sync"),
+            ("objective.negatives=global", self.objective.negatives == "global"),
+        ):
+            if exchanges:
+                check_exchanging_stages(self.train, self.cluster, self.model.num_modules, key)
         return self
 
     @model_validator(mode="after")

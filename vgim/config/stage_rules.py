@@ -72,10 +72,10 @@ def check_stages(train: TrainConfig, cluster: ClusterConfig, num_modules: int) -
             f"train.replicas={list(replicas)} places {sum(replicas)} ranks and cluster.workers={cluster.workers}; set "
             f"cluster.workers={sum(replicas)}"
         )
-    if num_stages > cluster.max_workers:
+    if placement != "auto" and num_stages > cluster.max_workers:
         raise ValueError(
-            f"train.placement={placement} has {num_stages} stages for cluster.workers={cluster.workers}; give each "
-            f"stage a worker: cluster.workers={num_stages} or more"
+            f"train.placement={_flow(placement)} has {num_stages} stages for cluster.workers={cluster.workers}; give "
+            f"each stage a worker: cluster.workers={num_stages} or more"
         )
     num_virtual = train.virtual_ranks or cluster.max_workers
     if replicas and max(replicas) > num_virtual:
@@ -90,6 +90,34 @@ def check_stages(train: TrainConfig, cluster: ClusterConfig, num_modules: int) -
             f"cluster.workers={cluster.workers} is more than {most}, which train.virtual_ranks={num_virtual} ranks in "
             f"each of {num_stages or num_modules} stages are; raise train.virtual_ranks or lower cluster.workers"
         )
+
+
+def check_exchanging_stages(train: TrainConfig, cluster: ClusterConfig, num_modules: int, key: str) -> None:
+    """Refuse stages of which a rank does the work of several virtual ranks, where these exchange tensors.
+
+    Args:
+        key: the key, with its value, for which virtual ranks exchange tensors within a micro-batch.
+
+    Raises:
+        ValueError: says how many ranks a stage needs.
+    """
+    if not SCHEDULES[train.schedule].has_stages:
+        return
+    num_virtual = train.virtual_ranks or cluster.max_workers
+    num_stages, rest = divmod(cluster.max_workers, num_virtual)
+    if train.placement != "auto":
+        fits = num_stages == len(train.placement)
+    else:
+        fits = 2 <= num_stages <= num_modules
+    if fits and not rest and all(size == num_virtual for size in train.replicas):
+        return
+    asked = len(train.replicas) if train.placement == "auto" else len(train.placement)
+    stages = asked or max(2, min(num_stages, num_modules))
+    raise ValueError(
+        f"{key} exchanges tensors within a micro-batch, for which each stage needs a rank for each of "
+        f"{plural(num_virtual, 'virtual rank')}; set cluster.workers={stages * num_virtual} "
+        f"train.virtual_ranks={num_virtual} and train.replicas={[num_virtual] * stages}"
+    )
 
 
 def _set_keys(train: TrainConfig) -> Iterator[str]:

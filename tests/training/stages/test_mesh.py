@@ -67,3 +67,9 @@ def test_ranks_that_make_no_stages_are_refused_with_what_to_set() -> None:
     placed = TrainConfig(schedule="parallel", placement=((0,), (1,)), replicas=(1, 1))
     with pytest.raises(ConfigError, match=r"3 ranks make no stages of 2 modules .* set cluster.workers"):
         plan_stages(placed, [1.0, 1.0], 3, 2)
+
+
+def test_virtual_ranks_that_exchange_tensors_get_a_rank_each_in_every_stage() -> None:
+    train, costs = TrainConfig(schedule="parallel"), [1.0, 2.0, 0.5, 0.5]
+    assert [len(stage.ranks) for stage in plan_stages(train, costs, 4, 2)] == [1, 2, 1]
+    assert [len(stage.ranks) for stage in plan_stages(train, costs, 4, 2, exchanging=True)] == [2, 2]

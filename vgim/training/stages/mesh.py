@@ -76,21 +76,28 @@ class StageMesh:
 
 
 def plan_stages(
-    train: TrainConfig, costs: Sequence[float], num_ranks: int, num_virtual: int
+    train: TrainConfig,
+    costs: Sequence[float],
+    num_ranks: int,
+    num_virtual: int,
+    *,
+    exchanging: bool = False,
 ) -> tuple[Stage, ...]:
     """The stages that a config asks for, or those that the costs of the modules balance.
 
     Args:
         costs: seconds of each module on one micro-batch; all equal where the config leaves no choice.
+        exchanging: whether virtual ranks exchange tensors within a micro-batch, so that each needs a rank of its own.
 
     Raises:
         ConfigError: the ranks make no such stages.
     """
     placement = None if train.placement == "auto" else train.placement
+    replicas = train.replicas
+    if exchanging and not replicas:
+        replicas = (num_virtual,) * (num_ranks // num_virtual)
     try:
-        return make_stages(
-            *balanced(costs, num_ranks, num_virtual, placement=placement, replicas=train.replicas)
-        )
+        return make_stages(*balanced(costs, num_ranks, num_virtual, placement=placement, replicas=replicas))
     except ValueError as error:
         raise ConfigError(
             f"{plural(num_ranks, 'rank')} make no stages of {plural(len(costs), 'module')} with "

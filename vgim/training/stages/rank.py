@@ -130,7 +130,8 @@ def stage_rank(job: AnyTrainJob, worker: Worker, network: nn.Module, num_virtual
                 set_precision(train.precision),
             )
         costs = agreed_costs(costs, world, worker.device)
-    mesh = StageMesh(plan_stages(train, costs, world.size, num_virtual), world, num_virtual)
+    stages = plan_stages(train, costs, world.size, num_virtual, exchanging=network.ranks_communicate)
+    mesh = StageMesh(stages, world, num_virtual)
     first = mesh.stage.modules[0]
     shape = None
     if first:
