@@ -103,13 +103,16 @@ def test_crops_differ_between_epochs_seeds_and_neighbors_and_keep_their_statisti
     assert len(set(draws)) == 16
 
 
-def test_validation_hears_the_recordings_as_they_are(make_stream: StreamMaker) -> None:
-    plain, changed = (
-        list(make_stream(split="validation", crop="first", augment=kinds).validation_batches())
-        for kinds in ({}, ALL)
-    )
-    for one, other in zip(plain, changed, strict=True):
-        np.testing.assert_array_equal(one.audio, other.audio)
+def test_validation_changes_its_crops_as_training_does_and_alike_at_each_call(
+    make_stream: StreamMaker,
+) -> None:
+    noisy = make_stream(split="validation", crop="first", augment={"noise_snr_db": 10})
+    plain = make_stream(split="validation", crop="first")
+    calls = [list(stream.validation_batches()) for stream in (noisy, noisy, plain)]
+    for first, second, clean in zip(*calls, strict=True):
+        np.testing.assert_array_equal(first.audio, second.audio)
+        np.testing.assert_array_equal(first.utterance, clean.utterance)
+        assert (first.audio != clean.audio).any(axis=1).all()
 
 
 def test_noise_has_a_ratio_in_its_range_and_is_white_or_pink() -> None:

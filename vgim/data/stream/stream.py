@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -77,7 +76,7 @@ class CropStream:
     Args:
         shards: Folder that `vgim data prepare` wrote.
         manifest: Its manifest.
-        config: Kind and length of the crops, size of the shuffle window, augmentation of training crops.
+        config: Kind and length of the crops, size of the shuffle window, augmentation.
         split: `train`, `validation` or `test`.
         rank_slice: This rank's part.
         seed: Seed of order and crops.
@@ -171,21 +170,26 @@ class CropStream:
             end_step = int(min(num_steps, step + steps_left))
             first_crop = self._slice.rank * num_steps * crops_per_step
             begin, end = first_crop + step * crops_per_step, first_crop + end_step * crops_per_step
-            tasks = read_tasks(self.index, self._order(epoch), begin, end)
-            yield from map(partial(self._augmented, epoch), tasks) if self._config.augment.is_on else tasks
+            yield from self._augmented(epoch, read_tasks(self.index, self._order(epoch), begin, end))
             steps_left -= end_step - step
             epoch, step = epoch + 1, 0
 
-    def _augmented(self, epoch: int, task: ReadTask) -> ReadTask:
-        return replace(task, draw=crop_draws(self._seed, epoch, task.key, task.start))
+    def _augmented(self, epoch: int, tasks: Iterator[ReadTask]) -> Iterator[ReadTask]:
+        """The tasks, with the draws of `data.augment` if it is on."""
+        if not self._config.augment.is_on:
+            return tasks
+        return (replace(task, draw=crop_draws(self._seed, epoch, task.key, task.start)) for task in tasks)
 
     def validation_batches(self) -> Iterator[Batch]:
         """This rank's part of the split, with the same crops at each call. The last batch may be smaller.
 
+        Crops are augmented as training crops are: the losses of modules that learn from noisy crops mean little on
+        clean ones. The draws are the same at each call.
+
         Ranks may get unequal numbers of batches, so no rank may wait for another within a batch.
         """
         order, crops = self._validation_crops()
-        yield from self._read(read_tasks(self.index, order, crops.start, crops.stop))
+        yield from self._read(self._augmented(0, read_tasks(self.index, order, crops.start, crops.stop)))
 
     def validation_batch_sizes(self) -> list[int]:
         """Crops of each of the batches that `validation_batches` reads."""
