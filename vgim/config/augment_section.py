@@ -10,8 +10,8 @@ from vgim.config.section import Section
 
 
 class AugmentConfig(Section):
-    """Random changes of training crops, drawn anew for every crop and epoch, and of validation crops, the same each time. Each
-    key turns on one kind."""
+    """Random changes of crops: drawn anew for each training crop and epoch, and the same at each validation. Each key
+    turns on one kind."""
 
     pitch_semitones: float = Field(0.0, ge=0, le=12)
     """Largest change of pitch and tempo together, up or down, by resampling; 0 turns it off."""
