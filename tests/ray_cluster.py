@@ -80,14 +80,15 @@ class RayCluster:
         """Address that jobs are submitted to."""
         return f"http://{self._cluster.webui_url}"
 
-    def add_nodes(self, num_nodes: int, *, num_cpus: int) -> None:
-        """Start simulated nodes, and wait until the cluster counts them."""
+    def add_nodes(self, num_nodes: int, *, num_cpus: int, num_gpus: int = 0) -> None:
+        """Start simulated nodes, whose GPUs Ray alone believes in, and wait until the cluster counts them."""
         import ray
 
         before = len(self.live_nodes())
         for _ in range(num_nodes):
             self._cluster.add_node(
                 num_cpus=num_cpus,
+                num_gpus=num_gpus,
                 object_store_memory=OBJECT_STORE_BYTES,
                 # A node's first task of a job deletes the job's working directory and unpacks it again. In a folder
                 # that all nodes of this machine share, that would take it from under the job.

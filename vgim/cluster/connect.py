@@ -90,6 +90,13 @@ def ensure_ray(
         ) from error
 
 
+def starts_private(address: str | None) -> bool:
+    """Whether `ensure_ray` would start a private instance for this address."""
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        return is_private()
+    return (address or os.environ.get("RAY_ADDRESS") or "local") == "local"
+
+
 def _start_here(unused: Collection[str], **options: Any) -> None:
     """Start a private instance.
 

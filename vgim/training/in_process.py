@@ -7,7 +7,6 @@ from dataclasses import replace
 import torch
 
 from vgim.data.stream.readers import read_in_process
-from vgim.errors import ConfigError
 from vgim.model.rank_group import ALONE
 from vgim.runs.folder import RunFolder
 from vgim.signals import StopSignals
@@ -18,6 +17,7 @@ from vgim.training.loop import RankTrainer
 from vgim.training.malloc import keep_freed_memory
 from vgim.training.place import place_of_this_process
 from vgim.training.stopping import StopWatch
+from vgim.training.torch_gpu import device_here
 
 
 def train_in_process(job: AnyTrainJob, stop: StopSignals) -> str:
@@ -27,12 +27,12 @@ def train_in_process(job: AnyTrainJob, stop: StopSignals) -> str:
         A sentence on how the run ended.
 
     Raises:
-        VgimError: the error that ended the run, or there is no GPU where one is asked for.
+        VgimError: the error that ended the run, or torch can use no GPU where one is asked for.
     """
     cluster = job.config.cluster
-    device = cluster.device if cluster.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("cluster.device=cuda but torch finds no GPU here; use cluster.device=auto or cpu")
+    device, idle_gpu = device_here(cluster)
+    if idle_gpu is not None:
+        job = replace(job, notes=(*job.notes, idle_gpu))
     if cluster.threads_per_worker != "auto":
         torch.set_num_threads(cluster.threads_per_worker)
     if device == "cpu":

@@ -13,9 +13,10 @@ from dataclasses import replace
 from functools import partial
 
 from vgim.claims.ticket import ClaimLostError
-from vgim.cluster.connect import ensure_ray, is_private
-from vgim.cluster.placement import DATA_CPUS, Placement, crowding, place_workers, usable_cores
-from vgim.errors import ConfigError, StorageError, TrainingError, VgimError
+from vgim.cluster.connect import ensure_ray, is_private, starts_private
+from vgim.cluster.gpu import gpus_before_torch
+from vgim.cluster.placement import DATA_CPUS, Placement
+from vgim.errors import StorageError, TrainingError, VgimError
 from vgim.progress import Progress
 from vgim.runs.continuation import continuation
 from vgim.runs.folder import RunFolder
@@ -26,6 +27,7 @@ from vgim.text import first_line
 from vgim.training.console import Console, modules_without_kl
 from vgim.training.errors import error_of
 from vgim.training.job import AnyTrainJob
+from vgim.training.plan.workers import backend_of, place_run
 from vgim.training.ray_alone import RayEndedError, WorkerFailedError, train_alone
 from vgim.training.ray_fit import POLL_SECONDS, RAY_MARKER, RAY_SNAPSHOT, ray_train_fit
 from vgim.training.starting import starting_worker, starting_workers
@@ -64,19 +66,18 @@ def train_on_ray(
         VgimError: an error that a worker raised, or workers were lost too often or could not be started.
     """
     cluster = job.config.cluster
+    idle_gpu = gpus_before_torch(cluster) if placement is None and starts_private(address) else None
     ensure_ray(min_cpus=cluster.max_workers + DATA_CPUS, address=address, verbose=verbose, progress=progress)
     import ray
 
     if placement is None:
-        placement = place_workers(cluster, ray.cluster_resources())
-        if is_private():
-            placement = _on_this_machine(placement)
-        cores = usable_cores() if placement.on_this_machine else ray.cluster_resources().get("CPU", 0)
-        if warning := crowding(cluster, placement, cores):
+        resources = dict(ray.cluster_resources())
+        if idle_gpu is not None:
+            job, resources["GPU"] = replace(job, notes=(*job.notes, idle_gpu)), 0.0
+        placement, warning = place_run(cluster, resources, private=is_private())
+        if warning is not None:
             job = replace(job, notes=(*job.notes, warning))
-    backend = cluster.backend if cluster.backend != "auto" else "nccl" if placement.use_gpu else "gloo"
-    if backend == "nccl" and not placement.use_gpu:
-        raise ConfigError("cluster.backend=nccl needs GPUs and the workers have none; use auto or gloo")
+    backend = backend_of(cluster, placement)
     folder = RunFolder(Location(job.run))
     fit: Callable[[], object]
     failed: tuple[type[Exception], ...]
@@ -172,17 +173,6 @@ def ask_ranks_to_stop(folder: RunFolder, signal_number: int) -> bool:
     return True
 
 
-def _on_this_machine(placement: Placement) -> Placement:
-    """The placement on a private Ray: as many torch threads in all as a training in this process would have."""
-    placement = replace(placement, on_this_machine=True)
-    if placement.is_alone:
-        return placement  # the worker asks its own torch
-    import torch
-
-    # torch heeds OMP_NUM_THREADS and the cores that this process may use.
-    return replace(placement, threads=max(1, torch.get_num_threads() // placement.workers))
-
-
 def _train_worker(job: AnyTrainJob, placement: Placement) -> None:
     """Train on one rank; Ray runs this in every worker. The command itself needs no torch."""
     from vgim.training.ray_rank import train_rank
@@ -221,10 +211,12 @@ def _explain(error: Exception, folder: RunFolder, max_failures: int) -> None:
             f"Ray's controller of the workers was lost ({first_line(error)}); {continuation(folder.location)}"
         ) from error
     controller = getattr(error, "controller_failure", None)
-    if isinstance(controller, VgimError):
-        raise controller from error
     if controller is not None:
-        *_, innermost = _causes(controller)
+        *_, innermost = _causes(controller)  # Ray's wrapper of a VgimError is one too, with a traceback as its text
+        if isinstance(innermost, VgimError):
+            raise innermost from error
+        if isinstance(controller, VgimError):
+            raise controller from error
         if innermost is not controller:  # a worker raised it before training began
             raise TrainingError(
                 f"the workers could not begin ({type(innermost).__name__}: {first_line(innermost)}); check that every "

@@ -24,6 +24,7 @@ from vgim.training.malloc import keep_freed_memory
 from vgim.training.place import placement_of_ranks
 from vgim.training.prometheus import Gauges
 from vgim.training.stopping import StopWatch
+from vgim.training.torch_gpu import require_gpu
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ def train_rank(job: AnyTrainJob, placement: Placement) -> None:
     record = folder.record()
     if record is not None and record.state not in ("running", "finished"):
         return  # Ray started workers before it learned of the error that ends the run, or of a signal
+    node = "this machine" if placement.on_this_machine else ray.util.get_node_ip_address()
+    if placement.use_gpu:
+        require_gpu(node)
     process = _alone(placement) if placement.is_alone else _worker_of_ray_train(placement)
     asked = job.config.cluster.threads_per_worker
     threads = asked if asked != "auto" else process.threads
@@ -63,7 +67,6 @@ def train_rank(job: AnyTrainJob, placement: Placement) -> None:
     reader = read_in_threads if placement.reads_in_workers else read_on_ray
     watch = StopWatch(job.stop_folders)
     worker = Worker(group, process.device, reader, process.report)
-    node = "this machine" if placement.on_this_machine else ray.util.get_node_ip_address()
     worker = replace(worker, placement=placement_of_ranks(group, node, worker.device_name, threads))
     if group.saves:
         worker = replace(worker, on_record=Gauges(Location(job.run).name), stop_asked=watch.asked)

@@ -31,9 +31,9 @@ def ray_trainer(
     if alone:
         backend_config = BackendConfig()  # a TorchConfig would make the controller import torch
     else:
-        from ray.train.torch import TorchConfig
+        from vgim.training.ray_torch import CheckedTorchConfig
 
-        backend_config = TorchConfig(backend=backend)
+        backend_config = CheckedTorchConfig(backend=backend)
     trainer = _PrivateTrainer if private else _Trainer
     return trainer(train_worker, backend_config=backend_config, **options)
 
