@@ -14,8 +14,9 @@ from vgim.config.load import ResolvedConfig
 from vgim.errors import ConfigError
 from vgim.runs.folder import RunFolder
 from vgim.storage import Location
+from vgim.training.plan.rates import gpu_bill
 from vgim.training.trainer import train
-from vgim.tune.cost import estimate_cost, gpu_bill
+from vgim.tune.cost import estimate_cost
 from vgim.tune.resources import divide_cluster
 from vgim.tune.sweep_file import load_sweep
 from vgim.tune.trials import chains_of, trials_of

@@ -9,6 +9,7 @@ import click
 from vgim.cli.color import echo_table, table_width
 from vgim.cli.live import show_progress
 from vgim.cli.options import (
+    FiniteRange,
     address_option,
     json_option,
     overrides_argument,
@@ -16,6 +17,7 @@ from vgim.cli.options import (
     reads_only,
     verbose_option,
 )
+from vgim.errors import ConfigError
 
 
 @click.command()
@@ -36,6 +38,17 @@ from vgim.cli.options import (
     metavar="RUN",
     help="Run behind whose modules one more is trained, on the latents of its newest checkpoint, while it trains too.",
 )
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print placement, steps, memory, time and what would happen in the run's folder; start and write nothing.",
+)
+@click.option(
+    "--price-per-gpu-hour",
+    type=FiniteRange(min=0),
+    metavar="PRICE",
+    help="With --dry-run: price of one GPU for an hour, in any currency, for the estimated cost.",
+)
 @address_option
 @verbose_option
 @click.pass_context
@@ -46,6 +59,8 @@ def train(
     resume_from: str | None,
     init_from: str | None,
     attach: str | None,
+    dry_run: bool,
+    price_per_gpu_hour: float | None,
     address: str | None,
     verbose: bool,
 ) -> None:
@@ -63,10 +78,29 @@ def train(
 
     if attach is not None:
         overrides = (*overrides, f"attach.run={attach}")
+    if price_per_gpu_hour is not None and not dry_run:
+        raise ConfigError(
+            f"--price-per-gpu-hour {price_per_gpu_hour:g} has no effect without --dry-run; give both"
+        )
     resolved = load_config(preset, overrides)  # a mistake in it is reported before the rest is imported
     root = resolved.config.storage.root
     continued = resume_from and resolve_run_path(resume_from, "--resume-from", root)
     first = init_from and resolve_run_path(init_from, "--init-from", root)
+    if dry_run:
+        with show_progress(sys.stdout) as progress:
+            with progress.stage("loading torch"):
+                from vgim.training.plan.dry_run import dry_run as plan_run
+
+            plan_run(
+                resolved,
+                resume_from=continued,
+                init_from=first,
+                address=address,
+                verbose=verbose,
+                price_per_gpu_hour=price_per_gpu_hour,
+                progress=progress,
+            )
+        return
     from vgim.training import trainer
     from vgim.verdict.console import verdict_at_end
 

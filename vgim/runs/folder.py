@@ -160,21 +160,37 @@ class RunFolder:
         if before is None or earlier is None:
             return None
         refuse_seen_holder(self.location, TRAINING, earlier.driver)
-        if not complete_checkpoints(self.location):
-            return earlier  # nothing was trained yet, so another config loses nothing
+        if complete_checkpoints(self.location):  # else nothing was trained, so another config loses nothing
+            self.refuse_other_run(before, earlier.data_fingerprint, config, data_fingerprint)
+        return earlier
+
+    def refuse_other_run(
+        self, before: AnyConfig, trained_on: str, config: AnyConfig, data_fingerprint: str
+    ) -> None:
+        """Refuse to go on with a run by another config, or on other data.
+
+        Args:
+            before: The run's config.
+            trained_on: Fingerprint of the data that it was trained on.
+            config: The config to go on by.
+            data_fingerprint: Fingerprint of the data to go on with.
+
+        Raises:
+            ConfigError: The configs differ in keys that may not change.
+            DataError: The data differ.
+        """
         differences = blocking_difference(before, config)
         if differences:
             raise ConfigError(
                 f"the run {self.location.uri} exists with another config ({'; '.join(differences)}); "
                 "give this one a storage.name of its own, or set these keys as they were"
             )
-        if earlier.data_fingerprint != data_fingerprint:
+        if trained_on != data_fingerprint:
             raise DataError(
-                f"the run {self.location.uri} was trained on data {earlier.data_fingerprint[:12]}, but "
+                f"the run {self.location.uri} was trained on data {trained_on[:12]}, but "
                 f"{config.data.shards} holds {data_fingerprint[:12]}; give the shards it was started on, "
                 "or another storage.name"
             )
-        return earlier
 
     def claim(self, config: AnyConfig, data_fingerprint: str) -> RunRecord | None:
         """Write the run's config and record into the folder, if the folder is free or holds the same run.

@@ -47,6 +47,17 @@ def restore_run(run: Location, root: type[RunConfig] | type[DecoderConfig] = Run
         return _restore(run, root)
 
 
+def problems_of_run(run: Location, root: type[RunConfig] | type[DecoderConfig] = RunConfig) -> list[str]:
+    """What `restore_run` would mend, a clause for each file, such as `run.json was lost`; nothing is changed.
+
+    Raises:
+        StorageError: The storage cannot be read.
+    """
+    if not run.child(CHECKPOINTS).exists() and not _has_a_file(run):
+        return []
+    return [f"{name} {problem}" for name, problem in _problems(run, root).items()]
+
+
 def _has_a_file(run: Location) -> bool:
     return any(run.child(name).exists() for name in (CONFIG, RECORD))
 

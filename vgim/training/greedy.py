@@ -19,7 +19,7 @@ from vgim.model.module import METRICS, METRICS_ON_REQUEST
 from vgim.model.nat_cost import dearer_than_published
 from vgim.model.optimizers import Adam
 from vgim.model.precision import set_precision
-from vgim.model.stack import build_encoder
+from vgim.model.stack import Encoder, build_encoder
 from vgim.model.target_rate import next_weight
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import MetricsWriter
@@ -45,6 +45,21 @@ def hparams_metrics(model: ModelConfig) -> list[str]:
     # TensorBoard shows one run's columns for all runs, so they are the same for every depth.
     whole = model.model_copy(update={"depth": 0}).num_modules
     return ["validation/loss", *(f"validation/module{m}/nce" for m in range(whole))]
+
+
+def check_exchange(encoder: Encoder, num_virtual: int, num_ranks: int) -> None:
+    """Refuse ranks with several virtual ranks each, where ranks exchange tensors within a micro-batch.
+
+    Raises:
+        ConfigError: there are more virtual ranks than ranks, and the encoder exchanges tensors.
+    """
+    if encoder.ranks_communicate and num_virtual > num_ranks:
+        raise ConfigError(
+            f"{plural(num_virtual, 'virtual rank')} are divided among {plural(num_ranks, 'rank')}, "
+            "which then cannot exchange frames or statistics within a micro-batch, as model.batch_norm=sync and "
+            "objective.negatives=global do; give each virtual rank a rank (cluster.workers, train.virtual_ranks, "
+            "train.replicas)"
+        )
 
 
 class GreedyLearner:
@@ -86,13 +101,7 @@ class GreedyLearner:
     def begin_phase(
         self, phase: Phase, progress: Progress, share: Share, link: StageLink | None = None
     ) -> None:
-        if self.network.ranks_communicate and share.num_virtual > share.group.size:
-            raise ConfigError(
-                f"{plural(share.num_virtual, 'virtual rank')} are divided among {plural(share.group.size, 'rank')}, "
-                "which then cannot exchange frames or statistics within a micro-batch, as model.batch_norm=sync and "
-                "objective.negatives=global do; give each virtual rank a rank (cluster.workers, train.virtual_ranks, "
-                "train.replicas)"
-            )
+        check_exchange(self.network, share.num_virtual, share.group.size)
         self._share, self._trained, self._link = share, phase.modules, link
         if link is not None:
             for m in set(range(len(self.network))) - set(phase.modules):

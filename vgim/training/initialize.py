@@ -22,7 +22,7 @@ from vgim.runs.weights import load_optimizer, load_tensors
 from vgim.storage import Location
 from vgim.training.attachment import load_source, modules_named
 from vgim.training.depth_resume import load_first_modules
-from vgim.training.progress import Progress, progress_of
+from vgim.training.progress import Progress, progress_of, step_in_epoch_at
 from vgim.training.resumable import holds_first_modules
 
 _FAILED = -1
@@ -153,7 +153,7 @@ def _resume(
     batch_before = state.world_size * state.batch_size * state.accumulate
     batch = world_size * config.train.batch_size * config.train.accumulate
     if batch_before != batch or state.world_size != world_size:
-        step_in_epoch = state.step_in_epoch * batch_before // batch
+        step_in_epoch = step_in_epoch_at(state, config, world_size)
         log.append(
             Event(
                 f"the batch was {state.world_size} workers x {state.batch_size} x {state.accumulate} = {batch_before} "

@@ -212,7 +212,9 @@ def _explain(error: Exception, folder: RunFolder, max_failures: int) -> None:
         ) from error
     controller = getattr(error, "controller_failure", None)
     if controller is not None:
-        *_, innermost = _causes(controller)  # Ray's wrapper of a VgimError is one too, with a traceback as its text
+        *_, innermost = _causes(
+            controller
+        )  # Ray's wrapper of a VgimError is one too, with a traceback as its text
         if isinstance(innermost, VgimError):
             raise innermost from error
         if isinstance(controller, VgimError):

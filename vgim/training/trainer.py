@@ -129,7 +129,7 @@ def launch(
         with progress.stage("reading the shards' manifest"):
             manifest = read_manifest(shards)
             check_shards_present(shards, manifest)
-        _check_validation(config, shards, manifest)
+        check_validation(config, shards, manifest)
         folder = RunFolder(run)
         refuse_seen_holder(run, TRAINING, None)  # nobody else may write into the folder of a live launch
         job = replace(job, notes=(*job.notes, *restore_run(run, type(config))))
@@ -142,7 +142,7 @@ def launch(
                 f"the run {run.uri} is finished ({earlier.message}); raise train.epochs or train.max_steps to go on"
             )
             return 0
-        _check_sources(job, run, manifest)
+        check_sources(job, run, manifest)
         if job.stop_folder is not None and (number := requested_stop(Location(job.stop_folder))):
             raise Interrupted(number)  # the sweep has ended while this trial was made ready
         with claim_run(run) as claim:
@@ -250,7 +250,7 @@ def _is_stopped(folder: RunFolder) -> bool:
     return record is not None and record.state == "stopped"
 
 
-def _check_sources(job: AnyTrainJob, run: Location, manifest: Manifest) -> None:
+def check_sources(job: AnyTrainJob, run: Location, manifest: Manifest) -> None:
     """Refuse `resume_from`, `init_from` and `attach.run` before workers are started, if they are of no use to the run.
 
     Raises:
@@ -280,7 +280,12 @@ def _stopped_by(job: AnyTrainJob, folder: RunFolder, stop: StopSignals) -> int:
     return stop.signal or max(map(requested_stop, job.stop_folders))
 
 
-def _check_validation(config: AnyConfig, shards: Location, manifest: Manifest) -> None:
+def check_validation(config: AnyConfig, shards: Location, manifest: Manifest) -> None:
+    """Refuse early stopping without a validation split.
+
+    Raises:
+        ConfigError: There is none.
+    """
     patience = config.train.early_stop_validations
     if patience and not manifest.split("validation").utterances:
         raise ConfigError(

@@ -18,10 +18,9 @@ from vgim.config.presets import find_parent, known_sweeps, read_tree, shown
 from vgim.config.validation_messages import describe_problems
 from vgim.config.yaml_text import to_block
 from vgim.errors import ConfigError
+from vgim.runs.layout import TRIALS
 from vgim.storage import Location
 from vgim.tune.config import SweepConfig
-
-TRIALS = "trials"
 
 
 @dataclass(frozen=True)

@@ -70,9 +70,14 @@ class StageMesh:
         return [self.holder(stage - 1, v) for v in virtual_ranks]
 
     def describe(self) -> str:
-        """A sentence for the run's log, such as `2 stages: module 0 on ranks 1 and 2; modules 1 to 3 on rank 0`."""
-        parts = (f"{_modules(stage.modules)} on {_ranks(stage.ranks)}" for stage in self.stages)
-        return f"{plural(len(self.stages), 'stage')}: {'; '.join(parts)}"
+        """A sentence for the run's log; see `describe_stages`."""
+        return describe_stages(self.stages)
+
+
+def describe_stages(stages: Sequence[Stage]) -> str:
+    """`2 stages: module 0 on ranks 1 and 2; modules 1 to 3 on rank 0`."""
+    parts = (f"{modules_in_words(stage.modules)} on {_ranks(stage.ranks)}" for stage in stages)
+    return f"{plural(len(stages), 'stage')}: {'; '.join(parts)}"
 
 
 def plan_stages(
@@ -119,7 +124,8 @@ def agreed_costs(costs: Sequence[float], world: RankGroup, device: torch.device)
     return agreed
 
 
-def _modules(modules: Sequence[int]) -> str:
+def modules_in_words(modules: Sequence[int]) -> str:
+    """`module 0`, `modules 1 and 2` or `modules 1 to 3`."""
     if len(modules) == 1:
         return f"module {modules[0]}"
     return f"modules {modules[0]} {'and' if len(modules) == 2 else 'to'} {modules[-1]}"
