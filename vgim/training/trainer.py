@@ -74,14 +74,7 @@ def train(
         VgimError: the error that ended the run; `run.json` holds it too.
         Interrupted: a signal or a request to stop ended the run before its end.
     """
-    config = resolved.config
-    if config.attach.run:
-        if resume_from is not None or init_from is not None:
-            option = "--resume-from" if resume_from is not None else "--init-from"
-            raise ConfigError(
-                f"{option} and --attach both say where the first weights come from; leave out one of them"
-            )
-        config = attached_config(config, run_location(config))
+    config = config_to_train(resolved.config, resume_from, init_from)
     job = TrainJob(
         config=config,
         run=run_location(config).uri,
@@ -92,6 +85,23 @@ def train(
         stop_folder=stop_folder,
     )
     return launch(job, address=address, verbose=verbose, placement=placement, progress=progress)
+
+
+def config_to_train(config: RunConfig, resume_from: str | None, init_from: str | None) -> RunConfig:
+    """The config of a training, whose depth follows from the source under `attach.run`.
+
+    Raises:
+        ConfigError: The source has other modules, or there are two sources of the first weights.
+        CheckpointError: The source has no checkpoint.
+    """
+    if not config.attach.run:
+        return config
+    if resume_from is not None or init_from is not None:
+        option = "--resume-from" if resume_from is not None else "--init-from"
+        raise ConfigError(
+            f"{option} and --attach both say where the first weights come from; leave out one of them"
+        )
+    return attached_config(config, run_location(config))
 
 
 def greedy_learner(config: RunConfig, context: LearnerContext) -> Learner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,10 @@ def test_a_paused_run_goes_on_and_its_measured_steps_give_the_time(
         "would do: goes on from its checkpoint of step 10, epoch 1, 0 steps into it, with other values of "
         "train.epochs: 3 → 4"
     )
-    assert line_of(lines, "time").startswith("time: 30 steps are left, 0:0")
-    assert "at step rates measured on cpu, " in line_of(lines, "time")
+    assert re.fullmatch(
+        r"time: 30 steps are left, [\d:]+ at step rates measured on cpu, \S+ steps a second",
+        line_of(lines, "time"),
+    )
     assert content_of(tmp_path / "runs") == before
 
 
@@ -167,6 +170,20 @@ def test_sources_are_checked_and_named(tiny_config: Maker) -> None:
     assert line_of(begun, "would do").startswith(f"would do: starts a new run with the weights of {source}/")
     with pytest.raises(VgimError, match="another architecture"):
         said_of(tiny_config(HERE, "storage.name=wide", "model.channels=12"), resume_from=source)
+
+
+def test_a_run_behind_the_modules_of_another_is_described(tiny_config: Maker) -> None:
+    first = tiny_config(HERE, "train.epochs=1", "model.depth=1")
+    train(first)
+    source = run_location(first.config).uri
+    attached = tiny_config(HERE, "storage.name=behind", f"attach.run={source}")
+    lines = said_of(attached)
+    assert line_of(lines, "would do").endswith(
+        f"seed 0, behind the modules of {source}/checkpoints/step-00000010"
+    )
+    assert line_of(lines, "memory of a rank").endswith("in the pass of module 1, the largest")
+    with pytest.raises(VgimError, match="both say where the first weights come from"):
+        said_of(attached, init_from=source)
 
 
 def test_gpus_and_money_come_from_rates_of_gpus(tiny_config: Maker, monkeypatch: pytest.MonkeyPatch) -> None:

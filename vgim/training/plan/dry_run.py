@@ -19,7 +19,6 @@ from vgim.progress import SILENT, Progress
 from vgim.schedules.stages import Stage
 from vgim.storage import Location
 from vgim.text import format_clock, plural
-from vgim.training.attach import attached_config, source_of
 from vgim.training.greedy import check_exchange
 from vgim.training.job import TrainJob
 from vgim.training.memory import check_scores_fit
@@ -45,7 +44,13 @@ from vgim.training.progress import Progress as Position
 from vgim.training.progress import phases, remaining, schedule_of
 from vgim.training.stages.mesh import describe_stages, leaves_a_choice, modules_in_words, plan_stages
 from vgim.training.torch_gpu import device_here
-from vgim.training.trainer import check_sources, check_validation, greedy_learner, run_location
+from vgim.training.trainer import (
+    check_sources,
+    check_validation,
+    config_to_train,
+    greedy_learner,
+    run_location,
+)
 
 
 def dry_run(
@@ -67,9 +72,7 @@ def dry_run(
     Raises:
         VgimError: `train` would refuse it, for the same reason; or there is a price of GPUs, and none are used.
     """
-    config = resolved.config
-    if source_of(config) is not None:
-        config = attached_config(config, run_location(config))
+    config = config_to_train(resolved.config, resume_from, init_from)
     job = TrainJob(
         config=config,
         run=run_location(config).uri,
@@ -98,7 +101,7 @@ def dry_run(
     for line in lines:
         say(line)
     encoder = _encoder(config, on_gpu=gpus > 0)
-    stages = _stages(config, len(encoder))
+    stages = _stages(config, encoder)
     check_exchange(encoder, num_virtual_ranks(config), _fewest_ranks(config, stages))
     if schedule_of(config).has_stages:
         say(_stages_in_words(config, stages))
@@ -162,13 +165,19 @@ def _encoder(config: RunConfig, *, on_gpu: bool) -> Encoder:
     return encoder
 
 
-def _stages(config: RunConfig, num_modules: int) -> tuple[Stage, ...] | None:
+def _stages(config: RunConfig, encoder: Encoder) -> tuple[Stage, ...] | None:
     """The stages, if the config decides them; None if they are measured at the start, or there are none."""
     train, workers = config.train, config.cluster.max_workers
     if not schedule_of(config).has_stages:
         return None
     # With equal costs too, this refuses what no costs could place.
-    planned = plan_stages(train, [1.0] * num_modules, workers, num_virtual_ranks(config))
+    planned = plan_stages(
+        train,
+        [1.0] * len(encoder),
+        workers,
+        num_virtual_ranks(config),
+        exchanging=encoder.ranks_communicate,
+    )
     return None if leaves_a_choice(train, workers) else planned
 
 

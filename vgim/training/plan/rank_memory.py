@@ -127,7 +127,7 @@ def _peak_of(
     return live.peak + given, out.latents
 
 
-class _LiveBytes(TorchDispatchMode):
+class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of tensors while it is active: those alive, and the most that were.
 
     Args:
@@ -135,7 +135,7 @@ class _LiveBytes(TorchDispatchMode):
     """
 
     def __init__(self, held: Iterable[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = self._live = 0
         self._known = {tensor.untyped_storage()._cdata for tensor in held}
 
