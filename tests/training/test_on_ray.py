@@ -144,7 +144,7 @@ def damaged_shards(shards: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("fault", ["damaged shard", "not finite", "not finite in one stage"])
+@pytest.mark.parametrize("fault", ["damaged shard", "not finite", "not finite in one stage", "collapsed"])
 def test_a_user_error_in_a_worker_ends_the_run_with_its_message(
     ray_session: None, tiny_config: Maker, tiny_shards: Path, tmp_path: Path, fault: str
 ) -> None:
@@ -152,6 +152,11 @@ def test_a_user_error_in_a_worker_ends_the_run_with_its_message(
         settings = ["cluster.workers=2", f"data.shards={damaged_shards(tiny_shards, tmp_path / 'damaged')}"]
         kind: type[VgimError] = DataError
         message = r"^row group 3 of shard .*train/00000\.parquet cannot be read"
+    elif fault == "collapsed":  # in the first stage, which tells rank 0 before it ends the run
+        settings = ["cluster.workers=2", "train.schedule=parallel", "train.placement=[[0,1,2],[3]]"]
+        settings += ["objective.kld_weight=100", "objective.kld_warmup_steps=0", "train.epochs=50"]
+        settings += ["objective.on_collapse=stop", "objective.collapse_patience_steps=1"]
+        kind, message = TrainingError, r"collapsed.*objective\.on_collapse=stop"
     else:
         settings = ["cluster.workers=1", "optim.learning_rate=1e6"]
         if fault.endswith("stage"):  # its ranks raise the error while the other stage waits for their latents
@@ -166,6 +171,9 @@ def test_a_user_error_in_a_worker_ends_the_run_with_its_message(
     assert "\n" not in str(e.value)
     assert state_of(resolved.config) == ("failed", str(e.value))
     # Ray gave up. New workers would have found the run failed, and ended without an error.
+    if fault == "collapsed":
+        told = [r["message"] for r in records(run_location(resolved.config), "event")]
+        assert any("collapsed" in sentence for sentence in told)
     if fault != "not finite":
         assert isinstance(e.value.__cause__, ray.train.ControllerError)
 

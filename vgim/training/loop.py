@@ -31,6 +31,7 @@ from vgim.training.checkpoint_clock import CheckpointClock
 from vgim.training.checkpoints import RankCheckpoints, training_state
 from vgim.training.ddp import average_buffers, averaged_buffers
 from vgim.training.depth_resume import shallower_run, writer_with_history
+from vgim.training.errors import CollapsedError
 from vgim.training.initialize import initialize
 from vgim.training.job import AnyTrainJob
 from vgim.training.launch_events import NO_VALIDATION, launch_events
@@ -309,18 +310,21 @@ class RankTrainer:
 
     def _log(self, record: MetricsRecord, progress: Progress) -> None:
         said: list[str] = []
-        whole = record
-        if self.stages is not None:  # only this stage's ranks know its modules
+        collapsed: CollapsedError | None = None
+        try:
             self.learner.check_record(record, progress, said.append)
-            whole, said = self.stages.whole_record(record, said)
+        except CollapsedError as error:  # raised once the record of its step is written
+            collapsed = error
+        if self.stages is not None:
+            record, said = self.stages.whole_record(record, said)
         if self.writer is not None:
-            self.writer.train(whole)
+            self.writer.train(record)
             self.writer.flush(force=False)
-            self.worker.on_record("train", whole)
+            self.worker.on_record("train", record)
         for message in said:
             self._log_event(progress, message)
-        if self.stages is None:
-            self.learner.check_record(record, progress, lambda message: self._log_event(progress, message))
+        if collapsed is not None:
+            raise collapsed
 
     def _validate(self, phase: Phase, progress: Progress) -> Progress:
         if not self.validation_streams:
