@@ -87,6 +87,26 @@ def test_kl_weights_that_follow_a_target_rate_stand_behind_the_step() -> None:
     assert "kl weight" not in step_detail(train_record(1, module(0, 1.98)))
 
 
+def test_what_each_stage_does_stands_behind_the_step() -> None:
+    first = {
+        "steps_per_s": 2.0,
+        "compute_s": 0.49,
+        "input_wait_s": 0.0,
+        "output_wait_s": 0.005,
+        "buffer_fill": None,
+    }
+    second = {
+        "steps_per_s": 2.0,
+        "compute_s": 0.3,
+        "input_wait_s": 0.18,
+        "output_wait_s": 0.01,
+        "buffer_fill": 0.125,
+    }
+    record = {**train_record(1, module(0, 1.98)), "stages": [first, second]}
+    assert step_detail(record).endswith("%  busy 98% 60%  waits 1% 38%  ready - 12%")
+    assert "busy" not in step_detail(train_record(1, module(0, 1.98)))
+
+
 def test_how_far_behind_its_source_a_run_is_stands_behind_the_step() -> None:
     source = {"source_step": 400, "source_behind_steps": 200, "source_age_s": 34.6}
     record = train_record(1, module(3, 1.98))

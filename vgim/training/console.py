@@ -135,11 +135,24 @@ def step_detail(record: MetricsRecord) -> str:
 
 
 def _stages(record: MetricsRecord) -> str:
-    """`  busy 98% 61%`: the share of the time in which each stage computes, where stages have workers of their own."""
+    """`  busy 98% 61%  waits 1% 38%  ready - 12%`: what each stage does where stages have workers of their own.
+
+    Shares of the time in which it computes, and waits for other stages; the share of latents that were there in time.
+    """
     stages = record.get("stages")
     if not stages:
         return ""
-    return "  busy " + " ".join(f"{stage['compute_s'] * stage['steps_per_s']:.0%}" for stage in stages)
+    rates = [stage["steps_per_s"] for stage in stages]
+    busy = [stage["compute_s"] * rate for stage, rate in zip(stages, rates, strict=True)]
+    waits = [
+        (stage["input_wait_s"] + stage["output_wait_s"]) * rate
+        for stage, rate in zip(stages, rates, strict=True)
+    ]
+    shares = {"busy": busy, "waits": waits, "ready": [stage["buffer_fill"] for stage in stages]}
+    return "".join(
+        f"  {name} " + " ".join("-" if value is None else format(value, ".0%") for value in values)
+        for name, values in shares.items()
+    )
 
 
 def _source(record: MetricsRecord) -> str:

@@ -25,6 +25,13 @@ CASES: dict[str, tuple[str, ...]] = {
     "sim": (),
     "gim": ("model.family=gim", "objective.kld_weight=0"),
     "local": ("model.batch_norm=local",),
+    "none": ("model.batch_norm=none", "objective.kl_reduction=frame"),
+    "early": (
+        "train.early_stop_validations=1",
+        "train.epochs=20",
+        "train.max_steps=0",
+        "optim.learning_rate=0.03",
+    ),
     "accumulated": ("train.accumulate=2", "optim.clip_norm=0.05"),
     "held": ("objective.target_rate=0.5", "objective.kld_warmup_steps=1"),
 }
@@ -68,6 +75,9 @@ def test_two_stages_take_the_steps_of_one_rank_that_trains_all_modules_to_the_bi
 ) -> None:
     one, other = last_checkpoint(joint[case]), last_checkpoint(staged[case])
     assert one.state.step == other.state.step >= 10
+    if case == "early":
+        assert one.state.stale_validations == 1
+        assert one.state.step < 200  # of twenty epochs
     assert_same(one.weights(), other.weights())
     assert_same(one.optimizer(), other.optimizer())
     assert one.state.kl_weights == other.state.kl_weights
