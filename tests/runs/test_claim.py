@@ -22,6 +22,7 @@ from vgim.claims.record import ClaimRecord, claim_path, newest_claim
 from vgim.claims.ticket import ClaimHeldError, ClaimLostError
 from vgim.config import ResolvedConfig
 from vgim.progress import MessagesOnly
+from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.claim import RecordedProcess, claim_run, refuse_recorded_holder
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.runs.listing import list_runs
@@ -156,6 +157,7 @@ def test_a_launch_that_lost_its_run_writes_nothing_more(
     def lose(self: loop.RankTrainer, record: Any, *more: Any) -> None:
         log(self, record, *more)
         if record["step"] == 3:  # another machine has waited for the lease in vain, and taken the run over
+            wait_until(lambda: complete_checkpoints(run), "the checkpoint of step 2, written beside step 3")
             claim_path(run, 2).write_bytes_atomic(claim_of(ELSEWHERE))
             run.child("run.json").write_bytes_atomic(b"of another")
 
