@@ -145,6 +145,12 @@ def test_a_line_that_is_being_written_is_not_counted(folder: Path) -> None:
     assert read_metrics_file(Location(folder / "bad")).num_damaged == 0
 
 
+def test_an_end_with_which_no_record_begins_is_counted(folder: Path) -> None:
+    (folder / "bad" / "metrics.jsonl").write_text("3")
+    file = read_metrics_file(Location(folder / "bad"))
+    assert (file.records, file.num_damaged) == ([], 1)
+
+
 @pytest.mark.parametrize(
     "changes", [{"pid": 10**30}, {"pid": 2**63}, {"updated": "noon"}, {"updated": "2020-01-01"}]
 )

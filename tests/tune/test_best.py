@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,9 @@ def test_the_best_trial_is_copied_as_a_run_that_goes_on(
 ) -> None:
     sweep, result = finished_sweep
     target = tmp_path / "won"
-    assert best(sweep.folder.uri, str(target)).id == result.best
+    trial, notes = best(sweep.folder.uri, str(target))
+    assert trial.id == result.best
+    assert not any("checkpoint" in note for note in notes)
     (summary,) = list_runs(str(target))
     assert (summary.name, summary.state) == ("won", "finished")
     config = RunFolder(Location(target)).config()
@@ -32,3 +35,22 @@ def test_the_best_trial_is_copied_as_a_run_that_goes_on(
     )
     with pytest.raises(StorageError, match="exists; name a folder that does not"):
         best(sweep.folder.uri, str(target))
+
+
+def test_a_damaged_checkpoint_of_the_best_trial_is_named(finished_sweep: FinishedSweep) -> None:
+    sweep, result = finished_sweep
+    (run,) = (trial.run for trial in result.trials if trial.id == result.best)
+    newest = max(Path(run, "checkpoints").glob("step-*"))
+    config = newest / "config.yaml"
+    whole, times = config.read_bytes(), config.stat()
+    config.write_text("other")
+    try:
+        trial, notes = best(sweep.folder.uri, None)
+    finally:  # other tests read the sweep and its results too
+        config.write_bytes(whole)
+        os.utime(config, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert best(sweep.folder.uri, None)[0] == next(t for t in result.trials if t.id == result.best)
+    assert trial.id == result.best
+    (note,) = (note for note in notes if newest.name in note)
+    assert note.startswith(f"{trial.id}: ")
+    assert note.endswith("; that checkpoint is left out")

@@ -111,7 +111,9 @@ def best(sweep_folder: str, copy_to: str | None) -> None:
     from vgim.tune.verdict import is_at_chance
 
     target = None if copy_to is None else _resolve(copy_to)
-    trial = find_best(_resolve(sweep_folder), target)
+    trial, notes = find_best(_resolve(sweep_folder), target)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
     if is_at_chance(trial):
         click.echo(f"note: {trial.id} is at chance, so that its metric orders noise", err=True)
     click.echo(f"{trial.id}: metric {trial.metric:.4f}, run folder {target or trial.run}")

@@ -194,6 +194,15 @@ def complete_checkpoints(run: Location) -> list[Checkpoint]:
     return _opened(scan_checkpoints(run), TO_READ)
 
 
+def damaged_checkpoints(run: Location) -> list[Damage]:
+    """What is wrong with the checkpoints of a run that `complete_checkpoints` leaves out, oldest first.
+
+    Raises:
+        StorageError: The storage cannot be read.
+    """
+    return list(scan_checkpoints(run).all_damage(TO_READ).values())
+
+
 def newest_whole_checkpoint(
     run: Location, names: Sequence[str] = TO_CONTINUE, *, besides: Location | None = None
 ) -> Checkpoint | None:

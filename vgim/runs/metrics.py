@@ -50,7 +50,8 @@ class MetricsFile:
     records: list[MetricsRecord]
     """Oldest first."""
     num_damaged: int = 0
-    """Lines that are no records. A last line without its end is not counted: it may still be being written."""
+    """Lines that are no records. A last line without its end counts only if no record begins so: it may still be being
+    written."""
 
 
 def parse_record(line: str | bytes) -> MetricsRecord | None:
@@ -105,6 +106,8 @@ def read_metrics_file(run: Location) -> MetricsFile:
     num_damaged = len(lines) - len(records)
     if (last := parse_record(rest)) is not None:
         records.append(last)
+    elif rest and not rest.startswith(b"{"):  # no beginning of a record that is being written
+        num_damaged += 1
     return MetricsFile(records, num_damaged)
 
 

@@ -11,11 +11,14 @@ from vgim.tune.results import TrialResult
 from vgim.tune.show import show
 
 
-def best(folder: str, copy_to: str | None) -> TrialResult:
+def best(folder: str, copy_to: str | None) -> tuple[TrialResult, tuple[str, ...]]:
     """Find the finished trial with the best metric.
 
     Args:
         copy_to: folder to copy the trial's run to, where it can be continued; None to copy nothing.
+
+    Returns:
+        The trial, and notes on the sweep's results.
 
     Raises:
         StorageError: there is no sweep, no trial has finished, or `copy_to` exists.
@@ -26,7 +29,7 @@ def best(folder: str, copy_to: str | None) -> TrialResult:
         raise StorageError(f"no trial of {folder} has finished with a metric; continue the sweep")
     if copy_to is not None:
         _copy(Location(best_trials[0].run), Location(copy_to))
-    return best_trials[0]
+    return best_trials[0], result.notes
 
 
 def _copy(run: Location, target: Location) -> None:

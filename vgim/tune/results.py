@@ -14,7 +14,7 @@ from vgim.downstream.result import Interval
 from vgim.errors import VgimError
 from vgim.model.nat_cost import differing_units
 from vgim.model.specs import module_specs
-from vgim.runs.checkpoint import complete_checkpoints
+from vgim.runs.checkpoint import complete_checkpoints, damaged_checkpoints
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import MetricsRecord, damaged_lines_in_words, inherited_steps, read_metrics_file
 from vgim.runs.record_file import read_record
@@ -129,7 +129,7 @@ def collect(
     """
     read = [_read_or_report(trial, metric) for trial in trials]
     results = tuple(result for result, _ in read)
-    damaged = [f"{result.id}: {damaged_lines_in_words(number)}" for result, number in read if number]
+    damaged = [f"{result.id}: {sentence}" for result, sentences in read for sentence in sentences]
     best = ranked(results, metric)
     module = "the last module" if metric.module == -1 else f"module {metric.module}"
     measure = "validation InfoNCE" if metric.kind == "nce" else f"{metric.task} accuracy (quick probe)"
@@ -225,11 +225,13 @@ def _notes(trials: Sequence[Trial], metric: MetricConfig) -> tuple[str, ...]:
     return () if note is None else (note,)
 
 
-def _read_or_report(trial: Trial, metric: MetricConfig) -> tuple[TrialResult, int]:
-    """A trial's result and its damaged lines; a trial that cannot be read is `unreadable` and hides no other."""
+def _read_or_report(trial: Trial, metric: MetricConfig) -> tuple[TrialResult, list[str]]:
+    """A trial's result, and clauses on what of it is damaged; an unreadable trial hides no other."""
     try:
         file = read_metrics_file(trial.run)
-        return _read_trial(trial, metric, file.records), file.num_damaged
+        damaged = [damaged_lines_in_words(file.num_damaged)] if file.num_damaged else []
+        damaged += [f"{damage}; that checkpoint is left out" for damage in damaged_checkpoints(trial.run)]
+        return _read_trial(trial, metric, file.records), damaged
     except VgimError as error:
         depth = trial.config.model.num_modules
         result = TrialResult(
@@ -246,7 +248,7 @@ def _read_or_report(trial: Trial, metric: MetricConfig) -> tuple[TrialResult, in
             kl_per_element=(None,) * depth,
             train_seconds=0.0,
         )
-        return result, 0
+        return result, []
 
 
 def _read_trial(trial: Trial, metric: MetricConfig, found: list[MetricsRecord]) -> TrialResult:
