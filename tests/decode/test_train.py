@@ -184,6 +184,16 @@ def test_no_decoder_is_begun_from_a_damaged_encoder(run: Path) -> None:
     assert not (run / "decoder").exists()
 
 
+def test_a_decoder_that_lost_its_encoders_state_is_named_with_the_file(tmp_path: Path) -> None:
+    folder = tmp_path / "decoder" / "module0-mse"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text("{}")
+    with pytest.raises(
+        CheckpointError, match=r"no whole decoder: .*/module0-mse/encoder/state\.json is missing"
+    ):
+        load_decoder(str(tmp_path))
+
+
 def test_a_run_with_several_decoders_needs_a_name(run: Path) -> None:
     with pytest.raises(CheckpointError, match="has no decoder; train one"):
         load_decoder(str(run))

@@ -21,7 +21,7 @@ from vgim.pretrained.encoder import FrozenEncoder, load_encoder
 from vgim.pretrained.latent_input import as_latents, as_num_samples
 from vgim.pretrained.normalization import normalizer_of
 from vgim.runs.checkpoint import Checkpoint, best_checkpoint, find_checkpoint
-from vgim.runs.layout import DECODERS, STATE
+from vgim.runs.layout import DECODERS, RECORD, STATE
 from vgim.runs.weights import load_tensors
 from vgim.storage import Location
 
@@ -155,6 +155,13 @@ def find_decoder(where: Location, name: str | None = None) -> Location:
     if name in names:
         return where.child(DECODERS, str(name))
     if not names:
+        for half in where.child(DECODERS).list():
+            missing = where.child(DECODERS, half, ENCODER, STATE)
+            if where.child(DECODERS, half, RECORD).exists():
+                raise CheckpointError(
+                    f"{where.uri} has no whole decoder: {missing.uri} is missing; put it back from a copy, or "
+                    "train the decoder again with `vgim decode train`"
+                )
         raise CheckpointError(
             f"{where.uri} has no decoder; train one with `vgim decode train`, or name a folder {DECODERS}/NAME of a run"
         )
