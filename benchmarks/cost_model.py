@@ -90,7 +90,7 @@ class Prediction:
 
     step_s: float
     memory_bytes: float
-    """Of the rank that holds most: weights, gradients, Adam's moments, and latents under way."""
+    """Memory of the rank that holds most: weights, gradients, Adam's moments, and latents under way."""
     stages: str = ""
     """Modules and ranks of each stage, as `0 x4 | 1-3 x2`."""
 

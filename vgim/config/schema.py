@@ -21,7 +21,12 @@ from vgim.config.section import (
     Section,
     default_home,
 )
-from vgim.config.stage_rules import check_exchanging_stages, check_stages, check_virtual_ranks
+from vgim.config.stage_rules import (
+    check_exchanging_stages,
+    check_stages,
+    check_virtual_ranks,
+    num_virtual_ranks,
+)
 from vgim.config.train_sections import OptimConfig, TrainConfig
 from vgim.schedules.registry import SCHEDULES, names_of_schedules
 from vgim.text import plural
@@ -228,6 +233,11 @@ class RunConfig(Section):
     def target_rate(self) -> float:
         """`objective.target_rate`; every config that is trained has this property."""
         return self.objective.target_rate
+
+    @property
+    def num_virtual_ranks(self) -> int:
+        """Parts of a step's batch, each with draws of its own."""
+        return num_virtual_ranks(self.train, self.cluster)
 
     @property
     def trained_modules(self) -> tuple[int, ...]:

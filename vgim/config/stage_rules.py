@@ -11,6 +11,11 @@ from vgim.schedules.stages import is_in_order
 from vgim.text import plural
 
 
+def num_virtual_ranks(train: TrainConfig, cluster: ClusterConfig) -> int:
+    """Virtual ranks of a run: the parts of a step's batch."""
+    return train.virtual_ranks or max(1, cluster.max_workers)
+
+
 def check_virtual_ranks(train: TrainConfig, cluster: ClusterConfig) -> None:
     """Refuse ranks that would have nothing to do.
 
@@ -77,7 +82,7 @@ def check_stages(train: TrainConfig, cluster: ClusterConfig, num_modules: int) -
             f"train.placement={_flow(placement)} has {num_stages} stages for cluster.workers={cluster.workers}; give "
             f"each stage a worker: cluster.workers={num_stages} or more"
         )
-    num_virtual = train.virtual_ranks or cluster.max_workers
+    num_virtual = num_virtual_ranks(train, cluster)
     if replicas and max(replicas) > num_virtual:
         raise ValueError(
             f"train.replicas={list(replicas)} has a stage of {max(replicas)} ranks for "
@@ -103,7 +108,7 @@ def check_exchanging_stages(train: TrainConfig, cluster: ClusterConfig, num_modu
     """
     if not SCHEDULES[train.schedule].has_stages:
         return
-    num_virtual = train.virtual_ranks or cluster.max_workers
+    num_virtual = num_virtual_ranks(train, cluster)
     num_stages, rest = divmod(cluster.max_workers, num_virtual)
     if train.placement != "auto":
         fits = num_stages == len(train.placement)

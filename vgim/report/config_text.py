@@ -209,7 +209,7 @@ def _optimizer(config: RunConfig) -> str:
 
 def _schedule(config: RunConfig) -> str:
     train, workers = config.train, max(config.cluster.max_workers, 1)
-    crops = train.batch_size * train.accumulate * (train.virtual_ranks or workers)
+    crops = train.batch_size * train.accumulate * config.num_virtual_ranks
     order = SCHEDULES[train.schedule].summary
     most = f", at most {train.max_steps:,} steps" if train.max_steps else ""
     on = plural(workers, "worker") if config.cluster.max_workers else "one process, without Ray"

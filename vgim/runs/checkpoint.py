@@ -194,13 +194,14 @@ def complete_checkpoints(run: Location) -> list[Checkpoint]:
     return _opened(scan_checkpoints(run), TO_READ)
 
 
-def damaged_checkpoints(run: Location) -> list[Damage]:
-    """What is wrong with the checkpoints of a run that `complete_checkpoints` leaves out, oldest first.
+def checkpoints_and_damage(run: Location) -> tuple[list[Checkpoint], list[Damage]]:
+    """`complete_checkpoints`, and what is wrong with those that it leaves out, oldest first.
 
     Raises:
         StorageError: The storage cannot be read.
     """
-    return list(scan_checkpoints(run).all_damage(TO_READ).values())
+    scan = scan_checkpoints(run)
+    return _opened(scan, TO_READ), list(scan.all_damage(TO_READ).values())
 
 
 def newest_whole_checkpoint(

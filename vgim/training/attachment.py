@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vgim.config import AnyConfig, RunConfig
 from vgim.errors import CheckpointError, TrainingError, VgimError
 from vgim.model.rank_group import RankGroup
+from vgim.model.stack import Encoder
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import Event
 from vgim.runs.weights import load_tensors
@@ -138,7 +139,7 @@ class Attachment:
 
 def first_modules(network: nn.Module, config: RunConfig) -> dict[str, Tensor]:
     """Parameters and buffers of all modules but the last, by name."""
-    last = f"greedy.{config.model.num_modules - 1}."
+    last = Encoder.prefix(config.model.num_modules - 1)
     return {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(last)}
 
 

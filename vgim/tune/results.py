@@ -14,7 +14,7 @@ from vgim.downstream.result import Interval
 from vgim.errors import VgimError
 from vgim.model.nat_cost import differing_units
 from vgim.model.specs import module_specs
-from vgim.runs.checkpoint import complete_checkpoints, damaged_checkpoints
+from vgim.runs.checkpoint import Checkpoint, checkpoints_and_damage
 from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import MetricsRecord, damaged_lines_in_words, inherited_steps, read_metrics_file
 from vgim.runs.record_file import read_record
@@ -230,8 +230,9 @@ def _read_or_report(trial: Trial, metric: MetricConfig) -> tuple[TrialResult, li
     try:
         file = read_metrics_file(trial.run)
         damaged = [damaged_lines_in_words(file.num_damaged)] if file.num_damaged else []
-        damaged += [f"{damage}; that checkpoint is left out" for damage in damaged_checkpoints(trial.run)]
-        return _read_trial(trial, metric, file.records), damaged
+        checkpoints, damage = checkpoints_and_damage(trial.run)
+        damaged += [f"{one}; that checkpoint is left out" for one in damage]
+        return _read_trial(trial, metric, file.records, checkpoints), damaged
     except VgimError as error:
         depth = trial.config.model.num_modules
         result = TrialResult(
@@ -251,7 +252,9 @@ def _read_or_report(trial: Trial, metric: MetricConfig) -> tuple[TrialResult, li
         return result, []
 
 
-def _read_trial(trial: Trial, metric: MetricConfig, found: list[MetricsRecord]) -> TrialResult:
+def _read_trial(
+    trial: Trial, metric: MetricConfig, found: list[MetricsRecord], checkpoints: Sequence[Checkpoint]
+) -> TrialResult:
     record = RunFolder(trial.run).record()
     records = found if record is not None else []
     reports = read_reports(trial.run, trial.config, metric) if record is not None else []
@@ -259,7 +262,6 @@ def _read_trial(trial: Trial, metric: MetricConfig, found: list[MetricsRecord]) 
     latest: dict[int, MetricsRecord] = {}
     for validation in (r for r in records if r["kind"] == "validation"):
         latest |= {module.get("module", index): module for index, module in enumerate(validation["modules"])}
-    checkpoints = complete_checkpoints(trial.run) if record is not None else []
     depth = trial.config.model.num_modules
     return TrialResult(
         id=trial.id,
@@ -271,7 +273,7 @@ def _read_trial(trial: Trial, metric: MetricConfig, found: list[MetricsRecord]) 
         interval=reports[-1].interval if reports else None,
         module_state=_module_state(trial, metric, records) if records else None,
         curve=tuple((r.epoch, r.value) for r in reports),
-        step=checkpoints[-1].state.step if checkpoints else 0,
+        step=checkpoints[-1].state.step if record is not None and checkpoints else 0,
         depth=depth,
         nce=tuple(latest.get(m, {}).get("nce") for m in range(depth)),
         kl_per_element=tuple(

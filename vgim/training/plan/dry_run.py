@@ -28,7 +28,6 @@ from vgim.training.plan.rates import (
     StepsAhead,
     gpu_bill,
     not_measured,
-    num_virtual_ranks,
     refuse_price_of_cpus,
     steps_of_epoch,
     steps_of_phase,
@@ -102,7 +101,7 @@ def dry_run(
         say(line)
     encoder = _encoder(config, on_gpu=gpus > 0)
     stages = _stages(config, encoder)
-    check_exchange(encoder, num_virtual_ranks(config), _fewest_ranks(config, stages))
+    check_exchange(encoder, config.num_virtual_ranks, _fewest_ranks(config, stages))
     if schedule_of(config).has_stages:
         say(_stages_in_words(config, stages))
     if is_unmade:
@@ -175,7 +174,7 @@ def _stages(config: RunConfig, encoder: Encoder) -> tuple[Stage, ...] | None:
         train,
         [1.0] * len(encoder),
         workers,
-        num_virtual_ranks(config),
+        config.num_virtual_ranks,
         exchanging=encoder.ranks_communicate,
     )
     return None if leaves_a_choice(train, workers) else planned
@@ -186,7 +185,7 @@ def _fewest_ranks(config: RunConfig, stages: tuple[Stage, ...] | None) -> int:
     if stages is not None:
         return min(len(stage.ranks) for stage in stages)
     if schedule_of(config).has_stages:
-        return num_virtual_ranks(config)  # the start decides, and refuses them itself
+        return config.num_virtual_ranks  # the start decides, and refuses them itself
     return max(1, config.cluster.min_workers)
 
 
@@ -206,7 +205,7 @@ def _stages_in_words(config: RunConfig, stages: tuple[Stage, ...] | None) -> str
 
 
 def _step_in_words(config: RunConfig, steps_in_epoch: int | None) -> str:
-    train, num_virtual = config.train, num_virtual_ranks(config)
+    train, num_virtual = config.train, config.num_virtual_ranks
     crops = num_virtual * train.batch_size * train.accumulate
     factors = [plural(num_virtual, "virtual rank"), plural(train.batch_size, "crop")]
     factors += [f"{train.accumulate} micro-batches"] if train.accumulate > 1 else []

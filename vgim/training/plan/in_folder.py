@@ -15,7 +15,6 @@ from vgim.storage import Location
 from vgim.text import first_few, plural
 from vgim.training.attach import newest_checkpoint, source_of
 from vgim.training.job import AnyTrainJob
-from vgim.training.plan.rates import num_virtual_ranks
 from vgim.training.progress import Progress, progress_of, remaining, step_in_epoch_at
 from vgim.training.resumable import holds_first_modules
 
@@ -79,7 +78,7 @@ def what_would_happen(job: AnyTrainJob, config: RunConfig, data_fingerprint: str
 def _start(checkpoint: Checkpoint, config: RunConfig) -> Progress:
     state = checkpoint.state
     return replace(
-        progress_of(state), step_in_epoch=step_in_epoch_at(state, config, num_virtual_ranks(config))
+        progress_of(state), step_in_epoch=step_in_epoch_at(state, config, config.num_virtual_ranks)
     )
 
 

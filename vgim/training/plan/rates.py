@@ -118,7 +118,7 @@ def steps_of_epoch(config: RunConfig) -> int:
     train = config.train
     shards = Location(config.data.shards)
     rank_slice = RankSlice(
-        0, num_virtual_ranks(config), train.batch_size, train.accumulate, train.limit_train_batches
+        0, config.num_virtual_ranks, train.batch_size, train.accumulate, train.limit_train_batches
     )
     stream = CropStream(
         shards,
@@ -130,11 +130,6 @@ def steps_of_epoch(config: RunConfig) -> int:
         reader=read_in_process,
     )
     return stream.num_steps(0)
-
-
-def num_virtual_ranks(config: RunConfig) -> int:
-    """Virtual ranks of a run: the parts of a step's batch."""
-    return config.train.virtual_ranks or max(1, config.cluster.max_workers)
 
 
 def steps_of_phase(config: RunConfig, epochs: int, steps_in_epoch: int) -> int:
