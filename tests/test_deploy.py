@@ -151,7 +151,7 @@ def test_manifests_have_only_fields_that_kuberay_knows() -> None:
 def test_pods_share_the_image_the_storage_and_the_port_of_the_metrics() -> None:
     claim = manifest("storage.yaml")
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
-    port = manifest("podmonitor.yaml")["spec"]["podMetricsEndpoints"][0]["port"]
+    port = manifest("monitoring/podmonitor.yaml")["spec"]["podMetricsEndpoints"][0]["port"]
     for cluster in ray_clusters():
         assert cluster["authOptions"] == {"mode": "token"}
         for group in groups(cluster):

@@ -1,6 +1,7 @@
 """A run's metrics for Prometheus: Ray exports them from the node of rank 0, with `ray_` before each name.
 
-Every gauge has the tag `run`. A module's gauges also have the tag `module`, a stage's the tag `stage`.
+Every gauge has the tag `run`. A module's gauges also have the tag `module`, a stage's the tag `stage`. A gauge's last
+value is gone half a minute after the process of rank 0; a value that is not a number is never exported.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ STAGE_GAUGES = {
     "vgim_stage_sent_mb_per_second": "Megabytes of latents that a rank of a stage sends in a second",
 }
 """Descriptions of the gauges of a stage, under a schedule whose stages have ranks of their own."""
+ENDED_GAUGE = "vgim_ended"
+"""1 once a run has ended, with the tags `state`, as in run.json, and `error`, the error's class or empty."""
 
 
 class Gauges:
@@ -70,6 +73,8 @@ class Gauges:
             self._gauges[name] = Gauge(name, description=text, tag_keys=("run", "module"))
         for name, text in STAGE_GAUGES.items():
             self._gauges[name] = Gauge(name, description=text, tag_keys=("run", "stage"))
+        text = "1 once a run has ended"
+        self._gauges[ENDED_GAUGE] = Gauge(ENDED_GAUGE, description=text, tag_keys=("run", "state", "error"))
 
     def __call__(self, kind: str, record: MetricsRecord) -> None:
         """Set the gauges from a `train` or `validation` record, or from the step of a new `checkpoint`."""
@@ -94,6 +99,10 @@ class Gauges:
             self._set("vgim_crops_per_second", record["crops_per_s"])
             self._set("vgim_data_wait_ratio", record["data_wait_s"] / step_s)
             self._set("vgim_overhead_ratio", record["overhead_s"] / step_s)
+
+    def ended(self, state: str, error: Exception | None = None) -> None:
+        """Set the gauge of a run's end: how it ended, and by which error."""
+        self._set(ENDED_GAUGE, 1.0, state=state, error="" if error is None else type(error).__name__)
 
     def _set_stage(self, stage: Mapping[str, float | None]) -> None:
         rate, number = stage["steps_per_s"] or 0.0, str(stage["stage"])

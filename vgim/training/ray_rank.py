@@ -68,8 +68,9 @@ def train_rank(job: AnyTrainJob, placement: Placement) -> None:
     watch = StopWatch(job.stop_folders)
     worker = Worker(group, process.device, reader, process.report)
     worker = replace(worker, placement=placement_of_ranks(group, node, worker.device_name, threads))
-    if group.saves:
-        worker = replace(worker, on_record=Gauges(Location(job.run).name), stop_asked=watch.asked)
+    gauges = Gauges(folder.location.name) if group.saves else None
+    if gauges is not None:
+        worker = replace(worker, on_record=gauges, stop_asked=watch.asked)
     try:
         with watch if group.saves else nullcontext():
             training = RankTrainer(job, worker)
@@ -80,6 +81,8 @@ def train_rank(job: AnyTrainJob, placement: Placement) -> None:
         if training.share.group.rank == 0:
             with suppress(StorageError):
                 folder.fail(error)
+        if gauges is not None:
+            gauges.ended("failed", error)
         if training.share.group.size < group.size:
             raise
         return
@@ -89,10 +92,13 @@ def train_rank(job: AnyTrainJob, placement: Placement) -> None:
         # On a full disk run.json cannot be written; the error itself still reaches the driver.
         with suppress(StorageError):
             folder.fail(error)
+        if gauges is not None:
+            gauges.ended("failed", error)
         raise
-    if group.saves:
+    if gauges is not None:
         job.check_claim()
         folder.set_state(training.state, message)
+        gauges.ended(training.state)
 
 
 def _alone(placement: Placement) -> _Process:
