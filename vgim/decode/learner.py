@@ -15,7 +15,7 @@ from vgim.decode.losses import load_term, log_spectral_distance_db, si_sdr_db, w
 from vgim.decode.spectrograms import spectrogram, spectrogram_pair
 from vgim.model.decoding import Decoder
 from vgim.model.optimizers import Adam
-from vgim.model.precision import autocast_to, set_precision
+from vgim.model.precision import autocast_to, set_precision, slowed_by
 from vgim.model.randomness import DrawKey, draw_seed, seeded_generator
 from vgim.pretrained.decoder import ENCODER, build_decoder, layer_of
 from vgim.pretrained.encoder import load_encoder
@@ -66,6 +66,10 @@ class DecoderLearner:
 
     def warnings(self) -> Sequence[str]:
         return []
+
+    def slowed_by(self, device: torch.device) -> Sequence[str]:
+        sentence = slowed_by(self._config.train.precision, device)
+        return [] if sentence is None else [sentence]
 
     def begin_phase(
         self, phase: Phase, progress: Progress, share: Share, link: StageLink | None = None

@@ -13,12 +13,13 @@ from vgim.config import RunConfig
 from vgim.config.schema import ModelConfig
 from vgim.errors import ConfigError
 from vgim.model.collapse import CollapseWatch
+from vgim.model.kernels import fused
 from vgim.model.kl_spike import KlSpikeWatch
 from vgim.model.losses import chance_of
 from vgim.model.module import METRICS, METRICS_ON_REQUEST
 from vgim.model.nat_cost import dearer_than_published
 from vgim.model.optimizers import Adam
-from vgim.model.precision import set_precision
+from vgim.model.precision import set_precision, slowed_by
 from vgim.model.stack import Encoder, build_encoder
 from vgim.model.target_rate import next_weight
 from vgim.runs.metrics import MetricsRecord
@@ -97,6 +98,12 @@ class GreedyLearner:
     def warnings(self) -> Sequence[str]:
         warning = dearer_than_published(self._config)
         return [] if warning is None else [warning]
+
+    def slowed_by(self, device: torch.device) -> Sequence[str]:
+        train = self._config.train
+        # torch.compile makes kernels of its own instead.
+        found = slowed_by(train.precision, device), None if train.compile else fused.left_out(device)
+        return [sentence for sentence in found if sentence is not None]
 
     def begin_phase(
         self, phase: Phase, progress: Progress, share: Share, link: StageLink | None = None

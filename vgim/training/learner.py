@@ -89,6 +89,9 @@ class Learner(Protocol):
     def warnings(self) -> Sequence[str]:
         """Sentences for the log of a run that starts, about values of its config that may do harm."""
 
+    def slowed_by(self, device: torch.device) -> Sequence[str]:
+        """Sentences for the log of every launch, about what `device` or its machine computes slowly."""
+
     def begin_phase(
         self, phase: Phase, progress: Progress, share: Share, link: StageLink | None = None
     ) -> None:

@@ -14,7 +14,6 @@ from vgim.config import AnyConfig
 from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.data.stream.stream import Batch, CropStream, RankSlice
 from vgim.model.audio import Normalizer, Statistics
-from vgim.model.precision import slowed_by
 from vgim.runs.checkpoint import is_kept_for_good
 from vgim.runs.folder import State
 from vgim.runs.hparams import hyperparameters
@@ -129,8 +128,7 @@ class RankTrainer:
             if progress.step == 0 or shallower is not None:
                 self.writer.hparams(hyperparameters(self.config), self.learner.hparams_metrics)
                 log += [Event(warning) for warning in self.learner.warnings()]
-            if slow := slowed_by(self.config.train.precision, self.worker.device):
-                log.append(Event(slow))
+            log += [Event(warning) for warning in self.learner.slowed_by(self.worker.device)]
             if not self.validation_streams:
                 log.append(Event(NO_VALIDATION))
             for event in [*launch_events(self.job, self.worker, self.share, self.stages), *log]:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import math
-from functools import cache
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
 from vgim.model.draws import Draws
+from vgim.model.kernels import triton_needs
 
 
 def applies(x: Tensor) -> bool:
-    """Whether the kernels can compute on `x`: it is on a GPU, fp32 or bf16, outside of torch.compile, with Triton."""
+    """Whether the kernels can compute on `x`: on a GPU that Triton can use, fp32 or bf16, outside of torch.compile."""
     if not x.is_cuda or torch.compiler.is_compiling():
         return False
-    return x.dtype in (torch.float32, torch.bfloat16) and _has_triton()
+    return x.dtype in (torch.float32, torch.bfloat16) and triton_needs.missing(x.device) is None
 
 
-@cache
-def _has_triton() -> bool:
-    return find_spec("triton") is not None
+def left_out(device: torch.device) -> str | None:
+    """A sentence for the log if `device` is a GPU on which the kernels cannot run; else None."""
+    reason = triton_needs.missing(device) if device.type == "cuda" else None
+    if reason is None:
+        return None
+    return f"without the fused kernels, torch's operations compute the same numbers, more slowly: {reason}"
 
 
 def sample_and_kl(
