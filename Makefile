@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-slow chaos soak check format bench clean
+.PHONY: help install demo test test-fast test-slow chaos soak lock check format bench clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -65,6 +65,10 @@ chaos: $(STAMP) ## Attack vgim: kills, signals, full disks, damaged files, races
 
 soak: $(STAMP) ## Kill one run again and again, and compare it with one that was left alone (MINUTES=60 SEED=0)
 	$(BIN)/python -m tests.chaos.soak --minutes $(or $(MINUTES),60) --seed $(SEED)
+
+lock: $(STAMP) ## Write deploy/requirements-*.txt anew, in the versions of .venv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check uv
+	$(BIN)/python deploy/lock.py
 
 check: $(STAMP) ## Lint, formatting and types
 	$(BIN)/ruff check .
