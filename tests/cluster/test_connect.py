@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vgim.cluster.connect import LOG_MONITOR, UNUSED, ensure_ray
+from vgim.cluster.connect import LOG_MONITOR, UNUSED, WITHOUT_RAY, ensure_ray
 from vgim.errors import ConfigError, TrainingError
 
 STARTED = SimpleNamespace(address_info={"gcs_address": "127.0.0.1:1"})
@@ -185,8 +185,10 @@ def test_a_machine_on_which_ray_never_starts_is_told_in_one_line(monkeypatch: py
         TrainingError, match=r"^Ray did not start on this machine, 2 times \(the raylet died\); .*"
     ) as e:
         ensure_ray()
-    assert "\n" not in str(e.value)
+    assert str(e.value).endswith(": try again")
     assert e.value.exit_code == 6
+    with pytest.raises(TrainingError, match=r": try again, or work without Ray \(--workers 0\)$"):
+        ensure_ray(without_ray=WITHOUT_RAY)
 
 
 LISTENERS = """

@@ -23,6 +23,8 @@ from vgim.text import first_line, shorten
 CONNECT_TIMEOUT_S = 5.0
 START_ATTEMPTS = 2
 """Starts of a private Ray: on a busy machine the first may run into the 30 seconds that Ray gives itself."""
+WITHOUT_RAY = "work without Ray (--workers 0)"
+"""What the user of a command with --workers can do where Ray does not start."""
 PRIVATE_DEFAULTS = {
     # By default Ray's processes that compute have a niceness 15 above that of the command: on a machine that does other
     # work too, they get a small part of the time that the command itself would get.
@@ -45,6 +47,7 @@ def ensure_ray(
     address: str | None = None,
     verbose: bool = False,
     dashboard: bool = False,
+    without_ray: str | None = None,
     progress: Progress = SILENT,
 ) -> None:
     """Connect to the cluster at `address` or $RAY_ADDRESS; without either, start a private instance on this machine.
@@ -56,6 +59,7 @@ def ensure_ray(
         address: `auto`, `host:port` or `ray://host:port`.
         verbose: show Ray's log lines.
         dashboard: start a private instance's dashboard, and with it the State API.
+        without_ray: what the user can do without Ray, for the error of a private instance that does not start.
         progress: where to report that Ray is waited for.
 
     Raises:
@@ -71,7 +75,11 @@ def ensure_ray(
         with progress.stage("starting Ray on this machine"):
             unused = () if dashboard else UNUSED if verbose else (*UNUSED, LOG_MONITOR)
             _start_here(
-                unused, num_cpus=max(cores, math.ceil(min_cpus)), include_dashboard=dashboard, **quiet
+                unused,
+                without_ray,
+                num_cpus=max(cores, math.ceil(min_cpus)),
+                include_dashboard=dashboard,
+                **quiet,
             )
         return
     _check_reachable(address)
@@ -97,12 +105,13 @@ def starts_private(address: str | None) -> bool:
     return (address or os.environ.get("RAY_ADDRESS") or "local") == "local"
 
 
-def _start_here(unused: Collection[str], **options: Any) -> None:
+def _start_here(unused: Collection[str], without_ray: str | None, **options: Any) -> None:
     """Start a private instance.
 
     Args:
         unused: Methods of Ray's node that start processes without use here. If the first start fails, the second one
             calls them.
+        without_ray: What the user can do without Ray, for the error.
         options: Options of `ray.init`.
     """
     # Nobody takes this node away, so no process has to watch for preemption.
@@ -127,7 +136,7 @@ def _start_here(unused: Collection[str], **options: Any) -> None:
                 if attempt == START_ATTEMPTS:
                     raise TrainingError(
                         f"Ray did not start on this machine, {START_ATTEMPTS} times ({first_line(error)}); it may be "
-                        "too busy or short of memory: try again, or work without Ray (cluster.workers=0, --workers 0)"
+                        f"too busy or short of memory: try again{f', or {without_ray}' if without_ray else ''}"
                     ) from error
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from vgim.cluster.connect import ensure_ray
+from vgim.cluster.connect import WITHOUT_RAY, ensure_ray
 from vgim.errors import ConfigError, TrainingError, VgimError
 from vgim.progress import SILENT, Progress
 from vgim.text import first_line
@@ -102,7 +102,7 @@ def run_tasks(
         ConfigError: There is no cluster at the address, or the cluster has no such device.
         Exception: What a call raised, once all other calls have ended.
     """
-    ensure_ray(min_cpus=workers, address=address, progress=progress)
+    ensure_ray(min_cpus=workers, address=address, without_ray=WITHOUT_RAY, progress=progress)
     import ray
     from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
     from ray.util.queue import Queue

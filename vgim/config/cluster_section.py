@@ -24,7 +24,7 @@ class ClusterConfig(Section):
     """Workers, each one a DDP rank; 0 trains in this process, without Ray. MIN..MAX: as many as the cluster has
     room for, which take the steps of MAX workers."""
     device: Literal["auto", "cpu", "cuda"] = Field("auto", json_schema_extra=MAY_CHANGE)
-    """auto: one GPU per worker where the cluster has enough, else the CPU."""
+    """auto: one GPU per worker, or CPUs where there is no GPU; GPUs for a part of the workers are an error."""
     backend: Literal["auto", "gloo", "nccl"] = Field("auto", json_schema_extra=MAY_CHANGE)
     """auto: nccl on GPUs, gloo on CPUs."""
     cpus_per_worker: Annotated[float, Field(gt=0, le=MAX_BATCH)] | Literal["auto"] = Field(

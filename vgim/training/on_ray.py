@@ -16,6 +16,7 @@ from vgim.claims.ticket import ClaimLostError
 from vgim.cluster.connect import ensure_ray, is_private, starts_private
 from vgim.cluster.gpu import gpus_before_torch
 from vgim.cluster.placement import DATA_CPUS, Placement
+from vgim.config import AnyConfig
 from vgim.errors import StorageError, TrainingError, VgimError
 from vgim.progress import Progress
 from vgim.runs.continuation import continuation
@@ -27,7 +28,8 @@ from vgim.text import first_line
 from vgim.training.console import Console, modules_without_kl
 from vgim.training.errors import error_of
 from vgim.training.job import AnyTrainJob
-from vgim.training.plan.workers import backend_of, place_run
+from vgim.training.plan.workers import backend_of, describe_placement, place_run
+from vgim.training.progress import schedule_of
 from vgim.training.ray_alone import RayEndedError, WorkerFailedError, train_alone
 from vgim.training.ray_fit import POLL_SECONDS, RAY_MARKER, RAY_SNAPSHOT, ray_train_fit
 from vgim.training.starting import starting_worker, starting_workers
@@ -67,7 +69,13 @@ def train_on_ray(
     """
     cluster = job.config.cluster
     idle_gpu = gpus_before_torch(cluster) if placement is None and starts_private(address) else None
-    ensure_ray(min_cpus=cluster.max_workers + DATA_CPUS, address=address, verbose=verbose, progress=progress)
+    ensure_ray(
+        min_cpus=cluster.max_workers + DATA_CPUS,
+        address=address,
+        verbose=verbose,
+        without_ray=_without_ray(job.config),
+        progress=progress,
+    )
     import ray
 
     if placement is None:
@@ -77,6 +85,10 @@ def train_on_ray(
         placement, warning = place_run(cluster, resources, private=is_private())
         if warning is not None:
             job = replace(job, notes=(*job.notes, warning))
+        if not placement.on_this_machine:
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            for line in describe_placement(cluster, placement, nodes, ray.available_resources()):
+                progress.message(line)
     backend = backend_of(cluster, placement)
     folder = RunFolder(Location(job.run))
     fit: Callable[[], object]
@@ -128,6 +140,16 @@ def train_on_ray(
     if record is not None and record.state == "failed":
         raise error_of(record)
     return record.message if record is not None else ""
+
+
+def _without_ray(config: AnyConfig) -> str:
+    """What the user may do where Ray does not start: settings with which the same steps are taken in one process."""
+    overrides = ["cluster.workers=0"]
+    if schedule_of(config).has_stages:
+        overrides.insert(0, "train.schedule=joint")
+    if config.cluster.max_workers > 1 and not config.train.virtual_ranks:
+        overrides.append(f"train.virtual_ranks={config.cluster.max_workers}")
+    return f"train the same steps without Ray ({' '.join(overrides)})"
 
 
 class _AfterSignal:

@@ -35,7 +35,7 @@ def test_workers_that_fit_the_sum_of_the_nodes_and_no_single_node_are_warned_of(
     _, cluster, _ = described([{"CPU": 3.0}, {"CPU": 3.0}], workers=2, cpus_per_worker=2.5)
     assert "room for 2 workers" in cluster
     _, cluster, _ = described([{"CPU": 3.0}] * 3, workers=2, cpus_per_worker=3.5)
-    assert "room for 0 workers on single nodes, too few: the run would wait 300 s for more" in cluster
+    assert "room for 0 workers on single nodes, too few: the run waits 300 s for more" in cluster
 
 
 def test_workers_that_follow_the_cluster_or_grow_it_are_described() -> None:

@@ -144,9 +144,9 @@ def write_all(
         root = with_indexes(plans[0].corpus_root, out.child(PROGRESS_DIR), progress)
         missing = [replace(plan, corpus_root=root) for plan in missing]
     if use_ray and missing:
-        from vgim.cluster.connect import ensure_ray
+        from vgim.cluster.connect import WITHOUT_RAY, ensure_ray
 
-        ensure_ray(min_cpus=1, progress=progress)
+        ensure_ray(min_cpus=1, without_ray=WITHOUT_RAY, progress=progress)
     num_all, num_missing = (sum(len(plan.utterances) for plan in some) for some in (plans, missing))
     with progress.stage(
         "writing shards", total=num_all, unit="utterance", done=num_all - num_missing

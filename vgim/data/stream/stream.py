@@ -151,6 +151,12 @@ class CropStream:
             )
         return num_steps
 
+    def window_bytes(self) -> int:
+        """Bytes of the crops that a rank reads at once in the first epoch, at most: of a window, or all of its own."""
+        read = samples_to_read(self._config.crop_samples, self._config.augment)
+        own = math.ceil(self._order(0).num_crops / self._slice.world_size)
+        return 2 * read * min(own, int(np.diff(self._order(0).crops_before).max()))
+
     def train_batches(self, epoch: int, step: int, *, epochs: int, max_steps: int = 0) -> Iterator[Batch]:
         """Batches of the optimizer steps from `step` of `epoch` on, augmented as `data.augment` says.
 

@@ -23,13 +23,14 @@ from vgim.training.greedy import check_exchange
 from vgim.training.job import TrainJob
 from vgim.training.memory import check_scores_fit
 from vgim.training.plan.in_folder import what_would_happen
-from vgim.training.plan.rank_memory import MORE, RankMemory, memory_of_rank, pass_bytes
+from vgim.training.plan.process_memory import process_memory, resident_bytes
+from vgim.training.plan.rank_memory import MORE, RankMemory, bytes_of, memory_of_rank, pass_bytes
 from vgim.training.plan.rates import (
     StepsAhead,
     gpu_bill,
     not_measured,
+    planned_stream,
     refuse_price_of_cpus,
-    steps_of_epoch,
     steps_of_phase,
     training_time,
 )
@@ -104,6 +105,7 @@ def dry_run(
     check_exchange(encoder, config.num_virtual_ranks, _fewest_ranks(config, stages))
     if schedule_of(config).has_stages:
         say(_stages_in_words(config, stages))
+    window_bytes = 0
     if is_unmade:
         say(
             f"shards: {shards.uri} is made first, from the embedded corpus; until then the folder's state, the steps, "
@@ -111,14 +113,22 @@ def dry_run(
         )
         say(_step_in_words(config, None))
     else:
-        steps_in_epoch = steps_of_epoch(config)
+        stream = planned_stream(config)
+        steps_in_epoch, window_bytes = stream.num_steps(0), stream.window_bytes()
         say(_step_in_words(config, steps_in_epoch))
         for line in _time_in_words(config, start, steps_in_epoch, gpus, price_per_gpu_hour):
             say(line)
+    libraries = resident_bytes() - bytes_of([*encoder.parameters(), *encoder.buffers()])
     with progress.stage("measuring the pass of each module"):
         passes = pass_bytes(encoder.train(), config, set_precision(config.train.precision))
-    for line in _memory_in_words(config, encoder, passes, stages, on_gpu=gpus > 0):
-        say(line)
+    memories = list(_memories(config, encoder, passes, stages))
+    for name, memory in memories:
+        say(f"memory{name}: {memory.describe()}")
+    if not gpus and libraries > 0:
+        largest = max((memory for _, memory in memories), key=lambda memory: memory.total)
+        whole = process_memory(largest, libraries=libraries, window_bytes=window_bytes)
+        say(f"process{memories[0][0] if len(memories) == 1 else ' of the largest rank'}: {whole.describe()}")
+    say(_measured_in_words(config, on_gpu=gpus > 0))
     say("nothing was started or written")
 
 
@@ -261,30 +271,21 @@ def _time_in_words(
     yield f"assumed: {'; '.join(assumed)}"
 
 
-def _memory_in_words(
-    config: RunConfig,
-    encoder: Encoder,
-    passes: Sequence[int],
-    stages: tuple[Stage, ...] | None,
-    *,
-    on_gpu: bool,
-) -> Iterator[str]:
-    for name, memory in _memories(config, encoder, passes, stages):
-        yield f"memory{name}: {memory.describe()}"
+def _measured_in_words(config: RunConfig, *, on_gpu: bool) -> str:
     crops = plural(config.train.batch_size, "crop")
     how = (
         f"passes of {config.train.batch_size}"
         if config.train.batch_size <= MORE
         else f"passes of a few of {crops}"
     )
-    yield (
-        f"measured: {how} on this CPU; torch itself, buffers of libraries and batches read ahead come on top"
-        + (
-            "; a GPU's fused kernels hold less, its convolutions may hold more: `nvidia-smi` shows the whole during "
+    if on_gpu:
+        return (
+            f"measured: {how} on this CPU; torch itself, buffers of libraries and batches read ahead come on top; a "
+            "GPU's fused kernels hold less, its convolutions may hold more: `nvidia-smi` shows the whole during "
             "train.max_steps=20"
-            if on_gpu
-            else ""
         )
+    return f"measured: {how} and this process, on this machine" + (
+        "; Ray itself comes on top" if config.cluster.max_workers else ""
     )
 
 

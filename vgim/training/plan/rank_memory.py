@@ -50,8 +50,8 @@ class RankMemory:
     def describe(self) -> str:
         """`1,234 MiB: 10 of weights, 10 of gradients, 20 of Adam's moments, 1,194 in the pass of module 0`."""
         return (
-            f"{_mib(self.total)} MiB: {_mib(self.weights)} of weights, {_mib(self.gradients)} of gradients, "
-            f"{_mib(self.moments)} of Adam's moments, {_mib(self.largest_pass)} in the pass of module "
+            f"{in_mib(self.total)} MiB: {in_mib(self.weights)} of weights, {in_mib(self.gradients)} of gradients, "
+            f"{in_mib(self.moments)} of Adam's moments, {in_mib(self.largest_pass)} in the pass of module "
             f"{self.largest_module}, the largest"
         )
 
@@ -162,5 +162,6 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._live -= size
 
 
-def _mib(num_bytes: int) -> str:
+def in_mib(num_bytes: int) -> str:
+    """Bytes as a number of MiB."""
     return f"{num_bytes / MIB:,.0f}" if num_bytes >= 10 * MIB else f"{num_bytes / MIB:.2g}"

@@ -115,12 +115,21 @@ def steps_of_epoch(config: RunConfig) -> int:
     Raises:
         VgimError: the shards cannot be read, or have too few crops for a step.
     """
+    return planned_stream(config).num_steps(0)
+
+
+def planned_stream(config: RunConfig) -> CropStream:
+    """The stream of the first virtual rank, to be planned with.
+
+    Raises:
+        VgimError: the shards cannot be read.
+    """
     train = config.train
     shards = Location(config.data.shards)
     rank_slice = RankSlice(
         0, config.num_virtual_ranks, train.batch_size, train.accumulate, train.limit_train_batches
     )
-    stream = CropStream(
+    return CropStream(
         shards,
         read_manifest(shards),
         config.data,
@@ -129,7 +138,6 @@ def steps_of_epoch(config: RunConfig) -> int:
         seed=train.seed,
         reader=read_in_process,
     )
-    return stream.num_steps(0)
 
 
 def steps_of_phase(config: RunConfig, epochs: int, steps_in_epoch: int) -> int:

@@ -116,8 +116,8 @@ def _cluster(
         line += f", so it is asked for more nodes and waited for at most {cluster.start_timeout_s:g} s"
     elif room < placement.workers and placement.min_workers is None:
         line += (
-            f" on single nodes, too few: the run would wait {cluster.start_timeout_s:g} s for more "
-            "(cluster.start_timeout_s) and then fail"
+            f" on single nodes, too few: the run waits {cluster.start_timeout_s:g} s for more "
+            "(cluster.start_timeout_s) and then fails"
         )
     if free is not None:
         line += f"; free now: {_amount(free.get('CPU', 0.0), free.get('GPU', 0.0))}"
