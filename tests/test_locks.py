@@ -110,21 +110,23 @@ def test_locks_name_no_index_but_pytorchs(lock: str) -> None:
 
 def test_the_locks_cuda_runs_on_the_drivers_of_the_manifests() -> None:
     needed = FIRST_DRIVER[int(PINS["cuda-toolkit"].partition(".")[0])]
-    worker = yaml.safe_load((ROOT / "deploy/gcp.yaml").read_text())["available_node_types"]["gpu_worker"]
-    image = worker["node_config"]["disks"][0]["initializeParams"]["sourceImage"]
-    assert int(image.rpartition("-nvidia-")[2]) >= needed
-    told = ["cluster.yaml", "deploy/on-premise.yaml", "docs/cluster.md"]
+    for name in ("gcp-l4", "gcp-h100"):
+        text = (ROOT / f"deploy/launcher/{name}.yaml").read_text()
+        worker = yaml.safe_load(text)["available_node_types"]["gpu_worker"]
+        image = worker["node_config"]["disks"][0]["initializeParams"]["sourceImage"]
+        assert int(image.rpartition("-nvidia-")[2]) >= needed
+    told = ["cluster.yaml", "deploy/launcher/on-premise.yaml", "docs/cluster.md"]
     for path in [*told, "deploy/kuberay/raycluster.yaml", "deploy/kuberay/rayjob.yaml"]:
         text = " ".join((ROOT / path).read_text().replace("#", " ").split())
         assert re.search(rf"\b{needed} or newer", text), path
 
 
 def test_every_node_installs_the_lock_and_then_vgim_alone() -> None:
-    for path in ("cluster.yaml", "deploy/gcp.yaml", "deploy/on-premise.yaml"):
-        config: dict[str, Any] = yaml.safe_load((ROOT / path).read_text())
+    for path in (ROOT / "cluster.yaml", *(ROOT / "deploy/launcher").glob("*.yaml")):
+        config: dict[str, Any] = yaml.safe_load(path.read_text())
         installs = [line.partition("install ")[2] for line in config["setup_commands"] if "install " in line]
         assert installs == [
-            "-q -r ~/vgim/deploy/requirements-cuda.txt",
+            f"-q -r ~/vgim/deploy/requirements-{'cpu' if path.stem.endswith('-cpu') else 'cuda'}.txt",
             "-q --no-deps --no-build-isolation ~/vgim",
         ]
 

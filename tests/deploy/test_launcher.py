@@ -1,0 +1,300 @@
+"""Configs of Ray's launcher hold to Ray's schema, to the services of the cloud, and to each other."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from botocore.exceptions import ParamValidationError
+from moto import mock_aws
+
+from vgim.cluster.placement import DATA_CPUS, place_workers, room_for
+from vgim.config import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+LAUNCHER = [ROOT / "cluster.yaml", *sorted((ROOT / "deploy/launcher").glob("*.yaml"))]
+SHAPES = (ROOT / "docs/cluster-shapes.md").read_text()
+SHARED = (
+    "file_mounts",
+    "rsync_exclude",
+    "setup_commands",
+    "head_start_ray_commands",
+    "worker_start_ray_commands",
+)
+"""Keys that every config has; a shape may add commands, but none may lack one of cluster.yaml's."""
+ADDED_TO_START = "sudo prlimit --memlock=unlimited --pid $$; "
+
+
+def config_of(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(path.read_text())
+    return found
+
+
+def of_provider(kind: str) -> list[Path]:
+    return [path for path in LAUNCHER if config_of(path)["provider"]["type"] == kind]
+
+
+def of_each(paths: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("path", paths, ids=lambda path: path.stem)
+
+
+CLOUD = [*of_provider("aws"), *of_provider("gcp")]
+H100 = [path for path in CLOUD if path.stem.endswith("h100")]
+
+
+def workers_of(path: Path) -> dict[str, Any]:
+    """The node type of a shape's workers."""
+    types = config_of(path)["available_node_types"]
+    (worker,) = [found for name, found in types.items() if name != "head"]
+    return dict(worker)
+
+
+@of_each(LAUNCHER)
+def test_launcher_configs_pass_rays_own_schema(path: Path) -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    validate_config(prepare_config(config_of(path)))
+
+
+@of_each(LAUNCHER)
+def test_every_shape_sets_its_nodes_up_as_cluster_yaml_does(path: Path) -> None:
+    first, config = config_of(LAUNCHER[0]), config_of(path)
+    for key in SHARED:
+        if isinstance(first[key], dict):
+            assert config[key] == first[key], key
+            continue
+        lines = [line.replace(ADDED_TO_START, "") for line in config[key]]
+        if "GPU" not in str(config.get("available_node_types", "GPU")):
+            lines = [line.replace("requirements-cpu", "requirements-cuda") for line in lines]
+        assert [line for line in lines if line in first[key]] == first[key], key
+
+
+@of_each(LAUNCHER)
+def test_the_shell_finds_the_project_that_setup_installs(path: Path, tmp_path: Path) -> None:
+    pip = tmp_path / "env/bin/pip"
+    pip.parent.mkdir(parents=True)
+    pip.write_text('#!/bin/sh\nprintf "%s\\n" "$@" >> "$HOME/arguments"\n')
+    pip.chmod(0o755)
+    for command in config_of(path)["setup_commands"]:
+        if "pip install" in command:
+            subprocess.run(["bash", "-c", command], env={"HOME": str(tmp_path)}, check=True)
+    assert f"{tmp_path}/vgim" in (tmp_path / "arguments").read_text().splitlines()
+
+
+@of_each(of_provider("gcp"))
+def test_shapes_on_google_cloud_share_image_network_and_storage(path: Path) -> None:
+    first, config = config_of(ROOT / "deploy/launcher/gcp-l4.yaml"), config_of(path)
+    assert config["initialization_commands"] == first["initialization_commands"]
+    assert config["provider"] == first["provider"]
+    if "GPU" in workers_of(path)["resources"]:
+        images = re.compile(r"sourceImage: (.*)").findall
+        assert images(path.read_text()) == images((ROOT / "deploy/launcher/gcp-l4.yaml").read_text())
+
+
+@of_each(of_provider("aws"))
+def test_shapes_on_aws_share_storage_and_the_image_of_gpus(path: Path) -> None:
+    first, config = config_of(LAUNCHER[0]), config_of(path)
+    assert config["initialization_commands"] == first["initialization_commands"]
+    assert config["provider"] == first["provider"]
+    if "GPU" in workers_of(path)["resources"]:
+        images = {node["node_config"]["ImageId"] for node in config["available_node_types"].values()}
+        assert images == {first["available_node_types"]["head"]["node_config"]["ImageId"]}
+
+
+@of_each(LAUNCHER)
+def test_every_node_gets_the_token_the_shared_home_and_exported_metrics(path: Path) -> None:
+    config = config_of(path)
+    assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
+    assert (ROOT / config["file_mounts"]["~/vgim"] / "pyproject.toml").exists()
+    profile = next(line for line in config["setup_commands"] if "profile" in line)
+    assert "RAY_AUTH_MODE=token" in profile
+    assert "VGIM_HOME=/shared" in profile
+    for commands in (config["head_start_ray_commands"], config["worker_start_ray_commands"]):
+        start = shlex.split(commands[-1].rpartition("; ")[2])
+        assert start[:2] == ["ray", "start"]
+        assert "--metrics-export-port=8080" in start
+        assert all(command.startswith(". ~/.profile; ") for command in commands)
+
+
+@of_each(CLOUD)
+def test_workers_come_from_none_all_at_once_and_the_head_trains_nothing(path: Path) -> None:
+    config, worker = config_of(path), workers_of(path)
+    head = config["available_node_types"]["head"]
+    assert (worker["min_workers"], head["max_workers"], head["resources"].get("GPU", 0)) == (0, 0, 0)
+    assert worker["max_workers"] == config["max_workers"] <= config["upscaling_speed"]
+
+
+@of_each(CLOUD)
+def test_a_worker_on_every_gpu_leaves_ray_data_a_cpu_on_each_node(path: Path) -> None:
+    worker = workers_of(path)
+    nodes = [worker["resources"]] * worker["max_workers"]
+    gpus, cpus = (sum(node.get(name, 0) for node in nodes) for name in ("GPU", "CPU"))
+    if not gpus:
+        workers, device = int(cpus - DATA_CPUS), "cpu"
+    else:
+        workers, device = gpus, "cuda"
+    overrides = [f"cluster.workers={workers}", f"cluster.device={device}"]
+    placement = place_workers(
+        load_config("librispeech-sim", overrides).config.cluster, {"CPU": cpus, "GPU": gpus}
+    )
+    assert room_for(placement.cpus_per_worker, placement.use_gpu, nodes) >= workers
+    if gpus:
+        per_node = worker["resources"]
+        assert per_node["CPU"] - per_node["GPU"] * placement.cpus_per_worker >= DATA_CPUS
+    else:
+        assert cpus - workers * placement.cpus_per_worker >= DATA_CPUS
+
+
+@of_each(H100)
+def test_h100_shapes_have_eight_nodes_of_eight(path: Path) -> None:
+    worker = workers_of(path)
+    assert (worker["max_workers"], worker["resources"]["GPU"]) == (8, 8)
+
+
+@of_each(LAUNCHER)
+def test_the_page_of_shapes_has_its_machines_and_the_cpus_left_to_ray_data(path: Path) -> None:
+    (row,) = [line for line in SHAPES.splitlines() if line.startswith(f"| `{path.relative_to(ROOT)}`")]
+    if path in CLOUD:
+        worker = workers_of(path)
+        number, resources = worker["max_workers"], worker["resources"]
+        machine = worker["node_config"].get("InstanceType") or worker["node_config"]["machineType"]
+        left = number * (resources["CPU"] - resources["GPU"]) if "GPU" in resources else ""
+        assert f"{number} × {machine}: " in row
+        assert f"{resources['CPU']} vCPUs" in row
+        assert row.split("|")[-2].strip() == str(left)
+
+
+@of_each(LAUNCHER)
+def test_what_a_user_must_fill_in_is_named_at_the_top(path: Path) -> None:
+    comment, _, rest = path.read_text().partition("\ncluster_name")
+    asked = set(re.findall(r"\b(?:[A-Z]+_)*[A-Z]+_(?:ID|SERVER)\b", rest))
+    assert asked <= set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", comment))
+    assert asked or path.stem == "on-premise"
+
+
+def launched(text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, tuple[str, bool]]:
+    """What Ray's own provider starts on a simulated AWS for each node type of a config.
+
+    Returns:
+        The instance's type, and whether it is in the workers' subnet.
+    """
+    from ray.autoscaler._private.aws import config as aws
+    from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+    from ray.autoscaler._private.util import prepare_config
+
+    for cached in (aws.resource_cache, aws._get_subnets_or_die):
+        cached.cache_clear()  # of the simulation before
+    monkeypatch.setenv("HOME", str(tmp_path))  # Ray writes a key for ssh there
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    with mock_aws():
+        ec2, iam = boto3.client("ec2", "us-west-2"), boto3.client("iam", "us-west-2")
+        # Ray would make the head's role by policies of AWS's own, which the simulation has not.
+        iam.create_role(RoleName="ray", AssumeRolePolicyDocument="{}")
+        iam.create_instance_profile(InstanceProfileName="ray-autoscaler-v1")
+        iam.add_role_to_instance_profile(InstanceProfileName="ray-autoscaler-v1", RoleName="ray")
+        head, workers, *_ = [subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"]]
+        vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+        group = ec2.create_security_group(GroupName="vgim", Description="vgim", VpcId=vpc)["GroupId"]
+        ids = {"HEAD_SUBNET_ID": head, "WORKER_SUBNET_ID": workers, "SECURITY_GROUP_ID": group}
+        for name, value in ids.items():
+            text = text.replace(name, value)
+        config = AWSNodeProvider.bootstrap_config(prepare_config(yaml.safe_load(text)))
+        provider = AWSNodeProvider(config["provider"], config["cluster_name"])
+        found = {}
+        for name, kind in config["available_node_types"].items():
+            (node,) = provider.create_node(kind["node_config"], {"ray-node-type": name}, 1).values()
+            found[name] = (node.instance_type, node.subnet_id == workers)
+        return found
+
+
+@of_each(of_provider("aws"))
+def test_rays_provider_starts_the_nodes_of_each_shape_on_a_simulated_aws(
+    path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    types = config_of(path)["available_node_types"]
+    nodes = launched(path.read_text(), monkeypatch, tmp_path)
+    assert {name: node[0] for name, node in nodes.items()} == {
+        name: kind["node_config"]["InstanceType"] for name, kind in types.items()
+    }
+    if path in H100:
+        assert nodes["gpu_worker"] == ("p5.48xlarge", True)
+
+
+def test_a_field_that_ec2_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    text = (ROOT / "deploy/launcher/aws-h100.yaml").read_text().replace("DeviceIndex: 1,", "DeviceNumber: 1,")
+    with pytest.raises(ParamValidationError, match="DeviceNumber"):
+        launched(text, monkeypatch, tmp_path)
+
+
+def test_every_efa_interface_has_a_network_card_of_its_own() -> None:
+    first, *efa = workers_of(ROOT / "deploy/launcher/aws-h100.yaml")["node_config"]["NetworkInterfaces"]
+    assert (first["InterfaceType"], first["NetworkCardIndex"], first["DeviceIndex"]) == ("interface", 0, 0)
+    assert {interface["InterfaceType"] for interface in efa} == {"efa-only"}
+    assert [interface["NetworkCardIndex"] for interface in efa] == list(range(32))
+    places = [(interface["NetworkCardIndex"], interface["DeviceIndex"]) for interface in (first, *efa)]
+    assert len(set(places)) == 33
+
+
+def compute_schemas() -> dict[str, Any]:
+    """Schemas of Google's Compute API, as its client has them."""
+    document = resources.files("googleapiclient") / "discovery_cache/documents/compute.v1.json"
+    found: dict[str, Any] = json.loads(document.read_text())["schemas"]
+    return found
+
+
+KINDS = {"string": str, "integer": int, "boolean": bool, "number": (int, float)}
+
+
+def faults(value: Any, schema: dict[str, Any], schemas: dict[str, Any], at: str) -> list[str]:
+    """What a value has that Google's schema has not."""
+    if "$ref" in schema:
+        schema = schemas[schema["$ref"]]
+    if schema["type"] == "object":
+        if not isinstance(value, dict):
+            return [f"{at} is no object"]
+        known, other = schema.get("properties", {}), schema.get("additionalProperties")
+        unknown = [f"{at}.{key} is unknown" for key in value if key not in known and other is None]
+        inside = [
+            faults(v, known.get(k, other), schemas, f"{at}.{k}") for k, v in value.items() if k in known
+        ]
+        return [*unknown, *(fault for found in inside for fault in found)]
+    if schema["type"] == "array":
+        if not isinstance(value, list):
+            return [f"{at} is no list"]
+        return [
+            fault for i, v in enumerate(value) for fault in faults(v, schema["items"], schemas, f"{at}[{i}]")
+        ]
+    if schema.get("format") in ("int64", "uint64"):  # JSON's numbers are too small for these: strings
+        return [] if str(value).isdigit() else [f"{at} is no whole number"]
+    if not isinstance(value, KINDS[schema["type"]]):
+        return [f"{at} is no {schema['type']}"]
+    if "enum" in schema and value not in schema["enum"]:
+        return [f"{at} is none of {schema['enum']}"]
+    return []
+
+
+@of_each(of_provider("gcp"))
+def test_nodes_on_google_cloud_have_fields_values_and_types_of_its_compute_api(path: Path) -> None:
+    schemas = compute_schemas()
+    for name, kind in config_of(path)["available_node_types"].items():
+        assert faults(kind["node_config"], {"$ref": "Instance"}, schemas, name) == []
+
+
+def test_a_field_that_google_does_not_know_or_a_list_instead_of_an_object_is_found() -> None:
+    schemas = compute_schemas()
+    wrong = {"scheduling": [{"provisioningModel": "SPOT"}], "disks": [{"boott": True, "type": "FOREVER"}]}
+    assert faults(wrong, {"$ref": "Instance"}, schemas, "node") == [
+        "node.scheduling is no object",
+        "node.disks[0].boott is unknown",
+        f"node.disks[0].type is none of {schemas['AttachedDisk']['properties']['type']['enum']}",
+    ]
