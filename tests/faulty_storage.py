@@ -52,6 +52,8 @@ class Faults:
     """Probability with which an operation raises a transient error. Half of those of `write` leave half the data."""
     latency_s: float = 0.0
     """Time that each operation of `slow` takes."""
+    bytes_per_s: float = 0.0
+    """Bytes a second that all reads together get; 0 for no limit."""
     slow: tuple[str, ...] = OPERATIONS
     """Operations that take `latency_s`."""
     rates: Mapping[str, float] = field(default_factory=dict)
@@ -63,12 +65,13 @@ class Faults:
     short_reads: float = 0.0
     """Probability with which a read gives half of what was asked."""
     seed: int = 0
+    bytes_read: int = 0
     calls: Counter[str] = field(default_factory=Counter)
     raised: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
-        self._lock = threading.Lock()
+        self._lock, self._line = threading.Lock(), threading.Lock()
 
     def meet(self, operation: str) -> None:
         """Wait, and perhaps raise, as the operation begins."""
@@ -86,6 +89,13 @@ class Faults:
             if self._random.random() < self.rates.get(operation, self.error_rate):
                 self.raised[operation] += 1
                 raise self._random.choice(TRANSIENT)()
+
+    def transfer(self, num_bytes: int) -> None:
+        """Count the bytes of a read and wait for them, one read after the other."""
+        with self._line:
+            self.bytes_read += num_bytes
+            if self.bytes_per_s:
+                time.sleep(num_bytes / self.bytes_per_s)
 
     def draw(self, probability: float) -> bool:
         with self._lock:
@@ -183,6 +193,7 @@ class _Input:
     def read(self, size: int = -1) -> bytes:
         self._faults.meet("read")
         data = bytes(self._file.read(size if size >= 0 else None))
+        self._faults.transfer(len(data))
         return data[: len(data) // 2] if self._faults.draw(self._faults.short_reads) else data
 
 

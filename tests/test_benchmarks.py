@@ -27,6 +27,7 @@ NAMES = (
     "parallel",
     "cost_model",
     "checkpoint",
+    "cache",
     "playground",
     "ray_cost",
     "reading",
@@ -201,6 +202,19 @@ def test_scale_extrapolates_the_line_through_the_two_largest_sizes(scripts: dict
     results = {281_241: at(10.0), 562_482: at(15.0), 10: at(900.0)}
     ((name, cpu_s, mib),) = scripts["scale"].predicted(results, 9_600)
     assert (name, cpu_s, mib) == ("plan", pytest.approx(55.0), pytest.approx(110.0))
+
+
+def test_cache_compares_epochs_from_slow_storage(
+    scripts: dict[str, ModuleType], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    results = tmp_path / "cache.json"
+    arguments = ["--utterances", "24", "--rounds", "1", "--latency-ms", "1", "--json", str(results)]
+    assert scripts["cache"].main(arguments) == 0
+    found = json.loads(results.read_text())["seconds"]
+    for crop in ("random", "tile"):
+        for way in ("storage", "cache", "cache, another process", "this disk"):
+            assert len(found[f"{crop}, {way}, epoch 2"]) == 1
+    assert "x storage" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -22,7 +22,10 @@ _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 def resolve_paths(config: Config) -> Config:
     """The config with absolute paths: workers run in other working directories, where relative paths mean nothing."""
-    data = config.data.model_copy(update={"shards": resolve_path(config.data.shards, "data.shards")})
+    paths = {"shards": resolve_path(config.data.shards, "data.shards")}
+    if config.data.cache_dir:
+        paths["cache_dir"] = resolve_path(config.data.cache_dir, "data.cache_dir")
+    data = config.data.model_copy(update=paths)
     storage = config.storage.model_copy(update={"root": resolve_path(config.storage.root, "storage.root")})
     resolved = config.model_copy(update={"data": data, "storage": storage})
     if not isinstance(resolved, RunConfig) or not resolved.attach.run:

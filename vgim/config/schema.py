@@ -29,6 +29,7 @@ from vgim.config.stage_rules import (
 )
 from vgim.config.train_sections import OptimConfig, TrainConfig
 from vgim.schedules.registry import SCHEDULES, names_of_schedules
+from vgim.secrets import mask_location
 from vgim.text import plural
 
 __all__ = [
@@ -87,6 +88,21 @@ class DataConfig(Section):
     """Utterances in the shuffle buffer. Row groups are read in a new random order each epoch."""
     prefetch_batches: int = Field(4, ge=1, le=MAX_BATCH, json_schema_extra=MAY_CHANGE)
     """Batches that are prepared ahead of the step."""
+    cache_dir: str = Field("", json_schema_extra=MAY_CHANGE)
+    """Folder on each node's own disk that keeps copies of the shards, so that remote or shared storage is read once;
+    empty for none."""
+    cache_gib: float = Field(100.0, gt=0, le=1_000_000, json_schema_extra=MAY_CHANGE)
+    """Most GiB that the copies in `cache_dir` may have together; those that no process uses go first."""
+
+    @model_validator(mode="after")
+    def _cache_is_a_local_folder(self) -> DataConfig:
+        if "://" in self.cache_dir:
+            raise ValueError(
+                f"cache_dir={mask_location(self.cache_dir)} is a URI; give a folder on the node's own disk"
+            )
+        if not self.cache_dir and self.cache_gib != DataConfig.model_fields["cache_gib"].default:
+            raise ValueError(f"cache_gib={self.cache_gib:g} has no effect without cache_dir; set both")
+        return self
 
 
 class StorageConfig(Section):

@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 
 from vgim.config import RunConfig
+from vgim.data.shards.cache import cache_plan, use_cache
 from vgim.data.shards.check import check_shards_present
 from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.errors import CheckpointError, ConfigError
@@ -111,6 +112,7 @@ def open_run(
     at = Location(shards or config.data.shards)
     manifest = read_manifest(at)
     check_shards_present(at, manifest)
+    use_cache(cache_plan(at, manifest, config.data, fills=False))  # a job reads each shard once or twice
     return OpenedRun(source, folder, config, checkpoint, at, manifest, on_device)
 
 

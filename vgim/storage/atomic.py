@@ -117,10 +117,11 @@ def _remove_left_temporaries(path: Path) -> None:
     """Remove the temporary files and folders of a target whose writers were killed."""
     with suppress(OSError):
         for other in path.parent.glob(f"{glob.escape(f'.{path.name}{TEMPORARY_MARK}')}*"):
-            _remove_if_left(other)
+            remove_if_left(other)
 
 
-def _remove_if_left(temporary: Path) -> None:
+def remove_if_left(temporary: Path) -> None:
+    """Remove a `locked_temporary` or its folder if the process that wrote it was killed."""
     with suppress(OSError):  # its writer is alive, or has just finished
         descriptor = os.open(temporary, os.O_RDONLY)
         try:

@@ -13,6 +13,7 @@ from vgim.claims.ticket import ClaimHeldError, ClaimLostError
 from vgim.cluster.placement import Placement
 from vgim.cluster.working_dir import refuse_job_folder
 from vgim.config import AnyConfig, ResolvedConfig, RunConfig
+from vgim.data.shards.cache import check_cache_dir, describe_cache
 from vgim.data.shards.check import check_shards_present
 from vgim.data.shards.manifest import Manifest, is_complete, read_manifest
 from vgim.errors import ConfigError, Interrupted, StorageError, VgimError
@@ -135,11 +136,15 @@ def launch(
         config, run = job.config, Location(job.run)
         refuse_job_folder("storage.root", config.storage.root)
         refuse_job_folder("data.shards", config.data.shards)
+        check_cache_dir(config.data)
         shards = ensure_data(config, progress)
         with progress.stage("reading the shards' manifest"):
             manifest = read_manifest(shards)
             check_shards_present(shards, manifest)
         check_validation(config, shards, manifest)
+        if config.data.cache_dir:
+            line, holds_all = describe_cache(manifest, config.data)
+            job = job if holds_all else replace(job, notes=(*job.notes, line))
         folder = RunFolder(run)
         refuse_seen_holder(run, TRAINING, None)  # nobody else may write into the folder of a live launch
         job = replace(job, notes=(*job.notes, *restore_run(run, type(config))))

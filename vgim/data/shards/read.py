@@ -16,6 +16,7 @@ from vgim.data.audio import decode
 from vgim.data.audio_problem import AudioProblem
 from vgim.data.corpora.phone_labels import Phones
 from vgim.data.pcm import Pcm16
+from vgim.data.shards.cache import read_cached
 from vgim.data.shards.index import read_split
 from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.errors import DataError
@@ -164,7 +165,7 @@ def open_shard(path: str) -> pq.ParquetFile:
     Raises:
         DataError: The file is missing or damaged.
     """
-    return _open(path, _file_state(path), verify=True)
+    return read_cached(path, lambda at: _open(at, _file_state(at), verify=True))
 
 
 def read_row_group(path: str, row_group: int, columns: Sequence[str]) -> pa.Table:
@@ -176,6 +177,10 @@ def read_row_group(path: str, row_group: int, columns: Sequence[str]) -> pa.Tabl
     Raises:
         DataError: The shard is missing or damaged.
     """
+    return read_cached(path, lambda at: _read_row_group(at, row_group, columns))
+
+
+def _read_row_group(path: str, row_group: int, columns: Sequence[str]) -> pa.Table:
     state = _file_state(path)
     known = None if state is None else (path, state, row_group, tuple(columns))
     table = read_opened_row_group(_open(path, state, verify=known not in _verified), path, row_group, columns)

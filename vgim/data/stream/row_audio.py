@@ -3,7 +3,7 @@
 A checksum of Parquet is over a page, which holds the audio of a whole row group. So a process reads a row group of a
 local file whole once, and compares the checksum. It then knows where the audio of each row lies in the file, and reads
 parts of it until size, time or inode of the file change. Row groups on other storage are read whole each time, in one
-request.
+request, unless the shard has a copy on the node's disk (`vgim.data.shards.cache`).
 
 Shapes: U rows of a row group.
 """
@@ -22,6 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vgim.arrays import I64, U64
+from vgim.data.shards.cache import read_cached
 from vgim.data.shards.read import (
     DAMAGE,
     FileState,
@@ -121,6 +122,10 @@ def open_audio(path: str, row_group: int) -> RowAudio:
     Raises:
         DataError: The shard is missing or damaged.
     """
+    return read_cached(path, lambda at: _open_audio(at, row_group))
+
+
+def _open_audio(path: str, row_group: int) -> RowAudio:
     if not Location(path).is_local:
         return _read_whole(path, row_group)
     try:

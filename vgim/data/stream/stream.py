@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vgim.arrays import I32, I64
 from vgim.config.schema import DataConfig
 from vgim.data.pcm import Pcm16
+from vgim.data.shards.cache import cache_plan, use_cache
 from vgim.data.shards.manifest import Manifest
 from vgim.data.stream.augment import augment_crops, crop_draws, samples_to_read
 from vgim.data.stream.cut import cut_crops
@@ -105,9 +106,11 @@ class CropStream:
         self._seed = seed
         self._reader = reader
         folder, codec, crop_samples, augment = shards.uri, manifest.codec, config.crop_samples, config.augment
+        cache = cache_plan(shards, manifest, config)
 
-        # a closure over five small values: it is sent to Ray's workers
+        # a closure over small values: it is sent to Ray's workers
         def cut(task: ReadTask) -> Pcm16:
+            use_cache(cache)
             if task.draw is None:
                 return cut_crops(folder, split, codec, crop_samples, task)
             read = cut_crops(folder, split, codec, samples_to_read(crop_samples, augment), task)

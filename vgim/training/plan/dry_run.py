@@ -11,6 +11,7 @@ from vgim.cluster.gpu import gpus_before_torch, read_gpu_facts
 from vgim.cluster.placement import Placement
 from vgim.cluster.working_dir import refuse_job_folder
 from vgim.config import ResolvedConfig, RunConfig
+from vgim.data.shards.cache import check_cache_dir, describe_cache
 from vgim.data.shards.check import check_shards_present
 from vgim.data.shards.manifest import is_complete, read_manifest
 from vgim.model.precision import set_precision
@@ -82,6 +83,7 @@ def dry_run(
     )
     refuse_job_folder("storage.root", config.storage.root)
     refuse_job_folder("data.shards", config.data.shards)
+    check_cache_dir(config.data)
     say = progress.message
     shards = Location(config.data.shards)
     is_unmade = config.data.synthetic is not None and not is_complete(shards)
@@ -95,6 +97,8 @@ def dry_run(
         start = found.start
         for line in found.lines:
             say(line)
+        if config.data.cache_dir:
+            say(describe_cache(manifest, config.data)[0])
     placement, lines = _placement(config, address, verbose, progress)
     gpus = (placement.workers if placement is not None else 1) if _on_gpu(config, placement) else 0
     refuse_price_of_cpus(price_per_gpu_hour, gpus, "workers")
