@@ -116,7 +116,7 @@ def test_the_locks_cuda_runs_on_the_drivers_of_the_manifests() -> None:
         image = worker["node_config"]["disks"][0]["initializeParams"]["sourceImage"]
         assert int(image.rpartition("-nvidia-")[2]) >= needed
     told = ["cluster.yaml", "deploy/launcher/on-premise.yaml", "docs/cluster.md"]
-    for path in [*told, "deploy/kuberay/raycluster.yaml", "deploy/kuberay/rayjob.yaml"]:
+    for path in [*told, "deploy/kuberay/base/cluster/raycluster.yaml", "deploy/kuberay/base/job/rayjob.yaml"]:
         text = " ".join((ROOT / path).read_text().replace("#", " ").split())
         assert re.search(rf"\b{needed} or newer", text), path
 
@@ -132,6 +132,6 @@ def test_every_node_installs_the_lock_and_then_vgim_alone() -> None:
 
 
 def test_the_manifests_ray_is_the_locked_one() -> None:
-    for path in ("raycluster.yaml", "rayjob.yaml"):
+    for path in ("base/cluster/raycluster.yaml", "base/job/rayjob.yaml"):
         found = re.findall(r"rayVersion: \"([\d.]+)\"", (ROOT / "deploy/kuberay" / path).read_text())
         assert found == [PINS["ray"]]

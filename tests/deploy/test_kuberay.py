@@ -1,0 +1,239 @@
+"""Manifests of KubeRay and Kueue, rendered as they are applied, fit this project, Ray and each other."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ray._common import utils as common
+from ray._private import ray_constants, services, utils
+
+from tests.deploy.manifests import (
+    COMPONENTS,
+    KUBERAY,
+    OVERLAYS,
+    ROOT,
+    Manifest,
+    combined,
+    groups,
+    kubectl,
+    of_kind,
+    ray_cluster,
+    rendered,
+)
+from vgim.cluster.placement import DATA_CPUS
+from vgim.config import load_config
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+BYTES = {"Mi": 2**20, "Gi": 2**30}
+QUEUED = [folder for folder in OVERLAYS if folder.name.endswith("h100")]
+
+pytestmark = kubectl
+each_combination = pytest.mark.parametrize(
+    ("base", "components"),
+    [(base, components) for base in ("job", "cluster") for components in COMPONENTS.values()],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
+each_overlay = pytest.mark.parametrize("folder", OVERLAYS, ids=lambda folder: folder.name)
+each_queued = pytest.mark.parametrize("folder", QUEUED, ids=lambda folder: folder.name)
+
+
+def amount(text: str | int) -> float:
+    """A number of Kubernetes: `64Gi`, `100m`, `8`."""
+    number, unit = re.fullmatch(r"(\d+)(\w*)", str(text)).groups()  # type: ignore[union-attr]
+    return int(number) / 1000 if unit == "m" else int(number) * BYTES.get(unit, 1)
+
+
+def pod_of(group: Manifest) -> Manifest:
+    pod: Manifest = group["template"]["spec"]
+    return pod
+
+
+def container_of(group: Manifest) -> Manifest:
+    (container,) = pod_of(group)["containers"]
+    return dict(container)
+
+
+def home_of(group: Manifest) -> str:
+    (home,) = [pair["value"] for pair in container_of(group)["env"] if pair["name"] == "VGIM_HOME"]
+    return str(home)
+
+
+@each_combination
+def test_pods_share_image_home_port_of_metrics_and_ask_for_what_they_may_have(
+    base: str, components: list[str]
+) -> None:
+    monitor = yaml.safe_load((KUBERAY / "monitoring/podmonitor.yaml").read_text())
+    port = monitor["spec"]["podMetricsEndpoints"][0]["port"]
+    cluster = ray_cluster(combined(base, *components))
+    assert cluster["authOptions"] == {"mode": "token"}
+    assert len({home_of(group) for group in groups(cluster)}) == 1
+    for group in groups(cluster):
+        container = container_of(group)
+        images = {c["image"] for c in [container, *pod_of(group).get("initContainers", [])]}
+        assert images == {f"REGISTRY/vgim:{PROJECT['version']}"}
+        assert port in {p["name"] for p in container["ports"]}
+        # Ray counts limits, Kubernetes schedules requests: they must say the same.
+        assert container["resources"]["requests"] == container["resources"]["limits"]
+        # Ray's start parameters are strings, numbers included.
+        assert all(isinstance(value, str) for value in group["rayStartParams"].values())
+    for group in cluster["workerGroupSpecs"]:
+        assert 0 <= group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+
+
+@each_combination
+def test_rays_object_store_fits_into_dev_shm_and_that_into_the_pod(
+    base: str, components: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for group in groups(ray_cluster(combined(base, *components))):
+        (volume,) = [volume for volume in pod_of(group)["volumes"] if volume["name"] == "shm"]
+        assert volume["emptyDir"]["medium"] == "Memory"
+        assert {"name": "shm", "mountPath": "/dev/shm"} in container_of(group)["volumeMounts"]
+        size, memory = (
+            amount(volume["emptyDir"]["sizeLimit"]),
+            amount(container_of(group)["resources"]["limits"]["memory"]),
+        )
+        monkeypatch.setattr(utils, "get_shared_memory_bytes", lambda size=size: int(size))
+        monkeypatch.setattr(common, "get_system_memory", lambda memory=memory: int(memory))
+        store = int(group["rayStartParams"]["object-store-memory"])
+        assert services.determine_plasma_store_config(store, "/tmp/ray")[0] == "/dev/shm"
+        assert store <= 0.9 * size <= 0.4 * memory
+
+
+def test_by_itself_ray_would_keep_its_objects_on_disk_in_such_a_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(utils, "get_shared_memory_bytes", lambda: 8 * 2**30)
+    chosen = utils.resolve_object_store_memory(64 * 2**30)
+    assert chosen == ray_constants.REQUIRE_SHM_SIZE_THRESHOLD
+    assert services.determine_plasma_store_config(chosen, "/tmp/ray")[0] == "/tmp/ray"
+
+
+@each_overlay
+def test_the_jobs_run_has_a_worker_on_every_gpu_and_leaves_ray_data_a_cpu_on_each_node(folder: Path) -> None:
+    spec = of_kind(rendered(folder), "RayJob")["spec"]
+    python, script, preset, *overrides = shlex.split(spec["entrypoint"])
+    assert python == "python"
+    assert (ROOT / script.removeprefix("/opt/vgim/")).exists()
+    cluster = load_config(preset, overrides).config.cluster
+    (group,) = spec["rayClusterSpec"]["workerGroupSpecs"]
+    limits = container_of(group)["resources"]["limits"]
+    gpus = int(limits["nvidia.com/gpu"])
+    assert (cluster.device, cluster.workers) == ("cuda", group["replicas"] * gpus)
+    assert (group["replicas"], gpus) == ((8, 8) if folder in QUEUED else (2, 4))
+    assert int(limits["cpu"]) - gpus >= DATA_CPUS
+
+
+@pytest.mark.parametrize("components", COMPONENTS.values(), ids=COMPONENTS)
+def test_a_cluster_that_stays_is_the_jobs_but_for_its_number_of_workers(components: list[str]) -> None:
+    job = ray_cluster(combined("job", *components))
+    stays = ray_cluster(combined("cluster", *components))
+    (own,), (other,) = job.pop("workerGroupSpecs"), stays.pop("workerGroupSpecs")
+    assert (other["minReplicas"], other["maxReplicas"]) == (0, own["maxReplicas"])
+    assert stays.pop("enableInTreeAutoscaling")
+    del stays["autoscalerOptions"]
+    numbers = dict.fromkeys(("replicas", "minReplicas", "maxReplicas"))
+    assert (job, own | numbers) == (stays, other | numbers)
+
+
+@pytest.mark.parametrize("base", ["job", "cluster"])
+def test_pods_mount_the_shared_folder_as_the_user_that_the_image_runs_as(base: str) -> None:
+    manifests = combined(base, "shared-folder")
+    claim = of_kind(manifests, "PersistentVolumeClaim")
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    user = re.findall(r"--uid (\d+)", (ROOT / "deploy/Dockerfile").read_text())
+    for group in groups(ray_cluster(manifests)):
+        (volume,) = [volume for volume in pod_of(group)["volumes"] if volume["name"] == "shared"]
+        assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+        assert {"name": "shared", "mountPath": home_of(group)} in container_of(group)["volumeMounts"]
+        assert [str(pod_of(group)["securityContext"]["fsGroup"])] == user
+
+
+@pytest.mark.parametrize("base", ["job", "cluster"])
+@pytest.mark.parametrize(("component", "scheme"), [("s3", "s3://"), ("gcs", "gs://")])
+def test_pods_reach_a_bucket_by_their_service_account_and_mount_no_volume(
+    base: str, component: str, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifests = combined(base, component)
+    account = of_kind(manifests, "ServiceAccount")
+    assert len(account["metadata"]["annotations"]) == 1
+    for group in groups(ray_cluster(manifests)):
+        assert pod_of(group)["serviceAccountName"] == account["metadata"]["name"]
+        assert {volume["name"] for volume in pod_of(group)["volumes"]} == {"shm"}
+        monkeypatch.setenv("VGIM_HOME", home_of(group))
+        config = load_config("librispeech-sim", ["storage.name=sim"]).config
+        assert config.storage.root.startswith(f"{scheme}BUCKET/")
+        assert config.data.shards.startswith(f"{scheme}BUCKET/")
+
+
+@each_queued
+def test_a_queued_job_names_a_queue_a_priority_and_a_level_that_exist_and_fits_the_quota(
+    folder: Path,
+) -> None:
+    job = of_kind(rendered(folder), "RayJob")
+    admin = rendered(KUBERAY / "kueue" / folder.name.partition("-")[0])
+    names = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in admin}
+    labels = job["metadata"]["labels"]
+    assert ("LocalQueue", labels["kueue.x-k8s.io/queue-name"]) in names
+    assert ("WorkloadPriorityClass", labels["kueue.x-k8s.io/priority-class"]) in names
+    assert (job["spec"]["suspend"], job["spec"]["shutdownAfterJobFinishes"]) == (True, True)
+    assert "enableInTreeAutoscaling" not in job["spec"]["rayClusterSpec"]  # Kueue refuses it
+
+    queue = of_kind(admin, "ClusterQueue")
+    assert of_kind(admin, "LocalQueue")["spec"]["clusterQueue"] == queue["metadata"]["name"]
+    (resources,) = queue["spec"]["resourceGroups"]
+    quotas: dict[str, dict[str, Any]] = {}
+    for flavor in resources["flavors"]:
+        assert ("ResourceFlavor", flavor["name"]) in names
+        quotas[flavor["name"]] = {r["name"]: amount(r["nominalQuota"]) for r in flavor["resources"]}
+        assert set(quotas[flavor["name"]]) == set(resources["coveredResources"])
+    head, (group,) = (
+        job["spec"]["rayClusterSpec"]["headGroupSpec"],
+        job["spec"]["rayClusterSpec"]["workerGroupSpecs"],
+    )
+    asked: Counter[str] = Counter()
+    for name, value in container_of(group)["resources"]["requests"].items():
+        asked[name] = int(group["replicas"] * amount(value))
+    assert dict(asked) == quotas["vgim-h100"]
+    for name, value in container_of(head)["resources"]["requests"].items():
+        assert amount(value) <= quotas["vgim-cpu"][name]
+    assert quotas["vgim-cpu"]["nvidia.com/gpu"] == 0
+
+    flavors = {
+        m["metadata"]["name"]: m["spec"] for m in admin if m["kind"] == "ResourceFlavor" and "spec" in m
+    }
+    flavor, topology = flavors["vgim-h100"], of_kind(admin, "Topology")
+    assert flavor["topologyName"] == topology["metadata"]["name"]
+    assert flavor["nodeLabels"].items() <= pod_of(group)["nodeSelector"].items()
+    annotations = group["template"]["metadata"]["annotations"]
+    levels = [level["nodeLabel"] for level in topology["spec"]["levels"]]
+    assert annotations["kueue.x-k8s.io/podset-preferred-topology"] in levels[:-1]
+
+
+def test_a_pod_without_the_efa_plugin_does_not_start() -> None:
+    (group,) = ray_cluster(rendered(KUBERAY / "overlays/eks-h100"))["workerGroupSpecs"]
+    (check,) = pod_of(group)["initContainers"]
+    done = subprocess.run(check["command"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "no EFA plugin for NCCL in this image")
+
+
+@each_overlay
+def test_what_a_user_must_fill_in_is_named_at_the_top(folder: Path) -> None:
+    head = (folder / "kustomization.yaml").read_text().partition("apiVersion")[0]
+    text = yaml.safe_dump_all(rendered(folder))
+    asked = set(re.findall(r"\b(?:REGISTRY|BUCKET|[A-Z]+_ID)\b", text))
+    assert asked == set(re.findall(r"\b(?:REGISTRY|BUCKET|[A-Z]+_ID)\b", head))
+    assert f"kubectl apply -k {folder.relative_to(ROOT)}" in head
+
+
+@each_overlay
+def test_the_manifests_ray_is_one_that_the_project_takes(folder: Path) -> None:
+    (needed,) = [d for d in PROJECT["dependencies"] if d.startswith("ray[")]
+    lowest = tuple(int(part) for part in needed.partition(">=")[2].split("."))
+    version = ray_cluster(rendered(folder))["rayVersion"]
+    assert tuple(int(part) for part in version.split(".")) >= lowest
