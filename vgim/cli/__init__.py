@@ -30,6 +30,7 @@ from vgim.cli.serve import serve
 from vgim.cli.sweep import sweep
 from vgim.cli.train import runs, train
 from vgim.errors import Interrupted, StorageError, VgimError
+from vgim.logs import is_json, json_line
 from vgim.signals import Stopped, name_of, stop_signals
 from vgim.text import printable, shorten, without_middle
 
@@ -61,6 +62,9 @@ class Commands(click.Group):
             object.__setattr__(error, "message", without_middle(error.message))  # click calls it final
             raise
         except VgimError as error:
+            if is_json():
+                click.echo(json_line(str(error), "error"), err=True)
+                ctx.exit(error.exit_code)
             for line in str(error).splitlines():
                 click.echo(
                     f"{label('error:', 'red', sys.stderr)} {without_middle(printable(line))}", err=True

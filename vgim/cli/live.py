@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from vgim.logs import JSON, log_format
 from vgim.progress import MessagesOnly, Progress
 from vgim.text import printable
 
@@ -17,13 +18,19 @@ def show_progress(out: TextIO | None = None, *, is_quiet: bool = False) -> Itera
     """Show progress until the context ends: drawn on a terminal, as lines now and then elsewhere.
 
     The terminal is as it was before when the context has ended, after an error or a signal too. Results and errors are
-    printed after it.
+    printed after it. With VGIM_LOG_FORMAT=json, every line is a JSON object.
 
     Args:
         out: Where to show it; by default the standard error, so that the standard output has results alone.
         is_quiet: Print messages, and show no stages: for output that a program reads.
     """
     out = out if out is not None else sys.stderr
+    if log_format() == JSON:
+        from vgim.cli.json_lines import JsonLines
+
+        with JsonLines(out) as json_lines:
+            yield MessagesOnly(json_lines.message) if is_quiet else json_lines
+        return
     if is_quiet:
         yield MessagesOnly(lambda line: print(printable(line), file=out, flush=True))
         return

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TextIO
 
-from vgim.cli.stages import WORTH_A_LINE_S, Board, Clock
+from vgim.cli.stages import WORTH_A_LINE_S, Board, Clock, OpenStage
 from vgim.text import printable
 
 FEWEST_S, MOST_S, SHARE = 10.0, 60.0, 0.05
@@ -44,6 +44,10 @@ class PlainLines(Board):
         with self._lock:
             print(printable(line), file=self._out, flush=True)
 
+    def print_stage(self, stage: OpenStage) -> None:
+        """Print how far a stage is."""
+        self.message(stage.as_line())
+
     def print_if_due(self) -> None:
         """Print how far the innermost stage is, if it is new enough to the reader."""
         now = self._clock()
@@ -52,7 +56,7 @@ class PlainLines(Board):
             if stage is None or stage.elapsed_s < WORTH_A_LINE_S or now < self._next_at:
                 return
             self._next_at = now + min(max(SHARE * (now - self._began_at), FEWEST_S), MOST_S)
-            self.message(stage.as_line())
+            self.print_stage(stage)
 
     def _look(self) -> None:
         while not self._closed.wait(LOOK_S):

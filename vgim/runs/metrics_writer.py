@@ -159,6 +159,7 @@ class MetricsWriter:
 
     def event(self, step: int, event: Event) -> None:
         """Write an `event` record, and its message to TensorBoard."""
+        _logger.info("%s", event.message)
         self._append(event.as_record(step))
         self._board.add_text("events", event.message, step)
 

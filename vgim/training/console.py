@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from vgim.config import AnyConfig, RunConfig
+from vgim.logs import log_step
 from vgim.model.specs import module_specs
 from vgim.progress import Progress, Stage
 from vgim.runs.metrics import MetricsRecord
@@ -98,6 +99,7 @@ class Console:
         except Exception:  # storage that fails must not end the console; the next look may succeed
             return
         for record in records:
+            log_step(record["step"])
             if record["kind"] == "event":
                 self._progress.message(record["message"])
             elif record["kind"] == "validation":

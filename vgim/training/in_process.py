@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import torch
 
 from vgim.data.stream.readers import read_in_process
+from vgim.logs import JSON, log_as, log_fields, log_step
 from vgim.model.rank_group import ALONE
 from vgim.runs.folder import RunFolder
 from vgim.signals import StopSignals
@@ -37,12 +39,15 @@ def train_in_process(job: AnyTrainJob, stop: StopSignals) -> str:
         torch.set_num_threads(cluster.threads_per_worker)
     if device == "cpu":
         keep_freed_memory()
+    if job.log_format == JSON:
+        log_as(JSON, log_fields() | {"rank": 0}, level=logging.WARNING)  # events reach the console
     with StopWatch(job.stop_folders, stop if cluster.stop_grace_s else None) as watch:
         worker = Worker(
             ALONE,
             torch.device(device),
             read_in_process,
             lambda metrics, checkpoint: None,
+            on_step=log_step,
             stop_asked=watch.asked,
         )
         worker = replace(worker, placement=place_of_this_process(worker.device, worker.device_name))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from vgim.claims.ticket import ClaimTicket
 from vgim.config import DecoderConfig, RunConfig
+from vgim.logs import TEXT
 from vgim.storage import Location
 
 if TYPE_CHECKING:  # whoever starts other processes that train needs no torch
@@ -37,6 +38,8 @@ class TrainJob(Generic[ConfigT]):
     """How often workers of this launch were lost and started again."""
     world_size_before: int = 0
     """Ranks that trained the run last; 0 if none did."""
+    log_format: str = TEXT
+    """Form of the log lines of ranks: text or json."""
     claim: ClaimTicket | None = None
     """The launch's claim of the run's folder; None in a folder that nobody else can use."""
 

@@ -42,6 +42,8 @@ class Worker:
     """Called on all ranks after each checkpoint, with its metrics and its folder."""
     on_record: Callable[[str, MetricsRecord], None] = lambda kind, record: None
     """Called on the rank that saves, with each `train` and `validation` record, and the step of each `checkpoint`."""
+    on_step: Callable[[int], object] = lambda step: None
+    """Called on every rank after each optimizer step, with the steps that the run has taken."""
     stop_asked: Callable[[], int] = lambda: 0
     """Called on the rank that saves, between two steps: the signal for which the training is to stop, or 0."""
     placement: str = ""

@@ -264,6 +264,7 @@ class RankTrainer:
 
     def _between_steps(self, phase: Phase, progress: Progress) -> tuple[Progress, bool]:
         """Validate and write a checkpoint if they are due; also returns whether the phase ends or the run pauses."""
+        self.worker.on_step(progress.step)
         agreed = self._agreement.exchange(self._wishes())
         self._checkpoints.report(agreed.written_step)
         self._stopped_by = agreed.stop_signal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -13,9 +14,11 @@ from vgim.claims.ticket import ClaimLostError
 from vgim.cluster.placement import Placement
 from vgim.data.stream.readers import read_in_threads, read_on_ray
 from vgim.errors import StorageError, VgimError
+from vgim.logs import log_as, log_step, set_log_fields
 from vgim.model.rank_group import RankGroup
 from vgim.runs.folder import Attempt, RunFolder
 from vgim.storage import Location
+from vgim.text import plural
 from vgim.training.errors import CollapsedError, NotFiniteError
 from vgim.training.job import AnyTrainJob
 from vgim.training.learner import Worker
@@ -25,6 +28,8 @@ from vgim.training.place import placement_of_ranks
 from vgim.training.prometheus import Gauges
 from vgim.training.stopping import StopWatch
 from vgim.training.torch_gpu import require_gpu
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,22 @@ def train_rank(job: AnyTrainJob, placement: Placement) -> None:
     group = RankGroup.of_world()
     if not placement.use_gpu:
         keep_freed_memory()
+    log_as(job.log_format, {"run": Location(job.run).name, "rank": group.rank})
+    _logger.info(
+        "rank %d of %d on %s, device %s, %s",
+        group.rank,
+        group.size,
+        node,
+        process.device,
+        plural(threads, "thread"),
+    )
     if group.saves:
         job.check_claim()  # the workers of a killed launch must not go on beside those of the next
     attempt = folder.begin_attempt(group.size) if group.saves else Attempt()
     job = replace(job, lost_workers=attempt.lost, world_size_before=attempt.world_size_before)
     reader = read_in_threads if placement.reads_in_workers else read_on_ray
     watch = StopWatch(job.stop_folders)
-    worker = Worker(group, process.device, reader, process.report)
+    worker = Worker(group, process.device, reader, process.report, on_step=log_step)
     worker = replace(worker, placement=placement_of_ranks(group, node, worker.device_name, threads))
     gauges = Gauges(folder.location.name) if group.saves else None
     if gauges is not None:
@@ -74,6 +88,8 @@ def train_rank(job: AnyTrainJob, placement: Placement) -> None:
     try:
         with watch if group.saves else nullcontext():
             training = RankTrainer(job, worker)
+            if training.stages is not None:
+                set_log_fields(stage=training.stages.mesh.number)
             message = training.run()
     except (NotFiniteError, CollapsedError) as error:
         # All ranks that train the module raise it at the same step. If these are all ranks of the run, they return, so

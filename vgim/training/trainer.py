@@ -17,6 +17,7 @@ from vgim.data.shards.cache import check_cache_dir, describe_cache
 from vgim.data.shards.check import check_shards_present
 from vgim.data.shards.manifest import Manifest, is_complete, read_manifest
 from vgim.errors import ConfigError, Interrupted, StorageError, VgimError
+from vgim.logs import log_format, logs_of_run
 from vgim.progress import SILENT, Progress
 from vgim.runs.checkpoint import check_same_architecture, complete_checkpoints, find_checkpoint
 from vgim.runs.checkpoint_scan import TO_CONTINUE, TO_READ
@@ -132,7 +133,8 @@ def launch(
         prepare: called once the folder is claimed and before workers start, to write there what workers read.
         progress: where to report.
     """
-    with stop_signals() as stop:
+    with stop_signals() as stop, logs_of_run(Location(job.run).name):
+        job = replace(job, log_format=log_format())
         config, run = job.config, Location(job.run)
         refuse_job_folder("storage.root", config.storage.root)
         refuse_job_folder("data.shards", config.data.shards)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vgim.errors import Interrupted, VgimError
+from vgim.logs import is_json, json_line
 from vgim.storage import Location
 from vgim.verdict.judge import read_verdict
 from vgim.verdict.verdict import NextCommand, Verdict
@@ -39,7 +40,7 @@ def _print(run: Location, *, is_brief: bool) -> None:
     try:
         verdict = read_verdict(run)
     except VgimError as error:
-        print(f"verdict: the run's figures cannot be read: {error}")
+        _say(f"verdict: the run's figures cannot be read: {error}", run)
         return
     if verdict is None:
         return
@@ -47,4 +48,8 @@ def _print(run: Location, *, is_brief: bool) -> None:
     if is_brief:  # the trainer has said how to go on
         lines = [f"verdict: {finding.text}" for finding in verdict.findings if finding.about == "learning"]
     for line in lines:
-        print(line)
+        _say(line, run)
+
+
+def _say(line: str, run: Location) -> None:
+    print(json_line(line, more={"run": run.name}) if is_json() else line)

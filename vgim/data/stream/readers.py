@@ -18,6 +18,7 @@ from vgim.data.pcm import Pcm16
 from vgim.data.stream.ahead import in_order
 from vgim.data.stream.order import ReadTask
 from vgim.errors import VgimError
+from vgim.logs import log_as, log_fields, log_form
 
 READ_CPUS = 0.5  # logical CPUs per read task: two ranks share the one CPU that two cores leave them
 READS_AT_ONCE = 2  # per rank; one read gives thousands of crops a second, two hide the latency of storage
@@ -44,8 +45,11 @@ def read_on_ray(cut: CutCrops, tasks: list[ReadTask]) -> Iterator[Pcm16]:
     import ray
 
     _configure_ray_data()
+    form, fields = log_form(), log_fields()
 
     def read(batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        if form is not None:
+            log_as(form, fields)
         try:
             return {"audio": cut(pickle.loads(batch["task"][0]))}  # trusted: pickled a few lines below
         except VgimError as error:  # returned as data: Ray wraps a raised error until only its text is left
