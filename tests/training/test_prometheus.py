@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 import ray.util.metrics
 
 from tests.training.cases import single_rank_trainer
+from tests.waiting import wait_until
+from vgim.training import prometheus
 from vgim.training.errors import NotFiniteError
 from vgim.training.prometheus import MODULE_GAUGES, RUN_GAUGES, SOURCE_GAUGES, STAGE_GAUGES, Gauges
 
@@ -101,3 +104,18 @@ def test_the_end_of_a_run_is_exported_with_its_state_and_error(monkeypatch: pyte
         ("vgim_ended", "sim", "failed NotFiniteError"): 1,
         ("vgim_ended", "gim", "finished "): 1,
     }
+
+
+def test_values_that_are_seldom_set_are_repeated_until_the_run_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeGauge, "values", {})
+    monkeypatch.setattr(ray.util.metrics, "Gauge", FakeGauge)
+    monkeypatch.setattr(prometheus, "REPEAT_S", 0.01)
+    gauges = Gauges("sim")
+    gauges("checkpoint", {"step": 7})
+    gauges.keep()
+    for _ in range(2):
+        FakeGauge.values.clear()  # as Ray does after 20 seconds
+        wait_until(lambda: ("vgim_checkpoint_step", "sim", "") in FakeGauge.values, "the value is set again")
+    assert FakeGauge.values["vgim_checkpoint_step", "sim", ""] == 7
+    gauges.ended("finished")
+    wait_until(lambda: not [t for t in threading.enumerate() if t.name == "gauges"], "the thread ends")

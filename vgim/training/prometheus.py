@@ -1,11 +1,12 @@
 """A run's metrics for Prometheus: Ray exports them from the node of rank 0, with `ray_` before each name.
 
-Every gauge has the tag `run`. A module's gauges also have the tag `module`, a stage's the tag `stage`. A gauge's last
-value is gone half a minute after the process of rank 0; a value that is not a number is never exported.
+Every gauge has the tag `run`. A module's gauges also have the tag `module`, a stage's the tag `stage`. Ray forgets a
+gauge that was not set for two of its reports, 20 seconds, and never exports a value that is not a number.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 
@@ -55,6 +56,8 @@ STAGE_GAUGES = {
 """Descriptions of the gauges of a stage, under a schedule whose stages have ranks of their own."""
 ENDED_GAUGE = "vgim_ended"
 """1 once a run has ended, with the tags `state`, as in run.json, and `error`, the error's class or empty."""
+REPEAT_S = 5.0
+"""Seconds between two repetitions of all values."""
 
 
 class Gauges:
@@ -64,6 +67,9 @@ class Gauges:
         from ray.util.metrics import Gauge
 
         self._run = run
+        self._values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+        self._lock = threading.Lock()
+        self._is_over = threading.Event()
         self._gauges = {
             name: Gauge(name, description=text, tag_keys=("run",)) for name, text in RUN_GAUGES.items()
         }
@@ -100,8 +106,19 @@ class Gauges:
             self._set("vgim_data_wait_ratio", record["data_wait_s"] / step_s)
             self._set("vgim_overhead_ratio", record["overhead_s"] / step_s)
 
+    def keep(self) -> None:
+        """Repeat all values from a thread until the run ends, so that Ray does not forget those that are seldom set."""
+        threading.Thread(target=self._repeat, name="gauges", daemon=True).start()
+
+    def _repeat(self) -> None:
+        while not self._is_over.wait(REPEAT_S):
+            with self._lock:
+                for (name, tags), value in self._values.items():
+                    self._gauges[name].set(value, dict(tags))
+
     def ended(self, state: str, error: Exception | None = None) -> None:
-        """Set the gauge of a run's end: how it ended, and by which error."""
+        """Set the gauge of a run's end: how it ended, and by which error; other gauges are not repeated any more."""
+        self._is_over.set()
         self._set(ENDED_GAUGE, 1.0, state=state, error="" if error is None else type(error).__name__)
 
     def _set_stage(self, stage: Mapping[str, float | None]) -> None:
@@ -118,4 +135,7 @@ class Gauges:
 
     def _set(self, name: str, value: float | None, **tags: str) -> None:
         if value is not None:
-            self._gauges[name].set(value, {"run": self._run, **tags})
+            tags = {"run": self._run, **tags}
+            with self._lock:
+                self._values[name, tuple(tags.items())] = value
+                self._gauges[name].set(value, tags)

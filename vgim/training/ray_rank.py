@@ -84,6 +84,7 @@ def train_rank(job: AnyTrainJob, placement: Placement) -> None:
     worker = replace(worker, placement=placement_of_ranks(group, node, worker.device_name, threads))
     gauges = Gauges(folder.location.name) if group.saves else None
     if gauges is not None:
+        gauges.keep()
         worker = replace(worker, on_record=gauges, stop_asked=watch.asked)
     try:
         with watch if group.saves else nullcontext():
