@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-slow chaos soak lock check format bench clean
+.PHONY: help install demo test test-fast test-slow chaos soak lock image-check check format bench clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -69,6 +69,9 @@ soak: $(STAMP) ## Kill one run again and again, and compare it with one that was
 lock: $(STAMP) ## Write deploy/requirements-*.txt anew, in the versions of .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check uv
 	$(BIN)/python deploy/lock.py
+
+image-check: $(STAMP) ## Build the image's root from deploy/Dockerfile without Docker, as root, and run it (ARGS=--help)
+	$(BIN)/python -m tests.image $(ARGS)
 
 check: $(STAMP) ## Lint, formatting and types
 	$(BIN)/ruff check .

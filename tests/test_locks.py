@@ -115,7 +115,7 @@ def test_the_locks_cuda_runs_on_the_drivers_of_the_manifests() -> None:
         worker = yaml.safe_load(text)["available_node_types"]["gpu_worker"]
         image = worker["node_config"]["disks"][0]["initializeParams"]["sourceImage"]
         assert int(image.rpartition("-nvidia-")[2]) >= needed
-    told = ["cluster.yaml", "deploy/launcher/on-premise.yaml", "docs/cluster.md"]
+    told = ["cluster.yaml", "deploy/launcher/on-premise.yaml", "deploy/Dockerfile", "docs/cluster.md"]
     for path in [*told, "deploy/kuberay/base/cluster/raycluster.yaml", "deploy/kuberay/base/job/rayjob.yaml"]:
         text = " ".join((ROOT / path).read_text().replace("#", " ").split())
         assert re.search(rf"\b{needed} or newer", text), path
