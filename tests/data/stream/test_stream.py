@@ -288,6 +288,21 @@ def test_ray_reads_the_same_batches_as_this_process(
             np.testing.assert_array_equal(getattr(one, column), getattr(other, column))
 
 
+def test_ray_reads_where_workers_hold_all_cpus(ray_session: None, make_stream: StreamMaker) -> None:
+    """Two runs that share a cluster may fill it: each counts on a CPU that the other one takes."""
+    import ray
+    from ray.util import placement_group, remove_placement_group
+
+    held = placement_group([{"CPU": ray.available_resources()["CPU"]}])
+    try:
+        assert held.wait(60)
+        assert ray.available_resources().get("CPU", 0) == 0
+        stream = make_stream(reader=read_on_ray)
+        assert len(list(stream.train_batches(0, 0, epochs=1))) == stream.num_steps(0)
+    finally:
+        remove_placement_group(held)
+
+
 def test_an_error_in_a_read_task_reaches_the_rank_with_its_own_message(
     ray_session: None, make_stream: StreamMaker, tiny_shards: Path, tmp_path: Path
 ) -> None:

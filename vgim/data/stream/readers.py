@@ -20,7 +20,6 @@ from vgim.data.stream.order import ReadTask
 from vgim.errors import VgimError
 from vgim.logs import log_as, log_fields, log_form
 
-READ_CPUS = 0.5  # logical CPUs per read task: two ranks share the one CPU that two cores leave them
 READS_AT_ONCE = 2  # per rank; one read gives thousands of crops a second, two hide the latency of storage
 
 CutCrops = Callable[[ReadTask], Pcm16]
@@ -61,10 +60,12 @@ def read_on_ray(cut: CutCrops, tasks: list[ReadTask]) -> Iterator[Pcm16]:
         read,
         batch_size=None,
         zero_copy_batch=True,
-        num_cpus=READ_CPUS,
+        # Workers of this run and of others may hold all logical CPUs of the node, or of the cluster. A task that asked
+        # for one would wait for workers that wait for its crops, for ever and without a word.
+        num_cpus=0,
         concurrency=READS_AT_ONCE,
         label_selector={"ray.io/node-id": node},
-        # Workers may hold all CPUs of the node. Reading over the network is then better than waiting for ever.
+        # A node that is about to be taken away starts no task; its workers still train until then.
         fallback_strategy=[{"label_selector": {"ray.io/node-id": f"!{node}"}}],
     )
     for block in dataset.iter_batches(batch_size=None, prefetch_batches=1):
