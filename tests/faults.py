@@ -35,19 +35,38 @@ def workers_with(fault: Fault) -> Callable[[TrainJob, Placement], None]:
         import ray.train
 
         from vgim.training import on_ray
-        from vgim.training.greedy import GreedyLearner
 
         rank = 0 if placement.is_alone else ray.train.get_context().get_world_rank()
-        take_step = GreedyLearner.step
-
-        def step(learner: GreedyLearner, audio: Any, progress: Any, **options: Any) -> Any:
-            fault(job.config, rank, progress.step)
-            return take_step(learner, audio, progress, **options)
-
-        GreedyLearner.step = step  # type: ignore[method-assign]
+        _meet(fault, rank)
         on_ray._train_worker(job, placement)
 
     return train_worker
+
+
+def _meet(fault: Fault, rank: int) -> None:
+    """Let this process, in which `rank` trains, meet the fault before each step."""
+    from vgim.training.greedy import GreedyLearner
+
+    take_step = GreedyLearner.step
+
+    def step(learner: GreedyLearner, audio: Any, progress: Any, **options: Any) -> Any:
+        fault(learner._config, rank, progress.step)
+        return take_step(learner, audio, progress, **options)
+
+    GreedyLearner.step = step  # type: ignore[method-assign]
+
+
+def drivers_with(fault: Fault) -> Callable[..., None]:
+    """A function for drivers of trials that train in them, in place of `vgim.tune.ray_tuner.run_chain`."""
+    _send_by_value()
+
+    def run_chain(*arguments: Any) -> None:
+        from vgim.tune import trial_driver
+
+        _meet(fault, 0)
+        trial_driver.run_chain(*arguments)
+
+    return run_chain
 
 
 def trials_with(fault: Fault) -> Callable[..., None]:
@@ -118,5 +137,18 @@ def hold_until(mark: Path, *, at_step: int, learning_rate: float | None = None) 
     def fault(config: AnyConfig, rank: int, step: int) -> None:
         if step == at_step and learning_rate in (None, config.optim.learning_rate):
             wait_until(mark.exists, f"{mark} at step {step} of rank {rank}")
+
+    return fault
+
+
+def hold_until_notice(mark: Path, *, at_step: int) -> Fault:
+    """Hold the workers of Ray Train before a step until they hear that a node will be taken away, or `mark` exists."""
+
+    def fault(config: AnyConfig, rank: int, step: int) -> None:
+        from ray.train.v2._internal.execution.context import get_train_context
+
+        heard = get_train_context().preemption_context
+        if step == at_step:
+            wait_until(lambda: heard.preemption_info is not None or mark.exists(), f"a notice to rank {rank}")
 
     return fault

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
@@ -105,8 +106,24 @@ class RayCluster:
 
     def kill_node_with(self, title: str) -> None:
         """End an added node that has a worker with this title, with all its processes, as a power cut would."""
-        node = next(node for node in self._cluster.worker_nodes if _runs(node, title))
-        self._cluster.remove_node(node, allow_graceful=False)
+        self._cluster.remove_node(self.node_with(title), allow_graceful=False)
+
+    def drain(self, node: Any, *, deadline_s: float) -> None:
+        """Give notice that an added node will be taken away; it stays, though."""
+        from ray._raylet import GcsClient
+        from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+
+        accepted, why_not = GcsClient(self._cluster.address).drain_node(
+            node.node_id,
+            DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"),
+            "a spot machine is taken back",
+            int((time.time() + deadline_s) * 1000),
+        )
+        assert accepted, why_not
+
+    def node_with(self, title: str) -> Any:
+        """An added node that has a worker with this title."""
+        return next(node for node in self._cluster.worker_nodes if _runs(node, title))
 
     def remove_nodes(self) -> None:
         """Take all added nodes away."""

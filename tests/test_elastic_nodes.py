@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,11 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.faults import each_of, hold_until, workers_with
+from tests.faults import each_of, hold_until, hold_until_notice, workers_with
 from tests.ray_cluster import RayCluster
 from tests.training.cases import last_checkpoint, records, run_location, single_rank_trainer
 from tests.waiting import wait_until
 from vgim.config import ResolvedConfig, RunConfig
+from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.storage import Location
 from vgim.training import on_ray, ray_fit
@@ -87,7 +89,8 @@ def test_a_node_that_comes_and_one_that_is_lost_change_the_workers_and_not_the_w
         "from 2 to 3 workers of at most 3: each computes 1 micro-batch of 4 crops a step, together 12 crops"
     )
     lost = [r["message"] for r in records(run, "event") if "were lost" in r["message"]]
-    assert lost == ["workers were lost and started again (1 so far)"]
+    (told,) = lost
+    assert told.startswith("workers were lost and started again (1 so far): worker ")
     assert [r["step"] for r in records(run, "train")] == list(range(1, 10))
 
     straight = tiny_config(*SETTINGS, "storage.name=straight").config
@@ -96,3 +99,42 @@ def test_a_node_that_comes_and_one_that_is_lost_change_the_workers_and_not_the_w
     assert found.state.step == expected.state.step == 9
     for name, tensor in expected.weights().items():
         torch.testing.assert_close(found.weights()[name], tensor, rtol=1e-5, atol=1e-6, msg=name)
+
+
+@pytest.mark.slow
+def test_workers_move_off_a_node_that_will_be_taken_away_from_a_checkpoint_of_that_moment_at_no_failure(
+    changing_nodes: RayCluster, tiny_config: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "1")
+    monkeypatch.setenv("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "0.2")
+    written, moved = tmp_path / "written", tmp_path / "moved"
+    fault = each_of(hold_until_notice(written, at_step=2), hold_until(moved, at_step=5))
+    monkeypatch.setattr(on_ray, "_train_worker", workers_with(fault))
+    settings = ("cluster.workers=2", "cluster.cpus_per_worker=3", "train.epochs=2", "cluster.max_failures=0")
+    config = tiny_config(*settings, "train.checkpoint_every_steps=100").config
+    changing_nodes.add_nodes(1, num_cpus=4)  # to which they move
+    with ThreadPoolExecutor(1) as thread:
+        training = thread.submit(train, tiny_config(*settings, "train.checkpoint_every_steps=100"))
+
+        def wait_for(condition: Callable[[], bool], what: str) -> None:
+            wait_until(lambda: (not training.running() and training.result()) or condition(), what)
+
+        run = run_location(config)
+        wait_for(lambda: run.child("run.json").exists() and record_of(config).attempts == 1, "workers train")
+        node = changing_nodes.node_with("RayTrainWorker")
+        changing_nodes.drain(node, deadline_s=600)
+        wait_for(lambda: bool(complete_checkpoints(run)), "a checkpoint at the notice")
+        written.touch()
+        changing_nodes.drain(node, deadline_s=0)  # before its time
+        wait_for(lambda: record_of(config).attempts == 2, "the workers start elsewhere")
+        moved.touch()
+        assert training.result() == 0
+    record = record_of(config)
+    assert (record.state, record.attempts, record.moves) == ("finished", 2, 1)
+    told = [r["message"] for r in records(run_location(config), "event")]
+    assert sum("will be taken away in " in message for message in told) == 1
+    assert not any("were lost" in message for message in told)
+    kept = told[-1]
+    assert kept.startswith("continuing from this run's checkpoint")
+    assert re.search(r"step-0000000[1-4] ", kept), kept  # a step or two after the notice
+    assert [r["step"] for r in records(run_location(config), "train")] == list(range(1, 11))

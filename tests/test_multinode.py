@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -23,6 +24,7 @@ from vgim.storage import Location
 
 ROOT = Path(__file__).resolve().parent.parent
 HELD_STEP = 7  # two steps after the first checkpoint
+HELD = ("-m", "tests.held_job", str(HELD_STEP))
 # A rank takes 2.5 CPUs, so that no node holds two; without one node there is still room for both.
 TRAINING = """
 extends: quickstart
@@ -41,7 +43,9 @@ def three_nodes(ray_cluster: RayCluster) -> Iterator[RayCluster]:
     ray_cluster.remove_nodes()
 
 
-def submit(cluster: RayCluster, *command: str) -> subprocess.Popen[str]:
+def submit(
+    cluster: RayCluster, *command: str, output: IO[str] | int = subprocess.PIPE
+) -> subprocess.Popen[str]:
     """Submit a job as the documentation does, and follow its output."""
     return subprocess.Popen(
         [
@@ -49,7 +53,7 @@ def submit(cluster: RayCluster, *command: str) -> subprocess.Popen[str]:
             *("--working-dir", str(ROOT), "--", sys.executable, *command),
         ],
         env={**os.environ, "RAY_API_SERVER_ADDRESS": cluster.dashboard, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
     )
@@ -86,7 +90,7 @@ def test_three_nodes_prepare_train_and_probe_though_one_is_lost(
     )
     assert (shards / "manifest.json").exists()
 
-    job = submit(three_nodes, "-m", "tests.held_training", str(HELD_STEP), str(restarted), str(config))
+    job = submit(three_nodes, *HELD, str(restarted), "ray_jobs/train.py", str(config))
     wait_while_running(job, lambda: bool(complete_checkpoints(run)), "the run has a checkpoint")
     wait_while_running(job, lambda: "ray_vgim_nce{" in three_nodes.metrics(), "nodes export the run's loss")
     three_nodes.kill_node_with("RayTrainWorker")
@@ -132,7 +136,7 @@ def test_a_run_whose_stages_have_a_node_each_loses_one_and_ends_with_the_weights
     alone.write_text(STAGED.format(name="alone", workers=0, cpus="auto", train="virtual_ranks: 3", **common))
     run = Location(str(tmp_path / "runs/staged"))
 
-    job = submit(three_nodes, "-m", "tests.held_training", str(HELD_STEP), str(restarted), str(staged))
+    job = submit(three_nodes, *HELD, str(restarted), "ray_jobs/train.py", str(staged))
     wait_while_running(job, lambda: bool(complete_checkpoints(run)), "the run has a checkpoint")
     three_nodes.kill_node_with("RayTrainWorker")
     wait_while_running(job, lambda: record_of(run).attempts == 2, "the workers start again")

@@ -330,8 +330,10 @@ def test_a_resize_is_no_lost_worker(tiny_config: Maker) -> None:
     folder.claim(config, "f" * 64)
     assert folder.begin_attempt(2) == Attempt(lost=0, world_size_before=0)
     folder.begin_resize()
+    folder.begin_resize()  # the cluster has changed again before workers began
     assert folder.begin_attempt(4) == Attempt(lost=0, world_size_before=2)
-    assert folder.begin_attempt(3) == Attempt(lost=1, world_size_before=4)
+    folder.tell_loss("worker 2: its node is gone")
+    assert folder.begin_attempt(3) == Attempt(1, 4, "worker 2: its node is gone")
     record = folder.record()
     assert record is not None
     assert (record.attempts, record.resizes, record.world_size, record.workers) == (3, 1, 3, "1..4")
@@ -339,3 +341,18 @@ def test_a_resize_is_no_lost_worker(tiny_config: Maker) -> None:
     assert "3 of 1..4" in format_runs([summary])
     folder.claim(config, "f" * 64)  # the next launch knows the ranks of the last one
     assert folder.begin_attempt(1) == Attempt(lost=0, world_size_before=3)
+
+
+def test_a_move_off_a_node_that_is_taken_away_is_no_lost_worker(tiny_config: Maker) -> None:
+    config = tiny_config("cluster.workers=2").config
+    folder = RunFolder(run_location(config))
+    folder.claim(config, "f" * 64)
+    folder.begin_attempt(2)
+    folder.begin_move()
+    assert folder.begin_attempt(2).lost == 0
+    folder.begin_move()
+    folder.tell_loss("worker 0 died")  # meanwhile
+    assert folder.begin_attempt(2) == Attempt(1, 2, "worker 0 died")
+    record = folder.record()
+    assert record is not None
+    assert (record.attempts, record.moves, record.planned) == (3, 1, "")

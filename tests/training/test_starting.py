@@ -39,12 +39,12 @@ def test_the_start_ends_when_a_worker_has_begun(
     assert start.title == "starting 2 workers"
     alone = starting_worker(folder)
     assert (alone.title, alone.waits_for()) == ("starting 1 worker", ALONE)
-    monkeypatch.setattr(starting, "_group_states", lambda: {"PENDING", "REMOVED"})
-    monkeypatch.setattr(starting, "_free", lambda: {"CPU": 1.0})
+    monkeypatch.setattr(starting, "group_states", lambda: {"PENDING", "REMOVED"})
+    monkeypatch.setattr(starting, "free_resources", lambda: {"CPU": 1.0})
     assert start.waits_for() == "waiting for 2 x 1 CPU; the cluster has 1 CPU free"
-    monkeypatch.setattr(starting, "_group_states", lambda: {"CREATED"})
+    monkeypatch.setattr(starting, "group_states", lambda: {"CREATED"})
     assert start.waits_for() == IMPORTING
-    monkeypatch.setattr(starting, "_group_states", lambda: {"REMOVED"})
+    monkeypatch.setattr(starting, "group_states", lambda: {"REMOVED"})
     assert start.waits_for() == CONTROLLER
     folder.begin_attempt(2)
     assert start.waits_for() is None

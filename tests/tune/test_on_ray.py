@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.faults import hold_until, trials_with
+from tests.faults import drivers_with, hold_until, kill_once, trials_with
 from tests.tune.sweep_cases import MakeSweep
 from vgim.config import ResolvedConfig
 from vgim.progress import MessagesOnly
@@ -140,3 +140,33 @@ def test_asha_stops_the_worse_trial_and_the_better_ones_worker_trains_as_this_pr
     assert all(torch.equal(one[name], other[name]) for name in one)
     one, other = ([r["modules"] for r in read_metrics(run) if "modules" in r] for run in (on_ray, in_process))
     assert one == other
+
+
+@pytest.mark.slow
+def test_a_trial_whose_driver_is_killed_comes_back_and_ends_with_the_weights_of_an_undisturbed_run(
+    ray_session: None,
+    tiny_sweep: MakeSweep,
+    tiny_config: Callable[..., ResolvedConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    killed = tmp_path / "killed"
+    fault = kill_once(killed, rank=0, at_step=6)  # two steps after the checkpoint of the first epoch
+    monkeypatch.setattr(ray_tuner, "run_chain", drivers_with(fault))
+    # The other trial fails by itself, and is not tried again.
+    settings = ("train.epochs=3", "train.limit_train_batches=4", "trials_at_once=1")
+    sweep = tiny_sweep({"optim.learning_rate": "[1e-4, 1e6]"}, *settings)
+    result = run_sweep(sweep, progress=MessagesOnly(print))
+    assert killed.exists()
+    assert result is not None
+    assert [trial.state for trial in result.trials] == ["finished", "failed"]
+    assert list(launches(sweep).values()) == [2, 1]
+    told = capsys.readouterr().out
+    assert told.count("the driver was lost with its process or node, and is started again") == 1
+    run = trials_of(sweep)[0].run
+    assert [r["step"] for r in read_metrics(run) if r["kind"] == "train"] == list(range(1, 13))
+    here = tiny_config("optim.learning_rate=1e-4", *settings[:2], "storage.name=here")
+    train(here)
+    one, other = (complete_checkpoints(r)[-1].weights() for r in (run, run_location(here.config)))
+    assert all(torch.equal(one[name], other[name]) for name in one)

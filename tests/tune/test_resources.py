@@ -7,7 +7,8 @@ import pytest
 from tests.tune.sweep_cases import MakeSweep
 from vgim.config.schema import ClusterConfig
 from vgim.errors import ConfigError
-from vgim.tune.resources import divide_cluster
+from vgim.tune import resources
+from vgim.tune.resources import divide_cluster, missing_now
 
 SPACE = {"objective.kld_weight": "[0.001, 0.01]", "model.depth": "[2, 1]"}
 
@@ -94,3 +95,34 @@ def test_an_autoscaling_cluster_is_asked_for_resources_that_it_does_not_have_yet
     assert (shares.trials_at_once, given.workers, given.cpus_per_worker, given.use_gpu) == (4, 2, 1.0, True)
     alone = sweep.base.model_copy(update={"cluster": growing.model_copy(update={"workers": 0})})
     assert divide_cluster(sweep.config, alone, {"CPU": 2.0}, private=False).driver == {"cpu": 1.0, "gpu": 1.0}
+
+
+def test_a_trial_says_what_it_waits_for_until_there_is_room_for_it(tiny_sweep: MakeSweep) -> None:
+    sweep = tiny_sweep(SPACE, "cluster.workers=2")
+    shared = divide_cluster(sweep.config, sweep.base, {"CPU": 4.0}, private=False)
+    assert shared.placement is not None
+    assert shared.placement.waits_its_turn
+    assert shared.missing({"CPU": 1.0}) == "waiting for 2 x 1 CPU; the cluster has 1 CPU free"
+    assert shared.missing({}) == ""  # not known
+    assert shared.missing({"CPU": 2.0}) == ""
+    private = divide_cluster(sweep.config, sweep.base, {"CPU": 4.0}, private=True)
+    assert private.placement is not None
+    assert not private.placement.waits_its_turn
+    in_drivers = tiny_sweep(SPACE, "cluster.workers=0")
+    shared = divide_cluster(in_drivers.config, in_drivers.base, {"CPU": 4.0}, private=False)
+    assert shared.missing({"memory": 1.0}) == "waiting for 1 x 1 CPU; the cluster has 0 CPU free"
+    assert shared.missing({"CPU": 1.0}) == ""
+
+
+def test_trials_whose_workers_have_room_wait_for_nothing_while_they_start(
+    tiny_sweep: MakeSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = tiny_sweep(SPACE, "cluster.workers=2")
+    shared = divide_cluster(sweep.config, sweep.base, {"CPU": 4.0}, private=False)
+    monkeypatch.setattr(resources, "free_resources", lambda: {"CPU": 1.0})
+    monkeypatch.setattr(
+        resources, "group_states", lambda: {"CREATED"}
+    )  # it has taken the CPUs that are not free
+    assert missing_now(shared) == ""
+    monkeypatch.setattr(resources, "group_states", lambda: {"CREATED", "PENDING"})
+    assert missing_now(shared) == "waiting for 2 x 1 CPU; the cluster has 1 CPU free"

@@ -63,3 +63,20 @@ def test_steps_of_a_trial_that_trains_tell_the_time_left_before_the_first_trial_
     # 60 % of the first trial and all of the second are left, at about 10 s for a tenth, and 20 s until the first step.
     minutes, _, seconds = stage.time_left().removeprefix("ETA ").partition(":")
     assert 150 < 60 * int(minutes) + int(seconds) < 230
+
+
+def test_trials_without_workers_say_what_they_wait_for(tiny_sweep: MakeSweep) -> None:
+    first, second = trials_of(tiny_sweep({"train.seed": "[0, 1]"}, "cluster.workers=2"))
+    missing = "waiting for 2 x 1 CPU; the cluster has 1 CPU free"
+    stage = RecordedStage("trials", 2, "trial", 0)
+    watch = TrialsWatch(stage, lambda: [first, second], lambda: missing)
+    watch.look()
+    assert stage.detail == missing
+    for trial in (first, second):
+        RunFolder(trial.run).claim(trial.config, "d" * 64)
+    RunFolder(first.run).begin_attempt(2)
+    watch.look()
+    assert stage.detail == f"{first.id}: starts  {second.id}: {missing}"
+    missing = ""
+    watch.look()
+    assert stage.detail == f"{first.id}: starts  {second.id}: starts"

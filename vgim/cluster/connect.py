@@ -98,6 +98,17 @@ def ensure_ray(
         ) from error
 
 
+def free_resources() -> dict[str, float]:
+    """The resources of the cluster that nobody uses now; none if this process is connected to no cluster."""
+    import ray
+
+    try:
+        # Asking would else start a Ray.
+        return dict(ray.available_resources()) if ray.is_initialized() else {}
+    except Exception:  # a cluster that is just ending; whoever uses it says so
+        return {}
+
+
 def starts_private(address: str | None) -> bool:
     """Whether `ensure_ray` would start a private instance for this address."""
     if "ray" in sys.modules and sys.modules["ray"].is_initialized():

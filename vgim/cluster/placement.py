@@ -12,7 +12,10 @@ from vgim.config.schema import ClusterConfig
 from vgim.errors import ConfigError
 
 DATA_CPUS = 1.0
-"""Logical CPUs kept free for Ray Data, without which training waits forever and nothing says so."""
+"""Logical CPUs kept free for Ray Data, so that reading has a core beside workers that train on CPUs.
+
+Its tasks do not ask for it: where others hold all logical CPUs, reading goes on.
+"""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Placement:
     """Smallest number of workers; None if the number is fixed."""
     on_this_machine: bool = False
     """Whether a private Ray on this machine runs the workers."""
+    waits_its_turn: bool = False
+    """Whether workers wait without limit while others use the cluster."""
     threads: int | None = None
     """torch threads of each worker; None for an equal share of its node's cores, or for torch's own number if the
     worker is alone."""
@@ -44,6 +49,13 @@ class Placement:
     def is_alone(self) -> bool:
         """Whether one worker trains on a private Ray, which needs nothing of Ray Train."""
         return self.on_this_machine and self.workers == 1 and self.min_workers is None
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """Resources of all workers together, of the fewest if the number may change."""
+        num = self.min_workers or self.workers
+        gpus = {"GPU": float(num)} if self.use_gpu else {}
+        return {"CPU": num * self.cpus_per_worker, **gpus}
 
     @property
     def device(self) -> str:

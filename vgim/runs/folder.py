@@ -59,6 +59,12 @@ class RunRecord(BaseModel):
     """Ranks that trained last; 0 before any trained."""
     resizes: int = 0
     """Number of times that this launch started its workers anew because the cluster had grown or shrunk."""
+    moves: int = 0
+    """Number of times that this launch started its workers anew because a node was taken away with notice."""
+    planned: Literal["", "resize", "move"] = ""
+    """Why the next start of the workers, if there is one, follows no loss."""
+    loss: str = ""
+    """Which worker was lost last; empty if none was, or it is not known."""
     versions: dict[str, str]
     git_revision: str
 
@@ -76,6 +82,8 @@ class Attempt:
     """How often workers of this launch were lost and started again."""
     world_size_before: int = 0
     """Ranks that trained last, in this launch or an earlier one; 0 if none did."""
+    loss: str = ""
+    """Which worker was lost last; empty if that is not known."""
 
 
 @dataclass(frozen=True)
@@ -135,14 +143,29 @@ class RunFolder:
         record = self.record()
         if record is None:
             return Attempt()
-        self.write(record.model_copy(update={"attempts": record.attempts + 1, "world_size": world_size}))
-        return Attempt(record.attempts - record.resizes, record.world_size)
+        # A start that was planned may have been planned twice, as the cluster changed again before the workers began.
+        resizes = record.resizes + (record.planned == "resize")
+        moves = record.moves + (record.planned == "move")
+        changes = {"attempts": record.attempts + 1, "world_size": world_size, "planned": ""}
+        self.write(record.model_copy(update={**changes, "resizes": resizes, "moves": moves}))
+        return Attempt(record.attempts - resizes - moves, record.world_size, record.loss)
 
     def begin_resize(self) -> None:
-        """Count that the workers are about to be started anew, in another number, although none of them was lost."""
+        """Say that the workers are about to be started anew, in another number, although none of them was lost."""
+        self._before_start(planned="resize")
+
+    def begin_move(self) -> None:
+        """Say that the workers are about to be started anew, because one of their nodes is taken away with notice."""
+        self._before_start(planned="move")
+
+    def tell_loss(self, loss: str) -> None:
+        """Say which worker was lost, before the workers are started anew."""
+        self._before_start(planned="", loss=loss)
+
+    def _before_start(self, **changes: str) -> None:
         record = self.record()
         if record is not None:
-            self.write(record.model_copy(update={"resizes": record.resizes + 1}))
+            self.write(record.model_copy(update=changes))
 
     def fail(self, error: VgimError) -> None:
         """Write the error that ended the run to `run.json`."""

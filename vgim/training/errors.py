@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from vgim.errors import CheckpointError, ConfigError, DataError, StorageError, TrainingError, VgimError
 from vgim.runs.folder import RunRecord
 
@@ -32,3 +34,16 @@ ERRORS_BY_NAME: dict[str, type[VgimError]] = {
 def error_of(record: RunRecord) -> VgimError:
     """The error that ended a failed run; a TrainingError where the record names an error that workers do not raise."""
     return ERRORS_BY_NAME.get(record.error, TrainingError)(record.message)
+
+
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and the errors that it wraps, outermost first. Ray wraps a worker's exception in its own.
+
+    A worker that does not answer has an error whose `health_check_failure` says why.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        wrapped = getattr(error, "cause", None) or getattr(error, "health_check_failure", None)
+        error = wrapped or error.__cause__

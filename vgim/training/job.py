@@ -36,6 +36,8 @@ class TrainJob(Generic[ConfigT]):
     """Folder besides the run's in which a request to stop is heeded: that of the sweep that the run belongs to."""
     lost_workers: int = 0
     """How often workers of this launch were lost and started again."""
+    loss: str = ""
+    """Which worker was lost last; empty if that is not known."""
     world_size_before: int = 0
     """Ranks that trained the run last; 0 if none did."""
     log_format: str = TEXT

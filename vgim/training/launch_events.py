@@ -20,7 +20,8 @@ def launch_events(job: AnyTrainJob, worker: Worker, share: Share, stages: StageR
     """The events of ranks that start to train."""
     log = list[Event]()
     if job.lost_workers:
-        log.append(Event(f"workers were lost and started again ({job.lost_workers} so far)"))
+        which = f": {job.loss}" * bool(job.loss)
+        log.append(Event(f"workers were lost and started again ({job.lost_workers} so far){which}"))
     else:
         log += map(Event, job.notes)
     if job.config.cluster.is_elastic and (

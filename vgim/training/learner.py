@@ -46,6 +46,9 @@ class Worker:
     """Called on every rank after each optimizer step, with the steps that the run has taken."""
     stop_asked: Callable[[], int] = lambda: 0
     """Called on the rank that saves, between two steps: the signal for which the training is to stop, or 0."""
+    notice: Callable[[], str] = lambda: ""
+    """Called on the rank that saves, between two steps: a sentence on why a checkpoint must be written now; empty if it
+    need not be."""
     placement: str = ""
     """Where the ranks run and on which devices, as a sentence for the run's log; empty for none."""
 

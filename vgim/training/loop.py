@@ -265,7 +265,7 @@ class RankTrainer:
     def _between_steps(self, phase: Phase, progress: Progress) -> tuple[Progress, bool]:
         """Validate and write a checkpoint if they are due; also returns whether the phase ends or the run pauses."""
         self.worker.on_step(progress.step)
-        agreed = self._agreement.exchange(self._wishes())
+        agreed = self._agreement.exchange(self._wishes(progress))
         self._checkpoints.report(agreed.written_step)
         self._stopped_by = agreed.stop_signal
         progress = self._attachment.follow(agreed.source_step, progress, self._log_event)
@@ -375,7 +375,7 @@ class RankTrainer:
         """Whether this rank trains the parameter or buffer of a name."""
         return self.stages is None or self.stages.owns(name)
 
-    def _wishes(self) -> Wishes:
+    def _wishes(self, progress: Progress) -> Wishes:
         """What this rank asks of all ranks at a step boundary; the rank that saves asks for all of them.
 
         Raises:
@@ -386,8 +386,10 @@ class RankTrainer:
             self._watch.raise_if_lost()
         if not self.worker.group.saves:
             return Wishes()
-        written, newer = self._checkpoints.written_step, self._attachment.ready_step
-        return Wishes(self.worker.stop_asked(), self._clock.is_due(), written, source_step=newer)
+        if notice := self.worker.notice():
+            self._log_event(progress, notice)
+        is_due, written = bool(notice) or self._clock.is_due(), self._checkpoints.written_step
+        return Wishes(self.worker.stop_asked(), is_due, written, source_step=self._attachment.ready_step)
 
     def _close(self, progress: Progress) -> None:
         if self._watch is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -26,7 +26,7 @@ from vgim.signals import Stopped, StopSignals, exit_code_of
 from vgim.storage import Location
 from vgim.text import first_line
 from vgim.training.console import Console, modules_without_kl
-from vgim.training.errors import error_of
+from vgim.training.errors import causes_of, error_of
 from vgim.training.job import AnyTrainJob
 from vgim.training.plan.workers import backend_of, describe_placement, place_run
 from vgim.training.progress import schedule_of
@@ -212,14 +212,14 @@ def _explain(error: Exception, folder: RunFolder, max_failures: int) -> None:
         ) from error
     failures = getattr(error, "worker_failures", {})
     for failure in (*failures.values(), getattr(error, "controller_failure", None)):
-        for cause in _causes(failure):
+        for cause in causes_of(failure):
             if isinstance(cause, ClaimLostError):
                 raise cause from error  # run.json is another process's now
     record = folder.record()
     if record is not None and record.state == "failed":
         raise error_of(record) from error
     for rank, failure in sorted(failures.items()):
-        for cause in _causes(failure):
+        for cause in causes_of(failure):
             if isinstance(cause, VgimError):
                 raise cause from error
             if isinstance(cause, ray.exceptions.RayActorError | ray.exceptions.NodeDiedError):
@@ -234,7 +234,7 @@ def _explain(error: Exception, folder: RunFolder, max_failures: int) -> None:
         ) from error
     controller = getattr(error, "controller_failure", None)
     if controller is not None:
-        *_, innermost = _causes(
+        *_, innermost = causes_of(
             controller
         )  # Ray's wrapper of a VgimError is one too, with a traceback as its text
         if isinstance(innermost, VgimError):
@@ -250,12 +250,3 @@ def _explain(error: Exception, folder: RunFolder, max_failures: int) -> None:
             f"the workers could not be started ({first_line(controller)}); check `ray status` for the resources that "
             "cluster.workers needs"
         ) from error
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and the errors that it wraps, outermost first. Ray wraps a worker's exception in its own."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = getattr(error, "cause", None) or error.__cause__

@@ -12,6 +12,7 @@ from vgim.errors import VgimError
 from vgim.storage import Location
 from vgim.training.job import AnyTrainJob
 from vgim.training.ray_resize import resize_callback
+from vgim.training.ray_restarts import restart_callback
 
 RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
 RAY_MARKER = ".validate_storage_marker"  # file by which Ray's workers check that they all see the storage
@@ -23,6 +24,8 @@ ELASTIC_START_S = 20
 
 Ray may still count a node that has just died. Nodes that are there give room as soon as the workers before have ended.
 """
+NO_LIMIT_S = 10**8
+"""Three years."""
 POLL_SECONDS = 0.5
 """Seconds between two polls of the workers by Ray. Each checkpoint and the end of a run wait for one; Ray takes 2."""
 
@@ -47,7 +50,11 @@ def ray_train_fit(
 
     cluster, storage = job.config.cluster, job.config.storage
     elastic = placement.min_workers is not None
-    start_timeout_s = min(cluster.start_timeout_s, ELASTIC_START_S) if elastic else cluster.start_timeout_s
+    start_timeout_s = cluster.start_timeout_s
+    if placement.waits_its_turn:
+        start_timeout_s = NO_LIMIT_S
+    elif elastic:
+        start_timeout_s = min(start_timeout_s, ELASTIC_START_S)
     for_controller = {
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(start_timeout_s),
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(POLL_SECONDS),
@@ -58,6 +65,8 @@ def ray_train_fit(
     # Checkpoints are listed from the folder; Ray's own list would refuse to start when one of them was pruned.
     run.child(RAY_SNAPSHOT).delete()
     callbacks = [_no_second_try()]
+    if not placement.on_this_machine:
+        callbacks.append(restart_callback(run))
     if elastic:
         callbacks.append(
             resize_callback(run, placement, timeout_s=cluster.start_timeout_s, interval_s=RESIZE_INTERVAL_S)

@@ -26,6 +26,7 @@ from vgim.training.loop import RankTrainer
 from vgim.training.malloc import keep_freed_memory
 from vgim.training.place import placement_of_ranks
 from vgim.training.prometheus import Gauges
+from vgim.training.ray_restarts import PreemptionNotice
 from vgim.training.stopping import StopWatch
 from vgim.training.torch_gpu import require_gpu
 
@@ -41,6 +42,8 @@ class _Process:
     """torch threads, if the config sets none."""
     report: Callable[[dict[str, float], Location], None]
     """Tells Ray of a checkpoint."""
+    notice: Callable[[], str] = lambda: ""
+    """Why a checkpoint must be written now; empty if it need not be."""
 
 
 def train_rank(job: AnyTrainJob, placement: Placement) -> None:
@@ -77,7 +80,9 @@ def train_rank(job: AnyTrainJob, placement: Placement) -> None:
     if group.saves:
         job.check_claim()  # the workers of a killed launch must not go on beside those of the next
     attempt = folder.begin_attempt(group.size) if group.saves else Attempt()
-    job = replace(job, lost_workers=attempt.lost, world_size_before=attempt.world_size_before)
+    job = replace(
+        job, lost_workers=attempt.lost, loss=attempt.loss, world_size_before=attempt.world_size_before
+    )
     reader = read_in_threads if placement.reads_in_workers else read_on_ray
     watch = StopWatch(job.stop_folders)
     worker = Worker(group, process.device, reader, process.report, on_step=log_step)
@@ -85,7 +90,7 @@ def train_rank(job: AnyTrainJob, placement: Placement) -> None:
     gauges = Gauges(folder.location.name) if group.saves else None
     if gauges is not None:
         gauges.keep()
-        worker = replace(worker, on_record=gauges, stop_asked=watch.asked)
+        worker = replace(worker, on_record=gauges, stop_asked=watch.asked, notice=process.notice)
     try:
         with watch if group.saves else nullcontext():
             training = RankTrainer(job, worker)
@@ -130,7 +135,7 @@ def _worker_of_ray_train(placement: Placement) -> _Process:
 
     workers_of_node = ray.train.get_context().get_local_world_size()
     threads = placement.threads or max(1, (os.cpu_count() or 1) // workers_of_node)
-    return _Process(ray.train.torch.get_device(), threads, _report)
+    return _Process(ray.train.torch.get_device(), threads, _report, PreemptionNotice())
 
 
 def _report(metrics: dict[str, float], checkpoint: Location) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
+from vgim.cluster.connect import free_resources
 from vgim.cluster.placement import Placement
 from vgim.errors import StorageError
 from vgim.runs.folder import RunFolder
@@ -36,9 +37,9 @@ def starting_workers(folder: RunFolder, placement: Placement) -> Starting:
     def waits_for() -> str | None:
         if _has_begun(folder):
             return None
-        states = _group_states()
+        states = group_states()
         if "PENDING" in states:
-            return needed_resources(placement, _free())
+            return needed_resources(placement, free_resources())
         return IMPORTING if "CREATED" in states else CONTROLLER
 
     return Starting(f"starting {plural(placement.min_workers or placement.workers, 'worker')}", waits_for)
@@ -62,20 +63,16 @@ def needed_resources(placement: Placement, free: Mapping[str, float]) -> str:
     )
 
 
-def _free() -> Mapping[str, float]:
-    import ray
-
-    return dict(ray.available_resources())
-
-
-def _group_states() -> set[str]:
-    """States of all groups of workers for which Ray keeps or waits for room."""
+def group_states() -> set[str]:
+    """States of this process's groups of workers, for which Ray keeps or waits for room."""
     import ray
     from ray.util.placement_group import placement_group_table
 
     try:
         if not ray.is_initialized():  # asking would start a Ray
             return set()
-        return {group["state"] for group in placement_group_table().values()}
+        # A group's id ends with the id of its job; other jobs of the cluster have groups too.
+        own = ray.get_runtime_context().get_job_id()
+        return {group["state"] for name, group in placement_group_table().items() if name.endswith(own)}
     except Exception:  # a cluster that is just ending; the training says so itself
         return set()

@@ -33,7 +33,7 @@ from vgim.tune.output import write_results
 from vgim.tune.pbt import check_population, run_population
 from vgim.tune.pbt_lineage import with_current_values
 from vgim.tune.ray_tuner import run_tuner
-from vgim.tune.resources import TrialResources, divide_cluster
+from vgim.tune.resources import TrialResources, divide_cluster, missing_now
 from vgim.tune.results import SweepResult, collect, format_table
 from vgim.tune.schedulers import make_scheduler, optuna_search
 from vgim.tune.show import current_trials, trials_with_runs
@@ -265,6 +265,7 @@ def _run(plan: _Plan, claim: Claim, address: str | None, verbose: bool, progress
                 context,
                 resources,
                 num_trials,
+                max_failures=sweep.base.cluster.max_failures,
                 scheduler=scheduler,
                 search=search,
                 on_end=on_end,
@@ -277,7 +278,7 @@ def _run(plan: _Plan, claim: Claim, address: str | None, verbose: bool, progress
     num_ended = sum(map(has_ended, plan.trials))
     with (
         progress.stage("training trials", total=num_all, unit="trial", done=num_ended) as stage,
-        TrialsWatch(stage, known_trials),
+        TrialsWatch(stage, known_trials, lambda: missing_now(resources)),
     ):
         run_until_stopped(
             run_trials, sweep.folder, known_trials, sweep.base.cluster.stop_grace_s, progress.message

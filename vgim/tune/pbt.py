@@ -141,6 +141,7 @@ def run_population(
             resources,
             chain_of=lambda trial: TrialChain((by_name[str(trial)],)),
             on_end=on_end,
+            max_failures=sweep.base.cluster.max_failures,
             message_of=lambda trial, result: f"{trial} {result[MESSAGE]}" if result.get(MESSAGE) else "",
             param_space={POINT: tune.grid_search([{NAME: m.id, VALUES: dict(m.values)} for m in members])},
             scheduler=population_scheduler(sweep, first_comparison),

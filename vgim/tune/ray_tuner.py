@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
+from unittest.mock import patch
 
 from vgim.errors import Interrupted
 from vgim.storage import Location
+from vgim.text import first_line
 from vgim.tune.resources import TrialResources
 from vgim.tune.schedulers import METRIC, TIME
 from vgim.tune.space import Values
@@ -26,6 +28,7 @@ def run_tuner(
     resources: TrialResources,
     num_trials: int,
     *,
+    max_failures: int,
     scheduler: Any,
     search: Any,
     on_end: OnEnd,
@@ -36,6 +39,7 @@ def run_tuner(
         store: folder for Tune's own files, which the sweep never reads.
         chain_of: the chain that one set of Tune's parameters stands for.
         num_trials: number of Tune's trials, each of which runs one chain.
+        max_failures: how often a chain whose driver is lost is started again.
     """
     from ray import tune
 
@@ -51,6 +55,7 @@ def run_tuner(
         resources,
         chain_of=lambda trial: chain_of(trial.config),
         on_end=on_end,
+        max_failures=max_failures,
         param_space=None if search is not None else {"chain": tune.grid_search(list(range(num_trials)))},
         num_samples=num_trials if search is not None else 1,
         max_concurrent_trials=resources.trials_at_once,
@@ -66,6 +71,7 @@ def fit(
     *,
     chain_of: Callable[[Any], TrialChain],
     on_end: OnEnd,
+    max_failures: int,
     message_of: Callable[[Any, dict[str, Any]], str] = lambda trial, result: "",
     param_space: dict[str, Any] | None,
     **tune_config: Any,
@@ -74,10 +80,13 @@ def fit(
 
     Args:
         chain_of: the chain that one of Tune's trials stands for.
+        max_failures: how often one of Tune's trials whose driver is lost is started again.
         message_of: a line to print for a report of one of Tune's trials; empty for none.
     """
     import ray
     from ray import tune
+
+    errors: dict[str, Exception | None] = {}
 
     class Watch(tune.Callback):  # type: ignore[misc]
         def __reduce__(self) -> tuple[Any, ...]:
@@ -94,10 +103,16 @@ def fit(
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             on_end(chain_of(trial), None)
 
+        def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            names = ", ".join(one.id for one in chain_of(trial).trials)
+            print(f"{names}: the driver was lost with its process or node, and is started again", flush=True)
+
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            error = trial.get_error()
+            error = errors.get(trial.trial_id)
+            if isinstance(error, ray.exceptions.RayActorError):
+                return on_end(chain_of(trial), first_line(error))
             lines = str(getattr(error, "cause", None) or error).strip().splitlines()
-            on_end(chain_of(trial), lines[-1] if lines else type(error).__name__)
+            return on_end(chain_of(trial), lines[-1] if lines else type(error).__name__)
 
     def drive_until_stopped(params: Values) -> None:
         # The sweep's command ends all when its trials have stopped.
@@ -113,4 +128,28 @@ def fit(
         ),
     )
     assert ray.is_initialized()
-    tuner.fit()
+    with _lost_drivers_return(max_failures, errors):
+        tuner.fit()
+
+
+@contextmanager
+def _lost_drivers_return(max_failures: int, errors: dict[str, Exception | None]) -> Iterator[None]:
+    """Let Tune start a trial again whose driver was lost with its process or node, and none that failed by itself.
+
+    Tune's own limit does not tell the two apart. Drivers whose node was taken away with notice it does not count.
+
+    Args:
+        errors: gets the latest error of each trial, by Tune's id.
+    """
+    from ray.exceptions import RayActorError
+    from ray.tune.experiment import Trial as TuneTrial
+
+    handle_error = TuneTrial.handle_error
+
+    def remember_error(trial: Any, error: Exception | None = None) -> None:
+        errors[trial.trial_id] = error
+        trial.max_failures = max_failures if isinstance(error, RayActorError) else 0
+        handle_error(trial, error)
+
+    with patch.object(TuneTrial, "handle_error", remember_error):
+        yield

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
+from vgim.cluster.connect import free_resources
 from vgim.cluster.placement import DATA_CPUS, Placement, place_workers, refuse_idle_gpus
 from vgim.config import RunConfig
 from vgim.errors import ConfigError
 from vgim.text import plural
+from vgim.training.starting import group_states, needed_resources
 from vgim.tune.config import SweepConfig
 
 
@@ -33,6 +36,19 @@ class TrialResources:
             return self.driver.get("gpu", 0.0)
         return float(self.placement.workers) if self.placement.use_gpu else 0.0
 
+    def missing(self, free: Mapping[str, float]) -> str:
+        """What the next trial waits for, in words; empty if there is room for it.
+
+        Args:
+            free: The cluster's resources that nobody uses now; none if they are not known.
+        """
+        if self.placement is not None:
+            needed, words = self.placement.resources, needed_resources(self.placement, free)
+        else:
+            needed = {name.upper(): amount for name, amount in self.driver.items()}
+            words = needed_resources(Placement(1, needed["CPU"], "GPU" in needed), free)
+        return words if free and any(free.get(name, 0) < amount for name, amount in needed.items()) else ""
+
     def describe(self) -> str:
         """One line for the user."""
         if self.placement is None:
@@ -46,6 +62,13 @@ class TrialResources:
                 f"{gpu} and {plural(self.threads, 'thread')}, and {DATA_CPUS:g} CPU for Ray Data"
             )
         return f"{plural(self.trials_at_once, 'trial')} at once; each {each}"
+
+
+def missing_now(resources: TrialResources) -> str:
+    """What trials of this process wait for now, in words; empty if none waits for room."""
+    if resources.placement is not None and "PENDING" not in group_states():
+        return ""
+    return resources.missing(free_resources())
 
 
 def divide_cluster(
@@ -107,4 +130,5 @@ def divide_cluster(
             f"trials_at_once={at_once} leaves each trial {per_trial['CPU']:.3g} of {cpus:g} CPUs, and {error}"
         ) from None
     # Tune refuses a driver without resources, so that it gets a byte of memory.
+    placement = replace(placement, waits_its_turn=not private)
     return TrialResources(at_once, placement, threads, {"cpu": 0, "memory": 1}, offered)

@@ -25,10 +25,13 @@ class TrialsWatch:
     Args:
         stage: Where to report; its unit is a trial.
         known_trials: The trials that there are so far.
+        missing: Says what trials that start wait for; empty if they wait for nothing.
     """
 
-    def __init__(self, stage: Stage, known_trials: Callable[[], Sequence[Trial]]) -> None:
-        self._stage, self._known_trials = stage, known_trials
+    def __init__(
+        self, stage: Stage, known_trials: Callable[[], Sequence[Trial]], missing: Callable[[], str] = str
+    ) -> None:
+        self._stage, self._known_trials, self._missing = stage, known_trials, missing
         self._began_at = time.time()
         self._followers: dict[str, MetricsFollower] = {}
         self._newest: dict[str, MetricsRecord] = {}
@@ -54,20 +57,30 @@ class TrialsWatch:
                 continue
             num_ended += record.state in ENDED
             if record.state == "running":
-                training.append(self._words(trial))
+                training.append(self._words(trial, record.attempts))
                 begun += self._share(trial)
+        if not training and num_ended < len(trials) and (missing := self._missing()):
+            training.append(missing)
         self._stage.update(done=num_ended, detail="  ".join(training), begun=begun)
         return all(trial.run.is_local for trial in trials)
 
-    def _words(self, trial: Trial) -> str:
-        """`learning_rate0.001: step 120/400`, or that the trial starts."""
+    def _words(self, trial: Trial, attempts: int) -> str:
+        """`learning_rate0.001: step 120/400`, or that the trial starts, or what its workers wait for.
+
+        Args:
+            attempts: How often its workers have started.
+        """
         follower = self._followers.setdefault(trial.id, MetricsFollower(trial.run, since=self._began_at))
         for record in follower.new_records():
             if record["kind"] == "train":
                 self._newest[trial.id] = record
                 self._first_steps.setdefault(trial.id, record["step"])
         newest = self._newest.get(trial.id)
-        how_far = "starts" if newest is None else f"step {newest['step']}/{newest['last_step']}"
+        if newest is not None:
+            how_far = f"step {newest['step']}/{newest['last_step']}"
+        else:
+            waits = trial.config.cluster.max_workers and not attempts
+            how_far = (waits and self._missing()) or "starts"
         return f"{trial.id}: {how_far}"
 
     def _share(self, trial: Trial) -> float:
