@@ -13,10 +13,10 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-slow chaos soak lock image-check check format bench clean
+.PHONY: help install demo test test-fast test-slow chaos soak soak-nodes lock image-check check format bench clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 install: $(STAMP) ## Make .venv and install vgim in it, for development
 
@@ -65,6 +65,9 @@ chaos: $(STAMP) ## Attack vgim: kills, signals, full disks, damaged files, races
 
 soak: $(STAMP) ## Kill one run again and again, and compare it with one that was left alone (MINUTES=60 SEED=0)
 	$(BIN)/python -m tests.chaos.soak --minutes $(or $(MINUTES),60) --seed $(SEED)
+
+soak-nodes: $(STAMP) ## Attack the nodes of a simulated cluster under a run, a sweep and a probe (SEED=0; as root, with iproute2)
+	$(BIN)/python -m tests.simulated_soak $(SEED)
 
 lock: $(STAMP) ## Write deploy/requirements-*.txt anew, in the versions of .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check uv

@@ -26,7 +26,8 @@ test "$1" != "$FAILS"
 )
 def test_ci_ends_with_a_line_for_every_stage(tmp_path: Path, fails: str, summary: list[str]) -> None:
     (tmp_path / "make").write_text(MAKE)
-    (tmp_path / "chromium").touch()  # so that none is installed
+    for program in ("chromium", "ip"):  # so that none is installed
+        (tmp_path / program).touch()
     for program in tmp_path.iterdir():
         program.chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "FAILS": fails}
