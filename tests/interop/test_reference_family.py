@@ -39,7 +39,13 @@ MEANS_ALONE = {key: value for key, value in GIM.items() if "encoder_var" not in 
 def test_the_family_is_what_the_heads_tell_or_the_user_says(
     tmp_path: Path, state: State, preset: str | None, family: Any, expected: str, note: str
 ) -> None:
-    made = import_reference(save(state, tmp_path / "m.ckpt"), str(tmp_path / "run"), preset, SIZES, family)
+    made = import_reference(
+        save(state, tmp_path / "m.ckpt"),
+        str(tmp_path / "run"),
+        preset,
+        [*SIZES, "data.normalize=none"],
+        family,
+    )
     assert note in "\n".join(made.notes)
     frozen = vgim.pretrained.encoder.load_encoder(made.run)
     assert frozen.config.model.family == expected
@@ -104,7 +110,13 @@ def test_a_family_that_is_not_the_files_is_refused_with_a_fix(
     tmp_path: Path, state: State, preset: str | None, family: Any, message: str
 ) -> None:
     with pytest.raises(CheckpointError, match=message) as refused:
-        import_reference(save(state, tmp_path / "m.ckpt"), str(tmp_path / "run"), preset, SIZES, family)
+        import_reference(
+            save(state, tmp_path / "m.ckpt"),
+            str(tmp_path / "run"),
+            preset,
+            [*SIZES, "data.normalize=none"],
+            family,
+        )
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "run").exists()
 

@@ -31,6 +31,21 @@ def test_trials_are_runs_inside_the_sweeps_folder_with_the_bases_config(tiny_swe
     assert from_yaml(to_yaml(sweep.config), "x") == sweep.config
 
 
+@pytest.mark.parametrize(
+    ("space", "rates"),
+    [
+        ({"objective.kld_weight": "[0.001, 0.01]"}, [0, 0]),
+        ({"optim.learning_rate": "[0.001, 0.01]"}, [2, 2]),
+        ({"objective.kld_weight": "[0.001]", "objective.target_rate": "[3, 4]"}, [3, 4]),
+    ],
+)
+def test_weights_of_a_space_end_the_bases_target_rate(
+    tiny_sweep: MakeSweep, space: dict[str, str], rates: list[float]
+) -> None:
+    trials = trials_of(tiny_sweep(space, "objective.target_rate=2"))
+    assert [trial.config.target_rate for trial in trials] == rates
+
+
 def test_steps_of_each_module_are_values_of_a_space_at_every_depth(tiny_sweep: MakeSweep) -> None:
     space = {"objective.prediction_steps": "[3, [12, 5, 2, 3]]", "model.depth": "[2, 1]"}
     sweep = tiny_sweep(space, "train.schedule=sequential")

@@ -106,7 +106,7 @@ def _read_run(
         family=config.model.family,
         head=None if config.model.family == "sim" else config.model.head,
         kld_weight=config.objective.kld_weight,
-        target_rate=config.objective.target_rate,
+        target_rate=config.target_rate,
         settings=settings_of(config),
         num_modules=config.model.num_modules,
         channels=config.model.channels,

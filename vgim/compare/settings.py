@@ -27,7 +27,7 @@ def settings_of(config: RunConfig) -> dict[str, str]:
         "augment": ", ".join(kinds) or "none",
         "negatives": objective.negatives,
         "prediction_steps": to_flow(objective.plain_steps),
-        "target_rate": f"{objective.target_rate:g} nats" if objective.target_rate else "none",
+        "target_rate": f"{config.target_rate:g} nats" if config.target_rate else "none",
     }
 
 

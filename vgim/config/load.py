@@ -23,6 +23,7 @@ from vgim.secrets import without_secrets
 
 DEFAULT = "default"
 PRESETS_NAME = "the preset's name"
+TARGET_RATE = "objective.target_rate"
 Config = TypeVar("Config", RunConfig, DecoderConfig, AnyConfig)
 
 
@@ -45,16 +46,25 @@ def load_config(preset: str, overrides: Sequence[str] = (), on_top: Sequence[Lay
     preset_name, layers = read_layers(preset)
     tree: Tree = {}
     sources: dict[str, str] = {}
-    for layer in layers:
+    overriding = [Layer(parse_override(override), OVERRIDE) for override in overrides]
+    for layer in (*layers, *overriding, *on_top):
         merge_layer(tree, layer.tree, layer.source, sources)
-    for override in overrides:
-        merge_layer(tree, parse_override(override), OVERRIDE, sources)
-    for layer in on_top:
-        merge_layer(tree, layer.tree, layer.source, sources)
+        let_weight_end_rate(tree, layer, sources)
     _name_run(tree, preset_name, sources)
     config = resolve_paths(validate(tree, sources, RunConfig))
     full = {key: sources.get(key, DEFAULT) for key in flatten(dump(config))}
     return ResolvedConfig(config=config, sources=full, preset_name=preset_name)
+
+
+def let_weight_end_rate(tree: Tree, layer: Layer, sources: dict[str, str]) -> None:
+    """Set `objective.target_rate` to 0 if a `layer`, just merged, sets the KL weight, and an earlier one the rate.
+
+    Under a rate the weight is only where weights start, and who sets a preset's weight means one that stays.
+    """
+    objective = layer.tree.get("objective")
+    is_alone = isinstance(objective, Mapping) and "kld_weight" in objective and "target_rate" not in objective
+    if is_alone and sources.get(TARGET_RATE, layer.source) != layer.source:
+        merge_layer(tree, {"objective": {"target_rate": 0.0}}, layer.source, sources)
 
 
 def attached_to(resolved: ResolvedConfig, run: str) -> ResolvedConfig:

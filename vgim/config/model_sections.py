@@ -123,6 +123,8 @@ class ModelConfig(Section):
 
 
 MAX_STEPS_AHEAD = 1024
+MAX_RATE_A_CHANNEL = 10.0
+"""Nats a frame and channel, more than a posterior reaches without a KL term: a larger rate is meant a frame."""
 StepsAhead = Annotated[int, Field(ge=1, le=MAX_STEPS_AHEAD)]
 """K of a module: the frames ahead that it predicts."""
 
@@ -162,6 +164,9 @@ class ObjectiveConfig(Section):
     target_rate: float = Field(0.0, ge=0, le=MAX_WEIGHT)
     """Nats a frame at which each module's KL is held: after the warm-up, its KL weight rises while the KL is above and
     falls while it is below. 0: the weight stays at kld_weight."""
+    target_rate_unit: Literal["frame", "channel"] = "frame"
+    """What target_rate counts. frame: nats a frame; channel: nats a frame and channel, so that one rate makes latents
+    equally normal at every width."""
     free_bits: float = Field(0.0, ge=0, le=MAX_WEIGHT)
     """Nats per dimension and frame below which the KL term has no gradient."""
     logvar_max: Annotated[float, Field(ge=0, le=80)] | Literal["none"] = "none"
@@ -171,6 +176,15 @@ class ObjectiveConfig(Section):
     """warn: write an event if a module's posterior collapses; stop: end the run with an error."""
     collapse_patience_steps: int = Field(200, ge=1, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
     """Steps after the warm-up for which a posterior must look collapsed before it counts as collapsed."""
+
+    @model_validator(mode="after")
+    def _rate_is_of_its_unit(self) -> ObjectiveConfig:
+        if self.target_rate_unit == "channel" and self.target_rate > MAX_RATE_A_CHANNEL:
+            raise ValueError(
+                f"target_rate={self.target_rate:g} is more than {MAX_RATE_A_CHANNEL:g} nats a frame and channel; "
+                "if it is meant a frame, set target_rate_unit=frame"
+            )
+        return self
 
     def steps_of_module(self, module: int) -> int:
         """K of a module, counted from the input."""

@@ -163,7 +163,7 @@ class RunConfig(Section):
                 "objective.kld_weight=0 and would stay there; set kld_weight above 0, such as 0.001"
             )
         spared = self.objective.free_bits * self.model.channels
-        if 0 < self.objective.target_rate <= spared:
+        if 0 < self.target_rate <= spared:
             raise ValueError(
                 f"objective.target_rate={self.objective.target_rate:g} cannot be held where "
                 f"objective.free_bits={self.objective.free_bits:g} spares {spared:g} nats a frame of "
@@ -247,8 +247,9 @@ class RunConfig(Section):
 
     @property
     def target_rate(self) -> float:
-        """`objective.target_rate`; every config that is trained has this property."""
-        return self.objective.target_rate
+        """`objective.target_rate` in nats a frame; every config that is trained has this property."""
+        channels = self.model.channels if self.objective.target_rate_unit == "channel" else 1
+        return self.objective.target_rate * channels
 
     @property
     def num_virtual_ranks(self) -> int:

@@ -35,6 +35,8 @@ from vgim.storage import Location
 from vgim.training.progress import Progress
 
 PREFIX = "module."  # the reference saves its DataParallel wrapper
+UNLIKE_PRESET = ("data.normalize=none", "model.gru_units=256")
+"""What the reference has on LibriSpeech where the presets `librispeech-...` have values of ours."""
 _FORBIDDEN = re.compile(r"GLOBAL (\S+)")
 
 
@@ -78,6 +80,7 @@ def import_reference(
         architecture = _with_family(found, family)
         if preset is None:
             preset = f"librispeech-{_known_family(architecture)}"
+            overrides = [*UNLIKE_PRESET, *overrides]
             if architecture.family == "gim" and architecture.heads:
                 overrides = ["model.head=linear", *overrides]
         config = _with_storage(load_config(preset, overrides).config, run)

@@ -8,8 +8,7 @@ is below (Rezende & Viola 2018, "Taming VAEs", algorithm 1, with log(KL / R) for
 from __future__ import annotations
 
 import math
-
-from vgim.config.schema import ObjectiveConfig
+from typing import Protocol
 
 STEP_SIZE = 0.02
 """Change of log w a step while the KL is off by a factor of e or more; a smaller deviation changes it less."""
@@ -21,21 +20,33 @@ HELD = 0.1
 """Share of R by which a rate may differ from R and counts as held there. Ours."""
 
 
-def is_held(rate: float, weight: float, objective: ObjectiveConfig) -> bool:
+class HoldsRate(Protocol):
+    """What a config says of the constraint."""
+
+    @property
+    def target_rate(self) -> float:
+        """R in nats a frame, above 0."""
+
+    @property
+    def kld_weight(self) -> float:
+        """The weight that training starts with."""
+
+
+def is_held(rate: float, weight: float, config: HoldsRate) -> bool:
     """Whether a module's KL meets the constraint: it is near R, or below R although its weight fell all the way."""
-    deviation = rate / objective.target_rate - 1
-    at_the_end = weight <= 1.001 * objective.kld_weight / REACH
+    deviation = rate / config.target_rate - 1
+    at_the_end = weight <= 1.001 * config.kld_weight / REACH
     return abs(deviation) <= HELD or (deviation < 0 and at_the_end)
 
 
-def next_weight(weight: float, rate: float, objective: ObjectiveConfig) -> float:
+def next_weight(weight: float, rate: float, config: HoldsRate) -> float:
     """Weight of a module's KL term at the next step.
 
     Args:
         weight: Its weight at this step.
         rate: Its KL in nats a frame at this step, mean over the crops of all ranks.
-        objective: `target_rate` is R in nats a frame, above 0; `kld_weight` is the weight that training starts with.
+        config: Of the run.
     """
-    deviation = math.log(max(rate, NEARLY_ZERO) / objective.target_rate)
+    deviation = math.log(max(rate, NEARLY_ZERO) / config.target_rate)
     moved = weight * math.exp(STEP_SIZE * min(max(deviation, -1.0), 1.0))
-    return min(max(moved, objective.kld_weight / REACH), objective.kld_weight * REACH)
+    return min(max(moved, config.kld_weight / REACH), config.kld_weight * REACH)

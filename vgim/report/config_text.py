@@ -124,7 +124,7 @@ def summary_of_run(
     o = config.objective
     weight = f" and a KL term of weight {o.kld_weight:g}" if o.kld_weight else ""
     if o.target_rate:
-        weight = f" and the KL to be held at {o.target_rate:g} nats a frame"
+        weight = f" and the KL to be held at {config.target_rate:g} nats a frame"
     about = f"A {SHORT[config.model.family]} encoder of {what}, {config.model.channels} channels wide"
     return f"{about}, trained with InfoNCE{weight}{_source(data)}. {reached} {more}".rstrip()
 
@@ -195,7 +195,7 @@ def _objective(config: RunConfig) -> str:
     if o.target_rate:
         return (
             f"{text}; plus a weight of each module × KL to N(0, 1), {reduction}{free}; the weights start at "
-            f"{o.kld_weight:g} (kld_weight{warm}) and hold the KL at {o.target_rate:g} nats a frame"
+            f"{o.kld_weight:g} (kld_weight{warm}) and hold the KL at {config.target_rate:g} nats a frame"
         )
     return f"{text}; plus {o.kld_weight:g} (kld_weight{warm}) × KL to N(0, 1), {reduction}{free}"
 

@@ -220,7 +220,7 @@ class GreedyLearner:
         weights = list(self.kl_weights)
         for m, rate in zip(self._trained, rates.tolist(), strict=True):
             if self._has_posterior(m):
-                weights[m] = next_weight(weights[m], rate, self._config.objective)
+                weights[m] = next_weight(weights[m], rate, self._config)
         self.kl_weights = tuple(weights)
 
     def _has_posterior(self, m: int) -> bool:

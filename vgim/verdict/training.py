@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from vgim.config.schema import RunConfig
 from vgim.model.losses import chance_of
 from vgim.model.nat_cost import times_published
 from vgim.model.target_rate import is_held
@@ -54,7 +55,7 @@ def dear_kl(figures: RunFigures, modules: Sequence[ModuleVerdict]) -> Finding | 
     objective = figures.config.objective
     weight = f"objective.kld_weight={objective.kld_weight:g} makes"
     if objective.target_rate:
-        weight = f"the weights that hold objective.target_rate={objective.target_rate:g} make"
+        weight = f"the weights that hold {rate_in_words(figures.config)} make"
     times = f"{ratio * reached:,.0f}"
     return Finding(
         about="kl_cost",
@@ -89,7 +90,6 @@ def kl_weight(figures: RunFigures) -> Finding | None:
 
 def _target_rate(figures: RunFigures) -> Finding | None:
     """Say whether the KL is held at `objective.target_rate`, and by which weights; None without a record of the KL."""
-    objective = figures.config.objective
     held = [
         (m.module, m.rate, m.kld_weight)
         for m in figures.trained
@@ -97,7 +97,7 @@ def _target_rate(figures: RunFigures) -> Finding | None:
     ]
     if not held:
         return None
-    is_reached = all(is_held(rate, weight, objective) for _, rate, weight in held)
+    is_reached = all(is_held(rate, weight, figures.config) for _, rate, weight in held)
     modules = join_words([str(module) for module, _, _ in held])
     rates = join_words([f"{rate:.3g}" for _, rate, _ in held])
     weights = join_words([f"{weight:.2g}" for _, _, weight in held])
@@ -107,9 +107,18 @@ def _target_rate(figures: RunFigures) -> Finding | None:
     return Finding(
         about="kl_weight",
         level="good" if is_reached else "open",
-        text=f"The KL {where} {reached} a frame where objective.target_rate={objective.target_rate:g}{yet}; "
+        text=f"The KL {where} {reached} a frame where {rate_in_words(figures.config)}{yet}; "
         f"the KL weight reached {weights}.",
     )
+
+
+def rate_in_words(config: RunConfig) -> str:
+    """`objective.target_rate=15`, or `objective.target_rate=0.35 a channel, 44.8 a frame`."""
+    objective = config.objective
+    words = f"objective.target_rate={objective.target_rate:g}"
+    if objective.target_rate_unit == "channel":
+        words += f" a channel, {config.target_rate:.3g} a frame"
+    return words
 
 
 def fall_of(curve: Curve) -> float:
