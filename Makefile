@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-slow chaos soak soak-nodes lock image-check check format bench clean
+.PHONY: help install demo test test-fast test-slow chaos soak eight-nodes soak-nodes lock image-check check format bench clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -65,6 +65,9 @@ chaos: $(STAMP) ## Attack vgim: kills, signals, full disks, damaged files, races
 
 soak: $(STAMP) ## Kill one run again and again, and compare it with one that was left alone (MINUTES=60 SEED=0)
 	$(BIN)/python -m tests.chaos.soak --minutes $(or $(MINUTES),60) --seed $(SEED)
+
+eight-nodes: $(STAMP) ## Run all jobs on a simulated cluster of eight nodes (as root, with iproute2)
+	VGIM_NODES=1 $(BIN)/python -m pytest tests/test_eight_nodes.py
 
 soak-nodes: $(STAMP) ## Attack the nodes of a simulated cluster under a run, a sweep and a probe (SEED=0; as root, with iproute2)
 	$(BIN)/python -m tests.simulated_soak $(SEED)

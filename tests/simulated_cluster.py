@@ -29,9 +29,9 @@ PORT, DASHBOARD = 6379, "http://127.0.0.1:8265"
 LOOK_S = 0.5
 SERVICES = re.compile(
     r"gcs_server|raylet/raylet|autoscaler/_private/monitor|ray.util.client.server|dashboard|multiprocessing\."
-    r"|ray::(DashboardAgent|RuntimeEnvAgent|IDLE)"
+    r"|ray::(DashboardAgent|RuntimeEnvAgent|IDLE|_AutoscalingCoordinatorActor)"
 )
-"""Command lines of the processes that a node has without any job, and of workers that wait for the next one."""
+"""Command lines of processes that a node has without any job, of workers that wait for one, and of Ray's own actor."""
 # Asks the head's dashboard without importing Ray, which would take seconds.
 ASK = """
 import sys, urllib.request
@@ -98,7 +98,8 @@ class SimulatedCluster:
         self.head = self._network.add_host()
         self._start(self.head, "--head", f"--port={PORT}", "--num-cpus=0")
         self.nodes: list[Host] = []
-        """Nodes that have joined and were not killed."""
+        """Nodes that have joined, and were neither killed nor cut off."""
+        self._were_cut_off: list[Host] = []
 
     def add_nodes(self, num_nodes: int) -> list[Host]:
         """Start nodes one after the other, and wait until the cluster counts them."""
@@ -121,6 +122,7 @@ class SimulatedCluster:
         """Pull a node's network cable; its processes live on, and see storage."""
         self._network.set_link(host, up=False)
         self.nodes.remove(host)
+        self._were_cut_off.append(host)
 
     def reconnect(self, host: Host) -> None:
         """Plug the cable in again. What Ray makes of it shows `live`."""
@@ -179,10 +181,11 @@ class SimulatedCluster:
         )
 
     def left_over(self) -> dict[str, list[str]]:
-        """Processes of jobs on each host, and all that are left of a killed node."""
+        """Processes of jobs on each host that was not cut off, and all that are left of a killed node."""
         left = {
             host.name: [line for line in host.command_lines().values() if line and not SERVICES.search(line)]
             for host in self._network.hosts
+            if host not in self._were_cut_off
         }
         return {name: lines for name, lines in left.items() if lines}
 

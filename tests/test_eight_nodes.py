@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,8 @@ PROBE = ("--task", "speaker", "--all-modules", "--encoder", "trained")
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[SimulatedCluster]:
+    if not os.environ.get("VGIM_NODES"):
+        pytest.skip("takes up to a quarter of an hour: make eight-nodes")
     if reason := why_no_namespaces():
         pytest.skip(reason)
     # A node that does not answer is given up after 10 seconds, not after 50.
@@ -72,7 +75,6 @@ def accuracies(run: Location) -> dict[str, float]:
     return {name: json.loads(probes.child(name, "result.json").read_text())["accuracy"] for name in names}
 
 
-@pytest.mark.slow
 def test_eight_nodes_prepare_and_train_while_nodes_join_die_and_are_cut_off(
     cluster: SimulatedCluster, tmp_path: Path
 ) -> None:
@@ -98,10 +100,10 @@ def test_eight_nodes_prepare_and_train_while_nodes_join_die_and_are_cut_off(
         torch.testing.assert_close(
             one.weights()[name], tensor, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
         )
-    wait_until(lambda: not cluster.left_over(), f"no process is left: {cluster.left_over()}")
+    # The worker of a node that was cut off is left: Ray does not end it within 5 minutes of the node's return.
+    wait_until(lambda: not cluster.left_over(), "no process is left on the nodes of the cluster")
 
 
-@pytest.mark.slow
 def test_eight_nodes_sweep_and_probe_while_one_dies_and_one_joins(
     cluster: SimulatedCluster, tmp_path: Path
 ) -> None:
@@ -134,7 +136,7 @@ def test_eight_nodes_sweep_and_probe_while_one_dies_and_one_joins(
     job.succeed()
     run_here("probe", str(copy), *PROBE)
     assert accuracies(run) == accuracies(Location(str(copy)))
-    wait_until(lambda: not cluster.left_over(), f"no process is left: {cluster.left_over()}")
+    wait_until(lambda: not cluster.left_over(), "no process is left on the nodes of the cluster")
 
 
 def _train(cluster: SimulatedCluster, config: Path, marks: Path) -> str:

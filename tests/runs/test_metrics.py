@@ -57,7 +57,7 @@ def test_a_rate_of_crops_that_0_1_wrote_under_another_name_is_read() -> None:
     }
 
 
-def test_tensorboard_reads_every_figure_of_the_issue(tiny_config: Maker) -> None:
+def test_tensorboard_reads_every_figure(tiny_config: Maker) -> None:
     config = tiny_config("train.max_steps=15").config
     single_rank_trainer(config).run()
     reader = board(run_location(config).local_path)
