@@ -54,6 +54,12 @@ def test_weights_up_to_the_published_cost_are_not_warned_of(run: RunConfig) -> N
     assert dearer_than_published(run) is None
 
 
+def test_weights_that_hold_a_rate_are_not_warned_of() -> None:
+    dear = config(0.01, channels=64)
+    objective = dear.objective.model_copy(update={"target_rate": 12.0})
+    assert dearer_than_published(dear.model_copy(update={"objective": objective})) is None
+
+
 @pytest.mark.parametrize(
     ("run", "words"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,17 +33,19 @@ def test_trials_are_runs_inside_the_sweeps_folder_with_the_bases_config(tiny_swe
 
 
 @pytest.mark.parametrize(
-    ("space", "rates"),
+    ("space", "asked", "rates"),
     [
-        ({"objective.kld_weight": "[0.001, 0.01]"}, [0, 0]),
-        ({"optim.learning_rate": "[0.001, 0.01]"}, [2, 2]),
-        ({"objective.kld_weight": "[0.001]", "objective.target_rate": "[3, 4]"}, [3, 4]),
+        ({"objective.kld_weight": "[0.001, 0.01]"}, (), [0, 0]),
+        ({"objective.kld_weight": "[0.001, 0.01]"}, ("objective.target_rate=3",), [3, 3]),
+        ({"optim.learning_rate": "[0.001, 0.01]"}, (), [2, 2]),
+        ({"objective.kld_weight": "[0.001]", "objective.target_rate": "[3, 4]"}, (), [3, 4]),
     ],
 )
-def test_weights_of_a_space_end_the_bases_target_rate(
-    tiny_sweep: MakeSweep, space: dict[str, str], rates: list[float]
+def test_weights_of_a_space_end_a_presets_target_rate_and_no_rate_that_is_asked_for(
+    tmp_path: Path, tiny_sweep: MakeSweep, space: dict[str, str], asked: tuple[str, ...], rates: list[float]
 ) -> None:
-    trials = trials_of(tiny_sweep(space, "objective.target_rate=2"))
+    (tmp_path / "held.yaml").write_text("extends: tiny\nobjective: {kld_weight: 0.001, target_rate: 2}\n")
+    trials = trials_of(tiny_sweep(space, "base=held", *asked))
     assert [trial.config.target_rate for trial in trials] == rates
 
 

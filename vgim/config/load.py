@@ -57,13 +57,14 @@ def load_config(preset: str, overrides: Sequence[str] = (), on_top: Sequence[Lay
 
 
 def let_weight_end_rate(tree: Tree, layer: Layer, sources: dict[str, str]) -> None:
-    """Set `objective.target_rate` to 0 if a `layer`, just merged, sets the KL weight, and an earlier one the rate.
+    """Set `objective.target_rate` to 0 if a `layer`, just merged, sets the KL weight, and a preset before it the rate.
 
-    Under a rate the weight is only where weights start, and who sets a preset's weight means one that stays.
+    Under a rate the weight is only where weights start, and who sets a preset's weight means one that stays. A rate
+    that an override asks for is kept.
     """
     objective = layer.tree.get("objective")
     is_alone = isinstance(objective, Mapping) and "kld_weight" in objective and "target_rate" not in objective
-    if is_alone and sources.get(TARGET_RATE, layer.source) != layer.source:
+    if is_alone and sources.get(TARGET_RATE, OVERRIDE) not in (OVERRIDE, layer.source):
         merge_layer(tree, {"objective": {"target_rate": 0.0}}, layer.source, sources)
 
 

@@ -164,8 +164,10 @@ class RunConfig(Section):
             )
         spared = self.objective.free_bits * self.model.channels
         if 0 < self.target_rate <= spared:
+            is_each = self.objective.target_rate_unit == "channel"
+            each = f" a channel, {self.target_rate:g} a frame," if is_each else ""
             raise ValueError(
-                f"objective.target_rate={self.objective.target_rate:g} cannot be held where "
+                f"objective.target_rate={self.objective.target_rate:g}{each} cannot be held where "
                 f"objective.free_bits={self.objective.free_bits:g} spares {spared:g} nats a frame of "
                 f"{self.model.channels} channels; lower free_bits or raise target_rate"
             )

@@ -42,9 +42,12 @@ def times_published(config: RunConfig) -> float:
 
 
 def dearer_than_published(config: RunConfig) -> str | None:
-    """A warning if a nat a frame costs more than published in some module; else None."""
+    """A warning if a nat a frame costs more than published in some module; else None.
+
+    Weights that follow a target rate are lowered where they are too dear.
+    """
     ratio = times_published(config)
-    if ratio <= TOLERANCE:
+    if ratio <= TOLERANCE or config.target_rate:
         return None
     costs, published = nat_costs(config), _published_costs(config)
     objective = config.objective

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,7 +23,7 @@ from vgim.data.shards import cache_folder
 from vgim.data.shards.cache import cache_plan, check_cache_dir, describe_cache, use_cache
 from vgim.data.shards.file_entry import file_entry
 from vgim.data.shards.manifest import read_manifest
-from vgim.data.shards.read import read_row_group_utterances
+from vgim.data.shards.read import open_shard, read_row_group_utterances
 from vgim.data.stream.readers import read_in_process
 from vgim.data.stream.stream import CropStream, RankSlice
 from vgim.errors import ConfigError
@@ -186,12 +187,27 @@ def test_shards_that_find_no_room_are_read_where_they_are_and_a_line_says_so(
 ) -> None:
     stream = stream_of(folder, gib=2**-20)
     np.testing.assert_array_equal(crops(stream), crops(stream_of(None)))
-    (line,) = caplog.messages
-    assert line == (
-        f"data.cache_dir={folder} is full of shards in use (data.cache_gib=9.53674e-07); the others are read from "
-        f"{SHARDS}"
+    (line,) = caplog.messages  # once for all shards
+    assert re.fullmatch(
+        rf"data\.cache_dir={folder} has no room for {SHARDS}/train/\d+\.parquet \(\S+ GiB\) beside shards in use "
+        rf"\(data\.cache_gib=9\.537e-07\); such shards are read from {SHARDS}",
+        line,
     )
     assert not copies(folder)
+
+
+def test_a_shard_that_is_too_large_leaves_the_cache_to_smaller_ones(faults: Faults, folder: Path) -> None:
+    shards = Location(SHARDS)
+    manifest = read_manifest(shards)
+    entries = [shard for name in ("train", "validation") for shard in manifest.split(name).shards]
+    small, large = (pick(entries, key=lambda shard: shard.bytes) for pick in (min, max))
+    assert small.bytes < large.bytes
+    plan = cache_plan(shards, manifest, DataConfig(shards=SHARDS, cache_dir=str(folder)))
+    assert plan is not None
+    use_cache(replace(plan, limit_bytes=small.bytes))
+    for shard in (large, small):
+        open_shard(shards.child(shard.path).uri)
+    assert [copy.name for copy in copies(folder)] == [f"{small.sha256}.parquet"]
 
 
 def test_a_shard_that_is_not_the_manifests_is_not_copied(

@@ -62,15 +62,20 @@ def cache_plan(
 
 def describe_cache(manifest: Manifest, config: DataConfig) -> tuple[str, bool]:
     """What the cache would hold of the shards that a training reads, in words, and whether that is all of them."""
+    shards, at = Location(config.shards), Path(config.cache_dir)
+    there = next(folder for folder in (at, *at.parents) if folder.exists())
+    if shards.is_local and on_same_disk(shards.local_path, there):
+        return f"cache: {at} is on the disk of {shards.uri}, which is read in place", True
     needed = (
         sum(shard.bytes for name in ("train", "validation") for shard in manifest.split(name).shards) / GIB
     )
     line = f"cache: {needed:,.3g} GiB of shards in {config.cache_dir} on each node"
     if needed <= config.cache_gib:
         return f"{line}, of data.cache_gib={config.cache_gib:g}", True
+    share = 1 - config.cache_gib / needed
     return (
-        f"{line} do not fit data.cache_gib={config.cache_gib:g}: {1 - config.cache_gib / needed:.0%} of them are read "
-        f"from {config.shards} in each epoch"
+        f"{line} do not fit data.cache_gib={config.cache_gib:g}: at least {share:.0%} of them are read from "
+        f"{config.shards} in each epoch"
     ), False
 
 
@@ -123,7 +128,7 @@ class _Cache:
         self.plan = plan
         self._folder = CacheFolder(Path(plan.folder), plan.limit_bytes)
         self._fills, self._reads = plan.fills, True
-        self._begun = False
+        self._begun, self._is_full = False, False
         self._compared: dict[tuple[int, ...], bool] = {}
         """State of a copy → whether its hash is right, as far as this process has compared it."""
         self._not_copied: set[str] = set()
@@ -197,13 +202,18 @@ class _Cache:
         except StorageError:
             return None  # the read of the shard itself says what is wrong, or succeeds
         if copy is None:
-            _logger.warning(
-                "data.cache_dir=%s is full of shards in use (data.cache_gib=%g); the others are read from %s",
-                self.plan.folder,
-                self.plan.limit_bytes / GIB,
-                self.plan.shards,
-            )
-            self._fills = False
+            if not self._is_full:
+                _logger.warning(
+                    "data.cache_dir=%s has no room for %s (%.3g GiB) beside shards in use (data.cache_gib=%.4g); such "
+                    "shards are read from %s",
+                    self.plan.folder,
+                    path,
+                    entry.bytes / GIB,
+                    self.plan.limit_bytes / GIB,
+                    self.plan.shards,
+                )
+            self._is_full = True  # a smaller shard may still have room
+            self._not_copied.add(path)
         return copy
 
     def _is_whole(self, copy: Path, path: str, entry: FileEntry) -> bool:
