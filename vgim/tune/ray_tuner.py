@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
-from unittest.mock import patch
 
 from vgim.errors import Interrupted
 from vgim.storage import Location
@@ -151,5 +150,8 @@ def _lost_drivers_return(max_failures: int, errors: dict[str, Exception | None])
         trial.max_failures = max_failures if isinstance(error, RayActorError) else 0
         handle_error(trial, error)
 
-    with patch.object(TuneTrial, "handle_error", remember_error):
+    TuneTrial.handle_error = remember_error
+    try:
         yield
+    finally:
+        TuneTrial.handle_error = handle_error
