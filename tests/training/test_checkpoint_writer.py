@@ -308,7 +308,7 @@ def test_a_checkpoint_that_fails_beside_another_error_is_told(
         raise StorageError("cannot write it: the disk is gone; check the disk")
 
     class Dying(loop.RankTrainer):
-        def _wishes(self) -> Any:  # it has not heard of the failure when it dies
+        def _wishes(self, progress: Any) -> Any:  # it has not heard of the failure when it dies
             if failed.is_set():
                 if log == "is full":
                     monkeypatch.setattr(MetricsWriter, "event", failing_write)
