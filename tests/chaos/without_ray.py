@@ -42,6 +42,7 @@ def run_tuner(
     resources: Any,
     num_trials: int,
     *,
+    max_failures: int,
     scheduler: Any,
     search: Any,
     on_end: Callable[[TrialChain, str | None], None],

@@ -100,6 +100,8 @@ def ensure_ray(
 
 def free_resources() -> dict[str, float]:
     """The resources of the cluster that nobody uses now; none if this process is connected to no cluster."""
+    if "ray" not in sys.modules:
+        return {}
     import ray
 
     try:
