@@ -16,17 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import parser, print_table, start, write_json
+from stream import crop_stream
 
 from vgim.config.schema import DataConfig
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.corpora.synthetic import synthesize
 from vgim.data.shards import cache
-from vgim.data.shards.manifest import read_manifest
 from vgim.data.shards.prepare import prepare
 from vgim.data.stream import row_audio
 from vgim.data.stream.readers import read_in_threads
-from vgim.data.stream.stream import CropStream, RankSlice
-from vgim.storage import Location
+from vgim.data.stream.stream import CropStream
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # a script finds only what lies beside it
 from tests.faulty_storage import SCHEME, Faults, faulty_storage
@@ -68,15 +67,7 @@ def stream_of(shards: str, crop: str, cache_dir: str, args: argparse.Namespace) 
     cache._cache_of.clear()
     row_audio._found.cache_clear()
     config = DataConfig.model_validate({"shards": shards, "crop": crop, "cache_dir": cache_dir})
-    return CropStream(
-        Location(shards),
-        read_manifest(shards),
-        config,
-        split="train",
-        rank_slice=RankSlice(0, 1, args.batch),
-        seed=0,
-        reader=read_in_threads,
-    )
+    return crop_stream(config, read_in_threads, args.batch)
 
 
 def measure(args: argparse.Namespace, scratch: Path) -> dict[str, list[list[Epoch]]]:

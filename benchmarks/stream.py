@@ -107,12 +107,18 @@ def _bytes_read() -> int:
 
 def stream_of(shards: Path, crop: str, reader: Reader, args: argparse.Namespace) -> CropStream:
     config = DataConfig.model_validate({"shards": str(shards), "crop": crop, "crop_samples": args.samples})
+    return crop_stream(config, reader, args.batch)
+
+
+def crop_stream(config: DataConfig, reader: Reader, batch: int) -> CropStream:
+    """The stream of the only rank's training crops."""
+    shards = Location(config.shards)
     return CropStream(
-        Location(shards),
+        shards,
         read_manifest(shards),
         config,
         split="train",
-        rank_slice=RankSlice(0, 1, args.batch),
+        rank_slice=RankSlice(0, 1, batch),
         seed=0,
         reader=reader,
     )

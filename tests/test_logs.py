@@ -136,13 +136,19 @@ def test_another_format_is_refused_in_one_line(
     assert not run_location(tiny_config().config).exists()
 
 
-def test_every_line_of_a_training_is_json_with_its_run_and_step(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_config: Maker, tmp_path: Path
-) -> None:
+@pytest.fixture
+def json_lines_of(monkeypatch: pytest.MonkeyPatch, tiny_config: Maker, tmp_path: Path) -> Path:
+    """The config of a run `first`, whose lines are to be JSON."""
+    monkeypatch.setenv("VGIM_LOG_FORMAT", "json")
     preset = tmp_path / "preset.yaml"
     preset.write_text(to_yaml(tiny_config("storage.name=first").config))
-    monkeypatch.setenv("VGIM_LOG_FORMAT", "json")
-    assert not run_cli("train", str(preset), "cluster.workers=0")
+    return preset
+
+
+def test_every_line_of_a_training_is_json_with_its_run_and_step(
+    json_lines_of: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not run_cli("train", str(json_lines_of), "cluster.workers=0")
     shown = capsys.readouterr()
     assert not shown.err
     lines = parsed(shown.out)
@@ -154,12 +160,9 @@ def test_every_line_of_a_training_is_json_with_its_run_and_step(
 
 
 def test_an_error_is_json_with_the_run_that_it_ended(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_config: Maker, tmp_path: Path
+    json_lines_of: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    preset = tmp_path / "preset.yaml"
-    preset.write_text(to_yaml(tiny_config("storage.name=first").config))
-    monkeypatch.setenv("VGIM_LOG_FORMAT", "json")
-    assert run_cli("train", str(preset), f"data.shards={tmp_path / 'none'}") == 3
+    assert run_cli("train", str(json_lines_of), f"data.shards={tmp_path / 'none'}") == 3
     (line,) = parsed(capsys.readouterr().err)
     assert line["level"] == "error"
     assert line["run"] == "first"

@@ -164,10 +164,8 @@ class RunConfig(Section):
             )
         spared = self.objective.free_bits * self.model.channels
         if 0 < self.target_rate <= spared:
-            is_each = self.objective.target_rate_unit == "channel"
-            each = f" a channel, {self.target_rate:g} a frame," if is_each else ""
             raise ValueError(
-                f"objective.target_rate={self.objective.target_rate:g}{each} cannot be held where "
+                f"{self.rate_in_words} cannot be held where "
                 f"objective.free_bits={self.objective.free_bits:g} spares {spared:g} nats a frame of "
                 f"{self.model.channels} channels; lower free_bits or raise target_rate"
             )
@@ -252,6 +250,14 @@ class RunConfig(Section):
         """`objective.target_rate` in nats a frame; every config that is trained has this property."""
         channels = self.model.channels if self.objective.target_rate_unit == "channel" else 1
         return self.objective.target_rate * channels
+
+    @property
+    def rate_in_words(self) -> str:
+        """`objective.target_rate=15`, or `objective.target_rate=0.35 a channel, 44.8 a frame`."""
+        words = f"objective.target_rate={self.objective.target_rate:g}"
+        if self.objective.target_rate_unit == "channel":
+            words += f" a channel, {self.target_rate:.3g} a frame"
+        return words
 
     @property
     def num_virtual_ranks(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from vgim.config.schema import RunConfig
 from vgim.model.losses import chance_of
 from vgim.model.nat_cost import times_published
 from vgim.model.target_rate import is_held
@@ -55,7 +54,7 @@ def dear_kl(figures: RunFigures, modules: Sequence[ModuleVerdict]) -> Finding | 
     objective = figures.config.objective
     weight = f"objective.kld_weight={objective.kld_weight:g} makes"
     if objective.target_rate:
-        weight = f"the weights that hold {rate_in_words(figures.config)} make"
+        weight = f"the weights that hold {figures.config.rate_in_words} make"
     times = f"{ratio * reached:,.0f}"
     return Finding(
         about="kl_cost",
@@ -107,18 +106,9 @@ def _target_rate(figures: RunFigures) -> Finding | None:
     return Finding(
         about="kl_weight",
         level="good" if is_reached else "open",
-        text=f"The KL {where} {reached} a frame where {rate_in_words(figures.config)}{yet}; "
+        text=f"The KL {where} {reached} a frame where {figures.config.rate_in_words}{yet}; "
         f"the KL weight reached {weights}.",
     )
-
-
-def rate_in_words(config: RunConfig) -> str:
-    """`objective.target_rate=15`, or `objective.target_rate=0.35 a channel, 44.8 a frame`."""
-    objective = config.objective
-    words = f"objective.target_rate={objective.target_rate:g}"
-    if objective.target_rate_unit == "channel":
-        words += f" a channel, {config.target_rate:.3g} a frame"
-    return words
 
 
 def fall_of(curve: Curve) -> float:

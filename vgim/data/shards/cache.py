@@ -64,7 +64,7 @@ def describe_cache(manifest: Manifest, config: DataConfig) -> tuple[str, bool]:
     """What the cache would hold of the shards that a training reads, in words, and whether that is all of them."""
     shards, at = Location(config.shards), Path(config.cache_dir)
     there = next(folder for folder in (at, *at.parents) if folder.exists())
-    if shards.is_local and on_same_disk(shards.local_path, there):
+    if _is_read_in_place(shards, there):
         return f"cache: {at} is on the disk of {shards.uri}, which is read in place", True
     needed = (
         sum(shard.bytes for name in ("train", "validation") for shard in manifest.split(name).shards) / GIB
@@ -167,7 +167,7 @@ class _Cache:
                 self._reads = False
                 return
             folder.mkdir(parents=True, exist_ok=True)
-            if shards.is_local and on_same_disk(shards.local_path, folder):
+            if _is_read_in_place(shards, folder):
                 self._reads = False
                 _logger.warning(
                     "data.cache_dir=%s is on the disk of data.shards=%s, which is read in place",
@@ -234,6 +234,11 @@ class _Cache:
 _caches: dict[tuple[str, str], _Cache] = {}
 _cache_of: dict[str, _Cache] = {}
 """Path or URI of a shard → its cache."""
+
+
+def _is_read_in_place(shards: Location, folder: Path) -> bool:
+    """Whether copies in a folder would be no faster than the shards."""
+    return shards.is_local and on_same_disk(shards.local_path, folder)
 
 
 def on_same_disk(one: Path, other: Path) -> bool:
