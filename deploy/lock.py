@@ -21,7 +21,8 @@ from pathlib import Path
 DEPLOY = Path(__file__).resolve().parent
 PROJECT = DEPLOY.parent / "pyproject.toml"
 CUDA, CPU = DEPLOY / "requirements-cuda.txt", DEPLOY / "requirements-cpu.txt"
-EXTRA = "analysis"
+EXTRAS = ("analysis", "data")
+"""What a cluster runs beside training: analyses of latents, downloads of corpora."""
 PYTHONS = ("3.11", "3.12", "3.13")
 """The Pythons that one lock must fit: of the tests, of Ubuntu 24.04 under the launcher, and of the image."""
 PLATFORM = "x86_64-manylinux_2_28"
@@ -57,7 +58,8 @@ def resolve(python: str) -> str:
         tested = Path(folder) / "tested.txt"
         tested.write_text("".join(f"{line}\n" for line in installed()))
         command = [
-            *(sys.executable, "-m", "uv", "pip", "compile", PROJECT.name, "-", "--extra", EXTRA),
+            *(sys.executable, "-m", "uv", "pip", "compile", PROJECT.name, "-"),
+            *(f"--extra={extra}" for extra in EXTRAS),
             *("--constraint", str(tested), "--python-version", python, "--python-platform", PLATFORM),
             *("--no-config", "--default-index", PYPI, "--generate-hashes", "--no-annotate", "--quiet"),
             *("--custom-compile-command", "make lock"),

@@ -27,10 +27,10 @@ locks = pytest.mark.parametrize("lock", [CUDA, CPU], ids=["cuda", "cpu"])
 
 def project_needs() -> list[Requirement]:
     read = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    extra = read["project"]["optional-dependencies"][LOCK["EXTRA"]]
+    extras = [line for name in LOCK["EXTRAS"] for line in read["project"]["optional-dependencies"][name]]
     return [
         Requirement(line)
-        for line in [*read["project"]["dependencies"], *extra, *read["build-system"]["requires"]]
+        for line in [*read["project"]["dependencies"], *extras, *read["build-system"]["requires"]]
     ]
 
 

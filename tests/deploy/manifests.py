@@ -18,6 +18,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 KUBERAY = ROOT / "deploy/kuberay"
 OVERLAYS = sorted(path.parent for path in (KUBERAY / "overlays").glob("*/kustomization.yaml"))
+PREPARING = [folder for folder in OVERLAYS if folder.name.endswith("-prepare")]
+TRAINING = [folder for folder in OVERLAYS if folder not in PREPARING]
 APPLIED = [*OVERLAYS, KUBERAY / "kueue/eks", KUBERAY / "kueue/gke", KUBERAY / "monitoring"]
 COMPONENTS = {
     "l4-shared-folder": ["shared-folder"],
@@ -95,6 +97,8 @@ def read_crds() -> dict[tuple[str, str], Manifest]:
     found: dict[tuple[str, str], Manifest] = {}
     for path in sorted(Path(os.environ["VGIM_CRDS"]).rglob("*.yaml")):
         text = path.read_text()
+        if "{{" in text:  # a template of Helm
+            continue
         if text.count("kind: CustomResourceDefinition") == 1 and KINDS & set(
             re.findall(r"kind: (\w+)", text)
         ):

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 from ray._common import utils as common
@@ -19,7 +20,9 @@ from tests.deploy.manifests import (
     COMPONENTS,
     KUBERAY,
     OVERLAYS,
+    PREPARING,
     ROOT,
+    TRAINING,
     Manifest,
     combined,
     groups,
@@ -28,6 +31,7 @@ from tests.deploy.manifests import (
     ray_cluster,
     rendered,
 )
+from vgim.cli import main
 from vgim.cluster.placement import DATA_CPUS
 from vgim.config import load_config
 
@@ -42,6 +46,8 @@ each_combination = pytest.mark.parametrize(
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
 each_overlay = pytest.mark.parametrize("folder", OVERLAYS, ids=lambda folder: folder.name)
+each_training = pytest.mark.parametrize("folder", TRAINING, ids=lambda folder: folder.name)
+each_preparing = pytest.mark.parametrize("folder", PREPARING, ids=lambda folder: folder.name)
 each_queued = pytest.mark.parametrize("folder", QUEUED, ids=lambda folder: folder.name)
 
 
@@ -114,7 +120,7 @@ def test_by_itself_ray_would_keep_its_objects_on_disk_in_such_a_pod(monkeypatch:
     assert services.determine_plasma_store_config(chosen, "/tmp/ray")[0] == "/tmp/ray"
 
 
-@each_overlay
+@each_training
 def test_the_jobs_run_has_a_worker_on_every_gpu_and_leaves_ray_data_a_cpu_on_each_node(folder: Path) -> None:
     spec = of_kind(rendered(folder), "RayJob")["spec"]
     python, script, preset, *overrides = shlex.split(spec["entrypoint"])
@@ -161,7 +167,6 @@ def test_pods_reach_a_bucket_by_their_service_account_and_mount_no_volume(
 ) -> None:
     manifests = combined(base, component)
     account = of_kind(manifests, "ServiceAccount")
-    assert len(account["metadata"]["annotations"]) == 1
     for group in groups(ray_cluster(manifests)):
         assert pod_of(group)["serviceAccountName"] == account["metadata"]["name"]
         assert {volume["name"] for volume in pod_of(group)["volumes"]} == {"shm"}
@@ -169,6 +174,87 @@ def test_pods_reach_a_bucket_by_their_service_account_and_mount_no_volume(
         config = load_config("librispeech-sim", ["storage.name=sim"]).config
         assert config.storage.root.startswith(f"{scheme}BUCKET/")
         assert config.data.shards.startswith(f"{scheme}BUCKET/")
+
+
+@each_preparing
+def test_shards_are_prepared_where_the_training_of_the_same_cloud_looks_for_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifests = rendered(folder)
+    pod = of_kind(manifests, "Job")["spec"]["template"]["spec"]
+    (download,), (prepare,) = pod["initContainers"], pod["containers"]
+    (volume,) = [mount for mount in download["volumeMounts"] if mount["name"] == "corpus"]
+    assert volume in prepare["volumeMounts"]
+    context = parsed(download["command"])
+    assert (context["corpus"], context["out"]) == ("librispeech", volume["mountPath"])
+    assert context["no_unpack"]
+    (home,) = [pair["value"] for pair in prepare["env"] if pair["name"] == "VGIM_HOME"]
+    context = parsed([word.replace("$(VGIM_HOME)", home) for word in prepare["command"]])
+    assert context["corpus"] == volume["mountPath"]
+    assert 0 < context["workers"] < int(prepare["resources"]["limits"]["cpu"])
+
+    job = rendered(folder.parent / folder.name.replace("-prepare", "-h100"))
+    spec = of_kind(job, "RayJob")["spec"]
+    head = spec["rayClusterSpec"]["headGroupSpec"]
+    assert home_of(head) == home
+    assert pod["serviceAccountName"] == pod_of(head)["serviceAccountName"]
+    assert of_kind(manifests, "ServiceAccount") == of_kind(job, "ServiceAccount")
+    monkeypatch.setenv("VGIM_HOME", home)
+    _, _, preset, *overrides = shlex.split(spec["entrypoint"])
+    assert load_config(preset, overrides).config.data.shards == context["out"]
+
+
+def parsed(command: list[str]) -> dict[str, Any]:
+    """The parameters of a `vgim` command, by name."""
+    program, *args = command
+    assert program == "vgim"
+    context = click.Context(main)
+    found: click.Command = main
+    while isinstance(found, click.Group):
+        _, following, args = found.resolve_command(context, args)
+        assert following is not None
+        found = following
+    return dict(found.make_context("vgim", args, parent=context).params)
+
+
+def test_the_preparation_writes_to_a_shared_folder_as_the_trainings_pods_read_it() -> None:
+    job = of_kind(combined("prepare", "shared-folder"), "Job")
+    pod, (container,) = job["spec"]["template"]["spec"], job["spec"]["template"]["spec"]["containers"]
+    head = ray_cluster(combined("job", "shared-folder"))["headGroupSpec"]
+    assert container["env"] == [{"name": "VGIM_HOME", "value": home_of(head)}]
+    for mine, theirs in (
+        (pod["volumes"], pod_of(head)["volumes"]),
+        (container["volumeMounts"], container_of(head)["volumeMounts"]),
+    ):
+        (shared,) = [entry for entry in theirs if entry["name"] == "shared"]
+        assert shared in mine
+    assert pod["securityContext"] == pod_of(head)["securityContext"]
+
+
+def test_the_eks_cluster_has_nodes_disks_and_a_role_for_what_its_overlays_ask() -> None:
+    cluster = yaml.safe_load((KUBERAY / "eks/cluster.yaml").read_text())
+    (cpu, gpu) = cluster["managedNodeGroups"]
+    manifests = rendered(KUBERAY / "overlays/eks-h100")
+    (group,) = ray_cluster(manifests)["workerGroupSpecs"]
+    assert pod_of(group)["nodeSelector"] == {"node.kubernetes.io/instance-type": gpu["instanceType"]}
+    assert gpu["maxSize"] == group["replicas"]
+    assert gpu["efaEnabled"]
+    assert set(gpu["availabilityZones"]) < set(cluster["availabilityZones"])
+    assert not gpu.get("taints")  # eksctl's plugin of EFA would not run beside them
+    node = yaml.safe_load(gpu["overrideBootstrapCommand"])
+    assert node["spec"] == {"instance": {"localStorage": {"strategy": "RAID0"}}}
+    (association,) = cluster["iam"]["podIdentityAssociations"]
+    account = of_kind(manifests, "ServiceAccount")["metadata"]
+    assert association["serviceAccountName"] == account["name"]
+    assert {"name": "eks-pod-identity-agent"} in cluster["addons"]
+    bucket = home_of(group).removeprefix("s3://").partition("/")[0]
+    resources = {part["Resource"] for part in association["permissionPolicy"]["Statement"]}
+    assert resources == {f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"}
+    pod = of_kind(rendered(KUBERAY / "overlays/eks-prepare"), "Job")["spec"]["template"]["spec"]
+    disk = amount(pod["containers"][0]["resources"]["limits"]["ephemeral-storage"])
+    assert disk < 0.8 * cpu["volumeSize"] * BYTES["Gi"]
+    (corpus,) = [volume for volume in pod["volumes"] if volume["name"] == "corpus"]
+    assert amount(corpus["emptyDir"]["sizeLimit"]) < disk
 
 
 @each_queued
@@ -231,7 +317,7 @@ def test_what_a_user_must_fill_in_is_named_at_the_top(folder: Path) -> None:
     assert f"kubectl apply -k {folder.relative_to(ROOT)}" in head
 
 
-@each_overlay
+@each_training
 def test_the_manifests_ray_is_one_that_the_project_takes(folder: Path) -> None:
     (needed,) = [d for d in PROJECT["dependencies"] if d.startswith("ray[")]
     lowest = tuple(int(part) for part in needed.partition(">=")[2].split("."))

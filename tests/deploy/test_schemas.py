@@ -3,7 +3,8 @@
 Kubernetes' own schemas come with the package kubernetes-validate. Those of custom resources are read from the folder
 that VGIM_CRDS names, with clones of their projects in it:
 
-    for project in ray-project/kuberay kubernetes-sigs/kueue prometheus-operator/prometheus-operator; do
+    for project in ray-project/kuberay kubernetes-sigs/kueue prometheus-operator/prometheus-operator \\
+                   eksctl-io/eksctl; do
       git clone --depth 1 https://github.com/$project crds/$project
     done
     VGIM_CRDS=crds make test ARGS=tests/deploy
@@ -11,15 +12,19 @@ that VGIM_CRDS names, with clones of their projects in it:
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from tests.deploy.manifests import (
     APPLIED,
     COMPONENTS,
-    OVERLAYS,
+    KUBERAY,
+    TRAINING,
     Manifest,
     combined,
     crds,
@@ -50,6 +55,16 @@ def schemas() -> dict[tuple[str, str], Manifest]:
 
 
 @crds
+@crds
+def test_the_eks_cluster_holds_to_eksctls_schema() -> None:
+    (path,) = Path(os.environ["VGIM_CRDS"]).rglob("v1alpha5/assets/schema.json")
+    schema = json.loads(path.read_text())
+    cluster = yaml.safe_load((KUBERAY / "eks/cluster.yaml").read_text())
+    assert list(faults(cluster, schema)) == []
+    cluster["managedNodeGroups"][1]["efaEnable"] = True
+    assert any("'efaEnable' was unexpected" in fault for fault in faults(cluster, schema))
+
+
 @kubectl
 @pytest.mark.parametrize("folder", APPLIED, ids=lambda folder: f"{folder.parent.name}-{folder.name}")
 def test_what_is_applied_holds_to_the_custom_resources_schemas(
@@ -73,7 +88,7 @@ def test_bases_with_components_hold_to_the_custom_resources_schemas(
 def test_a_field_or_a_value_that_the_schemas_do_not_know_is_found(
     schemas: dict[tuple[str, str], Manifest],
 ) -> None:
-    job = next(manifest for manifest in rendered(OVERLAYS[0]) if manifest["kind"] == "RayJob")
+    job = next(manifest for manifest in rendered(TRAINING[0]) if manifest["kind"] == "RayJob")
     job = {**job, "spec": {**job["spec"], "suspended": True, "backoffLimit": "two"}}
     found = " ".join(faults(job, schemas["ray.io/v1", "RayJob"]))
     assert "'suspended' was unexpected" in found
