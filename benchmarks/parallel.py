@@ -173,7 +173,7 @@ def measured(trainer: TimedTrainer, tracer: Tracer, peak_mib: float) -> RankResu
     latents = 0.0
     if stages and not stages.mesh.is_last:
         frames = network.module_frames(trainer.config.data.crop_samples)[modules[-1]]
-        channels = network.module(modules[-1]).channels_out
+        channels = network.module(modules[-1]).spec.channels_out
         latents = trainer.config.train.batch_size * len(trainer.share.virtual_ranks) * frames * channels * 4.0
     begin, end = trainer.ends[WARM_UP_STEPS - 1], trainer.ends[-1]
     steps = len(trainer.ends) - WARM_UP_STEPS

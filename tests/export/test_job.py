@@ -37,6 +37,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         root, "plain", "model.batch_norm=none", "model.relus=[true,false,true,true,true]", "model.depth=3"
     )
     made["extra modules"] = make_run(root, "deep", "model.extra_modules=3", "model.extra_layers=2")
+    made["bidirectional"] = make_run(root, "both", "model.gru_bidirectional=true")
     made["pre-emphasis"] = make_run(root, "emphasized", "model.preemphasis=0.97")
     return made
 
@@ -57,7 +58,9 @@ def assert_close(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> None:
         assert (one - other).abs().max() <= 1e-4 * other.abs().max()
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, "no BatchNorm", "extra modules", "pre-emphasis"])
+@pytest.mark.parametrize(
+    "family", [*FAMILIES, "no BatchNorm", "extra modules", "bidirectional", "pre-emphasis"]
+)
 def test_the_folder_loads_with_and_without_vgim(family: str, runs: dict[str, Path], tmp_path: Path) -> None:
     made = export_run(str(runs[family]), "folder", str(tmp_path / "export"))
     assert made.largest_difference < 1e-4
@@ -86,7 +89,7 @@ def test_the_folders_module_needs_torch_and_safetensors_alone(runs: dict[str, Pa
     assert out.strip() == "[(1, 199, 6), (1, 51, 6), (1, 25, 6), (1, 25, 5)] []"
 
 
-@pytest.mark.parametrize("family", list(FAMILIES))
+@pytest.mark.parametrize("family", [*FAMILIES, "bidirectional"])
 def test_padded_utterances_encode_as_each_alone(family: str, runs: dict[str, Path], tmp_path: Path) -> None:
     export_run(str(runs[family]), "folder", str(tmp_path / "export"))
     encoder = VgimEncoder.from_folder(tmp_path / "export")
@@ -102,7 +105,7 @@ def test_padded_utterances_encode_as_each_alone(family: str, runs: dict[str, Pat
             assert not output[row, alone.shape[1] :].any()
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, "no BatchNorm", "pre-emphasis"])
+@pytest.mark.parametrize("family", [*FAMILIES, "no BatchNorm", "bidirectional", "pre-emphasis"])
 def test_onnx_runs_any_batch_and_length(family: str, runs: dict[str, Path], tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     export_run(str(runs[family]), "onnx", str(tmp_path / "encoder.onnx"))
@@ -114,7 +117,7 @@ def test_onnx_runs_any_batch_and_length(family: str, runs: dict[str, Path], tmp_
         assert_close(found, expected(runs[family], heard))
 
 
-@pytest.mark.parametrize("family", ["sim", "cpc"])
+@pytest.mark.parametrize("family", ["sim", "cpc", "bidirectional"])
 def test_torchscript_takes_lengths(family: str, runs: dict[str, Path], tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -127,12 +130,15 @@ def test_torchscript_takes_lengths(family: str, runs: dict[str, Path], tmp_path:
 
 
 @pytest.mark.slow  # torch.export compiles
-def test_a_program_of_torch_export_runs_any_batch_and_length(runs: dict[str, Path], tmp_path: Path) -> None:
-    made = export_run(str(runs["sim"]), "torch-export", str(tmp_path / "encoder.pt2"))
+@pytest.mark.parametrize("family", ["sim", "bidirectional"])
+def test_a_program_of_torch_export_runs_any_batch_and_length(
+    family: str, runs: dict[str, Path], tmp_path: Path
+) -> None:
+    made = export_run(str(runs[family]), "torch-export", str(tmp_path / "encoder.pt2"))
     assert made.largest_difference < 1e-4
     program = torch.export.load(tmp_path / "encoder.pt2").module()
     for heard in (audio(1, 500), audio(4, 3_333)):
-        assert_close(list(program(heard)), expected(runs["sim"], heard))
+        assert_close(list(program(heard)), expected(runs[family], heard))
 
 
 def test_nothing_is_replaced_unless_it_is_an_export_and_asked_for(

@@ -238,6 +238,7 @@ def test_a_file_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:
         (SIM, SIZES[:2], r"add objective.prediction_steps=3"),
         (SIM, [*SIZES, "model.batch_norm=none"], r"add model.batch_norm=local"),
         (SIM, [*SIZES, "model.preemphasis=0.97"], r"add model.preemphasis=0"),
+        (SIM, [*SIZES, "model.gru_bidirectional=true"], r"add model.gru_bidirectional=false"),
         (SIM, [*SIZES, "model.layers_per_module=[1,1,1,1,1]"], r"add model.layers_per_module=\[2,2,1\]"),
         (
             with_tensors(SIM, linear__weight=torch.zeros(2)),
@@ -284,9 +285,16 @@ def test_steps_of_each_module_are_neither_exported_nor_imported(tmp_path: Path) 
     export_reference(str(tmp_path / "same"), str(tmp_path / "same.ckpt"))
 
 
-def test_a_filter_that_the_reference_lacks_is_not_exported(tmp_path: Path) -> None:
-    run = make_run(tmp_path, "run", "model.preemphasis=0.97")
-    with pytest.raises(CheckpointError, match=r"has model.preemphasis=0.97, which no file of the reference"):
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.preemphasis=0.97", r"has model.preemphasis=0.97, which no file of the reference"),
+        ("model.gru_bidirectional=true", r"has model.gru_bidirectional=true, and the reference knows no GRU"),
+    ],
+)
+def test_what_the_reference_lacks_is_not_exported(tmp_path: Path, override: str, message: str) -> None:
+    run = make_run(tmp_path, "run", override)
+    with pytest.raises(CheckpointError, match=message):
         export_reference(str(run), str(tmp_path / "out.ckpt"))
     assert not (tmp_path / "out.ckpt").exists()
 

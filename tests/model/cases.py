@@ -69,7 +69,7 @@ def expect(module: GreedyModule, x: Tensor, draws: Draws, kld_weight: float) -> 
     if spec.head:
         h = h @ w["head.weight"].T + w["head.bias"]
     z = h
-    c = oracle.gru(h, w) if spec.gru_units else h
+    c = oracle.gru(h, w, "l0") if spec.gru_units else h
     c = c[:, start : start + num_window]
     if spec.posterior:
         both = h @ w["posterior.weight"].T + w["posterior.bias"]
@@ -84,6 +84,12 @@ def expect(module: GreedyModule, x: Tensor, draws: Draws, kld_weight: float) -> 
             c = c + torch.exp(logvar[:, start : start + num_window] / 2) * draws.eps_c
     pool = z.reshape(-1, z.shape[-1])
     nce, accuracy = oracle.info_nce(c, z, pool, w["nce.weight"], start, draws.negatives)
+    if spec.gru_bidirectional:
+        back = z.flip(1)
+        c = oracle.gru(back, w, "l0_reverse")[:, start : start + num_window]
+        pool = back.reshape(-1, z.shape[-1])
+        other, accurate = oracle.info_nce(c, back, pool, w["nce_reverse.weight"], start, draws.negatives)
+        nce, accuracy = (nce + other) / 2, (accuracy + accurate) / 2
     loss = nce + kld_weight * kl_loss
     gradients = torch.autograd.grad(loss, list(w.values()), allow_unused=True, materialize_grads=True)
     return Expected(

@@ -41,14 +41,14 @@ def batch_norm(x_BCT: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -
     return torch.stack(channels, 1)
 
 
-def gru(x_BTC: Tensor, w: Weights) -> Tensor:
+def gru(x_BTC: Tensor, w: Weights, end: str) -> Tensor:
     """r, u = gates; n = tanh(W x + r ⊙ (U h)); h' = (1 - u) n + u h, from h = 0 (Cho et al. 2014)."""
-    units = w["gru.weight_hh_l0"].shape[1]
+    units = w[f"gru.weight_hh_{end}"].shape[1]
     h = torch.zeros(x_BTC.shape[0], units, dtype=x_BTC.dtype)
     out = []
     for t in range(x_BTC.shape[1]):
-        from_x = x_BTC[:, t] @ w["gru.weight_ih_l0"].T + w["gru.bias_ih_l0"]
-        from_h = h @ w["gru.weight_hh_l0"].T + w["gru.bias_hh_l0"]
+        from_x = x_BTC[:, t] @ w[f"gru.weight_ih_{end}"].T + w[f"gru.bias_ih_{end}"]
+        from_h = h @ w[f"gru.weight_hh_{end}"].T + w[f"gru.bias_hh_{end}"]
         rx, ux, nx = from_x.split(units, 1)
         rh, uh, nh = from_h.split(units, 1)
         r, u = 1 / (1 + torch.exp(-(rx + rh))), 1 / (1 + torch.exp(-(ux + uh)))

@@ -54,6 +54,18 @@ def test_cpc_trains_its_convolutions_through_the_gru() -> None:
     assert encoder.module(0).get_parameter("layers.conv0.weight").grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("first_half", [True, False])
+def test_each_half_of_a_bidirectional_output_hears_one_side(first_half: bool) -> None:
+    module = small_encoder(model={"gru_bidirectional": True}).eval().module(2)
+    z_BTC = audio(1, 9 * module.spec.channels).view(1, 9, -1)
+    heard_BTC = z_BTC.clone()
+    heard_BTC[:, 4] += 1
+    units = module.spec.gru_units
+    half = slice(units) if first_half else slice(units, None)
+    changed_T = (module.represent(heard_BTC) != module.represent(z_BTC))[0, :, half].any(-1)
+    assert changed_T.tolist() == [t >= 4 if first_half else t <= 4 for t in range(9)]
+
+
 def test_depth_changes_neither_weights_nor_losses_before_it() -> None:
     deep, shallow = small_encoder(seed=4), small_encoder(seed=4, model={"depth": 1})
     assert (len(deep), len(shallow)) == (3, 1)

@@ -122,6 +122,13 @@ def test_cpc_with_and_without_a_gru(gru_units: int) -> None:
     check_all_modules(2, 80, model={"family": "cpc", "gru_units": gru_units}, prediction_steps=2)
 
 
+@pytest.mark.parametrize("negatives", ["batch", "sequence", "exact", "global"])
+@pytest.mark.parametrize("family", ["sim", "cpc"])
+def test_a_gru_that_reads_from_the_end_too(family: str, negatives: str) -> None:
+    model = {"family": family, "gru_bidirectional": True}
+    check_all_modules(3, 90, model=model, prediction_steps=3, negatives=negatives, window_frames=5)
+
+
 def test_steps_of_each_module() -> None:
     check_all_modules(3, 60, prediction_steps=(7, 2, 4), num_negatives=3, kld_weight=0.01)
 

@@ -20,6 +20,8 @@ MODELS: list[dict[str, Any]] = [
     {"family": "cpc"},
     {"family": "gim", "gru_units": 0},
     {"preemphasis": 0.97},
+    {"gru_bidirectional": True},
+    {"family": "cpc", "gru_bidirectional": True},
 ]
 
 

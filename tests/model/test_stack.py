@@ -28,8 +28,8 @@ def test_the_published_encoder_has_its_published_size_and_frames() -> None:
     assert sum(p.numel() for p in encoder.parameters()) == 16_595_456
     assert encoder.module_frames(20_480) == [1023, 257, 128, 128]
     assert encoder.module_frames(10_240) == [511, 129, 64, 64]
-    assert encoder.module(2).channels_out == 512
-    assert encoder.module(-1).channels_out == 256
+    assert encoder.module(2).spec.channels_out == 512
+    assert encoder.module(-1).spec.channels_out == 256
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,8 @@ def test_the_published_encoder_has_its_published_size_and_frames() -> None:
         {"model": {"family": "gim", "relus": (True, False, True), "batch_norm": "local"}},
         {"model": {"family": "cpc"}, "objective": {"prediction_steps": 3}},
         {"model": {"family": "cpc", "gru_units": 0, "head": "linear"}},
+        {"model": {"gru_bidirectional": True}},
+        {"model": {"family": "cpc", "gru_bidirectional": True}},
         {"model": {"depth": 1}},
         {"objective": {"prediction_steps": (7, 2, 4)}},
         {"model": {"depth": 2}, "objective": {"prediction_steps": (7, 2, 4)}},
@@ -57,7 +59,7 @@ def test_parameters_are_counted_without_building_the_encoder(changed: dict[str, 
         }
     )
     parameters = dict(build_encoder(config.model, config.objective, seed=0).named_parameters())
-    predictors = sum(p.numel() for name, p in parameters.items() if ".nce." in name)
+    predictors = sum(p.numel() for name, p in parameters.items() if ".nce" in name)
     total = sum(p.numel() for p in parameters.values())
     assert count_parameters(config) == (total - predictors, predictors)
 
@@ -146,6 +148,10 @@ def test_parameters_have_the_names_that_checkpoints_use() -> None:
     assert [name for name in with_head if ".head." in name] == [
         f"greedy.{m}.head.{part}" for m in (0, 1) for part in ("weight", "bias")
     ]
+    both = small_encoder(model={"gru_bidirectional": True}).module(2).state_dict()
+    parts = [f"{side}_{kind}_l0" for side in ("weight", "bias") for kind in ("ih", "hh")]
+    of_gru = [*(f"gru.{part}" for part in parts), *(f"gru.{part}_reverse" for part in parts)]
+    assert list(both) == [*of_gru, "nce.weight", "nce_reverse.weight"]
     local, sync = (small_encoder(model={"batch_norm": kind}).state_dict() for kind in ("local", "sync"))
     assert list(local) == list(sync)
     assert "greedy.0.layers.conv0.bias" not in local
@@ -233,7 +239,7 @@ def test_encode_gives_each_module_and_samples_on_request(module: int) -> None:
     encoder = small_encoder().eval()
     x = audio(2, 80)
     mean = encoder.encode(x, module=module)
-    assert mean.shape == (2, encoder.module_frames(80)[module], encoder.module(module).channels_out)
+    assert mean.shape == (2, encoder.module_frames(80)[module], encoder.module(module).spec.channels_out)
     assert not mean.requires_grad
     assert torch.equal(mean, encoder.encode(x, module=module - 3))
     drawn = [

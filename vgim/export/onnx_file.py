@@ -50,7 +50,7 @@ def onnx_bytes(config: ExportedConfig, tensors: dict[str, F32]) -> bytes:
     outputs = []
     for index, module in enumerate(config.modules):
         x, output = graph.module(x, index, module)
-        shape = ["batch", output, module.gru_units or module.channels]
+        shape = ["batch", output, module.channels_out]
         outputs.append(onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, shape))
     audio = onnx.helper.make_tensor_value_info(INPUT, onnx.TensorProto.FLOAT, ["batch", "samples"])
     model = onnx.helper.make_model(
@@ -155,29 +155,37 @@ class _Graph:
             x = self._node("Add", [product, self._constant(f"{name}.bias", bias)])
             x = self._node("Transpose", [x], perm=[0, 2, 1])
         if module.gru_units:
-            x = self._gru(x, prefix, module.gru_units)
+            x = self._gru(x, prefix, module)
         output = f"module_{index}"
         self._node("Transpose", [x], output, perm=[0, 2, 1])
         return x, output
 
-    def _gru(self, x: str, prefix: str, units: int) -> str:
-        """A GRU over frames [B, C, T] → [B, units, T]."""
+    def _gru(self, x: str, prefix: str, module: ModuleRecord) -> str:
+        """A GRU over frames [B, C, T] → [B, C_out, T], the contexts of both directions side by side."""
 
         def gates(name: str) -> F32:
             # torch has the gates in the order reset, update, new; ONNX as update, reset, new.
             reset, update, new = np.split(self._tensors[f"{prefix}.gru.{name}"], 3)
             return np.concatenate([update, reset, new])
 
-        biases = np.concatenate([gates("bias_ih_l0"), gates("bias_hh_l0")])
+        ends = ("l0", "l0_reverse") if module.gru_bidirectional else ("l0",)
+        biases = [np.concatenate([gates(f"bias_ih_{end}"), gates(f"bias_hh_{end}")]) for end in ends]
         inputs = [
             self._node("Transpose", [x], perm=[2, 0, 1]),
-            self._constant(f"{prefix}.gru.input", gates("weight_ih_l0")[None]),
-            self._constant(f"{prefix}.gru.recurrence", gates("weight_hh_l0")[None]),
-            self._constant(f"{prefix}.gru.bias", biases[None]),
+            self._constant(f"{prefix}.gru.input", np.stack([gates(f"weight_ih_{end}") for end in ends])),
+            self._constant(f"{prefix}.gru.recurrence", np.stack([gates(f"weight_hh_{end}") for end in ends])),
+            self._constant(f"{prefix}.gru.bias", np.stack(biases)),
         ]
-        out_T1BC = self._node("GRU", inputs, hidden_size=units, linear_before_reset=1)
-        out_TBC = self._node("Squeeze", [out_T1BC, self._constant("axis_1", np.array([1]))])
-        return self._node("Transpose", [out_TBC], perm=[1, 2, 0])
+        out_TDBC = self._node(
+            "GRU",
+            inputs,
+            hidden_size=module.gru_units,
+            direction="bidirectional" if module.gru_bidirectional else "forward",
+            linear_before_reset=1,
+        )
+        out_BDCT = self._node("Transpose", [out_TDBC], perm=[2, 1, 3, 0])
+        shape = self._constant(f"{prefix}.gru.shape", np.array([0, module.channels_out, -1]))
+        return self._node("Reshape", [out_BDCT, shape])
 
     def _weight(self, name: str, preemphasis: float = 0.0) -> str:
         """A tensor of the encoder; with pre-emphasis, the weight of a convolution and the filter before it in one."""

@@ -96,10 +96,18 @@ class _Graph(nn.Module):
 
 
 def _scan_gru(gru: nn.GRU, x_BTC: Tensor) -> Tensor:
-    """The output of a GRU of one layer."""
+    """The output of a GRU of one layer, the contexts of both directions side by side."""
+    forward_BTC = _scan_direction(gru, x_BTC, "l0")
+    if not gru.bidirectional:
+        return forward_BTC
+    return torch.cat([forward_BTC, _scan_direction(gru, x_BTC.flip(1), "l0_reverse").flip(1)], -1)
+
+
+def _scan_direction(gru: nn.GRU, x_BTC: Tensor, end: str) -> Tensor:
+    """The contexts of the direction whose parameters' names end so, for frames in the order of its reading."""
     from torch._higher_order_ops.scan import scan
 
-    names = ("weight_ih_l0", "bias_ih_l0", "weight_hh_l0", "bias_hh_l0")
+    names = (f"weight_ih_{end}", f"bias_ih_{end}", f"weight_hh_{end}", f"bias_hh_{end}")
     weight_in, bias_in, weight_state, bias_state = (gru.get_parameter(name) for name in names)
     gates_TBX = F.linear(x_BTC, weight_in, bias_in).transpose(0, 1)
 

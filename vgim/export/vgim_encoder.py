@@ -23,7 +23,7 @@ from typing import Any, Optional
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
 FORMAT = "vgim-encoder"
 FORMAT_VERSION = 1
@@ -90,7 +90,13 @@ class Module(nn.Module):
             channels_in = self.channels
         width = {"none": 0, "linear": self.channels, "gaussian": 2 * self.channels}[spec["head"]]
         self.head = nn.Linear(self.channels, width) if width else None
-        self.gru = nn.GRU(self.channels, spec["gru_units"], batch_first=True) if spec["gru_units"] else None
+        self.bidirectional: bool = spec.get("gru_bidirectional", False)
+        self.gru = None
+        if spec["gru_units"]:
+            self.gru = nn.GRU(
+                self.channels, spec["gru_units"], batch_first=True, bidirectional=self.bidirectional
+            )
+        self.channels_out: int = spec["gru_units"] * (1 + self.bidirectional) or self.channels
 
     def num_frames(self, lengths: Tensor) -> Tensor:
         """Frames of the output for inputs of these lengths, int64 [B]."""
@@ -116,7 +122,15 @@ class Module(nn.Module):
         """The module's output [B, channels, T]: the latents, or the GRU's context; 0 behind each row's length."""
         x_BCT = self.latents(x_BCT, lengths)
         if self.gru is not None:
-            x_BCT = self.gru(x_BCT.transpose(1, 2))[0].transpose(1, 2)
+            z_BTC = x_BCT.transpose(1, 2)
+            if lengths is not None and self.bidirectional:  # from the end begins at each row's own
+                ends = self.num_frames(lengths).clamp(min=1).cpu()
+                packed = pack_padded_sequence(z_BTC, ends, batch_first=True, enforce_sorted=False)
+                packed = self.gru(packed)[0]
+                c_BTC = pad_packed_sequence(packed, batch_first=True, total_length=z_BTC.size(1))[0]
+            else:
+                c_BTC = self.gru(z_BTC)[0]
+            x_BCT = c_BTC.transpose(1, 2)
         if lengths is not None:
             x_BCT = zero_behind(x_BCT, self.num_frames(lengths))
         return x_BCT
@@ -154,8 +168,9 @@ class VgimEncoder(nn.Module):
             self.std = 1.0
         self.min_samples: int = config["min_samples"]
         self.hop_samples = [spec["hop_samples"] for spec in config["modules"]]
-        self.channels = [spec["gru_units"] or spec["channels"] for spec in config["modules"]]
-        self.greedy = nn.ModuleList([Module(spec) for spec in config["modules"]])
+        modules = [Module(spec) for spec in config["modules"]]
+        self.channels = [module.channels_out for module in modules]
+        self.greedy = nn.ModuleList(modules)
         self.eval()
 
     @classmethod

@@ -35,7 +35,7 @@ from vgim.storage import Location
 from vgim.training.progress import Progress
 
 PREFIX = "module."  # the reference saves its DataParallel wrapper
-UNLIKE_PRESET = ("data.normalize=none", "model.gru_units=256")
+UNLIKE_PRESET = ("data.normalize=none", "model.gru_units=256", "model.gru_bidirectional=false")
 """What the reference has on LibriSpeech where the presets `librispeech-...` have values of ours."""
 _FORBIDDEN = re.compile(r"GLOBAL (\S+)")
 
@@ -105,6 +105,11 @@ def export_reference(where: str, out: str) -> str:
         raise CheckpointError(
             f"{checkpoint.location.uri} has model.preemphasis={config.model.preemphasis:g}, which no file of the "
             "reference can state; export it with `vgim export`"
+        )
+    if config.model.gru_bidirectional:
+        raise CheckpointError(
+            f"{checkpoint.location.uri} has model.gru_bidirectional=true, and the reference knows no GRU that reads "
+            "from the end; export it with `vgim export`"
         )
     if isinstance(steps := config.objective.plain_steps, tuple):
         raise CheckpointError(
@@ -180,6 +185,7 @@ def _check_agrees(theirs: Architecture, config: RunConfig, preset: str) -> None:
         "model.relus": tuple(relu for stack in stacks for relu in stack),
         "model.layers_per_module": tuple(len(spec.convs) for spec in specs if spec.convs),
         "model.gru_units": sum(spec.gru_units for spec in specs),
+        "model.gru_bidirectional": any(spec.gru_bidirectional for spec in specs),
         "model.batch_norm": config.model.batch_norm,
         "model.head": config.model.head,
         "model.preemphasis": config.model.preemphasis,
@@ -198,6 +204,7 @@ def _check_agrees(theirs: Architecture, config: RunConfig, preset: str) -> None:
         "model.relus": theirs.relus,
         "model.layers_per_module": theirs.layers_per_module,
         "model.gru_units": theirs.gru_units,
+        "model.gru_bidirectional": False,
         "model.batch_norm": batch_norm,
         "model.head": head,
         "model.preemphasis": 0.0,
@@ -225,7 +232,9 @@ def _check_agrees(theirs: Architecture, config: RunConfig, preset: str) -> None:
 
 
 def _shown(value: Any) -> str:
-    return to_flow(list(value)).replace(" ", "") if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return to_flow(list(value)).replace(" ", "")
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _write(run: Location, encoder: Encoder, config: RunConfig, source: Location, sha256: str) -> None:

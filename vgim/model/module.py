@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from vgim.config.schema import ObjectiveConfig
 from vgim.errors import ConfigError
@@ -18,7 +19,7 @@ from vgim.model.conv import ALL, BatchNormKind, ConvStack
 from vgim.model.draws import Draws, make_draws
 from vgim.model.kernels import fused
 from vgim.model.kl_unit import in_unit
-from vgim.model.losses.base import ContrastiveLoss, contrastive_loss
+from vgim.model.losses.base import ContrastiveLoss, ContrastiveResult, contrastive_loss
 from vgim.model.posterior import GaussianHead, Posterior, gaussian_kl, reduce_kl, sample
 from vgim.model.precision import at_least_fp32, autocast_to
 from vgim.model.randomness import DrawKey, draw_seed
@@ -69,7 +70,8 @@ class GreedyModule(nn.Module):
     and c = z is the output of the last convolution, as in Löwe et al. (2019), or of a linear head on it, as in the
     GIM that V-GIM was published with. If the module has a GRU, c = GRU(z). In sim and gim the GRU is a module by
     itself, and z is its input. In cpc it follows the convolutions and the head in one module, and the gradient runs
-    through all.
+    through all. A bidirectional GRU has a second context, of the latents from the end to t, which predicts latents
+    before t by predictors of its own (Kawakami et al. 2020); the loss is the mean of both directions.
     """
 
     def __init__(
@@ -88,9 +90,19 @@ class GreedyModule(nn.Module):
         # Linear and a 1×1 Conv1d have the same default initialization (fan-in C).
         self.head = nn.Linear(spec.channels, spec.channels) if spec.head else None
         self.posterior = GaussianHead(spec.channels, logvar_max_of(objective)) if spec.posterior else None
-        self.gru = nn.GRU(spec.channels, spec.gru_units, batch_first=True) if spec.gru_units else None
-        self.nce: ContrastiveLoss = contrastive_loss(objective.loss)(
-            objective, self.num_steps, spec.gru_units or spec.channels, spec.channels
+        self.gru = None
+        if spec.gru_units:
+            self.gru = nn.GRU(
+                spec.channels, spec.gru_units, batch_first=True, bidirectional=spec.gru_bidirectional
+            )
+        self.nce = self._make_loss()
+        if spec.gru_bidirectional:
+            self.nce_reverse = self._make_loss()
+
+    def _make_loss(self) -> ContrastiveLoss:
+        spec = self.spec
+        return contrastive_loss(self.objective.loss)(
+            self.objective, self.num_steps, spec.gru_units or spec.channels, spec.channels
         )
 
     def set_rank_group(self, group: RankGroup) -> None:
@@ -107,11 +119,6 @@ class GreedyModule(nn.Module):
         """
         if self.spec.gru_units:
             self._run_gru = torch.compiler.disable(self._run_gru)  # type: ignore[no-untyped-call, method-assign]
-
-    @property
-    def channels_out(self) -> int:
-        """Channels of the module's output."""
-        return self.spec.gru_units or self.spec.channels
 
     def num_frames(self, num_in: int) -> int:
         """Frames of the output for `num_in` frames of the input, or samples if the module reads audio."""
@@ -188,12 +195,14 @@ class GreedyModule(nn.Module):
             z_BTC = mean_BTC = self._apply_head(h_BTC)
             if self.spec.gru_units:  # not `self.gru`, which torch.compile cannot trace
                 mean_BTC = self._run_gru(z_BTC)
-            c_BWC = draws.window(mean_BTC)
+            c_BWC = draws.window(mean_BTC[..., : self.spec.gru_units or None])
             kl_per_element = at_least_fp32(z_BTC.new_zeros(()))
-        pool_RC = z_BTC.flatten(0, 1)
-        if draws.pooled:
-            pool_RC = gather_rows(pool_RC, self.group)
-        nce, accuracy = self.nce(c_BWC, z_BTC, pool_RC, draws)
+        nce, accuracy = self._contrast(self.nce, c_BWC, z_BTC, draws)
+        if self.spec.gru_bidirectional:
+            # The same loss in reversed time, where the latents before a frame are those behind it.
+            back_BWC = draws.window(mean_BTC[..., self.spec.gru_units :].flip(1))
+            nce_back, accuracy_back = self._contrast(self.nce_reverse, back_BWC, z_BTC.flip(1), draws)
+            nce, accuracy = (nce + nce_back) / 2, (accuracy + accuracy_back) / 2
         return ModuleOutput(
             loss=nce if penalty is None else nce + kld_weight * penalty,
             nce=nce.detach(),
@@ -204,6 +213,14 @@ class GreedyModule(nn.Module):
             active_units=active_units(mean_BTC.detach()) if measure else None,
             latents=z_BTC.detach(),
         )
+
+    def _contrast(
+        self, loss: ContrastiveLoss, c_BWC: Tensor, z_BTC: Tensor, draws: Draws
+    ) -> ContrastiveResult:
+        pool_RC = z_BTC.flatten(0, 1)
+        if draws.pooled:
+            pool_RC = gather_rows(pool_RC, self.group)
+        return loss(c_BWC, z_BTC, pool_RC, draws)  # type: ignore[no-any-return]
 
     def distribution(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Mean and standard deviation [B, T, C] of the module's output for `x`, without a loss.
@@ -249,14 +266,27 @@ class GreedyModule(nn.Module):
         h_BTC: Tensor = self.layers(x[..., None] if x.ndim == 2 else x, layers)
         return h_BTC
 
-    def finish(self, h_BTC: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The module's output for the output of its last convolution; see `represent`."""
-        return _mean_or_sample(*self._distribution(h_BTC), generator)
+    def finish(
+        self,
+        h_BTC: Tensor,
+        generator: torch.Generator | None = None,
+        lengths_B: Tensor | Sequence[int] | None = None,
+    ) -> Tensor:
+        """The module's output for the output of its last convolution; see `represent`.
 
-    def _distribution(self, h_BTC: Tensor) -> tuple[Tensor, Tensor | None]:
+        Args:
+            h_BTC: Output of `run_layers`.
+            generator: See `represent`.
+            lengths_B: Frames of each row, if rows are padded behind; a GRU that reads from the end begins there.
+        """
+        return _mean_or_sample(*self._distribution(h_BTC, lengths_B), generator)
+
+    def _distribution(
+        self, h_BTC: Tensor, lengths_B: Tensor | Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         if self.posterior is None:
             z_BTC = self._apply_head(h_BTC)
-            return at_least_fp32(z_BTC) if self.gru is None else self._run_gru(z_BTC), None
+            return at_least_fp32(z_BTC) if self.gru is None else self._run_gru(z_BTC, lengths_B), None
         posterior: Posterior = self.posterior(h_BTC)
         return posterior.mu, torch.exp(0.5 * posterior.logvar)
 
@@ -267,12 +297,18 @@ class GreedyModule(nn.Module):
         z_BTC: Tensor = self.head(h_BTC)
         return z_BTC
 
-    def _run_gru(self, h_BTC: Tensor) -> Tensor:
+    def _run_gru(self, h_BTC: Tensor, lengths_B: Tensor | Sequence[int] | None = None) -> Tensor:
         """The GRU's output in its weights' dtype: autocast would run cuDNN's in fp16, where small gradients vanish."""
         assert self.gru is not None
         with autocast_to(None, h_BTC.device):
-            out_BTC: Tensor = self.gru(h_BTC.to(next(self.gru.parameters()).dtype))[0]
-        return out_BTC
+            h_BTC = h_BTC.to(next(self.gru.parameters()).dtype)
+            if lengths_B is None or not self.spec.gru_bidirectional:  # reading forward, it sees no padding
+                out_BTC: Tensor = self.gru(h_BTC)[0]
+                return out_BTC
+            lengths = torch.as_tensor(lengths_B, device="cpu")
+            packed = pack_padded_sequence(h_BTC, lengths, batch_first=True, enforce_sorted=False)
+            out = self.gru(packed)[0]
+            return pad_packed_sequence(out, batch_first=True, total_length=h_BTC.shape[1])[0]
 
     def _sample_posterior(
         self, h_BTC: Tensor, draws: Draws, kld_weight: float | Tensor

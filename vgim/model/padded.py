@@ -1,7 +1,8 @@
 """Utterances of several lengths in one batch, each encoded as if it were alone.
 
 A convolution of an utterance alone sees zeros behind its end. In a batch that is padded behind, frames behind each end
-are therefore set to 0 before every convolution. A GRU reads forward, and sees none of them.
+are therefore set to 0 before every convolution. A GRU reads forward, and sees none of them; one that reads from the end
+begins at each utterance's own.
 
 Shapes: B utterances, L samples, T frames, C channels.
 """
@@ -95,6 +96,6 @@ def encode_padded(
             if stops and number == layer:
                 break
         if not stops:
-            x = zero_behind(greedy.finish(x, generator), lengths_B)
+            x = zero_behind(greedy.finish(x, generator, lengths_B), lengths_B)
         outputs.append(EncodedModule(at_least_fp32(x), lengths_B))
     return outputs

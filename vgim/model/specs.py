@@ -53,6 +53,13 @@ class ModuleSpec(NamedTuple):
     """Coefficient of the filter before the first convolution of a module that reads audio; 0 for none."""
     head: bool = False
     """Whether a linear map of the last convolution's output makes the latents, without a posterior."""
+    gru_bidirectional: bool = False
+    """Whether a second GRU reads the latents from the end."""
+
+    @property
+    def channels_out(self) -> int:
+        """Channels of the module's output."""
+        return self.gru_units * (1 + self.gru_bidirectional) or self.channels
 
     @property
     def output_is_a_layer(self) -> bool:
@@ -93,12 +100,22 @@ def module_specs(model: ModelConfig) -> list[ModuleSpec]:
                 relus=() if all(relus) else relus[first : first + size],
                 preemphasis=model.preemphasis if first == 0 else 0.0,
                 head=model.head == "linear",
+                gru_bidirectional=model.gru_bidirectional and model.family == "cpc",
             )
         )
         first += size
     if model.family != "cpc" and model.gru_units:
-        min_samples = _samples_for_frames(2, layers)
-        specs.append(ModuleSpec((), model.channels, model.channels, model.gru_units, False, min_samples))
+        specs.append(
+            ModuleSpec(
+                convs=(),
+                channels_in=model.channels,
+                channels=model.channels,
+                gru_units=model.gru_units,
+                posterior=False,
+                min_samples=_samples_for_frames(2, layers),
+                gru_bidirectional=model.gru_bidirectional,
+            )
+        )
     return specs[: model.depth or len(specs)]
 
 
@@ -131,6 +148,11 @@ def count_parameters(config: RunConfig) -> ParameterCounts:
             encoder += 2 * channels if normed and config.model.batch_norm != "none" else channels
             channels_in = channels
         encoder += channels * (channels + 1) * (spec.head + 2 * spec.posterior)  # μ and log σ²
-        encoder += 3 * gru * (channels + gru + 2) if gru else 0  # three gates with two biases each
-        predictors += loss.num_parameters(objective, objective.steps_of_module(m), gru or channels, channels)
+        directions = 1 + spec.gru_bidirectional
+        encoder += (
+            directions * 3 * gru * (channels + gru + 2) if gru else 0
+        )  # three gates with two biases each
+        predictors += directions * loss.num_parameters(
+            objective, objective.steps_of_module(m), gru or channels, channels
+        )
     return ParameterCounts(encoder, predictors)

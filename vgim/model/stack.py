@@ -22,7 +22,8 @@ class Encoder(nn.Module):
     """Greedy modules in order; each reads the latents of the module before.
 
     Names of parameters are stable, for checkpoints: `greedy.<module>.layers.conv<i>.weight`,
-    `….layers.norm<i>.weight`, `….head.weight`, `….posterior.weight`, `….gru.weight_ih_l0`, `….nce.weight`.
+    `….layers.norm<i>.weight`, `….head.weight`, `….posterior.weight`, `….gru.weight_ih_l0`, `….nce.weight`; of a
+    bidirectional GRU also `….gru.weight_ih_l0_reverse` and `….nce_reverse.weight`.
     """
 
     def __init__(
@@ -165,7 +166,7 @@ class Encoder(nn.Module):
     def channels(self, module: int, layer: int | None = None) -> int:
         """Channels of the output of a module or layer."""
         greedy = self.module(module)
-        return greedy.channels_out if layer is None else greedy.spec.channels
+        return greedy.spec.channels_out if layer is None else greedy.spec.channels
 
 
 def build_encoder(model: ModelConfig, objective: ObjectiveConfig, seed: int) -> Encoder:

@@ -27,7 +27,7 @@ from vgim.storage import Location
 from vgim.text import first_problem
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-LOSS_ONLY = ".nce."
+LOSS_ONLY = ".nce"
 """Part of the names of tensors that the loss alone needs; an export leaves them out."""
 
 
@@ -62,8 +62,15 @@ class ModuleRecord(ExportRecord):
     """What makes the latents from the last convolution: nothing, a linear map, or the mean of a Gaussian posterior."""
     gru_units: int
     """Units of the GRU that makes the output; 0 for none."""
+    gru_bidirectional: bool = False
+    """Whether a second GRU reads from the end, so that the output has twice as many channels."""
     hop_samples: int
     """Samples of audio from one frame of the output to the next."""
+
+    @property
+    def channels_out(self) -> int:
+        """Channels of the output."""
+        return self.gru_units * (1 + self.gru_bidirectional) or self.channels
 
 
 class NormalizeRecord(ExportRecord):
@@ -242,6 +249,7 @@ def module_records(encoder: Encoder) -> tuple[ModuleRecord, ...]:
                 channels=spec.channels,
                 head="gaussian" if spec.posterior else "linear" if spec.head else "none",
                 gru_units=spec.gru_units,
+                gru_bidirectional=spec.gru_bidirectional,
                 hop_samples=encoder.hop_samples(index),
             )
         )

@@ -84,7 +84,8 @@ def modules_table(config: RunConfig) -> Table:
             behind = ", linear head"
         rows.append((str(number), f"convolutions {text}{behind}", str(model.channels), _period(samples)))
     if model.gru_units:
-        rows.append((str(len(rows)), "GRU", str(model.gru_units), _period(samples)))
+        name, units = ("bidirectional GRU", "2 × ") if model.gru_bidirectional else ("GRU", "")
+        rows.append((str(len(rows)), name, f"{units}{model.gru_units}", _period(samples)))
     if model.family == "cpc":
         layers_text = "; ".join(row[1] for row in rows)
         rows = [("0", layers_text, rows[-1][2], _period(samples))]

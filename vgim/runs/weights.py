@@ -18,8 +18,8 @@ from vgim.runs.recovery import written_checkpoint
 from vgim.runs.training_state import TrainingState
 from vgim.storage import Bytes, Location
 
-PREDICTORS = ".nce.weight"
-"""Ending of the names of an encoder's predictors."""
+PREDICTORS = ".nce"
+"""Part of the names of an encoder's predictors, `….nce.weight` and `….nce_reverse.weight`."""
 OF_RANKS = "/of_ranks"
 """Ending of the keys in a checkpoint's optimizer state that hold every rank's own value of a buffer, [ranks, ...]."""
 

@@ -41,15 +41,18 @@ def spoken() -> list[Utterance]:
     return [utterance(n, name=f"u{i}", seed=i) for i, n in enumerate(LENGTHS)]
 
 
-def test_batched_features_equal_the_encoders_output_for_each_utterance(spoken: list[Utterance]) -> None:
-    built = encoder()
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_batched_features_equal_the_encoders_output_for_each_utterance(
+    spoken: list[Utterance], bidirectional: bool
+) -> None:
+    built = encoder(gru_bidirectional=bidirectional)
     found = list(stream_features(source(built), spoken, whole_utterance))
     assert [u.utterance_id for u, _ in found] == ["u0", "u1", "u2", "u3", "u4", "u5", "u7"]  # u6: no frame
     for heard, features in found:
         x_BL = torch.from_numpy(heard.audio)[None].float() / 32_768
         frames = built.module_frames(len(heard.audio))
         for module, features_TC in enumerate(features):
-            assert features_TC.shape == (frames[module], [8, 8, 8, 6][module])
+            assert features_TC.shape == (frames[module], [8, 8, 8, 12 if bidirectional else 6][module])
             torch.testing.assert_close(features_TC, built.encode(x_BL, module)[0])
 
 

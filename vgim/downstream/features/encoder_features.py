@@ -163,7 +163,7 @@ class EncoderFeatures:
         """Features of normalized clips that are padded behind.
 
         A convolution of a clip alone sees zeros behind its end, so frames behind each end are set to zero before every
-        convolution. A GRU reads forward, and sees none of them.
+        convolution. A GRU reads forward, and sees none of them, or begins at each clip's own end.
         """
         x = _silence(x, lengths)
         features = []
@@ -176,7 +176,7 @@ class EncoderFeatures:
                     features.append(at_least_fp32(x).cpu())
                 if (index, layer) == self._computed[-1]:
                     return features
-            x = _silence(module.finish(x), lengths)
+            x = _silence(module.finish(x, lengths_B=lengths), lengths)
             if (index, None) in self._computed:
                 features.append(x.cpu())
         return features

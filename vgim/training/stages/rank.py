@@ -136,7 +136,7 @@ def stage_rank(job: AnyTrainJob, worker: Worker, network: nn.Module, num_virtual
     shape = None
     if first:
         before = network.module(first - 1)
-        shape = network.module_frames(config.data.crop_samples)[first - 1], before.channels_out
+        shape = network.module_frames(config.data.crop_samples)[first - 1], before.spec.channels
     link = StageLink(
         mesh,
         train.accumulate,
