@@ -1,4 +1,4 @@
-"""Sections of the encoder and its loss: K of each module, directions of the GRU."""
+"""Sections of the encoder and its loss: K of each module."""
 
 from __future__ import annotations
 
@@ -58,10 +58,3 @@ def test_a_list_of_equal_steps_means_the_same_as_the_number() -> None:
     assert ObjectiveConfig(prediction_steps=(4, 4, 4)).plain_steps == 4
     assert ObjectiveConfig(prediction_steps=4).plain_steps == 4
     assert ObjectiveConfig(prediction_steps=(4, 4, 2)).plain_steps == (4, 4, 2)
-
-
-def test_a_direction_of_no_gru_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match="gru_bidirectional=true has no effect without a GRU; set gru_units"
-    ):
-        load_config("quickstart", ["model.gru_units=0", "model.gru_bidirectional=true"])

@@ -30,7 +30,7 @@ def test_it_returns_what_s3prl_reads(upstream: UpstreamExpert) -> None:
     hidden = features["hidden_states"]
     assert torch.equal(features["last_hidden_state"], hidden[-1])
     assert torch.equal(features["hidden_state_1"], hidden[1])
-    assert [tuple(states.shape) for states in hidden] == [(3, 799, 6), (3, 201, 6), (3, 100, 6), (3, 100, 5)]
+    assert [tuple(states.shape) for states in hidden] == [(3, 799, 6), (3, 201, 6), (3, 100, 6), (3, 100, 10)]
     for key, states in features.items():
         if key != "hidden_states":
             assert _cut(waves(), states, upstream.get_downsample_rates(key))

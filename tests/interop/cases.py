@@ -12,7 +12,12 @@ from torch.nn import functional as F
 
 CHANNELS, UNITS, STEPS = 6, 5, 3
 KERNELS, STRIDES, PADDINGS = (10, 8, 4, 4, 4), (5, 4, 2, 2, 2), (2, 2, 2, 2, 1)
-SIZES = (f"model.channels={CHANNELS}", f"model.gru_units={UNITS}", f"objective.prediction_steps={STEPS}")
+SIZES = (
+    f"model.channels={CHANNELS}",
+    f"model.gru_units={UNITS}",
+    "model.gru_bidirectional=false",
+    f"objective.prediction_steps={STEPS}",
+)
 GREEDY, ONE = ((0, 1), (2, 3), (4,)), ((0, 1, 2, 3, 4),)
 
 State = dict[str, Tensor]

@@ -45,8 +45,8 @@ class ModelConfig(Section):
     gru_units: int = Field(256, ge=0, le=MAX_WIDTH)
     """Units of the GRU, the last module, which reads the last convolutional latents; 0 for no GRU."""
     gru_bidirectional: bool = False
-    """Whether a second GRU of as many units reads the latents from the end and predicts those before it; the module's
-    output has both contexts side by side, and its loss is the mean of both."""
+    """Whether the GRU, if there is one, has a second direction of as many units, which reads the latents from the end
+    and predicts those before; the output has both contexts side by side, and the loss is the mean of both."""
     depth: int = Field(0, ge=0, le=2 * MAX_LAYERS + 1)
     """Modules that are trained, counted from the input (the GRU is the last); 0 for all. Greedy families only."""
     batch_norm: Literal["none", "local", "sync"] = "local"
@@ -83,10 +83,6 @@ class ModelConfig(Section):
             raise ValueError(
                 f"layers_per_module={list(self.layers_per_module)} adds up to {sum(self.layers_per_module)} "
                 f"but there are {num_layers} convolutions"
-            )
-        if self.gru_bidirectional and not self.gru_units:
-            raise ValueError(
-                "gru_bidirectional=true has no effect without a GRU; set gru_units, or leave gru_bidirectional out"
             )
         if self.extra_layers > 1 and not self.extra_modules:
             raise ValueError(

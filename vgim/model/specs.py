@@ -100,7 +100,7 @@ def module_specs(model: ModelConfig) -> list[ModuleSpec]:
                 relus=() if all(relus) else relus[first : first + size],
                 preemphasis=model.preemphasis if first == 0 else 0.0,
                 head=model.head == "linear",
-                gru_bidirectional=model.gru_bidirectional and model.family == "cpc",
+                gru_bidirectional=model.gru_bidirectional and model.family == "cpc" and model.gru_units > 0,
             )
         )
         first += size
