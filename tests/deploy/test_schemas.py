@@ -55,7 +55,6 @@ def schemas() -> dict[tuple[str, str], Manifest]:
 
 
 @crds
-@crds
 def test_the_eks_cluster_holds_to_eksctls_schema() -> None:
     (path,) = Path(os.environ["VGIM_CRDS"]).rglob("v1alpha5/assets/schema.json")
     schema = json.loads(path.read_text())
