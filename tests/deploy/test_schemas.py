@@ -64,6 +64,7 @@ def test_the_eks_cluster_holds_to_eksctls_schema() -> None:
     assert any("'efaEnable' was unexpected" in fault for fault in faults(cluster, schema))
 
 
+@crds
 @kubectl
 @pytest.mark.parametrize("folder", APPLIED, ids=lambda folder: f"{folder.parent.name}-{folder.name}")
 def test_what_is_applied_holds_to_the_custom_resources_schemas(
