@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from tests.faulty_storage import Faults, faulty_storage
-from tests.training.cases import run_location
 from tests.waiting import wait_until
 from vgim import logs
 from vgim.cli import main
@@ -94,7 +93,7 @@ def test_lines_of_a_rank_are_json_with_its_fields_and_the_traceback() -> None:
     log_as("text", {}, out=earlier)
     log_as("json", {"run": "first", "rank": 0}, level=logging.WARNING, out=out)
     logger = logging.getLogger("vgim.somewhere")
-    logger.info("nobody asked")
+    logger.info("warning: nobody asked")
     set_log_fields(step=7)
     try:
         raise ValueError("a defect")
@@ -113,6 +112,17 @@ def test_lines_of_a_rank_are_json_with_its_fields_and_the_traceback() -> None:
     assert not earlier.getvalue()
 
 
+def test_an_event_that_warns_is_a_warning_in_json_and_no_second_one_on_the_terminal() -> None:
+    out = io.StringIO()
+    log_as("json", {}, out=out)
+    logging.getLogger("vgim.somewhere").info("warning: a nat is dear")
+    logging.getLogger("vgim.somewhere").info("all is well")
+    assert [line["level"] for line in parsed(out.getvalue())] == ["warning", "info"]
+    log_as("json", {}, level=logging.WARNING, out=out)
+    logging.getLogger("vgim.somewhere").info("warning: a nat is dear")
+    assert len(out.getvalue().splitlines()) == 2
+
+
 def test_the_fields_of_a_run_end_with_it_and_stay_for_the_error_that_ends_it() -> None:
     set_log_fields(step=9)
     with logs_of_run("first"):
@@ -121,19 +131,6 @@ def test_the_fields_of_a_run_end_with_it_and_stay_for_the_error_that_ends_it() -
     with pytest.raises(ValueError, match="a defect"), logs_of_run("second"):
         raise ValueError("a defect")
     assert log_fields() == {"run": "second"}
-
-
-def test_another_format_is_refused_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_config: Maker, tmp_path: Path
-) -> None:
-    preset = tmp_path / "preset.yaml"
-    preset.write_text(to_yaml(tiny_config().config))
-    monkeypatch.setenv("VGIM_LOG_FORMAT", "xml")
-    assert run_cli("train", str(preset)) == 2
-    assert capsys.readouterr().err == (
-        "error: VGIM_LOG_FORMAT='xml' is no format of log lines; set it to text or json\n"
-    )
-    assert not run_location(tiny_config().config).exists()
 
 
 @pytest.fixture
@@ -157,6 +154,9 @@ def test_every_line_of_a_training_is_json_with_its_run_and_step(
     assert [line["step"] for line in validations] == [10, 20]
     assert {line["run"] for line in lines} == {"first"}
     assert any(message.startswith("verdict: ") for message in by_message)
+    assert [line["level"] for message, line in by_message.items() if "makes a nat a frame" in message] == [
+        "warning"
+    ]
 
 
 def test_an_error_is_json_with_the_run_that_it_ended(

@@ -126,7 +126,10 @@ class _Json(logging.Formatter):
         more = {"logger": record.name}
         if record.exc_info:
             more["error"] = self.formatException(record.exc_info)
-        return json_line(mask_secrets(record.getMessage()), record.levelname.lower(), more)
+        level = (
+            None if record.levelno == logging.INFO else record.levelname.lower()
+        )  # as events of a run say it
+        return json_line(mask_secrets(record.getMessage()), level, more)
 
 
 class _Text(logging.Formatter):

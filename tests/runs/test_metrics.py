@@ -202,6 +202,7 @@ def test_a_nat_dearer_than_published_is_warned_of_once_at_the_start(tiny_config:
     single_rank_trainer(longer).run()
     found = [r for r in records(run_location(longer), "event") if "makes a nat a frame" in r["message"]]
     assert [r["step"] for r in found] == [0]
+    assert found[0]["message"].startswith("warning: objective.kld_weight=0.001 ")
     assert "6.4 times as dear" in found[0]["message"]  # 0.001 at 8 channels, 0.01 at 512
     per_frame = tiny_config(
         "objective.kl_reduction=frame", "objective.kld_weight=6e-4", "storage.name=f"

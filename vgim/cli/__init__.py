@@ -5,14 +5,14 @@ A verb imports what it needs when it runs, so that `vgim --help` answers at once
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from vgim import __version__
-from vgim.cli.color import label
 from vgim.cli.compare import compare
 from vgim.cli.completion import completion
 from vgim.cli.config import config
@@ -22,6 +22,7 @@ from vgim.cli.experiment import experiment
 from vgim.cli.export import export
 from vgim.cli.features import features
 from vgim.cli.latents import latents
+from vgim.cli.messages import say, say_error, usage_problem
 from vgim.cli.output import loss, lossy_output
 from vgim.cli.probe import probe
 from vgim.cli.reference import export_reference, from_reference, import_reference
@@ -30,9 +31,9 @@ from vgim.cli.serve import serve
 from vgim.cli.sweep import sweep
 from vgim.cli.train import runs, train
 from vgim.errors import Interrupted, StorageError, VgimError
-from vgim.logs import is_json, json_line
+from vgim.logs import is_json, log_format
 from vgim.signals import Stopped, name_of, stop_signals
-from vgim.text import printable, shorten, without_middle
+from vgim.text import shorten, without_middle
 
 
 class Commands(click.Group):
@@ -44,42 +45,49 @@ class Commands(click.Group):
                 return super().main(*args, **extra)
             except SystemExit as end:
                 if not end.code and (lost := loss(out)):
-                    click.echo(f"error: {lost}", err=True)
+                    say_error(lost)
                     raise SystemExit(StorageError.exit_code) from None
                 raise
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        for arg in args:
-            if any("\ud800" <= mark <= "\udfff" for mark in arg):  # how Python keeps bytes that do not decode
-                ctx.fail(f"{shorten(arg)} is not UTF-8; rename the file, or set LANG to a UTF-8 locale")
-        return super().parse_args(ctx, args)
+        with _errors_said(ctx):
+            if not ctx.resilient_parsing:  # a shell that asks for completions
+                log_format()
+            for arg in args:
+                # How Python keeps bytes that do not decode.
+                if any("\ud800" <= mark <= "\udfff" for mark in arg):
+                    ctx.fail(f"{shorten(arg)} is not UTF-8; rename the file, or set LANG to a UTF-8 locale")
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            with stop_signals():
-                return super().invoke(ctx)
-        except click.ClickException as error:
-            object.__setattr__(error, "message", without_middle(error.message))  # click calls it final
-            raise
-        except VgimError as error:
-            if is_json():
-                click.echo(json_line(str(error), "error"), err=True)
-                ctx.exit(error.exit_code)
-            for line in str(error).splitlines():
-                click.echo(
-                    f"{label('error:', 'red', sys.stderr)} {without_middle(printable(line))}", err=True
-                )
+        with _errors_said(ctx), stop_signals():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _errors_said(ctx: click.Context) -> Iterator[None]:
+    """Say the errors that a user can cause, and the signals, that end what is inside, and exit with their codes."""
+    try:
+        yield
+    except click.ClickException as error:
+        if is_json():
+            say_error(usage_problem(error))
             ctx.exit(error.exit_code)
-        except FileNotFoundError:
-            if _has_working_folder():
-                raise
-            click.echo("error: the working folder was deleted; change to another folder (cd)", err=True)
-            ctx.exit(StorageError.exit_code)
-        except KeyboardInterrupt as error:
-            stopped = error if isinstance(error, Stopped) else Stopped()
-            if not isinstance(error, Interrupted):
-                click.echo(f"interrupted by {name_of(stopped.signal_number)}", err=True)
-            ctx.exit(stopped.exit_code)
+        object.__setattr__(error, "message", without_middle(error.message))  # click calls it final
+        raise
+    except VgimError as error:
+        say_error(str(error))
+        ctx.exit(error.exit_code)
+    except FileNotFoundError:
+        if _has_working_folder():
+            raise
+        say_error("the working folder was deleted; change to another folder (cd)")
+        ctx.exit(StorageError.exit_code)
+    except KeyboardInterrupt as error:
+        stopped = error if isinstance(error, Stopped) else Stopped()
+        if not isinstance(error, Interrupted):
+            say(f"interrupted by {name_of(stopped.signal_number)}")
+        ctx.exit(stopped.exit_code)
 
 
 def _has_working_folder() -> bool:

@@ -6,6 +6,7 @@ from collections import Counter
 
 import click
 
+from vgim.cli.messages import say
 from vgim.cli.options import Count, LazyChoice, address_option
 from vgim.errors import told_when_stopped
 
@@ -59,9 +60,9 @@ def align(shards: str, aligner: str, dictionary: str | None, workers: int, addre
         )
     unaligned = manifest.alignment.unaligned if manifest.alignment is not None else {}
     for name, reason in list(unaligned.items())[:NOTES_SHOWN]:
-        click.echo(f"not aligned: {name}: {shorten(reason, 100)}", err=True)
+        say(f"not aligned: {name}: {shorten(reason, 100)}")
     if len(unaligned) > NOTES_SHOWN:
-        click.echo(f"and {len(unaligned) - NOTES_SHOWN:,} more, all in alignment.json; most often:", err=True)
+        say(f"and {len(unaligned) - NOTES_SHOWN:,} more, all in alignment.json; most often:")
         for reason, count in Counter(unaligned.values()).most_common(REASONS_SHOWN):
-            click.echo(f"  {plural(count, 'utterance')}: {shorten(reason, 100)}", err=True)
+            say(f"  {plural(count, 'utterance')}: {shorten(reason, 100)}")
     click.echo(describe(shards, manifest))

@@ -9,6 +9,7 @@ import click
 
 from vgim.cli.align import align
 from vgim.cli.download import download
+from vgim.cli.messages import say
 from vgim.cli.options import Count, FiniteRange, json_option, seed_type
 from vgim.cli.reshard import merge, split, subset
 from vgim.errors import DataError
@@ -137,7 +138,7 @@ def _prepare(name: str, corpus: str, out: str, options: dict[str, OptionInput]) 
     given = {keyword: value for keyword, value in options.items() if value != ()}
     with show_progress() as progress:
         manifest = prepare_named(name, corpus, out, progress=progress, **given)
-    click.echo(f"{out} holds {manifest.num_utterances:,} utterances", err=True)
+    say(f"{out} holds {manifest.num_utterances:,} utterances")
     click.echo(describe(out, manifest))
 
 
@@ -237,4 +238,4 @@ def info(shards: str, with_hashes: bool, with_phones: bool, as_json: bool) -> No
             problems = verify(shards, progress)
         if problems:
             raise DataError("\n".join(f"{shards}: {problem}" for problem in problems))
-        click.echo("every shard is as it was written", err=True)
+        say("every shard is as it was written")

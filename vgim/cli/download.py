@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from vgim.cli.messages import say
+
 
 @click.command()
 @click.argument("corpus")
@@ -55,6 +57,6 @@ def download(
             progress=progress,
         )
     if license_of := CORPORA[corpus].license:
-        click.echo(f"license: {license_of}", err=True)
-    click.echo(f"next: vgim data prepare {corpus} --corpus {folder} --out SHARDS", err=True)
+        say(f"license: {license_of}")
+    say(f"next: vgim data prepare {corpus} --corpus {folder} --out SHARDS")
     click.echo(str(folder))

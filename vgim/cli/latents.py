@@ -6,6 +6,7 @@ import click
 
 from vgim.cli.color import table_width
 from vgim.cli.live import show_progress
+from vgim.cli.messages import say
 from vgim.cli.options import (
     Count,
     LazyNames,
@@ -142,9 +143,7 @@ def latents(
     else:
         click.echo(format_table(results, table_width()))
         run = where.partition(f"/{CHECKPOINTS}/")[0]
-        click.echo(
-            f"pictures and tables are in {run}/{LATENTS}; a page of them: vgim report {quote(run)}", err=True
-        )
+        say(f"pictures and tables are in {run}/{LATENTS}; a page of them: vgim report {quote(run)}")
 
 
 def _parse_dims(text: str | None) -> tuple[int, ...]:

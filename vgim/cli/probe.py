@@ -11,6 +11,7 @@ from vgim.cli.color import table_width
 from vgim.cli.completion import complete_run
 from vgim.cli.groups import GroupedCommand
 from vgim.cli.live import show_progress
+from vgim.cli.messages import say
 from vgim.cli.options import (
     Count,
     FiniteRange,
@@ -292,7 +293,7 @@ def measure(
     if not tasks:
         with show_progress(is_quiet=as_json) as progress, progress.stage("loading torch"):
             tasks = _tasks_with_labels(paths, shards)
-        click.echo(f"tasks: {', '.join(tasks)}, for which the shards have labels; --task chooses", err=True)
+        say(f"tasks: {', '.join(tasks)}, for which the shards have labels; --task chooses")
         if labels_per_class is not None and len(tasks) > 1:
             raise ConfigError(
                 f"--labels-per-class studies one task, and the shards have labels for {', '.join(tasks)}; "

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vgim.cli.messages import say
 from vgim.cli.options import FiniteRange, LazyChoice, seed_type
 
 if TYPE_CHECKING:
@@ -137,5 +138,5 @@ def _make(out: str, make: Callable[[Progress, str], Manifest]) -> None:
     refuse_job_folder("--out", out)
     with show_progress() as progress:
         manifest = make(progress, out)
-    click.echo(f"{out} holds {plural(manifest.num_utterances, 'utterance')}", err=True)
+    say(f"{out} holds {plural(manifest.num_utterances, 'utterance')}")
     click.echo(describe(out, manifest))

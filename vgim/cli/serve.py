@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from vgim.cli.messages import say
 from vgim.cli.options import Count, checkpoint_option, decoder_option, run_argument
 from vgim.errors import Interrupted
 from vgim.signals import Stopped, name_of
@@ -53,9 +54,9 @@ def serve(
         with show_progress() as progress:
             options = ServeOptions(decoder, module, checkpoint, folder, utterances)
             playground = open_playground(where, options, progress)
-        click.echo("open this address in a browser on this machine; Ctrl-C ends the playground:", err=True)
+        say("open this address in a browser on this machine; Ctrl-C ends the playground:")
         try:
             serve_playground(playground, listening, click.echo)
         except Stopped as stopped:
-            click.echo(f"the playground has ended ({name_of(stopped.signal_number)})", err=True)
+            say(f"the playground has ended ({name_of(stopped.signal_number)})")
             raise Interrupted(stopped.signal_number) from None

@@ -9,6 +9,7 @@ import click
 from vgim.cli.color import echo_table, table_width
 from vgim.cli.completion import complete_sweep
 from vgim.cli.live import show_progress
+from vgim.cli.messages import say
 from vgim.cli.options import (
     Count,
     FiniteRange,
@@ -113,9 +114,9 @@ def best(sweep_folder: str, copy_to: str | None) -> None:
     target = None if copy_to is None else _resolve(copy_to)
     trial, notes = find_best(_resolve(sweep_folder), target)
     for note in notes:
-        click.echo(f"note: {note}", err=True)
+        say(f"note: {note}")
     if is_at_chance(trial):
-        click.echo(f"note: {trial.id} is at chance, so that its metric orders noise", err=True)
+        say(f"note: {trial.id} is at chance, so that its metric orders noise")
     click.echo(f"{trial.id}: metric {trial.metric:.4f}, run folder {target or trial.run}")
 
 

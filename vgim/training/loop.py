@@ -127,7 +127,7 @@ class RankTrainer:
                 self.writer = MetricsWriter(self.run_folder, progress.step)
             if progress.step == 0 or shallower is not None:
                 self.writer.hparams(hyperparameters(self.config), self.learner.hparams_metrics)
-                log += [Event(warning) for warning in self.learner.warnings()]
+                log += [Event(f"warning: {warning}") for warning in self.learner.warnings()]
             log += [Event(warning) for warning in self.learner.slowed_by(self.worker.device)]
             if not self.validation_streams:
                 log.append(Event(NO_VALIDATION))

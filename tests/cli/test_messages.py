@@ -1,0 +1,88 @@
+"""What commands say on the standard error, as text or as JSON lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from vgim.cli import main
+
+
+def vgim(*args: str) -> Result:
+    return CliRunner().invoke(main, list(args), prog_name="vgim")
+
+
+def commands_below(group: click.Group, *names: str) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        yield (*names, name)
+        if isinstance(command, click.Group):
+            yield from commands_below(command, *names, name)
+
+
+COMMANDS = [(), *commands_below(main)]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_refuses_another_form_of_log_lines(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VGIM_LOG_FORMAT", "xml")
+    monkeypatch.chdir(tmp_path)
+    for args in ((), ("--nonsense",), ("quickstart", "x")):
+        result = vgim(*command, *args)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == (
+            "error: VGIM_LOG_FORMAT='xml' is no format of log lines; set it to text or json\n"
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_form_of_log_lines_hinders_no_completion(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VGIM_LOG_FORMAT", "xml")
+    monkeypatch.setenv("COMP_WORDS", "vgim tra")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    monkeypatch.setenv("_VGIM_COMPLETE", "bash_complete")
+    assert vgim().stdout == "plain,train\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--nonsense"], "No such option '--nonsense'; see vgim --help"),
+        (["nonsense"], "No such command 'nonsense'; see vgim --help"),
+        (["train"], "Missing argument 'PRESET'; see vgim train --help"),
+        (["data"], "Missing command; see vgim data --help"),
+        (
+            ["data", "prepare", "nonsense"],
+            "No such command 'nonsense'; see vgim data prepare --help",
+        ),
+        (
+            ["train", "quickstart", "train.seed"],
+            "'train.seed' is not an override; write key=value, for example train.seed=3",
+        ),
+        (
+            ["train", "\udcff"],
+            "\\udcff is not UTF-8; rename the file, or set LANG to a UTF-8 locale; see vgim --help",
+        ),
+    ],
+    ids=lambda value: " ".join(value).encode("ascii", "replace").decode() if isinstance(value, list) else "",
+)
+def test_wrong_usage_is_one_json_line(args: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VGIM_LOG_FORMAT", "json")
+    result = vgim(*args)
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    said = json.loads(line)
+    assert (said["level"], said["message"]) == ("error", message)
+
+
+def test_problems_of_a_config_are_one_json_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VGIM_LOG_FORMAT", "json")
+    (line,) = vgim("train", "quickstart", "train.epochs=0", "model.chanels=3").stderr.splitlines()
+    problems = sorted(json.loads(line)["message"].splitlines())
+    assert [problem.split(" ")[0] for problem in problems] == ["model.chanels", "train.epochs=0"]
