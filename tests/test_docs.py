@@ -40,6 +40,7 @@ PRESET = re.compile(
 STAGES = ("placement", "replicas", "transfer_dtype", "transfer_buffers")
 NEEDED = {
     "model.head": ("model.family=gim", "objective.kld_weight=0"),
+    "objective.target_rate_unit": ("objective.target_rate=1",),
     "train.schedule": ("cluster.workers=2",),
     **{f"train.{key}": ("train.schedule=parallel", "cluster.workers=2") for key in STAGES},
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vgim.config import load_config
+from vgim.config import from_yaml, load_config, to_yaml
 from vgim.config.schema import RunConfig
 from vgim.errors import ConfigError
 
@@ -57,6 +57,51 @@ def test_a_rate_a_channel_grows_with_the_width(preset: str) -> None:
     for channels in (64, 512):
         config = load_config(preset, [*a_channel, f"model.channels={channels}"]).config
         assert config.target_rate == pytest.approx(0.35 * channels)
+
+
+def test_a_rate_a_channel_is_told_a_frame(preset: str) -> None:
+    a_channel = ["objective.target_rate=5", "objective.target_rate_unit=channel", "model.channels=128"]
+    assert load_config(preset, a_channel).config.rate_note == (
+        "the KL of each module is held at objective.target_rate=5 a channel, 640 a frame "
+        "(objective.target_rate_unit=channel; with frame it would be 5 a frame)"
+    )
+    assert load_config(preset).config.rate_note is None
+
+
+@pytest.mark.parametrize(
+    "overrides", [["objective.kld_weight=0.01"], ["objective.target_rate=0"], ["objective.kld_weight=0"]]
+)
+def test_the_unit_of_a_presets_rate_ends_with_it(overrides: list[str]) -> None:
+    resolved = load_config("librispeech-sim", overrides)
+    assert resolved.config.target_rate == 0
+    assert resolved.config.objective.target_rate_unit == "frame"
+    assert resolved.sources["objective.target_rate_unit"] == "override"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["objective.kld_weight=0.01"],
+        ["objective.target_rate=0"],
+        ["objective.target_rate=0", "objective.kld_weight=0.01"],
+    ],
+)
+def test_a_unit_that_is_asked_for_needs_a_rate(preset: str, overrides: list[str]) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"^objective\.target_rate_unit=channel \(from override\) has no effect without objective\.target_rate; "
+        r"set objective\.target_rate too, or leave the unit out$",
+    ):
+        load_config(preset, [*overrides, "objective.target_rate_unit=channel"])
+    with pytest.raises(ConfigError, match="has no effect without"):
+        load_config(preset, ["objective.target_rate_unit=channel", *overrides])
+
+
+def test_the_config_of_a_run_with_a_unit_and_no_rate_stays_readable() -> None:
+    config = load_config("librispeech-sim").config
+    objective = config.objective.model_copy(update={"target_rate": 0.0})
+    run = config.model_copy(update={"objective": objective})
+    assert from_yaml(to_yaml(run)) == run
 
 
 def test_a_rate_a_frame_under_a_preset_that_counts_channels_is_refused(preset: str) -> None:

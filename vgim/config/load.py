@@ -23,7 +23,7 @@ from vgim.secrets import without_secrets
 
 DEFAULT = "default"
 PRESETS_NAME = "the preset's name"
-TARGET_RATE = "objective.target_rate"
+TARGET_RATE, RATE_UNIT = "objective.target_rate", "objective.target_rate_unit"
 Config = TypeVar("Config", RunConfig, DecoderConfig, AnyConfig)
 
 
@@ -52,6 +52,7 @@ def load_config(preset: str, overrides: Sequence[str] = (), on_top: Sequence[Lay
         let_weight_end_rate(tree, layer, sources)
     _name_run(tree, preset_name, sources)
     config = resolve_paths(validate(tree, sources, RunConfig))
+    _refuse_unit_without_rate(config, sources)
     full = {key: sources.get(key, DEFAULT) for key in flatten(dump(config))}
     return ResolvedConfig(config=config, sources=full, preset_name=preset_name)
 
@@ -60,12 +61,29 @@ def let_weight_end_rate(tree: Tree, layer: Layer, sources: dict[str, str]) -> No
     """Set `objective.target_rate` to 0 if a `layer`, just merged, sets the KL weight, and a preset before it the rate.
 
     Under a rate the weight is only where weights start, and who sets a preset's weight means one that stays. A rate
-    that an override asks for is kept.
+    that an override asks for is kept. With a preset's rate its unit ends too.
     """
     objective = layer.tree.get("objective")
-    is_alone = isinstance(objective, Mapping) and "kld_weight" in objective and "target_rate" not in objective
-    if is_alone and sources.get(TARGET_RATE, OVERRIDE) not in (OVERRIDE, layer.source):
+    if not isinstance(objective, Mapping):
+        return
+
+    def is_of_a_preset(key: str) -> bool:
+        return sources.get(key, OVERRIDE) not in (OVERRIDE, layer.source)
+
+    if "kld_weight" in objective and "target_rate" not in objective and is_of_a_preset(TARGET_RATE):
         merge_layer(tree, {"objective": {"target_rate": 0.0}}, layer.source, sources)
+    if tree["objective"].get("target_rate") == 0 and is_of_a_preset(RATE_UNIT):
+        merge_layer(tree, {"objective": {"target_rate_unit": "frame"}}, layer.source, sources)
+
+
+def _refuse_unit_without_rate(config: RunConfig, sources: Mapping[str, str]) -> None:
+    """Refuse a unit of a rate that is not there. Runs of before may have one, which stays readable."""
+    unit = config.objective.target_rate_unit
+    if unit != "frame" and not config.target_rate:
+        raise ConfigError(
+            f"{RATE_UNIT}={unit} (from {sources.get(RATE_UNIT, DEFAULT)}) has no effect without {TARGET_RATE}; set "
+            f"{TARGET_RATE} too, or leave the unit out"
+        )
 
 
 def attached_to(resolved: ResolvedConfig, run: str) -> ResolvedConfig:

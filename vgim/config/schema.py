@@ -260,6 +260,16 @@ class RunConfig(Section):
         return words
 
     @property
+    def rate_note(self) -> str | None:
+        """What a rate a channel is a frame, for those who meant a rate a frame; None for any other rate."""
+        if not self.target_rate or self.objective.target_rate_unit == "frame":
+            return None
+        return (
+            f"the KL of each module is held at {self.rate_in_words} (objective.target_rate_unit=channel; with frame it "
+            f"would be {self.objective.target_rate:g} a frame)"
+        )
+
+    @property
     def num_virtual_ranks(self) -> int:
         """Parts of a step's batch, each with draws of its own."""
         return num_virtual_ranks(self.train, self.cluster)

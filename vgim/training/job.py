@@ -31,7 +31,7 @@ class TrainJob(Generic[ConfigT]):
     until_epoch: int = 0
     """Epoch before which the run pauses, with a checkpoint; 0 trains to the end."""
     notes: tuple[str, ...] = ()
-    """Sentences on what the launch found in the run's folder, for the run's log."""
+    """Sentences of the launch for the run's log: on its config, and on what it found in the run's folder."""
     stop_folder: str | None = None
     """Folder besides the run's in which a request to stop is heeded: that of the sweep that the run belongs to."""
     lost_workers: int = 0

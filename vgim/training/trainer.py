@@ -85,6 +85,7 @@ def train(
         init_from=init_from,
         until_epoch=until_epoch,
         stop_folder=stop_folder,
+        notes=(config.rate_note,) if config.rate_note else (),
     )
     return launch(job, address=address, verbose=verbose, placement=placement, progress=progress)
 

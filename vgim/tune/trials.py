@@ -11,7 +11,7 @@ from typing import Any
 
 from vgim.config import RunConfig, load_config
 from vgim.config.keys import config_keys, dump
-from vgim.config.load import TARGET_RATE, from_tree, let_weight_end_rate
+from vgim.config.load import RATE_UNIT, TARGET_RATE, from_tree, let_weight_end_rate
 from vgim.config.overrides import merge_layer
 from vgim.config.presets import Layer
 from vgim.errors import ConfigError
@@ -90,7 +90,7 @@ def _config(sweep: Sweep, layers: Sequence[Layer]) -> RunConfig:
     tree = dump(sweep.base)
     for layer in layers:
         merge_layer(tree, layer.tree, layer.source, {})
-        let_weight_end_rate(tree, layer, {TARGET_RATE: sweep.source})
+        let_weight_end_rate(tree, layer, dict.fromkeys((TARGET_RATE, RATE_UNIT), sweep.source))
     return from_tree(tree, sweep.source)
 
 

@@ -95,6 +95,18 @@ def test_a_paused_run_goes_on_and_its_measured_steps_give_the_time(
     assert content_of(tmp_path / "runs") == before
 
 
+def test_a_rate_a_channel_is_told_a_frame_here_and_where_the_run_starts(tiny_config: Maker) -> None:
+    resolved = tiny_config(
+        HERE, "objective.target_rate=5", "objective.target_rate_unit=channel", "train.max_steps=1"
+    )
+    line = line_of(said_of(resolved), "rate")
+    assert "objective.target_rate=5 a channel, 40 a frame " in line  # of 8 channels
+    train(resolved)
+    assert line.removeprefix("rate: ") in run_location(resolved.config).child("metrics.jsonl").read_text()
+    a_frame = tiny_config(HERE, "objective.target_rate=5", "storage.name=a-frame")
+    assert not [line for line in said_of(a_frame) if line.startswith("rate: ")]
+
+
 def test_a_finished_run_has_nothing_left(tiny_config: Maker) -> None:
     resolved = tiny_config(HERE, "train.epochs=1")
     train(resolved)

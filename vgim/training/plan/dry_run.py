@@ -104,6 +104,8 @@ def dry_run(
     refuse_price_of_cpus(price_per_gpu_hour, gpus, "workers")
     for line in lines:
         say(line)
+    if config.rate_note is not None:
+        say(f"rate: {config.rate_note}")
     encoder = _encoder(config, on_gpu=gpus > 0)
     stages = _stages(config, encoder)
     check_exchange(encoder, config.num_virtual_ranks, _fewest_ranks(config, stages))
