@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vgim.config import load_config
+from vgim.config import ResolvedConfig, load_config
 from vgim.config.overrides import merge_layer, parse_override
 from vgim.config.yaml_text import to_flow
 from vgim.errors import ConfigError
@@ -89,6 +90,52 @@ def test_an_empty_mapping_opens_an_optional_section_with_its_defaults() -> None:
     config = load_config("librispeech-gim", ["data.synthetic={}"]).config
     assert config.data.synthetic is not None
     assert config.data.synthetic.speakers == 12
+
+
+def test_an_empty_mapping_over_a_presets_keys_is_refused_with_their_defaults() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("artificial-sim", ["data.augment={}"])
+    message, _, undo = str(caught.value).rpartition(": ")
+    assert message.startswith("data.augment={} (from override) changes nothing, ")
+    config = load_config("artificial-sim", undo.split()).config
+    assert load_config("artificial-sim").config.data.augment.is_on
+    assert not config.data.augment.is_on
+
+
+def test_an_empty_mapping_over_defaults_changes_nothing() -> None:
+    assert load_config("quickstart", ["data.augment={}"]).config == load_config("quickstart").config
+
+
+@pytest.mark.parametrize("nothing", ["", "null", "~", "''"])
+@pytest.mark.parametrize("key", ["data.cache_dir", "attach.run"])
+def test_nothing_after_the_equals_sign_empties_a_text_of_a_preset(
+    key: str, nothing: str, tmp_path: Path
+) -> None:
+    section, name = key.split(".")
+    preset = tmp_path / "preset.yaml"
+    preset.write_text(f"extends: quickstart\n{section}: {{{name}: /somewhere}}\n")
+    emptied = tmp_path / "emptied.yaml"
+    emptied.write_text(f"extends: preset.yaml\n{section}:\n  {name}: {nothing}\n")
+
+    def value(resolved: ResolvedConfig) -> str:
+        return str(getattr(getattr(resolved.config, section), name))
+
+    assert value(load_config(str(preset))) == "/somewhere"
+    assert value(load_config(str(emptied))) == ""
+    override = load_config(str(preset), [f"{key}={nothing}"])
+    assert value(override) == ""
+    assert override.sources[key] == "override"
+
+
+def test_a_name_of_nothing_is_the_presets() -> None:
+    assert load_config("quickstart", ["storage.name=x", "storage.name="]).config.storage.name == "quickstart"
+
+
+def test_nothing_is_no_value_of_a_text_that_must_not_be_empty() -> None:
+    with pytest.raises(
+        ConfigError, match=r"data\.shards=null is not allowed \(from override\); it must be text not empty"
+    ):
+        load_config("quickstart", ["data.shards="])
 
 
 def test_a_key_of_a_closed_section_opens_it() -> None:

@@ -72,6 +72,11 @@ class ConfigKey:
         return isinstance(extra, dict) and bool(extra.get("may_change", False))
 
     @property
+    def may_be_empty(self) -> bool:
+        """Whether the key is a text that may be empty, as most are that turn something off."""
+        return bool(self.field.default == "")
+
+    @property
     def _own_name(self) -> str:
         return self.name.rpartition(".")[2]
 

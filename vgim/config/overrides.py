@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vgim.config.keys import ConfigKeys, Tree, config_keys
+from vgim.config.keys import ConfigKeys, Tree, config_keys, flatten
 from vgim.config.schema import RunConfig, Section
 from vgim.config.yaml_text import parse_yaml, to_flow
 from vgim.errors import ConfigError
@@ -51,11 +51,26 @@ def merge_layer(
                 _replace(tree, name, {}, dotted, sources)
             merge_layer(tree[name], value, source, sources, dotted, root)
             continue
+        known = config_keys(root)
         if value == {} and isinstance(tree.get(name), dict):
+            _refuse_to_empty(dotted, tree[name], source, known)
             continue  # `data.synthetic={}` opens the section where it is closed and changes nothing where not
-        _refuse_value_for_section(dotted, value, source, config_keys(root))
+        _refuse_value_for_section(dotted, value, source, known)
+        if value is None and dotted in known.leaves and known.leaves[dotted].may_be_empty:
+            value = ""  # `data.cache_dir=`
         _replace(tree, name, value, dotted, sources)
         sources[dotted] = source
+
+
+def _refuse_to_empty(section: str, tree: Tree, source: str, known: ConfigKeys) -> None:
+    """Refuse `data.augment={}` over a layer that set keys of it, since they would stay."""
+    keys = [known.leaves[key] for key in flatten(tree, section) if key in known.leaves]
+    values = [f"{key.name}={key.default}" for key in keys if not key.field.is_required()]
+    if values and section not in known.optional:
+        raise ConfigError(
+            f"{section}={{}} (from {source}) changes nothing, since sections are merged key by key; to undo what was "
+            f"set before: {' '.join(values)}"
+        )
 
 
 def _refuse_value_for_section(key: str, value: Any, source: str, known: ConfigKeys) -> None:

@@ -100,8 +100,11 @@ class DataConfig(Section):
             raise ValueError(
                 f"cache_dir={mask_location(self.cache_dir)} is a URI; give a folder on the node's own disk"
             )
-        if not self.cache_dir and self.cache_gib != DataConfig.model_fields["cache_gib"].default:
-            raise ValueError(f"cache_gib={self.cache_gib:g} has no effect without cache_dir; set both")
+        default = DataConfig.model_fields["cache_gib"].default
+        if not self.cache_dir and self.cache_gib != default:
+            raise ValueError(
+                f"cache_gib={self.cache_gib:g} has no effect without cache_dir; set cache_dir, or cache_gib={default:g}"
+            )
         return self
 
 
