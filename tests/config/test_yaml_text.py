@@ -79,6 +79,8 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: !!bool maybe", "a value does not fit its tag"),
         ("a: !!timestamp x", "the tag !!timestamp has no meaning"),
         ("a: \0", "special characters are not allowed"),
+        (r'a: "\ud800"', "a text has half of a character, such as .ud800; write the character itself"),
+        (r'"\ude00\ud83d": 1', "a text has half of a character"),
     ],
     ids=lambda value: str(value)[:20],
 )
@@ -88,6 +90,10 @@ def test_a_document_that_no_config_needs_is_refused_at_once(text: str, told: str
         parse_yaml(text, "f.yaml")
     assert time.monotonic() - began < 20  # some of them took minutes, and memory without end
     assert "\n" not in str(e.value)
+
+
+def test_a_character_may_be_written_as_json_writes_it() -> None:
+    assert parse_yaml(r'{"a": "\ud83d\ude00"}', "f.yaml") == {"a": "😀"}
 
 
 def test_an_anchor_may_be_used_twice() -> None:

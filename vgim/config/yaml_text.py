@@ -73,6 +73,15 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> str:
+        text = str(super().construct_scalar(node))
+        try:
+            # Halves that JSON writes one after the other, "\\ud83d\\ude00", become their character.
+            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        except UnicodeDecodeError:
+            problem = "a text has half of a character, such as \\ud800; write the character itself"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
+
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         digits = self.construct_scalar(node)
         if len(digits) > MAX_INT_DIGITS:
