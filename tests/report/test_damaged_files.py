@@ -69,6 +69,17 @@ def test_damaged_files_are_named_and_the_rest_is_shown(run: Path) -> None:
     assert len(page.of("audio")) == 13  # a reconstruction is gone, and its original with it
 
 
+def test_a_damaged_checkpoint_is_named(run: Path) -> None:
+    state = run / "checkpoints" / "step-00000020" / "state.json"
+    state.parent.mkdir(parents=True)
+    state.write_bytes(b"{")
+    said: list[str] = []
+    page = read(run, progress=MessagesOnly(said.append))
+    (line,) = (line for line in said if "checkpoint" in line)
+    assert line.startswith("a checkpoint is damaged: checkpoints/step-00000020/state.json is damaged: ")
+    assert line in page.words
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "run.json", "metrics.jsonl"])
 @pytest.mark.parametrize("damage", [None, b"", b"[]", b"\xff\xfe", b"{}"])
 def test_a_missing_or_damaged_file_of_the_run_never_crashes_the_report(

@@ -25,6 +25,7 @@ from vgim.report.other_runs import ComparedRuns, compare_with
 from vgim.report.probes import ProbeSections, read_probes
 from vgim.report.spectrogram import RANGE_DB
 from vgim.report.tables import Table
+from vgim.runs.checkpoint_scan import TO_CONTINUE, scan_checkpoints
 from vgim.runs.continuation import continuation
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.runs.layout import CONFIG, METRICS, RECORD
@@ -109,6 +110,7 @@ def gather(run: Location, compare: Sequence[Location], limits: Limits, stage: St
     records = read_records(run, notes)
     data = config_text.read_data(config, record, notes) if config else None
     state = _state(run, record, records, notes)
+    _warn_of_checkpoints(run, notes)
     training = describe_training(records, config, notes)
     stage.update(detail="probes")
     probes = read_probes(run, embedder, notes)
@@ -202,6 +204,17 @@ def _state(run: Location, record: RunRecord | None, records: Sequence[MetricsLin
         with suppress(VgimError):  # a damaged checkpoint is named elsewhere
             notes.warn(f"the run was interrupted; {continuation(run)}")
     return state
+
+
+def _warn_of_checkpoints(run: Location, notes: Notes) -> None:
+    """Name the checkpoints whose state does not read, or whose files are missing or have another size."""
+    try:
+        damage_of_steps = scan_checkpoints(run).all_damage(TO_CONTINUE)
+    except StorageError as error:
+        notes.warn(f"checkpoints cannot be listed: {error}")
+        return
+    for damage in damage_of_steps.values():
+        notes.warn(f"a checkpoint is damaged: {notes.short(damage.file)} {damage.problem}")
 
 
 def _unsaid_kl_weight(verdict: Verdict | None) -> str:
