@@ -20,11 +20,13 @@ Program = Callable[[Sequence[str]], None]
 
 
 def run_vgim(command: Sequence[str]) -> None:
-    """Run a command of `vgim` in this process; sweeps use no Ray."""
+    """Run a command of `vgim` in this process; sweeps use no Ray, and shards count as on another disk than a cache."""
     from tests.chaos.without_ray import use_no_ray
     from vgim.cli import main
+    from vgim.data.shards import cache
 
     use_no_ray()
+    cache.on_same_disk = lambda one, other: False
     main(args=list(command), prog_name="vgim")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.chaos.arena import Scenario
 from tests.chaos.template import (
+    CACHE,
     DECODER,
     DECODER_KEYS,
     EXPORT,
@@ -20,6 +21,8 @@ from tests.chaos.template import (
 TRAINING = Scenario("train", "shards", ("train", "tiny.yaml", *TRAIN))
 RESUMED = Scenario("resume", "half", ("train", "tiny.yaml", *TRAIN))
 ATTACHED = Scenario("attach", "lower", ("train", "tiny.yaml", *TRAIN, "--attach", "lower"))
+CACHED = Scenario("cached", "shards", ("train", "tiny.yaml", *TRAIN, f"data.cache_dir={CACHE}"))
+FILLED = Scenario("filled", "filled", CACHED.command)
 DECODING = Scenario("decoder", "run", (*DECODER, *DECODER_KEYS))
 SYNTHESIZING = Scenario("synth", "", (*SYNTHESIZE, "--out", "corpus"), ("corpus",))
 PREPARING = Scenario("prepare", "corpus", (*PREPARE, "--out", "shards"), ("shards",))
@@ -46,6 +49,8 @@ SCENARIOS = {
         TRAINING,
         RESUMED,
         ATTACHED,
+        CACHED,
+        FILLED,
         DECODING,
         SYNTHESIZING,
         PREPARING,

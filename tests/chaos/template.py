@@ -65,6 +65,8 @@ LATENT_KEYS = ("--max-frames", "200", "--subsets", "2")
 EXPORT = ("export", "runs/run", "--to", "folder", "--overwrite")
 FEATURES = ("features", "runs/run", "shards", "--module", "0", "--module", "2")
 DECODER_NAME = "runs/run/decoder"
+CACHE = "cache"
+"""Folder of the copies of shards."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,9 @@ PARTS = {
         ("shards",), (("train", "tiny.yaml", *TRAIN),), killed_at="runs/run/checkpoints/step-00000006"
     ),
     "run": Part(("shards",), (("train", "tiny.yaml", *TRAIN),)),
+    "filled": Part(
+        ("shards",), (("train", "tiny.yaml", *TRAIN, "storage.name=earlier", f"data.cache_dir={CACHE}"),)
+    ),
     "lower": Part(("shards",), (("train", "tiny.yaml", *TRAIN, "model.depth=1", "storage.name=lower"),)),
     "decoder": Part(("run",), ((*DECODER, *DECODER_KEYS),)),
     "results": Part(
