@@ -198,6 +198,14 @@ def test_a_run_behind_the_modules_of_another_is_described(tiny_config: Maker) ->
         said_of(attached, init_from=source)
 
 
+def test_a_dry_run_without_the_cluster_that_it_counts_on_is_refused_as_the_run_would_be(
+    tiny_config: Maker,
+) -> None:
+    asked = tiny_config("cluster.workers=64", "cluster.device=cuda", "cluster.autoscaling=true")
+    with pytest.raises(VgimError, match="no cluster is named: a private Ray on this machine adds no nodes"):
+        said_of(asked)
+
+
 def test_gpus_and_money_come_from_rates_of_gpus(tiny_config: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dry_run_module, "read_gpu_facts", lambda: AGREES)
     monkeypatch.setattr("vgim.cluster.gpu.read_gpu_facts", lambda: AGREES)

@@ -9,7 +9,13 @@ import pytest
 from tests.cluster.test_gpu import AGREES
 from vgim.config.schema import ClusterConfig
 from vgim.errors import ConfigError
-from vgim.training.plan.workers import backend_of, describe_placement, place_run, private_resources
+from vgim.training.plan.workers import (
+    ADDS_NONE,
+    backend_of,
+    describe_placement,
+    place_run,
+    private_resources,
+)
 
 L4_NODE = {"CPU": 48.0, "GPU": 4.0}
 
@@ -46,6 +52,29 @@ def test_workers_that_follow_the_cluster_or_grow_it_are_described() -> None:
     growing = described([{"CPU": 2.0}], workers=4, device="cuda", autoscaling=True)
     assert "room for 0 workers, so it is asked for more nodes and waited for at most 300 s" in growing[1]
     assert growing[2] == "reading: Ray Data, on CPUs of the nodes that the cluster adds"
+
+
+def test_a_run_that_counts_on_nodes_and_names_no_cluster_is_told_that_a_private_ray_adds_none() -> None:
+    asked: dict[str, Any] = {"autoscaling": True, "device": "cuda"}
+    with pytest.raises(
+        ConfigError, match="no cluster is named: a private Ray on this machine adds no nodes to its"
+    ) as told:
+        place_run(ClusterConfig(workers=64, **asked), L4_NODE, private=True)
+    assert (
+        "its 48 CPUs and 4 GPUs, too few for cluster.workers=64 on cluster.device=cuda; give --address"
+        in str(told.value)
+    )
+    with pytest.raises(ConfigError, match=r"too few for cluster.workers=8..64 on cluster.device=cuda"):
+        place_run(ClusterConfig(workers="8..64", **asked), L4_NODE, private=True)
+    # What fits here is trained here, as without the key, and the key is said to do nothing.
+    placement, warning = place_run(ClusterConfig(workers=4, **asked), L4_NODE, private=True)
+    assert (placement, None) == place_run(ClusterConfig(workers=4, device="cuda"), L4_NODE, private=True)
+    assert warning == ADDS_NONE
+    _, warning = place_run(
+        ClusterConfig(workers=4000, device="cpu", autoscaling=True), {"CPU": 4001}, private=True
+    )
+    assert warning is not None
+    assert warning.startswith(f"{ADDS_NONE}; cluster.workers=4000 is more than the ")
 
 
 def test_ray_counts_the_gpus_that_the_environment_leaves() -> None:

@@ -21,10 +21,15 @@ from vgim.errors import ConfigError
 from vgim.text import plural
 
 Resources = Mapping[str, float]
+ADDS_NONE = (
+    "cluster.autoscaling=true changes nothing here: without --address or RAY_ADDRESS the run has a private Ray on this "
+    "machine, which adds no nodes"
+)
+"""A warning for a run that fits on this machine."""
 
 
 def place_run(cluster: ClusterConfig, resources: Resources, *, private: bool) -> tuple[Placement, str | None]:
-    """The resources of a run's workers, and a warning if they outnumber the cores.
+    """The resources of a run's workers, and a warning if they outnumber the cores or hope for nodes that nobody adds.
 
     Args:
         resources: the cluster's resources, as `ray.cluster_resources()` returns them.
@@ -33,11 +38,27 @@ def place_run(cluster: ClusterConfig, resources: Resources, *, private: bool) ->
     Raises:
         ConfigError: the cluster cannot hold the workers.
     """
-    placement = place_workers(cluster, resources)
-    if private:
-        placement = _on_this_machine(placement)
-    cores = usable_cores() if private else resources.get("CPU", 0)
-    return placement, crowding(cluster, placement, cores)
+    if not private:
+        placement = place_workers(cluster, resources)
+        return placement, crowding(cluster, placement, resources.get("CPU", 0))
+    here = cluster.model_copy(update={"autoscaling": False})
+    try:
+        placement = _on_this_machine(place_workers(here, resources))
+    except ConfigError as error:
+        if cluster.autoscaling:
+            raise ConfigError(_without_a_cluster(cluster, resources)) from error
+        raise
+    warnings = [ADDS_NONE if cluster.autoscaling else None, crowding(here, placement, usable_cores())]
+    return placement, "; ".join(filter(None, warnings)) or None
+
+
+def _without_a_cluster(cluster: ClusterConfig, resources: Resources) -> str:
+    has = _amount(resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+    return (
+        f"cluster.autoscaling=true, but no cluster is named: a private Ray on this machine adds no nodes to its {has}, "
+        f"too few for cluster.workers={cluster.workers} on cluster.device={cluster.device}; give --address or "
+        "RAY_ADDRESS, or submit the run as a job (ray job submit)"
+    )
 
 
 def backend_of(cluster: ClusterConfig, placement: Placement) -> str:
