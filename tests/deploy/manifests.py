@@ -28,6 +28,7 @@ COMPONENTS = {
     "h100-shared-folder": ["shared-folder", "h100"],
     "h100-efa-s3": ["s3", "h100", "efa"],
     "h100-gcs": ["gcs", "h100"],
+    "l4-s3-logs": ["s3", "logs"],
 }
 """Components that go together, on either base."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import shlex
 import subprocess
@@ -63,7 +64,8 @@ def pod_of(group: Manifest) -> Manifest:
 
 
 def container_of(group: Manifest) -> Manifest:
-    (container,) = pod_of(group)["containers"]
+    container, *sidecars = pod_of(group)["containers"]
+    assert {sidecar["name"] for sidecar in sidecars} <= {"logs"}
     return dict(container)
 
 
@@ -169,7 +171,7 @@ def test_pods_reach_a_bucket_by_their_service_account_and_mount_no_volume(
     account = of_kind(manifests, "ServiceAccount")
     for group in groups(ray_cluster(manifests)):
         assert pod_of(group)["serviceAccountName"] == account["metadata"]["name"]
-        assert {volume["name"] for volume in pod_of(group)["volumes"]} == {"shm"}
+        assert [volume["name"] for volume in pod_of(group)["volumes"]] == ["shm"]
         monkeypatch.setenv("VGIM_HOME", home_of(group))
         config = load_config("librispeech-sim", ["storage.name=sim"]).config
         assert config.storage.root.startswith(f"{scheme}BUCKET/")
@@ -239,6 +241,7 @@ def test_the_eks_cluster_has_nodes_disks_and_a_role_for_what_its_overlays_ask() 
     assert pod_of(group)["nodeSelector"] == {"node.kubernetes.io/instance-type": gpu["instanceType"]}
     assert gpu["maxSize"] == group["replicas"]
     assert gpu["efaEnabled"]
+    assert container_of(group)["image"] == f"REGISTRY/vgim:{PROJECT['version']}-efa"
     assert set(gpu["availabilityZones"]) < set(cluster["availabilityZones"])
     assert not gpu.get("taints")  # eksctl's plugin of EFA would not run beside them
     node = yaml.safe_load(gpu["overrideBootstrapCommand"])
@@ -267,7 +270,8 @@ def test_a_queued_job_names_a_queue_a_priority_and_a_level_that_exist_and_fits_t
     labels = job["metadata"]["labels"]
     assert ("LocalQueue", labels["kueue.x-k8s.io/queue-name"]) in names
     assert ("WorkloadPriorityClass", labels["kueue.x-k8s.io/priority-class"]) in names
-    assert (job["spec"]["suspend"], job["spec"]["shutdownAfterJobFinishes"]) == (True, True)
+    assert job["spec"]["shutdownAfterJobFinishes"]
+    assert "suspend" not in job["spec"]  # to apply it again would stop a run that Kueue has started
     assert "enableInTreeAutoscaling" not in job["spec"]["rayClusterSpec"]  # Kueue refuses it
 
     queue = of_kind(admin, "ClusterQueue")
@@ -299,6 +303,50 @@ def test_a_queued_job_names_a_queue_a_priority_and_a_level_that_exist_and_fits_t
     annotations = group["template"]["metadata"]["annotations"]
     levels = [level["nodeLabel"] for level in topology["spec"]["levels"]]
     assert annotations["kueue.x-k8s.io/podset-preferred-topology"] in levels[:-1]
+
+
+@pytest.mark.parametrize("base", ["job", "cluster"])
+def test_the_cache_of_shards_fits_into_a_volume_on_disks_for_which_the_pod_asks(base: str) -> None:
+    (group,) = ray_cluster(combined(base, "s3", "h100"))["workerGroupSpecs"]
+    (volume,) = [volume for volume in pod_of(group)["volumes"] if volume["name"] == "cache"]
+    (mount,) = [mount for mount in container_of(group)["volumeMounts"] if mount["name"] == "cache"]
+    room = amount(volume["emptyDir"]["sizeLimit"])
+    assert "medium" not in volume["emptyDir"]  # memory
+    assert room < amount(container_of(group)["resources"]["requests"]["ephemeral-storage"])
+    if base == "job":
+        spec = of_kind(combined(base, "s3", "h100"), "RayJob")["spec"]
+        _, _, preset, *overrides = shlex.split(spec["entrypoint"])
+        data = load_config(preset, overrides).config.data
+        assert data.cache_dir == mount["mountPath"]
+        assert data.cache_gib * 2**30 < room
+
+
+@pytest.mark.parametrize("base", ["job", "cluster"])
+def test_a_sidecar_prints_the_lines_that_rays_workers_write_to_files(base: str) -> None:
+    manifests = combined(base, "s3", "logs")
+    config = yaml.safe_load(of_kind(manifests, "ConfigMap")["data"]["fluent-bit.yaml"])
+    (tail,) = config["pipeline"]["inputs"]
+    name = "/tmp/ray/session_latest/logs/worker-0123-01000000-512.err"  # as docs/cluster.md says
+    assert fnmatch.fnmatch(name, tail["path"])
+    assert tail["parser"] in {parser["name"] for parser in config["parsers"]}
+    for group in groups(ray_cluster(manifests)):
+        ray, logs = pod_of(group)["containers"]
+        volumes = {volume["name"]: volume for volume in pod_of(group)["volumes"]}
+        assert {"name": "ray-logs", "mountPath": "/tmp/ray"} in ray["volumeMounts"]
+        (read,) = [mount for mount in logs["volumeMounts"] if mount["name"] == "ray-logs"]
+        assert read["readOnly"]
+        (settings,) = [mount for mount in logs["volumeMounts"] if mount["name"] != "ray-logs"]
+        assert (
+            volumes[settings["name"]]["configMap"]["name"]
+            == of_kind(manifests, "ConfigMap")["metadata"]["name"]
+        )
+        assert f"{settings['mountPath']}/fluent-bit.yaml" in logs["command"]
+    if base == "job":
+        variables = [
+            yaml.safe_load(of_kind(job, "RayJob")["spec"]["runtimeEnvYAML"])["env_vars"]
+            for job in (manifests, combined(base, "s3"))
+        ]
+        assert variables[0] == {**variables[1], "VGIM_LOG_FORMAT": "json"}
 
 
 def test_a_pod_without_the_efa_plugin_does_not_start() -> None:

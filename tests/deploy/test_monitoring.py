@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.deploy.manifests import kubectl, rendered
 from vgim.model.collapse import FEWEST_ACTIVE
 from vgim.training.prometheus import ENDED_GAUGE, MODULE_GAUGES, RUN_GAUGES, SOURCE_GAUGES, STAGE_GAUGES
 
@@ -77,6 +78,16 @@ def test_panels_have_numbers_of_their_own_and_do_not_overlap() -> None:
 def test_the_operator_gets_the_same_alerts() -> None:
     manifest = yaml.safe_load((ROOT / "deploy/kuberay/monitoring/prometheusrule.yaml").read_text())
     assert manifest["spec"]["groups"] == ALERTS
+
+
+@kubectl
+def test_monitor_and_rules_have_the_label_that_kube_prometheus_stack_selects_by() -> None:
+    manifests = rendered(ROOT / "deploy/kuberay/monitoring")
+    (release,) = re.findall(
+        r"helm install (\S+) \S+/kube-prometheus-stack", (ROOT / "docs/kubernetes.md").read_text()
+    )
+    assert {manifest["kind"] for manifest in manifests} == {"PodMonitor", "PrometheusRule"}
+    assert {manifest["metadata"]["labels"]["release"] for manifest in manifests} == {release}
 
 
 def test_a_collapse_is_told_by_the_share_of_units_by_which_training_tells_it() -> None:
