@@ -1,0 +1,68 @@
+"""Commands of clouds on the pages about clusters: AWS's have operations and options that its SDK knows."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from functools import cache
+from itertools import takewhile
+from typing import Any
+
+import botocore.session
+import pytest
+import yaml
+from botocore import xform_name
+
+from tests.deploy.manifests import KUBERAY, ROOT
+from tests.test_docs import code_blocks
+
+PAGES = [ROOT / "docs/kubernetes.md", ROOT / "docs/cluster-shapes.md", ROOT / "docs/cluster.md"]
+OWN = {("ecr", "get-login-password"), ("cloudformation", "deploy")}
+"""Commands of AWS's CLI that are no operation of a service."""
+GLOBAL = {"region", "profile", "output", "query"}
+
+
+def aws_commands() -> list[list[str]]:
+    found = []
+    for page in PAGES:
+        for line in code_blocks(page):
+            if line.startswith("aws "):
+                found.append(list(takewhile(lambda word: word not in ("|", "&&"), shlex.split(line)))[1:])
+    return [command for command in found if tuple(command[:2]) not in OWN]
+
+
+@cache
+def operations(service: str) -> dict[str, Any]:
+    model = botocore.session.get_session().get_service_model(service.replace("s3api", "s3"))
+    return {xform_name(name, "-"): model.operation_model(name) for name in model.operation_names}
+
+
+@pytest.mark.parametrize("command", aws_commands(), ids=" ".join)
+def test_a_command_of_aws_has_an_operation_and_options_that_its_sdk_knows(command: list[str]) -> None:
+    service, name, *options = command
+    shape = operations(service)[name].input_shape
+    known = {xform_name(member, "-"): member for member in shape.members}
+    given = {word.removeprefix("--") for word in options if word.startswith("--")} - GLOBAL
+    assert given <= set(known)
+    assert {xform_name(member, "-") for member in shape.required_members} <= given
+    for option, value in zip(options[::2], options[1::2], strict=True):
+        if value.startswith("{"):
+            assert json.loads(value).keys() <= shape.members[known[option.removeprefix("--")]].members.keys()
+
+
+def test_the_pages_have_commands_of_aws() -> None:
+    assert len(aws_commands()) >= 8
+
+
+def test_the_steps_on_eks_scale_the_group_and_name_the_cluster_of_the_file() -> None:
+    cluster = yaml.safe_load((KUBERAY / "eks/cluster.yaml").read_text())
+    groups = {group["name"]: group for group in cluster["managedNodeGroups"]}
+    scaled = [
+        shlex.split(line) for line in code_blocks(PAGES[0]) if line.startswith("eksctl scale nodegroup")
+    ]
+    assert len(scaled) == 2
+    for words in scaled:
+        given = dict(zip(words[3::2], words[4::2], strict=True))
+        assert given["--cluster"] == cluster["metadata"]["name"]
+        assert given["--region"] == cluster["metadata"]["region"]
+        assert int(given["--nodes"]) in (0, groups[given["--name"]]["maxSize"])
