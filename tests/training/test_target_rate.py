@@ -95,7 +95,11 @@ def test_a_run_without_a_target_rate_has_one_weight_and_no_state(tiny_config: Ma
             ["objective.kld_weight=0"],
             "starts at objective.kld_weight=0 and would stay there; set kld_weight above 0",
         ),
-        (["model.family=gim"], "objective.target_rate=5 has no effect for model.family=gim"),
+        (
+            ["model.family=gim"],
+            "objective.target_rate=5 and objective.kld_weight=0.001 have no effect for model.family=gim, which has no "
+            "posterior; set objective.target_rate=0 objective.kld_weight=0, or use family sim",
+        ),
     ],
 )
 def test_a_target_rate_that_could_do_nothing_is_refused(

@@ -139,12 +139,6 @@ class RunConfig(Section):
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
     storage: StorageConfig = Field(default_factory=StorageConfig)
 
-    def _needs_posterior(self, setting: str) -> ValueError:
-        return ValueError(
-            f"objective.{setting} has no effect for model.family={self.model.family}, which has no posterior; set it "
-            "to 0 or use family sim"
-        )
-
     @model_validator(mode="after")
     def _every_module_has_its_steps(self) -> RunConfig:
         steps, num_modules = self.objective.prediction_steps, self.model.full_depth
@@ -158,8 +152,16 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _families_agree(self) -> RunConfig:
-        if self.model.family != "sim" and self.objective.target_rate > 0:
-            raise self._needs_posterior(f"target_rate={self.objective.target_rate:g}")
+        if self.model.family != "sim":
+            set_keys = {key: getattr(self.objective, key) for key in ("target_rate", "kld_weight")}
+            useless = {f"objective.{key}": value for key, value in set_keys.items() if value > 0}
+            if useless:
+                named = " and ".join(f"{key}={value:g}" for key, value in useless.items())
+                zeros = " ".join(f"{key}=0" for key in useless)
+                raise ValueError(
+                    f"{named} {'has' if len(useless) == 1 else 'have'} no effect for model.family={self.model.family}, "
+                    f"which has no posterior; set {zeros}, or use family sim"
+                )
         if self.objective.target_rate > 0 and not self.objective.kld_weight:
             raise ValueError(
                 f"objective.target_rate={self.objective.target_rate:g} adapts a KL weight that starts at "
@@ -172,8 +174,6 @@ class RunConfig(Section):
                 f"objective.free_bits={self.objective.free_bits:g} spares {spared:g} nats a frame of "
                 f"{self.model.channels} channels; lower free_bits or raise target_rate"
             )
-        if self.model.family != "sim" and self.objective.kld_weight > 0:
-            raise self._needs_posterior(f"kld_weight={self.objective.kld_weight}")
         name, schedule = self.train.schedule, SCHEDULES[self.train.schedule]
         # A depth of 1 may be the first phase of a deeper run.
         first_phase = self.model.depth > 0 and schedule.continues_shallower_runs
