@@ -2,91 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.training.cases import adam, assert_same, audio, copied_weights, differ, greedy_step, small_encoder
-from vgim.config import RunConfig
-from vgim.config.schema import DataConfig, ModelConfig, ObjectiveConfig
+from tests.runs.checkpoint_cases import config_of, save_some, state, state_of, steps_of, trained
+from tests.training.cases import adam, assert_same, copied_weights, differ, small_encoder
+from vgim.config.schema import ModelConfig, ObjectiveConfig
 from vgim.errors import CheckpointError, StorageError
-from vgim.model.stack import Encoder
 from vgim.runs.checkpoint import (
     Checkpoint,
     best_checkpoint,
     checkpoint_location,
-    complete_checkpoints,
     find_checkpoint,
     prune_checkpoints,
 )
-from vgim.runs.training_state import TrainingState
 from vgim.runs.weights import load_optimizer, load_weights, save_checkpoint
-from vgim.sealed_json import checksum_of, dump_sealed
 from vgim.storage import Location
-
-Tensors = dict[str, torch.Tensor]
-
-
-def config_of(encoder: Encoder) -> RunConfig:
-    return RunConfig(data=DataConfig(shards="none"), model=encoder.model, objective=encoder.objective)
-
-
-def state(step: int, loss: float | None = None, **more: Any) -> TrainingState:
-    values: dict[str, Any] = {
-        "step": step,
-        "epoch": 1,
-        "step_in_epoch": step,
-        "phase": 0,
-        "phase_step": step,
-        "phase_epoch": 1,
-        "best_loss": loss,
-        "stale_validations": 0,
-        "world_size": 1,
-        "batch_size": 4,
-        "accumulate": 1,
-        "seed": 0,
-        "data_fingerprint": "f" * 64,
-        "validation_loss": loss,
-        "vgim_version": "0",
-        "torch_version": "2",
-        "files": {},
-    }
-    return TrainingState(**{**values, **more})
-
-
-def trained(steps: int = 2, **model: Any) -> tuple[Encoder, torch.optim.Optimizer]:
-    encoder = small_encoder(**model)
-    optimizer = adam(encoder)
-    take = greedy_step(encoder, optimizer)
-    for step in range(steps):
-        take([audio(4, step)], step, 0.0, measure=False)
-    return encoder, optimizer
-
-
-def state_of(optimizer: torch.optim.Optimizer) -> Tensors:
-    kinds = optimizer.state_dict()["state"]
-    return {f"{n}/{kind}": value for n, values in kinds.items() for kind, value in values.items()}
 
 
 @pytest.fixture(params=["local", "remote"])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     return Location(tmp_path / "run" if request.param == "local" else f"mock://runs/{tmp_path.name}")
-
-
-def save_some(run: Location, losses: dict[int, float | None]) -> None:
-    encoder, optimizer = trained(0)
-    for step, loss in losses.items():
-        save_checkpoint(run, encoder, optimizer, config_of(encoder), state(step, loss))
-
-
-def steps_of(run: Location) -> list[int]:
-    return [c.state.step for c in complete_checkpoints(run)]
 
 
 def test_weights_optimizer_config_and_state_come_back_as_they_were(run: Location) -> None:
@@ -214,91 +155,6 @@ def test_a_damaged_byte_is_found_and_the_file_named(tmp_path: Path, name: str) -
     path.unlink()
     with pytest.raises(CheckpointError, match=rf"step-00000005/{name} is missing"):
         load()
-
-
-def written_as(state: dict[str, Any], *, sealed: bool) -> bytes:
-    return dump_sealed(state) if sealed else json.dumps(state).encode()
-
-
-@pytest.mark.parametrize("sealed", [True, False])
-@pytest.mark.parametrize("change", [{"schema_version": 3}, {"left_over": 1}, {"step": "many"}])
-def test_a_state_of_another_version_or_with_leftovers_is_refused(
-    tmp_path: Path, change: dict[str, Any], sealed: bool
-) -> None:
-    save_some(Location(tmp_path), {5: None})
-    path = checkpoint_location(Location(tmp_path), 5).child("state.json").local_path
-    good = json.loads(path.read_text())
-    del good["checksum"]
-    path.write_bytes(written_as({**good, "schema_version": 1, **change}, sealed=sealed))
-    told = "was written by another version" if sealed or "schema_version" in change else "is damaged"
-    with pytest.raises(CheckpointError, match=rf"state.json {told}.*{next(iter(change))}") as e:
-        find_checkpoint(str(tmp_path))
-    assert "\n" not in str(e.value)
-
-
-def test_a_state_without_a_checksum_is_read_only_if_an_older_version_wrote_it(tmp_path: Path) -> None:
-    save_some(Location(tmp_path), {5: None})
-    path = checkpoint_location(Location(tmp_path), 5).child("state.json").local_path
-    content = json.loads(path.read_text())
-    assert content.pop("checksum") == checksum_of(content)
-    path.write_text(json.dumps(content))
-    with pytest.raises(CheckpointError, match=r"state\.json is damaged: it has no checksum"):
-        find_checkpoint(str(tmp_path))
-    path.write_text(json.dumps({**content, "schema_version": 1}))
-    assert find_checkpoint(str(tmp_path)).state.step == 5
-
-
-def changed_digit(data: bytes) -> bytes:
-    return data.replace(b'"step_in_epoch": 5', b'"step_in_epoch": 6')
-
-
-@pytest.mark.parametrize(
-    ("damage", "told"),
-    [
-        (changed_digit, "its checksum is not that of its content"),
-        (lambda data: data[:-20], "it is no JSON"),
-        (lambda data: b"", "it is empty"),
-        (lambda data: b"\xff" + data, "it is no JSON"),
-        (lambda data: b"[" * 100_000, "it is no JSON"),
-        (lambda data: b"9" * 10_000, "it is no JSON"),
-        (lambda data: b"[]", "it is no JSON object"),
-    ],
-)
-def test_a_damaged_state_is_told_in_a_line(
-    tmp_path: Path, damage: Callable[[bytes], bytes], told: str
-) -> None:
-    save_some(Location(tmp_path), {4: None, 5: None})
-    path = checkpoint_location(Location(tmp_path), 5).child("state.json").local_path
-    path.write_bytes(damage(path.read_bytes()))
-    for where in (tmp_path, path.parent):
-        with pytest.raises(CheckpointError) as e:
-            find_checkpoint(where)
-        assert str(e.value) == (
-            f"{path} is damaged: {told}; use {tmp_path}/checkpoints/step-00000004, the newest of the run's other "
-            "checkpoints that are whole"
-        )
-
-
-def test_a_checkpoint_in_the_folder_of_another_step_is_damaged(tmp_path: Path) -> None:
-    save_some(Location(tmp_path), {999: None})
-    (tmp_path / "checkpoints/step-00000999").rename(tmp_path / "checkpoints/step-00000030")
-    with pytest.raises(CheckpointError, match=r"it is of step 999, in the folder of step 30"):
-        find_checkpoint(tmp_path)
-    (tmp_path / "checkpoints/step-00000030").rename(tmp_path / "copy")
-    assert find_checkpoint(tmp_path / "copy").state.step == 999  # any other name is the user's
-
-
-@pytest.mark.parametrize("name", ["../../../escaped.txt", "/tmp/escaped.txt", "state.json", "notes.txt"])
-@pytest.mark.parametrize("sealed", [True, False])
-def test_a_state_that_names_other_files_is_refused(tmp_path: Path, name: str, sealed: bool) -> None:
-    save_some(Location(tmp_path), {5: None})
-    path = checkpoint_location(Location(tmp_path), 5).child("state.json").local_path
-    content = json.loads(path.read_text())
-    del content["checksum"]
-    content["files"][name] = content["files"]["config.yaml"]
-    path.write_bytes(written_as({**content, "schema_version": 1}, sealed=sealed))
-    with pytest.raises(CheckpointError, match=rf"files: .*'{name}' is no file of a checkpoint"):
-        find_checkpoint(tmp_path).contents()
 
 
 @pytest.mark.parametrize(

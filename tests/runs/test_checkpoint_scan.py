@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pyarrow import fs as pafs
 
-from tests.runs.test_checkpoint import config_of, state, trained
+from tests.runs.checkpoint_cases import config_of, state, trained
 from vgim.runs.checkpoint import (
     best_checkpoint,
     complete_checkpoints,

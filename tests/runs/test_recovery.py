@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.test_checkpoint import save_some, steps_of
+from tests.runs.checkpoint_cases import save_some, steps_of
 from vgim.errors import CheckpointError
 from vgim.pretrained.encoder import load_encoder
 from vgim.runs.checkpoint import checkpoint_location, prune_checkpoints

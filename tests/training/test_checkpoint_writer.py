@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.runs.test_checkpoint import config_of, state, trained
+from tests.runs.checkpoint_cases import config_of, state, trained
 from tests.training.cases import (
     audio,
     greedy_step,

@@ -1,115 +1,44 @@
-"""Members of a population, trained in this process: exploitation, failures, refused settings."""
+"""Members of a population, trained in this process: exploitation, failures, and what their folders hold."""
 
 from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import equal
 
 from tests.damage import DAMAGES
 from tests.training.cases import at_step, send
+from tests.tune.population_cases import RATE, STEPS, go_on, population, rates, same, steps
 from tests.tune.sweep_cases import MakeSweep
 from vgim.config import ResolvedConfig
-from vgim.errors import CheckpointError, ConfigError, Interrupted, TrainingError
+from vgim.errors import CheckpointError, Interrupted, TrainingError
 from vgim.pretrained.encoder import load_encoder
-from vgim.runs.checkpoint import Checkpoint, complete_checkpoints, find_checkpoint
+from vgim.runs.checkpoint import complete_checkpoints, find_checkpoint
 from vgim.runs.folder import RunFolder
 from vgim.runs.listing import list_runs
 from vgim.runs.metrics import MetricsRecord, read_metrics
-from vgim.storage import Location
 from vgim.training import loop
 from vgim.training.trainer import train
 from vgim.tune.folder import SweepFolder
 from vgim.tune.latent_normality import read_normality
-from vgim.tune.pbt import check_population, population_scheduler
+from vgim.tune.pbt import population_scheduler
 from vgim.tune.pbt_exploit import exploit
 from vgim.tune.pbt_lineage import read_lineage
 from vgim.tune.pbt_member import (
     CheckpointRef,
-    IntervalReport,
     first_comparison_epoch,
-    run_member,
     with_current_values,
     worst_value,
 )
-from vgim.tune.pbt_mutation import clip_to_space, mutations
-from vgim.tune.resources import divide_cluster
 from vgim.tune.show import show
-from vgim.tune.space import parse_space
 from vgim.tune.sweep_file import Sweep
-from vgim.tune.trial_driver import TrialContext
-from vgim.tune.trials import Trial, trials_of
-
-RATE = "optim.learning_rate"
-PBT = "{kind: pbt, interval_epochs: 1}"
-STEPS = 4  # an epoch
-
-
-class Gone(Exception):  # noqa: N818
-    """Tune has ended the process."""
-
-
-def population(tiny_sweep: MakeSweep, *overrides: str, rates: str = "[1e-3, 1e-2]", **keys: str) -> Sweep:
-    return tiny_sweep(
-        {RATE: rates},
-        "model.depth=1",
-        "train.epochs=3",
-        f"train.limit_train_batches={STEPS}",
-        "train.limit_validation_batches=1",
-        *overrides,
-        **{"scheduler": PBT, **keys},
-    )
-
-
-def go_on(
-    sweep: Sweep,
-    member: Trial,
-    *,
-    num_reports: int | None = None,
-    rate: float | None = None,
-    checkpoint: CheckpointRef | None = None,
-    watch: Callable[[IntervalReport], None] = lambda report: None,
-    decided_epoch: int = 0,
-) -> list[IntervalReport]:
-    """Train a member until it has sent `num_reports` reports, and return them; None for the member's end."""
-    told: list[IntervalReport] = []
-
-    def on_report(report: IntervalReport) -> None:
-        told.append(report)
-        watch(report)
-        if len(told) == num_reports:
-            raise Gone
-
-    values = member.values if rate is None else {RATE: rate}
-    context = TrialContext(sweep.config.metric, None, 1)
-    if num_reports is None:
-        run_member(member, values, context, 1, on_report, checkpoint, decided_epoch=decided_epoch)
-    else:
-        with pytest.raises(Gone):
-            run_member(member, values, context, 1, on_report, checkpoint)
-    return told
-
-
-def same(one: Checkpoint, other: Checkpoint) -> bool:
-    pairs = [(one.weights(), other.weights()), (one.optimizer(), other.optimizer())]
-    return all(a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a) for a, b in pairs)
-
-
-def steps(run: Location, kind: str = "train") -> list[int]:
-    return [record["step"] for record in read_metrics(run) if record["kind"] == kind]
-
-
-def rates(run: Location) -> list[float]:
-    return [record["learning_rate"] for record in read_metrics(run) if record["kind"] == "train"]
+from vgim.tune.trials import trials_of
 
 
 def test_exploitation_continues_the_others_checkpoint_with_the_new_value(tiny_sweep: MakeSweep) -> None:
@@ -318,82 +247,6 @@ def test_the_quick_probe_runs_after_each_interval_and_its_records_are_copied(tin
     for name in ("quick_probe.jsonl", "latent_normality.jsonl"):
         lines = [json.loads(line) for line in (bad.run.local_path / name).read_text().splitlines()]
         assert [line["step"] for line in lines] == [STEPS, 2 * STEPS, 3 * STEPS]
-
-
-def test_a_kl_weight_in_nats_a_frame_is_perturbed_in_its_unit(tiny_sweep: MakeSweep) -> None:
-    key = "objective.kld_weight"
-    unit = ("objective.kl_reduction=frame", "objective.kld_warmup_steps=0", "train.log_every_steps=1")
-    sweep = tiny_sweep(
-        {key: "[1e-3, 1e-2]"},
-        "model.depth=1",
-        "train.epochs=2",
-        f"train.limit_train_batches={STEPS}",
-        *unit,
-        scheduler=PBT,
-    )
-    good, bad = trials_of(sweep)
-    (report,) = go_on(sweep, good, num_reports=1)
-    context = TrialContext(sweep.config.metric, None, 1)
-    run_member(bad, {key: 2e-3}, context, 1, lambda report: None, report.checkpoint)
-    written = [r for r in read_metrics(bad.run) if r["kind"] == "train"]
-    assert [r["kld_weight"] for r in written] == [1e-3] * STEPS + [2e-3] * STEPS
-    for record in written:
-        (module,) = record["modules"]
-        term = record["kld_weight"] * module["kl_per_frame"]
-        assert module["loss"] == pytest.approx(module["nce"] + term, abs=1e-5)
-
-
-@given(st.floats(0.1, 10), st.integers(1, 50))
-def test_perturbed_values_stay_in_the_space(factor: float, count: int) -> None:
-    axes = parse_space({"a.x": "log 1e-4..1e-1", "a.n": "int 2..8", "a.c": [0.1, 0.2]})
-    drawn = mutations(axes, seed=count)
-    assert drawn["a.c"] == [0.1, 0.2]
-    values = {"a.x": drawn["a.x"]() * factor, "a.n": drawn["a.n"]() * factor, "a.c": 0.2}
-    found = clip_to_space(axes, values)
-    assert 1e-4 <= found["a.x"] <= 1e-1
-    assert found["a.x"] == float(f"{found['a.x']:.4g}")
-    assert found["a.n"] in range(2, 9)
-    assert found["a.c"] == 0.2
-    assert mutations(axes, seed=count)["a.x"]() == mutations(axes, seed=count)["a.x"]()
-
-
-@pytest.mark.parametrize(
-    ("overrides", "told"),
-    [
-        (["train.schedule=sequential"], "train.schedule=sequential, but .* use train.schedule=joint"),
-        (["train.early_stop_validations=2"], "early_stop_validations=2, .* set it to 0"),
-        (["scheduler.interval_epochs=3"], "interval_epochs=3, but a member has 3 epochs"),
-        (["train.validate_every_epochs=2"], "is no multiple of train.validate_every_epochs=2"),
-        ([f"space.{RATE}=[1e-3]"], "with 1 member has no other member to exploit"),
-        (["trials_at_once=1"], "has no effect on scheduler.kind=pbt on a cluster"),
-        (["cluster.workers=2"], "trains its 2 members side by side, and there is room for 1"),
-    ],
-)
-def test_settings_that_a_population_cannot_have_are_refused_before_anything_starts(
-    tiny_sweep: MakeSweep, overrides: list[str], told: str
-) -> None:
-    sweep = population(tiny_sweep, *overrides)
-    private = "trials_at_once=1" not in overrides
-    shares = divide_cluster(sweep.config, sweep.base, {"CPU": 2.0}, private=private)
-    with pytest.raises(ConfigError, match=told):
-        check_population(sweep, trials_of(sweep), shares, private=private)
-
-
-@pytest.mark.parametrize(
-    ("key", "entry", "why"),
-    [
-        ("model.channels", "[8, 16]", "it decides which weights fit"),
-        ("data.crop_samples", "[5120, 10240]", "it changes what a step reads"),
-        ("train.batch_size", "[4, 8]", "it changes the data's order or the phases"),
-        ("objective.num_negatives", "[5, 10]", "the metric measures something else"),
-        ("optim.decay_per_epoch", "[1, 0.9]", "it counts from a run's first epoch"),
-    ],
-)
-def test_a_key_that_cannot_change_in_the_middle_of_a_run_is_refused(
-    tiny_sweep: MakeSweep, key: str, entry: str, why: str
-) -> None:
-    with pytest.raises(ConfigError, match=f"space.{key} cannot change .*{why}.*; give it one value under"):
-        tiny_sweep({key: entry}, scheduler=PBT)
 
 
 def test_the_population_continues_if_the_member_that_all_wait_for_has_failed(tiny_sweep: MakeSweep) -> None:

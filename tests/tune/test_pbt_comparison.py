@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.tune.population_cases import RATE, STEPS, go_on, population, rates, same, steps
 from tests.tune.sweep_cases import MakeSweep
-from tests.tune.test_pbt import RATE, STEPS, go_on, population, rates, same, steps
 from vgim.runs.checkpoint import find_checkpoint
 from vgim.storage import Location
 from vgim.tune.pbt import CHECKPOINT_REF, METRIC, NAME, POINT, TIME, VALUES, population_scheduler

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.tune.population_cases import RATE, STEPS, go_on, population, rates, same, steps
 from tests.tune.sweep_cases import MakeSweep
-from tests.tune.test_pbt import RATE, STEPS, go_on, population, rates, same, steps
 from vgim.errors import StorageError
 from vgim.runs.checkpoint import Checkpoint, find_checkpoint, newest_whole_checkpoint
 from vgim.runs.folder import RunFolder
