@@ -14,6 +14,7 @@ from vgim.text import (
     format_duration,
     format_number,
     join_words,
+    numbered,
     plural_of,
     printable,
 )
@@ -59,6 +60,12 @@ def test_words_are_joined_as_in_a_sentence(words: list[str], sentence: str) -> N
 def test_a_long_list_says_how_many_are_left_out() -> None:
     assert first_few(["a", "b", "c"]) == "a, b, c"
     assert first_few("abcdefg") == "a, b, c and 4 more"
+
+
+def test_numbers_in_a_row_are_told_by_their_ends() -> None:
+    assert numbered("module", [3]) == "module 3"
+    assert numbered("module", range(2)) == "modules 0 and 1"
+    assert numbered("rank", (1, 2, 3)) == "ranks 1 to 3"
 
 
 def test_words_have_a_plural_and_units_of_measure_have_none() -> None:

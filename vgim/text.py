@@ -67,6 +67,13 @@ def join_words(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
+def numbered(noun: str, numbers: Sequence[int]) -> str:
+    """Numbers that follow one another: `module 0`, `modules 1 and 2`, `modules 1 to 3`."""
+    if len(numbers) == 1:
+        return f"{noun} {numbers[0]}"
+    return f"{noun}s {numbers[0]} {'and' if len(numbers) == 2 else 'to'} {numbers[-1]}"
+
+
 def first_few(names: Iterable[str], num_shown: int = 3) -> str:
     """The first names and the number of the others: `a, b, c and 4 more`."""
     names = list(names)

@@ -64,7 +64,7 @@ def test_an_attached_run_trains_the_module_behind_the_sources_newest_checkpoint(
     for record in records(run_location(config), "train", "validation"):
         assert [module["module"] for module in record["modules"]] == [2]
     assert any(
-        f"module 2 trains behind modules 0 to 1 of step 6 of {uri}" in text for text in messages(config)
+        f"module 2 trains behind modules 0 and 1 of step 6 of {uri}" in text for text in messages(config)
     )
     encoder = load_encoder(run_location(config).uri)
     assert encoder.num_modules == 3
@@ -160,7 +160,7 @@ def test_a_killed_run_behind_a_finished_one_equals_a_straight_run_and_says_with_
         single_rank_trainer(killed, Mortal).run()
     single_rank_trainer(killed).run()
     assert_same_runs(killed, straight)
-    assert f"modules 0 to 1 are those of step 6 of {run_location(source).uri}" in messages(killed)
+    assert f"modules 0 and 1 are those of step 6 of {run_location(source).uri}" in messages(killed)
 
 
 def test_a_chain_of_attached_runs_grows_an_encoder_module_by_module(tiny_config: Maker) -> None:

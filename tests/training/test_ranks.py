@@ -130,10 +130,16 @@ class Poisoned(RankTrainer):
 
     num_batches = 0
 
-    def _audio(self, batch: DeviceBatch) -> Tensor:
-        self.num_batches += 1
-        x_BL = super()._audio(batch)
-        return x_BL * float("nan") if self.worker.group.rank == 1 and self.num_batches == 3 else x_BL
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        good = self.batches.audio
+
+        def audio(batch: DeviceBatch) -> Tensor:
+            self.num_batches += 1
+            is_bad = self.worker.group.rank == 1 and self.num_batches == 3
+            return good(batch) * float("nan") if is_bad else good(batch)
+
+        self.batches.audio = audio  # type: ignore[method-assign]
 
 
 def run_stopped_once(config: RunConfig, group: RankGroup) -> Results:
@@ -156,7 +162,7 @@ def run(kind: type[RankTrainer], config: RunConfig, group: RankGroup, **worker_o
         **worker_options,
     )
     trainer = kind(TrainJob(config=config, run=location.uri, learner=GreedyLearner), worker)
-    batches: list[Batch] = list(trainer.validation_streams[0].validation_batches())
+    batches: list[Batch] = list(trainer.batches.validation_streams[0].validation_batches())
     results: Results = {"validated": [int(u) for b in batches for u in b.utterance]}
     try:
         results["ended"] = trainer.run()
@@ -281,7 +287,7 @@ def test_metrics_are_means_over_the_ranks(
         worker = Worker(RankGroup(rank, RANKS), torch.device("cpu"), read_in_process, lambda *_: None)
         alone = RankTrainer(job, worker)
         alone.learner.network.train()
-        batch = next(alone.train_streams[0].train_batches(0, 0, epochs=1))
+        batch = next(alone.batches.train_streams[0].train_batches(0, 0, epochs=1))
         x = torch.from_numpy(batch.audio).float() / 32_768
         key = DrawKey(config.train.seed, 0, rank)
         out = alone.learner.network.module(0)(x, alone.learner.network.module(0).draw(x, key), 0.0)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from vgim.config import RunConfig
 from vgim.model.kl_unit import in_unit
 from vgim.model.specs import frames_of_modules, module_specs
-from vgim.text import join_words
+from vgim.text import join_words, numbered
 
 PUBLISHED_WEIGHT = 0.01
 """Highest published KL weight (the reference's `config_code/sim_setup.py`), in the unit `time_sum`."""
@@ -57,7 +57,7 @@ def dearer_than_published(config: RunConfig) -> str | None:
         fix += f", or objective.kl_reduction=frame objective.kld_weight={cheapest:.3g}"
     return (
         f"objective.kld_weight={objective.kld_weight:g} makes a nat a frame up to {ratio:.3g} times as dear as "
-        f"published, so that posteriors may collapse; set {fix} (cost of a nat in {_modules(costs)} at "
+        f"published, so that posteriors may collapse; set {fix} (cost of a nat in {numbered('module', list(costs))} at "
         f"{config.model.channels} channels: {_shown(costs)}; published: {_shown(published)})"
     )
 
@@ -109,7 +109,3 @@ def _published_costs(config: RunConfig) -> dict[int, float]:
 
 def _shown(costs: Mapping[int, float]) -> str:
     return ", ".join(f"{cost:.3g}" for cost in costs.values())
-
-
-def _modules(costs: Mapping[int, float]) -> str:
-    return f"modules 0 to {max(costs)}" if len(costs) > 1 else "module 0"

@@ -21,6 +21,7 @@ from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import Event
 from vgim.runs.weights import load_tensors
 from vgim.storage import Location
+from vgim.text import numbered
 from vgim.training.attach import source_of
 from vgim.training.progress import Progress
 from vgim.training.source import SourceFollower, read_newest
@@ -62,8 +63,8 @@ def load_source(config: RunConfig, network: nn.Module, group: RankGroup) -> tupl
     _broadcast(network, config, group)
     last = config.model.num_modules - 1
     message = (
-        f"module {last} trains behind {modules_named(last)} of step {step} of {source.uri}; newer checkpoints of that "
-        "run replace them"
+        f"module {last} trains behind {numbered('module', range(last))} of step {step} of {source.uri}; newer "
+        "checkpoints of that run replace them"
     )
     return Progress(source_step=step), [Event(message)]
 
@@ -117,8 +118,8 @@ class Attachment:
             age = f"written {self._follower.age_s():.0f} s ago"
             log(
                 progress,
-                f"{modules_named(self._config.model.num_modules - 1)} are now those of step {agreed_step} of "
-                f"{self._config.attach.run}, {age}; before: step {before}",
+                f"{numbered('module', range(self._config.model.num_modules - 1))} are now those of step {agreed_step} "
+                f"of {self._config.attach.run}, {age}; before: step {before}",
             )
         _broadcast(self._network, self._config, self._group)
         return replace(progress, source_step=agreed_step)
@@ -141,11 +142,6 @@ def first_modules(network: nn.Module, config: RunConfig) -> dict[str, Tensor]:
     """Parameters and buffers of all modules but the last, by name."""
     last = Encoder.prefix(config.model.num_modules - 1)
     return {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(last)}
-
-
-def modules_named(num_modules: int) -> str:
-    """`module 0` or `modules 0 to 2`."""
-    return "module 0" if num_modules == 1 else f"modules 0 to {num_modules - 1}"
 
 
 def _broadcast(network: nn.Module, config: RunConfig, group: RankGroup) -> None:

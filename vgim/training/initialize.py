@@ -20,7 +20,8 @@ from vgim.runs.metrics_writer import Event
 from vgim.runs.recovery import find_recovery
 from vgim.runs.weights import load_optimizer, load_tensors
 from vgim.storage import Location
-from vgim.training.attachment import load_source, modules_named
+from vgim.text import numbered
+from vgim.training.attachment import load_source
 from vgim.training.depth_resume import load_first_modules
 from vgim.training.progress import Progress, progress_of, step_in_epoch_at
 from vgim.training.resumable import holds_first_modules
@@ -71,7 +72,7 @@ def initialize(
             own, network, optimizer, config, world_size, data_fingerprint, "this run's", buffers_of
         )
         if isinstance(config, RunConfig) and progress.source_step is not None:
-            lower = modules_named(config.model.num_modules - 1)
+            lower = numbered("module", range(config.model.num_modules - 1))
             log.append(Event(f"{lower} are those of step {progress.source_step} of {config.attach.run}"))
         return progress, [*damaged, *log]
     if isinstance(config, RunConfig) and config.attach.run:

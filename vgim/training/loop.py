@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
@@ -12,8 +12,6 @@ from torch import Tensor
 from vgim.claims.ticket import ClaimLostError, TicketWatch
 from vgim.config import AnyConfig
 from vgim.data.shards.manifest import Manifest, read_manifest
-from vgim.data.stream.stream import Batch, CropStream, RankSlice
-from vgim.model.audio import Normalizer, Statistics
 from vgim.runs.checkpoint import is_kept_for_good
 from vgim.runs.folder import State
 from vgim.runs.hparams import hyperparameters
@@ -36,8 +34,8 @@ from vgim.training.job import AnyTrainJob
 from vgim.training.launch_events import NO_VALIDATION, launch_events
 from vgim.training.learner import Learner, LearnerContext, Worker
 from vgim.training.memory import out_of_memory_as_error
-from vgim.training.prefetch import DeviceBatch, Prefetcher, RankedBatch
 from vgim.training.progress import Progress, is_done, last_step, remaining, schedule_of
+from vgim.training.rank_batches import RankBatches
 from vgim.training.share import Share, share_of_world
 from vgim.training.stages.rank import StageRank, stage_rank
 from vgim.training.step import learning_rate_at
@@ -57,6 +55,7 @@ class RankTrainer:
     """The virtual ranks whose work this rank does."""
     stages: StageRank | None = field(init=False, default=None)
     """This rank's place among the stages, under a schedule that has stages."""
+    batches: RankBatches = field(init=False)
     writer: MetricsWriter | None = field(init=False, default=None)
     state: State = field(init=False, default="running")
     """State after `run`: finished, or interrupted if the run paused or was stopped."""
@@ -76,20 +75,14 @@ class RankTrainer:
             torch.cuda.set_device(self.worker.device)
         self.schedule = schedule_of(config)
         self.run_folder = Location(self.job.run)
-        shards = Location(config.data.shards)
-        self.manifest = read_manifest(shards)
-        corpus = Statistics(self.manifest.corpus_mean, self.manifest.corpus_std)
-        self.normalizer = Normalizer(config.data.normalize, corpus)
+        self.manifest = read_manifest(config.data.shards)
         with out_of_memory_as_error():
             self.learner = self.job.build_learner(LearnerContext(self.run_folder, self.worker, self.manifest))
         self.share = share_of_world(config, self.worker.group)
         if self.schedule.has_stages:
             self.stages = stage_rank(self.job, self.worker, self.learner.network, self.share.num_virtual)
             self.share = self.stages.share
-        self.train_streams = self._streams(shards, "train", config.train.limit_train_batches)
-        has_validation = bool(self.manifest.split("validation").utterances)
-        limit = config.train.limit_validation_batches
-        self.validation_streams = self._streams(shards, "validation", limit) if has_validation else []
+        self.batches = RankBatches(config, self.manifest, self.worker, self.share, self.stages)
 
     def run(self) -> str:
         """Train to the end.
@@ -117,7 +110,7 @@ class RankTrainer:
             group=self.worker.group,
             buffers_of=self.share.group,
         )
-        progress = progress.within(self._steps_in(progress.epoch))
+        progress = progress.within(self.batches.steps_in(progress.epoch))
         self._agreement = Agreement(self.worker.group, lag=1 if self.stages is None else self.stages.lag)
         self._clock = CheckpointClock(self.config.train.checkpoint_every_minutes)
         if self.worker.group.saves:
@@ -129,7 +122,7 @@ class RankTrainer:
                 self.writer.hparams(hyperparameters(self.config), self.learner.hparams_metrics)
                 log += [Event(f"warning: {warning}") for warning in self.learner.warnings()]
             log += [Event(warning) for warning in self.learner.slowed_by(self.worker.device)]
-            if not self.validation_streams:
+            if not self.batches.validation_streams:
                 log.append(Event(NO_VALIDATION))
             for event in [*launch_events(self.job, self.worker, self.share, self.stages), *log]:
                 self.writer.event(progress.step, event)
@@ -188,17 +181,7 @@ class RankTrainer:
         link = None if stages is None else stages.link
         own = self._own_part(phase)
         learner.begin_phase(own, progress, self.share, link)
-        batches_by_rank = [
-            self._prefetch(
-                stream.train_batches(
-                    progress.epoch,
-                    progress.step_in_epoch,
-                    epochs=progress.epoch + phase.epochs - progress.phase_epoch,
-                    max_steps=max(train.max_steps - progress.phase_step, 0),
-                )
-            )
-            for stream in (self.train_streams if self._reads_audio else ())
-        ]
+        batches_by_rank = self.batches.of_phase(phase, progress)
         crops_per_step = self.share.num_virtual * train.batch_size * train.accumulate
         accumulator = MetricsAccumulator(
             own.modules, self.share, crops_per_step, learner.mean_metrics, learner.latest_metrics
@@ -206,7 +189,7 @@ class RankTrainer:
         first_step = progress.step
         try:
             while True:
-                steps_in_epoch = self._steps_in(progress.epoch)
+                steps_in_epoch = self.batches.steps_in(progress.epoch)
                 started = progress.step > first_step
                 # The first batch waits for the stream to start; that time belongs to no step.
                 with accumulator.time_data_wait() if started else accumulator.exclude_time():
@@ -222,8 +205,8 @@ class RankTrainer:
                     or progress.step + 1 == last_step(progress, phase, train, steps_in_epoch)
                 )
                 with accumulator.time_compute():
-                    inputs: Sequence[Tensor] = [self._audio(batch) for batch in micro_batches]
-                    if stages is not None and not stages.mesh.reads_audio:
+                    inputs: Sequence[Tensor] = [self.batches.audio(batch) for batch in micro_batches]
+                    if stages is not None and not self.batches.reads_audio:
                         inputs = stages.link.inputs(train.batch_size)
                     metrics = learner.step(inputs, progress, measure=due)
                 accumulator.add(metrics)
@@ -251,13 +234,6 @@ class RankTrainer:
             for batches in batches_by_rank:
                 batches.close()
 
-    def _steps_in(self, epoch: int) -> int:
-        return self.train_streams[0].num_steps(epoch)
-
-    @property
-    def _reads_audio(self) -> bool:
-        return self.stages is None or self.stages.mesh.reads_audio
-
     def _own_part(self, phase: Phase) -> Phase:
         """A phase with the modules that this rank trains."""
         return phase if self.stages is None else replace(phase, modules=self.stages.mesh.stage.modules)
@@ -280,28 +256,6 @@ class RankTrainer:
         if done or is_kept or agreed.checkpoint or (progress.step % every == 0 if every else epoch_ended):
             self._checkpoint(progress)
         return progress, done
-
-    def _streams(self, shards: Location, split: str, limit: int | float) -> list[CropStream]:
-        """The streams of this rank's virtual ranks."""
-        train = self.config.train
-        accumulate = train.accumulate if split == "train" else 1
-        first, *others = self.share.virtual_ranks
-        stream = CropStream(
-            shards,
-            self.manifest,
-            self.config.data,
-            split=split,
-            rank_slice=RankSlice(first, self.share.num_virtual, train.batch_size, accumulate, limit),
-            seed=train.seed,
-            reader=self.worker.reader,
-        )
-        return [stream, *(stream.of_rank(rank) for rank in others)]
-
-    def _prefetch(self, batches: Iterator[Batch]) -> Prefetcher:
-        return Prefetcher(batches, depth=self.config.data.prefetch_batches, device=self.worker.device)
-
-    def _audio(self, batch: DeviceBatch) -> Tensor:
-        return self.normalizer(batch.audio_BL, Statistics(batch.mean_B, batch.std_B))
 
     def _log_event(self, progress: Progress, message: str) -> None:
         if self.writer is not None:
@@ -326,12 +280,12 @@ class RankTrainer:
             raise collapsed
 
     def _validate(self, phase: Phase, progress: Progress) -> Progress:
-        if not self.validation_streams:
+        if not self.batches.validation_streams:
             return progress
         average_buffers(self.learner.network, self.share)
         if self.stages is not None:
             self.stages.link.settle()
-        with closing(self._validation_batches()) as batches:
+        with closing(self.batches.of_validation()) as batches:
             validation = self.learner.validate(self._own_part(phase), progress, batches, self.writer)
         if self.stages is not None:
             validation = self.stages.whole_validation(validation)
@@ -347,16 +301,6 @@ class RankTrainer:
             self.writer.flush()
             self.worker.on_record("validation", record)
         return progress.after_validation(validation.loss)
-
-    def _validation_batches(self) -> Generator[RankedBatch, None, None]:
-        for rank, stream in zip(self.share.virtual_ranks, self.validation_streams, strict=True):
-            if self.stages is not None and not self.stages.mesh.reads_audio:
-                for number, size in enumerate(stream.validation_batch_sizes()):
-                    yield RankedBatch(rank, number, self.stages.link.validation_input(rank, size))
-                continue
-            with closing(self._prefetch(stream.validation_batches())) as batches:
-                for number, batch in enumerate(batches):
-                    yield RankedBatch(rank, number, self._audio(batch))
 
     def _checkpoint(self, progress: Progress) -> None:
         """Write a checkpoint; all ranks call it at the same step."""

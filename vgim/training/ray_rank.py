@@ -87,9 +87,11 @@ def train_rank(job: AnyTrainJob, placement: Placement) -> None:
     watch = StopWatch(job.stop_folders)
     worker = Worker(group, process.device, reader, process.report, on_step=log_step)
     worker = replace(worker, placement=placement_of_ranks(group, node, worker.device_name, threads))
-    gauges = Gauges(folder.location.name) if group.saves else None
-    if gauges is not None:
+    say_end = _say_nothing
+    if group.saves:
+        gauges = Gauges(folder.location.name)
         gauges.keep()
+        say_end = gauges.ended
         worker = replace(worker, on_record=gauges, stop_asked=watch.asked, notice=process.notice)
     try:
         with watch if group.saves else nullcontext():
@@ -103,8 +105,7 @@ def train_rank(job: AnyTrainJob, placement: Placement) -> None:
         if training.share.group.rank == 0:
             with suppress(StorageError):
                 folder.fail(error)
-        if gauges is not None:
-            gauges.ended("failed", error)
+        say_end("failed", error)
         if training.share.group.size < group.size:
             raise
         return
@@ -114,13 +115,16 @@ def train_rank(job: AnyTrainJob, placement: Placement) -> None:
         # On a full disk run.json cannot be written; the error itself still reaches the driver.
         with suppress(StorageError):
             folder.fail(error)
-        if gauges is not None:
-            gauges.ended("failed", error)
+        say_end("failed", error)
         raise
-    if gauges is not None:
+    if group.saves:
         job.check_claim()
         folder.set_state(training.state, message)
-        gauges.ended(training.state)
+        say_end(training.state)
+
+
+def _say_nothing(state: str, error: Exception | None = None) -> None:
+    """What a rank without gauges says of the end of its run."""
 
 
 def _alone(placement: Placement) -> _Process:

@@ -19,7 +19,7 @@ from vgim.model.stack import Encoder, build_encoder
 from vgim.progress import SILENT, Progress
 from vgim.schedules.stages import Stage
 from vgim.storage import Location
-from vgim.text import format_clock, plural
+from vgim.text import format_clock, numbered, plural
 from vgim.training.greedy import check_exchange
 from vgim.training.job import TrainJob
 from vgim.training.memory import check_scores_fit
@@ -43,7 +43,7 @@ from vgim.training.plan.workers import (
 )
 from vgim.training.progress import Progress as Position
 from vgim.training.progress import phases, remaining, schedule_of
-from vgim.training.stages.mesh import describe_stages, leaves_a_choice, modules_in_words, plan_stages
+from vgim.training.stages.mesh import describe_stages, leaves_a_choice, plan_stages
 from vgim.training.torch_gpu import device_here
 from vgim.training.trainer import (
     check_sources,
@@ -211,7 +211,8 @@ def _stages_in_words(config: RunConfig, stages: tuple[Stage, ...] | None) -> str
     train = config.train
     known = ""
     if train.placement != "auto":
-        known = f" {plural(len(train.placement), 'stage')} of {'; '.join(map(modules_in_words, train.placement))},"
+        stages_asked = "; ".join(numbered("module", modules) for modules in train.placement)
+        known = f" {plural(len(train.placement), 'stage')} of {stages_asked},"
     elif train.replicas:
         known = f" {plural(len(train.replicas), 'stage')} of {list(train.replicas)} ranks,"
     return (
@@ -302,7 +303,7 @@ def _memories(
     everything = range(len(encoder))
     if stages is not None:
         for stage in stages:
-            ranks = f" of a rank with {modules_in_words(stage.modules)}"
+            ranks = f" of a rank with {numbered('module', stage.modules)}"
             yield ranks, memory_of_rank(encoder, passes, stage.modules, [stage.modules])
         return
     if schedule_of(config).has_stages:

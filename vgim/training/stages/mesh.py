@@ -10,7 +10,7 @@ from vgim.config.train_sections import TrainConfig
 from vgim.errors import ConfigError
 from vgim.model.rank_group import RankGroup
 from vgim.schedules.stages import Stage, balanced, make_stages
-from vgim.text import plural
+from vgim.text import numbered, plural
 from vgim.training.share import Share
 
 
@@ -76,7 +76,7 @@ class StageMesh:
 
 def describe_stages(stages: Sequence[Stage]) -> str:
     """`2 stages: module 0 on ranks 1 and 2; modules 1 to 3 on rank 0`."""
-    parts = (f"{modules_in_words(stage.modules)} on {_ranks(stage.ranks)}" for stage in stages)
+    parts = (f"{numbered('module', stage.modules)} on {numbered('rank', stage.ranks)}" for stage in stages)
     return f"{plural(len(stages), 'stage')}: {'; '.join(parts)}"
 
 
@@ -122,16 +122,3 @@ def agreed_costs(costs: Sequence[float], world: RankGroup, device: torch.device)
     world.all_reduce_sum(mine)
     agreed: list[float] = mine.tolist()
     return agreed
-
-
-def modules_in_words(modules: Sequence[int]) -> str:
-    """`module 0`, `modules 1 and 2` or `modules 1 to 3`."""
-    if len(modules) == 1:
-        return f"module {modules[0]}"
-    return f"modules {modules[0]} {'and' if len(modules) == 2 else 'to'} {modules[-1]}"
-
-
-def _ranks(ranks: Sequence[int]) -> str:
-    if len(ranks) == 1:
-        return f"rank {ranks[0]}"
-    return f"ranks {ranks[0]} {'and' if len(ranks) == 2 else 'to'} {ranks[-1]}"
