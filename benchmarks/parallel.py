@@ -23,7 +23,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from common import parser, print_machine, print_table, write_json
+from common import leave_world, parser, print_machine, print_table, write_json
 
 from vgim.config import RunConfig
 from vgim.config.schema import SyntheticConfig
@@ -145,8 +145,7 @@ def run_rank(rank: int, folder: str, config: RunConfig, out: str) -> None:
         trainer.run()
     peak_mib = memory_mib("VmHWM") - before_mib
     torch.save(asdict(measured(trainer, tracer, peak_mib)), f"{out}/rank{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    leave_world()
 
 
 def start_peak() -> float:

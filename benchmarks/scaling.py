@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from common import parser, print_machine, print_table, write_json
+from common import leave_world, parser, print_machine, print_table, write_json
 from cost_model import Costs, Link, joint, joint_s, parallel, sequential_s
 
 from vgim.config.schema import DataConfig, ModelConfig, ObjectiveConfig, SyntheticConfig
@@ -88,8 +88,7 @@ def measure_rank(rank: int, folder: str, args: argparse.Namespace) -> None:
             seconds[f"reduce {mib}"].append(time.perf_counter() - began)
     if rank == 0:
         torch.save(seconds, f"{folder}/seconds.pt")
-    dist.barrier()  # a rank that leaves early would break the other's connection
-    dist.destroy_process_group()
+    leave_world()
 
 
 def measure_round(args: argparse.Namespace) -> dict[str, list[float]]:

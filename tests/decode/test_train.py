@@ -14,6 +14,7 @@ from torch import distributed as dist
 from torch import multiprocessing
 
 from tests.data.shard_damage import drop_split
+from tests.gloo_world import leave_world
 from vgim.config import DecoderConfig
 from vgim.config.schema import AugmentConfig, ModelConfig, ObjectiveConfig
 from vgim.data.shards.manifest import read_manifest, write_manifest
@@ -341,7 +342,7 @@ def train_rank(rank: int, config: DecoderConfig, rendezvous: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{rendezvous}", rank=rank, world_size=2)
     rank_of(config, rank=rank, world_size=2).run()
-    dist.destroy_process_group()
+    leave_world()
 
 
 def test_two_ranks_take_the_step_of_one_with_both_their_crops(run: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from torch import distributed as dist
 from torch import multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
+from tests.gloo_world import leave_world
 from tests.model.cases import audio, small_encoder
 from vgim.model.draws import Draws
 from vgim.model.module import GreedyModule
@@ -64,8 +65,7 @@ def one_rank(rank: int, folder: str) -> None:
         assert not own.pooled
         module(x[: CROPS - rank], own)
     torch.save(results, f"{folder}/rank{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    leave_world()
 
 
 def test_two_ranks_equal_one_process_with_the_union_batch(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import distributed as dist
 from torch import multiprocessing
 
+from tests.gloo_world import leave_world
 from vgim.model.rank_group import ALONE, RankGroup
 from vgim.training.agreement import Agreement, Wishes
 
@@ -59,8 +60,7 @@ def one_rank(rank: int, folder: str) -> None:
         "now and then": train_until_stopped(group, every_s=0.05),
     }
     torch.save(results, f"{folder}/rank{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    leave_world()
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import distributed as dist
 from torch import multiprocessing
 
+from tests.gloo_world import leave_world
 from tests.training.attached_cases import (
     SOURCE_STEPS,
     Maker,
@@ -62,8 +62,7 @@ def one_rank(rank: int, folder: str, config: RunConfig, source: RunConfig) -> No
         trainer.run()
     weights = {name: tensor.clone() for name, tensor in trainer.learner.network.state_dict().items()}
     torch.save({"used": trainer.used, "weights": weights}, f"{folder}/rank{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    leave_world()
 
 
 def test_both_ranks_use_a_newer_checkpoint_from_the_same_step_on(tiny_config: Maker, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, multiprocessing
 from torch import distributed as dist
 
+from tests.gloo_world import leave_world
 from tests.training.cases import (
     adam,
     assert_same,
@@ -116,8 +117,7 @@ def one_of_four(rank: int, folder: str, configs: dict[str, RunConfig]) -> None:
     if rank < 3:
         train_here(configs["resumed"], three, 2)
         torch.save(without_accumulation(three), f"{folder}/rank{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    leave_world()
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import torch
 from torch import distributed as dist
 from torch import multiprocessing
 
+from tests.gloo_world import leave_world
 from tests.training.cases import (
     adam,
     assert_same,
@@ -153,8 +154,7 @@ def one_rank(rank: int, folder: str) -> None:
             name: tensor.cpu() for name, tensor in copied_weights(encoder).items()
         }
     torch.save(found, f"{folder}/rank{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    leave_world()
 
 
 def test_two_ranks_average_the_gradients_of_their_graphs_as_ddp_does(tmp_path: Path) -> None:

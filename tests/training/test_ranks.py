@@ -14,6 +14,7 @@ from torch import Tensor, multiprocessing, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from tests.gloo_world import leave_world
 from tests.training.cases import (
     adam,
     assert_same,
@@ -113,16 +114,14 @@ def one_rank(rank: int, folder: str, configs: dict[str, RunConfig]) -> None:
         kind = Poisoned if name == "poisoned" else RankTrainer
         results[name] = run_stopped_once(config, group) if name == "stopped" else run(kind, config, group)
     torch.save(results, f"{folder}/rank{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    leave_world()
 
 
 def one_of_four_ranks(rank: int, folder: str, configs: dict[str, RunConfig]) -> None:
     """A rank of a world of four, in which each half trains a run of its own."""
     group = join_world(rank, 4, folder).split([(0, 1), (2, 3)])
     torch.save(run(RankTrainer, configs[PAIRS[rank // 2]], group), f"{folder}/rank{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    leave_world()
 
 
 class Poisoned(RankTrainer):

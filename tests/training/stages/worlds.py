@@ -12,6 +12,7 @@ import torch
 from torch import distributed as dist
 from torch import multiprocessing
 
+from tests.gloo_world import leave_world
 from tests.training.cases import run_location
 from vgim.config import RunConfig
 from vgim.data.stream.readers import read_in_process
@@ -66,5 +67,4 @@ def _one_rank(rank: int, world_size: int, folder: str, configs: dict[str, RunCon
         except VgimError as error:
             ended = f"{type(error).__name__}: {error}"
         (Path(folder) / f"{name}.{rank}").write_text(ended)
-    dist.barrier()
-    dist.destroy_process_group()
+    leave_world()
