@@ -4,6 +4,7 @@
     python benchmarks/probe.py RUN --baseline ../before --options "--all-modules --encoder trained --encoder random"
 
 Each side works on a copy of the run, in turn, in a process of its own. CPU time is the processor time of that process.
+Without RUN, a few steps of the preset `quickstart` make one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,14 @@ from common import medians, parser, print_table, start, write_json
 
 HERE = Path(__file__).resolve().parents[1]
 OPTIONS = "--task phone --task speaker --all-modules --encoder trained --encoder random --encoder mfcc"
+
+
+def make_run(folder: Path, utterances: int) -> Path:
+    """Train a few steps of `quickstart` on a part of the embedded corpus; returns the run's folder."""
+    overrides = [f"data.shards={folder / 'shards'}", f"data.synthetic.utterances={utterances}"]
+    overrides += [f"storage.root={folder}", "storage.name=made", "train.max_steps=10", "cluster.workers=0"]
+    subprocess.run([sys.executable, "-m", "vgim", "train", "quickstart", *overrides], check=True)
+    return folder / "made"
 
 
 def probe(source: Path, run: Path, options: str, threads: int) -> tuple[float, float]:
@@ -65,21 +75,23 @@ def differences(one: dict[str, dict[str, Any]], other: dict[str, dict[str, Any]]
     }
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser(__doc__)
-    arguments.add_argument("run", type=Path, help="folder of a run")
+    arguments.add_argument("run", type=Path, nargs="?", help="folder of a run; left out: one is made")
+    arguments.add_argument("--utterances", type=int, default=120, help="utterances of a run that is made")
     arguments.add_argument("--baseline", type=Path, help="source tree of the revision to compare with")
     arguments.add_argument("--options", default=OPTIONS, help="options of vgim probe")
     arguments.add_argument("--rounds", type=int, default=1, help="times that each side is run, in turn")
-    args = arguments.parse_args()
+    args = arguments.parse_args(argv)
     start(args)
     sides = {"here": HERE} if args.baseline is None else {"baseline": args.baseline.resolve(), "here": HERE}
     wall: dict[str, list[float]] = {name: [] for name in sides}
     cpu: dict[str, list[float]] = {name: [] for name in sides}
     with tempfile.TemporaryDirectory(prefix="vgim-bench-") as folder:
+        run = args.run or make_run(Path(folder), args.utterances)
         for name in sides:
             ignored = shutil.ignore_patterns("probes", "features", "tensorboard")
-            shutil.copytree(args.run, Path(folder, name, "run"), ignore=ignored)
+            shutil.copytree(run, Path(folder, name, "run"), ignore=ignored)
         for _ in range(args.rounds):
             for name, source in sides.items():
                 wall_s, cpu_s = probe(source, Path(folder, name, "run"), args.options, args.threads)
@@ -106,7 +118,8 @@ def main() -> None:
         found["differences"] = differences(results["baseline"], results["here"])
         print("largest differences:", ", ".join(f"{k} {v:.3g}" for k, v in found["differences"].items()))
     write_json(args.json, found)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

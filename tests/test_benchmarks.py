@@ -29,6 +29,7 @@ NAMES = (
     "checkpoint",
     "cache",
     "playground",
+    "probe",
     "ray_cost",
     "reading",
     "scale",
@@ -358,6 +359,18 @@ def test_reading_prints_the_cost_of_each_command_that_reads_results(
     assert "sweep show" in capsys.readouterr().out
 
 
+def test_probe_makes_a_run_where_it_is_given_none(
+    scripts: dict[str, ModuleType], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    results = tmp_path / "probe.json"
+    options = "--task speaker --module 0 --encoder trained"
+    assert scripts["probe"].main(["--utterances", "60", "--options", options, "--json", str(results)]) == 0
+    found = json.loads(results.read_text())
+    assert found["figures"] == 1
+    assert found["cpu_s"]["here"] > 0
+    assert "figures a minute of CPU" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -368,6 +381,7 @@ def test_reading_prints_the_cost_of_each_command_that_reads_results(
         "scaling",
         "checkpoint",
         "playground",
+        "probe",
         "ray_cost",
         "reading",
         "scale",
