@@ -180,7 +180,8 @@ def test_a_damaged_folder_of_the_step_is_set_aside_and_the_step_written_again(
     [
         ({"channels": 16}, "model.channels=16 there, 8 here"),
         ({"gru_units": 4}, "model.gru_units=4 there, 8 here"),
-        ({"family": "gim", "depth": 2}, "model.family='gim' there, 'sim' here; model.depth=2 there, 0 here"),
+        ({"family": "gim", "depth": 2}, "model.family=gim there, sim here; model.depth=2 there, 0 here"),
+        ({"gru_bidirectional": True}, "model.gru_bidirectional=true there, false here"),
     ],
 )
 def test_another_architecture_is_refused_by_its_keys(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from vgim.config import AnyConfig, DecoderConfig, RunConfig, from_yaml
 from vgim.config.schema import Section
+from vgim.config.yaml_text import to_flow
 from vgim.errors import CheckpointError, StorageError, VgimError
 from vgim.runs.background import run_beside
 from vgim.runs.checkpoint_scan import (
@@ -367,7 +368,7 @@ def check_same_architecture(
     except VgimError as error:
         raise CheckpointError(f"{checkpoint.location.child(CONFIG).uri} does not read: {error}") from error
     differing = [
-        f"{name}.{key}={there!r} there, {here!r} here"
+        f"{name}.{key}={to_flow(there)} there, {to_flow(here)} here"
         for name, section in sections.items()
         for key, here in section
         if (there := getattr(getattr(theirs, name), key)) != here
