@@ -22,6 +22,8 @@ def settings_of(config: RunConfig) -> dict[str, str]:
     objective, off = config.objective, AugmentConfig()
     kinds = [f"{key} {value:g}" for key, value in config.data.augment if value != getattr(off, key)]
     return {
+        "gru_units": str(config.model.gru_units),
+        "gru_bidirectional": to_flow(config.model.gru_bidirectional),
         "preemphasis": f"{config.model.preemphasis:g}",
         "normalize": config.data.normalize,
         "augment": ", ".join(kinds) or "none",
