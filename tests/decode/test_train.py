@@ -355,7 +355,8 @@ def test_two_ranks_take_the_step_of_one_with_both_their_crops(run: Path, tmp_pat
     both = rank_of(config_of(run, "both", batch.format(4), "train.max_steps=1", loss="mse"))
     parts = [rank_of(two, rank=r, world_size=2) for r in range(2)]
     audio = [
-        torch.from_numpy(next(p.train_streams[0].train_batches(0, 0, epochs=1)).audio) / 32_768 for p in parts
+        torch.from_numpy(next(p.batches.train_streams[0].train_batches(0, 0, epochs=1)).audio) / 32_768
+        for p in parts
     ]
     from vgim.training.progress import Progress, phases
     from vgim.training.share import Share

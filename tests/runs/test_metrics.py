@@ -159,8 +159,8 @@ def test_audio_reaches_the_model_normalized_as_the_config_says(tiny_config: Make
     from vgim.training.prefetch import DeviceBatch
 
     rank = single_rank_trainer(tiny_config(f"data.normalize={mode}").config)
-    batch = next(rank.train_streams[0].train_batches(0, 0, epochs=1))
-    found = rank._audio(DeviceBatch(*map(torch.from_numpy, (batch.audio, batch.mean, batch.std))))
+    batch = next(rank.batches.train_streams[0].train_batches(0, 0, epochs=1))
+    found = rank.batches.audio(DeviceBatch(*map(torch.from_numpy, (batch.audio, batch.mean, batch.std))))
     plain = batch.audio.astype(np.float64) / 32_768
     manifest = read_manifest(tiny_config().config.data.shards)
     mean, std = {
