@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,10 @@ def test_weights_of_a_space_end_a_presets_target_rate_and_no_rate_that_is_asked_
     tmp_path: Path, tiny_sweep: MakeSweep, space: dict[str, str], asked: tuple[str, ...], rates: list[float]
 ) -> None:
     (tmp_path / "held.yaml").write_text("extends: tiny\nobjective: {kld_weight: 0.001, target_rate: 2}\n")
-    trials = trials_of(tiny_sweep(space, "base=held", *asked))
-    assert [trial.config.target_rate for trial in trials] == rates
+    sweep = tiny_sweep(space, "base=held", *asked)
+    assert [trial.config.target_rate for trial in trials_of(sweep)] == rates
+    reopened = replace(sweep, preset=None)  # as `vgim sweep show` reads it
+    assert trials_of(reopened) == trials_of(sweep)
 
 
 def test_steps_of_each_module_are_values_of_a_space_at_every_depth(tiny_sweep: MakeSweep) -> None:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vgim.config import RunConfig, load_config
-from vgim.config.keys import config_keys, dump
+from vgim.config.keys import config_keys, dump, flatten
 from vgim.config.load import RATE_UNIT, TARGET_RATE, from_tree, let_weight_end_rate
-from vgim.config.overrides import merge_layer
+from vgim.config.overrides import OVERRIDE, merge_layer, parse_override
 from vgim.config.presets import Layer
 from vgim.errors import ConfigError
 from vgim.schedules.registry import SCHEDULES
@@ -88,9 +88,11 @@ def _config(sweep: Sweep, layers: Sequence[Layer]) -> RunConfig:
     if sweep.preset is not None:
         return load_config(sweep.preset, sweep.config.overrides, layers).config
     tree = dump(sweep.base)
+    asked = {key for override in sweep.config.overrides for key in flatten(parse_override(override))}
+    sources = {key: OVERRIDE if key in asked else sweep.source for key in (TARGET_RATE, RATE_UNIT)}
     for layer in layers:
         merge_layer(tree, layer.tree, layer.source, {})
-        let_weight_end_rate(tree, layer, dict.fromkeys((TARGET_RATE, RATE_UNIT), sweep.source))
+        let_weight_end_rate(tree, layer, sources)
     return from_tree(tree, sweep.source)
 
 
