@@ -252,6 +252,9 @@ def test_the_card_tells_what_is_known_and_nothing_of_the_machine(
     assert "the shards do not read" in notes[0]
     bare = (tmp_path / "bare" / "README.md").read_text()
     assert "| Data | not known |" in bare
+    assert "| KL held at | 2.1 nats a frame |" in bare  # 0.35 a channel of 6
+    assert "both directions" in bare
+    assert "both directions" not in card
     assert "The run recorded no losses." in bare
     assert "What the figures mean" not in bare
     assert "The encoder was not probed at this step." in bare

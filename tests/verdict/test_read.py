@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.verdict.verdict_cases import config
-from vgim.config import ResolvedConfig
+from vgim.config import ResolvedConfig, load_config
+from vgim.runs.folder import RunFolder
 from vgim.runs.metrics import MetricsRecord
 from vgim.storage import Location
 from vgim.verdict.figures import Measurement
@@ -96,12 +97,33 @@ def test_a_folder_without_a_run_has_no_figures(tmp_path: Path) -> None:
 def test_a_run_of_one_step_is_read(tiny_config: Callable[..., ResolvedConfig]) -> None:
     resolved = tiny_config()
     folder = Location(resolved.config.storage.root).child("run")
-    from vgim.runs.folder import RunFolder
-
     RunFolder(folder).claim(resolved.config, "0" * 64)
     figures = read_figures(folder)
     assert figures is not None
     assert (figures.step, figures.trained) == (0, ())
+
+
+@pytest.mark.parametrize(
+    ("words", "lasts"),
+    [
+        (("quickstart", "storage.name=run"), True),
+        (
+            ("quickstart", "storage.name=run", "model.channels=32"),
+            False,
+        ),  # as if the preset's channels had changed
+        (("no-such-preset", "storage.name=run"), False),
+    ],
+)
+def test_a_command_whose_preset_has_changed_since_counts_as_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], lasts: bool
+) -> None:
+    command = ("vgim", "train", *words, "--init-from", "/runs/a=b", "train.epochs=3")
+    monkeypatch.setattr(sys, "argv", list(command))
+    began = load_config("quickstart", ["storage.name=run", f"storage.root={tmp_path}"]).config
+    RunFolder(Location(tmp_path / "run")).claim(began, "0" * 64)
+    figures = read_figures(Location(tmp_path / "run"))
+    assert figures is not None
+    assert figures.command == (command if lasts else ())
 
 
 def test_reading_a_verdict_imports_no_torch() -> None:

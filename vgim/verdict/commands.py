@@ -167,22 +167,33 @@ def _other_run(figures: RunFigures, purpose: str, key: str, value: float, word: 
     return NextCommand(purpose=purpose, command=shlex.join(words))
 
 
+def training_words(command: Sequence[str]) -> tuple[list[str], str] | None:
+    """The words of a recorded command that trains an encoder, and its preset among them.
+
+    None for any other command, and for a preset that is a relative path.
+    """
+    if len(command) < 2:
+        return None
+    words = [*program(command), *command[1:]]
+    begin = next((begin for begin in BEGINNINGS if words[: len(begin)] == list(begin)), None)
+    if begin is None or len(words) == len(begin):
+        return None
+    preset = words[len(begin)]
+    if preset.startswith("-") or (not preset.startswith(("/", "~", "$")) and PurePosixPath(preset).suffix):
+        return None
+    return words, preset
+
+
 def _train_words(figures: RunFigures) -> list[str]:
     """The words of a command that trains the run, right in any folder.
 
     They are those of the command that began the run, with absolute shards and root. Where its preset is a relative
     path, or no `vgim train` began the run, the run's own config is the preset.
     """
-    config = [*BEGINNINGS[0], Location(figures.uri).child(CONFIG).uri]
-    if len(figures.command) < 2:
-        return config
-    words = [*program(figures.command), *figures.command[1:]]
-    begin = next((begin for begin in BEGINNINGS if words[: len(begin)] == list(begin)), None)
-    if begin is None or len(words) == len(begin):
-        return config
-    preset = words[len(begin)]
-    if preset.startswith("-") or (not preset.startswith(("/", "~", "$")) and PurePosixPath(preset).suffix):
-        return config
+    began = training_words(figures.command)
+    if began is None:
+        return [*BEGINNINGS[0], Location(figures.uri).child(CONFIG).uri]
+    words, _ = began
     absolute = {"data.shards": figures.config.data.shards, "storage.root": figures.config.storage.root}
     keys = [word.partition("=")[0] for word in words]
     return [

@@ -73,7 +73,7 @@ class RunFigures:
     error: str = ""
     """Class name of the error that ended the run."""
     command: Sequence[str] = ()
-    """The command that started the run; empty if it is not known."""
+    """The command that started the run; empty if it is not known, or if its preset has changed since."""
     step: int = 0
     """Optimizer steps that the run has taken."""
     epoch: float = 0.0

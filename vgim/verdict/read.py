@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from vgim.config import RunConfig
+from vgim.config import RunConfig, blocking_difference, load_config
 from vgim.config.schema import ObjectiveConfig
 from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.downstream.result import ProbeResult
 from vgim.downstream.stored import newest_results, read_results
-from vgim.errors import VgimError
+from vgim.errors import ConfigError, VgimError
 from vgim.model.specs import frames_of_modules, module_specs
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder, RunRecord
@@ -19,6 +20,7 @@ from vgim.runs.layout import DECODERS, LATENTS
 from vgim.runs.listing import current_state
 from vgim.runs.metrics import MetricsRecord, read_metrics_file
 from vgim.storage import Location
+from vgim.verdict.commands import training_words
 from vgim.verdict.figures import Measurement, ModuleFigures, RunFigures
 from vgim.verdict.latents import read_latents
 
@@ -75,7 +77,7 @@ def gather_figures(
         state=current_state(run, record, last_time) if record is not None else "finished",
         message=record.message if record is not None else "",
         error=record.error if record is not None else "",
-        command=record.command if record is not None else (),
+        command=_lasting_command(record.command, config) if record is not None else (),
         step=max(steps, default=0),
         epoch=max(epochs, default=0.0),
         modules=module_figures(config, records),
@@ -86,6 +88,20 @@ def gather_figures(
         has_latents=bool(run.child(LATENTS).list()),
         has_decoder=bool(run.child(DECODERS).list()),
     )
+
+
+def _lasting_command(command: Sequence[str], config: RunConfig) -> Sequence[str]:
+    """The command that began a run; empty if its preset has changed since, so that it would be refused."""
+    began = training_words(command)
+    if began is None:
+        return command
+    words, preset = began
+    overrides = [word for word in words if re.match(r"[a-z_.]+=", word)]  # no option's value, such as a path
+    try:
+        today = load_config(preset, overrides).config.model_copy(update={"attach": config.attach})
+    except ConfigError:
+        return ()
+    return () if blocking_difference(config, today) else command
 
 
 def module_figures(config: RunConfig, records: Sequence[MetricsRecord]) -> tuple[ModuleFigures, ...]:
