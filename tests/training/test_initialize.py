@@ -215,6 +215,17 @@ def test_a_checkpoint_with_other_channels_is_refused(tiny_config: Maker) -> None
             start(wider, **{option: run_location(source).uri})
 
 
+def test_weights_that_learned_on_audio_normalized_in_another_way_are_told(tiny_config: Maker) -> None:
+    source = run_location(finished(tiny_config, "source", "data.normalize=none")).uri
+    same, other = (
+        tiny_config(f"storage.name={mode}", f"data.normalize={mode}").config for mode in ("none", "utterance")
+    )
+    told = "the weights learned with data.normalize=none, and this run has data.normalize=utterance"
+    for option in ("resume_from", "init_from"):
+        assert start(other, **{option: source})[1][-1] == told
+        assert told not in start(same, **{option: source})[1]
+
+
 def test_loading_into_the_small_encoder_of_the_tests_is_strict(tiny_config: Maker) -> None:
     from vgim.runs.weights import load_optimizer
 

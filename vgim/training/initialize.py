@@ -79,22 +79,16 @@ def initialize(
         progress, log = load_source(config, network, group)
         return progress, [*damaged, *log]
     if resume_from:
-        return _resume(
-            find_checkpoint(resume_from),
-            network,
-            optimizer,
-            config,
-            world_size,
-            data_fingerprint,
-            "the",
-            buffers_of,
+        checkpoint = find_checkpoint(resume_from)
+        progress, log = _resume(
+            checkpoint, network, optimizer, config, world_size, data_fingerprint, "the", buffers_of
         )
+        return progress, [*log, *_other_input(checkpoint, config)]
     if init_from:
         checkpoint = find_checkpoint(init_from)
         _load_weights(checkpoint, network, config)
-        return Progress(), [
-            Event(f"weights from {checkpoint.location.uri}; optimizer and steps start afresh")
-        ]
+        event = Event(f"weights from {checkpoint.location.uri}; optimizer and steps start afresh")
+        return Progress(), [event, *_other_input(checkpoint, config)]
     return Progress(), [Event(f"weights drawn afresh from seed {config.train.seed}")]
 
 
@@ -173,6 +167,16 @@ def _resume(
             Event(f"other data than before ({state.data_fingerprint[:12]}): epoch {state.epoch} starts over")
         )
     return replace(progress_of(state), step_in_epoch=step_in_epoch), log
+
+
+def _other_input(checkpoint: Checkpoint, config: AnyConfig) -> list[Event]:
+    """An event if the weights learned on audio that was normalized in another way, which no architecture shows."""
+    if not isinstance(config, RunConfig):
+        return []
+    there, here = checkpoint.config().data.normalize, config.data.normalize
+    if there == here:
+        return []
+    return [Event(f"the weights learned with data.normalize={there}, and this run has data.normalize={here}")]
 
 
 def _load_weights(checkpoint: Checkpoint, network: nn.Module, config: AnyConfig) -> None:
