@@ -123,7 +123,8 @@ class Module(nn.Module):
         x_BCT = self.latents(x_BCT, lengths)
         if self.gru is not None:
             z_BTC = x_BCT.transpose(1, 2)
-            if lengths is not None and self.bidirectional:  # from the end begins at each row's own
+            if lengths is not None and self.bidirectional:
+                # The second direction begins at each row's own end.
                 ends = self.num_frames(lengths).clamp(min=1).cpu()
                 packed = pack_padded_sequence(z_BTC, ends, batch_first=True, enforce_sorted=False)
                 packed = self.gru(packed)[0]
