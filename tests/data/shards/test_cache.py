@@ -23,7 +23,7 @@ from vgim.data.shards import cache_folder
 from vgim.data.shards.cache import cache_plan, check_cache_dir, describe_cache, use_cache
 from vgim.data.shards.file_entry import file_entry
 from vgim.data.shards.manifest import read_manifest
-from vgim.data.shards.read import open_shard, read_row_group_utterances
+from vgim.data.shards.read import read_row_group_utterances, shard_footer
 from vgim.data.stream.readers import read_in_process
 from vgim.data.stream.stream import CropStream, RankSlice
 from vgim.errors import ConfigError
@@ -206,7 +206,7 @@ def test_a_shard_that_is_too_large_leaves_the_cache_to_smaller_ones(faults: Faul
     assert plan is not None
     use_cache(replace(plan, limit_bytes=small.bytes))
     for shard in (large, small):
-        open_shard(shards.child(shard.path).uri)
+        shard_footer(shards.child(shard.path).uri)
     assert [copy.name for copy in copies(folder)] == [f"{small.sha256}.parquet"]
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import soundfile
 
 from tests.damage import DAMAGES
+from tests.faulty_storage import faulty_storage
 from vgim.data.corpora.librispeech import find_librispeech
+from vgim.data.shards import read
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.shards.prepare import prepare
 from vgim.data.shards.read import read_lengths, read_utterances
@@ -82,3 +88,32 @@ def test_utterances_of_another_shard_are_an_error(
         DataError, match=r"train/00000.parquet holds other utterances than index.parquet says"
     ):
         list(read_utterances(Location(shards), manifest, "train"))
+
+
+def test_threads_that_read_one_remote_shard_at_once_each_have_a_reader_of_their_own(
+    tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_shards, tmp_path / "remote" / "store" / "shards")
+    opened = []
+    open_anew = read.open_anew
+    monkeypatch.setattr(read, "open_anew", lambda *a, **options: opened.append(1) or open_anew(*a, **options))
+    with faulty_storage(tmp_path / "remote"):
+        shard = read_manifest(tiny_shards).split("train").shards[0]
+        path = Location("faulty://store/shards").child(shard.path).uri
+        columns = ("utterance_id", "audio")
+        numbers = range(read.shard_footer(path).num_row_groups)
+        expected = [read.read_row_group(path, number, columns) for number in numbers]
+        one_thread = len(opened)
+        both = Barrier(2)
+        read_opened_row_group = read.read_opened_row_group
+
+        def together(*arguments: Any) -> pa.Table:
+            both.wait(timeout=60)
+            return read_opened_row_group(*arguments)
+
+        monkeypatch.setattr(read, "read_opened_row_group", together)
+        for number in (*numbers, *numbers):
+            with ThreadPoolExecutor(2) as pool:
+                found = pool.map(lambda n: read.read_row_group(path, n, columns), (number, numbers[-1]))
+                assert list(found) == [expected[number], expected[-1]]
+    assert len(opened) == one_thread + 1  # the second reader, which is kept

@@ -15,7 +15,7 @@ from vgim.data.shards.check import check_shards_present
 from vgim.data.shards.file_entry import file_entry
 from vgim.data.shards.manifest import Codec, Manifest, ShardEntry, read_manifest
 from vgim.data.shards.phone_file import PhoneRow, phone_bytes, read_facts, read_problems
-from vgim.data.shards.read import open_shard, read_row_group_utterances
+from vgim.data.shards.read import read_row_group_utterances, shard_footer
 from vgim.errors import DataError, VgimError
 from vgim.progress import SILENT, Progress
 from vgim.storage import Location
@@ -141,7 +141,7 @@ def _align_shard(
     shard = Location(work.shards).child(entry.path).uri
 
     def groups() -> Iterator[list[PhoneRow]]:
-        for row_group in range(open_shard(shard).metadata.num_row_groups):
+        for row_group in range(shard_footer(shard).num_row_groups):
             rows = []
             for utterance in read_row_group_utterances(shard, row_group, work.codec):
                 try:

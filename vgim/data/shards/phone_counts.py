@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from vgim.data.pcm import HOP_SAMPLES, SAMPLE_RATE_HZ
 from vgim.data.shards.manifest import Manifest
-from vgim.data.shards.read import open_shard, other_content, read_row_group
+from vgim.data.shards.read import other_content, read_row_group, shard_footer
 from vgim.errors import DataError
 from vgim.progress import SILENT, Progress, track
 from vgim.storage import Location
@@ -60,7 +60,7 @@ def count_phones(folder: Location, manifest: Manifest, progress: Progress = SILE
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
     for shard in track(progress, shards, "reading labels", "shard"):
         path = folder.child(manifest.phones_of(shard) or shard.path).uri
-        for row_group in range(open_shard(path).metadata.num_row_groups):
+        for row_group in range(shard_footer(path).num_row_groups):
             column = read_row_group(path, row_group, ("phones",))["phones"].combine_chunks()
             num_utterances += len(column)
             num_labeled += len(column) - column.null_count

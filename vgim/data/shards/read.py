@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -64,9 +65,9 @@ def read_utterances(shards: Location, manifest: Manifest, split: str, limit: int
     for shard in summary.shards:
         path = shards.child(shard.path).uri
         phones = shards.child(labels).uri if (labels := manifest.phones_of(shard)) is not None else None
-        if open_shard(path).metadata.num_rows != shard.utterances:
+        if shard_footer(path).num_rows != shard.utterances:
             raise other_content(path)
-        for row_group in range(open_shard(path).metadata.num_row_groups):
+        for row_group in range(shard_footer(path).num_row_groups):
             for utterance in read_row_group_utterances(path, row_group, manifest.codec, phones):
                 if (utterance.utterance_id, len(utterance.audio)) != next(expected, None):
                     raise other_content(path)
@@ -159,13 +160,13 @@ MOST_VERIFIED = 65_536
 """Row groups that `_verified` holds, in about 20 MiB of memory; at one more it begins anew."""
 
 
-def open_shard(path: str) -> pq.ParquetFile:
-    """Open a shard. Its footer is parsed once per process, and again if the file has changed.
+def shard_footer(path: str) -> pq.FileMetaData:
+    """The footer of a shard. It is parsed once per process, and again if the file has changed.
 
     Raises:
         DataError: The file is missing or damaged.
     """
-    return read_cached(path, lambda at: _open(at, _file_state(at), verify=True))
+    return read_cached(path, lambda at: _readers(at, _file_state(at), verify=True).footer)
 
 
 def read_row_group(path: str, row_group: int, columns: Sequence[str]) -> pa.Table:
@@ -183,7 +184,8 @@ def read_row_group(path: str, row_group: int, columns: Sequence[str]) -> pa.Tabl
 def _read_row_group(path: str, row_group: int, columns: Sequence[str]) -> pa.Table:
     state = _file_state(path)
     known = None if state is None else (path, state, row_group, tuple(columns))
-    table = read_opened_row_group(_open(path, state, verify=known not in _verified), path, row_group, columns)
+    with _readers(path, state, verify=known not in _verified).borrowed() as shard:
+        table = read_opened_row_group(shard, path, row_group, columns)
     if known is not None:
         if len(_verified) >= MOST_VERIFIED:
             _verified.clear()
@@ -225,17 +227,50 @@ def file_state(found: os.stat_result) -> FileState:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
+class _Readers:
+    """The open files of one shard, of which each thread borrows one.
+
+    Arrow keeps the byte ranges of a read from remote storage in the file's reader: two threads that read by one reader
+    lose each other's, which ends the process, or lets it wait for ever.
+    """
+
+    def __init__(self, path: str, verify: bool) -> None:
+        self._path, self._verify = path, verify
+        self._footer: pq.FileMetaData | None = None
+        self._idle: list[pq.ParquetFile] = []
+
+    @property
+    def footer(self) -> pq.FileMetaData:
+        """The file's footer, which threads share."""
+        if self._footer is None:
+            with self.borrowed():
+                pass
+        return self._footer
+
+    @contextmanager
+    def borrowed(self) -> Iterator[pq.ParquetFile]:
+        """A reader for this thread; one that failed is not lent again."""
+        try:
+            shard = self._idle.pop()
+        except IndexError:
+            shard = open_anew(self._path, verify=self._verify, footer=self._footer)
+            self._footer = shard.metadata
+        yield shard
+        self._idle.append(shard)
+
+
 @lru_cache(maxsize=32)
-def _open(path: str, state: FileState | None, *, verify: bool) -> pq.ParquetFile:
-    return open_anew(path, verify=verify)
+def _readers(path: str, state: FileState | None, *, verify: bool) -> _Readers:
+    return _Readers(path, verify)
 
 
-def open_anew(path: str, *, verify: bool = True) -> pq.ParquetFile:
+def open_anew(path: str, *, verify: bool = True, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
     """Open a shard, or labels beside one, for one thread.
 
     Args:
         path: Path or URI of the file.
         verify: Compare the checksums of pages when they are read.
+        footer: The file's footer, if it was read before.
 
     Raises:
         DataError: The file is missing or damaged.
@@ -244,7 +279,9 @@ def open_anew(path: str, *, verify: bool = True) -> pq.ParquetFile:
     location = Location(path)
     try:
         source = location.local_path if location.is_local else location.open_input()
-        return pq.ParquetFile(source, pre_buffer=not location.is_local, page_checksum_verification=verify)
+        return pq.ParquetFile(
+            source, metadata=footer, pre_buffer=not location.is_local, page_checksum_verification=verify
+        )
     except DAMAGE as error:
         raise unreadable(f"shard {path}", error) from error
 

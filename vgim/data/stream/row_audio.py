@@ -27,9 +27,9 @@ from vgim.data.shards.read import (
     DAMAGE,
     FileState,
     file_state,
-    open_shard,
     other_content,
     read_row_group,
+    shard_footer,
     unreadable,
 )
 from vgim.data.stream.crops import utterance_keys
@@ -171,7 +171,7 @@ def _places_in_file(file: FileIO, path: str, row_group: int, in_memory: Places) 
     The column ends with the last row's audio, so that the places follow from the lengths. The lengths in the file must
     be the same.
     """
-    group = open_shard(path).metadata.row_group(row_group)
+    group = shard_footer(path).row_group(row_group)
     columns = map(group.column, range(group.num_columns))
     chunk = next(column for column in columns if column.path_in_schema == "audio")
     end = chunk.data_page_offset + chunk.total_compressed_size

@@ -16,7 +16,7 @@ from vgim.data.foreign import own_problems
 from vgim.data.listing import list_foreign, nothing_usable
 from vgim.data.pcm import Pcm16
 from vgim.data.shards.manifest import MANIFEST_NAME, MARKER_NAME, PROGRESS_DIR, read_manifest
-from vgim.data.shards.read import open_shard, read_row_group_utterances
+from vgim.data.shards.read import read_row_group_utterances, shard_footer
 from vgim.data.sound_file import read_sound
 from vgim.data.text_lines import read_whole_lines
 from vgim.errors import ConfigError, DataError, StorageError
@@ -147,7 +147,7 @@ def _shards(place: Location, splits: Sequence[str]) -> FeatureCorpus:
             raise DataError(f"{place.uri} has no {split} split; leave --split {split} out")
         for shard in manifest.split(split).shards:
             path = place.child(shard.path).uri
-            metadata = open_shard(path).metadata
+            metadata = shard_footer(path)
             stem = shard.path.replace("/", "-").removesuffix(".parquet")
             for group in range(metadata.num_row_groups):
                 num = metadata.row_group(group).num_rows
