@@ -93,13 +93,13 @@ def test_utterances_of_another_shard_are_an_error(
 def test_threads_that_read_one_remote_shard_at_once_each_have_a_reader_of_their_own(
     tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(tiny_shards, tmp_path / "remote" / "store" / "shards")
+    shutil.copytree(tiny_shards, tmp_path / "remote" / "of-threads" / "shards")
     opened = []
     open_anew = read.open_anew
     monkeypatch.setattr(read, "open_anew", lambda *a, **options: opened.append(1) or open_anew(*a, **options))
     with faulty_storage(tmp_path / "remote"):
         shard = read_manifest(tiny_shards).split("train").shards[0]
-        path = Location("faulty://store/shards").child(shard.path).uri
+        path = Location("faulty://of-threads/shards").child(shard.path).uri
         columns = ("utterance_id", "audio")
         numbers = range(read.shard_footer(path).num_row_groups)
         expected = [read.read_row_group(path, number, columns) for number in numbers]
