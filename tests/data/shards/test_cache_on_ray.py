@@ -47,7 +47,7 @@ def crops(stream: CropStream) -> Pcm16:
 
 
 def counted(cut: CutCrops, log: Path) -> CutCrops:
-    """A task that reads as on a shared mount, and notes its process and each shard that it copies from there."""
+    """A task that reads as on a shared mount, and notes each shard that it copies from there."""
 
     def note(*words: object) -> None:
         with log.open("a", encoding="utf-8") as file:
