@@ -18,6 +18,7 @@ from pathlib import Path
 from common import parser, print_table, start, write_json
 from stream import crop_stream
 
+from tests.faulty_storage import SCHEME, Faults, faulty_storage
 from vgim.config.schema import DataConfig
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.corpora.synthetic import synthesize
@@ -26,9 +27,6 @@ from vgim.data.shards.prepare import prepare
 from vgim.data.stream import row_audio
 from vgim.data.stream.readers import read_in_threads
 from vgim.data.stream.stream import CropStream
-
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # a script finds only what lies beside it
-from tests.faulty_storage import SCHEME, Faults, faulty_storage
 
 MIB = 2**20
 EPOCHS = 3

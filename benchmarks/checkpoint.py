@@ -23,6 +23,7 @@ import torch
 from common import parser, print_table, start, write_json
 
 import vgim
+from tests.faulty_storage import OPERATIONS, SCHEME, Faults, faulty_storage
 from vgim.config import RunConfig
 from vgim.config.schema import DataConfig, ModelConfig, ObjectiveConfig
 from vgim.model.rank_group import ALONE
@@ -37,9 +38,6 @@ from vgim.training.malloc import keep_freed_memory
 from vgim.training.passes import make_passes
 from vgim.training.share import Share
 from vgim.training.step import GreedyStep
-
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # a script finds only what lies beside it
-from tests.faulty_storage import OPERATIONS, SCHEME, Faults, faulty_storage
 
 DISK, SLOW = "disk", "slow storage"
 CALLS = tuple(name for name in OPERATIONS if name not in ("read", "write"))

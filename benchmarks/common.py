@@ -11,10 +11,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
-from torch import distributed as dist
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # a script finds only what lies beside it
 
 SGEMM_SIZE = 1536
 """Rows and columns of the matrix product: 7 GFLOP, large enough for arithmetic alone to decide its time."""
@@ -61,19 +62,6 @@ def start(args: argparse.Namespace) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     print_machine()
-
-
-def leave_world() -> NoReturn:
-    """End this rank and its process, once all ranks are here, without ending its interpreter.
-
-    torch keeps the group of a DistributedDataParallel alive after `destroy_process_group`, and with it gloo's threads.
-    One that lets go of a tensor while the interpreter ends aborts the process.
-    """
-    dist.barrier()  # a rank that leaves early would break the others' connections
-    dist.destroy_process_group()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def interleaved(actions: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:

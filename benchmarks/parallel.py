@@ -23,8 +23,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from common import leave_world, parser, print_machine, print_table, write_json
+from common import parser, print_machine, print_table, write_json
 
+from tests.gloo_world import leave_world
 from vgim.config import RunConfig
 from vgim.config.schema import SyntheticConfig
 from vgim.data.shards.embedded import prepare_embedded

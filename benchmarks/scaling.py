@@ -20,9 +20,10 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from common import leave_world, parser, print_machine, print_table, write_json
+from common import parser, print_machine, print_table, write_json
 from cost_model import Costs, Link, joint, joint_s, parallel, sequential_s
 
+from tests.gloo_world import leave_world
 from vgim.config.schema import DataConfig, ModelConfig, ObjectiveConfig, SyntheticConfig
 from vgim.data.shards.embedded import prepare_embedded
 from vgim.data.shards.manifest import read_manifest

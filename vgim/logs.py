@@ -126,9 +126,8 @@ class _Json(logging.Formatter):
         more = {"logger": record.name}
         if record.exc_info:
             more["error"] = self.formatException(record.exc_info)
-        level = (
-            None if record.levelno == logging.INFO else record.levelname.lower()
-        )  # as events of a run say it
+        # As events of a run say it.
+        level = None if record.levelno == logging.INFO else record.levelname.lower()
         return json_line(mask_secrets(record.getMessage()), level, more)
 
 

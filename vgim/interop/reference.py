@@ -232,9 +232,7 @@ def _check_agrees(theirs: Architecture, config: RunConfig, preset: str) -> None:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return to_flow(list(value)).replace(" ", "")
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return to_flow(list(value) if isinstance(value, tuple) else value).replace(" ", "")
 
 
 def _write(run: Location, encoder: Encoder, config: RunConfig, source: Location, sha256: str) -> None:

@@ -24,13 +24,19 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def features_of(
-    corpus: Path, run: str, out: Path, said: list[str], *, overwrite: bool = False
+    corpus: Path,
+    run: str,
+    out: Path,
+    said: list[str],
+    *,
+    options: FeatureOptions | None = None,
+    overwrite: bool = False,
 ) -> FeaturesRecord:
     return write_features(
         run,
         str(corpus),
         str(out),
-        FeatureOptions(),
+        options or FeatureOptions(),
         device="cpu",
         overwrite=overwrite,
         progress=MessagesOnly(said.append),

@@ -26,14 +26,7 @@ def test_sound_files_are_read_from_a_folder_or_a_list(
 ) -> None:
     said: list[str] = []
     options = FeatureOptions()
-    record = write_features(
-        runs["sim"],
-        str(sounds),
-        str(tmp_path / "out"),
-        options,
-        device="cpu",
-        progress=MessagesOnly(said.append),
-    )
+    record = features_of(sounds, runs["sim"], tmp_path / "out", said, options=options)
     index = pd.read_parquet(tmp_path / "out" / "index.parquet").set_index("utterance_id")
     assert sorted(index.index) == ["61/70968/61-70968-0000", "a/x", "b/x", "stereo"]
     assert index.speaker_id["61/70968/61-70968-0000"] == "61"

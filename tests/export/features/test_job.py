@@ -198,15 +198,7 @@ def test_a_whole_folder_that_lacks_a_file_is_refused(
 
 def test_a_seed_without_an_effect_is_said(sounds: Path, runs: dict[str, str], tmp_path: Path) -> None:
     said: list[str] = []
-    options = FeatureOptions(seed=3)
-    write_features(
-        runs["sim"],
-        str(sounds),
-        str(tmp_path / "out"),
-        options,
-        device="cpu",
-        progress=MessagesOnly(said.append),
-    )
+    features_of(sounds, runs["sim"], tmp_path / "out", said, options=FeatureOptions(seed=3))
     assert "note: the seed 3 has no effect on features of the kind mu; only z is drawn" in said
 
 

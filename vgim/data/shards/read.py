@@ -65,9 +65,10 @@ def read_utterances(shards: Location, manifest: Manifest, split: str, limit: int
     for shard in summary.shards:
         path = shards.child(shard.path).uri
         phones = shards.child(labels).uri if (labels := manifest.phones_of(shard)) is not None else None
-        if shard_footer(path).num_rows != shard.utterances:
+        footer = shard_footer(path)
+        if footer.num_rows != shard.utterances:
             raise other_content(path)
-        for row_group in range(shard_footer(path).num_row_groups):
+        for row_group in range(footer.num_row_groups):
             for utterance in read_row_group_utterances(path, row_group, manifest.codec, phones):
                 if (utterance.utterance_id, len(utterance.audio)) != next(expected, None):
                     raise other_content(path)
