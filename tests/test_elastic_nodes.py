@@ -138,3 +138,32 @@ def test_workers_move_off_a_node_that_will_be_taken_away_from_a_checkpoint_of_th
     assert kept.startswith("continuing from this run's checkpoint")
     assert re.search(r"step-0000000[1-4] ", kept), kept  # a step or two after the notice
     assert [r["step"] for r in records(run_location(config), "train")] == list(range(1, 11))
+
+
+@pytest.mark.slow
+def test_a_run_that_waits_for_a_node_exports_for_how_long_until_the_node_has_come(
+    changing_nodes: RayCluster, tiny_config: Maker
+) -> None:
+    settings = (
+        "cluster.workers=3",
+        "cluster.cpus_per_worker=3",
+        "cluster.autoscaling=true",
+        "storage.name=waits",
+    )
+
+    def waited_s() -> list[float]:
+        """For how long the run has been without workers, by the metrics that nodes export; empty if none does."""
+        lines = changing_nodes.metrics().splitlines()
+        gauge = re.compile(r'ray_vgim_waiting_seconds\{.*run="waits".*\} (\S+)')
+        return [float(found[1]) for line in lines if (found := gauge.match(line))]
+
+    with ThreadPoolExecutor(1) as thread:
+        training = thread.submit(train, tiny_config(*settings))
+
+        def wait_for(condition: Callable[[], bool], what: str) -> None:
+            wait_until(lambda: (not training.running() and training.result()) or condition(), what)
+
+        wait_for(lambda: any(value > 0 for value in waited_s()), "the wait is exported")
+        changing_nodes.add_nodes(1, num_cpus=4)
+        wait_for(lambda: 0.0 in waited_s(), "the end of the wait is exported")
+        assert training.result() == 0

@@ -15,13 +15,20 @@ import yaml
 
 from tests.deploy.manifests import kubectl, rendered
 from vgim.model.collapse import FEWEST_ACTIVE
-from vgim.training.prometheus import ENDED_GAUGE, MODULE_GAUGES, RUN_GAUGES, SOURCE_GAUGES, STAGE_GAUGES
+from vgim.training.prometheus import (
+    ENDED_GAUGE,
+    MODULE_GAUGES,
+    RUN_GAUGES,
+    SOURCE_GAUGES,
+    STAGE_GAUGES,
+    WAITING_GAUGE,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "deploy/monitoring"
 ALERTS = yaml.safe_load((MONITORING / "vgim-alerts.yml").read_text())["groups"]
 DASHBOARD = json.loads((MONITORING / "vgim-dashboard.json").read_text())
-GAUGES = {*RUN_GAUGES, *MODULE_GAUGES, *STAGE_GAUGES, *SOURCE_GAUGES, ENDED_GAUGE}
+GAUGES = {*RUN_GAUGES, *MODULE_GAUGES, *STAGE_GAUGES, *SOURCE_GAUGES, ENDED_GAUGE, WAITING_GAUGE}
 
 promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="needs promtool, of Debian's package prometheus"

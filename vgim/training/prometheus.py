@@ -56,6 +56,9 @@ STAGE_GAUGES = {
 """Descriptions of the gauges of a stage, under a schedule whose stages have ranks of their own."""
 ENDED_GAUGE = "vgim_ended"
 """1 once a run has ended, with the tags `state`, as in run.json, and `error`, the error's class or empty."""
+WAITING_GAUGE = "vgim_waiting_seconds"
+WAITING_TEXT = "Seconds since a run has been without workers; 0 while they are there"
+"""Name and description of the gauge that Ray's controller exports, since rank 0 is not there while a run waits."""
 REPEAT_S = 5.0
 """Seconds between two repetitions of all values."""
 

@@ -13,6 +13,7 @@ from vgim.storage import Location
 from vgim.training.job import AnyTrainJob
 from vgim.training.ray_resize import resize_callback
 from vgim.training.ray_restarts import restart_callback
+from vgim.training.ray_waiting import waiting_callback
 
 RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
 RAY_MARKER = ".validate_storage_marker"  # file by which Ray's workers check that they all see the storage
@@ -66,7 +67,7 @@ def ray_train_fit(
     run.child(RAY_SNAPSHOT).delete()
     callbacks = [_no_second_try()]
     if not placement.on_this_machine:
-        callbacks.append(restart_callback(run))
+        callbacks += [restart_callback(run), waiting_callback(run)]
     if elastic:
         callbacks.append(
             resize_callback(run, placement, timeout_s=cluster.start_timeout_s, interval_s=RESIZE_INTERVAL_S)
