@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from vgim.config import blocking_difference, from_yaml, load_config, to_yaml
@@ -58,3 +60,38 @@ def test_a_list_of_equal_steps_means_the_same_as_the_number() -> None:
     assert ObjectiveConfig(prediction_steps=(4, 4, 4)).plain_steps == 4
     assert ObjectiveConfig(prediction_steps=4).plain_steps == 4
     assert ObjectiveConfig(prediction_steps=(4, 4, 2)).plain_steps == (4, 4, 2)
+
+
+@pytest.mark.parametrize(
+    "overrides", [["model.gru_units=0"], ["model.gru_units=0", "objective.kld_weight=0.01"]]
+)
+def test_no_gru_ends_both_directions_of_a_preset(overrides: list[str]) -> None:
+    resolved = load_config("quickstart", overrides)
+    assert load_config("quickstart").config.model.gru_bidirectional
+    assert not resolved.config.model.gru_bidirectional
+    assert resolved.sources["model.gru_bidirectional"] == "override"
+
+
+def test_a_preset_that_extends_one_of_two_directions_ends_them_by_no_gru(tmp_path: Path) -> None:
+    child = tmp_path / "child.yaml"
+    child.write_text("extends: quickstart\nmodel: {gru_units: 0}\n")
+    assert not load_config(str(child)).config.model.gru_bidirectional
+    with pytest.raises(ConfigError, match=r"gru_bidirectional=true \(from override\) has no effect beside"):
+        load_config(str(child), ["model.gru_bidirectional=true"])
+
+
+@pytest.mark.parametrize("directions_first", [True, False])
+def test_both_directions_that_are_asked_for_need_a_gru(directions_first: bool) -> None:
+    both = ["model.gru_bidirectional=true", "model.gru_units=0"]
+    with pytest.raises(ConfigError) as refusal:
+        load_config("quickstart", both if directions_first else both[::-1])
+    assert str(refusal.value) == (
+        "model.gru_bidirectional=true (from override) has no effect beside model.gru_units=0 (from override), which "
+        "is no GRU; set model.gru_units above 0, or model.gru_bidirectional=false"
+    )
+
+
+def test_the_config_of_a_run_with_directions_of_no_gru_stays_readable() -> None:
+    config = load_config("quickstart").config
+    run = config.model_copy(update={"model": config.model.model_copy(update={"gru_units": 0})})
+    assert from_yaml(to_yaml(run)) == run

@@ -52,6 +52,16 @@ def test_weights_of_a_space_end_a_presets_target_rate_and_no_rate_that_is_asked_
     assert trials_of(reopened) == trials_of(sweep)
 
 
+@pytest.mark.parametrize("asked", [(), ("model.gru_bidirectional=true",)])
+def test_units_of_a_space_that_are_none_end_both_directions_of_their_trials_alone(
+    tmp_path: Path, tiny_sweep: MakeSweep, asked: tuple[str, ...]
+) -> None:
+    (tmp_path / "both.yaml").write_text("extends: tiny\nmodel: {gru_bidirectional: true}\n")
+    sweep = tiny_sweep({"model.gru_units": "[0, 8]"}, "base=both", *asked)
+    assert [trial.config.model.gru_bidirectional for trial in trials_of(sweep)] == [False, True]
+    assert trials_of(replace(sweep, preset=None)) == trials_of(sweep)
+
+
 def test_steps_of_each_module_are_values_of_a_space_at_every_depth(tiny_sweep: MakeSweep) -> None:
     space = {"objective.prediction_steps": "[3, [12, 5, 2, 3]]", "model.depth": "[2, 1]"}
     sweep = tiny_sweep(space, "train.schedule=sequential")

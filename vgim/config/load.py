@@ -24,6 +24,9 @@ from vgim.secrets import without_secrets
 DEFAULT = "default"
 PRESETS_NAME = "the preset's name"
 TARGET_RATE, RATE_UNIT = "objective.target_rate", "objective.target_rate_unit"
+GRU_UNITS, GRU_BIDIRECTIONAL = "model.gru_units", "model.gru_bidirectional"
+ENDED_BY_OTHERS = (TARGET_RATE, RATE_UNIT, GRU_BIDIRECTIONAL)
+"""Keys of presets that `end_presets_keys` may undo."""
 Config = TypeVar("Config", RunConfig, DecoderConfig, AnyConfig)
 
 
@@ -49,15 +52,21 @@ def load_config(preset: str, overrides: Sequence[str] = (), on_top: Sequence[Lay
     overriding = [Layer(parse_override(override), OVERRIDE) for override in overrides]
     for layer in (*layers, *overriding, *on_top):
         merge_layer(tree, layer.tree, layer.source, sources)
-        let_weight_end_rate(tree, layer, sources)
+        end_presets_keys(tree, layer, sources)
     _name_run(tree, preset_name, sources)
     config = resolve_paths(validate(tree, sources, RunConfig))
-    _refuse_unit_without_rate(config, sources)
+    _refuse_keys_without_effect(config, sources)
     full = {key: sources.get(key, DEFAULT) for key in flatten(dump(config))}
     return ResolvedConfig(config=config, sources=full, preset_name=preset_name)
 
 
-def let_weight_end_rate(tree: Tree, layer: Layer, sources: dict[str, str]) -> None:
+def end_presets_keys(tree: Tree, layer: Layer, sources: dict[str, str]) -> None:
+    """Undo what presets before a `layer`, just merged, set, and what has no effect beside the keys of the layer."""
+    _let_weight_end_rate(tree, layer, sources)
+    _let_no_units_end_directions(tree, layer, sources)
+
+
+def _let_weight_end_rate(tree: Tree, layer: Layer, sources: dict[str, str]) -> None:
     """Set `objective.target_rate` to 0 if a `layer`, just merged, sets the KL weight, and a preset before it the rate.
 
     Under a rate the weight is only where weights start, and who sets a preset's weight means one that stays. A rate
@@ -76,13 +85,27 @@ def let_weight_end_rate(tree: Tree, layer: Layer, sources: dict[str, str]) -> No
         merge_layer(tree, {"objective": {"target_rate_unit": "frame"}}, layer.source, sources)
 
 
-def _refuse_unit_without_rate(config: RunConfig, sources: Mapping[str, str]) -> None:
-    """Refuse a unit of a rate that is not there. Runs of before may have one, which stays readable."""
+def _let_no_units_end_directions(tree: Tree, layer: Layer, sources: dict[str, str]) -> None:
+    """Set `model.gru_bidirectional` to false if a `layer`, just merged, sets no GRU, and one before it directions."""
+    model = layer.tree.get("model")
+    if not isinstance(model, Mapping) or model.get("gru_units") != 0:
+        return
+    if sources.get(GRU_BIDIRECTIONAL, layer.source) != layer.source:
+        merge_layer(tree, {"model": {"gru_bidirectional": False}}, layer.source, sources)
+
+
+def _refuse_keys_without_effect(config: RunConfig, sources: Mapping[str, str]) -> None:
+    """Refuse a unit of a rate that is not there, and directions of no GRU. Runs of before stay readable with both."""
     unit = config.objective.target_rate_unit
     if unit != "frame" and not config.target_rate:
         raise ConfigError(
             f"{RATE_UNIT}={unit} (from {sources.get(RATE_UNIT, DEFAULT)}) has no effect without {TARGET_RATE}; set "
             f"{TARGET_RATE} too, or leave the unit out"
+        )
+    if config.model.gru_bidirectional and not config.model.gru_units:
+        raise ConfigError(
+            f"{GRU_BIDIRECTIONAL}=true (from {sources[GRU_BIDIRECTIONAL]}) has no effect beside {GRU_UNITS}=0 (from "
+            f"{sources[GRU_UNITS]}), which is no GRU; set {GRU_UNITS} above 0, or {GRU_BIDIRECTIONAL}=false"
         )
 
 

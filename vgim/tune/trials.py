@@ -11,7 +11,7 @@ from typing import Any
 
 from vgim.config import RunConfig, load_config
 from vgim.config.keys import config_keys, dump, flatten
-from vgim.config.load import RATE_UNIT, TARGET_RATE, from_tree, let_weight_end_rate
+from vgim.config.load import ENDED_BY_OTHERS, end_presets_keys, from_tree
 from vgim.config.overrides import OVERRIDE, merge_layer, parse_override
 from vgim.config.presets import Layer
 from vgim.errors import ConfigError
@@ -89,10 +89,10 @@ def _config(sweep: Sweep, layers: Sequence[Layer]) -> RunConfig:
         return load_config(sweep.preset, sweep.config.overrides, layers).config
     tree = dump(sweep.base)
     asked = {key for override in sweep.config.overrides for key in flatten(parse_override(override))}
-    sources = {key: OVERRIDE if key in asked else sweep.source for key in (TARGET_RATE, RATE_UNIT)}
+    sources = {key: OVERRIDE if key in asked else sweep.source for key in ENDED_BY_OTHERS}
     for layer in layers:
         merge_layer(tree, layer.tree, layer.source, {})
-        let_weight_end_rate(tree, layer, sources)
+        end_presets_keys(tree, layer, sources)
     return from_tree(tree, sweep.source)
 
 
