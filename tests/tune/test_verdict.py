@@ -10,21 +10,31 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tests.tune.sweep_cases import FinishedSweep
+from tests.tune.sweep_cases import FinishedSweep, MakeSweep
 from tests.verdict.verdict_cases import CHANCE, config
 from vgim.cli import main
+from vgim.config.schema import StorageConfig
 from vgim.downstream.result import Interval
-from vgim.storage import Location
-from vgim.tune.config import MetricConfig
+from vgim.tune.config import MetricConfig, SweepConfig
+from vgim.tune.folder import SweepFolder
 from vgim.tune.page import render
 from vgim.tune.results import SweepResult, TrialResult, format_table, ranked
-from vgim.tune.sweep_file import load_sweep
+from vgim.tune.sweep_file import Sweep, load_sweep
+from vgim.tune.trials import trials_of
 from vgim.tune.verdict import SweepVerdict, judge_sweep
 from vgim.verdict.verdict import ModuleState
 
 Row = tuple[str, float | None, ModuleState | None]
 """Id, metric, and state of the measured module."""
 BASE = config(epochs=4)
+SWEEP = Sweep(
+    SweepConfig.model_validate(
+        {"base": "tiny", "name": "sweep", "space": {"objective.kld_weight": [0.1, 0.2]}}
+    ),
+    BASE.model_copy(update={"storage": StorageConfig(root="/nowhere")}),
+    None,
+    "sweep.yaml",
+)
 
 
 def results(rows: Sequence[Row], kind: str = "probe", half: float | None = 0.02) -> SweepResult:
@@ -58,7 +68,7 @@ def results(rows: Sequence[Row], kind: str = "probe", half: float | None = 0.02)
         best=best[0].id if best else None,
         trials=trials,
     )
-    return result.model_copy(update={"verdict": judge_sweep(result, best, BASE, Location("/nowhere/sweep"))})
+    return result.model_copy(update={"verdict": judge_sweep(result, best, SWEEP)})
 
 
 def verdict(result: SweepResult) -> SweepVerdict:
@@ -147,6 +157,32 @@ def test_the_next_command_probes_the_best_trial() -> None:
 
 def test_a_sweep_that_still_runs_has_no_next_command() -> None:
     assert verdict(results([*AT_CHANCE, ("d", None, None)])).next is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "rates"),
+    [
+        ((), [0, 0]),  # a preset's rate, which the space's weights end
+        (("objective.target_rate=3",), [3, 3]),
+        (("objective.target_rate=0.5", "objective.target_rate_unit=channel"), [4, 4]),
+        (("objective.target_rate=0",), [0, 0]),
+    ],
+)
+def test_the_longer_sweep_has_the_rate_that_was_asked_for(
+    tmp_path: Path, tiny_sweep: MakeSweep, asked: tuple[str, ...], rates: list[float]
+) -> None:
+    (tmp_path / "held.yaml").write_text("extends: tiny\nobjective: {kld_weight: 0.001, target_rate: 2}\n")
+    sweep = tiny_sweep({"objective.kld_weight": "[0.001, 0.01]"}, "base=held", *asked)
+    with SweepFolder(sweep.folder).claim(sweep):  # which writes the files that the command names
+        pass
+    result = results(AT_CHANCE)
+    following = judge_sweep(result, ranked(result.trials, result.metric), sweep).next
+    assert following is not None
+    _, _, file, *overrides = shlex.split(following.command)
+    longer = load_sweep(file, overrides)
+    assert [trial.config.target_rate for trial in trials_of(sweep)] == rates
+    for one, other in zip(trials_of(longer), trials_of(sweep), strict=True):
+        assert one.config.objective == other.config.objective
 
 
 def test_a_real_sweep_of_ten_steps_is_at_chance_and_its_longer_sweep_loads(

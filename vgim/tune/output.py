@@ -28,7 +28,7 @@ def write_results(sweep: Sweep, trials: Sequence[Trial], notes: Sequence[str] = 
     result = collect(sweep.config.name, sweep.config.metric, keys, trials, notes)
     levels = (*result.levels, *baseline_levels(sweep.folder, trials, sweep.config.metric))
     result = result.model_copy(update={"levels": levels})
-    verdict = judge_sweep(result, ranked(result.trials, result.metric), sweep.base, sweep.folder)
+    verdict = judge_sweep(result, ranked(result.trials, result.metric), sweep)
     result = result.model_copy(update={"verdict": verdict})
     if not _is_in_tensorboard(sweep.folder, result):
         # Imported here: TensorBoard's writers take longer to import than the results to read.

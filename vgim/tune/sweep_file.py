@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from vgim.config import RunConfig, load_config
-from vgim.config.keys import Tree, config_keys, dump
+from vgim.config.keys import Tree, config_keys, dump, flatten
 from vgim.config.overrides import OVERRIDE, merge_layer, parse_override
 from vgim.config.own_file import find_own_file, read_written
 from vgim.config.presets import find_parent, known_sweeps, read_tree, shown
@@ -34,6 +34,11 @@ class Sweep:
     """Path of the base's file; None for a sweep that was read from its own folder."""
     source: str
     """Name of the sweep file in messages."""
+
+    @property
+    def asked_keys(self) -> set[str]:
+        """Dotted keys of the base run that the overrides set."""
+        return {key for override in self.config.overrides for key in flatten(parse_override(override))}
 
     @property
     def folder(self) -> Location:

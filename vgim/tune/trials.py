@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vgim.config import RunConfig, load_config
-from vgim.config.keys import config_keys, dump, flatten
+from vgim.config.keys import config_keys, dump
 from vgim.config.load import ENDED_BY_OTHERS, end_presets_keys, from_tree
-from vgim.config.overrides import OVERRIDE, merge_layer, parse_override
+from vgim.config.overrides import OVERRIDE, merge_layer
 from vgim.config.presets import Layer
 from vgim.errors import ConfigError
 from vgim.schedules.registry import SCHEDULES
@@ -88,7 +88,7 @@ def _config(sweep: Sweep, layers: Sequence[Layer]) -> RunConfig:
     if sweep.preset is not None:
         return load_config(sweep.preset, sweep.config.overrides, layers).config
     tree = dump(sweep.base)
-    asked = {key for override in sweep.config.overrides for key in flatten(parse_override(override))}
+    asked = sweep.asked_keys
     sources = {key: OVERRIDE if key in asked else sweep.source for key in ENDED_BY_OTHERS}
     for layer in layers:
         merge_layer(tree, layer.tree, layer.source, {})

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from vgim.config import RunConfig
+from vgim.config.keys import dump, flatten
+from vgim.config.load import ENDED_BY_OTHERS
+from vgim.config.yaml_text import to_flow
 from vgim.downstream.result import Interval
 from vgim.downstream.result_table import in_percent
 from vgim.runs.layout import PROBES
@@ -21,6 +24,7 @@ from vgim.verdict.verdict import ModuleState, NextCommand, VerdictRecord
 
 if TYPE_CHECKING:
     from vgim.tune.results import SweepResult, TrialResult
+    from vgim.tune.sweep_file import Sweep
 
 NOT_LEARNED: tuple[ModuleState, ...] = tuple(
     state for state in LEVELS if state not in ("learned", "begun", "unsure")
@@ -47,16 +51,13 @@ def is_at_chance(trial: TrialResult) -> bool:
     return trial.module_state in NOT_LEARNED
 
 
-def judge_sweep(
-    result: SweepResult, ranked: Sequence[TrialResult], base: RunConfig, folder: Location
-) -> SweepVerdict:
+def judge_sweep(result: SweepResult, ranked: Sequence[TrialResult], sweep: Sweep) -> SweepVerdict:
     """Say which trial is best and by how much. A trial that is at chance is never the best one.
 
     Args:
         result: The results; its own verdict is not read.
         ranked: Finished trials with a metric, best first.
-        base: Config of the base run.
-        folder: The sweep's folder.
+        sweep: The sweep that has these results.
     """
     learned = [trial for trial in ranked if not is_at_chance(trial)]
     at_chance = [trial for trial in ranked if is_at_chance(trial)]
@@ -69,14 +70,14 @@ def judge_sweep(
     if not learned:
         following = None
         if all(trial.state in ("finished", "stopped") for trial in result.trials):
-            following = _longer(base, folder)
+            following = _longer(sweep)
         return SweepVerdict(best=None, sentences=(_all_at_chance(result, ranked),), next=following)
     best, *others = learned
     sentences = [_best(result, best, others)]
     if at_chance:
         names = first_few(trial.id for trial in at_chance)
         sentences.append(f"Finished trials at chance, which do not count: {len(at_chance)} ({names}).")
-    return SweepVerdict(best=best.id, sentences=tuple(sentences), next=_probe(result, best, base))
+    return SweepVerdict(best=best.id, sentences=tuple(sentences), next=_probe(result, best, sweep.base))
 
 
 def _all_at_chance(result: SweepResult, ranked: Sequence[TrialResult]) -> str:
@@ -125,11 +126,11 @@ def _score(trial: TrialResult) -> _Score | None:
     return _Score(trial.metric, trial.interval)
 
 
-def _longer(base: RunConfig, folder: Location) -> NextCommand | None:
+def _longer(sweep: Sweep) -> NextCommand | None:
     """The command of a longer sweep, from the files in the sweep's folder; None if they lie on remote storage."""
+    folder, train = sweep.folder, sweep.base.train
     if not folder.is_local:
         return None
-    train = base.train
     if train.max_steps:
         change = f"train.max_steps={round_up(MUCH_LONGER * train.max_steps)}"
     elif train.module_epochs:
@@ -138,8 +139,11 @@ def _longer(base: RunConfig, folder: Location) -> NextCommand | None:
     else:
         change = f"train.epochs={round_up(math.ceil(MUCH_LONGER * train.epochs))}"
     words = ["vgim", "sweep", folder.child("sweep.yaml").uri, f"base={folder.child('base.yaml').uri}"]
-    # The base has the overrides already; relative paths among them would be read from another folder.
-    words += ["overrides=[]", change, f"name={folder.name}-longer"]
+    # The base has the overrides already; relative paths among them would be read from another folder. The base is a
+    # preset now, whose keys a value of the space may end, unless they are asked for again.
+    base = flatten(dump(sweep.base))
+    asked = [f"{key}={to_flow(base[key])}" for key in ENDED_BY_OTHERS if key in sweep.asked_keys]
+    words += ["overrides=[]", *asked, change, f"name={folder.name}-longer"]
     return NextCommand(purpose="see whether longer trials learn", command=shlex.join(words))
 
 
