@@ -221,9 +221,37 @@ def test_weights_that_learned_on_audio_normalized_in_another_way_are_told(tiny_c
         tiny_config(f"storage.name={mode}", f"data.normalize={mode}").config for mode in ("none", "utterance")
     )
     told = "the weights learned with data.normalize=none, and this run has data.normalize=utterance"
-    for option in ("resume_from", "init_from"):
-        assert start(other, **{option: source})[1][-1] == told
-        assert told not in start(same, **{option: source})[1]
+    assert start(other, init_from=source)[1][-1] == told
+    assert told not in start(same, init_from=source)[1]
+
+
+def test_settings_that_differ_from_those_of_a_run_that_is_continued_are_told_in_one_line(
+    tiny_config: Maker,
+) -> None:
+    source = run_location(finished(tiny_config, "source")).uri
+    longer = ("train.max_steps=9", "train.epochs=7", "train.checkpoint_every_steps=1", "cluster.workers=0")
+    same = tiny_config("storage.name=longer", *longer).config
+    assert start(same, resume_from=source)[1][1:] == []
+    changes = (
+        "objective.kld_weight=0.25",
+        "data.normalize=utterance",
+        "optim.learning_rate=0.5",
+        "train.seed=9",
+    )
+    other = tiny_config("storage.name=other", *longer, *changes).config
+    assert start(other, resume_from=source)[1][1:] == [
+        f"other settings than that run had: data.normalize: {same.data.normalize} → utterance; objective.kld_weight: "
+        f"{same.objective.kld_weight:g} → 0.25; optim.learning_rate: {same.optim.learning_rate:g} → 0.5; "
+        "train.seed: 0 → 9"
+    ]
+
+
+def test_a_deeper_run_tells_no_other_settings_than_those_that_its_modules_share(tiny_config: Maker) -> None:
+    source = run_location(finished(tiny_config, "one", "train.schedule=sequential", "model.depth=1")).uri
+    deeper = ("train.schedule=sequential", "model.depth=2")
+    assert len(start(tiny_config(*deeper).config, resume_from=source)[1]) == 2  # whence, and which modules
+    told = start(tiny_config(*deeper, "objective.num_negatives=3").config, resume_from=source)[1]
+    assert told[-1] == "other settings than that run had: objective.num_negatives: 5 → 3"
 
 
 def test_loading_into_the_small_encoder_of_the_tests_is_strict(tiny_config: Maker) -> None:

@@ -24,7 +24,7 @@ from vgim.text import numbered
 from vgim.training.attachment import load_source
 from vgim.training.depth_resume import load_first_modules
 from vgim.training.progress import Progress, progress_of, step_in_epoch_at
-from vgim.training.resumable import holds_first_modules
+from vgim.training.resumable import holds_first_modules, other_settings
 
 _FAILED = -1
 """What the saving rank sends instead of a step if it found no checkpoint to continue from."""
@@ -83,7 +83,9 @@ def initialize(
         progress, log = _resume(
             checkpoint, network, optimizer, config, world_size, data_fingerprint, "the", buffers_of
         )
-        return progress, [*log, *_other_input(checkpoint, config)]
+        if differing := other_settings(checkpoint, config):
+            log.append(Event(f"other settings than that run had: {'; '.join(differing)}"))
+        return progress, log
     if init_from:
         checkpoint = find_checkpoint(init_from)
         _load_weights(checkpoint, network, config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vgim.config import AnyConfig, RunConfig
+from vgim.config.difference import blocking_difference
 from vgim.runs.checkpoint import Checkpoint, check_same_architecture
 from vgim.training.progress import schedule_of
 
@@ -18,6 +19,15 @@ def holds_first_modules(checkpoint: Checkpoint, config: AnyConfig) -> bool:
         and shallower.model.num_modules < model.num_modules
         and shallower.model.model_copy(update={"depth": model.depth}) == model
     )
+
+
+def other_settings(checkpoint: Checkpoint, config: AnyConfig) -> list[str]:
+    """Settings that decide what is learned and differ from those of a checkpoint's run, as "key: old → new".
+
+    The encoder's own differ only from a shallower run, whose modules have a message of their own.
+    """
+    differing = blocking_difference(checkpoint.config(type(config)), config)
+    return [difference for difference in differing if not difference.startswith("model.")]
 
 
 def check_resumable(checkpoint: Checkpoint, config: AnyConfig) -> None:

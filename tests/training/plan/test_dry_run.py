@@ -179,6 +179,8 @@ def test_sources_are_checked_and_named(tiny_config: Maker) -> None:
     resumed, begun = said_of(other, resume_from=source), said_of(other, init_from=source)
     assert line_of(resumed, "would do").endswith("step-00000010, at step 10, epoch 1, 0 steps into it")
     assert line_of(resumed, "time").startswith("time: 20 steps are left, ")
+    seeded = said_of(tiny_config(HERE, "storage.name=other", "train.seed=9"), resume_from=source)
+    assert line_of(seeded, "would do").endswith(", with other settings than that run had: train.seed: 0 → 9")
     assert line_of(begun, "would do").startswith(f"would do: starts a new run with the weights of {source}/")
     with pytest.raises(VgimError, match="another architecture"):
         said_of(tiny_config(HERE, "storage.name=wide", "model.channels=12"), resume_from=source)

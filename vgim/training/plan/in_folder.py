@@ -16,7 +16,7 @@ from vgim.text import first_few, plural
 from vgim.training.attach import newest_checkpoint, source_of
 from vgim.training.job import AnyTrainJob
 from vgim.training.progress import Progress, progress_of, remaining, step_in_epoch_at
-from vgim.training.resumable import holds_first_modules
+from vgim.training.resumable import holds_first_modules, other_settings
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ def what_would_happen(job: AnyTrainJob, config: RunConfig, data_fingerprint: str
         source = find_checkpoint(job.resume_from)
         modules = ", which has the first modules" if holds_first_modules(source, config) else ""
         action = f"starts from {source.location.uri}{modules}, at {_position(source)}"
+        if differing := other_settings(source, config):
+            action += f", with other settings than that run had: {'; '.join(differing)}"
         return InFolder((*lines, f"would do: {action}"), _start(source, config))
     if job.init_from is not None:
         weights = f"with the weights of {find_checkpoint(job.init_from).location.uri}"
