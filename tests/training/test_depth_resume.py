@@ -50,6 +50,26 @@ def test_runs_that_continue_each_other_depth_by_depth_equal_the_deepest_run(
     )
 
 
+@pytest.mark.parametrize(
+    "shallow",
+    [("model.gru_units=0",), ("model.depth=3", "model.gru_units=4"), ("model.depth=3",)],
+    ids=["no GRU", "another GRU left out", "a GRU of one direction left out"],
+)
+def test_a_run_without_its_gru_is_continued_with_any_gru(
+    tiny_config: Maker, shallow: tuple[str, ...]
+) -> None:
+    whole = tiny_config(*SEQUENTIAL, "model.gru_bidirectional=true", "storage.name=whole")
+    train(whole)
+    lower = tiny_config(*SEQUENTIAL, *shallow, "storage.name=lower")
+    train(lower)
+    deep = tiny_config(*SEQUENTIAL, "model.gru_bidirectional=true", "storage.name=deep")
+    train(deep, resume_from=run_location(lower.config).uri)
+    found, expected = last_checkpoint(deep.config), last_checkpoint(whole.config)
+    assert found.state.step == 4 * 12
+    assert_same(found.weights(), expected.weights())
+    assert_same(found.optimizer(), expected.optimizer())
+
+
 def test_a_shallower_run_with_other_tensors_is_refused_by_their_names(tiny_config: Maker) -> None:
     shallow = tiny_config(*SEQUENTIAL, "model.depth=1", "train.max_steps=1", "storage.name=shallow")
     train(shallow)
@@ -120,7 +140,8 @@ def test_steps_of_a_shallower_run_are_read_from_the_event_of_the_deeper_one(
     ("setting", "named"),
     [
         (("train.schedule=joint",), "model.depth=1 there, 2 here"),
-        (("train.schedule=sequential", "model.gru_units=4"), "model.gru_units=8 there, 4 here"),
+        (("train.schedule=sequential", "model.channels=4"), "model.channels=8 there, 4 here"),
+        (("train.schedule=sequential", "model.batch_norm=none"), "model.batch_norm=local there, none here"),
     ],
 )
 def test_only_a_sequential_run_with_the_same_modules_may_continue_a_shallower_one(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vgim.config import AnyConfig, RunConfig
 from vgim.config.difference import blocking_difference
+from vgim.model.specs import module_specs
 from vgim.runs.checkpoint import Checkpoint, check_same_architecture
 from vgim.training.progress import schedule_of
 
@@ -12,12 +13,14 @@ def holds_first_modules(checkpoint: Checkpoint, config: AnyConfig) -> bool:
     """Whether a checkpoint holds the first modules of this run, and the schedule lets the run continue from it."""
     if not isinstance(config, RunConfig):
         return False
-    shallower, model = checkpoint.config(), config.model
+    shallower = checkpoint.config()
+    first, all_modules = module_specs(shallower.model), module_specs(config.model)
     return (
         schedule_of(config).continues_shallower_runs
         and shallower.train.schedule == config.train.schedule
-        and shallower.model.num_modules < model.num_modules
-        and shallower.model.model_copy(update={"depth": model.depth}) == model
+        and shallower.model.batch_norm == config.model.batch_norm  # the one key that the specs lack
+        and len(first) < len(all_modules)
+        and first == all_modules[: len(first)]
     )
 
 
