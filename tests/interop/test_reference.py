@@ -30,7 +30,7 @@ from tests.interop.cases import (
     without,
 )
 from vgim.cli import main
-from vgim.config.schema import ModelConfig, ObjectiveConfig
+from vgim.config.schema import AugmentConfig, ModelConfig, ObjectiveConfig
 from vgim.errors import CheckpointError, StorageError
 from vgim.interop.reference import export_reference, import_reference
 from vgim.interop.reference_weights import to_reference
@@ -159,6 +159,53 @@ def test_export_then_import_gives_the_same_tensors_and_outputs(
         assert torch.equal(tensor, after[name]), name
     one, two = (vgim.pretrained.encoder.load_encoder(run) for run in (first.run, second.run))
     assert torch.equal(one(AUDIO), two(AUDIO))
+
+
+OF_ARTIFICIAL = "model.batch_norm=local"
+"""What the presets of Artificial Speech lack and the file `SIM` has."""
+
+
+@pytest.mark.parametrize(
+    ("preset", "more", "differing"),
+    [
+        (None, (), "data.normalize=none, model.gru_bidirectional=false, objective.target_rate=0.0"),
+        (
+            "artificial-sim",
+            (OF_ARTIFICIAL,),
+            "data.normalize=none, data.augment.reverb_s=0.0, data.augment.noise_snr_db=none, model.preemphasis=0.0, "
+            "model.gru_bidirectional=false, objective.target_rate=0.0",
+        ),
+        ("published-librispeech-sim", (), None),
+    ],
+)
+def test_an_imported_run_reads_audio_as_the_reference_does_whatever_its_preset(
+    tmp_path: Path, preset: str | None, more: tuple[str, ...], differing: str | None
+) -> None:
+    sizes = [size for size in SIZES if "bidirectional" not in size]
+    made = import_reference(save(SIM, tmp_path / "m.ckpt"), str(tmp_path / "run"), preset, [*sizes, *more])
+    frozen = vgim.pretrained.encoder.load_encoder(made.run)
+    assert (frozen.config.data.normalize, frozen.config.data.augment) == ("none", AugmentConfig())
+    assert (frozen.config.target_rate, frozen.config.model.preemphasis) == (0, 0)
+    torch.testing.assert_close(frozen(AUDIO, 2), reference_latents(SIM, AUDIO, 2)[1], rtol=1e-4, atol=1e-5)
+    told = [note for note in made.notes if note.startswith("as in the reference")]
+    named = preset or "librispeech-sim"
+    line = f"as in the reference, and not as in {named}: {differing}; an override keeps another value"
+    assert told == ([] if differing is None else [line])
+
+
+def test_an_override_keeps_what_the_reference_has_not(tmp_path: Path) -> None:
+    asked = ("data.normalize=utterance", "data.augment.reverb_s=0.3", "objective.target_rate=4")
+    made = import_reference(
+        save(SIM, tmp_path / "m.ckpt"),
+        str(tmp_path / "run"),
+        "artificial-sim",
+        [*SIZES, OF_ARTIFICIAL, *asked],
+    )
+    config = find_checkpoint(made.run).config()
+    assert (config.data.normalize, config.data.augment.reverb_s) == ("utterance", 0.3)
+    assert config.target_rate == 4
+    (told,) = (note for note in made.notes if note.startswith("as in the reference"))
+    assert not [key for key in ("normalize", "reverb_s", "target_rate") if key in told]
 
 
 def test_spellings_in_circulation_are_read_alike(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from vgim.config import RunConfig, load_config, to_yaml
-from vgim.config.schema import Family, StorageConfig
+from vgim.config.keys import dump, flatten
+from vgim.config.schema import AugmentConfig, Family, StorageConfig
 from vgim.config.yaml_text import to_flow
 from vgim.errors import CheckpointError, ConfigError, StorageError
 from vgim.interop.reference_keys import Architecture, normalize, read_architecture
@@ -35,8 +36,16 @@ from vgim.storage import Location
 from vgim.training.progress import Progress
 
 PREFIX = "module."  # the reference saves its DataParallel wrapper
-UNLIKE_PRESET = ("data.normalize=none", "model.gru_units=256", "model.gru_bidirectional=false")
-"""What the reference has on LibriSpeech where the presets `librispeech-...` have values of ours."""
+OF_THE_REFERENCE = {
+    "data.normalize": "none",
+    **{f"data.augment.{key}": value for key, value in AugmentConfig()},
+    "model.preemphasis": 0.0,
+    "model.gru_bidirectional": False,
+    "objective.target_rate": 0.0,
+}
+"""What the reference has in all its runs, and its files do not say. An imported run has it too, whatever its preset."""
+GRU_OF_LIBRISPEECH = "model.gru_units=256"
+"""What the reference has where the presets `librispeech-...` have a wider GRU."""
 _FORBIDDEN = re.compile(r"GLOBAL (\S+)")
 
 
@@ -59,8 +68,8 @@ def import_reference(
         file: Path or URI of the checkpoint.
         out: Folder of the new run, which must not hold a run.
         preset: Config of strides, paddings and all else that is not in the file; None for the LibriSpeech preset of
-            the file's family.
-        overrides: `key=value` for keys of the config.
+            the file's family. The keys of `OF_THE_REFERENCE` have the reference's values instead of its own.
+        overrides: `key=value` for keys of the config, those of the reference too.
         family: sim or gim, whatever the file's heads look like; None reads it from them.
 
     Raises:
@@ -80,10 +89,11 @@ def import_reference(
         architecture = _with_family(found, family)
         if preset is None:
             preset = f"librispeech-{_known_family(architecture)}"
-            overrides = [*UNLIKE_PRESET, *overrides]
+            overrides = [GRU_OF_LIBRISPEECH, *overrides]
             if architecture.family == "gim" and architecture.heads:
                 overrides = ["model.head=linear", *overrides]
-        config = _with_storage(load_config(preset, overrides).config, run)
+        of_reference = [f"{key}={to_flow(value)}" for key, value in OF_THE_REFERENCE.items()]
+        config = _with_storage(load_config(preset, [*of_reference, *overrides]).config, run)
         if architecture.family is None:
             architecture = _with_family(found, "gim" if config.model.family == "gim" else "sim")
         _check_agrees(architecture, config, preset)
@@ -281,6 +291,14 @@ def _notes(theirs: Architecture, config: RunConfig, preset: str) -> list[str]:
         f"strides {_shown(tuple(c.stride for c in convs))} and paddings {_shown(tuple(c.padding for c in convs))} are "
         f"the config's ({preset}, with overrides): the file does not hold them"
     ]
+    ours, kept = flatten(dump(load_config(preset).config)), flatten(dump(config))
+    unlike = [
+        f"{key}={_shown(value)}" for key, value in OF_THE_REFERENCE.items() if kept[key] == value != ours[key]
+    ]
+    if unlike:
+        notes.append(
+            f"as in the reference, and not as in {preset}: {', '.join(unlike)}; an override keeps another value"
+        )
     if theirs.biases:
         notes.append(
             "biases before BatchNorm moved into its running means: what the encoder computes is the same"
