@@ -16,6 +16,7 @@ from tests.chaos.operations import Hook, Operation
 from tests.chaos.oracle import ending_complaints, success_complaints
 from tests.chaos.scenarios import CACHED, FILLED
 from tests.chaos.template import CACHE
+from tests.disk_reads import watch_reads
 
 ERRORS = (errno.ENOSPC, errno.EROFS, errno.EIO, errno.EACCES, errno.EDQUOT)
 
@@ -77,6 +78,44 @@ def failing_disk(arena: Arena, draw: Draw) -> Finding:
     return Finding(
         f"a cache's disk: {errno.errorcode[code]} {how} its operation {site}, {operation}", tuple(complaints)
     )
+
+
+def failing_reads(arena: Arena, draw: Draw) -> Finding:
+    """Let a read of a copy fail, once or from then on, in the middle of a training."""
+    reference, rng = arena.reference(FILLED), draw.random
+    site, lasts = rng.randrange(_num_reads(arena)), rng.random() < 0.5
+    seen = 0
+
+    def on_read(what: str) -> None:
+        nonlocal seen
+        is_due = seen == site or (lasts and seen > site)
+        seen += 1
+        if is_due:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    case = arena.fresh(FILLED.part)
+    child = arena.start(FILLED.command, before=lambda: watch_reads(case / CACHE, on_read))
+    complaints = success_complaints(child.wait(arena.timeout_s)) or differences(
+        reference.results, arena.results(FILLED)
+    )
+    return Finding(
+        f"a cache's disk: EIO {'from' if lasts else 'at'} read {site} of a copy", tuple(complaints)
+    )
+
+
+def _num_reads(arena: Arena) -> int:
+    """Reads of copies in a training, counted in the arena's first attack of this kind."""
+    counted = arena.root / "reads-of-copies"
+    if not counted.exists():
+
+        def on_read(what: str) -> None:
+            with counted.open("ab") as file:
+                file.write(b".")
+
+        case = arena.fresh(FILLED.part)
+        child = arena.start(FILLED.command, before=lambda: watch_reads(case / CACHE, on_read))
+        assert not success_complaints(child.wait(arena.timeout_s))
+    return counted.stat().st_size
 
 
 def _file(place: Path) -> None:
@@ -210,6 +249,13 @@ KINDS = (
         failing_disk,
         3,
         2,
+    ),
+    Kind(
+        "cache-read",
+        "a disk that no longer reads a copy in a cache of shards (EIO), at any read, once or always: `vgim train`",
+        "the copy: its shard is read from storage",
+        failing_reads,
+        3,
     ),
     Kind(
         "cache-place",

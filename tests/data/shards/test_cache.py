@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,8 @@ import pytest
 from ray import cloudpickle
 
 from tests.damage import DAMAGES
-from tests.faulty_storage import Faults, faulty_storage
+from tests.data.shards.cached_stream import SHARDS, copies, crops, forget, shard_of_train, stream_of
+from tests.faulty_storage import Faults
 from tests.training.cases import assert_same, last_checkpoint, records, run_location
 from vgim.config import ResolvedConfig
 from vgim.config.schema import DataConfig
@@ -24,64 +25,11 @@ from vgim.data.shards.cache import cache_plan, check_cache_dir, describe_cache, 
 from vgim.data.shards.file_entry import file_entry
 from vgim.data.shards.manifest import read_manifest
 from vgim.data.shards.read import read_row_group_utterances, shard_footer
-from vgim.data.stream.readers import read_in_process
-from vgim.data.stream.stream import CropStream, RankSlice
 from vgim.errors import ConfigError
 from vgim.storage import Location
 from vgim.training.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
-SHARDS = "faulty://store/shards"
-
-
-@pytest.fixture
-def faults(tiny_shards: Path, tmp_path: Path) -> Iterator[Faults]:
-    """Remote storage that holds the tiny shards at `SHARDS`."""
-    shutil.copytree(tiny_shards, tmp_path / "remote" / "store" / "shards")
-    with faulty_storage(tmp_path / "remote") as faults:
-        yield faults
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The cache's folder."""
-    return tmp_path / "cache"
-
-
-def stream_of(folder: Path | None, *, crop: str = "random", gib: float = 100.0) -> CropStream:
-    cache = {} if folder is None else {"cache_dir": str(folder), "cache_gib": gib}
-    config = DataConfig.model_validate(
-        {"shards": SHARDS, "crop": crop, "crop_samples": 5120, "shuffle_window": 12, **cache}
-    )
-    shards = Location(SHARDS)
-    return CropStream(
-        shards,
-        read_manifest(shards),
-        config,
-        split="train",
-        rank_slice=RankSlice(0, 1, 4),
-        seed=0,
-        reader=read_in_process,
-    )
-
-
-def crops(stream: CropStream, epoch: int = 0) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
-    return np.concatenate([batch.audio for batch in stream.train_batches(epoch, 0, epochs=epoch + 1)])
-
-
-def copies(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.parquet"))
-
-
-def shard_of_train() -> str:
-    (shard,) = read_manifest(SHARDS).split("train").shards
-    return f"{SHARDS}/{shard.path}"
-
-
-def forget() -> None:
-    """As a new process begins: it knows of no cache."""
-    cache_module._caches.clear()
-    cache_module._cache_of.clear()
 
 
 @pytest.mark.parametrize("crop", ["random", "tile"])

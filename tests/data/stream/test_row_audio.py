@@ -95,7 +95,7 @@ def test_a_footer_that_names_places_outside_the_file_is_an_error(
     read = row_audio._read_whole(str(shards / SHARD), 0)
     monkeypatch.setattr(row_audio, "_read_whole", lambda path, row_group: read)
     footer = SimpleNamespace(row_group=lambda number: Group())
-    monkeypatch.setattr(row_audio, "shard_footer", lambda path: footer)
+    monkeypatch.setattr(row_audio, "footer_of_file", lambda path: footer)
     with pytest.raises(DataError, match=r"^row group 0 of shard .*00000\.parquet cannot be read"):
         open_audio(str(shards / SHARD), 0)
 

@@ -2,7 +2,7 @@
 
 A process says once which cache a shard folder has: `use_cache`. From then on `read_cached` reads a shard's copy, and
 makes it first if there is none. Nothing depends on the cache: what it cannot hold, or can no longer, is read from the
-shard folder, and a line says so.
+shard folder, and a line says so. A copy that does not read is given up for the shard itself: `read_past_copy`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from vgim.errors import ConfigError, DataError, StorageError
 from vgim.storage import Location
 from vgim.storage.causes import reason_and_fix
 from vgim.storage.errors import storage_errors
+from vgim.text import first_line
 
 GIB = 2**30
 T = TypeVar("T")
@@ -113,12 +114,26 @@ def read_cached(path: str, read: Callable[[str], T]) -> T:
     """Call `read` with the path of a shard's copy; with the shard's own where there is no copy, or it does not read."""
     cache = _cache_of.get(path)
     copy = cache.copy_of(path) if cache is not None else None
-    if copy is not None:
-        try:
-            return read(str(copy))
-        except DataError:
-            pass  # removed since, or the shard is no better: then the next line says so
-    return read(path)
+    if copy is None:
+        return read(path)
+    try:
+        return read(str(copy))
+    except DataError as error:
+        return read_past_copy(path, error, read)
+
+
+def read_past_copy(path: str, failure: DataError, read: Callable[[str], T]) -> T:
+    """Call `read` with the path of a shard itself, after its copy did not read.
+
+    If the shard reads, the disk is to blame: a copy that is still there, and unchanged, is given up.
+
+    Args:
+        path: Path or URI of the shard, which has a cache.
+        failure: The error of reading the copy.
+    """
+    found = read(path)  # raises where the shard is no better
+    _cache_of[path].give_up(path, failure.__cause__ or failure)
+    return found
 
 
 class _Cache:
@@ -132,6 +147,8 @@ class _Cache:
         self._compared: dict[tuple[int, ...], bool] = {}
         """State of a copy → whether its hash is right, as far as this process has compared it."""
         self._not_copied: set[str] = set()
+        self._given_up: set[str] = set()
+        """Shards whose copies did not read."""
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
 
@@ -156,6 +173,38 @@ class _Cache:
                 self._fills = False
                 return None
 
+    def give_up(self, path: str, reason: BaseException) -> None:
+        """Read a shard from its folder from now on, if the copy is the file whose hash was right before.
+
+        A copy that was removed or changed since is looked at anew.
+        """
+        entry = self.plan.entries[path]
+        with self._locks[path], suppress(OSError):  # then the next look at the copy ends the cache
+            copy = self._folder.copy_of(entry)
+            if copy is not None and self._compared.get(state := _state(copy.stat())):
+                self._give_up(copy, state, path, entry, reason)
+
+    def _give_up(
+        self, copy: Path, state: tuple[int, ...], path: str, entry: FileEntry, reason: BaseException
+    ) -> None:
+        if path in self._given_up:
+            return
+        self._given_up.add(path)
+        words = first_line(reason)
+        if isinstance(reason, OSError):
+            words, _ = reason_and_fix(reason, is_remote=False)
+        removed = "it is removed, and " if self._fills else ""
+        _logger.warning(
+            "the copy %s of %s cannot be read (%s); %sthis process reads the shard from now on",
+            copy,
+            path,
+            words,
+            removed,
+        )
+        if self._fills:
+            with suppress(OSError):  # others find out by themselves
+                self._folder.drop(entry, lambda now: _state(now) == state)
+
     def _begin(self) -> None:
         """Say, before the first read, that this process uses the shards."""
         with self._lock:
@@ -179,10 +228,12 @@ class _Cache:
             self._folder.begin_use([entry.sha256 for entry in self.plan.entries.values()])
 
     def _whole_copy(self, path: str, entry: FileEntry) -> Path | None:
+        if path in self._given_up:
+            return None
         copy = self._folder.copy_of(entry)
         if copy is not None and not self._is_whole(copy, path, entry):
             copy = None
-        if copy is None and self._fills and path not in self._not_copied:
+        if copy is None and self._fills and path not in self._not_copied | self._given_up:
             copy = self._filled(path, entry)
             if copy is not None:
                 self._compared[_state(copy.stat())] = True  # as it was written, or by another process
@@ -220,7 +271,13 @@ class _Cache:
         """Whether a copy has its hash, which is compared once for each state of the file; a damaged one is removed."""
         state = _state(copy.stat())
         if state not in self._compared:
-            self._compared[state] = sha256_of(copy) == entry.sha256
+            try:
+                self._compared[state] = sha256_of(copy) == entry.sha256
+            except FileNotFoundError:
+                raise  # somebody has just removed it
+            except OSError as error:
+                self._give_up(copy, state, path, entry, error)
+                return False
             if not self._compared[state]:
                 instead = "it is fetched anew" if self._fills else "the shard is read instead"
                 _logger.warning(

@@ -167,7 +167,12 @@ def shard_footer(path: str) -> pq.FileMetaData:
     Raises:
         DataError: The file is missing or damaged.
     """
-    return read_cached(path, lambda at: _readers(at, _file_state(at), verify=True).footer)
+    return read_cached(path, footer_of_file)
+
+
+def footer_of_file(path: str) -> pq.FileMetaData:
+    """`shard_footer` of this very file, be it a shard or a copy of one."""
+    return _readers(path, _file_state(path), verify=True).footer
 
 
 def read_row_group(path: str, row_group: int, columns: Sequence[str]) -> pa.Table:
@@ -179,10 +184,11 @@ def read_row_group(path: str, row_group: int, columns: Sequence[str]) -> pa.Tabl
     Raises:
         DataError: The shard is missing or damaged.
     """
-    return read_cached(path, lambda at: _read_row_group(at, row_group, columns))
+    return read_cached(path, lambda at: read_row_group_of_file(at, row_group, columns))
 
 
-def _read_row_group(path: str, row_group: int, columns: Sequence[str]) -> pa.Table:
+def read_row_group_of_file(path: str, row_group: int, columns: Sequence[str]) -> pa.Table:
+    """`read_row_group` of this very file, be it a shard or a copy of one."""
     state = _file_state(path)
     known = None if state is None else (path, state, row_group, tuple(columns))
     with _readers(path, state, verify=known not in _verified).borrowed() as shard:

@@ -16,7 +16,8 @@ from vgim.data.pcm import Pcm16
 from vgim.data.shards.read import other_content, undecodable
 from vgim.data.stream.ahead import in_order
 from vgim.data.stream.order import ReadTask
-from vgim.data.stream.row_audio import Octets, RowAudio, open_audio
+from vgim.data.stream.row_audio import Octets, RowAudio, open_audio, open_past_copy
+from vgim.errors import DataError
 from vgim.storage import Location
 
 REMOTE_READS_AT_ONCE = 8
@@ -37,19 +38,27 @@ def cut_crops(shard_folder: str, split: str, codec: str, crop_samples: int, task
     folder = Location(shard_folder).child(split)
     paths = [folder.child(f"{shard:05d}.parquet").uri for shard in task.shards]
     threads = 0 if folder.is_local else REMOTE_READS_AT_ONCE
-    opened = in_order(
-        lambda place: open_audio(*place), list(zip(paths, task.row_groups, strict=True)), threads
-    )
-    for number, (path, row_group_audio) in enumerate(zip(paths, opened, strict=True)):
+    places = list(zip(paths, task.row_groups, strict=True))
+    opened = in_order(lambda place: open_audio(*place), places, threads)
+    for number, (place, row_group_audio) in enumerate(zip(places, opened, strict=True)):
+        numbers = in_file_order[borders[number] : borders[number + 1]]
         with row_group_audio as audio:
-            numbers = in_file_order[borders[number] : borders[number + 1]]
-            rows = task.row[numbers]
-            keys = audio.places.keys
-            if rows.max() >= len(keys) or not np.array_equal(keys[rows], task.key[numbers]):
-                raise other_content(path)
-            copy = _decode_flac if codec == "flac" else _copy_pcm16
-            copy(audio, task, numbers, crops, path)
+            try:
+                _cut(audio, task, numbers, crops, codec, place[0])
+            except DataError as failure:
+                with open_past_copy(audio, *place, failure) as shard:
+                    _cut(shard, task, numbers, crops, codec, place[0])
     return crops
+
+
+def _cut(audio: RowAudio, task: ReadTask, numbers: I64, crops: Pcm16, codec: str, path: str) -> None:
+    """Cut the crops with these numbers, which are those of one row group."""
+    rows = task.row[numbers]
+    keys = audio.places.keys
+    if rows.max() >= len(keys) or not np.array_equal(keys[rows], task.key[numbers]):
+        raise other_content(path)
+    copy = _decode_flac if codec == "flac" else _copy_pcm16
+    copy(audio, task, numbers, crops, path)
 
 
 def _copy_pcm16(audio: RowAudio, task: ReadTask, numbers: I64, crops: Pcm16, path: str) -> None:

@@ -22,17 +22,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vgim.arrays import I64, U64
-from vgim.data.shards.cache import read_cached
+from vgim.data.shards.cache import read_cached, read_past_copy
 from vgim.data.shards.read import (
     DAMAGE,
     FileState,
     file_state,
+    footer_of_file,
     other_content,
-    read_row_group,
-    shard_footer,
+    read_row_group_of_file,
     unreadable,
 )
 from vgim.data.stream.crops import utterance_keys
+from vgim.errors import DataError
 from vgim.storage import Location
 
 KNOWN_ROW_GROUPS = 32_768
@@ -125,6 +126,23 @@ def open_audio(path: str, row_group: int) -> RowAudio:
     return read_cached(path, lambda at: _open_audio(at, row_group))
 
 
+def open_past_copy(audio: RowAudio, path: str, row_group: int, failure: DataError) -> RowAudio:
+    """Open the audio of a row group in the shard itself, after it did not read.
+
+    Args:
+        audio: What did not read.
+        path: The shard.
+        row_group: Number of the row group in it.
+        failure: The error of reading.
+
+    Raises:
+        DataError: `failure`, if it is the shard that did not read; or the shard reads no better.
+    """
+    if not isinstance(audio, AudioInFile) or audio.path == path:
+        raise failure
+    return read_past_copy(path, failure, lambda at: _open_audio(at, row_group))
+
+
 def _open_audio(path: str, row_group: int) -> RowAudio:
     if not Location(path).is_local:
         return _read_whole(path, row_group)
@@ -153,7 +171,7 @@ def _found(path: str, state: FileState, row_group: int) -> list[Places]:
 
 
 def _read_whole(path: str, row_group: int) -> AudioInMemory:
-    table = read_row_group(path, row_group, ("utterance_id", "audio"))
+    table = read_row_group_of_file(path, row_group, ("utterance_id", "audio"))
     if any(column.null_count for column in table.columns):
         raise other_content(path)
     column = table["audio"]
@@ -171,7 +189,7 @@ def _places_in_file(file: FileIO, path: str, row_group: int, in_memory: Places) 
     The column ends with the last row's audio, so that the places follow from the lengths. The lengths in the file must
     be the same.
     """
-    group = shard_footer(path).row_group(row_group)
+    group = footer_of_file(path).row_group(row_group)
     columns = map(group.column, range(group.num_columns))
     chunk = next(column for column in columns if column.path_in_schema == "audio")
     end = chunk.data_page_offset + chunk.total_compressed_size
