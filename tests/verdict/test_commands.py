@@ -62,6 +62,15 @@ FALLING = falling(2.4, 1.4, 2000)
             f"{TRAIN} train.epochs=100 storage.name=run train.max_steps=4400",
         ),
         (
+            {
+                "of": config(warmup=600, target_rate=12.0, max_steps=300),
+                "rates": (30, 30),
+                "steps": 300,
+                "probes": probes(0.5, 0.3, 0.4, step=300),
+            },
+            f"{TRAIN} train.epochs=100 storage.name=run train.max_steps=950",
+        ),
+        (
             {"curve": FALLING, "probes": GOOD, "epoch": 100},
             f"{TRAIN} storage.name=run train.epochs=200",
         ),

@@ -56,6 +56,50 @@ def test_a_target_rate_that_is_not_reached_calls_for_more_steps() -> None:
     assert verdict.next.purpose == "reach the target rate"
 
 
+@pytest.mark.parametrize(
+    ("warmup", "said"),
+    [
+        (
+            3500,
+            "The KL weights do not follow objective.target_rate=12 yet: their warm-up takes 3,500 steps, and training "
+            "took 720; the KL in modules 0 and 1 is 11.5 and 16 nats a frame, and the KL weight reached 0.0042 and "
+            "0.0042.",
+        ),
+        (
+            600,
+            "The KL weights have followed objective.target_rate=12 for 120 steps, since their warm-up, and may take "
+            "346 to get there; so far the KL in modules 0 and 1 is 11.5 and 16 nats a frame, and the KL weight reached "
+            "0.0042 and 0.0042.",
+        ),
+        (
+            374,
+            "The KL in modules 0 and 1 is 11.5 and 16 nats a frame where objective.target_rate=12, not there yet; the "
+            "KL weight reached 0.0042 and 0.0042.",
+        ),
+    ],
+)
+def test_a_target_rate_that_weights_follow_since_a_short_time_is_not_said_to_be_missed(
+    warmup: int, said: str
+) -> None:
+    of = figures(of=config(target_rate=12.0, warmup=warmup), rates=(11.5, 16.0), reached=0.0042, steps=720)
+    assert texts(of, "kl_weight") == [said]
+
+
+def test_a_kl_near_its_rate_in_the_warm_up_is_not_held_there() -> None:
+    of = figures(of=config(target_rate=12.0, warmup=600), rates=(12.0, 12.0), reached=0.0002, steps=300)
+    (said,) = texts(of, "kl_weight")
+    assert said.startswith("The KL weights do not follow objective.target_rate=12 yet")
+    held = figures(of=config(target_rate=12.0, warmup=600), rates=(12.0, 12.0), reached=0.0042, steps=610)
+    assert "is held at 12 and 12 nats a frame" in texts(held, "kl_weight")[0]
+
+
+def test_a_target_rate_without_a_warm_up_is_followed_from_the_start() -> None:
+    of = figures(of=config(target_rate=12.0), rates=(11.5, 16.0), reached=0.0042, steps=50)
+    assert texts(of, "kl_weight")[0].startswith(
+        "The KL weights have followed objective.target_rate=12 for 50 steps and may take 346 to get there; so far"
+    )
+
+
 def test_a_target_rate_that_holds_modules_at_chance_is_to_be_raised() -> None:
     of = figures((CHANCE,) * 3, of=config(target_rate=2.0), steps=2000, reached=1.0, rates=(2.0, 2.0))
     assert texts(of, "kl_cost") == [

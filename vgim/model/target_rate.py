@@ -14,6 +14,8 @@ STEP_SIZE = 0.02
 """Change of log w a step while the KL is off by a factor of e or more; a smaller deviation changes it less."""
 REACH = 1000.0
 """Times `objective.kld_weight` that a weight can rise to, or fall below it, so that it comes back soon enough."""
+STEPS_TO_SETTLE = math.ceil(math.log(REACH) / STEP_SIZE)
+"""Steps that a weight takes to the end of its reach, at most: before them a KL that is off says little."""
 NEARLY_ZERO = 1e-30
 """Rate in nats a frame that a smaller one counts as, since 0 has no logarithm."""
 HELD = 0.1

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from vgim.model.nat_cost import times_published
+from vgim.model.target_rate import STEPS_TO_SETTLE
 from vgim.runs.layout import CONFIG
 from vgim.storage import Location
 from vgim.verdict.figures import RunFigures
@@ -69,10 +70,10 @@ def next_command(
         )
     weight = about.get("kl_weight")
     if weight is not None and weight.level == "open":
-        steps = max(
-            LONGER * _steps(figures), math.ceil(BEYOND_WARMUP * figures.config.objective.kld_warmup_steps)
-        )
-        aim = "target rate" if figures.config.objective.target_rate else "full KL weight"
+        objective, aim = figures.config.objective, "full KL weight"
+        steps = max(LONGER * _steps(figures), math.ceil(BEYOND_WARMUP * objective.kld_warmup_steps))
+        if objective.target_rate:
+            steps, aim = max(steps, objective.kld_warmup_steps + STEPS_TO_SETTLE), "target rate"
         return NextCommand(purpose=f"reach the {aim}", command=longer_command(figures, steps))
     if "trend" in about and not _stopped_early(figures):  # validation had stopped falling
         command = longer_command(figures, LONGER * _steps(figures))

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from vgim.model.losses import chance_of
 from vgim.model.nat_cost import times_published
-from vgim.model.target_rate import is_held
-from vgim.text import join_words
+from vgim.model.target_rate import STEPS_TO_SETTLE, is_held
+from vgim.text import join_words, plural
 from vgim.verdict.figures import Curve, RunFigures
-from vgim.verdict.verdict import Finding, ModuleState, ModuleVerdict
+from vgim.verdict.verdict import Finding, Level, ModuleState, ModuleVerdict
 
 AT_CHANCE: tuple[ModuleState, ...] = ("begun", "unsure", "chance")
 """States of a module that has not learned much yet."""
@@ -96,19 +96,34 @@ def _target_rate(figures: RunFigures) -> Finding | None:
     ]
     if not held:
         return None
-    is_reached = all(is_held(rate, weight, figures.config) for _, rate, weight in held)
+    config, warmup = figures.config, figures.config.objective.kld_warmup_steps
     modules = join_words([str(module) for module, _, _ in held])
-    rates = join_words([f"{rate:.3g}" for _, rate, _ in held])
-    weights = join_words([f"{weight:.2g}" for _, _, weight in held])
     where = f"in module{'s' * (len(held) > 1)} {modules}"
-    reached = f"is held at {rates} nats" if is_reached else f"is {rates} nats"
-    yet = "" if is_reached else ", not there yet"
-    return Finding(
-        about="kl_weight",
-        level="good" if is_reached else "open",
-        text=f"The KL {where} {reached} a frame where {figures.config.rate_in_words}{yet}; "
-        f"the KL weight reached {weights}.",
-    )
+    rates = join_words([f"{rate:.3g}" for _, rate, _ in held])
+    weights = f"the KL weight reached {join_words([f'{weight:.2g}' for _, _, weight in held])}"
+    steps = min(m.steps for m in figures.trained if m.has_posterior)
+    followed = steps - warmup
+    level: Level = "open"
+    if followed < 0:
+        text = (
+            f"The KL weights do not follow {config.rate_in_words} yet: their warm-up takes {warmup:,} steps, and "
+            f"training took {steps:,}; the KL {where} is {rates} nats a frame, and {weights}."
+        )
+    elif all(is_held(rate, weight, config) for _, rate, weight in held):
+        level = "good"
+        text = f"The KL {where} is held at {rates} nats a frame where {config.rate_in_words}; {weights}."
+    elif followed < STEPS_TO_SETTLE:
+        since = ", since their warm-up," if warmup else ""
+        text = (
+            f"The KL weights have followed {config.rate_in_words} for {plural(followed, 'step')}{since} "
+            f"and may take {STEPS_TO_SETTLE} to get there; so far the KL {where} is {rates} nats a frame, and "
+            f"{weights}."
+        )
+    else:
+        text = (
+            f"The KL {where} is {rates} nats a frame where {config.rate_in_words}, not there yet; {weights}."
+        )
+    return Finding(about="kl_weight", level=level, text=text)
 
 
 def fall_of(curve: Curve) -> float:
