@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import click
 import pytest
+from ray.dashboard.modules.job.cli import submit
 
 from vgim import errors
 from vgim.cli import main
@@ -68,8 +69,10 @@ def inline_code(page: Path) -> list[str]:
 def commands(page: Path) -> Iterator[list[str]]:
     """What `vgim` is given by each line of a page's code, jobs included."""
     for line in code_blocks(page):
-        if line.startswith("vgim "):
-            yield shlex.split(line, comments=True)[1:]
+        _, _, of_job = line.partition("ray job submit ")
+        command = of_job.partition(" -- ")[2] or line
+        if command.startswith("vgim "):
+            yield shlex.split(command, comments=True)[1:]
         for script, verb in JOBS.items():
             if f"python {script}" in line:
                 yield verb + shlex.split(line.partition(script)[2], comments=True)
@@ -110,6 +113,20 @@ def test_commands_are_found_in_text() -> None:
     found = list(commands(ROOT / "README.md"))
     assert ["train", "configs/quickstart.yaml"] in found  # from the line with `ray job submit`
     assert ["runs", "runs"] in found
+
+
+def test_commands_are_found_in_jobs() -> None:
+    downloads = [args for args in commands(ROOT / "docs/cluster.md") if args[:2] == ["data", "download"]]
+    assert len(downloads) == 1
+
+
+@pages
+def test_jobs_are_submitted_with_options_that_ray_has(page: Path) -> None:
+    for line in code_blocks(page):
+        _, found, rest = line.partition("ray job submit ")
+        if found:
+            context = submit.make_context("submit", shlex.split(rest, comments=True))
+            assert context.params["entrypoint"], line
 
 
 @pages

@@ -13,8 +13,9 @@ import pytest
 import yaml
 from botocore import xform_name
 
+from tests.deploy.launcher_configs import config_of
 from tests.deploy.manifests import KUBERAY, ROOT
-from tests.test_docs import code_blocks
+from tests.test_docs import code_blocks, commands
 
 PAGES = [ROOT / "docs/kubernetes.md", ROOT / "docs/cluster-shapes.md", ROOT / "docs/cluster.md"]
 OWN = {("ecr", "get-login-password"), ("cloudformation", "deploy")}
@@ -66,3 +67,19 @@ def test_the_steps_on_eks_scale_the_group_and_name_the_cluster_of_the_file() -> 
         assert given["--cluster"] == cluster["metadata"]["name"]
         assert given["--region"] == cluster["metadata"]["region"]
         assert int(given["--nodes"]) in (0, groups[given["--name"]]["maxSize"])
+
+
+def test_jobs_of_the_launcher_download_what_kubernetes_does_to_a_disk_that_holds_it() -> None:
+    job = yaml.safe_load((KUBERAY / "base/prepare/job.yaml").read_text())["spec"]["template"]["spec"]
+    (download,) = job["initContainers"]
+    on_kubernetes = download["command"][1:]
+    for page in PAGES[1:]:
+        (found,) = (args for args in commands(page) if args[:2] == ["data", "download"])
+        assert sorted(found[:-1]) == sorted(word for word in on_kubernetes if word != "/corpus")
+    needed_gib = int(download["resources"]["requests"]["ephemeral-storage"].removesuffix("Gi"))
+    aws, gcp = (
+        config_of(ROOT / f"deploy/launcher/{cloud}-cpu.yaml")["available_node_types"]["head"]["node_config"]
+        for cloud in ("aws", "gcp")
+    )
+    assert aws["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] >= needed_gib
+    assert gcp["disks"][0]["initializeParams"]["diskSizeGb"] >= needed_gib
