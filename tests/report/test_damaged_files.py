@@ -14,6 +14,8 @@ from tests.report.report_cases import (
 )
 from vgim.config import RunConfig
 from vgim.progress import MessagesOnly
+from vgim.runs.checkpoint_scan import CheckpointScan, scan_checkpoints
+from vgim.storage import Location
 
 
 def test_markup_in_a_runs_files_is_escaped(run: Path, config: RunConfig) -> None:
@@ -78,6 +80,22 @@ def test_a_damaged_checkpoint_is_named(run: Path) -> None:
     (line,) = (line for line in said if "checkpoint" in line)
     assert line.startswith("a checkpoint is damaged: checkpoints/step-00000020/state.json is damaged: ")
     assert line in page.words
+
+
+@pytest.mark.parametrize("state", ["finished", "interrupted"])
+def test_checkpoints_are_listed_once(run: Path, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    scanned: list[Location] = []
+
+    def scan(folder: Location, **options: bool) -> CheckpointScan:
+        scanned.append(folder)
+        return scan_checkpoints(folder, **options)
+
+    monkeypatch.setattr("vgim.runs.checkpoint.scan_checkpoints", scan)
+    record = json.loads((run / "run.json").read_text()) | {"state": state}
+    (run / "run.json").write_text(json.dumps(record))
+    page = read(run)
+    assert ("the run was interrupted; there is no checkpoint yet" in page.words) == (state == "interrupted")
+    assert scanned.count(Location(run)) == 1
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "run.json", "metrics.jsonl"])

@@ -25,7 +25,8 @@ from vgim.report.other_runs import ComparedRuns, compare_with
 from vgim.report.probes import ProbeSections, read_probes
 from vgim.report.spectrogram import RANGE_DB
 from vgim.report.tables import Table
-from vgim.runs.checkpoint_scan import TO_CONTINUE, scan_checkpoints
+from vgim.runs.checkpoint import Checkpoint, checkpoints_and_damage
+from vgim.runs.checkpoint_scan import TO_CONTINUE
 from vgim.runs.continuation import continuation
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.runs.layout import CONFIG, METRICS, RECORD
@@ -109,8 +110,8 @@ def gather(run: Location, compare: Sequence[Location], limits: Limits, stage: St
     config, record = _config(run, notes), _record(run, notes)
     records = read_records(run, notes)
     data = config_text.read_data(config, record, notes) if config else None
-    state = _state(run, record, records, notes)
-    _warn_of_checkpoints(run, notes)
+    checkpoints = _checkpoints(run, notes)
+    state = _state(run, record, records, checkpoints, notes)
     training = describe_training(records, config, notes)
     stage.update(detail="probes")
     probes = read_probes(run, embedder, notes)
@@ -119,7 +120,7 @@ def gather(run: Location, compare: Sequence[Location], limits: Limits, stage: St
     stage.update(detail="decoders and their sounds")
     decoders = read_decoders(run, embedder, notes)
     stage.update(detail="verdict and comparison")
-    verdict = _verdict(run, config)
+    verdict = _verdict(run, config, checkpoints)
     return Page(
         name=run.name,
         uri=run.uri,
@@ -181,9 +182,11 @@ def _record(run: Location, notes: Notes) -> RunRecord | None:
     return record
 
 
-def _verdict(run: Location, config: RunConfig | None) -> Verdict | None:
+def _verdict(
+    run: Location, config: RunConfig | None, checkpoints: Sequence[Checkpoint] | None
+) -> Verdict | None:
     with suppress(VgimError):  # which the page names already, where it shows what it could read
-        return read_verdict(run, config) if config else None
+        return read_verdict(run, config, checkpoints) if config else None
     return None
 
 
@@ -194,27 +197,34 @@ def _main_chart(probes: ProbeSections, training: Training) -> Chart | None:
     return None if found is None else replace(found, name="main")
 
 
-def _state(run: Location, record: RunRecord | None, records: Sequence[MetricsLine], notes: Notes) -> str:
+def _state(
+    run: Location,
+    record: RunRecord | None,
+    records: Sequence[MetricsLine],
+    checkpoints: Sequence[Checkpoint] | None,
+    notes: Notes,
+) -> str:
     if record is None:
         return "unknown"
     state = current_state(run, record, records[-1].time if records else 0.0)
     if state == "failed":
         notes.warn(f"the run failed: {record.message or record.error or 'its record gives no reason'}")
     if state == "interrupted":
-        with suppress(VgimError):  # a damaged checkpoint is named elsewhere
-            notes.warn(f"the run was interrupted; {continuation(run)}")
+        with suppress(VgimError):  # checkpoints that cannot be listed are named elsewhere
+            notes.warn(f"the run was interrupted; {continuation(run, checkpoints)}")
     return state
 
 
-def _warn_of_checkpoints(run: Location, notes: Notes) -> None:
-    """Name the checkpoints whose state does not read, or whose files are missing or have another size."""
+def _checkpoints(run: Location, notes: Notes) -> list[Checkpoint] | None:
+    """The complete checkpoints, None if they cannot be listed; names those with a lost or damaged file."""
     try:
-        damage_of_steps = scan_checkpoints(run).all_damage(TO_CONTINUE)
+        checkpoints, damaged = checkpoints_and_damage(run, TO_CONTINUE)
     except StorageError as error:
         notes.warn(f"checkpoints cannot be listed: {error}")
-        return
-    for damage in damage_of_steps.values():
+        return None
+    for damage in damaged:
         notes.warn(f"a checkpoint is damaged: {notes.short(damage.file)} {damage.problem}")
+    return checkpoints
 
 
 def _unsaid_kl_weight(verdict: Verdict | None) -> str:

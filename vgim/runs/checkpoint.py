@@ -195,14 +195,16 @@ def complete_checkpoints(run: Location) -> list[Checkpoint]:
     return _opened(scan_checkpoints(run), TO_READ)
 
 
-def checkpoints_and_damage(run: Location) -> tuple[list[Checkpoint], list[Damage]]:
-    """`complete_checkpoints`, and what is wrong with those that it leaves out, oldest first.
+def checkpoints_and_damage(
+    run: Location, names: tuple[str, ...] = TO_READ
+) -> tuple[list[Checkpoint], list[Damage]]:
+    """`complete_checkpoints`, and what is wrong with the state or the files `names` of checkpoints, oldest first.
 
     Raises:
         StorageError: The storage cannot be read.
     """
     scan = scan_checkpoints(run)
-    return _opened(scan, TO_READ), list(scan.all_damage(TO_READ).values())
+    return _opened(scan, TO_READ), list(scan.all_damage(names).values())
 
 
 def newest_whole_checkpoint(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vgim.config import RunConfig
+from vgim.runs.checkpoint import Checkpoint
 from vgim.storage import Location
 from vgim.verdict.commands import next_command
 from vgim.verdict.figures import RunFigures
@@ -17,17 +20,20 @@ NUM_SENTENCES = 3
 LEVELS = ("good", "open", "bad")
 
 
-def read_verdict(run: Location, config: RunConfig | None = None) -> Verdict | None:
+def read_verdict(
+    run: Location, config: RunConfig | None = None, checkpoints: Sequence[Checkpoint] | None = None
+) -> Verdict | None:
     """The verdict on the run in a folder; None where there is no run.
 
     Args:
         run: The run's folder.
         config: The run's config; None to read it.
+        checkpoints: The run's complete checkpoints, oldest first; None to look for them.
 
     Raises:
         VgimError: The config or the metrics cannot be read.
     """
-    figures = read_figures(run, config)
+    figures = read_figures(run, config, checkpoints)
     return None if figures is None else judge(figures)
 
 

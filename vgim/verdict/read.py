@@ -14,7 +14,7 @@ from vgim.downstream.result import ProbeResult
 from vgim.downstream.stored import newest_results, read_results
 from vgim.errors import ConfigError, VgimError
 from vgim.model.specs import frames_of_modules, module_specs
-from vgim.runs.checkpoint import complete_checkpoints
+from vgim.runs.checkpoint import Checkpoint, complete_checkpoints
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.runs.layout import DECODERS, LATENTS
 from vgim.runs.listing import current_state
@@ -30,7 +30,9 @@ LAST_SHARE = 0.1
 """Share of a module's steps, at its end, over which InfoNCE on training batches is averaged."""
 
 
-def read_figures(run: Location, config: RunConfig | None = None) -> RunFigures | None:
+def read_figures(
+    run: Location, config: RunConfig | None = None, checkpoints: Sequence[Checkpoint] | None = None
+) -> RunFigures | None:
     """Read the figures of an encoder's run; None where there is no run.
 
     What is missing beside the config counts as not done yet. Probe results that cannot be read are left out.
@@ -38,6 +40,7 @@ def read_figures(run: Location, config: RunConfig | None = None) -> RunFigures |
     Args:
         run: The run's folder.
         config: The run's config; None to read it.
+        checkpoints: The run's complete checkpoints, oldest first; None to look for them.
 
     Raises:
         VgimError: The config or the metrics cannot be read.
@@ -47,7 +50,8 @@ def read_figures(run: Location, config: RunConfig | None = None) -> RunFigures |
     if config is None:
         return None
     results = newest_results(read_results(run, run.name, []))
-    return gather_figures(run, config, folder.readable_record(), read_metrics_file(run).records, results)
+    record, metrics = folder.readable_record(), read_metrics_file(run).records
+    return gather_figures(run, config, record, metrics, results, checkpoints)
 
 
 def gather_figures(
@@ -56,17 +60,19 @@ def gather_figures(
     record: RunRecord | None,
     records: Sequence[MetricsRecord],
     results: Sequence[ProbeResult],
+    checkpoints: Sequence[Checkpoint] | None = None,
 ) -> RunFigures:
     """The figures of a run whose main files have been read.
 
     Args:
-        run: The run's folder; checkpoints, latents and decoders are looked up there.
+        run: The run's folder; latents and decoders are looked up there.
         config: The run's config.
         record: Its `run.json`; None if it cannot be read.
         records: Its `metrics.jsonl`.
         results: Its newest probe results.
+        checkpoints: Its complete checkpoints, oldest first; None to look for them.
     """
-    checkpoints = complete_checkpoints(run)
+    checkpoints = complete_checkpoints(run) if checkpoints is None else checkpoints
     last_time = (records[-1].get("time") or 0.0) if records else 0.0
     steps = [r["step"] for r in records] + [checkpoint.state.step for checkpoint in checkpoints[-1:]]
     epochs = [r["epoch"] for r in records if r.get("epoch") is not None]
