@@ -110,6 +110,7 @@ def test_onnx_runs_any_batch_and_length(family: str, runs: dict[str, Path], tmp_
     onnxruntime = pytest.importorskip("onnxruntime")
     export_run(str(runs[family]), "onnx", str(tmp_path / "encoder.onnx"))
     session = onnxruntime.InferenceSession(tmp_path / "encoder.onnx")
+    assert "at least one utterance" in session.get_modelmeta().description
     assert session.get_inputs()[0].shape == ["batch", "samples"]
     assert session.get_modelmeta().custom_metadata_map["sample_rate_hz"] == "16000"
     for heard in (audio(1, 41), audio(4, 3_333), torch.zeros(1, 500)):

@@ -26,6 +26,10 @@ OPSET = 17
 IR_VERSION = 8
 """Version of the file format that goes with the operators."""
 INPUT = "audio"
+DOC = (
+    "audio: mono, 16 kHz, float in [-1, 1]. Utterances of a batch have one length. Give at least one utterance: "
+    "onnxruntime ends the process at a convolution of a batch of 0."
+)
 EPS = 1e-5
 """torch's BatchNorm1d adds this to the variance."""
 MISSING = "needs the packages onnx and onnxruntime; pip install 'vgim[onnx]'"
@@ -59,7 +63,7 @@ def onnx_bytes(config: ExportedConfig, tensors: dict[str, F32]) -> bytes:
         ir_version=IR_VERSION,
         producer_name="vgim",
         producer_version=config.versions["vgim"],
-        doc_string="audio: mono, 16 kHz, float in [-1, 1]. Utterances of a batch have one length.",
+        doc_string=DOC,
     )
     onnx.helper.set_model_props(
         model,
