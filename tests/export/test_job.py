@@ -21,7 +21,7 @@ from vgim.export import job
 from vgim.export.check import refuse_beyond_rounding
 from vgim.export.description import markdown_cell
 from vgim.export.job import export_run
-from vgim.export.vgim_encoder import VgimEncoder
+from vgim.export.vgim_encoder import Layer, VgimEncoder
 from vgim.runs.layout import METRICS
 from vgim.storage import Location
 from vgim.verdict.judge import read_verdict
@@ -103,6 +103,24 @@ def test_padded_utterances_encode_as_each_alone(family: str, runs: dict[str, Pat
             assert int(num[row]) == alone.shape[1]
             torch.testing.assert_close(output[row, : alone.shape[1]], alone[0], rtol=1e-4, atol=1e-6)
             assert not output[row, alone.shape[1] :].any()
+
+
+@pytest.mark.parametrize("family", ["sim", "cpc"])
+def test_frames_of_a_padded_batch_are_counted_once_a_layer(
+    family: str, runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_run(str(runs[family]), "folder", str(tmp_path / "export"))
+    encoder = VgimEncoder.from_folder(tmp_path / "export")
+    counted: list[Layer] = []
+
+    def count(layer: Layer, lengths: torch.Tensor) -> torch.Tensor:
+        counted.append(layer)
+        return num_frames(layer, lengths)
+
+    num_frames = Layer.num_frames
+    monkeypatch.setattr(Layer, "num_frames", count)
+    encoder(audio(2), torch.tensor([SAMPLES, 999]))
+    assert counted == [layer for layer in encoder.modules() if isinstance(layer, Layer)]
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "no BatchNorm", "one direction", "pre-emphasis"])

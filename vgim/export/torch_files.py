@@ -88,7 +88,7 @@ class _Graph(nn.Module):
         outputs = []
         for module in self.encoder.greedy:
             assert isinstance(module, Module)
-            x_BCT = module.latents(x_BCT)
+            x_BCT, _ = module.latents(x_BCT)
             if module.gru is not None:
                 x_BCT = _scan_gru(module.gru, x_BCT.transpose(1, 2)).transpose(1, 2)
             outputs.append(x_BCT.transpose(1, 2))

@@ -104,8 +104,12 @@ class Module(nn.Module):
             lengths = layer.num_frames(lengths)  # type: ignore[operator]
         return lengths
 
-    def latents(self, x_BCT: Tensor, lengths: Optional[Tensor] = None) -> Tensor:  # noqa: UP045 (TorchScript)
-        """μ of the posterior, or the latents without one, before the GRU: [B, channels, T]."""
+    def latents(
+        self,
+        x_BCT: Tensor,
+        lengths: Optional[Tensor] = None,  # noqa: UP045 (TorchScript)
+    ) -> tuple[Tensor, Optional[Tensor]]:  # noqa: UP045
+        """μ of the posterior, or the latents without one, before the GRU: [B, channels, T]; and each row's frames."""
         for layer in self.layers:
             x_BCT = layer(x_BCT)
             if lengths is not None:
@@ -116,25 +120,32 @@ class Module(nn.Module):
             if self.gaussian:
                 y_BTC = y_BTC[:, :, : self.channels]
             x_BCT = y_BTC.transpose(1, 2)
-        return x_BCT
+        return x_BCT, lengths
 
-    def forward(self, x_BCT: Tensor, lengths: Optional[Tensor] = None) -> Tensor:  # noqa: UP045
-        """The module's output [B, channels, T]: the latents, or the GRU's context; 0 behind each row's length."""
-        x_BCT = self.latents(x_BCT, lengths)
+    def forward(
+        self,
+        x_BCT: Tensor,
+        lengths: Optional[Tensor] = None,  # noqa: UP045
+    ) -> tuple[Tensor, Optional[Tensor]]:  # noqa: UP045
+        """The module's output [B, channels, T], 0 behind each row's frames; and their numbers, None without lengths.
+
+        The output is the latents, or the GRU's context.
+        """
+        x_BCT, frames = self.latents(x_BCT, lengths)
         if self.gru is not None:
             z_BTC = x_BCT.transpose(1, 2)
-            if lengths is not None and self.bidirectional:
+            if frames is not None and self.bidirectional:
                 # The second direction begins at each row's own end.
-                ends = self.num_frames(lengths).clamp(min=1).cpu()
+                ends = frames.clamp(min=1).cpu()
                 packed = pack_padded_sequence(z_BTC, ends, batch_first=True, enforce_sorted=False)
                 packed = self.gru(packed)[0]
                 c_BTC = pad_packed_sequence(packed, batch_first=True, total_length=z_BTC.size(1))[0]
             else:
                 c_BTC = self.gru(z_BTC)[0]
             x_BCT = c_BTC.transpose(1, 2)
-        if lengths is not None:
-            x_BCT = zero_behind(x_BCT, self.num_frames(lengths))
-        return x_BCT
+        if frames is not None:
+            x_BCT = zero_behind(x_BCT, frames)
+        return x_BCT, frames
 
 
 class VgimEncoder(nn.Module):
@@ -221,9 +232,7 @@ class VgimEncoder(nn.Module):
         outputs: list[Tensor] = []
         x_BCT = x_BL[:, None]
         for module in self.greedy:
-            x_BCT = module(x_BCT, lengths)
-            if lengths is not None:
-                lengths = module.num_frames(lengths)  # type: ignore[operator]
+            x_BCT, lengths = module(x_BCT, lengths)
             outputs.append(x_BCT.transpose(1, 2))
         return outputs
 
