@@ -50,6 +50,7 @@ def test_settings_by_which_runs_differ_have_a_row_and_others_have_none(
     text = (other / "config.yaml").read_text()
     for old, new in (
         ("gru_bidirectional: false", "gru_bidirectional: true"),
+        ("posterior_norm: none", "posterior_norm: local"),
         ("preemphasis: 0.0", "preemphasis: 0.97"),
         ("normalize: none", "normalize: utterance"),
         ("mask_s: 0.0", "mask_s: 0.1"),
@@ -62,6 +63,7 @@ def test_settings_by_which_runs_differ_have_a_row_and_others_have_none(
     rows = comparison_table(compared).sections[0].rows
     assert [row for row in rows if row[0] in compared.runs[0].settings] == [
         ("gru_bidirectional", "false", "true"),
+        ("posterior_norm", "none", "local"),
         ("preemphasis", "0", "0.97"),
         ("normalize", "none", "utterance"),
         ("augment", "none", "mask_s 0.1"),

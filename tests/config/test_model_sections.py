@@ -95,3 +95,18 @@ def test_the_config_of_a_run_with_directions_of_no_gru_stays_readable() -> None:
     config = load_config("quickstart").config
     run = config.model_copy(update={"model": config.model.model_copy(update={"gru_units": 0})})
     assert from_yaml(to_yaml(run)) == run
+
+
+def test_a_family_without_posteriors_ends_the_normalization_of_a_preset(tmp_path: Path) -> None:
+    normed = tmp_path / "normed.yaml"
+    normed.write_text("extends: quickstart\nmodel: {posterior_norm: local}\n")
+    gim = ["model.family=gim", "objective.kld_weight=0"]
+    resolved = load_config(str(normed), gim)
+    assert resolved.config.model.posterior_norm == "none"
+    assert resolved.sources["model.posterior_norm"] == "override"
+    with pytest.raises(ConfigError) as refusal:
+        load_config(str(normed), [*gim, "model.posterior_norm=sync"])
+    assert str(refusal.value) == (
+        "model.posterior_norm=sync (from override) has no effect beside model.family=gim (from override), which has no "
+        "posterior; set model.posterior_norm=none, or use family sim"
+    )

@@ -38,6 +38,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     )
     made["extra modules"] = make_run(root, "deep", "model.extra_modules=3", "model.extra_layers=2")
     made["one direction"] = make_run(root, "forward", "model.gru_bidirectional=false")
+    made["normed posteriors"] = make_run(root, "normed", "model.posterior_norm=local")
     made["pre-emphasis"] = make_run(root, "emphasized", "model.preemphasis=0.97")
     return made
 
@@ -271,7 +272,7 @@ def test_the_card_tells_what_is_known_and_nothing_of_the_machine(
     assert "the shards do not read" in notes[0]
     bare = (tmp_path / "bare" / "README.md").read_text()
     assert "| Data | not known |" in bare
-    assert "| KL held at | 2.1 nats a frame |" in bare  # 0.35 a channel of 6
+    assert "| KL held at | 4.2 nats a frame |" in bare  # 0.7 a channel of 6
     assert "both directions" in bare
     assert "both directions" not in card
     assert "The run recorded no losses." in bare

@@ -285,6 +285,7 @@ def test_a_file_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:
         (SIM, SIZES[:2], r"add objective.prediction_steps=3"),
         (SIM, [*SIZES, "model.batch_norm=none"], r"add model.batch_norm=local"),
         (SIM, [*SIZES, "model.preemphasis=0.97"], r"add model.preemphasis=0"),
+        (SIM, [*SIZES, "model.posterior_norm=local"], r"add model.posterior_norm=none"),
         (SIM, [*SIZES, "model.gru_bidirectional=true"], r"add model.gru_bidirectional=false"),
         (SIM, [*SIZES, "model.layers_per_module=[1,1,1,1,1]"], r"add model.layers_per_module=\[2,2,1\]"),
         (
@@ -339,6 +340,7 @@ def test_steps_of_each_module_are_neither_exported_nor_imported(tmp_path: Path) 
     ("override", "message"),
     [
         ("model.preemphasis=0.97", r"has model.preemphasis=0.97, which no file of the reference"),
+        ("model.posterior_norm=sync", r"has model.posterior_norm=sync, and the reference has no normalized"),
         ("model.gru_bidirectional=true", r"has model.gru_bidirectional=true, and the reference knows no GRU"),
     ],
 )

@@ -74,6 +74,8 @@ def expect(module: GreedyModule, x: Tensor, draws: Draws, kld_weight: float) -> 
     if spec.posterior:
         both = h @ w["posterior.weight"].T + w["posterior.bias"]
         mu, logvar = both[..., : spec.channels], both[..., spec.channels :]
+        if spec.posterior_norm:
+            mu, logvar = oracle.normalize_posterior(mu, logvar)
         kl_loss = oracle.kl(mu, logvar, objective.kl_reduction, objective.free_bits)
         kl_sum, kl_per_element, kl_per_frame = (
             oracle.kl(mu, logvar, unit, 0) for unit in ("time_sum", "mean", "frame")

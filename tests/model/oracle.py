@@ -41,6 +41,18 @@ def batch_norm(x_BCT: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -
     return torch.stack(channels, 1)
 
 
+def normalize_posterior(a_BTC: Tensor, b_BTC: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor]:
+    """σ² = 1/(1 + exp(-b)); μ = (a - mean) / sqrt(var + eps) · sqrt(1 - mean σ²), per channel over crops and frames."""
+    mus, logvars = [], []
+    for c in range(a_BTC.shape[2]):
+        a, variance = a_BTC[..., c], 1 / (1 + torch.exp(-b_BTC[..., c]))
+        mean, noise = a.sum() / a.numel(), variance.sum() / a.numel()
+        var = ((a - mean) ** 2).sum() / a.numel()
+        mus.append((a - mean) / (var + eps) ** 0.5 * (1 - noise) ** 0.5)
+        logvars.append(torch.log(variance))
+    return torch.stack(mus, 2), torch.stack(logvars, 2)
+
+
 def gru(x_BTC: Tensor, w: Weights, end: str) -> Tensor:
     """r, u = gates; n = tanh(W x + r ⊙ (U h)); h' = (1 - u) n + u h, from h = 0 (Cho et al. 2014)."""
     units = w[f"gru.weight_hh_{end}"].shape[1]

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from vgim.model.conv import BatchNormKind, ConvStack, conv_channels_last
+from vgim.config.model_sections import NormKind
+from vgim.model.conv import ConvStack, conv_channels_last
 from vgim.model.specs import ConvSpec
 
 
@@ -82,7 +83,7 @@ def conv1d_stack(stack: ConvStack, x_BTC: Tensor) -> Tensor:
     norm=st.sampled_from(["none", "local"]),
 )
 def test_every_path_honors_which_layers_have_a_relu(
-    layers: tuple[list[ConvSpec], list[bool]], channels_in: int, extra: int, norm: BatchNormKind
+    layers: tuple[list[ConvSpec], list[bool]], channels_in: int, extra: int, norm: NormKind
 ) -> None:
     specs, relus = layers
     with torch.random.fork_rng(devices=[]):
@@ -117,7 +118,7 @@ def test_every_path_honors_which_layers_have_a_relu(
     norm=st.sampled_from(["none", "local"]),
 )
 def test_preemphasis_is_the_filter_before_the_first_convolution(
-    layers: tuple[list[ConvSpec], list[bool]], a: float, extra: int, norm: BatchNormKind
+    layers: tuple[list[ConvSpec], list[bool]], a: float, extra: int, norm: NormKind
 ) -> None:
     specs, relus = layers
     with torch.random.fork_rng(devices=[]):

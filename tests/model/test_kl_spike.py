@@ -52,3 +52,19 @@ def test_a_run_logs_the_spikes_of_its_modules_with_a_posterior(
     spikes = [message for message in messages if "the KL per element rose" in message]
     posteriors = resolved.config.model.num_modules - (resolved.config.model.gru_units > 0)
     assert [message.partition(":")[0] for message in spikes] == [f"module {m}" for m in range(posteriors)]
+
+
+def test_a_normalized_posterior_has_no_variance_to_watch(
+    tiny_config: Callable[..., ResolvedConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kl_spike, "SPIKE_NATS", 0.0)
+    keys = (
+        "cluster.workers=0",
+        "train.max_steps=2",
+        "objective.kld_weight=0.0",
+        "model.posterior_norm=local",
+    )
+    resolved = tiny_config(*keys)
+    assert train(resolved) == 0
+    events = records(run_location(resolved.config), "event")
+    assert not [event for event in events if "the KL per element rose" in event["message"]]

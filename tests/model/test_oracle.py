@@ -89,6 +89,24 @@ def test_kl_reductions_and_free_bits(reduction: str, free_bits: float) -> None:
     )
 
 
+@pytest.mark.parametrize("free_bits", [0.0, 0.3])
+@pytest.mark.parametrize("posterior_norm", ["local", "sync"])
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_normalized_posteriors(posterior_norm: str, deterministic: bool, free_bits: float) -> None:
+    check_all_modules(
+        3,
+        60,
+        model={"posterior_norm": posterior_norm},
+        deterministic=deterministic,
+        kld_weight=0.3,
+        kl_reduction="frame",
+        free_bits=free_bits,
+        prediction_steps=2,
+        num_negatives=3,
+        window_frames=5,
+    )
+
+
 @pytest.mark.parametrize(
     "model",
     [

@@ -21,6 +21,7 @@ MODELS: list[dict[str, Any]] = [
     {"family": "gim", "gru_units": 0},
     {"preemphasis": 0.97},
     {"gru_bidirectional": True},
+    {"posterior_norm": "local"},
     {"family": "cpc", "gru_bidirectional": True},
 ]
 

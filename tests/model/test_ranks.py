@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import distributed as dist
@@ -22,7 +23,8 @@ SETTINGS = {"negatives": "global", "prediction_steps": 3, "num_negatives": 5, "w
 
 
 def modules_of_both_families() -> list[GreedyModule]:
-    encoders = [small_encoder(model={"family": f, "batch_norm": "sync"}, **SETTINGS) for f in ("sim", "cpc")]
+    normed: tuple[dict[str, Any], ...] = ({"posterior_norm": "sync"}, {"family": "sim"}, {"family": "cpc"})
+    encoders = [small_encoder(model={"batch_norm": "sync", **model}, **SETTINGS) for model in normed]
     return [encoder.module(index) for encoder in encoders for index in range(len(encoder))]
 
 

@@ -24,6 +24,7 @@ def settings_of(config: RunConfig) -> dict[str, str]:
     return {
         "gru_units": str(config.model.gru_units),
         "gru_bidirectional": to_flow(config.model.gru_bidirectional),
+        "posterior_norm": config.model.posterior_norm,
         "preemphasis": f"{config.model.preemphasis:g}",
         "normalize": config.data.normalize,
         "augment": ", ".join(kinds) or "none",

@@ -25,7 +25,8 @@ DEFAULT = "default"
 PRESETS_NAME = "the preset's name"
 TARGET_RATE, RATE_UNIT = "objective.target_rate", "objective.target_rate_unit"
 GRU_UNITS, GRU_BIDIRECTIONAL = "model.gru_units", "model.gru_bidirectional"
-ENDED_BY_OTHERS = (TARGET_RATE, RATE_UNIT, GRU_BIDIRECTIONAL)
+FAMILY, POSTERIOR_NORM = "model.family", "model.posterior_norm"
+ENDED_BY_OTHERS = (TARGET_RATE, RATE_UNIT, GRU_BIDIRECTIONAL, POSTERIOR_NORM)
 """Keys of presets that `end_presets_keys` may undo."""
 Config = TypeVar("Config", RunConfig, DecoderConfig, AnyConfig)
 
@@ -64,6 +65,7 @@ def end_presets_keys(tree: Tree, layer: Layer, sources: dict[str, str]) -> None:
     """Undo what presets before a `layer`, just merged, set, and what has no effect beside the keys of the layer."""
     _let_weight_end_rate(tree, layer, sources)
     _let_no_units_end_directions(tree, layer, sources)
+    _let_family_end_posterior_norm(tree, layer, sources)
 
 
 def _let_weight_end_rate(tree: Tree, layer: Layer, sources: dict[str, str]) -> None:
@@ -94,8 +96,17 @@ def _let_no_units_end_directions(tree: Tree, layer: Layer, sources: dict[str, st
         merge_layer(tree, {"model": {"gru_bidirectional": False}}, layer.source, sources)
 
 
+def _let_family_end_posterior_norm(tree: Tree, layer: Layer, sources: dict[str, str]) -> None:
+    """Set `model.posterior_norm` to none if a `layer`, just merged, sets a family without posteriors."""
+    model = layer.tree.get("model")
+    if not isinstance(model, Mapping) or model.get("family", "sim") == "sim":
+        return
+    if sources.get(POSTERIOR_NORM, layer.source) != layer.source:
+        merge_layer(tree, {"model": {"posterior_norm": "none"}}, layer.source, sources)
+
+
 def _refuse_keys_without_effect(config: RunConfig, sources: Mapping[str, str]) -> None:
-    """Refuse a unit of a rate that is not there, and directions of no GRU. Runs of before stay readable with both."""
+    """Refuse keys of what is not there: a rate, a GRU, posteriors. Runs of before stay readable with the first two."""
     unit = config.objective.target_rate_unit
     if unit != "frame" and not config.target_rate:
         raise ConfigError(
@@ -106,6 +117,12 @@ def _refuse_keys_without_effect(config: RunConfig, sources: Mapping[str, str]) -
         raise ConfigError(
             f"{GRU_BIDIRECTIONAL}=true (from {sources[GRU_BIDIRECTIONAL]}) has no effect beside {GRU_UNITS}=0 (from "
             f"{sources[GRU_UNITS]}), which is no GRU; set {GRU_UNITS} above 0, or {GRU_BIDIRECTIONAL}=false"
+        )
+    if config.model.posterior_norm != "none" and config.model.family != "sim":
+        raise ConfigError(
+            f"{POSTERIOR_NORM}={config.model.posterior_norm} (from {sources[POSTERIOR_NORM]}) has no effect beside "
+            f"{FAMILY}={config.model.family} (from {sources[FAMILY]}), which has no posterior; set "
+            f"{POSTERIOR_NORM}=none, or use family sim"
         )
 
 

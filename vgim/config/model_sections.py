@@ -11,7 +11,8 @@ from vgim.config.section import MAX_COUNT, MAX_LAYERS, MAX_WEIGHT, MAX_WIDTH, MA
 
 Family = Literal["sim", "gim", "cpc"]
 """Families of encoders."""
-
+NormKind = Literal["none", "local", "sync"]
+"""Whose batches give a normalization its statistics: there is none; each rank's own; those of all ranks."""
 
 LayerSize = Annotated[int, Field(le=65_536)]
 """Kernel, stride or padding of a convolution, or a number of convolutions."""
@@ -49,9 +50,13 @@ class ModelConfig(Section):
     and predicts those before; the output has both contexts side by side, and the loss is the mean of both."""
     depth: int = Field(0, ge=0, le=2 * MAX_LAYERS + 1)
     """Modules that are trained, counted from the input (the GRU is the last); 0 for all. Greedy families only."""
-    batch_norm: Literal["none", "local", "sync"] = "local"
+    batch_norm: NormKind = "local"
     """BatchNorm1d between each convolution and its ReLU. none: no normalization; local: statistics of each rank's
     batch; sync: statistics over the batches of all ranks."""
+    posterior_norm: NormKind = "none"
+    """Family sim: divides the variance 1 of each channel of z between μ and σ², so that z has mean 0 and variance 1
+    over the data whatever the weight of the KL, and the KL counts nothing but what z tells of the audio. none: μ and
+    σ² are free, as published; local: by statistics of each rank's batch; sync: of the batches of all ranks."""
     preemphasis: float = Field(0.0, ge=0, le=0.999)
     """a: each sample less a times the one before, over √(1 − a²), is what the first convolution reads, so that the low
     frequencies, which hold most of speech's energy, do not hide the others (0.97 is usual); 0: the audio itself."""

@@ -199,6 +199,7 @@ class RunConfig(Section):
         check_stages(self.train, self.cluster, self.model.num_modules)
         for key, exchanges in (
             ("model.batch_norm=sync", self.model.batch_norm == "sync"),
+            ("model.posterior_norm=sync", self.model.posterior_norm == "sync"),
             ("objective.negatives=global", self.objective.negatives == "global"),
         ):
             if exchanges:
@@ -226,11 +227,12 @@ class RunConfig(Section):
         if not self.cluster.is_elastic:
             return self
         workers = f"cluster.workers={self.cluster.workers}, where ranks have unequal numbers of them"
-        if self.model.batch_norm == "sync":
-            raise ValueError(
-                "model.batch_norm=sync takes statistics over all ranks in each micro-batch, which does not go with "
-                f"{workers}; use model.batch_norm=local, or a fixed number of workers"
-            )
+        for key in ("batch_norm", "posterior_norm"):
+            if getattr(self.model, key) == "sync":
+                raise ValueError(
+                    f"model.{key}=sync takes statistics over all ranks in each micro-batch, which does not go with "
+                    f"{workers}; use model.{key}=local, or a fixed number of workers"
+                )
         if self.objective.negatives == "global":
             raise ValueError(
                 "objective.negatives=global draws from all ranks in each micro-batch, which does not go with "

@@ -31,7 +31,7 @@ DOC = (
     "onnxruntime ends the process at a convolution of a batch of 0."
 )
 EPS = 1e-5
-"""torch's BatchNorm1d adds this to the variance."""
+"""torch's BatchNorm1d adds this to the variance, and so does the normalization of a posterior."""
 MISSING = "needs the packages onnx and onnxruntime; pip install 'vgim[onnx]'"
 
 
@@ -154,6 +154,11 @@ class _Graph:
                 : module.channels
             ]  # of a posterior, the rows that make μ
             bias = self._tensors[f"{name}.bias"][: module.channels]
+            if module.posterior_norm:
+                norm = f"{prefix}.posterior_norm.running"
+                signal = 1 - self._tensors[f"{norm}_noise"]
+                scale = np.sqrt(signal / (self._tensors[f"{norm}_var"] + EPS))
+                weight, bias = weight * scale[:, None], (bias - self._tensors[f"{norm}_mean"]) * scale
             rows = self._node("Transpose", [x], perm=[0, 2, 1])
             product = self._node("MatMul", [rows, self._constant(f"{name}.weight", weight.T)])
             x = self._node("Add", [product, self._constant(f"{name}.bias", bias)])

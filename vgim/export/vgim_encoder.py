@@ -72,6 +72,30 @@ class Layer(nn.Module):
         return torch.relu(y_BCT) if self.relu else y_BCT
 
 
+class PosteriorNorm(nn.Module):
+    """Shift and scale of each channel of μ by the moments of what the encoder was trained on.
+
+    Args:
+        channels: Channels of μ.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.eps = 1e-5
+        self.running_mean: Tensor
+        self.running_var: Tensor
+        self.running_noise: Tensor
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.register_buffer("running_noise", torch.full((channels,), 0.5))
+        self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.long))
+
+    def forward(self, mu_BTC: Tensor) -> Tensor:
+        """Means of posteriors whose mixture has mean 0 and variance 1, of which `running_noise` is σ²'s part."""
+        scale_C = torch.sqrt((1 - self.running_noise) / (self.running_var + self.eps))
+        return (mu_BTC - self.running_mean) * scale_C
+
+
 class Module(nn.Module):
     """One greedy module: convolutions, a linear head or a Gaussian posterior, a GRU; each where the encoder has it.
 
@@ -90,6 +114,9 @@ class Module(nn.Module):
             channels_in = self.channels
         width = {"none": 0, "linear": self.channels, "gaussian": 2 * self.channels}[spec["head"]]
         self.head = nn.Linear(self.channels, width) if width else None
+        self.posterior_norm = None
+        if spec.get("posterior_norm", False):
+            self.posterior_norm = PosteriorNorm(self.channels)
         self.bidirectional: bool = spec.get("gru_bidirectional", False)
         self.gru = None
         if spec["gru_units"]:
@@ -119,6 +146,8 @@ class Module(nn.Module):
             y_BTC = self.head(x_BCT.transpose(1, 2))
             if self.gaussian:
                 y_BTC = y_BTC[:, :, : self.channels]
+            if self.posterior_norm is not None:
+                y_BTC = self.posterior_norm(y_BTC)
             x_BCT = y_BTC.transpose(1, 2)
         return x_BCT, lengths
 

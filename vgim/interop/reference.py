@@ -116,6 +116,11 @@ def export_reference(where: str, out: str) -> str:
             f"{checkpoint.location.uri} has model.preemphasis={config.model.preemphasis:g}, which no file of the "
             "reference can state; export it with `vgim export`"
         )
+    if config.model.posterior_norm != "none":
+        raise CheckpointError(
+            f"{checkpoint.location.uri} has model.posterior_norm={config.model.posterior_norm}, and the reference "
+            "has no normalized posteriors; export it with `vgim export`"
+        )
     if config.model.gru_bidirectional:
         raise CheckpointError(
             f"{checkpoint.location.uri} has model.gru_bidirectional=true, and the reference knows no GRU that reads "
@@ -197,6 +202,7 @@ def _check_agrees(theirs: Architecture, config: RunConfig, preset: str) -> None:
         "model.gru_units": sum(spec.gru_units for spec in specs),
         "model.gru_bidirectional": any(spec.gru_bidirectional for spec in specs),
         "model.batch_norm": config.model.batch_norm,
+        "model.posterior_norm": config.model.posterior_norm,
         "model.head": config.model.head,
         "model.preemphasis": config.model.preemphasis,
         "objective.prediction_steps": config.objective.plain_steps,
@@ -216,6 +222,7 @@ def _check_agrees(theirs: Architecture, config: RunConfig, preset: str) -> None:
         "model.gru_units": theirs.gru_units,
         "model.gru_bidirectional": False,
         "model.batch_norm": batch_norm,
+        "model.posterior_norm": "none",
         "model.head": head,
         "model.preemphasis": 0.0,
         "objective.prediction_steps": theirs.prediction_steps,

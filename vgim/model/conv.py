@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vgim.config.model_sections import NormKind
 from vgim.model.kernels.blocked import conv_of_padded, pad_frames, padded_relu
 from vgim.model.specs import ConvSpec
 from vgim.model.sync import RankBatchNorm
@@ -20,7 +20,6 @@ from vgim.model.sync import RankBatchNorm
 ALL = slice(None)
 ROW_VALUES = 16
 """Rows of audio are padded to a multiple of this many values, 32 bytes of bf16."""
-BatchNormKind = Literal["none", "local", "sync"]
 
 
 class ConvStack(nn.Module):
@@ -44,7 +43,7 @@ class ConvStack(nn.Module):
         specs: Sequence[ConvSpec],
         channels_in: int,
         channels: int,
-        norm: BatchNormKind,
+        norm: NormKind,
         relus: Sequence[bool] = (),
         preemphasis: float = 0.0,
     ) -> None:

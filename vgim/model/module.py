@@ -13,14 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from vgim.config.model_sections import NormKind
 from vgim.config.schema import ObjectiveConfig
 from vgim.errors import ConfigError
-from vgim.model.conv import ALL, BatchNormKind, ConvStack
+from vgim.model.conv import ALL, ConvStack
 from vgim.model.draws import Draws, make_draws
 from vgim.model.kernels import fused
 from vgim.model.kl_unit import in_unit
 from vgim.model.losses.base import ContrastiveLoss, ContrastiveResult, contrastive_loss
 from vgim.model.posterior import GaussianHead, Posterior, gaussian_kl, reduce_kl, sample
+from vgim.model.posterior_norm import PosteriorNorm
 from vgim.model.precision import at_least_fp32, autocast_to
 from vgim.model.randomness import DrawKey, draw_seed
 from vgim.model.rank_group import ALONE, RankGroup
@@ -75,7 +77,12 @@ class GreedyModule(nn.Module):
     """
 
     def __init__(
-        self, index: int, spec: ModuleSpec, objective: ObjectiveConfig, batch_norm: BatchNormKind
+        self,
+        index: int,
+        spec: ModuleSpec,
+        objective: ObjectiveConfig,
+        batch_norm: NormKind,
+        posterior_norm: NormKind,
     ) -> None:
         super().__init__()
         self.index = index
@@ -90,6 +97,8 @@ class GreedyModule(nn.Module):
         # Linear and a 1×1 Conv1d have the same default initialization (fan-in C).
         self.head = nn.Linear(spec.channels, spec.channels) if spec.head else None
         self.posterior = GaussianHead(spec.channels, logvar_max_of(objective)) if spec.posterior else None
+        self.posterior_norm = PosteriorNorm(spec.channels) if spec.posterior_norm else None
+        self._posterior_norm = posterior_norm
         self.gru = None
         if spec.gru_units:
             self.gru = nn.GRU(
@@ -106,8 +115,10 @@ class GreedyModule(nn.Module):
         )
 
     def set_rank_group(self, group: RankGroup) -> None:
-        """Share BatchNorm statistics (`batch_norm: sync`) and negatives (`negatives: global`) with other ranks."""
+        """Share statistics (those that are `sync`) and negatives (`negatives: global`) with other ranks."""
         self.group = group
+        if self.posterior_norm is not None and self._posterior_norm == "sync":
+            self.posterior_norm.group = group
         for layer in self.layers.modules():
             if isinstance(layer, RankBatchNorm):
                 layer.group = group
@@ -287,7 +298,7 @@ class GreedyModule(nn.Module):
         if self.posterior is None:
             z_BTC = self._apply_head(h_BTC)
             return at_least_fp32(z_BTC) if self.gru is None else self._run_gru(z_BTC, lengths_B), None
-        posterior: Posterior = self.posterior(h_BTC)
+        posterior = self.posterior.split(self._head_of_posterior(h_BTC), self.posterior.logvar_max)
         return posterior.mu, torch.exp(0.5 * posterior.logvar)
 
     def _apply_head(self, h_BTC: Tensor) -> Tensor:
@@ -310,6 +321,12 @@ class GreedyModule(nn.Module):
             out = self.gru(packed)[0]
             return pad_packed_sequence(out, batch_first=True, total_length=h_BTC.shape[1])[0]
 
+    def _head_of_posterior(self, h_BTC: Tensor) -> Tensor:
+        """μ and log σ² side by side, [B, T, 2·C], before the bound on log σ²."""
+        assert self.posterior is not None
+        head_BTX = self.posterior.project(h_BTC)
+        return head_BTX if self.posterior_norm is None else self.posterior_norm(at_least_fp32(head_BTX))
+
     def _sample_posterior(
         self, h_BTC: Tensor, draws: Draws, kld_weight: float | Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor]:
@@ -320,7 +337,7 @@ class GreedyModule(nn.Module):
         assert self.posterior is not None
         objective = self.objective
         penalized = isinstance(kld_weight, Tensor) or kld_weight > 0
-        head_BTX = self.posterior.project(h_BTC)
+        head_BTX = self._head_of_posterior(h_BTC)
         sampled = draws.eps_z is not None and draws.eps_c is not None
         if sampled and objective.free_bits == 0 and fused.applies(head_BTX):
             z_BTC, c_BWC, kl_per_element = fused.sample_and_kl(head_BTX, draws, self.posterior.logvar_max)

@@ -55,6 +55,8 @@ class ModuleSpec(NamedTuple):
     """Whether a linear map of the last convolution's output makes the latents, without a posterior."""
     gru_bidirectional: bool = False
     """Whether a second GRU reads the latents from the end."""
+    posterior_norm: bool = False
+    """Whether the posterior is normalized over the data."""
 
     @property
     def channels_out(self) -> int:
@@ -101,6 +103,7 @@ def module_specs(model: ModelConfig) -> list[ModuleSpec]:
                 preemphasis=model.preemphasis if first == 0 else 0.0,
                 head=model.head == "linear",
                 gru_bidirectional=model.gru_bidirectional and model.family == "cpc" and model.gru_units > 0,
+                posterior_norm=model.family == "sim" and model.posterior_norm != "none",
             )
         )
         first += size

@@ -22,8 +22,9 @@ class Encoder(nn.Module):
     """Greedy modules in order; each reads the latents of the module before.
 
     Names of parameters are stable, for checkpoints: `greedy.<module>.layers.conv<i>.weight`,
-    `….layers.norm<i>.weight`, `….head.weight`, `….posterior.weight`, `….gru.weight_ih_l0`, `….nce.weight`; of a
-    bidirectional GRU also `….gru.weight_ih_l0_reverse` and `….nce_reverse.weight`.
+    `….layers.norm<i>.weight`, `….head.weight`, `….posterior.weight`, `….posterior_norm.running_mean`,
+    `….gru.weight_ih_l0`, `….nce.weight`; of a bidirectional GRU also `….gru.weight_ih_l0_reverse` and
+    `….nce_reverse.weight`.
     """
 
     def __init__(
@@ -38,7 +39,9 @@ class Encoder(nn.Module):
             # generator changes, and is restored: torch.manual_seed would reseed the GPUs' generators as well.
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(mix("weights", seed, index))
-                self.greedy.append(GreedyModule(index, spec, objective, model.batch_norm))
+                self.greedy.append(
+                    GreedyModule(index, spec, objective, model.batch_norm, model.posterior_norm)
+                )
 
     def __len__(self) -> int:
         return len(self.greedy)
@@ -64,9 +67,9 @@ class Encoder(nn.Module):
 
     @property
     def ranks_communicate(self) -> bool:
-        """Whether ranks exchange tensors within a training pass: frames as negatives, or BatchNorm's statistics."""
+        """Whether ranks exchange tensors within a training pass: negatives, or statistics of their batches."""
         pools_ranks = any(self.module(index).nce.negatives.pools_ranks for index in range(len(self)))
-        return pools_ranks or self.model.batch_norm == "sync"
+        return pools_ranks or "sync" in (self.model.batch_norm, self.model.posterior_norm)
 
     def module_frames(self, num_samples: int) -> list[int]:
         """Frames of each module's output for a crop of `num_samples`."""

@@ -53,7 +53,8 @@ class _SumOverRanks(torch.autograd.Function):
         return total, None
 
 
-def _sum_over_ranks(values: Tensor, group: RankGroup) -> Tensor:
+def sum_over_ranks(values: Tensor, group: RankGroup) -> Tensor:
+    """Sums over the ranks of the group, differentiable."""
     summed: Tensor = _SumOverRanks.apply(values, group)
     return summed
 
@@ -73,11 +74,11 @@ class RankBatchNorm(nn.BatchNorm1d):
             return super().forward(x_RC)
         rows_RC = at_least_fp32(x_RC)
         sum_C, count = rows_RC.sum(0), rows_RC.new_tensor([len(rows_RC)])
-        totals = _sum_over_ranks(torch.cat([sum_C, count]), self.group)
+        totals = sum_over_ranks(torch.cat([sum_C, count]), self.group)
         count, mean_C = totals[-1].detach(), totals[:-1] / totals[-1].detach()
         # Centered before it is squared: E[x²] - E[x]² loses its digits in fp32.
         centered_RC = rows_RC - mean_C
-        var_C = _sum_over_ranks(centered_RC.square().sum(0), self.group) / count
+        var_C = sum_over_ranks(centered_RC.square().sum(0), self.group) / count
         self._update_running(mean_C.detach(), var_C.detach() * count / (count - 1))
         normed_RC = centered_RC * (self.weight * torch.rsqrt(var_C + self.eps)) + self.bias
         return normed_RC.to(x_RC.dtype)

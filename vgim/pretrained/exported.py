@@ -60,6 +60,9 @@ class ModuleRecord(ExportRecord):
     channels: int
     head: Literal["none", "linear", "gaussian"]
     """What makes the latents from the last convolution: nothing, a linear map, or the mean of a Gaussian posterior."""
+    posterior_norm: bool = False
+    """Whether the posterior's mean less `running_mean` is multiplied by √((1 - `running_noise`) / (`running_var` +
+    1e-5))."""
     gru_units: int
     """Units of the GRU that makes the output; 0 for none."""
     gru_bidirectional: bool = False
@@ -248,6 +251,7 @@ def module_records(encoder: Encoder) -> tuple[ModuleRecord, ...]:
                 channels_in=spec.channels_in,
                 channels=spec.channels,
                 head="gaussian" if spec.posterior else "linear" if spec.head else "none",
+                posterior_norm=spec.posterior_norm,
                 gru_units=spec.gru_units,
                 gru_bidirectional=spec.gru_bidirectional,
                 hop_samples=encoder.hop_samples(index),

@@ -79,7 +79,8 @@ def modules_table(config: RunConfig) -> Table:
         text = ", ".join(
             f"{kernel}/{stride}" + ("" if relu else " without ReLU") for kernel, stride, _, relu in sizes
         )
-        behind = ", Gaussian posterior" if model.family == "sim" else ""
+        normed = "normalized " if model.posterior_norm != "none" else ""
+        behind = f", {normed}Gaussian posterior" if model.family == "sim" else ""
         if model.head == "linear" and (model.family != "cpc" or number == len(model.module_sizes) - 1):
             behind = ", linear head"
         rows.append((str(number), f"convolutions {text}{behind}", str(model.channels), _period(samples)))

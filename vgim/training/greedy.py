@@ -140,8 +140,10 @@ class GreedyLearner:
             link=link,
         )
         self._watch = self._make_watch(phase, progress)
-        with_posterior = [m for m in phase.modules if self._has_posterior(m)]
-        self._spikes = KlSpikeWatch(with_posterior, self._config.objective.logvar_max)
+        # A normalized posterior has no variance above 1.
+        normed = self._config.model.posterior_norm != "none"
+        unbounded = [m for m in phase.modules if self._has_posterior(m) and not normed]
+        self._spikes = KlSpikeWatch(unbounded, self._config.objective.logvar_max)
 
     def step(
         self, audio: Sequence[Tensor], progress: Progress, *, measure: bool

@@ -34,6 +34,7 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
     "accumulated": ("train.accumulate=2", "optim.clip_norm=0.05"),
     "directions": ("model.gru_bidirectional=true",),
+    "normed": ("model.posterior_norm=local",),
     "held": ("objective.target_rate=0.5", "objective.kld_warmup_steps=1"),
 }
 """Settings that change what a step computes."""
