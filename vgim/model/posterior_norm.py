@@ -2,9 +2,8 @@
 
 The KL from N(0, 1) counts two things: the information that z carries of the audio, and the distance of z's distribution
 over all frames from N(0, 1) (Hoffman & Johnson 2016, "ELBO surgery"). A mean or a scale that is off is paid for in nats
-that tell nothing of the audio, and training corrects it slowly. Here neither can be off. Batch normalization of μ is
-from Zhu et al. (2020, "A Batch Normalized Inference Network Keeps the KL Vanishing Away"), where its scale is a
-constant; that the rest of the variance is σ²'s, is ours.
+that tell nothing of the audio, and training corrects it slowly. Here neither can be off. Batch normalization of μ, to a
+constant scale, is from Zhu et al. (2020, "A Batch Normalized Inference Network Keeps the KL Vanishing Away").
 
 Shapes: B crops, T frames, C channels, R rows (frames of all crops).
 """
