@@ -81,10 +81,16 @@ def test_published_presets_have_the_references_numbers_and_nothing_of_ours(name:
 
 
 @pytest.mark.parametrize("name", [name for name in SHIPPED if "-sim" in name] + ["quickstart"])
-def test_presets_with_a_kl_term_warm_it_up(name: str) -> None:
-    objective = load_config(name).config.objective
-    assert objective.kld_weight > 0
-    assert objective.kld_warmup_steps > 0
+def test_presets_of_sim_hold_one_rate_of_normalized_posteriors_from_the_first_step(name: str) -> None:
+    config = load_config(name).config
+    objective = config.objective
+    if name.startswith("published"):
+        assert (config.model.posterior_norm, objective.target_rate) == ("none", 0)
+    else:
+        assert config.model.posterior_norm == "local"
+        assert (objective.target_rate, objective.target_rate_unit) == (0.7, "channel")
+        assert objective.kld_weight > 0
+    assert objective.kld_warmup_steps == 0
 
 
 def test_the_deep_preset_is_librispeech_sim_with_eight_modules() -> None:

@@ -161,6 +161,8 @@ def test_export_then_import_gives_the_same_tensors_and_outputs(
     assert torch.equal(one(AUDIO), two(AUDIO))
 
 
+ALIKE = ("model.gru_bidirectional=false", "model.posterior_norm=none")
+"""Keys with which a run of quickstart can be exported."""
 OF_ARTIFICIAL = "model.batch_norm=local"
 """What the presets of Artificial Speech lack and the file `SIM` has."""
 
@@ -168,12 +170,16 @@ OF_ARTIFICIAL = "model.batch_norm=local"
 @pytest.mark.parametrize(
     ("preset", "more", "differing"),
     [
-        (None, (), "data.normalize=none, model.gru_bidirectional=false, objective.target_rate=0.0"),
+        (
+            None,
+            (),
+            "data.normalize=none, model.gru_bidirectional=false, model.posterior_norm=none, objective.target_rate=0.0",
+        ),
         (
             "artificial-sim",
             (OF_ARTIFICIAL,),
             "data.normalize=none, data.augment.reverb_s=0.0, data.augment.noise_snr_db=none, model.preemphasis=0.0, "
-            "model.gru_bidirectional=false, objective.target_rate=0.0",
+            "model.gru_bidirectional=false, model.posterior_norm=none, objective.target_rate=0.0",
         ),
         ("published-librispeech-sim", (), None),
     ],
@@ -317,7 +323,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path, state: State, overrides: lis
 
 
 def test_steps_of_each_module_are_neither_exported_nor_imported(tmp_path: Path) -> None:
-    run = make_run(tmp_path, "run", "objective.prediction_steps=[4,2,2,2]", "model.gru_bidirectional=false")
+    run = make_run(tmp_path, "run", "objective.prediction_steps=[4,2,2,2]", *ALIKE)
     with pytest.raises(
         CheckpointError, match=r"=\[4,2,2,2\], and a file of the reference has one K for all"
     ) as no:
@@ -326,7 +332,7 @@ def test_steps_of_each_module_are_neither_exported_nor_imported(tmp_path: Path) 
     assert not (tmp_path / "out.ckpt").exists()
     file, listed = (
         save(SIM, tmp_path / "m.ckpt"),
-        (*SIZES, "objective.prediction_steps=[4,2,2,2]", "model.gru_bidirectional=false"),
+        (*SIZES, "objective.prediction_steps=[4,2,2,2]"),
     )
     with pytest.raises(
         CheckpointError, match=r"\[4,2,2,2\] in librispeech-sim; add objective.prediction_steps=3"
@@ -345,7 +351,7 @@ def test_steps_of_each_module_are_neither_exported_nor_imported(tmp_path: Path) 
     ],
 )
 def test_what_the_reference_lacks_is_not_exported(tmp_path: Path, override: str, message: str) -> None:
-    run = make_run(tmp_path, "run", override)
+    run = make_run(tmp_path, "run", *ALIKE, override)
     with pytest.raises(CheckpointError, match=message):
         export_reference(str(run), str(tmp_path / "out.ckpt"))
     assert not (tmp_path / "out.ckpt").exists()

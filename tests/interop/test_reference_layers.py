@@ -130,7 +130,12 @@ def test_layers_that_the_config_has_not_are_named(tmp_path: Path, overrides: lis
 
 
 def test_extra_modules_go_to_the_reference_and_back(tmp_path: Path) -> None:
-    extra = ("model.extra_modules=2", "model.extra_layers=2", "model.gru_bidirectional=false")
+    extra = (
+        "model.extra_modules=2",
+        "model.extra_layers=2",
+        "model.gru_bidirectional=false",
+        "model.posterior_norm=none",
+    )
     run = make_run(tmp_path, "deep", *extra)
     file = export_reference(str(run), str(tmp_path / "deep.ckpt"))
     made = import_reference(file, str(tmp_path / "back"), "quickstart", [*EXPORTED_SIZES, *extra])

@@ -35,8 +35,9 @@ def import_reference(
     """Convert a checkpoint of the public reference implementation to a run.
 
     FILE is the reference's model_*.ckpt. Only weights are read, and nothing in FILE is executed. Keys that FILE does
-    not tell come from PRESET and KEY=VALUE, but what the reference has in all its runs (no normalization, augmentation,
-    pre-emphasis, second direction or target rate) only from KEY=VALUE; all others must agree with FILE.
+    not tell come from PRESET and KEY=VALUE, but what the reference has in all its runs (no normalization of audio or
+    posteriors, augmentation, pre-emphasis, second direction or target rate) only from KEY=VALUE; all others must agree
+    with FILE.
     """
     from vgim.config.paths import resolve_path
     from vgim.interop.reference import import_reference as make_run

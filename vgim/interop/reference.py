@@ -41,6 +41,7 @@ OF_THE_REFERENCE = {
     **{f"data.augment.{key}": value for key, value in AugmentConfig()},
     "model.preemphasis": 0.0,
     "model.gru_bidirectional": False,
+    "model.posterior_norm": "none",
     "objective.target_rate": 0.0,
 }
 """What the reference has in all its runs, and its files do not say. An imported run has it too, whatever its preset."""
