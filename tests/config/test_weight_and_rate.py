@@ -109,3 +109,10 @@ def test_a_rate_a_frame_under_a_preset_that_counts_channels_is_refused(preset: s
         ConfigError, match=r"target_rate=15 is more than 10 nats .* set target_rate_unit=frame"
     ):
         load_config(preset, ["objective.target_rate_unit=channel"])
+
+
+@pytest.mark.parametrize("weight_first", [True, False])
+def test_a_rate_beside_a_weight_keeps_the_unit_of_the_preset_in_any_order(weight_first: bool) -> None:
+    both = ["objective.kld_weight=0.01", "objective.target_rate=0.5"]
+    objective = load_config("librispeech-sim", both if weight_first else both[::-1]).config.objective
+    assert (objective.target_rate, objective.target_rate_unit, objective.kld_weight) == (0.5, "channel", 0.01)

@@ -50,8 +50,7 @@ def load_config(preset: str, overrides: Sequence[str] = (), on_top: Sequence[Lay
     preset_name, layers = read_layers(preset)
     tree: Tree = {}
     sources: dict[str, str] = {}
-    overriding = [Layer(parse_override(override), OVERRIDE) for override in overrides]
-    for layer in (*layers, *overriding, *on_top):
+    for layer in (*layers, _as_one_layer(overrides), *on_top):
         merge_layer(tree, layer.tree, layer.source, sources)
         end_presets_keys(tree, layer, sources)
     _name_run(tree, preset_name, sources)
@@ -59,6 +58,14 @@ def load_config(preset: str, overrides: Sequence[str] = (), on_top: Sequence[Lay
     _refuse_keys_without_effect(config, sources)
     full = {key: sources.get(key, DEFAULT) for key in flatten(dump(config))}
     return ResolvedConfig(config=config, sources=full, preset_name=preset_name)
+
+
+def _as_one_layer(overrides: Sequence[str]) -> Layer:
+    """All overrides merged, so that what one of them ends does not depend on their order."""
+    tree: Tree = {}
+    for override in overrides:
+        merge_layer(tree, parse_override(override), OVERRIDE, {})
+    return Layer(tree, OVERRIDE)
 
 
 def end_presets_keys(tree: Tree, layer: Layer, sources: dict[str, str]) -> None:
