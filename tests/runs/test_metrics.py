@@ -118,7 +118,16 @@ def test_hyperparameters_are_written_as_torchs_own_writer_writes_them() -> None:
     values = {"batch_norm": True, "channels": 8, "rate": 1e-3, "family": "sim"}
     expected = hparams(values, {"nce": 0.0, "kl": 0.0})[:2]
 
-    assert session_start(values, ["nce", "kl"]) == list(expected)
+    assert [_plugin_data(summary) for summary in session_start(values, ["nce", "kl"])] == [
+        _plugin_data(summary) for summary in expected
+    ]
+
+
+def _plugin_data(summary: Any) -> tuple[str, plugin_data_pb2.HParamsPluginData]:
+    """Tag and content; the bytes of a map are in any order."""
+    (value,) = summary.value
+    content = value.metadata.plugin_data.content
+    return value.tag, plugin_data_pb2.HParamsPluginData.FromString(content)
 
 
 def test_hyperparameters_are_there_for_tensorboards_tab(tiny_config: Maker) -> None:

@@ -27,6 +27,10 @@ def test_the_untrained_encoder_differs_from_the_runs_initial_weights() -> None:
     assert not torch.equal(one[name], other[name])
 
 
+STATISTICS = ("running_mean", "running_var", "running_noise", "num_batches_tracked")
+"""Buffers of BatchNorm, and of normalized posteriors."""
+
+
 @pytest.mark.parametrize("kind", ["local", "sync"])
 def test_batch_norm_is_set_to_the_datas_statistics_and_weights_stay(kind: str) -> None:
     config = resolved(f"model.batch_norm={kind}").config
@@ -37,7 +41,7 @@ def test_batch_norm_is_set_to_the_datas_statistics_and_weights_stay(kind: str) -
     assert not encoder.training
     for name, tensor in encoder.state_dict().items():
         moved = not torch.equal(tensor, before[name])
-        assert moved == (name.rpartition(".")[2] in ("running_mean", "running_var", "num_batches_tracked"))
+        assert moved == (name.rpartition(".")[2] in STATISTICS)
     x_BTC = torch.stack([torch.from_numpy(u.audio) for u in spoken]).float()[..., None] / 32_768
     normed_RC = encoder.module(0).layers._channels_last(x_BTC).flatten(0, 1)
     # ReLU of a standard normal has mean 0.40: the same, roughly, for every channel
