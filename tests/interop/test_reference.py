@@ -200,7 +200,7 @@ def test_an_imported_run_reads_audio_as_the_reference_does_whatever_its_preset(
 
 
 def test_an_override_keeps_what_the_reference_has_not(tmp_path: Path) -> None:
-    asked = ("data.normalize=utterance", "data.augment.reverb_s=0.3", "objective.target_rate=4")
+    asked = ("data.normalize=utterance", "data.augment.reverb_s=0.3", "objective.target_rate=0.5")
     made = import_reference(
         save(SIM, tmp_path / "m.ckpt"),
         str(tmp_path / "run"),
@@ -209,7 +209,7 @@ def test_an_override_keeps_what_the_reference_has_not(tmp_path: Path) -> None:
     )
     config = find_checkpoint(made.run).config()
     assert (config.data.normalize, config.data.augment.reverb_s) == ("utterance", 0.3)
-    assert config.target_rate == 4
+    assert config.target_rate == 0.5 * config.model.channels  # in the unit of the preset
     (told,) = (note for note in made.notes if note.startswith("as in the reference"))
     assert not [key for key in ("normalize", "reverb_s", "target_rate") if key in told]
 
