@@ -248,7 +248,10 @@ def test_the_learning_rate_decays_by_epoch() -> None:
 
 
 @pytest.mark.slow
-def test_compiled_passes_equal_plain_ones_and_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("gru_bidirectional", [False, True])
+def test_compiled_passes_equal_plain_ones_and_are_compiled_once(
+    gru_bidirectional: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every step has another window and, in the warm-up, another KL weight."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     # One convolution a module: compiling takes most of the time. The first reads audio, the second latents, and the
@@ -256,7 +259,8 @@ def test_compiled_passes_equal_plain_ones_and_are_compiled_once(monkeypatch: pyt
     layers = {"kernels": (10, 8), "strides": (5, 4), "paddings": (2, 2), "layers_per_module": (1, 1)}
     weights = []
     for compiled in (True, False):
-        encoder = small_encoder(objective={"window_frames": 16, "kld_weight": 0.01}, **layers)
+        objective = {"window_frames": 16, "kld_weight": 0.01}
+        encoder = small_encoder(objective=objective, gru_bidirectional=gru_bidirectional, **layers)
         passes = make_passes(encoder, range(len(encoder)), ALONE, autocast=None, compile_modules=compiled)
         step = GreedyStep(
             encoder, passes, adam(encoder), seed=3, share=Share.of_each(ALONE), clip_norm=0.0, autocast=None
