@@ -72,6 +72,13 @@ def test_a_channel_of_noise_alone_has_a_mean_of_0_and_finite_gradients() -> None
     assert head_BTX.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("scale", [1e4, 1e6, 1e12])
+def test_a_head_that_has_grown_large_is_normalized_as_any_other(scale: float) -> None:
+    mean_C, var_C = moments_of_z(PosteriorNorm(CHANNELS)(head(scale=scale).float()))
+    torch.testing.assert_close(mean_C, torch.zeros_like(mean_C), atol=1e-4, rtol=0)
+    torch.testing.assert_close(var_C, torch.ones_like(var_C), atol=2e-3, rtol=0)
+
+
 def test_an_untrained_head_is_half_signal_and_half_noise() -> None:
     module, x = modules("local")[0], audio(4, 2000)
     kl = module(x, module.draw(x, DrawKey(seed=1, step=0))).kl_per_element

@@ -65,8 +65,8 @@ class PosteriorNorm(nn.BatchNorm1d):
             self.running_noise.fill_(0.5)
 
     def _scale(self, moments: Moments) -> Tensor:
-        # The noise rounds to 1 where a channel is unused.
-        return ((1 - moments.noise).clamp(min=0) / (moments.var + self.eps)).clamp(min=self.eps**2).sqrt()
+        # The noise rounds to 1 where a channel is unused, and the root of 0 has no gradient.
+        return ((1 - moments.noise).clamp(min=self.eps**2) / (moments.var + self.eps)).sqrt()
 
     def _of_batch(self, a_BTC: Tensor, noise_BTC: Tensor) -> Moments:
         a_RC, noise_RC = a_BTC.flatten(0, 1), noise_BTC.flatten(0, 1)
