@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from vgim.config import ResolvedConfig, load_config
 from vgim.config.overrides import merge_layer, parse_override
+from vgim.config.schema import SyntheticConfig
 from vgim.config.yaml_text import to_flow
 from vgim.errors import ConfigError
 
@@ -163,3 +164,21 @@ def test_replacing_a_mapping_forgets_where_its_keys_came_from() -> None:
     merge_layer(tree, {"data": {"synthetic": None}}, "b.yaml", sources)
     assert tree == {"data": {"synthetic": None}}
     assert sources == {"data.synthetic": "b.yaml"}
+
+
+def test_a_section_that_is_closed_and_opened_again_forgets_the_preset(tmp_path: Path) -> None:
+    preset = tmp_path / "few.yaml"
+    preset.write_text("extends: quickstart\ndata:\n  synthetic:\n    utterances: 40\n")
+    reopened = load_config(
+        str(preset), ["data.synthetic=", "data.synthetic.speakers=3"]
+    ).config.data.synthetic
+    changed = load_config(str(preset), ["data.synthetic.speakers=3"]).config.data.synthetic
+    assert reopened == SyntheticConfig(speakers=3)
+    assert changed == SyntheticConfig(speakers=3, utterances=40)
+
+
+@pytest.mark.parametrize("emptied_first", [True, False])
+def test_emptying_a_section_beside_an_override_of_it_is_refused(emptied_first: bool) -> None:
+    both = ["model={}", "model.channels=16"]
+    with pytest.raises(ConfigError, match="changes nothing"):
+        load_config("quickstart", both if emptied_first else both[::-1])

@@ -50,9 +50,11 @@ def load_config(preset: str, overrides: Sequence[str] = (), on_top: Sequence[Lay
     preset_name, layers = read_layers(preset)
     tree: Tree = {}
     sources: dict[str, str] = {}
-    for layer in (*layers, _as_one_layer(overrides), *on_top):
-        merge_layer(tree, layer.tree, layer.source, sources)
-        end_presets_keys(tree, layer, sources)
+    for layer in layers:
+        _add([layer], tree, sources)
+    _add([Layer(parse_override(override), OVERRIDE) for override in overrides], tree, sources)
+    for layer in on_top:
+        _add([layer], tree, sources)
     _name_run(tree, preset_name, sources)
     config = resolve_paths(validate(tree, sources, RunConfig))
     _refuse_keys_without_effect(config, sources)
@@ -60,12 +62,14 @@ def load_config(preset: str, overrides: Sequence[str] = (), on_top: Sequence[Lay
     return ResolvedConfig(config=config, sources=full, preset_name=preset_name)
 
 
-def _as_one_layer(overrides: Sequence[str]) -> Layer:
-    """All overrides merged, so that what one of them ends does not depend on their order."""
-    tree: Tree = {}
-    for override in overrides:
-        merge_layer(tree, parse_override(override), OVERRIDE, {})
-    return Layer(tree, OVERRIDE)
+def _add(parts: Sequence[Layer], tree: Tree, sources: dict[str, str]) -> None:
+    """Merge layers in order; what they end of presets depends on all of them, not on their order."""
+    whole: Tree = {}
+    for part in parts:
+        merge_layer(tree, part.tree, part.source, sources)
+        merge_layer(whole, part.tree, part.source, {})
+    if parts:
+        end_presets_keys(tree, Layer(whole, parts[0].source), sources)
 
 
 def end_presets_keys(tree: Tree, layer: Layer, sources: dict[str, str]) -> None:
