@@ -57,8 +57,9 @@ def check_exchange(encoder: Encoder, num_virtual: int, num_ranks: int) -> None:
     if encoder.ranks_communicate and num_virtual > num_ranks:
         raise ConfigError(
             f"{plural(num_virtual, 'virtual rank')} are divided among {plural(num_ranks, 'rank')}, "
-            "which then cannot exchange frames or statistics within a micro-batch, as model.batch_norm=sync and "
-            "objective.negatives=global do; give each virtual rank a rank (cluster.workers, train.virtual_ranks, "
+            "which then cannot exchange frames or statistics within a micro-batch, as model.batch_norm=sync, "
+            "model.posterior_norm=sync and objective.negatives=global do; give each virtual rank a rank "
+            "(cluster.workers, train.virtual_ranks, "
             "train.replicas)"
         )
 
