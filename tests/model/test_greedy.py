@@ -202,7 +202,10 @@ def test_a_window_of_one_frame_is_refused() -> None:
         module.draw(audio(2, 80), KEY)
 
 
-@pytest.mark.parametrize("model", [{}, {"family": "gim", "head": "linear", "relus": (False, True, True)}])
+@pytest.mark.parametrize(
+    "model",
+    [{}, {"posterior_norm": "local"}, {"family": "gim", "head": "linear", "relus": (False, True, True)}],
+)
 def test_torch_compile_gives_the_same_loss(model: dict[str, Any]) -> None:
     module = small_encoder(model=model).module(0)
     compiled = torch.compile(

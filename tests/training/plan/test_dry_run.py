@@ -156,6 +156,7 @@ def test_damage_is_told_and_left_alone(tiny_config: Maker, tmp_path: Path) -> No
         ("data.shards=/nowhere/shards",),
         ("cluster.device=cuda",),
         ("train.virtual_ranks=2", "model.batch_norm=sync", "storage.name=other"),
+        ("train.virtual_ranks=2", "model.posterior_norm=sync", "storage.name=other"),
     ],
 )
 def test_what_a_training_refuses_is_refused_alike(
