@@ -75,8 +75,7 @@ def _add(parts: Sequence[Layer], tree: Tree, sources: dict[str, str]) -> None:
 def end_presets_keys(tree: Tree, layer: Layer, sources: dict[str, str]) -> None:
     """Undo what presets before a `layer`, just merged, set, and what has no effect beside the keys of the layer."""
     _let_weight_end_rate(tree, layer, sources)
-    _let_no_units_end_directions(tree, layer, sources)
-    _let_family_end_posterior_norm(tree, layer, sources)
+    _let_model_end_what_it_lacks(tree, layer, sources)
 
 
 def _let_weight_end_rate(tree: Tree, layer: Layer, sources: dict[str, str]) -> None:
@@ -98,22 +97,17 @@ def _let_weight_end_rate(tree: Tree, layer: Layer, sources: dict[str, str]) -> N
         merge_layer(tree, {"objective": {"target_rate_unit": "frame"}}, layer.source, sources)
 
 
-def _let_no_units_end_directions(tree: Tree, layer: Layer, sources: dict[str, str]) -> None:
-    """Set `model.gru_bidirectional` to false if a `layer`, just merged, sets no GRU, and one before it directions."""
+def _let_model_end_what_it_lacks(tree: Tree, layer: Layer, sources: dict[str, str]) -> None:
+    """End both directions or the normalization of posteriors, set before, if a `layer` sets no GRU or no posteriors."""
     model = layer.tree.get("model")
-    if not isinstance(model, Mapping) or model.get("gru_units") != 0:
+    if not isinstance(model, Mapping):
         return
-    if sources.get(GRU_BIDIRECTIONAL, layer.source) != layer.source:
-        merge_layer(tree, {"model": {"gru_bidirectional": False}}, layer.source, sources)
-
-
-def _let_family_end_posterior_norm(tree: Tree, layer: Layer, sources: dict[str, str]) -> None:
-    """Set `model.posterior_norm` to none if a `layer`, just merged, sets a family without posteriors."""
-    model = layer.tree.get("model")
-    if not isinstance(model, Mapping) or model.get("family", "sim") == "sim":
-        return
-    if sources.get(POSTERIOR_NORM, layer.source) != layer.source:
-        merge_layer(tree, {"model": {"posterior_norm": "none"}}, layer.source, sources)
+    for ends, key, value in (
+        (model.get("gru_units") == 0, GRU_BIDIRECTIONAL, False),
+        (model.get("family", "sim") != "sim", POSTERIOR_NORM, "none"),
+    ):
+        if ends and sources.get(key, layer.source) != layer.source:
+            merge_layer(tree, {"model": {key.rpartition(".")[2]: value}}, layer.source, sources)
 
 
 def _refuse_keys_without_effect(config: RunConfig, sources: Mapping[str, str]) -> None:

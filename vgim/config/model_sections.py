@@ -12,7 +12,8 @@ from vgim.config.section import MAX_COUNT, MAX_LAYERS, MAX_WEIGHT, MAX_WIDTH, MA
 Family = Literal["sim", "gim", "cpc"]
 """Families of encoders."""
 NormKind = Literal["none", "local", "sync"]
-"""Whose batches give a normalization its statistics: there is none; each rank's own; those of all ranks."""
+"""Which batches a normalization takes its statistics from. none: there is no normalization; local: each rank's own;
+sync: those of all ranks."""
 
 LayerSize = Annotated[int, Field(le=65_536)]
 """Kernel, stride or padding of a convolution, or a number of convolutions."""

@@ -98,7 +98,7 @@ class GreedyModule(nn.Module):
         self.head = nn.Linear(spec.channels, spec.channels) if spec.head else None
         self.posterior = GaussianHead(spec.channels, logvar_max_of(objective)) if spec.posterior else None
         self.posterior_norm = PosteriorNorm(spec.channels) if spec.posterior_norm else None
-        self._posterior_norm = posterior_norm
+        self._shares_posterior_norm = posterior_norm == "sync"
         self.gru = None
         if spec.gru_units:
             self.gru = nn.GRU(
@@ -117,7 +117,7 @@ class GreedyModule(nn.Module):
     def set_rank_group(self, group: RankGroup) -> None:
         """Share statistics (those that are `sync`) and negatives (`negatives: global`) with other ranks."""
         self.group = group
-        if self.posterior_norm is not None and self._posterior_norm == "sync":
+        if self.posterior_norm is not None and self._shares_posterior_norm:
             self.posterior_norm.group = group
         for layer in self.layers.modules():
             if isinstance(layer, RankBatchNorm):

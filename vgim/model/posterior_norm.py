@@ -17,18 +17,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vgim.model.rank_group import ALONE, RankGroup
-from vgim.model.sync import sum_over_ranks
+from vgim.model.sync import mean_over_ranks, sum_over_ranks
 
 
 class Moments(NamedTuple):
     """What `PosteriorNorm` knows of a batch, or of what was trained on; [C] each."""
 
     mean: Tensor
-    """Of the head's first half over all frames."""
+    """Mean of the head's first half over all frames."""
     var: Tensor
-    """Of the same, biased."""
+    """Biased variance of the head's first half over all frames."""
     noise: Tensor
-    """Mean of σ²."""
+    """Mean of σ² over all frames."""
 
 
 class PosteriorNorm(nn.BatchNorm1d):
@@ -74,10 +74,9 @@ class PosteriorNorm(nn.BatchNorm1d):
             mean_C = a_RC.mean(0)
             moments = Moments(mean_C, (a_RC - mean_C).square().mean(0), noise_RC.mean(0))
         else:
-            sums = torch.cat([a_RC.sum(0), noise_RC.sum(0), a_RC.new_tensor([len(a_RC)])])
-            totals = sum_over_ranks(sums, self.group)
-            count = totals[-1].detach()
-            mean_C, noise_C = (totals[:-1] / count).chunk(2)
+            sums = torch.cat([a_RC.sum(0), noise_RC.sum(0)])
+            means, count = mean_over_ranks(sums, len(a_RC), self.group)
+            mean_C, noise_C = means.chunk(2)
             # Centered before it is squared: E[a²] - E[a]² loses its digits in fp32.
             squares_C = sum_over_ranks((a_RC - mean_C).square().sum(0), self.group)
             moments = Moments(mean_C, squares_C / count, noise_C)

@@ -59,6 +59,13 @@ def sum_over_ranks(values: Tensor, group: RankGroup) -> Tensor:
     return summed
 
 
+def mean_over_ranks(sum_C: Tensor, num_rows: int, group: RankGroup) -> tuple[Tensor, Tensor]:
+    """Mean [C] of all ranks' rows, differentiable, from the sum of this rank's; and the number [] of all rows."""
+    totals = sum_over_ranks(torch.cat([sum_C, sum_C.new_tensor([num_rows])]), group)
+    count = totals[-1].detach()
+    return totals[:-1] / count, count
+
+
 class RankBatchNorm(nn.BatchNorm1d):
     """BatchNorm over the batches of all ranks, on any device; statistics in fp32 or finer.
 
@@ -73,9 +80,7 @@ class RankBatchNorm(nn.BatchNorm1d):
         if not self.training or self.group.size == 1:
             return super().forward(x_RC)
         rows_RC = at_least_fp32(x_RC)
-        sum_C, count = rows_RC.sum(0), rows_RC.new_tensor([len(rows_RC)])
-        totals = sum_over_ranks(torch.cat([sum_C, count]), self.group)
-        count, mean_C = totals[-1].detach(), totals[:-1] / totals[-1].detach()
+        mean_C, count = mean_over_ranks(rows_RC.sum(0), len(rows_RC), self.group)
         # Centered before it is squared: E[x²] - E[x]² loses its digits in fp32.
         centered_RC = rows_RC - mean_C
         var_C = sum_over_ranks(centered_RC.square().sum(0), self.group) / count
