@@ -156,7 +156,7 @@ class _Graph:
             bias = self._tensors[f"{name}.bias"][: module.channels]
             if module.posterior_norm:
                 norm = f"{prefix}.posterior_norm.running"
-                signal = 1 - self._tensors[f"{norm}_noise"]
+                signal = np.maximum(1 - self._tensors[f"{norm}_noise"], EPS**2)
                 scale = np.sqrt(signal / (self._tensors[f"{norm}_var"] + EPS))
                 weight, bias = weight * scale[:, None], (bias - self._tensors[f"{norm}_mean"]) * scale
             rows = self._node("Transpose", [x], perm=[0, 2, 1])

@@ -92,7 +92,8 @@ class PosteriorNorm(nn.Module):
 
     def forward(self, mu_BTC: Tensor) -> Tensor:
         """Means of posteriors whose mixture has mean 0 and variance 1, of which `running_noise` is σ²'s part."""
-        scale_C = torch.sqrt((1 - self.running_noise) / (self.running_var + self.eps))
+        signal_C = (1 - self.running_noise).clamp(min=self.eps**2)  # rounding may leave less than none
+        scale_C = torch.sqrt(signal_C / (self.running_var + self.eps))
         return (mu_BTC - self.running_mean) * scale_C
 
 

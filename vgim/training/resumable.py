@@ -18,7 +18,9 @@ def holds_first_modules(checkpoint: Checkpoint, config: AnyConfig) -> bool:
     return (
         schedule_of(config).continues_shallower_runs
         and shallower.train.schedule == config.train.schedule
-        and shallower.model.batch_norm == config.model.batch_norm  # the one key that the specs lack
+        # The specs lack whose statistics a normalization takes.
+        and shallower.model.batch_norm == config.model.batch_norm
+        and shallower.model.posterior_norm == config.model.posterior_norm
         and len(first) < len(all_modules)
         and first == all_modules[: len(first)]
     )
