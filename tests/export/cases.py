@@ -40,6 +40,9 @@ def make_run(root: Path, name: str, *overrides: str, shards: Path | None = None,
         if value.is_floating_point():
             draw = torch.rand(value.shape, generator=generator)
             value.copy_(draw + 0.5 if "running_var" in key else (draw - 0.5) * 0.8)
+        if key.endswith("running_noise"):
+            value.copy_(draw)
+            value[0] = 1 + 1e-6  # a mean over ranks may round above 1
     run = Location(root).child(name)
     run.child(CONFIG).write_bytes_atomic(to_yaml(config).encode())
     state = TrainingState(

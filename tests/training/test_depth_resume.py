@@ -84,6 +84,18 @@ def test_a_shallower_run_with_other_tensors_is_refused_by_their_names(tiny_confi
         train(deep, resume_from=run_location(shallow.config).uri)
 
 
+@pytest.mark.parametrize("key", ["batch_norm", "posterior_norm"])
+def test_a_shallower_run_whose_statistics_are_of_each_rank_goes_on_with_those_alone(
+    tiny_config: Maker, key: str
+) -> None:
+    own = (*SEQUENTIAL, "model.family=sim", "train.max_steps=1")
+    shallow = tiny_config(*own, f"model.{key}=local", "model.depth=1", "storage.name=shallow")
+    train(shallow)
+    deep = tiny_config(*own, f"model.{key}=sync", "model.depth=2", "storage.name=deep")
+    with pytest.raises(CheckpointError, match=f"model.{key}"):
+        train(deep, resume_from=run_location(shallow.config).uri)
+
+
 def test_a_deeper_run_copies_the_shallower_runs_records_and_says_where_it_started(tiny_config: Maker) -> None:
     shallow = tiny_config(*SEQUENTIAL, "model.depth=1", "storage.name=shallow")
     deep = tiny_config(*SEQUENTIAL, "model.depth=2", "storage.name=deep")
