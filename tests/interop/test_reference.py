@@ -142,7 +142,7 @@ def test_export_then_import_gives_the_same_tensors_and_outputs(
         drawn=() if family == "sim" else ("var",),
     )
     first = import_reference(save(state, tmp_path / "a.ckpt"), str(tmp_path / "first"), None, overrides)
-    file = export_reference(first.run, str(tmp_path / "b.ckpt"))
+    file = export_reference(first.run, str(tmp_path / "b.ckpt")).uri
     exported = torch.load(file, weights_only=True)
     assert "module.fullmodel.0.encoder.encoder.1.0.bias" in exported
     assert exported["module.fullmodel.0.encoder.encoder_mu.weight"].shape == (CHANNELS, CHANNELS, 1)
@@ -320,6 +320,25 @@ def test_what_does_not_fit_is_named(tmp_path: Path, state: State, overrides: lis
     with pytest.raises(CheckpointError, match=message):
         import_reference(save(state, tmp_path / "m.ckpt"), str(tmp_path / "run"), None, overrides)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("normalize", "expected"),
+    [
+        ("none", []),
+        ("corpus", ["less the mean 0.01, divided by the standard deviation 0.2"]),
+        ("utterance", ["less its recording's mean, divided by its recording's standard deviation"]),
+    ],
+)
+def test_a_normalization_that_the_file_cannot_state_is_told(
+    tmp_path: Path, normalize: str, expected: list[str]
+) -> None:
+    run = make_run(tmp_path, "run", f"data.normalize={normalize}", *ALIKE)
+    notes = export_reference(str(run), str(tmp_path / "out.ckpt")).notes
+    assert len(notes) == len(expected)
+    for note, end in zip(notes, expected, strict=True):
+        assert f"data.normalize={normalize}" in note
+        assert note.endswith(end)
 
 
 def test_steps_of_each_module_are_neither_exported_nor_imported(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_extra_layers_compute_what_the_reference_computes_and_go_back(
     )
     torch.testing.assert_close(frozen(AUDIO), gru(z_BTC)[0].detach(), rtol=1e-4, atol=1e-5)
 
-    file = export_reference(made.run, str(tmp_path / "back.ckpt"))
+    file = export_reference(made.run, str(tmp_path / "back.ckpt")).uri
     exported = torch.load(file, weights_only=True)
     assert {key for key in state if "encoder_var" not in key} <= exported.keys()
     assert torch.equal(
@@ -137,7 +137,7 @@ def test_extra_modules_go_to_the_reference_and_back(tmp_path: Path) -> None:
         "model.posterior_norm=none",
     )
     run = make_run(tmp_path, "deep", *extra)
-    file = export_reference(str(run), str(tmp_path / "deep.ckpt"))
+    file = export_reference(str(run), str(tmp_path / "deep.ckpt")).uri
     made = import_reference(file, str(tmp_path / "back"), "quickstart", [*EXPORTED_SIZES, *extra])
     before, after = find_checkpoint(str(run)).weights(), find_checkpoint(made.run).weights()
     assert before.keys() == after.keys()

@@ -60,7 +60,10 @@ def export_reference(run: str, out: str) -> None:
     from vgim.interop.reference import export_reference as write_file
 
     where = resolve_run_path(run, "RUN")
-    click.echo(f"wrote {write_file(where, output_file('--out', out))}")
+    made = write_file(where, output_file("--out", out))
+    for note in made.notes:
+        click.echo(note)
+    click.echo(f"wrote {made.uri}")
 
 
 @click.command("from-reference")

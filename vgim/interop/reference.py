@@ -23,6 +23,7 @@ from vgim.config.yaml_text import to_flow
 from vgim.errors import CheckpointError, ConfigError, StorageError
 from vgim.interop.reference_keys import Architecture, normalize, read_architecture
 from vgim.interop.reference_weights import put_reference, to_reference
+from vgim.model.audio import Normalize
 from vgim.model.optimizers import Adam
 from vgim.model.specs import module_specs
 from vgim.model.stack import Encoder, build_encoder
@@ -106,38 +107,61 @@ def import_reference(
     return ImportedRun(run.uri, architecture, _notes(found, config, preset))
 
 
-def export_reference(where: str, out: str) -> str:
-    """Write the weights of a checkpoint, or of a run's last one, as a file of the reference; returns its path."""
+@dataclass(frozen=True)
+class ExportedFile:
+    """A file of the reference that was made from a checkpoint."""
+
+    uri: str
+    notes: list[str]
+    """Sentences that a user of the file should read."""
+
+
+def export_reference(where: str, out: str) -> ExportedFile:
+    """Write the weights of a checkpoint, or of a run's last one, as a file of the reference.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or the reference's format cannot state what it was trained with.
+        StorageError: `out` exists or cannot be written.
+    """
     checkpoint, path = find_checkpoint(where), Location(out)
     if path.exists():
         raise StorageError(f"{path.uri} exists; remove it, or give --out another name")
     config = checkpoint.config()
-    if config.model.preemphasis:
-        raise CheckpointError(
-            f"{checkpoint.location.uri} has model.preemphasis={config.model.preemphasis:g}, which no file of the "
-            "reference can state; export it with `vgim export`"
-        )
-    if config.model.posterior_norm != "none":
-        raise CheckpointError(
-            f"{checkpoint.location.uri} has model.posterior_norm={config.model.posterior_norm}, and the reference "
-            "has no normalized posteriors; export it with `vgim export`"
-        )
-    if config.model.gru_bidirectional:
-        raise CheckpointError(
-            f"{checkpoint.location.uri} has model.gru_bidirectional=true, and the reference knows no GRU that reads "
-            "from the end; export it with `vgim export`"
-        )
-    if isinstance(steps := config.objective.plain_steps, tuple):
-        raise CheckpointError(
-            f"{checkpoint.location.uri} has objective.prediction_steps={_shown(steps)}, and a file of the reference "
-            "has one K for all modules; export it with `vgim export`"
-        )
+    if lacks := _what_the_reference_lacks(config):
+        raise CheckpointError(f"{checkpoint.location.uri} has {lacks}; export it with `vgim export`")
     encoder = build_encoder(config.model, config.objective, config.train.seed)
     load_weights(checkpoint, encoder)
     data = io.BytesIO()
     torch.save({PREFIX + name: tensor for name, tensor in to_reference(encoder).items()}, data)
     path.write_bytes_atomic(data.getvalue())
-    return path.uri
+    return ExportedFile(path.uri, _notes_on_input(config.data.normalize, checkpoint.state))
+
+
+def _what_the_reference_lacks(config: RunConfig) -> str | None:
+    """The first setting that changes what an encoder computes and that no file of the reference can state."""
+    model, steps = config.model, config.objective.plain_steps
+    if model.preemphasis:
+        return f"model.preemphasis={model.preemphasis:g}, which no file of the reference can state"
+    if model.posterior_norm != "none":
+        return f"model.posterior_norm={model.posterior_norm}, and the reference has no normalized posteriors"
+    if model.gru_bidirectional:
+        return "model.gru_bidirectional=true, and the reference knows no GRU that reads from the end"
+    if isinstance(steps, tuple):
+        return f"objective.prediction_steps={_shown(steps)}, and a file of the reference has one K for all modules"
+    return None
+
+
+def _notes_on_input(normalize: Normalize, state: TrainingState) -> list[str]:
+    """How the audio must be normalized before the reference reads it with these weights."""
+    if normalize == "none":
+        return []
+    mean, std = "its recording's mean", "its recording's standard deviation"
+    if normalize == "corpus":
+        mean, std = f"the mean {state.corpus_mean:.9g}", f"the standard deviation {state.corpus_std:.9g}"
+    return [
+        f"the encoder was trained with data.normalize={normalize}, which the file cannot state: give the reference "
+        f"audio in [-1, 1] less {mean}, divided by {std}"
+    ]
 
 
 def _load(data: bytes) -> dict[str, Tensor]:
