@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import torch
-from torch import nn
-
 from vgim.config import RunConfig
 from vgim.downstream.features.source import ClipBatch
 from vgim.model.audio import Normalizer
 from vgim.model.randomness import mix
+from vgim.model.running_statistics import measure_running_statistics
 from vgim.model.stack import Encoder, build_encoder
 
 
@@ -19,7 +17,6 @@ def untrained_encoder(config: RunConfig, seed: int) -> Encoder:
     return build_encoder(config.model, config.objective, mix("untrained", config.train.seed, seed)).eval()
 
 
-@torch.no_grad()
 def adapt_batch_norm(encoder: Encoder, batches: Iterable[ClipBatch], normalizer: Normalizer) -> int:
     """Set every BatchNorm's mean and variance to their average over the batches; weights stay.
 
@@ -29,23 +26,5 @@ def adapt_batch_norm(encoder: Encoder, batches: Iterable[ClipBatch], normalizer:
     Returns:
         Number of clips that were averaged over; 0 for an encoder without BatchNorm.
     """
-    norms = [m for m in encoder.modules() if isinstance(m, nn.BatchNorm1d)]
-    if not norms:
-        return 0
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # in torch: the plain average over all batches
-    encoder.train()
-    num_clips = 0
-    try:
-        for clips in batches:
-            x = clips.normalized(normalizer, next(encoder.parameters()).device)
-            for index in range(len(encoder)):
-                x = encoder.module(index).represent(x)
-            num_clips += len(clips.utterances)
-    finally:
-        encoder.eval()
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-    return num_clips
+    device = next(encoder.parameters()).device
+    return measure_running_statistics(encoder, (clips.normalized(normalizer, device) for clips in batches))
