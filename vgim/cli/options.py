@@ -178,8 +178,8 @@ def output_file(option: str, path: str) -> str:
     from vgim.storage import Location
 
     resolved = resolve_path(path, option)
-    kept = {layout.CONFIG, layout.RECORD, layout.METRICS, layout.WEIGHTS, layout.OPTIMIZER, layout.STATE}
-    kept |= {layout.INDEX, layout.RESULT, INDEX_NAME, MANIFEST_NAME, MARKER_NAME}
+    kept = {layout.CONFIG, layout.RECORD, layout.METRICS, layout.STATE, layout.INDEX, layout.RESULT}
+    kept |= {layout.WEIGHTS, layout.OPTIMIZER, layout.STATISTICS, INDEX_NAME, MANIFEST_NAME, MARKER_NAME}
     if PurePath(resolved).name in kept and Location(resolved).exists():
         raise ConfigError(
             f"{option} {path} is a file of a run or of shards, which would be lost; give another name"

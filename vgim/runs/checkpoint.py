@@ -32,7 +32,7 @@ from vgim.runs.checkpoint_scan import (
     step_folder,
     write_index,
 )
-from vgim.runs.layout import CHECKPOINTS, CONFIG, OPTIMIZER, STATE, WEIGHTS
+from vgim.runs.layout import CHECKPOINTS, CONFIG, OPTIMIZER, STATE, STATISTICS, WEIGHTS
 from vgim.runs.training_state import FileStamp, TrainingState
 from vgim.storage import Bytes, Location
 
@@ -77,6 +77,11 @@ class Checkpoint:
     def weights(self) -> dict[str, Tensor]:
         """Parameters and buffers by name, on the CPU."""
         return _tensors(self.read_file(WEIGHTS))
+
+    def weights_for_readers(self) -> dict[str, Tensor]:
+        """`weights`, with the statistics of clean audio where the checkpoint has some."""
+        own = _tensors(self.read_file(STATISTICS)) if STATISTICS in self.state.files else {}
+        return {**self.weights(), **own}
 
     def optimizer(self) -> dict[str, Tensor]:
         """Optimizer state as `<parameter>/<state>`, on the CPU."""

@@ -3,6 +3,7 @@
 RUN/  config.yaml  run.json  metrics.jsonl  tensorboard/  report.html
       checkpoints/index.json
       checkpoints/step-00000200/  weights.safetensors  optimizer.safetensors  config.yaml  state.json
+                                  statistics.safetensors, if training augmented its crops
       probes/  latents/  features/
       decoder/NAME/  a run of its own, with the encoder that it decodes in encoder/
 """
@@ -15,6 +16,8 @@ STOP_REQUEST = "stop-request.json"
 CHECKPOINTS, PROBES, LATENTS, FEATURES, DECODERS = "checkpoints", "probes", "latents", "features", "decoder"
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
 """Files of a checkpoint, besides its `CONFIG`."""
+STATISTICS = "statistics.safetensors"
+"""One more file of some checkpoints: buffers that readers take in place of those that training goes on with."""
 LINEAGE = "lineage.json"
 """History of the weights of a member of a population."""
 INDEX = "index.json"

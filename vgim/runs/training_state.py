@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from vgim.runs.layout import CONFIG, OPTIMIZER, WEIGHTS
+from vgim.runs.layout import CONFIG, OPTIMIZER, STATISTICS, WEIGHTS
 from vgim.sealed_json import SealBroken, dump_sealed, load_sealed
 from vgim.text import first_problem
 
-FILE_NAMES = (WEIGHTS, OPTIMIZER, CONFIG)
+FILE_NAMES = (WEIGHTS, OPTIMIZER, CONFIG, STATISTICS)
 """Files of a checkpoint besides its state. A state that names any other file, or a path, is refused."""
 
 

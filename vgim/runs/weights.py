@@ -84,13 +84,13 @@ def write_new_checkpoint(
 
 
 def load_weights(checkpoint: Checkpoint, encoder: Encoder) -> None:
-    """Load a checkpoint's weights into an encoder of the same architecture.
+    """Load a checkpoint's weights, as readers use them, into an encoder of the same architecture.
 
     Raises:
         CheckpointError: The architecture differs (each differing key is named), or files are missing or damaged.
     """
     check_same_architecture(checkpoint, {"model": encoder.model})
-    load_tensors(checkpoint, encoder)
+    load_tensors(checkpoint, encoder, weights=checkpoint.weights_for_readers())
 
 
 def load_tensors(

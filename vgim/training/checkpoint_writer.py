@@ -7,6 +7,7 @@ checkpoints, while the next steps are taken.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -15,7 +16,7 @@ import torch
 from vgim.config import AnyConfig, to_yaml
 from vgim.runs.background import Background
 from vgim.runs.checkpoint import WRITING, prune_checkpoints
-from vgim.runs.layout import CONFIG, OPTIMIZER, WEIGHTS
+from vgim.runs.layout import CONFIG
 from vgim.runs.tensor_buffer import TensorBuffer
 from vgim.runs.training_state import TrainingState
 from vgim.runs.weights import write_new_checkpoint
@@ -43,7 +44,7 @@ class CheckpointWriter:
     ) -> None:
         self._run, self._device, self._config = run, device, config
         self._keep_step = keep_step
-        self._buffers = {WEIGHTS: TensorBuffer(), OPTIMIZER: TensorBuffer()}
+        self._buffers: dict[str, TensorBuffer] = defaultdict(TensorBuffer)
         self._background = Background(WRITING)
         self.written_step = 0
         """Step of the newest checkpoint that this writer has written; 0 before the first."""
@@ -57,7 +58,7 @@ class CheckpointWriter:
         """Copy weights and optimizer state, and start to write them. Waits for the checkpoint before to be written.
 
         Args:
-            tensors_by_file: the tensors of `checkpoint_tensors`.
+            tensors_by_file: the tensors of `checkpoint_tensors`, and STATISTICS if the checkpoint has them.
             meanwhile: called in a thread; the checkpoint is complete only after it.
 
         Returns:
@@ -72,7 +73,7 @@ class CheckpointWriter:
         for name, tensors in tensors_by_file.items():
             self._buffers[name].fill(tensors)
         copied = _event_on(self._device)
-        contents: dict[str, Bytes] = {name: buffer.content for name, buffer in self._buffers.items()}
+        contents: dict[str, Bytes] = {name: self._buffers[name].content for name in tensors_by_file}
         contents[CONFIG] = to_yaml(self._config).encode()
         self._background.start(partial(self._write, state, meanwhile, contents, copied))
         return waited_s

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from vgim.claims.ticket import ClaimLostError, TicketWatch
-from vgim.config import AnyConfig
+from vgim.config import AnyConfig, RunConfig
 from vgim.data.shards.manifest import Manifest, read_manifest
 from vgim.runs.checkpoint import is_kept_for_good
 from vgim.runs.folder import State
 from vgim.runs.hparams import hyperparameters
+from vgim.runs.layout import STATISTICS, WEIGHTS
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import Event, MetricsWriter
 from vgim.runs.weights import checkpoint_tensors
@@ -26,6 +27,7 @@ from vgim.training.agreement import Agreement, Wishes
 from vgim.training.attachment import Attachment
 from vgim.training.checkpoint_clock import CheckpointClock
 from vgim.training.checkpoints import RankCheckpoints, training_state
+from vgim.training.clean_statistics import NUM_CROPS, are_of_other_audio, clean_statistics
 from vgim.training.ddp import average_buffers, averaged_buffers
 from vgim.training.depth_resume import shallower_run, writer_with_history
 from vgim.training.errors import CollapsedError
@@ -312,8 +314,21 @@ class RankTrainer:
             )
             if self.stages is not None:
                 tensors, progress = self.stages.whole_checkpoint(tensors, progress)
+            if self.worker.group.saves and self._is_for_readers(progress):
+                tensors = {**tensors, STATISTICS: self._clean_statistics(tensors[WEIGHTS])}
             state = training_state(progress, self.config, self.manifest, self.share)
             self._checkpoints.write(progress, state, tensors)
+
+    def _is_for_readers(self, progress: Progress) -> bool:
+        """Whether a checkpoint stays, and its readers need other statistics than training has."""
+        keep = self.config.train.keep_every_epochs
+        stays = is_kept_for_good(progress.step_in_epoch, progress.epoch, keep)
+        return (stays or not remaining(progress, self.config)) and are_of_other_audio(self.config)
+
+    def _clean_statistics(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        assert isinstance(self.config, RunConfig)
+        with closing(self.batches.as_recorded(NUM_CROPS)) as batches:
+            return clean_statistics(self.config, weights, batches, self.worker.device)
 
     def _owns(self, name: str) -> bool:
         """Whether this rank trains the parameter or buffer of a name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 from contextlib import closing
 
@@ -89,6 +90,14 @@ class RankBatches:
             with closing(self._ahead(stream.validation_batches())) as batches:
                 for number, batch in enumerate(batches):
                     yield RankedBatch(rank, number, self.audio(batch))
+
+    def as_recorded(self, num_crops: int) -> Generator[Tensor, None, None]:
+        """The first training crops without augmentation, normalized audio [B, L] each, on a rank that reads audio."""
+        stream = self.train_streams[0].as_recorded()
+        num_batches = math.ceil(num_crops / self._config.train.batch_size)
+        with closing(self._ahead(stream.train_batches(0, 0, epochs=1, max_steps=num_batches))) as batches:
+            for batch in batches:
+                yield self.audio(batch)
 
     def audio(self, batch: DeviceBatch) -> Tensor:
         """The normalized audio of a batch, [B, L]."""

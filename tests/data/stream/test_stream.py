@@ -288,6 +288,18 @@ def test_ray_reads_the_same_batches_as_this_process(
             np.testing.assert_array_equal(getattr(one, column), getattr(other, column))
 
 
+def test_the_split_as_recorded_is_that_of_one_rank_without_augmentation(make_stream: StreamMaker) -> None:
+    noisy = make_stream(1, 2, accumulate=2, limit=2, augment={"noise_snr_db": 10, "pitch_semitones": 2})
+    before = next(noisy.train_batches(0, 0, epochs=1)).audio
+    found = list(noisy.as_recorded().train_batches(0, 0, epochs=1))
+    expected = list(make_stream().train_batches(0, 0, epochs=1))
+    assert len(found) == len(expected) > 4
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.audio, other.audio)
+        np.testing.assert_array_equal(one.utterance, other.utterance)
+    np.testing.assert_array_equal(next(noisy.train_batches(0, 0, epochs=1)).audio, before)
+
+
 def test_ray_reads_where_workers_hold_all_cpus(ray_session: None, make_stream: StreamMaker) -> None:
     """Two runs that share a cluster may fill it: each counts on a CPU that the other one takes."""
     import ray

@@ -35,6 +35,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "accumulated": ("train.accumulate=2", "optim.clip_norm=0.05"),
     "directions": ("model.gru_bidirectional=true",),
     "normed": ("model.posterior_norm=local",),
+    "augmented": ("data.augment.noise_snr_db=10", "model.posterior_norm=local"),
     "held": ("objective.target_rate=0.5", "objective.kld_warmup_steps=1"),
 }
 """Settings that change what a step computes."""
@@ -81,6 +82,7 @@ def test_two_stages_take_the_steps_of_one_rank_that_trains_all_modules_to_the_bi
         assert one.state.stale_validations == 1
         assert one.state.step < 200  # of twenty epochs
     assert_same(one.weights(), other.weights())
+    assert_same(one.weights_for_readers(), other.weights_for_readers())
     assert_same(one.optimizer(), other.optimizer())
     assert one.state.kl_weights == other.state.kl_weights
     assert one.state.validation_loss == pytest.approx(other.state.validation_loss, rel=1e-12)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgim.arrays import I32, I64
+from vgim.config.augment_section import AugmentConfig
 from vgim.config.schema import DataConfig
 from vgim.data.pcm import Pcm16
 from vgim.data.shards.cache import cache_plan, use_cache
@@ -124,6 +125,13 @@ class CropStream:
         """The stream of another rank: the same split, in batches of the same size."""
         stream = copy(self)
         stream._slice = replace(self._slice, rank=rank)
+        return stream
+
+    def as_recorded(self) -> CropStream:
+        """The whole split for one reader, without augmentation."""
+        stream = copy(self)
+        stream._slice = RankSlice(0, 1, self._slice.batch_size)
+        stream._config = self._config.model_copy(update={"augment": AugmentConfig()})
         return stream
 
     def _order(self, epoch: int) -> EpochOrder:

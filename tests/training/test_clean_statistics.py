@@ -1,0 +1,131 @@
+"""Readers of a run that augments its crops get statistics of crops as they were recorded; training keeps its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training.cases import (
+    assert_same,
+    last_checkpoint,
+    run_location,
+    single_rank_trainer,
+)
+from tests.training.test_resume import Killed, Mortal
+from vgim import load_encoder
+from vgim.config import ResolvedConfig, RunConfig
+from vgim.errors import CheckpointError
+from vgim.model.stack import build_encoder
+from vgim.runs.checkpoint import complete_checkpoints
+from vgim.runs.layout import STATISTICS
+
+Maker = Callable[..., ResolvedConfig]
+NOISE = "data.augment.noise_snr_db=0"
+NORMED = ("model.posterior_norm=local", "train.max_steps=12", "train.validate_every_epochs=99")
+
+
+def trained(make: Maker, *overrides: str) -> RunConfig:
+    config = make(*overrides).config
+    single_rank_trainer(config).run()
+    return config
+
+
+def moments_of_first_head(weights: dict[str, Tensor], plain: RunConfig) -> Tensor:
+    """Mean and variance over frames of the head's first half, in the first module, [2, C]: means over batches.
+
+    Args:
+        plain: A config without augmentation.
+    """
+    encoder = build_encoder(plain.model, plain.objective, 0)
+    encoder.load_state_dict(weights)
+    module = encoder.train().module(0)
+    assert module.posterior is not None
+    moments = []
+    for batch in single_rank_trainer(plain).batches.train_streams[0].train_batches(0, 0, epochs=1):
+        audio = torch.from_numpy(batch.audio) / 2**15
+        audio = (audio - torch.from_numpy(batch.mean)[:, None]) / torch.from_numpy(batch.std)[:, None]
+        with torch.no_grad():
+            a_RC = module.posterior.project(module.run_layers(audio)).chunk(2, -1)[0].flatten(0, 1).double()
+        moments.append(torch.stack([a_RC.mean(0), a_RC.var(0, correction=0)]))
+    return torch.stack(moments).mean(0)
+
+
+def test_they_are_the_means_over_recorded_crops(tiny_config: Maker) -> None:
+    config = trained(tiny_config, NOISE, *NORMED, "data.normalize=utterance")
+    weights = last_checkpoint(config).weights()
+    plain = tiny_config(*NORMED, "data.normalize=utterance", "storage.name=plain").config
+    mean, var = moments_of_first_head(weights, plain)
+    norm = load_encoder(run_location(config).uri).encoder.module(0).posterior_norm
+    assert norm is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    torch.testing.assert_close(norm.running_mean.double(), mean, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(norm.running_var.double(), var, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(norm.running_var, weights["greedy.0.posterior_norm.running_var"], rtol=0.02)
+
+
+def test_nothing_but_statistics_differs_from_the_weights_of_training(tiny_config: Maker) -> None:
+    checkpoint = last_checkpoint(trained(tiny_config, NOISE, *NORMED, "model.batch_norm=local"))
+    weights, read = checkpoint.weights(), checkpoint.weights_for_readers()
+    differing = {name for name in weights if not torch.equal(weights[name], read[name])}
+    assert differing == {name for name in weights if "running_" in name}
+    assert checkpoint.weights().keys() == read.keys()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [("model.posterior_norm=local",), (NOISE, "model.batch_norm=none", "model.posterior_norm=none")],
+    ids=["no augmentation", "no statistics"],
+)
+def test_other_runs_have_none(tiny_config: Maker, settings: tuple[str, ...]) -> None:
+    checkpoint = last_checkpoint(trained(tiny_config, "train.max_steps=2", *settings))
+    assert STATISTICS not in checkpoint.state.files
+    assert_same(checkpoint.weights(), checkpoint.weights_for_readers())
+
+
+def test_checkpoints_that_stay_have_them_and_those_on_the_way_do_not(tiny_config: Maker) -> None:
+    settings = ("train.epochs=5", "train.keep_every_epochs=2", "train.keep_last=3", "train.keep_best=0")
+    config = trained(tiny_config, NOISE, *settings)
+    found = {c.state.epoch: STATISTICS in c.state.files for c in complete_checkpoints(run_location(config))}
+    assert found == {2: True, 3: False, 4: True, 5: True}
+
+
+def test_a_run_that_goes_on_from_one_equals_a_straight_run(tiny_config: Maker) -> None:
+    """Validation reads running statistics, and training must go on with its own."""
+    settings = (NOISE, "model.posterior_norm=local")
+    straight = trained(tiny_config, *settings, "storage.name=straight", "train.epochs=4")
+    trained(tiny_config, *settings, "storage.name=twice", "train.epochs=2")
+    twice = trained(tiny_config, *settings, "storage.name=twice", "train.epochs=4")
+    one, other = last_checkpoint(straight), last_checkpoint(twice)
+    assert_same(one.weights(), other.weights())
+    assert_same(one.weights_for_readers(), other.weights_for_readers())
+    assert one.state.validation_loss == other.state.validation_loss
+
+
+def test_a_killed_run_ends_with_those_of_a_straight_run(tiny_config: Maker) -> None:
+    settings = (NOISE, "model.posterior_norm=local", "train.checkpoint_every_steps=7")
+    straight = trained(tiny_config, *settings, "storage.name=straight")
+    killed = tiny_config(*settings, "storage.name=killed").config
+    with pytest.raises(Killed):
+        single_rank_trainer(killed, Mortal).run()
+    single_rank_trainer(killed).run()
+    assert_same(
+        last_checkpoint(straight).weights_for_readers(), last_checkpoint(killed).weights_for_readers()
+    )
+
+
+def test_damaged_ones_are_refused_by_name(tiny_config: Maker) -> None:
+    config = trained(tiny_config, NOISE, *NORMED)
+    path = last_checkpoint(config).location.child(STATISTICS).local_path
+    assert path is not None
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(CheckpointError, match=r"statistics\.safetensors is damaged: its SHA-256"):
+        load_encoder(run_location(config).uri)
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"statistics\.safetensors is missing"):
+        load_encoder(run_location(config).uri)
