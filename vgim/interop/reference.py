@@ -157,7 +157,9 @@ def _notes_on_input(normalize: Normalize, state: TrainingState) -> list[str]:
         return []
     mean, std = "its recording's mean", "its recording's standard deviation"
     if normalize == "corpus":
-        mean, std = f"the mean {state.corpus_mean:.9g}", f"the standard deviation {state.corpus_std:.9g}"
+        mean, std = "the mean of its shards", "their standard deviation"
+        if state.corpus_mean is not None:  # vgim 0.1 did not record them
+            mean, std = f"the mean {state.corpus_mean:.9g}", f"the standard deviation {state.corpus_std:.9g}"
     return [
         f"the encoder was trained with data.normalize={normalize}, which the file cannot state: give the reference "
         f"audio in [-1, 1] less {mean}, divided by {std}"
