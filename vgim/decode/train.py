@@ -30,7 +30,6 @@ from vgim.model.stack import build_encoder
 from vgim.pretrained.decoder import ENCODER
 from vgim.progress import SILENT, Progress
 from vgim.runs.checkpoint import Checkpoint, find_checkpoint
-from vgim.runs.checkpoint_scan import TO_READ
 from vgim.runs.folder import RunFolder
 from vgim.runs.layout import DECODERS, STATE, WEIGHTS
 from vgim.runs.restore import restore_run
@@ -101,7 +100,7 @@ def train_decoder(
     if options.protocol == "published":
         progress.message(describe_published(config))
     if not encoder_copy.child(STATE).exists():
-        checkpoint.check_files(TO_READ)  # before the decoder's folder is made
+        checkpoint.check_files(checkpoint.files_for_readers)  # before the decoder's folder is made
     job = TrainJob(config=config, run=folder.uri, learner=DecoderLearner, notes=notes)
     code = launch(
         job,
@@ -212,9 +211,10 @@ def keep_encoder(checkpoint: Checkpoint, path: Location) -> None:
     if state.exists():
         with suppress(CheckpointError):  # a damaged copy is written anew
             kept = Checkpoint.open(path)
-            if kept.state.files[WEIGHTS] == checkpoint.state.files[WEIGHTS] and not kept.damage(TO_READ):
+            same = kept.state.files[WEIGHTS] == checkpoint.state.files[WEIGHTS]
+            if same and not kept.damage(kept.files_for_readers):
                 return
-    contents = {name: checkpoint.read_file(name) for name in TO_READ}
+    contents = {name: checkpoint.read_file(name) for name in checkpoint.files_for_readers}
     state.delete()  # left by a launch that trained nothing; a trained decoder refuses another encoder
     for name, data in contents.items():
         path.child(name).write_bytes_atomic(data)

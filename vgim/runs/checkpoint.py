@@ -83,6 +83,11 @@ class Checkpoint:
         own = _tensors(self.read_file(STATISTICS)) if STATISTICS in self.state.files else {}
         return {**self.weights(), **own}
 
+    @property
+    def files_for_readers(self) -> tuple[str, ...]:
+        """Names of the files of `weights_for_readers` and `config`."""
+        return (*TO_READ, STATISTICS) if STATISTICS in self.state.files else TO_READ
+
     def optimizer(self) -> dict[str, Tensor]:
         """Optimizer state as `<parameter>/<state>`, on the CPU."""
         return _tensors(self.read_file(OPTIMIZER))
