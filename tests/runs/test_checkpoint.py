@@ -19,8 +19,8 @@ from vgim.runs.checkpoint import (
     best_checkpoint,
     checkpoint_location,
     find_checkpoint,
-    prune_checkpoints,
 )
+from vgim.runs.keep import prune_checkpoints
 from vgim.runs.weights import load_optimizer, load_weights, save_checkpoint
 from vgim.storage import Location
 

@@ -17,9 +17,9 @@ from vgim.runs.checkpoint import (
     best_checkpoint,
     complete_checkpoints,
     find_checkpoint,
-    prune_checkpoints,
     write_checkpoint,
 )
+from vgim.runs.keep import prune_checkpoints
 from vgim.runs.litter import sweep_litter
 from vgim.runs.recovery import find_recovery
 from vgim.runs.weights import save_checkpoint

@@ -9,7 +9,8 @@ import pytest
 from tests.runs.checkpoint_cases import save_some, steps_of
 from vgim.errors import CheckpointError
 from vgim.pretrained.encoder import load_encoder
-from vgim.runs.checkpoint import checkpoint_location, prune_checkpoints
+from vgim.runs.checkpoint import checkpoint_location
+from vgim.runs.keep import prune_checkpoints
 from vgim.runs.recovery import find_recovery
 from vgim.sealed_json import dump_sealed, load_sealed
 from vgim.storage import Location

@@ -20,7 +20,7 @@ from vgim.config import ResolvedConfig, RunConfig
 from vgim.errors import CheckpointError
 from vgim.model.stack import build_encoder
 from vgim.runs.checkpoint import complete_checkpoints
-from vgim.runs.layout import STATISTICS
+from vgim.runs.layout import STATISTICS, WEIGHTS
 
 Maker = Callable[..., ResolvedConfig]
 NOISE = "data.augment.noise_snr_db=0"
@@ -73,6 +73,7 @@ def test_nothing_but_statistics_differs_from_the_weights_of_training(tiny_config
     differing = {name for name in weights if not torch.equal(weights[name], read[name])}
     assert differing == {name for name in weights if "running_" in name}
     assert checkpoint.weights().keys() == read.keys()
+    assert checkpoint.sha256_for_readers != checkpoint.state.files[WEIGHTS].sha256
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,7 @@ def test_other_runs_have_none(tiny_config: Maker, settings: tuple[str, ...]) -> 
     checkpoint = last_checkpoint(trained(tiny_config, "train.max_steps=2", *settings))
     assert STATISTICS not in checkpoint.state.files
     assert_same(checkpoint.weights(), checkpoint.weights_for_readers())
+    assert checkpoint.sha256_for_readers == checkpoint.state.files[WEIGHTS].sha256
 
 
 def test_checkpoints_that_stay_have_them_and_those_on_the_way_do_not(tiny_config: Maker) -> None:

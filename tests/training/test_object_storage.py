@@ -12,7 +12,7 @@ from tests.training.cases import last_checkpoint, single_rank_trainer
 from tests.training.test_resume import Killed, Mortal, assert_same_runs
 from vgim.config import ResolvedConfig
 from vgim.errors import StorageError
-from vgim.runs.checkpoint import prune_checkpoints
+from vgim.runs.keep import prune_checkpoints
 from vgim.storage import Location, retry
 from vgim.training import checkpoint_writer
 

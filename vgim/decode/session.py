@@ -26,7 +26,6 @@ from vgim.decode.sound_files import (
 from vgim.model.audio import measure, to_float
 from vgim.pretrained.decoder import FrozenDecoder, find_decoder, load_decoder
 from vgim.progress import SILENT, Progress, track
-from vgim.runs.layout import WEIGHTS
 from vgim.storage import Location
 from vgim.text import plural
 
@@ -90,7 +89,7 @@ class DecoderSession:
         more = {
             "command": tuple(sys.argv),
             "mask": None if self.mask is None else self.mask.text,
-            "weights": self.decoder.checkpoint.state.files[WEIGHTS].sha256,
+            "weights": self.decoder.checkpoint.sha256_for_readers,
         }
         entries = [entry.model_copy(update=more) for entry, _ in sounds]
         known = {entry.file: entry for entry in read_index(self.out)} if self.indexed else {}

@@ -31,7 +31,7 @@ from vgim.pretrained.decoder import ENCODER
 from vgim.progress import SILENT, Progress
 from vgim.runs.checkpoint import Checkpoint, find_checkpoint
 from vgim.runs.folder import RunFolder
-from vgim.runs.layout import DECODERS, STATE, WEIGHTS
+from vgim.runs.layout import DECODERS, STATE
 from vgim.runs.restore import restore_run
 from vgim.storage import Location
 from vgim.training.job import TrainJob
@@ -141,7 +141,7 @@ def decoder_config(
     source: Tree = {
         "run": run.uri,
         "step": checkpoint.state.step,
-        "weights": checkpoint.state.files[WEIGHTS].sha256,
+        "weights": checkpoint.sha256_for_readers,
         "family": encoder_config.family,
         "kld_weight": encoder_config.kld_weight,
         "module": greedy.index,
@@ -211,7 +211,7 @@ def keep_encoder(checkpoint: Checkpoint, path: Location) -> None:
     if state.exists():
         with suppress(CheckpointError):  # a damaged copy is written anew
             kept = Checkpoint.open(path)
-            same = kept.state.files[WEIGHTS] == checkpoint.state.files[WEIGHTS]
+            same = kept.sha256_for_readers == checkpoint.sha256_for_readers
             if same and not kept.damage(kept.files_for_readers):
                 return
     contents = {name: checkpoint.read_file(name) for name in checkpoint.files_for_readers}

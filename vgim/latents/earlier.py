@@ -12,7 +12,7 @@ from vgim.pretrained.decoder import FrozenDecoder
 from vgim.pretrained.opened_run import OpenedRun
 from vgim.runs.checkpoint import Checkpoint
 from vgim.runs.environment import git_revision, package_versions
-from vgim.runs.layout import RESULT, WEIGHTS
+from vgim.runs.layout import RESULT
 
 NO_MATTER = {"only", "module"}
 """Options that choose analyses and modules, and change none of their numbers."""
@@ -28,7 +28,7 @@ def weights_of(opened: OpenedRun, decoder: FrozenDecoder | None) -> dict[str, st
     checkpoints: list[Checkpoint] = [opened.encoder.checkpoint]
     if decoder is not None:
         checkpoints.append(decoder.checkpoint)
-    return {each.location.uri: each.state.files[WEIGHTS].sha256 for each in checkpoints}
+    return {each.location.uri: each.sha256_for_readers for each in checkpoints}
 
 
 def earlier_result(

@@ -30,7 +30,6 @@ from vgim.runs.checkpoint_scan import (
     read_state,
     scan_checkpoints,
     step_folder,
-    write_index,
 )
 from vgim.runs.layout import CHECKPOINTS, CONFIG, OPTIMIZER, STATE, STATISTICS, WEIGHTS
 from vgim.runs.training_state import FileStamp, TrainingState
@@ -87,6 +86,14 @@ class Checkpoint:
     def files_for_readers(self) -> tuple[str, ...]:
         """Names of the files of `weights_for_readers` and `config`."""
         return (*TO_READ, STATISTICS) if STATISTICS in self.state.files else TO_READ
+
+    @property
+    def sha256_for_readers(self) -> str:
+        """A hash that names `weights_for_readers`: of the weights' file, and of the statistics' if there is one."""
+        weights, *statistics = (
+            self.state.files[name].sha256 for name in (WEIGHTS, STATISTICS) if name in self.state.files
+        )
+        return hashlib.sha256((weights + statistics[0]).encode()).hexdigest() if statistics else weights
 
     def optimizer(self) -> dict[str, Tensor]:
         """Optimizer state as `<parameter>/<state>`, on the CPU."""
@@ -202,7 +209,7 @@ def complete_checkpoints(run: Location) -> list[Checkpoint]:
     Raises:
         StorageError: The storage cannot be read.
     """
-    return _opened(scan_checkpoints(run), TO_READ)
+    return opened_checkpoints(scan_checkpoints(run), TO_READ)
 
 
 def checkpoints_and_damage(
@@ -214,7 +221,7 @@ def checkpoints_and_damage(
         StorageError: The storage cannot be read.
     """
     scan = scan_checkpoints(run)
-    return _opened(scan, TO_READ), list(scan.all_damage(names).values())
+    return opened_checkpoints(scan, TO_READ), list(scan.all_damage(names).values())
 
 
 def newest_whole_checkpoint(
@@ -249,36 +256,6 @@ def find_damage(scanned: ScannedCheckpoint, names: Sequence[str] = TO_CONTINUE) 
     return state if isinstance(state, Damage) else Checkpoint(scanned.location, state).damage(names)
 
 
-def is_kept_for_good(step_in_epoch: int, epoch: int, keep_every_epochs: int) -> bool:
-    """Whether `train.keep_every_epochs` keeps a checkpoint at this position: the end of every N-th epoch of the run."""
-    return keep_every_epochs > 0 and step_in_epoch == 0 and epoch > 0 and epoch % keep_every_epochs == 0
-
-
-def prune_checkpoints(
-    run: Location, *, keep_last: int, keep_best: int, keep_every_epochs: int = 0, keep_step: int | None = None
-) -> None:
-    """Delete checkpoints of a run, and write its index anew.
-
-    Args:
-        keep_last: Number of newest checkpoints to keep.
-        keep_best: Number of checkpoints of lowest validation loss to keep.
-        keep_every_epochs: Keep the checkpoints at the ends of epochs that are multiples of this number; 0 for none.
-        keep_step: Optimizer step of another checkpoint to keep.
-    """
-    scan = scan_checkpoints(run)
-    checkpoints = _opened(scan, TO_CONTINUE)  # a damaged one is none of the newest, and is not deleted
-    kept = {c.location for c in checkpoints[-keep_last:] + _by_loss(checkpoints)[:keep_best]}
-    for checkpoint in checkpoints:
-        state = checkpoint.state
-        if is_kept_for_good(state.step_in_epoch, state.epoch, keep_every_epochs):
-            continue
-        if checkpoint.location not in kept and state.step != keep_step:
-            checkpoint.delete()
-            del scan.readable[state.step]
-    if scan.current_index() != scan.index:
-        write_index(run, scan.current_index())
-
-
 def find_checkpoint(where: str | os.PathLike[str]) -> Checkpoint:
     """Open a checkpoint's folder, or the newest checkpoint of a run.
 
@@ -300,7 +277,7 @@ def best_checkpoint(where: str | os.PathLike[str]) -> Checkpoint:
     location = Location(where)
     if location.child(STATE).exists():
         return Checkpoint.open(location)
-    return _choose(location, lambda checkpoints: (_by_loss(checkpoints) or checkpoints[-1:])[0])
+    return _choose(location, lambda checkpoints: (by_loss(checkpoints) or checkpoints[-1:])[0])
 
 
 def _choose(run: Location, choose: Callable[[Sequence[Checkpoint]], Checkpoint]) -> Checkpoint:
@@ -314,7 +291,7 @@ def _choose(run: Location, choose: Callable[[Sequence[Checkpoint]], Checkpoint])
 
 def _whole_to_newest(run: Location, scan: CheckpointScan) -> list[Checkpoint]:
     """The readable checkpoints of a run, of which the newest must be one."""
-    checkpoints = _opened(scan, TO_READ)
+    checkpoints = opened_checkpoints(scan, TO_READ)
     damaged = scan.all_damage(TO_READ)
     newest = checkpoints[-1].state.step if checkpoints else -1
     if damaged and (latest := max(damaged)) > newest:
@@ -330,7 +307,7 @@ def _whole_to_newest(run: Location, scan: CheckpointScan) -> list[Checkpoint]:
     return checkpoints
 
 
-def _opened(scan: CheckpointScan, names: tuple[str, ...]) -> list[Checkpoint]:
+def opened_checkpoints(scan: CheckpointScan, names: tuple[str, ...]) -> list[Checkpoint]:
     """The checkpoints of a scan whose files `names` have their sizes, oldest first."""
     return [
         Checkpoint(scanned.location, scanned.state)
@@ -356,7 +333,7 @@ def _fix(damage: Damage) -> str:
     return f"use {other.location.uri}, the newest of the run's other checkpoints that are whole"
 
 
-def _by_loss(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
+def by_loss(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
     """Validated checkpoints, best first. Losses of different modules do not compare, so later phases come first."""
     losses = [(c.state.validation_loss, c) for c in checkpoints]
     scored = [(-c.state.phase, loss, c.state.step, c) for loss, c in losses if loss is not None]

@@ -15,7 +15,8 @@ import torch
 
 from vgim.config import AnyConfig, to_yaml
 from vgim.runs.background import Background
-from vgim.runs.checkpoint import WRITING, prune_checkpoints
+from vgim.runs.checkpoint import WRITING
+from vgim.runs.keep import prune_checkpoints
 from vgim.runs.layout import CONFIG
 from vgim.runs.tensor_buffer import TensorBuffer
 from vgim.runs.training_state import TrainingState

@@ -12,9 +12,9 @@ from torch import Tensor
 from vgim.claims.ticket import ClaimLostError, TicketWatch
 from vgim.config import AnyConfig, RunConfig
 from vgim.data.shards.manifest import Manifest, read_manifest
-from vgim.runs.checkpoint import is_kept_for_good
 from vgim.runs.folder import State
 from vgim.runs.hparams import hyperparameters
+from vgim.runs.keep import is_kept_for_good
 from vgim.runs.layout import STATISTICS, WEIGHTS
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import Event, MetricsWriter
