@@ -28,7 +28,7 @@ from vgim.config import RunConfig
 from vgim.config.schema import DataConfig, ModelConfig, ObjectiveConfig
 from vgim.model.rank_group import ALONE
 from vgim.model.stack import build_encoder
-from vgim.runs.checkpoint import prune_checkpoints
+from vgim.runs.keep import prune_checkpoints
 from vgim.runs.metrics_writer import MetricsWriter
 from vgim.runs.training_state import TrainingState
 from vgim.runs.weights import checkpoint_tensors, save_checkpoint
