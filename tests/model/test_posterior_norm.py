@@ -112,6 +112,16 @@ def test_a_pass_measures_the_normalized_posterior() -> None:
     assert out.kl_per_element > 0
 
 
+def test_a_bias_that_is_subtracted_again_stays_as_drawn() -> None:
+    module, x = modules("local")[0], audio(4, 120)
+    module(x, module.draw(x, DrawKey(seed=1, step=0)), 0.01).loss.backward()
+    assert module.posterior is not None
+    assert module.posterior.bias.grad is not None
+    of_mean, of_noise = module.posterior.bias.grad.chunk(2)
+    assert (of_mean == 0).all()
+    assert (of_noise != 0).all()
+
+
 def test_weights_are_those_of_an_encoder_without() -> None:
     plain, normed = modules("none"), modules("local")
     for a, b in zip(plain, normed, strict=True):

@@ -96,7 +96,11 @@ class GreedyModule(nn.Module):
         )
         # Linear and a 1×1 Conv1d have the same default initialization (fan-in C).
         self.head = nn.Linear(spec.channels, spec.channels) if spec.head else None
-        self.posterior = GaussianHead(spec.channels, logvar_max_of(objective)) if spec.posterior else None
+        self.posterior = None
+        if spec.posterior:
+            self.posterior = GaussianHead(
+                spec.channels, logvar_max_of(objective), centered=spec.posterior_norm
+            )
         self.posterior_norm = PosteriorNorm(spec.channels) if spec.posterior_norm else None
         self._shares_posterior_norm = posterior_norm == "sync"
         self.gru = None

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vgim.model.kl_unit import KLReduction, in_unit
 from vgim.model.precision import at_least_fp32
@@ -28,19 +29,25 @@ class GaussianHead(nn.Linear):
     Args:
         channels: C.
         logvar_max: A larger log σ² counts as this much and gets no gradient; infinity for no bound.
+        centered: Whether a normalization subtracts the mean of μ, and with it the bias. The bias then stays as drawn:
+            its gradient would be rounding alone, which Adam scales up to whole steps.
     """
 
-    def __init__(self, channels: int, logvar_max: float = math.inf) -> None:
+    def __init__(self, channels: int, logvar_max: float = math.inf, *, centered: bool = False) -> None:
         # Linear and a 1×1 Conv1d have the same default initialization (fan-in C).
         super().__init__(channels, 2 * channels)
         self.logvar_max = logvar_max
+        self.centered = centered
 
     def forward(self, h_BTC: Tensor) -> Posterior:  # type: ignore[override]
         return self.split(self.project(h_BTC), self.logvar_max)
 
     def project(self, h_BTC: Tensor) -> Tensor:
         """μ and log σ² side by side, [B, T, 2·C], in the precision of the product."""
-        return super().forward(h_BTC)
+        if not self.centered:
+            return super().forward(h_BTC)
+        of_mean_C, of_noise_C = self.bias.chunk(2)
+        return F.linear(h_BTC, self.weight, torch.cat([of_mean_C.detach(), of_noise_C]))
 
     @staticmethod
     def split(head_BTX: Tensor, logvar_max: float = math.inf) -> Posterior:
