@@ -8,12 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.training.cases import (
-    assert_same,
-    last_checkpoint,
-    run_location,
-    single_rank_trainer,
-)
+from tests.damage import flip
+from tests.training.cases import assert_same, last_checkpoint, run_location, single_rank_trainer
 from tests.training.test_resume import Killed, Mortal
 from vgim import load_encoder
 from vgim.config import ResolvedConfig, RunConfig
@@ -123,9 +119,7 @@ def test_damaged_ones_are_refused_by_name(tiny_config: Maker) -> None:
     config = trained(tiny_config, NOISE, *NORMED)
     path = last_checkpoint(config).location.child(STATISTICS).local_path
     assert path is not None
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(bytes(data))
+    flip(path)
     with pytest.raises(CheckpointError, match=r"statistics\.safetensors is damaged: its SHA-256"):
         load_encoder(run_location(config).uri)
     path.unlink()

@@ -24,9 +24,8 @@ def prune_checkpoints(
         keep_step: Optimizer step of another checkpoint to keep.
     """
     scan = scan_checkpoints(run)
-    checkpoints = opened_checkpoints(
-        scan, TO_CONTINUE
-    )  # a damaged one is none of the newest, and is not deleted
+    # A damaged one is none of the newest, and is not deleted.
+    checkpoints = opened_checkpoints(scan, TO_CONTINUE)
     kept = {c.location for c in checkpoints[-keep_last:] + by_loss(checkpoints)[:keep_best]}
     for checkpoint in checkpoints:
         state = checkpoint.state

@@ -254,8 +254,12 @@ class RankTrainer:
             done = is_done(progress, phase, train)  # early stopping may have ended the phase
         done = done or self._pauses_at(progress) or self._stopped_by > 0
         every = train.checkpoint_every_steps
-        is_kept = is_kept_for_good(progress.step_in_epoch, progress.epoch, train.keep_every_epochs)
-        if done or is_kept or agreed.checkpoint or (progress.step % every == 0 if every else epoch_ended):
+        if (
+            done
+            or self._is_kept(progress)
+            or agreed.checkpoint
+            or (progress.step % every == 0 if every else epoch_ended)
+        ):
             self._checkpoint(progress)
         return progress, done
 
@@ -319,11 +323,13 @@ class RankTrainer:
             state = training_state(progress, self.config, self.manifest, self.share)
             self._checkpoints.write(progress, state, tensors)
 
+    def _is_kept(self, progress: Progress) -> bool:
+        return is_kept_for_good(progress.step_in_epoch, progress.epoch, self.config.train.keep_every_epochs)
+
     def _is_for_readers(self, progress: Progress) -> bool:
         """Whether a checkpoint stays, and its readers need other statistics than training has."""
-        keep = self.config.train.keep_every_epochs
-        stays = is_kept_for_good(progress.step_in_epoch, progress.epoch, keep)
-        return (stays or not remaining(progress, self.config)) and are_of_other_audio(self.config)
+        stays = self._is_kept(progress) or not remaining(progress, self.config)
+        return stays and are_of_other_audio(self.config)
 
     def _clean_statistics(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         assert isinstance(self.config, RunConfig)
