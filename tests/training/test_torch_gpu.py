@@ -17,7 +17,7 @@ from vgim.config.schema import ClusterConfig
 from vgim.errors import ConfigError
 from vgim.progress import MessagesOnly
 from vgim.training import on_ray, torch_gpu
-from vgim.training.torch_gpu import device_here, require_gpu
+from vgim.training.torch_gpu import device_here, make_current, require_gpu
 from vgim.training.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
@@ -32,6 +32,22 @@ def no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "init", refuse)
+
+
+def test_a_gpu_without_an_index_stays_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    # `cluster.workers=0` trains on such a device, which torch's `set_device` refuses.
+    made_current = []
+    torchs_own = torch.cuda.set_device
+
+    def set_device(device: torch.device) -> None:
+        made_current.append(device)
+        if device.index is None:
+            torchs_own(device)
+
+    monkeypatch.setattr(torch.cuda, "set_device", set_device)
+    for name in ("cpu", "cuda", "cuda:1"):
+        make_current(torch.device(name))
+    assert made_current == [torch.device("cuda:1")]
 
 
 def test_cuda_is_refused_for_the_reason_that_the_machine_gives(no_cuda: None) -> None:

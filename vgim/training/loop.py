@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
-import torch
 from torch import Tensor
 
 from vgim.claims.ticket import ClaimLostError, TicketWatch
@@ -41,6 +40,7 @@ from vgim.training.rank_batches import RankBatches
 from vgim.training.share import Share, share_of_world
 from vgim.training.stages.rank import StageRank, stage_rank
 from vgim.training.step import learning_rate_at
+from vgim.training.torch_gpu import make_current
 
 
 @dataclass
@@ -72,9 +72,7 @@ class RankTrainer:
 
     def __post_init__(self) -> None:
         self.config = config = self.job.config
-        if self.worker.device.type == "cuda":
-            # CUDA graphs and Triton's kernels run on the current device.
-            torch.cuda.set_device(self.worker.device)
+        make_current(self.worker.device)
         self.schedule = schedule_of(config)
         self.run_folder = Location(self.job.run)
         self.manifest = read_manifest(config.data.shards)

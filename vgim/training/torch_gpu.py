@@ -1,4 +1,4 @@
-"""Checks that torch can use the GPUs that a run would train on, before it trains."""
+"""Checks that torch can use the GPUs that a run would train on, and makes a rank's GPU the current one."""
 
 from __future__ import annotations
 
@@ -50,6 +50,15 @@ def require_gpu(node: str, facts: GpuFacts | None = None) -> None:
     raise ConfigError(
         f"a worker on {node} was given a GPU that it cannot use: {problem}; or use cluster.device=cpu"
     )
+
+
+def make_current(device: torch.device) -> None:
+    """Make a rank's GPU the current device, on which CUDA graphs and Triton's kernels run.
+
+    A device without an index is the current one already, and torch refuses to set it.
+    """
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
 
 
 def torch_error() -> str:
