@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -140,3 +144,20 @@ def test_preemphasis_is_the_filter_before_the_first_convolution(
         torch.testing.assert_close(got, expected)
         found = torch.autograd.grad(got, [x_BT1, *stack.parameters()], grad)
         torch.testing.assert_close(found, gradients, rtol=1e-5, atol=1e-9)
+
+
+def autograd_nodes(node: Any) -> Iterator[str]:
+    """Names of the nodes of an output's graph."""
+    yield node.name()
+    for earlier, _ in node.next_functions:
+        if earlier is not None:
+            yield from autograd_nodes(earlier)
+
+
+@pytest.mark.parametrize("norm", ["none", "local", "sync"])
+def test_no_relu_makes_autograd_copy_gradients(norm: NormKind) -> None:
+    # In place on a view, whose backward copies the whole gradient three times.
+    stack = ConvStack([ConvSpec(4, 2, 1)] * 2, 3, 3, norm)
+    x_BTC = torch.zeros(2, 20, 3)
+    for path in (stack._channels_last, stack._in_blocks):
+        assert not any("CopySlices" in name for name in autograd_nodes(path(x_BTC).grad_fn))

@@ -76,8 +76,9 @@ class ConvStack(nn.Module):
     def _channels_last(self, x_BTC: Tensor, layers: slice = ALL) -> Tensor:
         x_BTC = self._with_sample_before(x_BTC, layers)
         for i in range(len(self.specs))[layers]:
-            y_BTC = conv_channels_last(x_BTC, *self._conv(i), self._spec(i))
-            x_BTC = F.relu(self._normalize(i, y_BTC), inplace=True) if self.relus[i] else y_BTC
+            x_BTC = conv_channels_last(x_BTC, *self._conv(i), self._spec(i))
+            if self.relus[i]:
+                x_BTC = self._relu(self._normalize(i, x_BTC)).view(x_BTC.shape)
         return x_BTC
 
     def _in_blocks(self, x_BTC: Tensor, layers: slice = ALL) -> Tensor:
@@ -92,9 +93,10 @@ class ConvStack(nn.Module):
                 x_BTC = pad_frames(x_BTC, spec.padding, num_padded)
             else:
                 x_BTC = padded_relu(x_BTC, spec.padding, num_padded)
-            x_BTC = self._normalize(i, conv_of_padded(x_BTC, *self._conv(i), spec.stride))
-        # In place, because neither a convolution's nor a BatchNorm's backward reads its own output.
-        return F.relu(x_BTC, inplace=True) if self.relus[chosen[-1]] else x_BTC
+            y_BTC = conv_of_padded(x_BTC, *self._conv(i), spec.stride)
+            x_RC = self._normalize(i, y_BTC)
+            x_BTC = x_RC.view(y_BTC.shape)
+        return self._relu(x_RC).view(x_BTC.shape) if self.relus[chosen[-1]] else x_BTC
 
     def _with_sample_before(self, x_BTC: Tensor, layers: slice) -> Tensor:
         """The input with the silence before its first sample, if the first of the layers reads through the filter."""
@@ -116,11 +118,17 @@ class ConvStack(nn.Module):
         return weight_DCK, conv.bias
 
     def _normalize(self, i: int, y_BTC: Tensor) -> Tensor:
-        """Layer i's BatchNorm, if it has one, over rows: all frames of all crops."""
+        """Rows [B·T, C], all frames of all crops, after layer i's BatchNorm, if it has one."""
+        y_RC = y_BTC.flatten(0, 1)
         if self.norm == "none" or not self.relus[i]:
-            return y_BTC
-        normed_RC: Tensor = self.get_submodule(f"norm{i}")(y_BTC.flatten(0, 1))
-        return normed_RC.view(y_BTC.shape)
+            return y_RC
+        normed_RC: Tensor = self.get_submodule(f"norm{i}")(y_RC)
+        return normed_RC
+
+    def _relu(self, x_RC: Tensor) -> Tensor:
+        # In place where a BatchNorm made the rows, whose backward does not read them. Without one they are a view of
+        # the convolution's output, and autograd copies the gradient of a view that changed three times.
+        return F.relu(x_RC, inplace=self.norm != "none")
 
 
 def preemphasized(weight_DCK: Tensor, a: float) -> Tensor:
