@@ -18,9 +18,12 @@ from vgim.runs.checkpoint import (
     Checkpoint,
     best_checkpoint,
     checkpoint_location,
+    complete_checkpoints,
     find_checkpoint,
+    write_checkpoint,
 )
 from vgim.runs.keep import prune_checkpoints
+from vgim.runs.layout import OPTIMIZER, WEIGHTS
 from vgim.runs.weights import load_optimizer, load_weights, save_checkpoint
 from vgim.storage import Location
 
@@ -155,6 +158,19 @@ def test_a_damaged_byte_is_found_and_the_file_named(tmp_path: Path, name: str) -
     path.unlink()
     with pytest.raises(CheckpointError, match=rf"step-00000005/{name} is missing"):
         load()
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, OPTIMIZER])
+def test_a_whole_file_without_tensors_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
+    run = Location(tmp_path)
+    save_some(run, {1: None, 2: None})
+    older, newest = complete_checkpoints(run)
+    foreign = write_checkpoint(run, newest.state, {**newest.contents(), name: b"no tensors"})
+    read = foreign.weights if name == WEIGHTS else foreign.optimizer
+    with pytest.raises(CheckpointError, match="does not read") as error:
+        read()
+    assert foreign.location.child(name).uri in str(error.value)
+    assert f"use {older.location.uri}" in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -75,11 +75,11 @@ class Checkpoint:
 
     def weights(self) -> dict[str, Tensor]:
         """Parameters and buffers by name, on the CPU."""
-        return _tensors(self.read_file(WEIGHTS))
+        return self._tensors(WEIGHTS)
 
     def weights_for_readers(self) -> dict[str, Tensor]:
         """`weights`, with the statistics of clean audio where the checkpoint has some."""
-        own = _tensors(self.read_file(STATISTICS)) if STATISTICS in self.state.files else {}
+        own = self._tensors(STATISTICS) if STATISTICS in self.state.files else {}
         return {**self.weights(), **own}
 
     @property
@@ -97,7 +97,7 @@ class Checkpoint:
 
     def optimizer(self) -> dict[str, Tensor]:
         """Optimizer state as `<parameter>/<state>`, on the CPU."""
-        return _tensors(self.read_file(OPTIMIZER))
+        return self._tensors(OPTIMIZER)
 
     def contents(self) -> dict[str, bytes]:
         """Content of the files but `state.json`, by name, for `write_checkpoint`.
@@ -144,6 +144,17 @@ class Checkpoint:
         if isinstance(found, Damage):
             raise _refusal(found)
         return found
+
+    def _tensors(self, name: str) -> dict[str, Tensor]:
+        import safetensors  # it imports torch, which whoever only lists runs should not wait for
+        import safetensors.torch
+
+        data = self.read_file(name)
+        try:
+            loaded: dict[str, Tensor] = safetensors.torch.load(data)
+        except safetensors.SafetensorError as error:
+            raise _refusal(Damage(self.location.child(name), f"does not read ({error})")) from error
+        return loaded
 
     def _read(self, name: str) -> bytes | Damage:
         stamp = self.state.files.get(name)
@@ -367,16 +378,3 @@ def check_same_architecture(
             f"checkpoint {checkpoint.location.uri} is of another architecture ({'; '.join(differing)}); "
             "set these keys to its values or start from another checkpoint"
         )
-
-
-def _tensors(data: bytes) -> dict[str, Tensor]:
-    import safetensors  # it imports torch, which whoever only lists runs should not wait for
-    import safetensors.torch
-
-    try:
-        loaded: dict[str, Tensor] = safetensors.torch.load(data)
-    except safetensors.SafetensorError as error:
-        raise CheckpointError(
-            f"the tensors do not read ({error}); use an earlier checkpoint of the run"
-        ) from error
-    return loaded
