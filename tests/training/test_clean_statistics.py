@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from vgim import load_encoder
 from vgim.config import ResolvedConfig, RunConfig
 from vgim.errors import CheckpointError
 from vgim.model.stack import build_encoder
-from vgim.runs.checkpoint import complete_checkpoints
+from vgim.runs.checkpoint import complete_checkpoints, write_checkpoint
 from vgim.runs.layout import STATISTICS, WEIGHTS
 
 Maker = Callable[..., ResolvedConfig]
@@ -124,4 +125,38 @@ def test_damaged_ones_are_refused_by_name(tiny_config: Maker) -> None:
         load_encoder(run_location(config).uri)
     path.unlink()
     with pytest.raises(CheckpointError, match=r"statistics\.safetensors is missing"):
+        load_encoder(run_location(config).uri)
+
+
+def nothing(statistics: dict[str, Tensor]) -> None:
+    statistics.clear()
+
+
+def one_missing(statistics: dict[str, Tensor]) -> None:
+    del statistics["greedy.0.posterior_norm.running_var"]
+
+
+def one_more(statistics: dict[str, Tensor]) -> None:
+    statistics["greedy.0.posterior.weight"] = torch.zeros(1)
+
+
+def another_shape(statistics: dict[str, Tensor]) -> None:
+    statistics["greedy.0.posterior_norm.running_var"] = torch.ones(3)
+
+
+def not_a_number(statistics: dict[str, Tensor]) -> None:
+    statistics["greedy.0.posterior_norm.running_var"][0] = torch.nan
+
+
+@pytest.mark.parametrize("change", [nothing, one_missing, one_more, another_shape, not_a_number])
+def test_a_whole_file_of_other_statistics_is_refused_by_its_name(
+    tiny_config: Maker, change: Callable[[dict[str, Tensor]], None]
+) -> None:
+    config = trained(tiny_config, NOISE, "model.posterior_norm=local", "train.max_steps=2")
+    checkpoint = last_checkpoint(config)
+    statistics = safetensors.torch.load(checkpoint.read_file(STATISTICS))
+    change(statistics)
+    contents = {**checkpoint.contents(), STATISTICS: safetensors.torch.save(statistics)}
+    write_checkpoint(run_location(config), checkpoint.state, contents)
+    with pytest.raises(CheckpointError, match=r"statistics\.safetensors does not fit the weights: greedy"):
         load_encoder(run_location(config).uri)

@@ -38,6 +38,8 @@ from vgim.storage import Bytes, Location
 if TYPE_CHECKING:
     from torch import Tensor
 
+RUNNING = ".running_"
+"""Part of the names of the buffers that `statistics.safetensors` replaces."""
 WRITING = "checkpoint"
 """Name of the threads that write a checkpoint."""
 
@@ -78,9 +80,23 @@ class Checkpoint:
         return self._tensors(WEIGHTS)
 
     def weights_for_readers(self) -> dict[str, Tensor]:
-        """`weights`, with the statistics of clean audio where the checkpoint has some."""
-        own = self._tensors(STATISTICS) if STATISTICS in self.state.files else {}
-        return {**self.weights(), **own}
+        """`weights`, with the statistics of clean audio where the checkpoint has some.
+
+        Raises:
+            CheckpointError: A file is missing or damaged, or the statistics do not fit the weights.
+        """
+        weights = self.weights()
+        if STATISTICS not in self.state.files:
+            return weights
+        own = self._tensors(STATISTICS)
+        replaced = {name: tensor for name, tensor in weights.items() if RUNNING in name}
+        for name in sorted(replaced.keys() | own.keys()):
+            if not _can_replace(own.get(name), replaced.get(name)):
+                problem = (
+                    f"does not fit the weights: {name} is missing, unknown, of another shape or not finite"
+                )
+                raise _refusal(Damage(self.location.child(STATISTICS), problem))
+        return {**weights, **own}
 
     @property
     def files_for_readers(self) -> tuple[str, ...]:
@@ -378,3 +394,7 @@ def check_same_architecture(
             f"checkpoint {checkpoint.location.uri} is of another architecture ({'; '.join(differing)}); "
             "set these keys to its values or start from another checkpoint"
         )
+
+
+def _can_replace(new: Tensor | None, old: Tensor | None) -> bool:
+    return new is not None and old is not None and new.shape == old.shape and bool(new.isfinite().all())
