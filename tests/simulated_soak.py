@@ -4,6 +4,7 @@ node whenever there is progress since the last one. Compares the results with th
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 import sys
@@ -11,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,6 +25,7 @@ from vgim.config.schema import SyntheticConfig
 from vgim.data.shards.embedded import prepare_embedded
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import RunFolder
+from vgim.runs.metrics import read_metrics
 from vgim.storage import Location
 
 EPOCHS, STEPS_BETWEEN, FEWEST, NOTICE_S = 40, 10, 5, 20
@@ -116,16 +119,7 @@ def main(seed: int) -> None:
         run_here(
             "train", str(config), "cluster.workers=0", "train.virtual_ranks=6", longer, "storage.name=alone"
         )
-        one, other = (complete_checkpoints(Location(str(runs / name)))[-1] for name in ("sim", "alone"))
-        assert one.state.step == other.state.step
-        for name, tensor in other.weights().items():
-            torch.testing.assert_close(
-                one.weights()[name],
-                tensor,
-                rtol=1e-4,
-                atol=1e-4,
-                msg=lambda text, name=name: f"{name}: {text}",
-            )
+        compare_runs(run, Location(str(runs / "alone")))
 
         job = cluster.submit("ray_jobs/sweep.py", str(folder / "rates.yaml"), *PATIENT)
         under_attack(job, attacks, lambda: sum(newest_step(trial) for trial in trials_in(trials)), 4)
@@ -157,6 +151,29 @@ def main(seed: int) -> None:
     finally:
         cluster.close()
     shutil.rmtree(folder)
+
+
+def compare_runs(run: Location, alone: Location) -> None:
+    """Refuse a run whose losses left those of the same run in one process at some step.
+
+    Ranks add up gradients in another order, and 120 steps of Adam and ReLU make of the last digit some per mille of a
+    weight, but hardly anything of a loss. A batch, a draw or an update too many shows in the loss.
+    """
+    steps, steps_alone = (train_records(of) for of in (run, alone))
+    assert list(steps) == list(steps_alone)
+    for step, modules in steps_alone.items():
+        for module, expected in zip(steps[step], modules, strict=True):
+            assert math.isclose(module["nce"], expected["nce"], rel_tol=1e-4), (step, module, expected)
+    weights, weights_alone = (complete_checkpoints(of)[-1].weights() for of in (run, alone))
+    for name, tensor in weights_alone.items():
+        torch.testing.assert_close(
+            weights[name], tensor, rtol=1e-2, atol=1e-2, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def train_records(run: Location) -> dict[int, list[dict[str, Any]]]:
+    """The modules' metrics of each step."""
+    return {r["step"]: r["modules"] for r in read_metrics(run) if r["kind"] == "train"}
 
 
 def newest_step(run: Location) -> int:
