@@ -16,9 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from vgim.config import AnyConfig, DecoderConfig, RunConfig, from_yaml
-from vgim.config.schema import Section
-from vgim.config.yaml_text import to_flow
-from vgim.errors import CheckpointError, StorageError, VgimError
+from vgim.errors import CheckpointError, StorageError
 from vgim.runs.background import run_beside
 from vgim.runs.checkpoint_scan import (
     PREFIX,
@@ -365,35 +363,6 @@ def by_loss(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
     losses = [(c.state.validation_loss, c) for c in checkpoints]
     scored = [(-c.state.phase, loss, c.state.step, c) for loss, c in losses if loss is not None]
     return [c for *_, c in sorted(scored, key=lambda entry: entry[:3])]
-
-
-def check_same_architecture(
-    checkpoint: Checkpoint,
-    sections: Mapping[str, Section],
-    root: type[RunConfig] | type[DecoderConfig] = RunConfig,
-) -> None:
-    """Refuse a checkpoint whose config has other values in `sections`.
-
-    Raises:
-        CheckpointError: Sections differ; the keys are named.
-    """
-    try:
-        theirs = checkpoint.config(root)
-    except CheckpointError:
-        raise
-    except VgimError as error:
-        raise CheckpointError(f"{checkpoint.location.child(CONFIG).uri} does not read: {error}") from error
-    differing = [
-        f"{name}.{key}={to_flow(there)} there, {to_flow(here)} here"
-        for name, section in sections.items()
-        for key, here in section
-        if (there := getattr(getattr(theirs, name), key)) != here
-    ]
-    if differing:
-        raise CheckpointError(
-            f"checkpoint {checkpoint.location.uri} is of another architecture ({'; '.join(differing)}); "
-            "set these keys to its values or start from another checkpoint"
-        )
 
 
 def _can_replace(new: Tensor | None, old: Tensor | None) -> bool:

@@ -12,7 +12,8 @@ from vgim.config import AnyConfig, to_yaml
 from vgim.errors import CheckpointError
 from vgim.model.rank_group import ALONE, RankGroup
 from vgim.model.stack import Encoder
-from vgim.runs.checkpoint import Checkpoint, check_same_architecture, write_checkpoint
+from vgim.runs.architecture import check_same_architecture
+from vgim.runs.checkpoint import Checkpoint, write_checkpoint
 from vgim.runs.layout import CONFIG, OPTIMIZER, WEIGHTS
 from vgim.runs.recovery import written_checkpoint
 from vgim.runs.training_state import TrainingState

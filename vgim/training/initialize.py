@@ -10,9 +10,9 @@ from torch import nn
 from vgim.config import AnyConfig, RunConfig
 from vgim.errors import CheckpointError, TrainingError, VgimError
 from vgim.model.rank_group import ALONE, RankGroup
+from vgim.runs.architecture import check_same_architecture
 from vgim.runs.checkpoint import (
     Checkpoint,
-    check_same_architecture,
     checkpoint_location,
     find_checkpoint,
 )

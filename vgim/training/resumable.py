@@ -5,7 +5,8 @@ from __future__ import annotations
 from vgim.config import AnyConfig, RunConfig
 from vgim.config.difference import blocking_difference
 from vgim.model.specs import module_specs
-from vgim.runs.checkpoint import Checkpoint, check_same_architecture
+from vgim.runs.architecture import check_same_architecture
+from vgim.runs.checkpoint import Checkpoint
 from vgim.training.progress import schedule_of
 
 

@@ -19,7 +19,8 @@ from vgim.data.shards.manifest import Manifest, is_complete, read_manifest
 from vgim.errors import ConfigError, Interrupted, StorageError, VgimError
 from vgim.logs import log_format, logs_of_run
 from vgim.progress import SILENT, Progress
-from vgim.runs.checkpoint import check_same_architecture, complete_checkpoints, find_checkpoint
+from vgim.runs.architecture import check_same_architecture
+from vgim.runs.checkpoint import complete_checkpoints, find_checkpoint
 from vgim.runs.checkpoint_scan import TO_CONTINUE, TO_READ
 from vgim.runs.claim import TRAINING, claim_run, refuse_seen_holder
 from vgim.runs.continuation import continuation
