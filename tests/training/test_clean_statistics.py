@@ -16,8 +16,16 @@ from vgim import load_encoder
 from vgim.config import ResolvedConfig, RunConfig
 from vgim.errors import CheckpointError
 from vgim.model.stack import build_encoder
-from vgim.runs.checkpoint import complete_checkpoints, write_checkpoint
+from vgim.runs.checkpoint import (
+    best_checkpoint,
+    checkpoints_and_damage,
+    complete_checkpoints,
+    find_checkpoint,
+    write_checkpoint,
+)
+from vgim.runs.checkpoint_scan import TO_READ
 from vgim.runs.layout import STATISTICS, WEIGHTS
+from vgim.runs.recovery import find_recovery
 
 Maker = Callable[..., ResolvedConfig]
 NOISE = "data.augment.noise_snr_db=0"
@@ -126,6 +134,34 @@ def test_damaged_ones_are_refused_by_name(tiny_config: Maker) -> None:
     path.unlink()
     with pytest.raises(CheckpointError, match=r"statistics\.safetensors is missing"):
         load_encoder(run_location(config).uri)
+
+
+def test_a_lost_file_is_damage_to_readers_and_none_to_training(tiny_config: Maker) -> None:
+    settings = (NOISE, "train.keep_every_epochs=1")
+    config = trained(tiny_config, *settings, "train.epochs=2")
+    run, (older, newest) = run_location(config), complete_checkpoints(run_location(config))
+    newest.location.child(STATISTICS).delete()
+    for choose in (find_checkpoint, best_checkpoint):
+        with pytest.raises(CheckpointError, match=r"statistics\.safetensors is missing") as error:
+            choose(run.uri)
+        assert f"use {older.location.uri}" in str(error.value)
+    assert complete_checkpoints(run, TO_READ) == [older]
+    _, (damage,) = checkpoints_and_damage(run)
+    assert damage.file == newest.location.child(STATISTICS)
+    assert not find_recovery(run).damaged
+    trained(tiny_config, *settings, "train.epochs=3")
+    assert [c.state.epoch for c in complete_checkpoints(run)] == [1, 2, 3]
+
+
+def test_the_newest_whole_checkpoint_that_an_error_names_has_a_whole_file(tiny_config: Maker) -> None:
+    config = trained(tiny_config, NOISE, "train.keep_every_epochs=1", "train.epochs=3")
+    oldest, older, newest = complete_checkpoints(run_location(config))
+    newest.location.child(WEIGHTS).delete()
+    path = older.location.child(STATISTICS).local_path
+    assert path is not None
+    flip(path)
+    with pytest.raises(CheckpointError, match=f"use {oldest.location.uri}"):
+        find_checkpoint(run_location(config).uri)
 
 
 def nothing(statistics: dict[str, Tensor]) -> None:

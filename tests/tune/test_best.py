@@ -53,4 +53,4 @@ def test_a_damaged_checkpoint_of_the_best_trial_is_named(finished_sweep: Finishe
     assert trial.id == result.best
     (note,) = (note for note in notes if newest.name in note)
     assert note.startswith(f"{trial.id}: ")
-    assert note.endswith("; that checkpoint is left out")
+    assert note.endswith("; that checkpoint cannot be read")

@@ -16,6 +16,7 @@ from vgim.downstream.protocol import chooses_by_validation
 from vgim.downstream.result import ProbeResult
 from vgim.errors import ConfigError, VgimError
 from vgim.runs.checkpoint import complete_checkpoints, find_checkpoint
+from vgim.runs.checkpoint_scan import TO_READ
 from vgim.runs.run_names import distinct_names
 from vgim.storage import Location
 
@@ -154,7 +155,7 @@ def _items_of_checkpoints(group: ProbeGroup, options: ProbeOptions, label: str) 
     find_checkpoint(group.folder.uri)  # raises if there is no checkpoint
     items = []
     trained = options.model_copy(update={"encoders": ("trained",)})
-    for checkpoint in complete_checkpoints(group.folder):
+    for checkpoint in complete_checkpoints(group.folder, TO_READ):
         step = f"step {checkpoint.state.step}"
         name = f"{group.run} {options.task} trained {step}"
         items.append(ProbeWorkItem(checkpoint.location.uri, "trained", trained, name, f"{label}{step}: "))

@@ -26,11 +26,11 @@ from vgim.report.probes import ProbeSections, read_probes
 from vgim.report.spectrogram import RANGE_DB
 from vgim.report.tables import Table
 from vgim.runs.checkpoint import Checkpoint, checkpoints_and_damage
-from vgim.runs.checkpoint_scan import TO_CONTINUE
 from vgim.runs.continuation import continuation
 from vgim.runs.folder import RunFolder, RunRecord
 from vgim.runs.layout import CONFIG, METRICS, RECORD
 from vgim.runs.listing import current_state
+from vgim.runs.training_state import FILE_NAMES
 from vgim.storage import Location
 from vgim.verdict.judge import read_verdict
 from vgim.verdict.verdict import Verdict
@@ -218,7 +218,7 @@ def _state(
 def _checkpoints(run: Location, notes: Notes) -> list[Checkpoint] | None:
     """The complete checkpoints, None if they cannot be listed; names those with a lost or damaged file."""
     try:
-        checkpoints, damaged = checkpoints_and_damage(run, TO_CONTINUE)
+        checkpoints, damaged = checkpoints_and_damage(run, FILE_NAMES)
     except StorageError as error:
         notes.warn(f"checkpoints cannot be listed: {error}")
         return None

@@ -21,6 +21,7 @@ from vgim.runs.background import run_beside
 from vgim.runs.checkpoint_scan import (
     PREFIX,
     TO_CONTINUE,
+    TO_LOAD,
     TO_READ,
     CheckpointScan,
     Damage,
@@ -99,7 +100,7 @@ class Checkpoint:
     @property
     def files_for_readers(self) -> tuple[str, ...]:
         """Names of the files of `weights_for_readers` and `config`."""
-        return (*TO_READ, STATISTICS) if STATISTICS in self.state.files else TO_READ
+        return tuple(self.state.required(TO_READ))
 
     @property
     def sha256_for_readers(self) -> str:
@@ -127,7 +128,7 @@ class Checkpoint:
         Raises:
             StorageError: A file is there and cannot be read.
         """
-        for name in names:
+        for name in self.state.required(names):
             found = self._read(name)
             if isinstance(found, Damage):
                 return found
@@ -226,15 +227,15 @@ def write_checkpoint(
     return Checkpoint(location, complete)
 
 
-def complete_checkpoints(run: Location) -> list[Checkpoint]:
-    """The checkpoints of a run that can be read, oldest first, without half-written and damaged ones.
+def complete_checkpoints(run: Location, names: tuple[str, ...] = TO_LOAD) -> list[Checkpoint]:
+    """The checkpoints of a run whose files `names` are there, oldest first, without half-written and damaged ones.
 
     Damage that keeps a file's size is found when the file is read.
 
     Raises:
         StorageError: The storage cannot be read.
     """
-    return opened_checkpoints(scan_checkpoints(run), TO_READ)
+    return opened_checkpoints(scan_checkpoints(run), names)
 
 
 def checkpoints_and_damage(
@@ -246,7 +247,7 @@ def checkpoints_and_damage(
         StorageError: The storage cannot be read.
     """
     scan = scan_checkpoints(run)
-    return opened_checkpoints(scan, TO_READ), list(scan.all_damage(names).values())
+    return opened_checkpoints(scan, TO_LOAD), list(scan.all_damage(names).values())
 
 
 def newest_whole_checkpoint(

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vgim.errors import StorageError
-from vgim.runs.layout import CHECKPOINTS, CONFIG, INDEX, OPTIMIZER, STATE, WEIGHTS
+from vgim.runs.layout import CHECKPOINTS, CONFIG, INDEX, OPTIMIZER, STATE, STATISTICS, WEIGHTS
 from vgim.runs.training_state import TrainingState, UnreadableState
 from vgim.sealed_json import SealBroken, dump_sealed, load_sealed
 from vgim.storage import Location
@@ -28,8 +28,10 @@ SET_ASIDE = "damaged-"
 """Prefix of what was found damaged and kept, which nothing reads any more."""
 _STEP_FOLDER = re.compile(rf"{PREFIX}([0-9]{{8,18}})")
 
-TO_READ = (WEIGHTS, CONFIG)
+TO_LOAD = (WEIGHTS, CONFIG)
 """Files without which a checkpoint's network cannot be loaded."""
+TO_READ = (*TO_LOAD, STATISTICS)
+"""Files that readers of a checkpoint load, such as probes; STATISTICS where the checkpoint was written with it."""
 TO_CONTINUE = (WEIGHTS, OPTIMIZER, CONFIG)
 """Files without which training cannot continue from a checkpoint."""
 
@@ -179,7 +181,7 @@ def size_damage(
     location: Location, state: TrainingState, sizes: Mapping[str, int], names: tuple[str, ...]
 ) -> Damage | None:
     """The first file among `names` that is missing or has another size than its stamp says."""
-    for name in names:
+    for name in state.required(names):
         stamp, size = state.files.get(name), sizes.get(name)
         if stamp is None or size is None:
             return Damage(location.child(name), "is missing")

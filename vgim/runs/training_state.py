@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -110,6 +111,10 @@ class TrainingState(BaseModel):
         if state.schema_version > 1 and not is_sealed:
             raise UnreadableState("it has no checksum", is_damage=True)
         return state
+
+    def required(self, names: Iterable[str]) -> list[str]:
+        """The files among `names` that the checkpoint must have: many are written without STATISTICS."""
+        return [name for name in names if name in self.files or name != STATISTICS]
 
     def to_json(self) -> bytes:
         """The content of a `state.json`, with its checksum."""

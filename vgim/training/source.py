@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from vgim.errors import CheckpointError, StorageError
 from vgim.runs.checkpoint import Checkpoint
-from vgim.runs.checkpoint_scan import TO_READ, ScannedCheckpoint, scan_checkpoints
+from vgim.runs.checkpoint_scan import TO_LOAD, ScannedCheckpoint, scan_checkpoints
 from vgim.storage import Location
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def read_newest(source: Location, *, newer_than: int = -1) -> SourceModules | No
 def _scanned(source: Location) -> list[ScannedCheckpoint]:
     """Checkpoints of a source whose files have their sizes, newest first."""
     readable = reversed(scan_checkpoints(source).readable.values())
-    return [scanned for scanned in readable if scanned.damage(TO_READ) is None]
+    return [scanned for scanned in readable if scanned.damage(TO_LOAD) is None]
 
 
 def _read(newest_first: list[ScannedCheckpoint], newer_than: int) -> SourceModules | None:

@@ -21,7 +21,7 @@ from vgim.logs import log_format, logs_of_run
 from vgim.progress import SILENT, Progress
 from vgim.runs.architecture import check_same_architecture
 from vgim.runs.checkpoint import complete_checkpoints, find_checkpoint
-from vgim.runs.checkpoint_scan import TO_CONTINUE, TO_READ
+from vgim.runs.checkpoint_scan import TO_CONTINUE, TO_LOAD
 from vgim.runs.claim import TRAINING, claim_run, refuse_seen_holder
 from vgim.runs.continuation import continuation
 from vgim.runs.folder import RunFolder
@@ -286,7 +286,7 @@ def check_sources(job: AnyTrainJob, run: Location, manifest: Manifest) -> None:
         checkpoint = find_checkpoint(job.init_from)
         check_same_architecture(checkpoint, config.architecture, type(config))
         if starts:
-            checkpoint.check_files(TO_READ)
+            checkpoint.check_files(TO_LOAD)
     if starts and isinstance(config, RunConfig) and (source := source_of(config)) is not None:
         check_same_statistics(newest_checkpoint(source), config, manifest)
 

@@ -231,7 +231,7 @@ def _read_or_report(trial: Trial, metric: MetricConfig) -> tuple[TrialResult, li
         file = read_metrics_file(trial.run)
         damaged = [damaged_lines_in_words(file.num_damaged)] if file.num_damaged else []
         checkpoints, damage = checkpoints_and_damage(trial.run)
-        damaged += [f"{one}; that checkpoint is left out" for one in damage]
+        damaged += [f"{one}; that checkpoint cannot be read" for one in damage]
         return _read_trial(trial, metric, file.records, checkpoints), damaged
     except VgimError as error:
         depth = trial.config.model.num_modules
