@@ -23,8 +23,9 @@ from vgim.runs.checkpoint import (
     write_checkpoint,
 )
 from vgim.runs.keep import prune_checkpoints
-from vgim.runs.layout import OPTIMIZER, WEIGHTS
-from vgim.runs.weights import load_optimizer, load_weights, save_checkpoint
+from vgim.runs.layout import OPTIMIZER, STATE, STATISTICS, WEIGHTS
+from vgim.runs.training_state import FILE_NAMES
+from vgim.runs.weights import add_statistics, load_optimizer, load_weights, save_checkpoint
 from vgim.storage import Location
 
 
@@ -107,6 +108,30 @@ def test_a_checkpoint_whose_writing_stopped_is_none(
     save_some(run, {20: None})  # the step taken again is saved over the half
     assert steps_of(run) == [10, 20]
     assert find_checkpoint(run.uri).weights()
+
+
+@pytest.mark.parametrize("stop_at", [STATISTICS, STATE])
+def test_a_checkpoint_is_whole_where_adding_statistics_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: str
+) -> None:
+    encoder, optimizer = trained(0)
+    saved = save_checkpoint(Location(tmp_path), encoder, optimizer, config_of(encoder), state(10))
+    write = Location.write_bytes_atomic
+
+    def stopping(self: Location, data: bytes) -> None:
+        if self.name == stop_at:
+            raise StorageError("the disk is full")
+        write(self, data)
+
+    with monkeypatch.context() as patch, pytest.raises(StorageError, match="full"):
+        patch.setattr(Location, "write_bytes_atomic", stopping)
+        add_statistics(saved, {})
+    assert find_checkpoint(tmp_path) == saved
+    saved.check_files(FILE_NAMES)
+    add_statistics(saved, {})
+    with_statistics = find_checkpoint(tmp_path)
+    assert with_statistics.state.files.keys() == {*saved.state.files, STATISTICS}
+    with_statistics.check_files(FILE_NAMES)
 
 
 def test_a_folder_deleted_while_it_is_written_becomes_no_checkpoint(

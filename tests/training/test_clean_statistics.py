@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from tests.damage import flip
+from tests.damage import delete, flip
 from tests.training.cases import assert_same, last_checkpoint, run_location, single_rank_trainer
 from tests.training.test_resume import Killed, Mortal
 from vgim import load_encoder
@@ -24,8 +25,9 @@ from vgim.runs.checkpoint import (
     write_checkpoint,
 )
 from vgim.runs.checkpoint_scan import TO_READ
-from vgim.runs.layout import STATISTICS, WEIGHTS
+from vgim.runs.layout import CONFIG, STATISTICS, WEIGHTS
 from vgim.runs.recovery import find_recovery
+from vgim.training.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
 NOISE = "data.augment.noise_snr_db=0"
@@ -134,6 +136,40 @@ def test_damaged_ones_are_refused_by_name(tiny_config: Maker) -> None:
     path.unlink()
     with pytest.raises(CheckpointError, match=r"statistics\.safetensors is missing"):
         load_encoder(run_location(config).uri)
+
+
+def test_a_run_that_ends_at_a_checkpoint_of_the_way_gets_those_of_a_straight_run(tiny_config: Maker) -> None:
+    settings = (NOISE, "model.posterior_norm=local")
+    straight = trained(tiny_config, *settings, "storage.name=straight", "train.epochs=2")
+    longer = tiny_config(*settings, "storage.name=shortened", "train.epochs=4").config
+    single_rank_trainer(longer, until_epoch=2).run()
+    before = last_checkpoint(longer)
+    assert STATISTICS not in before.state.files
+    shortened = trained(tiny_config, *settings, "storage.name=shortened", "train.epochs=2")
+    one, other = last_checkpoint(straight), last_checkpoint(shortened)
+    assert one.state == other.state.model_copy(
+        update={"files": {**other.state.files, CONFIG: one.state.files[CONFIG]}}
+    )
+    assert before.contents() == {name: other.read_file(name) for name in before.state.files}
+    assert_same(one.weights_for_readers(), other.weights_for_readers())
+
+
+@pytest.mark.parametrize("damage", [flip, delete])
+def test_the_same_command_measures_lost_ones_again(
+    tiny_config: Maker, damage: Callable[[Path], None]
+) -> None:
+    resolved = tiny_config(NOISE)
+    train(resolved)
+    checkpoint = last_checkpoint(resolved.config)
+    path = checkpoint.location.child(STATISTICS).local_path
+    assert path is not None
+    measured, changed = path.read_bytes(), path.parent.stat().st_mtime_ns
+    train(resolved)
+    assert path.parent.stat().st_mtime_ns == changed, "a whole file is left as it is"
+    damage(path)
+    train(resolved)
+    assert path.read_bytes() == measured
+    assert last_checkpoint(resolved.config) == checkpoint
 
 
 def test_a_lost_file_is_damage_to_readers_and_none_to_training(tiny_config: Maker) -> None:

@@ -208,7 +208,7 @@ def write_checkpoint(
     location, stamps = checkpoint_location(run, state.step), {}
 
     def write(name: str, data: Bytes) -> None:
-        stamps[name] = FileStamp(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+        stamps[name] = FileStamp.of(data)
         location.child(name).write_bytes_atomic(data)
 
     files = [partial(write, name, data) for name, data in contents.items()]

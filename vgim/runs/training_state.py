@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from typing import Annotated, Literal
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from vgim.runs.layout import CONFIG, OPTIMIZER, STATISTICS, WEIGHTS
 from vgim.sealed_json import SealBroken, dump_sealed, load_sealed
+from vgim.storage import Bytes
 from vgim.text import first_problem
 
 FILE_NAMES = (WEIGHTS, OPTIMIZER, CONFIG, STATISTICS)
@@ -36,6 +38,11 @@ class FileStamp(BaseModel):
 
     bytes: int = Field(ge=0)
     sha256: str
+
+    @classmethod
+    def of(cls, data: Bytes) -> FileStamp:
+        """The stamp of a file's content."""
+        return cls(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 class TrainingState(BaseModel):

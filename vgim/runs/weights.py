@@ -14,9 +14,9 @@ from vgim.model.rank_group import ALONE, RankGroup
 from vgim.model.stack import Encoder
 from vgim.runs.architecture import check_same_architecture
 from vgim.runs.checkpoint import Checkpoint, write_checkpoint
-from vgim.runs.layout import CONFIG, OPTIMIZER, WEIGHTS
+from vgim.runs.layout import CONFIG, OPTIMIZER, STATE, STATISTICS, WEIGHTS
 from vgim.runs.recovery import written_checkpoint
-from vgim.runs.training_state import TrainingState
+from vgim.runs.training_state import FileStamp, TrainingState
 from vgim.storage import Bytes, Location
 
 PREDICTORS = ".nce"
@@ -82,6 +82,20 @@ def write_new_checkpoint(
     if written is not None:  # the same step of the same run: the same bytes
         return written
     return write_checkpoint(run, state, contents, meanwhile=meanwhile)
+
+
+def add_statistics(checkpoint: Checkpoint, statistics: Mapping[str, Tensor]) -> None:
+    """Add statistics for readers to a checkpoint; a kill at any instant leaves it whole, with them or without.
+
+    Raises:
+        StorageError: The storage cannot be written; the checkpoint is as it was.
+    """
+    data = safetensors.torch.save(_on_cpu(statistics))
+    files = {**checkpoint.state.files, STATISTICS: FileStamp.of(data)}
+    checkpoint.location.child(STATISTICS).write_bytes_atomic(data)
+    checkpoint.location.child(STATE).write_bytes_atomic(
+        checkpoint.state.model_copy(update={"files": files}).to_json()
+    )
 
 
 def load_weights(checkpoint: Checkpoint, encoder: Encoder) -> None:

@@ -11,13 +11,14 @@ from torch import Tensor
 from vgim.claims.ticket import ClaimLostError, TicketWatch
 from vgim.config import AnyConfig, RunConfig
 from vgim.data.shards.manifest import Manifest, read_manifest
+from vgim.runs.checkpoint import Checkpoint, checkpoint_location
 from vgim.runs.folder import State
 from vgim.runs.hparams import hyperparameters
 from vgim.runs.keep import is_kept_for_good
-from vgim.runs.layout import STATISTICS, WEIGHTS
+from vgim.runs.layout import STATE, STATISTICS, WEIGHTS
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import Event, MetricsWriter
-from vgim.runs.weights import checkpoint_tensors
+from vgim.runs.weights import add_statistics, checkpoint_tensors
 from vgim.schedules.schedule import Phase, Schedule
 from vgim.signals import name_of
 from vgim.storage import Location
@@ -155,6 +156,7 @@ class RankTrainer:
                 self.state = "interrupted"
                 how = f"stopped by {name_of(self._stopped_by)}" if self._stopped_by else "paused"
                 return f"{how} at step {progress.step}, epoch {progress.epoch}"
+            self._complete_for_readers(progress)
             if self.writer is not None:
                 self.writer.end_session(failed=False)
         except ClaimLostError:
@@ -333,6 +335,19 @@ class RankTrainer:
         assert isinstance(self.config, RunConfig)
         with closing(self.batches.as_recorded(NUM_CROPS)) as batches:
             return clean_statistics(self.config, weights, batches, self.worker.device)
+
+    def _complete_for_readers(self, progress: Progress) -> None:
+        """Add statistics for readers to the last checkpoint, if it was written on the way or has lost its own."""
+        location = checkpoint_location(self.run_folder, progress.step)
+        if not (
+            self.worker.group.saves and are_of_other_audio(self.config) and location.child(STATE).exists()
+        ):
+            return
+        checkpoint = Checkpoint.open(location)
+        if STATISTICS not in checkpoint.state.files or checkpoint.damage((STATISTICS,)):
+            statistics = self._clean_statistics(checkpoint.weights())
+            self.job.check_claim()
+            add_statistics(checkpoint, statistics)
 
     def _owns(self, name: str) -> bool:
         """Whether this rank trains the parameter or buffer of a name."""

@@ -25,6 +25,7 @@ from vgim.runs.checkpoint_scan import TO_CONTINUE, TO_LOAD
 from vgim.runs.claim import TRAINING, claim_run, refuse_seen_holder
 from vgim.runs.continuation import continuation
 from vgim.runs.folder import RunFolder
+from vgim.runs.layout import STATISTICS
 from vgim.runs.litter import sweep_litter
 from vgim.runs.recovery import find_recovery
 from vgim.runs.restore import restore_run
@@ -336,6 +337,8 @@ def ensure_data(config: AnyConfig, progress: Progress = SILENT) -> Location:
 
 
 def is_complete_run(run: Location, config: AnyConfig) -> bool:
-    """Whether a run's last checkpoint is the end of training by this config."""
+    """Whether a run's last checkpoint is the end of training by this config, with whole statistics for readers."""
     checkpoints = complete_checkpoints(run)
-    return bool(checkpoints) and not remaining(progress_of(checkpoints[-1].state), config)
+    if not checkpoints or remaining(progress_of(checkpoints[-1].state), config):
+        return False
+    return checkpoints[-1].damage((STATISTICS,)) is None
