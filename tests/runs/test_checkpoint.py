@@ -123,9 +123,10 @@ def test_a_checkpoint_is_whole_where_adding_statistics_stopped(
             raise StorageError("the disk is full")
         write(self, data)
 
-    with monkeypatch.context() as patch, pytest.raises(StorageError, match="full"):
-        patch.setattr(Location, "write_bytes_atomic", stopping)
+    monkeypatch.setattr(Location, "write_bytes_atomic", stopping)
+    with pytest.raises(StorageError, match="full"):
         add_statistics(saved, {})
+    monkeypatch.undo()
     assert find_checkpoint(tmp_path) == saved
     saved.check_files(FILE_NAMES)
     add_statistics(saved, {})
