@@ -16,7 +16,7 @@ import torch
 
 import vgim
 from vgim.config import ResolvedConfig
-from vgim.errors import ConfigError, StorageError
+from vgim.errors import CheckpointError, ConfigError
 from vgim.runs.listing import RunSummary
 
 Maker = Callable[..., ResolvedConfig]
@@ -142,7 +142,7 @@ def test_mistakes_are_told_by_name(tiny_config: Maker, tmp_path: Path) -> None:
         ConfigError, match=r"overrides train.epochs=2 change a preset.*give them to load_config"
     ):
         vgim.train(tiny_config(), "train.epochs=2")
-    with pytest.raises(StorageError, match=r"is no run: it has no run\.json"):
+    with pytest.raises(CheckpointError, match=r"is no run: it has no run\.json"):
         vgim.read_metrics(tmp_path)
     with pytest.raises(ConfigError, match=r"the probe's options cannot be used: modul: Extra inputs"):
         vgim.probe(tmp_path, task="phone", modul=1)

@@ -55,6 +55,7 @@ def read_metrics(run: RunPath, kind: RecordKind | None = None) -> Table[MetricsR
 
     Raises:
         ConfigError: There is no such kind.
+        CheckpointError: The folder is no run.
         StorageError: The run's folder cannot be read.
 
     Example:
@@ -65,7 +66,8 @@ def read_metrics(run: RunPath, kind: RecordKind | None = None) -> Table[MetricsR
         (1, 4)
     """
     from vgim.api_tables import Table, metrics_rows
-    from vgim.errors import ConfigError, StorageError
+    from vgim.errors import ConfigError
+    from vgim.runs.folder import no_run
     from vgim.runs.layout import RECORD
     from vgim.runs.metrics import read_metrics as read
     from vgim.storage import Location
@@ -74,7 +76,7 @@ def read_metrics(run: RunPath, kind: RecordKind | None = None) -> Table[MetricsR
         raise ConfigError(f"kind={kind!r}, but records are of the kinds {', '.join(get_args(RecordKind))}")
     folder = Location(run_path(run, "run"))
     if not folder.child(RECORD).exists():
-        raise StorageError(f"{folder.uri} is no run: it has no {RECORD}; give a run's folder")
+        raise no_run(folder, RECORD)
     return Table([record for record in read(folder) if kind in (None, record["kind"])], metrics_rows)
 
 

@@ -35,7 +35,7 @@ class DataError(VgimError):
 
 
 class CheckpointError(VgimError):
-    """A checkpoint that is incomplete, damaged, or of another architecture."""
+    """A folder that is no run, or a checkpoint that is incomplete, damaged, or of another architecture."""
 
     exit_code = 4
 

@@ -81,7 +81,7 @@ def test_a_path_may_hold_any_letter() -> None:
 
 def test_decoders_of_no_run_are_an_error(tmp_path: str) -> None:
     result = CliRunner().invoke(main, ["decode", "list", f"{tmp_path}/nope"])
-    assert result.exit_code == 5
+    assert result.exit_code == 4
     assert result.output == f"error: there is no run {tmp_path}/nope; `vgim runs` lists runs\n"
 
 

@@ -48,7 +48,7 @@ def test_every_option_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_mistakes_are_one_line_and_an_exit_code(tmp_path: Path) -> None:
     result = vgim("report", f"{tmp_path}/none")
-    assert (result.exit_code, result.stdout) == (5, "")
+    assert (result.exit_code, result.stdout) == (4, "")
     assert result.stderr == f"error: {tmp_path}/none is no run: it has no config.yaml; name a run's folder\n"
 
 

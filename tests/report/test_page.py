@@ -21,7 +21,7 @@ from tests.report.report_cases import (
     write_wav,
 )
 from vgim.config import RunConfig, to_yaml
-from vgim.errors import StorageError
+from vgim.errors import CheckpointError
 from vgim.report.embed import Limits
 from vgim.report.page import write_report
 from vgim.storage import Location
@@ -304,7 +304,7 @@ def test_a_run_may_lie_on_any_storage(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"is no run: it has no config\.yaml; name a run's folder"):
+    with pytest.raises(CheckpointError, match=r"is no run: it has no config\.yaml; name a run's folder"):
         write_report(str(tmp_path))
 
 

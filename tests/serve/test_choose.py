@@ -47,5 +47,5 @@ def test_a_decoder_that_is_not_there_or_decodes_another_module_is_refused(served
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="there is no run"):
+    with pytest.raises(CheckpointError, match="is no run"):
         choose(tmp_path / "nothing")

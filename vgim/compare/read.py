@@ -11,12 +11,12 @@ from vgim.compare.settings import settings_of
 from vgim.config import RunConfig
 from vgim.config.yaml_text import to_flow
 from vgim.downstream.stored import newest_results, read_results
-from vgim.errors import CheckpointError, ConfigError, VgimError
+from vgim.errors import ConfigError, VgimError
 from vgim.model.losses import chance_of
 from vgim.model.nat_cost import differing_units
 from vgim.model.specs import count_parameters, module_specs
-from vgim.runs.folder import RunFolder
-from vgim.runs.layout import CONFIG, STATE
+from vgim.runs.folder import RunFolder, no_run
+from vgim.runs.layout import STATE
 from vgim.runs.listing import summarize_run
 from vgim.runs.metrics import MetricsRecord, damaged_lines_in_words, read_metrics_file
 from vgim.runs.run_names import distinct_names
@@ -63,7 +63,7 @@ def compared_config(folder: Location) -> RunConfig:
         raise ConfigError(f"{folder.uri} is one checkpoint; name its run")
     config = RunFolder(folder).config()
     if config is None:
-        raise CheckpointError(f"{folder.uri} is no run: it has no {CONFIG}; name a run's folder")
+        raise no_run(folder)
     return config
 
 

@@ -11,15 +11,15 @@ from vgim.config import RunConfig
 from vgim.data.shards.cache import cache_plan, use_cache
 from vgim.data.shards.check import check_shards_present
 from vgim.data.shards.manifest import Manifest, read_manifest
-from vgim.errors import CheckpointError, ConfigError
+from vgim.errors import ConfigError
 from vgim.model.audio import Normalizer
 from vgim.pretrained.choices import CheckpointChoice, Device
 from vgim.pretrained.device import find_device
 from vgim.pretrained.encoder import FrozenEncoder, load_encoder
 from vgim.pretrained.normalization import normalizer_of
 from vgim.runs.checkpoint import best_checkpoint, complete_checkpoints, find_checkpoint
-from vgim.runs.folder import RunFolder
-from vgim.runs.layout import CONFIG, STATE
+from vgim.runs.folder import RunFolder, no_run
+from vgim.runs.layout import STATE
 from vgim.storage import Location
 from vgim.text import plural, use_indices
 
@@ -126,5 +126,5 @@ def run_config(where: str) -> RunConfig:
     source = Location(where)
     config = RunFolder(source).config()
     if config is None:
-        raise CheckpointError(f"{source.uri} is no run: it has no {CONFIG}; name a run's folder")
+        raise no_run(source)
     return config

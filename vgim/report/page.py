@@ -27,7 +27,7 @@ from vgim.report.spectrogram import RANGE_DB
 from vgim.report.tables import Table
 from vgim.runs.checkpoint import Checkpoint, checkpoints_and_damage
 from vgim.runs.continuation import continuation
-from vgim.runs.folder import RunFolder, RunRecord
+from vgim.runs.folder import RunFolder, RunRecord, no_run
 from vgim.runs.layout import CONFIG, METRICS, RECORD
 from vgim.runs.listing import current_state
 from vgim.runs.training_state import FILE_NAMES
@@ -87,8 +87,8 @@ def write_report(
         The file.
 
     Raises:
-        StorageError: There is no run, or the file cannot be written. Damaged files of the run raise nothing: the page
-            names them.
+        CheckpointError: There is no run.
+        StorageError: The file cannot be written. Damaged files of the run raise nothing: the page names them.
     """
     with progress.stage("reading the run's results") as stage:
         page = gather(Location(run), [Location(other) for other in compare], limits, stage)
@@ -103,7 +103,7 @@ def write_report(
 def gather(run: Location, compare: Sequence[Location], limits: Limits, stage: Stage) -> Page:
     """Read everything that the page shows from a run's folder."""
     if not any(run.child(name).exists() for name in (CONFIG, RECORD, METRICS)):
-        raise StorageError(f"{run.uri} is no run: it has no {CONFIG}; name a run's folder")
+        raise no_run(run)
     notes = Notes(run)
     embedder = Embedder(limits, notes)
     stage.update(detail="metrics")

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from vgim.config import AnyConfig, DecoderConfig, RunConfig, blocking_difference, from_yaml, to_yaml
-from vgim.errors import ConfigError, DataError, StorageError, VgimError
+from vgim.errors import CheckpointError, ConfigError, DataError, StorageError, VgimError
 from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.claim import TRAINING, RecordedProcess, refuse_seen_holder
 from vgim.runs.environment import git_revision, package_versions, utc_now
@@ -84,6 +84,11 @@ class Attempt:
     """Ranks that trained last, in this launch or an earlier one; 0 if none did."""
     loss: str = ""
     """Which worker was lost last; empty if that is not known."""
+
+
+def no_run(folder: Location, missing: str = CONFIG) -> CheckpointError:
+    """The error for a folder that a user named as a run's, and that lacks the file `missing`."""
+    return CheckpointError(f"{folder.uri} is no run: it has no {missing}; name a run's folder")
 
 
 @dataclass(frozen=True)

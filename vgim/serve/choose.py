@@ -9,7 +9,7 @@ from vgim.config import DecoderConfig
 from vgim.errors import CheckpointError, ConfigError
 from vgim.pretrained.decoder import ENCODER, layer_of, list_decoders
 from vgim.runs.checkpoint import complete_checkpoints
-from vgim.runs.folder import RunFolder
+from vgim.runs.folder import RunFolder, no_run
 from vgim.runs.layout import DECODERS, STATE
 from vgim.storage import Location
 
@@ -48,7 +48,7 @@ def choose_decoder(
     if run.child(ENCODER, STATE).exists():
         run, name = run.parent.parent, name or run.name
     if RunFolder(run).config() is None:
-        raise CheckpointError(f"there is no run {run.uri}; `vgim runs` lists runs")
+        raise no_run(run)
     trained = _trained_decoders(run)
     names = ", ".join(decoder.folder.name for decoder in trained) or "none"
     if name is not None:
