@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.tune.sweep_cases import MakeSweep
+from vgim.errors import ConfigError
 from vgim.tune.sweep_file import from_yaml, to_yaml
 from vgim.tune.trials import chains_of, trials_of
 
@@ -60,6 +61,23 @@ def test_units_of_a_space_that_are_none_end_both_directions_of_their_trials_alon
     sweep = tiny_sweep({"model.gru_units": "[0, 8]"}, "base=both", *asked)
     assert [trial.config.model.gru_bidirectional for trial in trials_of(sweep)] == [False, True]
     assert trials_of(replace(sweep, preset=None)) == trials_of(sweep)
+
+
+def test_an_override_of_a_key_of_the_space_is_refused_with_a_command_that_works(
+    tmp_path: Path, tiny_sweep: MakeSweep
+) -> None:
+    """It had no effect but to end what the preset sets for a family, such as normalized posteriors."""
+    (tmp_path / "normed.yaml").write_text(
+        "extends: tiny\nmodel: {posterior_norm: local}\nobjective: {kld_weight: 0}\n"
+    )
+    space = {"model.family": "[gim, sim]"}
+    with pytest.raises(ConfigError, match=r"model\.family=gim has no effect.*space\.model\.family=\[gim\]"):
+        tiny_sweep(space, "base=normed", "model.family=gim")
+    both = [trial.config.model.posterior_norm for trial in trials_of(tiny_sweep(space, "base=normed"))]
+    one = [
+        t.config.model.family for t in trials_of(tiny_sweep(space, "base=normed", "space.model.family=[gim]"))
+    ]
+    assert (both, one) == (["none", "local"], ["gim"])
 
 
 def test_steps_of_each_module_are_values_of_a_space_at_every_depth(tiny_sweep: MakeSweep) -> None:

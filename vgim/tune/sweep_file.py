@@ -16,7 +16,7 @@ from vgim.config.overrides import OVERRIDE, merge_layer, parse_override
 from vgim.config.own_file import find_own_file, read_written
 from vgim.config.presets import find_parent, known_sweeps, read_tree, shown
 from vgim.config.validation_messages import describe_problems
-from vgim.config.yaml_text import to_block
+from vgim.config.yaml_text import to_block, to_flow
 from vgim.errors import ConfigError
 from vgim.runs.layout import TRIALS
 from vgim.storage import Location
@@ -71,6 +71,7 @@ def load_sweep(file: str, overrides: Sequence[str] = ()) -> Sweep:
     run_overrides = [*config.overrides, *(text for text in overrides if _is_run_override(text))]
     config = config.model_copy(update={"overrides": tuple(run_overrides)})
     preset = str(find_parent(config.base, path, "base"))
+    _refuse_overrides_of_swept_keys(config, shown(path))
     return Sweep(config, load_config(preset, run_overrides).config, preset, shown(path))
 
 
@@ -92,6 +93,17 @@ def from_yaml(text: str, where: str) -> SweepConfig:
 def _is_run_override(override: str) -> bool:
     """True for `train.epochs=3`; False for the sweep's own keys, such as `samples=8` and `metric.task=speaker`."""
     return override.partition("=")[0].partition(".")[0] in config_keys().members[""]
+
+
+def _refuse_overrides_of_swept_keys(config: SweepConfig, source: str) -> None:
+    swept = {axis.key for axis in config.axes}
+    for override in config.overrides:
+        for key, value in flatten(parse_override(override)).items():
+            if key in swept:
+                raise ConfigError(
+                    f"{key}={to_flow(value)} has no effect, since the space of {source} has values of {key}; leave it "
+                    f"out, or let the space have this one: 'space.{key}=[{to_flow(value)}]'"
+                )
 
 
 def _validate(tree: Tree, sources: dict[str, str]) -> SweepConfig:
