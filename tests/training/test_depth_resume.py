@@ -154,6 +154,14 @@ def test_steps_of_a_shallower_run_are_read_from_the_event_of_the_deeper_one(
         (("train.schedule=joint",), "model.depth=1 there, 2 here"),
         (("train.schedule=sequential", "model.channels=4"), "model.channels=8 there, 4 here"),
         (("train.schedule=sequential", "model.batch_norm=none"), "model.batch_norm=local there, none here"),
+        (
+            ("train.schedule=sequential", "model.posterior_norm=local"),
+            "model.posterior_norm=none there, local here",
+        ),
+        (
+            ("train.schedule=joint", "model.posterior_norm=local"),
+            "model.depth=1 there, 2 here; model.posterior_norm=none there, local here",
+        ),
     ],
 )
 def test_only_a_sequential_run_with_the_same_modules_may_continue_a_shallower_one(
@@ -162,5 +170,5 @@ def test_only_a_sequential_run_with_the_same_modules_may_continue_a_shallower_on
     shallow = tiny_config(*SEQUENTIAL, "model.depth=1", "train.max_steps=1", "storage.name=shallow")
     train(shallow)
     deep = tiny_config(*setting, "model.depth=2", "storage.name=deep")
-    with pytest.raises(CheckpointError, match=named):
+    with pytest.raises(CheckpointError, match=rf"architecture \({named}\)"):
         train(deep, resume_from=run_location(shallow.config).uri)

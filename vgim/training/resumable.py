@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from vgim.config import AnyConfig, RunConfig
 from vgim.config.difference import blocking_difference
+from vgim.config.schema import ModelConfig, Section
 from vgim.model.specs import module_specs
 from vgim.runs.architecture import check_same_architecture
 from vgim.runs.checkpoint import Checkpoint
 from vgim.training.progress import schedule_of
 
+MORE_MODULES = ("depth", "gru_units", "gru_bidirectional")
+"""Keys of the model by which a run may have more modules than the run that it continues."""
+
 
 def holds_first_modules(checkpoint: Checkpoint, config: AnyConfig) -> bool:
     """Whether a checkpoint holds the first modules of this run, and the schedule lets the run continue from it."""
-    if not isinstance(config, RunConfig):
-        return False
-    shallower = checkpoint.config()
+    return isinstance(config, RunConfig) and _continues_shallower(checkpoint.config(), config)
+
+
+def _continues_shallower(shallower: RunConfig, config: RunConfig) -> bool:
     first, all_modules = module_specs(shallower.model), module_specs(config.model)
     return (
         schedule_of(config).continues_shallower_runs
@@ -40,7 +47,18 @@ def check_resumable(checkpoint: Checkpoint, config: AnyConfig) -> None:
     """Refuse to continue from a checkpoint of another architecture, unless it holds this run's first modules.
 
     Raises:
-        CheckpointError: the architectures differ; each differing key is named.
+        CheckpointError: the architectures differ; each differing key is named, but those that only add modules.
     """
-    if not holds_first_modules(checkpoint, config):
-        check_same_architecture(checkpoint, config.architecture, type(config))
+    if holds_first_modules(checkpoint, config):
+        return
+    architecture: Mapping[str, Section] = config.architecture
+    if isinstance(config, RunConfig):
+        theirs = checkpoint.config()
+        longer = _with_more_modules(theirs.model, config.model)
+        if _continues_shallower(theirs, config.model_copy(update={"model": longer})):
+            architecture = {"model": _with_more_modules(config.model, theirs.model)}
+    check_same_architecture(checkpoint, architecture, type(config))
+
+
+def _with_more_modules(model: ModelConfig, other: ModelConfig) -> ModelConfig:
+    return model.model_copy(update={key: getattr(other, key) for key in MORE_MODULES})
