@@ -54,11 +54,11 @@ def check_resumable(checkpoint: Checkpoint, config: AnyConfig) -> None:
     architecture: Mapping[str, Section] = config.architecture
     if isinstance(config, RunConfig):
         theirs = checkpoint.config()
-        longer = _with_more_modules(theirs.model, config.model)
+        longer = _with_modules_of(theirs.model, config.model)
         if _continues_shallower(theirs, config.model_copy(update={"model": longer})):
-            architecture = {"model": _with_more_modules(config.model, theirs.model)}
+            architecture = {"model": _with_modules_of(config.model, theirs.model)}
     check_same_architecture(checkpoint, architecture, type(config))
 
 
-def _with_more_modules(model: ModelConfig, other: ModelConfig) -> ModelConfig:
+def _with_modules_of(model: ModelConfig, other: ModelConfig) -> ModelConfig:
     return model.model_copy(update={key: getattr(other, key) for key in MORE_MODULES})
