@@ -58,6 +58,10 @@ class ModuleOutput(NamedTuple):
         values = {name: getattr(self, name) for name in METRICS}
         return {name: value.detach() for name, value in values.items() if value is not None}
 
+    def without_latents(self) -> ModuleOutput:
+        """The same, of which nothing holds the latents' memory."""
+        return self._replace(latents=self.latents.new_empty(0))
+
 
 METRICS = tuple(name for name in ModuleOutput._fields if name != "latents")
 """Names of a module's metrics: the scalars of its output. Steps, records and validations hold all of them."""

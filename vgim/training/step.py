@@ -18,7 +18,8 @@ from vgim.model.randomness import DrawKey, draw_seed, seeded_generator
 from vgim.model.stack import Encoder
 from vgim.training.accumulator import StepMetrics
 from vgim.training.errors import NotFiniteError
-from vgim.training.passes import LossWeights, Passes
+from vgim.training.graphs import LossWeights
+from vgim.training.passes import Passes
 from vgim.training.share import Share, SharedStatistics
 from vgim.training.stages.link import StageLink
 
@@ -108,14 +109,12 @@ class GreedyStep:
                 num_left -= 1
                 for m in self._frozen:
                     x = frozen_latents(self._encoder, m, x, key, self._autocast)
-                for m in passes.modules:
-                    draws = self._encoder.module(m).draw(x, key)
-                    weights = LossWeights(of_module[m], loss_scale)
-                    out = passes.forward_backward(m, x, draws, weights, measure=measure, last=not num_left)
-                    x = out.latents
-                    outputs[m].append(out._replace(latents=x.new_empty(0)))
+                weights = {m: LossWeights(of_module[m], loss_scale) for m in passes.modules}
+                outs, latents = passes.forward_backward(x, key, weights, measure=measure, last=not num_left)
+                for m, out in zip(passes.modules, outs, strict=True):
+                    outputs[m].append(out)
                 if self._link is not None:
-                    self._link.send(x, virtual_rank)
+                    self._link.send(latents, virtual_rank)
         passes.wait_for_gradients()
         norms = torch.stack([passes.grad_norm(m) for m in passes.modules])
         self._refuse_not_finite(norms, outputs, step)
