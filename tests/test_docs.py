@@ -224,7 +224,7 @@ def test_every_field_is_explained() -> None:
     from vgim.downstream.options import ProbeOptions
     from vgim.downstream.result import ProbeResult, SeedResult
     from vgim.latents.result import AnalysisResult
-    from vgim.model.module import METRICS
+    from vgim.model.module_output import METRICS
     from vgim.runs.folder import RunRecord
     from vgim.runs.training_state import TrainingState
     from vgim.training.greedy import GreedyLearner

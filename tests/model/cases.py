@@ -11,7 +11,8 @@ from torch import Tensor
 from tests.model import oracle
 from vgim.config.schema import ModelConfig, ObjectiveConfig
 from vgim.model.draws import Draws
-from vgim.model.module import GreedyModule, ModuleOutput
+from vgim.model.module import GreedyModule
+from vgim.model.module_output import ModuleOutput
 from vgim.model.stack import Encoder, build_encoder
 
 SMALL: dict[str, Any] = {

@@ -21,7 +21,8 @@ from tests.training.cases import (
 )
 from vgim.config.schema import ObjectiveConfig, OptimConfig
 from vgim.model.draws import Draws
-from vgim.model.module import GreedyModule, ModuleOutput
+from vgim.model.module import GreedyModule
+from vgim.model.module_output import ModuleOutput
 from vgim.model.randomness import DrawKey
 from vgim.model.rank_group import ALONE
 from vgim.model.stack import Encoder

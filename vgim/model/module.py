@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from vgim.model.draws import Draws, make_draws
 from vgim.model.kernels import fused
 from vgim.model.kl_unit import in_unit
 from vgim.model.losses.base import ContrastiveLoss, ContrastiveResult, contrastive_loss
+from vgim.model.module_output import Encoded, ModuleOutput, active_units
 from vgim.model.posterior import GaussianHead, Posterior, gaussian_kl, reduce_kl, sample
 from vgim.model.posterior_norm import PosteriorNorm
 from vgim.model.precision import at_least_fp32, autocast_to
@@ -28,45 +28,6 @@ from vgim.model.randomness import DrawKey, draw_seed
 from vgim.model.rank_group import ALONE, RankGroup
 from vgim.model.specs import ModuleSpec
 from vgim.model.sync import RankBatchNorm, gather_rows
-
-ACTIVE_VARIANCE = 0.01
-"""A unit is active if its mean varies more than this over the data (Burda et al. 2015, appendix C)."""
-
-
-class ModuleOutput(NamedTuple):
-    """Output of a forward pass: its metrics, scalars of which only `loss` has a graph, and the latents."""
-
-    loss: Tensor
-    """Contrastive loss + kld_weight · KL, with a graph."""
-    nce: Tensor
-    """Contrastive loss; InfoNCE is in nats, and ln(1 + N) is chance."""
-    kl: Tensor
-    """KL in nats, summed over time, mean over crops and channels (the published unit), before free bits."""
-    kl_per_element: Tensor
-    """KL in nats, mean over crops, frames and channels, which compares across depths."""
-    kl_per_frame: Tensor
-    """KL in nats, summed over channels, mean over crops and frames, which compares across depths and widths."""
-    accuracy: Tensor
-    """Share of positives that score above all of their negatives; a tie counts as wrong."""
-    active_units: Tensor | None
-    """Share of channels whose mean has a variance above ACTIVE_VARIANCE; None if not measured."""
-    latents: Tensor
-    """z [B, T, C], detached."""
-
-    def metrics(self) -> dict[str, Tensor]:
-        """The measured metrics by name, detached."""
-        values = {name: getattr(self, name) for name in METRICS}
-        return {name: value.detach() for name, value in values.items() if value is not None}
-
-    def without_latents(self) -> ModuleOutput:
-        """The same, of which nothing holds the latents' memory."""
-        return self._replace(latents=self.latents.new_empty(0))
-
-
-METRICS = tuple(name for name in ModuleOutput._fields if name != "latents")
-"""Names of a module's metrics: the scalars of its output. Steps, records and validations hold all of them."""
-METRICS_ON_REQUEST = ("active_units",)
-"""Metrics that a forward pass measures only if it is told to, because a step's record alone needs them."""
 
 
 class GreedyModule(nn.Module):
@@ -206,21 +167,30 @@ class GreedyModule(nn.Module):
             kld_weight: Weight of the KL term at this step; the number 0 leaves the term out.
             measure: Also compute `active_units`.
         """
+        return self.contrast(self.encode(x, draws, kld_weight), draws, kld_weight, measure)
+
+    def encode(self, x: Tensor, draws: Draws, kld_weight: float | Tensor = 0.0) -> Encoded:
+        """The first part of `forward`, with which the module behind can begin."""
         h_BTC = self.run_layers(x)
-        penalty = None
         if self.posterior is not None:
-            z_BTC, c_BWC, mean_BTC, penalty, kl_per_element = self._sample_posterior(h_BTC, draws, kld_weight)
-        else:
-            z_BTC = mean_BTC = self._apply_head(h_BTC)
+            return self._sample_posterior(h_BTC, draws, kld_weight)
+        z_BTC = self._apply_head(h_BTC)
+        return Encoded(z_BTC, None, z_BTC, None, at_least_fp32(z_BTC.new_zeros(())))
+
+    def contrast(
+        self, encoded: Encoded, draws: Draws, kld_weight: float | Tensor = 0.0, measure: bool = False
+    ) -> ModuleOutput:
+        """The second part of `forward`: the contexts, and the loss."""
+        z_BTC, c_BWC, mean_BTC, penalty, kl_per_element = encoded
+        if c_BWC is None:
             if self.spec.gru_units:  # not `self.gru`, which torch.compile cannot trace
                 mean_BTC = self._run_gru(z_BTC)
             c_BWC = draws.window(mean_BTC[..., : self.spec.gru_units or None])
-            kl_per_element = at_least_fp32(z_BTC.new_zeros(()))
-        nce, accuracy = self._contrast(self.nce, c_BWC, z_BTC, draws)
+        nce, accuracy = self._loss_of(self.nce, c_BWC, z_BTC, draws)
         if self.spec.gru_bidirectional:
             # The same loss in reversed time, where the latents before a frame are those behind it.
             back_BWC = draws.window(mean_BTC[..., self.spec.gru_units :].flip(1))
-            nce_back, accuracy_back = self._contrast(self.nce_reverse, back_BWC, z_BTC.flip(1), draws)
+            nce_back, accuracy_back = self._loss_of(self.nce_reverse, back_BWC, z_BTC.flip(1), draws)
             nce, accuracy = (nce + nce_back) / 2, (accuracy + accuracy_back) / 2
         return ModuleOutput(
             loss=nce if penalty is None else nce + kld_weight * penalty,
@@ -233,7 +203,7 @@ class GreedyModule(nn.Module):
             latents=z_BTC.detach(),
         )
 
-    def _contrast(
+    def _loss_of(
         self, loss: ContrastiveLoss, c_BWC: Tensor, z_BTC: Tensor, draws: Draws
     ) -> ContrastiveResult:
         pool_RC = z_BTC.flatten(0, 1)
@@ -335,13 +305,7 @@ class GreedyModule(nn.Module):
         head_BTX = self.posterior.project(h_BTC)
         return head_BTX if self.posterior_norm is None else self.posterior_norm(at_least_fp32(head_BTX))
 
-    def _sample_posterior(
-        self, h_BTC: Tensor, draws: Draws, kld_weight: float | Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor]:
-        """Targets [B, T, C], contexts [B, W, C], means [B, T, C], KL term and mean KL per element, detached.
-
-        The KL term is None if its weight is the number 0.
-        """
+    def _sample_posterior(self, h_BTC: Tensor, draws: Draws, kld_weight: float | Tensor) -> Encoded:
         assert self.posterior is not None
         objective = self.objective
         penalized = isinstance(kld_weight, Tensor) or kld_weight > 0
@@ -354,7 +318,8 @@ class GreedyModule(nn.Module):
                 penalty = in_unit(
                     kl_per_element, head_BTX.shape[1], self.spec.channels, objective.kl_reduction
                 )
-            return z_BTC, c_BWC, head_BTX[..., : self.spec.channels], penalty, kl_per_element.detach()
+            mean_BTC = head_BTX[..., : self.spec.channels]
+            return Encoded(z_BTC, c_BWC, mean_BTC, penalty, kl_per_element.detach())
         posterior = self.posterior.split(head_BTX, self.posterior.logvar_max)
         z_BTC, c_BWC = posterior.mu, draws.window(posterior.mu)
         if draws.eps_z is not None and draws.eps_c is not None:
@@ -363,7 +328,7 @@ class GreedyModule(nn.Module):
         with torch.set_grad_enabled(penalized and torch.is_grad_enabled()):
             kl_BTC = gaussian_kl(*posterior)
             penalty = reduce_kl(kl_BTC, objective.kl_reduction, objective.free_bits) if penalized else None
-        return z_BTC, c_BWC, posterior.mu, penalty, kl_BTC.detach().mean()
+        return Encoded(z_BTC, c_BWC, posterior.mu, penalty, kl_BTC.detach().mean())
 
     def _too_short(self, num_frames: int) -> ConfigError:
         if self.objective.window_frames == 1:
@@ -386,9 +351,3 @@ def _mean_or_sample(mean: Tensor, std: Tensor | None, generator: torch.Generator
         return mean
     eps = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
     return torch.addcmul(mean, std, eps)
-
-
-def active_units(mean_BTC: Tensor) -> Tensor:
-    """Share of channels whose mean has a variance above ACTIVE_VARIANCE over frames, [] (Burda et al. 2015)."""
-    mean_RC = at_least_fp32(mean_BTC).flatten(0, 1)
-    return (mean_RC.var(0) > ACTIVE_VARIANCE).to(mean_RC.dtype).mean()

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from vgim.config.schema import ObjectiveConfig
 from vgim.model.draws import Draws
-from vgim.model.module import METRICS, GreedyModule, ModuleOutput
+from vgim.model.module import GreedyModule
+from vgim.model.module_output import METRICS, ModuleOutput
 from vgim.model.precision import autocast_to
 from vgim.model.randomness import DrawKey
 
@@ -132,8 +133,9 @@ class CapturedPasses:
                 # With its cache, autocast would cast a weight once for all replays, although the optimizer changes it.
                 with autocast_to(self._autocast, x.device, cache_enabled=False):
                     kld_weight = constant_kld(module.objective, self._kld[m])
-                    out: ModuleOutput = module(x, self._draws[m], kld_weight, self._measure)
-                ready = stream.record_event()
+                    encoded = module.encode(x, self._draws[m], kld_weight)
+                    ready = stream.record_event()
+                    out = module.contrast(encoded, self._draws[m], kld_weight, self._measure)
                 (out.loss * self._loss_scale[m]).backward()  # type: ignore[no-untyped-call]
                 if torch.cuda.is_current_stream_capturing():
                     self._done[m].record(stream)

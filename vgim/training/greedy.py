@@ -16,7 +16,7 @@ from vgim.model.collapse import CollapseWatch
 from vgim.model.kernels import fused
 from vgim.model.kl_spike import KlSpikeWatch
 from vgim.model.losses import chance_of
-from vgim.model.module import METRICS, METRICS_ON_REQUEST
+from vgim.model.module_output import METRICS, METRICS_ON_REQUEST
 from vgim.model.nat_cost import dearer_than_published
 from vgim.model.optimizers import Adam
 from vgim.model.precision import set_precision, slowed_by

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vgim.model.draws import Draws
-from vgim.model.module import ModuleOutput
+from vgim.model.module_output import ModuleOutput
 from vgim.model.precision import autocast_to
 from vgim.model.randomness import DrawKey
 from vgim.model.rank_group import RankGroup
@@ -78,7 +78,7 @@ class EagerPasses:
             draws = self._encoder.module(m).draw(x, key)
             out = self._of_module(m, x, draws, weights[m], measure=measure, last=last)
             x = out.latents
-            outputs.append(out.without_latents())
+            outputs.append(out._replace(latents=x.new_empty(0)))
         return outputs, x
 
     def _of_module(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vgim.config.schema import ObjectiveConfig, OptimConfig
-from vgim.model.module import METRICS, ModuleOutput
+from vgim.model.module_output import METRICS, ModuleOutput
 from vgim.model.precision import autocast_to
 from vgim.model.randomness import DrawKey, draw_seed, seeded_generator
 from vgim.model.stack import Encoder

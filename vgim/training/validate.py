@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vgim.model.module import METRICS
+from vgim.model.module_output import METRICS
 from vgim.model.precision import autocast_to
 from vgim.model.randomness import DrawKey
 from vgim.model.rank_group import RankGroup

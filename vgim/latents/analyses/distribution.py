@@ -18,7 +18,7 @@ from vgim.latents.frame_sample import FrameSample
 from vgim.latents.pictures.distribution import density_picture, histograms_picture, kl_picture
 from vgim.latents.result import Curve, Table
 from vgim.model.collapse import FEWEST_ACTIVE
-from vgim.model.module import ACTIVE_VARIANCE
+from vgim.model.module_output import ACTIVE_VARIANCE
 from vgim.model.posterior import gaussian_kl
 
 NO_INFORMATION = 0.01

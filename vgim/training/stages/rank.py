@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vgim.config import RunConfig
-from vgim.model.module import METRICS
+from vgim.model.module_output import METRICS
 from vgim.model.precision import set_precision
 from vgim.model.stack import Encoder
 from vgim.runs.metrics import MetricsRecord
