@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vgim.config.model_sections import NormKind
+from vgim.model.kernels import fused
 from vgim.model.kernels.blocked import conv_of_padded, pad_frames, padded_relu
 from vgim.model.specs import ConvSpec
 from vgim.model.sync import RankBatchNorm
@@ -78,7 +79,7 @@ class ConvStack(nn.Module):
         for i in range(len(self.specs))[layers]:
             x_BTC = conv_channels_last(x_BTC, *self._conv(i), self._spec(i))
             if self.relus[i]:
-                x_BTC = self._relu(self._normalize(i, x_BTC)).view(x_BTC.shape)
+                x_BTC = self._normalized_relu(i, x_BTC.flatten(0, 1)).view(x_BTC.shape)
         return x_BTC
 
     def _in_blocks(self, x_BTC: Tensor, layers: slice = ALL) -> Tensor:
@@ -94,7 +95,7 @@ class ConvStack(nn.Module):
             else:
                 x_BTC = padded_relu(x_BTC, spec.padding, num_padded)
             y_BTC = conv_of_padded(x_BTC, *self._conv(i), spec.stride)
-            x_RC = self._normalize(i, y_BTC)
+            x_RC = self._normalize(i, y_BTC.flatten(0, 1))
             x_BTC = x_RC.view(y_BTC.shape)
         return self._relu(x_RC).view(x_BTC.shape) if self.relus[chosen[-1]] else x_BTC
 
@@ -117,13 +118,26 @@ class ConvStack(nn.Module):
             weight_DCK = preemphasized(weight_DCK, self.preemphasis)
         return weight_DCK, conv.bias
 
-    def _normalize(self, i: int, y_BTC: Tensor) -> Tensor:
-        """Rows [B·T, C], all frames of all crops, after layer i's BatchNorm, if it has one."""
-        y_RC = y_BTC.flatten(0, 1)
-        if self.norm == "none" or not self.relus[i]:
-            return y_RC
-        normed_RC: Tensor = self.get_submodule(f"norm{i}")(y_RC)
+    def _norm(self, i: int) -> nn.BatchNorm1d | None:
+        """Layer i's BatchNorm, if it has one."""
+        norm = getattr(self, f"norm{i}", None)
+        assert norm is None or isinstance(norm, nn.BatchNorm1d)
+        return norm
+
+    def _normalize(self, i: int, x_RC: Tensor) -> Tensor:
+        """Rows, all frames of all crops, after layer i's BatchNorm, if it has one."""
+        norm = self._norm(i)
+        if norm is None:
+            return x_RC
+        normed_RC: Tensor = norm(x_RC)
         return normed_RC
+
+    def _normalized_relu(self, i: int, x_RC: Tensor) -> Tensor:
+        """Rows, all frames of all crops, after layer i's BatchNorm, if it has one, and ReLU."""
+        norm = self._norm(i)
+        if norm is not None and fused.normalizes(norm, x_RC):
+            return fused.batch_norm_relu(norm, x_RC)
+        return self._relu(self._normalize(i, x_RC))
 
     def _relu(self, x_RC: Tensor) -> Tensor:
         # In place where a BatchNorm made the rows, whose backward does not read them. Without one they are a view of

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vgim.model.draws import Draws
 from vgim.model.kernels import triton_needs
+from vgim.model.sync import RankBatchNorm
 
 
 def applies(x: Tensor) -> bool:
@@ -47,3 +48,23 @@ def info_nce(
     eps = tie_eps * torch.finfo(torch.float32).eps
     negatives_BWN, start = draws.negatives[0], draws.start_on_device()
     return fused_infonce.info_nce(predictions.flatten(0, 1), z_BTC, pool_RC, negatives_BWN, start, eps)
+
+
+def normalizes(norm: nn.BatchNorm1d, x_RC: Tensor) -> bool:
+    """Whether `batch_norm_relu` computes what `norm` and ReLU compute: by statistics of these rows, two or more."""
+    alone = not isinstance(norm, RankBatchNorm) or norm.group.size == 1
+    return norm.training and alone and norm.momentum is not None and len(x_RC) > 1 and applies(x_RC)
+
+
+def batch_norm_relu(norm: nn.BatchNorm1d, x_RC: Tensor) -> Tensor:
+    """ReLU of `norm` of rows [R, C], in their dtype, and an update of the running statistics as `norm` makes it."""
+    from vgim.model.kernels import fused_norm
+
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.num_batches_tracked is not None
+    assert norm.momentum is not None
+    norm.num_batches_tracked.add_(1)
+    return fused_norm.batch_norm_relu(
+        x_RC, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps
+    )
