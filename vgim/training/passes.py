@@ -192,7 +192,17 @@ def make_passes(
     """
     device = next(encoder.parameters()).device
     exchanges = group.size > 1 and encoder.ranks_communicate
-    if device.type == "cuda" and cuda_graphs and not compile_modules and not exchanges:
+    if run_as_graph(device.type, exchanges, compile_modules=compile_modules, cuda_graphs=cuda_graphs):
         return GraphedPasses(encoder, modules, group, autocast)
     data_parallel = DataParallelModules(encoder, modules, group, compile_modules=compile_modules)
     return EagerPasses(encoder, data_parallel, autocast)
+
+
+def run_as_graph(device_type: str, exchanges: bool, *, compile_modules: bool, cuda_graphs: bool) -> bool:
+    """Whether passes are one CUDA graph; see `make_passes`.
+
+    Args:
+        device_type: `cuda` or another.
+        exchanges: whether ranks exchange tensors in a pass.
+    """
+    return device_type == "cuda" and cuda_graphs and not compile_modules and not exchanges

@@ -34,8 +34,8 @@ def test_a_process_has_libraries_kept_blocks_a_copy_and_crops_beside_its_tensors
         weights=10 * MIB,
         gradients=9 * MIB,
         moments=20 * MIB,
-        largest_pass=100 * MIB,
-        largest_module=0,
+        passes=100 * MIB,
+        modules=(0,),
     )
     whole = process_memory(memory, libraries=600 * MIB, window_bytes=5 * MIB)
     assert (whole.tensors, whole.heap, whole.copy) == (139 * MIB, 100 * MIB, 30 * MIB)

@@ -59,10 +59,15 @@ def test_a_stage_has_gradients_and_moments_of_its_modules_alone(tiny_config: Mak
         sum(sizes),
         2 * sum(sizes),
     )
-    assert (joint.largest_pass, joint.largest_module) == (30, 1)
+    assert (joint.passes, joint.modules) == (30, (1,))
     stage = memory_of_rank(encoder, passes, [0], [[0]])
     assert (stage.weights, stage.gradients, stage.moments) == (joint.weights, sizes[0], 2 * sizes[0])
-    assert (stage.largest_pass, stage.largest_module) == (10, 0)
+    assert (stage.passes, stage.modules) == (10, (0,))
     sequential = memory_of_rank(encoder, passes, everything, [[m] for m in everything])
     assert (sequential.gradients, sequential.moments) == (max(sizes), joint.moments)
     assert sequential.total == sequential.weights + sequential.gradients + sequential.moments + 30
+    graphs = memory_of_rank(encoder, passes, everything, [everything], beside=True)
+    assert (graphs.passes, graphs.modules) == (sum(passes), tuple(everything))
+    assert graphs.describe().endswith("in the passes of modules 0 to 3, side by side")
+    one_by_one = memory_of_rank(encoder, passes, everything, [[m] for m in everything], beside=True)
+    assert one_by_one == sequential

@@ -23,6 +23,7 @@ from vgim.text import format_clock, numbered, plural
 from vgim.training.greedy import check_exchange
 from vgim.training.job import TrainJob
 from vgim.training.memory import check_scores_fit
+from vgim.training.passes import run_as_graph
 from vgim.training.plan.in_folder import what_would_happen
 from vgim.training.plan.process_memory import process_memory, resident_bytes
 from vgim.training.plan.rank_memory import MORE, RankMemory, bytes_of, memory_of_rank, pass_bytes
@@ -127,7 +128,13 @@ def dry_run(
     libraries = resident_bytes() - bytes_of([*encoder.parameters(), *encoder.buffers()])
     with progress.stage("measuring the pass of each module"):
         passes = pass_bytes(encoder.train(), config, set_precision(config.train.precision))
-    memories = list(_memories(config, encoder, passes, stages))
+    beside = run_as_graph(
+        "cuda" if gpus else "cpu",
+        exchanges=gpus > 1 and encoder.ranks_communicate,
+        compile_modules=config.train.compile,
+        cuda_graphs=config.train.cuda_graphs,
+    )
+    memories = list(_memories(config, encoder, passes, stages, beside=beside))
     for name, memory in memories:
         say(f"memory{name}: {memory.describe()}")
     if not gpus and libraries > 0:
@@ -297,19 +304,25 @@ def _measured_in_words(config: RunConfig, *, on_gpu: bool) -> str:
 
 
 def _memories(
-    config: RunConfig, encoder: Encoder, passes: Sequence[int], stages: tuple[Stage, ...] | None
+    config: RunConfig,
+    encoder: Encoder,
+    passes: Sequence[int],
+    stages: tuple[Stage, ...] | None,
+    *,
+    beside: bool,
 ) -> Iterator[tuple[str, RankMemory]]:
     """The memory of each kind of rank, with words on which."""
     everything = range(len(encoder))
     if stages is not None:
         for stage in stages:
             ranks = f" of a rank with {numbered('module', stage.modules)}"
-            yield ranks, memory_of_rank(encoder, passes, stage.modules, [stage.modules])
+            yield ranks, memory_of_rank(encoder, passes, stage.modules, [stage.modules], beside=beside)
         return
     if schedule_of(config).has_stages:
-        memory = memory_of_rank(encoder, passes, everything, [everything])
+        memory = memory_of_rank(encoder, passes, everything, [everything], beside=beside)
         yield " of a rank, at most (a stage trains some of the modules)", memory
         return
     own = phases(config)
     trained = sorted({m for phase in own for m in phase.modules})
-    yield " of a rank", memory_of_rank(encoder, passes, trained, [phase.modules for phase in own])
+    at_once = [phase.modules for phase in own]
+    yield " of a rank", memory_of_rank(encoder, passes, trained, at_once, beside=beside)

@@ -63,7 +63,7 @@ def process_memory(memory: RankMemory, *, libraries: int, window_bytes: int) -> 
     return ProcessMemory(
         libraries=libraries,
         tensors=memory.total,
-        heap=round(HEAP_SHARE * memory.largest_pass),
+        heap=round(HEAP_SHARE * memory.passes),
         copy=memory.weights + memory.moments,
         reading=WINDOWS_HELD * window_bytes + ROW_GROUPS_HELD * ROW_GROUP_BYTES,
     )

@@ -21,6 +21,7 @@ from vgim.model.module import GreedyModule
 from vgim.model.precision import autocast_to
 from vgim.model.randomness import DrawKey
 from vgim.model.stack import Encoder
+from vgim.text import numbered
 
 FEW, MORE = 2, 4
 """Crops of the measured passes, of which more crops are extrapolated."""
@@ -37,27 +38,35 @@ class RankMemory:
     """Gradients of the modules that are trained at the same time."""
     moments: int
     """Adam's two moments of each parameter that the rank trains."""
-    largest_pass: int
-    """The most that one module's pass holds at once: activations, scores, and gradients of both."""
-    largest_module: int
-    """The module of that pass."""
+    passes: int
+    """The most that passes hold at once: activations, scores, and gradients of both."""
+    modules: tuple[int, ...]
+    """The modules of these passes."""
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.weights + self.gradients + self.moments + self.largest_pass
+        return self.weights + self.gradients + self.moments + self.passes
 
     def describe(self) -> str:
-        """`1,234 MiB: 10 of weights, 10 of gradients, 20 of Adam's moments, 1,194 in the pass of module 0`."""
+        """`90 MiB: 10 of weights, 10 of gradients, 20 of Adam's moments, 50 in the pass of module 0, the largest`."""
+        first, *others = self.modules
+        where = f"the pass of module {first}, the largest"
+        if others:
+            where = f"the passes of {numbered('module', self.modules)}, side by side"
         return (
             f"{in_mib(self.total)} MiB: {in_mib(self.weights)} of weights, {in_mib(self.gradients)} of gradients, "
-            f"{in_mib(self.moments)} of Adam's moments, {in_mib(self.largest_pass)} in the pass of module "
-            f"{self.largest_module}, the largest"
+            f"{in_mib(self.moments)} of Adam's moments, {in_mib(self.passes)} in {where}"
         )
 
 
 def memory_of_rank(
-    encoder: Encoder, passes: Sequence[int], trained: Sequence[int], at_once: Iterable[Sequence[int]]
+    encoder: Encoder,
+    passes: Sequence[int],
+    trained: Sequence[int],
+    at_once: Iterable[Sequence[int]],
+    *,
+    beside: bool = False,
 ) -> RankMemory:
     """The memory of a rank.
 
@@ -66,15 +75,18 @@ def memory_of_rank(
         passes: bytes of each module's pass, of `pass_bytes`.
         trained: modules that the rank trains.
         at_once: modules of `trained` that it trains at the same time, phase by phase.
+        beside: whether passes of these run side by side, as in a CUDA graph; else one behind the other.
     """
     sizes = [bytes_of(encoder.module(m).parameters()) for m in range(len(encoder))]
-    largest = max(trained, key=lambda m: passes[m])
+    phases = [tuple(modules) for modules in at_once]
+    together = phases if beside else [(m,) for modules in phases for m in modules]
+    modules = max(together, key=lambda modules: sum(passes[m] for m in modules))
     return RankMemory(
         weights=bytes_of([*encoder.parameters(), *encoder.buffers()]),
-        gradients=max(sum(sizes[m] for m in modules) for modules in at_once),
+        gradients=max(sum(sizes[m] for m in modules) for modules in phases),
         moments=2 * sum(sizes[m] for m in trained),
-        largest_pass=passes[largest],
-        largest_module=largest,
+        passes=sum(passes[m] for m in modules),
+        modules=modules,
     )
 
 
