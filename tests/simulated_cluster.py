@@ -114,9 +114,19 @@ class SimulatedCluster:
 
     def kill(self, host: Host) -> None:
         """End a node's raylet alone, as a machine's out-of-memory killer does; all else on the node must follow."""
-        (raylet,) = (pid for pid, line in host.command_lines().items() if "raylet/raylet" in line)
+        (raylet,) = self._raylets(host)
         os.kill(raylet, signal.SIGKILL)
         self.nodes.remove(host)
+
+    def end_drained(self, host: Host) -> None:
+        """End a node whose notice has run out, if Ray has not ended it yet."""
+        for raylet in self._raylets(host):
+            os.kill(raylet, signal.SIGKILL)
+        self.nodes.remove(host)
+
+    @staticmethod
+    def _raylets(host: Host) -> list[int]:
+        return [pid for pid, line in host.command_lines().items() if "raylet/raylet" in line]
 
     def cut_off(self, host: Host) -> None:
         """Pull a node's network cable; its processes live on, and see storage."""
@@ -129,7 +139,7 @@ class SimulatedCluster:
         self._network.set_link(host, up=True)
 
     def drain(self, host: Host, deadline_s: int) -> None:
-        """Give notice that a node goes in so many seconds, as a cloud does of spot machines. `kill` ends it then."""
+        """Give notice that a node goes in so many seconds, as a cloud does of spot machines; `end_drained` ends it."""
         (node_id,) = (n["nodeId"] for n in self._nodes() if n["nodeManagerAddress"] == host.address)
         self.run(
             *(*RAY, "drain-node", "--address", f"{self.head.address}:{PORT}", "--node-id", node_id),

@@ -70,7 +70,7 @@ class Attacks:
         """End the nodes whose notice has run out."""
         for due in [entry for entry in self._doomed if time.monotonic() > entry[0]]:
             self._doomed.remove(due)
-            self._cluster.kill(due[1])
+            self._cluster.end_drained(due[1])
 
     def close(self) -> None:
         """Let every node that was cut off hear what it missed."""
