@@ -87,7 +87,7 @@ class TrainConfig(Section):
     compile: bool = Field(False, json_schema_extra=MAY_CHANGE)
     """Whether each module is compiled by torch.compile."""
     cuda_graphs: bool = Field(True, json_schema_extra=MAY_CHANGE)
-    """Whether a GPU runs a module's forward and backward pass as one CUDA graph."""
+    """Whether a GPU runs the passes of all modules as one CUDA graph, and holds their activations at once."""
     log_every_steps: int = Field(10, ge=1, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
     """Optimizer steps between two records of metrics."""
     validate_every_epochs: int = Field(1, ge=1, le=MAX_COUNT, json_schema_extra=MAY_CHANGE)
