@@ -2,6 +2,7 @@
 
 MFU (model FLOPs utilization) is the rate of useful work over the rate of a large matrix product in the same precision,
 measured in the same run. Useful work is the number of FLOPs of the naive step. Times are medians of interleaved rounds.
+`joint, one stream` is the graph of `joint, graphs` in which every kernel waits for the one before.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import argparse
 import gc
 import statistics
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
+from unittest import mock
 
 import torch
 from common import parser, print_table, start, write_json
@@ -20,6 +23,8 @@ from step import FAMILIES, KLD_WEIGHT, Case, build_greedy, useful_flops
 
 from vgim.model.precision import Precision, autocast_to, set_precision
 from vgim.model.stack import build_encoder
+from vgim.training import passes
+from vgim.training.graphs import ModuleStreams
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "bf16")
 PRODUCT_SIZE = 8192
@@ -76,11 +81,20 @@ def peak_mib(action: Step) -> float:
     return float(torch.cuda.max_memory_allocated() - idle) / 2**20
 
 
-def with_graphs(case: Case, precision: Precision) -> tuple[Step, float]:
-    """The step as CUDA graphs, and the MiB that the graphs keep besides weights, gradients and Adam's moments."""
+class OneStream(ModuleStreams):
+    """The same stream for all modules."""
+
+    def __init__(self, modules: Sequence[int], device: torch.device) -> None:
+        super().__init__(modules, device)
+        self.of_module = dict.fromkeys(modules, self.of_module[modules[0]])
+
+
+def with_graphs(case: Case, precision: Precision, streams: type[ModuleStreams]) -> tuple[Step, float]:
+    """The step as a CUDA graph, and the MiB that the graph keeps besides weights, gradients and Adam's moments."""
     torch.cuda.empty_cache()
     before = torch.cuda.memory_reserved()
-    take = greedy_step(case, precision, cuda_graphs=True)
+    with mock.patch.object(passes, "ModuleStreams", streams):
+        take = greedy_step(case, precision, cuda_graphs=True)
     for _ in range(3):
         take()
     torch.cuda.synchronize()
@@ -91,9 +105,25 @@ def with_graphs(case: Case, precision: Precision) -> tuple[Step, float]:
     return take, (torch.cuda.memory_reserved() - before - state) / 2**20
 
 
-def measure(case: Case, precision: Precision, *, rounds: int, compiled: bool) -> list[dict[str, Any]]:
+def kernel_times(action: Step) -> Counter[str]:
+    """Milliseconds of each kernel of a step, by its name. Of kernels that run side by side, each counts in full."""
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profiled:
+        for _ in range(STEPS_A_ROUND):
+            action()
+        torch.cuda.synchronize()
+    times = Counter[str]()
+    for event in profiled.events():
+        if event.device_type == torch.autograd.DeviceType.CUDA:
+            times[event.name] += event.device_time / 1000 / STEPS_A_ROUND
+    return times
+
+
+def measure(
+    case: Case, precision: Precision, *, rounds: int, naive: bool, compiled: bool, num_kernels: int
+) -> list[dict[str, Any]]:
     """Time and memory of every variant of a case in one precision, a row for each."""
-    built: dict[str, Step] = {"naive": naive_step(case, precision)}
+    built: dict[str, Step] = {"naive": naive_step(case, precision)} if naive else {}
     built["joint, eager"] = greedy_step(case, precision, cuda_graphs=False)
     if compiled:
         built["joint, compiled"] = greedy_step(case, precision, cuda_graphs=False, compile_modules=True)
@@ -102,7 +132,8 @@ def measure(case: Case, precision: Precision, *, rounds: int, compiled: bool) ->
         for _ in range(3):
             take()
         peaks[name] = peak_mib(take)
-    built["joint, graphs"], peaks["joint, graphs"] = with_graphs(case, precision)
+    for name, streams in (("joint, one stream", OneStream), ("joint, graphs", ModuleStreams)):
+        built[name], peaks[name] = with_graphs(case, precision, streams)
     rate = product_rate(precision)
     taken: dict[str, list[float]] = {name: [] for name in built}
     for _ in range(rounds):
@@ -110,6 +141,11 @@ def measure(case: Case, precision: Precision, *, rounds: int, compiled: bool) ->
             taken[name].append(seconds(take))
     flops = useful_flops(case, range(case.configs()[0].num_modules))
     median = {name: statistics.median(values) for name, values in taken.items()}
+    if num_kernels:
+        times = kernel_times(built["joint, graphs"])
+        print(f"{times.total():8.3f} ms of kernels in a step of joint, graphs; of these:")
+        for kernel, ms in times.most_common(num_kernels):
+            print(f"{ms:8.3f} ms  {kernel[:140]}")
     del built, take
     gc.collect()
     torch.cuda.empty_cache()
@@ -121,7 +157,7 @@ def measure(case: Case, precision: Precision, *, rounds: int, compiled: bool) ->
             "variant": name,
             "ms": 1000 * s,
             "crops_per_s": case.batch / s,
-            "speedup": median["naive"] / s,
+            "speedup": median["naive"] / s if naive else None,
             "tflop_per_s": flops / s / 1e12,
             "product_tflop_per_s": rate / 1e12,
             "mfu": flops / s / rate,
@@ -164,6 +200,8 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--channels", type=int, default=512)
     options.add_argument("--samples", type=int, default=20_480, help="samples in a crop")
     options.add_argument("--rounds", type=int, default=5, help="timed rounds, of five steps each")
+    options.add_argument("--no-naive", action="store_true", help="leave out the naive step, the slowest")
+    options.add_argument("--kernels", type=int, default=0, help="also print so many of the longest kernels")
     options.add_argument(
         "--compiled",
         action="store_true",
@@ -180,7 +218,14 @@ def main(argv: list[str] | None = None) -> int:
         for batch in args.batches:
             case = Case(family, args.channels, batch, args.samples)
             for precision in args.precisions:
-                measured = measure(case, precision, rounds=args.rounds, compiled=args.compiled)
+                measured = measure(
+                    case,
+                    precision,
+                    rounds=args.rounds,
+                    naive=not args.no_naive,
+                    compiled=args.compiled,
+                    num_kernels=args.kernels,
+                )
                 show(measured)
                 rows += measured
     write_json(args.json, {"device": torch.cuda.get_device_name(), "steps": rows})
