@@ -24,8 +24,10 @@ TRAIN = (
     "train.keep_last=2",
     "train.max_steps=7",
     "train.epochs=3",
+    "data.augment.gain_db=3",
 )
-"""Overrides of a run of seven steps in three epochs, with four checkpoints of which two or three are kept."""
+"""Overrides of a run of seven steps in three epochs, with four checkpoints of which two or three are kept. The last has
+statistics of crops without augmentation."""
 SWEEP = """
 base: tiny
 overrides: [train.limit_train_batches=2, train.limit_validation_batches=1, train.epochs=1]

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from random import Random
 
 from tests.chaos.arena import Arena, Scenario
@@ -30,6 +30,12 @@ FREEING = ("delete", "rmdir")
 SLOW_S = 0.02
 
 
+def blamed(operation: Operation) -> list[str]:
+    """What an error may name if an operation fails: its file, or a folder below a run's that was deleted with it."""
+    above = [str(folder) for folder in PurePath(operation.path).parents[:-3]]
+    return [operation.path, *(above if operation.kind in FREEING else ())]
+
+
 def fail(scenario: Scenario, arena: Arena, draw: Draw) -> Finding:
     """Let an operation fail, once or from then on; the error names the file, and nothing is lost afterwards."""
     reference, rng = arena.reference(scenario), draw.random
@@ -45,7 +51,7 @@ def fail(scenario: Scenario, arena: Arena, draw: Draw) -> Finding:
         same = operation.changes == reference.operations[site].changes
         if number == site or (lasts and number > site and same and not full):
             with failed.open("a", encoding="utf-8") as file:
-                file.write(operation.path + "\n")
+                file.writelines(f"{path}\n" for path in blamed(operation))
             raise OSError(code, os.strerror(code), str(arena.case / operation.path))
 
     arena.fresh(scenario.part)
