@@ -199,6 +199,13 @@ class SimulatedCluster:
         }
         return {name: lines for name, lines in left.items() if lines}
 
+    def wait_until_empty(self) -> None:
+        """Wait until nothing is left over; else fail with what is."""
+        try:
+            wait_until(lambda: not self.left_over(), "no process is left")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.left_over()}") from None
+
     def close(self) -> None:
         self._network.close()
 

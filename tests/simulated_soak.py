@@ -20,7 +20,6 @@ from tests.node_network import Host
 from tests.simulated_cluster import Job, SimulatedCluster
 from tests.test_eight_nodes import BASE, ELASTIC, PROBE, SWEEP, accuracies, record_of, run_here, trials_in
 from tests.training.cases import assert_same
-from tests.waiting import wait_until
 from vgim.config.schema import SyntheticConfig
 from vgim.data.shards.embedded import prepare_embedded
 from vgim.runs.checkpoint import complete_checkpoints
@@ -146,7 +145,7 @@ def main(seed: int) -> None:
         run_here("probe", str(copy), *PROBE)
         assert accuracies(run) == accuracies(Location(str(copy)))
         attacks.close()
-        wait_until(lambda: not cluster.left_over(), "no process is left")
+        cluster.wait_until_empty()
         say(f"all results as those of one process after {attacks.count} attacks; no process left")
     finally:
         cluster.close()

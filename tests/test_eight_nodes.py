@@ -14,7 +14,6 @@ import torch
 from tests.node_network import why_no_namespaces
 from tests.simulated_cluster import SimulatedCluster
 from tests.training.cases import assert_same
-from tests.waiting import wait_until
 from vgim.cli import main
 from vgim.config.schema import SyntheticConfig
 from vgim.data.shards.embedded import prepare_embedded
@@ -101,7 +100,7 @@ def test_eight_nodes_prepare_and_train_while_nodes_join_die_and_are_cut_off(
             one.weights()[name], tensor, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
         )
     # The worker of a node that was cut off is left: Ray does not end it within 5 minutes of the node's return.
-    wait_until(lambda: not cluster.left_over(), "no process is left on the nodes of the cluster")
+    cluster.wait_until_empty()
 
 
 def test_eight_nodes_sweep_and_probe_while_one_dies_and_one_joins(
@@ -136,7 +135,7 @@ def test_eight_nodes_sweep_and_probe_while_one_dies_and_one_joins(
     job.succeed()
     run_here("probe", str(copy), *PROBE)
     assert accuracies(run) == accuracies(Location(str(copy)))
-    wait_until(lambda: not cluster.left_over(), "no process is left on the nodes of the cluster")
+    cluster.wait_until_empty()
 
 
 def _train(cluster: SimulatedCluster, config: Path, marks: Path) -> str:
