@@ -8,7 +8,7 @@ of a GPU idle, computes while the convolutions before it have their backward.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -93,7 +93,13 @@ class CapturedPasses:
             self._values = torch.stack([value.float() for out in outputs for value in out.values()])
 
     def replay(self, x: Tensor, key: DrawKey, weights: Mapping[int, LossWeights]) -> list[ModuleOutput]:
-        """Run the passes on new values; the outputs are without latents."""
+        """Run the passes on new values; the outputs are without latents.
+
+        Raises:
+            ValueError: The input has another shape than the captured one.
+        """
+        if x.shape != self._x.shape:
+            raise ValueError(f"input of shape {tuple(x.shape)} for passes of {tuple(self._x.shape)}")
         self._x.copy_(x)
         for m, module in self._modules.items():
             for held, new in zip(self._draws[m], module.draw(self._inputs[m], key), strict=True):
@@ -126,24 +132,31 @@ class CapturedPasses:
         """
         x, ready = self._x, after.record_event()
         outputs = []
-        for m, module in self._modules.items():
-            stream = self._streams.of_module[m]
-            stream.wait_event(ready)
-            with torch.cuda.stream(stream):
-                # With its cache, autocast would cast a weight once for all replays, although the optimizer changes it.
-                with autocast_to(self._autocast, x.device, cache_enabled=False):
-                    kld_weight = constant_kld(module.objective, self._kld[m])
-                    encoded = module.encode(x, self._draws[m], kld_weight)
-                    ready = stream.record_event()
-                    out = module.contrast(encoded, self._draws[m], kld_weight, self._measure)
-                (out.loss * self._loss_scale[m]).backward()  # type: ignore[no-untyped-call]
-                if torch.cuda.is_current_stream_capturing():
-                    self._done[m].record(stream)
-            x = out.latents
-            outputs.append(out.metrics())
-        for stream in self._streams.of_module.values():
-            after.wait_stream(stream)
+        with ExitStack() as joined:
+            for m in self._modules:
+                stream = self._streams.of_module[m]
+                stream.wait_event(ready)
+                # After an error too: a capture that ends before its streams are joined would raise another one.
+                joined.callback(after.wait_stream, stream)
+                with torch.cuda.stream(stream):
+                    out, ready = self._run_module(m, x)
+                x = out.latents
+                outputs.append(out.metrics())
         return outputs, x
+
+    def _run_module(self, m: int, x: Tensor) -> tuple[ModuleOutput, torch.cuda.Event]:
+        """Run module m's passes on the current stream; the event comes after its latents, before its loss."""
+        module, draws, stream = self._modules[m], self._draws[m], torch.cuda.current_stream(x.device)
+        # With its cache, autocast would cast a weight once for all replays, although the optimizer changes it.
+        with autocast_to(self._autocast, x.device, cache_enabled=False):
+            kld_weight = constant_kld(module.objective, self._kld[m])
+            encoded = module.encode(x, draws, kld_weight)
+            ready = stream.record_event()
+            out = module.contrast(encoded, draws, kld_weight, self._measure)
+        (out.loss * self._loss_scale[m]).backward()  # type: ignore[no-untyped-call]
+        if torch.cuda.is_current_stream_capturing():
+            self._done[m].record(stream)
+        return out, ready
 
 
 def constant_kld(objective: ObjectiveConfig, weight: Tensor) -> float | Tensor:

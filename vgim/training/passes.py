@@ -1,8 +1,8 @@
 """The modules' passes on a micro-batch, forward and backward: kernel by kernel, or all as one CUDA graph.
 
-At the published batch of 8 crops, a GPU computes for a quarter of the time in which Python launches the step's 1,500
-kernels. A graph launches all of them at once. It reads and writes the same memory at every step: buffers for inputs,
-outputs and gradients.
+At the published batch of 8 crops, a GPU computes for a quarter of the time in which Python launches the step's kernels.
+A graph launches all of them at once. It reads and writes the same memory at every step: buffers for inputs, outputs and
+gradients.
 """
 
 from __future__ import annotations
