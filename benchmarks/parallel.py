@@ -71,7 +71,7 @@ class Tracer:
     def patched(self) -> Iterator[None]:
         """Within the context, passes, links and all-reduces are timed."""
         timed = [
-            (EagerPasses, "forward_backward", lambda self, m, *_, **__: f"{COMPUTE} {m}"),
+            (EagerPasses, "run_module", lambda self, m, *_, **__: f"{COMPUTE} {m}"),
             (EagerPasses, "wait_for_gradients", lambda *_, **__: GRADIENTS),
             (StageLink, "next_input", lambda *_, **__: INPUT),
             (StageLink, "send", lambda *_, **__: OUTPUT),

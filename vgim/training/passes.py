@@ -76,14 +76,15 @@ class EagerPasses:
         outputs = []
         for m in self.modules:
             draws = self._encoder.module(m).draw(x, key)
-            out = self._of_module(m, x, draws, weights[m], measure=measure, last=last)
+            out = self.run_module(m, x, draws, weights[m], measure=measure, last=last)
             x = out.latents
             outputs.append(out._replace(latents=x.new_empty(0)))
         return outputs, x
 
-    def _of_module(
+    def run_module(
         self, m: int, x: Tensor, draws: Draws, weights: LossWeights, *, measure: bool, last: bool
     ) -> ModuleOutput:
+        """Add module m's gradient; see `Passes.forward_backward`."""
         kld: float | Tensor = weights.kld
         if self._data_parallel.compiled:
             draws = draws._replace(window_start=draws.start_on_device())
