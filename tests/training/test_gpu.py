@@ -67,6 +67,9 @@ def trained(
         ({"family": "gim", "head": "linear"}, [0, 1, 2, 3], 1),
         ({"family": "cpc", "head": "linear"}, [0], 1),
         ({"family": "gim", "relus": (True, False, True, True, False)}, [0, 1, 2, 3], 1),
+        ({"posterior_norm": "local"}, [0, 1, 2, 3], 1),
+        ({"gru_bidirectional": True, "posterior_norm": "local"}, [0, 1, 2, 3], 1),
+        ({"family": "gim", "gru_bidirectional": True}, [0, 1, 2, 3], 1),
     ],
 )
 def test_graphs_take_the_steps_of_eager_passes(
@@ -84,18 +87,6 @@ def test_graphs_take_the_steps_of_eager_passes(
                 torch.testing.assert_close(other[name], value, rtol=1e-4, atol=1e-5)
     for name, weight in found[False][1].items():
         torch.testing.assert_close(found[True][1][name], weight, rtol=1e-3, atol=1e-4, msg=name)
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        {"posterior_norm": "local"},
-        {"gru_bidirectional": True, "posterior_norm": "local"},
-        {"family": "gim", "gru_bidirectional": True},
-    ],
-)
-def test_graphs_of_the_presets_models_take_the_steps_of_eager_passes(model: dict[str, Any]) -> None:
-    test_graphs_take_the_steps_of_eager_passes(model, [0, 1, 2, 3], 1)
 
 
 def test_passes_beside_one_another_take_the_same_steps_each_time() -> None:
