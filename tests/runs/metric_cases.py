@@ -7,13 +7,26 @@ from typing import Any
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from vgim.runs.histogram import Histogram
+
 PER_MODULE = ("loss", "nce", "kl", "kl_per_element", "kl_per_frame", "accuracy", "active_units")
+HISTOGRAM = Histogram(0.0, 4.0, 3, 6.0, 20.0, [-1.0, 1.0, 3.0, 5.0], [0, 1, 1, 1])
+"""Of 0, 2 and 4."""
 
 
 def board(folder: Path) -> EventAccumulator:
     reader = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0, "histograms": 0})
     reader.Reload()
     return reader
+
+
+def histograms(run: Path) -> dict[str, list[tuple[int, Any]]]:
+    """Step and values of all histograms of a run, by tag."""
+    reader = board(run)
+    return {
+        tag: [(event.step, event.histogram_value) for event in reader.Histograms(tag)]
+        for tag in reader.Tags()["histograms"]
+    }
 
 
 def figures(value: float = 1.0) -> dict[str, Any]:

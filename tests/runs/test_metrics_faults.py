@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from tests.faulty_storage import Faults, faulty_storage
+from tests.runs.metric_cases import HISTOGRAM
 from vgim.config import ResolvedConfig
 from vgim.errors import StorageError
 from vgim.runs import event_file
@@ -212,7 +213,7 @@ def test_event_files_read_back_as_those_of_torch(tmp_path: Path) -> None:
 
     writer = MetricsWriter(Location(tmp_path), 0)
     writer.event(1, Event("hello"))
-    writer.histogram("h", torch.arange(5.0), 2)
+    writer.histogram("h", HISTOGRAM, 2)
     writer.close()
     writer.close()
     read = EventAccumulator(str(tmp_path / "tensorboard")).Reload()

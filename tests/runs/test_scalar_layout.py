@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
+from tests.runs.metric_cases import HISTOGRAM
 from vgim.runs.metrics_writer import MetricsWriter
 from vgim.runs.scalar_layout import first_tag, scalar_layout
 from vgim.storage import Location
@@ -50,7 +50,7 @@ def test_the_first_group_of_a_run_is_infonce_of_each_module_and_split(tmp_path: 
     speed = {"crops_per_s": 8.0, "learning_rate": 2e-4}
     writer.train({"step": 10, "epoch": 0.5, "loss": 2.25, **speed, "modules": modules})
     writer.validation({"step": 10, "epoch": 0.5, "loss": 2.25, "modules": modules})
-    writer.histogram("latents/module0/mu", torch.arange(5.0), 10)
+    writer.histogram("latents/module0/mu", HISTOGRAM, 10)
     writer.close()
     board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     tags = [tag for kind in ("scalars", "histograms") for tag in board.Tags()[kind]]

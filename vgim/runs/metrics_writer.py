@@ -26,6 +26,7 @@ from vgim.errors import StorageError
 from vgim.jsonl import split_lines
 from vgim.runs.background import Background
 from vgim.runs.event_board import EventBoard
+from vgim.runs.histogram import Histogram
 from vgim.runs.hparams import session_end, session_start
 from vgim.runs.layout import METRICS, TENSORBOARD
 from vgim.runs.metrics import MetricsRecord, finite_record, parse_record
@@ -80,10 +81,6 @@ class Event(NamedTuple):
         """The event as a record of `metrics.jsonl`."""
         values = {name: value for name, value in self._asdict().items() if value is not None}
         return {"kind": "event", "step": step, **values}
-
-
-LARGEST_BIN = 1e19
-"""Size of the values that TensorBoard's bins hold; larger ones are counted as this."""
 
 
 class MetricsWriter:
@@ -163,11 +160,9 @@ class MetricsWriter:
         self._append(event.as_record(step))
         self._board.add_text("events", event.message, step)
 
-    def histogram(self, tag: str, values: torch.Tensor, step: int) -> None:
-        """Write a histogram of values to TensorBoard. Values that are not finite are left out."""
-        finite = values[values.isfinite()]
-        if len(finite):
-            self._board.add_histogram(tag, finite.double().clamp(-LARGEST_BIN, LARGEST_BIN), step)
+    def histogram(self, tag: str, histogram: Histogram, step: int) -> None:
+        """Write a histogram to TensorBoard."""
+        self._board.add_histogram_raw(tag, *histogram, step)
 
     def image(self, tag: str, image_HWC: NDArray[np.uint8], step: int) -> None:
         """Write an image of 8 bits per channel to TensorBoard."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -198,12 +197,6 @@ class GreedyLearner:
         batches: Iterable[RankedBatch],
         writer: MetricsWriter | None,
     ) -> Validation:
-        # A stage has neither the audio nor the weights of the modules before it, of which histograms are made.
-        histograms = (
-            partial(self._histograms, writer, progress.step, max(phase.modules))
-            if writer and self._link is None
-            else None
-        )
         return validate(
             self.network,
             phase.modules,
@@ -212,7 +205,6 @@ class GreedyLearner:
             group=self._share.group,
             kld_weight=self._config.objective.kld_weight,
             autocast=self._autocast,
-            on_first_batch=histograms,
             link=self._link,
         )
 
@@ -241,13 +233,3 @@ class GreedyLearner:
             patience_steps=objective.collapse_patience_steps,
             start_step=progress.step - progress.phase_step + objective.kld_warmup_steps,
         )
-
-    def _histograms(self, writer: MetricsWriter, step: int, last_module: int, audio_BL: Tensor) -> None:
-        """Write the distributions of the modules' means and standard deviations on a batch."""
-        x = audio_BL
-        for m in range(last_module + 1):
-            mean, std = self.network.module(m).distribution(x)
-            writer.histogram(f"latents/module{m}/mu", mean, step)
-            if std is not None:
-                writer.histogram(f"latents/module{m}/sigma", std, step)
-            x = mean

@@ -143,7 +143,8 @@ class Learner(Protocol):
 
         Args:
             batches: batches of this rank's virtual ranks.
-            writer: receives pictures of the first batch; None on the ranks that write nothing.
+            writer: receives sounds and pictures of the first batch, if the learner makes some; None on the ranks that
+                write nothing.
         """
 
 

@@ -304,6 +304,8 @@ class RankTrainer:
                 "modules": validation.modules,
             }
             self.writer.validation(record)
+            for tag, histogram in validation.histograms.items():
+                self.writer.histogram(tag, histogram, progress.step)
             self.writer.flush()
             self.worker.on_record("validation", record)
         return progress.after_validation(validation.loss)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from vgim.model.module import GreedyModule
 from vgim.model.module_output import METRICS
 from vgim.model.precision import autocast_to
 from vgim.model.randomness import DrawKey
 from vgim.model.rank_group import RankGroup
 from vgim.model.stack import Encoder
+from vgim.runs.histogram import Histogram, histogram_of
 from vgim.training.prefetch import RankedBatch
 from vgim.training.stages.link import StageLink
 from vgim.training.step import frozen_latents
@@ -25,6 +27,8 @@ class Validation:
     modules: list[dict[str, float]]
     """Index (`module`) and metrics of each evaluated module."""
     num_crops: int
+    histograms: dict[str, Histogram] = field(default_factory=dict)
+    """Histograms of latents by TensorBoard's tag, of virtual rank 0's first batch; none on ranks without it."""
 
     @property
     def loss(self) -> float:
@@ -42,38 +46,40 @@ def validate(
     group: RankGroup,
     kld_weight: float,
     autocast: torch.dtype | None,
-    on_first_batch: Callable[[Tensor], None] | None = None,
     link: StageLink | None = None,
 ) -> Validation:
     """Evaluate modules of an encoder in evaluation mode.
 
-    Latents are sampled as in training, from seeds of the validation's own, so that the loss means the same.
+    Latents are sampled as in training, from seeds of the validation's own, so that the loss means the same. The rank
+    that has virtual rank 0 makes histograms of its first batch, which is the same for every number of ranks.
 
     Args:
         modules: indices of the modules to evaluate, ascending.
         batches: batches of this rank's virtual ranks. Ranks may have different numbers, since only sums are reduced.
         group: the ranks that evaluate together.
         autocast: dtype of the forward passes; None for fp32.
-        on_first_batch: called with the audio [B, L] of the first batch.
         link: where the latents of the last module go, if the ranks evaluate a stage of the modules. Batches are then
             the input of its first module.
     """
     device = next(encoder.parameters()).device
     sums = torch.zeros(len(modules), len(METRICS) + 1, dtype=torch.float64, device=device)
     were_training = [module for module in encoder.greedy if module.training]
+    histograms: dict[str, Histogram] = {}
     encoder.eval()
     try:
         for ranked in batches:
             x = ranked.input
-            if on_first_batch is not None:
-                on_first_batch(x)
-                on_first_batch = None
             num_crops = len(x)
+            is_first = ranked.rank == ranked.number == 0
             key = DrawKey(seed, 0, ranked.rank, ranked.number, "validation")
             for m in range(min(modules)) if link is None else ():
+                if is_first:
+                    histograms |= _histograms(encoder.module(m), x, autocast)
                 x = frozen_latents(encoder, m, x, key, autocast)
             for row, m in enumerate(modules):
                 module = encoder.module(m)
+                if is_first:
+                    histograms |= _histograms(module, x, autocast)
                 draws = module.draw(x, key)
                 with autocast_to(autocast, x.device):
                     out = module(x, draws, kld_weight, True)
@@ -92,4 +98,13 @@ def validate(
     evaluated = [
         {"module": m, **dict(zip(METRICS, row, strict=True))} for m, row in zip(modules, means, strict=True)
     ]
-    return Validation(evaluated, int(sums[0, -1].item()))
+    return Validation(evaluated, int(sums[0, -1].item()), histograms)
+
+
+def _histograms(module: GreedyModule, x: Tensor, autocast: torch.dtype | None) -> dict[str, Histogram]:
+    """Histograms of the means and standard deviations of a module's output for `x`, by TensorBoard's tag."""
+    with autocast_to(autocast, x.device):
+        mean, std = module.distribution(x)
+    tensors = {"mu": mean} if std is None else {"mu": mean, "sigma": std}
+    made = {f"latents/module{module.index}/{name}": histogram_of(tensor) for name, tensor in tensors.items()}
+    return {tag: histogram for tag, histogram in made.items() if histogram is not None}

@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from tests.runs.metric_cases import histograms
 from tests.schedules.test_stages import placements
 from tests.training.cases import assert_same, last_checkpoint, records, run_location
 from tests.training.stages.worlds import ending, train_in_world
@@ -20,6 +22,11 @@ Maker = Callable[..., ResolvedConfig]
 STAGED = ("train.schedule=parallel",)
 STEPS = "train.max_steps=12"
 CLOSE: dict[str, float] = {"rtol": 1e-5, "atol": 1e-6}
+
+
+def histograms_of(config: RunConfig) -> dict[str, list[tuple[int, Any]]]:
+    return histograms(run_location(config).local_path)
+
 
 CASES: dict[str, tuple[str, ...]] = {
     "sim": (),
@@ -103,6 +110,18 @@ def test_stages_write_the_records_of_one_rank_that_trains_all_modules(
                 assert numbers == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_histograms_of_stages_equal_those_of_one_rank_that_trains_all_modules(
+    joint: dict[str, RunConfig], staged: dict[str, RunConfig], case: str
+) -> None:
+    one, other = histograms_of(joint[case]), histograms_of(staged[case])
+    assert len(one) == (4 if case == "gim" else 7)  # means of four modules, and deviations of three
+    validated = [r["step"] for r in records(run_location(joint[case]), "validation")]
+    assert all([step for step, _ in shown] == validated for shown in one.values())
+    assert list(other) == list(one)
+    assert other == one
+
+
 EXCHANGING = ("model.batch_norm=sync", "objective.negatives=global")
 """With these, ranks exchange tensors within a micro-batch."""
 CASES_OF_TWO = {"sync": EXCHANGING, "many": ("train.accumulate=2", "model.batch_norm=local")}
@@ -154,6 +173,7 @@ def test_stages_of_two_ranks_take_the_steps_of_two_ranks_to_the_bit(
     assert_same(one.weights(), other.weights())
     assert_same(one.optimizer(), other.optimizer())
     assert any(name.endswith(OF_RANKS) for name in other.optimizer())
+    assert histograms_of(two_joint[case]) == histograms_of(four_ranks[case])
     assert one.state.validation_loss == pytest.approx(other.state.validation_loss, rel=1e-12)
 
 
@@ -211,6 +231,7 @@ def test_a_stop_holds_at_one_step_of_all_stages_and_the_run_goes_on_from_it(
     one, other = last_checkpoint(staged["local"]), last_checkpoint(made["local"])
     assert_same(one.weights(), other.weights())
     assert_same(one.optimizer(), other.optimizer())
+    assert histograms_of(made["local"]) == histograms_of(staged["local"])
 
 
 def test_every_placement_on_four_ranks_takes_the_same_steps(tiny_config_in: Maker, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from vgim.config import RunConfig
 from vgim.model.module_output import METRICS
 from vgim.model.precision import set_precision
 from vgim.model.stack import Encoder
+from vgim.runs.histogram import Histogram
 from vgim.runs.metrics import MetricsRecord
 from vgim.training.job import AnyTrainJob
 from vgim.training.learner import Worker
@@ -85,7 +86,7 @@ class StageRank:
         return whole, [sentence for other in others for sentence in other["said"]] + said
 
     def whole_validation(self, own: Validation) -> Validation:
-        """The validation of all stages' modules, on every rank."""
+        """The validation of all stages' modules, on every rank; on rank 0 with the histograms of all stages."""
         num_modules = self.mesh.stages[-1].modules[-1] + 1
         rows = torch.zeros(num_modules, len(METRICS), dtype=torch.float64, device=self.device)
         if self.mesh.leads:
@@ -95,7 +96,9 @@ class StageRank:
         modules = [
             {"module": m, **dict(zip(METRICS, row, strict=True))} for m, row in enumerate(rows.tolist())
         ]
-        return Validation(modules, own.num_crops)
+        others = self.reports.exchange({"histograms": own.histograms})
+        before = {tag: Histogram(*values) for other in others for tag, values in other["histograms"].items()}
+        return Validation(modules, own.num_crops, before | own.histograms)
 
     def whole_checkpoint(
         self, tensors: Mapping[str, Mapping[str, Tensor]], progress: Progress

@@ -1,4 +1,4 @@
-"""What the stages of a pipeline send to rank 0, which writes the run: their records, and their part of a checkpoint.
+"""What the stages of a pipeline send to rank 0, which writes the run: records, histograms, their part of a checkpoint.
 
 Rank 0 belongs to the last stage. When it is at a step, the other stages have done that step and sent their reports, so
 that nobody waits for them.
