@@ -64,9 +64,12 @@ def pod_of(group: Manifest) -> Manifest:
 
 
 def container_of(group: Manifest) -> Manifest:
-    container, *sidecars = pod_of(group)["containers"]
-    assert {sidecar["name"] for sidecar in sidecars} <= {"logs"}
+    (container,) = pod_of(group)["containers"]
     return dict(container)
+
+
+def sidecars_of(group: Manifest) -> list[Manifest]:
+    return [c for c in pod_of(group)["initContainers"] if c.get("restartPolicy") == "Always"]
 
 
 def home_of(group: Manifest) -> str:
@@ -85,8 +88,8 @@ def test_pods_share_image_home_port_of_metrics_and_ask_for_what_they_may_have(
     assert len({home_of(group) for group in groups(cluster)}) == 1
     for group in groups(cluster):
         container = container_of(group)
-        images = {c["image"] for c in [container, *pod_of(group).get("initContainers", [])]}
-        assert images == {f"REGISTRY/vgim:{PROJECT['version']}"}
+        others = [c for c in pod_of(group)["initContainers"] if c not in sidecars_of(group)]
+        assert {c["image"] for c in [container, *others]} == {f"REGISTRY/vgim:{PROJECT['version']}"}
         assert port in {p["name"] for p in container["ports"]}
         # Ray counts limits, Kubernetes schedules requests: they must say the same.
         assert container["resources"]["requests"] == container["resources"]["limits"]
@@ -322,31 +325,27 @@ def test_the_cache_of_shards_fits_into_a_volume_on_disks_for_which_the_pod_asks(
 
 
 @pytest.mark.parametrize("base", ["job", "cluster"])
-def test_a_sidecar_prints_the_lines_that_rays_workers_write_to_files(base: str) -> None:
-    manifests = combined(base, "s3", "logs")
+def test_a_sidecar_prints_the_lines_of_json_that_rays_workers_write_to_files(base: str) -> None:
+    manifests = combined(base, "s3", "h100", "efa", "logs")
     config = yaml.safe_load(of_kind(manifests, "ConfigMap")["data"]["fluent-bit.yaml"])
     (tail,) = config["pipeline"]["inputs"]
-    name = "/tmp/ray/session_latest/logs/worker-0123-01000000-512.err"  # as docs/cluster.md says
+    name = "/tmp/ray/session_2026-01-31_12-00-00_000000_1/logs/worker-0123-01000000-512.err"  # Ray's name
     assert fnmatch.fnmatch(name, tail["path"])
-    assert tail["parser"] in {parser["name"] for parser in config["parsers"]}
     for group in groups(ray_cluster(manifests)):
-        ray, logs = pod_of(group)["containers"]
+        ray, (logs,) = container_of(group), sidecars_of(group)
         volumes = {volume["name"]: volume for volume in pod_of(group)["volumes"]}
+        mounts = {mount["name"]: mount for mount in logs["volumeMounts"]}
         assert {"name": "ray-logs", "mountPath": "/tmp/ray"} in ray["volumeMounts"]
-        (read,) = [mount for mount in logs["volumeMounts"] if mount["name"] == "ray-logs"]
-        assert read["readOnly"]
-        (settings,) = [mount for mount in logs["volumeMounts"] if mount["name"] != "ray-logs"]
-        assert (
-            volumes[settings["name"]]["configMap"]["name"]
-            == of_kind(manifests, "ConfigMap")["metadata"]["name"]
-        )
-        assert f"{settings['mountPath']}/fluent-bit.yaml" in logs["command"]
-    if base == "job":
-        variables = [
-            yaml.safe_load(of_kind(job, "RayJob")["spec"]["runtimeEnvYAML"])["env_vars"]
-            for job in (manifests, combined(base, "s3"))
-        ]
-        assert variables[0] == {**variables[1], "VGIM_LOG_FORMAT": "json"}
+        assert {"name": "VGIM_LOG_FORMAT", "value": "json"} in ray["env"]
+        assert (mounts["ray-logs"]["mountPath"], mounts["ray-logs"]["readOnly"]) == ("/tmp/ray", True)
+        assert Path(tail["db"]).parent == Path(mounts["logs-state"]["mountPath"])
+        # Both outlive a container that starts again.
+        assert [volumes[volume]["emptyDir"] for volume in ("ray-logs", "logs-state")] == [{}, {}]
+        settings = volumes["logs-config"]["configMap"]["name"]
+        assert settings == of_kind(manifests, "ConfigMap")["metadata"]["name"]
+        assert f"{mounts['logs-config']['mountPath']}/fluent-bit.yaml" in logs["command"]
+    (worker,) = ray_cluster(manifests)["workerGroupSpecs"]
+    assert {c["name"] for c in pod_of(worker)["initContainers"]} == {"efa-plugin", "logs"}
 
 
 def test_a_pod_without_the_efa_plugin_does_not_start() -> None:
