@@ -112,6 +112,24 @@ def test_lines_of_a_rank_are_json_with_its_fields_and_the_traceback() -> None:
     assert not earlier.getvalue()
 
 
+def test_a_line_of_a_rank_is_printed_once_where_the_root_logger_prints_to_the_same_stream_too() -> None:
+    out, file = io.StringIO(), io.StringIO()
+    root = logging.getLogger()
+    handlers = logging.StreamHandler(out), logging.StreamHandler(file)
+    for handler in handlers:
+        root.addHandler(handler)
+    try:
+        log_as("json", {}, out=out)
+        logging.getLogger("vgim.somewhere").info("all is well")
+        logging.getLogger("other").warning("said by another")
+    finally:
+        for handler in handlers:
+            root.removeHandler(handler)
+    ours, other = out.getvalue().splitlines()
+    assert (json.loads(ours)["message"], other) == ("all is well", "said by another")
+    assert file.getvalue().splitlines() == ["all is well", "said by another"]
+
+
 def test_an_event_that_warns_is_a_warning_in_json_and_no_second_one_on_the_terminal() -> None:
     out = io.StringIO()
     log_as("json", {}, out=out)
@@ -217,3 +235,7 @@ def test_lines_of_workers_on_ray_carry_their_ranks(
     assert [start[:11] for start in starts] == ["rank 0 of 2", "rank 1 of 2"]
     events = [line for line in lines() if line["message"] == "weights drawn afresh from seed 0"]
     assert [line["rank"] for line in events] == [0]
+    everything = "".join(path.read_text(errors="replace") for path in folder.glob("worker-*.err"))
+    assert everything.count("weights drawn afresh from seed 0") == everything.count(
+        '"message": "weights drawn afresh from seed 0"'
+    )

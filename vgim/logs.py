@@ -110,10 +110,17 @@ def log_as(
     handler.setFormatter(_Json() if form == JSON else _Text())
     logger.addHandler(handler)
     logger.setLevel(level)
+    for other in logging.getLogger().handlers:  # Ray Train prints there too, without fields
+        if getattr(other, "stream", None) is handler.stream:
+            other.addFilter(_is_of_others)
     fields = dict(fields)
     _fields.clear()
     _fields.update(fields)
     return handler
+
+
+def _is_of_others(record: logging.LogRecord) -> bool:
+    return not f"{record.name}.".startswith("vgim.")
 
 
 class _Handler(logging.StreamHandler[Any]):
