@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-slow chaos soak eight-nodes soak-nodes lock image-check check format bench clean
+.PHONY: help install demo test test-fast test-slow chaos soak eight-nodes soak-nodes lock oldest image-check check format bench clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -75,6 +75,10 @@ soak-nodes: $(STAMP) ## Attack the nodes of a simulated cluster under a run, a s
 lock: $(STAMP) ## Write deploy/requirements-*.txt anew, in the versions of .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check uv
 	$(BIN)/python deploy/lock.py
+
+oldest: $(STAMP) ## Run the fast tests with the oldest versions that pyproject.toml allows, in .venv-oldest
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check uv
+	$(BIN)/python -m tests.oldest $(ARGS)
 
 image-check: $(STAMP) ## Build the image's root from deploy/Dockerfile without Docker, as root, and run it (ARGS=--help)
 	$(BIN)/python -m tests.image $(ARGS)

@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vgim.signals": set(),
     "vgim.secrets": set(),
     "vgim.errors": {"vgim.secrets", "vgim.signals"},
-    "vgim.extras": {"vgim.errors"},
+    "vgim.extras": {"vgim.errors", "vgim.text"},
     "vgim.arrays": set(),
     "vgim.sealed_json": set(),
     "vgim.text": {"vgim.secrets"},
@@ -53,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vgim.data": BASE | {"vgim.cluster"},
     "vgim.data.pcm": {"vgim.arrays"},
     "vgim.data.audio_problem": set(),
-    "vgim.data.audio": {"vgim.data.pcm", "vgim.data.audio_problem"},
+    "vgim.data.audio": {"vgim.extras", "vgim.data.pcm", "vgim.data.audio_problem"},
     "vgim.data.source": {"vgim.errors", "vgim.storage"},
     "vgim.data.text_lines": {"vgim.errors", "vgim.data.source"},
     "vgim.data.foreign": {

@@ -1,11 +1,14 @@
-"""Packages that extras install."""
+"""Packages that an environment may lack, or have in versions that do not fit."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 from vgim.errors import ConfigError
+from vgim.text import first_line, shorten
 
 
 def require_extra(command: str, extra: str, packages: Sequence[str]) -> None:
@@ -24,3 +27,21 @@ def require_extra(command: str, extra: str, packages: Sequence[str]) -> None:
         raise ConfigError(
             f"{command} needs {' and '.join(missing)}, not installed here; pip install 'vgim[{extra}]'"
         )
+
+
+def import_torchaudio(part: str) -> Any:
+    """Import `torchaudio.PART`.
+
+    torchaudio compares its CUDA with torch's when it is imported. Its newest version, 2.11, is older than torch's, and
+    fits torch below 2.15.
+
+    Raises:
+        ConfigError: The two do not fit, or torchaudio is missing.
+    """
+    try:
+        return import_module(f"torchaudio.{part}")
+    except (ImportError, OSError, RuntimeError) as error:
+        raise ConfigError(
+            f"torchaudio cannot be used: {shorten(first_line(error), 160)}; install it together with torch, from one "
+            "index (pip install 'torch<2.15' torchaudio)"
+        ) from error

@@ -18,12 +18,12 @@ from vgim.cluster.gpu import GpuFacts, gpu_problem, gpus_before_torch, read_gpu_
 from vgim.config.schema import ClusterConfig
 from vgim.errors import ConfigError
 
-AGREES = GpuFacts("2.14.1+cu130", "13.0", driver="580.65.06", driver_cuda="13.0", num_gpus=4)
+AGREES = GpuFacts("2.14.1+cu130", "13.0", "2.11.0+cu130", driver="580.65.06", driver_cuda="13.0", num_gpus=4)
 OLD_DRIVER = replace(AGREES, driver="550.54.15", driver_cuda="12.4")
 CPU_WHEEL = replace(AGREES, torch="2.14.1+cpu", torch_cuda=None)
-NO_DRIVER = GpuFacts("2.14.1+cu130", "13.0", is_on_bus=True)
-FROM_CU126 = "pip install torch==2.14.1+cu126 --index-url https://download.pytorch.org/whl/cu126"
-FROM_CU130 = "pip install torch==2.14.1+cu130 --index-url https://download.pytorch.org/whl/cu130"
+NO_DRIVER = GpuFacts("2.14.1+cu130", "13.0", "2.11.0+cu130", is_on_bus=True)
+FROM_CU126 = "pip install torch==2.14.1+cu126 torchaudio==2.11.0+cu126 --index-url https://download.pytorch.org/whl/cu126"
+FROM_CU130 = "pip install torch==2.14.1+cu130 torchaudio==2.11.0+cu130 --index-url https://download.pytorch.org/whl/cu130"
 
 
 def test_a_driver_older_than_the_wheels_cuda_is_named_with_both_ways_out() -> None:

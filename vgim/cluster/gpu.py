@@ -35,6 +35,8 @@ class GpuFacts:
     """Version of the installed torch, such as 2.14.1+cu130."""
     torch_cuda: str | None
     """CUDA that torch was built for, such as 13.0; None for a build without CUDA."""
+    torchaudio: str | None = None
+    """Version of the installed torchaudio, which must be built for the same CUDA; None if there is none."""
     driver: str | None = None
     """Version of the NVIDIA driver that is loaded, such as 550.54.15; None for no driver."""
     driver_cuda: str | None = None
@@ -72,12 +74,13 @@ class GpuFacts:
 
 def read_gpu_facts() -> GpuFacts:
     """The facts of this machine and process."""
-    version = _torch_version()
+    version = _version("torch")
     nvml = _ask_nvml()
     driver = nvml.driver or _loaded_driver()
     return GpuFacts(
         torch=str(version.get("__version__", "of an unknown version")),
         torch_cuda=version.get("cuda"),
+        torchaudio=_version("torchaudio").get("__version__"),
         driver=driver,
         driver_cuda=nvml.cuda,
         num_gpus=nvml.num_gpus or _num_device_files(),
@@ -178,10 +181,11 @@ def _update(facts: GpuFacts) -> str:
 
 
 def _install(facts: GpuFacts, cuda: int) -> str:
-    """The command that installs the same torch for a driver of CUDA's major version `cuda`."""
+    """The command that installs the same versions for a driver of CUDA's major version `cuda`."""
     wheel = WHEELS[min(cuda, max(WHEELS))]
-    base = facts.torch.partition("+")[0]
-    return f"install a build that it runs: pip install torch=={base}+{wheel} --index-url {INDEX}/{wheel}"
+    installed = {"torch": facts.torch, "torchaudio": facts.torchaudio}
+    builds = [f"{name}=={v.partition('+')[0]}+{wheel}" for name, v in installed.items() if v is not None]
+    return f"install a build that it runs: pip install {' '.join(builds)} --index-url {INDEX}/{wheel}"
 
 
 def _newest_cuda(facts: GpuFacts) -> int:
@@ -197,9 +201,9 @@ def _major(version: str) -> int:
     return int(digits[0]) if digits else 0
 
 
-def _torch_version() -> dict[str, str | None]:
-    """The names of torch/version.py, read without an import of torch; empty if there are none."""
-    spec = importlib.util.find_spec("torch")
+def _version(package: str) -> dict[str, str | None]:
+    """The names of a package's version.py, read without an import of the package; empty if there are none."""
+    spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         return {}
     with suppress(OSError, SyntaxError):

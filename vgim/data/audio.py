@@ -14,6 +14,7 @@ import soundfile
 
 from vgim.data.audio_problem import AudioProblem
 from vgim.data.pcm import PCM16_SCALE, SAMPLE_RATE_HZ, Pcm16
+from vgim.extras import import_torchaudio
 
 LARGEST_FILTER = 2**26
 """Most coefficients of a resampling filter: 256 MiB. Common rates need less than a tenth of that."""
@@ -216,8 +217,8 @@ def to_pcm16(floats: npt.NDArray[np.float32]) -> Pcm16:
 def resample_pcm16(samples: Pcm16, rate_hz: int, to_hz: int = SAMPLE_RATE_HZ) -> Pcm16:
     """Resample int16 mono with a windowed sinc filter."""
     import torch
-    from torchaudio.functional import resample
 
+    resample = import_torchaudio("functional").resample
     wave = torch.from_numpy(samples.astype(np.float32) / PCM16_SCALE)
     return to_pcm16(resample(wave, rate_hz, to_hz).numpy())
 

@@ -12,13 +12,13 @@ from functools import cache, partial
 from typing import Literal, cast
 
 import torch
-import torchaudio
 from torch import Tensor
 from torch.nn import functional as F
 
 from vgim.config.choices import DECODER_LOSS_TERMS
 from vgim.config.decoder import PADDED_TERMS
 from vgim.data.pcm import SAMPLE_RATE_HZ
+from vgim.extras import import_torchaudio
 
 LossTerm = Callable[[Tensor, Tensor], Tensor]
 """Scalar distance of a reconstruction [B, L] from its audio [B, L], the reconstruction first."""
@@ -188,12 +188,12 @@ def _phase(spectrum: Tensor) -> Tensor:
 
 @cache
 def _mel_spectrogram(device: torch.device) -> torch.nn.Module:
-    transform: torch.nn.Module = torchaudio.transforms.MelSpectrogram(
+    mel: torch.nn.Module = import_torchaudio("transforms").MelSpectrogram(
         sample_rate=SAMPLE_RATE_HZ,
         n_fft=MEL_FFT,
         hop_length=MEL_HOP,
         n_mels=NUM_MELS,
         norm="slaney",
         center=False,
-    ).to(device)
-    return transform
+    )
+    return mel.to(device)

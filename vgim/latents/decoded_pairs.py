@@ -19,6 +19,7 @@ from vgim.data.stream.crops import first_crop
 from vgim.downstream.features.encoder_features import EncoderFeatures, EncoderOutput
 from vgim.downstream.features.source import batch_clips
 from vgim.errors import DataError
+from vgim.extras import import_torchaudio
 from vgim.latents.result import LatentOptions
 from vgim.model.randomness import mix
 from vgim.pretrained.decoder import FrozenDecoder
@@ -99,8 +100,6 @@ def _crop(opened: OpenedRun, utterance: Utterance) -> Pcm16 | None:
 
 @lru_cache(maxsize=1)
 def _mel() -> Any:
-    from torchaudio.transforms import MelSpectrogram
-
-    return MelSpectrogram(
+    return import_torchaudio("transforms").MelSpectrogram(
         SAMPLE_RATE_HZ, WINDOW_SAMPLES, WINDOW_SAMPLES, HOP_SAMPLES, n_mels=NUM_MELS, center=False
     )

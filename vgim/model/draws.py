@@ -33,19 +33,15 @@ class Draws(NamedTuple):
     eps_c: Tensor | None
     """[B, W, C]: noise of the contexts c, independent of the targets' and drawn for the window alone."""
 
-    @property
-    def num_window(self) -> int:
-        """Frames of the window."""
-        return self.negatives.shape[2]
-
     def window(self, x_BTC: Tensor) -> Tensor:
         """The window [B, W, C] of a module's frames."""
-        if self.num_window == x_BTC.shape[1]:
+        num_window = self.negatives.shape[2]  # torch 2.10 cannot compile a property here
+        if num_window == x_BTC.shape[1]:
             return x_BTC
         if isinstance(self.window_start, Tensor):
-            frames = self.window_start + torch.arange(self.num_window, device=x_BTC.device)
+            frames = self.window_start + torch.arange(num_window, device=x_BTC.device)
             return x_BTC.index_select(1, frames)
-        return x_BTC[:, self.window_start : self.window_start + self.num_window]
+        return x_BTC[:, self.window_start : self.window_start + num_window]
 
     def start_on_device(self) -> Tensor:
         """The window's first frame as a tensor, [] int64."""

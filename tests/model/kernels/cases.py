@@ -53,13 +53,14 @@ def check_sampling(draws: Draws, logvar_max: float) -> None:
 
 def check_loss(draws: Draws, num_steps: int, pool_is_z: bool) -> None:
     nce = InfoNCE(ObjectiveConfig(predictor_init="uniform"), num_steps, C, C)
-    c_BWC, z_BTC, other = drawn(B, draws.num_window, C), drawn(B, T, C), drawn(B * T, C)
+    num_window = draws.negatives.shape[2]
+    c_BWC, z_BTC, other = drawn(B, num_window, C), drawn(B, T, C), drawn(B * T, C)
     pool = z_BTC.view(B * T, C) if pool_is_z else other
     inputs = [c_BWC, z_BTC, nce.weight, *([] if pool_is_z else [other])]
     expected = nce(c_BWC, z_BTC, pool, draws)
-    steps = min(num_steps, draws.num_window - 1)
+    steps = min(num_steps, num_window - 1)
     wide = F.linear(c_BWC, nce.weight[:steps].flatten(0, 1))
-    predictions = wide.view(B, draws.num_window, steps, C)
+    predictions = wide.view(B, num_window, steps, C)
     got = fused.info_nce(predictions, z_BTC, pool, draws, TIE_EPS)
     torch.testing.assert_close(got, tuple(expected))
     torch.testing.assert_close(

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from vgim.data.pcm import HOP_SAMPLES, SAMPLE_RATE_HZ
 from vgim.downstream.features.source import CLIPS_AT_ONCE, ClipBatch, FeatureSpec
+from vgim.extras import import_torchaudio
 from vgim.model.audio import to_float
 
 NUM_MFCC, NUM_MELS = 13, 40
@@ -36,8 +37,7 @@ class Mfcc:
 
     @cached_property
     def _transforms(self) -> tuple[Any, Any]:
-        from torchaudio.transforms import MFCC, ComputeDeltas
-
+        transforms = import_torchaudio("transforms")
         mel = {
             "n_fft": WINDOW_SAMPLES,
             "win_length": WINDOW_SAMPLES,
@@ -45,7 +45,8 @@ class Mfcc:
             "n_mels": NUM_MELS,
             "center": False,
         }
-        return MFCC(SAMPLE_RATE_HZ, NUM_MFCC, log_mels=True, melkwargs=mel), ComputeDeltas()
+        mfcc = transforms.MFCC(SAMPLE_RATE_HZ, NUM_MFCC, log_mels=True, melkwargs=mel)
+        return mfcc, transforms.ComputeDeltas()
 
     def identity(self) -> dict[str, object]:
         return {"mfcc": [NUM_MFCC, NUM_MELS, WINDOW_SAMPLES]}
