@@ -62,6 +62,24 @@ def test_dashboard_and_alerts_read_only_gauges_of_vgim_that_exist() -> None:
     }
 
 
+def test_dashboard_and_alerts_ask_gauges_of_vgim_for_labels_that_they_have() -> None:
+    labels = dict.fromkeys([*RUN_GAUGES, *SOURCE_GAUGES, WAITING_GAUGE], {"run"})
+    labels |= dict.fromkeys(MODULE_GAUGES, {"run", "module"}) | dict.fromkeys(STAGE_GAUGES, {"run", "stage"})
+    labels[ENDED_GAUGE] = {"run", "state", "error"}
+    queries = [(t["expr"], t.get("legendFormat", "")) for panel in panels() for t in panel["targets"]]
+    queries += [(rule["expr"], rule["annotations"]["summary"]) for rule in rules()]
+    asked_for_more = set()
+    for expression, text in queries:
+        names = set(re.findall(r"ray_(vgim_\w+)", expression))
+        grouped = re.findall(r"\b(?:by|on) \(([^)]*)\)", expression)
+        asked = {label for group in grouped for label in re.findall(r"\w+", group)}
+        asked |= set(re.findall(r"(?:\{\{|\$labels\.)\s*(\w+)", text)) - {"labels", "value"}
+        asked |= {label for part in re.findall(r"\{([^}]*)\}", expression) for label in re.findall(r"(\w+)\s*[=!]", part)}
+        if names and not asked <= set.union(*(labels[name] for name in names)):
+            asked_for_more.add(expression)
+    assert not asked_for_more
+
+
 def test_dashboard_reads_metrics_of_ray_that_rays_own_dashboard_reads() -> None:
     panels_of_ray = importlib.resources.files("ray.dashboard.modules.metrics.dashboards")
     own = (panels_of_ray / "default_dashboard_panels.py").read_text()
