@@ -32,8 +32,8 @@ def require_extra(command: str, extra: str, packages: Sequence[str]) -> None:
 def import_torchaudio(part: str) -> Any:
     """Import `torchaudio.PART`.
 
-    torchaudio compares its CUDA with torch's when it is imported. Its newest version, 2.11, is older than torch's, and
-    fits torch below 2.15.
+    It compares its CUDA with torch's when it is imported. torchaudio 2.11.0 refuses torch 2.15, and 2.11.1 any other
+    major version of CUDA.
 
     Raises:
         ConfigError: The two do not fit, or torchaudio is missing.
@@ -42,6 +42,6 @@ def import_torchaudio(part: str) -> Any:
         return import_module(f"torchaudio.{part}")
     except (ImportError, OSError, RuntimeError) as error:
         raise ConfigError(
-            f"torchaudio cannot be used: {shorten(first_line(error), 160)}; install it together with torch, from one "
-            "index (pip install 'torch<2.15' torchaudio)"
+            f"torchaudio cannot be used: {shorten(first_line(error), 160)}; install both together, from one "
+            "index (pip install --upgrade torch torchaudio)"
         ) from error
