@@ -79,10 +79,11 @@ def test_a_path_may_hold_any_letter() -> None:
     assert resolve_path("/data/日本語/café zwei\u3000", "RUN") == "/data/日本語/café zwei\u3000"
 
 
-def test_decoders_of_no_run_are_an_error(tmp_path: str) -> None:
-    result = CliRunner().invoke(main, ["decode", "list", f"{tmp_path}/nope"])
+@pytest.mark.parametrize("folder", ["nope", "."], ids=["missing", "another folder"])
+def test_decoders_of_no_run_are_an_error(folder: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["decode", "list", str(tmp_path / folder)])
     assert result.exit_code == 4
-    assert result.output == f"error: there is no run {tmp_path}/nope; `vgim runs` lists runs\n"
+    assert f"{tmp_path / folder} is no run: it has no config.yaml" in result.output
 
 
 @pytest.mark.parametrize(

@@ -111,16 +111,17 @@ def train(
 def list_(run: str) -> None:
     """List the decoders of RUN: state, step, best validation loss."""
     where = _run_path(run, "RUN")
-    from vgim.errors import CheckpointError
-    from vgim.runs.layout import DECODERS
+    from vgim.runs.folder import no_run
+    from vgim.runs.layout import CONFIG, DECODERS
     from vgim.runs.listing import format_decoders, list_runs
     from vgim.storage import Location
 
-    if not Location(where).is_dir():
-        raise CheckpointError(f"there is no run {where}; `vgim runs` lists runs")
-    folder = Location(where).child(DECODERS)
-    if folder.exists():
-        echo_table(format_decoders(list_runs(folder.uri), table_width()))
+    folder = Location(where)
+    if not folder.child(CONFIG).exists():
+        raise no_run(folder)
+    decoders = folder.child(DECODERS)
+    if decoders.exists():
+        echo_table(format_decoders(list_runs(decoders.uri), table_width()))
     else:
         click.echo(f"{where} has no decoders")
 
