@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -210,6 +211,17 @@ def test_the_table_of_commands_is_whole() -> None:
     table = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `vgim ")]
     shown = {re.match(r"\| `(vgim(?: [a-z-]+)+)", line)[1] for line in table}  # type: ignore[index]
     assert shown == set(verbs(main))
+
+
+def test_the_readme_names_the_extras_and_the_versions_of_ray_and_torch() -> None:
+    readme = (ROOT / "README.md").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needs = "\n".join(project["dependencies"])
+    ray, torch = re.search(r"^ray.*>=([\d.]+),<2\.(\d+)$", needs, re.M), re.search(r"^torch>=(.+)$", needs, re.M)
+    assert ray is not None
+    assert torch is not None
+    assert f"Ray {ray[1]} to 2.{int(ray[2]) - 1} and torch {torch[1]} or newer" in readme
+    assert [name for name in project["optional-dependencies"] if name != "dev" and f"`{name}`" not in readme] == []
 
 
 def test_every_exit_code_is_explained() -> None:
