@@ -217,11 +217,16 @@ def test_the_readme_names_the_extras_and_the_versions_of_ray_and_torch() -> None
     readme = (ROOT / "README.md").read_text()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needs = "\n".join(project["dependencies"])
-    ray, torch = re.search(r"^ray.*>=([\d.]+),<2\.(\d+)$", needs, re.M), re.search(r"^torch>=(.+)$", needs, re.M)
+    ray, torch = (
+        re.search(r"^ray.*>=([\d.]+),<2\.(\d+)$", needs, re.M),
+        re.search(r"^torch>=(.+)$", needs, re.M),
+    )
     assert ray is not None
     assert torch is not None
     assert f"Ray {ray[1]} to 2.{int(ray[2]) - 1} and torch {torch[1]} or newer" in readme
-    assert [name for name in project["optional-dependencies"] if name != "dev" and f"`{name}`" not in readme] == []
+    assert [
+        name for name in project["optional-dependencies"] if name != "dev" and f"`{name}`" not in readme
+    ] == []
 
 
 def test_every_exit_code_is_explained() -> None:

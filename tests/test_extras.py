@@ -34,7 +34,9 @@ def other_torchaudio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_torchaudio_that_refuses_torch_is_one_line(other_torchaudio: Path) -> None:
     other_torchaudio.write_text(REFUSAL)
-    with pytest.raises(ConfigError, match=r"PyTorch has CUDA version 13\.2.*; install both together") as caught:
+    with pytest.raises(
+        ConfigError, match=r"PyTorch has CUDA version 13\.2.*; install both together"
+    ) as caught:
         import_torchaudio("transforms")
     assert "\n" not in str(caught.value)
 
