@@ -27,7 +27,7 @@ from vgim.data.shards.record import ShardResult, read_record
 from vgim.data.shards.unfinished import FAILED_NAME
 from vgim.data.shards.write import ReadOptions, write_shard
 from vgim.data.source import Source
-from vgim.errors import DataError, StorageError
+from vgim.errors import DataError, VgimError
 from vgim.progress import Progress, Stage
 from vgim.storage import TEMPORARY_MARK, Location
 from vgim.text import first_few, plural
@@ -212,7 +212,7 @@ def _write_on_ray(
         dataset = ray.data.from_items(tasks, override_num_blocks=len(tasks))
         for row in dataset.map(_write_task, compute=size, num_cpus=1).iter_rows():
             if row["error"]:
-                raise StorageError(row["error"])
+                raise pickle.loads(row["error"])  # trusted: pickled in `_write_task`
             result = ShardResult.model_validate_json(row["result"])
             stage.advance(num_utterances[result.split, result.number])
             yield result
@@ -226,10 +226,10 @@ def _narrowed(plan: ShardPlan) -> ShardPlan:
     return replace(plan, corpus_root=narrowed(plan.corpus_root, [item.path for item in plan.utterances]))
 
 
-def _write_task(row: dict[str, Any]) -> dict[str, str]:
-    """Write one shard on a Ray worker. A StorageError is returned: Ray would wrap a raised one in its traceback."""
+def _write_task(row: dict[str, Any]) -> dict[str, Any]:
+    """Write one shard on a Ray worker. A VgimError is returned: Ray would wrap a raised one in its traceback."""
     plan, out, reading = pickle.loads(row["task"])
     try:
-        return {"result": write_shard(plan, Location(out), reading).model_dump_json(), "error": ""}
-    except StorageError as error:
-        return {"result": "", "error": str(error)}
+        return {"result": write_shard(plan, Location(out), reading).model_dump_json(), "error": b""}
+    except VgimError as error:
+        return {"result": "", "error": pickle.dumps(error)}
