@@ -2,7 +2,7 @@
 
 Tests of Fluent Bit itself need its binary, on the PATH or named by FLUENT_BIT. A clone builds in minutes with
 `-DFLB_MINIMAL=On -DFLB_IN_TAIL=On -DFLB_FILTER_GREP=On -DFLB_FILTER_PARSER=On -DFLB_OUT_STDOUT=On -DFLB_WASM=Off
--DFLB_LUAJIT=Off -DFLB_KAFKA=Off -DFLB_JEMALLOC=Off`.
+-DFLB_LUAJIT=Off -DFLB_KAFKA=Off -DFLB_JEMALLOC=Off -DFLB_RELEASE=On -DFLB_DEBUG=Off -DFLB_IPO=Off`.
 """
 
 from __future__ import annotations
