@@ -194,20 +194,6 @@ def test_fluent_bit_that_starts_again_repeats_and_leaves_out_no_line(sidecar: Si
 
 
 @needs_fluent_bit
-def test_fluent_bit_prints_the_last_line_of_a_rank_before_it_ends(sidecar: Sidecar) -> None:
-    sidecar.logs.mkdir(parents=True)
-    file = sidecar.logs / "worker-0123-02000000-512.err"
-    file.write_text("one\n")
-    sidecar.start()
-    wait_until(lambda: sidecar.logged() == ["one"], "the first line is printed")
-    _, lines, _ = written()
-    with file.open("a") as out:
-        out.write(json.dumps(lines[1]) + "\n")
-    assert sidecar.stop() == ""
-    assert sidecar.lines()[-1]["message"] == "it ends"
-
-
-@needs_fluent_bit
 def test_fluent_bit_follows_a_file_that_ray_rotates(sidecar: Sidecar) -> None:
     sidecar.logs.mkdir(parents=True)
     file = sidecar.logs / "worker-0123-02000000-512.err"
@@ -221,7 +207,7 @@ def test_fluent_bit_follows_a_file_that_ray_rotates(sidecar: Sidecar) -> None:
             if number == 250:
                 file.rename(f"{file}.1")
     file.write_text("".join(f"second {number}\n" for number in range(500)))
-    wait_until(lambda: "second 499" in sidecar.logged(), "the new file is read")
+    wait_until(lambda: len(sidecar.logged()) >= 1000, "both files are read")
     assert sidecar.stop() == ""
     expected = [f"{name} {number}" for name in ("first", "second") for number in range(500)]
     assert sorted(sidecar.logged()) == sorted(expected)
