@@ -68,7 +68,7 @@ def test_dashboard_and_alerts_ask_gauges_of_vgim_for_labels_that_they_have() -> 
     texts += [(rule["expr"], rule["annotations"]["summary"]) for rule in rules()]
     for expression, text in texts:
         names = re.findall(r"ray_(vgim_\w+)", expression)
-        listed = re.findall(r"\b(?:by|on) \(([\w, ]*)\)|(\w+) *=~?\"", expression)
+        listed = re.findall(r"\b(?:by|on) \(([\w, ]*)\)|(\w+) *(?:=~?|!=|!~)\"", expression)
         asked = {label for pair in listed for label in re.findall(r"\w+", " ".join(pair))}
         asked |= set(re.findall(r"\{\{ *(?:\$labels\.)?(\w+)", text))
         labels = {"run", *(more[name] for name in names if name in more)}
