@@ -32,11 +32,20 @@ def other_torchaudio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return package / "__init__.py"
 
 
-def test_a_torchaudio_that_refuses_torch_is_one_line(other_torchaudio: Path) -> None:
-    other_torchaudio.write_text(REFUSAL)
-    with pytest.raises(
-        ConfigError, match=r"PyTorch has CUDA version 13\.2.*; install both together"
-    ) as caught:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (REFUSAL, r"PyTorch has CUDA version 13\.2"),
+        ("raise OSError('libtorchaudio.so: undefined symbol: one\\nof two lines')", "undefined symbol: one"),
+        ("raise ModuleNotFoundError('No module named torchaudio')", "No module named torchaudio"),
+    ],
+    ids=["other CUDA", "other torch", "missing"],
+)
+def test_a_torchaudio_that_cannot_be_imported_is_one_line(
+    content: str, reason: str, other_torchaudio: Path
+) -> None:
+    other_torchaudio.write_text(content)
+    with pytest.raises(ConfigError, match=f"{reason}.*; install both together") as caught:
         import_torchaudio("transforms")
     assert "\n" not in str(caught.value)
 

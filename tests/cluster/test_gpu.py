@@ -33,6 +33,12 @@ def test_a_driver_older_than_the_wheels_cuda_is_named_with_both_ways_out() -> No
     )
 
 
+def test_no_torchaudio_is_installed_where_there_was_none() -> None:
+    reason = why_unusable(replace(OLD_DRIVER, torchaudio=None))
+    assert reason is not None
+    assert "pip install torch==2.14.1+cu126 --index-url" in reason
+
+
 def test_a_driver_that_says_no_cuda_is_judged_by_its_version() -> None:
     reason = why_unusable(replace(OLD_DRIVER, driver_cuda=None))
     assert reason is not None
@@ -168,10 +174,11 @@ def test_facts_come_from_files_where_the_drivers_library_is_missing(tmp_path: Pa
     assert gpu._is_on_bus(tmp_path / "bus")
 
 
-def test_torchs_version_is_read_without_its_import() -> None:
+def test_versions_of_torch_and_torchaudio_are_read_without_their_import() -> None:
     code = (
         "import sys; from vgim.cluster.gpu import read_gpu_facts; facts = read_gpu_facts();"
-        "assert 'torch' not in sys.modules; import torch;"
-        "assert (facts.torch, facts.torch_cuda) == (str(torch.__version__), torch.version.cuda), facts"
+        "assert not {'torch', 'torchaudio'} & set(sys.modules); import torch, torchaudio;"
+        "assert (facts.torch, facts.torch_cuda) == (str(torch.__version__), torch.version.cuda), facts;"
+        "assert facts.torchaudio == torchaudio.__version__, facts"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
