@@ -70,6 +70,7 @@ def decode(
 
     Raises:
         AudioProblem: The file cannot be used.
+        ConfigError: It is to be resampled, and torchaudio cannot be imported.
     """
     if not data:
         raise AudioProblem("empty", "the file has no bytes")
