@@ -33,6 +33,12 @@ def test_a_driver_older_than_the_wheels_cuda_is_named_with_both_ways_out() -> No
     )
 
 
+def test_torch_2_8_is_installed_from_the_newest_index_that_has_it() -> None:
+    reason = why_unusable(replace(CPU_WHEEL, torch="2.8.0+cpu", torchaudio="2.8.0+cpu"))
+    assert reason is not None
+    assert "pip install torch==2.8.0+cu126 torchaudio==2.8.0+cu126 --index-url" in reason
+
+
 def test_no_torchaudio_is_installed_where_there_was_none() -> None:
     reason = why_unusable(replace(OLD_DRIVER, torchaudio=None))
     assert reason is not None

@@ -17,7 +17,7 @@ from vgim.errors import ConfigError
 FIRST_DRIVER = {13: 580, 12: 525, 11: 450}
 """CUDA's major version → the first driver that runs all of its minor versions (NVIDIA, CUDA Compatibility, table 1)."""
 WHEELS = {13: "cu130", 12: "cu126"}
-"""CUDA's major version → the index of wheels that every torch since 2.9 has been built for."""
+"""CUDA's major version → the index of wheels that every torch since 2.9 has been built for; 2.8 has only cu126."""
 INDEX = "https://download.pytorch.org/whl"
 DRIVER_FILE = Path("/proc/driver/nvidia/version")
 DEVICES, BUS = Path("/dev"), Path("/sys/bus/pci/devices")
@@ -182,7 +182,8 @@ def _update(facts: GpuFacts) -> str:
 
 def _install(facts: GpuFacts, cuda: int) -> str:
     """The command that installs the same versions for a driver of CUDA's major version `cuda`."""
-    wheel = WHEELS[min(cuda, max(WHEELS))]
+    newest = 12 if facts.torch.startswith("2.8.") else max(WHEELS)
+    wheel = WHEELS[min(cuda, newest)]
     installed = {"torch": facts.torch, "torchaudio": facts.torchaudio}
     builds = [f"{name}=={v.partition('+')[0]}+{wheel}" for name, v in installed.items() if v is not None]
     return f"install a build that it runs: pip install {' '.join(builds)} --index-url {INDEX}/{wheel}"
