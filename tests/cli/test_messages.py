@@ -85,6 +85,11 @@ def test_wrong_usage_is_one_json_line(args: list[str], message: str, monkeypatch
     assert (said["level"], said["message"]) == ("error", message)
 
 
+@pytest.mark.parametrize("group", [(), ("data",), ("decode",)], ids=" ".join)
+def test_a_group_without_a_command_prints_its_whole_help(group: tuple[str, ...]) -> None:
+    assert vgim(*group).stderr == vgim(*group, "--help").stdout
+
+
 def test_problems_of_a_config_are_one_json_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VGIM_LOG_FORMAT", "json")
     (line,) = vgim("train", "quickstart", "train.epochs=0", "model.chanels=3").stderr.splitlines()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.verdict.verdict_cases import CHANCE, config, falling, figures
 from vgim.config.schema import AttachConfig
-from vgim.verdict.figures import ModuleFigures, RunFigures
+from vgim.verdict.figures import Measurement, ModuleFigures, RunFigures
 from vgim.verdict.judge import judge
 from vgim.verdict.learning import RARE, judge_module, noise
 
@@ -91,6 +91,19 @@ def test_a_collapse_needs_an_inactive_posterior_under_a_kl_term_for_long_enough(
     case: dict[str, object], state: str
 ) -> None:
     assert states(figures(**{**COLLAPSED, **case}))[0] == state  # type: ignore[arg-type]
+
+
+def test_a_posterior_that_training_batches_show_at_work_has_not_collapsed() -> None:
+    """In the first steps running moments lag, so that validation may find no unit active."""
+    few = figures(
+        (2.401, 2.399, 2.398), steps=12, active=(0.0, 0.8, 1.0), curve=((4, 2.34), (8, 2.3), (12, 2.27))
+    )
+    at_work = replace(few.modules[0], training=Measurement(2.27, None))
+    verdict = judge(replace(few, modules=(at_work, *few.modules[1:])))
+    assert {module.state for module in verdict.modules} == {"chance"}
+    assert "not a collapse" in verdict.sentences[1]
+    assert verdict.next is not None
+    assert verdict.next.purpose == "see whether every module learns"
 
 
 @pytest.mark.parametrize("family", ["gim", "cpc"])

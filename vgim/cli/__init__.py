@@ -73,7 +73,8 @@ def _errors_said(ctx: click.Context) -> Iterator[None]:
         if is_json():
             say_error(usage_problem(error))
             ctx.exit(error.exit_code)
-        object.__setattr__(error, "message", without_middle(error.message))  # click calls it final
+        if not isinstance(error, click.exceptions.NoArgsIsHelpError):  # its message is the whole help
+            object.__setattr__(error, "message", without_middle(error.message))  # click calls it final
         raise
     except VgimError as error:
         say_error(str(error))

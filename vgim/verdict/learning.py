@@ -16,9 +16,10 @@ Below chance by more than noise alone, a module has begun; by more than 2 % alon
 is at chance. The latest validation is judged if there is one, else the mean over the last training batches. Each of
 those is measured before the step that learns from it, but other epochs have shown the same utterances.
 
-A posterior has collapsed if its module is at chance with fewer than 5 % of its units active (Burda et al. 2015), while
-its KL term has a weight, and either it had learned before, or this was so for `collapse_patience_steps` steps after
-the warm-up. Without that a module at chance has not begun to learn. Modules without a posterior cannot collapse.
+A posterior has collapsed if its module is at chance, on training batches too, with fewer than 5 % of its units active
+(Burda et al. 2015), while its KL term has a weight, and either it had learned before, or this was so for
+`collapse_patience_steps` steps after the warm-up. Without that a module at chance has not begun to learn. Modules
+without a posterior cannot collapse.
 
 A run that is attached to another (`attach.run`) trains one module; the modules before it are given.
 """
@@ -122,6 +123,9 @@ def _has_collapsed(config: RunConfig, figures: ModuleFigures, chance: float) -> 
         return True
     if figures.active_units is None or figures.active_units >= FEWEST_ACTIVE:
         return False
+    training = figures.training
+    if training is not None and training.nce is not None and training.nce < CHANCE_SHARE * chance:
+        return False  # latents hold the input; in the first steps, validation's running moments lag
     objective = config.objective
     below = [nce < CHANCE_SHARE * chance for _, nce in figures.curve]
     had_learned = any(one and other for one, other in pairwise(below))
