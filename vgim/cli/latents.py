@@ -99,7 +99,7 @@ def latents(
     """Analyze an encoder's latents: what each dimension holds, and how smooth the space is.
 
     RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. Writes RUN/latents/ and prints a table.
-    An interrupted call goes on where it stopped.
+    An interrupted call goes on where it stopped. Needs the extra analysis.
     """
     from shlex import quote
 

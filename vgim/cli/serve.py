@@ -39,7 +39,7 @@ def serve(
 
     RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs; it needs a decoder (`vgim decode train`). The
     page has sliders over the most informative dimensions and a map of utterances, and takes recordings and sound
-    files. It needs no network, and keeps sounds in memory alone.
+    files. It needs no network, and keeps sounds in memory alone. Needs the extra serve.
     """
     from vgim.cli.live import show_progress
     from vgim.config.paths import resolve_path, resolve_run_path

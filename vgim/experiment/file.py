@@ -26,7 +26,7 @@ Parsed = TypeVar("Parsed", bound=Section)
 
 def find_experiment(file: str) -> Path:
     """The file that a path or a bare name stands for."""
-    return find_own_file(file, known_experiments(), "experiment's file", "experiments")
+    return find_own_file(file, known_experiments(), "experiment file", "experiments")
 
 
 def to_yaml(config: ExperimentConfig) -> str:
