@@ -42,6 +42,6 @@ def import_torchaudio(part: str) -> Any:
         return import_module(f"torchaudio.{part}")
     except (ImportError, OSError, RuntimeError) as error:
         raise ConfigError(
-            f"torchaudio cannot be used: {shorten(first_line(error), 160)}; install both together, from one "
-            "index (pip install --upgrade torch torchaudio)"
+            f"torchaudio cannot be used: {shorten(first_line(error).rstrip('.'), 240)}; install both together, from "
+            "one index (pip install --upgrade torch torchaudio)"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -108,7 +109,10 @@ def one_rank(rank: int, folder: str, configs: dict[str, RunConfig]) -> None:
     results["buffers before"] = copied_weights(normed)
     average_buffers(normed, Share.of_each(group))
     results["buffers after"] = copied_weights(normed)
-    data_parallel = data_parallel_modules(small_encoder(), group)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        data_parallel = data_parallel_modules(small_encoder(), group)
+    results["warnings"] = [str(warning.message) for warning in warned]
     results["wrapped"] = all(isinstance(m, DistributedDataParallel) for m in data_parallel.modules.values())
     for name, config in configs.items():
         kind = Poisoned if name == "poisoned" else RankTrainer
@@ -210,6 +214,10 @@ def test_the_deferred_all_reduce_equals_plain_ddp(ranks: list[Results]) -> None:
         assert results["wrapped"]
         for name, tensor in results["plain"].items():
             torch.testing.assert_close(results["step"][name], tensor, rtol=1e-5, atol=1e-6)
+
+
+def test_wrapping_modules_warns_of_nothing(ranks: list[Results]) -> None:
+    assert [results["warnings"] for results in ranks] == [[]] * RANKS
 
 
 def test_the_ranks_hold_the_same_weights_to_the_bit(ranks: list[Results]) -> None:

@@ -7,6 +7,7 @@ modules m+1, m+2, ...
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
@@ -68,14 +69,7 @@ class DataParallelModules:
                 module.keep_gru_uncompiled()
             wrapped: Any = torch.compile(module) if compile_modules else module
             if group.size > 1:
-                device = next(module.parameters()).device
-                wrapped = DistributedDataParallel(
-                    wrapped,
-                    process_group=group.process_group,
-                    device_ids=[device.index] if device.type == "cuda" else None,
-                    broadcast_buffers=False,  # `average_buffers` averages them before they are read
-                    gradient_as_bucket_view=True,  # so that the all-reduce writes into the gradients themselves
-                )
+                wrapped = _data_parallel(wrapped, next(module.parameters()).device, group)
                 # DDP compares a hook's annotations with its own types, and ours are strings: a lambda has none.
                 wrapped.register_comm_hook(
                     self._all_reduces, lambda state, bucket: _start_all_reduce(state, bucket)
@@ -100,6 +94,19 @@ class DataParallelModules:
                 # After the first step the ranks agree on buckets in the order of the gradients. DDP would do so in the
                 # next forward, which is another module's turn on a rank with more micro-batches than this one.
                 wrapped.reducer._rebuild_buckets()
+
+
+def _data_parallel(module: Any, device: torch.device, group: RankGroup) -> DistributedDataParallel:
+    with warnings.catch_warnings():
+        # Its successor, forward_sync_buffers, would overwrite the statistics that each rank continues with.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return DistributedDataParallel(
+            module,
+            process_group=group.process_group,
+            device_ids=[device.index] if device.type == "cuda" else None,
+            broadcast_buffers=False,  # `average_buffers` averages them before they are read
+            gradient_as_bucket_view=True,  # so that the all-reduce writes into the gradients themselves
+        )
 
 
 def _start_all_reduce(all_reduces: PendingAllReduces, bucket: Any) -> torch.futures.Future[torch.Tensor]:
