@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -54,6 +55,14 @@ def test_histograms_are_those_of_the_first_batch_of_the_first_virtual_rank_whoev
     several = [batch(0, 0), batch(0, 1), batch(1, 0)]
     assert validated(encoder, range(4), several).histograms == first
     assert validated(encoder, range(4), [batch(1, 0), batch(1, 1)]).histograms == {}
+
+
+def test_histograms_show_few_crops_of_a_large_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = small_encoder()
+    whole = validated(encoder, range(4), [batch(0, 0)]).histograms
+    monkeypatch.setattr("vgim.training.validate.HISTOGRAM_CROPS", 1)
+    few = validated(encoder, range(4), [batch(0, 0)]).histograms
+    assert [2 * histogram.num for histogram in few.values()] == [h.num for h in whole.values()]
 
 
 def test_modules_before_those_that_are_evaluated_have_histograms_too() -> None:
