@@ -117,13 +117,13 @@ def list_(run: str) -> None:
     from vgim.storage import Location
 
     folder = Location(where)
-    if not folder.child(CONFIG).exists():
-        raise no_run(folder)
     decoders = folder.child(DECODERS)
     if decoders.exists():
         echo_table(format_decoders(list_runs(decoders.uri), table_width()))
-    else:
+    elif folder.child(CONFIG).exists():
         click.echo(f"{where} has no decoders")
+    else:
+        raise no_run(folder)
 
 
 @decode.command("file")
