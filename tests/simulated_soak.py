@@ -43,9 +43,9 @@ class Attacks:
 
     def attack(self) -> None:
         """Kill, cut off or drain a node, or let one join, or be reachable again."""
-        room = len(self._cluster.nodes) - len(self._doomed) - FEWEST
-        kinds = ["kill", "cut off", "drain"] if room > 0 else []
-        kinds += ["join"] if len(self._cluster.nodes) < self._most else []
+        staying = len(self._cluster.nodes) - len(self._doomed)
+        kinds = ["kill", "cut off", "drain"] if staying > FEWEST else []
+        kinds += ["join"] if staying < self._most else []
         kinds += ["reconnect"] if self._cut_off else []
         kind, self.count = self._rng.choice(kinds), self.count + 1
         doomed = [host for _, host in self._doomed]
