@@ -5,12 +5,14 @@ Only what vgim itself names is as old as that; what these packages need, and wha
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import tempfile
 import tomllib
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv-oldest"
@@ -49,8 +51,7 @@ def main() -> int:
 
 def names(requirements: list[str]) -> set[str]:
     """Normalized names of the packages that requirements name."""
-    found = (re.match(r"[\w.-]+", requirement) for requirement in requirements)
-    return {match[0].lower().replace("_", "-").replace(".", "-") for match in found if match}
+    return {canonicalize_name(Requirement(requirement).name) for requirement in requirements}
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ def require_extra(command: str, extra: str, packages: Sequence[str]) -> None:
 def import_torchaudio(part: str) -> Any:
     """Import `torchaudio.PART`.
 
-    It compares its CUDA with torch's when it is imported. torchaudio 2.11.0 refuses torch 2.15, and 2.11.1 any other
-    major version of CUDA.
+    torchaudio compares its CUDA with torch's when it is imported: 2.11.0 refuses torch 2.15, and 2.11.1 any other major
+    version of CUDA.
 
     Raises:
         ConfigError: The two do not fit, or torchaudio is missing.

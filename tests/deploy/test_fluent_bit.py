@@ -38,7 +38,7 @@ class Sidecar:
     """Fluent Bit with the component's config on a folder of this machine."""
 
     def __init__(self, folder: Path) -> None:
-        self.logs = folder / "ray/session_2026-01-31_12-00-00_000000_1/logs"
+        self._logs = folder / "ray/session_2026-01-31_12-00-00_000000_1/logs"
         self._out = folder / "out.jsonl"
         self._config = folder / "fluent-bit.yaml"
         text = CONFIG.read_text().replace("/tmp/ray/", f"{folder}/ray/").replace("/state/", f"{folder}/")
@@ -51,6 +51,13 @@ class Sidecar:
             self._process = subprocess.Popen(
                 [BINARY, "--config", str(self._config)], stdout=out, stderr=subprocess.PIPE
             )
+
+    def new_file(self, text: str) -> Path:
+        """Makes Ray's folder, and in it the file of a worker's standard error."""
+        self._logs.mkdir(parents=True)
+        file = self._logs / "worker-0123-02000000-512.err"
+        file.write_text(text)
+        return file
 
     def stop(self) -> str:
         """Ends as in a pod that ends, with 30 seconds; returns what it complained of."""
@@ -165,9 +172,7 @@ def test_the_time_of_a_line_is_read_in_the_form_that_vgim_writes() -> None:
 def test_fluent_bit_prints_lines_with_their_fields_and_time_and_tracebacks_whole(sidecar: Sidecar) -> None:
     text, lines, groups = written()
     sidecar.start()  # before Ray has made its folder
-    sidecar.logs.mkdir(parents=True)
-    file = sidecar.logs / "worker-0123-02000000-512.err"
-    file.write_text(text)
+    file = sidecar.new_file(text)
     wait_until(lambda: "ends" in sidecar.logged(), "the last line is printed")
     assert sidecar.stop() == ""
     ours = [line for line in sidecar.lines() if "message" in line]
@@ -179,9 +184,7 @@ def test_fluent_bit_prints_lines_with_their_fields_and_time_and_tracebacks_whole
 
 @needs_fluent_bit
 def test_fluent_bit_that_starts_again_repeats_and_leaves_out_no_line(sidecar: Sidecar) -> None:
-    sidecar.logs.mkdir(parents=True)
-    file = sidecar.logs / "worker-0123-02000000-512.err"
-    file.write_text("one\ntwo\n")
+    file = sidecar.new_file("one\ntwo\n")
     sidecar.start()
     wait_until(lambda: len(sidecar.logged()) == 2, "both lines are printed")
     sidecar.stop()
@@ -195,9 +198,7 @@ def test_fluent_bit_that_starts_again_repeats_and_leaves_out_no_line(sidecar: Si
 
 @needs_fluent_bit
 def test_fluent_bit_follows_a_file_that_ray_rotates(sidecar: Sidecar) -> None:
-    sidecar.logs.mkdir(parents=True)
-    file = sidecar.logs / "worker-0123-02000000-512.err"
-    file.write_text("first 0\n")
+    file = sidecar.new_file("first 0\n")
     sidecar.start()
     wait_until(lambda: sidecar.logged() == ["first 0"], "the first line is printed")
     with file.open("a") as out:
@@ -215,9 +216,7 @@ def test_fluent_bit_follows_a_file_that_ray_rotates(sidecar: Sidecar) -> None:
 
 @needs_fluent_bit
 def test_fluent_bit_reads_on_behind_a_line_that_is_too_long(sidecar: Sidecar) -> None:
-    sidecar.logs.mkdir(parents=True)
-    file = sidecar.logs / "worker-0123-02000000-512.err"
-    file.write_text(f"{'x' * 900_000}\n{'y' * 3_000_000}\nnext\n")
+    sidecar.new_file(f"{'x' * 900_000}\n{'y' * 3_000_000}\nnext\n")
     sidecar.start()
     wait_until(lambda: "next" in sidecar.logged(), "the line behind is printed")
     sidecar.stop()

@@ -11,7 +11,7 @@ from vgim.runs.histogram import Histogram
 
 PER_MODULE = ("loss", "nce", "kl", "kl_per_element", "kl_per_frame", "accuracy", "active_units")
 HISTOGRAM = Histogram(0.0, 4.0, 3, 6.0, 20.0, [-1.0, 1.0, 3.0, 5.0], [0, 1, 1, 1])
-"""Of 0, 2 and 4."""
+"""Histogram of the values 0, 2 and 4."""
 
 
 def board(folder: Path) -> EventAccumulator:
