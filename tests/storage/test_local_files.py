@@ -92,7 +92,7 @@ def test_names_and_paths_that_are_no_text_are_one_line(tmp_path: Path) -> None:
         Location(tmp_path / "bad").list()
     with pytest.raises(StorageError, match=r"cannot list .*/bad: the name"):
         Location(tmp_path).list_files()
-    with pytest.raises(StorageError, match=r"cannot look up .*: embedded null byte; check"):
+    with pytest.raises(StorageError, match=r"cannot look up .*: .*embedded null .*; check"):
         Location(f"{tmp_path}/a\0b").exists()
 
 
