@@ -56,7 +56,9 @@ def test_every_command_writes_sounds_of_the_right_length(trained: Path, tmp_path
     files = vgim("interpolate", trained, a, b, "--steps", 3).output.splitlines()
     assert [soundfile.info(line).frames for line in files] == [6_500] * 3
     assert [entry["value"] for entry in entries(trained, "interpolation")] == [0, 0.5, 1]
-    files = vgim("traverse", trained, a, "--dims", "3,5", "--range", "-2,2", "--steps", 2).output.splitlines()
+    traversed = vgim("traverse", trained, a, "--dims", "3,5", "--range", "-2,2", "--steps", 2)
+    assert "values of each dimension, in the order of its files: -2, 2\n" in traversed.stderr
+    files = traversed.stdout.splitlines()
     assert [soundfile.info(line).frames for line in files] == [7_001] * 4
     moved = [(entry["dimension"], entry["value"]) for entry in entries(trained, "traversal")]
     assert moved == [(3, -2), (3, 2), (5, -2), (5, 2)]

@@ -133,17 +133,20 @@ def traverse(
             raise ConfigError(
                 f"--dims {dim}, but --mask {session.mask.text} sets that dimension to 0; keep it, or name another"
             )
+    values = [bounds[0] + (bounds[1] - bounds[0]) * i / (steps - 1) for i in range(steps)]
     samples = read_sound(file, progress.message)
     latents_BTC = session.latents(samples)
     stem = f"{_stem(file)}-{_hash(samples)}"
+    progress.message(
+        f"values of each dimension, in the order of its files: {', '.join(f'{value:g}' for value in values)}"
+    )
 
     def decode(dim: int, value: float) -> Tensor:
         return session.audio(set_dimensions(latents_BTC, {dim: value}), len(samples), samples)
 
     sounds = []
     for dim in dims:
-        for i in range(steps):
-            value = bounds[0] + (bounds[1] - bounds[0]) * i / (steps - 1)
+        for i, value in enumerate(values):
             name = f"{stem}-dim{dim}-{i:02d}"
             entry = SoundEntry(
                 file=session.file_of("traversal", name),
