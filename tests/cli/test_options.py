@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from vgim.cli import main
-from vgim.config.paths import resolve_path
+from vgim.config.paths import resolve_path, resolve_run_path
 from vgim.errors import ConfigError
 
 WRITTEN = Path(__file__).parents[1] / "written_by_0_1"
@@ -77,6 +77,31 @@ def test_an_empty_path_is_refused(path: str) -> None:
 
 def test_a_path_may_hold_any_letter() -> None:
     assert resolve_path("/data/日本語/café zwei\u3000", "RUN") == "/data/日本語/café zwei\u3000"
+
+
+@pytest.mark.parametrize(
+    ("named", "path"),
+    [
+        ("sim", "/home/runs/sim"),
+        ("sim/checkpoints/step-00000006", "/home/runs/sim/checkpoints/step-00000006"),
+        ("sim/decoder/module0-mse", "/home/runs/sim/decoder/module0-mse"),
+        ("sim/probes/phone", "/home/runs/sim/probes/phone"),
+        ("here", "{cwd}/here"),
+        ("here/probes/phone", "{cwd}/here/probes/phone"),
+        ("./sim/probes/phone", "{cwd}/sim/probes/phone"),
+        ("runs/sim/probes/phone", "{cwd}/runs/sim/probes/phone"),
+        ("runs/sim", "{cwd}/runs/sim"),
+        ("$VGIM_HOME/probes/phone", "/home/probes/phone"),
+        ("s3://checkpoints/sim", "s3://checkpoints/sim"),
+    ],
+)
+def test_a_name_of_a_run_stands_for_it_in_front_of_its_parts_too(
+    named: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VGIM_HOME", "/home")
+    (tmp_path / "here").mkdir()
+    assert resolve_run_path(named, "RUN") == path.format(cwd=tmp_path)
 
 
 @pytest.mark.parametrize("folder", ["nope", "."], ids=["missing", "another folder"])

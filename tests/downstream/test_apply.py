@@ -145,7 +145,7 @@ def vgim(*words: str) -> Result:
 
 
 def test_the_command_prints_a_line_a_file_or_json_and_reports_each_failure(
-    run: Path, spoken: list[tuple[str, Utterance]], tmp_path: Path
+    run: Path, spoken: list[tuple[str, Utterance]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     probe(str(run), ProbeOptions(task="speaker", module=0))
     folder = str(run / "probes" / "speaker-trained-module0")
@@ -156,6 +156,9 @@ def test_the_command_prints_a_line_a_file_or_json_and_reports_each_failure(
     assert [line.split()[0] for line in result.stdout.splitlines()] == [spoken[0][0], high]
     assert result.stdout.splitlines()[0].endswith("%")
     assert f"note: {high}: resampled 32000 Hz to 16000 Hz" in result.stderr
+    monkeypatch.setenv("VGIM_HOME", str(tmp_path))
+    (tmp_path / "runs").symlink_to(run.parent)
+    assert vgim("apply", "run/probes/speaker-trained-module0", spoken[0][0], high).stdout == result.stdout
     (record,) = json.loads(vgim("apply", folder, "--json", spoken[0][0]).stdout)
     assert record["label"] in record["probabilities"]
 

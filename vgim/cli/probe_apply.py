@@ -17,13 +17,14 @@ def apply(folder: str, files: tuple[str, ...], seed: int, as_json: bool) -> None
     """Predict classes of sound files with a fitted classifier.
 
     Prints the class of each FILE with its probability, or for phones a line for each segment with its start and end in
-    seconds. FILE is of any format that libsndfile reads; other sample rates are resampled to 16 kHz.
+    seconds. RUN is a path, a URI, or the name of a run under $VGIM_HOME/runs. FILE is of any format that libsndfile
+    reads; other sample rates are resampled to 16 kHz.
     """
-    from vgim.config.paths import resolve_path
+    from vgim.config.paths import resolve_path, resolve_run_path
     from vgim.errors import VgimError
     from vgim.progress import track
 
-    place = resolve_path(folder, "RUN/probes/NAME")
+    place = resolve_run_path(folder, "RUN/probes/NAME")
     predictions, failed = [], []
     with show_progress(is_quiet=as_json) as progress:
         with progress.stage("loading torch"):

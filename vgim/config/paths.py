@@ -17,6 +17,8 @@ Config = TypeVar("Config", RunConfig, DecoderConfig)
 
 _URI = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 _NO_PATH = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_OF_RUN = re.compile(r"^(?P<run>[^/]+)/(checkpoints|decoder|probes)/[^/]+/?$")
+"""A checkpoint, decoder or probe of a run."""
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
@@ -35,15 +37,18 @@ def resolve_paths(config: Config) -> Config:
 
 
 def resolve_run_path(run: str, option: str, root: str = "") -> str:
-    """The path or URI of a run or checkpoint that a user names.
+    """The path or URI of a run, or of a checkpoint, decoder or probe of it, that a user names.
 
     Args:
-        run: A path, a URI, or the name of a run under `root`.
+        run: A path, a URI, or the name of a run under `root`, alone or in front of `/checkpoints/...`, `/decoder/...`
+            or `/probes/...`.
         option: Option or argument that it was given by, for errors.
         root: Folder of runs; empty for $VGIM_HOME/runs.
     """
     _refuse_control_characters(run, option)
-    if "/" in run or "$" in run or run.startswith("~") or os.path.lexists(run):
+    of_run = _OF_RUN.match(run)
+    name = of_run["run"] if of_run else run
+    if "/" in name or "$" in name or name.startswith("~") or os.path.lexists(name):
         return resolve_path(run, option)
     return f"{(root or resolve_path(f'{default_home()}/runs', option)).rstrip('/')}/{run}"
 
