@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
@@ -26,6 +26,11 @@ from vgim.cli.options import (
 from vgim.cli.probe_apply import apply
 from vgim.errors import ConfigError, DataError, told_when_stopped
 from vgim.text import shorten
+
+if TYPE_CHECKING:  # torch and pydantic take a second to load
+    from pydantic import BaseModel
+
+    from vgim.downstream.job import RunTaskResults
 
 
 class _Measure(GroupedCommand):
@@ -251,22 +256,11 @@ def measure(
     from vgim.cluster.working_dir import refuse_job_folder
     from vgim.config.paths import resolve_path, resolve_run_path
 
-    study = {"draws": draws, "logit_std": logit_std}
-    given = {key: value for key, value in study.items() if value is not None}
-    if labels_per_class is None and given:
-        name = next(iter(given)).replace("_", "-")
-        raise ConfigError(
-            f"--{name} {next(iter(given.values()))} is for --labels-per-class alone; give both or neither"
-        )
-    if labels_per_class is not None and (workers or len(runs) > 1 or len(tasks) > 1):
-        raise ConfigError(
-            "--labels-per-class studies one run and one task in its own process; give one RUN and one --task, "
-            "and leave --workers out"
-        )
-    if labels_per_class is not None and all_epochs:
-        raise ConfigError("--labels-per-class and --all-epochs exclude each other; give one")
-    if labels_per_class is not None and anew:
-        raise ConfigError("--anew has no effect on --labels-per-class, which computes all anew; leave it out")
+    study = {key: value for key, value in (("draws", draws), ("logit_std", logit_std)) if value is not None}
+    if labels_per_class is None:
+        _refuse_without_study(study)
+    else:
+        _refuse_with_study(len(runs), len(tasks), workers=workers, all_epochs=all_epochs, anew=anew)
     if all_epochs and options["checkpoint"] == "best":
         raise ConfigError("--all-epochs and --checkpoint best exclude each other; give one")
     if all_modules and module is not None:
@@ -281,7 +275,6 @@ def measure(
     if shards is not None:
         shards = resolve_path(shards, "--shards")
         refuse_job_folder("--shards", shards)
-
     chosen: dict[str, object] = {
         **{name: value for name, value in options.items() if value is not None},
         "module": None if all_modules else -1 if module is None else module,
@@ -294,13 +287,13 @@ def measure(
         with show_progress(is_quiet=as_json) as progress, progress.stage("loading torch"):
             tasks = _tasks_with_labels(paths, shards)
         say(f"tasks: {', '.join(tasks)}, for which the shards have labels; --task chooses")
-        if labels_per_class is not None and len(tasks) > 1:
+    if labels_per_class is not None:
+        if len(tasks) > 1:
             raise ConfigError(
                 f"--labels-per-class studies one task, and the shards have labels for {', '.join(tasks)}; "
                 "give one --task"
             )
-    if labels_per_class is not None:
-        chosen |= {"task": tasks[0], **given, "labels_per_class": labels_per_class}
+        chosen |= {"task": tasks[0], **study, "labels_per_class": labels_per_class}
         _study(paths[0], chosen, seeds, pdf, as_json)
         return
     chosen["seeds"] = seeds or 1
@@ -310,7 +303,6 @@ def measure(
             from vgim.downstream import job
             from vgim.downstream.options import ProbeOptions
             from vgim.downstream.probe_plan import one_after_the_other
-            from vgim.downstream.result_table import format_table
 
         side_by_side = partial(run_tasks, workers=workers, device=device, address=address, progress=progress)
         with told_when_stopped(
@@ -325,16 +317,49 @@ def measure(
                 goes_on=not anew,
                 progress=progress,
             )
+    _print(found, as_json)
+    if error is not None:
+        raise error
+
+
+def _refuse_without_study(study: Mapping[str, object]) -> None:
+    """Refuse options of a study of few labels that were given without one."""
+    for name, value in study.items():
+        raise ConfigError(
+            f"--{name.replace('_', '-')} {value} is for --labels-per-class alone; give both or neither"
+        )
+
+
+def _refuse_with_study(num_runs: int, num_tasks: int, *, workers: int, all_epochs: bool, anew: bool) -> None:
+    """Refuse what a study of few labels cannot do."""
+    if workers or num_runs > 1 or num_tasks > 1:
+        raise ConfigError(
+            "--labels-per-class studies one run and one task in its own process; give one RUN and one --task, "
+            "and leave --workers out"
+        )
+    if all_epochs:
+        raise ConfigError("--labels-per-class and --all-epochs exclude each other; give one")
+    if anew:
+        raise ConfigError("--anew has no effect on --labels-per-class, which computes all anew; leave it out")
+
+
+def _print(found: Sequence[RunTaskResults], as_json: bool) -> None:
+    """Print the results of each run and task."""
+    from vgim.downstream.result_table import format_table
+
     probes = [probed for probed in found if probed.results]
-    if as_json and probes:
-        records = [result for probed in probes for result in probed.results]
-        click.echo("[" + ",\n".join(record.model_dump_json(indent=2) for record in records) + "]")
-    for probed in probes if not as_json else []:
+    if as_json:
+        if probes:
+            _print_json([result for probed in probes for result in probed.results])
+        return
+    for probed in probes:
         if len(found) > 1:
             click.echo(f"{probed.run}, {probed.task}:")
         click.echo(format_table(probed.results, table_width()))
-    if error is not None:
-        raise error
+
+
+def _print_json(results: Sequence[BaseModel]) -> None:
+    click.echo("[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]")
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -386,7 +411,7 @@ def _study(where: str, chosen: dict[str, object], seeds: int | None, pdf: bool, 
         with progress.stage("studying few labels"):
             results = study(where, FewLabelsOptions.model_validate(chosen), progress.message, pdf=pdf)
     if as_json:
-        click.echo("[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]")
+        _print_json(results)
         return
     for result in results:
         click.echo(format_study(result))

@@ -98,47 +98,7 @@ class RankTrainer:
             return self._run()
 
     def _run(self) -> str:
-        shallower = shallower_run(self.run_folder, self.job.resume_from, self.config)
-        progress, log = initialize(
-            self.run_folder,
-            self.learner.network,
-            self.learner.optimizer,
-            self.config,
-            world_size=self.share.num_virtual,
-            data_fingerprint=self.manifest.fingerprint,
-            resume_from=self.job.resume_from,
-            init_from=self.job.init_from,
-            group=self.worker.group,
-            buffers_of=self.share.group,
-        )
-        progress = progress.within(self.batches.steps_in(progress.epoch))
-        self._agreement = Agreement(self.worker.group, lag=1 if self.stages is None else self.stages.lag)
-        self._clock = CheckpointClock(self.config.train.checkpoint_every_minutes)
-        if self.worker.group.saves:
-            if shallower is not None:
-                self.writer = writer_with_history(self.run_folder, shallower, progress.step)
-            else:
-                self.writer = MetricsWriter(self.run_folder, progress.step)
-            if progress.step == 0 or shallower is not None:
-                self.writer.hparams(hyperparameters(self.config), self.learner.hparams_metrics)
-                log += [Event(f"warning: {warning}") for warning in self.learner.warnings()]
-            log += [Event(warning) for warning in self.learner.slowed_by(self.worker.device)]
-            if not self.batches.validation_streams:
-                log.append(Event(NO_VALIDATION))
-            for event in [*launch_events(self.job, self.worker, self.share, self.stages), *log]:
-                self.writer.event(progress.step, event)
-            if self.job.claim is not None:
-                self._watch = TicketWatch(self.job.claim)
-        self._checkpoints = RankCheckpoints(
-            self.run_folder,
-            self.worker,
-            self.config,
-            self.writer,
-            # Other members of a population may still copy the checkpoint.
-            check_claim=self.job.check_claim,
-            keep_step=progress.step if self.job.until_epoch else None,
-        )
-        self._attachment = Attachment(self.config, self.learner.network, self.worker.group, progress)
+        progress = self._begin()
         try:
             for phase in remaining(progress, self.config):
                 if self._stopped_by or self._pauses_at(progress):
@@ -173,6 +133,59 @@ class RankTrainer:
             self._close(progress)
         self.state = "finished"
         return f"finished at step {progress.step}, epoch {progress.epoch}"
+
+    def _begin(self) -> Progress:
+        """Load weights and optimizer, and start what watches, writes and agrees; returns where training begins."""
+        shallower = shallower_run(self.run_folder, self.job.resume_from, self.config)
+        progress, log = initialize(
+            self.run_folder,
+            self.learner.network,
+            self.learner.optimizer,
+            self.config,
+            world_size=self.share.num_virtual,
+            data_fingerprint=self.manifest.fingerprint,
+            resume_from=self.job.resume_from,
+            init_from=self.job.init_from,
+            group=self.worker.group,
+            buffers_of=self.share.group,
+        )
+        progress = progress.within(self.batches.steps_in(progress.epoch))
+        self._agreement = Agreement(self.worker.group, lag=1 if self.stages is None else self.stages.lag)
+        self._clock = CheckpointClock(self.config.train.checkpoint_every_minutes)
+        if self.worker.group.saves:
+            self.writer = self._begin_metrics(progress, shallower, log)
+            if self.job.claim is not None:
+                self._watch = TicketWatch(self.job.claim)
+        self._checkpoints = RankCheckpoints(
+            self.run_folder,
+            self.worker,
+            self.config,
+            self.writer,
+            # Other members of a population may still copy the checkpoint.
+            check_claim=self.job.check_claim,
+            keep_step=progress.step if self.job.until_epoch else None,
+        )
+        self._attachment = Attachment(self.config, self.learner.network, self.worker.group, progress)
+        return progress
+
+    def _begin_metrics(
+        self, progress: Progress, shallower: Location | None, log: Sequence[Event]
+    ) -> MetricsWriter:
+        """The run's metrics from `progress` on, with the events of this start."""
+        if shallower is not None:
+            writer = writer_with_history(self.run_folder, shallower, progress.step)
+        else:
+            writer = MetricsWriter(self.run_folder, progress.step)
+        events = list(log)
+        if progress.step == 0 or shallower is not None:
+            writer.hparams(hyperparameters(self.config), self.learner.hparams_metrics)
+            events += [Event(f"warning: {warning}") for warning in self.learner.warnings()]
+        events += [Event(warning) for warning in self.learner.slowed_by(self.worker.device)]
+        if not self.batches.validation_streams:
+            events.append(Event(NO_VALIDATION))
+        for event in [*launch_events(self.job, self.worker, self.share, self.stages), *events]:
+            writer.event(progress.step, event)
+        return writer
 
     def _pauses_at(self, progress: Progress) -> bool:
         return progress.step_in_epoch == 0 and 0 < self.job.until_epoch <= progress.epoch

@@ -79,22 +79,12 @@ def train_on_ray(
     import ray
 
     if placement is None:
-        resources = dict(ray.cluster_resources())
-        if idle_gpu is not None:
-            job, resources["GPU"] = replace(job, notes=(*job.notes, idle_gpu)), 0.0
-        placement, warning = place_run(cluster, resources, private=is_private())
-        if warning is not None:
-            job = replace(job, notes=(*job.notes, warning))
-        if not placement.on_this_machine:
-            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            for line in describe_placement(cluster, placement, nodes, ray.available_resources()):
-                progress.message(line)
-    backend = backend_of(cluster, placement)
+        job, placement = _placed(job, idle_gpu, progress)
     folder = RunFolder(Location(job.run))
-    fit: Callable[[], object]
-    failed: tuple[type[Exception], ...]
     # Bound with `partial`: for a train_loop_config, Ray's controller would import all that the job needs.
     train_worker = partial(_train_worker, job, placement)
+    fit: Callable[[], object]
+    failed: tuple[type[Exception], ...]
     if placement.is_alone:
         failed = (WorkerFailedError, RayEndedError)
         fit = partial(
@@ -110,6 +100,7 @@ def train_on_ray(
         with progress.stage("loading Ray Train"):
             from ray.train import TrainingFailedError
 
+            backend = backend_of(cluster, placement)
             fit = ray_train_fit(train_worker, job, placement, backend=backend, verbose=verbose)
         failed = (TrainingFailedError,)
         starting = starting_workers(folder, placement)
@@ -123,15 +114,9 @@ def train_on_ray(
             else:
                 fit()
     except (*failed, ray.exceptions.RayError) as error:
-        # Who stops a command often sends the signal to all its processes, Ray's among them.
-        record = folder.record() if stop.signal else None
-        if record is not None and record.state == "running":
-            progress.message(f"no checkpoint was written: Ray ended before the workers ({first_line(error)})")
-            raise Stopped(stop.signal) from error
-        if record is None or record.state not in ENDED_BY_THEMSELVES:
+        if not _ended_by_signal(error, folder, stop, progress):
             _explain(error, folder, cluster.max_failures)
             raise
-        end_within(EXIT_S, _exit_code(record.state, stop.signal))
     finally:
         with suppress(StorageError):  # it would hide the error that ended the run
             for leftover in (RAY_SNAPSHOT, RAY_MARKER):
@@ -140,6 +125,46 @@ def train_on_ray(
     if record is not None and record.state == "failed":
         raise error_of(record)
     return record.message if record is not None else ""
+
+
+def _placed(job: AnyTrainJob, idle_gpu: str | None, progress: Progress) -> tuple[AnyTrainJob, Placement]:
+    """The placement of a job's workers on the whole cluster, and the job with notes on it.
+
+    Args:
+        idle_gpu: why the GPUs of this machine are left idle; None if they need not be.
+    """
+    import ray
+
+    cluster, resources = job.config.cluster, dict(ray.cluster_resources())
+    if idle_gpu is not None:
+        resources["GPU"] = 0.0
+    placement, warning = place_run(cluster, resources, private=is_private())
+    notes = [note for note in (idle_gpu, warning) if note is not None]
+    if not placement.on_this_machine:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        for line in describe_placement(cluster, placement, nodes, ray.available_resources()):
+            progress.message(line)
+    return replace(job, notes=(*job.notes, *notes)), placement
+
+
+def _ended_by_signal(error: Exception, folder: RunFolder, stop: StopSignals, progress: Progress) -> bool:
+    """Whether an error of Ray follows a signal at which the ranks ended by themselves; this process then ends soon.
+
+    Who stops a command often sends the signal to all its processes, Ray's among them.
+
+    Raises:
+        Stopped: Ray ended before the ranks.
+    """
+    record = folder.record() if stop.signal else None
+    if record is None:
+        return False
+    if record.state == "running":
+        progress.message(f"no checkpoint was written: Ray ended before the workers ({first_line(error)})")
+        raise Stopped(stop.signal) from error
+    if record.state not in ENDED_BY_THEMSELVES:
+        return False
+    end_within(EXIT_S, _exit_code(record.state, stop.signal))
+    return True
 
 
 def _without_ray(config: AnyConfig) -> str:

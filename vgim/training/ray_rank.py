@@ -62,21 +62,8 @@ def train_rank(job: AnyTrainJob, placement: Placement) -> None:
     if placement.use_gpu:
         require_gpu(node)
     process = _alone(placement) if placement.is_alone else _worker_of_ray_train(placement)
-    asked = job.config.cluster.threads_per_worker
-    threads = asked if asked != "auto" else process.threads
-    torch.set_num_threads(threads)
     group = RankGroup.of_world()
-    if not placement.use_gpu:
-        keep_freed_memory()
-    log_as(job.log_format, {"run": Location(job.run).name, "rank": group.rank})
-    _logger.info(
-        "rank %d of %d on %s, device %s, %s",
-        group.rank,
-        group.size,
-        node,
-        process.device,
-        plural(threads, "thread"),
-    )
+    threads = _set_up(job, process, group, node)
     if group.saves:
         job.check_claim()  # the workers of a killed launch must not go on beside those of the next
     attempt = folder.begin_attempt(group.size) if group.saves else Attempt()
@@ -121,6 +108,25 @@ def train_rank(job: AnyTrainJob, placement: Placement) -> None:
         job.check_claim()
         folder.set_state(training.state, message)
         say_end(training.state)
+
+
+def _set_up(job: AnyTrainJob, process: _Process, group: RankGroup, node: str) -> int:
+    """Set this process's torch threads, memory allocator and log; returns the threads."""
+    asked = job.config.cluster.threads_per_worker
+    threads = asked if asked != "auto" else process.threads
+    torch.set_num_threads(threads)
+    if process.device.type == "cpu":
+        keep_freed_memory()
+    log_as(job.log_format, {"run": Location(job.run).name, "rank": group.rank})
+    _logger.info(
+        "rank %d of %d on %s, device %s, %s",
+        group.rank,
+        group.size,
+        node,
+        process.device,
+        plural(threads, "thread"),
+    )
+    return threads
 
 
 def _say_nothing(state: str, error: Exception | None = None) -> None:

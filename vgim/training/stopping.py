@@ -145,8 +145,8 @@ class Grace:
         stop: the signals of this process.
         grace_s: seconds for the checkpoint to be written.
         say: prints a line.
-        ask: asks the ranks to stop, where they are other processes. If it returns False, no rank has begun, and the
-            command ends at once.
+        ask: asks the ranks to stop; None where the rank is this process. If it returns False, no rank has begun, and
+            the command ends at once.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Grace:
         stop: StopSignals,
         grace_s: float,
         say: Callable[[str], None],
-        ask: Callable[[int], bool] = lambda signal_number: True,
+        ask: Callable[[int], bool] | None = None,
     ) -> None:
         self._stop, self._grace_s, self._print, self._ask = stop, grace_of(grace_s), say, ask
         key = JOB_STOP_WAIT_S if self._grace_s < grace_s else "cluster.stop_grace_s"
@@ -182,7 +182,7 @@ class Grace:
                 return
         number = self._stop.signal
         try:
-            begun = self._ask(number)
+            begun = self._ask is None or self._ask(number)
         except StorageError as error:
             self._say(f"the ranks cannot be asked to stop: {error}")
             begun = False

@@ -185,7 +185,12 @@ def _launch_claimed(
     """Train in a folder that this process holds, and record how the training ended."""
     config, run = job.config, Location(job.run)
     folder = RunFolder(run)
-    grace: Grace | None = None
+    grace = Grace(
+        stop,
+        config.cluster.stop_grace_s,
+        progress.message,
+        None if config.cluster.workers == 0 else partial(ask_ranks_to_stop, folder),
+    )
     is_lost = has_begun = False
     try:
         folder.claim(config, data_fingerprint)
@@ -200,18 +205,8 @@ def _launch_claimed(
             raise Stopped(number)
         prepare()
         if config.cluster.workers == 0:
-            if address is not None:
-                progress.message(
-                    f"note: the address {address} is not used: cluster.workers=0 trains in this process"
-                )
-            with progress.stage("loading torch"):
-                from vgim.training.in_process import train_in_process
-            grace = Grace(stop, config.cluster.stop_grace_s, progress.message)
-            with grace, Console(run, progress, without_kl=modules_without_kl(config)):
-                message = train_in_process(job, stop)
+            message = _train_here(job, address, stop, grace, progress)
         else:
-            ask = partial(ask_ranks_to_stop, folder)
-            grace = Grace(stop, config.cluster.stop_grace_s, progress.message, ask)
             message = train_on_ray(
                 job,
                 address=address,
@@ -240,20 +235,7 @@ def _launch_claimed(
         raise
     except (KeyboardInterrupt, SystemExit) as error:
         stop.is_ending = True
-        number = signal_of(error)
-        record = folder.record()
-        # A signal after the last step finds a finished run; one before the first may find that of an earlier launch.
-        if has_begun and record is not None and record.state == "finished":
-            progress.message(f"{record.message}: {run.uri}")
-            return 0
-        if record is None or record.state == "running":  # else the ranks have written how they ended
-            folder.set_state("interrupted", f"stopped by {name_of(number)}")
-            if grace is not None and grace.is_over:
-                progress.message(
-                    f"no checkpoint was written within {grace.limit}: the steps since the last one are lost"
-                )
-        progress.message(f"interrupted; {continuation(run)}")
-        raise Interrupted(number) from None
+        message = _finished_or_interrupted(folder, signal_of(error), grace, progress, has_begun=has_begun)
     finally:
         stop.is_patient = False
         if not is_lost:
@@ -262,6 +244,42 @@ def _launch_claimed(
         stop.is_ending = False
     progress.message(f"{message}: {run.uri}")
     return 0
+
+
+def _train_here(
+    job: AnyTrainJob, address: str | None, stop: StopSignals, grace: Grace, progress: Progress
+) -> str:
+    """Train in this process; returns a sentence on how the run ended."""
+    if address is not None:
+        progress.message(f"note: the address {address} is not used: cluster.workers=0 trains in this process")
+    with progress.stage("loading torch"):
+        from vgim.training.in_process import train_in_process
+    with grace, Console(Location(job.run), progress, without_kl=modules_without_kl(job.config)):
+        return train_in_process(job, stop)
+
+
+def _finished_or_interrupted(
+    folder: RunFolder, signal_number: int, grace: Grace, progress: Progress, *, has_begun: bool
+) -> str:
+    """Record that a signal ended the launch; returns the sentence of a run that was finished before the signal.
+
+    Args:
+        has_begun: whether this launch has recorded itself: before, a finished run is that of an earlier launch.
+
+    Raises:
+        Interrupted: the run was not finished.
+    """
+    record = folder.record()
+    if has_begun and record is not None and record.state == "finished":
+        return record.message
+    if record is None or record.state == "running":  # else the ranks have written how they ended
+        folder.set_state("interrupted", f"stopped by {name_of(signal_number)}")
+        if grace.is_over:
+            progress.message(
+                f"no checkpoint was written within {grace.limit}: the steps since the last one are lost"
+            )
+    progress.message(f"interrupted; {continuation(folder.location)}")
+    raise Interrupted(signal_number) from None
 
 
 def _is_stopped(folder: RunFolder) -> bool:

@@ -125,23 +125,8 @@ def dry_run(
         say(_step_in_words(config, steps_in_epoch))
         for line in _time_in_words(config, start, steps_in_epoch, gpus, price_per_gpu_hour):
             say(line)
-    libraries = resident_bytes() - bytes_of([*encoder.parameters(), *encoder.buffers()])
-    with progress.stage("measuring the pass of each module"):
-        passes = pass_bytes(encoder.train(), config, set_precision(config.train.precision))
-    beside = run_as_graph(
-        "cuda" if gpus else "cpu",
-        exchanges=gpus > 1 and encoder.ranks_communicate,
-        compile_modules=config.train.compile,
-        cuda_graphs=config.train.cuda_graphs,
-    )
-    memories = list(_memories(config, encoder, passes, stages, beside=beside))
-    for name, memory in memories:
-        say(f"memory{name}: {memory.describe()}")
-    if not gpus and libraries > 0:
-        largest = max((memory for _, memory in memories), key=lambda memory: memory.total)
-        whole = process_memory(largest, libraries=libraries, window_bytes=window_bytes)
-        say(f"process{memories[0][0] if len(memories) == 1 else ' of the largest rank'}: {whole.describe()}")
-    say(_measured_in_words(config, on_gpu=gpus > 0))
+    for line in _memory_in_words(config, encoder, stages, gpus, window_bytes, progress):
+        say(line)
     say("nothing was started or written")
 
 
@@ -283,6 +268,34 @@ def _time_in_words(
     if gpus:
         assumed.append("nor are idle GPUs, the head node and storage")
     yield f"assumed: {'; '.join(assumed)}"
+
+
+def _memory_in_words(
+    config: RunConfig,
+    encoder: Encoder,
+    stages: tuple[Stage, ...] | None,
+    gpus: int,
+    window_bytes: int,
+    progress: Progress,
+) -> Iterator[str]:
+    """The memory of each kind of rank, of a process on CPUs, and how it was measured."""
+    libraries = resident_bytes() - bytes_of([*encoder.parameters(), *encoder.buffers()])
+    with progress.stage("measuring the pass of each module"):
+        passes = pass_bytes(encoder.train(), config, set_precision(config.train.precision))
+    beside = run_as_graph(
+        "cuda" if gpus else "cpu",
+        exchanges=gpus > 1 and encoder.ranks_communicate,
+        compile_modules=config.train.compile,
+        cuda_graphs=config.train.cuda_graphs,
+    )
+    memories = list(_memories(config, encoder, passes, stages, beside=beside))
+    for name, memory in memories:
+        yield f"memory{name}: {memory.describe()}"
+    if not gpus and libraries > 0:
+        largest = max((memory for _, memory in memories), key=lambda memory: memory.total)
+        whole = process_memory(largest, libraries=libraries, window_bytes=window_bytes)
+        yield f"process{memories[0][0] if len(memories) == 1 else ' of the largest rank'}: {whole.describe()}"
+    yield _measured_in_words(config, on_gpu=gpus > 0)
 
 
 def _measured_in_words(config: RunConfig, *, on_gpu: bool) -> str:
