@@ -2,7 +2,7 @@
 # Overridable: PYTHON (which interpreter makes the environment), VENV (where it lies), ARGS (for pytest and chaos),
 # MINUTES and SEED (for chaos and soak).
 
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin

@@ -193,7 +193,12 @@ def plain(files: list[Path], args: argparse.Namespace, whole: bool, num_workers:
     # All epochs in one order: a DataLoader starts its workers anew for each iteration.
     order = [i for _ in range(epochs) for i in torch.randperm(len(dataset)).tolist()]
     loader = DataLoader(
-        dataset, batch_size=args.batch, sampler=order, num_workers=num_workers, drop_last=True
+        dataset,
+        batch_size=args.batch,
+        sampler=order,
+        num_workers=num_workers,
+        drop_last=True,
+        multiprocessing_context="fork" if num_workers else None,
     )
     return (len(batch) for batch in loader)
 

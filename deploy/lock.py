@@ -23,8 +23,8 @@ PROJECT = DEPLOY.parent / "pyproject.toml"
 CUDA, CPU = DEPLOY / "requirements-cuda.txt", DEPLOY / "requirements-cpu.txt"
 EXTRAS = ("analysis", "data")
 """What a cluster runs beside training: analyses of latents, downloads of corpora."""
-PYTHONS = ("3.11", "3.12", "3.13")
-"""The Pythons that one lock must fit: of the tests, of Ubuntu 24.04 under the launcher, and of the image."""
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+"""The Pythons that one lock must fit: of the tests, of Ubuntu 24.04 and 26.04 under the launcher, and of the image."""
 PLATFORM = "x86_64-manylinux_2_28"
 PYPI = "https://pypi.org/simple"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"

@@ -55,7 +55,8 @@ def test_unset_variable_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stem", "name"), [("plain", "plain"), ("_base", "base"), ("my run (2)", "my-run-2-"), ("...", "run")]
+    ("stem", "name"),
+    [("plain", "plain"), ("_base", "base"), ("my run (2)", "my-run-2-"), ("(2)", "2-"), ("()", "run")],
 )
 def test_run_is_named_after_the_preset(write_preset: WritePreset, stem: str, name: str) -> None:
     path = write_preset(stem, "data: {shards: /s}\n")

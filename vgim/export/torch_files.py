@@ -128,5 +128,6 @@ def _scan_direction(gru: nn.GRU, x_BTC: Tensor, end: str) -> Tensor:
 @contextmanager
 def _without_deprecation() -> Iterator[None]:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is deprecated")
+        # Python 3.14 is said to be unsupported; whether its TorchScript computes the same is checked at each export.
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is (deprecated|not supported)")
         yield

@@ -78,10 +78,10 @@ def run_trial(trial: Trial, previous: Trial | None, context: TrialContext, on_re
     monitor = TrialMonitor(trial.run, trial.config, context.metric)
     if not has_ended(trial):
         wait_for_previous_launch(trial)
-        training = _TrainingThread(trial, previous, context)
-        training.start()
-        while training.is_alive():
-            training.join(POLL_S)
+        training = _Training(trial, previous, context)
+        training.thread.start()
+        while training.thread.is_alive():
+            training.thread.join(POLL_S)
             for report in _new_reports(monitor):
                 # The last report waits for the run's end: a scheduler must not stop a run that is about to finish.
                 if report.epoch < num_epochs(trial):
@@ -133,15 +133,18 @@ def _new_reports(monitor: TrialMonitor) -> list[MetricReport]:
         return []  # A storage error that passes must not end the trial; the next poll tries again.
 
 
-class _TrainingThread(threading.Thread):
-    """Trains the run. A daemon: it ends with the driver's process, which Tune may end."""
+class _Training:
+    """The training of a trial's run, in a thread of its own, and the error that ended it.
+
+    The thread is a daemon: it ends with the driver's process, which Tune may end.
+    """
 
     def __init__(self, trial: Trial, previous: Trial | None, context: TrialContext) -> None:
-        super().__init__(name=trial.id, daemon=True)
         self._trial, self._previous, self._context = trial, previous, context
+        self.thread = threading.Thread(target=self._run, name=trial.id, daemon=True)
         self.error: BaseException | None = None
 
-    def run(self) -> None:
+    def _run(self) -> None:
         try:
             train(
                 launchable_config(self._trial.config, self._context),

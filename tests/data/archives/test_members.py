@@ -78,7 +78,7 @@ def test_a_negative_size_is_refused(tmp_path: Path) -> None:
     header = bytearray(member("a").tobuf(tarfile.GNU_FORMAT))
     header[124:136] = b"\xff" + (-512).to_bytes(11, "big", signed=True)
     header[148:156] = b"%06o\0 " % (256 + sum(header[:148]) + sum(header[156:]))
-    with pytest.raises(DataError, match="'a' has a negative size"):
+    with pytest.raises(DataError, match=r"'a' has a negative size|invalid offset"):
         names_in(written(tmp_path, bytes(header) + bytes(1024)))
 
 

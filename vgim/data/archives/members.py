@@ -105,13 +105,11 @@ class _Header(tarfile.TarInfo):
     """A header of tarfile, which takes a damaged one for the end of the archive."""
 
     @classmethod
-    def frombuf(cls, buf: Any, encoding: str, errors: str) -> _Header:
+    def fromtarfile(cls, archive: Any) -> _Header:
         try:
-            return super().frombuf(buf, encoding, errors)
-        except tarfile.HeaderError as error:
-            if any(buf):
-                raise tarfile.ReadError(f"a header is damaged: {error}") from error
-            raise
+            return super().fromtarfile(archive)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(f"a header is damaged: {error}") from error
 
 
 class _Bounded:
