@@ -81,6 +81,17 @@ def test_differences_need_common_seeds_and_the_same_utterances() -> None:
     assert found.mean == pytest.approx(right.mean() - right[0].mean())
 
 
+@pytest.mark.parametrize("num_seeds", [1, 3])
+def test_a_single_utterance_bounds_neither_an_accuracy_nor_a_difference(num_seeds: int) -> None:
+    one = hits_of(np.full((num_seeds, 1), 70), 100)
+    found = estimate(one)
+    assert (found.mean, found.low, found.high) == (pytest.approx(0.7), 0, 1)
+    difference = paired_difference(one, hits_of(np.full((num_seeds, 1), 50), 100))
+    assert difference is not None
+    assert difference.mean == pytest.approx(0.2)
+    assert difference.low < 0 < difference.high == 1
+
+
 @pytest.mark.parametrize(
     ("seeds", "utterance_std", "seed_std", "both_std"),
     [(3, 2, 0, 0), (3, 2, 0.15, 0.5), (3, 2, 0.3, 0), (3, 0.3, 0.1, 1), (2, 1, 0.8, 0.2), (2, 0.5, 0.3, 0.2)],

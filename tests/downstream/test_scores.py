@@ -7,7 +7,12 @@ import pytest
 import torch
 from scipy import stats
 
-from vgim.downstream.intervals import interval_over_seeds, interval_over_utterances, wilson_interval
+from vgim.downstream.intervals import (
+    interval_over_seeds,
+    interval_over_utterances,
+    note_on_few_utterances,
+    wilson_interval,
+)
 from vgim.downstream.scores import per_class, score
 
 
@@ -49,3 +54,19 @@ def test_frames_of_one_utterance_do_not_count_as_independent() -> None:
     naive = wilson_interval(float(alike.sum() / count.sum()), int(count.sum()))
     assert high - low > 5 * (naive[1] - naive[0])
     assert low < alike.sum() / count.sum() < high
+
+
+@pytest.mark.parametrize("count", [[309], [0, 309, 0]])
+def test_frames_of_a_single_utterance_bound_nothing(count: list[int]) -> None:
+    count_U = np.array(count)
+    assert interval_over_utterances(0.25 * count_U, count_U) == (0, 1)
+    assert "1 utterance, which says nothing of others" in str(note_on_few_utterances(count_U))
+
+
+@pytest.mark.parametrize(
+    ("num", "each", "noted"), [(2, 50, True), (9, 50, True), (10, 50, False), (2, 1, False)]
+)
+def test_a_note_says_where_too_few_utterances_are_resampled(num: int, each: int, noted: bool) -> None:
+    note = note_on_few_utterances(np.full(num, each))
+    assert (note is not None) == noted
+    assert note is None or f"of {num} utterances" in note

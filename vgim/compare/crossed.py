@@ -115,6 +115,8 @@ def _linearized(hits: SeedHits, mean: float) -> F64:
 
 
 def _half_width(x_SU: F64) -> float:
-    """Half the width of the 95 % interval of the mean over seeds and utterances."""
+    """Half the width of the 95 % interval of the mean over seeds and utterances; 1 if there is one utterance alone."""
+    if x_SU.shape[1] == 1:
+        return 1.0
     intervals = (interval_of_mean(means.tolist()) for means in (x_SU.mean(1), x_SU.mean(0)))
     return math.hypot(*((high - low) / 2 for low, high in filter(None, intervals)))

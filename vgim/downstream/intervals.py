@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from vgim.arrays import I64
 
 BOOTSTRAP_DRAWS = 2_000
+FEW_UTTERANCES = 10
+"""Below so many utterances, resampling them gives an interval that is clearly too narrow."""
 Z_95 = 1.959964
 MANY_DEGREES = 1_000
 
@@ -39,6 +41,7 @@ def interval_over_utterances(correct_U: NDArray[np.float64], count_U: I64) -> tu
 
     With one example for each utterance it is Wilson's score interval (1927), which is also right near 0 and 1. With
     several, examples of one utterance are not independent, so whole utterances are resampled (bootstrap percentiles).
+    The examples of a single utterance say nothing of others, so that its interval is all of 0 to 1.
 
     Args:
         correct_U: Correctly classified examples of each utterance, which are no whole numbers if averaged over seeds.
@@ -47,10 +50,30 @@ def interval_over_utterances(correct_U: NDArray[np.float64], count_U: I64) -> tu
     if (count_U <= 1).all():
         return wilson_interval(float(correct_U.sum() / count_U.sum()), int(count_U.sum()))
     num = len(count_U)
+    if np.count_nonzero(count_U) == 1:
+        return 0.0, 1.0
     drawn = np.random.default_rng(0).integers(num, size=(BOOTSTRAP_DRAWS, num))
     ratios = correct_U[drawn].sum(1) / np.maximum(1, count_U[drawn].sum(1))
     low, high = np.percentile(ratios, [2.5, 97.5])
     return float(low), float(high)
+
+
+def note_on_few_utterances(count_U: I64) -> str | None:
+    """A note if `interval_over_utterances` resamples fewer utterances than its width can be trusted with.
+
+    Args:
+        count_U: All examples of each utterance.
+    """
+    num = int(np.count_nonzero(count_U))
+    if num >= FEW_UTTERANCES or (count_U <= 1).all():
+        return None
+    if num == 1:
+        return (
+            "the test examples are of 1 utterance, which says nothing of others: the interval is 0 to 100 %"
+        )
+    return (
+        f"the test examples are of {num} utterances, so few that the interval over utterances is too narrow"
+    )
 
 
 def wilson_interval(share: float, num: int) -> tuple[float, float]:

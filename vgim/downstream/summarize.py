@@ -16,7 +16,7 @@ from vgim.downstream.context import ProbeContext
 from vgim.downstream.encoders.kinds import EncoderPreparation
 from vgim.downstream.features.source import FeatureSpec
 from vgim.downstream.fit import SeedFit, Splits
-from vgim.downstream.intervals import interval_over_seeds, interval_over_utterances
+from vgim.downstream.intervals import interval_over_seeds, interval_over_utterances, note_on_few_utterances
 from vgim.downstream.leakage import count_seen
 from vgim.downstream.optimum import MAX_ITERATIONS
 from vgim.downstream.options import EncoderKind
@@ -62,6 +62,8 @@ def summarize(
         notes = [*notes, f"classes of the test split that are not in the train split: {num_unknown}"]
     if not all(fit.fitted.converged for fit in fits):
         notes = [*notes, NOT_CONVERGED]
+    if (few := note_on_few_utterances(scores[0].count_U)) is not None:
+        notes = [*notes, few]
     seeds_interval = interval_over_seeds(accuracies)
     result = ProbeResult(
         **facts_of(context, kind, spec, preparations, notes),

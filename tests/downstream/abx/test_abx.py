@@ -108,6 +108,12 @@ def test_speakers_without_a_pair_leave_the_interval_of_the_others() -> None:
     assert 0.6 <= low < high <= 0.8
 
 
+def test_a_single_speaker_with_a_pair_bounds_nothing() -> None:
+    right_SKK = np.full((3, 2, 2), np.nan)
+    right_SKK[1, 0, 1] = 0.6
+    assert AbxScores(right_SKK, 9).interval() == (0, 1)
+
+
 @pytest.mark.parametrize("across", [False, True])
 def test_phones_in_different_directions_are_told_apart_and_equal_ones_half_of_the_time(across: bool) -> None:
     tokens, _ = random_tokens(30, 3, 2, seed=0)

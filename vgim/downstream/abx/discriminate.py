@@ -39,8 +39,13 @@ class AbxScores(NamedTuple):
         return float(np.nanmean(self.of_pairs))
 
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the accuracy on other speakers, by resampling speakers (bootstrap percentiles)."""
+        """95 % interval of the accuracy on other speakers, by resampling speakers (bootstrap percentiles).
+
+        A single speaker says nothing of others: the interval is all of 0 to 1.
+        """
         num = len(self.right_SKK)
+        if np.count_nonzero(~np.isnan(self.right_SKK).all(axis=(1, 2))) == 1:
+            return 0.0, 1.0
         drawn = np.random.default_rng(0).multinomial(num, np.full(num, 1 / num), size=BOOTSTRAP_DRAWS)
         of_draws = (_mean_over_first(self.right_SKK, weight_S) for weight_S in drawn)
         # A draw of speakers none of whom has a pair says nothing.
