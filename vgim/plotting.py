@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import io
+import re
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 WITHOUT_MATPLOTLIB = "no pictures: matplotlib is not installed; pip install 'vgim[analysis]' draws them"
 PNG, PDF = ".png", ".pdf"
 TRUETYPE = 42
 """matplotlib's `pdf.fonttype` for embedded TrueType fonts, which editors can change and journals accept."""
+
+MISSING_GLYPH = re.compile(r"Glyph (\d+) .*missing from font")
+"""matplotlib's warning of a character that the fonts of a text lack."""
+
+LAST_RESORT = "Last Resort"
+"""Begins the name of a font with a box for every character, which comes with matplotlib."""
 
 Figure = Any
 """A matplotlib figure."""
@@ -36,9 +45,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 def as_png(figure: Figure) -> bytes:
     """Render a figure as PNG."""
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=120, metadata={"Software": None})
-    return out.getvalue()
+    return _save(figure, format="png", metadata={"Software": None})
 
 
 def as_pdf(figure: Figure) -> bytes:
@@ -48,10 +55,8 @@ def as_pdf(figure: Figure) -> bytes:
     """
     from matplotlib import rc_context
 
-    out = io.BytesIO()
     with rc_context({"pdf.fonttype": TRUETYPE}):
-        figure.savefig(out, format="pdf", dpi=120, metadata={"CreationDate": None})
-    return out.getvalue()
+        return _save(figure, format="pdf", metadata={"CreationDate": None})
 
 
 def render(figure: Figure, file: str) -> bytes:
@@ -70,3 +75,63 @@ def picture_files(file: str, figure: Figure, *, pdf: bool) -> dict[str, bytes]:
     if pdf:
         files[file.removesuffix(PNG) + PDF] = as_pdf(figure)
     return files
+
+
+def _save(figure: Figure, **options: Any) -> bytes:
+    """The bytes of a figure. Characters that its font lacks are drawn from other installed fonts.
+
+    Warns once of characters that no installed font has: they are drawn as boxes.
+    """
+    data, missing = _save_once(figure, options)
+    if missing and (families := _families_with(missing)):
+        from matplotlib.text import Text
+
+        for text in figure.findobj(Text):
+            text.set_fontfamily([*text.get_fontfamily(), *families])
+        data, missing = _save_once(figure, options)
+    if missing:
+        warnings.warn(
+            f"no installed font has {' '.join(missing)}, so that pictures show boxes instead; install a font of this "
+            "script, such as Noto Sans",
+            stacklevel=2,
+        )
+    return data
+
+
+def _save_once(figure: Figure, options: dict[str, Any]) -> tuple[bytes, list[str]]:
+    """The bytes of a figure, and the characters that the fonts of its texts lack."""
+    out = io.BytesIO()
+    missing = set()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        figure.savefig(out, dpi=120, **options)
+    for warning in caught:
+        if (found := MISSING_GLYPH.match(str(warning.message))) is not None:
+            missing.add(chr(int(found[1])))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return out.getvalue(), sorted(missing)
+
+
+def _families_with(characters: Sequence[str]) -> list[str]:
+    """Families of installed fonts that together have as many of the characters as any do; the first has the most."""
+    from matplotlib.font_manager import fontManager
+    from matplotlib.ft2font import FT2Font
+
+    by_family: dict[str, set[str]] = {}
+    for font in fontManager.ttflist:
+        if font.name.startswith(LAST_RESORT):
+            continue
+        try:
+            glyphs = FT2Font(font.fname).get_charmap()
+        except (OSError, RuntimeError):  # a font that was removed, or that FreeType cannot read
+            continue
+        by_family.setdefault(font.name, set()).update(each for each in characters if ord(each) in glyphs)
+    families, left = list[str](), set(characters)
+    while left:
+        best = max(sorted(by_family), key=lambda name: len(by_family[name] & left), default=None)
+        if best is None or not by_family[best] & left:
+            break
+        families.append(best)
+        left -= by_family[best]
+    return families
