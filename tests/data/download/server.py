@@ -19,6 +19,10 @@ class Archives:
     sends: list[int] = field(default_factory=list)
     """Bytes after which it closes the connection, for each request from now on; all of them once the list is empty."""
     has_ranges: bool = True
+    encoding: str = ""
+    """Content-Encoding that it claims; the bytes are the file's own."""
+    promised_more: int = 0
+    """Bytes by which Content-Length is too large; the size of a file is then told nowhere else."""
     asked: list[str] = field(default_factory=list)
     """The `Range` of each request, empty for none."""
 
@@ -41,12 +45,15 @@ def serve(archives: Archives) -> Iterator[Archives]:
             start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and archives.has_ranges else 0
             if start >= len(data):
                 self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{len(data)}")
+                if not archives.promised_more:
+                    self.send_header("Content-Range", f"bytes */{len(data)}")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
             self.send_response(206 if start else 200)
-            self.send_header("Content-Length", str(len(data) - start))
+            self.send_header("Content-Length", str(len(data) - start + archives.promised_more))
+            if archives.encoding:
+                self.send_header("Content-Encoding", archives.encoding)
             self.end_headers()
             sent = archives.sends.pop(0) if archives.sends else len(data)
             self.wfile.write(data[start : start + sent])

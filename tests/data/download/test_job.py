@@ -122,6 +122,24 @@ def test_a_server_that_is_gone_leaves_the_part_and_the_same_command_goes_on(
     assert holds_all(tmp_path)
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip"])
+def test_an_archive_that_a_server_calls_encoded_stays_packed(
+    server: Server, tmp_path: Path, encoding: str
+) -> None:
+    server.encoding = encoding
+    server.sends = [fetch.CHUNK_BYTES]
+    download("librispeech", tmp_path, subsets=[SUBSET])
+    assert len(server.asked) == 2
+    assert holds_all(tmp_path)
+
+
+def test_a_server_that_never_sends_what_it_promises_is_given_up(server: Server, tmp_path: Path) -> None:
+    server.promised_more = 1
+    with pytest.raises(StorageError, match=r"cannot download .*: the connection broke off"):
+        download("librispeech", tmp_path, subsets=[SUBSET])
+    assert len(server.asked) == 1 + fetch.TRIES
+
+
 def test_a_download_that_was_killed_while_its_hash_was_compared_asks_for_nothing_again(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

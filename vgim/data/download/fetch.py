@@ -21,7 +21,7 @@ CHUNK_BYTES = 1 << 16
 CONNECT_S, READ_S = 20.0, 60.0
 """Seconds without an answer after which the server counts as gone."""
 TRIES = 5
-"""Connections in a row that may bring nothing."""
+"""Connections in a row that may bring nothing new."""
 MEGABYTE = 1_000_000
 
 
@@ -82,12 +82,11 @@ class _Resume:
     def __call__(self, url: str, output_file: str, downloads: Any) -> None:
         import requests
 
-        idle = 0
+        idle, most = 0, self._size()
         while True:
-            before = self._size()
             problem = ""
             try:
-                if self._read(url, before):
+                if self._read(url, self._size()):
                     break
                 problem = "the server closed the connection"
             except requests.HTTPError as error:
@@ -101,7 +100,9 @@ class _Resume:
                 ValueError,
             ) as error:  # urllib's, of an address after a redirect
                 problem = _in_words(error)
-            idle = 0 if self._size() > before else idle + 1
+            # A part that was begun anew has brought nothing until it is longer than it ever was.
+            idle = 0 if self._size() > most else idle + 1
+            most = max(most, self._size())
             if idle == TRIES:
                 raise StorageError(
                     f"cannot download {mask_secrets(url)}: {mask_secrets(problem)}; {self._kept()}the same command "
@@ -129,6 +130,8 @@ class _Resume:
                 start = 0  # the server sends the file from its beginning
             length = response.headers.get("Content-Length")
             total = start + int(length) if length is not None and length.isdecimal() else None
+            # Servers that call an archive's own gzip an encoding would have it unpacked here.
+            response.raw.headers.discard("Content-Encoding")
             self._stage.update(total=total and total // MEGABYTE, done=start // MEGABYTE, detail="")
             writing = partial(storage_errors, "write", str(self._part))
             with writing():
