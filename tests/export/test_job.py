@@ -218,6 +218,9 @@ def test_an_encoder_that_amplifies_rounding_is_measured_by_its_own() -> None:
         rough.off = off
         with pytest.raises(TrainingError, match="own fp32 differs from fp64 by"):
             refuse_beyond_rounding(difference, rough, audio(), 0, "x")
+    rough.off = float("nan")
+    with pytest.raises(TrainingError, match="x of the encoder itself has values that are not finite"):
+        refuse_beyond_rounding(float("nan"), rough, audio(), 0, "x")
 
 
 def test_an_export_may_lie_on_any_storage(runs: dict[str, Path], tmp_path: Path) -> None:
@@ -243,6 +246,11 @@ def test_damage_is_named(runs: dict[str, Path], tmp_path: Path) -> None:
     content["modules"][0]["channels"] = 7
     config.write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match="its modules are not those of its run_config"):
+        vgim.load_encoder(tmp_path / "export")
+    content["modules"][0]["channels"] = 8
+    content["normalize"] = {"mode": "corpus", "mean": None, "std": None}
+    config.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=r"normalize: .*mode corpus needs mean and std"):
         vgim.load_encoder(tmp_path / "export")
     config.write_text("{")
     with pytest.raises(CheckpointError, match="does not read as the config of an exported encoder"):

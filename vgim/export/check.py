@@ -6,6 +6,7 @@ Shapes: B utterances, L samples, T frames, C channels.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -100,10 +101,15 @@ def refuse_beyond_rounding(
         what: Name of the output in errors.
 
     Raises:
-        TrainingError: The encoder's fp32 is nearer to its fp64 than that.
+        TrainingError: The encoder's fp32 is nearer to its fp64 than that, or its output is not finite.
     """
     exact_BTC = copy.deepcopy(encoder).double()(audio_BL, module=module).float()
     rounding = relative_difference(encoder(audio_BL, module=module).numpy(), exact_BTC.numpy(), what)
+    if not math.isfinite(rounding):
+        raise TrainingError(
+            f"{what} of the encoder itself has values that are not finite numbers; nothing was written: its weights "
+            "are damaged or its training diverged, so export another checkpoint"
+        )
     if not difference <= min(max(TOLERANCE, ROUNDINGS * rounding), CAP):
         raise TrainingError(
             f"{what} of the export differs from the encoder's by {difference:.1e} of its largest value, more than "

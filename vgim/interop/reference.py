@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 import socket
 import sys
 from collections.abc import Sequence
@@ -14,13 +13,13 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor
 
 from vgim.config import RunConfig, load_config, to_yaml
 from vgim.config.keys import dump, flatten
 from vgim.config.schema import AugmentConfig, Family, StorageConfig
 from vgim.config.yaml_text import to_flow
 from vgim.errors import CheckpointError, ConfigError, StorageError
+from vgim.interop.reference_file import read_state_dict
 from vgim.interop.reference_keys import Architecture, normalize, read_architecture
 from vgim.interop.reference_weights import put_reference, to_reference
 from vgim.model.audio import Normalize
@@ -48,7 +47,6 @@ OF_THE_REFERENCE = {
 """What the reference has in all its runs, and its files do not say. An imported run has it too, whatever its preset."""
 GRU_OF_LIBRISPEECH = "model.gru_units=256"
 """What the reference has where the presets `librispeech-...` have a wider GRU."""
-_FORBIDDEN = re.compile(r"GLOBAL (\S+)")
 
 
 @dataclass(frozen=True)
@@ -75,8 +73,9 @@ def import_reference(
         family: sim or gim, whatever the file's heads look like; None reads it from them.
 
     Raises:
-        CheckpointError: The file does not load as weights alone, has unknown or missing tensors, is of another
-            family or architecture than the config, or does not tell its family; the keys that differ are named.
+        CheckpointError: The file does not load as weights alone, is damaged, has unknown or missing tensors or numbers
+            that are not finite, is of another family or architecture than the config, or does not tell its family; the
+            keys that differ are named.
         ConfigError: The preset or an override cannot be used.
         StorageError: The file cannot be read, or the run cannot be written.
     """
@@ -86,7 +85,7 @@ def import_reference(
             raise StorageError(f"{run.uri} holds a run already; give --out a folder of its own")
     data = source.read_bytes()
     try:
-        tensors = normalize(_load(data))
+        tensors = normalize(read_state_dict(data))
         found = read_architecture(tensors)
         architecture = _with_family(found, family)
         if preset is None:
@@ -101,6 +100,7 @@ def import_reference(
         _check_agrees(architecture, config, preset)
         encoder = build_encoder(config.model, config.objective, config.train.seed)
         put_reference(encoder, tensors)
+        _refuse_nonfinite(encoder)
     except CheckpointError as error:
         raise CheckpointError(f"{source.uri}: {error}") from error
     _write(run, encoder, config, source, hashlib.sha256(data).hexdigest())
@@ -166,23 +166,13 @@ def _notes_on_input(normalize: Normalize, state: TrainingState) -> list[str]:
     ]
 
 
-def _load(data: bytes) -> dict[str, Tensor]:
-    """Read the state dict of a file, without executing anything in it."""
-    try:
-        loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # a file that is no checkpoint makes the unpickler raise anything
-        forbidden = _FORBIDDEN.search(str(error))
-        raise CheckpointError(
-            f"it holds the Python object {forbidden[1].rstrip('.')}, and loading that would run code; save the "
-            "state_dict() alone, with tensors in it and nothing else"
-            if forbidden
-            else "it does not read as weights that torch.save wrote; it is damaged, or another kind of file"
-        ) from error
-    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise CheckpointError("it holds more than tensors by name; save the state_dict() alone")
-    return loaded
+def _refuse_nonfinite(encoder: Encoder) -> None:
+    for name, tensor in encoder.state_dict().items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(
+                f"its weights hold values that are not finite numbers (in {name}); its training diverged, so convert "
+                "an earlier checkpoint"
+            )
 
 
 def _with_family(found: Architecture, family: Family | None) -> Architecture:

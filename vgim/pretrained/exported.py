@@ -8,12 +8,12 @@ FOLDER/  config.json  model.safetensors  README.md  vgim_encoder.py
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
 from vgim.config import RunConfig
@@ -81,8 +81,14 @@ class NormalizeRecord(ExportRecord):
 
     mode: Normalize
     mean: float | None
-    std: float | None
+    std: float | None = Field(ge=0)
     """Mean and standard deviation of the training audio in [-1, 1]; mode `corpus` normalizes by them."""
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> Self:
+        if self.mode == "corpus" and (self.mean is None or self.std is None):
+            raise ValueError("mode corpus needs mean and std")
+        return self
 
 
 class ModuleFigures(ExportRecord):
