@@ -42,13 +42,13 @@ def run(name: str, *accuracies: float, half: float = 0.02, task: str = "phone", 
 
 
 def verdict(*runs: ComparedRun) -> ComparisonVerdict:
-    found = judge_runs(runs, ["speaker"] * len(runs))
+    found = judge_runs(runs, [figures(uri=one.uri) for one in runs])
     assert found is not None
     return found
 
 
 def test_a_single_run_is_compared_with_nothing() -> None:
-    assert judge_runs([run("a", 0.5)], ["phone"]) is None
+    assert judge_runs([run("a", 0.5)], [figures()]) is None
 
 
 @pytest.mark.parametrize(
@@ -110,6 +110,32 @@ def test_runs_that_were_not_probed_alike_have_no_better_one_and_the_command_that
     )
     assert found.next is not None
     assert found.next.command.startswith("vgim probe /runs/b /runs/c --task phone --all-modules")
+
+
+def test_runs_on_different_data_are_to_be_probed_on_shards_that_can_be_read_and_a_task_with_labels_there() -> (
+    None
+):
+    a, b = run("a", 0.5), run("b", 0.6).model_copy(update={"data_fingerprint": "1"})
+    b = b.model_copy(
+        update={"probes": tuple(p.model_copy(update={"data_fingerprint": "1"}) for p in b.probes)}
+    )
+    of_a, of_b = figures(uri=a.uri, hours=None, task="speaker"), figures(uri=b.uri, hours=1.0, task="phone")
+    found = judge_runs([a, b], [of_a, of_b])
+    assert found is not None
+    assert found.sentences[0].startswith("No two runs were probed on the same data, and InfoNCE")
+    assert found.next is not None
+    shards = of_b.config.data.shards
+    assert found.next.command.startswith(
+        f"vgim probe /runs/a /runs/b --task phone --all-modules --shards {shards} "
+    )
+
+
+def test_runs_probed_on_one_task_in_different_ways_are_probed_again_in_one_way() -> None:
+    b = run("b", 0.6)
+    b = b.model_copy(update={"probes": tuple(p.model_copy(update={"variant": "whole"}) for p in b.probes)})
+    found = verdict(run("a", 0.5), b)
+    assert found.next is not None
+    assert found.next.command.startswith("vgim probe /runs/a /runs/b --task phone --all-modules --encoder")
 
 
 def test_of_runs_at_chance_none_is_better() -> None:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from vgim.compare.comparison import ComparedProbe, ComparedRun, ComparisonVerdict
 from vgim.text import join_words
 from vgim.verdict.commands import probe_command
+from vgim.verdict.figures import RunFigures
 from vgim.verdict.probes import Difference, difference, in_points
 from vgim.verdict.verdict import NextCommand
 
 
-def judge_runs(runs: Sequence[ComparedRun], tasks: Sequence[str]) -> ComparisonVerdict | None:
+def judge_runs(runs: Sequence[ComparedRun], figures: Sequence[RunFigures]) -> ComparisonVerdict | None:
     """Say of each task that several runs were probed on which run is best; None for a single run.
 
     Each run counts with its best module, or with modules side by side where every run was probed so. Differences have
@@ -19,7 +20,7 @@ def judge_runs(runs: Sequence[ComparedRun], tasks: Sequence[str]) -> ComparisonV
 
     Args:
         runs: The compared runs.
-        tasks: A probe that each run's shards have labels for.
+        figures: What the folder of each run says.
     """
     if len(runs) < 2:
         return None
@@ -35,7 +36,7 @@ def judge_runs(runs: Sequence[ComparedRun], tasks: Sequence[str]) -> ComparisonV
             sentences.append(sentence)
             best.append(winner)
     if not sentences:
-        return _not_probed_alike(runs, tasks)
+        return _not_probed_alike(runs, figures)
     following = best[0].verdict.next if best[0].verdict is not None else None
     return ComparisonVerdict(sentences=tuple(sentences), next=following)
 
@@ -104,16 +105,23 @@ def best_of(best: str, accuracy: float, differences: Mapping[str, Difference], w
     return f"{best} ({accuracy:.1%}) leads {gaps}, within the interval: {worse}"
 
 
-def _not_probed_alike(runs: Sequence[ComparedRun], tasks: Sequence[str]) -> ComparisonVerdict:
-    """The verdict on runs of which no two were probed on one task."""
-    task = next((probe.task for run in runs for probe in run.probes), tasks[0])
-    lacking = [
-        run.uri for run in runs if not any(p.task == task and p.encoder == "trained" for p in run.probes)
-    ]
-    command = probe_command(lacking, task)
+def _not_probed_alike(runs: Sequence[ComparedRun], figures: Sequence[RunFigures]) -> ComparisonVerdict:
+    """The verdict on runs of which no two were probed on one task and the same data."""
+    if len({run.data_fingerprint for run in runs}) > 1:
+        of = next((each for each in figures if each.hours is not None), figures[0])
+        what, command = (
+            "the same data",
+            probe_command([run.uri for run in runs], of.task, shards=of.config.data.shards),
+        )
+    else:
+        task = next((probe.task for run in runs for probe in run.probes), figures[0].task)
+        lacking = [
+            run.uri for run in runs if not any(p.task == task and p.encoder == "trained" for p in run.probes)
+        ]
+        what, command = "one task", probe_command(lacking or [run.uri for run in runs], task)
     return ComparisonVerdict(
         sentences=(
-            "No two runs were probed on one task, and InfoNCE alone does not say which encoder is better.",
+            f"No two runs were probed on {what}, and InfoNCE alone does not say which encoder is better.",
         ),
         next=NextCommand(purpose="measure which encoder is better", command=command),
     )

@@ -49,7 +49,7 @@ def compare(runs: Sequence[str], *, baselines: bool = True) -> Comparison:
     ]
     compared = [run for run, _ in read]
     notes += _differences(compared, configs)
-    verdict = judge_runs(compared, [figures.task for _, figures in read])
+    verdict = judge_runs(compared, [figures for _, figures in read])
     return Comparison(runs=tuple(compared), notes=tuple(notes), verdict=verdict)
 
 

@@ -87,11 +87,27 @@ def next_command(
 
 
 def probe_command(
-    runs: str | Sequence[str], task: str, encoders: Sequence[str] = ("trained", "random", "mfcc")
+    runs: str | Sequence[str],
+    task: str,
+    encoders: Sequence[str] = ("trained", "random", "mfcc"),
+    *,
+    shards: str | None = None,
 ) -> str:
-    """The command that probes every module of a run, or of several."""
+    """The command that probes every module of a run, or of several.
+
+    Args:
+        shards: Shards to probe on; None for those of each run.
+    """
     runs = [runs] if isinstance(runs, str) else runs
-    words = ["vgim", "probe", *runs, "--task", task, "--all-modules"]
+    words = [
+        "vgim",
+        "probe",
+        *runs,
+        "--task",
+        task,
+        "--all-modules",
+        *(["--shards", shards] if shards else []),
+    ]
     return shlex.join([*words, *(word for encoder in encoders for word in ("--encoder", encoder))])
 
 
