@@ -203,7 +203,10 @@ def test_segments_are_cut_and_those_of_a_recording_stay_in_one_split(corpus: Pat
     [
         ("", "names no recording"),
         ("path\n", "names no recording"),
-        ("name,age\nx,1\n", "line 1: expected a header with a column path"),
+        (
+            "name,age\nx,1\n",
+            r"line 1: expected a header with a column path \(or .*file_name, .*\), got 'name,age'",
+        ),
         ("path,text\na.wav,one,two\n", "line 2: 3 cells under a header of 2"),
         ("path,split\na.wav,trial\n", "line 2: 'trial' is no split"),
         ("path,start\na.wav,soon\n", "line 2: start=soon is no time in seconds"),
@@ -258,6 +261,31 @@ def test_a_name_whose_accents_are_written_otherwise_is_found(corpus: Path, tmp_p
     (tmp_path / "list.csv").write_text("path\ncaf\u00e9.wav\n")
     (item,) = find_folder(corpus, manifest=str(tmp_path / "list.csv")).utterances
     assert item.path == "cafe\u0301.wav"
+
+
+@pytest.mark.parametrize("column", ["path", "file", "file_name", "filepath"])
+def test_a_list_made_on_windows_is_read(corpus: Path, tmp_path: Path, column: str) -> None:
+    text = f"{column};Speaker;emotion\r\nann\\deep\\two.flac;Ann;sad\r\n"
+    (tmp_path / "list.csv").write_text(text, encoding="utf-8-sig", newline="")
+    (item,) = find_folder(corpus, manifest=str(tmp_path / "list.csv")).utterances
+    assert (item.path, item.speaker_id) == ("ann/deep/two.flac", "Ann")
+
+
+def test_a_whole_file_without_a_transcript_in_the_list_has_the_one_beside_it(
+    corpus: Path, tmp_path: Path
+) -> None:
+    (corpus / "bob/three.txt").write_bytes(b"caf\xe9")
+    lines = [
+        {"path": "ann/one.wav"},
+        {"path": "ann/one.wav", "id": "told", "text": "of the list"},
+        {"path": "ann/one.wav", "start": 0.5},
+        {"path": "bob/three.ogg"},
+    ]
+    (tmp_path / "list.jsonl").write_text(jsonl(lines))
+    found = find_folder(corpus, manifest=str(tmp_path / "list.jsonl"))
+    assert [item.transcript for item in found.utterances] == ["one line", "of the list", "", "caf\ufffd"]
+    (warning,) = found.warnings
+    assert "bob/three.txt, line 1" in warning
 
 
 @given(st.binary(max_size=120))

@@ -72,9 +72,24 @@ def test_strict_fails_at_the_first_bad_file(damaged: Path, tmp_path: Path) -> No
 def test_a_corpus_without_any_usable_file_is_an_error(make_corpus, tmp_path: Path) -> None:
     root = make_corpus(speakers=1, utterances=3)
     with pytest.raises(
-        DataError, match=r"none of the 3 audio files in .* could be used: 3 too short; the first is"
+        DataError,
+        match=r"none of the 3 audio files in .* could be used: 3 too short; most like .*: [0-9]+ samples",
     ):
         prepare(find_librispeech(root), tmp_path / "out", min_samples=1_000_000)
+
+
+def test_if_no_file_is_usable_the_error_has_an_example_of_the_most_frequent_reason_and_its_remedy(
+    make_corpus, tmp_path: Path
+) -> None:
+    root = make_corpus(speakers=1, utterances=3)
+    for file in root.rglob("*.flac"):
+        samples, rate = soundfile.read(file)
+        soundfile.write(file, np.stack([samples, samples], axis=1), rate)
+    (root / "some-clean" / "1" / "7" / "._1-7-0000.flac").write_bytes(b"what macOS leaves")
+    with pytest.raises(
+        DataError, match=r"could be used: 3 channels, 1 .*; most like .*: 2 channels.*--mixdown"
+    ):
+        prepare(find_librispeech(root), tmp_path / "out")
 
 
 def test_the_second_file_of_an_id_is_skipped(make_corpus, tmp_path: Path) -> None:

@@ -64,10 +64,10 @@ def find_folder(root: CorpusRoot, *, speaker_from: str = "parent", manifest: str
     warnings = unread_archives(files)
     if manifest is None:
         utterances, problems = _list_sounds(folder, sizes, speaker_of, skipped)
-        if problems:
-            warnings.append(f"transcripts with bytes that are no text, kept as U+FFFD: {first_few(problems)}")
     else:  # what it does not name is left out by the user
-        utterances, skipped = _list_rows(folder, Location(manifest), sizes, speaker_of, skipped)
+        utterances, problems, skipped = _list_rows(folder, Location(manifest), sizes, speaker_of, skipped)
+    if problems:
+        warnings.append(f"transcripts with bytes that are no text, kept as U+FFFD: {first_few(problems)}")
     if not utterances:
         raise DataError(_nothing_found(folder, manifest, len(sizes), skipped))
     no_speaker = [item.utterance_id for item in utterances if item.speaker_id == UNKNOWN]
@@ -104,7 +104,7 @@ def _list_sounds(
 ) -> tuple[list[SourceUtterance], list[str]]:
     """The utterances, and what in their transcripts is no text. Files without a name of their own go to `skipped`."""
     by_id: dict[str, SourceUtterance] = {}
-    problems = []
+    problems: list[str] = []
     for path, size in sizes.items():
         if _suffix(path) not in PCM_RATIO:
             skipped += skip_other_sound(path, list(PCM_RATIO))
@@ -117,13 +117,25 @@ def _list_sounds(
             reason = f"it has the same id as {first.path}, {item.utterance_id}"
             skipped.append(Skipped(path_or_id=path, kind="unexpected name", reason=reason))
             continue
-        beside = str(PurePosixPath(path).with_suffix(".txt"))
-        if beside in sizes:
-            lines = read_text(folder, beside, sizes[beside], skipped)
-            problems += [f"{beside}, line {line.number}: {line.problem}" for line in lines if line.problem]
-            item = replace(item, transcript=" ".join(line.text.strip() for line in lines))
-        by_id[item.utterance_id] = item
+        by_id[item.utterance_id] = _with_text_beside(folder, item, sizes, skipped, problems)
     return list(by_id.values()), problems
+
+
+def _with_text_beside(
+    folder: Source, item: SourceUtterance, sizes: dict[str, int], skipped: list[Skipped], problems: list[str]
+) -> SourceUtterance:
+    """The utterance with the transcript beside its file, if there is one.
+
+    Args:
+        skipped: Gets a transcript that cannot be read.
+        problems: Gets the lines that are no text.
+    """
+    beside = str(PurePosixPath(item.path).with_suffix(".txt"))
+    if beside not in sizes:
+        return item
+    lines = read_text(folder, beside, sizes[beside], skipped)
+    problems += [f"{beside}, line {line.number}: {line.problem}" for line in lines if line.problem]
+    return replace(item, transcript=" ".join(line.text.strip() for line in lines))
 
 
 def _list_rows(
@@ -132,13 +144,16 @@ def _list_rows(
     sizes: dict[str, int],
     speaker_of: Callable[[str], str],
     unusable: list[Skipped],
-) -> tuple[list[SourceUtterance], list[Skipped]]:
-    """The utterances of a manifest, and its lines of which none could be made.
+) -> tuple[list[SourceUtterance], list[str], list[Skipped]]:
+    """The utterances of a manifest, what in transcripts is no text, and the lines of which no utterance could be made.
+
+    A whole file whose line has no transcript gets the one beside it.
 
     Args:
         unusable: What in the folder cannot be read.
     """
     by_id: dict[str, SourceUtterance] = {}
+    problems: list[str] = []
     skipped: list[Skipped] = []
     reasons = {item.path_or_id: item.reason for item in unusable}
     paths = _PathsBelow(folder, manifest, (*sizes, *reasons))
@@ -161,8 +176,11 @@ def _list_rows(
             item = _of_row(row, _utterance(path, sizes[path], row.speaker or speaker_of(path)))
             if item.utterance_id in by_id:
                 skip(row.line, "unexpected name", f"{item.utterance_id} is there already")
-            by_id.setdefault(item.utterance_id, item)
-    return list(by_id.values()), skipped
+                continue
+            if not row.transcript and row.segment_s is None:
+                item = _with_text_beside(folder, item, sizes, skipped, problems)
+            by_id[item.utterance_id] = item
+    return list(by_id.values()), problems, skipped
 
 
 def _utterance(path: str, size: int, speaker_id: str) -> SourceUtterance:
@@ -195,7 +213,8 @@ def _of_row(row: ManifestRow, item: SourceUtterance) -> SourceUtterance:
 class _PathsBelow:
     """Finds the files that a manifest names. Relative paths begin at the corpus's folder, or else at the manifest's.
 
-    Unicode writes an accented letter as one character or two; a name that is written otherwise is found too.
+    Unicode writes an accented letter as one character or two; a name that is written otherwise is found too, and so is
+    one with the backslashes of Windows.
     """
 
     def __init__(self, folder: Source, manifest: Location, paths: Iterable[str]) -> None:
@@ -208,7 +227,8 @@ class _PathsBelow:
 
     def find(self, written: str) -> str | None:
         """The path below the corpus's folder; None if it is not there."""
-        for uri in self._candidates(written):
+        spellings = dict.fromkeys((written, written.replace("\\", "/")))
+        for uri in (uri for spelling in spellings for uri in self._candidates(spelling)):
             path = str(PurePosixPath(uri)) if "://" not in uri else uri
             below = path.removeprefix(self._folder.uri.rstrip("/") + "/")
             if below == path:
@@ -284,7 +304,8 @@ FOLDER = CorpusKind(
         CorpusOption(
             "manifest",
             "--manifest",
-            help="CSV, JSONL, or a manifest of NeMo or lhotse: path, speaker, transcript, split, start, duration.",
+            help="CSV, TSV, JSONL, or a manifest of NeMo or lhotse: path, speaker, transcript, split, id, start, "
+            "duration.",
             is_path=True,
         ),
     ),

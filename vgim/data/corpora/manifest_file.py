@@ -23,7 +23,19 @@ from vgim.errors import DataError
 from vgim.storage import Location
 from vgim.text import shorten
 
-PATH = ("path", "audio_filepath", "audio_path", "audio", "file", "wav", "filename")
+PATH = (
+    "path",
+    "audio_filepath",
+    "audio_path",
+    "audio",
+    "file",
+    "file_name",
+    "filename",
+    "file_path",
+    "filepath",
+    "wav",
+)
+"""Names of the column with the path, the first first; so with the other columns."""
 SPEAKER = ("speaker", "speaker_id", "client_id", "spk")
 TRANSCRIPT = ("transcript", "text", "sentence", "transcription")
 SPLIT = ("split", "subset", "partition")
@@ -158,7 +170,8 @@ def _cells_reader(
         names = []
     if not set(names) & set(PATH):
         raise DataError(
-            f"{file}, line {header.number}: expected a header with a column path, got {shorten(header.text)!r}"
+            f"{file}, line {header.number}: expected a header with a column path (or {', '.join(PATH[1:])}), got "
+            f"{shorten(header.text)!r}"
         )
 
     def read_line(text: str) -> Mapping[str, Any]:

@@ -42,10 +42,11 @@ def summarize(
     skipped = (*corpus.skipped, *(item for result in results for item in result.skipped))
     if not any(result.rows for result in results):
         num_files = len(corpus.utterances) + len(corpus.skipped)
+        counts = count_by_reason(skipped)
+        most = next(item for item in skipped if item.kind == next(iter(counts)))
         raise DataError(
-            f"none of the {num_files} audio files in {corpus.root} could be used: "
-            f"{counts_in_words(count_by_reason(skipped))}; the first is {skipped[0].path_or_id}: "
-            f"{skipped[0].reason}"
+            f"none of the {num_files} audio files in {corpus.root} could be used: {counts_in_words(counts)}; most like "
+            f"{most.path_or_id}: {most.reason}"
         )
     warnings = [*corpus.warnings, *assignment.warnings, *label_warnings(labels, results)]
     mean, std, of_statistics = train_statistics(results)
