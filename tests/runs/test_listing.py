@@ -17,6 +17,7 @@ from vgim.errors import StorageError
 from vgim.runs import listing
 from vgim.runs.folder import RunFolder
 from vgim.runs.listing import format_runs, list_runs
+from vgim.storage import Location
 from vgim.training.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
@@ -157,6 +158,23 @@ def test_a_run_that_cannot_be_read_is_listed_and_hides_no_other(tmp_path: Path) 
     assert [(run.name, run.state) for run in found] == [("a", "unreadable"), ("b", "unreadable")]
     assert "does not read as a run's record" in found[0].message
     assert "unreadable" in format_runs(found)
+
+
+def test_a_folder_that_may_not_be_read_hides_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Location.exists
+
+    def exists(place: Location) -> bool:
+        if place.parent.name == "lost+found":
+            raise StorageError(f"cannot look up {place}: permission denied")
+        return real(place)
+
+    monkeypatch.setattr(Location, "exists", exists)
+    for name in ("a", "lost+found", "no-run"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "run.json").write_text("{}")
+    a, lost = list_runs(str(tmp_path))
+    assert (a.name, lost.name, lost.state) == ("a", "lost+found", "unreadable")
+    assert "permission denied" in lost.message
 
 
 def test_a_copied_run_is_listed_by_the_name_that_commands_find_it_by(tiny_config: Maker) -> None:

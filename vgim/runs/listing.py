@@ -68,14 +68,18 @@ def list_runs(storage: str) -> list[RunSummary]:
         raise StorageError(f"there is no folder {root.uri}; give the storage.root of some runs")
     if root.child(RECORD).exists():
         return [summarize_run(RunFolder(root))]
-    folders = [root.child(name) for name in root.list()]
-    return [_summarize_or_report(RunFolder(f)) for f in folders if f.child(RECORD).exists()]
+    found = (_summarize_or_report(RunFolder(root.child(name))) for name in root.list())
+    return [summary for summary in found if summary is not None]
 
 
-def _summarize_or_report(folder: RunFolder) -> RunSummary:
-    """Summarize a run; a run that cannot be read is listed as `unreadable` and hides no other run."""
+def _summarize_or_report(folder: RunFolder) -> RunSummary | None:
+    """Summarize a run, None for a folder without one.
+
+    A run that cannot be read is listed as `unreadable` and hides no other run, and so is a folder of which nobody can
+    say whether it is a run.
+    """
     try:
-        return summarize_run(folder)
+        return summarize_run(folder) if folder.location.child(RECORD).exists() else None
     except VgimError as error:
         return RunSummary(
             name=folder.location.name,

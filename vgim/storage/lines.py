@@ -66,6 +66,6 @@ class AppendedLines:
             if (there.st_dev, there.st_ino) == (opened.st_dev, opened.st_ino):
                 return
         raise StorageError(
-            f"cannot write {self._path}: the file or its folder was deleted or replaced meanwhile; restore the folder, "
-            "or start the same command again"
+            f"cannot write {self._path}: the file or its folder was deleted, moved or replaced meanwhile; restore the "
+            "folder, or start the same command again"
         )
