@@ -6,6 +6,7 @@ import io
 import re
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 WITHOUT_MATPLOTLIB = "no pictures: matplotlib is not installed; pip install 'vgim[analysis]' draws them"
@@ -90,12 +91,18 @@ def _save(figure: Figure, **options: Any) -> bytes:
             text.set_fontfamily([*text.get_fontfamily(), *families])
         data, missing = _save_once(figure, options)
     if missing:
-        warnings.warn(
-            f"no installed font has {' '.join(missing)}, so that pictures show boxes instead; install a font of this "
-            "script, such as Noto Sans",
-            stacklevel=2,
-        )
+        _warn_of_boxes(" ".join(missing))
     return data
+
+
+@cache
+def _warn_of_boxes(characters: str) -> None:
+    """Warn of characters that no installed font has, once for all pictures of the process."""
+    warnings.warn(
+        f"no installed font has {characters}, so that pictures show boxes instead; install a font of this script, such "
+        "as Noto Sans",
+        stacklevel=3,
+    )
 
 
 def _save_once(figure: Figure, options: dict[str, Any]) -> tuple[bytes, list[str]]:
