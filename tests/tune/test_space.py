@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from vgim.errors import ConfigError
 from vgim.tune.space import Range, corners, grid_points, parse_space, random_points
-from vgim.tune.sweep_file import load_sweep
+from vgim.tune.sweep_file import find_sweep, load_sweep
 from vgim.tune.trials import trial_id, trials_of
 
 
@@ -105,6 +106,19 @@ def test_a_mistake_is_reported_with_its_key_before_anything_starts(overrides: li
 def test_an_unknown_sweep_name_suggests_a_known_one() -> None:
     with pytest.raises(ConfigError, match="did you mean sweep-kld"):
         load_sweep("sweep-kdl")
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "yml"])
+def test_a_sweep_in_configs_that_has_no_name_of_its_own_is_named_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("configs").mkdir()
+    Path(f"configs/mine.{suffix}").write_text("base: quickstart\n")
+    with pytest.raises(
+        ConfigError, match=rf"no sweep file is called 'mine'; did you mean configs/mine\.{suffix}\?"
+    ):
+        find_sweep("mine")
 
 
 def test_a_trials_name_holds_its_values_and_is_unique() -> None:

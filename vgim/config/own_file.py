@@ -32,7 +32,10 @@ def find_own_file(file: str, known: Mapping[str, Path], noun: str, plural: str) 
             return path.resolve()
     elif file in known:
         return known[file]
-    near = difflib.get_close_matches(Path(file).stem, known, n=1)
+    paths = [
+        str(path) for path in (Path("configs", f"{file}{suffix}") for suffix in SUFFIXES) if path.is_file()
+    ]
+    near = paths or difflib.get_close_matches(Path(file).stem, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise ConfigError(f"no {noun} is called '{file}'; {hint}known {plural}: {', '.join(known) or 'none'}")
 

@@ -101,6 +101,13 @@ def test_scores_are_those_of_deciding_every_triple(across: bool) -> None:
     assert 0 <= low <= high <= 1
 
 
+@pytest.mark.parametrize(("num", "across"), [(0, False), (0, True), (9, True)])
+def test_without_tokens_or_another_speaker_there_is_nothing_to_decide(num: int, across: bool) -> None:
+    tokens, x_NC = random_tokens(9, 3, 1, seed=0)
+    tokens = Tokens(tokens.first_M[:num], tokens.length_M[:num], tokens.phone_M[:num], tokens.speaker_M[:num])
+    assert discriminate(tokens, x_NC, 3, across=across, most_across=5).num_triples == 0
+
+
 def test_speakers_without_a_pair_leave_the_interval_of_the_others() -> None:
     right_SKK = np.full((12, 2, 2), np.nan)
     right_SKK[0, 0, 1], right_SKK[1, 0, 1] = 0.6, 0.8

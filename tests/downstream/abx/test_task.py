@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from vgim.cli import main
 from vgim.downstream.job import probe_many
 from vgim.downstream.options import ProbeOptions
 from vgim.downstream.result import ProbeResult
+from vgim.errors import DataError
 from vgim.tune.config import MetricConfig
 
 
@@ -66,6 +68,19 @@ def test_other_speakers_are_harder(run: Path) -> None:
     (across,) = measure(run, "abx-across", Recorded(), "mfcc")
     assert 0.5 < across.accuracy < within.accuracy
     assert across.num_test_utterances == within.num_test_utterances
+
+
+def test_a_test_split_of_one_speaker_is_refused_across_speakers(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "vgim.downstream.abx.measure.read_speakers", lambda *_: defaultdict(lambda: "the only one")
+    )
+    options = ProbeOptions(task="abx-across", encoders=("mfcc",), device="cpu")
+    _, error = probe_many([str(run)], [options])
+    assert isinstance(error, DataError)
+    assert "finds nothing to compare" in str(error)
+    assert "no two speakers" in str(error)
 
 
 def test_random_encoders_of_several_seeds_are_averaged(run: Path) -> None:

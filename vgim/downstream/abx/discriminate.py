@@ -71,10 +71,12 @@ def discriminate(
         most_across: Tokens of a phone by other speakers at most that are X for a speaker.
         advance: Called after each speaker.
     """
-    x_MTC, length_M = tokens.features(x_NC)
     speakers = np.unique(tokens.speaker_M)
     right_SKK = np.full((len(speakers), num_phones, num_phones), np.nan)
     num_triples = 0
+    if len(speakers) < (2 if across else 1):
+        return AbxScores(right_SKK, num_triples)
+    x_MTC, length_M = tokens.features(x_NC)
     for row, speaker in enumerate(speakers):
         own = np.flatnonzero(tokens.speaker_M == speaker)
         others = _x_of_other_speakers(tokens, speaker, most_across) if across else own

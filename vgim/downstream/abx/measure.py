@@ -93,10 +93,10 @@ def _score(context: ProbeContext, test: SplitExamples, name: str, progress: Prog
             advance=stage.advance,
         )
     if not found.num_triples:
-        needed = "two speakers" if task.across else "a speaker with two tokens of one phone"
+        lacking = "two speakers with labels of" if task.across else "speaker with two tokens of"
         raise DataError(
-            f"--task {task.name} finds nothing to compare: the test split of {context.opened.shards.uri} has not "
-            f"{needed} and a token of another phone; give --shards of a larger test split"
+            f"--task {task.name} finds nothing to compare: the test split of {context.opened.shards.uri} has no "
+            f"{lacking} one phone, and a token of another phone; give --shards of a larger test split"
         )
     return found
 
