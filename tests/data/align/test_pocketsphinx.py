@@ -16,6 +16,8 @@ from vgim.data.corpora.phone_labels import read_labels
 from vgim.data.corpora.synthetic import synthesize
 from vgim.errors import DataError
 
+pytest.importorskip("pocketsphinx", reason="pocketsphinx has no wheel for this Python")
+
 NOISE = np.random.default_rng(0).integers(-3000, 3000, 24_000, dtype=np.int16)
 
 
