@@ -17,7 +17,7 @@ from vgim.config.schema import ObjectiveConfig
 from vgim.errors import ConfigError
 from vgim.model.conv import ALL, ConvStack
 from vgim.model.draws import Draws, make_draws
-from vgim.model.kernels import fused
+from vgim.model.kernels import fused, gru
 from vgim.model.kl_unit import in_unit
 from vgim.model.losses.base import ContrastiveLoss, ContrastiveResult, contrastive_loss
 from vgim.model.module_output import Encoded, ModuleOutput, active_units
@@ -292,6 +292,8 @@ class GreedyModule(nn.Module):
         with autocast_to(None, h_BTC.device):
             h_BTC = h_BTC.to(next(self.gru.parameters()).dtype)
             if lengths_B is None or not self.spec.gru_bidirectional:  # reading forward, it sees no padding
+                if gru.applies(self.gru, h_BTC):
+                    return gru.run(self.gru, h_BTC)
                 out_BTC: Tensor = self.gru(h_BTC)[0]
                 return out_BTC
             lengths = torch.as_tensor(lengths_B, device="cpu")

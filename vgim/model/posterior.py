@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vgim.model.kernels.elementary import expm1
 from vgim.model.kl_unit import KLReduction, in_unit
 from vgim.model.precision import at_least_fp32
 
@@ -66,7 +67,7 @@ def sample(posterior: Posterior, eps_BTC: Tensor) -> Tensor:
 def gaussian_kl(mu_BTC: Tensor, logvar_BTC: Tensor) -> Tensor:
     """KL(N(μ, σ²) ‖ N(0, 1)) in nats (Kingma & Welling 2014, appendix B)."""
     # expm1(v) - v keeps its digits where σ² is near 1, as it is for an unused dimension.
-    return 0.5 * (mu_BTC.square() + torch.expm1(logvar_BTC) - logvar_BTC)
+    return 0.5 * (mu_BTC.square() + expm1(logvar_BTC) - logvar_BTC)
 
 
 def reduce_kl(kl_BTC: Tensor, reduction: KLReduction, free_bits: float = 0.0) -> Tensor:

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from vgim.model.kernels.elementary import log_sigmoid
 from vgim.model.rank_group import ALONE, RankGroup
 from vgim.model.sync import mean_over_ranks, sum_over_ranks
 
@@ -56,7 +56,7 @@ class PosteriorNorm(nn.BatchNorm1d):
         """μ and log σ² side by side, [B, T, 2·C], of a head's output of that shape, fp32 or finer."""
         a_BTC, b_BTC = head_BTX.chunk(2, dim=-1)
         moments = self._of_batch(a_BTC, torch.sigmoid(b_BTC)) if self.training else self._running()
-        return torch.cat([(a_BTC - moments.mean) * self._scale(moments), F.logsigmoid(b_BTC)], -1)
+        return torch.cat([(a_BTC - moments.mean) * self._scale(moments), log_sigmoid(b_BTC)], -1)
 
     def reset_running_stats(self) -> None:
         """Forget what was trained on."""
