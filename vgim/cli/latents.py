@@ -17,6 +17,7 @@ from vgim.cli.options import (
     run_argument,
     seed_type,
 )
+from vgim.cli.results import echo_json
 from vgim.errors import ConfigError
 from vgim.text import shorten, whole_number
 
@@ -139,7 +140,7 @@ def latents(
 
         results = analyze(where, LatentOptions.model_validate(chosen), others, progress, pdf=pdf, anew=anew)
     if as_json:
-        click.echo("[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]")
+        echo_json(results)
     else:
         click.echo(format_table(results, table_width()))
         run = where.partition(f"/{CHECKPOINTS}/")[0]

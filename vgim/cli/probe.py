@@ -24,12 +24,12 @@ from vgim.cli.options import (
     refuse_without_matplotlib,
 )
 from vgim.cli.probe_apply import apply
+from vgim.cli.probe_few_labels import refuse_with_study, refuse_without_study, study
+from vgim.cli.results import echo_json
 from vgim.errors import ConfigError, DataError, told_when_stopped
 from vgim.text import shorten
 
-if TYPE_CHECKING:  # torch and pydantic take a second to load
-    from pydantic import BaseModel
-
+if TYPE_CHECKING:  # torch takes a second to load
     from vgim.downstream.job import RunTaskResults
 
 
@@ -256,11 +256,13 @@ def measure(
     from vgim.cluster.working_dir import refuse_job_folder
     from vgim.config.paths import resolve_path, resolve_run_path
 
-    study = {key: value for key, value in (("draws", draws), ("logit_std", logit_std)) if value is not None}
+    of_study = {
+        key: value for key, value in (("draws", draws), ("logit_std", logit_std)) if value is not None
+    }
     if labels_per_class is None:
-        _refuse_without_study(study)
+        refuse_without_study(of_study)
     else:
-        _refuse_with_study(len(runs), len(tasks), workers=workers, all_epochs=all_epochs, anew=anew)
+        refuse_with_study(len(runs), len(tasks), workers=workers, all_epochs=all_epochs, anew=anew)
     if all_epochs and options["checkpoint"] == "best":
         raise ConfigError("--all-epochs and --checkpoint best exclude each other; give one")
     if all_modules and module is not None:
@@ -293,8 +295,8 @@ def measure(
                 f"--labels-per-class studies one task, and the shards have labels for {', '.join(tasks)}; "
                 "give one --task"
             )
-        chosen |= {"task": tasks[0], **study, "labels_per_class": labels_per_class}
-        _study(paths[0], chosen, seeds, pdf, as_json)
+        chosen |= {"task": tasks[0], **of_study, "labels_per_class": labels_per_class}
+        study(paths[0], chosen, seeds, pdf, as_json)
         return
     chosen["seeds"] = seeds or 1
     with show_progress(is_quiet=as_json) as progress:
@@ -322,27 +324,6 @@ def measure(
         raise error
 
 
-def _refuse_without_study(study: Mapping[str, object]) -> None:
-    """Refuse options of a study of few labels that were given without one."""
-    for name, value in study.items():
-        raise ConfigError(
-            f"--{name.replace('_', '-')} {value} is for --labels-per-class alone; give both or neither"
-        )
-
-
-def _refuse_with_study(num_runs: int, num_tasks: int, *, workers: int, all_epochs: bool, anew: bool) -> None:
-    """Refuse what a study of few labels cannot do."""
-    if workers or num_runs > 1 or num_tasks > 1:
-        raise ConfigError(
-            "--labels-per-class studies one run and one task in its own process; give one RUN and one --task, "
-            "and leave --workers out"
-        )
-    if all_epochs:
-        raise ConfigError("--labels-per-class and --all-epochs exclude each other; give one")
-    if anew:
-        raise ConfigError("--anew has no effect on --labels-per-class, which computes all anew; leave it out")
-
-
 def _print(found: Sequence[RunTaskResults], as_json: bool) -> None:
     """Print the results of each run and task."""
     from vgim.downstream.result_table import format_table
@@ -350,16 +331,12 @@ def _print(found: Sequence[RunTaskResults], as_json: bool) -> None:
     probes = [probed for probed in found if probed.results]
     if as_json:
         if probes:
-            _print_json([result for probed in probes for result in probed.results])
+            echo_json(result for probed in probes for result in probed.results)
         return
     for probed in probes:
         if len(found) > 1:
             click.echo(f"{probed.run}, {probed.task}:")
         click.echo(format_table(probed.results, table_width()))
-
-
-def _print_json(results: Sequence[BaseModel]) -> None:
-    click.echo("[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]")
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -394,29 +371,6 @@ def _tasks_with_labels(runs: Sequence[str], shards: str | None) -> tuple[str, ..
             "corpus with several speakers, or with phone labels"
         )
     return tuple(tasks)
-
-
-def _study(where: str, chosen: dict[str, object], seeds: int | None, pdf: bool, as_json: bool) -> None:
-    from vgim.downstream.few_labels.result import FewLabelsOptions, format_study, parse_labels
-
-    chosen["labels_per_class"] = parse_labels(str(chosen["labels_per_class"]))
-    if seeds is not None:
-        chosen["seeds"] = seeds
-    if not 0 < float(str(chosen.get("logit_std", 1))) < float("inf"):
-        raise ConfigError(f"--logit-std {chosen['logit_std']} is no deviation; give a number above 0")
-    with show_progress(is_quiet=as_json) as progress:
-        with progress.stage("loading torch"):
-            from vgim.downstream.few_labels.study import study
-
-        with progress.stage("studying few labels"):
-            results = study(where, FewLabelsOptions.model_validate(chosen), progress.message, pdf=pdf)
-    if as_json:
-        _print_json(results)
-        return
-    for result in results:
-        click.echo(format_study(result))
-        for note in result.notes:
-            click.echo(f"note: {note}")
 
 
 probe.add_command(apply)

@@ -6,6 +6,7 @@ import click
 
 from vgim.cli.live import show_progress
 from vgim.cli.options import json_option, seed_type
+from vgim.cli.results import echo_json
 
 
 @click.command()
@@ -39,7 +40,7 @@ def apply(folder: str, files: tuple[str, ...], seed: int, as_json: bool) -> None
                 if len(files) > 1:
                     progress.message(f"failed: {error}")
     if as_json:
-        click.echo("[" + ",\n".join(found.model_dump_json(indent=2) for _, found in predictions) + "]")
+        echo_json(found for _, found in predictions)
     for file, found in predictions if not as_json else []:
         if found.label is not None:
             click.echo(f"{file}  {found.label}  {found.probability:.1%}")

@@ -7,14 +7,19 @@ that stay have the statistics of crops as they were recorded, beside those of tr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 
-import torch
 from torch import Tensor
 
 from vgim.config import AnyConfig, RunConfig
 from vgim.model.running_statistics import measure_running_statistics
 from vgim.model.stack import build_encoder
+from vgim.runs.checkpoint import Checkpoint, checkpoint_location
+from vgim.runs.layout import STATE, STATISTICS
+from vgim.runs.weights import add_statistics
+from vgim.storage import Location
+from vgim.training.rank_batches import RankBatches
 
 NUM_CROPS = 256
 """Crops that are measured, at least, if training has as many."""
@@ -28,17 +33,40 @@ def are_of_other_audio(config: AnyConfig) -> bool:
 
 
 def clean_statistics(
-    config: RunConfig, weights: Mapping[str, Tensor], batches: Iterable[Tensor], device: torch.device
+    config: AnyConfig, weights: Mapping[str, Tensor], batches: RankBatches
 ) -> dict[str, Tensor]:
     """Measure the statistics of an encoder, [C] each, by the names of its buffers.
 
     Args:
-        config: The run's config.
+        config: The run's config, of which `are_of_other_audio` is true.
         weights: The encoder's parameters and buffers.
-        batches: Normalized audio without augmentation, [B, L] each.
-        device: Where to compute it.
+        batches: Of a rank that reads audio.
     """
-    encoder = build_encoder(config.model, config.objective, config.train.seed).to(device)
+    assert isinstance(config, RunConfig)
+    encoder = build_encoder(config.model, config.objective, config.train.seed).to(batches.device)
     encoder.load_state_dict(weights)
-    measure_running_statistics(encoder, batches)
+    with closing(batches.as_recorded(NUM_CROPS)) as crops:
+        measure_running_statistics(encoder, crops)
     return {name: buffer for name, buffer in encoder.named_buffers() if buffer.is_floating_point()}
+
+
+def complete_for_readers(
+    run: Location, step: int, config: AnyConfig, batches: RankBatches, check_claim: Callable[[], None]
+) -> None:
+    """Add the statistics to a finished run's last checkpoint, if it was written on the way or has lost its own.
+
+    Args:
+        run: The run's folder.
+        step: The last step.
+        config: The run's config.
+        batches: Of a rank that reads audio.
+        check_claim: Raises an error if another launch has taken over the run's folder.
+    """
+    location = checkpoint_location(run, step)
+    if not (are_of_other_audio(config) and location.child(STATE).exists()):
+        return
+    checkpoint = Checkpoint.open(location)
+    if STATISTICS not in checkpoint.state.files or checkpoint.damage((STATISTICS,)):
+        statistics = clean_statistics(config, checkpoint.weights(), batches)
+        check_claim()
+        add_statistics(checkpoint, statistics)

@@ -9,16 +9,15 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from vgim.claims.ticket import ClaimLostError, TicketWatch
-from vgim.config import AnyConfig, RunConfig
+from vgim.config import AnyConfig
 from vgim.data.shards.manifest import Manifest, read_manifest
-from vgim.runs.checkpoint import Checkpoint, checkpoint_location
 from vgim.runs.folder import State
 from vgim.runs.hparams import hyperparameters
 from vgim.runs.keep import is_kept_for_good
-from vgim.runs.layout import STATE, STATISTICS, WEIGHTS
+from vgim.runs.layout import STATISTICS, WEIGHTS
 from vgim.runs.metrics import MetricsRecord
 from vgim.runs.metrics_writer import Event, MetricsWriter
-from vgim.runs.weights import add_statistics, checkpoint_tensors
+from vgim.runs.weights import checkpoint_tensors
 from vgim.schedules.schedule import Phase, Schedule
 from vgim.signals import name_of
 from vgim.storage import Location
@@ -27,7 +26,7 @@ from vgim.training.agreement import Agreement, Wishes
 from vgim.training.attachment import Attachment
 from vgim.training.checkpoint_clock import CheckpointClock
 from vgim.training.checkpoints import RankCheckpoints, training_state
-from vgim.training.clean_statistics import NUM_CROPS, are_of_other_audio, clean_statistics
+from vgim.training.clean_statistics import are_of_other_audio, clean_statistics, complete_for_readers
 from vgim.training.ddp import average_buffers, averaged_buffers
 from vgim.training.depth_resume import shallower_run, writer_with_history
 from vgim.training.errors import CollapsedError
@@ -116,7 +115,10 @@ class RankTrainer:
                 self.state = "interrupted"
                 how = f"stopped by {name_of(self._stopped_by)}" if self._stopped_by else "paused"
                 return f"{how} at step {progress.step}, epoch {progress.epoch}"
-            self._complete_for_readers(progress)
+            if self.worker.group.saves:
+                complete_for_readers(
+                    self.run_folder, progress.step, self.config, self.batches, self.job.check_claim
+                )
             if self.writer is not None:
                 self.writer.end_session(failed=False)
         except ClaimLostError:
@@ -334,7 +336,10 @@ class RankTrainer:
             if self.stages is not None:
                 tensors, progress = self.stages.whole_checkpoint(tensors, progress)
             if self.worker.group.saves and self._is_for_readers(progress):
-                tensors = {**tensors, STATISTICS: self._clean_statistics(tensors[WEIGHTS])}
+                tensors = {
+                    **tensors,
+                    STATISTICS: clean_statistics(self.config, tensors[WEIGHTS], self.batches),
+                }
             state = training_state(progress, self.config, self.manifest, self.share)
             self._checkpoints.write(progress, state, tensors)
 
@@ -345,24 +350,6 @@ class RankTrainer:
         """Whether a checkpoint stays, and its readers need other statistics than training has."""
         stays = self._is_kept(progress) or not remaining(progress, self.config)
         return stays and are_of_other_audio(self.config)
-
-    def _clean_statistics(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        assert isinstance(self.config, RunConfig)
-        with closing(self.batches.as_recorded(NUM_CROPS)) as batches:
-            return clean_statistics(self.config, weights, batches, self.worker.device)
-
-    def _complete_for_readers(self, progress: Progress) -> None:
-        """Add statistics for readers to the last checkpoint, if it was written on the way or has lost its own."""
-        location = checkpoint_location(self.run_folder, progress.step)
-        if not (
-            self.worker.group.saves and are_of_other_audio(self.config) and location.child(STATE).exists()
-        ):
-            return
-        checkpoint = Checkpoint.open(location)
-        if STATISTICS not in checkpoint.state.files or checkpoint.damage((STATISTICS,)):
-            statistics = self._clean_statistics(checkpoint.weights())
-            self.job.check_claim()
-            add_statistics(checkpoint, statistics)
 
     def _owns(self, name: str) -> bool:
         """Whether this rank trains the parameter or buffer of a name."""

@@ -43,6 +43,8 @@ class RankBatches:
         stages: StageRank | None,
     ) -> None:
         self._config, self._manifest, self._worker = config, manifest, worker
+        self.device = worker.device
+        """Where batches are sent."""
         self._share, self._stages = share, stages
         corpus = Statistics(manifest.corpus_mean, manifest.corpus_std)
         self._normalizer = Normalizer(config.data.normalize, corpus)
@@ -119,4 +121,4 @@ class RankBatches:
         return [stream, *(stream.of_rank(rank) for rank in others)]
 
     def _ahead(self, batches: Iterator[Batch]) -> Prefetcher:
-        return Prefetcher(batches, depth=self._config.data.prefetch_batches, device=self._worker.device)
+        return Prefetcher(batches, depth=self._config.data.prefetch_batches, device=self.device)
