@@ -62,6 +62,16 @@ def test_weights_are_read_at_first_use(run: Path, tmp_path: Path) -> None:
         _ = opened.encoder
 
 
+def test_a_run_whose_shards_were_moved_is_opened_with_their_new_place(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy")
+    config = (copy / "config.yaml").read_text()
+    shards = open_run(str(run)).shards.uri
+    (copy / "config.yaml").write_text(config.replace(shards, f"{tmp_path}/gone"))
+    with pytest.raises(DataError, match=r"was trained on are not at .*/gone; if they were moved, .* --shards"):
+        open_run(str(copy))
+    assert open_run(str(copy), shards=shards).shards.uri == shards
+
+
 def test_what_is_missing_is_named(run: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"is no run: it has no config\.yaml; name a run's folder"):
         open_run(str(tmp_path))

@@ -11,7 +11,7 @@ from vgim.config import RunConfig
 from vgim.data.shards.cache import cache_plan, use_cache
 from vgim.data.shards.check import check_shards_present
 from vgim.data.shards.manifest import Manifest, read_manifest
-from vgim.errors import ConfigError
+from vgim.errors import ConfigError, DataError
 from vgim.model.audio import Normalizer
 from vgim.pretrained.choices import CheckpointChoice, Device
 from vgim.pretrained.device import find_device
@@ -110,6 +110,11 @@ def open_run(
     config = run_config(where)
     on_device = find_device(device, "--device")
     at = Location(shards or config.data.shards)
+    if shards is None and not at.exists():
+        raise DataError(
+            f"the shards that {folder.uri} was trained on are not at {at}; if they were moved, give their folder with "
+            "--shards, else prepare them there again with `vgim data prepare`"
+        )
     manifest = read_manifest(at)
     check_shards_present(at, manifest)
     use_cache(cache_plan(at, manifest, config.data, fills=False))  # a job reads each shard once or twice
