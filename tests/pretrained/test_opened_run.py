@@ -67,7 +67,9 @@ def test_a_run_whose_shards_were_moved_is_opened_with_their_new_place(run: Path,
     config = (copy / "config.yaml").read_text()
     shards = open_run(str(run)).shards.uri
     (copy / "config.yaml").write_text(config.replace(shards, f"{tmp_path}/gone"))
-    with pytest.raises(DataError, match=r"was trained on are not at .*/gone; if they were moved, .* --shards"):
+    with pytest.raises(
+        DataError, match=r"was trained on are not at .*/gone; if they were moved, .* --shards"
+    ):
         open_run(str(copy))
     assert open_run(str(copy), shards=shards).shards.uri == shards
 
