@@ -14,12 +14,14 @@ from tests.recorded import Recorded
 from vgim import plotting
 from vgim.config import ResolvedConfig
 from vgim.downstream import pictures, solvers
+from vgim.downstream.few_labels.result import FewLabelsOptions
+from vgim.downstream.few_labels.study import study
 from vgim.downstream.job import SEEDS_IDLE, probe, probe_epochs, probe_many
 from vgim.downstream.options import ProbeOptions
 from vgim.downstream.predictions import read_predictions
 from vgim.downstream.result_table import format_table
 from vgim.downstream.writing import read_result
-from vgim.errors import CheckpointError, ConfigError, DataError
+from vgim.errors import CheckpointError, ConfigError, DataError, StorageError
 from vgim.storage import Location
 from vgim.training.trainer import train
 
@@ -233,6 +235,30 @@ def test_mistakes_are_reported_in_one_line(probed_run: Path, syllables: Path, tm
         with pytest.raises(error, match=words) as caught:
             probe(run, ProbeOptions.model_validate(options))
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        lambda run: probe(run, ProbeOptions(task="speaker")),
+        lambda run: study(run, FewLabelsOptions(task="speaker", labels_per_class=(1,))),
+    ],
+    ids=["probe", "study"],
+)
+def test_nothing_is_computed_whose_result_cannot_be_written(
+    probed_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: Callable[[str], object]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(probed_run, run, ignore=shutil.ignore_patterns("probes", "tensorboard", "features"))
+    (run / "probes").write_text("a file in place of the folder")
+
+    def compute(*_: object) -> None:
+        raise AssertionError("features are made though no result can be written")
+
+    for module in ("job", "few_labels.study"):
+        monkeypatch.setattr(f"vgim.downstream.{module}.feature_source", compute)
+    with pytest.raises(StorageError, match=r"cannot write .*/run/probes"):
+        begin(str(run))
 
 
 def test_a_run_without_checkpoint_serves_baselines_alone(probed_run: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from vgim import extras
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.corpora.synthetic import synthesize
 from vgim.data.shards.prepare import prepare
-from vgim.errors import ConfigError, DataError
+from vgim.errors import ConfigError, DataError, StorageError
 from vgim.latents import job
 from vgim.latents.figure_names import figure_name, known_name
 from vgim.latents.job import analyze
@@ -229,6 +229,20 @@ def test_an_interrupted_call_keeps_its_analyses_and_the_same_call_makes_the_rest
     (run / "latents" / "module0" / "distribution" / RESULT).write_text("{}")
     analyze(str(run), options.model_copy(update=change))
     assert made == ["distribution"]
+
+
+def test_nothing_is_analyzed_whose_result_cannot_be_written(
+    plain_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(plain_run, tmp_path / "run", ignore=shutil.ignore_patterns("latents"))
+    (run / "latents").write_text("a file in place of the folder")
+
+    def sample(*_: object) -> None:
+        raise AssertionError("latents are sampled though no result can be written")
+
+    monkeypatch.setattr(job, "sample_frames", sample)
+    with pytest.raises(StorageError, match=r"cannot write .*/run/latents"):
+        analyze(str(run), SMALL.model_copy(update={"only": ("distribution",)}))
 
 
 def test_a_decoder_that_does_not_fit_is_refused(decoded_run: Path) -> None:

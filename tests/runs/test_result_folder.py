@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from vgim.errors import StorageError
 from vgim.runs.layout import RESULT
-from vgim.runs.result_folder import write_result_folder
+from vgim.runs.result_folder import refuse_unwritable, write_result_folder
 from vgim.storage import Location
 
 
@@ -28,6 +28,14 @@ def test_a_later_result_replaces_all_files_of_an_earlier_one(tmp_path: Path) -> 
     write_result_folder(folder, Result(accuracy=0.5), {"new.csv": b"2"})
     assert folder.list() == ["new.csv", RESULT]
     assert Result.model_validate_json(folder.child(RESULT).read_bytes()).accuracy == 0.5
+
+
+def test_a_folder_that_cannot_hold_results_is_refused_and_another_stays_empty(tmp_path: Path) -> None:
+    refuse_unwritable(Location(tmp_path / "run" / "probes"))
+    assert Location(tmp_path / "run" / "probes").list() == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"cannot write .*/file/probes: "):
+        refuse_unwritable(Location(tmp_path / "file" / "probes"))
 
 
 @pytest.fixture(params=["local", "remote"])

@@ -47,6 +47,8 @@ from vgim.downstream.writing import (
 from vgim.errors import VgimError
 from vgim.plotting import WITHOUT_MATPLOTLIB, can_draw
 from vgim.progress import SILENT, MessagesOnly, Progress, WithPrefix
+from vgim.runs.layout import PROBES
+from vgim.runs.result_folder import refuse_unwritable
 from vgim.storage import Location
 
 SEEDS_IDLE = "the seeds change nothing: features and lbfgs are deterministic, so there is one fit"
@@ -214,6 +216,7 @@ def _probe_item(
             "--anew computes them again"
         )
     if len(results) < len(outputs):
+        refuse_unwritable(context.opened.folder.child(PROBES))
         if item.kind != "mfcc":
             left = tuple(output for output in context.outputs if Output(*output) not in results)
             concat = () if Output(concat=context.concat) in results else context.concat

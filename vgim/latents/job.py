@@ -21,6 +21,8 @@ from vgim.latents.writing import make_result, overlays, write
 from vgim.pretrained.decoder import FrozenDecoder
 from vgim.pretrained.opened_run import OpenedRun, open_run
 from vgim.progress import SILENT, Progress
+from vgim.runs.layout import LATENTS
+from vgim.runs.result_folder import refuse_unwritable
 from vgim.storage import Location
 from vgim.text import plural
 
@@ -82,6 +84,8 @@ def analyze(
             f"{num_kept} of {plural(num_all, 'analysis')} were made earlier from the same weights and are kept; "
             "--anew makes them again"
         )
+    if num_kept < num_all:
+        refuse_unwritable(opened.folder.child(LATENTS))
     results = []
     with progress.stage("analyzing", total=num_all, unit="analysis", done=num_kept, even=False) as stage:
         while planned:  # what was sampled of a module is freed with its last analysis

@@ -21,6 +21,20 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
 
+def refuse_unwritable(folder: Location) -> None:
+    """Refuse a folder of results in which none could be written, before the first is computed. It is made.
+
+    Only local folders are tried: permissions and mounts are theirs.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    if folder.is_local:
+        trial = folder.child("trial")
+        with storage_errors("write", folder.uri, kinds=(OSError,)), locked_temporary_folder(trial.local_path):
+            pass
+
+
 def write_result_folder(
     folder: Location,
     result: BaseModel,

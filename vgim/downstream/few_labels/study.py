@@ -31,6 +31,8 @@ from vgim.downstream.options import EncoderKind
 from vgim.downstream.split_examples import examples_of_split
 from vgim.errors import ConfigError, DataError
 from vgim.plotting import WITHOUT_MATPLOTLIB, can_draw
+from vgim.runs.layout import PROBES
+from vgim.runs.result_folder import refuse_unwritable
 
 KINDS = ("trained", "random", "mfcc")
 """Encoders that saw no label."""
@@ -89,6 +91,7 @@ def study(
         notes.append(f"only μ: model.family={family} has no posterior to sample")
     for note in notes:
         log(f"note: {note}")
+    refuse_unwritable(context.opened.folder.child(PROBES))
     encoded = _encode(context, options, log)
     shared = _share_examples(context, options, encoded)
     points = [_points_of_mean(context, options, shared, index, e, log) for index, e in enumerate(encoded)]
