@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -14,7 +13,7 @@ PNG, PDF = ".png", ".pdf"
 TRUETYPE = 42
 """matplotlib's `pdf.fonttype` for embedded TrueType fonts, which editors can change and journals accept."""
 
-MISSING_GLYPH = re.compile(r"Glyph (\d+) .*missing from font")
+MISSING_GLYPH = re.compile(r"Glyph (\d+) .*missing from")
 """matplotlib's warning of a character that the fonts of a text lack."""
 
 LAST_RESORT = "Last Resort"
@@ -84,7 +83,7 @@ def _save(figure: Figure, **options: Any) -> bytes:
     Warns once of characters that no installed font has: they are drawn as boxes.
     """
     data, missing = _save_once(figure, options)
-    if missing and (families := _families_with(missing)):
+    if missing and (families := _families_with(tuple(missing))):
         from matplotlib.text import Text
 
         for text in figure.findobj(Text):
@@ -120,7 +119,8 @@ def _save_once(figure: Figure, options: dict[str, Any]) -> tuple[bytes, list[str
     return out.getvalue(), sorted(missing)
 
 
-def _families_with(characters: Sequence[str]) -> list[str]:
+@cache  # it opens every installed font
+def _families_with(characters: tuple[str, ...]) -> tuple[str, ...]:
     """Families of installed fonts that together have as many of the characters as any do; the first has the most."""
     from matplotlib.font_manager import fontManager
     from matplotlib.ft2font import FT2Font
@@ -141,4 +141,4 @@ def _families_with(characters: Sequence[str]) -> list[str]:
             break
         families.append(best)
         left -= by_family[best]
-    return families
+    return tuple(families)
