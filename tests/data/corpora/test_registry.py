@@ -224,7 +224,7 @@ def test_joined_corpora_have_the_names_and_the_recordings_of_each() -> None:
     name = joined_name(["librispeech", "folder", "folder+mine"])
     assert name == "folder+librispeech+mine"
     assert corpora_of(name) == {"folder", "librispeech", "mine"}
-    assert corpus_title(name) == "folder of sound files + LibriSpeech + mine"
+    assert corpus_title(name) == "a folder of sound files + LibriSpeech + mine"
     ids = ["103-1240-0000", "talk@100", "talk@900", "other"]
     recordings = corpus_traits(name, None).recordings_of(iter(ids))
     assert list(recordings.values()) == ["103-1240-0000", "talk", "talk", "other"]

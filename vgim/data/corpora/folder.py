@@ -290,7 +290,7 @@ def _traits(variant: str | None) -> CorpusTraits:
 
 FOLDER = CorpusKind(
     name="folder",
-    title="folder of sound files",
+    title="a folder of sound files",
     help="Any folder of FLAC, WAV, Ogg, Opus or MP3 files, or the recordings that a manifest names.",
     find=find_folder,
     options=(
