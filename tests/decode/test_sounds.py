@@ -222,7 +222,13 @@ def test_wrong_arguments_are_refused_in_one_line(trained: Path, tmp_path: Path) 
     short = sound(tmp_path / "short.wav", 10)
     good = sound(tmp_path / "good.wav", 6_000)
     (tmp_path / "text.wav").write_text("no audio")
+    recorded = good.read_bytes()
+    (tmp_path / "link.wav").symlink_to(good)
     cases = [
+        (
+            ("file", good, tmp_path / "link.wav", "--run", trained),
+            "is the file that is read, which would be lost",
+        ),
         (("file", odd, tmp_path / "o.wav", "--run", trained), "44101 Hz has no small ratio to 16000 Hz"),
         (("file", short, tmp_path / "o.wav", "--run", trained), "makes no frame in module 1"),
         (("file", tmp_path / "text.wav", tmp_path / "o.wav", "--run", trained), "not readable as audio"),
@@ -254,6 +260,7 @@ def test_wrong_arguments_are_refused_in_one_line(trained: Path, tmp_path: Path) 
         assert result.exit_code > 1, args
         assert message in result.output
         assert len(result.output.strip().splitlines()) == 1
+    assert good.read_bytes() == recorded
 
 
 def test_decoders_are_listed_with_state_and_step(trained: Path, run: Path) -> None:

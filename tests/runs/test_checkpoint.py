@@ -105,6 +105,10 @@ def test_a_checkpoint_whose_writing_stopped_is_none(
         CheckpointError, match=r"step-00000020 is no complete checkpoint: it has no state.json"
     ):
         Checkpoint.open(checkpoint_location(run, 20))
+    with pytest.raises(
+        CheckpointError, match=r"deletes older ones \(train\.keep_last\); then the same command"
+    ):
+        Checkpoint.open(checkpoint_location(run, 5))
     save_some(run, {20: None})  # the step taken again is saved over the half
     assert steps_of(run) == [10, 20]
     assert find_checkpoint(run.uri).weights()

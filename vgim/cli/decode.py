@@ -142,11 +142,12 @@ def file(source: str, target: str, run: str, decoder: str | None, checkpoint: st
     from vgim.data.sound_file import read_sound
     from vgim.storage import Location
 
+    heard = resolve_path(source, "IN")
+    out = output_file("OUT.wav", target, heard)
     with _opened(run, decoder, checkpoint, mask, option="--run") as (session, progress):
         from vgim.decode.sound_files import write_wav
 
-        samples = read_sound(resolve_path(source, "IN"), progress.message)
-        write_wav(Location(output_file("OUT.wav", target)), session.reconstruct(samples))
+        write_wav(Location(out), session.reconstruct(read_sound(heard, progress.message)))
 
 
 @decode.command()

@@ -163,14 +163,15 @@ class LazyNames(LazyChoice):
         return f"{','.join(self.names)}"
 
 
-def output_file(option: str, path: str) -> str:
+def output_file(option: str, path: str, source: str = "") -> str:
     """The absolute path of a file that a command writes.
 
     Args:
         option: The option that names the file, such as `--out`.
+        source: Absolute path of a file that the command reads; empty for none.
 
     Raises:
-        ConfigError: A file of a run or of shards is there, which the command would replace.
+        ConfigError: The source, or a file of a run or of shards, is there, which the command would replace.
     """
     from vgim.config.paths import resolve_path
     from vgim.data.shards.manifest import INDEX_NAME, MANIFEST_NAME, MARKER_NAME
@@ -184,6 +185,8 @@ def output_file(option: str, path: str) -> str:
         raise ConfigError(
             f"{option} {path} is a file of a run or of shards, which would be lost; give another name"
         )
+    if source and os.path.realpath(resolved) == os.path.realpath(source):
+        raise ConfigError(f"{option} {path} is the file that is read, which would be lost; give another name")
     return resolved
 
 

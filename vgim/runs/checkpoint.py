@@ -63,7 +63,8 @@ class Checkpoint:
         if not location.child(STATE).exists():
             raise CheckpointError(
                 f"{location.uri} is no complete checkpoint: it has no {STATE}; name a folder "
-                f"{CHECKPOINTS}/{PREFIX}... of a run, or the run itself"
+                f"{CHECKPOINTS}/{PREFIX}... of a run, or the run itself. A run that trains deletes older ones "
+                "(train.keep_last); then the same command finds its newest"
             )
         state = read_state(location)
         if isinstance(state, Damage):
