@@ -167,6 +167,7 @@ MAY_IMPORT["vgim.tune"] = MAY_IMPORT["vgim.latents"] | {
 MAY_IMPORT["vgim.experiment"] = MAY_IMPORT["vgim.downstream"] | {
     "vgim.cluster.working_dir",
     "vgim.compare",
+    "vgim.verdict",
     "vgim.downstream",
 }
 VERSION = {"vgim", "vgim.__version__"}

@@ -24,12 +24,14 @@ from vgim.downstream.classifier import read_classifier
 from vgim.downstream.options import ProbeOptions
 from vgim.errors import ConfigError, DataError, StorageError, TrainingError
 from vgim.experiment import job
+from vgim.experiment.folder import ExperimentFolder
 from vgim.experiment.job import run_experiment
 from vgim.experiment.plan import Experiment, PlannedProbe, load_experiment
 from vgim.experiment.probes import missing_probes
-from vgim.experiment.results import show
+from vgim.experiment.results import for_all_runs, show
 from vgim.progress import MessagesOnly
 from vgim.storage import Location
+from vgim.verdict.verdict import NextCommand
 
 
 @pytest.fixture
@@ -40,6 +42,34 @@ def comparison(probed_folder: Path) -> GroupedComparison:
 def stored(run: Path, name: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
     with np.load(run / "probes" / name / "predictions.npz") as file:
         return file["truth"], file["predicted"], file["classes"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("uri", "of_a_run", "expected"),
+    [
+        (
+            "/e",
+            "vgim train /r/config.yaml train.epochs=9",
+            "vgim experiment /e/experiment.yaml train.epochs=9 --out /e",
+        ),
+        ("/e", "vgim train /r/config.yaml", "vgim experiment /e/experiment.yaml --out /e"),
+        ("/e", "vgim train /r/config.yaml storage.name=other objective.kld_weight=1", None),
+        ("/e", "vgim latents /r", None),
+        ("s3://bucket/e", "vgim train /r/config.yaml train.epochs=9", None),
+    ],
+)
+def test_what_would_train_one_run_on_is_advised_for_all_runs(
+    uri: str, of_a_run: str, expected: str | None
+) -> None:
+    folder = ExperimentFolder(Location(uri))
+    found = for_all_runs(NextCommand(purpose="learn", command=of_a_run), folder)
+    assert (found.purpose, found.command) == ("learn", expected or of_a_run)
+
+
+def test_the_advice_after_an_experiment_trains_no_run_alone(comparison: GroupedComparison) -> None:
+    assert comparison.verdict is not None
+    assert comparison.verdict.next is not None
+    assert not comparison.verdict.next.command.startswith("vgim train")
 
 
 def test_accuracies_and_differences_are_those_of_the_stored_predictions(

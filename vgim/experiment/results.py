@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+
 from vgim.compare.grouped import GroupedComparison
 from vgim.compare.grouped_picture import grouped_picture
 from vgim.compare.grouped_table import grouped_csv, tables_as_markdown
@@ -9,6 +12,7 @@ from vgim.compare.read_groups import compare_groups
 from vgim.errors import StorageError, VgimError
 from vgim.experiment.config import ExperimentConfig
 from vgim.experiment.file import pairs_of
+from vgim.experiment.folder import CONFIG as FILE
 from vgim.experiment.folder import ExperimentFolder
 from vgim.experiment.plan import run_name
 from vgim.plotting import can_draw, render
@@ -16,6 +20,7 @@ from vgim.runs.folder import RunFolder
 from vgim.runs.layout import CONFIG, RECORD
 from vgim.runs.metrics import read_metrics_file
 from vgim.storage import Location
+from vgim.verdict.verdict import NextCommand
 
 RESULTS, TABLE, CSV, PICTURE = "results.json", "table.md", "table.csv", "picture.png"
 
@@ -70,6 +75,9 @@ def write_results(folder: ExperimentFolder, config: ExperimentConfig) -> Grouped
         return None
     pairs = [pair for pair in pairs_of(config) if pair[0] in groups]
     comparison = compare_groups(groups, pairs)
+    if (verdict := comparison.verdict) is not None and verdict.next is not None:
+        following = for_all_runs(verdict.next, folder)
+        comparison = comparison.model_copy(update={"verdict": verdict.model_copy(update={"next": following})})
     more = [*([f"not begun: {', '.join(waiting)}"] if waiting else []), *unreadable]
     if more:
         comparison = comparison.model_copy(update={"notes": (*comparison.notes, *more)})
@@ -80,3 +88,19 @@ def write_results(folder: ExperimentFolder, config: ExperimentConfig) -> Grouped
         place.child(PICTURE).write_bytes_atomic(render(grouped_picture(comparison), PICTURE))
     place.child(RESULTS).write_bytes_atomic(comparison.model_dump_json(indent=1).encode())
     return comparison
+
+
+def for_all_runs(following: NextCommand, folder: ExperimentFolder) -> NextCommand:
+    """The same command for all runs, if it trains one run on alone, which would then compare with no other.
+
+    Args:
+        following: The command that a run's figures call for.
+        folder: The experiment's folder. Its file must be on this machine to be given to a command.
+    """
+    words = shlex.split(following.command)
+    trains_on = words[:2] == ["vgim", "train"] and all(re.match(r"train\.\w+=", word) for word in words[3:])
+    if not trains_on or not folder.location.is_local:
+        return following
+    file, out = folder.location.child(FILE).uri, folder.location.uri
+    command = shlex.join(["vgim", "experiment", file, *words[3:], "--out", out])
+    return following.model_copy(update={"command": command})
