@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from vgim.errors import Interrupted
+from vgim.errors import Interrupted, VgimError
 from vgim.storage import Location
 from vgim.text import first_line
 from vgim.tune.resources import TrialResources
@@ -81,11 +81,22 @@ def fit(
         chain_of: the chain that one of Tune's trials stands for.
         max_failures: how often one of Tune's trials whose driver is lost is started again.
         message_of: a line to print for a report of one of Tune's trials; empty for none.
+
+    Raises:
+        VgimError: `on_end` raised it; the other trials are ended.
     """
     import ray
     from ray import tune
 
     errors: dict[str, Exception | None] = {}
+    unrecorded: list[VgimError] = []
+
+    def end(trial: Any, error: str | None) -> None:
+        try:
+            on_end(chain_of(trial), error)
+        except VgimError as failure:
+            unrecorded.append(failure)
+            raise
 
     class Watch(tune.Callback):  # type: ignore[misc]
         def __reduce__(self) -> tuple[Any, ...]:
@@ -100,7 +111,7 @@ def fit(
                 print(message, flush=True)
 
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            on_end(chain_of(trial), None)
+            end(trial, None)
 
         def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             names = ", ".join(one.id for one in chain_of(trial).trials)
@@ -109,9 +120,9 @@ def fit(
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             error = errors.get(trial.trial_id)
             if isinstance(error, ray.exceptions.RayActorError):
-                return on_end(chain_of(trial), first_line(error))
+                return end(trial, first_line(error))
             lines = str(getattr(error, "cause", None) or error).strip().splitlines()
-            return on_end(chain_of(trial), lines[-1] if lines else type(error).__name__)
+            return end(trial, lines[-1] if lines else type(error).__name__)
 
     def drive_until_stopped(params: Values) -> None:
         # The sweep's command ends all when its trials have stopped.
@@ -128,7 +139,12 @@ def fit(
     )
     assert ray.is_initialized()
     with _lost_drivers_return(max_failures, errors):
-        tuner.fit()
+        try:
+            tuner.fit()
+        except tune.TuneError:  # in which Tune wraps the traceback of what a callback raises
+            if unrecorded:
+                raise unrecorded[0] from None
+            raise
 
 
 @contextmanager
