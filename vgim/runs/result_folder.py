@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 def refuse_unwritable(folder: Location) -> None:
-    """Refuse a folder of results in which none could be written, before the first is computed. It is made.
+    """Refuse a folder in which no result could be written, before the first is computed.
 
-    Only local folders are tried: permissions and mounts are theirs.
+    The folder is made. Only local folders are tried: other storage is written without folders, and asking costs a write.
 
     Raises:
         StorageError: The folder cannot be written.
