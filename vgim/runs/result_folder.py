@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def refuse_unwritable(folder: Location) -> None:
     """Refuse a folder in which no result could be written, before the first is computed.
 
-    The folder is made. Only local folders are tried: other storage is written without folders, and asking costs a write.
+    The folder is made. Only local folders are tried: other storage has no folders that could be refused.
 
     Raises:
         StorageError: The folder cannot be written.
