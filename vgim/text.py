@@ -82,8 +82,8 @@ def first_few(names: Iterable[str], num_shown: int = 3) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """`1 utterance`, `2 utterances`, `2 analyses`."""
-    return f"{count} {noun if count == 1 else plural_of(noun)}"
+    """`1 utterance`, `2,000 utterances`, `2 analyses`."""
+    return f"{count:,} {noun if count == 1 else plural_of(noun)}"
 
 
 def plural_of(noun: str) -> str:

@@ -13,6 +13,7 @@ from vgim.cli.messages import say
 from vgim.cli.options import Count, FiniteRange, json_option, seed_type
 from vgim.cli.reshard import merge, split, subset
 from vgim.errors import DataError
+from vgim.text import plural
 
 if TYPE_CHECKING:
     from vgim.data.corpora.kind import CorpusKind, CorpusOption, OptionInput
@@ -138,7 +139,7 @@ def _prepare(name: str, corpus: str, out: str, options: dict[str, OptionInput]) 
     given = {keyword: value for keyword, value in options.items() if value != ()}
     with show_progress() as progress:
         manifest = prepare_named(name, corpus, out, progress=progress, **given)
-    say(f"{out} holds {manifest.num_utterances:,} utterances")
+    say(f"{out} holds {plural(manifest.num_utterances, 'utterance')}")
     click.echo(describe(out, manifest))
 
 
@@ -181,7 +182,8 @@ def synth(out: str, speakers: int, utterances: int, seed: int) -> None:
         summary = synthesize(out, speakers=speakers, utterances=utterances, seed=seed, progress=progress)
     note = " (it was there already)" if summary.unchanged else ""
     click.echo(
-        f"{out}: {summary.utterances:,} utterances of {summary.speakers} speakers, {summary.hours:.2f} hours, "
+        f"{out}: {plural(summary.utterances, 'utterance')} of {plural(summary.speakers, 'speaker')}, "
+        f"{summary.hours:.2f} hours, "
         f"{summary.phones} phones{note}"
     )
 

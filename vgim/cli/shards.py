@@ -42,7 +42,7 @@ def describe(path: str, manifest: Manifest) -> str:
         sources = first_few(source.shards for source in manifest.origin.sources)
         lines.append(f"made by `vgim data {manifest.origin.verb}` of {sources}")
     if manifest.beyond_max_hours:
-        lines.append(f"left out by --max-hours: {manifest.beyond_max_hours:,} utterances")
+        lines.append(f"left out by --max-hours: {plural(manifest.beyond_max_hours, 'utterance')}")
     if manifest.left_out:
         lines.append(f"left out, in none of the lists: {manifest.left_out:,}")
     if manifest.skipped:
@@ -64,7 +64,7 @@ def _of_aligner(manifest: Manifest) -> str:
     from vgim.data.shards.alignment import OF_PREPARATION
 
     made = "from" if OF_PREPARATION in alignment.aligner else "aligned by"
-    return f", {made} {alignment.aligner}" + (f", {without:,} utterances without" if without else "")
+    return f", {made} {alignment.aligner}" + (f", {plural(without, 'utterance')} without" if without else "")
 
 
 def describe_phones(counts: PhoneCounts, width: int | None = None) -> str:
