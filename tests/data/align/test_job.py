@@ -180,7 +180,7 @@ def test_the_command_lists_what_is_left_without_labels(shards: Path) -> None:
     result = CliRunner().invoke(main, ["data", "align", str(shards), "--aligner", "words"])
     assert result.exit_code == 0, result.output
     assert f"not aligned: {BAD}: it has no transcript" in result.stderr
-    assert "phone labels: 2 classes, aligned by words 1, 1 utterances without" in result.stdout
+    assert "phone labels: 2 classes, aligned by words 1, 1 utterance without" in result.stdout
     wrong = CliRunner().invoke(main, ["data", "align", str(shards), "--aligner", "kaldi"])
     assert wrong.exit_code == 2
     with pytest.raises(ConfigError, match="there is no aligner 'kaldi'"):
