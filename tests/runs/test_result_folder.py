@@ -38,6 +38,14 @@ def test_a_folder_that_cannot_hold_results_is_refused_and_another_stays_empty(tm
         refuse_unwritable(Location(tmp_path / "file" / "probes"))
 
 
+def test_a_folder_without_permission_to_write_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(StorageError, match=r"cannot write .*/probes: .*permission"):
+        refuse_unwritable(Location(tmp_path / "probes"))
+
+
 @pytest.fixture(params=["local", "remote"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     return Location(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,10 +31,15 @@ def refuse_unwritable(folder: Location) -> None:
     Raises:
         StorageError: The folder cannot be written.
     """
-    if folder.is_local:
-        trial = folder.child("trial")
-        with storage_errors("write", folder.uri, kinds=(OSError,)), locked_temporary_folder(trial.local_path):
-            pass
+    if not folder.is_local:
+        return
+    path = folder.local_path
+    with storage_errors("write", folder.uri, kinds=(OSError,)):
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            is_read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+            number = errno.EROFS if is_read_only else errno.EACCES
+            raise OSError(number, os.strerror(number), str(path))
 
 
 def write_result_folder(
