@@ -13,7 +13,8 @@ from vgim.errors import ConfigError
 
 def refuse_without_study(study: Mapping[str, object]) -> None:
     """Refuse options of a study of few labels that were given without one."""
-    for name, value in study.items():
+    if study:
+        name, value = next(iter(study.items()))
         raise ConfigError(
             f"--{name.replace('_', '-')} {value} is for --labels-per-class alone; give both or neither"
         )
