@@ -49,6 +49,18 @@ def test_float_samples_are_scaled_and_clipped_to_int16() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("container", "subtype"), [("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")]
+)
+def test_loud_samples_of_lossy_files_are_clipped(container: str, subtype: str) -> None:
+    tone = np.sin(2 * np.pi * 200 / 16_000 * np.arange(32_000))
+    data = file_of(np.clip(3 * tone, -1, 1).astype(np.float32), container=container, subtype=subtype)
+    floats, _ = soundfile.read(io.BytesIO(data), dtype="float32")
+    assert np.abs(floats).max() > 1
+    samples = decode(data).samples / np.float32(2**15)
+    np.testing.assert_allclose(samples, np.clip(floats, -1, 1), atol=2**-14)
+
+
 def test_an_unusable_file_is_refused_with_its_kind_and_the_reason() -> None:
     whole = file_of(NOISE)
     assert problem(b"").kind == "empty"

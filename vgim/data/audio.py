@@ -27,6 +27,8 @@ MAX_SAMPLES = 2**30 - 2**20
 """Most samples of a file, all channels together, and most at 16 kHz: 18.6 hours. A page of Parquet holds no more."""
 UNKNOWN_FRAMES = 2**62
 """libsndfile's length, or more, of a FLAC file whose header gives none: it was written into a pipe."""
+FLOAT_SUBTYPES = ("FLOAT", "DOUBLE", "VORBIS", "OPUS")
+"""Samples that libsndfile holds as floats. As integers, those of WAV are unscaled, and loud ones of Ogg wrap around."""
 UNKNOWN_WAV_BYTES = 0x7FFF0000
 """Sizes from here on are placeholders of programs that wrote a WAV file into a pipe, before its length was known."""
 
@@ -201,9 +203,9 @@ def _read_samples(file: Any, first: int, last: int, ends_early: Callable[[], boo
 
 
 def _read_block(file: Any, num_samples: int) -> Pcm16:
-    if file.subtype not in ("FLOAT", "DOUBLE"):
+    if file.subtype not in FLOAT_SUBTYPES:
         return np.asarray(file.read(num_samples, dtype="int16"), dtype=np.int16)
-    floats = file.read(num_samples, dtype="float32")  # libsndfile does not scale floats to the integer range
+    floats = file.read(num_samples, dtype="float32")
     if not np.isfinite(floats).all():
         raise AudioProblem("corrupt", "it holds samples that are no finite numbers")
     return to_pcm16(floats)
