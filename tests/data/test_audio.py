@@ -49,6 +49,23 @@ def test_float_samples_are_scaled_and_clipped_to_int16() -> None:
     ]
 
 
+def test_an_mp3_file_of_variable_rate_that_does_not_give_its_length_is_refused() -> None:
+    loud_at_the_end = np.concatenate([NOISE // 1000] + 10 * [NOISE])
+    out = io.BytesIO()
+    soundfile.write(
+        out, loud_at_the_end, 16_000, format="MP3", subtype="MPEG_LAYER_III", bitrate_mode="VARIABLE"
+    )
+    data = out.getvalue()
+    assert len(decode(data).samples) == len(loud_at_the_end)
+    assert len(decode(data + b"TAG" + bytes(20_000)).samples) == len(loud_at_the_end)
+    without_length = data[data.index(data[:2], 2) :]
+    refused = problem(without_length)
+    assert refused.kind == "unreadable"
+    assert "its header gives no length" in refused.reason
+    middle = decode(without_length, segment_s=(0.0, 1.0))
+    assert len(middle.samples) == 16_000
+
+
 @pytest.mark.parametrize(
     ("container", "subtype"), [("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")]
 )

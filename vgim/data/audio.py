@@ -29,6 +29,8 @@ UNKNOWN_FRAMES = 2**62
 """libsndfile's length, or more, of a FLAC file whose header gives none: it was written into a pipe."""
 FLOAT_SUBTYPES = ("FLOAT", "DOUBLE", "VORBIS", "OPUS")
 """Samples that libsndfile holds as floats. As integers, those of WAV are unscaled, and loud ones of Ogg wrap around."""
+MP3_PADDING_BYTES = 2**13
+"""More than encoders write behind the last sample of an MP3 file."""
 UNKNOWN_WAV_BYTES = 0x7FFF0000
 """Sizes from here on are placeholders of programs that wrote a WAV file into a pipe, before its length was known."""
 
@@ -82,6 +84,8 @@ def decode(
         _check_header(file, resample=resample, mixdown=mixdown)
         first, last = _samples_of(segment_s, file)
         samples = _read_samples(file, first, last, ends_early=lambda: stream.tell() >= len(data))
+        if file.format == "MP3" and last == file.frames:
+            _check_mp3_is_read(data, stream.tell())
         is_mono_flac = file.format == "FLAC" and file.subtype == "PCM_16" and file.channels == 1
         rate_hz, num_channels = file.samplerate, file.channels
     if samples.ndim == 2:
@@ -157,6 +161,18 @@ def _check_wav_is_whole(data: bytes) -> None:
                 raise AudioProblem("truncated", reason)
             return
         at += num_bytes + num_bytes % 2
+
+
+def _check_mp3_is_read(data: bytes, num_read: int) -> None:
+    """Raise AudioProblem if frames follow the last one by libsndfile's length, which it then guessed."""
+    num_left = len(data) - num_read
+    is_frame = data[num_read : num_read + 1] == b"\xff"  # tags at the end of an MP3 file begin with a letter
+    if is_frame and num_left > MP3_PADDING_BYTES:
+        raise AudioProblem(
+            "unreadable",
+            f"its header gives no length, and {num_left} of its {len(data)} bytes come after the length that was "
+            "guessed; encode it again",
+        )
 
 
 def _samples_of(segment_s: tuple[float, float | None] | None, file: Any) -> tuple[int, int]:
