@@ -53,6 +53,33 @@ def test_one_more_utterance_moves_at_most_two_others() -> None:
         assert sum(old[name] != new[name] for name in before) <= 2
 
 
+@given(
+    st.dictionaries(st.integers(0, 5000).map(str), st.tuples(st.sampled_from("abcd"), st.integers(0, 30))),
+    fractions,
+    fractions,
+)
+def test_recordings_of_several_speakers_are_in_one_split(
+    facts: dict[str, tuple[str, int]], validation: float, test: float
+) -> None:
+    recording_of = {name: f"recording {number}" for name, (_, number) in facts.items()}
+    splits = hash_split(
+        {name: speaker for name, (speaker, _) in facts.items()},
+        validation_fraction=validation,
+        test_fraction=test,
+        recording_of=recording_of,
+    )
+    assert splits.keys() == facts.keys()
+    pairs = {(recording_of[name], split) for name, split in splits.items()}
+    assert len(pairs) == len(set(recording_of.values()))
+
+
+def test_a_host_of_all_recordings_and_guests_of_one_each_leave_no_split_empty() -> None:
+    recording_of = {f"{who}{number}": str(number) for number in range(20) for who in ("guest", "host")}
+    speaker_of = {name: "the host" if name.startswith("host") else name for name in recording_of}
+    splits = hash_split(speaker_of, validation_fraction=0.1, test_fraction=0.1, recording_of=recording_of)
+    assert Counter(splits.values()) == {"train": 32, "validation": 4, "test": 4}
+
+
 def test_fractions_that_leave_nothing_to_train_on_are_refused() -> None:
     with pytest.raises(ConfigError, match="leave nothing to train"):
         hash_split({}, validation_fraction=0.5, test_fraction=0.5)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +73,8 @@ def hash_split(
 
     A speaker's recordings are sorted by hash; the first are test, the next validation, the rest train. So a speaker
     with enough recordings is in every split, other speakers change nothing, and a new recording of a speaker moves at
-    most the two recordings at the borders. A speaker with fewer recordings than splits is in train only.
+    most the two recordings at the borders. A speaker with fewer recordings than splits is in train only. A recording of
+    several speakers counts as one of the speaker with the most recordings.
 
     Args:
         speaker_of: Utterance id → speaker id.
@@ -89,13 +90,12 @@ def hash_split(
         ConfigError: The fractions leave nothing to train on.
     """
     check_fractions(validation_fraction, test_fraction)
-    by_speaker: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for utterance_id, speaker_id in speaker_of.items():
-        recording = utterance_id if recording_of is None else recording_of[utterance_id]
-        by_speaker[speaker_id][recording].append(utterance_id)
+    ids_of: dict[str, list[str]] = defaultdict(list)
+    for utterance_id in speaker_of:
+        ids_of[utterance_id if recording_of is None else recording_of[utterance_id]].append(utterance_id)
     splits: dict[str, str] = {}
-    for ids_by_recording in by_speaker.values():
-        recordings = sorted(ids_by_recording, key=lambda recording: (hash_order(recording, seed), recording))
+    for of_speaker in _recordings_by_speaker(ids_of, speaker_of):
+        recordings = sorted(of_speaker, key=lambda recording: (hash_order(recording, seed), recording))
         num_test, num_validation = _num_held_out(len(recordings), validation_fraction, test_fraction)
         for position, recording in enumerate(recordings):
             if position < num_test:
@@ -104,8 +104,32 @@ def hash_split(
                 split = "validation"
             else:
                 split = "train"
-            splits.update(dict.fromkeys(ids_by_recording[recording], split))
+            splits.update(dict.fromkeys(ids_of[recording], split))
     return splits
+
+
+def _recordings_by_speaker(
+    ids_of: Mapping[str, Sequence[str]], speaker_of: Mapping[str, str]
+) -> Iterable[list[str]]:
+    """A list of recordings for each speaker. Of several speakers, a recording's is the one with the most recordings.
+
+    Args:
+        ids_of: Recording → its utterances.
+        speaker_of: Utterance id → speaker id.
+    """
+    by_speaker: dict[str, list[str]] = defaultdict(list)
+    shared: dict[str, set[str]] = {}
+    for recording, ids in ids_of.items():
+        speakers = {speaker_of[name] for name in ids}
+        if len(speakers) > 1:
+            shared[recording] = speakers
+        else:
+            by_speaker[speakers.pop()].append(recording)
+    num_recordings = Counter({speaker: len(own) for speaker, own in by_speaker.items()})
+    num_recordings.update(speaker for speakers in shared.values() for speaker in speakers)
+    for recording, speakers in shared.items():
+        by_speaker[min(speakers, key=lambda speaker: (-num_recordings[speaker], speaker))].append(recording)
+    return by_speaker.values()
 
 
 def _num_held_out(num_recordings: int, validation_fraction: float, test_fraction: float) -> tuple[int, int]:
