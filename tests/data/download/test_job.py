@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -184,6 +185,41 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
     assert "\n" not in str(caught.value)
     download("librispeech", tmp_path, subsets=[SUBSET])
     assert holds_all(tmp_path)
+
+
+def test_archives_that_share_files_are_not_downloaded_again(server: Server, tmp_path: Path) -> None:
+    archives = CORPORA["librispeech"].archives
+    shared = {f"LibriSpeech/{name}.TXT": 5000 * b"x" for name in ("BOOKS", "LICENSE", "README", "SPEAKERS")}
+    for name, files in (
+        (SUBSET, CORPUS),
+        ("other", {path.replace(SUBSET, "other"): data for path, data in CORPUS.items()}),
+    ):
+        data = server.files[f"{name}.tar.gz"] = packed({**shared, **files})
+        url = f"{server.address}/{name}.tar.gz"
+        archives[name] = Archive(url, md5=hashlib.md5(data).hexdigest())  # type: ignore[index]
+    for subsets in ([SUBSET], ["other"]):
+        download("librispeech", tmp_path, subsets=subsets)
+    asked = len(server.asked)
+    told: list[str] = []
+    download("librispeech", tmp_path, subsets=[SUBSET, "other"], progress=MessagesOnly(told.append))
+    assert told == [f"{name} is in {tmp_path} already" for name in (SUBSET, "other")]
+    (tmp_path / next(iter(CORPUS))).unlink()
+    (tmp_path / "LibriSpeech" / "notes.txt").write_bytes(100_000 * b"x")
+    (tmp_path / RECORDS / "kept.tar.gz").write_bytes(100_000 * b"x")
+    download("librispeech", tmp_path, subsets=[SUBSET, "other"])
+    assert len(server.asked) == asked + 1
+    assert holds_all(tmp_path)
+
+
+def test_a_record_of_an_earlier_version_is_read(server: Server, tmp_path: Path) -> None:
+    download("librispeech", tmp_path, subsets=[SUBSET])
+    record = tmp_path / RECORDS / f"{SUBSET}.json"
+    facts = json.loads(record.read_bytes())
+    del facts["folders"]
+    record.write_text(json.dumps(facts))
+    asked = len(server.asked)
+    download("librispeech", tmp_path, subsets=[SUBSET])
+    assert len(server.asked) == asked
 
 
 @pytest.mark.parametrize("damage", ["deleted", "shorter"])

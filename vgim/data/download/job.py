@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,7 +13,7 @@ from vgim.claims.ticket import Work
 from vgim.data.corpora.archive import Archive
 from vgim.data.corpora.registry import CORPORA
 from vgim.data.download.fetch import fetch
-from vgim.data.download.unpack import Unpacked, unpack
+from vgim.data.download.unpack import Unpacked, count_by_folder, unpack
 from vgim.errors import ConfigError, DataError
 from vgim.extras import require_extra
 from vgim.progress import SILENT, Progress
@@ -94,7 +93,7 @@ def _get_unpacked(
     progress: Progress,
 ) -> None:
     if _is_recorded(records, subset, archive):
-        if _has_all_files(folder, records):
+        if _has_all_files(folder, records, subset):
             progress.message(f"{subset} is in {folder} already")
             return
         progress.message(
@@ -108,7 +107,8 @@ def _get_unpacked(
     if archive.content and unpacked.content != archive.content:
         file.unlink()
         raise _other_content(url, archive, unpacked, f"remove {folder}")
-    _record(records, subset, archive, {"files": unpacked.num_files, "bytes": unpacked.num_bytes})
+    counts = {"files": unpacked.num_files, "bytes": unpacked.num_bytes, "folders": unpacked.folders}
+    _record(records, subset, archive, counts)
     if not keep_archive:
         file.unlink()
     progress.message(f"{subset}: {unpacked.num_files:,} files, {unpacked.num_bytes / 1e9:.2f} GB")
@@ -169,17 +169,20 @@ def _is_address(text: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
-def _has_all_files(folder: Path, records: Location) -> bool:
-    """Whether the folder has as many files and bytes as all archives that were unpacked there, by their records."""
-    files = num_bytes = 0
-    for name in records.list():
-        if name.endswith(".json") and not name.endswith(f"{PACKED}.json"):
-            with suppress(ValueError, TypeError, LookupError, RecursionError):
-                told = json.loads(records.child(name).read_bytes())
-                files, num_bytes = files + told["files"], num_bytes + told["bytes"]
-    for _, size in Location(folder).list_files():
-        files, num_bytes = files - 1, num_bytes - size
-    return files <= 0 and num_bytes <= 0
+def _has_all_files(folder: Path, records: Location, subset: str) -> bool:
+    """Whether the folders of an archive have as many files and bytes as when it was unpacked there, by its record."""
+    there = count_by_folder(Location(folder).list_files())
+    try:
+        told = json.loads(records.child(f"{subset}.json").read_bytes())
+        if "folders" not in told:  # the record of an earlier version
+            num_files, num_bytes = map(sum, zip(*there.values(), strict=True))
+            return bool(num_files >= told["files"] and num_bytes >= told["bytes"])
+        return all(
+            there.get(name, [0, 0])[0] >= num_files and there.get(name, [0, 0])[1] >= num_bytes
+            for name, (num_files, num_bytes) in told["folders"].items()
+        )
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return False
 
 
 def _is_recorded(records: Location, subset: str, archive: Archive, state: str = "") -> bool:
@@ -195,7 +198,7 @@ def _is_recorded(records: Location, subset: str, archive: Archive, state: str = 
 
 
 def _record(
-    records: Location, subset: str, archive: Archive, counts: dict[str, int], state: str = ""
+    records: Location, subset: str, archive: Archive, counts: Mapping[str, object], state: str = ""
 ) -> None:
     told = {"archive": archive.file_name, "hash": archive.md5 or archive.content, **counts}
     records.child(f"{subset}{state}.json").write_bytes_atomic(json.dumps(told, indent=2).encode())

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from vgim.data.archives.members import read_members
 from vgim.progress import SILENT, Progress
-from vgim.storage import Location
+from vgim.storage import FileSizes, Location
 from vgim.storage.errors import storage_errors
 
 
@@ -23,6 +23,24 @@ class Unpacked:
     content: str
     """SHA-256 of one line for each file, ordered by path: the file's SHA-256, two spaces, its path. It does not depend
     on how the archive was packed."""
+    folders: dict[str, list[int]]
+    """`count_by_folder` of the files."""
+
+
+def count_by_folder(files: FileSizes) -> dict[str, list[int]]:
+    """Number and bytes of the files in each folder, by its path. Folders below the second level count as that one.
+
+    Archives of one corpus may share files, such as `LibriSpeech/SPEAKERS.TXT`, which are once in the folder.
+
+    Args:
+        files: Path and bytes of each file.
+    """
+    counts: dict[str, list[int]] = {}
+    for path, num_bytes in files:
+        count = counts.setdefault("/".join(path.split("/")[:-1][:2]), [0, 0])
+        count[0] += 1
+        count[1] += num_bytes
+    return counts
 
 
 def unpack(file: Path, folder: Path | None, *, strip: int = 0, progress: Progress = SILENT) -> Unpacked:
@@ -40,7 +58,7 @@ def unpack(file: Path, folder: Path | None, *, strip: int = 0, progress: Progres
         StorageError: The folder cannot be written.
     """
     hashes: dict[str, str] = {}
-    num_bytes = 0
+    sizes: dict[str, int] = {}
     with progress.stage(f"{'unpacking' if folder else 'checking'} {file.name}", unit="file") as stage:
         for member, data in read_members(Location(file)):
             path = PurePosixPath(*PurePosixPath(member.name).parts[strip:])
@@ -50,12 +68,16 @@ def unpack(file: Path, folder: Path | None, *, strip: int = 0, progress: Progres
             with _written(folder, path) as write:
                 for chunk in data:
                     digest.update(chunk)
-                    num_bytes += len(chunk)
                     write(chunk)
-            hashes[str(path)] = digest.hexdigest()
+            hashes[str(path)], sizes[str(path)] = digest.hexdigest(), member.size
             stage.advance()
     lines = (f"{digest}  {path}\n" for path, digest in sorted(hashes.items()))
-    return Unpacked(len(hashes), num_bytes, hashlib.sha256("".join(lines).encode()).hexdigest())
+    return Unpacked(
+        num_files=len(sizes),
+        num_bytes=sum(sizes.values()),
+        content=hashlib.sha256("".join(lines).encode()).hexdigest(),
+        folders=count_by_folder(list(sizes.items())),
+    )
 
 
 @contextmanager
