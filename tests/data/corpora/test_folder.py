@@ -198,6 +198,28 @@ def test_segments_are_cut_and_those_of_a_recording_stay_in_one_split(corpus: Pat
     assert recordings_of(["a-b@500", "a@b"]) == {"a-b@500": "a-b", "a@b": "a@b"}
 
 
+def test_shards_of_segments_have_their_target_size(corpus: Path, tmp_path: Path) -> None:
+    values = [
+        {"audio_filepath": "ann/one.wav", "offset": number / 50, "duration": 0.1} for number in range(90)
+    ]
+    file = tmp_path / "segments.json"
+    file.write_text(jsonl(values))
+    found = find_folder(corpus, manifest=str(file))
+    num_bytes = 90 * 3_200
+    assert found.estimated_pcm_bytes == pytest.approx(num_bytes, abs=1)
+    target = num_bytes // 3
+    manifest = prepare(
+        found,
+        tmp_path / "shards",
+        min_samples=0,
+        validation_fraction=0,
+        test_fraction=0,
+        target_shard_bytes=target,
+        workers=0,
+    )
+    assert [shard.utterances for shard in manifest.split("train").shards] == [30, 30, 30]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -13,6 +13,7 @@ from vgim.data.archives.packed import PackedPath
 from vgim.data.audio_problem import AudioProblem, SkipKind
 from vgim.data.foreign import own_problems, read_foreign
 from vgim.data.listing import list_foreign, nothing_usable
+from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.data.source import Source
 from vgim.data.text_lines import TextLine, split_lines
 from vgim.storage import FileSizes, Location
@@ -132,6 +133,17 @@ class SourceUtterance:
     earlier_id: str | None = None
     """The id in shards of vgim 0.1, if it was another one. Split lists and label files may still name it."""
 
+    def estimated_bytes(self, pcm_bytes_per_file_byte: float) -> float:
+        """Bytes of the file that hold the utterance, roughly: all of them but for a segment.
+
+        Args:
+            pcm_bytes_per_file_byte: As in `Corpus`.
+        """
+        if self.segment_s is None or self.segment_s[1] is None:
+            return self.size_bytes
+        pcm_bytes = (self.segment_s[1] - self.segment_s[0]) * SAMPLE_RATE_HZ * 2
+        return min(self.size_bytes, pcm_bytes / pcm_bytes_per_file_byte)
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -156,4 +168,5 @@ class Corpus:
 
     @property
     def estimated_pcm_bytes(self) -> int:
-        return int(self.pcm_bytes_per_file_byte * sum(item.size_bytes for item in self.utterances))
+        ratio = self.pcm_bytes_per_file_byte
+        return int(ratio * sum(item.estimated_bytes(ratio) for item in self.utterances))

@@ -14,7 +14,6 @@ from vgim.data.audio import read_length
 from vgim.data.audio_problem import AudioProblem
 from vgim.data.corpora.corpus import Corpus, SourceUtterance
 from vgim.data.foreign import own_problems, read_foreign
-from vgim.data.pcm import SAMPLE_RATE_HZ
 from vgim.data.shards.hours import SAMPLES_PER_HOUR, take_until, turn_order
 from vgim.data.shards.manifest import SPLITS
 from vgim.data.shards.splits import Assignment
@@ -58,8 +57,9 @@ def cut_to_hours(
     for item in corpus.utterances:
         if item.utterance_id in assignment.split_of:
             by_split[assignment.split_of[item.utterance_id]][item.utterance_id] = item
+    ratio = corpus.pcm_bytes_per_file_byte
     weights = {
-        name: sum(_roughly(item, corpus.pcm_bytes_per_file_byte) for item in items.values())
+        name: sum(item.estimated_bytes(ratio) * ratio for item in items.values())
         for name, items in by_split.items()
     }
     split_of: dict[str, str] = {}
@@ -105,13 +105,6 @@ def _take(
 
     taken = take_until(read(), max_samples)
     return taken, any(lengths[name] for name in taken)
-
-
-def _roughly(item: SourceUtterance, bytes_per_file_byte: float) -> float:
-    """Bytes of PCM16 that an utterance has, roughly."""
-    if item.segment_s is not None and item.segment_s[1] is not None:
-        return (item.segment_s[1] - item.segment_s[0]) * SAMPLE_RATE_HZ * 2
-    return item.size_bytes * bytes_per_file_byte
 
 
 def _lengths(

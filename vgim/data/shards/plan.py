@@ -91,14 +91,16 @@ def _cut_evenly(
     utterances: Sequence[SourceUtterance], bytes_per_file_byte: float, target_shard_bytes: int
 ) -> list[list[SourceUtterance]]:
     """Cut the utterances into contiguous groups of about equally many bytes, none of them empty."""
-    total_bytes = sum(item.size_bytes for item in utterances) * bytes_per_file_byte
+    sizes = [item.estimated_bytes(bytes_per_file_byte) for item in utterances]
+    total_bytes = sum(sizes) * bytes_per_file_byte
     num_groups = min(len(utterances), max(1, round(total_bytes / target_shard_bytes))) if utterances else 0
     groups: list[list[SourceUtterance]] = [[] for _ in range(num_groups)]
     bytes_before = 0.0
-    for item in utterances:  # by the middle of each file: its start would make every group a little too large
-        middle = bytes_before + item.size_bytes * bytes_per_file_byte / 2
+    for item, size in zip(utterances, sizes, strict=True):
+        # By the middle of each utterance: its start would make every group a little too large.
+        middle = bytes_before + size * bytes_per_file_byte / 2
         groups[min(num_groups - 1, int(middle / max(total_bytes, 1) * num_groups))].append(item)
-        bytes_before += item.size_bytes * bytes_per_file_byte
+        bytes_before += size * bytes_per_file_byte
     return [group for group in groups if group]
 
 
