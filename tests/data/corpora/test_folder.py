@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from vgim.cli import main
 from vgim.data.corpora.folder import find_folder, recordings_of, utterance_id_of
-from vgim.data.corpora.manifest_file import read_manifest_rows
+from vgim.data.corpora.manifest_file import ManifestRow, read_manifest_rows
 from vgim.data.shards.prepare import prepare
 from vgim.errors import ConfigError, DataError
 from vgim.storage import Location
@@ -168,6 +168,15 @@ def test_recordings_of_lhotse_are_read_with_absolute_paths(corpus: Path, tmp_pat
     assert (item.utterance_id, item.path) == ("rec_1", "ann/one.wav")
 
 
+def test_quotes_between_tabs_stand_for_themselves_unless_they_enclose_a_cell(tmp_path: Path) -> None:
+    file = tmp_path / "train.tsv"
+    lines = ['a\t"Who is there?\t1', 'b\t"Fine", he said.\t2', 'c\tA "word"\t3', 'd\t"a ""b"" c"\t4']
+    file.write_text("\n".join(["path\tsentence\tstart", *lines]))
+    rows = [row for row in read_manifest_rows(Location(file)) if isinstance(row, ManifestRow)]
+    assert [row.transcript for row in rows] == ['"Who is there?', '"Fine", he said.', 'A "word"', 'a "b" c']
+    assert [row.segment_s for row in rows] == [(number, None) for number in (1.0, 2.0, 3.0, 4.0)]
+
+
 def test_segments_are_cut_and_those_of_a_recording_stay_in_one_split(corpus: Path, tmp_path: Path) -> None:
     values = [
         {"audio_filepath": path, "offset": offset, "duration": 0.5}
@@ -235,6 +244,8 @@ def test_shards_of_segments_have_their_target_size(corpus: Path, tmp_path: Path)
         ("path,start\na.wav,-1\n", "line 2: start=-1 is no time in seconds"),
         ('{"text": 1}\n[1]\n', "line 1: it names no file"),
         ("path\n" + "x" * 200_000 + "\n", "line 2: field larger than field limit"),
+        ('path,text,start\na.wav,"one,2\n', "line 2: a quote is not closed in this line"),
+        ('path,text,start\na.wav,"one" two,2\n', "line 2: ',' expected after '\"'"),
         ("path," + "x" * 200_000 + "\n", "line 1: expected a header with a column path"),
         ('{"text": "x"}\n', "line 1: it names no file"),
         ("path\ncaf\u00e9.wav\n", "line 2: byte 0xe9 at position 4 is not UTF-8"),
