@@ -207,6 +207,21 @@ def test_segments_are_cut_and_those_of_a_recording_stay_in_one_split(corpus: Pat
     assert recordings_of(["a-b@500", "a@b"]) == {"a-b@500": "a-b", "a@b": "a@b"}
 
 
+def test_a_whole_file_is_in_the_split_of_its_segments(corpus: Path, tmp_path: Path) -> None:
+    paths = ("ann/one.wav", "ann/deep/two.flac", "bob/three.ogg", "bob/four.mp3", "six seven.wav")
+    segment = {"offset": 0.5, "duration": 0.5}
+    lines = ({"id": f"whole {path}"} | {"audio_filepath": path} for path in paths)
+    segments = ({"id": f"part {path}", "audio_filepath": path, **segment} for path in paths)
+    file = tmp_path / "both.json"
+    file.write_text(jsonl([*lines, *segments]))
+    found = find_folder(corpus, manifest=str(file), speaker_from="none")
+    prepare(found, tmp_path / "shards", min_samples=0, validation_fraction=0.3, test_fraction=0.3)
+    split_of = {name: row["split"] for name, row in rows(tmp_path / "shards").items()}
+    assert set(split_of.values()) == {"train", "validation", "test"}
+    for name in split_of:
+        assert split_of[name] == split_of[name.replace("part_", "whole_")], name
+
+
 def test_shards_of_segments_have_their_target_size(corpus: Path, tmp_path: Path) -> None:
     values = [
         {"audio_filepath": "ann/one.wav", "offset": number / 50, "duration": 0.1} for number in range(90)

@@ -180,7 +180,12 @@ def _list_rows(
             if not row.transcript and row.segment_s is None:
                 item = _with_text_beside(folder, item, sizes, skipped, problems)
             by_id[item.utterance_id] = item
-    return list(by_id.values()), problems, skipped
+    num_of_file = Counter(item.path for item in by_id.values())
+    utterances = [
+        replace(item, recording_id=utterance_id_of(item.path)) if num_of_file[item.path] > 1 else item
+        for item in by_id.values()
+    ]
+    return utterances, problems, skipped
 
 
 def _utterance(path: str, size: int, speaker_id: str) -> SourceUtterance:
