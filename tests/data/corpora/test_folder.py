@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -166,6 +167,26 @@ def test_recordings_of_lhotse_are_read_with_absolute_paths(corpus: Path, tmp_pat
     file.write_text(jsonl([{"id": "rec 1", "sources": [source], "sampling_rate": RATE_HZ, "duration": 2.0}]))
     (item,) = find_folder(corpus, manifest=str(file)).utterances
     assert (item.utterance_id, item.path) == ("rec_1", "ann/one.wav")
+
+
+@pytest.mark.parametrize(
+    ("recording", "told"),
+    [
+        ({"transforms": [{"name": "Speed", "kwargs": {"factor": 1.1}}]}, "lhotse changes the audio .*Speed"),
+        ({"sources": [{"source": "ann/one.wav", "channels": [0, 1]}]}, "it is one of 2 channels"),
+        ({"sources": 2 * [{"source": "ann/one.wav", "channels": [0]}]}, "its channels are in 2 files"),
+    ],
+)
+def test_cuts_of_other_audio_than_their_file_holds_are_listed(
+    corpus: Path, tmp_path: Path, recording: dict[str, Any], told: str
+) -> None:
+    other = {**LHOTSE[0], "id": "other", "recording": {**LHOTSE[0]["recording"], **recording}}
+    kept = {**LHOTSE[0]["recording"], "transforms": [{"name": "Resample"}]}
+    file = tmp_path / "cuts.jsonl"
+    file.write_text(jsonl([{**LHOTSE[0], "recording": kept}, other]))
+    found = find_folder(corpus, manifest=str(file))
+    assert [item.utterance_id for item in found.utterances] == ["cut-1"]
+    assert re.match(told, found.skipped[0].reason)
 
 
 def test_quotes_between_tabs_stand_for_themselves_unless_they_enclose_a_cell(tmp_path: Path) -> None:

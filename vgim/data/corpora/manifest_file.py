@@ -138,6 +138,7 @@ def _of_lhotse(values: Mapping[str, Any]) -> Mapping[str, Any]:
     sources = recording.get("sources") if isinstance(recording, dict) else None
     if not isinstance(sources, list) or not sources or not isinstance(sources[0], dict):
         return values
+    _refuse_other_audio(values, recording, sources)
     found: dict[str, Any] = {"path": sources[0].get("source"), "id": values.get("id")}
     if recording is not values and not _is_whole(values, recording):  # a cut
         found |= {"start": values.get("start"), "duration": values.get("duration")}
@@ -149,6 +150,21 @@ def _of_lhotse(values: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(custom, dict) and "split" in custom:
         found["split"] = custom["split"]
     return found
+
+
+def _refuse_other_audio(
+    values: Mapping[str, Any], recording: Mapping[str, Any], sources: list[dict[str, Any]]
+) -> None:
+    """Raise ValueError if a cut or a recording is not the audio of its first file, mixed down if need be."""
+    transforms = recording.get("transforms")
+    named = [each for each in transforms if isinstance(each, dict)] if isinstance(transforms, list) else []
+    if changes := [str(each.get("name")) for each in named if each.get("name") != "Resample"]:
+        raise ValueError(f"lhotse changes the audio when it is loaded ({shorten(', '.join(changes))})")
+    if len(sources) > 1:
+        raise ValueError(f"its channels are in {len(sources)} files; write them into one")
+    channels = sources[0].get("channels")
+    if isinstance(channels, list) and len(channels) > 1 and isinstance(values.get("channel"), int):
+        raise ValueError(f"it is one of {len(channels)} channels; write each into a file of its own")
 
 
 def _is_whole(cut: Mapping[str, Any], recording: Mapping[str, Any]) -> bool:
