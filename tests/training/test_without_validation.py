@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import torch
+from torch import distributed as dist
+from torch import multiprocessing
 
-from tests.training.cases import records, run_location
-from vgim.config import ResolvedConfig
+from tests.gloo_world import leave_world
+from tests.training.cases import last_checkpoint, records, run_location, single_rank_trainer
+from vgim.config import ResolvedConfig, RunConfig
 from vgim.data.corpora.librispeech import find_librispeech
 from vgim.data.corpora.synthetic import synthesize
 from vgim.data.shards.prepare import prepare
+from vgim.data.stream.readers import read_in_process
 from vgim.errors import ConfigError
+from vgim.model.rank_group import RankGroup
 from vgim.runs.checkpoint import best_checkpoint, complete_checkpoints
 from vgim.runs.folder import RunFolder
 from vgim.runs.listing import summarize_run
+from vgim.training.greedy import GreedyLearner
+from vgim.training.job import TrainJob
+from vgim.training.learner import Worker
+from vgim.training.loop import RankTrainer
 from vgim.training.trainer import train
 
 Maker = Callable[..., ResolvedConfig]
@@ -58,3 +69,26 @@ def test_early_stopping_is_refused_before_the_run_is_claimed(tiny_config: Maker,
     ):
         train(resolved)
     assert not run_location(resolved.config).exists()
+
+
+def one_of_two_ranks(rank: int, folder: str, config: RunConfig) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/meet", timedelta(minutes=10), rank=rank, world_size=2)
+    location = run_location(config)
+    location.make_dirs()
+    worker = Worker(RankGroup.of_world(), torch.device("cpu"), read_in_process, lambda *_: None)
+    RankTrainer(TrainJob(config=config, run=location.uri, learner=GreedyLearner), worker).run()
+    leave_world()
+
+
+def test_ranks_read_frozen_modules_with_the_same_statistics(
+    tiny_config: Maker, whole_train: str, tmp_path: Path
+) -> None:
+    keys = [f"data.shards={whole_train}", "train.schedule=sequential", "train.epochs=1", "train.batch_size=2"]
+    keys += ["train.virtual_ranks=2", "model.batch_norm=local"]
+    alone, together = (tiny_config(*keys, f"storage.name={name}").config for name in ("alone", "together"))
+    single_rank_trainer(alone).run()
+    multiprocessing.spawn(one_of_two_ranks, (str(tmp_path), together), nprocs=2)
+    expected = last_checkpoint(alone).weights()
+    for name, tensor in last_checkpoint(together).weights().items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-5, atol=1e-6, msg=name)

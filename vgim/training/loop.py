@@ -301,9 +301,10 @@ class RankTrainer:
             raise collapsed
 
     def _validate(self, phase: Phase, progress: Progress) -> Progress:
+        # Without validation too: a later phase reads the modules of this one, frozen, on every rank.
+        average_buffers(self.learner.network, self.share)
         if not self.batches.validation_streams:
             return progress
-        average_buffers(self.learner.network, self.share)
         if self.stages is not None:
             self.stages.link.settle()
         with closing(self.batches.of_validation()) as batches:
