@@ -186,8 +186,7 @@ def test_a_finished_run_is_left_alone_and_says_how_to_go_on(
         name: content for name, (_, content) in before.items()
     }
     assert (
-        "is finished (finished at step 3, epoch 0); raise train.epochs or train.max_steps"
-        in capsys.readouterr().out
+        "is finished (finished at step 3, epoch 0); raise train.max_steps to go on" in capsys.readouterr().out
     )
 
 

@@ -19,7 +19,7 @@ from tests.training.cases import (
     small_encoder,
 )
 from vgim.config import ResolvedConfig, RunConfig
-from vgim.errors import CheckpointError
+from vgim.errors import CheckpointError, ConfigError
 from vgim.model.rank_group import RankGroup
 from vgim.runs.checkpoint import checkpoint_location, complete_checkpoints
 from vgim.storage import Location
@@ -204,6 +204,28 @@ def test_a_checkpoint_to_start_from_is_checked_before_anything_starts(tiny_confi
                 CheckpointError, match=rf"weights\.safetensors is {kind}.*use .*step-00000001, "
             ):
                 train(resolved, **{option: where.uri})
+    assert not run_location(resolved.config).exists()
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "fix"),
+    [
+        ((), (), "train.schedule=joint: raise train.max_steps, or load"),
+        (
+            ("train.schedule=sequential",),
+            ("train.max_steps=9",),
+            "train.schedule=joint: use train.schedule=sequential, as its run did, or load",
+        ),
+    ],
+    ids=["the end", "a later phase than there are"],
+)
+def test_a_checkpoint_that_leaves_no_step_is_refused_before_anything_starts(
+    tiny_config: Maker, theirs: tuple[str, ...], ours: tuple[str, ...], fix: str
+) -> None:
+    source = run_location(finished(tiny_config, "source", *theirs)).uri
+    resolved = tiny_config("storage.name=new", "train.max_steps=2", *ours)
+    with pytest.raises(ConfigError, match=f"leaves nothing to train under {fix} its weights alone"):
+        train(resolved, resume_from=source)
     assert not run_location(resolved.config).exists()
 
 

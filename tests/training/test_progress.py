@@ -17,7 +17,7 @@ from tests.training.cases import (
     single_rank_trainer,
 )
 from vgim.config import ResolvedConfig
-from vgim.training.progress import Progress, phases, remaining
+from vgim.training.progress import Progress, how_to_go_on, phases, remaining
 
 Maker = Callable[..., ResolvedConfig]
 
@@ -51,6 +51,17 @@ def test_a_finished_run_has_no_phase_left_until_its_epochs_are_raised(tiny_confi
     assert remaining(progress, tiny_config().config) == []
     assert len(remaining(progress, tiny_config("train.epochs=3").config)) == 1
     assert remaining(progress, tiny_config("train.epochs=3", "train.max_steps=20").config) == []
+
+
+def test_what_ended_a_run_is_to_be_raised(tiny_config: Maker) -> None:
+    progress = Progress(step=20, epoch=2, phase_step=20, phase_epoch=2, stale_validations=1)
+    assert how_to_go_on(progress, tiny_config().config) == "raise train.epochs"
+    both = tiny_config("train.max_steps=20").config
+    assert how_to_go_on(progress, both) == "raise train.epochs and train.max_steps"
+    early = tiny_config("train.epochs=9", "train.early_stop_validations=1").config
+    assert how_to_go_on(progress, early) == "raise train.early_stop_validations"
+    own = tiny_config("train.schedule=sequential", "train.module_epochs=[2, 3, 3, 3]").config
+    assert how_to_go_on(progress, own) == "raise train.module_epochs"
 
 
 def test_under_sequential_each_module_trains_alone_on_frozen_modules(tiny_config: Maker) -> None:

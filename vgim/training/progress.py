@@ -10,6 +10,7 @@ from vgim.config.schema import TrainConfig
 from vgim.runs.training_state import TrainingState
 from vgim.schedules.registry import SCHEDULES
 from vgim.schedules.schedule import Phase, Schedule
+from vgim.text import join_words
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,23 @@ def phases(config: AnyConfig) -> list[Phase]:
 
 def is_done(progress: Progress, phase: Phase, train: TrainConfig) -> bool:
     """Whether a phase has trained its epochs or steps, or was stopped early."""
-    return (
-        progress.phase_epoch >= phase.epochs
-        or 0 < train.max_steps <= progress.phase_step
-        or 0 < train.early_stop_validations <= progress.stale_validations
-    )
+    return bool(_reached(progress, phase, train))
+
+
+def _reached(progress: Progress, phase: Phase, train: TrainConfig) -> list[str]:
+    """The keys by which a phase has ended; empty while it goes on."""
+    ends = {
+        "train.module_epochs" if train.module_epochs else "train.epochs": progress.phase_epoch
+        >= phase.epochs,
+        "train.max_steps": 0 < train.max_steps <= progress.phase_step,
+        "train.early_stop_validations": 0 < train.early_stop_validations <= progress.stale_validations,
+    }
+    return [key for key, has_ended in ends.items() if has_ended]
+
+
+def how_to_go_on(progress: Progress, config: AnyConfig) -> str:
+    """What to change so that a finished run goes on, such as `raise train.epochs`."""
+    return f"raise {join_words(_reached(progress, phases(config)[progress.phase], config.train))}"
 
 
 def last_step(progress: Progress, phase: Phase, train: TrainConfig, steps_in_epoch: int) -> int:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from vgim.config import AnyConfig, RunConfig
 from vgim.config.difference import blocking_difference
 from vgim.config.schema import ModelConfig, Section
+from vgim.errors import ConfigError
 from vgim.model.specs import module_specs
 from vgim.runs.architecture import check_same_architecture
 from vgim.runs.checkpoint import Checkpoint
-from vgim.training.progress import schedule_of
+from vgim.training.progress import how_to_go_on, phases, progress_of, remaining, schedule_of
 
 MORE_MODULES = ("depth", "gru_units", "gru_bidirectional")
 """Keys of the model by which a run may have more modules than the run that it continues."""
@@ -58,6 +59,25 @@ def check_resumable(checkpoint: Checkpoint, config: AnyConfig) -> None:
         if _continues_shallower(theirs, config.model_copy(update={"model": longer})):
             architecture = {"model": _with_modules_of(config.model, theirs.model)}
     check_same_architecture(checkpoint, architecture, type(config))
+
+
+def check_steps_are_left(checkpoint: Checkpoint, config: AnyConfig) -> None:
+    """Refuse to continue from a checkpoint behind which this run has nothing to train, and would end without its own.
+
+    Raises:
+        ConfigError: There is no step left, or the schedule has fewer phases than the checkpoint's run has ended.
+    """
+    progress = progress_of(checkpoint.state)
+    if remaining(progress, config):
+        return
+    if progress.phase < len(phases(config)):
+        fix = how_to_go_on(progress, config)
+    else:
+        fix = f"use train.schedule={checkpoint.config(type(config)).train.schedule}, as its run did"
+    raise ConfigError(
+        f"{checkpoint.location.uri} (step {progress.step}, epoch {progress.epoch}) leaves nothing to train under "
+        f"train.schedule={config.train.schedule}: {fix}, or load its weights alone by --init-from"
+    )
 
 
 def _with_modules_of(model: ModelConfig, other: ModelConfig) -> ModelConfig:

@@ -36,8 +36,8 @@ from vgim.training.attach import attached_config, check_same_statistics, newest_
 from vgim.training.console import Console, modules_without_kl
 from vgim.training.job import AnyTrainJob, TrainJob
 from vgim.training.on_ray import ask_ranks_to_stop, train_on_ray
-from vgim.training.progress import progress_of, remaining
-from vgim.training.resumable import check_resumable
+from vgim.training.progress import how_to_go_on, progress_of, remaining
+from vgim.training.resumable import check_resumable, check_steps_are_left
 from vgim.training.stopping import Grace
 
 if TYPE_CHECKING:  # a launch on Ray needs no torch
@@ -158,9 +158,8 @@ def launch(
         if earlier is not None and is_finished and not find_recovery(run).damaged:
             for note in job.notes:
                 progress.message(note)
-            progress.message(
-                f"the run {run.uri} is finished ({earlier.message}); raise train.epochs or train.max_steps to go on"
-            )
+            more = how_to_go_on(progress_of(complete_checkpoints(run)[-1].state), config)
+            progress.message(f"the run {run.uri} is finished ({earlier.message}); {more} to go on")
             return 0
         check_sources(job, run, manifest)
         if job.stop_folder is not None and (number := requested_stop(Location(job.stop_folder))):
@@ -293,13 +292,15 @@ def check_sources(job: AnyTrainJob, run: Location, manifest: Manifest) -> None:
 
     Raises:
         CheckpointError: There is no checkpoint, it is of another architecture, or a file that will be read is damaged.
-        ConfigError: The modules of `attach.run` learned on audio with other statistics.
+        ConfigError: `resume_from` leaves nothing to train, or the modules of `attach.run` learned on audio with other
+            statistics.
     """
     config, starts = job.config, not complete_checkpoints(run)
     if job.resume_from is not None:
         checkpoint = find_checkpoint(job.resume_from)
         check_resumable(checkpoint, config)
         if starts:
+            check_steps_are_left(checkpoint, config)
             checkpoint.check_files(TO_CONTINUE)
     if job.init_from is not None:
         checkpoint = find_checkpoint(job.init_from)

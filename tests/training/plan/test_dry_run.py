@@ -111,8 +111,8 @@ def test_a_finished_run_has_nothing_left(tiny_config: Maker) -> None:
     resolved = tiny_config(HERE, "train.epochs=1")
     train(resolved)
     lines = said_of(resolved)
-    assert line_of(lines, "would do").startswith(
-        "would do: nothing: the run is finished (finished at step 10"
+    assert line_of(lines, "would do") == (
+        "would do: nothing: the run is finished (finished at step 10, epoch 1); raise train.epochs to go on"
     )
     assert line_of(lines, "time") == "time: nothing is left to train"
 

@@ -15,7 +15,7 @@ from vgim.storage import Location
 from vgim.text import first_few, plural
 from vgim.training.attach import newest_checkpoint, source_of
 from vgim.training.job import AnyTrainJob
-from vgim.training.progress import Progress, progress_of, remaining, step_in_epoch_at
+from vgim.training.progress import Progress, how_to_go_on, progress_of, remaining, step_in_epoch_at
 from vgim.training.resumable import holds_first_modules, other_settings
 
 
@@ -54,7 +54,9 @@ def what_would_happen(job: AnyTrainJob, config: RunConfig, data_fingerprint: str
         start = _start(own, config)
         has_ended = earlier is not None and earlier.state == "finished" and not recovery.damaged
         if earlier is not None and has_ended and not remaining(start, config):
-            action = f"nothing: the run is finished ({earlier.message}); raise train.epochs or train.max_steps to go on"
+            action = (
+                f"nothing: the run is finished ({earlier.message}); {how_to_go_on(start, config)} to go on"
+            )
         else:
             action = f"goes on from its checkpoint of {_position(own)}"
             if changed := _changed(own, config):
