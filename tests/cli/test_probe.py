@@ -18,6 +18,7 @@ from vgim.cli.groups import GroupedCommand
 from vgim.cli.probe import probe as probe_command
 from vgim.cluster.tasks import run_tasks
 from vgim.config import ResolvedConfig
+from vgim.downstream.job import SEEDS_IDLE
 from vgim.downstream.probe_plan import one_after_the_other
 
 
@@ -57,6 +58,17 @@ def test_it_prints_a_table_and_writes_below_the_run(run: Path) -> None:
     assert mfcc.split()[:3] == ["mfcc", "-", "-"]
     assert "speaker from trained module 3, seed 0: " in result.stderr
     assert (run / "probes" / "speaker-mfcc" / "result.json").exists()
+
+
+def test_notes_that_results_carry_stand_below_the_table(run: Path) -> None:
+    args = ("probe", str(run), "--task", "phone", "--encoder", "trained", "--encoder", "mfcc", "--seeds", "2")
+    for kind in ((), ("--encoder", "random")):
+        result = vgim(*args, *kind)
+        assert result.exit_code == 0, result.stderr
+        idle, few = result.stdout.splitlines()[-2:]
+        assert few.startswith("note: the test examples are of 4 utterances, which tell little")
+        assert idle == f"note: {'trained module 3 and mfcc: ' if kind else ''}{SEEDS_IDLE}"
+        assert result.stdout.count("note: ") == 2
 
 
 def test_as_json_it_prints_the_records(run: Path) -> None:

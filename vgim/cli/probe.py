@@ -325,8 +325,8 @@ def measure(
 
 
 def _print(found: Sequence[RunTaskResults], as_json: bool) -> None:
-    """Print the results of each run and task."""
-    from vgim.downstream.result_table import format_table
+    """Print the results of each run and task, with their notes below."""
+    from vgim.downstream.result_table import format_table, notes_below
 
     probes = [probed for probed in found if probed.results]
     if as_json:
@@ -337,6 +337,8 @@ def _print(found: Sequence[RunTaskResults], as_json: bool) -> None:
         if len(found) > 1:
             click.echo(f"{probed.run}, {probed.task}:")
         click.echo(format_table(probed.results, table_width()))
+        for note in notes_below(probed.results):
+            click.echo(f"note: {note}")
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vgim.downstream.result import Interval, ProbeResult
-from vgim.text import align_columns
+from vgim.text import align_columns, join_words
 
 
 def format_table(results: Sequence[ProbeResult], width: int | None = None) -> str:
@@ -39,6 +39,18 @@ def format_table(results: Sequence[ProbeResult], width: int | None = None) -> st
             )
         )
     return align_columns(rows, num_left=1, width=width)
+
+
+def notes_below(results: Sequence[ProbeResult]) -> list[str]:
+    """The notes of results in a table, each once; a note that not all of them have begins with those that have it."""
+    owners: dict[str, list[str]] = {}
+    for result in results:
+        for note in dict.fromkeys(result.notes):
+            owners.setdefault(note, []).append(f"{result.encoder} {result.output.name}".rstrip())
+    return [
+        note if len(names) == len(results) else f"{join_words(list(dict.fromkeys(names)))}: {note}"
+        for note, names in owners.items()
+    ]
 
 
 def in_percent(interval: Interval) -> str:

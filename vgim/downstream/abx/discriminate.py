@@ -17,8 +17,7 @@ from torch import Tensor
 from vgim.arrays import F64, I64
 from vgim.downstream.abx.distance import distances
 from vgim.downstream.abx.tokens import Tokens
-
-BOOTSTRAP_DRAWS = 2_000
+from vgim.downstream.intervals import interval_over_clusters
 
 
 class AbxScores(NamedTuple):
@@ -38,20 +37,26 @@ class AbxScores(NamedTuple):
         """Mean over ordered pairs of phones. The ABX error is one minus it."""
         return float(np.nanmean(self.of_pairs))
 
+    @property
+    def num_speakers(self) -> int:
+        """Speakers that have a pair of phones."""
+        return int(np.count_nonzero(self._has_pair))
+
+    @property
+    def _has_pair(self) -> npt.NDArray[np.bool_]:
+        return np.asarray(~np.isnan(self.right_SKK).all(axis=(1, 2)))
+
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the accuracy on other speakers, by resampling speakers (bootstrap percentiles).
+        """95 % interval of the accuracy on other speakers, from the accuracies without each speaker.
 
         A single speaker says nothing of others: the interval is all of 0 to 1.
         """
-        num = len(self.right_SKK)
-        if np.count_nonzero(~np.isnan(self.right_SKK).all(axis=(1, 2))) == 1:
+        right_SKK = self.right_SKK[self._has_pair]
+        if len(right_SKK) == 1:
             return 0.0, 1.0
-        drawn = np.random.default_rng(0).multinomial(num, np.full(num, 1 / num), size=BOOTSTRAP_DRAWS)
-        of_draws = (_mean_over_first(self.right_SKK, weight_S) for weight_S in drawn)
-        # A draw of speakers none of whom has a pair says nothing.
-        means = [np.nanmean(right_KK) for right_KK in of_draws if not np.isnan(right_KK).all()]
-        low, high = np.percentile(means, [2.5, 97.5])
-        return float(low), float(high)
+        weights_SS = 1.0 - np.eye(len(right_SKK))
+        without_S = [np.nanmean(_mean_over_first(right_SKK, weight_S)) for weight_S in weights_SS]
+        return interval_over_clusters(self.accuracy, np.array(without_S), self.num_triples)
 
 
 def discriminate(

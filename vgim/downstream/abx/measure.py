@@ -25,7 +25,7 @@ from vgim.downstream.encoders.kinds import (
 )
 from vgim.downstream.features.examples import SplitExamples
 from vgim.downstream.features.source import FeatureSpec
-from vgim.downstream.intervals import interval_over_seeds
+from vgim.downstream.intervals import interval_over_seeds, note_on_few
 from vgim.downstream.options import EncoderKind
 from vgim.downstream.result import Interval, ProbeResult, SeedResult
 from vgim.downstream.split_examples import examples_of_split
@@ -122,9 +122,10 @@ def _result(
     accuracies = [found.accuracy for found in scores]
     over_seeds = AbxScores(np.mean([found.right_SKK for found in scores], axis=0), scores[0].num_triples)
     low, high = over_seeds.interval()
+    few = note_on_few(over_seeds.num_speakers, "speaker")
     seeds_interval = interval_over_seeds(accuracies)
     return ProbeResult(
-        **facts_of(context, kind, spec, preparations, list(context.notes)),
+        **facts_of(context, kind, spec, preparations, [*context.notes, *filter(None, [few])]),
         accuracy=float(np.mean(accuracies)),
         interval_over_utterances=Interval(low=low, high=high),
         interval_over_seeds=None
