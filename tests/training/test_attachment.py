@@ -163,6 +163,19 @@ def test_a_killed_run_behind_a_finished_one_equals_a_straight_run_and_says_with_
     assert f"modules 0 and 1 are those of step 6 of {run_location(source).uri}" in messages(killed)
 
 
+def test_a_run_that_trains_all_modules_on_behind_an_attached_one_follows_no_source(
+    tiny_config: Maker,
+) -> None:
+    grown = attached(tiny_config, source_run(tiny_config), "grown")
+    single_rank_trainer(grown).run()
+    whole = tiny_config("storage.name=whole", "model.depth=3", "train.max_steps=9").config
+    single_rank_trainer(whole, resume_from=run_location(grown).uri).run()
+    longer = tiny_config("storage.name=whole", "model.depth=3", "train.max_steps=10").config
+    single_rank_trainer(longer).run()
+    assert last_checkpoint(longer).state.source_step is None
+    assert not [text for text in messages(longer) if " are those of step " in text]
+
+
 def test_a_chain_of_attached_runs_grows_an_encoder_module_by_module(tiny_config: Maker) -> None:
     source = source_run(tiny_config)
     before: Any = source

@@ -268,6 +268,21 @@ def test_settings_that_differ_from_those_of_a_run_that_is_continued_are_told_in_
     ]
 
 
+@pytest.mark.parametrize(
+    ("change", "is_same_loss"),
+    [("optim.learning_rate=0.5", True), ("objective.kld_weight=0.25", False), ("train.seed=9", False)],
+)
+def test_validations_count_anew_behind_a_run_whose_losses_do_not_compare(
+    tiny_config: Maker, change: str, is_same_loss: bool
+) -> None:
+    state = last_checkpoint(finished(tiny_config, "source")).state
+    losses = (state.validation_loss, state.best_loss)
+    assert None not in losses
+    config = tiny_config("storage.name=new", change).config
+    progress, _, _ = start(config, resume_from=run_location(tiny_config("storage.name=source").config).uri)
+    assert (progress.validation_loss, progress.best_loss) == (losses if is_same_loss else (None, None))
+
+
 def test_a_deeper_run_tells_no_other_settings_than_those_that_its_modules_share(tiny_config: Maker) -> None:
     source = run_location(finished(tiny_config, "one", "train.schedule=sequential", "model.depth=1")).uri
     deeper = ("train.schedule=sequential", "model.depth=2")

@@ -24,7 +24,7 @@ from vgim.text import numbered
 from vgim.training.attachment import load_source
 from vgim.training.depth_resume import load_first_modules
 from vgim.training.progress import Progress, progress_of, step_in_epoch_at
-from vgim.training.resumable import holds_first_modules, other_settings
+from vgim.training.resumable import holds_first_modules, other_settings, start_behind
 
 _FAILED = -1
 """What the saving rank sends instead of a step if it found no checkpoint to continue from."""
@@ -68,9 +68,9 @@ def initialize(
     buffers_of = buffers_of or group
     own, damaged = _own_checkpoint(run, group, next(network.parameters()).device)
     if own is not None:
-        progress, log = _resume(
-            own, network, optimizer, config, world_size, data_fingerprint, "this run's", buffers_of
-        )
+        log = _resume(own, network, optimizer, config, world_size, data_fingerprint, "this run's", buffers_of)
+        step_in_epoch = step_in_epoch_at(own.state, config, world_size)
+        progress = replace(progress_of(own.state), step_in_epoch=step_in_epoch)
         if isinstance(config, RunConfig) and progress.source_step is not None:
             lower = numbered("module", range(config.model.num_modules - 1))
             log.append(Event(f"{lower} are those of step {progress.source_step} of {config.attach.run}"))
@@ -80,9 +80,8 @@ def initialize(
         return progress, [*damaged, *log]
     if resume_from:
         checkpoint = find_checkpoint(resume_from)
-        progress, log = _resume(
-            checkpoint, network, optimizer, config, world_size, data_fingerprint, "the", buffers_of
-        )
+        log = _resume(checkpoint, network, optimizer, config, world_size, data_fingerprint, "the", buffers_of)
+        progress = start_behind(checkpoint, config, world_size, data_fingerprint)
         if differing := other_settings(checkpoint, config):
             log.append(Event(f"other settings than that run had: {'; '.join(differing)}"))
         return progress, log
@@ -133,7 +132,7 @@ def _resume(
     data_fingerprint: str,
     source: str,
     group: RankGroup,
-) -> tuple[Progress, list[Event]]:
+) -> list[Event]:
     state = checkpoint.state
     log = [
         Event(
@@ -146,16 +145,14 @@ def _resume(
     else:
         _load_weights(checkpoint, network, config)
         load_optimizer(checkpoint, network, optimizer, group if state.world_size == world_size else ALONE)
-    step_in_epoch = state.step_in_epoch
     batch_before = state.world_size * state.batch_size * state.accumulate
     batch = world_size * config.train.batch_size * config.train.accumulate
     if batch_before != batch or state.world_size != world_size:
-        step_in_epoch = step_in_epoch_at(state, config, world_size)
         log.append(
             Event(
                 f"the batch was {state.world_size} workers x {state.batch_size} x {state.accumulate} = {batch_before} "
                 f"crops and is now {batch} over {world_size}: the weights will differ from those of an uninterrupted "
-                f"run, and epoch {state.epoch} goes on at step {step_in_epoch}"
+                f"run, and epoch {state.epoch} goes on at step {step_in_epoch_at(state, config, world_size)}"
             )
         )
     if state.data_fingerprint != data_fingerprint:
@@ -164,11 +161,10 @@ def _resume(
                 f"{checkpoint.location.uri} was trained on data {state.data_fingerprint[:12]}, these shards are "
                 f"{data_fingerprint[:12]}; use --init-from to take the weights alone, under another storage.name"
             )
-        step_in_epoch = 0
         log.append(
             Event(f"other data than before ({state.data_fingerprint[:12]}): epoch {state.epoch} starts over")
         )
-    return replace(progress_of(state), step_in_epoch=step_in_epoch), log
+    return log
 
 
 def _other_input(checkpoint: Checkpoint, config: AnyConfig) -> list[Event]:

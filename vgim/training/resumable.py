@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from vgim.config import AnyConfig, RunConfig
 from vgim.config.difference import blocking_difference
@@ -11,7 +12,15 @@ from vgim.errors import ConfigError
 from vgim.model.specs import module_specs
 from vgim.runs.architecture import check_same_architecture
 from vgim.runs.checkpoint import Checkpoint
-from vgim.training.progress import how_to_go_on, phases, progress_of, remaining, schedule_of
+from vgim.training.progress import (
+    Progress,
+    how_to_go_on,
+    phases,
+    progress_of,
+    remaining,
+    schedule_of,
+    step_in_epoch_at,
+)
 
 MORE_MODULES = ("depth", "gru_units", "gru_bidirectional")
 """Keys of the model by which a run may have more modules than the run that it continues."""
@@ -61,13 +70,35 @@ def check_resumable(checkpoint: Checkpoint, config: AnyConfig) -> None:
     check_same_architecture(checkpoint, architecture, type(config))
 
 
-def check_steps_are_left(checkpoint: Checkpoint, config: AnyConfig) -> None:
+def start_behind(
+    checkpoint: Checkpoint, config: AnyConfig, world_size: int, data_fingerprint: str
+) -> Progress:
+    """Progress from which a run goes on behind a checkpoint of another run.
+
+    On other data the epoch starts over. Validation losses count anew where other data, or other settings than the
+    optimizer's, change what they measure.
+
+    Args:
+        world_size: ranks of the run, or its virtual ranks.
+        data_fingerprint: fingerprint of the run's shards.
+    """
+    state = checkpoint.state
+    same_data = state.data_fingerprint == data_fingerprint
+    step_in_epoch = step_in_epoch_at(state, config, world_size) if same_data else 0
+    # The run itself trains all modules that it has, also those that followed a source.
+    progress = replace(progress_of(state), step_in_epoch=step_in_epoch, source_step=None)
+    if same_data and all(setting.startswith("optim.") for setting in other_settings(checkpoint, config)):
+        return progress
+    return replace(progress, validation_loss=None, best_loss=None, stale_validations=0)
+
+
+def check_steps_are_left(checkpoint: Checkpoint, config: AnyConfig, data_fingerprint: str) -> None:
     """Refuse to continue from a checkpoint behind which this run has nothing to train, and would end without its own.
 
     Raises:
         ConfigError: There is no step left, or the schedule has fewer phases than the checkpoint's run has ended.
     """
-    progress = progress_of(checkpoint.state)
+    progress = start_behind(checkpoint, config, checkpoint.state.world_size, data_fingerprint)
     if remaining(progress, config):
         return
     if progress.phase < len(phases(config)):

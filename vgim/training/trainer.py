@@ -300,7 +300,7 @@ def check_sources(job: AnyTrainJob, run: Location, manifest: Manifest) -> None:
         checkpoint = find_checkpoint(job.resume_from)
         check_resumable(checkpoint, config)
         if starts:
-            check_steps_are_left(checkpoint, config)
+            check_steps_are_left(checkpoint, config, manifest.fingerprint)
             checkpoint.check_files(TO_CONTINUE)
     if job.init_from is not None:
         checkpoint = find_checkpoint(job.init_from)

@@ -14,6 +14,9 @@ from tests.cluster.test_gpu import AGREES, OLD_DRIVER
 from tests.training.cases import run_location
 from vgim.cli import main
 from vgim.config import ResolvedConfig, to_yaml
+from vgim.data.corpora.librispeech import find_librispeech
+from vgim.data.corpora.synthetic import synthesize
+from vgim.data.shards.prepare import prepare
 from vgim.errors import VgimError
 from vgim.progress import MessagesOnly
 from vgim.runs.checkpoint import complete_checkpoints
@@ -185,6 +188,22 @@ def test_sources_are_checked_and_named(tiny_config: Maker) -> None:
     assert line_of(begun, "would do").startswith(f"would do: starts a new run with the weights of {source}/")
     with pytest.raises(VgimError, match="another architecture"):
         said_of(tiny_config(HERE, "storage.name=wide", "model.channels=12"), resume_from=source)
+
+
+def test_steps_of_another_runs_epoch_do_not_count_on_other_data(tiny_config: Maker, tmp_path: Path) -> None:
+    train(tiny_config(HERE, "train.max_steps=3"))
+    source = run_location(tiny_config(HERE).config).uri
+    synthesize(tmp_path / "corpus", speakers=2, utterances=16, seed=0)
+    prepare(
+        find_librispeech(tmp_path / "corpus"),
+        tmp_path / "other",
+        validation_fraction=0,
+        test_fraction=0,
+        workers=0,
+    )
+    other = tiny_config(HERE, "storage.name=other", f"data.shards={tmp_path / 'other'}", "train.epochs=1")
+    lines = said_of(other, resume_from=source)
+    assert line_of(lines, "time").startswith("time: 4 steps are left")  # of 4 crops each
 
 
 def test_a_run_behind_the_modules_of_another_is_described(tiny_config: Maker) -> None:

@@ -16,7 +16,7 @@ from vgim.text import first_few, plural
 from vgim.training.attach import newest_checkpoint, source_of
 from vgim.training.job import AnyTrainJob
 from vgim.training.progress import Progress, how_to_go_on, progress_of, remaining, step_in_epoch_at
-from vgim.training.resumable import holds_first_modules, other_settings
+from vgim.training.resumable import holds_first_modules, other_settings, start_behind
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ def what_would_happen(job: AnyTrainJob, config: RunConfig, data_fingerprint: str
         earlier = folder.check(config, data_fingerprint)
     lines += _damaged(recovery)
     if own is not None:
-        start = _start(own, config)
+        step_in_epoch = step_in_epoch_at(own.state, config, config.num_virtual_ranks)
+        start = replace(progress_of(own.state), step_in_epoch=step_in_epoch)
         has_ended = earlier is not None and earlier.state == "finished" and not recovery.damaged
         if earlier is not None and has_ended and not remaining(start, config):
             action = (
@@ -68,7 +69,8 @@ def what_would_happen(job: AnyTrainJob, config: RunConfig, data_fingerprint: str
         action = f"starts from {source.location.uri}{modules}, at {_position(source)}"
         if differing := other_settings(source, config):
             action += f", with other settings than that run had: {'; '.join(differing)}"
-        return InFolder((*lines, f"would do: {action}"), _start(source, config))
+        start = start_behind(source, config, config.num_virtual_ranks, data_fingerprint)
+        return InFolder((*lines, f"would do: {action}"), start)
     if job.init_from is not None:
         weights = f"with the weights of {find_checkpoint(job.init_from).location.uri}"
     else:
@@ -77,13 +79,6 @@ def what_would_happen(job: AnyTrainJob, config: RunConfig, data_fingerprint: str
         weights += f", behind the modules of {newest_checkpoint(attached_to).location.uri}"
     kind = "starts a new run" if earlier is None else f"starts again: {earlier.state}, without a checkpoint,"
     return InFolder((*lines, f"would do: {kind} {weights}"), Progress())
-
-
-def _start(checkpoint: Checkpoint, config: RunConfig) -> Progress:
-    state = checkpoint.state
-    return replace(
-        progress_of(state), step_in_epoch=step_in_epoch_at(state, config, config.num_virtual_ranks)
-    )
 
 
 def _damaged(recovery: Recovery) -> list[str]:
