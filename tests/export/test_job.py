@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -23,6 +24,8 @@ from vgim.export.description import markdown_cell
 from vgim.export.job import export_run
 from vgim.export.vgim_encoder import Layer, VgimEncoder
 from vgim.runs.layout import METRICS
+from vgim.runs.training_state import FileStamp
+from vgim.sealed_json import dump_sealed, load_sealed
 from vgim.storage import Location
 from vgim.verdict.judge import read_verdict
 
@@ -287,6 +290,37 @@ def test_the_card_tells_what_is_known_and_nothing_of_the_machine(
     assert "What the figures mean" not in bare
     assert "The encoder was not probed at this step." in bare
     assert not (runs["sim"] / METRICS).exists()
+
+
+def test_an_export_has_no_path_of_a_cache_or_of_the_run_it_is_attached_to(
+    probed_run: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(probed_run, tmp_path / "attached"))
+    for file in (run / "config.yaml", max(run.glob("checkpoints/step-*")) / "config.yaml"):
+        text = file.read_text()
+        for was, now in (
+            ("run: ''", "run: /home/ada/runs/first"),
+            ("cache_dir: ''", "cache_dir: /mnt/ada"),
+            ("cache_gib: 100.0", "cache_gib: 7.0"),
+        ):
+            assert was in text
+            text = text.replace(was, now)
+        file.write_text(text)
+    state = max(run.glob("checkpoints/step-*")) / "state.json"
+    data = (state.parent / "config.yaml").read_bytes()
+    content, _ = load_sealed(state.read_bytes())
+    content["files"]["config.yaml"] = FileStamp.of(data).model_dump()
+    state.write_bytes(dump_sealed(content))
+    records = [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
+    for record in records:
+        record["modules"] = [module for module in record.get("modules", []) if module["module"] == 3]
+    (run / METRICS).write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    export_run(str(run), "folder", str(tmp_path / "export"))
+    card, config = ((tmp_path / "export" / name).read_text() for name in ("README.md", "config.json"))
+    assert "ada" not in card + config
+    assert "modules 0, 1 and 2 are of first" in card
+    loaded = vgim.load_encoder(tmp_path / "export").config
+    assert (loaded.attach.run, loaded.data.cache_dir, loaded.data.cache_gib) == ("first", "", 100.0)
 
 
 def test_too_short_audio_is_told(runs: dict[str, Path], tmp_path: Path) -> None:

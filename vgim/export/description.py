@@ -14,7 +14,8 @@ import safetensors.torch
 from torch import Tensor
 
 from vgim.config import RunConfig
-from vgim.export.facts import collect_facts
+from vgim.config.schema import DataConfig
+from vgim.export.facts import collect_facts, with_name_of_source
 from vgim.pretrained.encoder import FrozenEncoder
 from vgim.pretrained.exported import (
     CONFIG,
@@ -73,8 +74,11 @@ def describe(encoder: FrozenEncoder, license_id: str, notes: list[str]) -> Expor
 
 def public_config(config: RunConfig) -> dict[str, Any]:
     """A run's config without what belongs to the machine: paths, addresses, the cluster."""
-    content = config.model_dump(mode="json", exclude={"cluster": True, "storage": {"root"}})
-    content["data"]["shards"] = NOT_EXPORTED
+    content = with_name_of_source(config).model_dump(
+        mode="json", exclude={"cluster": True, "storage": {"root"}}
+    )
+    no_cache = {key: DataConfig.model_fields[key].default for key in ("cache_dir", "cache_gib")}
+    content["data"] |= {"shards": NOT_EXPORTED, **no_cache}
     return content
 
 

@@ -42,7 +42,7 @@ def collect_facts(checkpoint: Checkpoint, config: RunConfig, license_id: str, no
         chance_formula=chance.formula if source else "",
         modules=tuple(_figures(module, number) for number, module in enumerate(record)),
         probes=tuple(_probes(run, step, notes)) if inside_run else (),
-        verdict=_verdict(run, step, notes) if inside_run else (),
+        verdict=_verdict(run, config, step, notes) if inside_run else (),
         license=license_id,
     )
 
@@ -116,10 +116,16 @@ def _probes(run: Location, step: int, notes: list[str]) -> list[ProbeFigures]:
     ]
 
 
-def _verdict(run: Location, step: int, notes: list[str]) -> tuple[str, ...]:
+def with_name_of_source(config: RunConfig) -> RunConfig:
+    """The config with the name of the run that it is attached to, if it is, in place of a path of its owner's."""
+    run = config.attach.run and Location(config.attach.run).name
+    return config.model_copy(update={"attach": config.attach.model_copy(update={"run": run})})
+
+
+def _verdict(run: Location, config: RunConfig, step: int, notes: list[str]) -> tuple[str, ...]:
     """What the run's figures mean, without what is of use to its owner alone; empty for an earlier checkpoint."""
     try:
-        figures = read_figures(run)
+        figures = read_figures(run, with_name_of_source(config))
     except VgimError as error:
         notes.append(f"note: the card has no verdict, because the run's figures do not read: {error}")
         return ()
