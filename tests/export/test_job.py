@@ -323,6 +323,30 @@ def test_an_export_has_no_path_of_a_cache_or_of_the_run_it_is_attached_to(
     assert (loaded.attach.run, loaded.data.cache_dir, loaded.data.cache_gib) == ("first", "", 100.0)
 
 
+def test_the_card_has_every_module_of_a_run_that_trained_one_after_the_other(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "sequential", "train.schedule=sequential")
+    validations = [
+        {
+            "kind": "validation",
+            "step": 2 * module + 1,
+            "epoch": 1.0,
+            "loss": 1.0,
+            "modules": [{"module": module, "nce": 1.5 - module / 10}],
+        }
+        for module in (0, 1, 2, 3, 9)
+    ]
+    (run / METRICS).write_text("".join(f"{json.dumps(record)}\n" for record in validations))
+    export_run(str(run), "folder", str(tmp_path / "export"))
+    card = (tmp_path / "export" / "README.md").read_text()
+    assert "from validation at steps 1, 3, 5 and 7." in card  # the checkpoint is of step 7
+    assert [line[:9] for line in card.splitlines() if line[6:9] in ("1.5", "1.4", "1.3", "1.2")] == [
+        "| 0 | 1.5",
+        "| 1 | 1.4",
+        "| 2 | 1.3",
+        "| 3 | 1.2",
+    ]
+
+
 def test_too_short_audio_is_told(runs: dict[str, Path], tmp_path: Path) -> None:
     export_run(str(runs["sim"]), "folder", str(tmp_path / "export"))
     encoder = VgimEncoder.from_folder(tmp_path / "export")

@@ -16,6 +16,7 @@ from vgim.runs.checkpoint import Checkpoint
 from vgim.runs.layout import CHECKPOINTS, METRICS
 from vgim.runs.metrics import damaged_lines_in_words, read_metrics_file
 from vgim.storage import Location
+from vgim.text import join_words
 from vgim.verdict.judge import NUM_SENTENCES, judge
 from vgim.verdict.read import read_figures
 
@@ -32,7 +33,7 @@ def collect_facts(checkpoint: Checkpoint, config: RunConfig, license_id: str, no
     inside_run = checkpoint.location.parent.name == CHECKPOINTS
     run = checkpoint.location.parent.parent if inside_run else checkpoint.location
     step = checkpoint.state.step
-    record, source = _last_record(run, step, notes)
+    modules, source = _last_records(run, step, notes)
     chance = chance_of(config.objective)
     return Facts(
         run=config.storage.name or run.name,
@@ -40,7 +41,7 @@ def collect_facts(checkpoint: Checkpoint, config: RunConfig, license_id: str, no
         figures_from=source,
         chance=chance.loss if source else None,
         chance_formula=chance.formula if source else "",
-        modules=tuple(_figures(module, number) for number, module in enumerate(record)),
+        modules=tuple(map(_figures, modules)),
         probes=tuple(_probes(run, step, notes)) if inside_run else (),
         verdict=_verdict(run, config, step, notes) if inside_run else (),
         license=license_id,
@@ -71,23 +72,35 @@ def _data(shards: str, fingerprint: str, notes: list[str]) -> DataFacts:
     )
 
 
-def _last_record(run: Location, step: int, notes: list[str]) -> tuple[Sequence[Mapping[str, Any]], str]:
-    """The modules of the last validation up to a step, else of the last record of training; and where they are from."""
+def _last_records(run: Location, step: int, notes: list[str]) -> tuple[Sequence[Mapping[str, Any]], str]:
+    """Each module's last validation up to a step, else its last record of training; and where they are from.
+
+    Some schedules train and validate one module after the other.
+    """
     metrics = read_metrics_file(run)
     if metrics.num_damaged:
         notes.append(f"note: {run.child(METRICS).uri}: {damaged_lines_in_words(metrics.num_damaged)}")
     records = [record for record in metrics.records if record["step"] <= step]
     for kind, name in (("validation", "validation"), ("train", "training")):
-        of_kind = [record for record in records if record["kind"] == kind]
-        if of_kind:
-            return of_kind[-1]["modules"], f"{name} at step {of_kind[-1]['step']:,}"
+        last: dict[int, tuple[int, Mapping[str, Any]]] = {}
+        for record in records:
+            if record["kind"] == kind:
+                last |= {
+                    module.get("module", number): (record["step"], module)
+                    for number, module in enumerate(record["modules"])
+                }
+        if last:
+            steps = sorted({at for at, _ in last.values()})
+            at_steps = f"{'step' if len(steps) == 1 else 'steps'} {join_words([f'{at:,}' for at in steps])}"
+            modules = [{**module, "module": index} for index, (_, module) in sorted(last.items())]
+            return modules, f"{name} at {at_steps}"
     return (), ""
 
 
-def _figures(module: Mapping[str, Any], number: int) -> ModuleFigures:
+def _figures(module: Mapping[str, Any]) -> ModuleFigures:
     nats = module.get("kl_per_frame")
     return ModuleFigures(
-        module=int(module.get("module", number)),
+        module=module["module"],
         nce=module.get("nce"),
         accuracy=module.get("accuracy"),
         kl_per_frame=nats or None,
