@@ -57,6 +57,11 @@ def test_a_wish_that_starves_ray_data_is_refused_with_one_that_does_not() -> Non
         "use cluster.cpus_per_worker=0.5 or auto"
     )
     assert place_workers(cluster(workers=2, cpus_per_worker=0.5), {"CPU": 2.0}).cpus_per_worker == 0.5
+    with pytest.raises(ConfigError, match=r"use cluster\.cpus_per_worker=3\.66 or auto"):
+        place_workers(cluster(workers=3, cpus_per_worker=4.0), {"CPU": 12.0})
+    assert place_workers(cluster(workers=3, cpus_per_worker=3.66), {"CPU": 12.0}).cpus_per_worker == 3.66
+    with pytest.raises(ConfigError, match=r"^the cluster has 1 CPUs, too few"):
+        place_workers(cluster(workers=1, cpus_per_worker=1.0), {"CPU": 1.0})
 
 
 def test_gpus_are_used_when_every_worker_gets_one() -> None:

@@ -49,6 +49,19 @@ def test_every_trial_gets_its_workers_and_a_cpu_for_ray_data(
     assert shares.driver["cpu"] == 0
 
 
+@pytest.mark.parametrize(("workers", "cpus_per_worker"), [(1, 0.2), (2, 0.1), (3, 0.7)])
+def test_trials_may_ask_for_parts_of_cpus(
+    tiny_sweep: MakeSweep, workers: int, cpus_per_worker: float
+) -> None:
+    sweep = tiny_sweep(SPACE)
+    cluster = ClusterConfig(workers=workers, cpus_per_worker=cpus_per_worker)
+    base = sweep.base.model_copy(update={"cluster": cluster})
+    for private in (True, False):
+        shares = divide_cluster(sweep.config, base, {"CPU": 16.0}, private=private)
+        assert shares.placement is not None
+        assert shares.placement.cpus_per_worker == cpus_per_worker
+
+
 def test_more_trials_at_once_than_fit_are_refused(tiny_sweep: MakeSweep) -> None:
     sweep = tiny_sweep(SPACE, "trials_at_once=4", "cluster.workers=1")
     with pytest.raises(ConfigError, match=r"trials_at_once=4 leaves each trial 0\.5 of 2 CPUs"):

@@ -17,6 +17,9 @@ DATA_CPUS = 1.0
 Its tasks do not ask for it: where others hold all logical CPUs, reading goes on.
 """
 
+ROUNDING = 1e-9
+"""CPUs by which sums of fractions may differ: 1.2 less 1 is a little less than 0.2."""
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -87,22 +90,22 @@ def place_workers(config: ClusterConfig, resources: Mapping[str, float]) -> Plac
         refuse_idle_gpus(gpus, workers, f"cluster.workers={config.workers}", f"cluster.workers={int(gpus)}")
     use_gpu = config.device == "cuda" or (config.device == "auto" and gpus >= workers)
     left = cpus - DATA_CPUS
-    if config.cpus_per_worker == "auto":
-        # Fractions are Ray's bookkeeping only: `cluster.threads_per_worker` sets a worker's threads.
-        share = min(1.0, math.floor(100 * left / workers) / 100)
-        if share < 0.01:
-            raise ConfigError(
-                f"the cluster has {cpus:g} CPUs, too few for cluster.workers={workers} and the data stream; "
-                "add nodes or lower cluster.workers"
-            )
-        return Placement(workers, share, use_gpu)
-    if config.cpus_per_worker * workers > left:
+    # Fractions are Ray's bookkeeping only: `cluster.threads_per_worker` sets a worker's threads.
+    share, asked = math.floor(100 * left / workers + ROUNDING) / 100, config.cpus_per_worker
+    if asked != "auto" and asked * workers <= left + ROUNDING:
+        return Placement(workers, asked, use_gpu)
+    if share < 0.01:
         raise ConfigError(
-            f"cluster.workers={workers} x cluster.cpus_per_worker={config.cpus_per_worker:g} leaves the data "
-            f"stream less than {DATA_CPUS:g} of the cluster's {cpus:g} CPUs; use cluster.cpus_per_worker="
-            f"{max(left, 0) / workers:.2g} or auto"
+            f"the cluster has {cpus:g} CPUs, too few for cluster.workers={workers} and the data stream; "
+            "add nodes or lower cluster.workers"
         )
-    return Placement(workers, config.cpus_per_worker, use_gpu)
+    if asked != "auto":
+        raise ConfigError(
+            f"cluster.workers={workers} x cluster.cpus_per_worker={asked:g} leaves the data "
+            f"stream less than {DATA_CPUS:g} of the cluster's {cpus:g} CPUs; use cluster.cpus_per_worker="
+            f"{share:g} or auto"
+        )
+    return Placement(workers, min(1.0, share), use_gpu)
 
 
 def refuse_idle_gpus(gpus: float, workers: int, asked: str, instead: str) -> None:
