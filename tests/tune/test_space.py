@@ -30,9 +30,13 @@ def test_points_of_an_int_range_are_integers_without_repeats() -> None:
 @given(st.sampled_from(["log", "uniform"]), st.floats(1e-6, 1e3), st.floats(1.001, 1e6), st.floats(0, 1))
 def test_a_draw_lies_in_its_range(kind: str, low: float, factor: float, share: float) -> None:
     given_range = Range(kind, low, low * factor)  # type: ignore[arg-type]
-    value = given_range.value_at(share)
-    slack = 1e-3 * abs(value)  # rounded to four digits
-    assert low - slack <= value <= low * factor + slack
+    assert low <= given_range.value_at(share) <= low * factor
+
+
+def test_rounding_moves_no_end_out_of_the_range() -> None:
+    assert Range("uniform", 0, 0.99999).points(2) == [0, 0.99999]
+    assert Range("log", 1.23446e-4, 1e-1).value_at(0) == 1.23446e-4
+    assert Range("uniform", 0, 0.33333).value_at(1) == 0.3333
 
 
 def test_draws_are_reproducible_and_spread_evenly_in_the_ranges_scale() -> None:

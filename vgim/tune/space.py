@@ -39,7 +39,11 @@ class Range:
             value = self.low + fraction * (self.high - self.low)
         else:  # every integer is equally likely
             return min(int(self.high), int(self.low) + int(fraction * (self.high - self.low + 1)))
-        return float(f"{min(max(value, self.low), self.high):.{DIGITS}g}")
+        return self.rounded(value)
+
+    def rounded(self, value: float) -> float:
+        """A value of a log or uniform range rounded to DIGITS and kept inside."""
+        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
 
     def points(self, num: int) -> list[float | int]:
         """At most `num` values from low to high at equal distances; values that rounding makes equal count once."""
@@ -68,7 +72,7 @@ class SpaceAxis:
         """A value of a log or uniform range rounded to DIGITS and kept inside; a value of any other axis unchanged."""
         if self.range is None or not self.is_real:
             return value
-        return min(max(float(f"{value:.{DIGITS}g}"), self.range.low), self.range.high)
+        return self.range.rounded(value)
 
     @property
     def ends(self) -> tuple[Any, ...]:
