@@ -11,6 +11,7 @@ import pytest
 from vgim.config import from_yaml, load_config, to_yaml
 from vgim.config.preset_difference import preset_difference
 from vgim.config.presets import headline, known_presets
+from vgim.config.show import preset_list
 from vgim.errors import ConfigError
 
 WritePreset = Callable[[str, str], Path]
@@ -156,6 +157,32 @@ def test_a_preset_elsewhere_extends_a_shipped_one(write_preset: WritePreset) -> 
 def test_own_configs_folder_comes_before_the_shipped_presets(write_preset: WritePreset) -> None:
     write_preset("quickstart", "data: {shards: /mine}\n")
     assert load_config("quickstart").config.data.shards == "/mine"
+
+
+def test_own_sweeps_experiments_and_what_does_not_read_spoil_no_list_of_presets(
+    write_preset: WritePreset,
+) -> None:
+    scan = write_preset("scan", "# A scan.\nbase: mine\nspace: {train.seed: [1, 2]}\n")
+    write_preset("arms", "# Arms.\nruns:\n  a: {preset: mine}\n")
+    write_preset("mine", "# Mine.\nextends: quickstart\n")
+    (scan.parent / "binary.yaml").write_bytes(b"\xff\xfe")
+    (scan.parent / "folder.yaml").mkdir()
+    rows = [line.split(maxsplit=1) for line in preset_list().splitlines()]
+    assert ["mine", "Mine."] in rows
+    assert ["binary"] in rows
+    assert not {"scan", "arms", "folder"} & {row[0] for row in rows}
+    with pytest.raises(ConfigError, match="known presets: ") as e:
+        load_config("sca")
+    assert "scan" not in str(e.value)
+
+
+@pytest.mark.parametrize("parent", ["~nobody-of-this-name/x", "/", "a" * 300])
+def test_an_impossible_name_is_a_preset_that_is_not_there(write_preset: WritePreset, parent: str) -> None:
+    child = write_preset("child", f"extends: {parent}\n")
+    with pytest.raises(ConfigError, match="no preset"):
+        load_config(str(child))
+    with pytest.raises(ConfigError, match="no preset file"):
+        load_config(f"{parent}.yaml")
 
 
 @pytest.mark.parametrize(

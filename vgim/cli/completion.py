@@ -29,10 +29,9 @@ _ONE_WORD = re.compile(r"[\w.+@%:,-]+")
 
 def complete_preset(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """Presets that are meant to be run, with the first line of each, and files."""
-    from vgim.config.presets import known_presets
+    from vgim.config.presets import listed_presets
 
-    runnable = {name: path for name, path in known_presets().items() if not name.startswith("_")}
-    return [CompletionItem(incomplete, "file"), *_headed(runnable, incomplete)]
+    return [CompletionItem(incomplete, "file"), *_headed(listed_presets(), incomplete)]
 
 
 def complete_sweep(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:

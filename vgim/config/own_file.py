@@ -9,7 +9,7 @@ from pathlib import Path
 from vgim.config.keys import Tree
 from vgim.config.overrides import merge_layer
 from vgim.config.paths import resolve_path
-from vgim.config.presets import SUFFIXES
+from vgim.config.presets import SUFFIXES, is_file
 from vgim.config.schema import Section
 from vgim.config.yaml_text import parse_yaml
 from vgim.errors import ConfigError
@@ -28,12 +28,12 @@ def find_own_file(file: str, known: Mapping[str, Path], noun: str, plural: str) 
     """
     if file.endswith(SUFFIXES) or "/" in file:
         path = Path(resolve_path(file, "FILE"))
-        if path.is_file():
+        if is_file(path):
             return path.resolve()
     elif file in known:
         return known[file]
     paths = [
-        str(path) for path in (Path("configs", f"{file}{suffix}") for suffix in SUFFIXES) if path.is_file()
+        str(path) for path in (Path("configs", f"{file}{suffix}") for suffix in SUFFIXES) if is_file(path)
     ]
     near = paths or difflib.get_close_matches(Path(file).stem, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""

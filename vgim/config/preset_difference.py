@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from vgim.config.difference import differing_keys
 from vgim.config.keys import dump
 from vgim.config.load import PRESETS_NAME, ResolvedConfig, load_config
 from vgim.config.paths import resolve_path, resolve_run_path
-from vgim.config.presets import SUFFIXES, known_presets, suggestion
+from vgim.config.presets import SUFFIXES, is_file, known_presets, suggestion
 from vgim.config.schema import default_home
 from vgim.config.yaml_text import to_flow
 from vgim.errors import ConfigError
@@ -74,7 +73,7 @@ def _load(where: str, overrides: Sequence[str]) -> ResolvedConfig:
         return load_config(where, overrides)
     path = Path(resolve_run_path(where, "A or B"))
     for file in (path / RUN_CONFIG, path):
-        if os.path.isfile(file):  # noqa: PTH113 - pathlib raises an error for a name that is too long
+        if is_file(file):
             return load_config(str(file), overrides)
     runs = Path(resolve_path(f"{default_home()}/runs", "VGIM_HOME"))
     names = sorted(file.parent.name for file in runs.glob(f"*/{RUN_CONFIG}"))

@@ -8,6 +8,8 @@ loads, but is not listed. A name that starts with `sweep-` is a sweep over runs 
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,8 @@ from vgim.errors import ConfigError
 
 SUFFIXES = (".yaml", ".yml")
 SWEEP, EXPERIMENT = "sweep-", "reproduce-"
+_OF_NO_RUN = re.compile(r"^(space|runs)\s*:", re.MULTILINE)
+"""Keys of sweeps and experiments, one of which each of them must have."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,15 @@ def known_presets() -> dict[str, Path]:
     return {name: path for name, path in _shipped().items() if not name.startswith((SWEEP, EXPERIMENT))}
 
 
+def listed_presets() -> dict[str, Path]:
+    """The presets that are meant to be run: no bases, and no sweep or experiment under another name than theirs."""
+    return {
+        name: path
+        for name, path in known_presets().items()
+        if not name.startswith("_") and not _OF_NO_RUN.search(_text(path))
+    }
+
+
 def known_sweeps() -> dict[str, Path]:
     """Sweep files by name, found as presets are."""
     return {name: path for name, path in _shipped().items() if name.startswith(SWEEP)}
@@ -70,13 +83,27 @@ def _shipped() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in _folders():
         for path in sorted(folder.glob("*.yaml")):
-            found.setdefault(path.stem, path.resolve())
+            if is_file(path):
+                found.setdefault(path.stem, path.resolve())
     return found
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; False for a name that no file system takes, where pathlib raises an error."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def _text(path: Path) -> str:
+    """The text of a file; empty where it does not read, of which loading the file says why."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def headline(path: Path) -> str:
     """The first line of a preset's header comment."""
-    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    first = _text(path).partition("\n")[0]
     return first.lstrip("# ").strip() if first.startswith("#") else ""
 
 
@@ -84,7 +111,7 @@ def find_preset(preset: str) -> Path:
     """The file of a preset, given by path or by name."""
     if preset.endswith(SUFFIXES) or "/" in preset:
         path = Path(resolve_path(preset, "PRESET"))
-        if path.is_file():
+        if is_file(path):
             return path.resolve()
         raise ConfigError(f"no preset file at {preset}; {suggestion(path.stem)}")
     known = known_presets()
@@ -109,10 +136,9 @@ def _folders() -> Iterator[Path]:
 
 def find_parent(parent: str, child: Path, key: str = "extends") -> Path:
     """The preset that a file names under `key`, looked for beside the file first, then as `find_preset` does."""
-    beside = child.parent / Path(parent).expanduser()
-    if not parent.endswith(SUFFIXES):
-        beside = beside.with_name(f"{beside.name}.yaml")
-    if beside.is_file():
+    file = parent if parent.endswith(SUFFIXES) else f"{parent}.yaml"
+    beside = child.parent / os.path.expanduser(file)  # noqa: PTH111 (pathlib's raises)
+    if is_file(beside):
         return beside.resolve()
     try:
         return find_preset(parent)
@@ -141,7 +167,7 @@ def read_tree(path: Path, root: type[Section] = RunConfig) -> Tree:
 
 def suggestion(name: str) -> str:
     """The preset whose name is nearest, and the names of all, for messages."""
-    listed = [known for known in known_presets() if not known.startswith("_")]
+    listed = list(listed_presets())
     near = difflib.get_close_matches(name, listed, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return f"{hint}known presets: {', '.join(listed) or 'none'}"

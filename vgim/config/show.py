@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from vgim.config.keys import Tree, config_keys, dump
 from vgim.config.load import ResolvedConfig
-from vgim.config.presets import headline, known_presets
+from vgim.config.presets import headline, listed_presets
 from vgim.config.schema import RunConfig, Section
 from vgim.config.yaml_text import to_flow
 
@@ -31,7 +31,7 @@ def as_json(resolved: ResolvedConfig) -> str:
 
 def preset_list() -> str:
     """All presets that are meant to be run, each with the first line of its header."""
-    listed = {name: path for name, path in known_presets().items() if not name.startswith("_")}
+    listed = listed_presets()
     width = max(map(len, listed), default=0)
     return "\n".join(f"{name:<{width}}  {headline(path)}" for name, path in sorted(listed.items()))
 
