@@ -34,6 +34,11 @@ def test_trials_are_runs_inside_the_sweeps_folder_with_the_bases_config(tiny_swe
     assert from_yaml(to_yaml(sweep.config), "x") == sweep.config
 
 
+@pytest.mark.parametrize("name", ["2024", "1e3", "true"])
+def test_a_name_of_a_sweep_may_look_like_a_number(tiny_sweep: MakeSweep, name: str) -> None:
+    assert tiny_sweep(SPACE, f"name={name}").config.name == name
+
+
 @pytest.mark.parametrize(
     ("space", "asked", "rates"),
     [

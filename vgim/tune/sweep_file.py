@@ -63,7 +63,7 @@ def load_sweep(file: str, overrides: Sequence[str] = ()) -> Sweep:
     sources: dict[str, str] = {}
     merge_layer(tree, read_tree(path, SweepConfig), shown(path), sources, root=SweepConfig)
     for text in own:
-        merge_layer(tree, parse_override(text), OVERRIDE, sources, root=SweepConfig)
+        merge_layer(tree, parse_override(text, SweepConfig), OVERRIDE, sources, root=SweepConfig)
     config = _validate(tree, sources)
     if not config.name:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-")
