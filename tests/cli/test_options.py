@@ -73,6 +73,13 @@ def test_a_path_that_holds_a_control_character_is_refused(path: str) -> None:
 def test_an_empty_path_is_refused(path: str) -> None:
     with pytest.raises(ConfigError, match=r"^RUN is empty; give a path or a URI"):
         resolve_path(path, "RUN")
+    with pytest.raises(ConfigError, match=r"^RUN is empty; give a path or a URI"):
+        resolve_run_path(path, "RUN")
+
+
+def test_an_empty_place_for_the_best_trial_is_refused_by_its_option(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["sweep", "best", str(tmp_path), "--copy-to", ""])
+    assert result.output.startswith("error: --copy-to is empty; ")
 
 
 def test_a_path_may_hold_any_letter() -> None:

@@ -111,7 +111,7 @@ def best(sweep_folder: str, copy_to: str | None) -> None:
     from vgim.tune.best import best as find_best
     from vgim.tune.verdict import is_at_chance
 
-    target = None if copy_to is None else _resolve(copy_to)
+    target = None if copy_to is None else _resolve(copy_to, "--copy-to")
     trial, notes = find_best(_resolve(sweep_folder), target)
     for note in notes:
         say(f"note: {note}")
@@ -120,7 +120,7 @@ def best(sweep_folder: str, copy_to: str | None) -> None:
     click.echo(f"{trial.id}: metric {trial.metric:.4f}, run folder {target or trial.run}")
 
 
-def _resolve(path: str) -> str:
+def _resolve(path: str, option: str = "SWEEP") -> str:
     from vgim.config.paths import resolve_run_path
 
-    return resolve_run_path(path, "SWEEP")
+    return resolve_run_path(path, option)

@@ -48,7 +48,8 @@ def resolve_run_path(run: str, option: str, root: str = "") -> str:
     _refuse_control_characters(run, option)
     of_run = _OF_RUN.match(run)
     name = of_run["run"] if of_run else run
-    if "/" in name or "$" in name or name.startswith("~") or os.path.lexists(name):
+    is_path = "/" in name or "$" in name or name.startswith("~") or os.path.lexists(name)
+    if is_path or not name.strip():  # which it refuses
         return resolve_path(run, option)
     return f"{(root or resolve_path(f'{default_home()}/runs', option)).rstrip('/')}/{run}"
 
