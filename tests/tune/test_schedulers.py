@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from tests.tune.sweep_cases import MakeSweep
 from vgim.config import ResolvedConfig
+from vgim.runs.folder import RunFolder, State
 from vgim.training.trainer import train
-from vgim.tune.results import TrialResult, collect
+from vgim.tune import job
+from vgim.tune.job import run_sweep
+from vgim.tune.results import collect
 from vgim.tune.schedulers import optuna_search
 from vgim.tune.show import trials_with_runs
 from vgim.tune.space import Values
@@ -31,8 +34,8 @@ def make(tiny_sweep: MakeSweep, *overrides: str) -> Sweep:
     return tiny_sweep(SPACE, *given, *overrides, search="optuna", samples="4")
 
 
-def proposals(sweep: Sweep, num: int, known: Sequence[TrialResult] = ()) -> list[Values]:
-    search = optuna_search(sweep, known)
+def proposals(sweep: Sweep, num: int) -> list[Values]:
+    search = optuna_search(sweep, (), ())
     return [search.suggest(f"trial-{i}") for i in range(num)]
 
 
@@ -47,8 +50,9 @@ def test_optunas_proposals_lie_in_the_space_and_follow_from_the_seed(tiny_sweep:
     assert found != proposals(make(tiny_sweep, "seed=1"), 20)
 
 
-def test_optuna_resumes_with_ended_trials_and_proposes_interrupted_ones_first(
-    tiny_sweep: MakeSweep,
+@pytest.mark.parametrize("state", ["interrupted", "failed"])
+def test_optuna_resumes_with_ended_trials_and_proposes_interrupted_and_failed_ones_first(
+    tiny_sweep: MakeSweep, state: State
 ) -> None:
     sweep = make(tiny_sweep)
     first, second = (
@@ -58,10 +62,32 @@ def test_optuna_resumes_with_ended_trials_and_proposes_interrupted_ones_first(
     run_trial(first, None, TrialContext(sweep.config.metric, None, 1), lambda trial, report: None)
     longer = trial_of(make(tiny_sweep, "train.epochs=2"), second.values)
     train(ResolvedConfig(longer.config, {}, ""), until_epoch=1)
+    RunFolder(second.run).set_state(state)
     known = collect("small", sweep.config.metric, (), trials_with_runs(sweep)).trials
-    assert {t.id: t.state for t in known} == {first.id: "finished", second.id: "interrupted"}
-    search = optuna_search(sweep, known)
+    assert {t.id: t.state for t in known} == {first.id: "finished", second.id: state}
+    search = optuna_search(sweep, known, {first.id})
     assert search.suggest("again") == second.values
     assert search._ot_study.best_value == next(t.metric for t in known if t.id == first.id)
     assert search._ot_study.best_params == first.values
     assert search.suggest("new") not in proposals(sweep, 4)
+
+
+def test_a_failed_trial_of_optuna_is_tried_again_by_the_same_command(
+    tiny_sweep: MakeSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = make(tiny_sweep, "samples=2")
+    finished, failed = (trial_of(sweep, values) for values in proposals(sweep, 2))
+    for trial in (finished, failed):
+        train(ResolvedConfig(trial.config, {}, ""))
+    RunFolder(failed.run).set_state("failed")
+    tried: list[tuple[int, Values]] = []
+
+    def run_tuner(*args: Any, search: Any, **options: Any) -> None:
+        tried.append((args[4], search.suggest("first")))
+
+    monkeypatch.setattr(job, "ensure_ray", lambda **options: None)
+    monkeypatch.setattr(job, "run_tuner", run_tuner)
+    result = run_sweep(sweep)
+    assert result is not None
+    assert result.best == finished.id
+    assert tried == [(1, failed.values)]

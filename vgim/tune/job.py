@@ -225,11 +225,11 @@ def _run(plan: _Plan, claim: Claim, address: str | None, verbose: bool, progress
     unfinished = plan.unfinished
     chosen, num_trials = unfinished, len(unfinished)
     if sweep.config.search == "optuna":
-        known = collect(sweep.config.name, sweep.config.metric, (), list(all_trials(plan.chains)))
-        num_ended = sum(t.state in ("finished", "stopped", "failed") for t in known.trials)
-        if num_ended >= sweep.config.samples:
+        known = collect(sweep.config.name, sweep.config.metric, (), plan.trials)
+        ended = {trial.id for trial in plan.trials if has_ended(trial)}
+        if len(ended) >= sweep.config.samples:
             return
-        search, num_trials = optuna_search(sweep, known.trials), sweep.config.samples - num_ended
+        search, num_trials = optuna_search(sweep, known.trials, ended), sweep.config.samples - len(ended)
     elif scheduler is not None:
         # ASHA compares with ended trials, too: these run first, report what they reported before, and train nothing.
         chosen = sorted(plan.chains, key=lambda chain: not _has_ended(chain, context.metric))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from vgim.errors import ConfigError
@@ -40,8 +40,12 @@ def make_scheduler(sweep: Sweep, max_epochs: int) -> Any:
     )
 
 
-def optuna_search(sweep: Sweep, known: Sequence[TrialResult]) -> Any:
-    """Optuna's sampler, with the trials that have ended as observations and the unfinished ones as first proposals.
+def optuna_search(sweep: Sweep, known: Sequence[TrialResult], ended: Collection[str]) -> Any:
+    """Optuna's sampler, with the trials that have ended as observations and the others as first proposals.
+
+    Args:
+        known: Results of all trials that there are.
+        ended: Ids of the trials of which nothing is left to train.
 
     Raises:
         ConfigError: optuna is not installed.
@@ -54,7 +58,7 @@ def optuna_search(sweep: Sweep, known: Sequence[TrialResult]) -> Any:
             "search=optuna, but optuna is not installed; pip install 'vgim[search]', or use search=random"
         ) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    unfinished: list[Values] = [t.values for t in known if not _ended(t)]
+    unfinished: list[Values] = [t.values for t in known if t.id not in ended]
     search = OptunaSearch(
         space=_distributions(sweep),
         metric=METRIC,
@@ -64,13 +68,9 @@ def optuna_search(sweep: Sweep, known: Sequence[TrialResult]) -> Any:
         seed=mix("optuna", sweep.config.seed, len(known)) % 2**31,
     )
     for trial in known:
-        if _ended(trial) and trial.metric is not None:
+        if trial.id in ended and trial.metric is not None:
             search.add_evaluated_point(trial.values, trial.metric)
     return search
-
-
-def _ended(trial: TrialResult) -> bool:
-    return trial.state in ("finished", "stopped", "failed")
 
 
 def _distributions(sweep: Sweep) -> dict[str, Any]:
