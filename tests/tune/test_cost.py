@@ -39,6 +39,15 @@ def test_time_is_estimated_from_measured_rates_only(tiny_sweep: MakeSweep) -> No
     assert "of training at step rates measured on cpu" in after
 
 
+LOST: list[tuple[str, Any]] = [
+    ("steps_per_s", None),
+    ("steps_per_s", 0),
+    ("device", ["L4"]),
+    ("modules", [{}]),
+]
+"""What damage may leave of a record that still reads."""
+
+
 def test_gpu_hours_and_money_are_estimated_from_rates_of_gpus_only(tiny_sweep: MakeSweep) -> None:
     cuda = ("cluster.device=cuda", "cluster.workers=2", "trials_at_once=2")
     sweep = tiny_sweep(SPACE, "train.schedule=sequential", "train.epochs=2", *cuda)
@@ -65,7 +74,10 @@ def test_gpu_hours_and_money_are_estimated_from_rates_of_gpus_only(tiny_sweep: M
     records.write_bytes_atomic("".join(f"{json.dumps(one)}\n" for one in measured[:2]).encode())
     places = [run.location.parent]
     assert "was measured on a GPU" in estimate_cost(chains, shares, places, price_per_gpu_hour=3)
-    records.write_bytes_atomic("".join(f"{json.dumps(one)}\n" for one in measured).encode())
+    damaged = [{**measured[2], key: value} for key, value in LOST] + [
+        {key: value for key, value in measured[2].items() if key != "steps_per_s"}
+    ]
+    records.write_bytes_atomic("".join(f"{json.dumps(one)}\n" for one in measured + damaged).encode())
     # Two weights, two modules of 2 × 5 steps each: 20 steps at 0.5 a second and 20 at 0.25 are 120 s, on two GPUs.
     free = estimate_cost(chains, shares, places)
     assert "40 steps in all, 2:00 of training at step rates measured on NVIDIA L4; about 1:00 with 2" in free

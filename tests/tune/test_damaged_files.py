@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -51,6 +52,16 @@ def test_one_damaged_trial_hides_no_other(sweep: Path, file: str, damage: str) -
         assert row in [line.split() for line in shown.stdout.splitlines()]
     if file == "run.json" and damage != "delete":
         assert f"{first} unreadable: " in shown.stdout
+
+
+@pytest.mark.parametrize("found", ["null", "0.0", "-1.0", None])
+def test_a_record_without_its_rate_costs_its_seconds_alone(sweep: Path, found: str | None) -> None:
+    whole = show(sweep).stdout
+    file = min((sweep / "trials").iterdir()) / "metrics.jsonl"
+    text, key = file.read_text(), r'"steps_per_s": [^,}]+'
+    assert re.search(key, text)
+    file.write_text(re.sub(key, f'"steps_per_s": {found}' if found else '"lost": 1', text))
+    assert show(sweep).stdout == whole
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

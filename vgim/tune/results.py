@@ -291,11 +291,12 @@ def _module_state(trial: Trial, metric: MetricConfig, records: Sequence[MetricsR
 
 
 def _seconds(records: Sequence[MetricsRecord]) -> float:
-    """Time in the run's own optimizer steps, without validation and checkpoints."""
+    """Time in the run's own optimizer steps, without validation and checkpoints; without damaged records."""
     seconds, before = 0.0, inherited_steps(records)
     for record in records:
         if record["kind"] == "train" and record["step"] > before:
-            seconds += (record["step"] - before) / record["steps_per_s"]
+            rate = record.get("steps_per_s") or 0.0
+            seconds += (record["step"] - before) / rate if rate > 0 else 0.0
             before = record["step"]
     return seconds
 

@@ -186,10 +186,11 @@ def _measured_rates(folders: Sequence[Location], shapes: Container[str], *, on_g
         except VgimError:
             continue  # no run, or a damaged one
         for record in records:
-            device = record.get("device")
-            if record["kind"] == "train" and device is not None and (device != CPU) == on_gpu:
-                modules = tuple(module["module"] for module in record["modules"])
-                rates.steps_per_s.setdefault((shape, modules), []).append(record["steps_per_s"])
+            device, rate = record.get("device"), record.get("steps_per_s") or 0.0
+            is_measured = record["kind"] == "train" and rate > 0
+            if is_measured and isinstance(device, str) and (device != CPU) == on_gpu:
+                modules = tuple(module.get("module") for module in record["modules"])
+                rates.steps_per_s.setdefault((shape, modules), []).append(rate)
                 rates.devices.add(device)
     return rates
 
