@@ -5,6 +5,7 @@ Shapes: U utterances, P pairs, B clips, T frames, C channels, L samples, M mel b
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from vgim.data.shards.read import Utterance, read_utterances
 from vgim.data.stream.crops import first_crop
 from vgim.downstream.features.encoder_features import EncoderFeatures, EncoderOutput
 from vgim.downstream.features.source import batch_clips
+from vgim.downstream.intervals import t_quantile
 from vgim.errors import DataError
 from vgim.extras import import_torchaudio
 from vgim.latents.result import LatentOptions
@@ -86,12 +88,40 @@ def log_mel(audio_BL: Tensor) -> Tensor:
     return (x_BMT + FLOOR).log().mT
 
 
-def bootstrap_interval(values_P: F64, seed: int) -> tuple[float, float]:
-    """The two ends of the 95 % interval of the mean over pairs (bootstrap, 2,000 draws)."""
-    rng = np.random.default_rng(mix("bootstrap", seed))
-    means = values_P[rng.integers(len(values_P), size=(2_000, len(values_P)))].mean(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
+def interval_over_pairs(values_P: F64, pairs: Pairs) -> tuple[float, float]:
+    """95 % interval of the mean of a value of each pair, on pairs of other utterances.
+
+    Pairs with an utterance in common are not independent. So the variance is that of leaving out one utterance at a
+    time with all of its pairs, minus that of leaving out one pair at a time, which the first counts for both of its
+    utterances (Aronow et al. 2015; as a jackknife, MacKinnon et al. 2023). It is no less than that of independent
+    pairs. The quantile is Student's t, with one degree of freedom less than there are pairs or utterances, whichever
+    are fewer. A single pair has an interval without a width.
+    """
+    mean = float(values_P.mean())
+    both_2P = np.sort(np.stack([pairs.first_P, pairs.second_P]), axis=0)
+    _, utterance_2P = np.unique(both_2P, return_inverse=True)
+    _, pair_P = np.unique(both_2P, axis=1, return_inverse=True)  # both directions are one pair
+    num = 1 + int(min(utterance_2P.max(), pair_P.max()))
+    if num == 1:
+        return mean, mean
+    of_pairs = _leave_out(values_P, values_P, pair_P.flatten())
+    of_utterances = _leave_out(values_P, np.tile(values_P, 2), utterance_2P.flatten())
+    variance = (num - 1) / num * max(of_pairs, of_utterances - of_pairs)
+    half = t_quantile(num - 1) * math.sqrt(variance)
+    return mean - half, mean + half
+
+
+def _leave_out(values_P: F64, member_N: F64, group_N: I64) -> float:
+    """Sum of squares by which the mean of `values_P` changes when one group of values is left out at a time.
+
+    Args:
+        member_N: The values of all groups, one after another.
+        group_N: Group of each.
+    """
+    num_P, num_G = len(values_P), np.bincount(group_N)
+    rest_G = num_G < num_P  # without an utterance that is in every pair, nothing is left
+    without_G = (values_P.sum() - np.bincount(group_N, member_N))[rest_G] / (num_P - num_G)[rest_G]
+    return float(np.square(without_G - values_P.mean()).sum())
 
 
 def _crop(opened: OpenedRun, utterance: Utterance) -> Pcm16 | None:

@@ -44,7 +44,8 @@ def test_the_dimension_that_differs_is_swapped_first() -> None:
 
 
 def test_the_score_is_relative_errors_to_no_swap() -> None:
-    score_S, low_S, high_S = relative_errors(np.array([[2.0, 1, 0], [4, 1, 0], [6, 4, 0]]), seed=0)
+    pairs = Pairs(torch.empty(0), np.array([0, 2, 4]), np.array([1, 3, 5]), 0)
+    score_S, low_S, high_S = relative_errors(np.array([[2.0, 1, 0], [4, 1, 0], [6, 4, 0]]), pairs)
     assert score_S.tolist() == [1, 0.5, 0]
     assert (low_S[0], high_S[0], low_S[2], high_S[2]) == (1, 1, 0, 0)
     assert low_S[1] <= 0.5 <= high_S[1]

@@ -6,15 +6,17 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from tests.latents.cases import SMALL, frames_of, input_of, normal
 from vgim.latents.analyses.correlation import CorrelationAnalysis, mean_interval
 from vgim.latents.frame_sample import WINDOW
 
 
-def test_an_interval_over_subsets_is_the_normal_one() -> None:
+def test_an_interval_over_subsets_is_students_t() -> None:
     mean, low, high = mean_interval(np.array([1.0, 2, 3]))
-    assert (low, mean, high) == pytest.approx((2 - 1.96 / math.sqrt(3), 2, 2 + 1.96 / math.sqrt(3)))
+    half = stats.t.ppf(0.975, 2) / math.sqrt(3)
+    assert (low, mean, high) == pytest.approx((2 - half, 2, 2 + half), rel=1e-4)
     assert mean_interval(np.array([5.0])) == (5, 5, 5)
 
 

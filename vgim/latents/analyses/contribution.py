@@ -23,7 +23,7 @@ from torch import Tensor
 
 from vgim.arrays import F64
 from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
-from vgim.latents.decoded_pairs import decode, log_mel, make_pairs
+from vgim.latents.decoded_pairs import Pairs, decode, interval_over_pairs, log_mel, make_pairs
 from vgim.latents.pictures.lines import CurveLine, lines_picture
 from vgim.latents.result import Curve, Table
 from vgim.model.randomness import mix, seeded_generator
@@ -49,7 +49,7 @@ class ContributionAnalysis:
                 for i, (a, b) in enumerate(zip(pairs.first_P, pairs.second_P, strict=True))
             ]
         )
-        return _output(inputs, errors_PODS, sizes)
+        return _output(inputs, pairs, errors_PODS, sizes)
 
     def _errors(
         self, inputs: AnalysisInput, a_TC: Tensor, b_TC: Tensor, num_samples: int, sizes: list[int], pair: int
@@ -85,17 +85,19 @@ def swap(a_TC: Tensor, b_TC: Tensor, dimensions: Tensor) -> Tensor:
     return mixed_TC
 
 
-def relative_errors(errors_PS: F64, seed: int) -> tuple[F64, F64, F64]:
-    """The score of each size, and the two ends of its 95 % interval over pairs (bootstrap), [S] each."""
-    rng = np.random.default_rng(mix("bootstrap", seed))
-    means_DS = errors_PS[rng.integers(len(errors_PS), size=(2_000, len(errors_PS)))].mean(1)
-    base_D1 = np.maximum(means_DS[:, :1], 1e-30)
-    low, high = np.percentile(means_DS / base_D1, [2.5, 97.5], axis=0)
-    mean = errors_PS.mean(0)
-    return mean / max(mean[0], 1e-30), low, high
+def relative_errors(errors_PS: F64, pairs: Pairs) -> tuple[F64, F64, F64]:
+    """The score of each size, and the two ends of its 95 % interval over pairs, [S] each.
+
+    A score is a ratio of two means; its interval is that of its first-order expansion.
+    """
+    base = max(float(errors_PS[:, 0].mean()), 1e-30)
+    score_S = errors_PS.mean(0) / base
+    parts_PS = score_S + (errors_PS - score_S * errors_PS[:, :1]) / base
+    low_S, high_S = np.array([interval_over_pairs(part_P, pairs) for part_P in parts_PS.T]).T
+    return score_S, np.maximum(0, low_S), high_S
 
 
-def _output(inputs: AnalysisInput, errors_PODS: F64, sizes: list[int]) -> AnalysisOutput:
+def _output(inputs: AnalysisInput, pairs: Pairs, errors_PODS: F64, sizes: list[int]) -> AnalysisOutput:
     num = sizes[-1]
     output = AnalysisOutput(summary=[], metrics={})
     rows = []
@@ -103,7 +105,7 @@ def _output(inputs: AnalysisInput, errors_PODS: F64, sizes: list[int]) -> Analys
         lines = []
         scores = {}
         for o, order in enumerate(ORDERS):
-            score_S, low_S, high_S = relative_errors(errors_PODS[:, o, d], inputs.options.seed)
+            score_S, low_S, high_S = relative_errors(errors_PODS[:, o, d], pairs)
             scores[order] = score_S
             lines.append(
                 CurveLine(

@@ -18,6 +18,7 @@ import numpy as np
 
 from vgim.arrays import F64
 from vgim.data.pcm import SAMPLE_RATE_HZ
+from vgim.downstream.intervals import interval_of_mean
 from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
 from vgim.latents.correlation_by_size import add_sizes
 from vgim.latents.frame_sample import WINDOW
@@ -31,8 +32,6 @@ SIZES = (2, 4)
 FEWEST_WINDOWS = 100
 SMALLEST_STD = 1e-4
 """Standard deviation below which a dimension is constant, and left out."""
-QUANTILE_975 = 1.96
-"""Standard errors from the mean to each end of a 95 % interval."""
 
 
 class CorrelationAnalysis:
@@ -92,10 +91,9 @@ class CorrelationAnalysis:
 
 
 def mean_interval(values: F64) -> tuple[float, float, float]:
-    """The mean, and the two ends of its 95 % interval over subsets."""
-    half = QUANTILE_975 * float(values.std(ddof=1)) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+    """The mean, and the two ends of its 95 % interval over subsets, by Student's t; one subset has none."""
     mean = float(values.mean())
-    return mean, mean - half, mean + half
+    return (mean, *(interval_of_mean(values.tolist()) or (mean, mean)))
 
 
 def _output(

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vgim.arrays import F64
 from vgim.latents.analysis import AnalysisInput, AnalysisOutput, CsvFile, Need, PictureFile
-from vgim.latents.decoded_pairs import bootstrap_interval, decode, log_mel, make_pairs
+from vgim.latents.decoded_pairs import Pairs, decode, interval_over_pairs, log_mel, make_pairs
 from vgim.latents.pictures.lines import CurveLine, lines_picture
 from vgim.latents.result import Curve, Table
 
@@ -59,7 +59,7 @@ class SmoothnessAnalysis:
             line_STC = torch.lerp(pairs.latents_UTC[a][None], pairs.latents_UTC[b][None], share)
             audio = decode(inputs.decoder, line_STC, pairs.num_samples, inputs.opened.device)
             paths.append(measure_path(log_mel(audio)))
-        return _output(inputs, paths)
+        return _output(inputs, pairs, paths)
 
 
 def measure_path(points_STM: Tensor) -> Path:
@@ -72,15 +72,21 @@ def measure_path(points_STM: Tensor) -> Path:
     return Path(steps_S, float(distance(points_STM[-1], points_STM[0])))
 
 
-def _output(inputs: AnalysisInput, paths: list[Path]) -> AnalysisOutput:
-    num_steps, seed = inputs.options.steps, inputs.options.seed
+def _of_shares(shares_P: F64, pairs: Pairs) -> tuple[float, float]:
+    """The interval over pairs of a mean share, which is in 0 to 1."""
+    low, high = interval_over_pairs(shares_P, pairs)
+    return max(0.0, low), min(1.0, high)
+
+
+def _output(inputs: AnalysisInput, pairs: Pairs, paths: list[Path]) -> AnalysisOutput:
+    num_steps = inputs.options.steps
     ratio_P = np.array([path.ratio for path in paths])
     largest_P = np.array([path.largest_share for path in paths])
     shares_PS = np.stack([path.steps_S / max(float(path.steps_S.sum()), 1e-12) for path in paths])
-    ratio, largest = bootstrap_interval(ratio_P, seed), bootstrap_interval(largest_P, seed)
+    ratio, largest = interval_over_pairs(ratio_P, pairs), _of_shares(largest_P, pairs)
     at = tuple(((np.arange(num_steps) + 0.5) / num_steps).tolist())
     mean_S = shares_PS.mean(0)
-    ends = [bootstrap_interval(shares_PS[:, s], seed) for s in range(num_steps)]
+    ends = [_of_shares(shares_PS[:, s], pairs) for s in range(num_steps)]
     curve = Curve(
         title="Share of the decoded path that each step covers",
         x_label="position between the two utterances",
