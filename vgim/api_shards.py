@@ -63,6 +63,7 @@ def split_shards(
     train_list: str | None = None,
     validation_list: str | None = None,
     test_list: str | None = None,
+    disjoint_speakers: bool = False,
     seed: int = 0,
 ) -> Manifest:
     """Put the utterances of shards into new splits, as `vgim data split` does. The same call again goes on.
@@ -76,6 +77,7 @@ def split_shards(
         train_list: File with the utterance ids of the train split, one a line.
         validation_list: The same for validation.
         test_list: The same for test.
+        disjoint_speakers: Keep each speaker in one split; the shares are then of the speakers.
         seed: Seed of the random split.
 
     Returns:
@@ -107,6 +109,7 @@ def split_shards(
             train_list=list_path(train_list, "train_list"),
             validation_list=list_path(validation_list, "validation_list"),
             test_list=list_path(test_list, "test_list"),
+            disjoint_speakers=disjoint_speakers,
             seed=seed,
             progress=progress,
         )

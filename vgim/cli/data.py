@@ -53,6 +53,11 @@ def prepare_options() -> list[click.Option]:
             help="Share of utterances for test, without lists [0.1].",
         ),
         click.Option(
+            ["--disjoint-speakers"],
+            is_flag=True,
+            help="Keep each speaker in one split; shares are then of the speakers.",
+        ),
+        click.Option(
             ["--seed"], type=seed_type, help="Seed of the random split and of the order in shards [0]."
         ),
         click.Option(

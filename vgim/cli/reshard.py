@@ -66,6 +66,11 @@ def merge(shards: tuple[str, ...], out: str, same_speakers: bool, join_phones: b
     show_default=True,
     help="Share of utterances for test, without lists.",
 )
+@click.option(
+    "--disjoint-speakers",
+    is_flag=True,
+    help="Keep each speaker in one split; shares are then of the speakers.",
+)
 @click.option("--seed", type=seed_type, default=0, show_default=True, help="Seed of the random split.")
 def split(shards: str, out: str, **options: Any) -> None:
     """Put the utterances of shards into new splits, without decoding audio.

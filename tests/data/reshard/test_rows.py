@@ -71,6 +71,28 @@ def test_new_splits_are_those_of_a_preparation_with_the_same_options(
     assert manifest.origin.verb == "split"
 
 
+def test_disjoint_speakers_are_those_of_a_preparation_with_the_same_options(
+    prepared: Preparer, tmp_path: Path
+) -> None:
+    shards = prepared("shards", last=6)
+    options = {"validation_fraction": 0.2, "test_fraction": 0.3, "disjoint_speakers": True}
+    corpus = find_librispeech(tmp_path / "corpus-shards")
+    expected = prepare(corpus, tmp_path / "prepared", **options)  # type: ignore[arg-type]
+    manifest = split(shards, tmp_path / "out", **options)  # type: ignore[arg-type]
+    assert splits_of(tmp_path / "out") == splits_of(tmp_path / "prepared")
+    speakers = [{u.speaker_id for u in utterances_of(tmp_path / "out", name).values()} for name in SPLITS]
+    assert [len(of_split) for of_split in speakers] == [3, 1, 2]
+    assert len(set().union(*speakers)) == 6
+    assert manifest.options["disjoint_speakers"] is expected.options["disjoint_speakers"] is True
+    assert prepare(corpus, tmp_path / "prepared", **options) == expected  # type: ignore[arg-type]
+    with pytest.raises(
+        DataError, match="prepared with disjoint_speakers=True, not with disjoint_speakers=False"
+    ):
+        prepare(corpus, tmp_path / "prepared", validation_fraction=0.2, test_fraction=0.3)
+    with pytest.raises(DataError, match="3 splits; of this corpus 2 speakers"):
+        split(prepared("two", last=2), tmp_path / "few", disjoint_speakers=True)
+
+
 def test_the_first_utterances_of_a_new_split_come_from_all_splits_before(
     prepared: Preparer, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -78,6 +79,76 @@ def test_a_host_of_all_recordings_and_guests_of_one_each_leave_no_split_empty() 
     speaker_of = {name: "the host" if name.startswith("host") else name for name in recording_of}
     splits = hash_split(speaker_of, validation_fraction=0.1, test_fraction=0.1, recording_of=recording_of)
     assert Counter(splits.values()) == {"train": 32, "validation": 4, "test": 4}
+
+
+@given(corpora, fractions, fractions, st.integers(0, 5), st.randoms(use_true_random=False))
+def test_disjoint_speakers_are_each_in_one_split_with_the_recordings_that_they_share(
+    speaker_of: dict[str, str], validation: float, test: float, seed: int, random: Random
+) -> None:
+    recording_of = {name: random.choice(["r1", "r2", name, name, name]) for name in speaker_of}
+    try:
+        splits = hash_split(
+            speaker_of,
+            validation_fraction=validation,
+            test_fraction=test,
+            seed=seed,
+            recording_of=recording_of,
+            disjoint_speakers=True,
+        )
+    except DataError:  # too few: "abcd" may be one through their recordings
+        assert len(set(speaker_of.values())) < 3 or len(set(recording_of.values())) < len(recording_of)
+        return
+    assert splits.keys() == speaker_of.keys()
+    for owner_of in (speaker_of, recording_of):
+        found = {(owner_of[name], split) for name, split in splits.items()}
+        assert len(found) == len(set(owner_of.values()))
+    expected = {"train": True, "validation": validation > 0, "test": test > 0}
+    assert set(splits.values()) == {split for split, is_there in expected.items() if is_there and splits}
+
+
+def test_speakers_linked_by_a_chain_of_recordings_are_one() -> None:
+    speaker_of = {"1": "a", "2": "b", "3": "b", "4": "c", "5": "d", "6": "e"}
+    recording_of = {"1": "x", "2": "x", "3": "y", "4": "y", "5": "v", "6": "w"}
+    for seed in range(20):
+        splits = hash_split(
+            speaker_of,
+            validation_fraction=0.3,
+            test_fraction=0.3,
+            seed=seed,
+            recording_of=recording_of,
+            disjoint_speakers=True,
+        )
+        assert splits["1"] == splits["2"] == splits["3"] == splits["4"]
+        assert len(set(splits.values())) == 3
+    with pytest.raises(DataError, match="3 splits; of this corpus 2 speakers"):
+        hash_split(
+            {name: speaker_of[name] for name in "12345"},
+            validation_fraction=0.3,
+            test_fraction=0.3,
+            recording_of=recording_of,
+            disjoint_speakers=True,
+        )
+
+
+def test_lists_and_folders_that_part_a_speaker_are_refused_where_speakers_are_disjoint() -> None:
+    utterances = [source(f"{speaker}{n}", speaker) for speaker in "abc" for n in range(3)]
+    lists = {"train": frozenset(f"{speaker}{n}" for speaker in "ab" for n in range(3))}
+    test = {"test": frozenset(["c0", "c1", "c2"])}
+    taken = split_by_lists(
+        utterances, {**lists, **test}, validation_fraction=0.1, disjoint_speakers=True
+    ).split_of
+    assert len({split for name, split in taken.items() if name[0] in "ab"}) == 2
+    assert all(taken[f"{s}0"] == taken[f"{s}1"] == taken[f"{s}2"] for s in "abc")
+    with pytest.raises(DataError, match="put speaker c into"):
+        split_by_lists(
+            utterances,
+            {"train": lists["train"] | {"c0"}, "test": frozenset(["c1"])},
+            validation_fraction=0,
+            disjoint_speakers=True,
+        )
+    in_folders = [source("a0", "a", "train"), source("a1", "a", "test"), source("b0", "b", "validation")]
+    with pytest.raises(DataError, match="put speaker a into train and test"):
+        split_by_folders(in_folders, validation_fraction=0, disjoint_speakers=True)
 
 
 def test_fractions_that_leave_nothing_to_train_on_are_refused() -> None:

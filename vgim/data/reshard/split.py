@@ -33,14 +33,16 @@ def split(
     train_list: str | None = None,
     validation_list: str | None = None,
     test_list: str | None = None,
+    disjoint_speakers: bool = False,
     seed: int = 0,
     target_shard_bytes: int = TARGET_SHARD_BYTES,
     progress: Progress = SILENT,
 ) -> Manifest:
     """Write the utterances of a shard folder as another one with other splits. No audio is decoded.
 
-    The splits are those that `vgim data prepare` gives with the same options: by hash within each speaker, or by lists.
-    Utterances of one recording are in one split. An interrupted call goes on after the finished shards.
+    The splits are those that `vgim data prepare` gives with the same options: by hash within each speaker, by hash of
+    the speakers, or by lists. Utterances of one recording are in one split. An interrupted call goes on after the
+    finished shards.
 
     Args:
         shards: The shard folder.
@@ -51,6 +53,7 @@ def split(
         train_list: File with the utterance ids of the train split, one a line.
         validation_list: The same for validation.
         test_list: The same for test.
+        disjoint_speakers: Keep each speaker in one split; the shares are then of the speakers.
         seed: Seed of the hash.
         target_shard_bytes: Bytes in a shard, roughly.
         progress: Where to report how many utterances are written.
@@ -73,7 +76,7 @@ def split(
     files = dict(zip(SPLITS, (train_list, validation_list, test_list), strict=True))
     lists = {name: read_list(file) for name, file in files.items() if file is not None}
     assignment = (
-        _by_lists(speaker_of, recording_of, lists, validation_fraction, seed)
+        _by_lists(speaker_of, recording_of, lists, validation_fraction, seed, disjoint_speakers)
         if lists
         else Assignment(
             hash_split(
@@ -82,6 +85,7 @@ def split(
                 test_fraction=test_fraction,
                 seed=seed,
                 recording_of=recording_of,
+                disjoint_speakers=disjoint_speakers,
             )
         )
     )
@@ -92,6 +96,7 @@ def split(
             "test_fraction": test_fraction,
             **{f"{name}_list": hash_of(sorted(lists[name])) if name in lists else None for name in SPLITS},
             "seed": seed,
+            **({"disjoint_speakers": True} if disjoint_speakers else {}),
         },
         warnings=assignment.warnings,
         left_out=assignment.left_out,
@@ -106,11 +111,17 @@ def _by_lists(
     lists: Mapping[str, frozenset[str]],
     validation_fraction: float,
     seed: int,
+    disjoint_speakers: bool,
 ) -> Assignment:
     utterances = [
         SourceUtterance(name, speaker, chapter_id="", path="", size_bytes=0, transcript="")
         for name, speaker in speaker_of.items()
     ]
     return split_by_lists(
-        utterances, lists, validation_fraction=validation_fraction, seed=seed, recording_of=recording_of
+        utterances,
+        lists,
+        validation_fraction=validation_fraction,
+        seed=seed,
+        recording_of=recording_of,
+        disjoint_speakers=disjoint_speakers,
     )

@@ -70,6 +70,8 @@ log = logging.getLogger(__name__)
 PREPARING = Work("preparing the shards", "choose another --out")
 RAY_ABOVE_BYTES = 1_000_000_000
 """Bytes of PCM16 above which starting Ray takes less time than it saves."""
+LEFT_OUT: dict[str, OptionValue] = {"max_hours": None, "disjoint_speakers": False}
+"""Options that a manifest has only if they have another value: plans of earlier versions have neither."""
 UNCHANGED = "already prepared from the same corpus with the same options; nothing to do"
 
 
@@ -83,6 +85,7 @@ def prepare(
     train_list: str | None = None,
     validation_list: str | None = None,
     test_list: str | None = None,
+    disjoint_speakers: bool = False,
     labels: str | None = None,
     min_samples: int | None = None,
     max_hours: float | None = None,
@@ -106,6 +109,7 @@ def prepare(
         train_list: File with the utterance ids of the train split, one a line.
         validation_list: The same for validation.
         test_list: The same for test.
+        disjoint_speakers: Keep each speaker in one split; the shares are then of the speakers.
         labels: Phone labels; by default the file that lies beside the corpus, if any.
         min_samples: Utterances with fewer samples at 16 kHz are skipped; by default `corpus.min_samples`.
         max_hours: Most hours of all splits together. Each speaker has one utterance after the other in turn, so that
@@ -142,7 +146,7 @@ def prepare(
         for split, file in zip(SPLITS, (train_list, validation_list, test_list), strict=True)
         if file is not None
     }
-    assignment = _assign_splits(corpus, lists, validation_fraction, test_fraction, seed)
+    assignment = _assign_splits(corpus, lists, validation_fraction, test_fraction, seed, disjoint_speakers)
     num_assigned = len(assignment.split_of)
     if max_hours is not None:
         check_max_hours(max_hours)
@@ -159,7 +163,8 @@ def prepare(
         "target_shard_bytes": target_shard_bytes,
         "seed": seed,
         "part": corpus.variant,
-        **({} if max_hours is None else {"max_hours": max_hours}),  # not in the plans of earlier versions
+        **({} if max_hours is None else {"max_hours": max_hours}),
+        **({"disjoint_speakers": True} if disjoint_speakers else {}),
     }
     plans = plan_shards(
         corpus.utterances,
@@ -252,6 +257,7 @@ def _assign_splits(
     validation_fraction: float,
     test_fraction: float,
     seed: int,
+    disjoint_speakers: bool,
 ) -> Assignment:
     speaker_of = {item.utterance_id: item.speaker_id for item in corpus.utterances}
     recording_of = corpus_traits(corpus.name, corpus.variant).recordings_of(speaker_of) | {
@@ -264,10 +270,15 @@ def _assign_splits(
             validation_fraction=validation_fraction,
             seed=seed,
             recording_of=recording_of,
+            disjoint_speakers=disjoint_speakers,
         )
     if any(item.split is not None for item in corpus.utterances):
         return split_by_folders(
-            corpus.utterances, validation_fraction=validation_fraction, seed=seed, recording_of=recording_of
+            corpus.utterances,
+            validation_fraction=validation_fraction,
+            seed=seed,
+            recording_of=recording_of,
+            disjoint_speakers=disjoint_speakers,
         )
     return Assignment(
         hash_split(
@@ -276,6 +287,7 @@ def _assign_splits(
             test_fraction=test_fraction,
             seed=seed,
             recording_of=recording_of,
+            disjoint_speakers=disjoint_speakers,
         )
     )
 
@@ -310,8 +322,8 @@ def _read_unchanged(
         raise DataError(f"{folder} holds shards that `vgim data {manifest.origin.verb}` made; {remedy}")
     if manifest.corpus != corpus.name:
         raise DataError(f"{folder} holds the corpus {manifest.corpus}, not {corpus.name}; {remedy}")
-    for name, value in {"max_hours": None, **options}.items():
-        before = manifest.options.get(name)
+    for name, value in {**LEFT_OUT, **options}.items():
+        before = manifest.options.get(name, LEFT_OUT.get(name))
         if before != value:
             was, given = _option_text(name, before), _option_text(name, value)
             raise DataError(f"{folder} was prepared with {was}, not with {given}; {remedy}")

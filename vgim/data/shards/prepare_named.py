@@ -31,6 +31,7 @@ class _PrepareOptions(BaseModel, frozen=True, extra="forbid"):
     train_list: str | None = None
     validation_list: str | None = None
     test_list: str | None = None
+    disjoint_speakers: bool = False
     labels: str | None = None
     min_samples: int | None = None
     max_hours: float | None = None

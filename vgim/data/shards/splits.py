@@ -68,6 +68,7 @@ def hash_split(
     test_fraction: float,
     seed: int = 0,
     recording_of: Mapping[str, str] | None = None,
+    disjoint_speakers: bool = False,
 ) -> dict[str, str]:
     """Split by hash within each speaker. Utterances that are cut from one recording are in one split.
 
@@ -76,35 +77,45 @@ def hash_split(
     most the two recordings at the borders. A speaker with fewer recordings than splits is in train only. A recording of
     several speakers counts as one of the speaker with the most recordings.
 
+    With `disjoint_speakers`, speakers are divided in the same way, each with all of its recordings. Speakers who share
+    a recording count as one.
+
     Args:
         speaker_of: Utterance id → speaker id.
-        validation_fraction: Share of each speaker's recordings for validation.
-        test_fraction: Share of each speaker's recordings for test.
+        validation_fraction: Share of each speaker's recordings, or of the speakers, for validation.
+        test_fraction: The same for test.
         seed: Seed of the hash.
         recording_of: Utterance id → id of the recording that it is cut from; by default each is its own recording.
+        disjoint_speakers: Keep each speaker in one split.
 
     Returns:
         Utterance id → split.
 
     Raises:
         ConfigError: The fractions leave nothing to train on.
+        DataError: There are fewer speakers than splits that are to have speakers of their own.
     """
     check_fractions(validation_fraction, test_fraction)
+    unit_of = {name: name for name in speaker_of} if recording_of is None else recording_of
+    if disjoint_speakers:
+        first_of = _linked_speakers(speaker_of, unit_of)
+        unit_of = {name: first_of[speaker] for name, speaker in speaker_of.items()}
+        _refuse_few_speakers(len(set(unit_of.values())), validation_fraction, test_fraction)
     ids_of: dict[str, list[str]] = defaultdict(list)
     for utterance_id in speaker_of:
-        ids_of[utterance_id if recording_of is None else recording_of[utterance_id]].append(utterance_id)
+        ids_of[unit_of[utterance_id]].append(utterance_id)
     splits: dict[str, str] = {}
-    for of_speaker in _recordings_by_speaker(ids_of, speaker_of):
-        recordings = sorted(of_speaker, key=lambda recording: (hash_order(recording, seed), recording))
-        num_test, num_validation = _num_held_out(len(recordings), validation_fraction, test_fraction)
-        for position, recording in enumerate(recordings):
+    for units in [ids_of] if disjoint_speakers else _recordings_by_speaker(ids_of, speaker_of):
+        ordered = sorted(units, key=lambda unit: (hash_order(unit, seed), unit))
+        num_test, num_validation = _num_held_out(len(ordered), validation_fraction, test_fraction)
+        for position, unit in enumerate(ordered):
             if position < num_test:
                 split = "test"
             elif position < num_test + num_validation:
                 split = "validation"
             else:
                 split = "train"
-            splits.update(dict.fromkeys(ids_of[recording], split))
+            splits.update(dict.fromkeys(ids_of[unit], split))
     return splits
 
 
@@ -130,6 +141,45 @@ def _recordings_by_speaker(
     for recording, speakers in shared.items():
         by_speaker[min(speakers, key=lambda speaker: (-num_recordings[speaker], speaker))].append(recording)
     return by_speaker.values()
+
+
+def _linked_speakers(speaker_of: Mapping[str, str], recording_of: Mapping[str, str]) -> dict[str, str]:
+    """Speaker → the smallest id among the speakers that it is linked to by recordings of several speakers."""
+    speakers_of: dict[str, set[str]] = defaultdict(set)
+    for name, speaker in speaker_of.items():
+        speakers_of[recording_of[name]].add(speaker)
+    members = {speaker: {speaker} for speaker in speaker_of.values()}
+    for together in speakers_of.values():
+        joined = set().union(*(members[speaker] for speaker in together))
+        if len(joined) > 1:
+            members |= dict.fromkeys(joined, joined)
+    return {speaker: min(linked) for speaker, linked in members.items()}
+
+
+def _refuse_few_speakers(num_speakers: int, validation_fraction: float, test_fraction: float) -> None:
+    num_splits = 1 + (validation_fraction > 0) + (test_fraction > 0)
+    if num_speakers < num_splits:
+        raise DataError(
+            f"disjoint_speakers needs a speaker for each of {plural(num_splits, 'split')}; of this corpus "
+            f"{plural(num_speakers, 'speaker')} can be told apart, those of one recording counted as one; leave it "
+            "out, or set validation_fraction or test_fraction to 0"
+        )
+
+
+def _refuse_shared_speakers(split_of: Mapping[str, str], speaker_of: Mapping[str, str]) -> None:
+    """Refuse splits of lists or folders in which a speaker is in two.
+
+    Raises:
+        DataError: A speaker is in two splits.
+    """
+    first_split: dict[str, str] = {}
+    for name, split in split_of.items():
+        other = first_split.setdefault(speaker_of[name], split)
+        if other != split:
+            raise DataError(
+                f"disjoint_speakers, but lists or folders of the corpus put speaker {speaker_of[name]} into {other} "
+                f"and {split}; give other lists, or leave it out"
+            )
 
 
 def _num_held_out(num_recordings: int, validation_fraction: float, test_fraction: float) -> tuple[int, int]:
@@ -176,6 +226,7 @@ def split_by_lists(
     validation_fraction: float,
     seed: int = 0,
     recording_of: Mapping[str, str] | None = None,
+    disjoint_speakers: bool = False,
 ) -> Assignment:
     """Split by published lists. Without a list for validation, it is taken from train, never from test.
 
@@ -185,10 +236,12 @@ def split_by_lists(
         validation_fraction: Share of train's recordings for validation, if validation has no list.
         seed: Seed of the hash that chooses the recordings for validation.
         recording_of: As for `hash_split`.
+        disjoint_speakers: As for `hash_split`.
 
     Raises:
         ConfigError: There is no list for train.
-        DataError: An utterance is in two lists, or none of a list's utterances is in the corpus.
+        DataError: An utterance is in two lists, none of a list's utterances is in the corpus, or a speaker whose
+            utterances are to be in one split is in two lists.
     """
     if "train" not in lists:
         raise ConfigError(f"split lists are given for {', '.join(lists)} but not for train; add --train-list")
@@ -217,7 +270,11 @@ def split_by_lists(
                 f"not in the corpus, but in the {name} list: {plural(len(absent), 'utterance')}: {first_few(absent)}"
             )
     if "validation" not in lists and validation_fraction > 0:
-        split_of = _take_validation(split_of, speaker_of, validation_fraction, seed, recording_of)
+        split_of = _take_validation(
+            split_of, speaker_of, validation_fraction, seed, recording_of, disjoint_speakers
+        )
+    if disjoint_speakers:
+        _refuse_shared_speakers(split_of, speaker_of)
     return Assignment(split_of, left_out=len(speaker_of) - len(split_of), warnings=tuple(warnings))
 
 
@@ -227,6 +284,7 @@ def split_by_folders(
     validation_fraction: float,
     seed: int = 0,
     recording_of: Mapping[str, str] | None = None,
+    disjoint_speakers: bool = False,
 ) -> Assignment:
     """Split by the corpus's own folders. Without a folder for validation, it is taken from train.
 
@@ -235,11 +293,19 @@ def split_by_folders(
         validation_fraction: Share of train's recordings for validation, if validation has no folder.
         seed: Seed of the hash that chooses the recordings for validation.
         recording_of: As for `hash_split`.
+        disjoint_speakers: As for `hash_split`.
+
+    Raises:
+        DataError: A speaker whose utterances are to be in one split is in two folders.
     """
     split_of = {item.utterance_id: item.split for item in utterances if item.split is not None}
+    speaker_of = {item.utterance_id: item.speaker_id for item in utterances}
     if "validation" not in split_of.values() and validation_fraction > 0:
-        speaker_of = {item.utterance_id: item.speaker_id for item in utterances}
-        split_of = _take_validation(split_of, speaker_of, validation_fraction, seed, recording_of)
+        split_of = _take_validation(
+            split_of, speaker_of, validation_fraction, seed, recording_of, disjoint_speakers
+        )
+    if disjoint_speakers:
+        _refuse_shared_speakers(split_of, speaker_of)
     return Assignment(split_of, left_out=len(utterances) - len(split_of))
 
 
@@ -249,11 +315,17 @@ def _take_validation(
     fraction: float,
     seed: int,
     recording_of: Mapping[str, str] | None,
+    disjoint_speakers: bool,
 ) -> dict[str, str]:
     train = {
         utterance_id: speaker_of[utterance_id] for utterance_id, split in split_of.items() if split == "train"
     }
     held_out = hash_split(
-        train, validation_fraction=fraction, test_fraction=0.0, seed=seed, recording_of=recording_of
+        train,
+        validation_fraction=fraction,
+        test_fraction=0.0,
+        seed=seed,
+        recording_of=recording_of,
+        disjoint_speakers=disjoint_speakers,
     )
     return {**split_of, **held_out}
