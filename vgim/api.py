@@ -228,9 +228,10 @@ def probe(run: RunPath, task: str, **options: object) -> Table[ProbeResult]:
     Args:
         run: What `train` or `list_runs` returned, a path, a URI, or the name of a run under $VGIM_HOME/runs; or a
             checkpoint's folder.
-        task: What the classifier predicts: `speaker`, `phone`, or another choice of `vgim probe --task`.
+        task: What the classifier predicts: `speaker`, `phone`, or another choice of `vgim probe --task`; or a column of
+            the table that `labels` names.
         options: Fields of `vgim.downstream.options.ProbeOptions`, such as `module=1`, `encoders=("trained", "mfcc")`,
-            `concat=True` for one more reading of all modules side by side.
+            `labels="emotion.csv"`, `concat=True` for one more reading of all modules side by side.
 
     Returns:
         A result per encoder and module: `accuracy`, its 95 % intervals, accuracy per class. `to_pandas` has a row for

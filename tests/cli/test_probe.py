@@ -103,6 +103,7 @@ def test_every_option_is_passed_on(asked: list[Any], tmp_path: Path, monkeypatch
     assert how["pdf"]
     assert options.model_dump() == {
         "task": "vowel",
+        "labels": None,
         "encoders": ("random", "mfcc"),
         "module": None,
         "layer": -1,
@@ -237,6 +238,33 @@ def test_without_a_task_all_are_probed_that_the_shards_have_labels_for(
     missing = vgim("probe", f"{tmp_path}/none")
     assert missing.exit_code == 4
     assert "is no run: it has no config.yaml" in missing.stderr
+
+
+def test_a_table_gives_tasks_of_its_columns(run: Path, asked: list[Any], tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("id,mood,same\na,calm,x\nb,angry,x\n")
+    result = vgim("probe", str(run), "--labels", str(table))
+    assert result.exit_code == 0, result.stderr
+    assert [(options.task, options.labels) for options in asked[1:-1]] == [("mood", str(table))]
+    left_out, tasks = result.stderr.splitlines()
+    assert left_out.startswith(f"note: {table}, column same: it has only 'x'")
+    assert tasks == f"tasks: mood, the columns of {table}; --task chooses"
+    asked.clear()
+    assert vgim("probe", str(run), "--labels", str(table), "--task", "phone", "--task", "mood").exit_code == 0
+    assert [(options.task, options.labels) for options in asked[1:-1]] == [
+        ("phone", None),
+        ("mood", str(table)),
+    ]
+    for words, told in (
+        (["--labels", str(table), "--task", "tone"], "has the columns mood, same; use one of them"),
+        (["--labels", str(table), "--task", "phone"], "has no effect on --task phone"),
+        (["--task", "mood"], "--task mood is not a task; use speaker, phone"),
+        (["--labels", str(table), "--task", "mood", "--task", "phone", "--labels-per-class", "1"], "--task"),
+        (["--labels", f"{table}x"], "there is no table of labels"),
+    ):
+        refused = vgim("probe", str(run), *words)
+        assert refused.exit_code in (2, 3)
+        assert told in refused.stderr
 
 
 def test_shards_without_labels_are_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,7 +173,7 @@ def test_without_a_decoder_the_log_names_the_command_that_trains_one(plain_run: 
 def test_shards_without_labels_are_the_reason_for_a_skip(
     plain_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "available_probes", lambda manifest: {})
+    monkeypatch.setattr(job, "learnable_probes", lambda manifest: {})
     lines: list[str] = []
     assert (
         analyze(

@@ -11,7 +11,6 @@ from vgim.cli.color import table_width
 from vgim.cli.completion import complete_run
 from vgim.cli.groups import GroupedCommand
 from vgim.cli.live import show_progress
-from vgim.cli.messages import say
 from vgim.cli.options import (
     Count,
     FiniteRange,
@@ -25,8 +24,9 @@ from vgim.cli.options import (
 )
 from vgim.cli.probe_apply import apply
 from vgim.cli.probe_few_labels import refuse_with_study, refuse_without_study, study
+from vgim.cli.probe_tasks import TaskName, chosen_tasks
 from vgim.cli.results import echo_json
-from vgim.errors import ConfigError, DataError, told_when_stopped
+from vgim.errors import ConfigError, told_when_stopped
 from vgim.text import shorten
 
 if TYPE_CHECKING:  # torch takes a second to load
@@ -51,6 +51,7 @@ class _Measure(GroupedCommand):
             "checkpoint",
             "all_epochs",
             "shards",
+            "labels",
             "max_utterances",
             "whole_utterances",
             "sampled",
@@ -98,9 +99,9 @@ def probe() -> None:
     "--task",
     "tasks",
     multiple=True,
-    type=LazyChoice("vgim.downstream.probes.registry:TASKS"),
-    help="What the classifier reads off the features; abx-within and abx-across compare phones without one. Repeatable "
-    "[all classifiers that the shards have labels for].",
+    type=TaskName(),
+    help="What the classifier reads off the features, or a column of --labels; abx-within and abx-across compare "
+    "phones without one. Repeatable [all classifiers that the shards have labels for, or all columns].",
 )
 @click.option("--module", type=int, help="Index of the module, counted from the input; -1 is the last [-1].")
 @click.option("--all-modules", is_flag=True, help="Probe every module.")
@@ -194,6 +195,11 @@ def probe() -> None:
 )
 @click.option("--shards", help="Shards to probe on, instead of those the run was trained on.")
 @click.option(
+    "--labels",
+    metavar="TABLE",
+    help="Labels of your own: a CSV, TSV or JSONL with a column id, path or speaker, and a column for each task.",
+)
+@click.option(
     "--max-utterances",
     type=Count(0),
     default=0,
@@ -233,6 +239,7 @@ def measure(
     concat_modules: str | None,
     encoders: tuple[str, ...],
     shards: str | None,
+    labels: str | None,
     seeds: int | None,
     labels_per_class: str | None,
     draws: int | None,
@@ -277,6 +284,8 @@ def measure(
     if shards is not None:
         shards = resolve_path(shards, "--shards")
         refuse_job_folder("--shards", shards)
+    if labels is not None:
+        labels = resolve_path(labels, "--labels")
     chosen: dict[str, object] = {
         **{name: value for name, value in options.items() if value is not None},
         "module": None if all_modules else -1 if module is None else module,
@@ -285,17 +294,14 @@ def measure(
         "shards": shards,
         "device": device,
     }
-    if not tasks:
-        with show_progress(is_quiet=as_json) as progress, progress.stage("loading torch"):
-            tasks = _tasks_with_labels(paths, shards)
-        say(f"tasks: {', '.join(tasks)}, for which the shards have labels; --task chooses")
+    table_of = chosen_tasks(paths, tasks, shards=shards, labels=labels, is_quiet=as_json)
     if labels_per_class is not None:
-        if len(tasks) > 1:
+        if len(table_of) > 1:
             raise ConfigError(
-                f"--labels-per-class studies one task, and the shards have labels for {', '.join(tasks)}; "
-                "give one --task"
+                f"--labels-per-class studies one task, and there are labels for {', '.join(table_of)}; give one --task"
             )
-        chosen |= {"task": tasks[0], **of_study, "labels_per_class": labels_per_class}
+        ((task, table),) = table_of.items()
+        chosen |= {"task": task, "labels": table, **of_study, "labels_per_class": labels_per_class}
         study(paths[0], chosen, seeds, pdf, as_json)
         return
     chosen["seeds"] = seeds or 1
@@ -312,7 +318,10 @@ def measure(
         ):
             found, error = job.probe_many(
                 list(dict.fromkeys(paths)),
-                [ProbeOptions.model_validate({**chosen, "task": task}) for task in dict.fromkeys(tasks)],
+                [
+                    ProbeOptions.model_validate({**chosen, "task": task, "labels": table})
+                    for task, table in table_of.items()
+                ],
                 all_epochs=all_epochs,
                 runner=side_by_side if workers else one_after_the_other,
                 pdf=pdf,
@@ -349,30 +358,6 @@ def _numbers(text: str) -> tuple[int, ...]:
         raise ConfigError(
             f"--concat-modules {shorten(text)} is no list of modules; write their numbers, such as 0,2,3"
         ) from None
-
-
-def _tasks_with_labels(runs: Sequence[str], shards: str | None) -> tuple[str, ...]:
-    """The tasks that the shards of all runs have labels of two classes for.
-
-    Raises:
-        VgimError: A run or its shards are missing, or there are no labels.
-    """
-    from vgim.data.shards.manifest import read_manifest
-    from vgim.downstream.probes.registry import PROBES, available_probes
-    from vgim.pretrained.opened_run import run_config
-    from vgim.storage import Location
-
-    places = [shards] if shards is not None else [run_config(run).data.shards for run in runs]
-    tasks = list(PROBES)
-    for place in dict.fromkeys(places):
-        probes = available_probes(read_manifest(Location(place)))
-        tasks = [task for task in tasks if task in probes and len(probes[task].classes) > 1]
-    if not tasks:
-        raise DataError(
-            f"{', '.join(dict.fromkeys(places))}: no labels in common that a probe can learn; give --shards of a "
-            "corpus with several speakers, or with phone labels"
-        )
-    return tuple(tasks)
 
 
 probe.add_command(apply)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from vgim.compare.comparison import ComparedProbe, ComparedRun, ComparisonVerdict
+from vgim.downstream.probes.registry import TASKS
 from vgim.text import join_words
 from vgim.verdict.commands import probe_command
 from vgim.verdict.figures import RunFigures
@@ -114,7 +115,7 @@ def _not_probed_alike(runs: Sequence[ComparedRun], figures: Sequence[RunFigures]
             probe_command([run.uri for run in runs], of.task, shards=of.config.data.shards),
         )
     else:
-        task = next((probe.task for run in runs for probe in run.probes), figures[0].task)
+        task = next((p.task for run in runs for p in run.probes if p.task in TASKS), figures[0].task)
         lacking = [
             run.uri for run in runs if not any(p.task == task and p.encoder == "trained" for p in run.probes)
         ]

@@ -14,6 +14,7 @@ from vgim.compare.grouped import GroupedComparison
 from vgim.compare.grouped_table import task_title
 from vgim.compare.hits import WHOLE
 from vgim.config import RunConfig
+from vgim.downstream.probes.registry import TASKS
 from vgim.downstream.result import Interval
 from vgim.downstream.result_table import in_percent
 from vgim.text import join_words, plural
@@ -173,7 +174,7 @@ def _next(
         chosen = (waiting or everything)[0]
         return chosen.verdict.next if chosen.verdict is not None else None
     if unprobed:
-        task = next((p.task for run in everything for p in run.probes), None)
+        task = next((p.task for run in everything for p in run.probes if p.task in TASKS), None)
         task = task or task_of(next(iter(configs.values()))[0].data.shards)
         command = probe_command([run.uri for run in unprobed], task)
         return NextCommand(purpose="measure every run alike", command=command)

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from vgim.arrays import F32
 from vgim.config.schema import DataConfig
 from vgim.downstream.options import EncoderKind, ProbeOptions
-from vgim.downstream.probes.registry import ExampleUnit, Task
+from vgim.downstream.probes.registry import AnyTask, ExampleUnit
 from vgim.downstream.result import ProbeResult
 from vgim.errors import StorageError
 from vgim.storage import Location
@@ -42,7 +42,7 @@ class ClassifierInfo(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     schema_version: Literal[1] = 1
-    task: Task
+    task: AnyTask
     classes: tuple[str, ...]
     """Name of each class."""
     unit: ExampleUnit

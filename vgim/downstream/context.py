@@ -11,10 +11,11 @@ from vgim.data.stream.crops import first_crop
 from vgim.downstream.features.encoder_features import EncoderOutput
 from vgim.downstream.options import SUPERVISED_EPOCHS, EncoderKind, ProbeOptions, Solver
 from vgim.downstream.output import Output
+from vgim.downstream.probes.own_labels import own_labels_probe
 from vgim.downstream.probes.probe import Probe
 from vgim.downstream.probes.registry import make_probe
 from vgim.downstream.protocol import ADAM_OPTIONS, FIT_OPTIONS, resolve
-from vgim.errors import ConfigError
+from vgim.errors import ConfigError, DataError
 from vgim.model.specs import module_specs
 from vgim.pretrained.opened_run import OpenedRun, open_run
 
@@ -29,7 +30,7 @@ class ProbeContext:
     outputs: tuple[EncoderOutput, ...]
     """Outputs of the encoder that features are read from, in the order of depth."""
     notes: tuple[str, ...]
-    """Options that have no effect, a sentence each."""
+    """Options that have no effect, and what to know of the labels, a sentence each."""
     deviations: tuple[str, ...] = ()
     """Words for given options that differ from those of the protocol and the task."""
     concat: tuple[int, ...] = ()
@@ -48,6 +49,11 @@ class ProbeContext:
     def uses_crops(self) -> bool:
         """Whether utterances are cut to crops."""
         return self.task.uses_crops and not self.options.whole_utterances
+
+    @property
+    def labels_digest(self) -> str:
+        """Hash of labels that are not in the shards: of a table, or added beside them; empty without such labels."""
+        return self.task.labels_digest or self.opened.manifest.labels_digest
 
     def clip(self, utterance: Utterance) -> Pcm16 | None:
         """The audio of an utterance that is encoded: a crop or the whole; None if it is too short for a crop."""
@@ -70,7 +76,12 @@ def open_probe_context(
     options = options.model_copy(update={"checkpoint": opened.checkpoint})
     config = opened.config
     outputs, concat = _find_outputs(opened, options), _find_concatenated(config.model.num_modules, options)
-    task = make_probe(options.task, opened.manifest)
+    if options.labels is None:
+        task = make_probe(options.task, opened.manifest)
+    else:
+        task = own_labels_probe(options.task, options.labels, opened.shards, opened.manifest)
+    if problem := task.problem_of_splits(opened.manifest):
+        raise DataError(problem)
     raw, kinds = options, options.encoders if kinds is None else kinds
     options, deviations = resolve(options, opened, task, outputs, kinds)
     if concat and not task.is_fitted:
@@ -94,7 +105,7 @@ def open_probe_context(
         )
     if "trained" in kinds:
         _ = opened.encoder  # a missing or damaged checkpoint is reported before anything is computed
-    notes = tuple(_options_without_effect(raw, options.solver, task))
+    notes = (*_options_without_effect(raw, options.solver, task), *task.notes)
     return ProbeContext(opened, options, task, outputs, notes, deviations, concat)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vgim.downstream.probes.registry import Task
+from vgim.downstream.probes.registry import TASKS, AnyTask
 from vgim.pretrained.choices import CheckpointChoice, Device
 
 EncoderKind = Literal["trained", "random", "mfcc", "supervised", "greedy-supervised"]
@@ -26,7 +26,10 @@ class ResultModel(BaseModel):
 class ProbeOptions(ResultModel):
     """Options of `vgim probe`."""
 
-    task: Task
+    task: AnyTask
+    """A probe's name, or a column of `labels`."""
+    labels: str | None = None
+    """A table with labels of one's own, in the column that the task names."""
     encoders: tuple[EncoderKind, ...] = Field(("trained",), min_length=1)
     module: int | None = -1
     """Module, counted from the input, negative from the last; None for all modules."""
@@ -68,10 +71,27 @@ class ProbeOptions(ResultModel):
     """Keep features in RUN/features, and read features that are kept there."""
     device: Device = "auto"
 
+    @model_validator(mode="after")
+    def _labels_are_for_own_tasks(self) -> Self:
+        if self.labels is None and self.task not in TASKS:
+            raise ValueError(
+                f"task={self.task} is not a probe; use {', '.join(TASKS)}, or labels=TABLE with such a column"
+            )
+        if self.labels is not None and self.task in TASKS:
+            raise ValueError(
+                f"labels have no effect on task={self.task}, which reads the shards'; leave them out"
+            )
+        return self
 
-def unusual_options(options: ProbeOptions, data_fingerprint: str) -> list[str]:
-    """Words for options that are not the default: other shards, fewer utterances, no bias, the protocol."""
+
+def unusual_options(options: ProbeOptions, data_fingerprint: str, labels: str) -> list[str]:
+    """Words for options that are not the default: other shards, own labels, fewer utterances, no bias, the protocol.
+
+    Args:
+        labels: Hash of labels that are not in the shards.
+    """
     words = [] if options.shards is None else [f"data{data_fingerprint[:8]}"]
+    words += [] if options.labels is None else [f"labels{labels[:8]}"]
     words += [f"first{options.max_utterances}"] * bool(options.max_utterances)
     words += ["whole"] * options.whole_utterances
     published = options.protocol == "published"

@@ -16,7 +16,7 @@ from vgim.downstream.options import (
     unusual_options,
 )
 from vgim.downstream.output import Output
-from vgim.downstream.probes.registry import ExampleUnit, Task
+from vgim.downstream.probes.registry import AnyTask, ExampleUnit
 from vgim.runs.provenance import Provenance
 
 PICTURE = "confusion.png"
@@ -50,7 +50,7 @@ class ProbeResult(Provenance):
     """One encoder, output and task; docs/probes.md explains the fields."""
 
     schema_version: Literal[1] = 1
-    task: Task
+    task: AnyTask
     encoder: EncoderKind
     layer: int | None = None
     """Convolution of the module; None for the module's output."""
@@ -125,5 +125,5 @@ def folder_name(result: ProbeResult) -> str:
         parts.append(f"step{result.step}" if options.checkpoint == "named" else options.checkpoint)
     if result.label_epochs and options.supervised_epochs != SUPERVISED_EPOCHS:
         parts.append(f"epochs{options.supervised_epochs}")
-    parts += [*unusual_options(options, result.data_fingerprint), *result.deviations]
+    parts += [*unusual_options(options, result.data_fingerprint, result.labels), *result.deviations]
     return "-".join(parts)

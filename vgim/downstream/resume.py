@@ -16,8 +16,18 @@ from vgim.errors import VgimError
 from vgim.plotting import can_draw
 from vgim.runs.layout import PROBES
 
-SELECTING = {"encoders", "module", "layer", "all_layers", "concat", "cache_features", "device", "shards"}
-"""Options that choose among results, or change none; shards are told by their fingerprint."""
+SELECTING = {
+    "encoders",
+    "module",
+    "layer",
+    "all_layers",
+    "concat",
+    "cache_features",
+    "device",
+    "shards",
+    "labels",
+}
+"""Options that choose among results, or change none; shards and labels are told by their hashes."""
 PLACES = {"cluster", "storage"}
 """Sections of a run's config that change no encoder."""
 
@@ -42,7 +52,7 @@ def kept_results(context: ProbeContext, kind: EncoderKind, *, pdf: bool = False)
             (result.task, result.encoder, result.step) == (context.options.task, kind, step)
             and result.output in wanted
             and result.data_fingerprint == context.opened.manifest.fingerprint
-            and result.labels == context.opened.manifest.labels_digest
+            and result.labels == context.labels_digest
             and result.deviations == context.deviations
             and _settings(result.options, kind) == _settings(context.options, kind)
             and result.run_config.model_dump(exclude=PLACES)

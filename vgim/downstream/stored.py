@@ -71,5 +71,5 @@ def variant(result: ProbeResult) -> str:
     words += ["best"] * (options.checkpoint == "best")
     if result.label_epochs and options.supervised_epochs != SUPERVISED_EPOCHS:
         words.append(f"epochs{options.supervised_epochs}")
-    words += [*unusual_options(options, result.data_fingerprint), *result.deviations]
+    words += [*unusual_options(options, result.data_fingerprint, result.labels), *result.deviations]
     return ", ".join(words)

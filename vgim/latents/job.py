@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from vgim.downstream.held_out import held_out_note
-from vgim.downstream.probes.registry import available_probes
+from vgim.downstream.probes.registry import learnable_probes
 from vgim.errors import ConfigError
 from vgim.extras import require_extra
 from vgim.latents.analysis import Analysis, AnalysisInput, AnalysisOutput, Need
@@ -211,7 +211,6 @@ def _missing_need(analysis: Analysis, run: _ModuleOfRun) -> str | None:
     """The reason why the analysis cannot be made; None if it can."""
     if "decoder" in analysis.needs and run.decoder is None:
         return missing_decoder(run.opened.folder, run.module)
-    probes = available_probes(run.opened.manifest).values()
-    if "labels" in analysis.needs and all(len(probe.classes) < 2 for probe in probes):
+    if "labels" in analysis.needs and not learnable_probes(run.opened.manifest):
         return f"the shards {run.opened.shards.uri} have no labels that a probe can learn"
     return None

@@ -16,17 +16,15 @@ from vgim.downstream.features.source import FeatureSource
 from vgim.downstream.held_out import read_probe_utterances
 from vgim.downstream.options import ProbeOptions
 from vgim.downstream.probes.probe import Examples
-from vgim.downstream.probes.registry import available_probes
+from vgim.downstream.probes.registry import learnable_probes
 from vgim.latents.analysis import AnalysisInput
 from vgim.model.randomness import mix, seeded_generator
 
 
 def probe_contexts(inputs: AnalysisInput) -> Iterator[ProbeContext]:
-    """Contexts of all probes that the shards have labels of at least two classes for."""
+    """Contexts of all probes that can be learned on the shards."""
     opened = inputs.opened
-    for name, probe in available_probes(opened.manifest).items():
-        if len(probe.classes) < 2:
-            continue
+    for name, probe in learnable_probes(opened.manifest).items():
         options = ProbeOptions(
             task=name,
             module=inputs.module,

@@ -30,7 +30,7 @@ class Provenance(BaseModel):
     data_fingerprint: str
     """Fingerprint of these shards."""
     labels: str = ""
-    """Hash of the phone labels that were added to these shards; empty for shards with labels of their own or none."""
+    """Hash of labels that are not in these shards: phone labels that were added, or a table's; empty without such."""
     created: str
     """ISO 8601 time, UTC."""
     versions: dict[str, str]

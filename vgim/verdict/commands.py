@@ -60,7 +60,8 @@ def next_command(
             purpose="measure what the encoder learned", command=probe_command(figures.uri, figures.task)
         )
     if old_probes(probed, figures.step) is not None:
-        command = probe_command(figures.uri, probed[0].task)
+        options = probed[0].best.options
+        command = probe_command(figures.uri, options.task, shards=options.shards, labels=options.labels)
         return NextCommand(purpose=f"probe the encoder of step {figures.step:,}", command=command)
     if missing := [(p, missing_baselines(p)) for p in probed if not p.variant and missing_baselines(p)]:
         first, kinds = missing[0]
@@ -92,11 +93,13 @@ def probe_command(
     encoders: Sequence[str] = ("trained", "random", "mfcc"),
     *,
     shards: str | None = None,
+    labels: str | None = None,
 ) -> str:
     """The command that probes every module of a run, or of several.
 
     Args:
         shards: Shards to probe on; None for those of each run.
+        labels: Table with a column of the task's name; None for labels of the shards.
     """
     runs = [runs] if isinstance(runs, str) else runs
     words = [
@@ -107,6 +110,7 @@ def probe_command(
         task,
         "--all-modules",
         *(["--shards", shards] if shards else []),
+        *(["--labels", labels] if labels else []),
     ]
     return shlex.join([*words, *(word for encoder in encoders for word in ("--encoder", encoder))])
 

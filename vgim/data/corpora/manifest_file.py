@@ -8,17 +8,16 @@ path,speaker,transcript,split                                            CSV or 
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
-import json
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vgim.data.text_lines import TextLine, split_lines
+from vgim.data.corpora.cells import ReadLine, open_table, text_of
+from vgim.data.text_lines import TextLine
 from vgim.errors import DataError
 from vgim.storage import Location
 from vgim.text import shorten
@@ -92,22 +91,18 @@ def read_manifest_rows(file: Location) -> list[ManifestRow | BadLine]:
     data = file.read_bytes()
     if file.name.endswith(".gz"):
         data = _unzipped(data, file)
-    lines = split_lines(data)
-    read_line: Callable[[str], Mapping[str, Any]] = _of_json
-    body = lines
-    if not (lines and lines[0].text.lstrip().startswith("{")):
-        read_line, body = _cells_reader(lines, file)
-    rows = [_row_or_problem(line, read_line) for line in body]
+    read_line, lines = open_table(data, file, PATH)
+    rows = [_row_or_problem(line, read_line) for line in lines]
     if not rows:
         raise DataError(f"the manifest {file} names no recording; expected a header and lines, or JSON lines")
     return rows
 
 
-def _row_or_problem(line: TextLine, read_line: Callable[[str], Mapping[str, Any]]) -> ManifestRow | BadLine:
+def _row_or_problem(line: TextLine, read_line: ReadLine) -> ManifestRow | BadLine:
     if line.problem:
         return BadLine(line.number, f"{line.problem}; save the file as UTF-8 text")
     try:
-        return _row(read_line(line.text), line.number)
+        return _row(_of_lhotse(read_line(line.text)), line.number)
     except (ValueError, OverflowError) as problem:  # JSON has numbers of any size
         return BadLine(line.number, str(problem))
 
@@ -120,16 +115,6 @@ def _unzipped(data: bytes, file: Location) -> bytes:
     if len(unpacked) > MAX_BYTES:
         raise DataError(f"{file} unpacks to more than {MAX_BYTES:,} bytes; cut it into several manifests")
     return unpacked
-
-
-def _of_json(text: str) -> Mapping[str, Any]:
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
-        values = None
-    if not isinstance(values, dict):
-        raise ValueError(f"expected a JSON object, got {shorten(text)!r}")
-    return _of_lhotse(values)
 
 
 def _of_lhotse(values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -174,74 +159,28 @@ def _is_whole(cut: Mapping[str, Any], recording: Mapping[str, Any]) -> bool:
     return cut.get("start") == 0 and abs(length - whole) < WHOLE_WITHIN_S
 
 
-def _cells_reader(
-    lines: list[TextLine], file: Location
-) -> tuple[Callable[[str], Mapping[str, Any]], list[TextLine]]:
-    """How a line under a header is read, and the lines under it."""
-    header = lines[0] if lines else TextLine(1, "path", "")
-    delimiter = "\t" if "\t" in header.text else ";" if ";" in header.text else ","
-    try:
-        names = [name.strip().lower() for name in _cells(header.text, delimiter)]
-    except ValueError:
-        names = []
-    if not set(names) & set(PATH):
-        raise DataError(
-            f"{file}, line {header.number}: expected a header with a column path (or {', '.join(PATH[1:])}), got "
-            f"{shorten(header.text)!r}"
-        )
-
-    def read_line(text: str) -> Mapping[str, Any]:
-        cells = _cells(text, delimiter)
-        if len(cells) > len(names):
-            raise ValueError(
-                f"{len(cells)} cells under a header of {len(names)}; quote the cells that hold {delimiter!r}"
-            )
-        return dict(zip(names, cells, strict=False))
-
-    return read_line, lines[1:]
-
-
-def _cells(text: str, delimiter: str) -> list[str]:
-    """The cells of a line: with a reader for each, a quote that is not closed spoils one line."""
-    try:
-        return next(csv.reader([text], delimiter=delimiter, strict=True), [])
-    except csv.Error as error:
-        if delimiter == "\t":  # quotes stand for themselves, as in the lists of Common Voice
-            return text.split(delimiter)
-        reason = "a quote is not closed in this line" if text.count('"') % 2 else str(error)
-        raise ValueError(reason) from None
-
-
 def _row(values: Mapping[str, Any], number: int) -> ManifestRow:
-    path = _text(values, PATH)
+    path = text_of(values, PATH)
     if not path:
         raise ValueError(f"it names no file; expected one of {', '.join(PATH[:3])}")
-    split = _text(values, SPLIT).lower()
+    split = text_of(values, SPLIT).lower()
     if split and split not in SPLIT_NAMES:
         raise ValueError(f"{shorten(split)!r} is no split; write train, validation or test")
     start, duration = (_seconds(values, names) for names in (START, DURATION))
     return ManifestRow(
         line=number,
         path=path,
-        name=_text(values, NAME),
-        speaker=_text(values, SPEAKER),
-        transcript=_text(values, TRANSCRIPT),
+        name=text_of(values, NAME),
+        speaker=text_of(values, SPEAKER),
+        transcript=text_of(values, TRANSCRIPT),
         split=SPLIT_NAMES.get(split),
         # A duration alone says how long the file is.
         segment_s=None if start is None else (start, None if duration is None else start + duration),
     )
 
 
-def _text(values: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    found = next((values[name] for name in names if values.get(name) is not None), "")
-    if not isinstance(found, str | int | float):
-        return ""
-    # JSON may hold halves of characters, which no text file can.
-    return " ".join(str(found).encode(errors="replace").decode().split())
-
-
 def _seconds(values: Mapping[str, Any], names: tuple[str, ...]) -> float | None:
-    text = _text(values, names)
+    text = text_of(values, names)
     if not text:
         return None
     try:

@@ -77,7 +77,8 @@ def collect_examples(
         nonlocal num_read
         for utterance in utterances:
             num_read += 1
-            yield utterance
+            if stream is not stream_features or probe.is_labeled(utterance):  # a cache holds whole splits
+                yield utterance
 
     examples: list[list[Examples]] = [[] for _ in source.specs]
     names: list[list[str]] = [[] for _ in source.specs]

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from vgim.config import RunConfig
 from vgim.downstream.options import EncoderKind, ProbeOptions, ResultModel, unusual_options
-from vgim.downstream.probes.registry import ExampleUnit, Task
+from vgim.downstream.probes.registry import AnyTask, ExampleUnit
 from vgim.downstream.result import Interval
 from vgim.downstream.result_table import in_percent
 from vgim.errors import ConfigError
@@ -81,7 +81,7 @@ class FewLabelsResult(Provenance):
     """One module and task; docs/probes.md explains the fields."""
 
     schema_version: Literal[1] = 1
-    task: Task
+    task: AnyTask
     points: tuple[FewLabelsPoint, ...]
     """All points of one kind of features after another, each in ascending order of labels."""
     majority: float
@@ -114,7 +114,7 @@ def study_folder_name(result: FewLabelsResult) -> str:
     parts += [] if result.module is None else [f"module{result.module}"]
     if options.checkpoint != "last":
         parts.append(f"step{result.step}" if options.checkpoint == "named" else options.checkpoint)
-    return "-".join([*parts, *unusual_options(options, result.data_fingerprint)])
+    return "-".join([*parts, *unusual_options(options, result.data_fingerprint, result.labels)])
 
 
 def curves(result: FewLabelsResult) -> dict[str, list[FewLabelsPoint]]:

@@ -44,8 +44,8 @@ class Probe(ABC):
     new probe needs.
     """
 
-    name: ClassVar[str]
-    """The probe's key in the registry."""
+    name: str
+    """The probe's key in the registry, or the column of a table."""
     unit: ClassVar[ExampleUnit]
     """Whether an example is a frame of 10 ms or an utterance."""
     is_fitted: ClassVar[bool] = True
@@ -58,6 +58,10 @@ class Probe(ABC):
     """Learning rate of the adam solver, as published."""
     class_parts: ClassVar[Mapping[str, Callable[[str], str]]] = {}
     """Coarser classifications that a class's name decides, such as the consonant of a syllable."""
+    labels_digest: str = ""
+    """Hash of labels that are neither in the shards nor beside them."""
+    notes: tuple[str, ...] = ()
+    """What to know of the labels, a sentence each."""
 
     def __init__(self, manifest: Manifest) -> None:
         self.classes = self.find_classes(manifest)
@@ -71,6 +75,14 @@ class Probe(ABC):
         Raises:
             DataError: The shards have no labels for the probe.
         """
+
+    def is_labeled(self, utterance: Utterance) -> bool:
+        """Whether the utterance is worth encoding; without a label it gives no example."""
+        return True
+
+    def problem_of_splits(self, manifest: Manifest) -> str | None:
+        """Why what is learned on train says nothing of test, with the fix; None if it does."""
+        return None
 
     @abstractmethod
     def examples(self, utterance: Utterance, features_TC: Tensor, hop_samples: int) -> Examples | None:

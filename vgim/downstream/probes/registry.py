@@ -38,6 +38,17 @@ TASKS = ChainMap(MEASURES, PROBES)  # lists the last map first
 """All that `vgim probe --task` takes."""
 
 
+OWN_LABELS = "vgim.downstream.probes.own_labels:OwnLabelsProbe"
+"""The probe of a column of a user's table."""
+MAX_NAME = 40
+"""Characters in the name of a column that is a task: it names folders."""
+
+
+def is_own_task(name: str) -> bool:
+    """Whether a name can be that of a column of a user's table that is probed."""
+    return name.isidentifier() and len(name) <= MAX_NAME and name not in TASKS
+
+
 def make_probe(name: str, manifest: Manifest) -> Probe:
     """Import the class of a registered probe and make one for shards.
 
@@ -48,8 +59,8 @@ def make_probe(name: str, manifest: Manifest) -> Probe:
 
 
 def probe_class(name: str) -> type[Probe]:
-    """Import the class of a registered task."""
-    module, _, class_name = TASKS[name].partition(":")
+    """Import the class of a task: a registered one, or a column of a user's table."""
+    module, _, class_name = TASKS.get(name, OWN_LABELS).partition(":")
     found: type[Probe] = getattr(import_module(module), class_name)
     return found
 
@@ -65,10 +76,23 @@ def available_probes(manifest: Manifest) -> dict[str, Probe]:
     return available
 
 
+def learnable_probes(manifest: Manifest) -> dict[str, Probe]:
+    """The available probes with two classes or more that can be learned on one split and tested on another."""
+    return {
+        name: probe
+        for name, probe in available_probes(manifest).items()
+        if len(probe.classes) > 1 and probe.problem_of_splits(manifest) is None
+    }
+
+
 def _check_registered(name: str) -> str:
     if name not in TASKS:
         raise ValueError(f"{name!r} is not a probe; use {', '.join(TASKS)}")
     return name
+
+
+def _check_known(name: str) -> str:
+    return name if is_own_task(name) else _check_registered(name)
 
 
 def _check_fitted(name: str) -> str:
@@ -79,5 +103,7 @@ def _check_fitted(name: str) -> str:
 
 Task = Annotated[str, AfterValidator(_check_registered)]
 """A key of `TASKS`."""
+AnyTask = Annotated[str, AfterValidator(_check_known)]
+"""A key of `TASKS`, or a column of a user's table of labels."""
 FittedTask = Annotated[Task, AfterValidator(_check_fitted)]
 """A key of `PROBES`."""

@@ -32,6 +32,17 @@ class SpeakerProbe(UtteranceProbe):
             )
         return tuple(manifest.speakers)
 
+    def problem_of_splits(self, manifest: Manifest) -> str | None:
+        """Whether each speaker is in one split alone."""
+        in_splits = sum(split.speakers for split in manifest.splits.values())
+        if not manifest.splits["test"].speakers or in_splits > len(manifest.speakers):
+            return None
+        return (
+            "--task speaker, but no speaker of these shards is in two splits, so that those of test cannot be learned "
+            "on train; choose another task, or --shards that `vgim data split` made without lists and without "
+            "--disjoint-speakers"
+        )
+
     def label(self, utterance: Utterance) -> int | None:
         """The utterance's speaker."""
         return self._class_of[utterance.speaker_id]

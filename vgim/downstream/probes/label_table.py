@@ -1,0 +1,162 @@
+"""Labels of one's own: a table of utterances, files or speakers with a column for each task.
+
+id,emotion                                           a label for each utterance
+path,emotion,dialect                                 for each file, by its path below the corpus or its name
+speaker,gender                                       for each speaker, so for all of its utterances
+{"id": "a-1", "emotion": "calm"}                     the same as JSON lines
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from vgim.data.corpora.cells import open_table, text_of
+from vgim.data.corpora.folder import utterance_id_of
+from vgim.data.corpora.manifest_file import DURATION, NAME, PATH, SPEAKER, SPLIT, START, TRANSCRIPT
+from vgim.downstream.probes.registry import TASKS, is_own_task
+from vgim.errors import DataError
+from vgim.storage import Location
+from vgim.text import first_few, plural, shorten
+
+KEYS = {"utterance": NAME, "file": PATH, "speaker": SPEAKER}
+"""What a row labels → names of the column that names it; the first that a table has counts."""
+NO_LABELS = {*NAME, *PATH, *SPEAKER, *TRANSCRIPT, *SPLIT, *START, *DURATION}
+"""Names of columns that lists of recordings have beside labels."""
+FEW_CLASSES = 10
+"""Classes up to which each may have a single example."""
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """A table of labels that was read."""
+
+    file: str
+    kind: str
+    """A key of `KEYS`."""
+    columns: dict[str, dict[str, str]]
+    """Task → id, path or speaker → label; an empty cell gives none."""
+
+    def labels_of(self, task: str, speaker_of: Mapping[str, str]) -> dict[str, str]:
+        """The labels of the utterances of shards.
+
+        Args:
+            task: A column.
+            speaker_of: Utterance id → speaker, of all utterances.
+
+        Raises:
+            DataError: No utterance has a label.
+        """
+        column = self.columns[task]
+        if self.kind == "speaker":
+            found = {name: column[speaker] for name, speaker in speaker_of.items() if speaker in column}
+            have: Collection[str] = set(speaker_of.values())
+        else:
+            found = column if self.kind == "utterance" else _by_id(column, speaker_of)
+            found = {name: label for name, label in found.items() if name in speaker_of}
+            have = speaker_of.keys()
+        if not found:
+            raise DataError(
+                f"{self.file} has a {task} for none of the {plural(len(speaker_of), 'utterance')} of the shards: it "
+                f"names {first_few(sorted(column))}, and the shards have {first_few(sorted(have))}; give the table of "
+                "these recordings, with ids, paths or speakers as `vgim data prepare` reads them"
+            )
+        return found
+
+
+def problem_of_classes(labels: Collection[str]) -> str | None:
+    """Why a column's values are no classes, with the fix; None if they are."""
+    counts = Counter(labels)
+    if len(counts) < 2:
+        only = f"only {shorten(next(iter(counts)))!r}" if counts else "no value"
+        return f"it has {only}, and a probe needs two classes; label more utterances"
+    if len(counts) > FEW_CLASSES and 2 * len(counts) > len(labels):
+        return (
+            f"its {len(labels):,} labels are of {len(counts):,} classes, most of which have a single example; write "
+            "groups of values, such as decades for ages"
+        )
+    return None
+
+
+def read_label_table(file: str) -> LabelTable:
+    """Read a table of labels: CSV or TSV with a header, or JSON lines.
+
+    Raises:
+        DataError: The file is missing, a line does not read, two lines label one thing differently, or there is no
+            column of labels.
+        StorageError: The file cannot be read.
+    """
+    place = Location(file)
+    if not place.exists():
+        raise DataError(f"there is no table of labels {file}; check --labels")
+    read_line, lines = open_table(
+        place.read_bytes(), place, [name for names in KEYS.values() for name in names]
+    )
+    rows: list[tuple[int, Mapping[str, object]]] = []
+    for line in lines:
+        try:
+            if line.problem:
+                raise ValueError(f"{line.problem}; save the file as UTF-8 text")
+            rows.append((line.number, read_line(line.text)))
+        except ValueError as problem:
+            raise DataError(f"{file}, line {line.number}: {problem}") from None
+    used = {name for _, values in rows for name in values}
+    kind = next((kind for kind, names in KEYS.items() if used & set(names)), "utterance")
+    columns = {_task_name(name, file): name for name in dict.fromkeys(n for _, v in rows for n in v) if name}
+    columns = {task: name for task, name in columns.items() if name.lower() not in NO_LABELS}
+    if not columns:
+        raise DataError(
+            f"{file} has no column of labels; add one beside {' and '.join(sorted(used)) or KEYS[kind][0]}, with the "
+            "task's name in the header"
+        )
+    table: dict[str, dict[str, str]] = {task: {} for task in columns}
+    for number, values in rows:
+        for task, name in columns.items():
+            _add(table[task], text_of(values, KEYS[kind]), text_of(values, [name]), f"{file}, line {number}")
+    return LabelTable(file, kind, table)
+
+
+def _add(column: dict[str, str], key: str, label: str, where: str) -> None:
+    if not key or not label:
+        return
+    if column.setdefault(key, label) != label:
+        raise DataError(
+            f"{where}: {shorten(key)} is {shorten(label)!r}, and {shorten(column[key])!r} in a line before; remove one "
+            "of them, or label utterances in a column id"
+        )
+
+
+def _task_name(column: str, file: str) -> str:
+    """The task that a column is, such as `accent_group` for `Accent group`."""
+    if column.lower() in NO_LABELS or not column:
+        return column.lower()
+    name = "_".join(column.strip().lower().replace("-", " ").split())
+    if name in TASKS:
+        raise DataError(
+            f"{file} has a column {column}, which is a task of the shards' own labels; rename the column"
+        )
+    if not is_own_task(name):
+        raise DataError(
+            f"{file} has a column {shorten(column)!r}, which cannot name a task; write letters, digits and _, "
+            "beginning with a letter, 40 at most"
+        )
+    return name
+
+
+def _by_id(column: Mapping[str, str], ids: Collection[str]) -> dict[str, str]:
+    """Labels of paths by utterance id: the longest end of a path that is the id of an utterance."""
+    found: dict[str, str] = {}
+    for path, label in column.items():
+        name = next((end for end in _ends(path) if end in ids), None)
+        if name is not None and found.setdefault(name, label) != label:
+            raise DataError(
+                f"the table of labels has two for {name}, {found[name]!r} and {label!r}; give the column id"
+            )
+    return found
+
+
+def _ends(path: str) -> Iterator[str]:
+    parts = path.replace("\\", "/").strip("/").split("/")
+    for first in range(len(parts)):
+        yield utterance_id_of("/".join(parts[first:]))

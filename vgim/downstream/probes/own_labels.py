@@ -1,0 +1,106 @@
+"""What a user's own labels say of an utterance: `vgim probe --labels TABLE`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from vgim.data.shards.index import read_index
+from vgim.data.shards.manifest import SPLITS, Manifest
+from vgim.downstream.probes.label_table import problem_of_classes, read_label_table
+from vgim.downstream.probes.probe import UtteranceProbe
+from vgim.errors import ConfigError, DataError
+from vgim.storage import Location
+from vgim.text import plural, shorten
+
+if TYPE_CHECKING:
+    from vgim.data.shards.read import Utterance
+
+
+class OwnLabelsProbe(UtteranceProbe):
+    """A class for each label that a column of a table gives utterances of the shards."""
+
+    def __init__(self, name: str, label_of: Mapping[str, str], notes: tuple[str, ...] = ()) -> None:
+        """Take the labels.
+
+        Args:
+            name: The column.
+            label_of: Utterance id → label.
+            notes: What to know of the labels, a sentence each.
+        """
+        self.name = name
+        self.classes = tuple(sorted(set(label_of.values())))
+        self.notes = notes
+        class_of = {label: index for index, label in enumerate(self.classes)}
+        self._class_of = {utterance: class_of[label] for utterance, label in label_of.items()}
+        content = json.dumps(sorted(label_of.items())).encode()
+        self.labels_digest = hashlib.sha256(content).hexdigest()
+
+    @classmethod
+    def find_classes(cls, manifest: Manifest) -> tuple[str, ...]:
+        """Shards hold no labels of this kind."""
+        raise DataError("shards hold no labels of one's own; give the table with --labels")
+
+    def is_labeled(self, utterance: Utterance) -> bool:
+        """Whether the table has a label for the utterance."""
+        return utterance.utterance_id in self._class_of
+
+    def label(self, utterance: Utterance) -> int | None:
+        """The utterance's class by the table."""
+        return self._class_of.get(utterance.utterance_id)
+
+
+def own_labels_probe(task: str, file: str, shards: Location, manifest: Manifest) -> OwnLabelsProbe:
+    """The probe of a column of a table on the utterances of shards.
+
+    Raises:
+        ConfigError: The table has no such column.
+        DataError: The table does not read, or its labels are no classes of these utterances.
+    """
+    table = read_label_table(file)
+    if task not in table.columns:
+        raise ConfigError(
+            f"--task {shorten(task)}, but {file} has the columns {', '.join(table.columns)}; use one of them"
+        )
+    index = read_index(shards, manifest, ["utterance_id", "speaker_id", "split"])
+    names, speakers, splits = (index[name].to_pylist() for name in ("utterance_id", "speaker_id", "split"))
+    speaker_of = dict(zip(names, speakers, strict=True))
+    label_of = table.labels_of(task, speaker_of)
+    if problem := problem_of_classes(label_of.values()):
+        raise DataError(f"{file}, column {task}: {problem}")
+    notes = []
+    if len(label_of) < len(names):
+        num_all = plural(len(names), "utterance")
+        notes.append(f"{file} has a {task} for {len(label_of):,} of the {num_all}; others are left out")
+    split_of = dict(zip(names, splits, strict=True))
+    notes += _notes_on_speakers(task, label_of, speaker_of, split_of)
+    return OwnLabelsProbe(task, label_of, tuple(notes))
+
+
+def _notes_on_speakers(
+    task: str, label_of: Mapping[str, str], speaker_of: Mapping[str, str], split_of: Mapping[str, str]
+) -> list[str]:
+    """Sentences on labels that are the speakers': who knows the speaker knows the label; none on other labels."""
+    labels: dict[str, set[str]] = defaultdict(set)
+    speakers: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for name, label in label_of.items():
+        labels[speaker_of[name]].add(label)
+        speakers[split_of[name]].append(speaker_of[name])
+    if len(labels) == len(label_of) or any(len(of_speaker) > 1 for of_speaker in labels.values()):
+        return []
+    tested = speakers["test"]
+    learned = set(speakers["train"])
+    num_known = sum(speaker in learned for speaker in tested)
+    if num_known:
+        return [
+            f"each speaker has one {task}, and {num_known:,} of {plural(len(tested), 'test utterance')} are of "
+            "speakers in train, whom a classifier may know instead; `vgim data split --disjoint-speakers` makes "
+            "--shards without them"
+        ]
+    return [
+        f"each speaker has one {task}, and test has {plural(len(set(tested)), 'speaker')}: the interval is over "
+        "utterances, and one over speakers would be wider"
+    ]
