@@ -79,7 +79,7 @@ def prepare_options() -> list[click.Option]:
         click.Option(
             ["--resample/--no-resample"],
             default=None,
-            help="Convert files of other sample rates to 16 kHz, or skip them [artificial-speech converts, "
+            help="Convert files of other sample rates to 16 kHz, or skip them [artificial-speech and folder convert, "
             "librispeech skips].",
         ),
         click.Option(
