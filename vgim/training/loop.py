@@ -185,6 +185,7 @@ class RankTrainer:
         events += [Event(warning) for warning in self.learner.slowed_by(self.worker.device)]
         if not self.batches.validation_streams:
             events.append(Event(NO_VALIDATION))
+        events += [Event(line) for line in self.batches.left_out()]
         for event in [*launch_events(self.job, self.worker, self.share, self.stages), *events]:
             writer.event(progress.step, event)
         return writer

@@ -60,6 +60,11 @@ class RankBatches:
         """Whether the rank's first module reads audio, not latents of another stage."""
         return self._stages is None or self._stages.mesh.reads_audio
 
+    def left_out(self) -> list[str]:
+        """A line for each split of which utterances are too short for a crop."""
+        streams = (self.train_streams[0], *self.validation_streams[:1])
+        return [line for stream in streams if (line := stream.left_out())]
+
     def steps_in(self, epoch: int) -> int:
         """Optimizer steps of an epoch."""
         return self.train_streams[0].num_steps(epoch)

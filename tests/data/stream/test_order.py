@@ -183,7 +183,8 @@ def test_a_row_group_is_read_once_by_one_rank_or_by_two_at_a_border(
 
 def test_a_split_whose_utterances_are_all_too_short_is_refused_with_the_longest(tiny_shards: Path) -> None:
     with pytest.raises(
-        DataError, match=r"data\.crop_samples=200000 \(the longest has \d+ samples\); shorten"
+        DataError,
+        match=r"the 200160 samples of a crop by data\.crop_samples=200000 \(the longest has \d+ samples\); shorten",
     ) as e:
         SplitIndex.read(
             Location(tiny_shards), read_manifest(tiny_shards), "train", config(crop_samples=200_000)

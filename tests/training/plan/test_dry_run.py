@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.test_gpu import AGREES, OLD_DRIVER
-from tests.training.cases import run_location
+from tests.training.cases import records, run_location
 from vgim.cli import main
 from vgim.config import ResolvedConfig, to_yaml
 from vgim.data.corpora.librispeech import find_librispeech
@@ -53,6 +53,19 @@ def run_cli(*arguments: str) -> int | str | None:
     with pytest.raises(SystemExit) as end:
         main(list(arguments))
     return end.value.code
+
+
+def test_utterances_that_are_too_short_for_a_crop_are_counted_here_and_by_the_training(
+    tiny_config: Maker,
+) -> None:
+    resolved = tiny_config(HERE, "data.crop_samples=60000", "train.max_steps=1", "train.batch_size=2")
+    told = r"(\d+) utterances of 40 of the train split left out, with fewer than the 60160 samples of a crop by .*"
+    found = re.fullmatch(f"data: {told}=60000", line_of(said_of(resolved), "data"))
+    assert found is not None
+    assert 0 < int(found[1]) < 40
+    assert train(resolved) == 0
+    events = [record["message"] for record in records(str(run_location(resolved.config)), "event")]
+    assert any(re.match(told, message) for message in events)
 
 
 @pytest.fixture(autouse=True)

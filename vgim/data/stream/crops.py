@@ -44,9 +44,12 @@ def mix(*parts: int | U64) -> U64:
 
 def usable(num_samples: I64, config: DataConfig) -> NDArray[np.bool_]:
     """Which utterances are long enough for one crop, [U]. `first` pads, so it can use every utterance with audio."""
-    if config.crop == "first":
-        return num_samples > 0
-    return num_samples >= config.crop_samples + _earliest_start(config)
+    return num_samples >= fewest_samples(config)
+
+
+def fewest_samples(config: DataConfig) -> int:
+    """Samples that an utterance must have for one crop."""
+    return 1 if config.crop == "first" else config.crop_samples + _earliest_start(config)
 
 
 def crop_starts(num_samples: I64, keys: U64, config: DataConfig, seed: int, epoch: int) -> tuple[I64, I64]:

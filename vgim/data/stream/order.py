@@ -24,7 +24,7 @@ from vgim.arrays import I32, I64, U64
 from vgim.config.schema import DataConfig
 from vgim.data.shards.index import read_split
 from vgim.data.shards.manifest import Manifest
-from vgim.data.stream.crops import crop_starts, mix, num_crops, usable, utterance_keys
+from vgim.data.stream.crops import crop_starts, fewest_samples, mix, num_crops, usable, utterance_keys
 from vgim.errors import DataError
 from vgim.storage import Location
 
@@ -62,8 +62,9 @@ class SplitIndex:
         keep = usable(num_samples, config)
         if not keep.any():
             raise DataError(
-                f"no utterance of the {split} split in {shards.uri} is as long as data.crop_samples="
-                f"{config.crop_samples} (the longest has {num_samples.max()} samples); shorten the crop"
+                f"no utterance of the {split} split in {shards.uri} has the {fewest_samples(config)} samples of a crop "
+                f"by data.crop_samples={config.crop_samples} (the longest has {num_samples.max()} samples); shorten "
+                "the crop"
             )
         if not keep.all():
             table = table.filter(keep)

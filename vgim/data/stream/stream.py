@@ -19,11 +19,13 @@ from vgim.data.pcm import Pcm16
 from vgim.data.shards.cache import cache_plan, use_cache
 from vgim.data.shards.manifest import Manifest
 from vgim.data.stream.augment import augment_crops, crop_draws, samples_to_read
+from vgim.data.stream.crops import fewest_samples
 from vgim.data.stream.cut import cut_crops
 from vgim.data.stream.order import EpochOrder, ReadTask, SplitIndex, epoch_order, read_tasks
 from vgim.data.stream.readers import Reader
 from vgim.errors import ConfigError, DataError
 from vgim.storage import Location
+from vgim.text import plural
 
 WINDOWS_AT_ONCE = 256
 """Windows that one call of the reader gets, over several epochs if need be. Fewer would make the start of an execution
@@ -161,6 +163,17 @@ class CropStream:
                 f"{part.accumulate}; lower one of them or prepare more audio"
             )
         return num_steps
+
+    def left_out(self) -> str:
+        """How many utterances of the split are too short for a crop, in words; empty if none are."""
+        num_short = self.index.num_too_short
+        if not num_short:
+            return ""
+        return (
+            f"{plural(num_short, 'utterance')} of {num_short + len(self.index):,} of the {self.split} split left out, "
+            f"with fewer than the {fewest_samples(self._config)} samples of a crop by data.crop_samples="
+            f"{self._config.crop_samples}"
+        )
 
     def window_bytes(self) -> int:
         """Bytes of the crops that a rank reads at once in the first epoch, at most: of a window, or all of its own."""

@@ -122,6 +122,8 @@ def dry_run(
     else:
         stream = planned_stream(config)
         steps_in_epoch, window_bytes = stream.num_steps(0), stream.window_bytes()
+        if short := stream.left_out():
+            say(f"data: {short}")
         say(_step_in_words(config, steps_in_epoch))
         for line in _time_in_words(config, start, steps_in_epoch, gpus, price_per_gpu_hour):
             say(line)
