@@ -164,10 +164,10 @@ class SavingRank(RankGroup):
 
 
 class OtherRank(RankGroup):
-    """The other one, which receives what was sent last."""
+    """The other one, which receives what was sent, in its order."""
 
     def all_reduce_sum(self, tensor: torch.Tensor) -> None:
-        tensor += SENT.pop()
+        tensor += SENT.pop(0)
 
 
 SENT: list[torch.Tensor] = []
@@ -187,6 +187,23 @@ def test_all_ranks_go_on_from_the_checkpoint_that_the_saving_rank_has_found(tiny
             start(config, group=group)
         told.append(str(e.value))
     assert told[0] == told[1]
+    assert not SENT
+
+
+@pytest.mark.parametrize("option", ["resume_from", "init_from"])
+def test_all_ranks_start_from_the_same_checkpoint_of_a_run_that_trains_on(
+    tiny_config: Maker, option: str
+) -> None:
+    source = finished(tiny_config, "source", "train.checkpoint_every_steps=1")
+    new, uri = tiny_config("storage.name=new").config, run_location(source).uri
+    _, log, weights = start(new, group=SavingRank(0, 2), **{option: uri})
+    single_rank_trainer(
+        tiny_config("storage.name=source", "train.max_steps=3", "train.checkpoint_every_steps=1").config
+    ).run()
+    _, other_log, other_weights = start(new, group=OtherRank(1, 2), **{option: uri})
+    assert "step-00000002" in log[0]
+    assert other_log == log
+    assert_same(other_weights, weights)
     assert not SENT
 
 

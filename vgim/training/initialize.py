@@ -79,14 +79,14 @@ def initialize(
         progress, log = load_source(config, network, group)
         return progress, [*damaged, *log]
     if resume_from:
-        checkpoint = find_checkpoint(resume_from)
+        checkpoint = _source_checkpoint(resume_from, network, group)
         log = _resume(checkpoint, network, optimizer, config, world_size, data_fingerprint, "the", buffers_of)
         progress = start_behind(checkpoint, config, world_size, data_fingerprint)
         if differing := other_settings(checkpoint, config):
             log.append(Event(f"other settings than that run had: {'; '.join(differing)}"))
         return progress, log
     if init_from:
-        checkpoint = find_checkpoint(init_from)
+        checkpoint = _source_checkpoint(init_from, network, group)
         _load_weights(checkpoint, network, config)
         event = Event(f"weights from {checkpoint.location.uri}; optimizer and steps start afresh")
         return Progress(), [event, *_other_input(checkpoint, config)]
@@ -121,6 +121,20 @@ def _own_checkpoint(
     if found is None and step:
         found = Checkpoint.open(checkpoint_location(run, step - 1))
     return found, log
+
+
+def _source_checkpoint(source: str, network: nn.Module, group: RankGroup) -> Checkpoint:
+    """The checkpoint of a source that the saving rank has found, the same on all ranks.
+
+    A source that trains may write a newer one between the looks of two ranks.
+    """
+    found = find_checkpoint(source)
+    step = found.state.step
+    agreed = torch.tensor([step if group.saves else 0], device=next(network.parameters()).device)
+    group.all_reduce_sum(agreed)
+    if int(agreed) == step:
+        return found
+    return Checkpoint.open(checkpoint_location(found.location.parent.parent, int(agreed)))
 
 
 def _resume(
