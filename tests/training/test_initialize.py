@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.training.cases import (
     adam,
@@ -14,6 +15,7 @@ from tests.training.cases import (
     copied_weights,
     differ,
     last_checkpoint,
+    records,
     run_location,
     single_rank_trainer,
     small_encoder,
@@ -298,6 +300,19 @@ def test_validations_count_anew_behind_a_run_whose_losses_do_not_compare(
     config = tiny_config("storage.name=new", change).config
     progress, _, _ = start(config, resume_from=run_location(tiny_config("storage.name=source").config).uri)
     assert (progress.validation_loss, progress.best_loss) == (losses if is_same_loss else (None, None))
+
+
+def test_a_run_behind_another_has_its_own_hyperparameters_and_warnings(tiny_config: Maker) -> None:
+    source = run_location(finished(tiny_config, "source")).uri
+    config = tiny_config("storage.name=new", "train.max_steps=3", "objective.kld_weight=0.25").config
+    for _ in range(2):  # the second launch continues the run
+        single_rank_trainer(config, resume_from=source).run()
+        config = tiny_config("storage.name=new", "train.max_steps=4", "objective.kld_weight=0.25").config
+    said = [record["message"] for record in records(run_location(config), "event")]
+    assert len([text for text in said if text.startswith("warning: objective.kld_weight=0.25 makes")]) == 1
+    board = EventAccumulator(str(run_location(config).local_path / "tensorboard"))
+    board.Reload()
+    assert "_hparams_/session_start_info" in board.summary_metadata
 
 
 def test_a_deeper_run_tells_no_other_settings_than_those_that_its_modules_share(tiny_config: Maker) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from vgim.claims.ticket import ClaimLostError, TicketWatch
 from vgim.config import AnyConfig
 from vgim.data.shards.manifest import Manifest, read_manifest
+from vgim.runs.checkpoint import complete_checkpoints
 from vgim.runs.folder import State
 from vgim.runs.hparams import hyperparameters
 from vgim.runs.keep import is_kept_for_good
@@ -139,6 +140,7 @@ class RankTrainer:
     def _begin(self) -> Progress:
         """Load weights and optimizer, and start what watches, writes and agrees; returns where training begins."""
         shallower = shallower_run(self.run_folder, self.job.resume_from, self.config)
+        is_new = self.worker.group.saves and not complete_checkpoints(self.run_folder)
         progress, log = initialize(
             self.run_folder,
             self.learner.network,
@@ -155,7 +157,7 @@ class RankTrainer:
         self._agreement = Agreement(self.worker.group, lag=1 if self.stages is None else self.stages.lag)
         self._clock = CheckpointClock(self.config.train.checkpoint_every_minutes)
         if self.worker.group.saves:
-            self.writer = self._begin_metrics(progress, shallower, log)
+            self.writer = self._begin_metrics(progress, shallower, log, is_new=is_new)
             if self.job.claim is not None:
                 self._watch = TicketWatch(self.job.claim)
         self._checkpoints = RankCheckpoints(
@@ -171,7 +173,7 @@ class RankTrainer:
         return progress
 
     def _begin_metrics(
-        self, progress: Progress, shallower: Location | None, log: Sequence[Event]
+        self, progress: Progress, shallower: Location | None, log: Sequence[Event], *, is_new: bool
     ) -> MetricsWriter:
         """The run's metrics from `progress` on, with the events of this start."""
         if shallower is not None:
@@ -179,7 +181,7 @@ class RankTrainer:
         else:
             writer = MetricsWriter(self.run_folder, progress.step)
         events = list(log)
-        if progress.step == 0 or shallower is not None:
+        if progress.step == 0 or is_new:
             writer.hparams(hyperparameters(self.config), self.learner.hparams_metrics)
             events += [Event(f"warning: {warning}") for warning in self.learner.warnings()]
         events += [Event(warning) for warning in self.learner.slowed_by(self.worker.device)]
