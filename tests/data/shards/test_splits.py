@@ -218,3 +218,34 @@ def test_list_files_may_have_comments(tmp_path: Path) -> None:
         read_list(file)
     with pytest.raises(DataError, match="no split list"):
         read_list(tmp_path / "absent")
+
+
+class _CountedSpeaker(str):
+    """A speaker id that counts how often speakers are compared."""
+
+    num_compared = 0
+
+    def __lt__(self, other: str) -> bool:
+        _CountedSpeaker.num_compared += 1
+        return str.__lt__(self, other)
+
+
+def test_a_host_of_many_guests_is_linked_to_them_in_time_that_grows_with_their_number() -> None:
+    num_guests = 500
+    host, *guests = map(_CountedSpeaker, ("host", *(f"guest {number}" for number in range(num_guests))))
+    speaker_of = {f"host {number}": host for number in range(num_guests)}
+    speaker_of |= {f"guest {number}": guest for number, guest in enumerate(guests)}
+    recording_of = {name: name.rpartition(" ")[2] for name in speaker_of}
+    speaker_of |= {"alone": _CountedSpeaker("a"), "other": _CountedSpeaker("b")}
+    recording_of |= {"alone": "x", "other": "y"}
+    _CountedSpeaker.num_compared = 0
+    splits = hash_split(
+        speaker_of,
+        validation_fraction=0.3,
+        test_fraction=0.3,
+        recording_of=recording_of,
+        disjoint_speakers=True,
+    )
+    assert _CountedSpeaker.num_compared < 2 * num_guests
+    assert len({splits[name] for name in speaker_of if name not in ("alone", "other")}) == 1
+    assert set(splits.values()) == {"train", "validation", "test"}

@@ -148,12 +148,18 @@ def _linked_speakers(speaker_of: Mapping[str, str], recording_of: Mapping[str, s
     speakers_of: dict[str, set[str]] = defaultdict(set)
     for name, speaker in speaker_of.items():
         speakers_of[recording_of[name]].add(speaker)
-    members = {speaker: {speaker} for speaker in speaker_of.values()}
+    group_of = {speaker: {speaker} for speaker in speaker_of.values()}
     for together in speakers_of.values():
-        joined = set().union(*(members[speaker] for speaker in together))
-        if len(joined) > 1:
-            members |= dict.fromkeys(joined, joined)
-    return {speaker: min(linked) for speaker, linked in members.items()}
+        largest = max((group_of[speaker] for speaker in together), key=len)
+        for speaker in together - largest:
+            # The largest group takes in the others, so that a host of many recordings moves into a new group seldom.
+            if (smaller := group_of[speaker]) is not largest:
+                largest |= smaller
+                group_of |= dict.fromkeys(smaller, largest)
+    first_of: dict[str, str] = {}
+    for group in {id(group): group for group in group_of.values()}.values():
+        first_of |= dict.fromkeys(group, min(group))
+    return first_of
 
 
 def _refuse_few_speakers(num_speakers: int, validation_fraction: float, test_fraction: float) -> None:
