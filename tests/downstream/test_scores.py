@@ -10,7 +10,7 @@ from scipy import stats
 from vgim.downstream.intervals import (
     interval_over_seeds,
     interval_over_utterances,
-    note_on_few_utterances,
+    note_on_few_clusters,
     wilson_interval,
 )
 from vgim.downstream.scores import per_class, score
@@ -60,7 +60,7 @@ def test_frames_of_one_utterance_do_not_count_as_independent() -> None:
 def test_frames_of_a_single_utterance_bound_nothing(count: list[int]) -> None:
     count_U = np.array(count)
     assert interval_over_utterances(0.25 * count_U, count_U) == (0, 1)
-    assert "1 utterance, which says nothing of others" in str(note_on_few_utterances(count_U))
+    assert "1 utterance, which says nothing of others" in str(note_on_few_clusters(count_U))
 
 
 @pytest.mark.parametrize("num", [2, 3, 5, 9])
@@ -101,6 +101,6 @@ def test_utterances_that_are_all_equally_hard_count_no_more_than_their_frames() 
     ("num", "each", "noted"), [(2, 50, True), (9, 50, True), (10, 50, False), (2, 1, False)]
 )
 def test_a_note_says_where_utterances_are_few(num: int, each: int, noted: bool) -> None:
-    note = note_on_few_utterances(np.full(num, each))
+    note = note_on_few_clusters(np.full(num, each))
     assert (note is not None) == noted
     assert note is None or f"of {num} utterances" in note

@@ -44,6 +44,7 @@ def interval_over_utterances(correct_U: NDArray[np.float64], count_U: I64) -> tu
 
     Args:
         correct_U: Correctly classified examples of each utterance, which are no whole numbers if averaged over seeds.
+            Where labels are alike within a speaker, speakers take the place of utterances.
         count_U: All examples of each utterance.
     """
     total = int(count_U.sum())
@@ -78,13 +79,14 @@ def interval_over_clusters(share: float, without_U: NDArray[np.float64], num: in
     return wilson_interval(share, independent, t_quantile(num_clusters - 1))
 
 
-def note_on_few_utterances(count_U: I64) -> str | None:
-    """A note if examples are of few utterances, so that little is known of how utterances differ.
+def note_on_few_clusters(count_U: I64, what: str = "utterance") -> str | None:
+    """A note if examples are of few utterances or speakers, so that little is known of how these differ.
 
     Args:
-        count_U: All examples of each utterance.
+        count_U: All examples of each utterance or speaker.
+        what: What a cluster is: `utterance` or `speaker`.
     """
-    return None if (count_U <= 1).all() else note_on_few(int(np.count_nonzero(count_U)), "utterance")
+    return None if (count_U <= 1).all() else note_on_few(int(np.count_nonzero(count_U)), what)
 
 
 def note_on_few(num: int, what: str) -> str | None:

@@ -6,17 +6,18 @@ Shapes: K classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from vgim.arrays import I64
 from vgim.downstream.context import ProbeContext
 from vgim.downstream.encoders.kinds import EncoderPreparation
 from vgim.downstream.features.source import FeatureSpec
 from vgim.downstream.fit import SeedFit, Splits
-from vgim.downstream.intervals import interval_over_seeds, interval_over_utterances, note_on_few_utterances
+from vgim.downstream.intervals import interval_over_seeds, interval_over_utterances, note_on_few_clusters
 from vgim.downstream.leakage import count_seen
 from vgim.downstream.optimum import MAX_ITERATIONS
 from vgim.downstream.options import EncoderKind
@@ -30,6 +31,8 @@ SAW_LABELS = (
 )
 
 NOT_CONVERGED = f"lbfgs ended after {MAX_ITERATIONS} iterations, before its optimum"
+
+T = TypeVar("T", bound=np.generic)
 
 
 def summarize(
@@ -62,13 +65,18 @@ def summarize(
         notes = [*notes, f"classes of the test split that are not in the train split: {num_unknown}"]
     if not all(fit.fitted.converged for fit in fits):
         notes = [*notes, NOT_CONVERGED]
-    if (few := note_on_few_utterances(scores[0].count_U)) is not None:
+    count_U, what = scores[0].count_U, "utterance"
+    if context.task.cluster_of is not None:
+        clusters = [context.task.cluster_of[name] for name in splits.test.utterance_ids]
+        correct_U, count_U = (_sum_by(clusters, values_U) for values_U in (correct_U, count_U))
+        what = "speaker"
+    if (few := note_on_few_clusters(count_U, what)) is not None:
         notes = [*notes, few]
     seeds_interval = interval_over_seeds(accuracies)
     result = ProbeResult(
         **facts_of(context, kind, spec, preparations, notes),
         accuracy=float(np.mean(accuracies)),
-        interval_over_utterances=_interval(interval_over_utterances(correct_U, scores[0].count_U)),
+        interval_over_utterances=_interval(interval_over_utterances(correct_U, count_U)),
         interval_over_seeds=None if seeds_interval is None else _interval(seeds_interval),
         majority=int(test_K[train_K.argmax()]) / len(splits.test.y_N),
         chance=1 / len(classes),
@@ -83,6 +91,14 @@ def summarize(
         fits=tuple(_seed_result(fit) for fit in fits),
     )
     return result, confusion_KK
+
+
+def _sum_by(clusters: Sequence[str], values_U: NDArray[T]) -> NDArray[T]:
+    """Sums of utterances' values over those of each cluster, in the order of the clusters' names."""
+    _, cluster_U = np.unique(clusters, return_inverse=True)
+    sums = np.zeros(cluster_U.max() + 1, values_U.dtype)
+    np.add.at(sums, cluster_U, values_U)
+    return sums
 
 
 def facts_of(

@@ -15,6 +15,7 @@ from vgim.data.shards.manifest import read_manifest
 from vgim.downstream.apply import open_applied
 from vgim.downstream.few_labels.result import FewLabelsOptions
 from vgim.downstream.few_labels.study import study
+from vgim.downstream.intervals import wilson_interval
 from vgim.downstream.job import probe, probe_many
 from vgim.downstream.options import ProbeOptions
 from vgim.downstream.predictions import read_predictions
@@ -132,7 +133,16 @@ def test_labels_of_speakers_note_that_the_classifier_may_know_the_speaker(
     manifest = split(tiny_shards, apart, validation_fraction=0.25, test_fraction=0.25, disjoint_speakers=True)
     assert [of.speakers for of in manifest.splits.values()] == [2, 1, 1]
     (other,) = probe(str(probed_run), options.model_copy(update={"shards": str(apart)}))
-    assert "test has 1 speaker: the interval is over utterances" in other.notes[0]
+    assert "so that the interval is over the 1 speaker of test" in other.notes[0]
+    assert "1 speaker, which says nothing of others" in other.notes[1]
+    assert (other.interval_over_utterances.low, other.interval_over_utterances.high) == (0, 1)
+    fewer = tmp_path / "fewer"
+    split(tiny_shards, fewer, validation_fraction=0, test_fraction=0.5, disjoint_speakers=True)
+    (third,) = probe(str(probed_run), options.model_copy(update={"shards": str(fewer)}))
+    assert "the test examples are of 2 speakers" in third.notes[-1]
+    of_utterances = wilson_interval(third.accuracy, third.num_test)
+    ends = third.interval_over_utterances
+    assert ends.high - ends.low > 2 * (of_utterances[1] - of_utterances[0])
     with pytest.raises(DataError, match="no speaker of these shards is in two splits"):
         probe(str(probed_run), ProbeOptions(task="speaker", shards=str(apart)))
 

@@ -23,16 +23,24 @@ if TYPE_CHECKING:
 class OwnLabelsProbe(UtteranceProbe):
     """A class for each label that a column of a table gives utterances of the shards."""
 
-    def __init__(self, name: str, label_of: Mapping[str, str], notes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        label_of: Mapping[str, str],
+        speaker_of: Mapping[str, str] | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
         """Take the labels.
 
         Args:
             name: The column.
             label_of: Utterance id → label.
+            speaker_of: Utterance id → speaker, where each speaker has one label; None otherwise.
             notes: What to know of the labels, a sentence each.
         """
         self.name = name
         self.classes = tuple(sorted(set(label_of.values())))
+        self.cluster_of = speaker_of
         self.notes = notes
         class_of = {label: index for index, label in enumerate(self.classes)}
         self._class_of = {utterance: class_of[label] for utterance, label in label_of.items()}
@@ -75,32 +83,35 @@ def own_labels_probe(task: str, file: str, shards: Location, manifest: Manifest)
     if len(label_of) < len(names):
         num_all = plural(len(names), "utterance")
         notes.append(f"{file} has a {task} for {len(label_of):,} of the {num_all}; others are left out")
+    if not _are_of_speakers(label_of, speaker_of):
+        return OwnLabelsProbe(task, label_of, notes=tuple(notes))
     split_of = dict(zip(names, splits, strict=True))
-    notes += _notes_on_speakers(task, label_of, speaker_of, split_of)
-    return OwnLabelsProbe(task, label_of, tuple(notes))
+    notes.append(_note_on_speakers(task, label_of, speaker_of, split_of))
+    return OwnLabelsProbe(task, label_of, speaker_of, tuple(notes))
 
 
-def _notes_on_speakers(
-    task: str, label_of: Mapping[str, str], speaker_of: Mapping[str, str], split_of: Mapping[str, str]
-) -> list[str]:
-    """Sentences on labels that are the speakers': who knows the speaker knows the label; none on other labels."""
+def _are_of_speakers(label_of: Mapping[str, str], speaker_of: Mapping[str, str]) -> bool:
+    """Whether each speaker has one label, and some speaker several utterances."""
     labels: dict[str, set[str]] = defaultdict(set)
-    speakers: dict[str, list[str]] = {split: [] for split in SPLITS}
     for name, label in label_of.items():
         labels[speaker_of[name]].add(label)
+    return len(labels) < len(label_of) and all(len(of_speaker) == 1 for of_speaker in labels.values())
+
+
+def _note_on_speakers(
+    task: str, label_of: Mapping[str, str], speaker_of: Mapping[str, str], split_of: Mapping[str, str]
+) -> str:
+    """A sentence on labels that are the speakers': who knows the speaker knows the label."""
+    speakers: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for name in label_of:
         speakers[split_of[name]].append(speaker_of[name])
-    if len(labels) == len(label_of) or any(len(of_speaker) > 1 for of_speaker in labels.values()):
-        return []
-    tested = speakers["test"]
-    learned = set(speakers["train"])
+    tested, learned = speakers["test"], set(speakers["train"])
     num_known = sum(speaker in learned for speaker in tested)
     if num_known:
-        return [
+        return (
             f"each speaker has one {task}, and {num_known:,} of {plural(len(tested), 'test utterance')} are of "
             "speakers in train, whom a classifier may know instead; `vgim data split --disjoint-speakers` makes "
             "--shards without them"
-        ]
-    return [
-        f"each speaker has one {task}, and test has {plural(len(set(tested)), 'speaker')}: the interval is over "
-        "utterances, and one over speakers would be wider"
-    ]
+        )
+    num_speakers = plural(len(set(tested)), "speaker")
+    return f"each speaker has one {task}, so that the interval is over the {num_speakers} of test"

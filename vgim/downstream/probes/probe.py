@@ -60,6 +60,8 @@ class Probe(ABC):
     """Coarser classifications that a class's name decides, such as the consonant of a syllable."""
     labels_digest: str = ""
     """Hash of labels that are neither in the shards nor beside them."""
+    cluster_of: Mapping[str, str] | None = None
+    """Utterance id → its cluster, such as the speaker, where labels are alike within clusters; None elsewhere."""
     notes: tuple[str, ...] = ()
     """What to know of the labels, a sentence each."""
 
