@@ -322,6 +322,28 @@ def test_what_does_not_fit_is_named(tmp_path: Path, state: State, overrides: lis
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (999_999, 1)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "0.encoder.encoder.0.0.weight",
+        "0.encoder.encoder_mu.weight",
+        "0.encoder.encoder_var.bias",
+        "0.loss.predictor.weight",
+        "3.autoregressor.gru.weight_hh_l0",
+        f"{'9' * 5000}.loss.predictor.weight",
+        f"0.encoder.encoder.{'9' * 5000}.weight",
+    ],
+    ids=lambda name: name[:20],
+)
+def test_a_tensor_of_no_encoder_is_refused_whatever_its_shape_and_number(
+    tmp_path: Path, name: str, shape: tuple[int, ...]
+) -> None:
+    state = {**SIM, f"module.fullmodel.{name}": torch.zeros(shape)}
+    with pytest.raises(CheckpointError):
+        import_reference(save(state, tmp_path / "m.ckpt"), str(tmp_path / "run"), None, SIZES)
+
+
 @pytest.mark.parametrize(
     ("normalize", "expected"),
     [

@@ -52,7 +52,10 @@ def has_effect(heads: Mapping[str, Tensor]) -> bool:
     """Whether latents differ from the last convolution's output: exported files have heads that are the identity."""
     if not heads:
         return False
-    nothing = no_head(max(len(tensor) for tensor in heads.values()))
+    channels = max(len(tensor) for tensor in heads.values())
+    if any(matrix(tensor).shape not in ((channels,), (channels, channels)) for tensor in heads.values()):
+        return True
+    nothing = no_head(channels)
     return heads.keys() != nothing.keys() or not all(
         matrix(tensor).shape == nothing[key].shape and bool((matrix(tensor) == nothing[key]).all())
         for key, tensor in heads.items()

@@ -27,11 +27,16 @@ from vgim.interop.reference_heads import HEADS, FamilyFound, Tensors, family_of,
 from vgim.text import first_few
 
 ROOT = "fullmodel"
-_MODULE = re.compile(rf"^(?P<prefix>.*?){ROOT}\.(?P<module>\d+)\.(?P<rest>.+)$")
-_LAYER = re.compile(r"^encoder\.(?:encoder|model)\.(?:layer )?(\d+)\.((?:\d+\.\w+|weight|bias))$")
+_NUMBER = r"[0-9]{1,3}"
+"""Number of a module or layer; no encoder has a thousand."""
+_MODULE = re.compile(rf"^(?P<prefix>.*?){ROOT}\.(?P<module>{_NUMBER})\.(?P<rest>.+)$")
+_LAYER = re.compile(
+    rf"^encoder\.(?:encoder|model)\.(?:layer )?({_NUMBER})\.((?:{_NUMBER}\.\w+|weight|bias))$"
+)
 _HEAD = re.compile(r"^encoder\.encoder_(?:mu|var)\.(?:weight|bias)$")
 _GRU = re.compile(r"^autoregressor\.gru\.((?:weight|bias)_[ih]h)(?:_l0)?$")
 _PREDICTOR = "loss.predictor.weight"
+_MATRIX = re.compile(r"(encoder_(mu|var)\.weight|gru\.weight_[ih]h_l0|predictor\.weight)$")
 _CONV = re.compile(rf"^{ROOT}\.(\d+)\.encoder\.encoder\.(\d+)\.(0\.)?weight$")
 
 
@@ -61,7 +66,7 @@ def normalize(tensors: Mapping[str, Tensor]) -> Tensors:
     """The tensors under the names of this module.
 
     Raises:
-        CheckpointError: A name that no encoder of the reference has.
+        CheckpointError: A name that no encoder of the reference has, a tensor of too few dimensions, or an empty one.
     """
     normalized: Tensors = {}
     unknown = []
@@ -78,6 +83,12 @@ def normalize(tensors: Mapping[str, Tensor]) -> Tensors:
             if unknown
             else "it holds no tensor; give the encoder's file, such as model_99.ckpt"
         )
+    for name, tensor in normalized.items():
+        fewest = 2 if _MATRIX.search(name) else 0 if name.endswith("num_batches_tracked") else 1
+        if tensor.ndim < fewest or not tensor.numel():
+            raise CheckpointError(
+                f"{name} has the shape {list(tensor.shape)}, which no encoder of the reference has; is the file whole?"
+            )
     return normalized
 
 
