@@ -71,7 +71,7 @@ def names(text: str, file: str) -> bool:
 
 def error_lines(outcome: Outcome) -> list[str]:
     """The lines of a command's output that say what is wrong."""
-    return [line for line in outcome.err.splitlines() if re.match(r"(error|Error):", line)]
+    return [line for line in outcome.err.splitlines() if line.startswith("error:")]
 
 
 def last_line(outcome: Outcome) -> str:

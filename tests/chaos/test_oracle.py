@@ -30,7 +30,7 @@ TRACE = "Traceback (most recent call last):\n  File\nValueError: no\n"
     [
         (outcome(0), None),
         (outcome(3, "error: shards/index.parquet is damaged\n"), None),
-        (outcome(2, "Usage: vgim train\nError: No such option: --nope\n"), None),
+        (outcome(2, "error: No such option: --nope; see vgim train --help\n"), None),
         (outcome(0, TRACE), "traceback"),
         (outcome(1, TRACE), "traceback"),
         (outcome(1, "it went wrong\n"), "without an error line"),

@@ -76,13 +76,20 @@ NO_SUCH_OPTION = click.NoSuchOption("--nonsense").format_message().removesuffix(
     ],
     ids=lambda value: " ".join(value).encode("ascii", "replace").decode() if isinstance(value, list) else "",
 )
-def test_wrong_usage_is_one_json_line(args: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_usage_is_one_line_as_json_and_as_text(
+    args: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("VGIM_LOG_FORMAT", "json")
     result = vgim(*args)
     assert (result.exit_code, result.stdout) == (2, "")
     (line,) = result.stderr.splitlines()
     said = json.loads(line)
     assert (said["level"], said["message"]) == ("error", message)
+    monkeypatch.delenv("VGIM_LOG_FORMAT")
+    if message.startswith("Missing command"):
+        return  # as text, the help of the group
+    plain = vgim(*args)
+    assert (plain.exit_code, plain.stdout, plain.stderr) == (2, "", f"error: {message}\n")
 
 
 @pytest.mark.parametrize("group", [(), ("data",), ("decode",)], ids=" ".join)

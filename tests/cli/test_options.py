@@ -138,8 +138,8 @@ def test_output_never_replaces_a_file_of_a_run(option: list[str], tmp_path: Path
 def test_an_argument_that_is_not_utf8_is_a_usage_error() -> None:
     result = CliRunner().invoke(main, ["runs", "caf\udce9"])
     assert result.exit_code == 2
-    assert result.output.endswith(
-        "Error: caf\\udce9 is not UTF-8; rename the file, or set LANG to a UTF-8 locale\n"
+    assert result.output == (
+        "error: caf\\udce9 is not UTF-8; rename the file, or set LANG to a UTF-8 locale; see main --help\n"
     )
 
 

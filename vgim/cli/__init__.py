@@ -33,7 +33,7 @@ from vgim.cli.train import runs, train
 from vgim.errors import Interrupted, StorageError, VgimError
 from vgim.logs import is_json, log_format
 from vgim.signals import Stopped, name_of, stop_signals
-from vgim.text import shorten, without_middle
+from vgim.text import shorten
 
 
 class Commands(click.Group):
@@ -70,12 +70,12 @@ def _errors_said(ctx: click.Context) -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
-        if is_json():
-            say_error(usage_problem(error))
-            ctx.exit(error.exit_code)
-        if not isinstance(error, click.exceptions.NoArgsIsHelpError):  # its message is the whole help
-            object.__setattr__(error, "message", without_middle(error.message))  # click calls it final
-        raise
+        if (
+            isinstance(error, click.exceptions.NoArgsIsHelpError) and not is_json()
+        ):  # whose message is the help
+            raise
+        say_error(usage_problem(error))
+        ctx.exit(error.exit_code)
     except VgimError as error:
         say_error(str(error))
         ctx.exit(error.exit_code)
