@@ -110,6 +110,11 @@ def test_missing_shards_and_labels_are_refused_before_the_first_step(
     text = FILE + f"probes: [{{tasks: [phone], shards: {tmp_path / 'nowhere'}}}]\n"
     with pytest.raises(DataError, match="nowhere"):
         run_experiment(load(tmp_path, tiny_shards, text=text))
+    text = FILE + f"probes: [{{tasks: [mood], labels: {tmp_path / 'none.csv'}}}]\n"
+    with pytest.raises(DataError, match="probes: there is no table of labels"):
+        run_experiment(load(tmp_path, tiny_shards, text=text))
+    with pytest.raises(ConfigError, match="task=mood is not a probe"):
+        load(tmp_path, tiny_shards, text=FILE + "probes: [{tasks: [mood]}]\n")
     text = FILE + "probes: [{tasks: [phone], sampled: true}]\n"
     with pytest.raises(ConfigError, match="run gim has no posterior"):
         run_experiment(load(tmp_path, tiny_shards, text=text))

@@ -14,14 +14,18 @@ import pytest
 from tests.experiment.cases import write_file
 from vgim.cli import main
 from vgim.compare.columns import baseline_identity
+from vgim.compare.crossed import Hits, estimate
 from vgim.compare.grouped import GroupedComparison
 from vgim.compare.grouped_picture import grouped_picture
 from vgim.compare.grouped_table import grouped_tables
+from vgim.compare.hits import hits_of
 from vgim.compare.read import compare
 from vgim.compare.seed_groups import group_by_seed
 from vgim.compare.weights import read_weights, standardized
+from vgim.data.shards.manifest import read_manifest
 from vgim.downstream.classifier import read_classifier
 from vgim.downstream.options import ProbeOptions
+from vgim.downstream.predictions import read_predictions
 from vgim.errors import ConfigError, DataError, StorageError, TrainingError
 from vgim.experiment import job
 from vgim.experiment.folder import ExperimentFolder
@@ -230,6 +234,37 @@ def test_the_published_protocol_probes_each_output_of_cpc_by_itself(
         if a.task == "vowel" and "published" in a.variant and a.encoder == "trained"
     }
     assert depths == {(arm, depth) for arm in ("sim", "cpc") for depth in range(4)}
+
+
+def test_labels_of_ones_own_are_probed_once_and_those_of_speakers_compared_over_speakers(
+    tmp_path: Path, tiny_shards: Path
+) -> None:
+    manifest = read_manifest(tiny_shards)
+    table = tmp_path / "gender.csv"
+    rows = [f"{speaker},{'FM'[number % 2]}" for number, speaker in enumerate(manifest.speakers)]
+    table.write_text("\n".join(["speaker,gender", *rows]))
+    text = f"""
+seeds: [0]
+overrides: [train.max_steps=2]
+runs: {{a: {{preset: tiny}}, b: {{preset: tiny, overrides: [optim.learning_rate=0.01]}}}}
+probes: [{{tasks: [gender], labels: {table}, encoders: [trained, mfcc]}}]
+"""
+    experiment = load_experiment(write_file(tmp_path, tiny_shards, text))
+    run_experiment(experiment)
+    comparison = show(experiment.folder.uri)
+    mfcc = next(each for each in comparison.accuracies if each.column == "mfcc")
+    assert mfcc.task == "gender"
+    run = experiment.runs[0].location
+    (folder,) = Path(run.uri, "probes").glob("gender-mfcc-*")
+    predictions = read_predictions(Location(folder))
+    assert predictions is not None
+    assert predictions.clusters is not None
+    of_speakers = Hits({None: hits_of(predictions, lambda name: name)})
+    assert len(of_speakers.first.utterance_ids) == manifest.splits["test"].speakers
+    assert mfcc.accuracy == estimate(of_speakers)
+    assert missing_probes(experiment, experiment.runs[0]) == []
+    table.write_text(table.read_text().replace("F", "f"))
+    assert [options.task for options in missing_probes(experiment, experiment.runs[0])] == ["gender"]
 
 
 def test_a_failed_probe_does_not_stop_the_others(probed: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ class SeedHits(NamedTuple):
     """Right answers of one encoder on the test split."""
 
     utterance_ids: tuple[str, ...]
+    """Test utterances; of labels that are alike within speakers, the speakers."""
     correct_U: F64
     """Right examples of each utterance, mean over the probe's own seeds."""
     count_U: I64

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vgim.data.pcm import Pcm16
+from vgim.data.shards.manifest import Manifest
 from vgim.data.shards.read import Utterance
 from vgim.data.stream.crops import first_crop
 from vgim.downstream.features.encoder_features import EncoderOutput
@@ -18,6 +19,7 @@ from vgim.downstream.protocol import ADAM_OPTIONS, FIT_OPTIONS, resolve
 from vgim.errors import ConfigError, DataError
 from vgim.model.specs import module_specs
 from vgim.pretrained.opened_run import OpenedRun, open_run
+from vgim.storage import Location
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,7 @@ def open_probe_context(
     options = options.model_copy(update={"checkpoint": opened.checkpoint})
     config = opened.config
     outputs, concat = _find_outputs(opened, options), _find_concatenated(config.model.num_modules, options)
-    if options.labels is None:
-        task = make_probe(options.task, opened.manifest)
-    else:
-        task = own_labels_probe(options.task, options.labels, opened.shards, opened.manifest)
-    if problem := task.problem_of_splits(opened.manifest):
-        raise DataError(problem)
+    task = probe_of(options, opened.shards, opened.manifest)
     raw, kinds = options, options.encoders if kinds is None else kinds
     options, deviations = resolve(options, opened, task, outputs, kinds)
     if concat and not task.is_fitted:
@@ -107,6 +104,20 @@ def open_probe_context(
         _ = opened.encoder  # a missing or damaged checkpoint is reported before anything is computed
     notes = (*_options_without_effect(raw, options.solver, task), *task.notes)
     return ProbeContext(opened, options, task, outputs, notes, deviations, concat)
+
+
+def probe_of(options: ProbeOptions, shards: Location, manifest: Manifest) -> Probe:
+    """The probe of a task on shards.
+
+    Raises:
+        VgimError: The shards or the table have no labels for it, or what train teaches says nothing of test.
+    """
+    if options.labels is not None:
+        return own_labels_probe(options.task, options.labels, shards, manifest)
+    probe = make_probe(options.task, manifest)
+    if problem := probe.problem_of_splits(manifest):
+        raise DataError(problem)
+    return probe
 
 
 def _find_concatenated(num_modules: int, options: ProbeOptions) -> tuple[int, ...]:

@@ -299,7 +299,7 @@ def _fit(
             result, confusion_KK = summarize(
                 context, kind, spec, splits, fits, preparations=preparations, notes=notes
             )
-            predictions = collect_predictions(context.task.classes, splits.test, fits)
+            predictions = collect_predictions(context.task, splits.test, fits)
             of_spec = [of_seed[index] for of_seed in features_sha256]
             classifier = classifier_of(context.opened, result, fits, of_spec)
             yield result, FittedFiles(confusion_KK, predictions, classifier)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vgim.arrays import I64
 from vgim.storage import Location
@@ -21,6 +22,9 @@ from vgim.storage import Location
 if TYPE_CHECKING:
     from vgim.downstream.features.examples import SplitExamples
     from vgim.downstream.fit import SeedFit
+    from vgim.downstream.probes.probe import Probe
+
+T = TypeVar("T", bound=np.generic)
 
 PREDICTIONS = "predictions.npz"
 
@@ -37,21 +41,37 @@ class Predictions(NamedTuple):
     """True class of each example."""
     predicted_SN: I64
     """Class that each seed's classifier predicts."""
+    clusters: tuple[str, ...] | None = None
+    """Cluster of each utterance, such as the speaker, where labels are alike within clusters."""
 
 
-def collect_predictions(classes: Sequence[str], test: SplitExamples, fits: Sequence[SeedFit]) -> Predictions:
+def collect_predictions(task: Probe, test: SplitExamples, fits: Sequence[SeedFit]) -> Predictions:
     """The predictions of all seeds' classifiers on the test split.
 
     Args:
         test: Examples of the test split; their labels and owners are the same for every seed.
     """
     return Predictions(
-        tuple(classes),
+        task.classes,
         test.utterance_ids,
         fits[0].scores.count_U,
         test.y_N.numpy(),
         np.stack([fit.predicted_N.numpy() for fit in fits]),
+        clusters_of(task, test.utterance_ids),
     )
+
+
+def clusters_of(task: Probe, utterance_ids: Sequence[str]) -> tuple[str, ...] | None:
+    """Cluster of each utterance; None where utterances count by themselves."""
+    return None if task.cluster_of is None else tuple(task.cluster_of[name] for name in utterance_ids)
+
+
+def sum_by(clusters: Sequence[str], values_U: NDArray[T]) -> NDArray[T]:
+    """Sums of utterances' values over those of each cluster, in the order of the clusters' names."""
+    _, cluster_U = np.unique(clusters, return_inverse=True)
+    sums = np.zeros(cluster_U.max() + 1, values_U.dtype)
+    np.add.at(sums, cluster_U, values_U)
+    return sums
 
 
 def to_npz(predictions: Predictions) -> bytes:
@@ -64,6 +84,7 @@ def to_npz(predictions: Predictions) -> bytes:
         count=predictions.count_U.astype(np.uint32),
         truth=predictions.truth_N.astype(np.uint16),
         predicted=predictions.predicted_SN.astype(np.uint16),
+        clusters=np.array(predictions.clusters or (), dtype=str),
     )
     return out.getvalue()
 
@@ -82,6 +103,7 @@ def read_predictions(folder: Location) -> Predictions | None:
                 stored["count"].astype(np.int64),
                 stored["truth"].astype(np.int64),
                 stored["predicted"].astype(np.int64),
+                (tuple(stored["clusters"].tolist()) or None) if "clusters" in stored else None,
             )
     except (BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, TypeError, NotImplementedError):
         return None

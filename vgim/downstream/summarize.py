@@ -6,11 +6,10 @@ Shapes: K classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from vgim.arrays import I64
 from vgim.downstream.context import ProbeContext
@@ -21,6 +20,7 @@ from vgim.downstream.intervals import interval_over_seeds, interval_over_utteran
 from vgim.downstream.leakage import count_seen
 from vgim.downstream.optimum import MAX_ITERATIONS
 from vgim.downstream.options import EncoderKind
+from vgim.downstream.predictions import clusters_of, sum_by
 from vgim.downstream.result import Interval, ProbeResult, SeedResult
 from vgim.downstream.scores import per_class
 from vgim.runs.provenance import collect_provenance
@@ -31,8 +31,6 @@ SAW_LABELS = (
 )
 
 NOT_CONVERGED = f"lbfgs ended after {MAX_ITERATIONS} iterations, before its optimum"
-
-T = TypeVar("T", bound=np.generic)
 
 
 def summarize(
@@ -66,10 +64,8 @@ def summarize(
     if not all(fit.fitted.converged for fit in fits):
         notes = [*notes, NOT_CONVERGED]
     count_U, what = scores[0].count_U, "utterance"
-    if context.task.cluster_of is not None:
-        clusters = [context.task.cluster_of[name] for name in splits.test.utterance_ids]
-        correct_U, count_U = (_sum_by(clusters, values_U) for values_U in (correct_U, count_U))
-        what = "speaker"
+    if (clusters := clusters_of(context.task, splits.test.utterance_ids)) is not None:
+        correct_U, count_U, what = sum_by(clusters, correct_U), sum_by(clusters, count_U), "speaker"
     if (few := note_on_few_clusters(count_U, what)) is not None:
         notes = [*notes, few]
     seeds_interval = interval_over_seeds(accuracies)
@@ -91,14 +87,6 @@ def summarize(
         fits=tuple(_seed_result(fit) for fit in fits),
     )
     return result, confusion_KK
-
-
-def _sum_by(clusters: Sequence[str], values_U: NDArray[T]) -> NDArray[T]:
-    """Sums of utterances' values over those of each cluster, in the order of the clusters' names."""
-    _, cluster_U = np.unique(clusters, return_inverse=True)
-    sums = np.zeros(cluster_U.max() + 1, values_U.dtype)
-    np.add.at(sums, cluster_U, values_U)
-    return sums
 
 
 def facts_of(

@@ -6,7 +6,7 @@ from vgim.cluster.working_dir import refuse_job_folder
 from vgim.config import RunConfig, blocking_difference
 from vgim.data.shards.check import check_shards_present
 from vgim.data.shards.manifest import Manifest, read_manifest
-from vgim.downstream.probes.registry import make_probe
+from vgim.downstream.context import probe_of
 from vgim.errors import ConfigError, StorageError, VgimError
 from vgim.experiment.folder import ExperimentFolder
 from vgim.experiment.plan import Experiment, PlannedProbe, PlannedRun
@@ -41,7 +41,7 @@ def check_experiment(experiment: Experiment) -> None:
                 if shards not in manifests:
                     refuse_job_folder("shards", shards)
                     manifests[shards] = _read(Location(shards))
-                _check_probe(planned, run, manifests[shards])
+                _check_probe(planned, run, Location(shards), manifests[shards])
 
 
 def check_runs(experiment: Experiment) -> None:
@@ -87,7 +87,7 @@ def _read(shards: Location) -> Manifest:
     return manifest
 
 
-def _check_probe(planned: PlannedProbe, run: PlannedRun, manifest: Manifest) -> None:
+def _check_probe(planned: PlannedProbe, run: PlannedRun, shards: Location, manifest: Manifest) -> None:
     """Refuse a probe that the arm or the shards have no use for."""
     options, model = planned.options, run.config.model
     fix = "leave it out, or give the block runs: [...] without this one"
@@ -99,6 +99,6 @@ def _check_probe(planned: PlannedProbe, run: PlannedRun, manifest: Manifest) -> 
             f"same; {fix}"
         )
     try:
-        make_probe(options.task, manifest)
+        probe_of(options, shards, manifest)
     except VgimError as error:
         raise type(error)(f"probes: {error}") from None

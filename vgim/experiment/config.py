@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from vgim.config.schema import MAX_SEED, Section
 from vgim.downstream.options import EncoderKind
-from vgim.downstream.probes.registry import Task
+from vgim.downstream.probes.registry import AnyTask
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 BASELINES = tuple(kind for kind in get_args(EncoderKind) if kind != "trained")
@@ -27,8 +27,8 @@ class ArmConfig(Section):
 class ProbeBlock(Section):
     """Probes with the same options; `options` are the fields of `ProbeOptions` that the file sets."""
 
-    tasks: tuple[Task, ...] = Field(..., min_length=1)
-    """Tasks of `vgim probe --task`."""
+    tasks: tuple[AnyTask, ...] = Field(..., min_length=1)
+    """Tasks of `vgim probe --task`; with the option `labels`, columns of its table."""
     encoders: tuple[EncoderKind, ...] = Field(("trained", "random", "mfcc"), min_length=1)
     """Encoders of `vgim probe --encoder`: `trained`, and the baselines."""
     runs: tuple[str, ...] = ()

@@ -165,8 +165,9 @@ def plan_probes(config: ExperimentConfig, source: str) -> tuple[PlannedProbe, ..
             raise ConfigError(
                 f"{where}: runs has {', '.join(unknown)}, but the runs are {', '.join(config.runs)}"
             )
-        if options.get("shards") is not None:
-            options["shards"] = resolve_path(str(options["shards"]), f"{where}: shards")
+        for key in ("shards", "labels"):
+            if options.get(key) is not None:
+                options[key] = resolve_path(str(options[key]), f"{where}: {key}")
         for task in dict.fromkeys(block.tasks):
             encoders = tuple(dict.fromkeys(block.encoders))
             try:

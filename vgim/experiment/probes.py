@@ -20,8 +20,8 @@ from vgim.plotting import can_draw
 from vgim.runs.layout import PROBES
 from vgim.storage import Location
 
-NO_MATTER = {"encoders", "device", "cache_features", "shards"}
-"""Options that a result may differ in and still be up to date; shards are told by their fingerprint."""
+NO_MATTER = {"encoders", "device", "cache_features", "shards", "labels"}
+"""Options that a result may differ in and still be up to date; shards and labels are told by their hashes."""
 
 
 def missing_probes(experiment: Experiment, run: PlannedRun) -> list[ProbeOptions]:
@@ -125,7 +125,7 @@ def _results_of(run: PlannedRun, item: ProbeWorkItem, results: Sequence[ProbeRes
         if result.encoder == item.kind
         and result.step == step
         and result.data_fingerprint == context.opened.manifest.fingerprint
-        and result.labels == context.opened.manifest.labels_digest
+        and result.labels == context.labels_digest
         and _settings(result.options, item.kind) == _settings(context.options, item.kind)
         and (not result.is_fitted or _has_predictions(run.location.child(PROBES, folder_name(result))))
     }
