@@ -189,6 +189,17 @@ def test_cuts_of_other_audio_than_their_file_holds_are_listed(
     assert re.match(told, found.skipped[0].reason)
 
 
+def test_spaces_of_a_path_stay_as_they_are(corpus: Path, tmp_path: Path) -> None:
+    names = ["two  spaces.wav", "wide\u3000space.wav", "narrow\u202fspace.wav"]
+    for name in names:
+        (corpus / name).write_bytes((corpus / "ann/one.wav").read_bytes())
+    file = tmp_path / "list.csv"
+    file.write_text("path,text\n" + "".join(f" {name} ,a  b\n" for name in names))
+    found = find_folder(corpus, manifest=str(file))
+    assert [item.path for item in found.utterances] == names
+    assert {item.transcript for item in found.utterances} == {"a b"}
+
+
 def test_quotes_between_tabs_stand_for_themselves_unless_they_enclose_a_cell(tmp_path: Path) -> None:
     file = tmp_path / "train.tsv"
     lines = ['a\t"Who is there?\t1', 'b\t"Fine", he said.\t2', 'c\tA "word"\t3', 'd\t"a ""b"" c"\t4']

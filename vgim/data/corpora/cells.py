@@ -35,11 +35,16 @@ def open_table(data: bytes, file: Location, keys: Sequence[str]) -> tuple[ReadLi
 
 def text_of(values: Mapping[str, Any], names: Sequence[str]) -> str:
     """The first value that one of the names has, as text with single spaces; empty if there is none."""
+    return " ".join(cell_of(values, names).split())
+
+
+def cell_of(values: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The first value that one of the names has, with its spaces as they are; empty if there is none."""
     found = next((values[name] for name in names if values.get(name) is not None), "")
     if not isinstance(found, str | int | float):
         return ""
     # JSON may hold halves of characters, which no text file can.
-    return " ".join(str(found).encode(errors="replace").decode().split())
+    return str(found).encode(errors="replace").decode()
 
 
 def _of_json(text: str) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vgim.data.corpora.cells import ReadLine, open_table, text_of
+from vgim.data.corpora.cells import ReadLine, cell_of, open_table, text_of
 from vgim.data.text_lines import TextLine
 from vgim.errors import DataError
 from vgim.storage import Location
@@ -160,7 +160,7 @@ def _is_whole(cut: Mapping[str, Any], recording: Mapping[str, Any]) -> bool:
 
 
 def _row(values: Mapping[str, Any], number: int) -> ManifestRow:
-    path = text_of(values, PATH)
+    path = cell_of(values, PATH).strip()
     if not path:
         raise ValueError(f"it names no file; expected one of {', '.join(PATH[:3])}")
     split = text_of(values, SPLIT).lower()
