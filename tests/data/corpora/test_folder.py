@@ -239,6 +239,14 @@ def test_segments_are_cut_and_those_of_a_recording_stay_in_one_split(corpus: Pat
     assert recordings_of(["a-b@500", "a@b"]) == {"a-b@500": "a-b", "a@b": "a@b"}
 
 
+def test_segments_of_files_without_a_byte_are_skipped(tmp_path: Path) -> None:
+    (tmp_path / "none.wav").write_bytes(b"")
+    file = tmp_path / "segments.json"
+    file.write_text(jsonl([{"audio_filepath": "none.wav", "offset": 0.5, "duration": 0.5}]))
+    with pytest.raises(DataError, match=r"none of the 1 audio files in .* could be used: 1 empty"):
+        prepare(find_folder(tmp_path, manifest=str(file)), tmp_path / "shards", workers=0)
+
+
 def test_a_whole_file_is_in_the_split_of_its_segments(corpus: Path, tmp_path: Path) -> None:
     paths = ("ann/one.wav", "ann/deep/two.flac", "bob/three.ogg", "bob/four.mp3", "six seven.wav")
     segment = {"offset": 0.5, "duration": 0.5}

@@ -139,7 +139,7 @@ class SourceUtterance:
         Args:
             pcm_bytes_per_file_byte: As in `Corpus`.
         """
-        if self.segment_s is None or self.segment_s[1] is None:
+        if self.segment_s is None or self.segment_s[1] is None or not self.size_bytes:
             return self.size_bytes
         pcm_bytes = (self.segment_s[1] - self.segment_s[0]) * SAMPLE_RATE_HZ * 2
         return min(self.size_bytes, pcm_bytes / pcm_bytes_per_file_byte)
