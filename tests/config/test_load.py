@@ -86,6 +86,15 @@ def test_a_damaged_saved_config_is_refused(text: str) -> None:
         from_yaml(text, "RUN/config.yaml")
 
 
+def test_a_decoders_config_is_told_from_a_damaged_one() -> None:
+    text = "data: {shards: /s}\nencoder: {run: r}\ndecoder: {channels: 8}\nlisten: {}"
+    with pytest.raises(
+        ConfigError,
+        match=r"^RUN/config\.yaml is the config of a decoder; name the run of its encoder instead$",
+    ):
+        from_yaml(text, "RUN/config.yaml")
+
+
 def test_differences_name_key_old_and_new() -> None:
     old = load_config("quickstart").config
     new = load_config(

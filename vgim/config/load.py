@@ -155,6 +155,8 @@ def from_yaml(text: str, where: str = "config.yaml", root: type[Config] = RunCon
     tree = _without_secrets(parse_yaml(text, where))
     if not isinstance(tree, dict):
         raise ConfigError(f"{where} holds no config; it should be the file that a run wrote")
+    if root is RunConfig and {"encoder", "decoder"} <= tree.keys():
+        raise ConfigError(f"{where} is the config of a decoder; name the run of its encoder instead")
     return from_tree(tree, where, root)
 
 
