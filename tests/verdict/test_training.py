@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from tests.verdict.verdict_cases import CHANCE, config, falling, figures, probes
 from vgim.config import RunConfig
 from vgim.verdict.figures import RunFigures
 from vgim.verdict.judge import judge
-from vgim.verdict.training import fall_of
+from vgim.verdict.training import chance_beyond, fall_of
 
 
 def texts(of: RunFigures, about: str) -> list[str]:
@@ -139,6 +141,20 @@ def test_a_kl_term_that_is_far_too_dear_is_named_where_modules_are_at_chance() -
 )
 def test_the_fall_over_the_second_half(curve: tuple[tuple[int, float], ...], fall: float) -> None:
     assert fall_of(curve) == pytest.approx(fall, abs=0.03)
+
+
+@pytest.mark.parametrize("degrees", [2, 3, 4, 5, 6, 7, 20, 31, 400])
+def test_the_chance_of_students_t_is_that_of_scipy(degrees: int) -> None:
+    for t in (0.5, 3.3, 8.6):
+        assert chance_beyond(t, degrees) == pytest.approx(2 * stats.t.sf(t, degrees), abs=1e-12)
+
+
+@pytest.mark.parametrize("num_records", [6, 8, 40])
+def test_noise_seems_to_fall_once_in_2000_times(num_records: int) -> None:
+    rng, num_falls = np.random.default_rng(0), 0
+    for nces in 1.5 + 0.1 * rng.normal(size=(20_000, 2 * num_records)):
+        num_falls += fall_of(tuple((10 * i, nce) for i, nce in enumerate(nces))) > 0
+    assert 2 <= num_falls <= 25  # 10 are expected; 3.3 standard errors gave 268 with 6 records
 
 
 def test_a_loss_that_still_falls_is_said() -> None:

@@ -21,8 +21,8 @@ DEAR = 10.0
 """Times the published cost of a nat of KL above which the KL term counts as the reason for chance. Ours."""
 FEWEST_POINTS = 6
 """Records that a trend needs at least."""
-SURE = 3.3
-"""Standard errors that a slope must differ from 0 by: a chance of 1 in 1,000 for Gaussian noise."""
+RARE = 0.001
+"""Chance below which Gaussian noise alone must give as steep a slope, up or down."""
 LEAST_FALL = 0.01
 """Share of chance by which InfoNCE must fall over the second half of the steps to count as falling."""
 LEAST_RISE = 0.02
@@ -141,8 +141,25 @@ def fall_of(curve: Curve) -> float:
         return 0.0
     slope = sum((step - mean_step) * nce for step, nce in points) / spread
     squares = sum((nce - mean_nce - slope * (step - mean_step)) ** 2 for step, nce in points)
-    error = math.sqrt(squares / (len(points) - 2) / spread)
-    return -slope * (points[-1][0] - points[0][0]) if slope < -SURE * error else 0.0
+    degrees = len(points) - 2
+    error = math.sqrt(squares / degrees / spread)
+    falls = slope < 0 and (not error or chance_beyond(-slope / error, degrees) < RARE)
+    return -slope * (points[-1][0] - points[0][0]) if falls else 0.0
+
+
+def chance_beyond(t: float, degrees: int) -> float:
+    """Chance that Student's t is further from 0 than `t`, with two degrees of freedom or more.
+
+    Abramowitz and Stegun (1964), equations 26.7.3 and 26.7.4.
+    """
+    angle = math.atan(t / math.sqrt(degrees))
+    is_odd = degrees % 2
+    term = total = math.cos(angle) if is_odd else 1.0
+    for number in range(1 + is_odd, degrees - 2, 2):
+        term *= math.cos(angle) ** 2 * number / (number + 1)
+        total += term
+    within = math.sin(angle) * total
+    return 1 - ((angle + within) * 2 / math.pi if is_odd else within)
 
 
 def trend(figures: RunFigures) -> Finding | None:
