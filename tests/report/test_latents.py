@@ -51,6 +51,7 @@ def test_figures_have_names_and_units(key: str, value: float, text: str) -> None
         ("distribution", {"active_share": 0.9, "mean_ks": 0.4}, "far from N(0, 1)"),
         ("distribution", {"active_share": 0.9}, "no posterior"),
         ("map", {"phone_of_neighbour": 0.6, "phone_by_chance": 0.2}, "phone 3.0 times"),
+        ("map", {"speaker_of_neighbour": 0.0, "speaker_by_chance": 0.0}, "No two utterances share a label"),
         ("labels", {"phone_dimensions_for_half_of_weight": 20}, "20 for phone"),
         ("sensitivity", {"clean_accuracy": 0.5, "accuracy_at_0.1": 0.1, "accuracy_at_0.01": 0.4}, "20%"),
     ],

@@ -46,14 +46,20 @@ def _distribution(figures: Figures) -> str:
 
 
 def _map(figures: Figures) -> str:
-    lifts = [
-        f"{key.removesuffix('_of_neighbour')} {share / chance:.1f} times"
+    shares = {
+        key.removesuffix("_of_neighbour"): share
         for key, share in figures.items()
         if key.endswith("_of_neighbour")
-        and (chance := figures[key.removesuffix("_of_neighbour") + "_by_chance"]) > 0
+    }
+    if not shares:
+        return "The shards have no labels, so the maps show shapes alone."
+    lifts = [
+        f"{name} {share / chance:.1f} times"
+        for name, share in shares.items()
+        if (chance := figures[f"{name}_by_chance"]) > 0
     ]
     if not lifts:
-        return "The shards have no labels, so the maps show shapes alone."
+        return "No two utterances share a label, so neighbors cannot either."
     return (
         f"Compared with chance, the nearest frame of another utterance has the same {join_words(lifts)} as often. "
         "A label with a factor near 1 does not shape the latents."

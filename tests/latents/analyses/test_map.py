@@ -20,10 +20,21 @@ def test_neighbors_are_sought_in_other_utterances() -> None:
 
 def test_neighbors_share_labels_beyond_chance() -> None:
     labels_N, nearest_N = np.array([0, 0, 1, 1, NO_LABEL]), np.array([1, 0, 3, 4, 0])
-    same, chance, num = shared_labels(labels_N, nearest_N) or (0, 0, 0)
+    same, chance, num = shared_labels(labels_N, nearest_N, np.arange(5)) or (0, 0, 0)
     assert (same, num) == (1, 3)  # the last two pairs have a frame without a label
-    assert chance == pytest.approx((2 / 3) ** 2 + (1 / 3) ** 2)
-    assert shared_labels(np.full(5, NO_LABEL), nearest_N) is None
+    assert chance == pytest.approx(1 / 3)  # of three others with a label, one has the same
+    assert shared_labels(np.full(5, NO_LABEL), nearest_N, np.arange(5)) is None
+
+
+def test_chance_is_of_any_frame_of_another_utterance_as_neighbors_are() -> None:
+    rng = np.random.default_rng(0)
+    utterance_N = np.sort(rng.integers(0, 9, 200))
+    speaker_N = utterance_N // 3  # each speaker has three utterances
+    _, chance, num = shared_labels(speaker_N, (np.arange(200) + 100) % 200, utterance_N) or (0, 0, 0)
+    others = [speaker_N[utterance_N != utterance] for utterance in utterance_N]
+    expected = np.mean([(other == own).mean() for other, own in zip(others, speaker_N, strict=True)])
+    assert (chance, num) == (pytest.approx(expected), 200)
+    assert chance < 0.28  # about 2 of 8 utterances, where a third of all frames are of each speaker
 
 
 def test_a_line_has_one_principal_component() -> None:
@@ -46,7 +57,7 @@ def test_neighbors_share_the_phone_that_parts_the_clusters_and_never_the_speaker
     output = MapAnalysis().run(input_of(frames_of(mean_NC.astype(np.float32), None, None, speaker_N, labels)))
     metrics = output.metrics
     assert (metrics["phone_of_neighbour"], metrics["phone_by_chance"]) == (1, 0.5)
-    assert (metrics["speaker_of_neighbour"], metrics["speaker_by_chance"]) == (0, 0.5)
+    assert (metrics["speaker_of_neighbour"], metrics["speaker_by_chance"]) == (0, 0)
     assert metrics["components_for_90_percent"] == 1
     assert metrics["effective_components"] == pytest.approx(1, abs=1e-5)
     assert metrics["num_frames"] == 40
@@ -65,7 +76,7 @@ def test_utterances_are_mapped_by_their_means_and_colored_by_labels_of_utterance
     labels = {"vowel": vowel_N, "phone": np.arange(48) % 4}
     output = MapAnalysis().run(input_of(frames_of(mean_NC, utterance_N=utterance_N, labels=labels)))
     assert output.metrics["vowel_of_nearest_utterance"] == 1
-    assert output.metrics["vowel_of_utterance_by_chance"] == pytest.approx(0.5)
+    assert output.metrics["vowel_of_utterance_by_chance"] == pytest.approx(5 / 11)
     assert output.metrics["num_utterances"] == 12
     assert not any("phone" in name and "utterance" in name for name in output.metrics)
     files = [picture.file for picture in output.pictures]

@@ -40,7 +40,8 @@ class MapAnalysis:
         share_C = spectrum_C / max(float(spectrum_C.sum()), 1e-12)
         num_90 = int(np.searchsorted(np.cumsum(share_C), 0.9 - 1e-9)) + 1
         effective = float(spectrum_C.sum() ** 2 / max(float((spectrum_C**2).sum()), 1e-24))
-        nearest_N = nearest_elsewhere(points_NC, frames.utterance_N[rows])
+        utterance_N = frames.utterance_N[rows]
+        nearest_N = nearest_elsewhere(points_NC, utterance_N)
         metrics: dict[str, float] = {}
         summary = [
             f"{num_90} of {len(share_C)} principal components hold 90 % of the variance of the latents. The "
@@ -50,7 +51,7 @@ class MapAnalysis:
         pictures, headlines = [], list[str]()
         for labeling in frames.labelings:
             labels_N = frames.labels[labeling.name][rows]
-            shared = shared_labels(labels_N, nearest_N)
+            shared = shared_labels(labels_N, nearest_N, utterance_N)
             if shared is not None:
                 metrics[f"{labeling.name}_of_neighbour"], metrics[f"{labeling.name}_by_chance"] = shared[:2]
                 headlines.append(f"{labeling.name}_of_neighbour")
@@ -154,21 +155,24 @@ def nearest_elsewhere(x_NC: F32, utterance_N: I64) -> I64:
     return nearest_N
 
 
-def shared_labels(labels_N: I64, nearest_N: I64) -> tuple[float, float, int] | None:
+def shared_labels(labels_N: I64, nearest_N: I64, utterance_N: I64) -> tuple[float, float, int] | None:
     """How often a point and its neighbor have the same label, among the pairs where both have one.
 
     Returns:
-        The share of such pairs with equal labels; the share that random pairing gives, Σ p(class) q(class) over the
-        classes of points and of neighbors; the number of pairs. None if there is no pair.
+        The share of such pairs with equal labels; the share if the neighbor were any labeled point of another
+        utterance; the number of pairs. None if there is no pair.
     """
     labeled_N = (labels_N != NO_LABEL) & (nearest_N != NO_LABEL)
     labeled_N[labeled_N] = labels_N[nearest_N[labeled_N]] != NO_LABEL
     if not labeled_N.any():
         return None
-    own, other = labels_N[labeled_N], labels_N[nearest_N[labeled_N]]
-    size = int(max(own.max(), other.max())) + 1
-    chance = (np.bincount(own, minlength=size) / len(own)) @ (np.bincount(other, minlength=size) / len(own))
-    return float((own == other).mean()), float(chance), len(own)
+    own, other, owner = labels_N[labeled_N], labels_N[nearest_N[labeled_N]], utterance_N[labeled_N]
+    has_label_N = labels_N != NO_LABEL
+    count_UK = np.zeros((utterance_N.max() + 1, labels_N.max() + 1), np.int64)
+    np.add.at(count_UK, (utterance_N[has_label_N], labels_N[has_label_N]), 1)
+    alike = count_UK.sum(0)[own] - count_UK[owner, own]  # in other utterances, as neighbors are
+    chance = alike / (count_UK.sum() - count_UK.sum(1)[owner])
+    return float((own == other).mean()), float(chance.mean()), len(own)
 
 
 def add_utterances(output: AnalysisOutput, frames: FrameSample, seed: int) -> None:
@@ -197,7 +201,7 @@ def add_utterances(output: AnalysisOutput, frames: FrameSample, seed: int) -> No
                 partial(scatter_picture, xy_U2, labels_U, labeling, "t-SNE of utterances", size=14),
             )
         )
-        shared = shared_labels(labels_U, nearest_U)
+        shared = shared_labels(labels_U, nearest_U, np.arange(num))
         if shared is not None:
             name = f"{labeling.name}_of_nearest_utterance"
             output.metrics[name], output.metrics[f"{labeling.name}_of_utterance_by_chance"] = shared[:2]
