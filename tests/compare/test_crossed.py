@@ -69,6 +69,15 @@ def test_a_paired_difference_is_narrower_than_either_accuracy() -> None:
     assert reversed_difference.low == pytest.approx(-difference.high)
 
 
+@pytest.mark.parametrize("num_seeds", [1, 3])
+def test_encoders_that_answer_alike_may_differ_on_other_utterances(num_seeds: int) -> None:
+    right = np.tile(np.arange(36) < 34, (num_seeds, 1))
+    found = paired_difference(hits_of(right), hits_of(right))
+    assert found is not None
+    assert (found.mean, found.high) == (0, wilson_interval(0, 36)[1])
+    assert found.low == -found.high < -0.09
+
+
 def test_differences_need_common_seeds_and_the_same_utterances() -> None:
     right = np.random.default_rng(0).random((3, 20)) > 0.5
     assert paired_difference(hits_of(right), hits_of(right, names="v")) is None

@@ -94,6 +94,8 @@ def paired_difference(one: Hits, other: Hits) -> Estimate | None:
         rows.append(_linearized(a, mean_a) - _linearized(b, mean_b))
     x_SU = np.stack(rows)
     mean, half = float(x_SU.mean()), _half_width(x_SU)
+    if half == 0:  # no utterance tells the encoders apart, or all do alike; so many others may, by Wilson
+        _, half = wilson_interval(0.0, x_SU.shape[1])
     return Estimate(mean=mean, low=max(-1.0, mean - half), high=min(1.0, mean + half), num_seeds=len(pairs))
 
 
