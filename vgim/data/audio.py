@@ -181,6 +181,10 @@ def _samples_of(segment_s: tuple[float, float | None] | None, file: Any) -> tupl
         return 0, file.frames
     first = round(segment_s[0] * file.samplerate)
     last = file.frames if segment_s[1] is None else min(round(segment_s[1] * file.samplerate), file.frames)
+    if last <= first < file.frames:
+        raise AudioProblem(
+            "empty", f"the segment from {segment_s[0]:g} s to {segment_s[1]:g} s has no sample"
+        )
     if first >= last:
         there = f"the file has {file.frames / file.samplerate:.2f} s"
         raise AudioProblem("empty", f"nothing is there from {segment_s[0]:g} s on; {there}")

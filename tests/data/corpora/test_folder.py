@@ -216,12 +216,15 @@ def test_segments_are_cut_and_those_of_a_recording_stay_in_one_split(corpus: Pat
         for offset in (0, 0.5, 1.25)
     ]
     values.append({"audio_filepath": "ann/one.wav", "offset": 9.0, "duration": 0.5})
+    values.append({"audio_filepath": "ann/one.wav", "offset": 0.75, "duration": 0})
     file = tmp_path / "segments.json"
     file.write_text(jsonl(values))
     found = find_folder(corpus, manifest=str(file), speaker_from="none")
     manifest = prepare(found, tmp_path / "shards", min_samples=0, validation_fraction=0.3, test_fraction=0.3)
-    (late,) = manifest.skipped
-    assert late.reason == "nothing is there from 9 s on; the file has 2.00 s"
+    assert {item.reason for item in manifest.skipped} == {
+        "nothing is there from 9 s on; the file has 2.00 s",
+        "the segment from 0.75 s to 0.75 s has no sample",
+    }
     cut = rows(tmp_path / "shards")
     whole = soundfile.read(corpus / "ann/one.wav", dtype="int16")[0]
     for name, start in (("ann-one@0", 0), ("ann-one@500", 8_000), ("ann-one@1250", 20_000)):
