@@ -45,6 +45,18 @@ def test_a_speakers_label_is_that_of_all_its_utterances(tmp_path: Path) -> None:
     assert read.labels_of("age_group", SPEAKER_OF) == {"ann-a-1": "20-30", "ann-a-2": "20-30"}
 
 
+def test_a_list_of_recordings_names_the_utterances_that_a_preparation_makes_of_it(tmp_path: Path) -> None:
+    segments = "path,start,duration,mood\nann/one two.wav,0.5,1,near\nann/one two.wav,2,1,far\nb.wav,,,near\n"
+    found = table(tmp_path, segments).labels_of(
+        "mood", dict.fromkeys(("ann-one_two@500", "ann-one_two@2000", "b"), "")
+    )
+    assert found == {"ann-one_two@500": "near", "ann-one_two@2000": "far", "b": "near"}
+    whole = table(tmp_path, "path,start,mood\nann/a-1.wav,0,far\n")
+    assert whole.labels_of("mood", {"ann-a-1": ""}) == {"ann-a-1": "far"}
+    ids = table(tmp_path, "id,path,mood\nx/rec 1,a.wav,near\nplain,a.wav,far\n")
+    assert ids.labels_of("mood", {"x-rec_1": "", "plain": ""}) == {"x-rec_1": "near", "plain": "far"}
+
+
 def test_a_path_names_the_utterance_of_its_longest_end(tmp_path: Path) -> None:
     read = table(tmp_path, "path,mood\n/data/ann/a-1.wav,far\nx.wav,near\n")
     found = read.labels_of("mood", {"a-1": "p", "ann-a-1": "q", "x": "r"})
@@ -58,6 +70,7 @@ def test_a_path_names_the_utterance_of_its_longest_end(tmp_path: Path) -> None:
         ("", "has no column of labels; add one beside id"),
         ("id,speaker\na,b\n", "has no column of labels; add one beside id and speaker"),
         ("id,mood\na,b,c\n", "line 2: 3 cells under a header of 2"),
+        ("path,start,mood\na.wav,soon,c\n", "line 2: start=soon is no time in seconds"),
         ("id,mood\na,b\n\na,c\n", "line 4: a is 'c', and 'b' in a line before"),
         ("id,phone\na,b\n", "has a column phone, which is a task of the shards' own labels; rename"),
         ("id,1st\na,b\n", "has a column '1st', which cannot name a task"),

@@ -99,6 +99,21 @@ def utterance_id_of(path: str) -> str:
     return re.sub(r"\s+", "_", stem.strip("/").replace("/", "-"))
 
 
+def id_of_name(name: str) -> str:
+    """The utterance id of an id in a list of recordings."""
+    return re.sub(r"\s+", "_", name.replace("/", "-"))
+
+
+def segment_id(recording: str, start_s: float) -> str:
+    """The utterance id of a segment that has none of its own.
+
+    Args:
+        recording: Id of the recording that it is cut from.
+        start_s: Its first second.
+    """
+    return f"{recording}{SEGMENT}{round(1000 * start_s)}"
+
+
 def _list_sounds(
     folder: Source, sizes: dict[str, int], speaker_of: Callable[[str], str], skipped: list[Skipped]
 ) -> tuple[list[SourceUtterance], list[str]]:
@@ -200,14 +215,14 @@ def _utterance(path: str, size: int, speaker_id: str) -> SourceUtterance:
 
 
 def _of_row(row: ManifestRow, item: SourceUtterance) -> SourceUtterance:
-    name = re.sub(r"\s+", "_", row.name.replace("/", "-"))
+    name = id_of_name(row.name)
     if row.segment_s is None:
         return replace(
             item, utterance_id=name or item.utterance_id, transcript=row.transcript, split=row.split
         )
     return replace(
         item,
-        utterance_id=name or f"{item.utterance_id}{SEGMENT}{round(1000 * row.segment_s[0])}",
+        utterance_id=name or segment_id(item.utterance_id, row.segment_s[0]),
         transcript=row.transcript,
         split=row.split,
         segment_s=row.segment_s,

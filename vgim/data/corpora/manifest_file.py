@@ -166,7 +166,7 @@ def _row(values: Mapping[str, Any], number: int) -> ManifestRow:
     split = text_of(values, SPLIT).lower()
     if split and split not in SPLIT_NAMES:
         raise ValueError(f"{shorten(split)!r} is no split; write train, validation or test")
-    start, duration = (_seconds(values, names) for names in (START, DURATION))
+    start, duration = (seconds_of(values, names) for names in (START, DURATION))
     return ManifestRow(
         line=number,
         path=path,
@@ -179,7 +179,8 @@ def _row(values: Mapping[str, Any], number: int) -> ManifestRow:
     )
 
 
-def _seconds(values: Mapping[str, Any], names: tuple[str, ...]) -> float | None:
+def seconds_of(values: Mapping[str, Any], names: tuple[str, ...]) -> float | None:
+    """A time of a line in seconds; None if it has none. ValueError if it does not read."""
     text = text_of(values, names)
     if not text:
         return None

@@ -2,19 +2,30 @@
 
 id,emotion                                           a label for each utterance
 path,emotion,dialect                                 for each file, by its path below the corpus or its name
+path,start,duration,emotion                          for each segment of a file
 speaker,gender                                       for each speaker, so for all of its utterances
 {"id": "a-1", "emotion": "calm"}                     the same as JSON lines
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from vgim.data.corpora.cells import open_table, text_of
-from vgim.data.corpora.folder import utterance_id_of
-from vgim.data.corpora.manifest_file import DURATION, NAME, PATH, SPEAKER, SPLIT, START, TRANSCRIPT
+from vgim.data.corpora.folder import SEGMENT, id_of_name, segment_id, utterance_id_of
+from vgim.data.corpora.manifest_file import (
+    DURATION,
+    NAME,
+    PATH,
+    SPEAKER,
+    SPLIT,
+    START,
+    TRANSCRIPT,
+    seconds_of,
+)
 from vgim.downstream.probes.registry import TASKS, is_own_task
 from vgim.errors import DataError
 from vgim.storage import Location
@@ -24,6 +35,7 @@ KEYS = {"utterance": NAME, "file": PATH, "speaker": SPEAKER}
 """What a row labels → names of the column that names it; the first that a table has counts."""
 NO_LABELS = {*NAME, *PATH, *SPEAKER, *TRANSCRIPT, *SPLIT, *START, *DURATION}
 """Names of columns that lists of recordings have beside labels."""
+_OF_SEGMENT = re.compile(rf"{SEGMENT}[0-9]+$")
 FEW_CLASSES = 10
 """Classes up to which each may have a single example."""
 
@@ -53,8 +65,8 @@ class LabelTable:
             found = {name: column[speaker] for name, speaker in speaker_of.items() if speaker in column}
             have: Collection[str] = set(speaker_of.values())
         else:
-            found = column if self.kind == "utterance" else _by_id(column, speaker_of)
-            found = {name: label for name, label in found.items() if name in speaker_of}
+            spellings_of = _spellings if self.kind == "utterance" else _ends
+            found = _by_id(column, speaker_of, spellings_of)
             have = speaker_of.keys()
         if not found:
             raise DataError(
@@ -112,9 +124,23 @@ def read_label_table(file: str) -> LabelTable:
         )
     table: dict[str, dict[str, str]] = {task: {} for task in columns}
     for number, values in rows:
+        where = f"{file}, line {number}"
+        key = _key(values, kind, where)
         for task, name in columns.items():
-            _add(table[task], text_of(values, KEYS[kind]), text_of(values, [name]), f"{file}, line {number}")
+            _add(table[task], key, text_of(values, [name]), where)
     return LabelTable(file, kind, table)
+
+
+def _key(values: Mapping[str, object], kind: str, where: str) -> str:
+    """What a row labels: an id, a path or a speaker; of a segment, its path and its start."""
+    key = text_of(values, KEYS[kind])
+    if kind != "file" or not key:
+        return key
+    try:
+        start_s = seconds_of(values, START)
+    except ValueError as problem:
+        raise DataError(f"{where}: {problem}") from None
+    return key if start_s is None else segment_id(key, start_s)
 
 
 def _add(column: dict[str, str], key: str, label: str, where: str) -> None:
@@ -144,11 +170,13 @@ def _task_name(column: str, file: str) -> str:
     return name
 
 
-def _by_id(column: Mapping[str, str], ids: Collection[str]) -> dict[str, str]:
-    """Labels of paths by utterance id: the longest end of a path that is the id of an utterance."""
+def _by_id(
+    column: Mapping[str, str], ids: Collection[str], spellings_of: Callable[[str], Iterator[str]]
+) -> dict[str, str]:
+    """Labels by utterance id: the first of a key's spellings that is the id of an utterance."""
     found: dict[str, str] = {}
-    for path, label in column.items():
-        name = next((end for end in _ends(path) if end in ids), None)
+    for key, label in column.items():
+        name = next((spelling for spelling in spellings_of(key) if spelling in ids), None)
         if name is not None and found.setdefault(name, label) != label:
             raise DataError(
                 f"the table of labels has two for {name}, {found[name]!r} and {label!r}; give the column id"
@@ -156,7 +184,16 @@ def _by_id(column: Mapping[str, str], ids: Collection[str]) -> dict[str, str]:
     return found
 
 
-def _ends(path: str) -> Iterator[str]:
+def _spellings(name: str) -> Iterator[str]:
+    """An id as it is, and as `vgim data prepare` writes one that it reads."""
+    yield from (name, id_of_name(name))
+
+
+def _ends(key: str) -> Iterator[str]:
+    """Utterance ids of the ends of a path, the longest first; of a segment, with its start before those without."""
+    segment = _OF_SEGMENT.search(key)
+    path, start = (key[: segment.start()], segment[0]) if segment else (key, "")
     parts = path.replace("\\", "/").strip("/").split("/")
-    for first in range(len(parts)):
-        yield utterance_id_of("/".join(parts[first:]))
+    for suffix in dict.fromkeys((start, "")):
+        for first in range(len(parts)):
+            yield utterance_id_of("/".join(parts[first:])) + suffix
