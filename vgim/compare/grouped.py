@@ -16,7 +16,7 @@ class GroupedModule(ResultModel):
     nce: Estimate | None
     """InfoNCE in nats, without the KL term; the interval is over seeds, by Student's t."""
     train_nce: Estimate | None
-    """InfoNCE of the last epoch of training, which runs without a validation split have as well."""
+    """InfoNCE of the last epoch that trained the module, which runs without a validation split have as well."""
     kl_per_frame: float | None
     """KL in nats a frame, summed over channels, mean over runs; None without a posterior."""
     collapsed: int

@@ -193,17 +193,19 @@ def _module(index: int, runs: Sequence[ComparedRun], trained: Sequence[Mapping[i
 
 
 def _last_epoch_nce(run: Location) -> dict[int, float]:
-    """InfoNCE of each module in nats, mean over the records of the last epoch of a run's training."""
-    records = [record for record in read_metrics(run) if record["kind"] == "train"]
-    if not records:
-        return {}
-    last = [record for record in records if record["epoch"] > records[-1]["epoch"] - 1]
-    values: dict[int, list[float]] = {}
-    for record in last:
-        for index, module in enumerate(record["modules"]):
-            if module.get("nce") is not None:
-                values.setdefault(module.get("module", index), []).append(module["nce"])
-    return {module: float(np.mean(of_module)) for module, of_module in values.items()}
+    """InfoNCE of each module in nats, mean over the records of the last epoch that trained the module."""
+    points: dict[int, list[tuple[float, float]]] = {}
+    for record in read_metrics(run):
+        if record["kind"] == "train":
+            for index, module in enumerate(record["modules"]):
+                if module.get("nce") is not None:
+                    points.setdefault(module.get("module", index), []).append(
+                        (record["epoch"], module["nce"])
+                    )
+    return {
+        module: float(np.mean([nce for epoch, nce in own if epoch > own[-1][0] - 1]))
+        for module, own in points.items()
+    }
 
 
 def over_seeds(values: Sequence[float]) -> Estimate | None:
