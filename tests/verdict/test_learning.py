@@ -61,6 +61,11 @@ def test_training_batches_count_where_there_is_no_validation() -> None:
     assert "training InfoNCE 1.400" in judge(figures(on_training=True)).sentences[0]
 
 
+def test_steps_of_a_module_that_is_trained_by_itself_stand_without_the_epochs_of_all() -> None:
+    alone = judge(figures((CHANCE,) * 3, of=config(schedule="sequential"), steps=12, step=36, epoch=2.1))
+    assert alone.sentences[1] == "Too few steps to tell: 12 of a module are a beginning, not a collapse."
+
+
 def test_a_run_of_12_steps_has_begun_and_has_not_collapsed() -> None:
     verdict = judge(figures((CHANCE,) * 3, steps=12, active=(0.0, 0.0, 1.0)))
     assert {module.state for module in verdict.modules} == {"chance"}

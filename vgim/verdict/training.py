@@ -36,10 +36,12 @@ def too_few_steps(figures: RunFigures, modules: Sequence[ModuleVerdict]) -> Find
     if steps >= EARLY_STEPS or times_published(figures.config) > DEAR:
         return None
     collapse = ", not a collapse" if figures.config.objective.kld_weight else ""
+    # Where modules are trained one after the other, epochs are those of all, and steps those of each.
+    epochs = f" ({figures.epoch:.2g} epochs)" if steps == figures.step else " of a module"
     return Finding(
         about="steps",
         level="open",
-        text=f"Too few steps to tell: {steps:,} ({figures.epoch:.2g} epochs) are a beginning{collapse}.",
+        text=f"Too few steps to tell: {steps:,}{epochs} are a beginning{collapse}.",
     )
 
 
