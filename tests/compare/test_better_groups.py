@@ -113,6 +113,13 @@ def test_groups_within_the_interval_are_not_told_apart_and_a_missing_baseline_is
     assert "no group is clearly better; not compared with the untrained encoder and MFCC" in sentence
 
 
+def test_seeds_that_one_group_alone_has_do_not_turn_its_lead_around() -> None:
+    by_seed = {0: hits(0.7, [0]).first, 1: hits(0.7, [1]).first, 2: hits(0.95, [2]).first}
+    sim, gim = Hits(by_seed), hits(0.75, [0, 1])  # on seeds 0 and 1, gim is ahead
+    (*_, sentence) = judged({"sim": {0: sim}, "gim": {0: gim}}).sentences
+    assert sentence.startswith("phone: sim (78.3%) leads gim by 3.1 points (-")
+
+
 def test_a_single_group_has_its_own_accuracy_with_its_seeds() -> None:
     (_, sentence) = judged({"sim": {0: hits(0.5)}, "random": {0: hits(0.4)}}).sentences
     assert sentence.startswith("phone: sim has 50.5% (95 %: ")

@@ -148,8 +148,9 @@ def _best_baseline(kind: str, best: _Best, cells: Cells, configs: Configs) -> Ce
 
 
 def _difference(one: Cell, other: Cell) -> Difference:
+    """The accuracy of `one` minus the accuracy of `other`; of common seeds alone it might contradict the accuracies."""
     paired = paired_difference(one.hits, other.hits)
-    if paired is not None:
+    if paired is not None and paired.num_seeds == max(len(one.hits.by_seed), len(other.hits.by_seed)):
         return Difference(paired.mean, paired.low, paired.high)
     return difference(_score(one), _score(other))
 
