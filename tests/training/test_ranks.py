@@ -251,6 +251,26 @@ def test_averaged_buffers_are_the_mean_of_the_ranks_own(ranks: list[Results]) ->
             torch.testing.assert_close(results["buffers after"][name], expected)
 
 
+class Alike(RankGroup):
+    """A group whose ranks all have the same tensors."""
+
+    def all_reduce_mean(self, tensor: Tensor) -> None:
+        tensor.copy_(sum([tensor] * self.size, torch.zeros_like(tensor)) / self.size)
+
+
+def test_statistics_of_frozen_modules_keep_their_bits() -> None:
+    encoder = small_encoder(batch_norm="local")
+    encoder.module(0).eval()
+    for buffer in encoder.buffers():
+        if buffer.is_floating_point():
+            buffer.uniform_(generator=torch.Generator().manual_seed(0))
+    before = copied_weights(encoder)
+    average_buffers(encoder, Share.of_each(Alike(0, 3)))
+    after = copied_weights(encoder)
+    changed = {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"1", "2"}  # whose means are rounded, as all would be
+
+
 def test_a_run_on_two_ranks_reports_together_and_validates_the_whole_split_once(
     ranks: list[Results], configs: dict[str, RunConfig]
 ) -> None:

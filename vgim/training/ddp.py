@@ -155,10 +155,14 @@ def averaged_buffers(
 
 @torch.no_grad()
 def average_buffers(network: nn.Module, share: Share) -> None:
-    """Replace BatchNorm's running statistics by their mean over the virtual ranks, before they are used or saved."""
+    """Replace BatchNorm's running statistics by their mean over the virtual ranks, before they are used or saved.
+
+    Frozen modules, in evaluation mode, have the same on all ranks, of which a mean would be rounded.
+    """
     if share.group.size == 1:
         return
-    buffers = [b for b in network.buffers() if b.is_floating_point()]
+    trained = (module for module in network.modules() if module.training)
+    buffers = [b for module in trained for b in module.buffers(recurse=False) if b.is_floating_point()]
     if not buffers:
         return
     flat = torch.cat([b.reshape(-1) for b in buffers])
