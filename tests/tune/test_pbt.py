@@ -162,6 +162,15 @@ def test_a_member_reports_each_interval_once_and_none_is_past_the_first_comparis
     assert first_comparison_epoch([ahead, behind], 1) == 1
 
 
+def test_a_checkpoint_whose_report_was_lost_with_the_driver_is_reported_again(tiny_sweep: MakeSweep) -> None:
+    sweep = population(tiny_sweep)
+    member, _ = trials_of(sweep)
+    (first,) = go_on(sweep, member, num_reports=1)
+    go_on(sweep, member, num_reports=2)  # the second does not reach the scheduler
+    told = go_on(sweep, member, checkpoint=first.checkpoint)
+    assert [report.metric and report.metric.epoch for report in told] == [2]
+
+
 def test_a_killed_member_goes_on_with_its_own_values(
     tiny_sweep: MakeSweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:

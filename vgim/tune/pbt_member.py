@@ -93,7 +93,8 @@ def run_member(
     wait_for_previous_launch(member)
     finish_takeover(member.run)
     _restore_config(member)
-    if checkpoint is not None and checkpoint.run != member.run.uri:
+    takes_over = checkpoint is not None and checkpoint.run != member.run.uri
+    if checkpoint is not None and takes_over:
         message = exploit(member.run, _open_or_newest(checkpoint), member.config, list(values))
         on_report(IntervalReport(None, _newest_ref(member), message))
     elif not _has_checkpoints(member.run):
@@ -101,7 +102,11 @@ def run_member(
     monitor = TrialMonitor(member.run, member.config, context.metric)
     newest = _newest(member)
     is_decided = newest is not None and newest.state.epoch <= decided_epoch
-    reported = newest if checkpoint is not None or is_decided else None
+    # A driver that was lost between a checkpoint and its report comes back with the checkpoint of the report before.
+    is_known = checkpoint is not None and (
+        takes_over or newest is None or newest.state.step <= checkpoint.step
+    )
+    reported = newest if is_known or is_decided else None
     while not has_ended(member):
         newest = _newest(member)
         # An interruption leaves a checkpoint within an interval, which is not measured: an undisturbed run has none.
