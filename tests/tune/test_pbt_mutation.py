@@ -77,7 +77,7 @@ def test_settings_that_a_population_cannot_have_are_refused_before_anything_star
     private = "trials_at_once=1" not in overrides
     shares = divide_cluster(sweep.config, sweep.base, {"CPU": 2.0}, private=private)
     with pytest.raises(ConfigError, match=told):
-        check_population(sweep, trials_of(sweep), shares, private=private)
+        check_population(sweep, trials_of(sweep), shares, 3, private=private)
 
 
 @pytest.mark.parametrize(

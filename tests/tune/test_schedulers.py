@@ -8,6 +8,7 @@ import pytest
 
 from tests.tune.sweep_cases import MakeSweep
 from vgim.config import ResolvedConfig
+from vgim.errors import ConfigError
 from vgim.runs.folder import RunFolder, State
 from vgim.training.trainer import train
 from vgim.tune import job
@@ -91,3 +92,35 @@ def test_a_failed_trial_of_optuna_is_tried_again_by_the_same_command(
     assert result is not None
     assert result.best == finished.id
     assert tried == [(1, failed.values)]
+
+
+ASHA, PBT = "{kind: asha, grace_epochs: 3, reduction_factor: 2}", "{kind: pbt, interval_epochs: 3}"
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "told"),
+    [
+        (ASHA, "grace_epochs=3, but a trial has 2 epochs"),
+        (PBT, "interval_epochs=3, but a member has 2 epochs"),
+    ],
+)
+def test_a_scheduler_whose_first_comparison_no_trial_reaches_is_refused(
+    tiny_sweep: MakeSweep, scheduler: str, told: str
+) -> None:
+    limits = ("train.epochs=9", "train.limit_train_batches=4")
+    space = {"optim.learning_rate": "[0.001, 0.01]"}
+    sweep = tiny_sweep(space, *limits, "train.max_steps=8", scheduler=scheduler)
+    with pytest.raises(ConfigError, match=told):
+        run_sweep(sweep, dry_run=True)
+    run_sweep(tiny_sweep(space, *limits, "train.max_steps=13", scheduler=scheduler), dry_run=True)
+
+
+def test_asha_lets_optunas_deepest_trial_train_all_its_phases(
+    tiny_sweep: MakeSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = ("train.schedule=sequential", "train.epochs=4")
+    sweep = tiny_sweep(SPACE, *schedule, search="optuna", samples="4", scheduler=ASHA)
+    asked: list[int] = []
+    monkeypatch.setattr(job, "make_scheduler", lambda sweep, max_epochs: asked.append(max_epochs))
+    run_sweep(sweep, dry_run=True)
+    assert asked == [3 * 4]  # model.depth: int 1..3

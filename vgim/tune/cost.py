@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from vgim.config import RunConfig
@@ -69,6 +70,19 @@ def estimate_cost(
         "nor are idle GPUs, the head node and storage" if resources.gpus else "",
     ]
     return "\n".join([*lines, f"assumed: {'; '.join(filter(None, assumed))}"])
+
+
+def epochs_to_end(config: RunConfig) -> int:
+    """Epochs over all phases of a run, as far as `train.max_steps` lets it come; all of them until there are shards.
+
+    Raises:
+        VgimError: the shards cannot be read, or have too few crops for a step.
+    """
+    whole = sum(phase.epochs for phase in phases(config))
+    if not config.train.max_steps or not is_complete(Location(config.data.shards)):
+        return whole
+    most = math.ceil(config.train.max_steps / steps_of_epoch(config))
+    return sum(min(phase.epochs, most) for phase in phases(config))
 
 
 def _phases(chain: TrialChain) -> Iterator[tuple[RunConfig, tuple[int, ...], int]]:

@@ -27,7 +27,7 @@ from vgim.runs.stop_request import requested_stop
 from vgim.training.trainer import ensure_data
 from vgim.tune.baselines import probe_baselines
 from vgim.tune.config import MetricConfig
-from vgim.tune.cost import estimate_cost
+from vgim.tune.cost import epochs_to_end, estimate_cost
 from vgim.tune.folder import SweepFolder
 from vgim.tune.output import write_results
 from vgim.tune.pbt import check_population, run_population
@@ -37,10 +37,10 @@ from vgim.tune.resources import TrialResources, divide_cluster, missing_now
 from vgim.tune.results import SweepResult, collect, format_table
 from vgim.tune.schedulers import make_scheduler, optuna_search
 from vgim.tune.show import current_trials, trials_with_runs
-from vgim.tune.space import Values
+from vgim.tune.space import Values, corners
 from vgim.tune.stopping import run_until_stopped
 from vgim.tune.sweep_file import Sweep
-from vgim.tune.trial_driver import TrialContext, has_ended, has_final_report, num_epochs
+from vgim.tune.trial_driver import TrialContext, has_ended, has_final_report
 from vgim.tune.trials import Trial, TrialChain, all_trials, chains_of, trial_of, trials_of
 from vgim.tune.watch import TrialsWatch
 
@@ -63,7 +63,7 @@ class _Plan:
     chains: Sequence[TrialChain]
     resources: TrialResources
     max_epochs: int
-    """Epochs of the longest trial."""
+    """Epochs of the longest trial; 0 without a scheduler."""
 
     @property
     def unfinished(self) -> list[TrialChain]:
@@ -141,12 +141,21 @@ def _plan(sweep: Sweep, address: str | None, verbose: bool, progress: Progress) 
     resources = divide_cluster(
         sweep.config, sweep.base, _cluster_resources(private, address, verbose, progress), private=private
     )
-    max_epochs = max((num_epochs(trial) for trial in trials), default=sweep.base.train.epochs)
+    max_epochs = _max_epochs(sweep, trials)
     if pbt:
-        check_population(sweep, trials, resources, private=private)
+        check_population(sweep, trials, resources, max_epochs, private=private)
     else:
         make_scheduler(sweep, max_epochs)
     return _Plan(sweep, trials, chains_of(sweep, trials), resources, max_epochs)
+
+
+def _max_epochs(sweep: Sweep, trials: Sequence[Trial]) -> int:
+    """Epochs of the longest trial; 0 without a scheduler, which alone has a use for it."""
+    if sweep.config.scheduler.kind == "none":
+        return 0
+    if sweep.config.search == "optuna":  # which has not chosen its trials yet
+        trials = [trial_of(sweep, values) for values in corners(sweep.config.axes)]
+    return max(epochs_to_end(trial.config) for trial in trials)
 
 
 def _check_data(sweep: Sweep, progress: Progress) -> None:

@@ -40,11 +40,12 @@ CHECKPOINT_REF = "checkpoint_ref.json"
 
 
 def check_population(
-    sweep: Sweep, members: Sequence[Trial], resources: TrialResources, *, private: bool
+    sweep: Sweep, members: Sequence[Trial], resources: TrialResources, max_epochs: int, *, private: bool
 ) -> None:
     """Refuse settings with which population based training does not work.
 
     Args:
+        max_epochs: epochs of the longest member.
         private: whether Ray is started for this sweep, with one CPU for each member that trains at the same time.
 
     Raises:
@@ -66,9 +67,9 @@ def check_population(
             f"train.early_stop_validations={train.early_stop_validations}, but scheduler.kind=pbt changes the weights "
             "of the loss during a run, so that validations do not compare; set it to 0"
         )
-    if scheduler.interval_epochs >= train.epochs:
+    if scheduler.interval_epochs >= max_epochs:
         raise ConfigError(
-            f"scheduler.interval_epochs={scheduler.interval_epochs}, but a member has {train.epochs} epochs, so that "
+            f"scheduler.interval_epochs={scheduler.interval_epochs}, but a member has {max_epochs} epochs, so that "
             "members would never be compared; lower it, or use scheduler.kind=none"
         )
     if metric.kind == "nce" and scheduler.interval_epochs % train.validate_every_epochs:
