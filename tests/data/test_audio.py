@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
-from vgim.data.audio import _Bytes, decode, encode_flac, to_pcm16
+from vgim.data import audio
+from vgim.data.audio import _Bytes, decode, decode_local, encode_flac, to_pcm16
 from vgim.data.audio_problem import AudioProblem
 
 NOISE = np.random.default_rng(0).integers(-9000, 9000, 30_000, dtype=np.int16)
@@ -64,6 +68,47 @@ def test_an_mp3_file_of_variable_rate_that_does_not_give_its_length_is_refused()
     assert "its header gives no length" in refused.reason
     middle = decode(without_length, segment_s=(0.0, 1.0))
     assert len(middle.samples) == 16_000
+
+
+@pytest.mark.parametrize("container", ["FLAC", "WAV", "MP3", "OGG"])
+def test_a_part_of_a_local_file_is_decoded_as_that_of_its_bytes(tmp_path: Path, container: str) -> None:
+    subtype = {"MP3": "MPEG_LAYER_III", "OGG": "VORBIS"}.get(container, "PCM_16")
+    data = file_of(NOISE, 22_050, container, subtype)
+    file = tmp_path / "sound"
+    file.write_bytes(data)
+    how: dict[str, Any] = {"resample": True, "mixdown": False, "segment_s": (0.25, 1.0)}
+    of_bytes, of_file = decode(data, **how), decode_local(file, len(data), **how)
+    np.testing.assert_array_equal(of_file.samples, of_bytes.samples)
+    assert (of_file.rate_hz, of_file.num_channels) == (22_050, 1)
+    with pytest.raises(AudioProblem, match=f"it had 7 bytes when the corpus was listed, and has {len(data)}"):
+        decode_local(file, 7, **how)
+    file.write_bytes(data[: len(data) // 4])
+    with pytest.raises(AudioProblem):
+        decode_local(file, len(data) // 4, **{**how, "segment_s": (1.0, 1.3)})
+
+
+def test_an_error_of_reading_a_local_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = file_of(NOISE)
+    file = tmp_path / "sound.flac"
+    file.write_bytes(data)
+    opened: list[audio._LocalFile] = []
+    samples_of = audio._samples_of
+
+    class Kept(audio._LocalFile):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            opened.append(self)
+
+    def fail_from_now_on(*arguments: Any) -> tuple[int, int]:
+        folder = os.open(tmp_path, os.O_RDONLY)
+        os.dup2(folder, opened[0].fileno())
+        os.close(folder)
+        return samples_of(*arguments)
+
+    monkeypatch.setattr(audio, "_LocalFile", Kept)
+    monkeypatch.setattr(audio, "_samples_of", fail_from_now_on)
+    with pytest.raises(IsADirectoryError):
+        decode_local(file, len(data), resample=False, mixdown=False, segment_s=(0.5, 1.0))
 
 
 @pytest.mark.parametrize(

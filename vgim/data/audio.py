@@ -6,13 +6,14 @@ import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from vgim.data.audio_problem import AudioProblem
+from vgim.data.audio_problem import AudioProblem, check_listed
 from vgim.data.pcm import PCM16_SCALE, SAMPLE_RATE_HZ, Pcm16
 from vgim.extras import import_torchaudio
 
@@ -40,6 +41,22 @@ class _Bytes(io.BytesIO):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         return super().seek(max(offset, 0) if whence == io.SEEK_SET else offset, whence)
+
+
+class _LocalFile(io.FileIO):
+    """A local file that is read as `_Bytes` is. An error of reading would get lost within libsndfile: it is kept."""
+
+    error: OSError | None = None
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return super().seek(max(offset, 0) if whence == io.SEEK_SET else offset, whence)
+
+    def readinto(self, buffer: Any) -> int | None:
+        try:
+            return super().readinto(buffer)
+        except OSError as error:
+            self.error = error
+            return 0
 
 
 @dataclass(frozen=True)
@@ -76,16 +93,58 @@ def decode(
         AudioProblem: The file cannot be used.
         ConfigError: It is to be resampled, and torchaudio cannot be imported.
     """
-    if not data:
+    return _decode(_Bytes(data), len(data), resample, mixdown, segment_s)
+
+
+def decode_local(
+    path: Path,
+    listed_bytes: int,
+    *,
+    resample: bool,
+    mixdown: bool,
+    segment_s: tuple[float, float | None] | None,
+) -> DecodedAudio:
+    """Decode a part of a local file as `decode` does, of which only the bytes that are needed are read.
+
+    Args:
+        path: The file.
+        listed_bytes: Its size when it was listed.
+        resample: As for `decode`.
+        mixdown: As for `decode`.
+        segment_s: As for `decode`.
+
+    Raises:
+        AudioProblem: The file cannot be used, or is not as it was listed.
+        ConfigError: It is to be resampled, and torchaudio cannot be imported.
+        OSError: The file cannot be read.
+    """
+    check_listed(path.stat().st_size, listed_bytes)  # before it is opened: a pipe would wait
+    with _LocalFile(path) as stream:
+        try:
+            return _decode(stream, listed_bytes, resample, mixdown, segment_s)
+        except AudioProblem:
+            if stream.error is not None:
+                raise stream.error from None
+            raise
+
+
+def _decode(
+    stream: Any,
+    num_bytes: int,
+    resample: bool,
+    mixdown: bool,
+    segment_s: tuple[float, float | None] | None,
+) -> DecodedAudio:
+    """`decode` of a binary seekable file of so many bytes."""
+    if not num_bytes:
         raise AudioProblem("empty", "the file has no bytes")
-    with _open(stream := _Bytes(data)) as file:
-        if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
-            _check_wav_is_whole(data)
+    with _open(stream) as file:
+        _check_wav_is_whole(stream, num_bytes)
         _check_header(file, resample=resample, mixdown=mixdown)
         first, last = _samples_of(segment_s, file)
-        samples = _read_samples(file, first, last, ends_early=lambda: stream.tell() >= len(data))
+        samples = _read_samples(file, first, last, ends_early=lambda: stream.tell() >= num_bytes)
         if file.format == "MP3" and last == file.frames:
-            _check_mp3_is_read(data, stream.tell())
+            _check_mp3_is_read(stream, num_bytes)
         is_mono_flac = file.format == "FLAC" and file.subtype == "PCM_16" and file.channels == 1
         rate_hz, num_channels = file.samplerate, file.channels
     if samples.ndim == 2:
@@ -147,30 +206,34 @@ def _check_header(file: Any, *, resample: bool, mixdown: bool) -> None:
         )
 
 
-def _check_wav_is_whole(data: bytes) -> None:
+def _check_wav_is_whole(stream: Any, num_bytes: int) -> None:
     """Raise AudioProblem if the samples end before the header says so, which libsndfile accepts silently."""
+    place = stream.tell()
+    stream.seek(0)
+    header = stream.read(12)
     at = 12  # "RIFF", size, "WAVE", then chunks: a name, a size, that many bytes, a byte of padding after an odd size
-    while at + 8 <= len(data):
-        name, num_bytes = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+    while header[:4] == b"RIFF" and header[8:12] == b"WAVE" and at + 8 <= num_bytes:
+        stream.seek(at)
+        chunk = stream.read(8)
+        num_promised = int.from_bytes(chunk[4:], "little")
         at += 8
-        if name == b"data":
-            if len(data) < at + num_bytes < at + UNKNOWN_WAV_BYTES:
-                reason = (
-                    f"{len(data) - at} of the {num_bytes} bytes of samples are there that the header promises"
-                )
+        if chunk[:4] == b"data":
+            if num_bytes < at + num_promised < at + UNKNOWN_WAV_BYTES:
+                reason = f"{num_bytes - at} of the {num_promised} bytes of samples are there that the header promises"
                 raise AudioProblem("truncated", reason)
-            return
-        at += num_bytes + num_bytes % 2
+            break
+        at += num_promised + num_promised % 2
+    stream.seek(place)
 
 
-def _check_mp3_is_read(data: bytes, num_read: int) -> None:
+def _check_mp3_is_read(stream: Any, num_bytes: int) -> None:
     """Raise AudioProblem if frames follow the last one by libsndfile's length, which it then guessed."""
-    num_left = len(data) - num_read
-    is_frame = data[num_read : num_read + 1] == b"\xff"  # tags at the end of an MP3 file begin with a letter
+    num_left = num_bytes - stream.tell()
+    is_frame = stream.read(1) == b"\xff"  # tags at the end of an MP3 file begin with a letter
     if is_frame and num_left > MP3_PADDING_BYTES:
         raise AudioProblem(
             "unreadable",
-            f"its header gives no length, and {num_left} of its {len(data)} bytes come after the length that was "
+            f"its header gives no length, and {num_left} of its {num_bytes} bytes come after the length that was "
             "guessed; encode it again",
         )
 

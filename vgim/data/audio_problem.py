@@ -17,3 +17,12 @@ class AudioProblem(Exception):  # noqa: N818 (no error of the program: the file 
         super().__init__(reason)
         self.kind: SkipKind = kind
         self.reason = reason
+
+
+def check_listed(num_bytes: int, listed_bytes: int) -> None:
+    """Raise AudioProblem if a file has another size than when its corpus was listed."""
+    if num_bytes != listed_bytes:
+        raise AudioProblem(
+            "unreadable",
+            f"it had {listed_bytes} bytes when the corpus was listed, and has {num_bytes} now; wait until it is whole",
+        )

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from vgim.data.audio_problem import AudioProblem
+from vgim.data.audio_problem import AudioProblem, check_listed
 from vgim.data.source import LostSourceError, Source
 from vgim.errors import StorageError, VgimError
 from vgim.storage import Location, is_transient
@@ -86,11 +86,8 @@ def read_foreign(file: Source, listed_bytes: int | None = None) -> bytes:
             "unreadable", f"{num_bytes} bytes, at most {MAX_FILE_BYTES} are read; cut the recording"
         )
     data = file.read_bytes()
-    if listed_bytes is not None and len(data) != listed_bytes:
-        raise AudioProblem(
-            "unreadable",
-            f"it had {listed_bytes} bytes when the corpus was listed, and has {len(data)} now; wait until it is whole",
-        )
+    if listed_bytes is not None:
+        check_listed(len(data), listed_bytes)
     return data
 
 

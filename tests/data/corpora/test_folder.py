@@ -22,6 +22,7 @@ from vgim.cli import main
 from vgim.data.corpora.folder import find_folder, recordings_of, utterance_id_of
 from vgim.data.corpora.manifest_file import ManifestRow, read_manifest_rows
 from vgim.data.shards.prepare import prepare
+from vgim.data.shards.write import ReadOptions, _read
 from vgim.errors import ConfigError, DataError
 from vgim.storage import Location
 
@@ -263,6 +264,20 @@ def test_a_whole_file_is_in_the_split_of_its_segments(corpus: Path, tmp_path: Pa
     assert set(split_of.values()) == {"train", "validation", "test"}
     for name in split_of:
         assert split_of[name] == split_of[name.replace("part_", "whole_")], name
+
+
+def test_of_a_local_file_the_segment_alone_is_read(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "segments.json"
+    file.write_text(jsonl([{"audio_filepath": "ann/one.wav", "offset": 0.5, "duration": 0.5}]))
+    found = find_folder(corpus, manifest=str(file))
+    monkeypatch.setattr(Location, "read_bytes", None)
+    options = ReadOptions("pcm16", min_samples=0, resample=False, mixdown=False, strict=True)
+    clip, data = _read(found.root.child("ann/one.wav"), found.utterances[0], options)
+    whole = soundfile.read(corpus / "ann/one.wav", dtype="int16")[0]
+    np.testing.assert_array_equal(clip.samples, whole[8_000:16_000])
+    assert not data
 
 
 def test_shards_of_segments_have_their_target_size(corpus: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vgim.data.archives.random_access import opened
-from vgim.data.audio import BLOCK_SAMPLES, DecodedAudio, decode, encode_flac
+from vgim.data.audio import BLOCK_SAMPLES, DecodedAudio, decode, decode_local, encode_flac
 from vgim.data.audio_problem import AudioProblem
 from vgim.data.corpora.corpus import Skipped, SourceUtterance
 from vgim.data.corpora.phone_labels import Phones, fits
@@ -23,7 +23,7 @@ from vgim.data.shards.manifest import Codec, ShardEntry
 from vgim.data.shards.plan import ShardPlan
 from vgim.data.shards.record import IndexRow, ShardResult, write_record
 from vgim.data.source import Source
-from vgim.storage import Location
+from vgim.storage import Location, storage_errors
 
 ROW_GROUP_BYTES = 8 * 1024 * 1024
 """Audio in a row group, the unit that a stream reads and shuffles."""
@@ -126,10 +126,7 @@ def _rows(
         on_utterance()
         try:
             with own_problems(root):
-                data = read_foreign(root.child(item.path), item.size_bytes)
-                clip = decode(
-                    data, resample=options.resample, mixdown=options.mixdown, segment_s=item.segment_s
-                )
+                clip, data = _read(root.child(item.path), item, options)
             if len(clip.samples) < options.min_samples:
                 raise AudioProblem(
                     "too short", f"{len(clip.samples)} samples, at least {options.min_samples} needed"
@@ -144,6 +141,22 @@ def _rows(
             tally.misfit_labels.append(item.utterance_id)
             phones = None
         yield _row(item, plan.split, clip, data, phones, options.codec, tally)
+
+
+def _read(file: Source, item: SourceUtterance, options: ReadOptions) -> tuple[DecodedAudio, bytes]:
+    """The audio of an utterance, and its file's bytes, if it is a whole file.
+
+    Raises:
+        AudioProblem: The file cannot be used.
+        StorageError: The file cannot be read.
+    """
+    how = {"resample": options.resample, "mixdown": options.mixdown}
+    if item.segment_s is None or not isinstance(file, Location) or not file.is_local:
+        data = read_foreign(file, item.size_bytes)
+        return decode(data, **how, segment_s=item.segment_s), data
+    with storage_errors("read", file.uri, kinds=(OSError,)):
+        clip = decode_local(file.local_path, item.size_bytes, **how, segment_s=item.segment_s)
+    return clip, b""
 
 
 def _row(
