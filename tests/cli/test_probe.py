@@ -242,11 +242,13 @@ def test_without_a_task_all_are_probed_that_the_shards_have_labels_for(
 
 def test_a_table_gives_tasks_of_its_columns(run: Path, asked: list[Any], tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
-    table.write_text("id,mood,same\na,calm,x\nb,angry,x\n")
+    table.write_text("id,mood,same,Of whom?\na,calm,x,\nb,angry,x,\n")
     result = vgim("probe", str(run), "--labels", str(table))
     assert result.exit_code == 0, result.stderr
     assert [(options.task, options.labels) for options in asked[1:-1]] == [("mood", str(table))]
-    left_out, tasks = result.stderr.splitlines()
+    unnamed, left_out, tasks = result.stderr.splitlines()
+    assert unnamed.startswith(f"note: {table} has a column 'of whom?', which cannot name a task;")
+    assert unnamed.endswith("; it is left out")
     assert left_out.startswith(f"note: {table}, column same: it has only 'x'")
     assert tasks == f"tasks: mood, the columns of {table}; --task chooses"
     asked.clear()
@@ -257,6 +259,7 @@ def test_a_table_gives_tasks_of_its_columns(run: Path, asked: list[Any], tmp_pat
     ]
     for words, told in (
         (["--labels", str(table), "--task", "tone"], "has the columns mood, same; use one of them"),
+        (["--labels", str(table), "--task", "of whom?"], "has a column 'of whom?', which cannot name a task"),
         (["--labels", str(table), "--task", "phone"], "has no effect on --task phone"),
         (["--task", "mood"], "--task mood is not a task; use speaker, phone"),
         (["--labels", str(table), "--task", "mood", "--task", "phone", "--labels-per-class", "1"], "--task"),

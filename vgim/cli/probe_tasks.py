@@ -60,18 +60,21 @@ def _with_table(tasks: Sequence[str], labels: str) -> Mapping[str, str | None]:
     from vgim.downstream.probes.label_table import problem_of_classes, read_label_table
     from vgim.downstream.probes.registry import TASKS
 
-    columns = read_label_table(labels).columns
+    table = read_label_table(labels)
+    columns = table.columns
     if not tasks:
-        problems = {name: problem_of_classes(column.values()) for name, column in columns.items()}
+        problems = {name: problem_of_classes(column.values(), table.kind) for name, column in columns.items()}
         usable = [name for name, problem in problems.items() if problem is None]
         left_out = [f"column {name}: {problem}" for name, problem in problems.items() if problem is not None]
         if not usable:
             raise DataError(f"{labels}, {left_out[0]}")
-        for line in left_out:
-            say(f"note: {labels}, {line}; it is left out")
+        for line in (*table.problems.values(), *(f"{labels}, {line}" for line in left_out)):
+            say(f"note: {line}; it is left out")
         say(f"tasks: {', '.join(usable)}, the columns of {labels}; --task chooses")
         return dict.fromkeys(usable, labels)
     for task in tasks:
+        if task in table.problems and task not in TASKS:
+            raise DataError(table.problems[task])
         if task not in TASKS and task not in columns:
             raise ConfigError(
                 f"--task {shorten(task)}, but {labels} has the columns {', '.join(columns)}; use one of them, or a "

@@ -302,6 +302,16 @@ def test_shards_of_segments_have_their_target_size(corpus: Path, tmp_path: Path)
     assert [shard.utterances for shard in manifest.split("train").shards] == [30, 30, 30]
 
 
+def test_json_lines_of_data_frames_spell_names_freely_and_write_missing_values_as_nan(
+    corpus: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "frame.jsonl"
+    file.write_text('{"Path": "ann/one.wav", "Speaker": NaN, "Text": NaN, "start": NaN, "id": "x"}\n')
+    (item,) = find_folder(corpus, manifest=str(file)).utterances
+    assert (item.utterance_id, item.speaker_id, item.segment_s) == ("x", "ann", None)
+    assert "nan" not in item.transcript
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

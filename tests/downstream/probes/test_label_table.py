@@ -72,9 +72,11 @@ def test_a_path_names_the_utterance_of_its_longest_end(tmp_path: Path) -> None:
         ("id,mood\na,b,c\n", "line 2: 3 cells under a header of 2"),
         ("path,start,mood\na.wav,soon,c\n", "line 2: start=soon is no time in seconds"),
         ("id,mood\na,b\n\na,c\n", "line 4: a is 'c', and 'b' in a line before"),
-        ("id,phone\na,b\n", "has a column phone, which is a task of the shards' own labels; rename"),
+        ("id,phone\na,b\n", "has a column 'phone', which is a task of the shards' own labels; rename"),
         ("id,1st\na,b\n", "has a column '1st', which cannot name a task"),
         (f"id,{'m' * 41}\na,b\n", "cannot name a task"),
+        ("id,mood,Mood\na,b,c\n", "has two columns of the name mood; rename one of them"),
+        ('{"name": "a", "mood": "b"}\n', "has no column id (or utterance_id, "),
         ("id,../mood\na,b\n", "cannot name a task"),
     ],
 )
@@ -82,6 +84,28 @@ def test_tables_without_labels_are_refused_by_line_and_reason(tmp_path: Path, te
     with pytest.raises(DataError) as error:
         table(tmp_path, text)
     assert told in str(error.value)
+
+
+def test_a_column_that_is_no_task_leaves_the_others(tmp_path: Path) -> None:
+    read = table(
+        tmp_path,
+        "id,mood,Notes (free),phone,rater,Age group,age-group\na,calm,x,y,r1,1,2\na,calm,x,y,r2,1,2\nb,far,,,,1,1\n",
+    )
+    assert read.columns == {"mood": {"a": "calm", "b": "far"}}
+    told = [problem.partition("labels.csv")[2] for problem in read.problems.values()]
+    assert list(read.problems) == ["notes (free)", "phone", "age_group", "rater"]
+    assert told[0].startswith(" has a column 'notes (free)', which cannot name a task")
+    assert told[3].startswith(", line 3: a is 'r2', and 'r1' in a line before")
+
+
+def test_json_lines_may_spell_names_as_tables_do_and_have_values_that_are_not_there(tmp_path: Path) -> None:
+    lines = '{"ID": "a", "Mood": NaN}\n{"ID": "b", "Mood": "calm"}\n{"ID": "c", "Mood": 2}\n'
+    assert table(tmp_path, lines).columns == {"mood": {"b": "calm", "c": "2"}}
+
+
+def test_labels_hold_no_marks_that_terminals_obey(tmp_path: Path) -> None:
+    labels = table(tmp_path, "id,mood\na,\x1b[31mred\x07\nb,x\u202ey\n").columns["mood"]
+    assert labels == {"a": r"\x1b[31mred\x07", "b": r"x\u202ey"}
 
 
 def test_a_table_of_other_recordings_is_refused_with_both_spellings(tmp_path: Path) -> None:
@@ -110,6 +134,8 @@ def test_values_of_which_each_has_one_example_are_no_classes() -> None:
     assert problem_of_classes([str(n % 11) for n in range(22)]) is None
     assert "write groups of values" in (problem_of_classes([str(n) for n in range(11)]) or "")
     assert "only 'a'" in (problem_of_classes(["a", "a"]) or "")
+    assert "characters; write labels of 200 at most" in (problem_of_classes(["a", "b" * 201]) or "")
+    assert "have a single speaker" in (problem_of_classes([str(n) for n in range(11)], "speaker") or "")
     assert "no value" in (problem_of_classes([]) or "")
 
 

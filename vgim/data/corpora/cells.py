@@ -16,8 +16,12 @@ ReadLine = Callable[[str], Mapping[str, Any]]
 """Reads a line's values; ValueError says why it does not read."""
 
 
-def open_table(data: bytes, file: Location, keys: Sequence[str]) -> tuple[ReadLine, list[TextLine]]:
-    """How a table's lines are read, and the lines: of JSON all, of other tables those under the header.
+def open_table(
+    data: bytes, file: Location, keys: Sequence[str]
+) -> tuple[ReadLine, list[TextLine], tuple[str, ...]]:
+    """How a table's lines are read, the lines (of JSON all, of other tables those under the header), and the header.
+
+    Names of columns are in lower case. JSON has no header.
 
     Args:
         data: The content of the file.
@@ -29,7 +33,7 @@ def open_table(data: bytes, file: Location, keys: Sequence[str]) -> tuple[ReadLi
     """
     lines = split_lines(data)
     if lines and lines[0].text.lstrip().startswith("{"):
-        return _of_json, lines
+        return _of_json, lines, ()
     return _cells_reader(lines, file, keys)
 
 
@@ -41,7 +45,7 @@ def text_of(values: Mapping[str, Any], names: Sequence[str]) -> str:
 def cell_of(values: Mapping[str, Any], names: Sequence[str]) -> str:
     """The first value that one of the names has, with its spaces as they are; empty if there is none."""
     found = next((values[name] for name in names if values.get(name) is not None), "")
-    if not isinstance(found, str | int | float):
+    if not isinstance(found, str | int | float) or found != found:  # Python writes missing values as NaN
         return ""
     # JSON may hold halves of characters, which no text file can.
     return str(found).encode(errors="replace").decode()
@@ -54,13 +58,13 @@ def _of_json(text: str) -> Mapping[str, Any]:
         values = None
     if not isinstance(values, dict):
         raise ValueError(f"expected a JSON object, got {shorten(text)!r}")
-    return values
+    return {name.lower(): value for name, value in values.items()}
 
 
 def _cells_reader(
     lines: list[TextLine], file: Location, keys: Sequence[str]
-) -> tuple[ReadLine, list[TextLine]]:
-    """How a line under a header is read, and the lines under it."""
+) -> tuple[ReadLine, list[TextLine], tuple[str, ...]]:
+    """How a line under a header is read, the lines under it, and the names in it."""
     header = lines[0] if lines else TextLine(1, keys[0], "")
     delimiter = "\t" if "\t" in header.text else ";" if ";" in header.text else ","
     try:
@@ -81,7 +85,7 @@ def _cells_reader(
             )
         return dict(zip(names, cells, strict=False))
 
-    return read_line, lines[1:]
+    return read_line, lines[1:], tuple(names)
 
 
 def _cells(text: str, delimiter: str) -> list[str]:

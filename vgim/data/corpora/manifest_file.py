@@ -91,7 +91,7 @@ def read_manifest_rows(file: Location) -> list[ManifestRow | BadLine]:
     data = file.read_bytes()
     if file.name.endswith(".gz"):
         data = _unzipped(data, file)
-    read_line, lines = open_table(data, file, PATH)
+    read_line, lines, _ = open_table(data, file, PATH)
     rows = [_row_or_problem(line, read_line) for line in lines]
     if not rows:
         raise DataError(f"the manifest {file} names no recording; expected a header and lines, or JSON lines")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vgim.data.corpora.cells import open_table, text_of
@@ -29,7 +29,7 @@ from vgim.data.corpora.manifest_file import (
 from vgim.downstream.probes.registry import TASKS, is_own_task
 from vgim.errors import DataError
 from vgim.storage import Location
-from vgim.text import first_few, plural, shorten
+from vgim.text import first_few, plural, printable, shorten
 
 KEYS = {"utterance": NAME, "file": PATH, "speaker": SPEAKER}
 """What a row labels → names of the column that names it; the first that a table has counts."""
@@ -38,6 +38,8 @@ NO_LABELS = {*NAME, *PATH, *SPEAKER, *TRANSCRIPT, *SPLIT, *START, *DURATION}
 _OF_SEGMENT = re.compile(rf"{SEGMENT}[0-9]+$")
 FEW_CLASSES = 10
 """Classes up to which each may have a single example."""
+MAX_LABEL = 200
+"""Characters in a label, which tables and pictures show."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class LabelTable:
     """A key of `KEYS`."""
     columns: dict[str, dict[str, str]]
     """Task → id, path or speaker → label; an empty cell gives none."""
+    problems: dict[str, str]
+    """Other column, or task that several columns would be → why it is none of `columns`, with the fix."""
 
     def labels_of(self, task: str, speaker_of: Mapping[str, str]) -> dict[str, str]:
         """The labels of the utterances of shards.
@@ -77,16 +81,25 @@ class LabelTable:
         return found
 
 
-def problem_of_classes(labels: Collection[str]) -> str | None:
-    """Why a column's values are no classes, with the fix; None if they are."""
+def problem_of_classes(labels: Collection[str], kind: str = "utterance") -> str | None:
+    """Why a column's values are no classes, with the fix; None if they are.
+
+    Args:
+        kind: What the labels are of, a key of `KEYS`. A speaker may have many examples.
+    """
     counts = Counter(labels)
     if len(counts) < 2:
         only = f"only {shorten(next(iter(counts)))!r}" if counts else "no value"
         return f"it has {only}, and a probe needs two classes; label more utterances"
+    if (longest := max(map(len, counts))) > MAX_LABEL:
+        return f"it has a label of {longest:,} characters; write labels of {MAX_LABEL} at most"
     if len(counts) > FEW_CLASSES and 2 * len(counts) > len(labels):
+        one, choose = (
+            ("speaker", ", or choose the column with --task") if kind == "speaker" else ("example", "")
+        )
         return (
-            f"its {len(labels):,} labels are of {len(counts):,} classes, most of which have a single example; write "
-            "groups of values, such as decades for ages"
+            f"its {len(labels):,} labels are of {len(counts):,} classes, most of which have a single {one}; write "
+            f"groups of values, such as decades for ages{choose}"
         )
     return None
 
@@ -95,16 +108,15 @@ def read_label_table(file: str) -> LabelTable:
     """Read a table of labels: CSV or TSV with a header, or JSON lines.
 
     Raises:
-        DataError: The file is missing, a line does not read, two lines label one thing differently, or there is no
-            column of labels.
+        DataError: The file is missing, a line does not read, nothing names what a line labels, or there is no column
+            of labels.
         StorageError: The file cannot be read.
     """
     place = Location(file)
     if not place.exists():
         raise DataError(f"there is no table of labels {file}; check --labels")
-    read_line, lines = open_table(
-        place.read_bytes(), place, [name for names in KEYS.values() for name in names]
-    )
+    names_of_keys = [name for names in KEYS.values() for name in names]
+    read_line, lines, header = open_table(place.read_bytes(), place, names_of_keys)
     rows: list[tuple[int, Mapping[str, object]]] = []
     for line in lines:
         try:
@@ -113,22 +125,31 @@ def read_label_table(file: str) -> LabelTable:
             rows.append((line.number, read_line(line.text)))
         except ValueError as problem:
             raise DataError(f"{file}, line {line.number}: {problem}") from None
-    used = {name for _, values in rows for name in values}
-    kind = next((kind for kind, names in KEYS.items() if used & set(names)), "utterance")
-    columns = {_task_name(name, file): name for name in dict.fromkeys(n for _, v in rows for n in v) if name}
-    columns = {task: name for task, name in columns.items() if name.lower() not in NO_LABELS}
-    if not columns:
+    used = dict.fromkeys(header or (name for _, values in rows for name in values))
+    kind = next((kind for kind, names in KEYS.items() if used.keys() & set(names)), None)
+    if kind is None and rows:
         raise DataError(
-            f"{file} has no column of labels; add one beside {' and '.join(sorted(used)) or KEYS[kind][0]}, with the "
-            "task's name in the header"
+            f"{file} has no column {names_of_keys[0]} (or {', '.join(names_of_keys[1:])}); add the one that names what "
+            "each line labels"
         )
+    kind = kind or "utterance"
+    columns, problems = _tasks_of(header or tuple(used), file)
     table: dict[str, dict[str, str]] = {task: {} for task in columns}
     for number, values in rows:
         where = f"{file}, line {number}"
         key = _key(values, kind, where)
         for task, name in columns.items():
-            _add(table[task], key, text_of(values, [name]), where)
-    return LabelTable(file, kind, table)
+            conflict = _add(table[task], key, printable(text_of(values, [name])))
+            if conflict is not None:
+                problems.setdefault(task, f"{where}: {conflict}")
+    table = {task: column for task, column in table.items() if task not in problems}
+    if not table:
+        raise DataError(
+            next(iter(problems.values()), "")
+            or f"{file} has no column of labels; add one beside {' and '.join(sorted(used)) or KEYS[kind][0]}, with "
+            "the task's name in the header"
+        )
+    return LabelTable(file, kind, table, problems)
 
 
 def _key(values: Mapping[str, object], kind: str, where: str) -> str:
@@ -143,31 +164,34 @@ def _key(values: Mapping[str, object], kind: str, where: str) -> str:
     return key if start_s is None else segment_id(key, start_s)
 
 
-def _add(column: dict[str, str], key: str, label: str, where: str) -> None:
-    if not key or not label:
-        return
-    if column.setdefault(key, label) != label:
-        raise DataError(
-            f"{where}: {shorten(key)} is {shorten(label)!r}, and {shorten(column[key])!r} in a line before; remove one "
-            "of them, or label utterances in a column id"
-        )
+def _add(column: dict[str, str], key: str, label: str) -> str | None:
+    """Add a label; why it cannot be added, if the key has another one."""
+    if not key or not label or column.setdefault(key, label) == label:
+        return None
+    return (
+        f"{shorten(key)} is {shorten(label)!r}, and {shorten(column[key])!r} in a line before; remove one of them, or "
+        "label utterances in a column id"
+    )
 
 
-def _task_name(column: str, file: str) -> str:
-    """The task that a column is, such as `accent_group` for `Accent group`."""
-    if column.lower() in NO_LABELS or not column:
-        return column.lower()
-    name = "_".join(column.strip().lower().replace("-", " ").split())
-    if name in TASKS:
-        raise DataError(
-            f"{file} has a column {column}, which is a task of the shards' own labels; rename the column"
-        )
-    if not is_own_task(name):
-        raise DataError(
-            f"{file} has a column {shorten(column)!r}, which cannot name a task; write letters, digits and _, "
-            "beginning with a letter, 40 at most"
-        )
-    return name
+def _tasks_of(names: Sequence[str], file: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Task → column, such as `accent_group` for `accent group`; and other columns → why they are no tasks."""
+    columns: dict[str, str] = {}
+    problems: dict[str, str] = {}
+    for name in names:
+        task = "_".join(name.replace("-", " ").split())
+        if not task or name in NO_LABELS:
+            continue
+        shown = f"{file} has a column {shorten(name)!r}"
+        if task in TASKS:
+            problems[name] = f"{shown}, which is a task of the shards' own labels; rename the column"
+        elif not is_own_task(task):
+            problems[name] = (
+                f"{shown}, which cannot name a task; write letters, digits and _, beginning with a letter, 40 at most"
+            )
+        elif columns.setdefault(task, name) != name or names.count(name) > 1:
+            problems[task] = f"{file} has two columns of the name {task}; rename one of them"
+    return columns, problems
 
 
 def _by_id(

@@ -69,6 +69,8 @@ def own_labels_probe(task: str, file: str, shards: Location, manifest: Manifest)
         DataError: The table does not read, or its labels are no classes of these utterances.
     """
     table = read_label_table(file)
+    if task in table.problems:
+        raise DataError(table.problems[task])
     if task not in table.columns:
         raise ConfigError(
             f"--task {shorten(task)}, but {file} has the columns {', '.join(table.columns)}; use one of them"
