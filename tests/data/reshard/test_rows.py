@@ -16,12 +16,13 @@ from tests.data.reshard.conftest import SMALL, Preparer, same_shards, utterances
 from tests.recorded import Recorded
 from vgim.data.corpora.folder import find_folder
 from vgim.data.corpora.librispeech import find_librispeech
-from vgim.data.reshard import rows
+from vgim.data.reshard import rewrite, rows
 from vgim.data.reshard.job import UNCHANGED
 from vgim.data.reshard.merge import merge
 from vgim.data.reshard.split import split
 from vgim.data.reshard.subset import subset
 from vgim.data.shards.check import verify
+from vgim.data.shards.columns import SHARD_SCHEMA
 from vgim.data.shards.index import read_index
 from vgim.data.shards.manifest import SPLITS, Manifest, read_manifest
 from vgim.data.shards.prepare import prepare
@@ -228,6 +229,19 @@ def test_an_interrupted_call_goes_on(
     assert heard.messages[-1] == UNCHANGED
     with pytest.raises(DataError, match=rf"holds other shards already, which `vgim data {verb}` made"):
         split(shards, tmp_path / "out", seed=4)
+
+
+def test_a_row_that_was_read_keeps_no_other_in_memory(prepared: Preparer) -> None:
+    shards = prepared("shards", labels=True)
+    (path, *_) = sorted(shards.glob("train/[0-9]*[0-9].parquet"))
+    whole = pq.ParquetFile(path).read_row_group(0)
+    assert whole.num_rows > 1
+    reader = rewrite._Reader(Location(shards), SHARD_SCHEMA.names)
+    row = reader.row(f"train/{path.name}", 0, 1)
+    assert row.to_pylist() == whole.slice(1, 1).to_pylist()
+    assert row.get_total_buffer_size() < 2 * row.nbytes + 1000 < whole.nbytes
+    with pytest.raises(DataError, match="other utterances"):
+        reader.row(f"train/{path.name}", 0, whole.num_rows)
 
 
 def test_a_damaged_source_is_named_and_nothing_is_left_whole(prepared: Preparer, tmp_path: Path) -> None:

@@ -138,10 +138,10 @@ class _Reader:
         if self._groups.get(split, (None,))[0] != (path, row_group):
             table = read_opened_row_group(self._files[split][1], uri, row_group, self._columns)
             self._groups[split] = ((path, row_group), table.select(list(self._columns)))
-        found = self._groups[split][1].slice(row, 1)
-        if not found.num_rows:
+        group = self._groups[split][1]
+        if row >= group.num_rows:
             raise other_content(uri)
-        return found
+        return group.take([row])  # a copy: a slice would keep the whole row group in memory
 
 
 def _row_groups(plan: RowPlan, reader: _Reader) -> Iterator[tuple[list[RowPlace], pa.Table]]:
