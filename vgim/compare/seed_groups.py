@@ -19,6 +19,8 @@ SEED_AT_THE_END = re.compile(r"[-_. ]+(seed[-_. ]*)?\d*$")
 def group_by_seed(runs: Sequence[str]) -> dict[str, list[Location]]:
     """Runs' folders by the group's name, which is the common beginning of its runs' names.
 
+    Where that is the name of a run or of a group beside it, the name is that of the group's first run.
+
     Raises:
         VgimError: A folder is no run, or two runs of a group have the same seed.
     """
@@ -38,7 +40,8 @@ def group_by_seed(runs: Sequence[str]) -> dict[str, list[Location]]:
                 f"{', '.join(map(str, seeds))}; --group-seeds compares runs with different seeds, leave one out"
             )
         name = _common_name([names[folder] for folder in members])
-        groups[name if name not in groups else names[members[0]]] = members
+        others = {names[folder] for folder in folders if folder not in members}
+        groups[name if name not in {*groups, *others} else names[members[0]]] = members
     return groups
 
 
