@@ -21,10 +21,10 @@ STEPS = 5_000  # more than it takes
 
 
 def wishes_of(rank: int, boundary: int) -> Wishes:
-    """Rank 1 learns of a signal; rank 0 wants a checkpoint, writes one at every boundary, and failed at one."""
+    """Rank 1 learns of a signal; rank 0 wants a checkpoint, writes one at every boundary, and has read a source."""
     if rank == 1:
         return Wishes(stop_signal=15 if boundary == ASKED_AT else 0)
-    return Wishes(checkpoint=boundary == 5, written_step=boundary, failed_step=2)
+    return Wishes(checkpoint=boundary == 5, written_step=boundary, source_step=2)
 
 
 def train_until_stopped(group: RankGroup, every_s: float) -> tuple[int | None, int]:

@@ -34,8 +34,6 @@ class Wishes:
     """Whether a checkpoint is due by the clock."""
     written_step: int = 0
     """Step of the newest checkpoint that was written in the background and is on storage; 0 if there is none."""
-    failed_step: int = 0
-    """Step of a checkpoint that could not be written in the background; 0 if all were."""
     source_step: int = 0
     """Step of a newer checkpoint of `attach.run` that is read and waits to be used; 0 if there is none."""
 
