@@ -19,13 +19,10 @@ FEW = ("truncate", "not_utf8", "delete", "folder_in_its_place")
 
 @pytest.fixture
 def sweep(finished_sweep: FinishedSweep, tmp_path: Path) -> Path:
-    """A copy of the finished sweep, whose base has the copy's place as its storage.root."""
+    """A copy of the finished sweep."""
     folder = finished_sweep[0].folder.local_path
     ignore = shutil.ignore_patterns("tensorboard", "weights.safetensors", "optimizer.safetensors")
-    copy = Path(shutil.copytree(folder, tmp_path / folder.name, ignore=ignore))
-    base = copy / "base.yaml"
-    base.write_text(base.read_text().replace(str(folder.parent), str(tmp_path)))
-    return copy
+    return Path(shutil.copytree(folder, tmp_path / folder.name, ignore=ignore))
 
 
 def show(sweep: Path, *options: str) -> Result:

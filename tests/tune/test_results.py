@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
+from pathlib import Path
 
 from tests.tune.sweep_cases import FinishedSweep, MakeSweep
 from vgim.runs.listing import list_runs
+from vgim.storage import Location
 from vgim.tune.charts import short_metric
-from vgim.tune.results import SweepResult, collect, format_table
+from vgim.tune.results import SweepResult, collect, format_table, read
 from vgim.tune.show import show
 from vgim.tune.trials import trials_of
 
@@ -53,3 +56,18 @@ def test_kl_weights_that_mean_other_costs_in_other_trials_are_noted(
         widths = tiny_sweep(space, f"objective.kl_reduction={unit}")
         collected = collect("widths", widths.config.metric, tuple(space), trials_of(widths))
         assert len(collected.notes) == notes
+
+
+def test_a_sweep_that_was_copied_under_another_name_is_read_and_written_where_it_is(
+    finished_sweep: FinishedSweep, tmp_path: Path
+) -> None:
+    sweep, result = finished_sweep
+    before = {path: path.stat().st_mtime_ns for path in sweep.folder.local_path.iterdir()}
+    copy = Path(shutil.copytree(sweep.folder.local_path, tmp_path / "copy"))
+    (copy / "results.json").unlink()
+    shown = show(str(copy))
+    assert {path: path.stat().st_mtime_ns for path in sweep.folder.local_path.iterdir()} == before
+    assert read(Location(copy)) == shown
+    assert shown.best == result.best
+    assert [trial.metric for trial in shown.trials] == [trial.metric for trial in result.trials]
+    assert {Path(trial.run).parent for trial in shown.trials} == {copy / "trials"}

@@ -49,10 +49,17 @@ def show(folder: str) -> SweepResult:
 
 
 def reopen(folder: str) -> Sweep:
-    """The sweep that a folder holds."""
-    sweep_folder = SweepFolder(Location(folder))
-    config, base = sweep_folder.config(), sweep_folder.location.child(BASE)
-    return Sweep(config, from_yaml(base.read_text(), base.uri), None, sweep_folder.location.uri)
+    """The sweep that a folder holds, which may have been moved or copied since it ran."""
+    location = Location(folder)
+    config, file = SweepFolder(location).config(), location.child(BASE)
+    base = from_yaml(file.read_text(), file.uri)
+    storage = base.storage.model_copy(update={"root": location.parent.uri})
+    return Sweep(
+        config.model_copy(update={"name": location.name}),
+        base.model_copy(update={"storage": storage}),
+        None,
+        location.uri,
+    )
 
 
 def current_trials(sweep: Sweep, trials: Sequence[Trial]) -> list[Trial]:
