@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,9 @@ import pytest
 
 from tests.tune.sweep_cases import FinishedSweep, MakeSweep
 from vgim.errors import TrainingError
+from vgim.storage import Location
 from vgim.tune.output import write_results
+from vgim.tune.tensorboard import write_tensorboard
 from vgim.tune.trial_driver import TrialContext, run_trial
 from vgim.tune.trials import trials_of
 
@@ -31,6 +34,22 @@ def test_tensorboards_hparams_tab_shows_the_sweep(finished_sweep: FinishedSweep)
         assert figures["sweep/metric"] == pytest.approx(trial.metric)
         assert figures["sweep/kl_per_element"] == pytest.approx(trial.kl_per_element[-1])
         assert figures["sweep/mean_ks"] == pytest.approx(trial.mean_ks)
+
+
+def test_a_sweep_and_a_reader_may_write_its_events_at_once(
+    finished_sweep: FinishedSweep, tmp_path: Path
+) -> None:
+    _, result = finished_sweep
+
+    def write() -> None:
+        for _ in range(20):
+            write_tensorboard(Location(tmp_path), result)
+
+    with ThreadPoolExecutor(2) as pool:
+        for written in [pool.submit(write) for _ in range(2)]:
+            written.result()
+    assert len(hparams_groups(tmp_path / "tensorboard")) == len(result.trials)
+    assert [path.name for path in tmp_path.iterdir()] == ["tensorboard"]
 
 
 def test_events_are_written_again_only_where_trials_changed_or_events_are_missing(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from vgim.runs.layout import TENSORBOARD
-from vgim.storage import Location, temporary_folder
+from vgim.storage import Location, replace_by, temporary_folder
 
 
 class BoardText(NamedTuple):
@@ -51,8 +51,7 @@ def write_text_board(
                 for step, value in sorted(values.items()):
                     if len(values) > 1:
                         board.add_scalar(tag, value, step)
-        folder.delete()
-        folder.upload_dir(staging)
+        replace_by(staging, folder)
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -13,7 +13,7 @@ from vgim.storage.lines import AppendedLines
 from vgim.storage.location import Bytes, Entry, FileSizes, Location, Names
 from vgim.storage.second_place import Manner, give_second_place
 from vgim.storage.temporary import temporary_folder
-from vgim.storage.whole_folders import write_folder
+from vgim.storage.whole_folders import replace_by, write_folder
 
 __all__ = [
     "COPY_CHUNK_BYTES",
@@ -28,6 +28,7 @@ __all__ = [
     "give_second_place",
     "is_transient",
     "locked_temporary_folder",
+    "replace_by",
     "replace_folder",
     "storage_errors",
     "temporary_folder",

@@ -7,7 +7,7 @@ from pathlib import Path
 from vgim.runs.event_file import EventFile, refuse_loss
 from vgim.runs.hparams import session_end, session_start
 from vgim.runs.layout import TENSORBOARD
-from vgim.storage import Location, temporary_folder
+from vgim.storage import Location, replace_by, temporary_folder
 from vgim.tune.results import SweepResult, TrialResult
 
 METRIC, NCE, KL, KS = "sweep/metric", "sweep/nce", "sweep/kl_per_element", "sweep/mean_ks"
@@ -19,8 +19,7 @@ def write_tensorboard(folder: Location, result: SweepResult) -> None:
         for trial in result.trials:
             if trial.state != "waiting":
                 _session(staging / trial.id, trial)
-        folder.child(TENSORBOARD).delete()
-        folder.child(TENSORBOARD).upload_dir(staging)
+        replace_by(staging, folder.child(TENSORBOARD))
 
 
 def _session(folder: Path, trial: TrialResult) -> None:
