@@ -170,6 +170,40 @@ def test_a_supervised_encoder_learns_own_labels(
     assert result.label_epochs == (1,)
 
 
+@pytest.mark.parametrize(
+    ("left_out", "told"),
+    [
+        (
+            "train",
+            "column mood: no utterance of the train split has a label; label more utterances, or give --shards",
+        ),
+        ("test", "column mood: no utterance of the test split has a label"),
+        (
+            "validation",
+            "utterances of the validation split can be used for --task mood: each has no label; label some",
+        ),
+    ],
+)
+def test_labels_of_some_splits_alone_are_refused(
+    probed_run: Path, index_of: dict[str, tuple[str, str]], tmp_path: Path, left_out: str, told: str
+) -> None:
+    labels = {name: label for name, label in by_parity(index_of).items() if index_of[name][1] != left_out}
+    options = ProbeOptions(task="mood", labels=write_table(tmp_path / "t.csv", "id", labels), encoders=MFCC)
+    with pytest.raises(DataError, match=told):
+        probe(str(probed_run), options)
+
+
+def test_a_single_class_in_train_is_refused(
+    probed_run: Path, index_of: dict[str, tuple[str, str]], tmp_path: Path
+) -> None:
+    labels = {name: "calm" if index_of[name][1] == "train" else "angry" for name in index_of}
+    file = write_table(tmp_path / "t.csv", "id", labels)
+    with pytest.raises(
+        DataError, match="all labels of the train split are 'calm', and a probe needs two classes"
+    ):
+        probe(str(probed_run), ProbeOptions(task="mood", labels=file, encoders=MFCC))
+
+
 def test_tables_that_do_not_fit_are_refused(
     probed_run: Path, index_of: dict[str, tuple[str, str]], tmp_path: Path
 ) -> None:

@@ -89,9 +89,12 @@ def collect_examples(
                 examples[index].append(labeled)
                 names[index].append(utterance.utterance_id)
     if not all(examples):
+        why, fix = "has no label", "label some of them, or give other --shards"
+        if probe.uses_crops:
+            why, fix = f"is too short or {why}", "prepare other shards, or use --whole-utterances"
         raise DataError(
-            f"none of the {num_read} utterances of the {split} split can be used for --task {probe.name}: each is "
-            "too short or has no label; prepare other shards, or use --whole-utterances where crops are too long"
+            f"none of the {num_read} utterances of the {split} split can be used for --task {probe.name}: each {why}; "
+            f"{fix}"
         )
     joined = []
     for index in range(len(examples)):

@@ -81,15 +81,33 @@ def own_labels_probe(task: str, file: str, shards: Location, manifest: Manifest)
     label_of = table.labels_of(task, speaker_of)
     if problem := problem_of_classes(label_of.values()):
         raise DataError(f"{file}, column {task}: {problem}")
+    split_of = dict(zip(names, splits, strict=True))
+    if problem := _problem_of_splits(label_of, split_of):
+        raise DataError(
+            f"{file}, column {task}: {problem}; label more utterances, or give --shards with other splits, as "
+            "`vgim data split --seed` makes them"
+        )
     notes = []
     if len(label_of) < len(names):
         num_all = plural(len(names), "utterance")
         notes.append(f"{file} has a {task} for {len(label_of):,} of the {num_all}; others are left out")
     if not _are_of_speakers(label_of, speaker_of):
         return OwnLabelsProbe(task, label_of, notes=tuple(notes))
-    split_of = dict(zip(names, splits, strict=True))
     notes.append(_note_on_speakers(task, label_of, speaker_of, split_of))
     return OwnLabelsProbe(task, label_of, speaker_of, tuple(notes))
+
+
+def _problem_of_splits(label_of: Mapping[str, str], split_of: Mapping[str, str]) -> str | None:
+    """Why the labels teach or test nothing; None if they do."""
+    labels: dict[str, set[str]] = {split: set() for split in SPLITS}
+    for name, label in label_of.items():
+        labels[split_of[name]].add(label)
+    for split in ("train", "test"):
+        if not labels[split] and split in split_of.values():
+            return f"no utterance of the {split} split has a label"
+    if len(labels["train"]) == 1:
+        return f"all labels of the train split are {shorten(min(labels['train']))!r}, and a probe needs two classes"
+    return None
 
 
 def _are_of_speakers(label_of: Mapping[str, str], speaker_of: Mapping[str, str]) -> bool:
