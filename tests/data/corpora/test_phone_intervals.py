@@ -91,6 +91,22 @@ def test_files_of_timit_are_read(tmp_path: Path) -> None:
     assert labels.phones["SA1"].tolist() == [0, 0, 2, 2, 1, 1, 0]
 
 
+def test_two_tiers_of_phones_of_one_name_are_refused(tmp_path: Path) -> None:
+    tiers = {"phones": [(0.0, 0.2, "AA1")], "speech": [(0.0, 0.2, "B")]}
+    (tmp_path / "a.TextGrid").write_text(textgrid(tiers).replace('"speech"', '"phones"'))
+    with pytest.raises(
+        DataError, match=r"has the tiers phones, phones; call one of them phones, and leave out"
+    ):
+        read_interval_labels(Location(tmp_path))
+
+
+def test_two_kinds_of_labels_for_one_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "SA1.PHN").write_text("0 1600 h#\n1600 3200 aa\n")
+    (tmp_path / "SA1.TextGrid").write_text(textgrid({"phones": [(0.0, 0.2, "AA1")]}))
+    with pytest.raises(DataError, match=r"two label files for SA1, the second is SA1\.TextGrid; remove one"):
+        read_interval_labels(Location(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("name", "plain"),
     [

@@ -57,7 +57,14 @@ def read_interval_labels(folder: Location) -> PhoneLabels:
         raise DataError(
             f"{folder} holds no label file: expected NAME.TextGrid or NAME.phn for each utterance"
         )
-    spoken = {path[: -len(_suffix(path))]: READERS[_suffix(path)](folder.child(path)) for path in paths}
+    spoken: dict[str, list[Interval]] = {}
+    for path in paths:
+        stem = path[: -len(_suffix(path))]
+        if stem in spoken:
+            raise DataError(
+                f"{folder} has two label files for {stem}, the second is {path}; remove one of them"
+            )
+        spoken[stem] = READERS[_suffix(path)](folder.child(path))
     names = sorted({interval.name for intervals in spoken.values() for interval in intervals} - {SILENCE})
     inventory = (SILENCE, *names)
     if len(inventory) > MAX_CLASS:
@@ -98,20 +105,20 @@ def _read_textgrid(file: Location) -> list[Interval]:
     text = "\n".join(lines.get(number, "") for number in range(1, max(lines, default=0) + 2))
     try:
         tiers = [tier for tier in parseTextgridStr(text, True)["tiers"] if tier["class"] == "IntervalTier"]
-        found = {str(tier["name"]): tier["entries"] for tier in tiers}
-        values = {
-            name: [Interval(float(start), float(end), plain_name(label)) for start, end, label in entries]
-            for name, entries in found.items()
-        }
+        names = [str(tier["name"]) for tier in tiers]
+        values = [
+            [Interval(float(start), float(end), plain_name(label)) for start, end, label in tier["entries"]]
+            for tier in tiers
+        ]
     except Exception as error:  # praatio raises whatever its parser stumbles over
         raise DataError(f"{file} is no TextGrid ({shorten(str(error) or type(error).__name__)})") from None
-    chosen = [name for name in values if _PHONE_TIER.search(name)]
+    chosen = [number for number, name in enumerate(names) if _PHONE_TIER.search(name)]
     if not chosen and len(values) == 1:
-        chosen = list(values)
+        chosen = [0]
     if len(chosen) != 1:
         which = "one tier" if not chosen else "one of them"
         raise DataError(
-            f"{file} has the tiers {first_few(values, 6) or 'none'}; call {which} phones, and leave out the others of "
+            f"{file} has the tiers {first_few(names, 6) or 'none'}; call {which} phones, and leave out the others of "
             "that name"
         )
     return _checked(values[chosen[0]], file)
