@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from vgim.config.schema import ModelConfig, ObjectiveConfig
 from vgim.errors import ConfigError
-from vgim.model.decoding import Decoder, convs_between, transposed, without_pointwise
+from vgim.model.decoding import Decoder, transposed, without_pointwise
 from vgim.model.specs import ConvSpec
 from vgim.model.stack import Encoder, build_encoder
 
@@ -24,7 +24,7 @@ SIM = encoder_of()
 
 
 def decoder_of(encoder: Encoder, module: int, layer: int | None = None) -> Decoder:
-    return Decoder(convs_between(encoder, module, layer), encoder.channels(module, layer), 4, seed=0)
+    return Decoder(encoder.convs(module, layer), encoder.channels(module, layer), 4, seed=0)
 
 
 @given(
@@ -125,7 +125,7 @@ def test_the_seed_alone_decides_the_first_weights() -> None:
 
 @pytest.mark.parametrize("extra", [1, 2])
 def test_extra_layers_stand_behind_each_transposed_convolution(extra: int) -> None:
-    convs = convs_between(SIM, 0, None)
+    convs = SIM.convs(0)
     decoder = Decoder(convs, 4, 4, seed=0, extra_layers=extra)
     layers: list[torch.nn.Module] = []
     for i, left in ((1, 3), (0, 4)):  # the samples that each stride left over of 10,240

@@ -25,7 +25,6 @@ from vgim.decode.protocol import (
 from vgim.decode.protocol import LOSS as PUBLISHED_LOSS
 from vgim.decode.sounds import write_first_sounds
 from vgim.errors import CheckpointError, ConfigError
-from vgim.model.decoding import convs_between
 from vgim.model.stack import build_encoder
 from vgim.pretrained.decoder import ENCODER
 from vgim.progress import SILENT, Progress
@@ -171,7 +170,7 @@ def decoder_config(
             )
         own.append((parse_override(override, DecoderConfig), OVERRIDE))
     config = _merge([*layers, *own])
-    convs = convs_between(encoder, greedy.index, layer)
+    convs = encoder.convs(greedy.index, layer)
     if published:
         corpus = read_manifest(config.data.shards).corpus
         config = _merge([*layers, (published_values(convs, loss, corpus), "--protocol published"), *own])

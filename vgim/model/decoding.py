@@ -15,17 +15,9 @@ from vgim.errors import ConfigError
 from vgim.model.conv import conv_channels_last
 from vgim.model.randomness import mix
 from vgim.model.specs import ConvSpec
-from vgim.model.stack import Encoder
 
 EXTRA = ConvSpec(kernel=3, stride=1, padding=1)
 """A layer behind a transposed convolution, which keeps the length."""
-
-
-def convs_between(encoder: Encoder, module: int, layer: int | None) -> tuple[ConvSpec, ...]:
-    """The convolutions from the audio to the output of a module, or of one of its layers."""
-    greedy = encoder.module(module)
-    own = greedy.spec.convs if layer is None else greedy.spec.convs[: greedy.layer_index(layer) + 1]
-    return (*(conv for index in range(greedy.index) for conv in encoder.module(index).spec.convs), *own)
 
 
 def without_pointwise(convs: Sequence[ConvSpec]) -> tuple[ConvSpec, ...]:

@@ -13,7 +13,7 @@ from vgim.config.arguments import path_text
 from vgim.config.paths import resolve_run_path
 from vgim.errors import CheckpointError, ConfigError
 from vgim.model.audio import Normalizer
-from vgim.model.decoding import Decoder, convs_between, without_pointwise
+from vgim.model.decoding import Decoder, without_pointwise
 from vgim.model.stack import Encoder
 from vgim.pretrained.choices import Device
 from vgim.pretrained.device import find_device
@@ -120,7 +120,7 @@ def build_decoder(config: DecoderConfig, encoder: Encoder) -> Decoder:
         ConfigError: `decoder.mirror_pointwise: false` leaves no convolution to mirror.
     """
     module, layer, settings = config.encoder.module, layer_of(config), config.decoder
-    convs = convs_between(encoder, module, layer)
+    convs = encoder.convs(module, layer)
     mirrored = convs if settings.mirror_pointwise else without_pointwise(convs)
     if not mirrored:
         raise ConfigError(
