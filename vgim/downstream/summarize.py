@@ -24,6 +24,7 @@ from vgim.downstream.predictions import clusters_of, sum_by
 from vgim.downstream.result import Interval, ProbeResult, SeedResult
 from vgim.downstream.scores import per_class
 from vgim.runs.provenance import collect_provenance
+from vgim.text import plural
 
 SAW_LABELS = (
     "this encoder was trained on the labels of the train split that the probe learns from, and chosen on the "
@@ -66,6 +67,9 @@ def summarize(
     count_U, what = scores[0].count_U, "utterance"
     if (clusters := clusters_of(context.task, splits.test.utterance_ids)) is not None:
         correct_U, count_U, what = sum_by(clusters, correct_U), sum_by(clusters, count_U), "speaker"
+        num_speakers = plural(len(count_U), "speaker")
+        over = f"each speaker has one {context.options.task}, so that the interval is over the {num_speakers} of test"
+        notes = [*notes, over]
     if (few := note_on_few_clusters(count_U, what)) is not None:
         notes = [*notes, few]
     seeds_interval = interval_over_seeds(accuracies)

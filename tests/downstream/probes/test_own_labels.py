@@ -127,6 +127,9 @@ def test_labels_of_speakers_note_that_the_classifier_may_know_the_speaker(
     assert result.num_left_out == 0
     num_test = result.num_test_utterances
     assert (
+        result.notes[1] == "each speaker has one gender, so that the interval is over the 4 speakers of test"
+    )
+    assert (
         f"each speaker has one gender, and {num_test} of {num_test} test utterances are of" in result.notes[0]
     )
     apart = tmp_path / "apart"
@@ -159,6 +162,21 @@ def test_few_labels_and_comparisons_take_own_labels(
     (run,) = compare([str(probed_run)]).runs
     (found,) = [each for each in run.probes if each.task == "few"]
     assert (found.variant, found.accuracy) == (f"labels{result.labels[:8]}", result.accuracy)
+
+
+def test_few_labels_of_speakers_have_no_interval_over_speakers(
+    probed_run: Path, tiny_shards: Path, index_of: dict[str, tuple[str, str]], tmp_path: Path
+) -> None:
+    apart = tmp_path / "apart"
+    split(tiny_shards, apart, validation_fraction=0, test_fraction=0.25, disjoint_speakers=True)
+    speakers = sorted({speaker for speaker, _ in index_of.values()})
+    labels = {speaker: "FM"[number % 2] for number, speaker in enumerate(speakers)}
+    file = write_table(tmp_path / "g.csv", "speaker", labels, "gender")
+    options = FewLabelsOptions(
+        task="gender", labels=file, labels_per_class=(1,), encoders=MFCC, seeds=2, shards=str(apart)
+    )
+    (studied,) = study(str(probed_run), options)
+    assert not [note for note in studied.notes if "interval" in note]
 
 
 def test_a_supervised_encoder_learns_own_labels(
