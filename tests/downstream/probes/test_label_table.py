@@ -108,6 +108,16 @@ def test_labels_hold_no_marks_that_terminals_obey(tmp_path: Path) -> None:
     assert labels == {"a": r"\x1b[31mred\x07", "b": r"x\u202ey"}
 
 
+@pytest.mark.parametrize("key", ["id", "path", "speaker"])
+def test_accented_letters_are_one_in_both_of_their_spellings(tmp_path: Path, key: str) -> None:
+    composed, apart = "Zo\u00eb", "Zoe\u0308"
+    for written, stored in ((composed, apart), (apart, composed)):
+        read = table(tmp_path, f"{key},mood\n{written},gai\n")
+        assert read.labels_of("mood", {stored: stored}) == {stored: "gai"}
+    moods = table(tmp_path, f"id,mood\na,{composed}\nb,{apart}\n").columns["mood"]
+    assert moods["a"] == moods["b"]
+
+
 def test_a_table_of_other_recordings_is_refused_with_both_spellings(tmp_path: Path) -> None:
     read = table(tmp_path, "id,mood\nAnn/a/1.wav,calm\n")
     with pytest.raises(

@@ -10,6 +10,7 @@ speaker,gender                                       for each speaker, so for al
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class LabelTable:
     kind: str
     """A key of `KEYS`."""
     columns: dict[str, dict[str, str]]
-    """Task → id, path or speaker → label; an empty cell gives none."""
+    """Task → id, path or speaker, composed → label; an empty cell gives none."""
     problems: dict[str, str]
     """Other column, or task that several columns would be → why it is none of `columns`, with the fix."""
 
@@ -66,11 +67,12 @@ class LabelTable:
         """
         column = self.columns[task]
         if self.kind == "speaker":
-            found = {name: column[speaker] for name, speaker in speaker_of.items() if speaker in column}
+            in_table = {name: _composed(speaker) for name, speaker in speaker_of.items()}
+            found = {name: column[speaker] for name, speaker in in_table.items() if speaker in column}
             have: Collection[str] = set(speaker_of.values())
         else:
             spellings_of = _spellings if self.kind == "utterance" else _ends
-            found = _by_id(column, speaker_of, spellings_of)
+            found = _by_id(column, {_composed(name): name for name in speaker_of}, spellings_of)
             have = speaker_of.keys()
         if not found:
             raise DataError(
@@ -137,9 +139,9 @@ def read_label_table(file: str) -> LabelTable:
     table: dict[str, dict[str, str]] = {task: {} for task in columns}
     for number, values in rows:
         where = f"{file}, line {number}"
-        key = _key(values, kind, where)
+        key = _composed(_key(values, kind, where))
         for task, name in columns.items():
-            conflict = _add(table[task], key, printable(text_of(values, [name])))
+            conflict = _add(table[task], key, _composed(printable(text_of(values, [name]))))
             if conflict is not None:
                 problems.setdefault(task, f"{where}: {conflict}")
     table = {task: column for task, column in table.items() if task not in problems}
@@ -162,6 +164,11 @@ def _key(values: Mapping[str, object], kind: str, where: str) -> str:
     except ValueError as problem:
         raise DataError(f"{where}: {problem}") from None
     return key if start_s is None else segment_id(key, start_s)
+
+
+def _composed(text: str) -> str:
+    """Text with each accented letter as one character, where Unicode, as names of files on macOS, has two."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _add(column: dict[str, str], key: str, label: str) -> str | None:
@@ -195,12 +202,16 @@ def _tasks_of(names: Sequence[str], file: str) -> tuple[dict[str, str], dict[str
 
 
 def _by_id(
-    column: Mapping[str, str], ids: Collection[str], spellings_of: Callable[[str], Iterator[str]]
+    column: Mapping[str, str], id_of: Mapping[str, str], spellings_of: Callable[[str], Iterator[str]]
 ) -> dict[str, str]:
-    """Labels by utterance id: the first of a key's spellings that is the id of an utterance."""
+    """Labels by utterance id: the first of a key's spellings that is the id of an utterance.
+
+    Args:
+        id_of: Composed id → id.
+    """
     found: dict[str, str] = {}
     for key, label in column.items():
-        name = next((spelling for spelling in spellings_of(key) if spelling in ids), None)
+        name = next((id_of[spelling] for spelling in spellings_of(key) if spelling in id_of), None)
         if name is not None and found.setdefault(name, label) != label:
             raise DataError(
                 f"the table of labels has two for {name}, {found[name]!r} and {label!r}; give the column id"
