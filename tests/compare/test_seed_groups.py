@@ -16,7 +16,7 @@ RUNS = {"sim-0": (0, 64), "sim-1": (1, 64), "sim": (0, 32)}
 """Seed and channels of each run."""
 
 
-@pytest.mark.parametrize("order", permutations(RUNS))
+@pytest.mark.parametrize("order", list(permutations(RUNS)))
 def test_a_run_that_is_called_like_the_beginning_of_a_group_stays_beside_it(
     tmp_path: Path, order: tuple[str, ...]
 ) -> None:
