@@ -29,11 +29,25 @@ def package_versions() -> dict[str, str]:
 
 @cache  # a probe writes many results, and would start git for each
 def git_revision() -> str:
-    """Git revision of the source tree that runs, with `-dirty` for uncommitted changes; empty outside of git."""
-    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """Git revision of the source tree that runs, with `-dirty` for uncommitted changes; empty outside of git.
+
+    An installed vgim may lie in an environment inside of another project's tree, whose revision says nothing of it.
+    """
+    if not _git("ls-files", "--error-unmatch", Path(__file__).name):
+        return ""
+    return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def _git(*words: str) -> str:
+    """What git says in the folder of this file; empty if it fails."""
     try:
         result = subprocess.run(
-            describe, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False
+            ["git", *words],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
