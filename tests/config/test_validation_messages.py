@@ -186,6 +186,19 @@ def test_all_mistakes_are_told_at_once() -> None:
             "data: {shards: /s}\nmodel: {channels: 8}\nobjective: {kld_weight: 1, target_rate: 2, free_bits: 1}",
             ["target_rate=2 cannot be held where objective.free_bits=1 spares 8 nats a frame of 8 channels"],
         ),
+        (
+            "data: {shards: /s}\ntrain.seed: 3",
+            ["train.seed (from configs/a.yaml) is one name with a dot", "write train: {seed: 3}"],
+        ),
+        ("data: {shards: /s, synthetic.seed: 3}", ["write synthetic: {seed: 3}"]),
+        (
+            "data: {shards: /s}\ntrain: {seed.of: {all: 3}}",
+            ["train.seed.of is not a config key (from configs/a.yaml)", "did you mean train.seed?"],
+        ),
+        (
+            "data: {shards: /s}\nencoder_config.kld_weight: 0.1",
+            ["public reference's spelling (from configs/a.yaml); write objective.kld_weight=0.1"],
+        ),
     ],
 )
 def test_mistakes_in_a_file_name_the_file(write_preset: WritePreset, text: str, parts: Sequence[str]) -> None:

@@ -46,6 +46,8 @@ def merge_layer(
     """Merge `layer` into `tree`, sections key by key and values whole; note each key's source in `sources`."""
     for name, value in layer.items():
         dotted = f"{prefix}.{name}" if prefix else name
+        if "." in name:
+            _refuse_dot_in_name(name, value, source, prefix, config_keys(root))
         if isinstance(value, Mapping) and value:
             if not isinstance(tree.get(name), dict):
                 _replace(tree, name, {}, dotted, sources)
@@ -60,6 +62,20 @@ def merge_layer(
             value = ""  # `data.cache_dir=`
         _replace(tree, name, value, dotted, sources)
         sources[dotted] = source
+
+
+def _refuse_dot_in_name(name: str, value: Any, source: str, prefix: str, known: ConfigKeys) -> None:
+    """Refuse `train.seed: 3` in a file, where a section stands for itself."""
+    first = name.partition(".")[0]
+    if (f"{prefix}.{first}" if prefix else first) not in known.members:
+        return
+    nested: Any = value
+    for part in reversed(name.split(".")):
+        nested = {part: nested}
+    raise ConfigError(
+        f"{shorten(name)} (from {source}) is one name with a dot, and dots part keys on the command line alone; "
+        f"write {shorten(to_flow(nested)[1:-1])}"
+    )
 
 
 def _refuse_to_empty(section: str, tree: Tree, source: str, known: ConfigKeys) -> None:

@@ -27,18 +27,17 @@ def describe_problems(
     for finding in error.errors(include_url=False, include_context=True):
         key = _key_of(finding["loc"], known)
         spelled_as_reference = (
-            _reference_lines(key, tree, sources, root) if finding["type"] == "extra_forbidden" else {}
+            _reference_lines(key, finding["input"], sources, root)
+            if finding["type"] == "extra_forbidden"
+            else {}
         )
         for name, line in (spelled_as_reference or {key: _line(key, finding, tree, sources, known)}).items():
             lines.setdefault(name, line)
     return "\n".join(lines.values())
 
 
-def _reference_lines(key: str, tree: Tree, sources: Mapping[str, str], root: type[Section]) -> dict[str, str]:
+def _reference_lines(key: str, value: Any, sources: Mapping[str, str], root: type[Section]) -> dict[str, str]:
     """A line for every key at or under an unknown `key` that is spelled as in the public reference."""
-    value: Any = tree
-    for part in key.split("."):
-        value = value[part]
     command: Command = "decode" if root is DecoderConfig else "train"
     found: dict[str, str] = {}
     for name, leaf in flatten({key: value}).items():
@@ -107,6 +106,8 @@ def _set_by(section: str, reason: str, sources: Mapping[str, str]) -> str:
 def _nearest(key: str, known: ConfigKeys) -> str:
     """The key that was probably meant, in the same section or another; otherwise all keys of the section."""
     section, _, name = key.rpartition(".")
+    while section not in known.members:  # a name in a file may have a dot
+        section = section.rpartition(".")[0]
     members = known.members.get(section, ())
     full = [f"{section}.{member}" if section else member for member in members]
     near = difflib.get_close_matches(name, members, n=1, cutoff=0.75)
