@@ -69,6 +69,19 @@ def test_the_steps_on_eks_scale_the_group_and_name_the_cluster_of_the_file() -> 
         assert int(given["--nodes"]) in (0, groups[given["--name"]]["maxSize"])
 
 
+def test_gpu_nodes_start_in_the_placement_group_in_which_the_steps_reserve_capacity() -> None:
+    eks = yaml.safe_load((KUBERAY / "eks/cluster.yaml").read_text())["managedNodeGroups"]
+    launched = config_of(ROOT / "deploy/launcher/aws-h100.yaml")["available_node_types"]["gpu_worker"]
+    # eksctl makes no group of its own for nodes of a reservation.
+    groups = {group["placement"]["groupName"] for group in eks if "capacityReservation" in group}
+    groups.add(launched["node_config"]["Placement"]["GroupName"])
+    commands_by_name = {tuple(command[:2]): command for command in aws_commands()}
+    made = commands_by_name["ec2", "create-placement-group"]
+    reserved = commands_by_name["ec2", "create-capacity-reservation"]
+    assert groups == {made[made.index("--group-name") + 1]}
+    assert {reserved[reserved.index("--placement-group-arn") + 1].partition("placement-group/")[2]} == groups
+
+
 def test_jobs_of_the_launcher_download_what_kubernetes_does_to_a_disk_that_holds_it() -> None:
     job = yaml.safe_load((KUBERAY / "base/prepare/job.yaml").read_text())["spec"]["template"]["spec"]
     (download,) = job["initContainers"]
