@@ -85,6 +85,14 @@ def test_dashboard_reads_metrics_of_ray_that_rays_own_dashboard_reads() -> None:
     assert all(re.search(rf"\b{name}\b", own) for name in names)
 
 
+def test_the_panel_of_crops_says_crops_and_that_of_progress_what_it_divides() -> None:
+    by_expression = {panel["targets"][0]["expr"]: panel for panel in panels()}
+    (crops,) = [panel["title"] for e, panel in by_expression.items() if "vgim_crops_per_second" in e]
+    assert crops == "Crops per second"
+    (text,) = [p["description"] for e, p in by_expression.items() if "last_step" in e and "description" in p]
+    assert "at which the phase ends" in text  # as the gauge says: steps of the whole run
+
+
 def test_panels_have_numbers_of_their_own_and_do_not_overlap() -> None:
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
     assert len({panel["title"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
