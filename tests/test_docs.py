@@ -19,6 +19,7 @@ from vgim.cli import main
 from vgim.config import DecoderConfig, load_config
 from vgim.config.keys import config_keys
 from vgim.config.presets import known_presets
+from vgim.tune.sweep_file import load_sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(
@@ -120,6 +121,33 @@ def test_commands_are_found_in_text() -> None:
 def test_commands_are_found_in_jobs() -> None:
     downloads = [args for args in commands(ROOT / "docs/cluster.md") if args[:2] == ["data", "download"]]
     assert len(downloads) == 1
+
+
+def test_the_table_of_jobs_is_whole() -> None:
+    page = (ROOT / "docs/cluster.md").read_text()
+    rows = dict(re.findall(r"^\| `(ray_jobs/\w+\.py)` \| `vgim ([a-z -]+)` \|$", page, flags=re.MULTILINE))
+    assert {script: verb.split() for script, verb in rows.items()} == {
+        script: [word for word in verb if word != "run"] for script, verb in JOBS.items()
+    }
+
+
+def test_jobs_on_clouds_train_on_the_shards_that_a_job_wrote_each_run_under_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("VGIM_HOME", "/shared")
+    jobs = [args for args in commands(ROOT / "docs/cluster.md") if "cluster.autoscaling=true" in args]
+    (written,) = (
+        args[args.index("--out") + 1]
+        for args in commands(ROOT / "docs/cluster.md")
+        if args[:2] == ["data", "prepare"] and "/shared/LibriSpeech" in args
+    )
+    configs = [load_config(args[1], args[2:]).config for args in jobs if args[0] == "train"]
+    sweeps = [parse(args).params for args in jobs if args[0] == "sweep"]
+    configs_of_sweeps = [load_sweep(given["file"], given["overrides"]).base for given in sweeps]
+    assert len(configs) == len(sweeps) == 2
+    assert {config.data.shards for config in (*configs, *configs_of_sweeps)} == {written}
+    assert len({config.storage.name for config in configs}) == len(configs)
 
 
 @pages
