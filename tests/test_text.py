@@ -87,6 +87,13 @@ def test_a_table_that_is_wider_than_the_terminal_is_cut_into_parts_that_begin_wi
     assert align_columns(alike, 2, 19) == align_columns(alike, 2)
 
 
+def test_a_table_escapes_marks_that_terminals_obey_and_stays_aligned() -> None:
+    assert align_columns([("name", "step"), ("\x1b[31mred", "1")]).split("\n") == [
+        "name         step",
+        "\\x1b[31mred     1",
+    ]
+
+
 def test_a_number_that_is_not_known_is_a_dash() -> None:
     assert (format_number(1.23456, ".2f"), format_number(None, ".2f")) == ("1.23", "-")
 

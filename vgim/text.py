@@ -118,11 +118,12 @@ def align_columns(rows: Sequence[Sequence[str]], num_left: int = 1, width: int |
     """A table for the terminal, two spaces between columns.
 
     Args:
-        rows: Cells of each row, the header's first; all rows are equally long.
+        rows: Cells of each row, the header's first; all rows are equally long. Marks that terminals obey are escaped.
         num_left: Columns that are aligned to the left, counted from the first; the others are aligned to the right.
         width: Columns of the terminal. A wider table is cut into several, each of which begins with the first column.
             None does not cut; nor is a table cut whose first column does not tell its rows apart.
     """
+    rows = [[printable(cell) for cell in row] for row in rows]
     if len({row[0] for row in rows}) < len(rows):
         width = None
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

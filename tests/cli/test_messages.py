@@ -11,6 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from vgim.cli import main
+from vgim.cli.messages import say
+from vgim.cli.shards import describe
+from vgim.data.corpora.corpus import Skipped
+from vgim.data.shards.manifest import Manifest
 
 
 def vgim(*args: str) -> Result:
@@ -102,3 +106,28 @@ def test_problems_of_a_config_are_one_json_line(monkeypatch: pytest.MonkeyPatch)
     (line,) = vgim("train", "quickstart", "train.epochs=0", "model.chanels=3").stderr.splitlines()
     problems = sorted(json.loads(line)["message"].splitlines())
     assert [problem.split(" ")[0] for problem in problems] == ["model.chanels", "train.epochs=0"]
+
+
+def test_names_of_a_corpus_give_no_orders_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = Manifest.model_construct(
+        corpus="folder",
+        codec="pcm16",
+        sample_rate_hz=16_000,
+        created="now",
+        splits={},
+        phone_inventory=(),
+        corpus_mean=0.0,
+        corpus_std=1.0,
+        fingerprint="f",
+        origin=None,
+        alignment=None,
+        beyond_max_hours=0,
+        left_out=0,
+        skipped=(Skipped(path_or_id="a\x1b[31m.wav", kind="corrupt", reason="no sound"),),
+        warnings=("no speaker: b\x1b[31m",),
+    )
+    described = describe("shards", manifest)
+    assert "a\\x1b[31m.wav" in described
+    assert "b\\x1b[31m" in described
+    say("not aligned: c\x1b[31m")
+    assert "\x1b" not in described + capsys.readouterr().err

@@ -13,7 +13,7 @@ from vgim.text import printable, without_middle
 
 def say(line: str) -> None:
     """Say something that is no error."""
-    click.echo(json_line(line) if is_json() else line, err=True)
+    click.echo(json_line(line) if is_json() else printable(line), err=True)
 
 
 def say_error(message: str) -> None:

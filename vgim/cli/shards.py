@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vgim.cli.color import table_width
-from vgim.text import align_columns, first_few, plural
+from vgim.text import align_columns, first_few, plural, printable
 
 if TYPE_CHECKING:
     from vgim.data.shards.manifest import Manifest
@@ -52,7 +52,7 @@ def describe(path: str, manifest: Manifest) -> str:
         if len(manifest.skipped) > MAX_LISTED:
             lines.append(f"  and {len(manifest.skipped) - MAX_LISTED:,} more, all in manifest.json")
     lines += [f"warning: {warning}" for warning in manifest.warnings]
-    return "\n".join(lines)
+    return printable("\n".join(lines))  # names of files and utterances are the corpus's
 
 
 def _of_aligner(manifest: Manifest) -> str:
