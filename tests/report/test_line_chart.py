@@ -59,6 +59,13 @@ def test_values_outside_the_axes_are_marked_counted_and_named() -> None:
     assert line_chart("c", "t", "d", "steps", [Series("0", 0, "m", points[:50])]).note == ""
 
 
+def test_steps_of_a_long_run_are_written_in_full() -> None:
+    points = tuple((float(step), 1.0) for step in range(0, 1_400_001, 50_000))
+    chart = line_chart("c", "title", "text", "steps", [Series("0", 0, "module 0", points)])
+    assert [tick.text for tick in chart.x_ticks] == ["0", "500,000", "1,000,000"]
+    assert chart.lines[0].values[-2:] == ("1,350,000|1", "1,400,000|1")
+
+
 def test_every_point_of_a_line_has_its_value() -> None:
     points = tuple((float(x), 1 / (x + 1)) for x in range(500))
     (line,) = line_chart("c", "t", "d", "steps", [Series("0", 0, "module 0", points)]).lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -264,6 +265,14 @@ def test_the_page_keeps_its_limits_and_says_what_it_left_out(run: Path) -> None:
     page = read(run, limits=Limits(megabytes=0.02))
     assert len(page.of("audio")) < 5
     assert "more would not fit into 0.02 MB" in page.words
+
+
+def test_the_command_that_makes_room_works_for_any_path_and_limit(run: Path, tmp_path: Path) -> None:
+    spaced = tmp_path / "with a space"
+    shutil.copytree(run, spaced)
+    words = read(spaced, limits=Limits(megabytes=0.02)).words
+    assert f"vgim report '{spaced}' --max-mb 0.04 makes room" in words
+    assert "--max-mb 24 makes room" in read(spaced, limits=Limits(megabytes=0)).words
 
 
 def test_other_runs_stand_beside_it(run: Path, config: RunConfig, tmp_path: Path) -> None:

@@ -199,7 +199,8 @@ def _largest_but_outliers(values: Sequence[float]) -> float:
 
 
 def _count(value: float, digits: int = SHOWN_DIGITS + 2) -> str:
-    return f"{value:,.{digits}g}"
+    # Steps of long runs in full, and means of neighbors too: six digits of 3,521,250 would be 3.52125e+06.
+    return f"{value:,.0f}" if 1e5 <= abs(value) < 1e15 else f"{value:,.{digits}g}"
 
 
 def _plain(value: float, digits: int) -> str:
