@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -246,6 +247,17 @@ def test_a_checkpoint_that_leaves_no_step_is_refused_before_anything_starts(
     with pytest.raises(ConfigError, match=f"leaves nothing to train under {fix} its weights alone"):
         train(resolved, resume_from=source)
     assert not run_location(resolved.config).exists()
+
+
+@pytest.mark.parametrize("option", ["resume_from", "init_from"])
+def test_the_same_command_continues_a_run_whose_source_is_gone(tiny_config: Maker, option: str) -> None:
+    source = run_location(finished(tiny_config, "source"))
+    for steps in (4, 6):
+        resolved = tiny_config("storage.name=new", f"train.max_steps={steps}")
+        assert train(resolved, **{option: source.uri}) == 0
+        if steps == 4:
+            shutil.rmtree(source.local_path)
+    assert last_checkpoint(resolved.config).state.step == 6
 
 
 def test_a_checkpoint_with_other_channels_is_refused(tiny_config: Maker) -> None:

@@ -290,24 +290,26 @@ def _is_stopped(folder: RunFolder) -> bool:
 def check_sources(job: AnyTrainJob, run: Location, manifest: Manifest) -> None:
     """Refuse `resume_from`, `init_from` and `attach.run` before workers are started, if they are of no use to the run.
 
+    A run that has a checkpoint of its own goes on without them, also where they are gone.
+
     Raises:
         CheckpointError: There is no checkpoint, it is of another architecture, or a file that will be read is damaged.
         ConfigError: `resume_from` leaves nothing to train, or the modules of `attach.run` learned on audio with other
             statistics.
     """
-    config, starts = job.config, not complete_checkpoints(run)
+    config = job.config
+    if complete_checkpoints(run):
+        return
     if job.resume_from is not None:
         checkpoint = find_checkpoint(job.resume_from)
         check_resumable(checkpoint, config)
-        if starts:
-            check_steps_are_left(checkpoint, config, manifest.fingerprint)
-            checkpoint.check_files(TO_CONTINUE)
+        check_steps_are_left(checkpoint, config, manifest.fingerprint)
+        checkpoint.check_files(TO_CONTINUE)
     if job.init_from is not None:
         checkpoint = find_checkpoint(job.init_from)
         check_same_architecture(checkpoint, config.architecture, type(config))
-        if starts:
-            checkpoint.check_files(TO_LOAD)
-    if starts and isinstance(config, RunConfig) and (source := source_of(config)) is not None:
+        checkpoint.check_files(TO_LOAD)
+    if isinstance(config, RunConfig) and (source := source_of(config)) is not None:
         check_same_statistics(newest_checkpoint(source), config, manifest)
 
 
