@@ -129,6 +129,9 @@ def test_a_table_of_other_recordings_is_refused_with_both_spellings(tmp_path: Pa
     (tmp_path / "bad.csv").write_bytes(b"id,mood\na,\xff\n")
     with pytest.raises(DataError, match=r"line 2: byte 0xff .* save the file as UTF-8"):
         read_label_table(str(tmp_path / "bad.csv"))
+    (tmp_path / "gbk.csv").write_bytes("id,\u60c5\u611f\na,b\n".encode("gbk"))
+    with pytest.raises(DataError, match="which is not UTF-8; save the file as UTF-8 text"):
+        read_label_table(str(tmp_path / "gbk.csv"))
 
 
 def test_two_paths_of_one_utterance_must_agree(tmp_path: Path) -> None:

@@ -190,7 +190,9 @@ def _tasks_of(names: Sequence[str], file: str) -> tuple[dict[str, str], dict[str
         if not task or name in NO_LABELS:
             continue
         shown = f"{file} has a column {shorten(name)!r}"
-        if task in TASKS:
+        if "\ufffd" in name:
+            problems[name] = f"{shown}, which is not UTF-8; save the file as UTF-8 text"
+        elif task in TASKS:
             problems[name] = f"{shown}, which is a task of the shards' own labels; rename the column"
         elif not is_own_task(task):
             problems[name] = (
