@@ -64,6 +64,19 @@ def test_what_ended_a_run_is_to_be_raised(tiny_config: Maker) -> None:
     assert how_to_go_on(progress, own) == "raise train.module_epochs"
 
 
+def test_a_phase_that_is_continued_is_told_with_the_step_at_which_it_began(tiny_config: Maker) -> None:
+    for steps in (2, 3):
+        config = tiny_config("train.schedule=sequential", "model.depth=2", f"train.max_steps={steps}").config
+        single_rank_trainer(config).run()
+    events = [(r["step"], r["message"]) for r in records(run_location(config), "event")]
+    told = [(step, message) for step, message in events if "trains from" in message]
+    assert told == [
+        (0, "module 0 trains from step 0 on"),
+        (2, "module 1 trains from step 2 on"),
+        (4, "module 1 trains from step 2 on"),
+    ]
+
+
 def test_under_sequential_each_module_trains_alone_on_frozen_modules(tiny_config: Maker) -> None:
     config = tiny_config(
         "train.schedule=sequential", "train.max_steps=3", "train.keep_last=9", "model.depth=3"

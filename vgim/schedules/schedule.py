@@ -54,9 +54,9 @@ class Schedule(ABC):
         """
 
     def phase_message(self, phase: Phase, step: int) -> str | None:
-        """Message of the event at a phase's start; None writes no event.
+        """Message of the event where a launch begins or continues a phase; None writes no event.
 
         Args:
-            step: optimizer steps that the run has taken.
+            step: optimizer steps that the run had taken when the phase began.
         """
         return None

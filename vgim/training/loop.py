@@ -105,7 +105,8 @@ class RankTrainer:
                     break
                 if phase.number > progress.phase:
                     progress = progress.in_next_phase()
-                if (message := self.schedule.phase_message(phase, progress.step)) is not None:
+                began_at = progress.step - progress.phase_step
+                if (message := self.schedule.phase_message(phase, began_at)) is not None:
                     self._log_event(progress, message)
                 progress = self._train(phase, progress)
             self._agreement.close()
