@@ -77,7 +77,7 @@ def test_probes_have_the_options_of_vgim_probe(tmp_path: Path) -> None:
         (FILE.replace("preset: tiny", "preset: tinny"), [], r"two.yaml: preset=tinny: no preset is called"),
         (FILE.replace("sim:", "si m:"), [], r"a run cannot be called 'si m'"),
         (FILE.replace("sim:", "mfcc:"), [], r"a run cannot be called 'mfcc'"),
-        (PROBED.replace("phone", "phones"), [], r"probes\[0\]: tasks.*phones.*is not a probe"),
+        (PROBED.replace("phone", "phones"), [], r"probes\[0\]: task=phones is not a probe"),
         (PROBED.replace("seeds: 2", "module: 1"), [], r"module=1 does not belong here"),
         (PROBED.replace("seeds: 2", "sede: 1"), [], r"probes\[0\]: sede: .*options are those of vgim probe"),
         (PROBED.replace("runs: [gim]", "runs: [gym]"), [], r"runs has gym, but the runs are sim, gim"),
