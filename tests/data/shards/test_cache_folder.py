@@ -164,3 +164,24 @@ def test_a_copy_of_another_size_is_none(tmp_path: Path) -> None:
     cache, entry = CacheFolder(tmp_path, 10**6), FileEntry(bytes=3, sha256="0" * 64)
     (tmp_path / f"{'0' * 64}.parquet").write_bytes(b"four")
     assert cache.copy_of(entry) is None
+
+
+def test_a_use_that_is_removed_as_it_begins_again_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, hashes = CacheFolder(tmp_path, 1000), [file_entry(b"x").sha256]
+    os.close(cache.begin_use(hashes))
+    (use,) = tmp_path.glob("use-*")
+    utime, removed = os.utime, list[Path]()
+
+    def utime_of_what_is_removed(path: Path) -> None:
+        if not removed:  # by a process that made room
+            removed.append(path)
+            use.unlink()
+        utime(path)
+
+    monkeypatch.setattr(os, "utime", utime_of_what_is_removed)
+    held = cache.begin_use(hashes)
+    assert removed == [use]
+    assert os.path.samestat(use.stat(), os.fstat(held))
+    os.close(held)

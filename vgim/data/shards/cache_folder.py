@@ -107,12 +107,12 @@ class CacheFolder:
         content = json.dumps(sorted(hashes)).encode()
         path = self.path / f"use-{hashlib.sha256(content).hexdigest()[:16]}.json"
         while True:
-            if path.exists():
-                os.utime(path)
-            else:
-                with renamed_at_end(path) as out:
-                    out.write(content)
             try:
+                if path.exists():
+                    os.utime(path)
+                else:
+                    with renamed_at_end(path) as out:
+                        out.write(content)
                 descriptor = os.open(path, os.O_RDONLY)
             except FileNotFoundError:
                 continue  # it was removed as unused before it was locked
