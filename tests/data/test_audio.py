@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import warnings
 from pathlib import Path
@@ -25,6 +26,12 @@ def file_of(
     out = io.BytesIO()
     soundfile.write(out, samples, rate, format=container, subtype=subtype)
     return out.getvalue()
+
+
+def without_first_frame(mp3: bytes) -> bytes:
+    """An MP3 file without the frame that counts the others."""
+    tag = max(mp3.find(b"Xing"), mp3.find(b"Info"))
+    return mp3[mp3.index(mp3[:2], tag + 156) :]
 
 
 def problem(data: bytes) -> AudioProblem:
@@ -62,12 +69,30 @@ def test_an_mp3_file_of_variable_rate_that_does_not_give_its_length_is_refused()
     data = out.getvalue()
     assert len(decode(data).samples) == len(loud_at_the_end)
     assert len(decode(data + b"TAG" + bytes(20_000)).samples) == len(loud_at_the_end)
-    without_length = data[data.index(data[:2], 2) :]
+    without_length = without_first_frame(data)
     refused = problem(without_length)
     assert refused.kind == "unreadable"
-    assert "its header gives no length" in refused.reason
+    assert "bytes come after the length that its header gives, or that is guessed" in refused.reason
     middle = decode(without_length, segment_s=(0.0, 1.0))
     assert len(middle.samples) == 16_000
+
+
+@pytest.mark.parametrize("tag", [b"", b"ID3\x04\x00\x00\x00\x00\x01\x00" + bytes(128)])
+def test_an_mp3_file_of_constant_rate_needs_no_header_of_its_length(tag: bytes) -> None:
+    out = io.BytesIO()
+    how = {"format": "MP3", "bitrate_mode": "CONSTANT", "compression_level": 0.5}
+    soundfile.write(out, np.tile(NOISE, 20), 44_100, **how)
+    data = out.getvalue()
+    without_length = tag + without_first_frame(data)
+    with soundfile.SoundFile(io.BytesIO(without_length)) as file:
+        guessed = file.frames
+        assert len(file.read()) < guessed
+    clip = decode(without_length, resample=True)
+    assert clip.samples.size == pytest.approx(20 * len(NOISE) * 16_000 / 44_100, abs=2000)
+    whole = tag + data
+    assert len(decode(whole, resample=True).samples) == math.ceil(20 * len(NOISE) * 16_000 / 44_100)
+    with pytest.raises(AudioProblem, match="could be decoded"):
+        decode(whole[: len(whole) * 3 // 4], resample=True)
 
 
 @pytest.mark.parametrize("container", ["FLAC", "WAV", "MP3", "OGG"])

@@ -142,7 +142,13 @@ def _decode(
         _check_wav_is_whole(stream, num_bytes)
         _check_header(file, resample=resample, mixdown=mixdown)
         first, last = _samples_of(segment_s, file)
-        samples = _read_samples(file, first, last, ends_early=lambda: stream.tell() >= num_bytes)
+        samples = _read_samples(
+            file,
+            first,
+            last,
+            ends_early=lambda: stream.tell() >= num_bytes,
+            is_guessed=file.format == "MP3" and not _counts_mp3_frames(stream),
+        )
         if file.format == "MP3" and last == file.frames:
             _check_mp3_is_read(stream, num_bytes)
         is_mono_flac = file.format == "FLAC" and file.subtype == "PCM_16" and file.channels == 1
@@ -226,15 +232,28 @@ def _check_wav_is_whole(stream: Any, num_bytes: int) -> None:
     stream.seek(place)
 
 
+def _counts_mp3_frames(stream: Any) -> bool:
+    """Whether the first frame of an MP3 file says how many follow. Else libsndfile guesses by the size of the first."""
+    place = stream.tell()
+    stream.seek(0)
+    tag = stream.read(10)  # "ID3", version, flags, and the size in four bytes of seven bits
+    stream.seek(10 + sum(byte << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=False)))
+    if tag[:3] != b"ID3":
+        stream.seek(0)
+    frame = stream.read(64)
+    stream.seek(place)
+    return any(name in frame for name in (b"Xing", b"Info", b"VBRI"))
+
+
 def _check_mp3_is_read(stream: Any, num_bytes: int) -> None:
-    """Raise AudioProblem if frames follow the last one by libsndfile's length, which it then guessed."""
+    """Raise AudioProblem if frames follow the last one by libsndfile's length."""
     num_left = num_bytes - stream.tell()
     is_frame = stream.read(1) == b"\xff"  # tags at the end of an MP3 file begin with a letter
     if is_frame and num_left > MP3_PADDING_BYTES:
         raise AudioProblem(
             "unreadable",
-            f"its header gives no length, and {num_left} of its {num_bytes} bytes come after the length that was "
-            "guessed; encode it again",
+            f"{num_left} of its {num_bytes} bytes come after the length that its header gives, or that is guessed "
+            "without one; encode it again",
         )
 
 
@@ -254,10 +273,19 @@ def _samples_of(segment_s: tuple[float, float | None] | None, file: Any) -> tupl
     return first, last
 
 
-def _read_samples(file: Any, first: int, last: int, ends_early: Callable[[], bool]) -> Pcm16:
+def _read_samples(
+    file: Any, first: int, last: int, ends_early: Callable[[], bool], is_guessed: bool = False
+) -> Pcm16:
     """Samples `first` to `last` of an open file, [num_samples] or [num_samples, num_channels].
 
     Memory is taken for samples that are there, not for those that a header promises.
+
+    Args:
+        file: The file.
+        first: First sample.
+        last: The one after the last.
+        ends_early: Whether all bytes of the file were read.
+        is_guessed: Whether `last` may be beyond the file's end.
     """
     num_expected, blocks, num_read = last - first, list[Pcm16](), 0
     try:
@@ -280,7 +308,7 @@ def _read_samples(file: Any, first: int, last: int, ends_early: Callable[[], boo
             raise AudioProblem("truncated", reason) from error
         reason = f"decoding stopped with an error ({_libsndfile_message(error)})"
         raise AudioProblem("corrupt", reason) from error
-    if num_read != num_expected:
+    if num_read != num_expected and not (is_guessed and num_read and ends_early()):
         raise AudioProblem("truncated", f"truncated: {num_read} of {num_expected} samples could be decoded")
     return np.concatenate(blocks)
 
