@@ -77,6 +77,16 @@ def test_an_mp3_file_of_variable_rate_that_does_not_give_its_length_is_refused()
     assert len(middle.samples) == 16_000
 
 
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.999])
+def test_an_ogg_file_that_breaks_off_is_truncated(subtype: str, share: float) -> None:
+    data = file_of(np.tile(NOISE, 3), container="OGG", subtype=subtype)
+    assert len(decode(data).samples) == 3 * len(NOISE)
+    assert len(decode(data + b"something behind it").samples) == 3 * len(NOISE)
+    broken = problem(data[: int(share * len(data))])
+    assert (broken.kind, broken.reason) == ("truncated", "it ends within a page of Ogg")
+
+
 @pytest.mark.parametrize("tag", [b"", b"ID3\x04\x00\x00\x00\x00\x01\x00" + bytes(128)])
 def test_an_mp3_file_of_constant_rate_needs_no_header_of_its_length(tag: bytes) -> None:
     out = io.BytesIO()

@@ -30,6 +30,8 @@ UNKNOWN_FRAMES = 2**62
 """libsndfile's length, or more, of a FLAC file whose header gives none: it was written into a pipe."""
 FLOAT_SUBTYPES = ("FLOAT", "DOUBLE", "VORBIS", "OPUS")
 """Samples that libsndfile holds as floats. As integers, those of WAV are unscaled, and loud ones of Ogg wrap around."""
+OGG_PAGE_BYTES = 65_307
+"""Most bytes of a page of Ogg."""
 MP3_PADDING_BYTES = 2**13
 """More than encoders write behind the last sample of an MP3 file."""
 UNKNOWN_WAV_BYTES = 0x7FFF0000
@@ -140,6 +142,8 @@ def _decode(
         raise AudioProblem("empty", "the file has no bytes")
     with _open(stream) as file:
         _check_wav_is_whole(stream, num_bytes)
+        if file.format == "OGG":
+            _check_ogg_is_whole(stream, num_bytes)
         _check_header(file, resample=resample, mixdown=mixdown)
         first, last = _samples_of(segment_s, file)
         samples = _read_samples(
@@ -230,6 +234,20 @@ def _check_wav_is_whole(stream: Any, num_bytes: int) -> None:
             break
         at += num_promised + num_promised % 2
     stream.seek(place)
+
+
+def _check_ogg_is_whole(stream: Any, num_bytes: int) -> None:
+    """Raise AudioProblem if an Ogg file ends within a page, whose samples and all later ones libsndfile leaves out."""
+    place = stream.tell()
+    stream.seek(max(0, num_bytes - OGG_PAGE_BYTES))
+    end = stream.read(OGG_PAGE_BYTES)
+    stream.seek(place)
+    page = end[end.rfind(b"OggS") :] if b"OggS" in end else b""
+    # A header of 27 bytes, of which the last is the number of segments; their sizes, a byte each; the segments.
+    sizes = page[27 : 27 + page[26]] if len(page) > 26 else b""
+    is_whole = len(page) > 26 and len(sizes) == page[26] and len(page) >= 27 + len(sizes) + sum(sizes)
+    if page and not is_whole:
+        raise AudioProblem("truncated", "it ends within a page of Ogg")
 
 
 def _counts_mp3_frames(stream: Any) -> bool:
