@@ -195,12 +195,34 @@ def test_a_run_grows_by_a_module_behind_another_run(tiny_config: Maker) -> None:
         (lambda: vgim.train_decoder("a", module="last"), "the decoder's options cannot be used: module"),
         (lambda: vgim.open_shards(3), "shards=3 is of the type int"),
         (lambda: vgim.load_decoder(3), "where=3 is of the type int"),
+        (lambda: vgim.merge_shards(3, "b"), "shards=3 is of the type int"),
+        (lambda: vgim.split_shards("a", "b", train_list=3), "train_list=3 is of the type int"),
+        (lambda: vgim.split_shards("a", "b", seed="x"), "options of split_shards cannot be used: seed"),
+        (lambda: vgim.split_shards("a", "b", test_fraction="x"), "cannot be used: test_fraction"),
+        (lambda: vgim.subset_shards("a", "b", max_hours="x"), "subset_shards cannot be used: max_hours"),
     ],
 )
 def test_arguments_of_another_type_are_told_by_name(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as told:
         call()
     assert "\n" not in str(told.value)
+
+
+def test_lists_of_splits_and_shards_are_given_by_paths(notebook: Path) -> None:
+    shards = notebook / "lists" / "shards"
+    corpus = notebook / "LibriSpeech"
+    made = vgim.prepare("librispeech", corpus=corpus, out=shards, workers=0)
+    names = [file.stem for file in sorted(corpus.rglob("*.flac"))]
+    (notebook / "lists" / "train.txt").write_text("\n".join(names))
+    split = vgim.split_shards(
+        shards,
+        notebook / "lists" / "split",
+        train_list=notebook / "lists" / "train.txt",
+        validation_fraction=0,
+    )
+    assert split.splits["train"].utterances == made.num_utterances == len(names)
+    with pytest.raises(ConfigError, match="there is one shard folder"):
+        vgim.merge_shards(shards, notebook / "lists" / "joined")
 
 
 def test_results_are_data_frames_where_pandas_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,21 @@ class DecoderArguments(BaseModel):
     name: str | None
 
 
+class SplitArguments(BaseModel):
+    """Numbers of `split_shards`."""
+
+    validation_fraction: float
+    test_fraction: float
+    seed: int
+
+
+class SubsetArguments(BaseModel):
+    """Numbers of `subset_shards`."""
+
+    max_hours: float
+    seed: int
+
+
 def run_path(run: object, argument: str) -> str:
     """Path or URI of a run.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from vgim.api_arguments import RunPath
+from vgim.api_arguments import RunPath, SplitArguments, SubsetArguments, checked
 
 if TYPE_CHECKING:
     from vgim.data.shards.manifest import Manifest, Split
@@ -41,7 +42,7 @@ def merge_shards(
     from vgim.cli.live import show_progress
     from vgim.data.reshard.merge import merge
 
-    if isinstance(shards, str):
+    if isinstance(shards, str | bytes | os.PathLike) or not isinstance(shards, Iterable):
         shards = [shards]  # which is then refused as one folder
     sources = [_path(each, "shards") for each in shards]
     with show_progress(sys.stderr) as progress:
@@ -60,9 +61,9 @@ def split_shards(
     *,
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
-    train_list: str | None = None,
-    validation_list: str | None = None,
-    test_list: str | None = None,
+    train_list: RunPath | None = None,
+    validation_list: RunPath | None = None,
+    test_list: RunPath | None = None,
     disjoint_speakers: bool = False,
     seed: int = 0,
 ) -> Manifest:
@@ -94,23 +95,29 @@ def split_shards(
         'split'
     """
     from vgim.cli.live import show_progress
-    from vgim.config.paths import resolve_path
     from vgim.data.reshard.split import split
 
-    def list_path(file: str | None, name: str) -> str | None:
-        return None if file is None else resolve_path(file, name)
+    def list_path(file: RunPath | None, name: str) -> str | None:
+        return None if file is None else _path(file, name)
 
+    numbers = checked(
+        SplitArguments,
+        "the options of split_shards",
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        seed=seed,
+    )
     with show_progress(sys.stderr) as progress:
         return split(
             _path(shards, "shards"),
             _path(out, "out"),
-            validation_fraction=validation_fraction,
-            test_fraction=test_fraction,
+            validation_fraction=numbers.validation_fraction,
+            test_fraction=numbers.test_fraction,
             train_list=list_path(train_list, "train_list"),
             validation_list=list_path(validation_list, "validation_list"),
             test_list=list_path(test_list, "test_list"),
             disjoint_speakers=disjoint_speakers,
-            seed=seed,
+            seed=numbers.seed,
             progress=progress,
         )
 
@@ -143,13 +150,14 @@ def subset_shards(
     from vgim.cli.live import show_progress
     from vgim.data.reshard.subset import subset
 
+    numbers = checked(SubsetArguments, "the options of subset_shards", max_hours=max_hours, seed=seed)
     with show_progress(sys.stderr) as progress:
         return subset(
             _path(shards, "shards"),
             _path(out, "out"),
-            max_hours=max_hours,
+            max_hours=numbers.max_hours,
             only=only,
-            seed=seed,
+            seed=numbers.seed,
             progress=progress,
         )
 
