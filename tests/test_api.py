@@ -158,6 +158,22 @@ def test_what_records_and_probes_are_asked_for_must_exist(tiny_config: Maker) ->
         vgim.probe(run, task="speaker", encoders=())
 
 
+def test_paths_in_options_are_of_any_kind_and_written_in_full(
+    tiny_config: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = vgim.train(tiny_config("train.max_steps=1"))
+    shards = vgim.load_encoder(run).config.data.shards
+    names = [item["utterance_id"] for split in ("train", "test") for item in vgim.open_shards(shards, split)]
+    names += [item["utterance_id"] for item in vgim.open_shards(shards, "validation")]
+    (tmp_path / "t.csv").write_text(
+        "\n".join(["id,mood", *(f"{name},{i % 2}" for i, name in enumerate(names))])
+    )
+    monkeypatch.setenv("TABLES", str(tmp_path))
+    for labels in (tmp_path / "t.csv", "$TABLES/t.csv"):
+        (result,) = vgim.probe(run, "mood", labels=labels, shards=Path(shards), encoders=("mfcc",))
+        assert (result.options.labels, result.options.shards) == (str(tmp_path / "t.csv"), shards)
+
+
 def test_a_run_grows_by_a_module_behind_another_run(tiny_config: Maker) -> None:
     lower = vgim.train(tiny_config("train.max_steps=2", "model.depth=1", "storage.name=lower"))
     grown = vgim.train(tiny_config("train.max_steps=2", "storage.name=grown"), attach=lower)
@@ -188,6 +204,8 @@ def test_a_run_grows_by_a_module_behind_another_run(tiny_config: Maker) -> None:
         (lambda: vgim.read_metrics(3), "run=3 is of the type int"),
         (lambda: vgim.probe(3, "phone"), "run=3 is of the type int"),
         (lambda: vgim.probe("a", 3), "the probe's options cannot be used: task"),
+        (lambda: vgim.probe("a", "mood", labels=3), "labels=3 is of the type int"),
+        (lambda: vgim.analyze_latents("a", shards=3), "shards=3 is of the type int"),
         (lambda: vgim.analyze_latents({}), "run={} is of the type dict"),
         (lambda: vgim.analyze_latents("a", only="maps"), "the analyses' options cannot be used: only"),
         (lambda: vgim.analyze_latents("a", compare=3), "compare=3 is of the type int"),

@@ -247,14 +247,15 @@ def probe(run: RunPath, task: str, **options: object) -> Table[ProbeResult]:
         >>> 0 <= result.accuracy <= 1
         True
     """
-    from vgim.api_arguments import checked
+    from vgim.api_arguments import checked, with_paths
     from vgim.api_tables import Table, probe_rows
     from vgim.cli.live import show_progress
     from vgim.downstream.job import probe as run_probe
     from vgim.downstream.options import ProbeOptions
 
     where = run_path(run, "run")
-    chosen = checked(ProbeOptions, "the probe's options", **{**options, "task": task})
+    given = with_paths({**options, "task": task}, "shards", "labels")
+    chosen = checked(ProbeOptions, "the probe's options", **given)
     with show_progress(sys.stderr) as progress:
         return Table(run_probe(where, chosen, progress), probe_rows)
 
@@ -284,7 +285,7 @@ def analyze_latents(
         >>> result.analysis, result.module
         ('distribution', 3)
     """
-    from vgim.api_arguments import checked
+    from vgim.api_arguments import checked, with_paths
     from vgim.api_tables import Table, analysis_rows
     from vgim.cli.live import show_progress
     from vgim.latents.job import analyze
@@ -293,6 +294,6 @@ def analyze_latents(
     where = run_path(run, "run")
     several = compare if isinstance(compare, list | tuple) else [compare]
     others = [run_path(other, "compare") for other in several]
-    chosen = checked(LatentOptions, "the analyses' options", **options)
+    chosen = checked(LatentOptions, "the analyses' options", **with_paths(options, "shards"))
     with show_progress(sys.stderr) as progress:
         return Table(analyze(where, chosen, others, progress), analysis_rows)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vgim.config.arguments import path_text
-from vgim.config.paths import resolve_run_path
+from vgim.config.paths import resolve_path, resolve_run_path
 from vgim.errors import ConfigError
 from vgim.text import first_problem, shorten
 
@@ -55,6 +55,20 @@ def run_path(run: object, argument: str) -> str:
         ConfigError: It is no path, URI or name.
     """
     return resolve_run_path(path_text(run, argument), argument)
+
+
+def with_paths(options: Mapping[str, object], *names: str) -> dict[str, object]:
+    """Options of which some are paths or URIs, with these as absolute text.
+
+    Args:
+        options: What the caller gave.
+        names: Options that are paths; those that are not given, or None, stay so.
+
+    Raises:
+        ConfigError: One is no path or URI.
+    """
+    given = {name: options[name] for name in names if options.get(name) is not None}
+    return {**options, **{name: resolve_path(path_text(path, name), name) for name, path in given.items()}}
 
 
 def option_texts(overrides: Iterable[object]) -> list[str]:
