@@ -50,6 +50,13 @@ def in_this_process(
         on_end(chain, None)
 
 
+def signal_and_wait(ask: Callable[[], None]) -> None:
+    """Ask a sweep to stop, and wait until its trial knows."""
+    ask()
+    # The thread that looks for the request ends when it has found one.
+    wait_until(lambda: all(t.name != "stop-watch" for t in threading.enumerate()), "the request to stop")
+
+
 def states(sweep: Sweep) -> list[tuple[str, str] | None]:
     records = [RunFolder(trial.run).record() for trial in trials_of(sweep)]
     return [record and (record.state, record.message) for record in records]
@@ -72,15 +79,8 @@ def test_a_signal_or_a_request_writes_the_step_under_way_and_the_same_command_en
     straight, stopped = (tiny_sweep_in(folder, SPACE, *SIX_STEPS) for folder in folders)
     run_here(straight)
 
-    def signal_and_wait() -> None:
-        if number is None:
-            Path(str(stopped.folder), STOP_REQUEST).touch()
-        else:
-            send(number)()
-        # The thread that looks for the request ends when it has found one.
-        wait_until(lambda: all(t.name != "stop-watch" for t in threading.enumerate()), "the request to stop")
-
-    at_step(monkeypatch, 3, signal_and_wait)
+    ask = Path(str(stopped.folder), STOP_REQUEST).touch if number is None else send(number)
+    at_step(monkeypatch, 3, lambda: signal_and_wait(ask))
     with pytest.raises(Interrupted) as e:
         run_sweep(stopped, progress=MessagesOnly(print))
     signal_said = number or signal.SIGTERM
@@ -93,3 +93,22 @@ def test_a_signal_or_a_request_writes_the_step_under_way_and_the_same_command_en
         ours, theirs = last_checkpoint(trial.config), last_checkpoint(expected.config)
         assert_same(ours.weights(), theirs.weights())
         assert_same(ours.optimizer(), theirs.optimizer())
+
+
+def test_a_damaged_record_of_a_trial_that_waits_hinders_no_stop(
+    tiny_sweep: MakeSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "ensure_ray", lambda **options: None)
+    monkeypatch.setattr(job, "run_tuner", in_this_process)
+    sweep = tiny_sweep(SPACE, *SIX_STEPS)
+    first, waiting = trials_of(sweep)
+    waiting.run.child("run.json").write_bytes_atomic(b"{")
+    monkeypatch.setattr(stopping, "LOCAL_POLL_S", 0.01)
+    at_step(monkeypatch, 3, lambda: signal_and_wait(send(signal.SIGTERM)))
+    with pytest.raises(Interrupted):
+        run_sweep(sweep)
+    record = RunFolder(first.run).record()
+    assert record is not None
+    assert record.state == "interrupted"
+    assert run_sweep(sweep) is not None
+    assert [found and found[0] for found in states(sweep)] == ["finished", "finished"]

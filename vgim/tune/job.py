@@ -255,7 +255,7 @@ def _run(plan: _Plan, claim: Claim, address: str | None, verbose: bool, progress
         claim.raise_if_lost()
         for trial in chain.trials:
             _record_end(trial, error)
-            record = RunFolder(trial.run).record()
+            record = RunFolder(trial.run).readable_record()
             if record is None and requested_stop(sweep.folder):
                 continue  # it did not begin
             state = "not started" if record is None else f"{record.state}: {record.message}"
@@ -298,7 +298,7 @@ def _run(plan: _Plan, claim: Claim, address: str | None, verbose: bool, progress
 def _record_end(trial: Trial, error: str | None) -> None:
     """Record the end of a run that could not record it: Tune stopped the trial, or its process died."""
     folder = RunFolder(trial.run)
-    record = folder.record()
+    record = folder.readable_record()
     # A trial that Tune stops loses its workers; its process may take that for a failure before Tune says what it was.
     unrecorded = ("running", "failed") if error is None else ("running",)
     if record is None or record.state not in unrecorded:

@@ -43,7 +43,7 @@ def run_until_stopped(
     """
 
     def training() -> list[Trial]:
-        records = [(trial, RunFolder(trial.run).record()) for trial in known_trials()]
+        records = [(trial, RunFolder(trial.run).readable_record()) for trial in known_trials()]
         return [trial for trial, record in records if record is not None and record.state == "running"]
 
     def ask(number: int) -> bool:
