@@ -22,9 +22,14 @@ from tests.report.report_cases import (
     write_wav,
 )
 from vgim.config import RunConfig, to_yaml
+from vgim.downstream.result import ProbeResult
 from vgim.errors import CheckpointError
+from vgim.report.curves import metric_chart
 from vgim.report.embed import Limits
+from vgim.report.line_chart import FRAME
+from vgim.report.metrics import MetricsLine
 from vgim.report.page import write_report
+from vgim.report.probe_chart import probe_chart
 from vgim.storage import Location
 
 
@@ -51,6 +56,27 @@ def test_curves_are_drawn_for_every_module_with_chance(whole_run: Path, tmp_path
     )
     kl = page.words.partition("KL to N(0, 1), per element (nats) over optimizer steps")[2].partition(". ")[0]
     assert "module 3" not in kl  # the GRU has no posterior
+
+
+def test_a_module_without_active_units_is_drawn_at_zero() -> None:
+    records = [
+        MetricsLine(kind="validation", step=step, modules=({"active_units": 0.9}, {"active_units": 0.0}))
+        for step in (10, 20)
+    ]
+    chart = metric_chart("units", "Active units", "active_units", records)
+    assert chart is not None
+    assert "module 0 from 0.9 to 0.9; module 1 from 0 to 0" in chart.description
+    dead = [record.model_copy(update={"modules": record.modules[1:]}) for record in records]
+    assert metric_chart("units", "Active units", "active_units", dead) is not None
+
+
+def test_a_majority_above_all_accuracies_lies_within_the_chart(run: Path, config: RunConfig) -> None:
+    write_probe(run, config, "speaker", "trained", 0, majority=0.9)
+    (result,) = (run / "probes").glob("speaker-*/result.json")
+    chart = probe_chart("p", "title", [ProbeResult.model_validate_json(result.read_text())])
+    assert chart is not None
+    assert FRAME.top <= chart.levels[0].y <= FRAME.bottom
+    assert chart.note == ""
 
 
 def test_probes_stand_beside_their_baselines_with_intervals(whole_run: Path, tmp_path: Path) -> None:

@@ -68,7 +68,10 @@ def metric_chart(
     *,
     numbered: bool = True,
 ) -> Chart | None:
-    """One metric of all modules over training; None if no module has the metric, or it is always 0.
+    """One metric of all modules over training; None if there is nothing to draw.
+
+    A module whose metric is always 0 is left out, as is the KL of a module without a posterior; but a share of 0 is
+    drawn, such as no active units.
 
     Validation is drawn as a line, with a faint line for training batches behind it. Without validation, training
     batches are drawn as the line.
@@ -83,12 +86,12 @@ def metric_chart(
             value = metrics.get(metric)
             if value is not None and math.isfinite(value) and record.kind in KINDS:
                 points.setdefault((record.kind, module), []).append((float(record.step), value))
-    if not any(y for line in points.values() for _, y in line):
+    is_share = metric in SHARES
+    shown = sorted({m for (_, m), line in points.items() if is_share or any(y for _, y in line)})
+    if not shown:
         return None
-    modules = sorted({module for _, module in points})
-    nonzero = [m for m in modules if any(y for k in KINDS for _, y in points.get((k, m), []))]
     series, ranges = [], []
-    for module in nonzero:
+    for module in shown:
         train, validation = (points.get((kind, module), []) for kind in KINDS)
         if validation:
             series.append(Series("", module, f"module {module}, training batches", tuple(train), "faint"))
@@ -107,7 +110,7 @@ def metric_chart(
         series,
         levels,
         y_range=(0.0, 1.05) if metric == "active_units" else None,
-        percent=metric in SHARES,
+        percent=is_share,
     )
 
 

@@ -66,7 +66,7 @@ def probe_chart(name: str, title: str, results: Sequence[ProbeResult]) -> Chart 
         "module",
         series,
         levels,
-        y_range=(0, min(1.0, 1.1 * max(r.interval_over_utterances.high for r in results))),
+        y_range=(0, min(1.0, 1.1 * max([*(r.interval_over_utterances.high for r in results), levels[0].y]))),
         room=1.0,
         x_ticks=[place[output] for output in outputs],
         x_names=[output.numbers for output in outputs] if several else (),
