@@ -20,9 +20,10 @@ from tests.export.cases import FAMILIES, make_run
 from vgim.errors import CheckpointError, ConfigError, StorageError, TrainingError
 from vgim.export import job
 from vgim.export.check import refuse_beyond_rounding
-from vgim.export.description import markdown_cell
+from vgim.export.description import markdown_cell, model_card
 from vgim.export.job import export_run
 from vgim.export.vgim_encoder import Layer, VgimEncoder
+from vgim.pretrained.exported import ExportedConfig, ProbeFigures
 from vgim.runs.layout import METRICS
 from vgim.runs.training_state import FileStamp
 from vgim.sealed_json import dump_sealed, load_sealed
@@ -321,6 +322,26 @@ def test_an_export_has_no_path_of_a_cache_or_of_the_run_it_is_attached_to(
     assert "modules 0, 1 and 2 are of first" in card
     loaded = vgim.load_encoder(tmp_path / "export").config
     assert (loaded.attach.run, loaded.data.cache_dir, loaded.data.cache_gib) == ("first", "", 100.0)
+
+
+def test_the_card_names_the_options_of_a_probe_behind_its_task(probed_run: Path, tmp_path: Path) -> None:
+    export_run(str(probed_run), "folder", str(tmp_path / "export"))
+    config = ExportedConfig.model_validate_json((tmp_path / "export" / "config.json").read_text())
+    probe = ProbeFigures(
+        task="mood_now",
+        variant="labels1a2b3c4d, whole",
+        encoder="mfcc",
+        module=None,
+        layer=None,
+        accuracy=0.5,
+        low=0.4,
+        high=0.6,
+        majority=0.5,
+        step=None,
+    )
+    facts = config.facts.model_copy(update={"probes": (probe,)})
+    card = model_card(config.model_copy(update={"facts": facts}))
+    assert "| mood\\_now (labels1a2b3c4d, whole) | " in card
 
 
 def test_the_card_has_every_module_of_a_run_that_trained_one_after_the_other(tmp_path: Path) -> None:
