@@ -1,9 +1,11 @@
-# `make demo` and `make test` need nothing but Python 3.11 or newer: they make .venv and install into it.
+# `make demo` and `make test` need nothing but Python 3.11 to 3.14: they make .venv and install into it.
 # Overridable: PYTHON (which interpreter makes the environment), VENV (where it lies), ARGS (for pytest and chaos),
 # MINUTES and SEED (for chaos and soak).
 
+# Ray has no build for a newer one.
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
-	$$p -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+	$$p -c 'import ensurepip; $(FITS)' >/dev/null 2>&1 && echo $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -23,8 +25,8 @@ install: $(STAMP) ## Make .venv and install vgim in it, for development
 # Once, and again when pyproject.toml changes. Bytecode is left to the first import of what is used: compiling all
 # that torch and Ray bring takes longer.
 $(STAMP): pyproject.toml
-	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo "vgim needs Python 3.11 or newer with the venv module, which $(or $(PYTHON),python3) is not." >&2; \
+	@test -x $(BIN)/python || "$(PYTHON)" -c '$(FITS)' 2>/dev/null || { \
+		echo "vgim needs Python 3.11 to 3.14 with the venv module, which $(or $(PYTHON),python3) is not." >&2; \
 		echo "Name one, for example: make $(MAKECMDGOALS) PYTHON=/usr/bin/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	@echo "installing vgim and what it needs into $(VENV)"

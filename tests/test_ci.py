@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,21 @@ def test_the_two_stages_make_the_whole_suite() -> None:
         "test-fast": "not slow",
         "test-slow": "slow",
     }
+
+
+def test_make_passes_by_a_python_for_which_ray_has_no_build(tmp_path: Path) -> None:
+    code = "import sys; sys.version_info = (3, 15); "
+    (tmp_path / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}$2"\n')
+    (tmp_path / "python3").chmod(0o755)
+    (tmp_path / "python3.14").symlink_to(sys.executable)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    make = ["make", "install", f"VENV={tmp_path}/venv"]
+    planned = subprocess.run([*make, "-n"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert f'"python3.14" -m venv {tmp_path}/venv' in planned.stdout
+    new = subprocess.run(
+        [*make, f"PYTHON={tmp_path}/python3"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert new.returncode
+    assert (
+        f"vgim needs Python 3.11 to 3.14 with the venv module, which {tmp_path}/python3 is not" in new.stderr
+    )
