@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -124,6 +125,14 @@ def test_it_stands_beside_modules_and_baselines_without_being_one(run: Path) -> 
     assert [p.key.module for p in probes] == [0, 1, 2, 3]
     assert "run: no weights of speaker-trained-concat0_1_2_3: panels are of one module" in noted.notes
     assert "trained modules 0+1+2+3" in as_text(comparison_table(comparison))
+
+
+def test_groups_of_runs_of_which_mfcc_alone_was_probed_have_a_row(run: Path) -> None:
+    read_side_by_side(run, "mfcc", concat=False)
+    grouped = compare_groups({"a": [Location(run)]})
+    (mfcc,) = grouped.accuracies
+    assert re.search(rf"\nno module +- +{100 * mfcc.accuracy.mean:.1f} ", tables_as_text(grouped))
+    assert as_png(grouped_picture(grouped))
 
 
 def test_groups_of_runs_have_a_row_of_several_modules(run: Path) -> None:

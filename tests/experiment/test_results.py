@@ -262,6 +262,7 @@ probes: [{{tasks: [gender], labels: {table}, encoders: [trained, mfcc]}}]
     of_speakers = Hits({None: hits_of(predictions, lambda name: name)})
     assert len(of_speakers.first.utterance_ids) == manifest.splits["test"].speakers
     assert mfcc.accuracy == estimate(of_speakers)
+    assert mfcc.num_test_utterances == manifest.splits["test"].utterances
     assert missing_probes(experiment, experiment.runs[0]) == []
     table.write_text(table.read_text().replace("F", "f"))
     assert [options.task for options in missing_probes(experiment, experiment.runs[0])] == ["gender"]

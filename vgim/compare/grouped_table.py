@@ -82,7 +82,7 @@ def _accuracies(comparison: GroupedComparison) -> ComparisonTable:
             (name, *(cells.get((column, depth), cells.get((column, None), DASH)) for column in columns))
             for depth, name in enumerate(comparison.row_names)
             if any((column, depth) in cells for column in columns)
-        ]
+        ] or [("no module", *(cells.get((column, None), DASH) for column in columns))]
         majority = "" if found[0].majority is None else f"majority {100 * found[0].majority:.1f}, "
         title = task_title(comparison, task, variant, part)
         sections.append(

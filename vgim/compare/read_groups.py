@@ -97,7 +97,7 @@ def _accuracy(row: Row, column: Column, title: str, groups: tuple[str, ...], cel
         depth=depth,
         accuracy=estimate(cell.hits),
         majority=cell.result.majority if part == WHOLE else None,
-        num_test_utterances=len(cell.hits.first.utterance_ids),
+        num_test_utterances=cell.result.num_test_utterances,
     )
 
 
