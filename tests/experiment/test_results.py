@@ -22,7 +22,7 @@ from vgim.compare.hits import hits_of
 from vgim.compare.read import compare
 from vgim.compare.seed_groups import group_by_seed
 from vgim.compare.weights import read_weights, standardized
-from vgim.data.shards.manifest import read_manifest
+from vgim.data.reshard.split import split
 from vgim.downstream.classifier import read_classifier
 from vgim.downstream.options import ProbeOptions
 from vgim.downstream.predictions import read_predictions
@@ -239,7 +239,8 @@ def test_the_published_protocol_probes_each_output_of_cpc_by_itself(
 def test_labels_of_ones_own_are_probed_once_and_those_of_speakers_compared_over_speakers(
     tmp_path: Path, tiny_shards: Path
 ) -> None:
-    manifest = read_manifest(tiny_shards)
+    manifest = split(tiny_shards, tmp_path / "half", test_fraction=0.5)
+    assert manifest.splits["test"].utterances > manifest.splits["test"].speakers
     table = tmp_path / "gender.csv"
     rows = [f"{speaker},{'FM'[number % 2]}" for number, speaker in enumerate(manifest.speakers)]
     table.write_text("\n".join(["speaker,gender", *rows]))
@@ -247,7 +248,7 @@ def test_labels_of_ones_own_are_probed_once_and_those_of_speakers_compared_over_
 seeds: [0]
 overrides: [train.max_steps=2]
 runs: {{a: {{preset: tiny}}, b: {{preset: tiny, overrides: [optim.learning_rate=0.01]}}}}
-probes: [{{tasks: [gender], labels: {table}, encoders: [trained, mfcc]}}]
+probes: [{{tasks: [gender], labels: {table}, shards: {tmp_path}/half, encoders: [trained, mfcc]}}]
 """
     experiment = load_experiment(write_file(tmp_path, tiny_shards, text))
     run_experiment(experiment)
