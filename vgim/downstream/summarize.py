@@ -68,7 +68,7 @@ def summarize(
     if (clusters := clusters_of(context.task, splits.test.utterance_ids)) is not None:
         correct_U, count_U, what = sum_by(clusters, correct_U), sum_by(clusters, count_U), "speaker"
         num_speakers = plural(len(count_U), "speaker")
-        over = f"each speaker has one {context.options.task}, so that the interval is over the {num_speakers} of test"
+        over = f"speakers have one {context.options.task} each, so that the interval is over the {num_speakers} of test"
         notes = [*notes, over]
     if (few := note_on_few_clusters(count_U, what)) is not None:
         notes = [*notes, few]

@@ -19,6 +19,7 @@ from vgim.downstream.intervals import wilson_interval
 from vgim.downstream.job import probe, probe_many
 from vgim.downstream.options import ProbeOptions
 from vgim.downstream.predictions import read_predictions
+from vgim.downstream.probes.own_labels import _are_of_speakers
 from vgim.downstream.writing import read_result
 from vgim.errors import ConfigError, DataError
 from vgim.report.commands import probe_command
@@ -127,10 +128,12 @@ def test_labels_of_speakers_note_that_the_classifier_may_know_the_speaker(
     assert result.num_left_out == 0
     num_test = result.num_test_utterances
     assert (
-        result.notes[1] == "each speaker has one gender, so that the interval is over the 4 speakers of test"
+        result.notes[1]
+        == "speakers have one gender each, so that the interval is over the 4 speakers of test"
     )
     assert (
-        f"each speaker has one gender, and {num_test} of {num_test} test utterances are of" in result.notes[0]
+        f"speakers have one gender each, and {num_test} of {num_test} test utterances are of"
+        in result.notes[0]
     )
     apart = tmp_path / "apart"
     manifest = split(tiny_shards, apart, validation_fraction=0.25, test_fraction=0.25, disjoint_speakers=True)
@@ -162,6 +165,17 @@ def test_few_labels_and_comparisons_take_own_labels(
     (run,) = compare([str(probed_run)]).runs
     (found,) = [each for each in run.probes if each.task == "few"]
     assert (found.variant, found.accuracy) == (f"labels{result.labels[:8]}", result.accuracy)
+
+
+def test_a_few_stray_labels_leave_labels_those_of_speakers() -> None:
+    speaker_of = {f"{speaker}-{n}": speaker for speaker in "abcdef" for n in range(10)}
+    label_of = {name: "FM"[speaker in "ace"] for name, speaker in speaker_of.items()}
+    assert _are_of_speakers(label_of, speaker_of)
+    assert _are_of_speakers({**label_of, "a-3": "F"}, speaker_of)
+    assert not _are_of_speakers({**label_of, "a-3": "F", "b-1": "M"}, speaker_of)
+    rare = {name: "noisy" if name in ("a-3", "b-1") else "clean" for name in speaker_of}
+    assert not _are_of_speakers(rare, speaker_of)
+    assert not _are_of_speakers({"a-1": "F", "b-1": "M"}, speaker_of)
 
 
 def test_few_labels_of_speakers_have_no_interval_over_speakers(

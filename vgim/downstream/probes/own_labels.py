@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,10 @@ from vgim.text import plural, shorten
 
 if TYPE_CHECKING:
     from vgim.data.shards.read import Utterance
+
+
+STRAYS = 0.05
+"""Share of the labels beside the most frequent one that may differ from their speaker's in labels of speakers."""
 
 
 class OwnLabelsProbe(UtteranceProbe):
@@ -35,7 +39,7 @@ class OwnLabelsProbe(UtteranceProbe):
         Args:
             name: The column.
             label_of: Utterance id → label.
-            speaker_of: Utterance id → speaker, where each speaker has one label; None otherwise.
+            speaker_of: Utterance id → speaker, where the labels are the speakers'; None otherwise.
             notes: What to know of the labels, a sentence each.
         """
         self.name = name
@@ -112,11 +116,23 @@ def _problem_of_splits(label_of: Mapping[str, str], split_of: Mapping[str, str])
 
 
 def _are_of_speakers(label_of: Mapping[str, str], speaker_of: Mapping[str, str]) -> bool:
-    """Whether each speaker has one label, and some speaker several utterances."""
-    labels: dict[str, set[str]] = defaultdict(set)
+    """Whether speakers of several utterances have one label each, but for strays such as a mistake in the table."""
+    labels: dict[str, Counter[str]] = defaultdict(Counter)
     for name, label in label_of.items():
-        labels[speaker_of[name]].add(label)
-    return len(labels) < len(label_of) and all(len(of_speaker) == 1 for of_speaker in labels.values())
+        labels[speaker_of[name]][label] += 1
+    several = [of_speaker for of_speaker in labels.values() if of_speaker.total() > 1]
+    if not several:
+        return False
+    all_of_them: Counter[str] = Counter()
+    for of_speaker in several:
+        all_of_them.update(of_speaker)
+    num_strays = sum(map(_num_rarer, several))
+    return num_strays <= STRAYS * _num_rarer(all_of_them)
+
+
+def _num_rarer(labels: Counter[str]) -> int:
+    """Labels that are not the most frequent one."""
+    return labels.total() - max(labels.values())
 
 
 def _note_on_known_speakers(
@@ -131,7 +147,7 @@ def _note_on_known_speakers(
     if not num_known:
         return None
     return (
-        f"each speaker has one {task}, and {num_known:,} of {plural(len(tested), 'test utterance')} are of "
+        f"speakers have one {task} each, and {num_known:,} of {plural(len(tested), 'test utterance')} are of "
         "speakers in train, whom a classifier may know instead; `vgim data split --disjoint-speakers` makes "
         "--shards without them"
     )
