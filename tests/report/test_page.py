@@ -99,6 +99,9 @@ def test_a_probe_without_baselines_is_named_as_such_with_the_command_that_adds_t
     page = read(run)
     assert "the speaker probe has no random and mfcc baseline beside it" in page.words
     assert f"vgim probe {run} --task speaker --encoder random --encoder mfcc" in page.words
+    options = {"encoders": ("trained",), "module": -1, "max_utterances": 9}
+    write_probe(run, config, "speaker", "trained", 3, options=options)
+    assert "the speaker probe (first9) has no random and mfcc baseline beside it" in read(run).words
 
 
 def test_results_in_different_settings_have_separate_tables(run: Path, config: RunConfig) -> None:

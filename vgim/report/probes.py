@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from vgim.downstream.result import PICTURE, ProbeResult
 from vgim.downstream.result_table import in_percent
+from vgim.downstream.stored import variant
 from vgim.pages.chart import Chart
 from vgim.report.commands import baselines_command, probe_command
 from vgim.report.embed import EmbeddedPicture, Embedder
@@ -139,7 +140,8 @@ def _table(
     encoders = {result.encoder for result in results}
     missing = tuple(encoder for encoder in BASELINES if encoder not in encoders)
     if missing:
-        notes.warn(f"the {first.task} probe has no {join_words(missing)} baseline beside it")
+        setting = f" ({variant(first)})" if variant(first) else ""
+        notes.warn(f"the {first.task} probe{setting} has no {join_words(missing)} baseline beside it")
     title = (
         f"Accuracy of a linear {first.task} probe on the test split" if first.is_fitted else _abx_title(first)
     )
