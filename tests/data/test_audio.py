@@ -105,6 +105,19 @@ def test_an_mp3_file_of_constant_rate_needs_no_header_of_its_length(tag: bytes) 
         decode(whole[: len(whole) * 3 // 4], resample=True)
 
 
+def test_parts_of_an_mp3_file_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    swelling = (np.tile(NOISE, 4) * np.linspace(0, 1, 4 * len(NOISE)) ** 4).astype(np.int16)
+    out = io.BytesIO()
+    soundfile.write(out, swelling, 24_000, format="MP3", bitrate_mode="VARIABLE", compression_level=0.9)
+    whole, _ = soundfile.read(io.BytesIO(out.getvalue()), dtype="int16")
+    monkeypatch.setattr(audio, "resample_pcm16", lambda samples, rate_hz: samples)
+    for first in range(1_234, len(whole), 9_000):
+        part = decode(out.getvalue(), resample=True, segment_s=(first / 24_000, None)).samples
+        np.testing.assert_allclose(part, whole[first:], rtol=0, atol=1)
+    monkeypatch.setattr(audio, "BLOCK_SAMPLES", 7_000)
+    np.testing.assert_allclose(decode(out.getvalue(), resample=True).samples, whole, rtol=0, atol=1)
+
+
 @pytest.mark.parametrize("container", ["FLAC", "WAV", "MP3", "OGG"])
 def test_a_part_of_a_local_file_is_decoded_as_that_of_its_bytes(tmp_path: Path, container: str) -> None:
     subtype = {"MP3": "MPEG_LAYER_III", "OGG": "VORBIS"}.get(container, "PCM_16")

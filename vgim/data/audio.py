@@ -34,6 +34,8 @@ OGG_PAGE_BYTES = 65_307
 """Most bytes of a page of Ogg."""
 MP3_PADDING_BYTES = 2**13
 """More than encoders write behind the last sample of an MP3 file."""
+MP3_LEAD_SAMPLES = 2**15
+"""Samples before a place in an MP3 file that are decoded first: frames there hold bits of the next ones."""
 UNKNOWN_WAV_BYTES = 0x7FFF0000
 """Sizes from here on are placeholders of programs that wrote a WAV file into a pipe, before its length was known."""
 
@@ -332,6 +334,9 @@ def _read_samples(
 
 
 def _read_block(file: Any, num_samples: int) -> Pcm16:
+    if file.format == "MP3" and (lead := min(file.tell(), MP3_LEAD_SAMPLES)):
+        file.seek(-lead, io.SEEK_CUR)  # also within a file: soundfile seeks after each block
+        return np.asarray(file.read(lead + num_samples, dtype="int16")[lead:], dtype=np.int16)
     if file.subtype not in FLOAT_SUBTYPES:
         return np.asarray(file.read(num_samples, dtype="int16"), dtype=np.int16)
     floats = file.read(num_samples, dtype="float32")
