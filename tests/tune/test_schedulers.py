@@ -10,11 +10,14 @@ from tests.tune.sweep_cases import MakeSweep
 from vgim.config import ResolvedConfig
 from vgim.errors import ConfigError
 from vgim.runs.folder import RunFolder, State
+from vgim.training.plan.rates import planned_stream
+from vgim.training.progress import Progress, is_done, phases
 from vgim.training.trainer import train
 from vgim.tune import job
+from vgim.tune.cost import epochs_to_end
 from vgim.tune.job import run_sweep
 from vgim.tune.results import collect
-from vgim.tune.schedulers import optuna_search
+from vgim.tune.schedulers import make_scheduler, optuna_search
 from vgim.tune.show import trials_with_runs
 from vgim.tune.space import Values
 from vgim.tune.sweep_file import Sweep
@@ -124,3 +127,20 @@ def test_asha_lets_optunas_deepest_trial_train_all_its_phases(
     monkeypatch.setattr(job, "make_scheduler", lambda sweep, max_epochs: asked.append(max_epochs))
     run_sweep(sweep, dry_run=True)
     assert asked == [3 * 4]  # model.depth: int 1..3
+
+
+def test_asha_stops_no_trial_whose_epochs_are_shorter_than_the_first(tiny_sweep: MakeSweep) -> None:
+    tiles = ("data.crop=tile", "data.crop_samples=8000", "train.batch_size=2", "train.schedule=sequential")
+    sweep = tiny_sweep(SPACE, *tiles, "train.epochs=9", search="random", samples="2", scheduler=ASHA)
+    stream, run_phases = planned_stream(sweep.base), phases(sweep.base)
+    steps = [stream.num_steps(epoch) for epoch in range(9)]
+    assert min(steps) < steps[0]
+    settings = sweep.base.train.model_copy(update={"max_steps": 4 * steps[0]})
+    progress = Progress()
+    for number, phase in enumerate(run_phases):
+        while not is_done(progress, phase, settings):
+            progress = progress.after_step(stream.num_steps(progress.epoch))
+        progress = progress.in_next_phase() if number + 1 < len(run_phases) else progress
+    expected = epochs_to_end(sweep.base.model_copy(update={"train": settings}))
+    assert progress.epoch > expected
+    assert make_scheduler(sweep, expected)._max_t > progress.epoch

@@ -34,7 +34,9 @@ def make_scheduler(sweep: Sweep, max_epochs: int) -> Any:
         time_attr=TIME,
         metric=METRIC,
         mode=sweep.config.metric.mode,
-        max_t=max_epochs + 1,  # ASHA stops every trial at max_t, which would cut off the last checkpoint
+        # ASHA stops every trial at max_t, which none may reach: epochs of `tile` crops differ in length, so that each
+        # phase that ends by steps may have one more.
+        max_t=2 * max_epochs + 1,
         grace_period=chosen.grace_epochs,
         reduction_factor=chosen.reduction_factor,
     )
