@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vgim.cli import main
+from vgim.data.corpora.corpus import SourceUtterance
 from vgim.data.corpora.folder import find_folder, recordings_of, utterance_id_of
 from vgim.data.corpora.manifest_file import ManifestRow, read_manifest_rows
 from vgim.data.shards.prepare import prepare
@@ -300,6 +301,23 @@ def test_shards_of_segments_have_their_target_size(corpus: Path, tmp_path: Path)
         workers=0,
     )
     assert [shard.utterances for shard in manifest.split("train").shards] == [30, 30, 30]
+
+
+def test_shards_of_segments_that_an_earlier_vgim_cut_are_told_as_such(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segments = [
+        {"audio_filepath": "ann/one.wav", "offset": number / 50, "duration": 0.1} for number in range(90)
+    ]
+    file = tmp_path / "manifest.jsonl"
+    file.write_text(jsonl(segments))
+    listed, out = find_folder(corpus, manifest=str(file)), tmp_path / "out"
+    options: dict[str, Any] = {"min_samples": 0, "target_shard_bytes": 100_000, "workers": 0}
+    monkeypatch.setattr(SourceUtterance, "estimated_bytes", lambda self, ratio: self.size_bytes)
+    prepare(listed, out, **options)
+    monkeypatch.undo()
+    with pytest.raises(DataError, match="or by an earlier vgim, which put segments of recordings into other"):
+        prepare(listed, out, **options)
 
 
 def test_json_lines_of_data_frames_spell_names_freely_and_write_missing_values_as_nan(

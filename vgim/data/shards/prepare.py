@@ -343,6 +343,11 @@ def _by_earlier_vgim(folder: Location, corpus: Corpus) -> str:
     earlier = {item.earlier_id for item in corpus.utterances}
     if any(name in earlier for split in SPLITS for name in read_lengths(folder, split)):
         return " or by an earlier vgim, whose utterance ids had no split (training and probes still read it)"
+    if any(item.recording_id is not None for item in corpus.utterances):
+        return (
+            " or by an earlier vgim, which put segments of recordings into other shards and splits (training and "
+            "probes still read it)"
+        )
     return ""
 
 
