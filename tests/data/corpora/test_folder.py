@@ -244,6 +244,13 @@ def test_segments_are_cut_and_those_of_a_recording_stay_in_one_split(corpus: Pat
     assert recordings_of(["a-b@500", "a@b"]) == {"a-b@500": "a-b", "a@b": "a@b"}
 
 
+def test_a_segment_has_a_duration_or_an_end(tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    file.write_text("path,start,duration,end\na.wav,2,,3.5\na.wav,2,1,9\na.wav,2,,\na.wav,,,3\n")
+    found = [row.segment_s for row in read_manifest_rows(Location(file)) if isinstance(row, ManifestRow)]
+    assert found == [(2.0, 3.5), (2.0, 3.0), (2.0, None), None]
+
+
 def test_segments_of_files_without_a_byte_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "none.wav").write_bytes(b"")
     file = tmp_path / "segments.json"
@@ -343,6 +350,7 @@ def test_json_lines_of_data_frames_spell_names_freely_and_write_missing_values_a
         ("path,split\na.wav,trial\n", "line 2: 'trial' is no split"),
         ("path,start\na.wav,soon\n", "line 2: start=soon is no time in seconds"),
         ("path,start\na.wav,-1\n", "line 2: start=-1 is no time in seconds"),
+        ("path,start,end\na.wav,2,1\n", "line 2: end=1 is before start=2"),
         ('{"text": 1}\n[1]\n', "line 1: it names no file"),
         ("path\n" + "x" * 200_000 + "\n", "line 2: field larger than field limit"),
         ('path,text,start\na.wav,"one,2\n', "line 2: a quote is not closed in this line"),

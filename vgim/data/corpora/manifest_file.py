@@ -41,6 +41,7 @@ SPLIT = ("split", "subset", "partition")
 NAME = ("id", "utterance_id", "utt_id")
 START = ("start", "offset", "start_s")
 DURATION = ("duration", "duration_s")
+END = ("end", "end_s")
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
@@ -166,7 +167,6 @@ def _row(values: Mapping[str, Any], number: int) -> ManifestRow:
     split = text_of(values, SPLIT).lower()
     if split and split not in SPLIT_NAMES:
         raise ValueError(f"{shorten(split)!r} is no split; write train, validation or test")
-    start, duration = (seconds_of(values, names) for names in (START, DURATION))
     return ManifestRow(
         line=number,
         path=path,
@@ -174,9 +174,20 @@ def _row(values: Mapping[str, Any], number: int) -> ManifestRow:
         speaker=text_of(values, SPEAKER),
         transcript=text_of(values, TRANSCRIPT),
         split=SPLIT_NAMES.get(split),
-        # A duration alone says how long the file is.
-        segment_s=None if start is None else (start, None if duration is None else start + duration),
+        segment_s=_segment(values),
     )
+
+
+def _segment(values: Mapping[str, Any]) -> tuple[float, float | None] | None:
+    """A line's segment; None if it is a whole file, of which a duration alone says how long it is."""
+    start, duration, end = (seconds_of(values, names) for names in (START, DURATION, END))
+    if start is None:
+        return None
+    if duration is not None:
+        return start, start + duration
+    if end is not None and end < start:
+        raise ValueError(f"end={end:g} is before start={start:g}")
+    return start, end
 
 
 def seconds_of(values: Mapping[str, Any], names: tuple[str, ...]) -> float | None:

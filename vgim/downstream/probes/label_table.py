@@ -19,6 +19,7 @@ from vgim.data.corpora.cells import open_table, text_of
 from vgim.data.corpora.folder import SEGMENT, id_of_name, segment_id, utterance_id_of
 from vgim.data.corpora.manifest_file import (
     DURATION,
+    END,
     NAME,
     PATH,
     SPEAKER,
@@ -34,7 +35,7 @@ from vgim.text import first_few, plural, printable, shorten
 
 KEYS = {"utterance": NAME, "file": PATH, "speaker": SPEAKER}
 """What a row labels → names of the column that names it; the first that a table has counts."""
-NO_LABELS = {*NAME, *PATH, *SPEAKER, *TRANSCRIPT, *SPLIT, *START, *DURATION}
+NO_LABELS = {*NAME, *PATH, *SPEAKER, *TRANSCRIPT, *SPLIT, *START, *DURATION, *END}
 """Names of columns that lists of recordings have beside labels."""
 _OF_SEGMENT = re.compile(rf"{SEGMENT}[0-9]+$")
 FEW_CLASSES = 10
