@@ -27,6 +27,7 @@ from vgim.downstream.features.encoder_features import EncoderFeatures, EncoderOu
 from vgim.downstream.features.mfcc import Mfcc
 from vgim.downstream.features.source import FeatureSource, stream_features
 from vgim.downstream.options import ResultModel
+from vgim.downstream.probes.own_labels import OwnLabelsProbe
 from vgim.downstream.probes.probe import Probe
 from vgim.downstream.probes.registry import probe_class
 from vgim.downstream.result import ProbeResult
@@ -216,7 +217,9 @@ def _source(run: Location, result: ProbeResult, seed: int) -> FeatureSource:
                 "shards": result.data,
             }
         )
-        context = replace(open_probe_context(run.uri, options), outputs=outputs)
+        # The classifier has its classes, and a random encoder no labels: the table may be gone.
+        task = None if options.labels is None else OwnLabelsProbe(result.task, {})
+        context = replace(open_probe_context(run.uri, options, task=task), outputs=outputs)
         source, _ = feature_source(context, "random", seed)
         return source
     assert result.checkpoint is not None

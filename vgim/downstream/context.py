@@ -63,13 +63,17 @@ class ProbeContext:
 
 
 def open_probe_context(
-    run: str, options: ProbeOptions, kinds: Sequence[EncoderKind] | None = None
+    run: str,
+    options: ProbeOptions,
+    kinds: Sequence[EncoderKind] | None = None,
+    task: Probe | None = None,
 ) -> ProbeContext:
     """Find the run, its weights, the shards and the task.
 
     Args:
         run: Folder of a run or of a checkpoint, a path or a URI.
         kinds: Encoders among the options' that will be used; None for all.
+        task: The task, where no labels are read; None makes it from the labels of the shards or of the table.
 
     Raises:
         VgimError: The run, its weights or the shards are missing, or do not fit the options.
@@ -78,7 +82,7 @@ def open_probe_context(
     options = options.model_copy(update={"checkpoint": opened.checkpoint})
     config = opened.config
     outputs, concat = _find_outputs(opened, options), _find_concatenated(config.model.num_modules, options)
-    task = probe_of(options, opened.shards, opened.manifest)
+    task = task or probe_of(options, opened.shards, opened.manifest)
     raw, kinds = options, options.encoders if kinds is None else kinds
     options, deviations = resolve(options, opened, task, outputs, kinds)
     if concat and not task.is_fitted:

@@ -20,6 +20,7 @@ from vgim.downstream.job import probe, probe_many
 from vgim.downstream.options import ProbeOptions
 from vgim.downstream.predictions import read_predictions
 from vgim.downstream.probes.own_labels import _are_of_speakers
+from vgim.downstream.result import folder_name
 from vgim.downstream.writing import read_result
 from vgim.errors import ConfigError, DataError
 from vgim.report.commands import probe_command
@@ -51,8 +52,8 @@ def test_a_probe_of_a_table_leaves_what_every_probe_leaves_and_is_applied(
 ) -> None:
     labels = by_parity(index_of)
     file = write_table(tmp_path / "mood.csv", "id", labels)
-    options = ProbeOptions(task="mood", labels=file, encoders=("trained", "mfcc"))
-    trained, mfcc = probe(str(probed_run), options)
+    options = ProbeOptions(task="mood", labels=file, encoders=("trained", "mfcc", "random"))
+    trained, mfcc, random = probe(str(probed_run), options)
     folder = probed_run / "probes" / f"mood-trained-module3-labels{trained.labels[:8]}"
     assert read_result(Location(folder)) == trained
     assert mfcc.labels == trained.labels
@@ -64,16 +65,16 @@ def test_a_probe_of_a_table_leaves_what_every_probe_leaves_and_is_applied(
     assert predictions is not None
     truth = [predictions.classes[number] for number in predictions.truth_N]
     assert truth == [labels[name] for name in predictions.utterance_ids]
-    assert (
-        f"--task mood --encoder trained --encoder mfcc --labels {file}" in probe_command("RUN", [trained])[0]
-    )
+    told = f"--task mood --encoder trained --encoder mfcc --encoder random --labels {file}"
+    assert told in probe_command("RUN", [trained])[0]
     sound = tmp_path / "a.wav"
     import soundfile
 
     soundfile.write(sound, 0.1 * np.random.default_rng(0).standard_normal(32_000), 16_000)
     (tmp_path / "mood.csv").unlink()  # the classifier knows its classes
-    applied = open_applied(str(folder)).predict(str(sound))
-    assert applied.label in ("angry", "calm")
+    for result in (trained, mfcc, random):
+        applied = open_applied(str(probed_run / "probes" / folder_name(result))).predict(str(sound))
+        assert applied.label in ("angry", "calm")
 
 
 def test_the_same_command_computes_what_changed_in_the_table_alone(
