@@ -124,6 +124,9 @@ def test_a_table_of_other_recordings_is_refused_with_both_spellings(tmp_path: Pa
         DataError, match=r"for none of the 4 utterances .* names Ann/a/1\.wav, .* have 3_4, ann-a-1"
     ):
         read.labels_of("mood", SPEAKER_OF)
+    empty = table(tmp_path, "id,mood,tone\nann-a-1,,high\n")
+    with pytest.raises(DataError, match="column mood: it has no value; label some utterances"):
+        empty.labels_of("mood", SPEAKER_OF)
     with pytest.raises(DataError, match="there is no table of labels"):
         read_label_table(str(tmp_path / "none.csv"))
     (tmp_path / "bad.csv").write_bytes(b"id,mood\na,\xff\n")

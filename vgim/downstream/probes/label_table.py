@@ -67,6 +67,8 @@ class LabelTable:
             DataError: No utterance has a label.
         """
         column = self.columns[task]
+        if not column:
+            raise DataError(f"{self.file}, column {task}: it has no value; label some utterances")
         if self.kind == "speaker":
             in_table = {name: _composed(speaker) for name, speaker in speaker_of.items()}
             found = {name: column[speaker] for name, speaker in in_table.items() if speaker in column}
@@ -231,7 +233,8 @@ def _ends(key: str) -> Iterator[str]:
     """Utterance ids of the ends of a path, the longest first; of a segment, with its start before those without."""
     segment = _OF_SEGMENT.search(key)
     path, start = (key[: segment.start()], segment[0]) if segment else (key, "")
-    parts = path.replace("\\", "/").strip("/").split("/")
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
+    ids = [*map(id_of_name, parts[:-1]), *map(utterance_id_of, parts[-1:])]
     for suffix in dict.fromkeys((start, "")):
-        for first in range(len(parts)):
-            yield utterance_id_of("/".join(parts[first:])) + suffix
+        for first in range(len(ids)):
+            yield "-".join(ids[first:]) + suffix
