@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.recorded import Recorded
 from tests.tune.sweep_cases import MakeSweep, run_here
+from vgim.data.reshard.split import split
+from vgim.errors import DataError
 from vgim.runs.checkpoint import complete_checkpoints
-from vgim.tune import quick_probe
+from vgim.tune import job, quick_probe
 from vgim.tune.baselines import FILE, baseline_levels, probe_baselines
 from vgim.tune.config import MetricConfig
 from vgim.tune.output import write_results
@@ -69,3 +73,15 @@ def test_a_baseline_that_cannot_be_probed_is_told_and_ends_no_sweep(tiny_sweep: 
     assert [line.partition(":")[0] for line in progress.messages] == [
         f"the baseline {kind} of {trial.id} is not shown" for kind in ("random", "mfcc")
     ]
+
+
+def test_a_probe_that_cannot_be_learned_on_the_shards_is_refused_before_a_trial_starts(
+    tiny_sweep: MakeSweep, tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apart = tmp_path / "apart"
+    split(tiny_shards, apart, validation_fraction=0.25, test_fraction=0.25, disjoint_speakers=True)
+    sweep = tiny_sweep({"objective.kld_weight": "[0.001, 0.01]"}, f"data.shards={apart}", metric=METRIC)
+    monkeypatch.setattr(job, "_run", lambda *arguments: pytest.fail("trials were started"))
+    with pytest.raises(DataError, match="no speaker of these shards is in two splits"):
+        job.run_sweep(sweep)
+    assert not sweep.folder.exists()

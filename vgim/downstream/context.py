@@ -14,9 +14,9 @@ from vgim.downstream.options import SUPERVISED_EPOCHS, EncoderKind, ProbeOptions
 from vgim.downstream.output import Output
 from vgim.downstream.probes.own_labels import own_labels_probe
 from vgim.downstream.probes.probe import Probe
-from vgim.downstream.probes.registry import make_probe
+from vgim.downstream.probes.registry import make_learnable_probe
 from vgim.downstream.protocol import ADAM_OPTIONS, FIT_OPTIONS, resolve
-from vgim.errors import ConfigError, DataError
+from vgim.errors import ConfigError
 from vgim.model.specs import module_specs
 from vgim.pretrained.opened_run import OpenedRun, open_run
 from vgim.storage import Location
@@ -118,10 +118,7 @@ def probe_of(options: ProbeOptions, shards: Location, manifest: Manifest) -> Pro
     """
     if options.labels is not None:
         return own_labels_probe(options.task, options.labels, shards, manifest)
-    probe = make_probe(options.task, manifest)
-    if problem := probe.problem_of_splits(manifest):
-        raise DataError(problem)
-    return probe
+    return make_learnable_probe(options.task, manifest)
 
 
 def _find_concatenated(num_modules: int, options: ProbeOptions) -> tuple[int, ...]:

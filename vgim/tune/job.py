@@ -19,7 +19,7 @@ from vgim.cluster.connect import ensure_ray
 from vgim.cluster.working_dir import refuse_job_folder
 from vgim.data.shards.check import check_shards_present
 from vgim.data.shards.manifest import read_manifest
-from vgim.downstream.probes.registry import make_probe
+from vgim.downstream.probes.registry import make_learnable_probe
 from vgim.errors import DataError, Interrupted, TrainingError, VgimError
 from vgim.progress import SILENT, Progress
 from vgim.runs.folder import RunFolder
@@ -170,7 +170,7 @@ def _check_data(sweep: Sweep, progress: Progress) -> None:
             "with --validation-fraction above 0"
         )
     if metric.kind == "probe":
-        make_probe(metric.task, manifest)  # raises an error if the shards lack the labels
+        make_learnable_probe(metric.task, manifest)
 
 
 def _cluster_resources(

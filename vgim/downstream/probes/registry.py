@@ -58,6 +58,18 @@ def make_probe(name: str, manifest: Manifest) -> Probe:
     return probe_class(name)(manifest)
 
 
+def make_learnable_probe(name: str, manifest: Manifest) -> Probe:
+    """Make the probe of a registered task for shards on which it can be learned.
+
+    Raises:
+        DataError: The shards have no labels for the probe, or what train teaches says nothing of test.
+    """
+    probe = make_probe(name, manifest)
+    if problem := probe.problem_of_splits(manifest):
+        raise DataError(problem)
+    return probe
+
+
 def probe_class(name: str) -> type[Probe]:
     """Import the class of a task: a registered one, or a column of a user's table."""
     module, _, class_name = TASKS.get(name, OWN_LABELS).partition(":")
