@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from vgim.cli import main
 from vgim.data.corpora.corpus import SourceUtterance
 from vgim.data.corpora.folder import find_folder, recordings_of, utterance_id_of
-from vgim.data.corpora.manifest_file import ManifestRow, read_manifest_rows
+from vgim.data.corpora.manifest_file import BadLine, ManifestRow, read_manifest_rows
 from vgim.data.shards.prepare import prepare
 from vgim.data.shards.write import ReadOptions, _read
 from vgim.errors import ConfigError, DataError
@@ -209,6 +209,17 @@ def test_quotes_between_tabs_stand_for_themselves_unless_they_enclose_a_cell(tmp
     rows = [row for row in read_manifest_rows(Location(file)) if isinstance(row, ManifestRow)]
     assert [row.transcript for row in rows] == ['"Who is there?', '"Fine", he said.', 'A "word"', 'a "b" c']
     assert [row.segment_s for row in rows] == [(number, None) for number in (1.0, 2.0, 3.0, 4.0)]
+
+
+def test_spaces_behind_a_quoted_cell_are_no_part_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    file.write_text('"path" ,"text" \n"a.wav" ,"one, two" \nb.wav,"say ""hi"" , now"\n"c.wav" x,3\n')
+    first, second, bad = read_manifest_rows(Location(file))
+    assert isinstance(first, ManifestRow)
+    assert (first.path, first.transcript) == ("a.wav", "one, two")
+    assert isinstance(second, ManifestRow)
+    assert second.transcript == 'say "hi" , now'
+    assert isinstance(bad, BadLine)
 
 
 def test_segments_are_cut_and_those_of_a_recording_stay_in_one_split(corpus: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -93,6 +94,9 @@ def _cells(text: str, delimiter: str) -> list[str]:
     try:
         return next(csv.reader([text], delimiter=delimiter, strict=True), [])
     except csv.Error as error:
+        trimmed = re.sub(rf'" +(?={delimiter}|$)', '"', text)  # spaces behind a quoted cell
+        if trimmed != text:
+            return _cells(trimmed, delimiter)
         if delimiter == "\t":  # quotes stand for themselves, as in the lists of Common Voice
             return text.split(delimiter)
         reason = "a quote is not closed in this line" if text.count('"') % 2 else str(error)
