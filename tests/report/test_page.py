@@ -82,6 +82,7 @@ def test_a_majority_above_all_accuracies_lies_within_the_chart(run: Path, config
 def test_probes_stand_beside_their_baselines_with_intervals(whole_run: Path, tmp_path: Path) -> None:
     page = read(whole_run, out=str(tmp_path / "page.html"))
     assert "0 trained 50.0% 44.0 to 55.0" in page.words
+    assert "Intervals cover 95 %, over test utterances, or over speakers where it is said." in page.words
     assert "0 random 30.0% 24.0 to 35.0" in page.words
     assert "– MFCC 40.0% 34.0 to 45.0" in page.words
     assert "Confusion matrices (9)" in page.words
