@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import nn
 
@@ -23,7 +21,7 @@ from vgim.storage import Location
 from vgim.text import numbered
 from vgim.training.attachment import load_source
 from vgim.training.depth_resume import load_first_modules
-from vgim.training.progress import Progress, progress_of, step_in_epoch_at
+from vgim.training.progress import Progress, progress_behind
 from vgim.training.resumable import holds_first_modules, other_settings, start_behind
 
 _FAILED = -1
@@ -69,8 +67,7 @@ def initialize(
     own, damaged = _own_checkpoint(run, group, next(network.parameters()).device)
     if own is not None:
         log = _resume(own, network, optimizer, config, world_size, data_fingerprint, "this run's", buffers_of)
-        step_in_epoch = step_in_epoch_at(own.state, config, world_size)
-        progress = replace(progress_of(own.state), step_in_epoch=step_in_epoch)
+        progress = progress_behind(own.state, config, world_size)
         if isinstance(config, RunConfig) and progress.source_step is not None:
             lower = numbered("module", range(config.model.num_modules - 1))
             log.append(Event(f"{lower} are those of step {progress.source_step} of {config.attach.run}"))
@@ -162,11 +159,12 @@ def _resume(
     batch_before = state.world_size * state.batch_size * state.accumulate
     batch = world_size * config.train.batch_size * config.train.accumulate
     if batch_before != batch or state.world_size != world_size:
+        goes_on = progress_behind(state, config, world_size)
         log.append(
             Event(
                 f"the batch was {state.world_size} workers x {state.batch_size} x {state.accumulate} = {batch_before} "
                 f"crops and is now {batch} over {world_size}: the weights will differ from those of an uninterrupted "
-                f"run, and epoch {state.epoch} goes on at step {step_in_epoch_at(state, config, world_size)}"
+                f"run, and epoch {state.epoch} goes on at step {goes_on.step_in_epoch}"
             )
         )
     if state.data_fingerprint != data_fingerprint:

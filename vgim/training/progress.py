@@ -86,15 +86,15 @@ def progress_of(state: TrainingState) -> Progress:
     return Progress(**{field.name: getattr(state, field.name) for field in fields(Progress)})
 
 
-def step_in_epoch_at(state: TrainingState, config: AnyConfig, world_size: int) -> int:
-    """Steps that a checkpoint has taken in its epoch, counted in steps of a run that may have another batch.
+def progress_behind(state: TrainingState, config: AnyConfig, world_size: int) -> Progress:
+    """Progress of a checkpoint, its steps in the epoch counted in steps of a run that may have another batch.
 
     Args:
         world_size: ranks of the run, or its virtual ranks.
     """
     before = state.world_size * state.batch_size * state.accumulate
     now = world_size * config.train.batch_size * config.train.accumulate
-    return state.step_in_epoch * before // now
+    return replace(progress_of(state), step_in_epoch=state.step_in_epoch * before // now)
 
 
 def schedule_of(config: AnyConfig) -> Schedule:

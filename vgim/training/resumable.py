@@ -16,10 +16,9 @@ from vgim.training.progress import (
     Progress,
     how_to_go_on,
     phases,
-    progress_of,
+    progress_behind,
     remaining,
     schedule_of,
-    step_in_epoch_at,
 )
 
 MORE_MODULES = ("depth", "gru_units", "gru_bidirectional")
@@ -82,11 +81,11 @@ def start_behind(
         world_size: ranks of the run, or its virtual ranks.
         data_fingerprint: fingerprint of the run's shards.
     """
-    state = checkpoint.state
-    same_data = state.data_fingerprint == data_fingerprint
-    step_in_epoch = step_in_epoch_at(state, config, world_size) if same_data else 0
     # The run itself trains all modules that it has, also those that followed a source.
-    progress = replace(progress_of(state), step_in_epoch=step_in_epoch, source_step=None)
+    progress = replace(progress_behind(checkpoint.state, config, world_size), source_step=None)
+    same_data = checkpoint.state.data_fingerprint == data_fingerprint
+    if not same_data:
+        progress = replace(progress, step_in_epoch=0)
     if same_data and all(setting.startswith("optim.") for setting in other_settings(checkpoint, config)):
         return progress
     return replace(progress, validation_loss=None, best_loss=None, stale_validations=0)

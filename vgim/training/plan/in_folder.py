@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from vgim.config import RunConfig
 from vgim.config.difference import config_difference
@@ -15,7 +15,7 @@ from vgim.storage import Location
 from vgim.text import first_few, plural
 from vgim.training.attach import newest_checkpoint, source_of
 from vgim.training.job import AnyTrainJob
-from vgim.training.progress import Progress, how_to_go_on, progress_of, remaining, step_in_epoch_at
+from vgim.training.progress import Progress, how_to_go_on, progress_behind, remaining
 from vgim.training.resumable import holds_first_modules, other_settings, start_behind
 
 
@@ -51,8 +51,7 @@ def what_would_happen(job: AnyTrainJob, config: RunConfig, data_fingerprint: str
         earlier = folder.check(config, data_fingerprint)
     lines += _damaged(recovery)
     if own is not None:
-        step_in_epoch = step_in_epoch_at(own.state, config, config.num_virtual_ranks)
-        start = replace(progress_of(own.state), step_in_epoch=step_in_epoch)
+        start = progress_behind(own.state, config, config.num_virtual_ranks)
         has_ended = earlier is not None and earlier.state == "finished" and not recovery.damaged
         if earlier is not None and has_ended and not remaining(start, config):
             action = (
