@@ -56,10 +56,6 @@ class OwnLabelsProbe(UtteranceProbe):
         """Shards hold no labels of this kind."""
         raise DataError("shards hold no labels of one's own; give the table with --labels")
 
-    def is_labeled(self, utterance: Utterance) -> bool:
-        """Whether the table has a label for the utterance."""
-        return utterance.utterance_id in self._class_of
-
     def label(self, utterance: Utterance) -> int | None:
         """The utterance's class by the table."""
         return self._class_of.get(utterance.utterance_id)
@@ -139,10 +135,8 @@ def _note_on_known_speakers(
     task: str, label_of: Mapping[str, str], speaker_of: Mapping[str, str], split_of: Mapping[str, str]
 ) -> str | None:
     """A note if a classifier may know test speakers from train, and so their labels; None without such speakers."""
-    speakers: dict[str, list[str]] = {split: [] for split in SPLITS}
-    for name in label_of:
-        speakers[split_of[name]].append(speaker_of[name])
-    tested, learned = speakers["test"], set(speakers["train"])
+    learned = {speaker_of[name] for name in label_of if split_of[name] == "train"}
+    tested = [speaker_of[name] for name in label_of if split_of[name] == "test"]
     num_known = sum(speaker in learned for speaker in tested)
     if not num_known:
         return None

@@ -122,6 +122,10 @@ class UtteranceProbe(Probe):
     def label(self, utterance: Utterance) -> int | None:
         """Class of the utterance; None where it has no label."""
 
+    def is_labeled(self, utterance: Utterance) -> bool:
+        """Whether the utterance has a class."""
+        return self.label(utterance) is not None
+
     def examples(self, utterance: Utterance, features_TC: Tensor, hop_samples: int) -> Examples | None:
         """One example."""
         label = self.label(utterance)
