@@ -110,8 +110,9 @@ def facts_of(
         )
     label_epochs = tuple(p.label_epochs for p in preparations if p.label_epochs)
     return {
-        **dict(collect_provenance(checkpoint, spec.module, opened.shards, opened.manifest)),
-        "labels": context.labels_digest,
+        **dict(
+            collect_provenance(checkpoint, spec.module, opened.shards, opened.manifest, context.labels_digest)
+        ),
         "task": context.options.task,
         "encoder": kind,
         "layer": spec.layer,

@@ -40,7 +40,11 @@ class Provenance(BaseModel):
 
 
 def collect_provenance(
-    checkpoint: Checkpoint | None, module: int | None, shards: Location, manifest: Manifest
+    checkpoint: Checkpoint | None,
+    module: int | None,
+    shards: Location,
+    manifest: Manifest,
+    labels: str | None = None,
 ) -> Provenance:
     """Provenance of a result that is made now.
 
@@ -49,6 +53,7 @@ def collect_provenance(
         module: Module of the encoder; None for several modules, or for features without an encoder.
         shards: Shards that were read.
         manifest: Manifest of these shards.
+        labels: Hash of labels that are not in these shards; None for those that the manifest names.
     """
     return Provenance(
         module=module,
@@ -56,7 +61,7 @@ def collect_provenance(
         checkpoint=None if checkpoint is None else checkpoint.location.uri,
         data=shards.uri,
         data_fingerprint=manifest.fingerprint,
-        labels=manifest.labels_digest,
+        labels=manifest.labels_digest if labels is None else labels,
         created=utc_now(),
         versions=package_versions(),
         git_revision=git_revision(),

@@ -69,8 +69,11 @@ def summarize_modules(
         points = _with_gains([point for s in of_module for point in s.points])
         results.append(
             FewLabelsResult(
-                **dict(collect_provenance(checkpoint, module, opened.shards, opened.manifest))
-                | {"labels": context.labels_digest},
+                **dict(
+                    collect_provenance(
+                        checkpoint, module, opened.shards, opened.manifest, context.labels_digest
+                    )
+                ),
                 task=options.task,
                 points=tuple(points),
                 majority=float((truth_S == counts_K.argmax()).double().mean()),
