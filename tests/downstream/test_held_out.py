@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 
 from tests.downstream.cases import make_syllables
+from tests.embedded import shards_of_train_alone
 from vgim.data.corpora.artificial_speech import recordings_of
-from vgim.data.corpora.librispeech import find_librispeech
-from vgim.data.corpora.synthetic import synthesize
-from vgim.data.shards.prepare import prepare
 from vgim.data.shards.read import read_lengths
 from vgim.downstream import held_out
 from vgim.downstream.few_labels.result import FewLabelsOptions
@@ -114,29 +112,22 @@ def test_kept_features_of_a_divided_train_split_are_not_those_of_the_whole(
 def test_each_speaker_is_held_out_of_or_some_if_each_has_one_recording(
     probed_run: Path, tmp_path: Path
 ) -> None:
-    for name, utterances in (("several", 20), ("one", 4)):
-        synthesize(tmp_path / f"{name}-corpus", speakers=4, utterances=utterances, seed=0)
-        corpus = find_librispeech(tmp_path / f"{name}-corpus")
-        prepare(corpus, tmp_path / name, validation_fraction=0, test_fraction=0, workers=0)
-    speakers = {name.partition("-")[0] for name in ids(probed_run, tmp_path / "several", "validation")}
+    several, one = (
+        shards_of_train_alone(tmp_path / name, speakers=4, utterances=utterances)
+        for name, utterances in (("several", 20), ("one", 4))
+    )
+    speakers = {name.partition("-")[0] for name in ids(probed_run, several, "validation")}
     assert len(speakers) == 4
-    assert len(ids(probed_run, tmp_path / "one", "validation")) == 1
+    assert len(ids(probed_run, one, "validation")) == 1
 
 
 def test_one_recording_is_refused(probed_run: Path, tmp_path: Path) -> None:
-    synthesize(tmp_path / "corpus", speakers=1, utterances=1, seed=0)
-    prepare(
-        find_librispeech(tmp_path / "corpus"),
-        tmp_path / "one",
-        validation_fraction=0,
-        test_fraction=0,
-        workers=0,
-    )
+    one = shards_of_train_alone(tmp_path, speakers=1, utterances=1)
     with pytest.raises(
         DataError, match=r"no validation split, and its train split is one recording, .* more audio"
     ):
-        ids(probed_run, tmp_path / "one", "train")
-    assert held_out.holds_out(open_run(str(probed_run), shards=str(tmp_path / "one")))
+        ids(probed_run, one, "train")
+    assert held_out.holds_out(open_run(str(probed_run), shards=str(one)))
 
 
 def test_the_published_protocol_trains_on_all_of_train(probed_run: Path, whole_train: Path) -> None:

@@ -11,12 +11,10 @@ import torch
 from torch import distributed as dist
 from torch import multiprocessing
 
+from tests.embedded import shards_of_train_alone
 from tests.gloo_world import leave_world
 from tests.training.cases import last_checkpoint, records, run_location, single_rank_trainer
 from vgim.config import ResolvedConfig, RunConfig
-from vgim.data.corpora.librispeech import find_librispeech
-from vgim.data.corpora.synthetic import synthesize
-from vgim.data.shards.prepare import prepare
 from vgim.data.stream.readers import read_in_process
 from vgim.errors import ConfigError
 from vgim.model.rank_group import RankGroup
@@ -35,15 +33,7 @@ Maker = Callable[..., ResolvedConfig]
 @pytest.fixture
 def whole_train(tmp_path: Path) -> str:
     """Shards of an embedded corpus whose 16 utterances are all in train."""
-    synthesize(tmp_path / "corpus", speakers=2, utterances=16, seed=0)
-    prepare(
-        find_librispeech(tmp_path / "corpus"),
-        tmp_path / "whole",
-        validation_fraction=0,
-        test_fraction=0,
-        workers=0,
-    )
-    return str(tmp_path / "whole")
+    return str(shards_of_train_alone(tmp_path, speakers=2, utterances=16))
 
 
 def test_a_run_trains_and_its_best_checkpoint_is_the_newest(tiny_config: Maker, whole_train: str) -> None:

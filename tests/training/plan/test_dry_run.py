@@ -11,12 +11,10 @@ from typing import Any
 import pytest
 
 from tests.cluster.test_gpu import AGREES, OLD_DRIVER
+from tests.embedded import shards_of_train_alone
 from tests.training.cases import records, run_location
 from vgim.cli import main
 from vgim.config import ResolvedConfig, to_yaml
-from vgim.data.corpora.librispeech import find_librispeech
-from vgim.data.corpora.synthetic import synthesize
-from vgim.data.shards.prepare import prepare
 from vgim.errors import VgimError
 from vgim.progress import MessagesOnly
 from vgim.runs.checkpoint import complete_checkpoints
@@ -206,15 +204,8 @@ def test_sources_are_checked_and_named(tiny_config: Maker) -> None:
 def test_steps_of_another_runs_epoch_do_not_count_on_other_data(tiny_config: Maker, tmp_path: Path) -> None:
     train(tiny_config(HERE, "train.max_steps=3"))
     source = run_location(tiny_config(HERE).config).uri
-    synthesize(tmp_path / "corpus", speakers=2, utterances=16, seed=0)
-    prepare(
-        find_librispeech(tmp_path / "corpus"),
-        tmp_path / "other",
-        validation_fraction=0,
-        test_fraction=0,
-        workers=0,
-    )
-    other = tiny_config(HERE, "storage.name=other", f"data.shards={tmp_path / 'other'}", "train.epochs=1")
+    other_data = shards_of_train_alone(tmp_path, speakers=2, utterances=16)
+    other = tiny_config(HERE, "storage.name=other", f"data.shards={other_data}", "train.epochs=1")
     lines = said_of(other, resume_from=source)
     assert line_of(lines, "time").startswith("time: 4 steps are left")  # of 4 crops each
 
